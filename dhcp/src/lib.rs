@@ -1,0 +1,1 @@
+//! DHCPv4: bytes in, bytes out; lease rules.

@@ -1,0 +1,1 @@
+//! What must survive a crash: leases, assignments, pins, the handle key.

@@ -1,0 +1,1 @@
+//! Read-only TFTP: bytes in, bytes out.

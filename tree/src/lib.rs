@@ -1,0 +1,1 @@
+//! Files, no sockets: staging, object store, generations, layers merged into views.

@@ -1,0 +1,1 @@
+//! QEMU machines that boot for real: the framework; the cases are in tests/.
