@@ -1,8 +1,23 @@
 //! Files, no sockets: staging, object store, generations, layers merged into views.
 //!
-//! The way of a tree: a [source](stage) is read into objects and an index, which is a generation; generations are
-//! stacked; a stack is merged into a view, and a view is what a machine sees. Nothing here changes once it has a name.
+//! The way of a tree: a [source](stage) is read into objects and an [index], which is a generation; generations are
+//! stacked; a stack is merged into a [view], and a view is what a machine sees. Nothing here changes once it has a name.
 
+mod build;
+pub mod confine;
+mod error;
+mod format;
 pub mod id;
+pub mod index;
+pub mod node;
+pub mod stage;
+pub mod store;
+pub mod view;
 
+pub use build::{IndexBuilder, NodeRef};
+pub use error::{Error, Result};
 pub use id::{BadId, GenerationId, ObjectId, ViewId};
+pub use index::Index;
+pub use stage::Stage;
+pub use store::{Ref, RefKind, Store, Views};
+pub use view::View;

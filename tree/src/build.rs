@@ -1,0 +1,205 @@
+//! From entries in any order to one canonical index.
+//!
+//! Two stagings of the same input must give the same generation, so nothing of the order or of the host enters: inodes
+//! are numbered breadth-first with names in byte order, and a hard link has the number of its first name.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use crate::error::{Error, Result};
+use crate::format::Encoder;
+use crate::index::Index;
+use crate::node::{Content, Meta, TreePath};
+
+/// A node while its tree is being built. Only good for the builder that gave it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NodeRef(usize);
+
+struct Node {
+    meta: Meta,
+    content: Content,
+    children: BTreeMap<Vec<u8>, NodeRef>,
+}
+
+/// Collects a tree's entries, in any order; [`finish`](Self::finish) makes the index.
+pub struct IndexBuilder {
+    nodes: Vec<Node>,
+}
+
+const ROOT: NodeRef = NodeRef(0);
+
+impl Default for IndexBuilder {
+    fn default() -> Self {
+        Self { nodes: vec![Node::directory(Meta::implied_directory())] }
+    }
+}
+
+impl Node {
+    fn directory(meta: Meta) -> Self {
+        Self { meta, content: Content::Directory { opaque: false }, children: BTreeMap::new() }
+    }
+}
+
+impl IndexBuilder {
+    /// An empty tree: a root directory with mode 0755.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Puts a node at `path`, making the directories on the way. What was there gives way, but a directory that meets a
+    /// directory keeps its children: archives list a directory again to set its mode.
+    ///
+    /// OCI's whiteout names are understood here, so that every source speaks them: `.wh.NAME` hides `NAME`, and
+    /// `.wh..wh..opq` makes its directory opaque.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] when the path runs through something that is no directory.
+    pub fn insert(&mut self, path: &TreePath<'_>, meta: Meta, content: Content) -> Result<()> {
+        let Some((name, parents)) = path.names().split_last() else { return self.set_root(meta, &content) };
+        let parent = self.directory_at(parents)?;
+        match name.strip_prefix(b".wh.".as_slice()) {
+            Some(b".wh..opq") => {
+                self.node_mut(parent)?.content = Content::Directory { opaque: true };
+                Ok(())
+            }
+            // aufs kept its own bookkeeping under this prefix; it was never part of anybody's tree.
+            Some(rest) if rest.starts_with(b".wh.") => Ok(()),
+            Some(b"") => Err(Error::entry(name, "a whiteout without a name")),
+            Some(hidden) => self.place(parent, hidden, Meta::default(), Content::Whiteout),
+            // However a source spells a whiteout, it is the same one: its own owner and time say nothing.
+            None if content == Content::Whiteout => self.place(parent, name, Meta::default(), content),
+            None => self.place(parent, name, meta, content),
+        }
+    }
+
+    /// Gives the node at `target` a second name.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] when there is no such node, or it is a directory.
+    pub fn link(&mut self, path: &TreePath<'_>, target: &TreePath<'_>) -> Result<()> {
+        let printable = || target.names().join(&b'/');
+        let node =
+            self.find(target).ok_or_else(|| Error::entry(&printable(), "hard link to a missing file"))?;
+        if matches!(self.node_mut(node)?.content, Content::Directory { .. }) {
+            return Err(Error::entry(&printable(), "hard link to a directory"));
+        }
+        let Some((name, parents)) = path.names().split_last() else {
+            return Err(Error::entry(b"/", "the root can't be a hard link"));
+        };
+        let parent = self.directory_at(parents)?;
+        self.node_mut(parent)?.children.insert(name.to_vec(), node);
+        Ok(())
+    }
+
+    /// The node at a path, if it was inserted.
+    #[must_use]
+    pub fn find(&self, path: &TreePath<'_>) -> Option<NodeRef> {
+        path.names().iter().try_fold(ROOT, |node, name| self.nodes.get(node.0)?.children.get(*name).copied())
+    }
+
+    /// Numbers the nodes and writes the index.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`] past what an index can hold.
+    pub fn finish(self) -> Result<Index> {
+        let mut numbers = vec![0u32; self.nodes.len()];
+        let mut links = vec![0u32; self.nodes.len()];
+        let mut order = vec![ROOT];
+        let mut names: Vec<(u32, &[u8], NodeRef)> = Vec::new();
+        let mut directories = VecDeque::from([ROOT]);
+        let number = |order: &[NodeRef]| u32::try_from(order.len()).map_err(|_| Error::TooLarge("files"));
+        set(&mut numbers, ROOT, 1);
+        while let Some(directory) = directories.pop_front() {
+            let Some(node) = self.nodes.get(directory.0) else { continue };
+            for (name, child) in &node.children {
+                if numbers.get(child.0) == Some(&0) {
+                    order.push(*child);
+                    set(&mut numbers, *child, number(&order)?);
+                    if self.nodes.get(child.0).is_some_and(|n| n.content.kind().is_directory()) {
+                        directories.push_back(*child);
+                    }
+                }
+                let count = links.get(child.0).copied().unwrap_or(0).saturating_add(1);
+                set(&mut links, *child, count);
+                names.push((numbers.get(directory.0).copied().unwrap_or(0), name, *child));
+            }
+        }
+        let mut encoder = Encoder::new();
+        for (directory, name, child) in &names {
+            encoder.name(*directory, numbers.get(child.0).copied().unwrap_or(0), name)?;
+        }
+        for node in order {
+            let Some(Node { meta, content, children }) = self.nodes.get(node.0) else { continue };
+            let nlink = match content {
+                Content::Directory { .. } => 2 + self.subdirectories(children),
+                _ => links.get(node.0).copied().unwrap_or(1),
+            };
+            encoder.inode(meta, content, nlink)?;
+        }
+        Ok(encoder.finish())
+    }
+
+    fn subdirectories(&self, children: &BTreeMap<Vec<u8>, NodeRef>) -> u32 {
+        let is_directory =
+            |child: &&NodeRef| self.nodes.get(child.0).is_some_and(|node| node.content.kind().is_directory());
+        u32::try_from(children.values().filter(is_directory).count()).unwrap_or(u32::MAX - 2)
+    }
+
+    fn set_root(&mut self, meta: Meta, content: &Content) -> Result<()> {
+        if !matches!(content, Content::Directory { .. }) {
+            return Err(Error::entry(b"/", "the root must be a directory"));
+        }
+        self.node_mut(ROOT)?.meta = meta;
+        Ok(())
+    }
+
+    fn directory_at(&mut self, names: &[&[u8]]) -> Result<NodeRef> {
+        let mut at = ROOT;
+        for name in names {
+            let known = self.node_mut(at)?.children.get(*name).copied();
+            at = match known {
+                Some(child) if self.node_mut(child)?.content.kind().is_directory() => child,
+                Some(_) => {
+                    return Err(Error::entry(&names.join(&b'/'), "the path runs through a file or a link"));
+                }
+                None => {
+                    let child = self.push(Node::directory(Meta::implied_directory()));
+                    self.node_mut(at)?.children.insert(name.to_vec(), child);
+                    child
+                }
+            };
+        }
+        Ok(at)
+    }
+
+    fn place(&mut self, parent: NodeRef, name: &[u8], meta: Meta, content: Content) -> Result<()> {
+        if let Some(old) = self.node_mut(parent)?.children.get(name).copied() {
+            let old = self.node_mut(old)?;
+            if let (Content::Directory { opaque: was }, Content::Directory { opaque: is }) =
+                (&old.content, &content)
+            {
+                old.content = Content::Directory { opaque: *was || *is };
+                old.meta = meta;
+                return Ok(());
+            }
+        }
+        let child = self.push(Node { meta, content, children: BTreeMap::new() });
+        self.node_mut(parent)?.children.insert(name.to_vec(), child);
+        Ok(())
+    }
+
+    fn push(&mut self, node: Node) -> NodeRef {
+        self.nodes.push(node);
+        NodeRef(self.nodes.len() - 1)
+    }
+
+    fn node_mut(&mut self, node: NodeRef) -> Result<&mut Node> {
+        self.nodes.get_mut(node.0).ok_or(Error::TooLarge("files"))
+    }
+}
+
+fn set(numbers: &mut [u32], node: NodeRef, value: u32) {
+    if let Some(number) = numbers.get_mut(node.0) {
+        *number = value;
+    }
+}

@@ -1,0 +1,121 @@
+//! The one way in which oneroot opens a file by name: below a held directory, through no symbolic link, without waiting.
+//!
+//! `openat2(2)` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS`: a name can't leave the directory,
+//! not even while somebody swaps a directory for a link (hostile-inputs F1). `O_NONBLOCK`, so that a FIFO can't hang us.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags, ResolveFlags};
+
+const BENEATH: ResolveFlags =
+    ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// A directory that is held open; names are looked up below it and nowhere else.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+impl Dir {
+    /// Opens a directory that the admin named; links on the way to it are the admin's own.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self { fd: rustix::fs::open(path, flags, Mode::empty())?, path: path.to_owned() })
+    }
+
+    /// Where it was when it was opened, for messages.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens a directory below this one.
+    ///
+    /// # Errors
+    /// The system's; `EXDEV` or `ELOOP` for a name that leads out or through a link.
+    pub fn dir(&self, name: &[u8]) -> io::Result<Self> {
+        let fd = self.openat(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
+        Ok(Self { fd, path: self.path.join(OsStr::from_bytes(name)) })
+    }
+
+    /// Opens a regular file below this one, for reading.
+    ///
+    /// # Errors
+    /// The system's; `InvalidInput` for anything that is no regular file.
+    pub fn file(&self, name: &[u8]) -> io::Result<File> {
+        let file = File::from(self.openat(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Makes a file that did not exist, for writing; nobody may change it later under its name.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn create(&self, name: &[u8]) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        Ok(File::from(self.openat(name, flags, Mode::RUSR)?))
+    }
+
+    fn openat(&self, name: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        // The kernel answers EAGAIN when a rename raced with a lookup that has to stay beneath; it asks to try again.
+        for _ in 0..16 {
+            match rustix::fs::openat2(&self.fd, name, flags | OFlags::CLOEXEC, mode, BENEATH) {
+                Err(rustix::io::Errno::AGAIN) => {}
+                other => return Ok(other?),
+            }
+        }
+        Err(rustix::io::Errno::AGAIN.into())
+    }
+}
+
+impl AsFd for Dir {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn no_name_leads_out_of_the_directory() {
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("in")).unwrap();
+        std::fs::write(home.path().join("secret"), "x").unwrap();
+        symlink("../secret", home.path().join("in/relative")).unwrap();
+        symlink(home.path().join("secret"), home.path().join("in/absolute")).unwrap();
+        symlink("..", home.path().join("in/up")).unwrap();
+        let dir = Dir::open(&home.path().join("in")).unwrap();
+        for name in ["../secret", "relative", "absolute", "up/secret", "/etc/passwd"] {
+            assert!(dir.file(name.as_bytes()).is_err(), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_is_refused_at_once() {
+        let home = tempfile::tempdir().unwrap();
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            home.path().join("fifo"),
+            rustix::fs::FileType::Fifo,
+            Mode::RUSR | Mode::WUSR,
+            0,
+        )
+        .unwrap();
+        assert!(Dir::open(home.path()).unwrap().file(b"fifo").is_err());
+    }
+}

@@ -1,0 +1,76 @@
+//! What can go wrong with a tree, by cause. Each text is a fragment that fits after "cannot stage x: ".
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use crate::{GenerationId, ViewId};
+
+/// A tree operation failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The operating system refused.
+    #[error("{doing} {path}: {cause}", path = path.display())]
+    Io {
+        /// What was being done: "open", "write", "sync".
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
+    /// A source holds a name or a structure that no tree can have.
+    #[error("entry {name}: {reason}")]
+    Entry {
+        /// The entry's path in the source, with odd bytes escaped.
+        name: String,
+        /// Why it is refused.
+        reason: &'static str,
+    },
+    /// An archive is not what it says it is.
+    #[error("archive: {0}")]
+    Archive(io::Error),
+    /// More nodes, names or bytes than an index holds.
+    #[error("the tree has too many {0} for one index (4,294,967,295 at most); split it into layers")]
+    TooLarge(&'static str),
+    /// An index file is torn, of another version, or not the one that its name says.
+    #[error("generation {generation}: {reason}; stage the profile again")]
+    BadIndex {
+        /// The name under which it was looked up.
+        generation: GenerationId,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// The store has no such generation.
+    #[error("no generation {0} in the store; stage the profile again or copy it from another server")]
+    NoGeneration(GenerationId),
+    /// The store has no such stack, or it is not what its name says.
+    #[error("no stack {0} in the store")]
+    NoStack(ViewId),
+    /// A stack is empty or higher than a handle can say.
+    #[error("a stack has 1 to 65535 layers, not {0}")]
+    StackHeight(usize),
+    /// The store was written by a newer oneroot, or the directory is something else.
+    #[error("{path} is not a store of format 1; use the oneroot that wrote it, or another directory", path = path.display())]
+    StoreFormat {
+        /// The store's directory.
+        path: PathBuf,
+    },
+    /// A reference's file does not read as one.
+    #[error("reference {0} is damaged; stage it again")]
+    BadRef(String),
+}
+
+impl Error {
+    /// An [`Error::Io`] in the shape that `map_err` takes.
+    pub fn io<C: Into<io::Error>>(doing: &'static str, path: impl AsRef<Path>) -> impl FnOnce(C) -> Self {
+        move |cause| Self::Io { doing, path: path.as_ref().to_owned(), cause: cause.into() }
+    }
+
+    /// An [`Error::Entry`] for the entry with this raw name.
+    pub fn entry(name: &[u8], reason: &'static str) -> Self {
+        Self::Entry { name: name.escape_ascii().to_string(), reason }
+    }
+}
+
+/// A tree operation's result.
+pub type Result<T, E = Error> = std::result::Result<T, E>;

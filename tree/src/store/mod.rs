@@ -1,0 +1,168 @@
+//! The store: objects, generations, stacks and references in one directory, each named by what it is.
+//!
+//! ```text
+//! format               "oneroot store 1"
+//! objects/ab/cd…       regular files' contents, by BLAKE3
+//! generations/<id>     indexes
+//! stacks/<view id>     lists of generations, bottom first
+//! refs/<kind>/<name>   the generations that a profile, layer or machine has had, newest first
+//! staging/<n>/         one running stage each; what a crash left is removed when the store is opened for staging
+//! ```
+//! *Durable before named*: an object or index gets its name only after its bytes are synced, or a power cut would leave
+//! an empty file that deduplication then keeps for ever. Nothing with a name is ever written again.
+
+mod refs;
+mod stack;
+
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+pub use refs::{Ref, RefKind, Staged};
+pub use stack::Views;
+
+use crate::confine::Dir;
+use crate::error::{Error, Result};
+use crate::id::{GenerationId, ObjectId};
+use crate::index::Index;
+
+const FORMAT: &str = "oneroot store 1\n";
+
+/// An open store. Cheap to share; all of it may be used from many threads and processes at once.
+#[derive(Debug)]
+pub struct Store {
+    path: PathBuf,
+    objects: Dir,
+    generations: Dir,
+}
+
+impl Store {
+    /// Opens a store, and makes an empty one where there is nothing yet.
+    ///
+    /// # Errors
+    /// [`Error::StoreFormat`] when the directory is of another format, else the system's.
+    pub fn open(path: &Path) -> Result<Arc<Self>> {
+        for part in ["", "objects", "generations", "stacks", "refs", "staging"] {
+            let part = path.join(part);
+            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&part);
+            made.map_err(Error::io("create", &part))?;
+        }
+        let format = path.join("format");
+        match fs::read_to_string(&format) {
+            Ok(text) if text == FORMAT => {}
+            Ok(_) => return Err(Error::StoreFormat { path: path.to_owned() }),
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                write_whole(&format, FORMAT.as_bytes())?;
+            }
+            Err(cause) => return Err(Error::io("read", &format)(cause)),
+        }
+        let dir = |name: &str| Dir::open(&path.join(name)).map_err(Error::io("open", path.join(name)));
+        Ok(Arc::new(Self {
+            path: path.to_owned(),
+            objects: dir("objects")?,
+            generations: dir("generations")?,
+        }))
+    }
+
+    /// Its directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens an object for reading. Its bytes never change.
+    ///
+    /// # Errors
+    /// The system's; `NotFound` when the store lost it.
+    pub fn object(&self, id: ObjectId) -> std::io::Result<fs::File> {
+        self.objects.file(object_name(id).as_bytes())
+    }
+
+    /// Whether an object is there.
+    #[must_use]
+    pub fn has_object(&self, id: ObjectId) -> bool {
+        self.path.join("objects").join(object_name(id)).exists()
+    }
+
+    /// Reads a generation's index.
+    ///
+    /// # Errors
+    /// [`Error::NoGeneration`], [`Error::BadIndex`], or the system's.
+    pub fn generation(&self, id: GenerationId) -> Result<Index> {
+        use std::io::Read as _;
+        let mut bytes = Vec::new();
+        let read = self
+            .generations
+            .file(id.to_string().as_bytes())
+            .and_then(|mut file| file.read_to_end(&mut bytes));
+        match read {
+            Ok(_) => {}
+            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
+                return Err(Error::NoGeneration(id));
+            }
+            Err(cause) => return Err(Error::io("read", self.generations.path().join(id.to_string()))(cause)),
+        }
+        let index = Index::parse(bytes).map_err(|reason| Error::BadIndex { generation: id, reason })?;
+        if index.generation() != id {
+            return Err(Error::BadIndex { generation: id, reason: "the file holds another generation" });
+        }
+        Ok(index)
+    }
+
+    /// Where an object lies.
+    pub(crate) fn object_path(&self, id: ObjectId) -> PathBuf {
+        self.path.join("objects").join(object_name(id))
+    }
+
+    /// Names an index, durably; one that is already there stays.
+    pub(crate) fn put_generation(&self, index: &Index) -> Result<GenerationId> {
+        let id = index.generation();
+        let path = self.path.join("generations").join(id.to_string());
+        if !path.exists() {
+            write_whole(&path, index.bytes())?;
+        }
+        Ok(id)
+    }
+}
+
+/// Objects lie in 256 directories by their first byte: none grows so large that a file system slows down.
+fn object_name(id: ObjectId) -> String {
+    let name = id.to_string();
+    let (head, tail) = name.split_at(2);
+    format!("{head}/{tail}")
+}
+
+/// Puts a small file in place: write beside it, sync, rename, sync the directory. A crash leaves the old or the new.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+    let parent = path.parent().unwrap_or(Path::new("."));
+    let (file, temporary) = temporary_in(parent)?;
+    let written = (|| {
+        let mut file = &file;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)?;
+        fs::File::open(parent)?.sync_all()
+    })();
+    written.map_err(|cause| {
+        // The write has failed already; a leftover is swept by the next stage, so its own failure says nothing new.
+        let _ = fs::remove_file(&temporary);
+        Error::io("write", path)(cause)
+    })
+}
+
+/// A new file beside the others. The name has the process and a count, so no two writers ever share one.
+fn temporary_in(parent: &Path) -> Result<(fs::File, PathBuf)> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = parent.join(format!(".new-{}-{count}", std::process::id()));
+        match fs::OpenOptions::new().write(true).create_new(true).open(&path) {
+            Ok(file) => return Ok((file, path)),
+            Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(cause) => return Err(Error::io("create", &path)(cause)),
+        }
+    }
+}

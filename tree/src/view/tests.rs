@@ -1,0 +1,145 @@
+//! The merge's promises, one by one, on layers written as lists of lines.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::build::IndexBuilder;
+use crate::id::ObjectId;
+use crate::node::{Content, Meta};
+
+/// `d path`, `o path` (opaque), `f path text`, `l path target`, `h path target` (hard link), `w path` (whiteout).
+fn layer(lines: &str) -> Arc<Index> {
+    let mut builder = IndexBuilder::new();
+    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
+        let mut words = line.split_whitespace();
+        let (kind, path, rest) = (words.next().unwrap(), words.next().unwrap(), words.next().unwrap_or(""));
+        let path = TreePath::parse(path.as_bytes()).unwrap();
+        let meta = Meta { mode: 0o755, uid: line.len().try_into().unwrap(), ..Meta::default() };
+        let content = match kind {
+            "d" => Content::Directory { opaque: false },
+            "o" => Content::Directory { opaque: true },
+            "f" => Content::Regular {
+                object: ObjectId(*blake3::hash(rest.as_bytes()).as_bytes()),
+                size: rest.len() as u64,
+            },
+            "l" => Content::Symlink(rest.into()),
+            "w" => Content::Whiteout,
+            _ => {
+                builder.link(&path, &TreePath::parse(rest.as_bytes()).unwrap()).unwrap();
+                continue;
+            }
+        };
+        builder.insert(&path, meta, content).unwrap();
+    }
+    Arc::new(builder.finish().unwrap())
+}
+
+use crate::index::Index;
+
+fn view(layers: &[&str]) -> View {
+    let mut levels: Vec<Arc<Level>> = Vec::new();
+    for lines in layers {
+        levels.push(Arc::new(Level::new(layer(lines), levels.clone())));
+    }
+    View::new(ViewId([0; 16]), levels.pop().unwrap())
+}
+
+/// Every path, sorted, with a slash after directories.
+fn paths(view: &View) -> Vec<String> {
+    fn walk(view: &View, node: Node, path: &str, out: &mut Vec<String>) {
+        for (name, child) in view.entries(node) {
+            assert_eq!(view.lookup(node, name), Some(child), "LOOKUP finds what READDIR shows");
+            let path = format!("{path}/{}", name.escape_ascii());
+            if view.stat(child).unwrap().kind == Kind::Directory {
+                assert_eq!(view.parent(child), Some(node), "the parent of {path}");
+                out.push(format!("{path}/"));
+                walk(view, child, &path, out);
+            } else {
+                out.push(path);
+            }
+        }
+    }
+    let mut out = Vec::new();
+    walk(view, view.root(), "", &mut out);
+    out
+}
+
+fn text(view: &View, path: &str) -> Option<ObjectId> {
+    view.object(view.resolve(&TreePath::parse(path.as_bytes()).unwrap())?)
+}
+
+#[test]
+fn the_topmost_file_wins() {
+    let view = view(&["f etc/motd low", "f etc/motd high"]);
+    assert_eq!(paths(&view), ["/etc/", "/etc/motd"]);
+    assert_eq!(text(&view, "etc/motd"), Some(ObjectId(*blake3::hash(b"high").as_bytes())));
+}
+
+#[test]
+fn a_whiteout_hides_the_name_and_is_never_served() {
+    let view = view(&["f etc/motd low\nf etc/keep x", "w etc/motd\nw etc/never-there"]);
+    assert_eq!(paths(&view), ["/etc/", "/etc/keep"]);
+}
+
+#[test]
+fn a_whiteout_with_nothing_below_is_never_served_either() {
+    let view = view(&["w etc/a\nf etc/b x", "w opt/c\nf opt/d x"]);
+    assert_eq!(paths(&view), ["/etc/", "/etc/b", "/opt/", "/opt/d"]);
+}
+
+#[test]
+fn an_opaque_directory_hides_all_below_it() {
+    let view = view(&["f etc/a x\nf etc/sub/b x", "o etc\nf etc/c x\nd etc/sub"]);
+    assert_eq!(paths(&view), ["/etc/", "/etc/c", "/etc/sub/"]);
+}
+
+#[test]
+fn a_file_over_a_directory_hides_it_and_a_directory_over_a_file_does() {
+    let view = view(&["f a/b x\nf c x", "f a x\nf c/d x"]);
+    assert_eq!(paths(&view), ["/a", "/c/", "/c/d"]);
+}
+
+#[test]
+fn a_directory_hidden_in_the_middle_does_not_come_back() {
+    let view = view(&["f a/low x", "w a", "f a/high x"]);
+    assert_eq!(paths(&view), ["/a/", "/a/high"]);
+}
+
+#[test]
+fn a_merged_directory_has_owner_and_mode_of_the_upper_one() {
+    let view = view(&["d etc\nf etc/a x", "d etc\nd etc/new"]);
+    let etc = view.resolve(&TreePath::parse(b"etc").unwrap()).unwrap();
+    assert_eq!(etc.layer, 1);
+    assert_eq!(view.stat(etc).unwrap().nlink, 3);
+}
+
+#[test]
+fn only_directories_in_two_layers_have_nodes_of_their_own() {
+    let base: String = (0..500).map(|n| format!("f usr/share/d{n}/file x\n")).collect();
+    let view = view(&[&base, "f etc/hostname alpha\nf usr/share/d7/own x"]);
+    assert_eq!(view.spine_len(), 4, "/, /usr, /usr/share and /usr/share/d7");
+}
+
+#[test]
+fn file_ids_are_dense_and_unique() {
+    let view = view(&["f a x\nh b a\nf c/d x", "f c/e x"]);
+    let id = |path: &str| {
+        let node = view.resolve(&TreePath::parse(path.as_bytes()).unwrap()).unwrap();
+        view.stat(node).unwrap().fileid
+    };
+    assert_eq!(id("a"), id("b"), "a hard link is one inode with two names");
+    let mut all = vec![id(""), id("a"), id("c"), id("c/d"), id("c/e")];
+    all.sort_unstable();
+    all.dedup();
+    assert_eq!(all.len(), 5);
+    assert!(all.iter().all(|id| (1..=view.inodes()).contains(id)));
+}
+
+#[test]
+fn links_are_followed_inside_the_view_and_never_out_of_it() {
+    let view = view(&["f boot/vmlinuz-6 x\nl vmlinuz /boot/vmlinuz-6\nl up ../../../vmlinuz\nl loop loop"]);
+    let kernel = view.resolve(&TreePath::parse(b"boot/vmlinuz-6").unwrap());
+    assert_eq!(view.follow(b"/vmlinuz"), kernel);
+    assert_eq!(view.follow(b"up"), kernel);
+    assert_eq!(view.follow(b"loop"), None);
+}
