@@ -1,0 +1,170 @@
+//! Which program a call is for, and who may call it: the one door for every RPC message.
+//!
+//! All programs are served on every listener; clients tell them apart by number, so MOUNT and NFS may share a port.
+//! Over UDP there is only the portmapper. No duplicate-request cache: every procedure of a read-only server can be
+//! carried out twice, and a client that repeats an xid after a reconnect must be answered (hostile input N15).
+
+use std::net::SocketAddr;
+
+use crate::handle::Keyring;
+use crate::mount::{self, MountCall, MountError, MountGrant};
+use crate::portmap::{self, PortTable};
+use crate::replies::Replies;
+use crate::rpc::{self, AuthStat, Call, NoCall, Rejection};
+use crate::{Caller, Error, Exports, nfs3};
+
+/// Ports below this are only for root, on any sane client.
+const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+
+/// Every program's do-nothing procedure, which clients ping with. It is never refused for its credential.
+const NULL: u32 = 0;
+
+/// How a message came, and so how its reply is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// A record; replies carry record marks.
+    Tcp,
+    /// A datagram; the reply is the datagram to send back.
+    Udp,
+}
+
+/// What the site allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Policy {
+    /// Take MNT and NFS calls from ports of 1024 and above, which any user of a machine can send, naming any uid.
+    /// Needed behind NAT and for user-mode networks.
+    pub allow_unprivileged_ports: bool,
+}
+
+/// What the shell does next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// The reply has been added to the batch.
+    Answered,
+    /// Decide, make the pin durable, then call [`Service::mounted`]. Other calls may be answered meanwhile.
+    Mount(MountCall),
+    /// Not a call: nothing to say, nothing wrong with the stream.
+    Ignore,
+    /// Send what the batch already holds, then close the connection. A datagram is just dropped.
+    Close(Error),
+}
+
+/// The three programs over one set of exports. Holds no state of any client, so that any number of connections and
+/// threads may share it.
+#[derive(Debug)]
+pub struct Service<E> {
+    exports: E,
+    keyring: Keyring,
+    ports: PortTable,
+    policy: Policy,
+}
+
+impl<E: Exports> Service<E> {
+    /// A service that never changes: a new key or policy means a new service, for the calls after it.
+    pub fn new(exports: E, keyring: Keyring, ports: PortTable, policy: Policy) -> Self {
+        Service { exports, keyring, ports, policy }
+    }
+
+    /// Answers one RPC message: a record without its marks, or a datagram. Adds at most 64 KiB of inline bytes and one
+    /// file range to `out`. Never panics, never blocks (as long as `E` and its trees don't).
+    pub fn call(&self, peer: SocketAddr, transport: Transport, message: &[u8], out: &mut Replies) -> Step {
+        let call = match Call::parse(message) {
+            Ok(call) => call,
+            Err(NoCall::NotACall) => return Step::Ignore,
+            Err(NoCall::Short) => return Step::Close(Error::ShortHeader),
+            Err(NoCall::Rejected(xid, rejection)) => return reject(transport, xid, rejection, out),
+        };
+        let frame = out.open(transport);
+        rpc::accept(&mut out.writer(), call.xid);
+        match self.dispatch(peer, transport, &call, message.len(), out) {
+            Ok(None) => {
+                out.close(frame);
+                Step::Answered
+            }
+            Ok(Some(mount)) => {
+                out.cancel(frame);
+                Step::Mount(mount)
+            }
+            Err(rejection) => {
+                out.cancel(frame);
+                reject(transport, call.xid, rejection, out)
+            }
+        }
+    }
+
+    /// Writes the reply to a MNT that was handed out as [`Step::Mount`]. The pin must be durable by now: once the
+    /// client has the handle, it will be used.
+    pub fn mounted(&self, call: &MountCall, result: Result<MountGrant, MountError>, out: &mut Replies) {
+        let frame = out.open(Transport::Tcp);
+        let mut writer = out.writer();
+        rpc::accept(&mut writer, call.xid);
+        match result {
+            Ok(grant) => mount::grant(&mut writer, &self.keyring, grant),
+            Err(error) => mount::refuse(&mut writer, error),
+        }
+        out.close(frame);
+    }
+
+    fn dispatch(
+        &self,
+        peer: SocketAddr,
+        transport: Transport,
+        call: &Call<'_>,
+        asked: usize,
+        out: &mut Replies,
+    ) -> Result<Option<MountCall>, Rejection> {
+        let ip = peer.ip().to_canonical();
+        let privileged = self.policy.allow_unprivileged_ports || peer.port() < FIRST_UNPRIVILEGED_PORT;
+        match (call.program, transport) {
+            (portmap::PROGRAM, _) => {
+                only_version(call, portmap::VERSION)?;
+                portmap::answer(&self.ports, transport, call.procedure, call.args, asked, out)?;
+            }
+            (mount::PROGRAM, Transport::Tcp) => {
+                only_version(call, mount::VERSION)?;
+                let caller = caller(call)?;
+                match mount::answer(&self.exports, ip, privileged, call.procedure, call.args, out)? {
+                    mount::Answer::Written => {}
+                    mount::Answer::Mount(path) => {
+                        return Ok(Some(MountCall { xid: call.xid, path, peer, caller }));
+                    }
+                }
+            }
+            (nfs3::PROGRAM, Transport::Tcp) => {
+                only_version(call, nfs3::VERSION)?;
+                if call.procedure == NULL {
+                    return Ok(None);
+                }
+                let caller = caller(call)?;
+                if !privileged {
+                    return Err(Rejection::Auth(AuthStat::TooWeak));
+                }
+                let request =
+                    nfs3::Request { exports: &self.exports, keyring: &self.keyring, peer: ip, caller };
+                nfs3::answer(&request, call.procedure, call.args, out)?;
+            }
+            _ => return Err(Rejection::ProgUnavail),
+        }
+        Ok(None)
+    }
+}
+
+fn only_version(call: &Call<'_>, served: u32) -> Result<(), Rejection> {
+    if call.version == served { Ok(()) } else { Err(Rejection::ProgMismatch(served)) }
+}
+
+/// Who calls; for NULL, nobody, whatever the credential holds.
+fn caller(call: &Call<'_>) -> Result<Caller, Rejection> {
+    if call.procedure == NULL {
+        Ok(Caller::ANONYMOUS)
+    } else {
+        call.credential.caller().map_err(Rejection::Auth)
+    }
+}
+
+fn reject(transport: Transport, xid: u32, rejection: Rejection, out: &mut Replies) -> Step {
+    let frame = out.open(transport);
+    rpc::reject(&mut out.writer(), xid, rejection);
+    out.close(frame);
+    Step::Answered
+}
