@@ -193,6 +193,17 @@ mod tests {
         assert_eq!(Keyring::new(1, &SECRET).open(&Keyring::new(2, &SECRET).seal(NODE)), None);
     }
 
+    /// A newer server with the same key may come to seal another format; its numbers would mean something else here.
+    #[test]
+    fn another_format_is_refused_though_its_tag_is_good() {
+        let ring = Keyring::new(7, &SECRET);
+        let mut bytes = ring.seal(NODE);
+        bytes[0] = 2;
+        let tag = tag_of(&ring.keys[0].1, &bytes[..HANDLE_LEN - TAG_LEN]);
+        bytes[HANDLE_LEN - TAG_LEN..].copy_from_slice(&tag);
+        assert_eq!(ring.open(&bytes), None);
+    }
+
     #[test]
     fn debug_output_shows_no_secret() {
         assert_eq!(format!("{:?}", Keyring::new(7, &SECRET)), "[7]");

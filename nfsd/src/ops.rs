@@ -9,6 +9,10 @@ use crate::{Attr, FileKind, FileRange, NodeId, Refusal, Tree};
 /// The longest name in a directory, as on Linux.
 pub(crate) const MAX_NAME: usize = 255;
 
+/// The longest link text, as on Linux (PATH_MAX). A longer one can't have been staged from a real tree, and would
+/// break the bound on a reply.
+const MAX_TARGET: usize = 4096;
+
 /// Why an operation fails, by cause; each codec has its own numbers for them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
@@ -85,7 +89,7 @@ pub(crate) fn readlink<'t, T: Tree>(tree: &'t T, link: &Found) -> Result<&'t [u8
     if link.attr.kind != FileKind::Symlink {
         return Err(Fault::Inval);
     }
-    tree.target(link.node).ok_or(Fault::Io)
+    tree.target(link.node).filter(|target| target.len() <= MAX_TARGET).ok_or(Fault::Io)
 }
 
 /// What a read gives: contents, if there are any at that place, and whether they reach the end of the file.

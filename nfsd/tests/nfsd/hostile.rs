@@ -12,6 +12,8 @@ use crate::world::{self, OWN, Site, World};
 static SERVICE: LazyLock<Service<Site>> =
     LazyLock::new(|| world::service(&Arc::new(World::new()), Policy::default()));
 
+static ROOT: LazyLock<Vec<u8>> = LazyLock::new(|| world::handle(OWN, World::new().find("/")));
+
 fn peer() -> SocketAddr {
     "10.0.0.7:700".parse().unwrap()
 }
@@ -254,7 +256,7 @@ proptest! {
         handle in any::<bool>(),
         args in prop::collection::vec(prop_oneof![Just(0_u8), any::<u8>()], 0..200),
     ) {
-        let front = if handle { opaque(&world::handle(OWN, World::new().find("/"))) } else { Vec::new() };
+        let front = if handle { opaque(&ROOT[..]) } else { Vec::new() };
         let args = [front, args].concat();
         send(Transport::Tcp, &wire::call(1, [program[0], program[1], procedure], &Cred::sys(0, 0, &[]), &args));
     }

@@ -39,7 +39,7 @@ impl World {
 
     /// The tree that the conversations are about.
     pub(crate) fn new() -> Self {
-        use FileKind::{BlockDevice, CharDevice, Directory, Fifo, Socket, Symlink};
+        use FileKind::{BlockDevice, CharDevice, Directory, Fifo, Socket};
         let mut world = World::empty();
         world.add("/etc", Directory, 0o755, (0, 0));
         world.file("/etc/passwd", 0o644, (0, 0), 1001);
@@ -55,14 +55,13 @@ impl World {
         world.add("/dev/sda", BlockDevice, 0o660, (0, 6)).rdev = (8, 0);
         world.add("/dev/pipe", Fifo, 0o600, (0, 0));
         world.add("/dev/log", Socket, 0o666, (0, 0));
-        world.add("/lib", Symlink, 0o777, (0, 0)).size = 7;
-        let lib = world.find("/lib");
-        world.node_mut(lib).target = b"usr/lib".to_vec();
+        world.symlink("/lib", "usr/lib");
         world.file("/empty", 0o644, (0, 0), 0);
         world.add("/void", Directory, 0o755, (0, 0));
         world.link("/void/sh", "/bin/sh");
         world.file(&format!("/void/{}", "n".repeat(255)), 0o644, (0, 0), 1);
         world.file("/lost", 0o644, (0, 0), 9);
+        world.symlink("/endless", &"x".repeat(4097));
         world
     }
 
@@ -92,6 +91,12 @@ impl World {
     pub(crate) fn file(&mut self, path: &str, mode: u32, owner: (u32, u32), size: u64) {
         let attr = self.add(path, FileKind::Regular, mode, owner);
         (attr.size, attr.used) = (size, size.next_multiple_of(4096));
+    }
+
+    fn symlink(&mut self, path: &str, target: &str) {
+        self.add(path, FileKind::Symlink, 0o777, (0, 0)).size = target.len() as u64;
+        let link = self.find(path);
+        self.node_mut(link).target = target.as_bytes().to_vec();
     }
 
     fn link(&mut self, path: &str, to: &str) {
