@@ -1,7 +1,8 @@
-//! Permission from mode, owner and groups, for a caller as AUTH_SYS names it (RFC 1813 §3.3.4; hostile input N13).
+//! Permission from mode, owner and groups, for a caller as AUTH_SYS names it (RFC 1813 §3.3.4; hostile input
+//! N13).
 //!
-//! uid 0 is not squashed: a root file system is full of 0600 root files and setuid programs. The rules are those of
-//! the Linux server, which Linux clients have been written against. Nothing ever grants writing.
+//! uid 0 is not squashed: a root file system is full of 0600 root files and setuid programs. The rules are
+//! those of the Linux server, which Linux clients have been written against. Nothing ever grants writing.
 
 use crate::{Attr, FileKind};
 
@@ -53,8 +54,8 @@ impl Caller {
         self.uid == 0
     }
 
-    /// The three bits of the mode that speak for this caller. The first class that fits decides, as POSIX has it: an
-    /// owner without `r` may not read what everybody else may.
+    /// The three bits of the mode that speak for this caller. The first class that fits decides, as POSIX has
+    /// it: an owner without `r` may not read what everybody else may.
     fn class(&self, attr: &Attr) -> u32 {
         let shift = if self.uid == attr.uid {
             6
@@ -105,7 +106,8 @@ impl Rights {
     }
 }
 
-/// All that a caller may do with a node. LOOKUP is for directories and EXECUTE for everything else, as the RFC has it.
+/// All that a caller may do with a node. LOOKUP is for directories and EXECUTE for everything else, as the
+/// RFC has it.
 pub(crate) fn rights(caller: &Caller, attr: &Attr) -> Rights {
     let bits = caller.class(attr);
     let mut rights = Rights::default();
@@ -113,15 +115,17 @@ pub(crate) fn rights(caller: &Caller, attr: &Attr) -> Rights {
     if attr.kind == FileKind::Directory {
         rights.add_if(Rights::LOOKUP, caller.is_root() || bits & X != 0);
     } else {
-        // Root may run what somebody may run, as on a local disk; else every data file would look like a program.
+        // Root may run what somebody may run, as on a local disk; else every data file would look like a
+        // program.
         let may = if caller.is_root() { attr.mode & 0o111 != 0 } else { bits & X != 0 };
         rights.add_if(Rights::EXECUTE, may);
     }
     rights
 }
 
-/// Whether READ may hand out contents. Wider than the READ right: a client reads a program to run it, so `x` is
-/// enough; and NFS has no open, so an owner who has opened a file and then taken its own `r` away goes on reading.
+/// Whether READ may hand out contents. Wider than the READ right: a client reads a program to run it, so `x`
+/// is enough; and NFS has no open, so an owner who has opened a file and then taken its own `r` away goes on
+/// reading.
 pub(crate) fn may_read_contents(caller: &Caller, attr: &Attr) -> bool {
     caller.is_root() || caller.uid == attr.uid || caller.class(attr) & (R | X) != 0
 }

@@ -1,12 +1,15 @@
-//! What can go wrong outside a reply: a byte stream that can't be followed any more, or keys that can't be held.
+//! What can go wrong outside a reply: a byte stream that can't be followed any more, or keys that can't be
+//! held.
 //!
-//! A call that is merely wrong is not an error of this crate: it gets an RPC or NFS status and the connection lives.
+//! A call that is merely wrong is not an error of this crate: it gets an RPC or NFS status and the connection
+//! lives.
 
-/// Why the shell must act. Every cause but [`Error::KeyIdTaken`] means: close the connection (a datagram is dropped).
+/// Why the shell must act. Every cause but [`Error::KeyIdTaken`] means: close the connection (a datagram is
+/// dropped).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A record mark announced, together with what came before, more than [`crate::MAX_RECORD`] bytes. Either the
-    /// peer is hostile or the stream is out of step; nothing after it can be trusted.
+    /// A record mark announced, together with what came before, more than [`crate::MAX_RECORD`] bytes. Either
+    /// the peer is hostile or the stream is out of step; nothing after it can be trusted.
     #[error("record exceeds {} bytes; close the connection", crate::MAX_RECORD)]
     RecordTooLong,
     /// More than [`crate::MAX_FRAGMENTS`] fragments without a last one.

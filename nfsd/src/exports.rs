@@ -1,4 +1,5 @@
-//! Who may use which view (design.md, "Who may read what"). The rule is the shell's; this crate only asks, on every call.
+//! Who may use which view (design.md, "Who may read what"). The rule is the shell's; this crate only asks, on
+//! every call.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,8 +13,8 @@ pub enum Refusal {
     Acces,
     /// No pin holds the view any more: `ESTALE`.
     Stale,
-    /// The peer is not known yet, or the view is still being loaded: the client waits some seconds and asks again,
-    /// and no process on it sees an error.
+    /// The peer is not known yet, or the view is still being loaded: the client waits some seconds and asks
+    /// again, and no process on it sees an error.
     Jukebox,
 }
 

@@ -1,9 +1,9 @@
 //! File handles: how a node is named on the wire, for ever (design.md, "Handles"; hostile inputs N6, N7).
 //!
-//! 44 bytes: format version 1, key id 1, view id 16, layer 2, inode number 8 (both big endian), tag 16. The tag is the
-//! front of keyed BLAKE3 over all that stands before it. Nothing in a handle depends on the process, the host or the
-//! order of anything, so the same bytes are good after a restart, an upgrade, and on another server with the same key.
-//! These bytes are final: a client holds them as long as it runs.
+//! 44 bytes: format version 1, key id 1, view id 16, layer 2, inode number 8 (both big endian), tag 16. The
+//! tag is the front of keyed BLAKE3 over all that stands before it. Nothing in a handle depends on the
+//! process, the host or the order of anything, so the same bytes are good after a restart, an upgrade, and on
+//! another server with the same key. These bytes are final: a client holds them as long as it runs.
 
 use std::fmt;
 
@@ -30,8 +30,8 @@ pub struct Handle {
     pub node: NodeId,
 }
 
-/// The keys that handles are sealed and opened with. Which old keys are kept is the shell's business: as long as a
-/// machine runs on handles of theirs.
+/// The keys that handles are sealed and opened with. Which old keys are kept is the shell's business: as long
+/// as a machine runs on handles of theirs.
 #[derive(Clone)]
 pub struct Keyring {
     /// The first one seals; all of them open. Seldom more than two, so a scan beats a table.
@@ -76,7 +76,8 @@ impl Keyring {
         bytes
     }
 
-    /// What a handle names, or `None` when no key of this ring sealed these bytes: wrong length, version, key or tag.
+    /// What a handle names, or `None` when no key of this ring sealed these bytes: wrong length, version, key
+    /// or tag.
     pub fn open(&self, bytes: &[u8]) -> Option<Handle> {
         let bytes: &[u8; HANDLE_LEN] = bytes.try_into().ok()?;
         let (body, tag) = bytes.split_last_chunk::<TAG_LEN>()?;
@@ -108,8 +109,8 @@ fn tag_of(key: &[u8; 32], body: &[u8]) -> [u8; TAG_LEN] {
     hash.as_bytes().first_chunk().copied().unwrap_or_default()
 }
 
-/// Compares in constant time, or a peer could find a tag byte by byte. [`blake3::Hash`] promises that for 32 bytes, so
-/// both tags are widened to it.
+/// Compares in constant time, or a peer could find a tag byte by byte. [`blake3::Hash`] promises that for 32
+/// bytes, so both tags are widened to it.
 fn same_tag(one: &[u8; TAG_LEN], other: &[u8; TAG_LEN]) -> bool {
     let wide = |tag: &[u8; TAG_LEN]| {
         let mut bytes = [0; 32];
@@ -193,7 +194,8 @@ mod tests {
         assert_eq!(Keyring::new(1, &SECRET).open(&Keyring::new(2, &SECRET).seal(NODE)), None);
     }
 
-    /// A newer server with the same key may come to seal another format; its numbers would mean something else here.
+    /// A newer server with the same key may come to seal another format; its numbers would mean something
+    /// else here.
     #[test]
     fn another_format_is_refused_though_its_tag_is_good() {
         let ring = Keyring::new(7, &SECRET);

@@ -1,13 +1,14 @@
 //! ONC RPC, portmap v2, MOUNT v3 and NFS v3: bytes in, bytes out, over a view.
 //!
-//! The crate opens no socket, reads no clock and touches no file. A shell owns the connections and asks three things
-//! of it: [`RecordStream`] cuts a TCP stream into records, [`Service::call`] answers one record or datagram, and
-//! [`Service::mounted`] answers a MNT once the shell has made its pin durable. What a reply says about files comes
-//! from two traits that the shell implements: [`Tree`] (a merged view, in memory) and [`Exports`] (who may use which).
+//! The crate opens no socket, reads no clock and touches no file. A shell owns the connections and asks three
+//! things of it: [`RecordStream`] cuts a TCP stream into records, [`Service::call`] answers one record or
+//! datagram, and [`Service::mounted`] answers a MNT once the shell has made its pin durable. What a reply
+//! says about files comes from two traits that the shell implements: [`Tree`] (a merged view, in memory) and
+//! [`Exports`] (who may use which).
 //!
-//! Bottom to top: `xdr` and `record` are wire shapes, `rpc` is the call and its refusals, `handle` is how a node is
-//! named for ever, `access` and `ops` are the file rules with no protocol version in them, `portmap`, `mount` and
-//! `nfs3` are codecs over those, and `service` picks the codec.
+//! Bottom to top: `xdr` and `record` are wire shapes, `rpc` is the call and its refusals, `handle` is how a
+//! node is named for ever, `access` and `ops` are the file rules with no protocol version in them, `portmap`,
+//! `mount` and `nfs3` are codecs over those, and `service` picks the codec.
 
 mod access;
 mod error;

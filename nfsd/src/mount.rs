@@ -1,8 +1,9 @@
 //! MOUNT v3 (RFC 1813 Appendix I): the way to a root handle (hostile input N14).
 //!
-//! MNT is not answered here. The shell decides it and makes the pin durable first, so the call goes back to it as a
-//! [`MountCall`] and the reply is written when [`crate::Service::mounted`] brings the result. UMNT and UMNTALL change
-//! nothing: a pin ends with the machine's next boot, never by a packet that anyone can send.
+//! MNT is not answered here. The shell decides it and makes the pin durable first, so the call goes back to
+//! it as a [`MountCall`] and the reply is written when [`crate::Service::mounted`] brings the result. UMNT
+//! and UMNTALL change nothing: a pin ends with the machine's next boot, never by a packet that anyone can
+//! send.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -26,7 +27,8 @@ const MAX_LISTED: usize = 16;
 pub struct MountCall {
     /// The call's id, for the reply.
     pub xid: u32,
-    /// The path as sent: at most [`MAX_PATH`] bytes of any kind. Empty is what some clients send for the root.
+    /// The path as sent: at most [`MAX_PATH`] bytes of any kind. Empty is what some clients send for the
+    /// root.
     pub path: Vec<u8>,
     /// Who sent it; its port has passed [`crate::Policy`].
     pub peer: SocketAddr,
@@ -43,7 +45,8 @@ pub struct MountGrant {
     pub root: NodeId,
 }
 
-/// The shell's no (mountstat3). For "not ready yet" there is no status that clients wait on: don't answer at all.
+/// The shell's no (mountstat3). For "not ready yet" there is no status that clients wait on: don't answer at
+/// all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum MountError {
     /// No such path.

@@ -1,7 +1,7 @@
 //! File operations on a tree, with no protocol version in them (hostile inputs N8, N9, N10).
 //!
-//! A codec opens a handle, calls one of these, and writes what comes back in its own shape. Permission is checked
-//! here, so that no codec can forget it.
+//! A codec opens a handle, calls one of these, and writes what comes back in its own shape. Permission is
+//! checked here, so that no codec can forget it.
 
 use crate::access::{self, Caller, Rights};
 use crate::{Attr, FileKind, FileRange, NodeId, Refusal, Tree};
@@ -9,8 +9,8 @@ use crate::{Attr, FileKind, FileRange, NodeId, Refusal, Tree};
 /// The longest name in a directory, as on Linux.
 pub(crate) const MAX_NAME: usize = 255;
 
-/// The longest link text, as on Linux (PATH_MAX). A longer one can't have been staged from a real tree, and would
-/// break the bound on a reply.
+/// The longest link text, as on Linux (PATH_MAX). A longer one can't have been staged from a real tree, and
+/// would break the bound on a reply.
 const MAX_TARGET: usize = 4096;
 
 /// Why an operation fails, by cause; each codec has its own numbers for them.
@@ -62,8 +62,8 @@ pub(crate) fn find<T: Tree>(tree: &T, node: NodeId) -> Result<Found, Fault> {
     tree.attr(node).map(|attr| Found { node, attr }).ok_or(Fault::Stale)
 }
 
-/// Looks a name up. The name rules are RFC 1813 §3.2's: empty is ACCES, `.` and `..` work everywhere and end at the
-/// root, 256 bytes and more are NAMETOOLONG. A slash or NUL can't be in any name of a tree: INVAL.
+/// Looks a name up. The name rules are RFC 1813 §3.2's: empty is ACCES, `.` and `..` work everywhere and end
+/// at the root, 256 bytes and more are NAMETOOLONG. A slash or NUL can't be in any name of a tree: INVAL.
 pub(crate) fn lookup<T: Tree>(tree: &T, caller: &Caller, dir: &Found, name: &[u8]) -> Result<Found, Fault> {
     if !dir.is_dir() {
         return Err(Fault::NotDir);
@@ -99,8 +99,8 @@ pub(crate) struct Extent {
     pub(crate) eof: bool,
 }
 
-/// The part of a file that a read of `count` bytes at `offset` gives: cut to `max` and to the size in the attributes,
-/// so that a range never asks for what is not there. At and past the end it is empty.
+/// The part of a file that a read of `count` bytes at `offset` gives: cut to `max` and to the size in the
+/// attributes, so that a range never asks for what is not there. At and past the end it is empty.
 pub(crate) fn read<T: Tree>(
     tree: &T,
     caller: &Caller,
@@ -140,9 +140,10 @@ pub(crate) struct Entry<'t> {
 
 /// The names of a directory from a cookie on.
 ///
-/// Place 0 is `.`, 1 is `..`, and entry `i` of the tree has place `i + 2`; an entry's cookie is the place after it, so
-/// cookie 0 is the start and no entry has it. Cookies are dense and belong to the directory for ever, hence there is
-/// nothing for a cookie verifier to guard. A cookie that was never given lies past the end, where there is no entry.
+/// Place 0 is `.`, 1 is `..`, and entry `i` of the tree has place `i + 2`; an entry's cookie is the place
+/// after it, so cookie 0 is the start and no entry has it. Cookies are dense and belong to the directory for
+/// ever, hence there is nothing for a cookie verifier to guard. A cookie that was never given lies past the
+/// end, where there is no entry.
 #[derive(Debug)]
 pub(crate) struct Listing<'t, T> {
     tree: &'t T,
@@ -168,7 +169,8 @@ pub(crate) fn list<'t, T: Tree>(
 impl<'t, T: Tree> Iterator for Listing<'t, T> {
     type Item = Result<Entry<'t>, Fault>;
 
-    /// A name without a node would be a broken index. It fails the listing: leaving it out would hide the damage.
+    /// A name without a node would be a broken index. It fails the listing: leaving it out would hide the
+    /// damage.
     fn next(&mut self) -> Option<Self::Item> {
         let (name, found) = match self.place {
             0 => (&b"."[..], Ok(self.dir)),

@@ -1,18 +1,20 @@
 //! Record marking over TCP (RFC 5531 §11): from a byte stream to whole records, within stated bounds.
 //!
-//! Bounds are checked when a mark is read, before anything is stored, and memory follows the bytes that have really
-//! arrived. A peer that announces 2 GiB costs itself a connection and us nothing.
+//! Bounds are checked when a mark is read, before anything is stored, and memory follows the bytes that have
+//! really arrived. A peer that announces 2 GiB costs itself a connection and us nothing.
 
 use crate::Error;
 
-/// The longest record taken. The largest call that a read-only server needs is a few hundred bytes, but a client may
-/// send a WRITE of wtmax (32 KiB) before it learns that the file system is read-only.
+/// The longest record taken. The largest call that a read-only server needs is a few hundred bytes, but a
+/// client may send a WRITE of wtmax (32 KiB) before it learns that the file system is read-only.
 pub const MAX_RECORD: usize = 64 * 1024;
 
-/// The most fragments a record may come in. Real clients send one; more is legal, an endless row is an attack.
+/// The most fragments a record may come in. Real clients send one; more is legal, an endless row is an
+/// attack.
 pub const MAX_FRAGMENTS: u32 = 64;
 
-/// What is kept of the buffer between records. Thousands of idle connections must not each hold a large record's room.
+/// What is kept of the buffer between records. Thousands of idle connections must not each hold a large
+/// record's room.
 const KEPT_CAPACITY: usize = 4 * 1024;
 
 /// The top bit of a mark: this fragment ends the record.
@@ -41,19 +43,20 @@ impl RecordStream {
         RecordStream::default()
     }
 
-    /// True between records: nothing of a record has arrived. The shell's idle and first-record deadlines need it.
+    /// True between records: nothing of a record has arrived. The shell's idle and first-record deadlines
+    /// need it.
     pub fn is_idle(&self) -> bool {
         self.mark_len == 0 && self.left == 0 && self.fragments == 0
     }
 
     /// Takes bytes off the front of `input` until a record is whole, and returns it without its marks.
     ///
-    /// `Ok(None)` means that `input` is used up; call again with what the next read brings. A record that lies whole
-    /// in `input` is returned in place, without a copy.
+    /// `Ok(None)` means that `input` is used up; call again with what the next read brings. A record that
+    /// lies whole in `input` is returned in place, without a copy.
     ///
     /// # Errors
-    /// [`Error::RecordTooLong`], [`Error::TooManyFragments`] and [`Error::EmptyRecord`] say that the connection must
-    /// be closed. The stream stays failed: what follows such a mark has no known meaning.
+    /// [`Error::RecordTooLong`], [`Error::TooManyFragments`] and [`Error::EmptyRecord`] say that the
+    /// connection must be closed. The stream stays failed: what follows such a mark has no known meaning.
     pub fn next<'s, 'i: 's>(&'s mut self, input: &mut &'i [u8]) -> Result<Option<&'s [u8]>, Error> {
         if let Some(error) = self.failed {
             return Err(error);

@@ -1,14 +1,15 @@
 //! A batch of replies: inline bytes, and ranges of file contents that the shell sends as it likes.
 //!
-//! Contents never pass through this crate. A READ reply is header, range, padding; its record mark already counts all
-//! three. Many replies go into one batch, so that a pipelined client is answered with one write, and each reply is one
-//! contiguous piece: klibc's nfsmount takes whatever one read(2) gives it for the whole reply.
+//! Contents never pass through this crate. A READ reply is header, range, padding; its record mark already
+//! counts all three. Many replies go into one batch, so that a pipelined client is answered with one write,
+//! and each reply is one contiguous piece: klibc's nfsmount takes whatever one read(2) gives it for the whole
+//! reply.
 
 use crate::Transport;
 use crate::xdr::Writer;
 
-/// A run of bytes of one object, to be sent in place. An object that turns out shorter is the shell's to handle: the
-/// mark is already promised, so it can only close the connection.
+/// A run of bytes of one object, to be sent in place. An object that turns out shorter is the shell's to
+/// handle: the mark is already promised, so it can only close the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileRange {
     /// The content id, as given by [`crate::Tree::object`].

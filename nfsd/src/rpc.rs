@@ -1,7 +1,7 @@
 //! The RPC message (RFC 5531 §9, §14): call header, credentials, and every way to turn a call down.
 //!
-//! A call that can be told from its header always gets an answer. Closing the connection instead would send a Linux
-//! client into reconnect loops, and mount.nfs finds out what a server can do by being refused.
+//! A call that can be told from its header always gets an answer. Closing the connection instead would send a
+//! Linux client into reconnect loops, and mount.nfs finds out what a server can do by being refused.
 
 use crate::access::Caller;
 use crate::xdr::{Malformed, Reader, Writer};
@@ -40,7 +40,6 @@ pub(crate) enum Rejection {
     ProgMismatch(u32),
     ProcUnavail,
     GarbageArgs,
-    SystemErr,
     RpcMismatch,
     Auth(AuthStat),
 }
@@ -69,8 +68,8 @@ impl Credential<'_> {
     }
 }
 
-/// authsys_parms. Stamp and machine name mean nothing to a server; the count of groups is checked against what can be
-/// held before any is read.
+/// authsys_parms. Stamp and machine name mean nothing to a server; the count of groups is checked against
+/// what can be held before any is read.
 fn auth_sys(mut body: Reader<'_>) -> Result<Caller, Malformed> {
     let _stamp = body.u32()?;
     if body.opaque()?.len() > MAX_MACHINE_NAME {
@@ -128,7 +127,8 @@ impl<'a> Call<'a> {
         }
         let (program, version, procedure) = (reader.u32()?, reader.u32()?, reader.u32()?);
         let credential = opaque_auth(&mut reader, xid, AuthStat::BadCred)?;
-        // AUTH_NONE and AUTH_SYS have empty verifiers. What an odd client puts there proves nothing, and hurts nothing.
+        // AUTH_NONE and AUTH_SYS have empty verifiers. What an odd client puts there proves nothing, and
+        // hurts nothing.
         opaque_auth(&mut reader, xid, AuthStat::BadVerf)?;
         Ok(Call { xid, program, version, procedure, credential, args: reader })
     }
@@ -163,7 +163,6 @@ pub(crate) fn reject(out: &mut Writer<'_>, xid: u32, rejection: Rejection) {
         }
         Rejection::ProcUnavail => accepted(out, xid, 3),
         Rejection::GarbageArgs => accepted(out, xid, 4),
-        Rejection::SystemErr => accepted(out, xid, 5),
         Rejection::RpcMismatch => out.words([xid, REPLY, MSG_DENIED, 0, RPC_VERSION, RPC_VERSION]),
         Rejection::Auth(stat) => out.words([xid, REPLY, MSG_DENIED, 1, stat as u32]),
     }

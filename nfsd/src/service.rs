@@ -1,8 +1,9 @@
 //! Which program a call is for, and who may call it: the one door for every RPC message.
 //!
-//! All programs are served on every listener; clients tell them apart by number, so MOUNT and NFS may share a port.
-//! Over UDP there is only the portmapper. No duplicate-request cache: every procedure of a read-only server can be
-//! carried out twice, and a client that repeats an xid after a reconnect must be answered (hostile input N15).
+//! All programs are served on every listener; clients tell them apart by number, so MOUNT and NFS may share a
+//! port. Over UDP there is only the portmapper. No duplicate-request cache: every procedure of a read-only
+//! server can be carried out twice, and a client that repeats an xid after a reconnect must be answered
+//! (hostile input N15).
 
 use std::net::SocketAddr;
 
@@ -31,8 +32,8 @@ pub enum Transport {
 /// What the site allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Policy {
-    /// Take MNT and NFS calls from ports of 1024 and above, which any user of a machine can send, naming any uid.
-    /// Needed behind NAT and for user-mode networks.
+    /// Take MNT and NFS calls from ports of 1024 and above, which any user of a machine can send, naming any
+    /// uid. Needed behind NAT and for user-mode networks.
     pub allow_unprivileged_ports: bool,
 }
 
@@ -49,8 +50,8 @@ pub enum Step {
     Close(Error),
 }
 
-/// The three programs over one set of exports. Holds no state of any client, so that any number of connections and
-/// threads may share it.
+/// The three programs over one set of exports. Holds no state of any client, so that any number of
+/// connections and threads may share it.
 #[derive(Debug)]
 pub struct Service<E> {
     exports: E,
@@ -65,8 +66,8 @@ impl<E: Exports> Service<E> {
         Service { exports, keyring, ports, policy }
     }
 
-    /// Answers one RPC message: a record without its marks, or a datagram. Adds at most 64 KiB of inline bytes and one
-    /// file range to `out`. Never panics, never blocks (as long as `E` and its trees don't).
+    /// Answers one RPC message: a record without its marks, or a datagram. Adds at most 64 KiB of inline
+    /// bytes and one file range to `out`. Never panics, never blocks (as long as `E` and its trees don't).
     pub fn call(&self, peer: SocketAddr, transport: Transport, message: &[u8], out: &mut Replies) -> Step {
         let call = match Call::parse(message) {
             Ok(call) => call,
@@ -76,7 +77,7 @@ impl<E: Exports> Service<E> {
         };
         let frame = out.open(transport);
         rpc::accept(&mut out.writer(), call.xid);
-        match self.dispatch(peer, transport, &call, message.len(), out) {
+        match self.dispatch(peer, transport, &call, out) {
             Ok(None) => {
                 out.close(frame);
                 Step::Answered
@@ -92,8 +93,8 @@ impl<E: Exports> Service<E> {
         }
     }
 
-    /// Writes the reply to a MNT that was handed out as [`Step::Mount`]. The pin must be durable by now: once the
-    /// client has the handle, it will be used.
+    /// Writes the reply to a MNT that was handed out as [`Step::Mount`]. The pin must be durable by now: once
+    /// the client has the handle, it will be used.
     pub fn mounted(&self, call: &MountCall, result: Result<MountGrant, MountError>, out: &mut Replies) {
         let frame = out.open(Transport::Tcp);
         let mut writer = out.writer();
@@ -110,7 +111,6 @@ impl<E: Exports> Service<E> {
         peer: SocketAddr,
         transport: Transport,
         call: &Call<'_>,
-        asked: usize,
         out: &mut Replies,
     ) -> Result<Option<MountCall>, Rejection> {
         let ip = peer.ip().to_canonical();
@@ -118,7 +118,7 @@ impl<E: Exports> Service<E> {
         match (call.program, transport) {
             (portmap::PROGRAM, _) => {
                 only_version(call, portmap::VERSION)?;
-                portmap::answer(&self.ports, transport, call.procedure, call.args, asked, out)?;
+                portmap::answer(&self.ports, call.procedure, call.args, out)?;
             }
             (mount::PROGRAM, Transport::Tcp) => {
                 only_version(call, mount::VERSION)?;

@@ -1,9 +1,10 @@
-//! What the file operations need to know of a merged tree; the shell implements it over `oneroot-tree`'s views.
+//! What the file operations need to know of a merged tree; the shell implements it over `oneroot-tree`'s
+//! views.
 //!
 //! Types are those of POSIX and design.md ("Handles", "Merge"); no NFS version shows here.
 
-/// A node of a view: the layer that it comes from and its inode number there. A merged directory is named by its
-/// topmost contributor, so the name never depends on how a merge was computed.
+/// A node of a view: the layer that it comes from and its inode number there. A merged directory is named by
+/// its topmost contributor, so the name never depends on how a merge was computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct NodeId {
     /// The layer's place in the stack, 0 at the bottom.
@@ -31,7 +32,8 @@ pub enum FileKind {
     Socket,
 }
 
-/// A point in time as NFSv3 carries it (RFC 1813 §2.6 nfstime3): unsigned seconds since 1970, good until 2106.
+/// A point in time as NFSv3 carries it (RFC 1813 §2.6 nfstime3): unsigned seconds since 1970, good until
+/// 2106.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Time {
     /// Seconds since 1970-01-01 UTC.
@@ -88,11 +90,11 @@ pub struct Totals {
     pub files: u64,
 }
 
-/// A merged tree as the file operations see it. Every method is answered from memory and must not block: a call is
-/// served to its end on the thread that read it.
+/// A merged tree as the file operations see it. Every method is answered from memory and must not block: a
+/// call is served to its end on the thread that read it.
 pub trait Tree: Send + Sync {
-    /// The file system id: one for the whole view, and no other view may have it (clients join equal fsids of one
-    /// server into one mount).
+    /// The file system id: one for the whole view, and no other view may have it (clients join equal fsids of
+    /// one server into one mount).
     fn fsid(&self) -> u64;
 
     /// The root directory.
@@ -101,7 +103,8 @@ pub trait Tree: Send + Sync {
     /// Attributes, or `None` when this view has no such node (told to clients as a stale handle).
     fn attr(&self, node: NodeId) -> Option<Attr>;
 
-    /// The node behind a name in a directory. Only real names are asked for: never `.`, `..`, empty or with a slash.
+    /// The node behind a name in a directory. Only real names are asked for: never `.`, `..`, empty or with a
+    /// slash.
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Option<NodeId>;
 
     /// The directory above; the root's parent is the root.
@@ -110,8 +113,9 @@ pub trait Tree: Send + Sync {
     /// The text of a symbolic link.
     fn target(&self, node: NodeId) -> Option<&[u8]>;
 
-    /// The `index`-th name of a directory, counted from 0 without gaps and without `.` and `..`; `None` past the end.
-    /// The order may never change while the view lives: the index is the client's cookie. Must cost O(log n) or less.
+    /// The `index`-th name of a directory, counted from 0 without gaps and without `.` and `..`; `None` past
+    /// the end. The order may never change while the view lives: the index is the client's cookie. Must cost
+    /// O(log n) or less.
     fn entry(&self, dir: NodeId, index: u64) -> Option<(&[u8], NodeId)>;
 
     /// The content id (BLAKE3) of a regular file.

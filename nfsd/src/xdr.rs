@@ -1,7 +1,8 @@
 //! XDR (RFC 4506): a reader that borrows and can't run over, and a writer onto a byte vector.
 //!
-//! No length read from the wire is ever allocated: the reader hands out slices of the message, which the record layer
-//! has already bounded. Padding is skipped whatever it holds (RFC 4506 §3 wants zeros, but old clients send rubbish).
+//! No length read from the wire is ever allocated: the reader hands out slices of the message, which the
+//! record layer has already bounded. Padding is skipped whatever it holds (RFC 4506 §3 wants zeros, but old
+//! clients send rubbish).
 
 /// The bytes do not decode as the type that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,8 +39,8 @@ impl<'a> Reader<'a> {
         Ok(u64::from_be_bytes(*head))
     }
 
-    /// Variable-length opaque or string: length, bytes, padding. The caller judges the length; it can't exceed the
-    /// message.
+    /// Variable-length opaque or string: length, bytes, padding. The caller judges the length; it can't
+    /// exceed the message.
     pub(crate) fn opaque(&mut self) -> Result<&'a [u8], Malformed> {
         let len = usize::try_from(self.u32()?).map_err(|_| Malformed)?;
         self.opaque_body(len)
@@ -82,13 +83,14 @@ impl<'a> Writer<'a> {
         self.u32(u32::from(value));
     }
 
-    /// A run of words in one copy: attributes are 21 of them, and each append on its own would check the capacity.
+    /// A run of words in one copy: attributes are 21 of them, and each append on its own would check the
+    /// capacity.
     pub(crate) fn words<const N: usize>(&mut self, words: [u32; N]) {
         self.out.extend_from_slice(words.map(u32::to_be_bytes).as_flattened());
     }
 
-    /// Variable-length opaque or string. Nothing this crate writes comes near 4 GiB; longer input is cut, so that
-    /// length and bytes always agree.
+    /// Variable-length opaque or string. Nothing this crate writes comes near 4 GiB; longer input is cut, so
+    /// that length and bytes always agree.
     pub(crate) fn opaque(&mut self, bytes: &[u8]) {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.u32(len);

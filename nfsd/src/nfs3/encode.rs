@@ -1,4 +1,5 @@
-//! The types that NFSv3 results share (RFC 1813 §2.5, §2.6): statuses, attributes, weak cache consistency data.
+//! The types that NFSv3 results share (RFC 1813 §2.5, §2.6): statuses, attributes, weak cache consistency
+//! data.
 
 use super::Opened;
 use crate::ops::Fault;

@@ -1,7 +1,7 @@
 //! READDIR and READDIRPLUS (RFC 1813 §3.3.16, §3.3.17; hostile inputs N10, N11).
 //!
-//! A page is written straight into the reply, entry by entry, and stops before the byte that would be one too many.
-//! The cookie verifier is always 0 and never checked: cookies are good for as long as the view is (see
+//! A page is written straight into the reply, entry by entry, and stops before the byte that would be one too
+//! many. The cookie verifier is always 0 and never checked: cookies are good for as long as the view is (see
 //! [`crate::ops::Listing`]), and a client that kept a verifier from an older server must not lose its place.
 
 use super::encode::{FATTR_LEN, OK, failure, post_op, post_op_attr};
@@ -24,8 +24,8 @@ const PLUS_LEN: usize = 4 + FATTR_LEN + 4 + 4 + HANDLE_LEN;
 struct Bounds {
     /// The whole result structure: READDIR's count, READDIRPLUS' maxcount.
     total: usize,
-    /// READDIRPLUS' dircount: names, fileids and cookies alone. It ends a page, but never makes an empty one: Linux'
-    /// server ignores it, so clients have grown careless with it.
+    /// READDIRPLUS' dircount: names, fileids and cookies alone. It ends a page, but never makes an empty one:
+    /// Linux' server ignores it, so clients have grown careless with it.
     names: usize,
     plus: bool,
 }
@@ -129,8 +129,8 @@ fn write_entry(out: &mut Writer<'_>, entry: &Entry<'_>) {
     out.u64(entry.cookie);
 }
 
-/// The rest of entryplus3. The attributes' fileid is the entry's own by construction: where the two differ, Linux
-/// takes the name for a mount point.
+/// The rest of entryplus3. The attributes' fileid is the entry's own by construction: where the two differ,
+/// Linux takes the name for a mount point.
 fn write_plus<E: Exports>(
     out: &mut Writer<'_>,
     request: &Request<'_, E>,

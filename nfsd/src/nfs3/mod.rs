@@ -1,8 +1,8 @@
 //! NFS v3 (RFC 1813 §3.3): one codec over the version-free file operations.
 //!
-//! Each procedure decodes its arguments whole, runs one operation, and writes the result structure of its section.
-//! `query` holds what looks at one object, `listing` the directory pages, `readonly` the ten procedures that would
-//! change something and here answer ROFS, `encode` the types that they share.
+//! Each procedure decodes its arguments whole, runs one operation, and writes the result structure of its
+//! section. `query` holds what looks at one object, `listing` the directory pages, `readonly` the ten
+//! procedures that would change something and here answer ROFS, `encode` the types that they share.
 
 mod encode;
 mod listing;
@@ -26,8 +26,8 @@ pub(crate) const VERSION: u32 = 3;
 /// The most bytes that one READ gives (rtmax): Linux's own maximum for rsize.
 pub const MAX_READ: u32 = 1024 * 1024;
 
-/// The most bytes of a READDIR or READDIRPLUS result (READDIR3resok), whatever the client allows. With the record
-/// mark, the RPC head and the status before it, one reply stays within 64 KiB.
+/// The most bytes of a READDIR or READDIRPLUS result (READDIR3resok), whatever the client allows. With the
+/// record mark, the RPC head and the status before it, one reply stays within 64 KiB.
 pub const MAX_LISTING: u32 = 64 * 1024 - 32;
 
 /// What all procedures need to know of a call.
@@ -48,8 +48,8 @@ struct Opened<T> {
 }
 
 impl<E: Exports> Request<'_, E> {
-    /// Every procedure starts here: is the handle ours, may this peer use the view, is the node in it? In that order,
-    /// so that a forged handle learns nothing about views.
+    /// Every procedure starts here: is the handle ours, may this peer use the view, is the node in it? In
+    /// that order, so that a forged handle learns nothing about views.
     fn open(&self, handle: &[u8]) -> Result<Opened<E::Tree>, Fault> {
         let Handle { view, node } = self.keyring.open(handle).ok_or(Fault::BadHandle)?;
         let tree = self.exports.tree(self.peer, view)?;
@@ -78,7 +78,8 @@ pub(crate) fn answer<E: Exports>(
         4 => query::access(request, args, out),
         5 => query::readlink(request, args, out),
         6 => query::read(request, args, out),
-        // SETATTR; WRITE; CREATE, MKDIR, SYMLINK, MKNOD, REMOVE, RMDIR; COMMIT: one object first, and one answer.
+        // SETATTR; WRITE; CREATE, MKDIR, SYMLINK, MKNOD, REMOVE, RMDIR; COMMIT: one object first, and one
+        // answer.
         2 | 7 | 8..=13 | 21 => readonly::one_object(request, args, out),
         14 => readonly::rename(request, args, out),
         15 => readonly::link(request, args, out),

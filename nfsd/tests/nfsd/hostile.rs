@@ -1,4 +1,5 @@
-//! Calls that nobody should send: cut, flipped, stretched, arbitrary. Whatever comes, the answer is bounded and whole.
+//! Calls that nobody should send: cut, flipped, stretched, arbitrary. Whatever comes, the answer is bounded
+//! and whole.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, LazyLock};
@@ -103,6 +104,19 @@ fn every_procedure_answers_a_good_call() {
     }
 }
 
+/// N17: `send` checks the factor.
+#[test]
+fn no_answer_over_udp_is_longer_than_four_times_its_call() {
+    for (at, mut call) in good_calls().into_iter().enumerate() {
+        assert_eq!(send(Transport::Udp, &call).0, Step::Answered, "call {at}");
+        // The same as AUTH_NONE: the shortest call there is.
+        let body = u32::from_be_bytes(call[28..32].try_into().unwrap()) as usize;
+        call.drain(32..32 + body);
+        call[24..32].fill(0);
+        assert_eq!(send(Transport::Udp, &call).0, Step::Answered, "call {at}");
+    }
+}
+
 /// N3, N5: inside the header there is nobody to answer; inside the arguments there is.
 #[test]
 fn a_call_cut_at_any_byte_is_closed_or_called_garbage() {
@@ -113,7 +127,8 @@ fn a_call_cut_at_any_byte_is_closed_or_called_garbage() {
         for len in 0..call.len() {
             match send(Transport::Tcp, &call[..len]) {
                 (step, _) if len < header => assert_eq!(step, Step::Close(Error::ShortHeader)),
-                // Read-only procedures take nothing but their handles, and UMNT, SET and UNSET nothing at all.
+                // Read-only procedures take nothing but their handles, and UMNT, SET and UNSET nothing at
+                // all.
                 (step, reply) => {
                     assert_eq!(step, Step::Answered);
                     let lazy = matches!(procedure, 1..=3 | 7..=15 | 21);

@@ -93,7 +93,7 @@ fn walk(world: &Arc<World>, plus: bool, count: u32) -> (Vec<(Vec<u8>, u64)>, usi
 #[test]
 fn a_hundred_thousand_names_are_told_once_each_in_both_shapes() {
     let world = wide(100_000);
-    for (plus, count) in [(false, 65_536), (true, 65_536), (false, u32::MAX), (true, 32_768)] {
+    for (plus, count) in [(false, u32::MAX), (true, 65_536)] {
         let (found, pages) = walk(&world, plus, count);
         assert_eq!(found.len(), 100_002);
         let names: HashSet<_> = found.iter().map(|(name, _)| name).collect();

@@ -1,7 +1,7 @@
 //! What oneroot-nfsd promises, seen from the wire: scripted conversations, hostile input, and properties.
 //!
-//! `world` is a small tree and who may use it, `wire` an RPC encoder of its own (so that a mistake in the crate's
-//! can't hide), `script` reads and runs tests/conversations/*.txt.
+//! `world` is a small tree and who may use it, `wire` an RPC encoder of its own (so that a mistake in the
+//! crate's can't hide), `script` reads and runs tests/conversations/*.txt.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::cast_possible_truncation)]

@@ -190,7 +190,6 @@ impl Conversation {
             "prog_mismatch" => [accepted(2), u32s(&[number(rest[0]), number(rest[1])])].concat(),
             "proc_unavail" => accepted(3),
             "garbage_args" => accepted(4),
-            "system_err" => accepted(5),
             "rpc_mismatch" => u32s(&[self.xid, 1, 1, 0, number(rest[0]), number(rest[1])]),
             "auth_error" => u32s(&[self.xid, 1, 1, 1, named(&AUTH_STAT, rest[0], at)]),
             _ => panic!("{at}: not understood"),

@@ -69,7 +69,8 @@ pub(crate) fn sent(replies: &Replies) -> Vec<u8> {
     out
 }
 
-/// Cuts what was sent over TCP into reply bodies; each must be one last fragment that ends where its mark says.
+/// Cuts what was sent over TCP into reply bodies; each must be one last fragment that ends where its mark
+/// says.
 pub(crate) fn unmarked(mut bytes: &[u8]) -> Vec<Vec<u8>> {
     let mut replies = Vec::new();
     while let Some((mark, rest)) = bytes.split_first_chunk::<4>() {
