@@ -78,6 +78,14 @@ impl Index {
         self.bytes.u32_at(8)
     }
 
+    /// Bytes in all regular files.
+    #[must_use]
+    pub fn content_bytes(&self) -> u64 {
+        let sizes =
+            (1..=self.inodes()).filter_map(|number| self.inode(number)).filter(|i| i.kind() == Kind::Regular);
+        sizes.fold(0, |sum, inode| sum.saturating_add(inode.size()))
+    }
+
     /// Number of whiteouts.
     #[must_use]
     pub fn whiteouts(&self) -> u32 {

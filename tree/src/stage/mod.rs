@@ -49,6 +49,7 @@ pub struct Stage<'s> {
     _lock: File,
     new: HashSet<ObjectId>,
     unnamed: u64,
+    owner: Option<(u32, u32)>,
     progress: Progress,
     report: Box<dyn FnMut(Progress) + 's>,
 }
@@ -79,6 +80,7 @@ impl<'s> Stage<'s> {
                 _lock: lock,
                 new: HashSet::new(),
                 unnamed: 0,
+                owner: None,
                 progress: Progress::default(),
                 report: Box::new(report),
             });
@@ -86,11 +88,18 @@ impl<'s> Stage<'s> {
         Err(Error::TooLarge("running stages"))
     }
 
+    /// Gives every node from here on this owner and group. A layer in an admin's checkout belongs to the admin, and a
+    /// merged directory takes its owner from the upper layer: without this, `/etc` would become the admin's.
+    pub fn own_all(&mut self, uid: u32, gid: u32) {
+        self.owner = Some((uid, gid));
+    }
+
     /// Adds one node; see [`IndexBuilder::insert`].
     ///
     /// # Errors
     /// [`Error::Entry`].
-    pub fn insert(&mut self, path: &TreePath<'_>, meta: Meta, content: Content) -> Result<()> {
+    pub fn insert(&mut self, path: &TreePath<'_>, mut meta: Meta, content: Content) -> Result<()> {
+        (meta.uid, meta.gid) = self.owner.unwrap_or((meta.uid, meta.gid));
         self.progress.entries += 1;
         if self.progress.entries.is_multiple_of(64) {
             (self.report)(self.progress);

@@ -42,6 +42,8 @@ pub struct Level {
     pub(super) below: Vec<Arc<Level>>,
     /// Sum of the inode counts of the layers below: what makes file ids dense and exact.
     pub(super) fileid_base: u64,
+    /// Bytes in the regular files of this layer and those below.
+    pub(super) bytes: u64,
     /// By directory inode of this layer, ascending.
     spine: Box<[(u32, Merged)]>,
 }
@@ -51,7 +53,8 @@ impl Level {
     #[must_use]
     pub fn new(index: Arc<Index>, below: Vec<Arc<Level>>) -> Self {
         let fileid_base = below.last().map_or(0, |level| level.fileid_base + u64::from(level.index.inodes()));
-        let mut level = Self { index, below, fileid_base, spine: Box::new([]) };
+        let bytes = index.content_bytes() + below.last().map_or(0, |level| level.bytes);
+        let mut level = Self { index, below, fileid_base, bytes, spine: Box::new([]) };
         level.spine = Spine::of(&level);
         level
     }

@@ -69,6 +69,12 @@ impl View {
         self.top.fileid_base + u64::from(self.top.index.inodes())
     }
 
+    /// Bytes in the regular files of all layers, hidden ones too: what `df` shows.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.top.bytes
+    }
+
     /// Number of merged directories over all levels.
     #[must_use]
     pub fn spine_len(&self) -> usize {
