@@ -1,0 +1,32 @@
+# What a person types. `make demo` and `make test` get what they need by themselves; see scripts/need.
+CARGO ?= cargo
+
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks clean
+
+# Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
+demo: need-demo build
+	@$(CARGO) run -q --release -p oneroot-vm-tests --bin demo -- $(DEMO)
+
+build:
+	@$(CARGO) build -q --release -p oneroot -p oneroot-vm-tests
+
+need-demo:
+	@scripts/need demo
+
+need-test:
+	@scripts/need test
+
+# Formats, lints, every test, the virtual machines too. CI calls exactly this.
+test: need-test
+	@scripts/test
+
+# The virtual machines alone.
+test-vm: need-test build
+	@scripts/test vm
+
+# What takes longer than a commit should: 100,000 random layer stacks against the kernel's overlayfs.
+stacks:
+	ONEROOT_STACKS=$(or $(STACKS),0..100000) $(CARGO) test --release -p oneroot-tree --test overlayfs -- --nocapture
+
+clean:
+	$(CARGO) clean
