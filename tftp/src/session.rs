@@ -1,0 +1,229 @@
+//! One transfer: negotiation (RFC 2347), blocks and windows (RFC 1350, 7440), and the timer.
+//!
+//! Blocks are counted from 1 in 64 bits; only the packet layer knows that the wire has 16. Between two packets a
+//! transfer holds numbers, never data: a window that must be sent again is read again.
+
+use std::io;
+
+use crate::limits::{FIRST_INTERVAL, LONGEST_INTERVAL, MAX_RESENDS, MAX_RESENDS_UNPROVEN, MAX_WINDOWSIZE};
+use crate::packet::{self, Options, wire_number};
+use crate::{Content, Limits, Now, Outcome, Peer, TftpError};
+
+/// Block size that every client may use without asking (RFC 1350 §2).
+const DEFAULT_BLKSIZE: u16 = 512;
+
+/// What a transfer wants to be done.
+pub(crate) enum Reaction {
+    /// Nothing; the packet changed nothing.
+    Ignore,
+    /// Send these for the first time.
+    Forward(Vec<Vec<u8>>),
+    /// Send these once more.
+    Again(Vec<Vec<u8>>),
+    /// It is over; the packet tells the client.
+    End(Option<Vec<u8>>, Outcome),
+}
+
+/// A transfer whose file is open.
+pub(crate) struct Transfer {
+    content: Box<dyn Content>,
+    size: u64,
+    blksize: u16,
+    windowsize: u16,
+    /// Seconds between resends, as the client wants them.
+    timeout: Option<u8>,
+    /// The OACK, until it is acknowledged.
+    oack: Option<Vec<u8>>,
+    /// The client asked for the size: an ERROR instead of the first ACK means that it wanted nothing else.
+    probe: bool,
+    /// The client has acknowledged something, so its address is not forged.
+    proven: bool,
+    /// Number of the last block, which is shorter than `blksize`, possibly empty.
+    last: u64,
+    /// Blocks up to here have arrived.
+    acked: u64,
+    /// Blocks up to here have been sent.
+    sent: u64,
+    resends: u8,
+    /// When a repeated ACK last caused a resend.
+    hastened: Option<Now>,
+    deadline: Now,
+}
+
+impl Transfer {
+    /// Grants the options within the limits and makes the first packet.
+    pub(crate) fn start(
+        now: Now,
+        peer: Peer,
+        asked: Options,
+        limits: &Limits,
+        content: Box<dyn Content>,
+    ) -> (Self, Reaction) {
+        // What was asked is never exceeded: EDK2 ends a transfer whose OACK does.
+        let granted = Options {
+            blksize: asked.blksize.map(|size| size.min(limits.blksize(peer.remote.ip()))),
+            windowsize: asked.windowsize.map(|blocks| blocks.min(limits.windowsize.clamp(1, MAX_WINDOWSIZE))),
+            ..asked
+        };
+        let size = content.len();
+        let blksize = granted.blksize.unwrap_or(DEFAULT_BLKSIZE);
+        let mut transfer = Self {
+            content,
+            size,
+            blksize,
+            windowsize: granted.windowsize.unwrap_or(1),
+            timeout: granted.timeout,
+            oack: (granted != Options::default()).then(|| packet::oack(granted, size)),
+            probe: granted.tsize,
+            proven: false,
+            // A file of exactly n blocks has an empty one behind them, or the client would wait for more.
+            last: (size / u64::from(blksize)).saturating_add(1),
+            acked: 0,
+            sent: 0,
+            resends: 0,
+            hastened: None,
+            deadline: now,
+        };
+        let reaction = match transfer.flight(now) {
+            Ok(packets) => Reaction::Forward(packets),
+            Err(over) => over,
+        };
+        (transfer, reaction)
+    }
+
+    /// Starts anew for a client that repeats its request, with the options of the new request.
+    pub(crate) fn restart(self, now: Now, peer: Peer, asked: Options, limits: &Limits) -> (Self, Reaction) {
+        let spent = if self.proven { 0 } else { self.resends };
+        let (mut fresh, reaction) = Self::start(now, peer, asked, limits, self.content);
+        // Each request is worth one packet; only the resends by the timer have a budget, which is not filled up again.
+        fresh.resends = spent;
+        fresh.deadline = now.after(fresh.interval());
+        (fresh, reaction)
+    }
+
+    pub(crate) fn deadline(&self) -> Now {
+        self.deadline
+    }
+
+    pub(crate) fn proven(&self) -> bool {
+        self.proven
+    }
+
+    pub(crate) fn acknowledged(&mut self, now: Now, number: u16) -> Reaction {
+        if self.oack.is_some() {
+            if number != 0 {
+                return Reaction::Ignore;
+            }
+            self.oack = None;
+            return self.proceed(now, 0);
+        }
+        // At most 64 blocks are under way, so 16 bits tell which is meant, and anything else is old or made up.
+        let arrived = u64::from(number.wrapping_sub(wire_number(self.acked)));
+        if arrived > self.sent - self.acked {
+            return Reaction::Ignore;
+        }
+        if arrived == 0 {
+            return self.repeated(now);
+        }
+        self.proceed(now, arrived)
+    }
+
+    /// `arrived` more blocks are known to be there: send what follows them. In a window with a gap this begins with
+    /// the block behind the gap's edge (RFC 7440 §4).
+    fn proceed(&mut self, now: Now, arrived: u64) -> Reaction {
+        self.proven = true;
+        self.resends = 0;
+        self.acked += arrived;
+        if self.acked >= self.last {
+            return Reaction::End(None, Outcome::Completed { bytes: self.size });
+        }
+        match self.flight(now) {
+            Ok(packets) => Reaction::Forward(packets),
+            Err(over) => over,
+        }
+    }
+
+    /// The client repeats the ACK that it has sent before.
+    ///
+    /// In lock step that is never a reason to send (RFC 1123 §4.2.3.1): each copy of an ACK would make a copy of a
+    /// block, and each copy of a block a copy of an ACK, to the end of the file. With windows it is how a client says
+    /// that the first block of a window is missing, so it is believed, but once per interval only: clients that answer
+    /// every block out of order would otherwise keep the copies going just the same.
+    fn repeated(&mut self, now: Now) -> Reaction {
+        let too_soon = self.hastened.is_some_and(|at| now < at.after(self.interval()));
+        if self.windowsize == 1 || !self.proven || too_soon {
+            return Reaction::Ignore;
+        }
+        self.hastened = Some(now);
+        match self.flight(now) {
+            Ok(packets) => Reaction::Again(packets),
+            Err(over) => over,
+        }
+    }
+
+    pub(crate) fn stopped(&self, code: u16) -> Outcome {
+        if self.probe && !self.proven { Outcome::Probed } else { Outcome::ClientError { code } }
+    }
+
+    /// The deadline has come.
+    pub(crate) fn expired(&mut self, now: Now) -> Reaction {
+        let budget = if self.proven { MAX_RESENDS } else { MAX_RESENDS_UNPROVEN };
+        if self.resends >= budget {
+            return Reaction::End(None, self.silence());
+        }
+        self.resends += 1;
+        match self.flight(now) {
+            Ok(packets) => Reaction::Again(packets),
+            Err(over) => over,
+        }
+    }
+
+    /// What it means that the client says nothing any more.
+    fn silence(&self) -> Outcome {
+        if self.proven && self.sent == self.last {
+            Outcome::Completed { bytes: self.size }
+        } else {
+            Outcome::TimedOut { bytes: self.acked.saturating_mul(u64::from(self.blksize)).min(self.size) }
+        }
+    }
+
+    /// The packets that wait for an ACK, and the time until they are sent again.
+    fn flight(&mut self, now: Now) -> Result<Vec<Vec<u8>>, Reaction> {
+        self.deadline = now.after(self.interval());
+        if let Some(oack) = &self.oack {
+            return Ok(vec![oack.clone()]);
+        }
+        let end = self.acked.saturating_add(u64::from(self.windowsize)).min(self.last);
+        let blocks: io::Result<Vec<_>> = (self.acked + 1..=end).map(|number| self.block(number)).collect();
+        self.sent = end;
+        blocks.map_err(|_| Reaction::End(Some(packet::error(TftpError::Unreadable)), Outcome::ReadFailed))
+    }
+
+    fn block(&self, number: u64) -> io::Result<Vec<u8>> {
+        let offset = (number - 1).saturating_mul(u64::from(self.blksize));
+        let length = self.size.saturating_sub(offset).min(u64::from(self.blksize));
+        let mut bytes = packet::data_header(number).to_vec();
+        let mut filled = bytes.len();
+        let header = filled;
+        bytes.resize(header + usize::try_from(length).map_err(io::Error::other)?, 0);
+        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+            let at = offset + (filled - header) as u64;
+            match self.content.read_at(at, rest) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(count) => filled += count.min(rest.len()),
+                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+                Err(cause) => return Err(cause),
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Milliseconds to wait after the packet that was just sent. The client's own figure holds as it is (RFC 2349);
+    /// without one the interval doubles, for a client that is slow and not gone gets no faster by being asked more.
+    fn interval(&self) -> u64 {
+        match self.timeout {
+            Some(seconds) => u64::from(seconds) * 1_000,
+            None => (FIRST_INTERVAL << self.resends.min(MAX_RESENDS)).min(LONGEST_INTERVAL),
+        }
+    }
+}
