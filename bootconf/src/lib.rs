@@ -1,1 +1,24 @@
-//! Policy, no sockets: site files to a checked Site; which machine gets which boot plan, and why.
+//! Policy, no sockets: site files to a checked [`Site`]; which machine gets which boot plan, and why.
+//!
+//! Everything here is a pure function: of text ([`load`]), of site and MAC ([`plan`]), of pins and events ([`pins`]), of
+//! who asks and who holds ([`access`]). What it decides, `src/` does.
+
+pub mod access;
+pub mod args;
+mod check;
+mod compare;
+pub mod identity;
+pub mod pins;
+pub mod plan;
+mod report;
+pub mod script;
+mod section;
+mod site;
+
+pub use check::{load, load_str};
+pub use identity::{BootId, Mac, MachineId, MachineRecord};
+pub use report::{Problem, Report};
+pub use site::{Machine, Network, Profile, Server, Site, Source, Workload};
+
+/// The site that `oneroot init` prints: every key, explained.
+pub const EXAMPLE: &str = include_str!("example.toml");

@@ -1,0 +1,182 @@
+//! Kernel arguments for an NFS root. Each initramfs has a grammar of its own, and they don't mix:
+//!
+//! * klibc's nfsmount (initramfs-tools) aborts at an option that it does not know, `proto=` and `mountport=` among them;
+//! * dracut hands everything to mount.nfs, which asks a portmapper unless all four of version, protocol and ports are said;
+//! * the kernel's own nfsroot has 256 bytes for the options, its own prefix included, and a default of 4 KiB reads.
+//!
+//! Nothing that a machine has mounted ever changes, so clients are told to believe what they have read for a day.
+
+use std::net::IpAddr;
+
+use oneroot_tree::ViewId;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{BootId, Mac, MachineId};
+
+/// How long clients may believe attributes and names, in seconds.
+const CACHE: u32 = 86_400;
+
+/// Which program of the initramfs mounts the root, and so which grammar the arguments have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Initramfs {
+    /// Debian's and Ubuntu's: klibc nfsmount.
+    InitramfsTools,
+    /// dracut: mount.nfs.
+    Dracut,
+    /// None: the kernel mounts its root itself.
+    None,
+}
+
+impl Initramfs {
+    /// As a site file spells them.
+    pub const ALL: [(&'static str, Self); 3] =
+        [("initramfs-tools", Self::InitramfsTools), ("dracut", Self::Dracut), ("none", Self::None)];
+}
+
+/// All that the arguments of one boot are made of.
+#[derive(Debug, Clone)]
+pub struct Boot<'a> {
+    /// Which grammar.
+    pub initramfs: Initramfs,
+    /// The NFS server.
+    pub server: IpAddr,
+    /// Its port for NFS and MOUNT.
+    pub port: u16,
+    /// The view to mount.
+    pub view: ViewId,
+    /// The NIC that boots.
+    pub mac: Mac,
+    /// The machine.
+    pub machine: MachineId,
+    /// This boot.
+    pub boot: BootId,
+    /// The site's own arguments: profile, workloads, machine.
+    pub extra: &'a [String],
+}
+
+/// The path that a view is mounted by.
+#[must_use]
+pub fn export_path(view: ViewId) -> String {
+    format!("/v/{view}")
+}
+
+/// The view that an export path names.
+#[must_use]
+pub fn view_of(path: &[u8]) -> Option<ViewId> {
+    let path = std::str::from_utf8(path).ok()?;
+    path.trim_end_matches('/').strip_prefix("/v/")?.parse().ok()
+}
+
+/// The kernel's arguments, one each.
+#[must_use]
+pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
+    let Boot { server, port, .. } = boot;
+    let path = export_path(boot.view);
+    let ages = format!("acregmin={CACHE},acregmax={CACHE},acdirmin={CACHE},acdirmax={CACHE}");
+    let root = match boot.initramfs {
+        Initramfs::InitramfsTools => vec![
+            "boot=nfs".to_owned(),
+            "root=/dev/nfs".to_owned(),
+            format!("nfsroot={server}:{path},vers=3,tcp,port={port},{ages},nocto"),
+            "ip=dhcp".to_owned(),
+        ],
+        Initramfs::Dracut => vec![
+            format!(
+                "root=nfs:{server}:{path}:vers=3,proto=tcp,port={port},mountport={port},mountproto=tcp,nolock,{ages},nocto"
+            ),
+            "ip=dhcp".to_owned(),
+            "rd.neednet=1".to_owned(),
+        ],
+        Initramfs::None => vec![
+            "root=/dev/nfs".to_owned(),
+            format!(
+                "nfsroot={server}:{path},vers=3,tcp,port={port},mountport={port},rsize=1048576,nolock,{ages},nocto"
+            ),
+            "ip=dhcp".to_owned(),
+        ],
+    };
+    let ours = [
+        "ro".to_owned(),
+        format!("BOOTIF=01-{}", boot.mac.dashed()),
+        "init=/.oneroot/init".to_owned(),
+        format!("systemd.machine_id={}", boot.machine),
+        format!("oneroot.boot={}", boot.boot),
+    ];
+    root.into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(initramfs: Initramfs) -> String {
+        let boot = Boot {
+            initramfs,
+            server: IpAddr::from([192, 168, 77, 1]),
+            port: 2049,
+            view: ViewId([0xab; 16]),
+            mac: "52:54:00:00:00:0a".parse().unwrap(),
+            machine: MachineId::from_random([1; 16]),
+            boot: BootId::from_random([2; 8]),
+            extra: &["console=ttyS0".to_owned()],
+        };
+        arguments(&boot).join(" ")
+    }
+
+    #[test]
+    fn klibc_gets_only_options_that_it_knows() {
+        let known = "port nfsvers vers rsize wsize timeo retrans acregmin acregmax acdirmin acdirmax soft hard intr nointr \
+                     posix cto nocto ac noac lock nolock acl noacl v2 v3 udp tcp broken_suid ro rw";
+        let line = line(Initramfs::InitramfsTools);
+        let nfsroot = line.split(' ').find_map(|word| word.strip_prefix("nfsroot=")).unwrap();
+        let (path, options) = nfsroot.split_once(',').unwrap();
+        assert_eq!(path, format!("192.168.77.1:/v/{}", "ab".repeat(16)));
+        for option in options.split(',') {
+            let name = option.split('=').next().unwrap();
+            assert!(known.split_whitespace().any(|known| known == name), "{option}");
+        }
+    }
+
+    #[test]
+    fn dracut_gets_all_four_that_spare_the_portmapper() {
+        let line = line(Initramfs::Dracut);
+        for option in ["vers=3", "proto=tcp", "port=2049", "mountport=2049", "nolock"] {
+            assert!(line.contains(option), "{option}");
+        }
+        assert!(!line.contains("nfsroot="));
+    }
+
+    #[test]
+    fn the_kernels_own_options_fit_its_256_bytes() {
+        let line = line(Initramfs::None);
+        let nfsroot = line.split(' ').find_map(|word| word.strip_prefix("nfsroot=")).unwrap();
+        let options = nfsroot.split_once(',').unwrap().1;
+        let added = "vers=2,tcp,rsize=4096,wsize=4096,".len() + ",nolock,addr=255.255.255.255".len();
+        assert!(options.len() + added < 256, "{}", options.len() + added);
+    }
+
+    #[test]
+    fn every_machine_has_its_own_nic_id_and_boot_on_the_line() {
+        for (_, initramfs) in Initramfs::ALL {
+            let line = line(initramfs);
+            for word in
+                ["BOOTIF=01-52-54-00-00-00-0a", "init=/.oneroot/init", "oneroot.boot=0202020202020202"]
+            {
+                assert!(line.contains(word), "{word}");
+            }
+            assert!(line.contains("systemd.machine_id=01010101010141018101010101010101"), "{line}");
+            assert!(line.ends_with("console=ttyS0"));
+        }
+    }
+
+    #[test]
+    fn a_path_reads_back_as_its_view() {
+        let view = ViewId([7; 16]);
+        assert_eq!(view_of(export_path(view).as_bytes()), Some(view));
+        assert_eq!(view_of(format!("{}/", export_path(view)).as_bytes()), Some(view));
+        for path in ["", "/", "/v/", "/v/xyz", "/v/../etc", "/w/07070707070707070707070707070707"] {
+            assert_eq!(view_of(path.as_bytes()), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! Pins: which machine's boot holds which view, and what ends that (design.md, "Boots and pins").
+//!
+//! | event | what happens to the machine's pins |
+//! |---|---|
+//! | a plan is made | a new pin, *booting*. Of older booting ones only the newest stays; the running one stays |
+//! | MNT of a view that one of its pins holds | the newest such pin is *running*; again, it stays so |
+//! | MNT of any other view | nothing; the mount is refused |
+//! | a boot says `up` | its pin is running and up; older pins are dropped but those that a connection uses |
+//! | [`GRACE`] after a later boot began to run | as if it had said `up` |
+//! | released by the admin | all of them are dropped |
+//! | any DHCP packet | nothing: DHCP is no event here. A `dhclient` in the guest must not take its root away |
+//!
+//! A machine holds at most [`MOST`] pins; the oldest that is neither running nor new gives way first.
+
+use std::net::IpAddr;
+
+use oneroot_tree::ViewId;
+use serde::{Deserialize, Serialize};
+
+use crate::identity::{BootId, MachineId};
+
+/// Pins of one machine at most.
+pub const MOST: usize = 3;
+/// Seconds after which a running boot counts as up though it never said so: an image without the word must not keep
+/// the old view for ever.
+pub const GRACE: u64 = 600;
+
+/// How far a boot has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// Its plan is made; nothing is mounted yet.
+    Booting,
+    /// Its root is mounted.
+    Running,
+    /// It has said that it is up.
+    Up,
+}
+
+/// The durable record that a machine's boot holds a view, and with it its address.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    /// The machine.
+    pub machine: MachineId,
+    /// The boot.
+    pub boot: BootId,
+    /// The view it holds.
+    pub view: ViewId,
+    /// How far it is.
+    pub phase: Phase,
+    /// The address that the machine booted with; it belongs to the machine while the pin runs.
+    pub address: IpAddr,
+    /// When the plan was made, seconds since 1970.
+    pub made: u64,
+    /// When the phase was entered, seconds since 1970.
+    pub since: u64,
+}
+
+/// What may happen to a machine's pins.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A plan was made: this is its pin.
+    Planned(Pin),
+    /// The machine mounts this view.
+    Mounted(ViewId),
+    /// This boot says that it is up.
+    Up(BootId),
+    /// Time has passed.
+    Tick,
+    /// The admin lets go of the machine.
+    Released,
+}
+
+/// What to write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PinChange {
+    /// This pin, new or changed.
+    Put(Pin),
+    /// No longer this boot's.
+    Delete(BootId),
+}
+
+/// What an event changes. `pins` are the machine's, in any order; `in_use` says whether a connection uses a boot's view;
+/// `now` is seconds since 1970.
+pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: u64) -> Vec<PinChange> {
+    let mut order: Vec<&Pin> = pins.iter().collect();
+    // A clock that was set back must not make the newest boot the oldest.
+    order.sort_by_key(|pin| (pin.made, pin.boot));
+    match event {
+        Event::Planned(new) => planned(&order, new),
+        Event::Mounted(view) => {
+            let Some(pin) = order.iter().rev().find(|pin| pin.view == *view) else { return Vec::new() };
+            match pin.phase {
+                Phase::Booting => {
+                    vec![PinChange::Put(Pin { phase: Phase::Running, since: now, ..(*pin).clone() })]
+                }
+                Phase::Running | Phase::Up => Vec::new(),
+            }
+        }
+        Event::Up(boot) => {
+            let Some(place) = order.iter().position(|pin| pin.boot == *boot) else { return Vec::new() };
+            let (older, rest) = order.split_at(place);
+            let up = rest.first().filter(|pin| pin.phase != Phase::Up);
+            let put = up.map(|pin| PinChange::Put(Pin { phase: Phase::Up, since: now, ..(*pin).clone() }));
+            put.into_iter().chain(dropped(older, in_use)).collect()
+        }
+        Event::Tick => {
+            let settled = |pin: &&Pin| match pin.phase {
+                Phase::Booting => false,
+                Phase::Running => now.saturating_sub(pin.since) >= GRACE,
+                Phase::Up => true,
+            };
+            let Some(place) = order.iter().rposition(settled) else { return Vec::new() };
+            dropped(order.get(..place).unwrap_or_default(), in_use).collect()
+        }
+        Event::Released => order.iter().map(|pin| PinChange::Delete(pin.boot)).collect(),
+    }
+}
+
+fn planned(order: &[&Pin], new: &Pin) -> Vec<PinChange> {
+    let mut changes = Vec::new();
+    let booting: Vec<&&Pin> = order.iter().filter(|pin| pin.phase == Phase::Booting).collect();
+    // The last plan but this one may be what the firmware is loading right now: iPXE fetches a script again after an error.
+    let stale = booting.len().saturating_sub(1);
+    changes.extend(booting.iter().take(stale).map(|pin| PinChange::Delete(pin.boot)));
+    let mut left: Vec<&&Pin> =
+        order.iter().filter(|pin| !changes.contains(&PinChange::Delete(pin.boot))).collect();
+    while left.len() >= MOST {
+        // Never the newest running one: the machine may still be on it.
+        let newest_running = left.iter().rposition(|pin| pin.phase != Phase::Booting);
+        let victim = (0..left.len()).find(|place| Some(*place) != newest_running).unwrap_or(0);
+        changes.push(PinChange::Delete(left.remove(victim).boot));
+    }
+    changes.push(PinChange::Put(new.clone()));
+    changes
+}
+
+fn dropped<'p>(older: &'p [&Pin], in_use: &'p dyn Fn(&Pin) -> bool) -> impl Iterator<Item = PinChange> + 'p {
+    older.iter().filter(|pin| !in_use(pin)).map(|pin| PinChange::Delete(pin.boot))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pin(number: u8, phase: Phase) -> Pin {
+        Pin {
+            machine: MachineId::from_random([9; 16]),
+            boot: BootId::from_random([number; 8]),
+            view: ViewId([number; 16]),
+            phase,
+            address: IpAddr::from([10, 0, 0, 1]),
+            made: u64::from(number),
+            since: u64::from(number),
+        }
+    }
+
+    fn idle(_: &Pin) -> bool {
+        false
+    }
+
+    fn deleted(changes: &[PinChange]) -> Vec<BootId> {
+        changes
+            .iter()
+            .filter_map(|change| if let PinChange::Delete(boot) = change { Some(*boot) } else { None })
+            .collect()
+    }
+
+    #[test]
+    fn a_plan_pins_its_view_and_leaves_the_running_one() {
+        let pins = [pin(1, Phase::Up)];
+        let changes = changes(&pins, &Event::Planned(pin(2, Phase::Booting)), &idle, 50);
+        assert_eq!(changes, [PinChange::Put(pin(2, Phase::Booting))]);
+    }
+
+    #[test]
+    fn plans_that_were_never_mounted_do_not_pile_up() {
+        let pins = [pin(1, Phase::Up), pin(2, Phase::Booting), pin(3, Phase::Booting)];
+        let changes = changes(&pins, &Event::Planned(pin(4, Phase::Booting)), &idle, 50);
+        assert_eq!(deleted(&changes), [pins[1].boot], "the oldest booting one goes, the running one stays");
+    }
+
+    #[test]
+    fn a_machine_holds_at_most_three_pins_and_keeps_the_newest_running_one() {
+        let pins = [pin(1, Phase::Running), pin(2, Phase::Running), pin(3, Phase::Running)];
+        let made = changes(&pins, &Event::Planned(pin(4, Phase::Booting)), &|_| true, 50);
+        assert_eq!(deleted(&made), [pins[0].boot]);
+        let pins = [pin(1, Phase::Running), pin(2, Phase::Booting), pin(3, Phase::Booting)];
+        let made = changes(&pins, &Event::Planned(pin(4, Phase::Booting)), &idle, 50);
+        assert!(!deleted(&made).contains(&pins[0].boot));
+    }
+
+    #[test]
+    fn a_mount_of_a_pinned_view_runs_and_of_any_other_does_nothing() {
+        let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
+        let made = changes(&pins, &Event::Mounted(ViewId([2; 16])), &idle, 50);
+        assert_eq!(made, [PinChange::Put(Pin { phase: Phase::Running, since: 50, ..pins[1].clone() })]);
+        assert_eq!(changes(&pins, &Event::Mounted(ViewId([7; 16])), &idle, 50), []);
+        assert_eq!(
+            changes(&pins, &Event::Mounted(ViewId([1; 16])), &idle, 50),
+            [],
+            "a second mount changes nothing"
+        );
+    }
+
+    #[test]
+    fn up_drops_the_older_ones_but_not_while_a_connection_uses_them() {
+        let pins = [pin(1, Phase::Up), pin(2, Phase::Running)];
+        let made = changes(&pins, &Event::Up(pins[1].boot), &idle, 50);
+        assert_eq!(deleted(&made), [pins[0].boot]);
+        let used = |pin: &Pin| pin.boot == BootId::from_random([1; 8]);
+        assert_eq!(deleted(&changes(&pins, &Event::Up(pins[1].boot), &used, 50)), []);
+    }
+
+    #[test]
+    fn a_boot_that_never_says_up_counts_as_up_after_the_grace_time() {
+        let pins = [pin(1, Phase::Up), Pin { since: 100, ..pin(2, Phase::Running) }];
+        assert_eq!(changes(&pins, &Event::Tick, &idle, 100 + GRACE - 1), []);
+        assert_eq!(deleted(&changes(&pins, &Event::Tick, &idle, 100 + GRACE)), [pins[0].boot]);
+    }
+
+    #[test]
+    fn time_alone_never_drops_the_only_running_pin() {
+        let pins = [pin(1, Phase::Running)];
+        assert_eq!(changes(&pins, &Event::Tick, &idle, u64::MAX), []);
+        let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
+        assert_eq!(
+            changes(&pins, &Event::Tick, &idle, u64::MAX),
+            [],
+            "a boot that never mounted replaces nothing"
+        );
+    }
+
+    #[test]
+    fn release_drops_all() {
+        let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
+        assert_eq!(deleted(&changes(&pins, &Event::Released, &idle, 50)).len(), 2);
+    }
+
+    #[test]
+    fn a_word_from_a_boot_that_is_gone_does_nothing() {
+        assert_eq!(changes(&[pin(1, Phase::Up)], &Event::Up(BootId::from_random([8; 8])), &idle, 50), []);
+    }
+}
