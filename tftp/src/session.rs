@@ -44,8 +44,10 @@ pub(crate) struct Transfer {
     acked: u64,
     /// Blocks up to here have been sent.
     sent: u64,
+    /// How far had been sent after an ACK last made blocks go out again (`recover` in RFC 6582).
+    recover: u64,
     resends: u8,
-    /// When a repeated ACK last caused a resend.
+    /// When an ACK last made blocks go out again that had been sent twice or more, or may be there.
     hastened: Option<Now>,
     deadline: Now,
 }
@@ -80,6 +82,7 @@ impl Transfer {
             last: (size / u64::from(blksize)).saturating_add(1),
             acked: 0,
             sent: 0,
+            recover: 0,
             resends: 0,
             hastened: None,
             deadline: now,
@@ -122,10 +125,7 @@ impl Transfer {
         if arrived > self.sent - self.acked {
             return Reaction::Ignore;
         }
-        if arrived == 0 {
-            return self.repeated(now);
-        }
-        self.proceed(now, arrived)
+        if arrived == 0 { self.repeated(now) } else { self.proceed(now, arrived) }
     }
 
     /// `arrived` more blocks are known to be there: send what follows them. In a window with a gap this begins with
@@ -137,28 +137,41 @@ impl Transfer {
         if self.acked >= self.last {
             return Reaction::End(None, Outcome::Completed { bytes: self.size });
         }
-        match self.flight(now) {
+        // EDK2 answers a doubled block as it answers a missing one. What is then sent for the second time makes more
+        // such answers; were they believed too, every window to the end of the file would go out several times. So
+        // among blocks that have been sent again, an ACK only brings new ones, and the timer fills a second gap.
+        let gap = self.acked < self.sent;
+        let believed = !gap || self.acked >= self.recover || self.may_hasten(now);
+        let first = if believed { self.acked } else { self.sent } + 1;
+        let reaction = match self.flight_from(first, now) {
             Ok(packets) => Reaction::Forward(packets),
             Err(over) => over,
+        };
+        if gap && believed {
+            self.recover = self.sent;
         }
+        reaction
     }
 
     /// The client repeats the ACK that it has sent before.
     ///
     /// In lock step that is never a reason to send (RFC 1123 §4.2.3.1): each copy of an ACK would make a copy of a
     /// block, and each copy of a block a copy of an ACK, to the end of the file. With windows it is how a client says
-    /// that the first block of a window is missing, so it is believed, but once per interval only: clients that answer
-    /// every block out of order would otherwise keep the copies going just the same.
+    /// that the first block of a window is missing, so it is believed, but once per interval only.
     fn repeated(&mut self, now: Now) -> Reaction {
-        let too_soon = self.hastened.is_some_and(|at| now < at.after(self.interval()));
-        if self.windowsize == 1 || !self.proven || too_soon {
+        if self.windowsize == 1 || !self.proven || !self.may_hasten(now) {
             return Reaction::Ignore;
         }
-        self.hastened = Some(now);
-        match self.flight(now) {
-            Ok(packets) => Reaction::Again(packets),
-            Err(over) => over,
+        self.again(now)
+    }
+
+    /// Whether an ACK of doubtful meaning may cause a resend; if so, the next one must wait for an interval.
+    fn may_hasten(&mut self, now: Now) -> bool {
+        let may = self.hastened.is_none_or(|at| now >= at.after(self.interval()));
+        if may {
+            self.hastened = Some(now);
         }
+        may
     }
 
     pub(crate) fn stopped(&self, code: u16) -> Outcome {
@@ -172,7 +185,14 @@ impl Transfer {
             return Reaction::End(None, self.silence());
         }
         self.resends += 1;
-        match self.flight(now) {
+        self.again(now)
+    }
+
+    /// Everything on the way is sent once more.
+    fn again(&mut self, now: Now) -> Reaction {
+        let flight = self.flight(now);
+        self.recover = self.sent;
+        match flight {
             Ok(packets) => Reaction::Again(packets),
             Err(over) => over,
         }
@@ -187,14 +207,19 @@ impl Transfer {
         }
     }
 
-    /// The packets that wait for an ACK, and the time until they are sent again.
+    /// All packets that wait for an ACK.
     fn flight(&mut self, now: Now) -> Result<Vec<Vec<u8>>, Reaction> {
+        self.flight_from(self.acked + 1, now)
+    }
+
+    /// The OACK, or the window from block `first` on; sets the time until the whole window is sent again.
+    fn flight_from(&mut self, first: u64, now: Now) -> Result<Vec<Vec<u8>>, Reaction> {
         self.deadline = now.after(self.interval());
         if let Some(oack) = &self.oack {
             return Ok(vec![oack.clone()]);
         }
         let end = self.acked.saturating_add(u64::from(self.windowsize)).min(self.last);
-        let blocks: io::Result<Vec<_>> = (self.acked + 1..=end).map(|number| self.block(number)).collect();
+        let blocks: io::Result<Vec<_>> = (first..=end).map(|number| self.block(number)).collect();
         self.sent = end;
         blocks.map_err(|_| Reaction::End(Some(packet::error(TftpError::Unreadable)), Outcome::ReadFailed))
     }
