@@ -149,8 +149,10 @@ pub(crate) fn wire_number(block: u64) -> u16 {
     u16::from_be_bytes([high, low])
 }
 
-/// The four bytes before a block's data.
-pub(crate) fn data_header(block: u64) -> [u8; 4] {
+/// Length of what stands before a block's data: opcode and block number.
+pub(crate) const DATA_HEADER: usize = 4;
+
+pub(crate) fn data_header(block: u64) -> [u8; DATA_HEADER] {
     let ([a, b], [c, d]) = (DATA.to_be_bytes(), wire_number(block).to_be_bytes());
     [a, b, c, d]
 }

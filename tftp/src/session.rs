@@ -6,7 +6,7 @@
 use std::io;
 
 use crate::limits::{FIRST_INTERVAL, LONGEST_INTERVAL, MAX_RESENDS, MAX_RESENDS_UNPROVEN, MAX_WINDOWSIZE};
-use crate::packet::{self, Options, wire_number};
+use crate::packet::{self, DATA_HEADER, Options, wire_number};
 use crate::{Content, Limits, Now, Outcome, Peer, TftpError};
 
 /// Block size that every client may use without asking (RFC 1350 §2).
@@ -227,20 +227,27 @@ impl Transfer {
     fn block(&self, number: u64) -> io::Result<Vec<u8>> {
         let offset = (number - 1).saturating_mul(u64::from(self.blksize));
         let length = self.size.saturating_sub(offset).min(u64::from(self.blksize));
-        let mut bytes = packet::data_header(number).to_vec();
-        let mut filled = bytes.len();
-        let header = filled;
-        bytes.resize(header + usize::try_from(length).map_err(io::Error::other)?, 0);
-        while let Some(rest) = bytes.get_mut(filled..).filter(|rest| !rest.is_empty()) {
-            let at = offset + (filled - header) as u64;
-            match self.content.read_at(at, rest) {
+        let mut bytes = vec![0; DATA_HEADER + usize::try_from(length).map_err(io::Error::other)?];
+        if let Some((header, data)) = bytes.split_first_chunk_mut() {
+            *header = packet::data_header(number);
+            self.read_exact_at(offset, data)?;
+        }
+        Ok(bytes)
+    }
+
+    fn read_exact_at(&self, mut offset: u64, mut rest: &mut [u8]) -> io::Result<()> {
+        while !rest.is_empty() {
+            match self.content.read_at(offset, rest) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => filled += count.min(rest.len()),
+                Ok(count) => {
+                    rest = rest.get_mut(count..).unwrap_or_default();
+                    offset = offset.saturating_add(count as u64);
+                }
                 Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
                 Err(cause) => return Err(cause),
             }
         }
-        Ok(bytes)
+        Ok(())
     }
 
     /// Milliseconds to wait after the packet that was just sent. The client's own figure holds as it is (RFC 2349);

@@ -94,7 +94,7 @@ pub enum Outcome {
     Probed,
     /// The client sent an ERROR.
     ClientError {
-        /// Its code (RFC 1350 appendix, 2347 §error).
+        /// Its code (RFC 1350 appendix; 8 is from RFC 2347).
         code: u16,
     },
     /// The shell refused the request.
