@@ -159,9 +159,11 @@ impl Transfer {
     /// block, and each copy of a block a copy of an ACK, to the end of the file. With windows it is how a client says
     /// that the first block of a window is missing, so it is believed, but once per interval only.
     fn repeated(&mut self, now: Now) -> Reaction {
-        if self.windowsize == 1 || !self.proven || !self.may_hasten(now) {
+        if self.windowsize == 1 || !self.proven || self.resends >= MAX_RESENDS || !self.may_hasten(now) {
             return Reaction::Ignore;
         }
+        // From the timer's budget: a client that only ever repeats itself must not be served for ever.
+        self.resends += 1;
         self.again(now)
     }
 

@@ -26,6 +26,7 @@ macro_rules! conversations {
 conversations! {
     a_block_size_is_clamped_or_ignored
     a_client_error_ends_the_transfer_at_once
+    a_client_that_only_repeats_itself_is_given_up
     a_client_that_vanishes_is_given_up
     a_doubled_block_does_not_double_the_rest
     a_file_beyond_4_gib_is_served_whole
