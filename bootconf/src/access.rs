@@ -68,6 +68,7 @@ mod tests {
             boot: BootId::from_random([owner; 8]),
             view: ViewId([view; 16]),
             phase: Phase::Running,
+            mac: "52:54:00:00:00:0a".parse().unwrap(),
             address: std::net::IpAddr::from([10, 0, 0, owner]),
             made: 0,
             since: 0,

@@ -159,8 +159,20 @@ pub struct MachineRecord {
 
 /// The record for a machine that shows `mac`, and whether it has to be written.
 ///
-/// `site` is the site's name for the MAC and all MACs of that machine; `known` are all records. A record that has the
-/// MAC is the machine. Else one with the site's name is: its NIC was replaced. Else it is new.
+/// `site` is the site's name for the MAC and all MACs of that machine; `known` are all records; `fresh` is the id that a
+/// new machine gets, `now` seconds since 1970.
+///
+/// | what the records say | the machine is |
+/// |---|---|
+/// | another record has the site's name, and the MAC's own record is of another name | that one: the NIC has moved |
+/// | one has the MAC, and no MAC that the site doesn't give this machine | that one, under a new name if the site gives one |
+/// | one has the MAC and others too, under another name | new: the NIC has moved to a box that was not here yet |
+/// | one shares a MAC of the site's list | that one: it has several NICs |
+/// | one has the site's name | that one: its NIC was replaced |
+/// | none of it | new |
+///
+/// The record of a named machine has the site's MACs and no others. So a NIC that was taken out and turns up in another
+/// box does not bring the first box's id, pins and secrets with it.
 pub fn recognise<'r>(
     mac: Mac,
     site: Option<(&str, &[Mac])>,
@@ -168,30 +180,55 @@ pub fn recognise<'r>(
     fresh: MachineId,
     now: u64,
 ) -> (MachineRecord, bool) {
-    let (mut by_mac, mut by_name) = (None, None);
+    let (mut by_mac, mut by_list, mut by_name) = (None, None, None);
     for record in known {
         if record.macs.contains(&mac) {
             by_mac = Some(record);
         }
-        if site.is_some_and(|(name, macs)| {
-            record.name.as_deref() == Some(name) || record.macs.iter().any(|known| macs.contains(known))
-        }) {
+        let Some((name, macs)) = site else { continue };
+        if record.name.as_deref() == Some(name) {
             by_name = Some(record);
+        } else if record.name.is_none() && record.macs.iter().any(|seen| macs.contains(seen)) {
+            by_list = Some(record);
         }
     }
-    let old = by_mac.or(by_name);
+    let old = match (site, by_mac) {
+        (None, found) => found,
+        (Some((name, macs)), Some(record)) => match &record.name {
+            Some(other) if other != name => {
+                let renamed = record.macs.iter().all(|seen| *seen == mac || macs.contains(seen));
+                by_name.or(renamed.then_some(record))
+            }
+            _ => by_name.or(Some(record)),
+        },
+        (Some(_), None) => by_name.or(by_list),
+    };
     let mut record =
         old.cloned().unwrap_or(MachineRecord { id: fresh, macs: Vec::new(), name: None, first_seen: now });
-    for mac in site.map_or(&[][..], |(_, macs)| macs).iter().chain([&mac]) {
-        if !record.macs.contains(mac) {
-            record.macs.push(*mac);
-        }
-    }
-    if let Some((name, _)) = site {
+    if let Some((name, macs)) = site {
         record.name = Some(name.to_owned());
+        record.macs = macs.to_vec();
+    }
+    if !record.macs.contains(&mac) {
+        record.macs.push(mac);
     }
     let changed = old != Some(&record);
     (record, changed)
+}
+
+/// The other records that have one of `record`'s MACs, without them: to be written in the same transaction as `record`,
+/// or the MAC would be two machines' after a restart. Their ids and pins stay.
+pub fn disowned<'r>(
+    record: &MachineRecord,
+    known: impl IntoIterator<Item = &'r MachineRecord>,
+) -> Vec<MachineRecord> {
+    let taken = |mac: &Mac| record.macs.contains(mac);
+    let losers = known.into_iter().filter(|other| other.id != record.id && other.macs.iter().any(taken));
+    let without = |other: &MachineRecord| MachineRecord {
+        macs: other.macs.iter().filter(|mac| !taken(mac)).copied().collect(),
+        ..other.clone()
+    };
+    losers.map(without).collect()
 }
 
 #[cfg(test)]
@@ -228,7 +265,45 @@ mod tests {
             recognise(mac(2), Some(("alpha", &[mac(2)])), [&old], MachineId::from_random([2; 16]), 8);
         assert!(changed);
         assert_eq!(same.id, first);
-        assert_eq!(same.macs, [mac(1), mac(2)]);
+        assert_eq!(same.macs, [mac(2)]);
+        let (other, _) = recognise(mac(1), None, [&same], MachineId::from_random([3; 16]), 9);
+        assert_ne!(other.id, first, "the old NIC in another box is another machine");
+    }
+
+    #[test]
+    fn a_nic_that_moves_to_another_machine_becomes_that_machine() {
+        let (alpha, beta) = (MachineId::from_random([1; 16]), MachineId::from_random([2; 16]));
+        let record = |id, macs: &[Mac], name: &str| MachineRecord {
+            id,
+            macs: macs.to_vec(),
+            name: Some(name.to_owned()),
+            first_seen: 7,
+        };
+        let known = [record(alpha, &[mac(1), mac(2)], "alpha"), record(beta, &[mac(3)], "beta")];
+        let fresh = MachineId::from_random([9; 16]);
+        let (moved, _) = recognise(mac(2), Some(("beta", &[mac(2), mac(3)])), &known, fresh, 8);
+        assert_eq!(moved.id, beta);
+        assert_eq!(disowned(&moved, &known), [record(alpha, &[mac(1)], "alpha")]);
+        let (into_a_new_box, _) = recognise(mac(2), Some(("gamma", &[mac(2)])), &known, fresh, 8);
+        assert_eq!(into_a_new_box.id, fresh, "alpha has its other NIC still");
+    }
+
+    #[test]
+    fn a_renamed_machine_keeps_its_id() {
+        let both = [mac(1), mac(2)];
+        let (old, _) = recognise(mac(1), Some(("alpha", &both)), [], MachineId::from_random([1; 16]), 7);
+        let (new, changed) =
+            recognise(mac(2), Some(("omega", &both)), [&old], MachineId::from_random([2; 16]), 8);
+        assert_eq!((new.id, new.name.as_deref(), changed), (old.id, Some("omega"), true));
+    }
+
+    #[test]
+    fn a_second_nic_named_after_the_first_was_seen_joins_its_record() {
+        let (seen, _) = recognise(mac(1), None, [], MachineId::from_random([1; 16]), 7);
+        let both = [mac(1), mac(2)];
+        let (named, _) =
+            recognise(mac(2), Some(("alpha", &both)), [&seen], MachineId::from_random([2; 16]), 8);
+        assert_eq!((named.id, named.macs), (seen.id, both.to_vec()));
     }
 
     #[test]

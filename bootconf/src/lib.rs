@@ -5,6 +5,7 @@
 
 pub mod access;
 pub mod args;
+pub mod binding;
 mod check;
 mod compare;
 pub mod identity;

@@ -8,16 +8,18 @@
 //! | a boot says `up` | its pin is running and up; older pins are dropped but those that a connection uses |
 //! | [`GRACE`] after a later boot began to run | as if it had said `up` |
 //! | released by the admin | all of them are dropped |
+//! | silent for days, and a probe of its address went unanswered ([`crate::binding`]) | all but those in use are dropped |
 //! | any DHCP packet | nothing: DHCP is no event here. A `dhclient` in the guest must not take its root away |
 //!
-//! A machine holds at most [`MOST`] pins; the oldest that is neither running nor new gives way first.
+//! A machine holds at most [`MOST`] pins. What gives way to a new plan is the oldest booting one, then the oldest that no
+//! connection uses; the newest that ran never does, and one in use only where all are.
 
 use std::net::IpAddr;
 
 use oneroot_tree::ViewId;
 use serde::{Deserialize, Serialize};
 
-use crate::identity::{BootId, MachineId};
+use crate::identity::{BootId, Mac, MachineId};
 
 /// Pins of one machine at most.
 pub const MOST: usize = 3;
@@ -48,7 +50,9 @@ pub struct Pin {
     pub view: ViewId,
     /// How far it is.
     pub phase: Phase,
-    /// The address that the machine booted with; it belongs to the machine while the pin runs.
+    /// The NIC that booted.
+    pub mac: Mac,
+    /// The address that it booted with; it belongs to the machine while the pin runs.
     pub address: IpAddr,
     /// When the plan was made, seconds since 1970.
     pub made: u64,
@@ -69,6 +73,8 @@ pub enum Event {
     Tick,
     /// The admin lets go of the machine.
     Released,
+    /// Nothing was heard of the machine for days, and it did not answer a probe.
+    Silent,
 }
 
 /// What to write.
@@ -87,7 +93,7 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
     // A clock that was set back must not make the newest boot the oldest.
     order.sort_by_key(|pin| (pin.made, pin.boot));
     match event {
-        Event::Planned(new) => planned(&order, new),
+        Event::Planned(new) => planned(&order, new, in_use),
         Event::Mounted(view) => {
             let Some(pin) = order.iter().rev().find(|pin| pin.view == *view) else { return Vec::new() };
             match pin.phase {
@@ -114,25 +120,34 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
             dropped(order.get(..place).unwrap_or_default(), in_use).collect()
         }
         Event::Released => order.iter().map(|pin| PinChange::Delete(pin.boot)).collect(),
+        // A client behind a firewall answers no probe and reads all the same.
+        Event::Silent => dropped(&order, in_use).collect(),
     }
 }
 
-fn planned(order: &[&Pin], new: &Pin) -> Vec<PinChange> {
+fn planned(order: &[&Pin], new: &Pin, in_use: &dyn Fn(&Pin) -> bool) -> Vec<PinChange> {
+    let mut left = order.to_vec();
     let mut changes = Vec::new();
-    let booting: Vec<&&Pin> = order.iter().filter(|pin| pin.phase == Phase::Booting).collect();
-    // The last plan but this one may be what the firmware is loading right now: iPXE fetches a script again after an error.
-    let stale = booting.len().saturating_sub(1);
-    changes.extend(booting.iter().take(stale).map(|pin| PinChange::Delete(pin.boot)));
-    let mut left: Vec<&&Pin> =
-        order.iter().filter(|pin| !changes.contains(&PinChange::Delete(pin.boot))).collect();
-    while left.len() >= MOST {
-        // Never the newest running one: the machine may still be on it.
-        let newest_running = left.iter().rposition(|pin| pin.phase != Phase::Booting);
-        let victim = (0..left.len()).find(|place| Some(*place) != newest_running).unwrap_or(0);
-        changes.push(PinChange::Delete(left.remove(victim).boot));
+    let mut booting = left.iter().filter(|pin| pin.phase == Phase::Booting).count();
+    // The last plan but this one may be what the firmware is loading right now: iPXE fetches a script again after an
+    // error. So one booting pin stays beside the new one.
+    while booting > 1 || left.len() >= MOST {
+        let victim = left.remove(gives_way(&left, in_use));
+        booting = left.iter().filter(|pin| pin.phase == Phase::Booting).count();
+        changes.push(PinChange::Delete(victim.boot));
     }
     changes.push(PinChange::Put(new.clone()));
     changes
+}
+
+/// Which of a machine's pins, oldest first, gives way to a new plan: the oldest booting one; else the oldest that no
+/// connection uses; else the oldest, for the machine is on the newest that ran.
+fn gives_way(left: &[&Pin], in_use: &dyn Fn(&Pin) -> bool) -> usize {
+    let newest_running = left.iter().rposition(|pin| pin.phase != Phase::Booting);
+    let booting = left.iter().position(|pin| pin.phase == Phase::Booting);
+    let idle =
+        || (0..left.len()).zip(left).find(|(place, pin)| Some(*place) != newest_running && !in_use(pin));
+    booting.or_else(|| idle().map(|(place, _)| place)).unwrap_or(0)
 }
 
 fn dropped<'p>(older: &'p [&Pin], in_use: &'p dyn Fn(&Pin) -> bool) -> impl Iterator<Item = PinChange> + 'p {
@@ -149,6 +164,7 @@ mod tests {
             boot: BootId::from_random([number; 8]),
             view: ViewId([number; 16]),
             phase,
+            mac: "52:54:00:00:00:0a".parse().unwrap(),
             address: IpAddr::from([10, 0, 0, 1]),
             made: u64::from(number),
             since: u64::from(number),
@@ -235,6 +251,27 @@ mod tests {
     fn release_drops_all() {
         let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
         assert_eq!(deleted(&changes(&pins, &Event::Released, &idle, 50)).len(), 2);
+    }
+
+    #[test]
+    fn a_root_that_a_connection_reads_outlives_any_number_of_plans() {
+        let mut pins = vec![pin(1, Phase::Running), pin(2, Phase::Running), pin(3, Phase::Booting)];
+        let used = |pin: &Pin| pin.made == 1;
+        for number in 4..20 {
+            let made = changes(&pins, &Event::Planned(pin(number, Phase::Booting)), &used, 50);
+            pins.retain(|pin| !deleted(&made).contains(&pin.boot));
+            pins.push(pin(number, Phase::Booting));
+            assert!(pins.len() <= MOST);
+            assert!(pins.iter().any(|pin| pin.made == 1), "plan {number} took the root that is read");
+            assert!(pins.iter().any(|pin| pin.made == 2), "plan {number} took the newest that ran");
+        }
+    }
+
+    #[test]
+    fn silence_drops_what_nobody_reads() {
+        let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
+        assert_eq!(deleted(&changes(&pins, &Event::Silent, &idle, 50)).len(), 2);
+        assert_eq!(deleted(&changes(&pins, &Event::Silent, &|pin| pin.made == 1, 50)), [pins[1].boot]);
     }
 
     #[test]

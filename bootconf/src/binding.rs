@@ -1,0 +1,122 @@
+//! Whose an address is: a machine's as long as it has a running pin with it (design.md, "Identity").
+//!
+//! The pin is the durable record; the binding is read from it and needs none of its own. It is independent of the lease:
+//! initramfs clients never renew, and a client that believes what it read for a day is silent for hours.
+//!
+//! | what happens | the address |
+//! |---|---|
+//! | a plan is made, nothing is mounted | is not bound yet; the lease alone keeps it |
+//! | the root is mounted | is the machine's, and the NIC's that booted |
+//! | the lease ends, another NIC asks for it, the reservation changes | stays so |
+//! | the machine runs from another address | is free once the older pin is dropped ([`crate::pins`]) |
+//! | the admin releases the machine | is free |
+//! | nothing was heard for [`SILENCE`] | is probed; unanswered, it is free ([`crate::pins::Event::Silent`]) |
+
+use std::net::IpAddr;
+
+use crate::identity::{Mac, MachineId};
+use crate::pins::{Phase, Pin};
+
+/// Seconds without a packet after which a machine's address is probed.
+pub const SILENCE: u64 = 7 * 86_400;
+
+/// An address that belongs to a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Binding {
+    /// The address.
+    pub address: IpAddr,
+    /// Whose it is.
+    pub machine: MachineId,
+    /// The NIC that booted with it: the only one that may be given it.
+    pub mac: Mac,
+}
+
+/// The binding of an address; of two running pins with it, the newer one's.
+pub fn holder<'p>(pins: impl IntoIterator<Item = &'p Pin>, address: IpAddr) -> Option<Binding> {
+    newest(pins, |pin| pin.address == address)
+}
+
+/// The binding of a NIC: the address that DHCP has to offer it, whatever its reservation says by now.
+pub fn held<'p>(pins: impl IntoIterator<Item = &'p Pin>, mac: Mac) -> Option<Binding> {
+    newest(pins, |pin| pin.mac == mac)
+}
+
+/// Whether it is time to probe a machine. `last_seen` and `now` are seconds since 1970; a clock that was set back says no.
+#[must_use]
+pub fn is_silent(last_seen: u64, now: u64) -> bool {
+    now.saturating_sub(last_seen) >= SILENCE
+}
+
+fn newest<'p>(pins: impl IntoIterator<Item = &'p Pin>, wanted: impl Fn(&Pin) -> bool) -> Option<Binding> {
+    let running = pins.into_iter().filter(|pin| pin.phase != Phase::Booting && wanted(pin));
+    let pin = running.max_by_key(|pin| (pin.made, pin.boot))?;
+    Some(Binding { address: pin.address, machine: pin.machine, mac: pin.mac })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::identity::BootId;
+    use crate::pins::{Event, PinChange, changes};
+    use oneroot_tree::ViewId;
+
+    fn mac(number: u8) -> Mac {
+        Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap()
+    }
+
+    fn pin(owner: u8, made: u8, address: u8, phase: Phase) -> Pin {
+        Pin {
+            machine: MachineId::from_random([owner; 16]),
+            boot: BootId::from_random([made; 8]),
+            view: ViewId([made; 16]),
+            phase,
+            mac: mac(owner),
+            address: IpAddr::from([10, 0, 0, address]),
+            made: u64::from(made),
+            since: u64::from(made),
+        }
+    }
+
+    fn at(address: u8) -> IpAddr {
+        IpAddr::from([10, 0, 0, address])
+    }
+
+    #[test]
+    fn a_plan_alone_binds_no_address() {
+        assert_eq!(holder(&[pin(1, 1, 10, Phase::Booting)], at(10)), None);
+    }
+
+    #[test]
+    fn a_mounted_root_binds_the_address_to_machine_and_nic() {
+        for phase in [Phase::Running, Phase::Up] {
+            let pins = [pin(1, 1, 10, phase), pin(2, 2, 11, phase)];
+            let bound = holder(&pins, at(10)).unwrap();
+            assert_eq!((bound.machine, bound.mac), (pins[0].machine, mac(1)));
+            assert_eq!(held(&pins, mac(2)).unwrap().address, at(11));
+            assert_eq!(holder(&pins, at(12)), None);
+        }
+    }
+
+    #[test]
+    fn another_machines_plan_for_the_same_address_takes_nothing_away() {
+        let pins = [pin(1, 1, 10, Phase::Up), pin(2, 9, 10, Phase::Booting)];
+        assert_eq!(holder(&pins, at(10)).unwrap().machine, pins[0].machine);
+    }
+
+    #[test]
+    fn a_boot_to_another_address_frees_the_old_one_when_it_is_up() {
+        let pins = [pin(1, 1, 10, Phase::Up), pin(1, 2, 20, Phase::Running)];
+        assert_eq!(held(&pins, mac(1)).unwrap().address, at(20), "the newer boot's address is the NIC's");
+        assert!(holder(&pins, at(10)).is_some(), "the old root may be read still");
+        let made = changes(&pins, &Event::Up(pins[1].boot), &|_| false, 50);
+        assert!(made.contains(&PinChange::Delete(pins[0].boot)));
+        assert_eq!(holder(&pins[1..], at(10)), None);
+    }
+
+    #[test]
+    fn seven_days_of_silence_call_for_a_probe_and_a_clock_set_back_does_not() {
+        assert!(!is_silent(1000, 1000 + SILENCE - 1));
+        assert!(is_silent(1000, 1000 + SILENCE));
+        assert!(!is_silent(1000, 0));
+    }
+}
