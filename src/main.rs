@@ -1,2 +1,31 @@
-//! Command line of oneroot.
-fn main() {}
+//! `oneroot`: one root tree, many machines. This file only picks the command and the exit code.
+
+mod cli;
+mod clock;
+mod commands;
+mod control;
+mod dhcp;
+mod guest;
+mod http;
+mod machines;
+mod net;
+mod nfs;
+mod objects;
+mod serve;
+mod tftp;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    let cli = cli::Cli::parse();
+    cli::log(cli.verbose);
+    match commands::run(&cli) {
+        Ok(code) => code.into(),
+        Err(cause) => {
+            eprintln!("oneroot: {cause:#}");
+            cli::Exit::Failed.into()
+        }
+    }
+}

@@ -1,1 +1,25 @@
-//! DHCPv4: bytes in, bytes out; lease rules.
+//! DHCPv4 (RFC 2131, 2132): bytes in, bytes out; lease rules.
+//!
+//! No socket, no clock, no disk: [`Engine::handle`] is given a datagram and the time, asks a [`Policy`] about machines,
+//! and answers with [`Step`]s. An ACK comes in two: [`Step::Commit`] says what must be durable, and only
+//! [`Engine::committed`] brings the reply.
+//!
+//! The MAC finds the machine, always (design.md, "Identity"): client-id and option 82 are echoed, never keyed on, for one
+//! box shows up as many DHCP clients on its way from firmware to running system.
+
+mod client;
+mod encode;
+mod engine;
+pub mod frame;
+mod lease;
+mod mac;
+mod offers;
+mod policy;
+mod wire;
+
+pub use client::Client;
+pub use engine::{CommitError, DropReason, Engine, Now, Received, Reply, Route, Step};
+pub use lease::{Lease, LeaseChange, Revision};
+pub use mac::{BadMac, Mac};
+pub use policy::{BootFile, Policy, Reservation, Subnet};
+pub use wire::{MessageType, Refused, Request};

@@ -1,0 +1,64 @@
+//! Which of a machine's many DHCP clients is asking: firmware, iPXE, or the system.
+
+use crate::mac::Mac;
+use crate::wire::Request;
+
+/// A client, as boot policy sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Client {
+    /// The NIC.
+    pub mac: Mac,
+    /// It says `PXEClient`: firmware, or iPXE, which says so too.
+    pub pxe: bool,
+    /// It says `HTTPClient`: UEFI HTTP Boot.
+    pub http: bool,
+    /// It is iPXE: a loader would only load itself, for ever.
+    pub ipxe: bool,
+    /// The first architecture that it names (RFC 4578, IANA's list).
+    pub architecture: Option<u16>,
+}
+
+impl Client {
+    /// Reads it off a request.
+    #[must_use]
+    pub fn of(request: &Request) -> Self {
+        Self {
+            mac: request.mac,
+            pxe: request.vendor_class.starts_with(b"PXEClient"),
+            http: request.vendor_class.starts_with(b"HTTPClient"),
+            ipxe: request.ipxe_options || user_classes(&request.user_class).any(|class| class == b"iPXE"),
+            architecture: request.architectures.first().copied(),
+        }
+    }
+
+    /// A boot has just begun: this is not the system that runs already.
+    #[must_use]
+    pub fn boots(&self) -> bool {
+        self.pxe || self.http || self.ipxe
+    }
+}
+
+/// Option 77: RFC 3004 says a list with lengths, iPXE sends the bare word. If the lengths add up, it is a list.
+fn user_classes(option: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut list = Vec::new();
+    let mut rest = option;
+    while let Some((length, tail)) = rest.split_first() {
+        let Some((class, tail)) = tail.split_at_checked(usize::from(*length)) else { break };
+        list.push(class);
+        rest = tail;
+    }
+    if rest.is_empty() { list.into_iter() } else { vec![option].into_iter() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_spellings_of_a_user_class_are_understood() {
+        assert!(user_classes(b"iPXE").any(|class| class == b"iPXE"));
+        assert!(user_classes(b"\x03abc\x04iPXE").any(|class| class == b"iPXE"));
+        assert!(!user_classes(b"\x04iPX").any(|class| class == b"iPXE"));
+        assert_eq!(user_classes(b"").count(), 0);
+    }
+}

@@ -1,0 +1,168 @@
+//! From a datagram to a checked request. dhcproto's borrowed message walks the options; everything that could make it
+//! panic or read the wrong bytes is checked before (crates notes §3: `chaddr()` trusts `hlen`, the owned decoder drops
+//! all options after a malformed one).
+
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::borrowed::Message;
+
+use crate::mac::Mac;
+
+/// Fixed header and magic cookie (RFC 2131 §2).
+const SMALLEST: usize = 240;
+/// Nothing that fits one Ethernet frame is larger.
+const LARGEST: usize = 1500;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Options looked at. A client sends twenty; more are somebody's attempt.
+const MOST_OPTIONS: usize = 128;
+
+/// Why a datagram is no request. Each is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
+pub enum Refused {
+    /// Shorter than a header, or longer than a frame.
+    #[error("not of a DHCP message's length")]
+    Length,
+    /// Not a request, not Ethernet, or no DHCP cookie.
+    #[error("not a DHCP request")]
+    NotDhcp,
+    /// A hardware address that no NIC has.
+    #[error("not from a NIC's address")]
+    HardwareAddress,
+    /// No message type (BOOTP), an unknown one, or a server's.
+    #[error("not a message that a client sends")]
+    MessageType,
+}
+
+/// Messages that clients send (RFC 2132 §9.6).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MessageType {
+    /// Looks for servers.
+    Discover,
+    /// Takes an offer, asks whether an address is still good, or renews.
+    Request,
+    /// Has found somebody else at its address.
+    Decline,
+    /// Gives its address back.
+    Release,
+    /// Has an address and wants the rest.
+    Inform,
+}
+
+/// A client's message, checked.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// What it wants.
+    pub kind: MessageType,
+    /// Who it is.
+    pub mac: Mac,
+    /// Its transaction.
+    pub xid: u32,
+    /// Its flags, echoed; 0x8000 asks for a broadcast.
+    pub flags: u16,
+    /// The address that it uses already.
+    pub ciaddr: Ipv4Addr,
+    /// The relay that brought the message.
+    pub giaddr: Ipv4Addr,
+    /// Option 50: the address that it asks for.
+    pub requested: Option<Ipv4Addr>,
+    /// Option 54: the server that it answers.
+    pub server_id: Option<Ipv4Addr>,
+    /// Option 55: what it would like to be told.
+    pub wanted: Vec<u8>,
+    /// Option 57: the largest datagram that it takes, IP and UDP headers included.
+    pub max_size: Option<u16>,
+    /// Option 60.
+    pub vendor_class: Vec<u8>,
+    /// Option 61, to be echoed.
+    pub client_id: Vec<u8>,
+    /// Option 77.
+    pub user_class: Vec<u8>,
+    /// Option 82, to be echoed byte for byte.
+    pub relay_info: Vec<u8>,
+    /// Option 93: every architecture that it names.
+    pub architectures: Vec<u16>,
+    /// Option 97, to be echoed to firmware.
+    pub guid: Vec<u8>,
+    /// Whether option 175 is there: iPXE's own.
+    pub ipxe_options: bool,
+}
+
+impl Request {
+    /// Checks a datagram that came to port 67.
+    ///
+    /// # Errors
+    /// [`Refused`]: why it is dropped.
+    pub fn parse(datagram: &[u8]) -> Result<Self, Refused> {
+        if !(SMALLEST..=LARGEST).contains(&datagram.len()) {
+            return Err(Refused::Length);
+        }
+        let Some((&[op, htype, hlen, hops], _)) = datagram.split_first_chunk::<4>() else {
+            return Err(Refused::Length);
+        };
+        if op != 1 || htype != 1 || hops > 16 || datagram.get(236..SMALLEST) != Some(COOKIE.as_slice()) {
+            return Err(Refused::NotDhcp);
+        }
+        if hlen != 6 {
+            return Err(Refused::HardwareAddress);
+        }
+        let bytes: [u8; 6] =
+            datagram.get(28..34).and_then(|bytes| bytes.try_into().ok()).ok_or(Refused::Length)?;
+        let mac = Mac::new(bytes).map_err(|_| Refused::HardwareAddress)?;
+        // Long enough, Ethernet with six bytes, and with the cookie: what dhcproto takes for granted holds.
+        let message = Message::new(datagram).map_err(|_| Refused::NotDhcp)?;
+        let flags =
+            datagram.get(10..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
+        let mut kind = None;
+        let mut request = Self {
+            kind: MessageType::Discover,
+            mac,
+            xid: message.xid(),
+            flags,
+            ciaddr: message.ciaddr(),
+            giaddr: message.giaddr(),
+            requested: None,
+            server_id: None,
+            wanted: Vec::new(),
+            max_size: None,
+            vendor_class: Vec::new(),
+            client_id: Vec::new(),
+            user_class: Vec::new(),
+            relay_info: Vec::new(),
+            architectures: Vec::new(),
+            guid: Vec::new(),
+            ipxe_options: false,
+        };
+        for option in message.opts().take(MOST_OPTIONS) {
+            let data = option.data();
+            let address = || <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from);
+            // One malformed option is left out; it never costs the others.
+            match u8::from(option.code()) {
+                50 => request.requested = address().or(request.requested),
+                53 => kind = <[u8; 1]>::try_from(data).ok().map(|[kind]| kind),
+                54 => request.server_id = address().or(request.server_id),
+                55 => request.wanted = data.to_vec(),
+                57 => request.max_size = data.try_into().ok().map(u16::from_be_bytes),
+                60 => request.vendor_class = data.to_vec(),
+                61 => request.client_id = data.to_vec(),
+                77 => request.user_class = data.to_vec(),
+                82 => request.relay_info = data.to_vec(),
+                93 => {
+                    let pairs = data.chunks_exact(2).filter_map(|pair| pair.try_into().ok());
+                    request.architectures = pairs.map(u16::from_be_bytes).collect();
+                }
+                97 => request.guid = data.to_vec(),
+                175 => request.ipxe_options = true,
+                _ => {}
+            }
+        }
+        request.kind = match kind {
+            Some(1) => MessageType::Discover,
+            Some(3) => MessageType::Request,
+            Some(4) => MessageType::Decline,
+            Some(7) => MessageType::Release,
+            Some(8) => MessageType::Inform,
+            _ => return Err(Refused::MessageType),
+        };
+        Ok(request)
+    }
+}

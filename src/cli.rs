@@ -1,0 +1,99 @@
+//! The command line: what can be asked, what the exit codes say, and where the log goes.
+
+use std::io::IsTerminal as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use tracing_subscriber::EnvFilter;
+
+/// Where a packaged oneroot looks for its site.
+const SYSTEM_SITE: &str = "/etc/oneroot/site.toml";
+
+/// One root tree, many machines: DHCP, TFTP, HTTP boot and a read-only NFS root in one program.
+///
+/// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the site is wrong; 4 no server is running.
+#[derive(Parser)]
+#[command(version)]
+pub struct Cli {
+    /// The site file [default: ./site.toml if it is there, else /etc/oneroot/site.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    site: Option<PathBuf>,
+    /// Say more; twice, say everything
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Print a commented site.toml, ready to edit
+    Init,
+    /// Say everything that is wrong with the site, with file, line and reason
+    Check(Output),
+    /// Read profiles and layers into generations
+    Stage {
+        /// Only these: profile names, machine names, layer directories [default: everything]
+        names: Vec<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Serve DHCP, TFTP, HTTP and NFS in the foreground
+    Serve,
+    /// Show every machine and how far it has booted
+    Status(Output),
+}
+
+/// How to print.
+#[derive(Args, Clone, Copy)]
+pub struct Output {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+impl Cli {
+    /// The site file to read.
+    pub fn site(&self) -> PathBuf {
+        let here = Path::new("site.toml");
+        match &self.site {
+            Some(path) => path.clone(),
+            None if here.exists() => here.to_owned(),
+            None => PathBuf::from(SYSTEM_SITE),
+        }
+    }
+}
+
+/// Exit codes, as the help tells them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// Done.
+    Done = 0,
+    /// Failed; the reason is on stderr.
+    Failed = 1,
+    /// The site is wrong.
+    BadSite = 3,
+    /// No server is running.
+    NotRunning = 4,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// Sends the log to stderr: a line a step at info; `ONEROOT_LOG` takes a filter of its own.
+pub fn log(verbose: u8) {
+    let level = match verbose {
+        0 => "info",
+        1 => "debug",
+        _ => "trace",
+    };
+    let filter = EnvFilter::try_from_env("ONEROOT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
+    subscriber.with_ansi(std::io::stderr().is_terminal()).init();
+}

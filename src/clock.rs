@@ -1,0 +1,27 @@
+//! The one place that asks the host for the time and for randomness; everywhere else they are arguments.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+
+/// Seconds since 1970.
+pub fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |time| time.as_secs())
+}
+
+/// Bytes that nobody can guess.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let count = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    anyhow::ensure!(
+        count.context("the kernel has no random bytes")? == N,
+        "the kernel has too few random bytes"
+    );
+    Ok(bytes)
+}
+
+/// Milliseconds since 1970, for the steps of a boot.
+pub fn now_ms() -> u64 {
+    let time = SystemTime::now().duration_since(UNIX_EPOCH);
+    time.map_or(0, |time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,59 @@
+//! `oneroot check`: everything that is wrong with a site, and what is missing around it.
+
+use std::path::Path;
+
+use anyhow::Result;
+use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
+use serde::Serialize;
+
+use crate::cli::Exit;
+
+/// Loaders that machines ask for, and what asks for them.
+const LOADERS: [(&str, &str); 2] = [("undionly.kpxe", "BIOS"), ("ipxe.efi", "UEFI")];
+
+#[derive(Serialize)]
+struct Checked<'a> {
+    problems: &'a [Problem],
+    warnings: &'a [String],
+}
+
+/// Prints problems and warnings; only problems make the site a bad one.
+pub fn run(path: &Path, json: bool) -> Result<Exit> {
+    let (problems, warnings) = match load(path) {
+        Ok(site) => (Vec::new(), warnings(&site)),
+        Err(Report { problems }) => (problems, Vec::new()),
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&Checked { problems: &problems, warnings: &warnings })?);
+    } else {
+        problems.iter().for_each(|problem| eprintln!("{problem}"));
+        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        if problems.is_empty() {
+            println!("{}: good", path.display());
+        }
+    }
+    Ok(if problems.is_empty() { Exit::Done } else { Exit::BadSite })
+}
+
+/// What the site needs of its host and does not find. Any of it may come later, so none of it is a mistake of the site.
+fn warnings(site: &Site) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (_, source) in plan::parts(site) {
+        let (Source::Directory(path) | Source::Tar(path)) = source;
+        if !path.exists() {
+            warnings.push(format!("{} is not there, so it cannot be staged", path.display()));
+        }
+    }
+    let interface = &site.server.interface;
+    if !Path::new("/sys/class/net").join(interface).exists() {
+        warnings.push(format!("this host has no interface {interface}; see `ip link`"));
+    }
+    for (loader, firmware) in LOADERS {
+        let path = site.server.loaders.join(loader);
+        if !path.exists() && !(loader == "ipxe.efi" && Path::new("/boot/ipxe.efi").exists()) {
+            let path = path.display();
+            warnings.push(format!("{path} is not there: {firmware} machines without iPXE get no loader; install the package ipxe"));
+        }
+    }
+    warnings
+}

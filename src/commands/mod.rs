@@ -1,0 +1,43 @@
+//! One file for each thing that the command line does.
+
+mod check;
+mod stage;
+mod status;
+
+use anyhow::{Context as _, Result};
+use oneroot_bootconf::{EXAMPLE, Report, Site};
+
+use crate::cli::{Cli, Command, Exit};
+
+/// Does what was asked.
+pub fn run(cli: &Cli) -> Result<Exit> {
+    match &cli.command {
+        Command::Init => {
+            print!("{EXAMPLE}");
+            Ok(Exit::Done)
+        }
+        Command::Check(output) => check::run(&cli.site(), output.json),
+        Command::Stage { names, output } => with_site(cli, |site| stage::run(&site, names, output.json)),
+        Command::Serve => with_site(cli, |site| {
+            let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+            let served = runtime.block_on(crate::serve::run(site));
+            // A read that hangs on a disk must not hold up the exit.
+            runtime.shutdown_background();
+            served.map(|()| Exit::Done)
+        }),
+        Command::Status(output) => with_site(cli, |site| status::run(&site, output.json)),
+    }
+}
+
+/// Reads the site, or says what is wrong with it.
+fn with_site(cli: &Cli, work: impl FnOnce(Site) -> Result<Exit>) -> Result<Exit> {
+    match oneroot_bootconf::load(&cli.site()) {
+        Ok(site) => work(site),
+        Err(report) => Ok(bad_site(&report)),
+    }
+}
+
+fn bad_site(report: &Report) -> Exit {
+    eprintln!("{report}");
+    Exit::BadSite
+}

@@ -1,0 +1,130 @@
+//! `oneroot stage`: every source of the site becomes a generation; machines get it at their next boot.
+
+use std::fs::File;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use oneroot_bootconf::plan::{Part, parts};
+use oneroot_bootconf::{Site, Source};
+use oneroot_tree::stage::Progress;
+use oneroot_tree::store::Staged;
+use oneroot_tree::{Stage, Store};
+use serde::Serialize;
+use std::sync::Arc;
+
+use super::status::table;
+use crate::cli::Exit;
+use crate::clock;
+use crate::machines::reference;
+
+/// What became of one source.
+#[derive(Serialize)]
+struct Outcome {
+    name: String,
+    generation: String,
+    changed: bool,
+    entries: u64,
+    bytes: u64,
+    new_objects: u64,
+    new_bytes: u64,
+}
+
+/// Stages what was named, or everything.
+pub fn run(site: &Site, names: &[String], json: bool) -> Result<Exit> {
+    let store = Store::open(&site.server.store)?;
+    let all = parts(site);
+    for name in names {
+        anyhow::ensure!(
+            all.iter().any(|(part, _)| is(part, name)),
+            "the site has no profile, machine or layer {name:?}"
+        );
+    }
+    let mut outcomes = Vec::new();
+    for (part, source) in &all {
+        if names.is_empty() || names.iter().any(|name| is(part, name)) {
+            outcomes.push(one(&store, part, source, json)?);
+        }
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&outcomes)?);
+        return Ok(Exit::Done);
+    }
+    let mut rows = vec![["STAGED", "GENERATION", "", "ENTRIES", "SIZE", "NEW"].map(str::to_owned)];
+    rows.extend(outcomes.iter().map(|outcome| {
+        [
+            outcome.name.clone(),
+            outcome.generation.chars().take(12).collect(),
+            if outcome.changed { "new" } else { "unchanged" }.to_owned(),
+            outcome.entries.to_string(),
+            HumanBytes(outcome.bytes).to_string(),
+            HumanBytes(outcome.new_bytes).to_string(),
+        ]
+    }));
+    print!("{}", table(&rows));
+    Ok(Exit::Done)
+}
+
+/// Whether an admin means this part by a name.
+fn is(part: &Part, name: &str) -> bool {
+    match part {
+        Part::Profile { name: profile } => profile == name,
+        Part::Machine { name: machine, .. } => machine == name,
+        Part::Layer { path } => path == Path::new(name) || path.ends_with(name),
+    }
+}
+
+fn one(store: &Arc<Store>, part: &Part, source: &Source, quiet: bool) -> Result<Outcome> {
+    let reference = reference(part)?;
+    let name = match part {
+        Part::Profile { name } => format!("profile {name}"),
+        Part::Machine { name, .. } => format!("machine {name}"),
+        Part::Layer { path } => format!("layer {}", path.display()),
+    };
+    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    bar.set_style(
+        ProgressStyle::with_template("{spinner} {prefix}: {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
+    bar.set_prefix(name.clone());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let begun = std::time::Instant::now();
+    let report = |progress: Progress| {
+        let rate = progress.bytes / begun.elapsed().as_secs().max(1);
+        bar.set_message(format!(
+            "{} entries, {}, {}/s",
+            progress.entries,
+            HumanBytes(progress.bytes),
+            HumanBytes(rate)
+        ));
+    };
+    let finished = (|| -> Result<_> {
+        let mut stage = Stage::begin(store, report)?;
+        // Layers are the admin's own files, in a checkout that belongs to the admin; on the machine they are root's.
+        if !matches!(part, Part::Profile { .. }) {
+            stage.own_all(0, 0);
+        }
+        match source {
+            Source::Directory(path) => stage.directory(path)?,
+            Source::Tar(path) => {
+                let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+                stage.archive(file)?;
+            }
+        }
+        Ok(stage.finish()?)
+    })();
+    bar.finish_and_clear();
+    let finished = finished.with_context(|| format!("cannot stage {name}"))?;
+    let before = store.head(&reference)?;
+    store.set_head(&reference, Staged { generation: finished.generation, at: clock::now() })?;
+    Ok(Outcome {
+        name,
+        generation: finished.generation.to_string(),
+        changed: before.is_none_or(|before| before.generation != finished.generation),
+        entries: finished.progress.entries,
+        bytes: finished.progress.bytes,
+        new_objects: finished.progress.new_objects,
+        new_bytes: finished.progress.new_bytes,
+    })
+}

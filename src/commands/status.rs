@@ -1,0 +1,85 @@
+//! `oneroot status`: a line for each machine.
+
+use anyhow::Result;
+use oneroot_bootconf::Site;
+
+use crate::cli::Exit;
+use crate::control;
+use crate::machines::MachineStatus;
+
+/// Asks the running server and prints what it says.
+pub fn run(site: &Site, json: bool) -> Result<Exit> {
+    let Some(status) = control::ask_status(&site.server.state)? else {
+        eprintln!(
+            "oneroot: no server is running on {}; start one with `oneroot serve`",
+            site.server.state.display()
+        );
+        return Ok(Exit::NotRunning);
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&status)?);
+        return Ok(Exit::Done);
+    }
+    let mut rows =
+        vec![["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE"].map(str::to_owned)];
+    rows.extend(status.machines.iter().map(|machine| row(machine, status.now)));
+    print!("{}", table(&rows));
+    Ok(Exit::Done)
+}
+
+fn row(machine: &MachineStatus, now: u64) -> [String; 7] {
+    let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
+    let last = machine.steps.last().map(|step| step.step.clone());
+    let since = machine.since.map(|since| age(now.saturating_sub(since)));
+    [
+        machine.name.clone(),
+        machine.mac.clone(),
+        or_dash(&machine.address),
+        or_dash(&machine.profile),
+        or_dash(&machine.phase),
+        or_dash(&last),
+        or_dash(&since),
+    ]
+}
+
+/// `42s`, `7m`, `3h`, `12d`.
+fn age(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds}s"),
+        120..=7199 => format!("{}m", seconds / 60),
+        7200..=172_799 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+/// Columns as wide as their widest cell.
+pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let mut widths = [0; N];
+    for row in rows {
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
+    }
+    let mut out = String::new();
+    for row in rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lines_up() {
+        let rows = [["A".to_owned(), "B".to_owned()], ["long".to_owned(), "x".to_owned()]];
+        assert_eq!(table(&rows), "A     B\nlong  x\n");
+    }
+
+    #[test]
+    fn ages_are_short() {
+        assert_eq!([age(5), age(600), age(7200), age(200_000)], ["5s", "10m", "2h", "2d"]);
+    }
+}

@@ -1,0 +1,32 @@
+//! What a machine finds at `/.oneroot`: an ordinary generation that the binary brings along (design.md, "What a machine
+//! does with a read-only root"). A new binary brings a new one, for new boots only.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use oneroot_tree::node::{Content, Meta, TreePath};
+use oneroot_tree::store::Staged;
+use oneroot_tree::{GenerationId, Ref, RefKind, Stage, Store};
+
+const INIT: &str = include_str!("init");
+
+/// Directory whose names are words that machines say; none is ever there.
+pub const SAY: &str = ".oneroot/say";
+
+/// One time for all of it, whenever and wherever the binary was built, or each server would have its own generation.
+const MTIME: i64 = 1_700_000_000_000_000_000;
+
+/// Stages `/.oneroot`, unless the store has this binary's already. `now` is seconds since 1970.
+pub fn stage(store: &Arc<Store>, now: u64) -> Result<GenerationId> {
+    let mut stage = Stage::begin(store, |_| {})?;
+    let meta = |mode| Meta { mode, mtime: MTIME, ..Meta::default() };
+    for dir in ["", ".oneroot", ".oneroot/lower", ".oneroot/rw", SAY] {
+        stage.insert(&TreePath::parse(dir.as_bytes())?, meta(0o755), Content::Directory { opaque: false })?;
+    }
+    let init = stage.object(INIT.as_bytes(), b".oneroot/init")?;
+    stage.insert(&TreePath::parse(b".oneroot/init")?, meta(0o755), init)?;
+    let generation = stage.finish()?.generation;
+    let name = Ref::new(RefKind::Builtin, "oneroot").context("the built-in generation's name")?;
+    store.set_head(&name, Staged { generation, at: now })?;
+    Ok(generation)
+}

@@ -1,0 +1,309 @@
+//! Boots: a plan is made once, when the boot script is fetched, and is durable before the first byte leaves; a mount or a
+//! word moves its pin (rules: `oneroot_bootconf::pins`).
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail};
+use oneroot_bootconf::access::Verdict;
+use oneroot_bootconf::args::{Boot, arguments, view_of};
+use oneroot_bootconf::identity::recognise;
+use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
+use oneroot_bootconf::plan::{BootPlan, Decision, Part, decide, kernel_and_initrd};
+use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, script};
+use oneroot_nfsd::{MountError, MountGrant};
+use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
+use oneroot_tree::node::TreePath;
+use oneroot_tree::{GenerationId, Ref, RefKind, View, ViewId};
+
+use super::{MACHINES, Machines, PINS, PLANS};
+use crate::clock;
+
+/// Times that a change is tried again after another server was quicker.
+const TRIES: u32 = 8;
+
+/// The store's name for a part of a stack.
+pub fn reference(part: &Part) -> Result<Ref> {
+    let (kind, name) = match part {
+        Part::Profile { name } => (RefKind::Profile, name.clone()),
+        Part::Machine { name, .. } => (RefKind::Machine, name.clone()),
+        // A path is no file name; what takes the slashes' place can be in a path, so it is doubled there.
+        Part::Layer { path } => {
+            (RefKind::Layer, path.display().to_string().replace('+', "++").replace('/', "+"))
+        }
+    };
+    Ref::new(kind, &name).with_context(|| format!("{name:?} is too long for a name in the store"))
+}
+
+impl Machines {
+    /// The boot script for the machine at `peer` with this MAC: a plan, a pin, and the words that start it.
+    ///
+    /// `None` when the address is not this MAC's: nobody gets another machine's script by guessing.
+    pub(super) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac) -> Option<String> {
+        if self.known().mac_at(peer) != Some(mac) {
+            tracing::warn!(%peer, %mac, "refused a boot script to an address that this machine does not have");
+            return None;
+        }
+        let server = &self.site.server;
+        let base = script::http_base(server.address, server.http_port);
+        match self.plan(peer, mac).await {
+            Ok(plan) => {
+                tracing::info!(machine = plan.name, %mac, boot = %plan.boot, profile = plan.profile, view = %plan.view, "boots");
+                Some(script::boot(&base, plan.boot, &plan.name, &plan.args, plan.initrd.is_some()))
+            }
+            Err(cause) => {
+                tracing::warn!(machine = self.name_of(mac), %mac, cause = format!("{cause:#}"), "has nothing to boot");
+                let url = format!("{base}/boot/{}.ipxe", mac.dashed());
+                Some(script::refused(&url, &format!("{cause:#}")))
+            }
+        }
+    }
+
+    async fn plan(self: &Arc<Self>, peer: IpAddr, mac: Mac) -> Result<BootPlan> {
+        let decision = decide(&self.site, mac)?;
+        let machines = self.clone();
+        let (decision, view, kernel, initrd) =
+            tokio::task::spawn_blocking(move || machines.stack(decision)).await??;
+        let boot = BootId::from_random(clock::random()?);
+        let fresh = MachineId::from_random(clock::random()?);
+        for _ in 0..TRIES {
+            let _guard = self.changing.lock().await;
+            let now = clock::now();
+            let (record, new_record, pins) = self.recognised(mac, fresh, now);
+            let name = decision.name.clone().unwrap_or_else(|| mac.to_string());
+            let args = arguments(&Boot {
+                initramfs: decision.initramfs,
+                server: self.site.server.address,
+                port: self.site.server.nfs_port,
+                view,
+                mac,
+                machine: record.id,
+                boot,
+                extra: &decision.args,
+            });
+            let plan = BootPlan {
+                boot,
+                machine: record.id,
+                mac,
+                name,
+                profile: decision.profile.clone(),
+                workloads: decision.workloads.clone(),
+                view,
+                kernel: kernel.clone(),
+                initrd: initrd.clone(),
+                args,
+                why: decision.why.clone(),
+            };
+            let pin = Pin {
+                machine: record.id,
+                boot,
+                view,
+                phase: Phase::Booting,
+                mac,
+                address: peer,
+                made: now,
+                since: now,
+            };
+            let made = changes(&pins, &Event::Planned(pin), &|pin| self.in_use(pin), now);
+            let record = new_record.then_some(&record);
+            if self.commit(record, Some(&plan), &made).await? {
+                return Ok(plan);
+            }
+        }
+        bail!("another server keeps changing this machine's boots")
+    }
+
+    /// The machine's record as it is or has to be, and its pins.
+    fn recognised(&self, mac: Mac, fresh: MachineId, now: u64) -> (MachineRecord, bool, Vec<Pin>) {
+        let known = self.known();
+        let site = self.site.machine(mac).map(|(name, machine)| (name, machine.macs.as_slice()));
+        let records = known.machines.values().map(|(record, _)| record);
+        let (record, new) = recognise(mac, site, records, fresh, now);
+        let pins = known.pins_of(record.id).map(|(pin, _)| pin.clone()).collect();
+        (record, new, pins)
+    }
+
+    /// Names the stack that the site's decision makes, reads its view, and finds the kernel in it. Blocks on the disk.
+    fn stack(&self, decision: Decision) -> Result<(Decision, ViewId, String, Option<String>)> {
+        let store = self.views.store();
+        let mut stack: Vec<GenerationId> = Vec::new();
+        for part in &decision.parts {
+            let name = reference(part)?;
+            let head = store
+                .head(&name)?
+                .with_context(|| format!("{name} is not staged yet; run `oneroot stage`"))?;
+            stack.push(head.generation);
+        }
+        stack.push(self.guest);
+        let view = store.put_stack(&stack)?;
+        let merged = self.views.load(view)?;
+        let exists =
+            |path: &str| merged.follow(path.as_bytes()).and_then(|node| merged.object(node)).is_some();
+        let (kernel, initrd) = kernel_and_initrd(&decision, &names_in_boot(&merged), &exists)?;
+        self.load(view)?;
+        Ok((decision, view, kernel, initrd))
+    }
+
+    /// Writes changes of one machine, then shows them. `false` when another server was quicker.
+    async fn commit(
+        &self,
+        record: Option<&MachineRecord>,
+        plan: Option<&BootPlan>,
+        made: &[PinChange],
+    ) -> Result<bool> {
+        let mut txn = Txn::new();
+        {
+            let known = self.known();
+            let expected = |revision: Option<_>| revision.map_or(Expect::Absent, Expect::At);
+            if let Some(record) = record {
+                let old = known.machines.get(&record.id).map(|(_, revision)| *revision);
+                txn = MACHINES.put(MACHINES.expect(txn, record.id, expected(old)), record.id, record)?;
+            }
+            if let Some(plan) = plan {
+                txn = PLANS.put(txn, plan.boot, plan)?;
+            }
+            for change in made {
+                let boot = match change {
+                    PinChange::Put(pin) => pin.boot,
+                    PinChange::Delete(boot) => *boot,
+                };
+                txn = PINS.expect(txn, boot, expected(known.pins.get(&boot).map(|(_, revision)| *revision)));
+                txn = match change {
+                    PinChange::Put(pin) => PINS.put(txn, boot, pin)?,
+                    PinChange::Delete(boot) => PLANS.delete(PINS.delete(txn, boot), boot),
+                };
+            }
+        }
+        let revision = match self.state.commit(txn).await {
+            Ok(revision) => revision,
+            Err(StateError::Conflict { .. }) => return Ok(false),
+            Err(cause) => return Err(cause.into()),
+        };
+        let mut idle = Vec::new();
+        {
+            let mut known = self.known_mut();
+            if let Some(record) = record {
+                known.put_machine(record.clone(), revision);
+            }
+            if let Some(plan) = plan {
+                known.plans.insert(plan.boot, plan.clone());
+            }
+            for change in made {
+                match change {
+                    PinChange::Put(pin) => known.put_pin(pin.clone(), revision),
+                    PinChange::Delete(boot) => idle.extend(known.drop_pin(*boot)),
+                }
+            }
+        }
+        idle.into_iter().for_each(|view| self.unload(view));
+        Ok(true)
+    }
+
+    /// Applies an event to one machine's pins, durably.
+    async fn apply(&self, machine: MachineId, event: &Event) -> Result<bool> {
+        for _ in 0..TRIES {
+            let _guard = self.changing.lock().await;
+            let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
+            let made = changes(&pins, event, &|pin| self.in_use(pin), clock::now());
+            if made.is_empty() {
+                return Ok(false);
+            }
+            if self.commit(None, None, &made).await? {
+                return Ok(true);
+            }
+        }
+        bail!("another server keeps changing this machine's boots")
+    }
+
+    /// Whether an NFS client has used a pin's view of late; a client that is only idle closes after five minutes.
+    fn in_use(&self, pin: &Pin) -> bool {
+        let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        trees.get(&pin.view).is_some_and(|tree| tree.used_lately())
+    }
+
+    /// MNT: the machine at `peer` mounts a view that one of its pins holds. The pin runs, durably, before the answer.
+    pub async fn mount(self: &Arc<Self>, peer: IpAddr, path: &[u8]) -> Result<MountGrant, MountError> {
+        let view = view_of(path).ok_or(MountError::NoEnt)?;
+        match self.verdict(peer, view) {
+            Verdict::Allow => {}
+            Verdict::Gone => return Err(MountError::NoEnt),
+            Verdict::Refuse | Verdict::Later => {
+                tracing::warn!(%peer, %view, "refused to mount a view that this address does not hold");
+                return Err(MountError::Acces);
+            }
+        }
+        let Some((machine, mac)) = self.holder_at(peer, view) else { return Err(MountError::Acces) };
+        let loader = self.clone();
+        let loaded = tokio::task::spawn_blocking(move || loader.load(view)).await;
+        let tree = match loaded.map_err(anyhow::Error::from).and_then(|tree| tree) {
+            Ok(tree) => tree,
+            Err(cause) => {
+                tracing::error!(%peer, %view, cause = format!("{cause:#}"), "cannot serve a pinned view");
+                return Err(MountError::Io);
+            }
+        };
+        match self.apply(machine, &Event::Mounted(view)).await {
+            Ok(true) => tracing::info!(machine = self.name_of(mac), %mac, %view, "mounts its root"),
+            Ok(false) => tracing::debug!(machine = self.name_of(mac), %mac, %view, "mounts its root again"),
+            Err(cause) => {
+                tracing::error!(%mac, cause = format!("{cause:#}"), "cannot write that a root is mounted");
+                return Err(MountError::ServerFault);
+            }
+        }
+        self.step(mac, "root", false);
+        Ok(MountGrant { view: view.0, root: oneroot_nfsd::Tree::root(tree.as_ref()) })
+    }
+
+    /// The machine and NIC at `peer` whose pin holds the view.
+    fn holder_at(&self, peer: IpAddr, view: ViewId) -> Option<(MachineId, Mac)> {
+        let known = self.known();
+        let machine = known.machine_at(peer)?;
+        known.holders(view).find(|pin| pin.machine == machine).map(|pin| (machine, pin.mac))
+    }
+
+    /// The paths that the machine at `peer` can mount.
+    pub fn mounts(&self, peer: IpAddr) -> Vec<Vec<u8>> {
+        let known = self.known();
+        let Some(machine) = known.machine_at(peer) else { return Vec::new() };
+        let paths =
+            known.pins_of(machine).map(|(pin, _)| oneroot_bootconf::args::export_path(pin.view).into_bytes());
+        paths.collect()
+    }
+
+    /// A machine has said a word: `BOOT.WORD`, looked up under `/.oneroot/say`.
+    pub async fn heard(&self, saying: &str) {
+        let Some((boot, word)) = saying.split_once('.') else { return };
+        let Ok(boot) = boot.parse::<BootId>() else { return };
+        let known = self.known().pins.get(&boot).map(|(pin, _)| (pin.machine, pin.mac));
+        let Some((machine, mac)) = known else { return };
+        if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
+            return;
+        }
+        tracing::info!(machine = self.name_of(mac), %mac, %boot, "says it has come to: {word}");
+        self.step(mac, word, false);
+        if word == "up"
+            && let Err(cause) = self.apply(machine, &Event::Up(boot)).await
+        {
+            tracing::error!(%mac, cause = format!("{cause:#}"), "cannot write that a machine is up");
+        }
+    }
+
+    /// Time has passed: boots that never said `up` count as up, and what they replaced is let go.
+    pub async fn tick(&self) {
+        let mut machines: Vec<MachineId> = self.known().pins.values().map(|(pin, _)| pin.machine).collect();
+        machines.sort_unstable();
+        machines.dedup();
+        for machine in machines {
+            if let Err(cause) = self.apply(machine, &Event::Tick).await {
+                tracing::error!(%machine, cause = format!("{cause:#}"), "cannot let go of old boots");
+            }
+        }
+    }
+}
+
+/// The names in a view's `/boot`.
+fn names_in_boot(view: &View) -> Vec<String> {
+    let boot = TreePath::parse(b"boot").ok().and_then(|path| view.resolve(&path));
+    let names = boot.into_iter().flat_map(|boot| view.entries(boot)).map(|(name, _)| name);
+    names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
+}

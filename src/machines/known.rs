@@ -1,0 +1,176 @@
+//! What is known of machines, in memory: the durable tables as they were last written, looked up by address and MAC.
+//!
+//! The data plane reads this and nothing else, under a lock that is never held across a wait.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+
+use oneroot_bootconf::pins::{Phase, Pin};
+use oneroot_bootconf::plan::BootPlan;
+use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord};
+use oneroot_state::Revision;
+use oneroot_tree::ViewId;
+
+/// A step of a boot, as it is shown: what, and when in seconds since 1970.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Progress {
+    /// `address`, `script`, `kernel`, `initrd`, `root`, or the machine's own word.
+    pub step: String,
+    /// When it happened first in this boot, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+/// Steps kept for one MAC; a boot has about ten.
+const MOST_STEPS: usize = 64;
+/// MACs whose steps are kept; the rest is only counted.
+const MOST_SHOWN: usize = 20_000;
+
+/// The tables.
+#[derive(Default)]
+pub struct Known {
+    pub machines: HashMap<MachineId, (MachineRecord, Revision)>,
+    pub pins: HashMap<BootId, (Pin, Revision)>,
+    pub plans: HashMap<BootId, BootPlan>,
+    by_mac: HashMap<Mac, MachineId>,
+    by_address: HashMap<IpAddr, Mac>,
+    address_of: HashMap<Mac, IpAddr>,
+    by_view: HashMap<ViewId, Vec<BootId>>,
+    by_machine: HashMap<MachineId, Vec<BootId>>,
+    /// Running pins by their machine's address; asked on every NFS call.
+    running: HashMap<IpAddr, Vec<BootId>>,
+    /// Running pins by the NIC that booted; asked with every DHCP packet.
+    holding: HashMap<Mac, Vec<BootId>>,
+    steps: HashMap<Mac, Vec<Progress>>,
+}
+
+impl Known {
+    pub fn put_machine(&mut self, record: MachineRecord, revision: Revision) {
+        for mac in &record.macs {
+            self.by_mac.insert(*mac, record.id);
+        }
+        self.machines.insert(record.id, (record, revision));
+    }
+
+    pub fn put_pin(&mut self, pin: Pin, revision: Revision) {
+        self.drop_from_indexes(pin.boot);
+        self.by_view.entry(pin.view).or_default().push(pin.boot);
+        self.by_machine.entry(pin.machine).or_default().push(pin.boot);
+        if pin.phase != Phase::Booting {
+            self.running.entry(pin.address).or_default().push(pin.boot);
+            self.holding.entry(pin.mac).or_default().push(pin.boot);
+        }
+        self.pins.insert(pin.boot, (pin, revision));
+    }
+
+    /// Takes a pin away with its plan, and says which view nobody holds any more.
+    pub fn drop_pin(&mut self, boot: BootId) -> Option<ViewId> {
+        self.plans.remove(&boot);
+        self.drop_from_indexes(boot);
+        let (pin, _) = self.pins.remove(&boot)?;
+        (!self.by_view.contains_key(&pin.view)).then_some(pin.view)
+    }
+
+    fn drop_from_indexes(&mut self, boot: BootId) {
+        let Some((pin, _)) = self.pins.get(&boot) else { return };
+        forget(&mut self.by_view, &pin.view, boot);
+        forget(&mut self.by_machine, &pin.machine, boot);
+        forget(&mut self.running, &pin.address, boot);
+        forget(&mut self.holding, &pin.mac, boot);
+    }
+
+    /// A NIC has this address by a durable lease.
+    pub fn leased(&mut self, address: IpAddr, mac: Mac) {
+        if let Some(old) = self.address_of.insert(mac, address)
+            && self.by_address.get(&old) == Some(&mac)
+        {
+            self.by_address.remove(&old);
+        }
+        self.by_address.insert(address, mac);
+    }
+
+    /// The NIC that an address was leased to.
+    pub fn mac_at(&self, address: IpAddr) -> Option<Mac> {
+        self.by_address.get(&address).copied()
+    }
+
+    /// The machine that has a MAC.
+    pub fn machine_of(&self, mac: Mac) -> Option<MachineId> {
+        self.by_mac.get(&mac).copied()
+    }
+
+    /// The machine at an address: the one that runs with it, else the one that it is leased to.
+    ///
+    /// A running pin comes first: the address is its machine's, whatever DHCP has been told since.
+    pub fn machine_at(&self, address: IpAddr) -> Option<MachineId> {
+        self.running_at(address).map(|pin| pin.machine).or_else(|| self.machine_of(self.mac_at(address)?))
+    }
+
+    /// The running pin whose machine has this address; of several, the newest boot's.
+    pub fn running_at(&self, address: IpAddr) -> Option<&Pin> {
+        self.newest(self.running.get(&address)?)
+    }
+
+    /// The address that a NIC's machine runs with, while it does.
+    pub fn held_by(&self, mac: Mac) -> Option<IpAddr> {
+        self.newest(self.holding.get(&mac)?).map(|pin| pin.address)
+    }
+
+    fn newest(&self, boots: &[BootId]) -> Option<&Pin> {
+        let pins = boots.iter().filter_map(|boot| self.pins.get(boot)).map(|(pin, _)| pin);
+        pins.max_by_key(|pin| (pin.made, pin.boot))
+    }
+
+    /// All pins of one machine.
+    pub fn pins_of(&self, machine: MachineId) -> impl Iterator<Item = &(Pin, Revision)> {
+        let boots = self.by_machine.get(&machine).map_or(&[][..], Vec::as_slice);
+        boots.iter().filter_map(|boot| self.pins.get(boot))
+    }
+
+    /// All pins that hold a view.
+    pub fn holders(&self, view: ViewId) -> impl Iterator<Item = &Pin> {
+        let boots = self.by_view.get(&view).map_or(&[][..], Vec::as_slice);
+        boots.iter().filter_map(|boot| self.pins.get(boot)).map(|(pin, _)| pin)
+    }
+
+    /// All views that are held.
+    pub fn views(&self) -> Vec<ViewId> {
+        self.by_view.keys().copied().collect()
+    }
+
+    /// Notes a step of a boot; `first` begins a new boot.
+    pub fn step(&mut self, mac: Mac, step: &str, first: bool, at_ms: u64) {
+        if !self.steps.contains_key(&mac) && self.steps.len() >= MOST_SHOWN {
+            return;
+        }
+        let steps = self.steps.entry(mac).or_default();
+        if first {
+            steps.clear();
+        }
+        if steps.len() < MOST_STEPS && !steps.iter().any(|known| known.step == step) {
+            steps.push(Progress { step: step.to_owned(), at_ms });
+        }
+    }
+
+    /// The steps of a NIC's present boot.
+    pub fn steps(&self, mac: Mac) -> &[Progress] {
+        self.steps.get(&mac).map_or(&[], Vec::as_slice)
+    }
+
+    /// Every NIC that has been seen or is recorded.
+    pub fn macs(&self) -> Vec<Mac> {
+        let mut all: Vec<Mac> = self.by_mac.keys().chain(self.steps.keys()).copied().collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+}
+
+/// Takes a boot out of one list of an index, and the list when it is empty.
+fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Vec<BootId>>, key: &K, boot: BootId) {
+    if let Some(boots) = index.get_mut(key) {
+        boots.retain(|other| *other != boot);
+        if boots.is_empty() {
+            index.remove(key);
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Where protocols meet policy: who is at an address, what it boots, what it may read, and how far it has come.
+//!
+//! Every change is made durable first and shown second: a script, a grant or a word leaves only after the pin behind it
+//! is on the disk.
+
+mod boots;
+mod known;
+mod resource;
+mod status;
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use anyhow::{Context as _, Result};
+use oneroot_bootconf::access::{Verdict, verdict};
+use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::plan::BootPlan;
+use oneroot_bootconf::{Mac, MachineRecord, Site};
+use oneroot_nfsd::Refusal;
+use oneroot_state::{Disk, Table};
+use oneroot_tree::{GenerationId, ViewId, Views};
+use tokio::sync::mpsc;
+
+pub use boots::reference;
+pub use known::Known;
+pub use resource::Resource;
+pub use status::{MachineStatus, Status};
+
+use crate::nfs::tree::MachineTree;
+use crate::objects::Objects;
+
+/// Machines by id.
+pub const MACHINES: Table<MachineRecord> = Table::new("machines");
+/// Pins by boot.
+pub const PINS: Table<Pin> = Table::new("pins");
+/// Plans by boot.
+pub const PLANS: Table<BootPlan> = Table::new("plans");
+
+/// Everything that the servers share.
+pub struct Machines {
+    pub site: Arc<Site>,
+    pub state: Arc<Disk>,
+    views: Views,
+    objects: Objects,
+    /// `/.oneroot` of this binary, the top of every stack.
+    guest: GenerationId,
+    loaders: PathBuf,
+    known: RwLock<Known>,
+    trees: RwLock<HashMap<ViewId, Arc<MachineTree>>>,
+    /// Views that are being read right now, so that a hundred calls start one load.
+    loading: Mutex<Vec<ViewId>>,
+    /// One change of pins at a time; the revisions in each commit guard against other servers.
+    changing: tokio::sync::Mutex<()>,
+    said: mpsc::Sender<String>,
+}
+
+impl Machines {
+    /// Reads the tables and the views that pins hold. `said` takes the words that machines say.
+    pub async fn open(
+        site: Arc<Site>,
+        state: Arc<Disk>,
+        views: Views,
+        guest: GenerationId,
+        said: mpsc::Sender<String>,
+    ) -> Result<Arc<Self>> {
+        let mut known = Known::default();
+        let state_ref = state.as_ref();
+        let (machines, bad) = MACHINES.list(state_ref).await?;
+        let (pins, more) = PINS.list(state_ref).await?;
+        let (plans, most) = PLANS.list(state_ref).await?;
+        for record in bad.iter().chain(&more).chain(&most) {
+            tracing::error!(
+                key = record.key,
+                cause = record.cause,
+                "left out a record of the state that does not read"
+            );
+        }
+        machines.into_iter().for_each(|(_, at)| known.put_machine(at.value, at.revision));
+        pins.into_iter().for_each(|(_, at)| known.put_pin(at.value, at.revision));
+        known.plans.extend(plans.into_iter().map(|(_, at)| (at.value.boot, at.value)));
+        let held = known.views();
+        let machines = Arc::new(Self {
+            objects: Objects::new(views.store().clone()),
+            loaders: site.server.loaders.clone(),
+            site,
+            state,
+            views,
+            guest,
+            known: RwLock::new(known),
+            trees: RwLock::default(),
+            loading: Mutex::default(),
+            changing: tokio::sync::Mutex::default(),
+            said,
+        });
+        for view in held {
+            let loader = machines.clone();
+            // A view that can't be read must not keep the others from being served.
+            if let Err(cause) = tokio::task::spawn_blocking(move || loader.load(view)).await? {
+                tracing::error!(%view, %cause, "a pinned view cannot be served");
+            }
+        }
+        Ok(machines)
+    }
+
+    /// The store's objects.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        self.known.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What this peer may do with a view.
+    fn verdict(&self, peer: IpAddr, view: ViewId) -> Verdict {
+        let known = self.known();
+        verdict(known.machine_at(peer), view, known.holders(view))
+    }
+
+    /// The tree of a view, for a peer that may see it. Asked on every NFS call.
+    pub fn tree(self: &Arc<Self>, peer: IpAddr, view: ViewId) -> Result<Arc<MachineTree>, Refusal> {
+        match self.verdict(peer, view) {
+            Verdict::Allow => {}
+            Verdict::Refuse => return Err(Refusal::Acces),
+            Verdict::Gone => return Err(Refusal::Stale),
+            Verdict::Later => return Err(Refusal::Jukebox),
+        }
+        if let Some(tree) = self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&view) {
+            tree.touch();
+            return Ok(tree.clone());
+        }
+        self.load_soon(view);
+        Err(Refusal::Jukebox)
+    }
+
+    /// Reads a view in the background, unless somebody does already.
+    fn load_soon(self: &Arc<Self>, view: ViewId) {
+        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if loading.contains(&view) {
+            return;
+        }
+        loading.push(view);
+        let machines = self.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(cause) = machines.load(view) {
+                tracing::error!(%view, %cause, "a pinned view cannot be served");
+            }
+            machines.loading.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != view);
+        });
+    }
+
+    /// Reads a view, ready to be served. Blocks on the disk.
+    fn load(&self, view: ViewId) -> Result<Arc<MachineTree>> {
+        let merged = self.views.load(view).with_context(|| format!("view {view}"))?;
+        let tree = Arc::new(MachineTree::new(merged, self.said.clone()));
+        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(view, tree.clone());
+        Ok(tree)
+    }
+
+    fn unload(&self, view: ViewId) {
+        self.trees.write().unwrap_or_else(PoisonError::into_inner).remove(&view);
+    }
+
+    /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
+    pub fn step(&self, mac: Mac, step: &str, first: bool) {
+        self.known_mut().step(mac, step, first, crate::clock::now_ms());
+    }
+
+    /// What people call the machine with this MAC.
+    pub fn name_of(&self, mac: Mac) -> String {
+        self.site.machine(mac).map_or_else(|| mac.to_string(), |(name, _)| name.to_owned())
+    }
+}
+
+/// What DHCP needs to know; the engine's policy is made of these.
+impl Machines {
+    /// A lease is on the disk.
+    pub fn leased(&self, address: IpAddr, mac: Mac) {
+        self.known_mut().leased(address, mac);
+    }
+
+    /// The NIC of the machine that runs with this address.
+    pub fn holder(&self, address: IpAddr) -> Option<Mac> {
+        self.known().running_at(address).map(|pin| pin.mac)
+    }
+
+    /// The address that this NIC's machine runs with.
+    pub fn held_by(&self, mac: Mac) -> Option<IpAddr> {
+        self.known().held_by(mac)
+    }
+}

@@ -1,0 +1,135 @@
+//! A file that a machine may fetch before it has a root: bytes made for it, a file of its view, or a loader.
+
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::FileExt as _;
+use std::sync::Arc;
+
+use oneroot_bootconf::{BootId, Mac};
+use oneroot_tree::confine::Dir;
+
+use super::Machines;
+
+/// What a name stands for, for the machine that asked.
+#[derive(Clone)]
+pub enum Resource {
+    /// Made just now: a boot script.
+    Bytes(Arc<[u8]>),
+    /// A file of the machine's own view (kernel, initrd), or a loader of the host.
+    File {
+        /// The file, open.
+        file: Arc<File>,
+        /// Its bytes when it was opened.
+        size: u64,
+    },
+}
+
+impl Resource {
+    /// Its length in bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes.len() as u64,
+            Self::File { size, .. } => *size,
+        }
+    }
+
+    /// Fills `to` from `offset` and says how many bytes there were.
+    pub fn fill(&self, offset: u64, to: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Bytes(bytes) => {
+                let rest =
+                    usize::try_from(offset).ok().and_then(|start| bytes.get(start..)).unwrap_or_default();
+                let count = rest.len().min(to.len());
+                to.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+                Ok(count)
+            }
+            Self::File { file, .. } => file.read_at(to, offset),
+        }
+    }
+
+    /// Appends exactly `length` bytes from `offset`.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when there are fewer.
+    pub fn read_at(&self, mut offset: u64, length: usize, to: &mut Vec<u8>) -> io::Result<()> {
+        let start = to.len();
+        to.resize(start + length, 0);
+        let mut rest = to.get_mut(start..).unwrap_or_default();
+        while !rest.is_empty() {
+            match self.fill(offset, rest)? {
+                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                count => {
+                    offset += count as u64;
+                    rest = rest.get_mut(count..).unwrap_or_default();
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Machines {
+    /// What a name stands for, for the peer that asks: the only names that TFTP and HTTP know.
+    ///
+    /// | name | who gets it |
+    /// |---|---|
+    /// | `boot/MAC.ipxe` | the machine whose lease has that MAC: its boot script, and a new plan |
+    /// | `b/BOOT/kernel`, `b/BOOT/initrd` | the machine whose boot that is: out of its own view |
+    /// | a loader's file name | anybody |
+    pub async fn resource(self: &Arc<Self>, peer: IpAddr, name: &str) -> Option<Resource> {
+        let name = name.trim_start_matches('/');
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
+        if !name.bytes().all(plain) {
+            return None;
+        }
+        let parts: Vec<&str> = name.split('/').collect();
+        match parts.as_slice() {
+            ["boot", script] => {
+                let mac: Mac = script.strip_suffix(".ipxe")?.parse().ok()?;
+                let script = self.boot_script(peer, mac).await?;
+                self.step(mac, "script", false);
+                Some(Resource::Bytes(Arc::from(script.into_bytes())))
+            }
+            ["b", boot, which] => self.boot_file(peer, boot.parse().ok()?, which).await,
+            [loader] => self.loader(loader).await,
+            _ => None,
+        }
+    }
+
+    async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str) -> Option<Resource> {
+        let (view, mac, path) = {
+            let known = self.known();
+            let plan = known.plans.get(&boot)?;
+            if known.machine_at(peer) != Some(plan.machine) {
+                tracing::warn!(%peer, %boot, "refused a boot file to an address that is not that boot's machine");
+                return None;
+            }
+            let path = match which {
+                "kernel" => plan.kernel.clone(),
+                "initrd" => plan.initrd.clone()?,
+                _ => return None,
+            };
+            (plan.view, plan.mac, path)
+        };
+        self.step(mac, which, false);
+        let machines = self.clone();
+        let found = tokio::task::spawn_blocking(move || -> Option<Resource> {
+            let merged = machines.views.load(view).ok()?;
+            let node = merged.follow(path.as_bytes())?;
+            let size = merged.stat(node)?.size;
+            Some(Resource::File { file: machines.objects.open(merged.object(node)?).ok()?, size })
+        });
+        found.await.ok()?
+    }
+
+    async fn loader(&self, name: &str) -> Option<Resource> {
+        let (dir, name) = (self.loaders.clone(), name.to_owned());
+        let found = tokio::task::spawn_blocking(move || -> io::Result<Resource> {
+            let file = Dir::open(&dir)?.file(name.as_bytes())?;
+            let size = file.metadata()?.len();
+            Ok(Resource::File { file: Arc::new(file), size })
+        });
+        found.await.ok()?.ok()
+    }
+}

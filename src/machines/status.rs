@@ -1,0 +1,81 @@
+//! How far each machine is, as `oneroot status` shows it.
+
+use serde::{Deserialize, Serialize};
+
+use super::Machines;
+use crate::clock;
+
+/// The whole answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Seconds since 1970 at the server.
+    pub now: u64,
+    /// Version of the server's binary.
+    pub version: String,
+    /// Every machine that the site names or that was seen.
+    pub machines: Vec<MachineStatus>,
+}
+
+/// One NIC's machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// Its name, or its MAC.
+    pub name: String,
+    /// Its MAC.
+    pub mac: String,
+    /// Its address, while it has one.
+    pub address: Option<String>,
+    /// Its profile in the present boot.
+    pub profile: Option<String>,
+    /// Its newest boot.
+    pub boot: Option<String>,
+    /// The view of that boot.
+    pub view: Option<String>,
+    /// `booting`, `running` or `up`; none before the first boot.
+    pub phase: Option<String>,
+    /// When that phase began, seconds since 1970.
+    pub since: Option<u64>,
+    /// The steps of the present boot.
+    pub steps: Vec<Step>,
+}
+
+/// One step of a boot.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Step {
+    /// What.
+    pub step: String,
+    /// When, milliseconds since 1970.
+    pub at_ms: u64,
+}
+
+impl Machines {
+    /// What is known of every machine right now.
+    pub fn status(&self) -> Status {
+        let known = self.known();
+        let mut macs = known.macs();
+        macs.extend(self.site.machines.values().flat_map(|machine| machine.macs.iter().copied()));
+        macs.sort_unstable();
+        macs.dedup();
+        let mut machines: Vec<MachineStatus> = Vec::new();
+        for mac in macs {
+            let pins = known.pins.values().map(|(pin, _)| pin).filter(|pin| pin.mac == mac);
+            let newest = pins.max_by_key(|pin| (pin.made, pin.boot));
+            let plan = newest.and_then(|pin| known.plans.get(&pin.boot));
+            let steps =
+                known.steps(mac).iter().map(|step| Step { step: step.step.clone(), at_ms: step.at_ms });
+            machines.push(MachineStatus {
+                name: self.name_of(mac),
+                mac: mac.to_string(),
+                address: newest.map(|pin| pin.address.to_string()),
+                profile: plan.map(|plan| plan.profile.clone()),
+                boot: newest.map(|pin| pin.boot.to_string()),
+                view: newest.map(|pin| pin.view.to_string()),
+                phase: newest.map(|pin| format!("{:?}", pin.phase).to_lowercase()),
+                since: newest.map(|pin| pin.since),
+                steps: steps.collect(),
+            });
+        }
+        machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
+        Status { now: clock::now(), version: env!("CARGO_PKG_VERSION").to_owned(), machines }
+    }
+}

@@ -1,0 +1,69 @@
+//! Sockets. Protocol crates have none; here are the one accept loop, the raw link, and how sockets are bound.
+//!
+//! Everything is bound to the server's own address, so every answer leaves from the address that was asked, on hosts
+//! with many too (RFC 1123 §4.1.3.5; a wrong source address is what breaks TFTP clients). DHCP alone must hear
+//! broadcasts: it is bound to its interface instead.
+
+pub mod accept;
+pub mod link;
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+
+use anyhow::{Context as _, Result};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, UdpSocket};
+
+/// Connections that the kernel keeps for us while the loop is busy.
+const BACKLOG: i32 = 1024;
+
+/// Listens on a TCP address. A restart must not wait for old connections to leave TIME_WAIT.
+pub fn listen(address: SocketAddr, service: &str) -> Result<TcpListener> {
+    let bind = || -> io::Result<TcpListener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        socket.set_keepalive(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        TcpListener::from_std(socket.into())
+    };
+    bind().with_context(|| format!("cannot listen on TCP {address} for {service}{}", who_has(address.port())))
+}
+
+/// Binds a UDP address.
+pub fn datagrams(address: SocketAddr, service: &str) -> Result<UdpSocket> {
+    let bind = || -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        UdpSocket::from_std(socket.into())
+    };
+    bind().with_context(|| format!("cannot bind UDP {address} for {service}{}", who_has(address.port())))
+}
+
+/// Binds a UDP port on one interface, broadcasts included.
+pub fn broadcasts(interface: &str, port: u16, service: &str) -> Result<UdpSocket> {
+    let bind = || -> io::Result<UdpSocket> {
+        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        socket.set_reuse_address(true)?;
+        socket.set_broadcast(true)?;
+        socket.bind_device(Some(interface.as_bytes()))?;
+        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+        UdpSocket::from_std(socket.into())
+    };
+    bind()
+        .with_context(|| format!("cannot bind UDP port {port} on {interface} for {service}{}", who_has(port)))
+}
+
+/// What usually sits on a port, for the admin who reads that it is taken.
+fn who_has(port: u16) -> &'static str {
+    match port {
+        67 => " (another DHCP server? see `ss -ulpn sport = 67`; capability CAP_NET_BIND_SERVICE?)",
+        69 => " (another TFTP server? see `ss -ulpn sport = 69`; capability CAP_NET_BIND_SERVICE?)",
+        111 => " (rpcbind? stop it: `systemctl disable --now rpcbind.socket rpcbind`; CAP_NET_BIND_SERVICE?)",
+        2049 => " (the kernel's NFS server? see `ss -tlpn sport = 2049`)",
+        _ => "",
+    }
+}

@@ -1,0 +1,65 @@
+//! The NFS export: `nfsd`'s service over the machines' views, on real sockets.
+//!
+//! MOUNT and NFS share one port; the portmapper's port, which Debian's initramfs insists on, answers the same service.
+
+pub mod connection;
+pub mod tree;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use oneroot_nfsd::{Exports, MountError, MountGrant, Refusal, Replies, Service, Step, Transport};
+use tokio::net::UdpSocket;
+
+use crate::machines::Machines;
+use tree::MachineTree;
+
+/// The machines, as nfsd asks about them.
+pub struct Views(pub Arc<Machines>);
+
+impl Exports for Views {
+    type Tree = MachineTree;
+
+    fn tree(&self, peer: IpAddr, view: oneroot_nfsd::ViewId) -> Result<Arc<MachineTree>, Refusal> {
+        self.0.tree(peer, oneroot_tree::ViewId(view))
+    }
+
+    fn mounts(&self, peer: IpAddr) -> Vec<Vec<u8>> {
+        self.0.mounts(peer)
+    }
+}
+
+/// What every connection uses.
+pub struct Server {
+    pub service: Service<Views>,
+    pub machines: Arc<Machines>,
+}
+
+impl Server {
+    async fn mount(&self, peer: IpAddr, path: &[u8]) -> Result<MountGrant, MountError> {
+        self.machines.mount(peer, path).await
+    }
+}
+
+/// Answers the portmapper's datagrams. One reply for one call, never larger than a few hundred bytes.
+pub async fn portmap_datagrams(server: Arc<Server>, socket: UdpSocket) {
+    let mut datagram = vec![0; 2048];
+    let mut replies = Replies::new();
+    loop {
+        let (count, peer) = match socket.recv_from(&mut datagram).await {
+            Ok(received) => received,
+            Err(cause) => {
+                tracing::debug!(%cause, "portmap receive");
+                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                continue;
+            }
+        };
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let call = datagram.get(..count).unwrap_or_default();
+        replies.clear();
+        if let Step::Answered = server.service.call(peer, Transport::Udp, call, &mut replies) {
+            // A client that is gone, or an interface that is down, asks again.
+            let _ = socket.send_to(replies.bytes(), peer).await;
+        }
+    }
+}

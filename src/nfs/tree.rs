@@ -1,0 +1,132 @@
+//! A merged view as the NFS file operations see it, and the place where machines say how far they are.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Instant;
+
+use oneroot_nfsd::{Attr, FileKind, NodeId, Time, Totals};
+use oneroot_tree::View;
+use oneroot_tree::node::{Kind, TreePath};
+use oneroot_tree::view::Node;
+use tokio::sync::mpsc;
+
+use crate::guest;
+
+/// Longest `BOOT.WORD` that is listened to.
+const LONGEST_SAYING: usize = 64;
+
+/// Seconds for which a view counts as in use after its last call. A Linux client closes a connection that is idle for
+/// five minutes, so a view that is not called for six has no connection.
+const LATELY: u64 = 360;
+
+/// One view, ready to be served.
+pub struct MachineTree {
+    view: Arc<View>,
+    say: Option<Node>,
+    said: mpsc::Sender<String>,
+    born: Instant,
+    /// Seconds after `born` at which a call was last answered from it; 0 for never.
+    used: AtomicU64,
+}
+
+impl MachineTree {
+    /// `said` takes each `BOOT.WORD` that a machine looks up; when nobody listens fast enough, words are lost, not calls.
+    pub fn new(view: Arc<View>, said: mpsc::Sender<String>) -> Self {
+        let say = TreePath::parse(guest::SAY.as_bytes()).ok().and_then(|path| view.resolve(&path));
+        Self { view, say, said, born: Instant::now(), used: AtomicU64::new(0) }
+    }
+
+    /// A call is answered from it.
+    pub fn touch(&self) {
+        self.used.store(self.born.elapsed().as_secs().max(1), Ordering::Relaxed);
+    }
+
+    /// Whether a client used it within the last [`LATELY`].
+    pub fn used_lately(&self) -> bool {
+        let used = self.used.load(Ordering::Relaxed);
+        used > 0 && self.born.elapsed().as_secs().saturating_sub(used) < LATELY
+    }
+}
+
+fn node(id: NodeId) -> Option<Node> {
+    Some(Node { layer: id.layer, inode: u32::try_from(id.ino).ok()? })
+}
+
+fn id(node: Node) -> NodeId {
+    NodeId { layer: node.layer, ino: u64::from(node.inode) }
+}
+
+impl oneroot_nfsd::Tree for MachineTree {
+    /// One for each view: two exports with the same fsid would share a superblock in the client.
+    fn fsid(&self) -> u64 {
+        let mut head = [0; 8];
+        head.iter_mut().zip(self.view.id().0).for_each(|(to, from)| *to = from);
+        u64::from_be_bytes(head)
+    }
+
+    fn root(&self) -> NodeId {
+        id(self.view.root())
+    }
+
+    fn attr(&self, of: NodeId) -> Option<Attr> {
+        let stat = self.view.stat(node(of)?)?;
+        let time = Time::clamped(
+            stat.mtime.div_euclid(1_000_000_000),
+            u32::try_from(stat.mtime.rem_euclid(1_000_000_000)).unwrap_or(0),
+        );
+        let kind = match stat.kind {
+            Kind::Regular => FileKind::Regular,
+            Kind::Directory | Kind::OpaqueDirectory => FileKind::Directory,
+            Kind::Symlink => FileKind::Symlink,
+            Kind::Block => FileKind::BlockDevice,
+            Kind::Character => FileKind::CharDevice,
+            Kind::Fifo => FileKind::Fifo,
+            Kind::Socket => FileKind::Socket,
+            Kind::Whiteout => return None,
+        };
+        Some(Attr {
+            kind,
+            mode: u32::from(stat.mode),
+            nlink: stat.nlink,
+            uid: stat.uid,
+            gid: stat.gid,
+            size: stat.size,
+            used: stat.size.div_ceil(512).saturating_mul(512),
+            rdev: stat.rdev,
+            fileid: stat.fileid,
+            mtime: time,
+            // Clients key their caches on it. Nothing ever changes under a handle, so any constant would do; the
+            // stored time is one that is the same on every server.
+            ctime: time,
+        })
+    }
+
+    fn lookup(&self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
+        let dir = node(dir)?;
+        if self.say == Some(dir) && name.len() <= LONGEST_SAYING {
+            // A full queue means that somebody shouts; the machine's own boot must not wait for it.
+            let _ = self.said.try_send(String::from_utf8_lossy(name).into_owned());
+        }
+        self.view.lookup(dir, name).map(id)
+    }
+
+    fn parent(&self, dir: NodeId) -> Option<NodeId> {
+        self.view.parent(node(dir)?).map(id)
+    }
+
+    fn target(&self, of: NodeId) -> Option<&[u8]> {
+        self.view.target(node(of)?)
+    }
+
+    fn entry(&self, dir: NodeId, index: u64) -> Option<(&[u8], NodeId)> {
+        self.view.entry(node(dir)?, index).map(|(name, child)| (name, id(child)))
+    }
+
+    fn object(&self, of: NodeId) -> Option<[u8; 32]> {
+        self.view.object(node(of)?).map(|object| object.0)
+    }
+
+    fn totals(&self) -> Totals {
+        Totals { bytes: self.view.bytes(), files: self.view.inodes() }
+    }
+}
