@@ -29,9 +29,18 @@ pub enum Initramfs {
 }
 
 impl Initramfs {
-    /// As a site file spells them.
-    pub const ALL: [(&'static str, Self); 3] =
-        [("initramfs-tools", Self::InitramfsTools), ("dracut", Self::Dracut), ("none", Self::None)];
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::InitramfsTools, Self::Dracut, Self::None];
+
+    /// As a site file spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::InitramfsTools => "initramfs-tools",
+            Self::Dracut => "dracut",
+            Self::None => "none",
+        }
+    }
 }
 
 /// All that the arguments of one boot are made of.
@@ -158,7 +167,7 @@ mod tests {
 
     #[test]
     fn every_machine_has_its_own_nic_id_and_boot_on_the_line() {
-        for (_, initramfs) in Initramfs::ALL {
+        for initramfs in Initramfs::ALL {
             let line = line(initramfs);
             for word in
                 ["BOOTIF=01-52-54-00-00-00-0a", "init=/.oneroot/init", "oneroot.boot=0202020202020202"]

@@ -1,100 +1,196 @@
-//! The tables of a site against each other: names that must exist, addresses and MACs that must be one machine's alone.
+//! The tables of a site against each other: names that must exist, addresses and MACs that must be one machine's alone,
+//! command lines that must fit.
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
+use std::net::IpAddr;
 
+use crate::check::Draft;
 use crate::report::nearest;
 use crate::section::{At, Mistakes};
-use crate::site::{Machine, Network, Profile, Workload};
+use crate::site::{Machine, Profile};
+use crate::tables::Table;
 
-type Named<T> = BTreeMap<String, At<T>>;
+type Named<T> = BTreeMap<String, Table<T>>;
 
-pub(crate) fn compare(
-    networks: &[At<Network>],
-    profiles: &Named<Profile>,
-    workloads: &Named<Workload>,
-    machines: &Named<Machine>,
-    mistakes: &mut Mistakes,
-) {
-    for (number, network) in networks.iter().enumerate() {
-        let overlaps = |other: &&At<Network>| {
-            let (a, b) = (network.value.subnet, other.value.subnet);
-            a.contains(b.network()) || b.contains(a.network())
-        };
-        if let Some(other) = networks.iter().take(number).find(overlaps) {
-            mistakes.note(&network.spot, format!("{} overlaps {}", network.value.subnet, other.value.subnet));
-        }
-    }
-    for (name, profile) in profiles {
+/// Bytes of kernel arguments that a site may add for one machine. x86 and arm64 kernels cut their line at 2048 without a
+/// word, and ours, an NFS root with all its options, takes up to 500 of them.
+const LONGEST_LINE: usize = 1500;
+/// Profiles in one chain. A person loses the thread long before.
+const DEEPEST: usize = 32;
+
+/// Notes what is wrong between the tables.
+pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
+    networks(draft, mistakes);
+    for (name, profile) in &draft.profiles {
         if let Some(extends) = &profile.value.extends {
-            exists("profile", extends, profiles, profile, mistakes);
+            exists("profile", extends, &draft.profiles, profile, "extends", mistakes);
         }
-        if let Some(cycle) = cycle(name, profiles) {
-            mistakes.note(&profile.spot, format!("extends itself: {cycle}"));
+        match way_down(name, &draft.profiles) {
+            Way::Cycle(cycle) => {
+                let extends = profile.value.extends.clone().unwrap_or_default();
+                mistakes.note(profile.place("extends", &extends), format!("extends itself: {cycle}"));
+            }
+            Way::TooDeep => {
+                mistakes.note(
+                    &profile.spot,
+                    format!("extends more than {DEEPEST} profiles, one after the other"),
+                );
+            }
+            Way::Ends(chain) => {
+                // A chain that ends at a name which is not there has been told.
+                if profile.value.extends.is_some() && !chain.is_empty() && !has_source(&chain) {
+                    mistakes.note(&profile.spot, "has no source, nor has any profile that it extends");
+                }
+                fits(&chain, profile, &[], mistakes);
+            }
         }
     }
+    machines(draft, mistakes);
+    if let Some(At { value, spot }) = &draft.unknown
+        && !draft.profiles.contains_key(value)
+    {
+        let hint = nearest(value, draft.profiles.keys().map(String::as_str));
+        mistakes.note_with(spot, format!("there is no profile {value:?}"), hint);
+    }
+}
+
+fn networks(draft: &Draft, mistakes: &mut Mistakes) {
+    for (number, network) in draft.networks.iter().enumerate() {
+        let subnet = network.value.subnet;
+        let other = draft.networks.iter().take(number).map(|other| other.value.subnet);
+        if let Some(other) = { other }.find(|other| other.overlaps(subnet)) {
+            mistakes.note(network.place("subnet", &subnet), format!("{subnet} overlaps {other}"));
+        }
+        if let (Some((first, last)), Some(server)) = (network.value.pool, &draft.server)
+            && let IpAddr::V4(address) = server.address
+            && (first..=last).contains(&address)
+        {
+            let spot = network.place("pool", &String::new());
+            mistakes.note(spot, format!("has the server's own address {address} in it"));
+        }
+    }
+}
+
+fn machines(draft: &Draft, mistakes: &mut Mistakes) {
     let (mut macs, mut addresses) = (HashMap::new(), HashMap::new());
-    for (name, machine) in machines {
-        exists("profile", &machine.value.profile, profiles, machine, mistakes);
-        for workload in &machine.value.workloads {
-            exists("workload", workload, workloads, machine, mistakes);
+    for (name, machine) in &draft.machines {
+        let value = &machine.value;
+        exists("profile", &value.profile, &draft.profiles, machine, "profile", mistakes);
+        for workload in &value.workloads {
+            exists("workload", workload, &draft.workloads, machine, "workloads", mistakes);
         }
-        for mac in &machine.value.macs {
-            alone("MAC", *mac, name, &mut macs, machine, mistakes);
+        for mac in &value.macs {
+            alone("MAC", *mac, name, &mut macs, machine, "mac", mistakes);
         }
-        if let Some(address) = machine.value.address {
-            alone("address", address, name, &mut addresses, machine, mistakes);
-            let inside = |network: &At<Network>| {
-                let subnet = network.value.subnet;
-                subnet.contains(address) && address != subnet.network() && address != subnet.broadcast()
-            };
-            if !networks.iter().any(inside) {
-                mistakes.note(&machine.spot, format!("its address {address} is in none of the networks"));
+        if let Some(address) = value.address {
+            alone("address", address, name, &mut addresses, machine, "address", mistakes);
+            let spot = machine.place("address", &address);
+            if draft.server.as_ref().is_some_and(|server| server.address == IpAddr::V4(address)) {
+                mistakes.note(spot, format!("{address} is the server's own address"));
+            }
+            match draft.networks.iter().find(|network| network.value.subnet.contains(address)) {
+                None => mistakes.note(spot, format!("{address} is in none of the networks")),
+                Some(network) => {
+                    let subnet = network.value.subnet;
+                    if address == subnet.network() || address == subnet.broadcast() {
+                        mistakes.note(spot, format!("{address} is no host's address in {subnet}"));
+                    }
+                    if network.value.router == Some(address) {
+                        mistakes.note(spot, format!("{address} is the router's address"));
+                    }
+                }
+            }
+        }
+        if let Way::Ends(chain) = way_down(&value.profile, &draft.profiles) {
+            let workloads = value.workloads.iter().filter_map(|name| draft.workloads.get(name));
+            let more: Vec<&String> =
+                workloads.flat_map(|workload| &workload.value.args).chain(&value.args).collect();
+            if !more.is_empty() {
+                fits(&chain, machine, &more, mistakes);
             }
         }
     }
 }
 
-fn exists<T, U>(kind: &str, name: &str, known: &Named<T>, at: &At<U>, mistakes: &mut Mistakes) {
+fn exists<T, U>(
+    kind: &str,
+    name: &String,
+    known: &Named<T>,
+    table: &Table<U>,
+    key: &'static str,
+    mistakes: &mut Mistakes,
+) {
     // An empty name stands for a missing key, which has been told already.
     if !name.is_empty() && !known.contains_key(name) {
         let hint = nearest(name, known.keys().map(String::as_str));
-        mistakes.note_with(&at.spot, format!("there is no {kind} {name:?}"), hint);
+        mistakes.note_with(table.place(key, name), format!("there is no {kind} {name:?}"), hint);
     }
 }
 
 fn alone<'n, K: Eq + Hash + Copy + std::fmt::Display>(
     what: &str,
-    key: K,
+    value: K,
     name: &'n str,
     owners: &mut HashMap<K, &'n str>,
-    at: &At<Machine>,
+    machine: &Table<Machine>,
+    key: &'static str,
     mistakes: &mut Mistakes,
 ) {
-    if let Some(owner) = owners.insert(key, name) {
-        let whose = if owner == name {
-            "twice in this machine".to_owned()
-        } else {
-            format!("machine {owner}'s already")
-        };
-        mistakes.note(&at.spot, format!("{what} {key} is {whose}"));
+    // Twice in one machine was told when its table was read.
+    if let Some(owner) = owners.insert(value, name)
+        && owner != name
+    {
+        mistakes.note(machine.place(key, &value), format!("{what} {value} is machine {owner}'s already"));
     }
 }
 
-/// The way from a profile back to itself, as `a -> b -> a`.
-fn cycle(start: &str, profiles: &Named<Profile>) -> Option<String> {
-    let mut way = vec![start];
+fn fits<T>(chain: &[&Table<Profile>], table: &Table<T>, more: &[&String], mistakes: &mut Mistakes) {
+    let args = chain.iter().flat_map(|profile| &profile.value.args).chain(more.iter().copied());
+    let length: usize = args.map(|argument| argument.len() + 1).sum();
+    if length > LONGEST_LINE {
+        mistakes.note(
+            &table.spot,
+            format!("its kernel arguments have {length} bytes together; at most {LONGEST_LINE} leave room for oneroot's own"),
+        );
+    }
+}
+
+fn has_source(chain: &[&Table<Profile>]) -> bool {
+    chain.iter().any(|profile| profile.value.source.is_some())
+}
+
+/// Where the profiles that one extends lead.
+enum Way<'d> {
+    /// To a last one: all of them, bottom first; none when a name on the way is not there.
+    Ends(Vec<&'d Table<Profile>>),
+    /// Back to itself, as `a -> b -> a`.
+    Cycle(String),
+    /// Further than [`DEEPEST`].
+    TooDeep,
+}
+
+fn way_down<'d>(start: &str, profiles: &'d Named<Profile>) -> Way<'d> {
+    let (mut names, mut chain) = (vec![start], Vec::new());
     let mut at = start;
-    while let Some(next) = profiles.get(at).and_then(|profile| profile.value.extends.as_deref()) {
-        way.push(next);
+    while let Some(profile) = profiles.get(at) {
+        chain.push(profile);
+        let Some(next) = profile.value.extends.as_deref() else {
+            chain.reverse();
+            return Way::Ends(chain);
+        };
+        names.push(next);
         if next == start {
-            return Some(way.join(" -> "));
+            return Way::Cycle(names.join(" -> "));
         }
-        // A cycle further down the way is the fault of those profiles.
-        if way.len() > profiles.len() {
-            return None;
+        if names.iter().filter(|name| **name == next).count() > 1 {
+            // A cycle further down the way is the fault of those profiles.
+            break;
+        }
+        if names.len() > DEEPEST {
+            return Way::TooDeep;
         }
         at = next;
     }
-    None
+    Way::Ends(Vec::new())
 }

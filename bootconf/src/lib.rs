@@ -15,6 +15,8 @@ mod report;
 pub mod script;
 mod section;
 mod site;
+mod tables;
+mod version;
 
 pub use check::{load, load_str};
 pub use identity::{BootId, Mac, MachineId, MachineRecord};
@@ -22,4 +24,4 @@ pub use report::{Problem, Report};
 pub use site::{Machine, Network, Profile, Server, Site, Source, Workload};
 
 /// The site that `oneroot init` prints: every key, explained.
-pub const EXAMPLE: &str = include_str!("example.toml");
+pub const EXAMPLE: &str = include_str!("../../examples/site.toml");

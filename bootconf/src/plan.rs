@@ -1,5 +1,6 @@
 //! Which machine gets which boot, and why: a pure function of site and MAC, then of what its view holds in `/boot`.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use oneroot_tree::ViewId;
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::Initramfs;
 use crate::identity::{BootId, Mac, MachineId};
 use crate::site::{Site, Source};
+use crate::version;
 
 /// One part of a machine's stack, before it is a generation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,9 +36,11 @@ pub enum Part {
 /// Where one thing in a plan came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Why {
-    /// What was decided.
+    /// Which part of the plan: `profile`, `layer`, `argument`, `kernel`, `initrd`, `initramfs`, `workload`, `var`.
     pub what: String,
-    /// By which table of the site, or which rule.
+    /// What it is.
+    pub value: String,
+    /// The table of the site that says so, or the rule.
     pub from: String,
 }
 
@@ -59,6 +63,8 @@ pub struct Decision {
     pub initramfs: Initramfs,
     /// Kernel arguments: profiles bottom first, workloads, machine.
     pub args: Vec<String>,
+    /// The machine's variables.
+    pub vars: BTreeMap<String, String>,
     /// Where it all came from.
     pub why: Vec<Why>,
 }
@@ -120,6 +126,10 @@ pub struct BootPlan {
 
 /// Decides what boots a machine.
 ///
+/// Layers and arguments add up: profiles bottom first, workloads in the machine's order, the machine. Of kernel and
+/// initramfs the topmost profile's word counts; a profile that names a kernel does not inherit an initrd, which would be
+/// another kernel's.
+///
 /// # Errors
 /// [`NoPlan::Unknown`].
 pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
@@ -129,44 +139,76 @@ pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
         (None, Some(profile)) => (profile.as_str(), "[unknown]".to_owned()),
         (None, None) => return Err(NoPlan::Unknown(mac)),
     };
-    let workloads: &[String] = known.map_or(&[], |(_, machine)| &machine.workloads);
-    let mut why = vec![Why { what: format!("profile {profile}"), from: from.clone() }];
-    let (mut parts, mut args) = (Vec::new(), Vec::new());
-    let (mut kernel, mut initrd, mut initramfs) = (None, None, None);
-    for (name, profile) in site.chain(profile) {
-        if profile.source.is_some() {
-            parts.push(Part::Profile { name: name.to_owned() });
-        }
-        parts.extend(profile.layers.iter().map(|path| Part::Layer { path: path.clone() }));
-        args.extend(profile.args.iter().cloned());
-        kernel = profile.kernel.clone().or(kernel);
-        initrd = profile.initrd.clone().or(initrd);
-        initramfs = profile.initramfs.or(initramfs);
-        why.push(Why { what: format!("layers of profile {name}"), from: format!("[profile.{name}]") });
-    }
-    for name in workloads {
-        let Some(workload) = site.workloads.get(name) else { continue };
-        parts.extend(workload.layers.iter().map(|path| Part::Layer { path: path.clone() }));
-        args.extend(workload.args.iter().cloned());
-        why.push(Why { what: format!("workload {name}"), from: from.clone() });
-    }
-    if let Some((name, machine)) = known {
-        parts.extend(
-            machine.layer.iter().map(|path| Part::Machine { name: name.to_owned(), path: path.clone() }),
-        );
-        args.extend(machine.args.iter().cloned());
-    }
-    Ok(Decision {
+    let mut decision = Decision {
         name: known.map(|(name, _)| name.to_owned()),
         profile: profile.to_owned(),
-        workloads: workloads.to_vec(),
-        parts,
-        kernel,
-        initrd,
-        initramfs: initramfs.unwrap_or(Initramfs::InitramfsTools),
-        args,
-        why,
-    })
+        workloads: known.map_or(Vec::new(), |(_, machine)| machine.workloads.clone()),
+        parts: Vec::new(),
+        kernel: None,
+        initrd: None,
+        initramfs: Initramfs::InitramfsTools,
+        args: Vec::new(),
+        vars: known.map_or(BTreeMap::new(), |(_, machine)| machine.vars.clone()),
+        why: Vec::new(),
+    };
+    decision.because("profile", profile, &from);
+    for (name, profile) in site.chain(profile) {
+        let table = format!("[profile.{name}]");
+        if profile.source.is_some() {
+            decision.lay(Part::Profile { name: name.to_owned() }, name, &table);
+        }
+        decision.add(&profile.layers, &profile.args, &table);
+        if let Some(kernel) = &profile.kernel {
+            (decision.kernel, decision.initrd) = (Some(kernel.clone()), None);
+            decision.because("kernel", kernel, &table);
+        }
+        if let Some(initrd) = &profile.initrd {
+            decision.initrd = Some(initrd.clone());
+            decision.because("initrd", initrd, &table);
+        }
+        if let Some(initramfs) = profile.initramfs {
+            decision.initramfs = initramfs;
+            decision.because("initramfs", initramfs.as_str(), &table);
+        }
+    }
+    for name in decision.workloads.clone() {
+        decision.because("workload", &name, &from);
+        if let Some(workload) = site.workloads.get(&name) {
+            decision.add(&workload.layers, &workload.args, &format!("[workload.{name}]"));
+        }
+    }
+    if let Some((name, machine)) = known {
+        if let Some(path) = &machine.layer {
+            let part = Part::Machine { name: name.to_owned(), path: path.clone() };
+            decision.lay(part, &path.display().to_string(), &from);
+        }
+        decision.add(&[], &machine.args, &from);
+        for (key, value) in &machine.vars {
+            decision.because("var", &format!("{key}={value}"), &from);
+        }
+    }
+    Ok(decision)
+}
+
+impl Decision {
+    fn because(&mut self, what: &str, value: &str, from: &str) {
+        self.why.push(Why { what: what.to_owned(), value: value.to_owned(), from: from.to_owned() });
+    }
+
+    fn lay(&mut self, part: Part, shown: &str, from: &str) {
+        self.because("layer", shown, from);
+        self.parts.push(part);
+    }
+
+    fn add(&mut self, layers: &[PathBuf], args: &[String], from: &str) {
+        for path in layers {
+            self.lay(Part::Layer { path: path.clone() }, &path.display().to_string(), from);
+        }
+        for argument in args {
+            self.because("argument", argument, from);
+            self.args.push(argument.clone());
+        }
+    }
 }
 
 /// Every part that the site has, with a profile's source, each once: what `oneroot stage` stages.
@@ -198,8 +240,12 @@ pub fn parts(site: &Site) -> Vec<(Part, Source)> {
 
 /// Kernel and initrd of a view. `boot` are the names in the view's `/boot`, `exists` asks for any other path.
 ///
-/// The newest `vmlinuz-VERSION` that has an initrd of the same version wins; a kernel without one counts only where the
-/// site wants none. So kernel, initrd and modules always come from one installation.
+/// 1. A kernel or initrd path that the site names is taken as it is. A `*` in the kernel's stands for anything, and the
+///    newest counts; in the initrd's it stands for the kernel's version.
+/// 2. Else the newest `vmlinuz-VERSION` in `/boot`, else `/vmlinuz`, else `/boot/vmlinuz`. The symbolic links come last,
+///    for they name no version: the modules and the initrd are only known to be the kernel's by the version.
+/// 3. Unless the kernel mounts its root itself, only a kernel counts that has an initrd of its own version. So an upgrade
+///    that left a kernel without one does not make the machine unbootable; it boots the one before.
 ///
 /// # Errors
 /// [`NoPlan::NoKernel`], [`NoPlan::NoInitrd`].
@@ -210,125 +256,61 @@ pub fn kernel_and_initrd(
 ) -> Result<(String, Option<String>), NoPlan> {
     let no_kernel =
         |wanted: &str| NoPlan::NoKernel { profile: decision.profile.clone(), wanted: wanted.to_owned() };
-    let initrd_of = |kernel: &str| -> Option<String> {
-        if let Some(path) = &decision.initrd {
-            return exists(path).then(|| path.clone());
-        }
-        let version =
-            kernel.rsplit('/').next().and_then(|name| name.split_once('-')).map(|(_, version)| version);
-        let candidates = match version {
-            Some(version) => vec![
-                format!("/boot/initrd.img-{version}"),
-                format!("/boot/initramfs-{version}.img"),
-                format!("/boot/initrd-{version}"),
-            ],
-            None => vec!["/initrd.img".to_owned(), "/boot/initrd.img".to_owned()],
-        };
-        candidates.into_iter().find(|path| exists(path))
-    };
-    let wants_initrd = decision.initramfs != Initramfs::None || decision.initrd.is_some();
-    let mut kernels: Vec<String> = match &decision.kernel {
-        Some(path) if exists(path) => vec![path.clone()],
-        Some(path) => return Err(no_kernel(&format!(": {path} is not there"))),
+    let kernels = match &decision.kernel {
+        Some(pattern) if version::is_pattern(pattern) => in_boot(boot, pattern),
+        Some(path) => Some(path.clone()).filter(|path| exists(path)).into_iter().collect(),
         None => {
-            let named = boot.iter().filter(|name| name.starts_with("vmlinuz-"));
-            let mut named: Vec<String> = named.map(|name| format!("/boot/{name}")).collect();
-            named.sort_by(|a, b| by_version(b, a));
-            named.extend(
-                ["/vmlinuz", "/boot/vmlinuz"].map(str::to_owned).into_iter().filter(|path| exists(path)),
-            );
-            named
+            let links = ["/vmlinuz", "/boot/vmlinuz"].into_iter().filter(|path| exists(path));
+            in_boot(boot, "/boot/vmlinuz-*").into_iter().chain(links.map(str::to_owned)).collect()
         }
     };
-    if kernels.is_empty() {
-        return Err(no_kernel(""));
-    }
-    if !wants_initrd {
-        return Ok((kernels.swap_remove(0), None));
-    }
-    let pair = kernels.iter().find_map(|kernel| Some((kernel.clone(), Some(initrd_of(kernel)?))));
-    pair.ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: kernels.swap_remove(0) })
-}
-
-/// Runs of digits compare as numbers, all else as bytes: 6.1.0-9 comes before 6.1.0-10.
-fn by_version(a: &str, b: &str) -> std::cmp::Ordering {
-    let key = |text: &str| -> Vec<(String, u64)> {
-        let mut parts = vec![(String::new(), 0u64)];
-        let mut digits = false;
-        for c in text.chars() {
-            if !c.is_ascii_digit() && digits {
-                parts.push((String::new(), 0));
-            }
-            digits = c.is_ascii_digit();
-            if let Some((word, number)) = parts.last_mut() {
-                match c.to_digit(10) {
-                    Some(digit) => *number = number.saturating_mul(10).saturating_add(u64::from(digit)),
-                    None => word.push(c),
-                }
-            }
-        }
-        parts
+    let Some(newest) = kernels.first().cloned() else {
+        let wanted = decision.kernel.as_ref().map(|wanted| format!(": {wanted} is not there"));
+        return Err(no_kernel(&wanted.unwrap_or_default()));
     };
-    key(a).cmp(&key(b))
+    if decision.initramfs == Initramfs::None && decision.initrd.is_none() {
+        return Ok((newest, None));
+    }
+    let pair = kernels.into_iter().find_map(|kernel| {
+        let initrd = initrd_of(&kernel, decision.initrd.as_deref(), boot, exists)?;
+        Some((kernel, Some(initrd)))
+    });
+    pair.ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: newest })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// The paths of `/boot` that fit a pattern, newest first.
+fn in_boot(boot: &[String], pattern: &str) -> Vec<String> {
+    let Some(pattern) = pattern.strip_prefix("/boot/") else { return Vec::new() };
+    let mut names: Vec<&String> = boot.iter().filter(|name| version::fits(name, pattern)).collect();
+    names.sort_by(|a, b| version::compare(b, a));
+    names.into_iter().map(|name| format!("/boot/{name}")).collect()
+}
 
-    fn decision() -> Decision {
-        Decision {
-            name: None,
-            profile: "debian".to_owned(),
-            workloads: vec![],
-            parts: vec![],
-            kernel: None,
-            initrd: None,
-            initramfs: Initramfs::InitramfsTools,
-            args: vec![],
-            why: vec![],
+fn initrd_of(
+    kernel: &str,
+    wanted: Option<&str>,
+    boot: &[String],
+    exists: &dyn Fn(&str) -> bool,
+) -> Option<String> {
+    let version = kernel.rsplit('/').next().and_then(|name| name.split_once('-')).map(|(_, version)| version);
+    match (wanted, version) {
+        // In an initrd's pattern the `*` is the kernel's version and nothing else: 6.10's initrd is not 6.1's.
+        (Some(pattern), Some(version)) if version::is_pattern(pattern) => {
+            Some(pattern.replace('*', version)).filter(|path| exists(path))
         }
-    }
-
-    fn choose(decision: &Decision, boot: &[&str]) -> Result<(String, Option<String>), NoPlan> {
-        let names: Vec<String> = boot.iter().map(|name| (*name).to_owned()).collect();
-        let exists = |path: &str| path.strip_prefix("/boot/").is_some_and(|name| boot.contains(&name));
-        kernel_and_initrd(decision, &names, &exists)
-    }
-
-    #[test]
-    fn the_newest_kernel_with_an_initrd_of_its_own_boots() {
-        let boot = [
-            "vmlinuz-6.1.0-9",
-            "initrd.img-6.1.0-9",
-            "vmlinuz-6.1.0-10",
-            "initrd.img-6.1.0-10",
-            "vmlinuz-6.2.0-1",
-        ];
-        let (kernel, initrd) = choose(&decision(), &boot).unwrap();
-        assert_eq!(kernel, "/boot/vmlinuz-6.1.0-10");
-        assert_eq!(initrd.as_deref(), Some("/boot/initrd.img-6.1.0-10"));
-    }
-
-    #[test]
-    fn without_an_initramfs_the_newest_kernel_boots_alone() {
-        let decision = Decision { initramfs: Initramfs::None, ..decision() };
-        assert_eq!(
-            choose(&decision, &["vmlinuz-6.1", "vmlinuz-6.10"]),
-            Ok(("/boot/vmlinuz-6.10".to_owned(), None))
-        );
-    }
-
-    #[test]
-    fn what_is_missing_is_named() {
-        assert!(matches!(choose(&decision(), &[]), Err(NoPlan::NoKernel { .. })));
-        assert!(matches!(choose(&decision(), &["vmlinuz-6.1"]), Err(NoPlan::NoInitrd { .. })));
-        let asked = Decision { kernel: Some("/boot/bzImage".to_owned()), ..decision() };
-        assert!(
-            choose(&asked, &["vmlinuz-6.1", "initrd.img-6.1"])
-                .unwrap_err()
-                .to_string()
-                .contains("/boot/bzImage")
-        );
+        (Some(pattern), None) if version::is_pattern(pattern) => in_boot(boot, pattern).into_iter().next(),
+        (Some(path), _) => Some(path.to_owned()).filter(|path| exists(path)),
+        // Debian's, dracut's and SUSE's names.
+        (None, Some(version)) => [
+            format!("/boot/initrd.img-{version}"),
+            format!("/boot/initramfs-{version}.img"),
+            format!("/boot/initrd-{version}"),
+        ]
+        .into_iter()
+        .find(|path| exists(path)),
+        (None, None) => ["/initrd.img", "/boot/initrd.img", "/boot/initramfs.img", "/boot/initrd"]
+            .map(str::to_owned)
+            .into_iter()
+            .find(|path| exists(path)),
     }
 }

@@ -109,13 +109,12 @@ impl<'t> Section<'t> {
         self.typed(mistakes, key, "true or false", DeValue::as_bool)
     }
 
-    pub(crate) fn port(&mut self, mistakes: &mut Mistakes, key: &'static str) -> Option<u16> {
+    pub(crate) fn port(&mut self, mistakes: &mut Mistakes, key: &'static str) -> Option<At<u16>> {
         let number = self.typed(mistakes, key, "a port number", |value| {
             let number = value.as_integer()?;
             Some(u16::from_str_radix(number.as_str(), number.radix()).ok().filter(|port| *port > 0))
         })?;
-        let checked = number.check(mistakes, |port| port.ok_or("must be a port from 1 to 65535"));
-        checked.map(|port| port.value)
+        number.check(mistakes, |port| port.ok_or("must be a port from 1 to 65535"))
     }
 
     /// A list of strings; a single string counts as a list of one where `single` allows it.
@@ -189,6 +188,33 @@ impl<'t> Section<'t> {
             }
         }
         named
+    }
+
+    /// Every key of this table, which are the admin's own, with strings as values.
+    pub(crate) fn all_strings(self, mistakes: &mut Mistakes) -> Vec<(String, At<String>)> {
+        let mut strings = Vec::new();
+        for (key, value) in self.table {
+            let name = key.get_ref().to_string();
+            let spot = self.spot_of(&name, Some(value));
+            match value.get_ref().as_str() {
+                Some(text) => strings.push((name, At { value: text.to_owned(), spot })),
+                None => mistakes
+                    .note(&spot, format!("must be a string, not {}", article(value.get_ref().type_str()))),
+            }
+        }
+        strings
+    }
+
+    /// A list that has to have something in it, and has nothing or is not there.
+    pub(crate) fn required(&self, mistakes: &mut Mistakes, key: &str, why: &str) {
+        match self.table.get(key) {
+            None => self.missing(mistakes, key, why),
+            Some(value) if value.get_ref().as_array().is_some_and(|list| list.is_empty()) => {
+                mistakes.note(&self.spot_of(key, Some(value)), format!("is empty: {why}"));
+            }
+            // Of a wrong type, which has been told.
+            Some(_) => {}
+        }
     }
 
     /// A required key that is not there.

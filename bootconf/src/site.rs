@@ -82,7 +82,7 @@ pub struct Profile {
     pub extends: Option<String>,
     /// Directories laid over its tree.
     pub layers: Vec<PathBuf>,
-    /// Path of the kernel in the tree, where the usual place is not it.
+    /// Path of the kernel in the tree, where the usual place is not it; with a `*`, the newest in `/boot` that fits.
     pub kernel: Option<String>,
     /// Path of the initrd in the tree, likewise.
     pub initrd: Option<String>,
@@ -116,6 +116,8 @@ pub struct Machine {
     pub layer: Option<PathBuf>,
     /// Kernel arguments.
     pub args: Vec<String>,
+    /// What templates may say of it: names and values.
+    pub vars: BTreeMap<String, String>,
 }
 
 impl Site {

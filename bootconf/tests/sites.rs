@@ -1,6 +1,11 @@
 //! Sites that are wrong, and every word of what the admin is told: `invalid/NAME.toml` beside `invalid/NAME.expect`.
 //! `BLESS=1 cargo test` writes the expectations anew; read them before you commit them.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -26,6 +31,34 @@ fn every_mistake_is_told_at_once_with_its_place_and_reason() {
         assert_eq!(told, fs::read_to_string(&expect).unwrap_or_default(), "{name}");
     }
     assert!(seen >= 6, "the cases were not found");
+}
+
+#[test]
+fn a_good_site_in_any_line_endings_is_taken_as_it_stands() {
+    let site = |name: &str| {
+        let text = fs::read_to_string(format!("tests/valid/{name}.toml")).unwrap();
+        load_str(name, &text, Path::new("/site")).map_err(|report| report.to_string())
+    };
+    let smallest = site("smallest").unwrap();
+    assert_eq!((smallest.server.http_port, smallest.server.nfs_port), (80, 2049));
+    assert_eq!(smallest.server.store, Path::new("/var/lib/oneroot/store"));
+    assert_eq!(site("windows-line-ends").unwrap().unknown.as_deref(), Some("a"));
+    let all = site("everything").unwrap();
+    assert_eq!(all.server.store, Path::new("/site/store"), "relative paths are the site file's directory's");
+    assert_eq!(all.networks[0].pool, Some(([10, 0, 0, 100].into(), [10, 0, 0, 199].into())));
+    assert_eq!((all.networks[0].lease, all.networks[1].lease), (90, 86_400));
+    let alpha = &all.machines["alpha"];
+    assert_eq!(
+        alpha.macs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["52:54:00:00:00:0a", "52:54:00:00:00:0b"]
+    );
+    assert_eq!(alpha.vars["role"], "build");
+}
+
+#[test]
+fn the_examples_directory_is_a_good_site() {
+    let site = load(Path::new("../examples/site.toml")).map_err(|report| report.to_string()).unwrap();
+    assert_eq!(site.machines["bench-1"].macs.len(), 2);
 }
 
 #[test]
@@ -65,6 +98,44 @@ fn machines_lie_beside_the_site_in_files_of_their_own() {
 }
 
 #[test]
+fn machines_that_can_not_be_read_are_never_taken_for_machines_that_are_gone() {
+    let home = tempfile::tempdir().unwrap();
+    let site = home.path().join("site.toml");
+    fs::write(&site, EXAMPLE).unwrap();
+    fs::write(home.path().join("machines.d"), "no directory").unwrap();
+    assert!(load(&site).unwrap_err().to_string().contains("machines.d: cannot be read"));
+    fs::remove_file(home.path().join("machines.d")).unwrap();
+    fs::create_dir_all(home.path().join("machines.d/room.toml")).unwrap();
+    assert!(load(&site).unwrap_err().to_string().contains("room.toml: is not a regular file"));
+    fs::remove_dir(home.path().join("machines.d/room.toml")).unwrap();
+    fs::write(home.path().join("machines.d/.#room.toml"), "an editor's").unwrap();
+    assert!(load(&site).is_ok());
+}
+
+#[test]
+fn one_machine_in_two_files_is_told_where_it_is_the_second_time() {
+    let home = tempfile::tempdir().unwrap();
+    let site = home.path().join("site.toml");
+    fs::write(&site, EXAMPLE).unwrap();
+    fs::create_dir(home.path().join("machines.d")).unwrap();
+    let text = "[machine.alpha]\nmac = \"52:54:00:00:00:0c\"\nprofile = \"debian\"\n";
+    fs::write(home.path().join("machines.d/a.toml"), text).unwrap();
+    let told = load(&site).unwrap_err().to_string();
+    assert!(told.contains("a.toml:1:10: machine.alpha: there is another machine of this name"), "{told}");
+}
+
+#[test]
+fn a_report_is_bounded_and_reads_as_json() {
+    let text: String = (0..5000).map(|number| format!("nonsense{number} = 1\n")).collect();
+    let report = load_str("s", &text, Path::new("/")).unwrap_err();
+    assert!(report.problems.len() < 1100);
+    assert!(report.to_string().contains("mistakes more"));
+    let json = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["problems"][1]["file"], "s");
+    assert_eq!(json["problems"][1]["reason"], "is not a key of this table");
+}
+
+#[test]
 fn what_is_no_file_of_text_is_refused_and_never_waited_for() {
     let home = tempfile::tempdir().unwrap();
     assert!(load(&home.path().join("missing.toml")).is_err());
@@ -73,6 +144,12 @@ fn what_is_no_file_of_text_is_refused_and_never_waited_for() {
     let latin = home.path().join("latin.toml");
     fs::write(&latin, b"# caf\xe9\n").unwrap();
     assert!(load(&latin).unwrap_err().to_string().contains("is not UTF-8"));
+    let fifo = home.path().join("fifo.toml");
+    assert!(std::process::Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+    assert!(load(&fifo).unwrap_err().to_string().contains("is not a regular file"));
+    let large = home.path().join("large.toml");
+    fs::File::create(&large).unwrap().set_len(16 * 1024 * 1024 + 1).unwrap();
+    assert!(load(&large).unwrap_err().to_string().contains("is larger than 16 MiB"));
     let deep = format!("x = {}{}", "[".repeat(20_000), "]".repeat(20_000));
     assert!(load_str("deep.toml", &deep, Path::new("/")).is_err());
 }

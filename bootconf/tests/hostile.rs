@@ -1,0 +1,108 @@
+//! Bytes and texts that nobody meant well (hostile-inputs C1, C2, H6): parsers answer, with something bounded.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at its first surprise"
+)]
+
+use std::net::IpAddr;
+use std::path::Path;
+
+use oneroot_bootconf::args::{export_path, view_of};
+use oneroot_bootconf::{BootId, EXAMPLE, Mac, MachineId, load, load_str, script};
+use oneroot_tree::ViewId;
+use proptest::prelude::*;
+
+proptest! {
+    #[test]
+    fn any_text_is_a_site_or_a_bounded_report(text in "\\PC{0,400}") {
+        if let Err(report) = load_str("s", &text, Path::new("/")) {
+            prop_assert!(!report.problems.is_empty());
+            prop_assert!(report.to_string().len() < 64 * 1024);
+        }
+    }
+
+    /// Near misses: the example with a few bytes replaced reaches deeper than noise does.
+    #[test]
+    fn a_spoilt_example_is_a_site_or_a_report_with_places(
+        spoils in prop::collection::vec((0usize..4000, prop::char::range(' ', '~')), 1..6),
+    ) {
+        let mut chars: Vec<char> = EXAMPLE.chars().collect();
+        let length = chars.len();
+        for (place, with) in spoils {
+            chars[place % length] = with;
+        }
+        let text: String = chars.into_iter().collect();
+        if let Err(report) = load_str("s", &text, Path::new("/")) {
+            for problem in report.problems {
+                prop_assert!(problem.line >= 1 && problem.column >= 1, "{problem}");
+                prop_assert!(problem.line <= text.lines().count() + 1);
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_in_a_file_are_refused_or_read(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("site.toml");
+        std::fs::write(&path, bytes).unwrap();
+        let _ = load(&path);
+    }
+
+    #[test]
+    fn any_path_of_a_mount_is_a_view_or_none(path in prop::collection::vec(any::<u8>(), 0..80)) {
+        if let Some(view) = view_of(&path) {
+            prop_assert!(path.starts_with(export_path(view).as_bytes()));
+        }
+    }
+
+    #[test]
+    fn ids_read_back_as_they_were_printed(bytes in any::<[u8; 16]>()) {
+        let view = ViewId(bytes);
+        prop_assert_eq!(view_of(export_path(view).as_bytes()), Some(view));
+        let machine = MachineId::from_random(bytes);
+        prop_assert_eq!(machine.to_string().parse(), Ok(machine));
+    }
+
+    #[test]
+    fn any_text_is_a_mac_in_one_spelling_or_none(text in "[0-9a-fA-F:-]{0,20}|\\PC{0,20}") {
+        if let Ok(mac) = text.parse::<Mac>() {
+            prop_assert_eq!(mac.to_string().parse(), Ok(mac));
+            prop_assert_eq!(mac.dashed().parse(), Ok(mac));
+        }
+    }
+
+    /// A reason may quote a file name or another program's words; on the firmware's screen it stays one line of text.
+    #[test]
+    fn no_reason_becomes_a_command(reason in "\\PC{0,80}|(\n|\\$\\{net0/mac\\}|&& shell|\\|\\| exit| ){0,9}") {
+        let script = script::refused("http://10.0.0.1/boot/x.ipxe", &reason);
+        let harmless = script::refused("http://10.0.0.1/boot/x.ipxe", "x");
+        let frame = |script: &str| -> Vec<String> {
+            script.lines().enumerate().filter(|(number, _)| *number != 1).map(|(_, line)| line.to_owned()).collect()
+        };
+        prop_assert_eq!(frame(&script), frame(&harmless));
+        let shown = script.lines().nth(1).unwrap();
+        prop_assert!(shown.starts_with("echo oneroot: "));
+        for special in ["${", "&&", "||"] {
+            prop_assert!(!shown.contains(special), "{}", shown);
+        }
+    }
+}
+
+#[test]
+fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
+    let known = ["#!ipxe", "echo", "kernel", "initrd", "boot", "imgfree", "sleep", "goto", "chain"];
+    let base = script::http_base(IpAddr::from([10, 0, 0, 1]), 80);
+    for initrd in [true, false] {
+        let script = script::boot(&base, BootId::from_random([1; 8]), "alpha", &["ro".to_owned()], initrd);
+        for line in script.lines().chain(script::refused(&base, "no").lines()) {
+            let word = line.split(' ').next().unwrap();
+            assert!(known.contains(&word) || word.starts_with(':'), "{line}");
+            if ["kernel", "initrd"].contains(&word) {
+                assert!(line.ends_with("|| goto failed"), "{line}");
+            }
+        }
+        assert_eq!(script.matches("initrd=initrd").count(), usize::from(initrd));
+    }
+}

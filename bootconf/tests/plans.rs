@@ -1,0 +1,187 @@
+//! Which machine boots what, and why: a site of a few tables, and what each machine is told.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
+
+use std::path::Path;
+
+use oneroot_bootconf::plan::{BootPlan, Decision, NoPlan, Part, decide, kernel_and_initrd};
+use oneroot_bootconf::{BootId, Mac, MachineId, Site, load_str};
+use oneroot_tree::ViewId;
+
+fn site() -> Site {
+    load_str("everything", include_str!("valid/everything.toml"), Path::new("/site")).unwrap()
+}
+
+fn mac(text: &str) -> Mac {
+    text.parse().unwrap()
+}
+
+fn alpha() -> Decision {
+    decide(&site(), mac("52:54:00:00:00:0b")).unwrap()
+}
+
+/// With kernel and initrd as the test wants them, no other word of the site.
+fn wanting(kernel: Option<&str>, initrd: Option<&str>) -> Decision {
+    Decision { kernel: kernel.map(str::to_owned), initrd: initrd.map(str::to_owned), ..alpha() }
+}
+
+/// Chooses in a `/boot` of these names, with these other paths.
+fn choose(decision: &Decision, boot: &[&str], other: &[&str]) -> Result<(String, Option<String>), NoPlan> {
+    let names: Vec<String> = boot.iter().map(|name| (*name).to_owned()).collect();
+    let exists = |path: &str| {
+        other.contains(&path) || path.strip_prefix("/boot/").is_some_and(|name| boot.contains(&name))
+    };
+    kernel_and_initrd(decision, &names, &exists)
+}
+
+fn pair(kernel: &str, initrd: &str) -> Result<(String, Option<String>), NoPlan> {
+    Ok((kernel.to_owned(), Some(initrd.to_owned())))
+}
+
+#[test]
+fn layers_lie_profiles_first_then_workloads_then_the_machine() {
+    let layer = |path: &str| Part::Layer { path: path.into() };
+    let own = Part::Machine { name: "alpha".to_owned(), path: "/site/layers/alpha".into() };
+    let base = Part::Profile { name: "base".to_owned() };
+    let common = layer("/site/layers/common");
+    assert_eq!(alpha().parts, [base, common, layer("/srv/more"), layer("/site/layers/render"), own]);
+    assert_eq!(alpha().args, ["console=ttyS0", "mitigations=off", "quiet"]);
+}
+
+#[test]
+fn either_nic_of_a_machine_finds_it() {
+    assert_eq!(decide(&site(), mac("52:54:00:00:00:0a")).unwrap(), alpha());
+}
+
+#[test]
+fn a_profile_with_a_kernel_of_its_own_does_not_inherit_another_kernels_initrd() {
+    assert_eq!((alpha().kernel.as_deref(), alpha().initrd), (Some("/vmlinuz"), None));
+}
+
+#[test]
+fn every_part_of_a_plan_says_where_it_came_from() {
+    let why = alpha().why;
+    let said = |what: &str, value: &str| {
+        why.iter().find(|why| why.what == what && why.value == value).map(|why| why.from.clone())
+    };
+    for (what, value, from) in [
+        ("profile", "top", "[machine.alpha]"),
+        ("layer", "base", "[profile.base]"),
+        ("layer", "/srv/more", "[profile.top]"),
+        ("argument", "console=ttyS0", "[profile.base]"),
+        ("argument", "mitigations=off", "[workload.render]"),
+        ("argument", "quiet", "[machine.alpha]"),
+        ("workload", "render", "[machine.alpha]"),
+        ("initramfs", "dracut", "[profile.top]"),
+        ("layer", "/site/layers/alpha", "[machine.alpha]"),
+        ("var", "role=build", "[machine.alpha]"),
+    ] {
+        assert_eq!(said(what, value).as_deref(), Some(from), "{what} {value}");
+    }
+    let kernels: Vec<_> = why.iter().filter(|why| why.what == "kernel").map(|why| &why.from).collect();
+    assert_eq!(kernels, ["[profile.base]", "[profile.top]"], "the last word is the one that counts");
+}
+
+#[test]
+fn an_unknown_machine_gets_the_profile_for_unknown_ones_or_a_reason() {
+    let stranger = mac("02:00:00:00:00:99");
+    let decision = decide(&site(), stranger).unwrap();
+    assert_eq!((decision.name, decision.profile.as_str()), (None, "base"));
+    assert_eq!(decision.why[0].from, "[unknown]");
+    let closed = Site { unknown: None, ..site() };
+    assert_eq!(decide(&closed, stranger), Err(NoPlan::Unknown(stranger)));
+}
+
+#[test]
+fn the_newest_kernel_with_an_initrd_of_its_own_boots() {
+    let boot = [
+        "vmlinuz-6.1.0-9",
+        "initrd.img-6.1.0-9",
+        "vmlinuz-6.1.0-10",
+        "initrd.img-6.1.0-10",
+        "vmlinuz-6.2.0-1",
+    ];
+    let expected = pair("/boot/vmlinuz-6.1.0-10", "/boot/initrd.img-6.1.0-10");
+    assert_eq!(choose(&wanting(None, None), &boot, &[]), expected);
+}
+
+#[test]
+fn dracuts_and_suses_names_for_an_initrd_are_known() {
+    for initrd in ["initramfs-6.4.img", "initrd-6.4"] {
+        let expected = pair("/boot/vmlinuz-6.4", &format!("/boot/{initrd}"));
+        assert_eq!(choose(&wanting(None, None), &["vmlinuz-6.4", initrd], &[]), expected);
+    }
+}
+
+#[test]
+fn the_links_in_the_root_serve_where_boot_has_no_versions() {
+    let links = ["/vmlinuz", "/initrd.img"];
+    assert_eq!(choose(&wanting(None, None), &[], &links), pair("/vmlinuz", "/initrd.img"));
+    let boot = ["vmlinuz-6.1", "initrd.img-6.1"];
+    assert_eq!(
+        choose(&wanting(None, None), &boot, &links),
+        pair("/boot/vmlinuz-6.1", "/boot/initrd.img-6.1"),
+        "a version says which modules belong to it"
+    );
+}
+
+#[test]
+fn a_pattern_takes_the_newest_that_fits_and_its_own_initrd() {
+    let boot = ["vmlinuz-6.9-rt", "vmlinuz-6.10-rt", "vmlinuz-6.11", "my-6.9-rt", "my-6.10-rt", "my-6.11"];
+    let decision = wanting(Some("/boot/vmlinuz-*-rt"), Some("/boot/my-*"));
+    assert_eq!(choose(&decision, &boot, &[]), pair("/boot/vmlinuz-6.10-rt", "/boot/my-6.10-rt"));
+    let decision = wanting(Some("/boot/vmlinuz-6.1"), Some("/boot/my-*"));
+    let refused = choose(&decision, &["vmlinuz-6.1", "my-6.10"], &[]);
+    assert!(matches!(refused, Err(NoPlan::NoInitrd { .. })), "6.10's initrd is not 6.1's");
+}
+
+#[test]
+fn paths_that_the_site_names_are_taken_as_they_are() {
+    let decision = wanting(Some("/opt/bzImage"), Some("/opt/cpio"));
+    let other = ["/opt/bzImage", "/opt/cpio"];
+    assert_eq!(
+        choose(&decision, &["vmlinuz-6.1", "initrd.img-6.1"], &other),
+        pair("/opt/bzImage", "/opt/cpio")
+    );
+}
+
+#[test]
+fn without_an_initramfs_the_newest_kernel_boots_alone() {
+    let decision = Decision { initramfs: oneroot_bootconf::args::Initramfs::None, ..wanting(None, None) };
+    let chosen = choose(&decision, &["vmlinuz-6.1", "vmlinuz-6.10"], &[]);
+    assert_eq!(chosen, Ok(("/boot/vmlinuz-6.10".to_owned(), None)));
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    assert!(matches!(choose(&wanting(None, None), &[], &[]), Err(NoPlan::NoKernel { .. })));
+    let told = choose(&wanting(None, None), &["vmlinuz-6.1"], &[]).unwrap_err().to_string();
+    assert!(told.contains("/boot/vmlinuz-6.1"), "{told}");
+    for wanted in ["/opt/bzImage", "/boot/linux-*"] {
+        let told = choose(&wanting(Some(wanted), None), &["vmlinuz-6.1"], &[]).unwrap_err().to_string();
+        assert!(told.contains(wanted), "{told}");
+    }
+}
+
+#[test]
+fn a_plan_reads_back_from_the_disk_under_the_names_it_has_there() {
+    let plan = BootPlan {
+        boot: BootId::from_random([1; 8]),
+        machine: MachineId::from_random([2; 16]),
+        mac: mac("52:54:00:00:00:0a"),
+        name: "alpha".to_owned(),
+        profile: "top".to_owned(),
+        workloads: vec!["render".to_owned()],
+        view: ViewId([3; 16]),
+        kernel: "/vmlinuz".to_owned(),
+        initrd: None,
+        args: alpha().args,
+        why: alpha().why,
+    };
+    let json = serde_json::to_value(&plan).unwrap();
+    for key in "boot machine mac name profile workloads view kernel initrd args why".split(' ') {
+        assert!(json.get(key).is_some(), "{key}");
+    }
+    assert_eq!(json["boot"], "0101010101010101");
+    assert_eq!(json["why"][0]["from"], "[machine.alpha]");
+    assert_eq!(serde_json::from_value::<BootPlan>(json).unwrap(), plan);
+}
