@@ -1,1 +1,28 @@
-//! QEMU machines that boot for real: the framework; the cases are in tests/.
+//! QEMU machines that boot for real: others' firmware, kernel and distribution, our server, a network of their own.
+//!
+//! The framework is here: [`Lab`] is a network namespace with a switch, [`Server`] the real binary in it, [`Guest`] a
+//! machine without a disk, driven over its serial console; [`artifacts`] makes the Debian root that they boot. The
+//! cases are in `tests/`, and read as promises.
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "everything here fails with a sentence for the person who runs a test"
+)]
+
+pub mod artifacts;
+mod guest;
+mod lab;
+mod server;
+
+pub use guest::Guest;
+pub use lab::Lab;
+pub use server::{Server, SiteFiles};
+
+/// Whether the machines can run here. Where they must (CI), what is missing is a failure; elsewhere a counted skip.
+#[must_use]
+pub fn can_run() -> bool {
+    let Err(reason) = artifacts::tools() else { return true };
+    let required = std::env::var_os("CI").is_some() || std::env::var_os("ONEROOT_REQUIRE_VM").is_some();
+    assert!(!required, "the virtual machines must run here: {reason:#}");
+    println!("skipped: {reason:#}");
+    false
+}

@@ -1,0 +1,78 @@
+//! What the machines boot: made once, kept in the cache under the hash of its recipe.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, bail};
+
+const RECIPE: &str = include_str!("../debian/recipe.sh");
+
+/// A program or file, and Debian's package that has it.
+const TOOLS: [(&str, &str); 5] = [
+    ("qemu-system-x86_64", "qemu-system-x86"),
+    ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"),
+    ("/usr/lib/ipxe/undionly.kpxe", "ipxe"),
+    ("ip", "iproute2"),
+    ("mmdebstrap", "mmdebstrap"),
+];
+
+/// Says which packages are missing, with the command that installs them.
+pub fn tools() -> Result<()> {
+    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
+    let there = |probe: &str| {
+        let in_path = || path.split(':').any(|dir| Path::new(dir).join(probe).exists());
+        if probe.starts_with('/') { Path::new(probe).exists() } else { in_path() }
+    };
+    let missing: Vec<&str> =
+        TOOLS.iter().filter(|(probe, _)| !there(probe)).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        bail!(
+            "packages are missing; run: sudo apt-get install -y --no-install-recommends {}",
+            missing.join(" ")
+        );
+    }
+    Ok(())
+}
+
+/// The Debian 12 root as a tar. The first call takes a minute and more; later ones find it in the cache.
+pub fn debian() -> Result<PathBuf> {
+    let key = blake3::hash(RECIPE.as_bytes()).to_hex();
+    let cache = cache()?;
+    let tar = cache.join(format!("debian-12-{}.tar", key.chars().take(16).collect::<String>()));
+    // Two tests that start at once must not both make it.
+    let lock = fs::File::create(cache.join("lock"))?;
+    lock.lock().context("cannot lock the cache")?;
+    if tar.exists() {
+        return Ok(tar);
+    }
+    let script = cache.join("recipe.sh");
+    fs::write(&script, RECIPE)?;
+    let unfinished = cache.join("unfinished.tar");
+    let log = cache.join("mmdebstrap.log");
+    let made = Command::new("sh")
+        .arg(&script)
+        .arg(&unfinished)
+        .stdout(fs::File::create(&log)?)
+        .stderr(fs::File::options().append(true).open(&log)?)
+        .status()
+        .context("cannot run the recipe")?;
+    if !made.success() {
+        let said = fs::read_to_string(&log).unwrap_or_default();
+        let tail: Vec<&str> = said.lines().rev().take(15).collect();
+        let tail: Vec<&str> = tail.into_iter().rev().collect();
+        bail!("mmdebstrap could not make a Debian root; it said:\n{}", tail.join("\n"));
+    }
+    fs::rename(&unfinished, &tar)?;
+    Ok(tar)
+}
+
+/// `$ONEROOT_CACHE`, else oneroot's corner of the user's cache.
+fn cache() -> Result<PathBuf> {
+    let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let user = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    let cache = variable("ONEROOT_CACHE").or_else(|| Some(user()?.join("oneroot")));
+    let cache = cache.context("there is no HOME to cache the Debian root in; set ONEROOT_CACHE")?;
+    fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
+    Ok(cache)
+}

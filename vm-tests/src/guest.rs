@@ -1,0 +1,180 @@
+//! A machine without a disk: QEMU, its firmware, and a serial console to drive it by.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+
+use crate::lab::Lab;
+
+/// Enough for Debian and its overlay.
+const MEMORY: &str = "512";
+/// From power on to the login prompt: 65 s on two idle cores, where the CPU is emulated. CI's are not idle.
+const BOOT: Duration = Duration::from_secs(400);
+/// A command at the prompt.
+const COMMAND: Duration = Duration::from_secs(90);
+
+#[derive(Default)]
+struct Console {
+    text: Mutex<String>,
+    grown: Condvar,
+}
+
+/// A running machine. Its console's log is shown when the test fails; it is killed when dropped.
+pub struct Guest {
+    name: String,
+    process: Child,
+    keyboard: ChildStdin,
+    console: Arc<Console>,
+    /// What has been waited for lies before this place.
+    read: usize,
+    commands: u32,
+}
+
+impl Guest {
+    /// Switches a machine on: SeaBIOS, iPXE from the NIC's ROM, MAC `52:54:00:00:00:LAST`, on a port of the lab.
+    pub fn power_on(lab: &Lab, name: &str, last: &str) -> Result<Self> {
+        let port = lab.port()?;
+        let mut command = Command::new("qemu-system-x86_64");
+        // TCG always: on some hosts a nested KVM hangs in 16-bit firmware code.
+        command.args(["-accel", "tcg,thread=multi", "-m", MEMORY, "-nographic", "-boot", "n"]);
+        command.arg("-netdev").arg(format!("tap,id=n0,ifname={port},script=no,downscript=no"));
+        command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac=52:54:00:00:00:{last}"));
+        command.args(["-device", "virtio-rng-pci"]);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut process = command.spawn().context("cannot start QEMU")?;
+        let keyboard = process.stdin.take().context("QEMU has no stdin")?;
+        let console = Arc::new(Console::default());
+        for mut pipe in [
+            process.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>),
+            process.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let console = console.clone();
+            std::thread::spawn(move || {
+                let mut bytes = [0; 4096];
+                while let Ok(count @ 1..) = pipe.read(&mut bytes) {
+                    let text = String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned();
+                    console.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
+                    console.grown.notify_all();
+                }
+            });
+        }
+        Ok(Self { name: name.to_owned(), process, keyboard, console, read: 0, commands: 0 })
+    }
+
+    /// Waits until the console says `text`, and gives what it said up to there since the last wait.
+    pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
+        let begun = Instant::now();
+        let mut said = self.console.text.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let rest = said.get(self.read..).unwrap_or_default();
+            if let Some(place) = rest.find(text) {
+                let end = place + text.len();
+                let before = rest.get(..place).unwrap_or_default().to_owned();
+                self.read += end;
+                return Ok(before);
+            }
+            let left = limit.checked_sub(begun.elapsed());
+            let Some(left) = left else { bail!("{} did not say {text:?} within {limit:?}", self.name) };
+            said = self
+                .console
+                .grown
+                .wait_timeout(said, left.min(Duration::from_secs(1)))
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+        }
+    }
+
+    /// Types a line.
+    pub fn type_line(&mut self, line: &str) -> Result<()> {
+        self.keyboard.write_all(line.as_bytes())?;
+        self.keyboard.write_all(b"\n")?;
+        Ok(self.keyboard.flush()?)
+    }
+
+    /// Waits for the login prompt.
+    pub fn wait_for_login(&mut self) -> Result<()> {
+        self.wait_for(" login: ", BOOT).map(drop)
+    }
+
+    /// Waits for the prompt, logs in as root, and makes the shell a plain one.
+    pub fn log_in(&mut self) -> Result<()> {
+        self.wait_for_login()?;
+        self.type_line("root")?;
+        self.wait_for("Password: ", COMMAND)?;
+        self.type_line("root")?;
+        self.wait_for("# ", COMMAND)?;
+        // dash does not edit lines, and with no echo and no kernel messages only output is on the console.
+        self.type_line("exec sh")?;
+        self.type_line("stty -echo; dmesg -n 1; PS1=; echo REA''DY")?;
+        self.wait_for("READY\r\n", COMMAND).map(drop)
+    }
+
+    /// Runs a command as root; its exit code and what it printed.
+    pub fn run(&mut self, command: &str) -> Result<(i32, String)> {
+        self.run_for(command, COMMAND)
+    }
+
+    /// Runs a command that may take longer.
+    pub fn run_for(&mut self, command: &str, limit: Duration) -> Result<(i32, String)> {
+        self.commands += 1;
+        let mark = format!("DONE-{}-", self.commands);
+        // The mark is typed in two halves: should the line be echoed after all, it is not taken for the answer.
+        let (head, tail) = mark.split_at(4);
+        self.type_line(&format!("{command}\necho; echo {head}''{tail}$?"))?;
+        let said = self.wait_for(&mark, limit).with_context(|| format!("in `{command}`"))?;
+        let code = self.wait_for("\n", COMMAND)?;
+        let code = code.trim().parse().with_context(|| format!("exit code {code:?} of `{command}`"))?;
+        Ok((code, said.replace('\r', "").trim().to_owned()))
+    }
+
+    /// Runs a command that must succeed; what it printed.
+    pub fn ok(&mut self, command: &str) -> Result<String> {
+        match self.run(command)? {
+            (0, said) => Ok(said),
+            (code, said) => bail!("{}: `{command}` ended with {code}: {said}", self.name),
+        }
+    }
+
+    /// Runs a command that must fail; what it printed.
+    pub fn fails(&mut self, command: &str) -> Result<String> {
+        match self.run(command)? {
+            (0, said) => bail!("{}: `{command}` should have failed; it said: {said}", self.name),
+            (_, said) => Ok(said),
+        }
+    }
+
+    /// Waits until the machine has switched itself off.
+    pub fn wait_for_power_off(&mut self, limit: Duration) -> Result<()> {
+        let begun = Instant::now();
+        while self.process.try_wait()?.is_none() {
+            if begun.elapsed() > limit {
+                bail!("{} did not switch itself off within {limit:?}", self.name);
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+        Ok(())
+    }
+
+    /// Everything that the console has said.
+    #[must_use]
+    pub fn log(&self) -> String {
+        self.console.text.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- console of {} ----\n{}", self.name, self.log());
+        }
+        // It may have switched itself off.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}

@@ -1,0 +1,61 @@
+//! A network of its own for a test: a namespace with a bridge, and a port for each machine.
+//!
+//! The calling thread moves into a new network namespace, and every program that it starts is in it too. Nothing of the
+//! host's network is touched, and nothing is left behind: the namespace ends with its last process. Root is not needed
+//! where the whole test runs under `unshare -Ur`.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use rustix::thread::UnshareFlags;
+
+/// The server's address in every lab.
+pub const SERVER: &str = "192.168.77.1";
+/// The interface that it is on.
+pub const INTERFACE: &str = "lab0";
+
+/// A network namespace with a switch. The thread that made it stays in it.
+pub struct Lab {
+    ports: std::cell::Cell<u32>,
+}
+
+impl Lab {
+    /// Moves the calling thread into a fresh network.
+    pub fn new() -> Result<Self> {
+        // SAFETY: CLONE_NEWNET changes which network the calling thread sees and nothing else: no memory, no descriptor
+        // and no signal handling is shared with or taken from other threads by it.
+        unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }
+            .context("cannot make a network namespace; run as root, or under `unshare -Ur`")?;
+        for command in [
+            "link set lo up".to_owned(),
+            format!("link add {INTERFACE} type bridge forward_delay 0 mcast_snooping 0"),
+            format!("addr add {SERVER}/24 dev {INTERFACE}"),
+            format!("link set {INTERFACE} up"),
+        ] {
+            ip(&command)?;
+        }
+        Ok(Self { ports: std::cell::Cell::new(0) })
+    }
+
+    /// A new port of the switch: the name of a tap device for QEMU.
+    pub fn port(&self) -> Result<String> {
+        let name = format!("port{}", self.ports.get());
+        self.ports.set(self.ports.get() + 1);
+        ip(&format!("tuntap add {name} mode tap"))
+            .context("cannot make a tap device: /dev/net/tun must be readable and writable")?;
+        ip(&format!("link set {name} master {INTERFACE} up"))?;
+        Ok(name)
+    }
+}
+
+/// Runs `ip` with these words.
+pub(crate) fn ip(words: &str) -> Result<()> {
+    let mut command = Command::new("ip");
+    command.args(words.split(' ')).stdin(Stdio::null());
+    let path = std::env::var("PATH").unwrap_or_default();
+    let done = command.env("PATH", format!("{path}:/usr/sbin:/sbin")).output().context("cannot run ip")?;
+    if !done.status.success() {
+        bail!("ip {words}: {}", String::from_utf8_lossy(&done.stderr).trim());
+    }
+    Ok(())
+}

@@ -1,0 +1,180 @@
+//! The real binary, with a site of the test's own.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use serde_json::Value;
+
+use crate::lab::{INTERFACE, SERVER};
+
+/// The directory of a site, being written.
+pub struct SiteFiles {
+    home: tempfile::TempDir,
+    text: String,
+}
+
+impl SiteFiles {
+    /// A site with the lab's network and a profile `debian` from this tar, with `layers/common` over it.
+    pub fn new(debian: &Path, pool: &str, lease: &str) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        fs::create_dir_all(home.path().join("layers/common"))?;
+        let text = format!(
+            "[server]\naddress = \"{SERVER}\"\ninterface = \"{INTERFACE}\"\nstore = \"store\"\nstate = \"state\"\n\n\
+             [[network]]\nsubnet = \"192.168.77.0/24\"\npool = \"{pool}\"\nlease = \"{lease}\"\n\n\
+             [profile.debian]\nsource = {{ tar = \"{}\" }}\nlayers = [\"layers/common\"]\nargs = [\"console=ttyS0\"]\n",
+            debian.display()
+        );
+        Ok(Self { home, text })
+    }
+
+    /// Adds TOML to the site.
+    pub fn add(&mut self, text: &str) {
+        self.text.push('\n');
+        self.text.push_str(text);
+    }
+
+    /// Writes a file of a layer: `layers/LAYER/PATH`.
+    pub fn file(&self, layer: &str, path: &str, text: &str) -> Result<PathBuf> {
+        let path = self.home.path().join("layers").join(layer).join(path);
+        fs::create_dir_all(path.parent().context("a file has a directory")?)?;
+        fs::write(&path, text)?;
+        Ok(path)
+    }
+
+    /// A machine `name` with MAC `52:54:00:00:00:LAST` and a layer of its own with its hostname.
+    pub fn machine(&mut self, name: &str, last: &str, more: &str) -> Result<()> {
+        self.file(name, "etc/hostname", &format!("{name}\n"))?;
+        self.add(&format!(
+            "[machine.{name}]\nmac = \"52:54:00:00:00:{last}\"\nprofile = \"debian\"\nlayer = \"layers/{name}\"\n{more}\n"
+        ));
+        Ok(())
+    }
+
+    /// The directory.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    fn write(&self) -> Result<()> {
+        Ok(fs::write(self.home.path().join("site.toml"), &self.text)?)
+    }
+}
+
+/// The server process; killed when dropped. Its log is shown when the test fails.
+pub struct Server {
+    /// Its site.
+    pub site: SiteFiles,
+    binary: PathBuf,
+    process: Option<Child>,
+}
+
+impl Server {
+    /// Stages everything and serves, in the calling thread's network.
+    pub fn start(site: SiteFiles) -> Result<Self> {
+        let mut server = Self { site, binary: binary()?, process: None };
+        server.site.write()?;
+        server.stage()?;
+        server.restart()?;
+        Ok(server)
+    }
+
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new(&self.binary);
+        command.current_dir(self.site.path()).args(words).stdin(Stdio::null());
+        command
+    }
+
+    /// `oneroot WORDS`, which must succeed; what it printed.
+    pub fn run(&self, words: &[&str]) -> Result<String> {
+        let done = self.command(words).output().context("cannot run oneroot")?;
+        if !done.status.success() {
+            bail!("oneroot {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+        }
+        Ok(String::from_utf8(done.stdout)?)
+    }
+
+    /// Stages everything that has changed.
+    pub fn stage(&self) -> Result<String> {
+        self.site.write()?;
+        self.run(&["stage"])
+    }
+
+    /// Starts the server, and waits until it answers.
+    pub fn restart(&mut self) -> Result<()> {
+        let log = fs::File::options().append(true).create(true).open(self.site.path().join("serve.log"))?;
+        self.process = Some(self.command(&["-v", "serve"]).stdout(Stdio::null()).stderr(log).spawn()?);
+        let begun = Instant::now();
+        while self.run(&["status", "--json"]).is_err() {
+            let ended = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
+            if ended.is_some() || begun.elapsed() > Duration::from_secs(60) {
+                bail!("the server did not come up; its log:\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Ok(())
+    }
+
+    /// Kills it as a power cut would: no signal handler runs.
+    pub fn kill9(&mut self) -> Result<()> {
+        if let Some(mut process) = self.process.take() {
+            process.kill()?;
+            process.wait()?;
+        }
+        Ok(())
+    }
+
+    /// What `oneroot status` says of a machine.
+    pub fn machine(&self, name: &str) -> Result<Value> {
+        let status: Value = serde_json::from_str(&self.run(&["status", "--json"])?)?;
+        let machines =
+            status.get("machines").and_then(Value::as_array).context("no machines in the status")?;
+        let found = machines.iter().find(|machine| machine.get("name").and_then(Value::as_str) == Some(name));
+        found.cloned().with_context(|| format!("no machine {name} in the status"))
+    }
+
+    /// Waits until a machine has come to a step of its boot.
+    pub fn wait_for_step(&self, name: &str, step: &str, limit: Duration) -> Result<()> {
+        let begun = Instant::now();
+        loop {
+            let machine = self.machine(name)?;
+            let steps = machine.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();
+            if steps.iter().any(|seen| seen.get("step").and_then(Value::as_str) == Some(step)) {
+                return Ok(());
+            }
+            if begun.elapsed() > limit {
+                bail!("{name} did not come to {step:?} within {limit:?}: {machine:#}\n{}", self.log());
+            }
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Everything that it has logged.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.site.path().join("serve.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("---- server's log ----\n{}", self.log());
+        }
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.kill9();
+    }
+}
+
+/// `$ONEROOT_BIN`, else the newest that cargo has built beside this test.
+fn binary() -> Result<PathBuf> {
+    if let Some(binary) = std::env::var_os("ONEROOT_BIN") {
+        return Ok(binary.into());
+    }
+    let here = std::env::current_exe()?;
+    let target = here.ancestors().find(|dir| dir.join("oneroot").is_file());
+    target.map(|dir| dir.join("oneroot")).context("no oneroot binary; build it with `cargo build --release`")
+}
