@@ -53,7 +53,7 @@ pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr,
 }
 
 async fn answer(
-    machines: &Machines,
+    machines: &Arc<Machines>,
     peer: IpAddr,
     method: &Method,
     path: &str,

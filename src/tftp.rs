@@ -71,6 +71,8 @@ pub async fn serve(machines: Arc<Machines>, socket: UdpSocket, mut stop: watch::
         let wake = due.map_or(Duration::from_secs(3600), |due| {
             Duration::from_millis(due.0.saturating_sub(server.now().0))
         });
+        // The transfer on whose port a datagram came: an answer to a stranger leaves from where it was asked.
+        let mut asked = None;
         let steps = tokio::select! {
             _ = stop.changed() => return,
             received = server.well_known.recv_from(&mut datagram) => match received {
@@ -89,7 +91,10 @@ pub async fn serve(machines: Arc<Machines>, socket: UdpSocket, mut stop: watch::
             Some(event) = inbox.recv() => {
                 let now = server.now();
                 match event {
-                    Event::Packet(session, from, bytes) => server.engine.packet(now, session, from, &bytes),
+                    Event::Packet(session, from, bytes) => {
+                        asked = Some(session);
+                        server.engine.packet(now, session, from, &bytes)
+                    }
                     Event::Found(session, Some(resource)) => server.engine.opened(now, session, Box::new(resource)),
                     Event::Found(session, None) => server.engine.refused(now, session, TftpError::NotFound),
                 }
@@ -100,7 +105,7 @@ pub async fn serve(machines: Arc<Machines>, socket: UdpSocket, mut stop: watch::
             }
         };
         for step in steps {
-            server.take(step).await;
+            server.take(step, asked).await;
         }
     }
 }
@@ -110,7 +115,7 @@ impl Server {
         Now(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
-    async fn take(&mut self, step: Step) {
+    async fn take(&mut self, step: Step, asked: Option<SessionId>) {
         match step {
             Step::Open { session, peer, name } => self.open(session, peer, name).await,
             Step::Send { session, bytes } => {
@@ -122,7 +127,9 @@ impl Server {
                 }
             }
             Step::Stray { to, bytes } => {
-                let _ = self.well_known.send_to(&bytes, to).await;
+                let own = asked.and_then(|session| self.ports.get(&session)).map(|port| port.socket.as_ref());
+                // A stranger that is gone is no loss.
+                let _ = own.unwrap_or(&self.well_known).send_to(&bytes, to).await;
             }
             Step::Ended { session, outcome } => {
                 if let Some(port) = self.ports.remove(&session) {
@@ -136,9 +143,8 @@ impl Server {
     /// Gives a new transfer its port, and looks its name up.
     async fn open(&mut self, session: SessionId, peer: Peer, name: String) {
         let Ok(socket) = UdpSocket::bind((self.local, 0)).await else {
+            // The engine's own timer ends a transfer that is never opened; the client asks again meanwhile.
             tracing::warn!(peer = %peer.remote, "no port left for a TFTP transfer");
-            let now = self.now();
-            self.engine.refused(now, session, TftpError::NotFound);
             return;
         };
         let socket = Arc::new(socket);

@@ -50,7 +50,7 @@ fn warnings(site: &Site) -> Vec<String> {
     }
     for (loader, firmware) in LOADERS {
         let path = site.server.loaders.join(loader);
-        if !path.exists() && !(loader == "ipxe.efi" && Path::new("/boot/ipxe.efi").exists()) {
+        if !(path.exists() || loader == "ipxe.efi" && Path::new("/boot/ipxe.efi").exists()) {
             let path = path.display();
             warnings.push(format!("{path} is not there: {firmware} machines without iPXE get no loader; install the package ipxe"));
         }

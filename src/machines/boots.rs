@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail};
 use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::args::{Boot, arguments, view_of};
-use oneroot_bootconf::identity::recognise;
+use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootPlan, Decision, Part, decide, kernel_and_initrd};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, script};
@@ -105,8 +105,8 @@ impl Machines {
                 since: now,
             };
             let made = changes(&pins, &Event::Planned(pin), &|pin| self.in_use(pin), now);
-            let record = new_record.then_some(&record);
-            if self.commit(record, Some(&plan), &made).await? {
+            let records = if new_record { self.with_disowned(&record) } else { Vec::new() };
+            if self.commit(&records, Some(&plan), &made).await? {
                 return Ok(plan);
             }
         }
@@ -121,6 +121,14 @@ impl Machines {
         let (record, new) = recognise(mac, site, records, fresh, now);
         let pins = known.pins_of(record.id).map(|(pin, _)| pin.clone()).collect();
         (record, new, pins)
+    }
+
+    /// A record, and those that lose a NIC to it: written together, or a NIC would be two machines' after a restart.
+    fn with_disowned(&self, record: &MachineRecord) -> Vec<MachineRecord> {
+        let known = self.known();
+        let mut records = disowned(record, known.machines.values().map(|(record, _)| record));
+        records.push(record.clone());
+        records
     }
 
     /// Names the stack that the site's decision makes, reads its view, and finds the kernel in it. Blocks on the disk.
@@ -147,7 +155,7 @@ impl Machines {
     /// Writes changes of one machine, then shows them. `false` when another server was quicker.
     async fn commit(
         &self,
-        record: Option<&MachineRecord>,
+        records: &[MachineRecord],
         plan: Option<&BootPlan>,
         made: &[PinChange],
     ) -> Result<bool> {
@@ -155,7 +163,7 @@ impl Machines {
         {
             let known = self.known();
             let expected = |revision: Option<_>| revision.map_or(Expect::Absent, Expect::At);
-            if let Some(record) = record {
+            for record in records {
                 let old = known.machines.get(&record.id).map(|(_, revision)| *revision);
                 txn = MACHINES.put(MACHINES.expect(txn, record.id, expected(old)), record.id, record)?;
             }
@@ -182,7 +190,7 @@ impl Machines {
         let mut idle = Vec::new();
         {
             let mut known = self.known_mut();
-            if let Some(record) = record {
+            for record in records {
                 known.put_machine(record.clone(), revision);
             }
             if let Some(plan) = plan {
@@ -208,7 +216,7 @@ impl Machines {
             if made.is_empty() {
                 return Ok(false);
             }
-            if self.commit(None, None, &made).await? {
+            if self.commit(&[], None, &made).await? {
                 return Ok(true);
             }
         }

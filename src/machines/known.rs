@@ -45,6 +45,7 @@ pub struct Known {
 
 impl Known {
     pub fn put_machine(&mut self, record: MachineRecord, revision: Revision) {
+        self.by_mac.retain(|mac, id| *id != record.id || record.macs.contains(mac));
         for mac in &record.macs {
             self.by_mac.insert(*mac, record.id);
         }
