@@ -14,7 +14,6 @@ use oneroot_dhcp::{
 };
 use oneroot_dhcp::{Reply, Reservation, Revision, Route, Step, Subnet};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Table, Txn};
-use socket2::Socket;
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc;
 
@@ -28,6 +27,8 @@ const CLIENT_PORT: u16 = 68;
 const LARGEST: usize = 2048;
 /// Commits that may wait to be told to the engine.
 const ANSWERS: usize = 4096;
+/// Largest IP datagram that every Ethernet takes; replies are far smaller.
+const ETHERNET_MTU: u16 = 1500;
 /// How often one reason for dropping messages may be logged.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -104,7 +105,6 @@ pub struct Server {
     engine: Engine,
     interface: Interface,
     socket: UdpSocket,
-    raw: Socket,
     address: Ipv4Addr,
     born: Instant,
     frames: u16,
@@ -116,8 +116,7 @@ impl Server {
     pub async fn open(machines: Arc<Machines>) -> Result<Self> {
         let site = machines.site.clone();
         let address = v4(site.server.address).context("DHCP needs an IPv4 server address")?;
-        let interface = Interface::find(&site.server.interface)?;
-        let raw = interface.raw()?;
+        let interface = Interface::open(&site.server.interface)?;
         let socket = net::broadcasts(&interface.name, SERVER_PORT, "DHCP")?;
         let (leases, bad) = LEASES.list(machines.state.as_ref()).await?;
         for record in bad {
@@ -136,12 +135,12 @@ impl Server {
             domain: network.domain.clone(),
             pool: network.pool,
             lease_secs: network.lease,
-            mtu: interface.mtu,
+            mtu: ETHERNET_MTU,
         });
         let leases = leases.into_iter().map(|(_, lease)| (lease.value, Revision(lease.revision.0)));
         let engine = Engine::new(subnets.collect(), leases);
         let (born, quiet) = (Instant::now(), HashMap::new());
-        Ok(Self { machines, engine, interface, socket, raw, address, born, frames: 0, quiet })
+        Ok(Self { machines, engine, interface, socket, address, born, frames: 0, quiet })
     }
 
     /// Serves for ever.
@@ -187,7 +186,7 @@ impl Server {
     async fn send(&mut self, reply: &Reply) {
         if let (true, Some(address), Some(mac)) = (reply.leased, reply.address, policy_mac(reply.mac)) {
             self.machines.leased(IpAddr::V4(address), mac);
-            self.machines.step(mac, "address", self.machines.held_by(mac).is_none());
+            self.machines.step(mac, "address", reply.boots);
             tracing::info!(machine = self.machines.name_of(mac), %mac, %address, "has an address");
         }
         let sent = match reply.route {
@@ -209,7 +208,7 @@ impl Server {
             to: SocketAddrV4::new(to, CLIENT_PORT),
         };
         match frame::udp(&envelope, self.frames, payload) {
-            Some(frame) => link::send_frame(&self.raw, &frame),
+            Some(frame) => link::send_frame(&self.interface.raw, &frame),
             None => Err(std::io::ErrorKind::InvalidInput.into()),
         }
     }

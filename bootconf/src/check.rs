@@ -31,7 +31,9 @@ pub(crate) struct File {
 /// # Errors
 /// A [`Report`] with every mistake.
 pub fn load(path: &Path) -> Result<Site, Report> {
-    let home = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Absolute, for a layer is known by its path: it must be the same one from whatever directory a command is run.
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let home = whole.parent().unwrap_or(Path::new("/"));
     let mut unreadable = Vec::new();
     let mut names = vec![path.to_owned()];
     let beside = home.join("machines.d");

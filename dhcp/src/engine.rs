@@ -92,6 +92,8 @@ pub struct Reply {
     pub address: Option<Ipv4Addr>,
     /// Whether it is an ACK with a lease behind it.
     pub leased: bool,
+    /// Whether firmware or iPXE asked: a boot begins here.
+    pub boots: bool,
 }
 
 /// Where a reply goes (RFC 2131 §4.1).
@@ -469,5 +471,12 @@ fn reply(
             _ => Route::Broadcast,
         }
     };
-    Reply { payload: answer.encode(), route, mac: request.mac, address: yiaddr, leased: false }
+    Reply {
+        payload: answer.encode(),
+        route,
+        mac: request.mac,
+        address: yiaddr,
+        leased: false,
+        boots: client.boots(),
+    }
 }

@@ -7,6 +7,7 @@ use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
 use serde::Serialize;
 
 use crate::cli::Exit;
+use crate::net::link;
 
 /// Loaders that machines ask for, and what asks for them.
 const LOADERS: [(&str, &str); 2] = [("undionly.kpxe", "BIOS"), ("ipxe.efi", "UEFI")];
@@ -45,8 +46,8 @@ fn warnings(site: &Site) -> Vec<String> {
         }
     }
     let interface = &site.server.interface;
-    if !Path::new("/sys/class/net").join(interface).exists() {
-        warnings.push(format!("this host has no interface {interface}; see `ip link`"));
+    if let Err(cause) = link::index(interface) {
+        warnings.push(cause.to_string());
     }
     for (loader, firmware) in LOADERS {
         let path = site.server.loaders.join(loader);

@@ -31,6 +31,8 @@ pub struct MachineStatus {
     pub boot: Option<String>,
     /// The view of that boot.
     pub view: Option<String>,
+    /// The kernel of that boot: a path in its view.
+    pub kernel: Option<String>,
     /// `booting`, `running` or `up`; none before the first boot.
     pub phase: Option<String>,
     /// When that phase began, seconds since 1970.
@@ -70,6 +72,7 @@ impl Machines {
                 profile: plan.map(|plan| plan.profile.clone()),
                 boot: newest.map(|pin| pin.boot.to_string()),
                 view: newest.map(|pin| pin.view.to_string()),
+                kernel: plan.map(|plan| plan.kernel.clone()),
                 phase: newest.map(|pin| format!("{:?}", pin.phase).to_lowercase()),
                 since: newest.map(|pin| pin.since),
                 steps: steps.collect(),

@@ -4,77 +4,86 @@
 //! by ARP, and a UDP socket on a veth or virtio link leaves the checksum to hardware that isn't there; iPXE drops such
 //! frames without a word (reference E7).
 
-use std::fs;
 use std::io;
+use std::net::UdpSocket;
 
 use anyhow::{Context as _, Result, bail};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 
-/// An Ethernet interface of this host.
-#[derive(Debug, Clone)]
+/// Bytes of `struct sockaddr_ll` (packet(7)): family 2, protocol 2, interface 4, type 2, packet 1, length 1, address 8.
+const LINK_ADDRESS: usize = 20;
+/// Length byte of an Ethernet address in it, and where the address begins.
+const LENGTH_AT: usize = 11;
+const ADDRESS_AT: usize = 12;
+
+/// An Ethernet interface of this host, with a raw socket on it.
+///
+/// Its facts come from system calls and not from `/sys/class/net`, which shows another network than the process is in
+/// when that was made with `unshare -n`.
+#[derive(Debug)]
 pub struct Interface {
     /// Its name, `eth0`.
     pub name: String,
-    /// Its number.
-    pub index: u32,
     /// Its hardware address.
     pub mac: [u8; 6],
-    /// Largest IP datagram that goes out in one frame.
-    pub mtu: u16,
+    /// Sends whole frames from it and receives none.
+    pub raw: Socket,
 }
 
 impl Interface {
-    /// Reads an interface's facts from `/sys/class/net`.
-    pub fn find(name: &str) -> Result<Self> {
-        if name.is_empty() || name.contains(['/', '\0']) || name.starts_with('.') {
-            bail!("{name:?} can't be an interface's name");
-        }
-        let fact = |fact: &str| -> Result<String> {
-            let path = format!("/sys/class/net/{name}/{fact}");
-            let text =
-                fs::read_to_string(path).with_context(|| format!("no interface {name}; see `ip link`"))?;
-            Ok(text.trim().to_owned())
-        };
-        let address = fact("address")?;
-        let bytes: Vec<u8> =
-            address.split(':').map(|byte| u8::from_str_radix(byte, 16)).collect::<Result<_, _>>()?;
-        let mac =
-            bytes.try_into().map_err(|_| anyhow::anyhow!("{name} is no Ethernet interface: {address}"))?;
-        Ok(Self { name: name.to_owned(), index: fact("ifindex")?.parse()?, mac, mtu: fact("mtu")?.parse()? })
-    }
-
-    /// A socket that sends whole frames from this interface and receives none.
-    pub fn raw(&self) -> Result<Socket> {
+    /// Opens an interface. Needs CAP_NET_RAW.
+    pub fn open(name: &str) -> Result<Self> {
+        let index = index(name)?;
         // Protocol 0: frames go out, nothing comes in, so no filter is needed.
-        let socket = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))
+        let raw = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))
             .context("cannot open a raw socket; it needs CAP_NET_RAW")?;
-        socket.set_nonblocking(true)?;
-        socket
-            .bind(&self.link_address()?)
-            .with_context(|| format!("cannot bind a raw socket to {}", self.name))?;
-        Ok(socket)
+        raw.set_nonblocking(true)?;
+        raw.bind(&link_address(index)?).with_context(|| format!("cannot bind a raw socket to {name}"))?;
+        let mac = hardware_address(&raw.local_addr()?)
+            .with_context(|| format!("{name} is no Ethernet interface"))?;
+        Ok(Self { name: name.to_owned(), mac, raw })
     }
+}
 
-    /// `struct sockaddr_ll` (packet(7)) with the interface's number and no protocol.
-    fn link_address(&self) -> Result<SockAddr> {
-        let family = u16::try_from(i32::from(Domain::PACKET))?;
-        let mut bytes = [0u8; 20];
-        let index = i32::try_from(self.index)?.to_ne_bytes();
-        let fields = family.to_ne_bytes().into_iter().chain([0, 0]).chain(index);
-        bytes.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
-        let mut storage = SockAddrStorage::zeroed();
-        // SAFETY: the storage is larger than the 20 bytes of sockaddr_ll, zeroed, plain data without padding rules, and
-        // we hold the only reference to it; `bytes` can't overlap it.
-        let address = unsafe {
-            std::ptr::copy_nonoverlapping(
-                bytes.as_ptr(),
-                std::ptr::from_mut(&mut storage).cast::<u8>(),
-                bytes.len(),
-            );
-            SockAddr::new(storage, u32::try_from(bytes.len())?)
-        };
-        Ok(address)
+/// The number of an interface, in the network that this process is in.
+pub fn index(name: &str) -> Result<u32> {
+    let any = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"))?;
+    match rustix::net::netdevice::name_to_index(&any, name) {
+        Ok(index) => Ok(index),
+        Err(cause) => bail!("no interface {name}: {cause}; see `ip link`"),
     }
+}
+
+fn link_address(index: u32) -> Result<SockAddr> {
+    let family = u16::try_from(i32::from(Domain::PACKET))?;
+    let mut bytes = [0u8; LINK_ADDRESS];
+    let fields = family.to_ne_bytes().into_iter().chain([0, 0]).chain(i32::try_from(index)?.to_ne_bytes());
+    bytes.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+    let mut storage = SockAddrStorage::zeroed();
+    // SAFETY: the storage is larger than the 20 bytes of sockaddr_ll, zeroed, plain data without padding rules, and we
+    // hold the only reference to it; `bytes` can't overlap it. What is in it is a whole sockaddr_ll of that length.
+    let address = unsafe {
+        std::ptr::copy_nonoverlapping(
+            bytes.as_ptr(),
+            std::ptr::from_mut(&mut storage).cast::<u8>(),
+            bytes.len(),
+        );
+        SockAddr::new(storage, u32::try_from(bytes.len())?)
+    };
+    Ok(address)
+}
+
+/// The hardware address in a bound packet socket's own address.
+fn hardware_address(address: &SockAddr) -> Option<[u8; 6]> {
+    // SAFETY: the pointer is to the address's storage, which lives as long as `address`, is initialised in full, and is
+    // at least `len()` bytes long; bytes have no alignment and no invalid values.
+    let bytes = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.len() as usize) };
+    if *bytes.get(LENGTH_AT)? != 6 {
+        return None;
+    }
+    let mac: [u8; 6] = bytes.get(ADDRESS_AT..ADDRESS_AT + 6)?.try_into().ok()?;
+    // The loopback interface has six zeros, and no machine behind it.
+    (mac != [0; 6]).then_some(mac)
 }
 
 /// Sends one frame; a full queue is waited for by nobody, for the client asks again.

@@ -105,6 +105,11 @@ impl Guest {
     /// Waits for the prompt, logs in as root, and makes the shell a plain one.
     pub fn log_in(&mut self) -> Result<()> {
         self.wait_for_login()?;
+        self.log_in_at_prompt()
+    }
+
+    /// Logs in at a prompt that is there already.
+    pub fn log_in_at_prompt(&mut self) -> Result<()> {
         self.type_line("root")?;
         self.wait_for("Password: ", COMMAND)?;
         self.type_line("root")?;
@@ -147,6 +152,12 @@ impl Guest {
             (0, said) => bail!("{}: `{command}` should have failed; it said: {said}", self.name),
             (_, said) => Ok(said),
         }
+    }
+
+    /// Waits until systemd has started everything. How that ended is the case's to look at.
+    pub fn wait_until_settled(&mut self) {
+        // `degraded` is an exit code too; what failed is shown by `systemctl --failed`.
+        let _ = self.run_for("systemctl is-system-running --wait", BOOT);
     }
 
     /// Waits until the machine has switched itself off.

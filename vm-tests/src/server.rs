@@ -68,6 +68,8 @@ impl SiteFiles {
 pub struct Server {
     /// Its site.
     pub site: SiteFiles,
+    /// What the first stage printed.
+    pub staged: String,
     binary: PathBuf,
     process: Option<Child>,
 }
@@ -75,9 +77,8 @@ pub struct Server {
 impl Server {
     /// Stages everything and serves, in the calling thread's network.
     pub fn start(site: SiteFiles) -> Result<Self> {
-        let mut server = Self { site, binary: binary()?, process: None };
-        server.site.write()?;
-        server.stage()?;
+        let mut server = Self { site, staged: String::new(), binary: binary()?, process: None };
+        server.staged = server.stage()?;
         server.restart()?;
         Ok(server)
     }
