@@ -38,10 +38,6 @@ pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
                 );
             }
             Way::Ends(chain) => {
-                // A chain that ends at a name which is not there has been told.
-                if profile.value.extends.is_some() && !chain.is_empty() && !has_source(&chain) {
-                    mistakes.note(&profile.spot, "has no source, nor has any profile that it extends");
-                }
                 fits(&chain, profile, &[], mistakes);
             }
         }
@@ -154,10 +150,6 @@ fn fits<T>(chain: &[&Table<Profile>], table: &Table<T>, more: &[&String], mistak
             format!("its kernel arguments have {length} bytes together; at most {LONGEST_LINE} leave room for oneroot's own"),
         );
     }
-}
-
-fn has_source(chain: &[&Table<Profile>]) -> bool {
-    chain.iter().any(|profile| profile.value.source.is_some())
 }
 
 /// Where the profiles that one extends lead.

@@ -289,6 +289,19 @@ mod tests {
     }
 
     #[test]
+    fn a_new_nic_that_was_seen_before_it_was_named_joins_the_machine_that_it_was_put_in() {
+        let (alpha, _) =
+            recognise(mac(1), Some(("alpha", &[mac(1)])), [], MachineId::from_random([1; 16]), 7);
+        let (seen, _) = recognise(mac(2), None, [&alpha], MachineId::from_random([2; 16]), 8);
+        assert_ne!(seen.id, alpha.id);
+        let known = [alpha.clone(), seen.clone()];
+        let fresh = MachineId::from_random([3; 16]);
+        let (joined, _) = recognise(mac(2), Some(("alpha", &[mac(2)])), &known, fresh, 9);
+        assert_eq!(joined.id, alpha.id);
+        assert_eq!(disowned(&joined, &known), [MachineRecord { macs: vec![], ..seen }]);
+    }
+
+    #[test]
     fn a_renamed_machine_keeps_its_id() {
         let both = [mac(1), mac(2)];
         let (old, _) = recognise(mac(1), Some(("alpha", &both)), [], MachineId::from_random([1; 16]), 7);

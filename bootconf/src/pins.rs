@@ -268,6 +268,23 @@ mod tests {
     }
 
     #[test]
+    fn what_gives_way_is_a_booting_pin_then_an_idle_one_and_never_the_newest_that_ran() {
+        let given_way = |phases: [Phase; 3], used: &[u64]| {
+            let pins = [pin(1, phases[0]), pin(2, phases[1]), pin(3, phases[2])];
+            let made =
+                changes(&pins, &Event::Planned(pin(4, Phase::Booting)), &|pin| used.contains(&pin.made), 50);
+            deleted(&made)
+                .iter()
+                .map(|boot| pins.iter().position(|pin| pin.boot == *boot))
+                .collect::<Vec<_>>()
+        };
+        let (ran, booting) = (Phase::Running, Phase::Booting);
+        assert_eq!(given_way([ran, ran, booting], &[]), [Some(2)]);
+        assert_eq!(given_way([ran, ran, ran], &[1]), [Some(1)]);
+        assert_eq!(given_way([ran, ran, ran], &[1, 2]), [Some(0)]);
+    }
+
+    #[test]
     fn silence_drops_what_nobody_reads() {
         let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
         assert_eq!(deleted(&changes(&pins, &Event::Silent, &idle, 50)).len(), 2);
