@@ -177,7 +177,7 @@ mod tests {
         assert!(slots.by_peer.is_empty());
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn connect_and_reset_in_a_loop_does_not_end_it() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();

@@ -131,7 +131,7 @@ impl Guest {
         let mark = format!("DONE-{}-", self.commands);
         // The mark is typed in two halves: should the line be echoed after all, it is not taken for the answer.
         let (head, tail) = mark.split_at(4);
-        self.type_line(&format!("{command}\necho; echo {head}''{tail}$?"))?;
+        self.type_line(&format!("{command}\ncode=$?; echo; echo {head}''{tail}$code"))?;
         let said = self.wait_for(&mark, limit).with_context(|| format!("in `{command}`"))?;
         let code = self.wait_for("\n", COMMAND)?;
         let code = code.trim().parse().with_context(|| format!("exit code {code:?} of `{command}`"))?;

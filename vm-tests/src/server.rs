@@ -128,6 +128,17 @@ impl Server {
         Ok(())
     }
 
+    /// Memory that the process has resident, in KiB; fails when it has ended.
+    pub fn resident(&mut self) -> Result<u64> {
+        let process = self.process.as_mut().context("no server was started")?;
+        if let Some(ended) = process.try_wait()? {
+            bail!("the server has ended: {ended}; its log:\n{}", self.log());
+        }
+        let status = fs::read_to_string(format!("/proc/{}/status", process.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
     /// What `oneroot status` says of a machine.
     pub fn machine(&self, name: &str) -> Result<Value> {
         let status: Value = serde_json::from_str(&self.run(&["status", "--json"])?)?;

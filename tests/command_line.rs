@@ -1,0 +1,89 @@
+//! What an admin sees at the prompt: exit codes, places of mistakes, JSON.
+#![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+use std::fs;
+use std::process::{Command, Output};
+
+fn oneroot(home: &std::path::Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+#[test]
+fn a_broken_site_is_refused_with_its_place_and_exit_code_3() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("site.toml"), "[server]\naddress = \"10.0.0.1\"\ninterfaces = \"eth0\"\n")
+        .unwrap();
+    for command in ["check", "stage", "serve", "status"] {
+        let done = oneroot(home.path(), &[command]);
+        assert_eq!(done.status.code(), Some(3), "{command}");
+        let said = text(&done.stderr);
+        assert!(
+            said.contains(
+                "site.toml:3:1: server.interfaces: is not a key of this table; did you mean `interface`?"
+            ),
+            "{said}"
+        );
+    }
+    let json = oneroot(home.path(), &["check", "--json"]);
+    let checked: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(checked["problems"][0]["line"], 1);
+    assert_eq!(json.status.code(), Some(3));
+}
+
+#[test]
+fn what_init_prints_is_a_site_that_check_calls_good() {
+    let home = tempfile::tempdir().unwrap();
+    let example = oneroot(home.path(), &["init"]);
+    fs::write(home.path().join("site.toml"), &example.stdout).unwrap();
+    let done = oneroot(home.path(), &["check"]);
+    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("warning: "), "the example's files are not there, and that is said");
+}
+
+#[test]
+fn staging_again_changes_nothing_and_a_change_makes_a_new_generation() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("root");
+    fs::create_dir_all(root.join("etc")).unwrap();
+    fs::write(root.join("etc/motd"), "one").unwrap();
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+                [profile.small]\nsource = { directory = \"root\" }\n";
+    fs::write(home.path().join("site.toml"), site).unwrap();
+    let stage = || -> serde_json::Value {
+        let done = oneroot(home.path(), &["stage", "--json"]);
+        assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
+        serde_json::from_slice(&done.stdout).unwrap()
+    };
+    let first = stage();
+    assert_eq!(first[0]["changed"], true);
+    let second = stage();
+    assert_eq!((&second[0]["changed"], &second[0]["generation"]), (&false.into(), &first[0]["generation"]));
+    assert_eq!(second[0]["new_objects"], 0);
+    fs::write(root.join("etc/motd"), "two").unwrap();
+    let third = stage();
+    assert_eq!(third[0]["changed"], true);
+    assert_ne!(third[0]["generation"], first[0]["generation"]);
+}
+
+#[test]
+fn status_without_a_server_says_so_with_exit_code_4() {
+    let home = tempfile::tempdir().unwrap();
+    fs::write(
+        home.path().join("site.toml"),
+        "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstate = \"state\"\n",
+    )
+    .unwrap();
+    let done = oneroot(home.path(), &["status"]);
+    assert_eq!(done.status.code(), Some(4));
+    assert!(text(&done.stderr).contains("no server is running"));
+}
+
+#[test]
+fn a_wrong_word_is_usage_and_exit_code_2() {
+    let home = tempfile::tempdir().unwrap();
+    assert_eq!(oneroot(home.path(), &["frobnicate"]).status.code(), Some(2));
+}
