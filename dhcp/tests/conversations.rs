@@ -1,0 +1,282 @@
+//! Scripted conversations: `conversations/*.txt` say what comes in, what must go out, what the store answers, and how
+//! time passes. Replies are read with dhcproto's own decoder, which shares no code with our encoder.
+//!
+//! ```text
+//! subnet 10.0.0.0/24 server=10.0.0.1 router=10.0.0.1 pool=10.0.0.100-10.0.0.101 lease=3600
+//! machine MAC NAME [ADDRESS]         the site knows it
+//! unknown no                         machines that the site does not know get nothing
+//! hold MAC ADDRESS | let-go MAC      a running pin
+//! > KIND mac=MAC [requested=A] [server=A] [ciaddr=A] [giaddr=A] [flags=8000] [ipxe] [pxe] [http] [arch=N] [opt.N=HEX]
+//! > hex BYTES                        anything at all
+//! < KIND [yiaddr=A] [siaddr=A] [file=F] [route=direct|broadcast|relay] [opt.N=HEX|-] [lease=S]
+//! < commit MAC ADDRESS [evict=MAC]   and then: commit ok | commit fail
+//! < dropped WORDS                    the reason has these words
+//! time +60s
+//! ```
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at its first surprise"
+)]
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+
+use dhcproto::{Decodable as _, v4};
+use oneroot_dhcp::{
+    BootFile, Client, CommitError, Engine, Mac, Now, Policy, Received, Reservation, Revision, Route, Step,
+    Subnet,
+};
+
+#[derive(Default)]
+struct Site {
+    machines: HashMap<Mac, Reservation>,
+    held: HashMap<Mac, Ipv4Addr>,
+    refuse_unknown: bool,
+}
+
+impl Policy for Site {
+    fn reservation(&self, mac: Mac) -> Option<Reservation> {
+        self.machines.get(&mac).cloned()
+    }
+
+    fn reserved(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.machines.iter().find(|(_, machine)| machine.address == Some(address)).map(|(mac, _)| *mac)
+    }
+
+    fn serve_unknown(&self) -> bool {
+        !self.refuse_unknown
+    }
+
+    fn boot(&self, client: &Client) -> Option<BootFile> {
+        let file = match (client.ipxe, client.http, client.pxe, client.architecture) {
+            (true, ..) => format!("http://10.0.0.1/boot/{}.ipxe", client.mac),
+            (false, true, ..) => "http://10.0.0.1/ipxe.efi".to_owned(),
+            (false, false, true, Some(7)) => "ipxe.efi".to_owned(),
+            (false, false, true, _) => "undionly.kpxe".to_owned(),
+            _ => return None,
+        };
+        Some(BootFile { server: Ipv4Addr::new(10, 0, 0, 1), file })
+    }
+
+    fn holder(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.held.iter().find(|(_, held)| **held == address).map(|(mac, _)| *mac)
+    }
+
+    fn held_by(&self, mac: Mac) -> Option<Ipv4Addr> {
+        self.held.get(&mac).copied()
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).unwrap()).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Words as `key=value`; a word alone has an empty value.
+fn words(line: &str) -> Vec<(&str, &str)> {
+    line.split_whitespace().map(|word| word.split_once('=').unwrap_or((word, ""))).collect()
+}
+
+fn packet(line: &str) -> Vec<u8> {
+    if let Some(bytes) = line.strip_prefix("hex ") {
+        return unhex(bytes.trim());
+    }
+    let words = words(line);
+    let kind = match words[0].0 {
+        "DISCOVER" => 1,
+        "REQUEST" => 3,
+        "DECLINE" => 4,
+        "RELEASE" => 7,
+        "INFORM" => 8,
+        other => other.strip_prefix("TYPE-").unwrap().parse().unwrap(),
+    };
+    let value = |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| *value);
+    let address = |key: &str| value(key).map_or([0; 4], |text| text.parse::<Ipv4Addr>().unwrap().octets());
+    let mac: Mac = value("mac").unwrap().parse().unwrap();
+    let mut bytes = vec![1, 1, 6, 0, 0, 0, 0, 42, 0, 0];
+    bytes.extend(u16::from_str_radix(value("flags").unwrap_or("0"), 16).unwrap().to_be_bytes());
+    bytes.extend(address("ciaddr"));
+    bytes.extend([0; 8]);
+    bytes.extend(address("giaddr"));
+    bytes.extend(mac.bytes());
+    bytes.resize(236, 0);
+    bytes.extend([99, 130, 83, 99, 53, 1, kind]);
+    let mut option = |code: u8, data: &[u8]| {
+        bytes.extend([code, u8::try_from(data.len()).unwrap()]);
+        bytes.extend(data);
+    };
+    for (word, value) in &words {
+        match *word {
+            "requested" => option(50, &address("requested")),
+            "server" => option(54, &address("server")),
+            "ipxe" => option(77, b"iPXE"),
+            "pxe" => option(60, b"PXEClient:Arch:00000:UNDI:002001"),
+            "http" => option(60, b"HTTPClient:Arch:00016"),
+            "arch" => option(93, &value.parse::<u16>().unwrap().to_be_bytes()),
+            word => {
+                if let Some(code) = word.strip_prefix("opt.") {
+                    option(code.parse().unwrap(), &unhex(value));
+                }
+            }
+        }
+    }
+    bytes.push(255);
+    bytes
+}
+
+struct Conversation {
+    site: Site,
+    subnets: Vec<Subnet>,
+    engine: Option<Engine>,
+    now: Now,
+    step: Option<Step>,
+    token: u64,
+    revision: u64,
+}
+
+impl Conversation {
+    fn line(&mut self, line: &str, at: &str) {
+        let (first, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let parts: Vec<&str> = rest.split_whitespace().collect();
+        match first {
+            "subnet" => self.subnet(rest),
+            "machine" => {
+                let address = parts.get(2).map(|address| address.parse().unwrap());
+                let machine = Reservation { address, hostname: Some(parts[1].to_owned()) };
+                self.site.machines.insert(parts[0].parse().unwrap(), machine);
+            }
+            "unknown" => self.site.refuse_unknown = rest == "no",
+            "hold" => drop(self.site.held.insert(parts[0].parse().unwrap(), parts[1].parse().unwrap())),
+            "let-go" => drop(self.site.held.remove(&parts[0].parse().unwrap())),
+            "time" => {
+                let seconds: u64 = rest.trim_start_matches('+').trim_end_matches('s').parse().unwrap();
+                self.now = Now { wall: self.now.wall + seconds, mono: self.now.mono + 1000 * seconds };
+            }
+            ">" => {
+                assert!(self.step.is_none(), "{at}: nobody has looked at {:?}", self.step);
+                let subnets = self.subnets.clone();
+                let engine = self.engine.get_or_insert_with(|| Engine::new(subnets, []));
+                self.step = Some(engine.handle(self.now, &self.site, Received { payload: &packet(rest) }));
+            }
+            "commit" => {
+                self.revision += 1;
+                let result =
+                    if rest == "ok" { Ok(Revision(self.revision)) } else { Err(CommitError::Failed) };
+                self.step = Some(self.engine.as_mut().unwrap().committed(self.token, result));
+            }
+            "<" => {
+                let step = self.step.take().unwrap_or_else(|| panic!("{at}: nothing came in"));
+                self.expect(rest, step, at);
+            }
+            other => panic!("{at}: what is {other:?}?"),
+        }
+    }
+
+    fn subnet(&mut self, rest: &str) {
+        let words = words(rest);
+        let value = |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| *value);
+        self.subnets.push(Subnet {
+            network: words[0].0.parse().unwrap(),
+            server: value("server").unwrap().parse().unwrap(),
+            router: value("router").map(|text| text.parse().unwrap()),
+            dns: value("dns")
+                .into_iter()
+                .flat_map(|text| text.split(','))
+                .map(|text| text.parse().unwrap())
+                .collect(),
+            domain: value("domain").map(str::to_owned),
+            pool: value("pool").map(|text| {
+                let (first, last) = text.split_once('-').unwrap();
+                (first.parse().unwrap(), last.parse().unwrap())
+            }),
+            lease_secs: value("lease").unwrap_or("3600").parse().unwrap(),
+            mtu: 1500,
+        });
+    }
+
+    fn expect(&mut self, rest: &str, step: Step, at: &str) {
+        let (kind, more) = rest.split_once(' ').unwrap_or((rest, ""));
+        match (kind, step) {
+            ("dropped", Step::Dropped(reason)) => {
+                assert!(reason.to_string().contains(more), "{at}: dropped {reason}, not {more:?}");
+            }
+            ("commit", Step::Commit { token, change }) => {
+                let words: Vec<&str> = more.split_whitespace().collect();
+                assert_eq!(change.put.mac.to_string(), words[0], "{at}");
+                assert_eq!(change.put.address.to_string(), words[1], "{at}");
+                let evicted = change.evict.map(|(mac, _)| format!("evict={mac}"));
+                assert_eq!(evicted.as_deref(), words.get(2).copied(), "{at}");
+                self.token = token;
+            }
+            (_, Step::Reply(reply)) => {
+                assert!(reply.payload.len() >= 300, "{at}: short replies are dropped by ROMs and relays");
+                let message = v4::Message::from_bytes(&reply.payload).unwrap();
+                let code = message.opts().msg_type().unwrap();
+                assert_eq!(format!("{code:?}").to_uppercase(), kind, "{at}: {message:?}");
+                assert_eq!(message.xid(), 42, "{at}");
+                for (key, value) in words(more) {
+                    let found = match key {
+                        "yiaddr" => message.yiaddr().to_string(),
+                        "siaddr" => message.siaddr().to_string(),
+                        "file" => {
+                            let file = message.fname().unwrap_or_default();
+                            String::from_utf8_lossy(file).trim_end_matches('\0').to_owned()
+                        }
+                        "route" => match reply.route {
+                            Route::Broadcast => "broadcast".to_owned(),
+                            Route::Direct(mac, address) => format!("direct:{mac}:{address}"),
+                            Route::Relay(relay) => format!("relay:{relay}"),
+                        },
+                        "size" => reply.payload.len().to_string(),
+                        option => {
+                            raw_option(&reply.payload, option.strip_prefix("opt.").unwrap().parse().unwrap())
+                        }
+                    };
+                    assert_eq!(found, value, "{at}: {key}");
+                }
+            }
+            (_, step) => panic!("{at}: expected {rest:?}, got {step:?}"),
+        }
+    }
+}
+
+/// An option's bytes as they lie on the wire, in hexadecimal; `-` when it is not there.
+fn raw_option(payload: &[u8], wanted: u8) -> String {
+    let mut rest = &payload[240..];
+    while let [code, length, tail @ ..] = rest {
+        match code {
+            0 => rest = &rest[1..],
+            255 => break,
+            code if *code == wanted => return hex(&tail[..usize::from(*length)]),
+            _ => rest = &tail[usize::from(*length)..],
+        }
+    }
+    "-".to_owned()
+}
+
+#[test]
+fn every_conversation_goes_as_it_is_written() {
+    let mut seen = 0;
+    for entry in std::fs::read_dir("tests/conversations").unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap().to_owned();
+        let site = Site::default();
+        let now = Now { wall: 1_000_000, mono: 5_000 };
+        let mut talk =
+            Conversation { site, subnets: vec![], engine: None, now, step: None, token: 0, revision: 0 };
+        for (number, line) in std::fs::read_to_string(&path).unwrap().lines().enumerate() {
+            let line = line.split(" #").next().unwrap_or_default().trim();
+            if !line.is_empty() && !line.starts_with('#') {
+                talk.line(line, &format!("{name}:{}", number + 1));
+            }
+        }
+        assert!(talk.step.is_none(), "{name}: nobody has looked at {:?}", talk.step);
+        seen += 1;
+    }
+    assert!(seen >= 10, "the conversations were not found");
+}
