@@ -2,7 +2,8 @@
 //! N13).
 //!
 //! uid 0 is not squashed: a root file system is full of 0600 root files and setuid programs. The rules are
-//! those of the Linux server, which Linux clients have been written against. Nothing ever grants writing.
+//! those of the Linux server, which Linux clients have been written against. Nothing here can be written; but what
+//! goes through a device node, a pipe or a socket never comes here, so for those the mode alone decides.
 
 use crate::{Attr, FileKind};
 
@@ -69,6 +70,7 @@ impl Caller {
 }
 
 const R: u32 = 4;
+const W: u32 = 2;
 const X: u32 = 1;
 
 /// A set of things that one may do with a node; the bit values are NFSv3's and NFSv4's alike.
@@ -80,6 +82,8 @@ impl Rights {
     pub const READ: Rights = Rights(0x01);
     /// Look a name up in a directory.
     pub const LOOKUP: Rights = Rights(0x02);
+    /// Change contents, and add to them. Only for what is no file of ours: device nodes, pipes, sockets.
+    pub const WRITE: Rights = Rights(0x04 | 0x08);
     /// Run a file.
     pub const EXECUTE: Rights = Rights(0x20);
 
@@ -106,7 +110,8 @@ impl Rights {
     }
 }
 
-/// All that a caller may do with a node. LOOKUP is for directories and EXECUTE for everything else, as the
+/// All that a caller may do with a node. A client asks before it opens a device node for writing, though it is the client's
+/// own device that is written: no write right there would make `/dev/null` of a root without devtmpfs useless. LOOKUP is for directories and EXECUTE for everything else, as the
 /// RFC has it.
 pub(crate) fn rights(caller: &Caller, attr: &Attr) -> Rights {
     let bits = caller.class(attr);
@@ -119,6 +124,8 @@ pub(crate) fn rights(caller: &Caller, attr: &Attr) -> Rights {
         // program.
         let may = if caller.is_root() { attr.mode & 0o111 != 0 } else { bits & X != 0 };
         rights.add_if(Rights::EXECUTE, may);
+        let ours = matches!(attr.kind, FileKind::Regular | FileKind::Symlink);
+        rights.add_if(Rights::WRITE, !ours && (caller.is_root() || bits & W != 0));
     }
     rights
 }
@@ -178,15 +185,22 @@ mod tests {
     }
 
     #[test]
-    fn no_mode_and_no_caller_is_ever_granted_writing() {
+    fn no_mode_and_no_caller_is_ever_granted_writing_what_is_stored_here() {
         for caller in [Caller::new(0, 0), Caller::new(1000, 100), Caller::ANONYMOUS] {
             for mode in 0..=0o7777 {
-                for kind in [FileKind::Regular, FileKind::Directory, FileKind::CharDevice] {
+                for kind in [FileKind::Regular, FileKind::Directory, FileKind::Symlink] {
                     let granted = rights(&caller, &node(kind, mode));
                     assert_eq!(granted.bits() & 0x1c, 0, "{caller:?} {kind:?} {mode:o}");
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_device_node_is_written_by_those_whom_its_mode_lets() {
+        let write = |caller, mode| rights(&caller, &node(FileKind::CharDevice, mode)).contains(Rights::WRITE);
+        assert!(write(Caller::ANONYMOUS, 0o666) && write(Caller::new(0, 0), 0o000));
+        assert!(!write(Caller::ANONYMOUS, 0o664));
     }
 
     #[test]

@@ -130,7 +130,8 @@ impl<E: Exports> Service<E> {
                     }
                 }
             }
-            (nfs3::PROGRAM, Transport::Tcp) => {
+            (nfs3::PROGRAM | nfs3::acl::PROGRAM, Transport::Tcp) => {
+                // Both are version 3, and the same rules say who may call.
                 only_version(call, nfs3::VERSION)?;
                 if call.procedure == NULL {
                     return Ok(None);
@@ -141,7 +142,11 @@ impl<E: Exports> Service<E> {
                 }
                 let request =
                     nfs3::Request { exports: &self.exports, keyring: &self.keyring, peer: ip, caller };
-                nfs3::answer(&request, call.procedure, call.args, out)?;
+                if call.program == nfs3::PROGRAM {
+                    nfs3::answer(&request, call.procedure, call.args, out)?;
+                } else {
+                    nfs3::acl::answer(&request, call.procedure, call.args, out)?;
+                }
             }
             _ => return Err(Rejection::ProgUnavail),
         }

@@ -11,13 +11,14 @@ use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootPlan, Decision, Part, decide, kernel_and_initrd};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, script};
-use oneroot_nfsd::{MountError, MountGrant};
+use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{GenerationId, Ref, RefKind, View, ViewId};
 
 use super::{MACHINES, Machines, PINS, PLANS};
 use crate::clock;
+use crate::nfs::tree::MachineTree;
 
 /// Times that a change is tried again after another server was quicker.
 const TRIES: u32 = 8;
@@ -231,7 +232,7 @@ impl Machines {
 
     /// MNT: the machine at `peer` mounts a view that one of its pins holds. The pin runs, durably, before the answer.
     pub async fn mount(self: &Arc<Self>, peer: IpAddr, path: &[u8]) -> Result<MountGrant, MountError> {
-        let view = view_of(path).ok_or(MountError::NoEnt)?;
+        let (view, below) = exported(path).ok_or(MountError::NoEnt)?;
         match self.verdict(peer, view) {
             Verdict::Allow => {}
             Verdict::Gone => return Err(MountError::NoEnt),
@@ -250,6 +251,7 @@ impl Machines {
                 return Err(MountError::Io);
             }
         };
+        let root = start_of(&tree, below)?;
         match self.apply(machine, &Event::Mounted(view)).await {
             Ok(true) => tracing::info!(machine = self.name_of(mac), %mac, %view, "mounts its root"),
             Ok(false) => tracing::debug!(machine = self.name_of(mac), %mac, %view, "mounts its root again"),
@@ -259,7 +261,7 @@ impl Machines {
             }
         }
         self.step(mac, "root", false);
-        Ok(MountGrant { view: view.0, root: oneroot_nfsd::Tree::root(tree.as_ref()) })
+        Ok(MountGrant { view: view.0, root })
     }
 
     /// The machine and NIC at `peer` whose pin holds the view.
@@ -309,9 +311,50 @@ impl Machines {
     }
 }
 
+/// The view that a mount path begins with, and the path below it.
+fn exported(path: &[u8]) -> Option<(ViewId, &[u8])> {
+    // `/v/` and 32 digits; what follows must be a path of its own.
+    let (head, below) = path.split_at_checked(35)?;
+    let apart = below.is_empty() || below.starts_with(b"/");
+    view_of(head).filter(|_| apart).map(|view| (view, below))
+}
+
+/// The directory of a view that a mount begins at: a client may mount a part. No link is followed.
+fn start_of(tree: &MachineTree, below: &[u8]) -> Result<NodeId, MountError> {
+    let path = TreePath::parse(below).map_err(|_| MountError::Inval)?;
+    let start = path.names().iter().try_fold(tree.root(), |dir, name| tree.lookup(dir, name));
+    let start = start.ok_or(MountError::NoEnt)?;
+    match tree.attr(start).map(|attr| attr.kind) {
+        Some(FileKind::Directory) => Ok(start),
+        Some(_) => Err(MountError::NotDir),
+        None => Err(MountError::NoEnt),
+    }
+}
+
 /// The names in a view's `/boot`.
 fn names_in_boot(view: &View) -> Vec<String> {
     let boot = TreePath::parse(b"boot").ok().and_then(|path| view.resolve(&path));
     let names = boot.into_iter().flat_map(|boot| view.entries(boot)).map(|(name, _)| name);
     names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_path_is_a_view_and_a_path_below_it() {
+        let view = "0123456789abcdef0123456789abcdef";
+        let whole = format!("/v/{view}");
+        assert_eq!(exported(whole.as_bytes()), Some((view.parse().unwrap(), b"".as_slice())));
+        assert_eq!(
+            exported(format!("{whole}/etc").as_bytes()),
+            Some((view.parse().unwrap(), b"/etc".as_slice()))
+        );
+        for path in
+            ["", "/", "/v", "/v/0123", &format!("{whole}0"), &format!("{whole}etc"), &format!("x{whole}")]
+        {
+            assert_eq!(exported(path.as_bytes()), None, "{path}");
+        }
+    }
 }

@@ -2,8 +2,10 @@
 //!
 //! Each procedure decodes its arguments whole, runs one operation, and writes the result structure of its
 //! section. `query` holds what looks at one object, `listing` the directory pages, `readonly` the ten
-//! procedures that would change something and here answer ROFS, `encode` the types that they share.
+//! procedures that would change something and here answer ROFS, `acl` the side protocol that overlayfs needs,
+//! `encode` the types that they share.
 
+pub(crate) mod acl;
 mod encode;
 mod listing;
 mod query;
