@@ -32,6 +32,11 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % limit
     }
+
+    /// A small number for a mode, an owner or a device.
+    fn mode(&mut self, limit: u64) -> u32 {
+        u32::try_from(self.below(limit)).unwrap()
+    }
 }
 
 /// Few names, so that layers collide often.
@@ -46,8 +51,7 @@ fn fill(random: &mut Random, dir: &Path, depth: u32, upper: bool, files: &mut Ve
         match random.below(if upper { 12 } else { 9 }) {
             0..=3 if depth < 4 => {
                 fs::create_dir(&path).unwrap();
-                fs::set_permissions(&path, fs::Permissions::from_mode(0o700 + random.below(64) as u32))
-                    .unwrap();
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o700 + random.mode(64))).unwrap();
                 if upper && random.below(4) == 0 {
                     rustix::fs::setxattr(&path, "trusted.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
                 }
@@ -55,22 +59,19 @@ fn fill(random: &mut Random, dir: &Path, depth: u32, upper: bool, files: &mut Ve
             }
             0..=5 => {
                 fs::write(&path, random.below(1 << 40).to_string()).unwrap();
-                fs::set_permissions(
-                    &path,
-                    fs::Permissions::from_mode(0o4000 * random.below(2) as u32 + 0o644),
-                )
-                .unwrap();
-                std::os::unix::fs::chown(&path, Some(random.below(3) as u32), Some(random.below(3) as u32))
+                fs::set_permissions(&path, fs::Permissions::from_mode(0o4000 * random.mode(2) + 0o644))
                     .unwrap();
+                std::os::unix::fs::chown(&path, Some(random.mode(3)), Some(random.mode(3))).unwrap();
                 files.push(path);
             }
-            6 => symlink(["a", "../b", "/lib", "dir/new"][random.below(4) as usize], &path).unwrap(),
+            6 => symlink(["a", "../b", "/lib", "dir/new"][usize::try_from(random.below(4)).unwrap()], &path)
+                .unwrap(),
             7 => match files.last() {
                 Some(file) => fs::hard_link(file, &path).unwrap(),
                 None => rustix::fs::mknodat(CWD, &path, FileType::Fifo, Mode::RUSR, 0).unwrap(),
             },
             8 => {
-                let device = rustix::fs::makedev(1, 3 + random.below(5) as u32);
+                let device = rustix::fs::makedev(1, 3 + random.mode(5));
                 rustix::fs::mknodat(CWD, &path, FileType::CharacterDevice, Mode::RUSR | Mode::WUSR, device)
                     .unwrap();
             }

@@ -36,6 +36,7 @@ conversations! {
     a_read_only_server_says_so
     an_unknown_call_is_told_what_is_served
     garbage_is_called_garbage
+    overlayfs_asks_for_acls_and_is_told_there_are_none
     permissions_are_the_trees
     the_portmapper_tells_the_truth
 }
