@@ -15,23 +15,47 @@ pub enum Error {
         /// Its revision now; `None` when it is not there.
         current: Option<Revision>,
     },
-    /// The disk did not take it. What was there before still is.
+    /// A key or value is longer than any backend has to take; nothing was written.
+    #[error("{key} is too large a record (keys to 1 KiB, values to 1 MiB); make it smaller")]
+    TooLarge {
+        /// The key's first 64 characters.
+        key: String,
+    },
+    /// The disk did not take it. Readers see what was there before.
     #[error(
         "not written, the disk said: {0}; free space or mend the disk, it is tried again with the next change"
     )]
     NotDurable(String),
     /// Another process has the state directory.
-    #[error("{} is in use by another oneroot; stop it, or give this one a state directory of its own", .0.display())]
-    InUse(PathBuf),
+    #[error(
+        "{} is in use by another oneroot{}; stop it, or give this one a state directory of its own",
+        dir.display(),
+        holder.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+    )]
+    InUse {
+        /// The state directory.
+        dir: PathBuf,
+        /// The process that has it, as far as it has said so.
+        holder: Option<u32>,
+    },
     /// The directory can't be made or opened.
     #[error("{}: {cause}", path.display())]
     Open {
         /// The directory or file.
         path: PathBuf,
-        /// What the system or the store said.
+        /// What the system or the store said, and what to do.
         cause: String,
     },
-    /// The files are of a format that this binary does not know.
+    /// The file does not hold what was written to it. Never answered by starting empty: addresses would be given twice,
+    /// and handles in the field would go stale.
+    #[error("{} is damaged ({cause}); keep a copy of it and put the last backup in its place", path.display())]
+    Damaged {
+        /// The store's file.
+        path: PathBuf,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// The file is of a format that this binary does not know.
     #[error("{} is of format {found}, this oneroot knows {known}; use the oneroot that wrote it", path.display())]
     Format {
         /// The store's file.
@@ -42,10 +66,10 @@ pub enum Error {
         known: u64,
     },
     /// The writer has ended: the process is going down.
-    #[error("the state is closed")]
+    #[error("the state is closed; start oneroot again")]
     Closed,
     /// A value does not read as what its table holds.
-    #[error("{key} does not read as a {table} record: {cause}")]
+    #[error("{key} does not read as a {table} record: {cause}; use the oneroot that wrote it, or a backup")]
     Unreadable {
         /// Its key.
         key: String,
@@ -54,4 +78,7 @@ pub enum Error {
         /// What the parser said.
         cause: String,
     },
+    /// Every number that a handle's key may have is taken.
+    #[error("all 256 handle key numbers are taken; retire those that no pin uses")]
+    NoKeyNumber,
 }

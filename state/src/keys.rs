@@ -1,16 +1,22 @@
-//! The secret that file handles are sealed with. Made once; a server that shares or restores the state has the same one,
-//! so handles survive restart, upgrade and failover.
+//! The secrets that file handles are sealed with. Made once; a server that shares or restores the state has the same
+//! ones, so handles survive restart, upgrade and failover (hostile-inputs B.6).
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kv::{Backend, Expect, Txn};
+use crate::kv::{Backend, Expect, Revision, Txn};
 use crate::{Error, Table};
 
 const KEYS: Table<HandleKeys> = Table::new("handle-keys");
 const RECORD: &str = "nfs";
+/// Handles carry the key's number in one byte.
+const NUMBERS: std::ops::RangeInclusive<u8> = 0..=u8::MAX;
+const FIRST: u8 = 1;
 
 /// All keys that handles in the field may be sealed with.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Stored")]
 pub struct HandleKeys {
     /// Number of the key that new handles are sealed with.
     pub current: u8,
@@ -18,27 +24,103 @@ pub struct HandleKeys {
     pub keys: Vec<(u8, [u8; 32])>,
 }
 
+/// [`HandleKeys`] as they were written, not yet looked at.
+#[derive(Deserialize)]
+struct Stored {
+    current: u8,
+    keys: Vec<(u8, [u8; 32])>,
+}
+
+impl TryFrom<Stored> for HandleKeys {
+    type Error = &'static str;
+
+    fn try_from(Stored { current, keys }: Stored) -> Result<Self, Self::Error> {
+        let keys = Self { current, keys };
+        keys.secret().is_some().then_some(keys).ok_or("the current key is not among the keys")
+    }
+}
+
 impl HandleKeys {
     /// The secret of the current key.
     #[must_use]
     pub fn secret(&self) -> Option<&[u8; 32]> {
-        self.keys.iter().find(|(id, _)| *id == self.current).map(|(_, secret)| secret)
+        self.keys.iter().find(|(number, _)| *number == self.current).map(|(_, secret)| secret)
+    }
+}
+
+/// Numbers alone: a secret in a log would open every machine's root.
+impl fmt::Debug for HandleKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let numbers: Vec<u8> = self.keys.iter().map(|(number, _)| *number).collect();
+        f.debug_struct("HandleKeys").field("current", &self.current).field("numbers", &numbers).finish()
     }
 }
 
 /// The handle keys; made from `fresh` random bytes where there are none. When two servers start at once, one key wins.
 ///
 /// # Errors
-/// The backend's.
+/// The backend's. [`Error::Unreadable`]: new keys in place of ones that don't read would take every running machine's
+/// root away, so that is left to a person.
 pub async fn handle_keys(backend: &impl Backend, fresh: [u8; 32]) -> Result<HandleKeys, Error> {
+    change(backend, |found| match found {
+        Some(found) => Ok(found),
+        None => Ok(HandleKeys { current: FIRST, keys: vec![(FIRST, fresh)] }),
+    })
+    .await
+}
+
+/// Seals new handles with `fresh` random bytes from now on. Handles in the field keep their old key.
+///
+/// # Errors
+/// The backend's, [`Error::Unreadable`], [`Error::NoKeyNumber`].
+pub async fn rotate_handle_keys(backend: &impl Backend, fresh: [u8; 32]) -> Result<HandleKeys, Error> {
+    change(backend, |found| {
+        let Some(mut keys) = found else {
+            return Ok(HandleKeys { current: FIRST, keys: vec![(FIRST, fresh)] });
+        };
+        // After the current one, so that a retired number comes back as late as can be.
+        let (after, before) = (NUMBERS.filter(|n| *n > keys.current), NUMBERS.filter(|n| *n < keys.current));
+        let taken = |number: &u8| keys.keys.iter().any(|(other, _)| other == number);
+        keys.current = after.chain(before).find(|number| !taken(number)).ok_or(Error::NoKeyNumber)?;
+        keys.keys.push((keys.current, fresh));
+        Ok(keys)
+    })
+    .await
+}
+
+/// Forgets old keys, but for those in `used`: the numbers in handles that a pin's machine may still hold. The current
+/// key stays whatever `used` says.
+///
+/// # Errors
+/// The backend's, [`Error::Unreadable`].
+pub async fn retire_handle_keys(backend: &impl Backend, used: &[u8]) -> Result<Option<HandleKeys>, Error> {
+    if KEYS.get(backend, RECORD).await?.is_none() {
+        return Ok(None);
+    }
+    let retired = change(backend, |found| {
+        let mut keys = found.ok_or(Error::Closed)?;
+        keys.keys.retain(|(number, _)| *number == keys.current || used.contains(number));
+        Ok(keys)
+    });
+    retired.await.map(Some)
+}
+
+/// Reads, changes, and writes the keys where they differ; again, when another server was quicker.
+async fn change(
+    backend: &impl Backend,
+    change: impl Fn(Option<HandleKeys>) -> Result<HandleKeys, Error>,
+) -> Result<HandleKeys, Error> {
     loop {
-        if let Some(found) = KEYS.get(backend, RECORD).await? {
-            return Ok(found.value);
+        let found = KEYS.get(backend, RECORD).await?;
+        let expect = found.as_ref().map_or(Expect::Absent, |found| Expect::At(found.revision));
+        let found = found.map(|found| found.value);
+        let keys = change(found.clone())?;
+        if found.as_ref() == Some(&keys) {
+            return Ok(keys);
         }
-        let made = HandleKeys { current: 1, keys: vec![(1, fresh)] };
-        let txn = KEYS.put(KEYS.expect(Txn::new(), RECORD, Expect::Absent), RECORD, &made)?;
+        let txn = KEYS.put(KEYS.expect(Txn::new(), RECORD, expect), RECORD, &keys)?;
         match backend.commit(txn).await {
-            Ok(_) => return Ok(made),
+            Ok(Revision(_)) => return Ok(keys),
             Err(Error::Conflict { .. }) => {}
             Err(cause) => return Err(cause),
         }

@@ -1,20 +1,25 @@
-//! What must survive a crash: leases, assignments, pins, bindings, machine records, the handle key.
+//! What must survive a crash: leases, assignments, pins, bindings, machine records, sightings, the handle key.
 //!
 //! The shape is a shared store's (etcd's): keys and values with revisions, transactions that expect revisions, reads
 //! that can be watched. No other part of the program may assume that it is alone. The default [`Disk`] is redb in the
 //! state directory with one writer and group commit: **whoever is answered, is durable**.
 #![forbid(unsafe_code)]
 
+mod dir;
 mod disk;
 mod error;
 mod keys;
 mod kv;
 mod memory;
+mod mirror;
+mod store;
 mod table;
+mod watch;
 
 pub use disk::Disk;
 pub use error::Error;
-pub use keys::{HandleKeys, handle_keys};
-pub use kv::{Backend, Change, Expect, Listing, Revision, Txn, Versioned, Watch};
-pub use memory::Memory;
+pub use keys::{HandleKeys, handle_keys, retire_handle_keys, rotate_handle_keys};
+pub use kv::{Backend, Change, Expect, Health, Listing, MAX_KEY, MAX_VALUE, Revision, Txn, Versioned};
+pub use memory::{Held, Memory};
 pub use table::{Quarantined, Table};
+pub use watch::{Event, Watch};

@@ -1,0 +1,117 @@
+//! The state directory: who may use it, and how a file in it gets its name durably.
+//!
+//! `lock` says which process has it (hostile-inputs L5). `state.redb` is the file that counts. `state.redb.new` is one
+//! that was being made when the process ended, and counts for nothing (L6).
+
+use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+use redb::backends::FileBackend;
+
+use crate::Error;
+use crate::store::Medium;
+
+/// Leases name who is where, and the handle key opens every root: nobody but us reads them.
+const DIR_MODE: u32 = 0o700;
+const FILE_MODE: u32 = 0o600;
+/// Whoever can write in the directory could put another key in its place.
+const OTHERS_WRITE: u32 = 0o002;
+
+/// A locked state directory.
+pub(crate) struct Dir {
+    path: PathBuf,
+    /// Held as long as this lives; the kernel lets it go with the process, however that ends.
+    _lock: File,
+}
+
+impl Dir {
+    /// Makes the directory where there is none, and takes it for this process.
+    ///
+    /// # Errors
+    /// [`Error::InUse`], [`Error::Open`].
+    pub(crate) fn take(path: &Path) -> Result<Self, Error> {
+        let cannot = |cause: io::Error| Error::Open { path: path.to_owned(), cause: cause.to_string() };
+        fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(cannot)?;
+        if fs::metadata(path).map_err(cannot)?.permissions().mode() & OTHERS_WRITE != 0 {
+            let cause = "everybody may write in it; chmod it to 0700".to_owned();
+            return Err(Error::Open { path: path.to_owned(), cause });
+        }
+        Ok(Self { path: path.to_owned(), _lock: lock(path)? })
+    }
+
+    /// The file that counts.
+    pub(crate) fn file(&self) -> PathBuf {
+        self.path.join("state.redb")
+    }
+
+    fn fresh_file(&self) -> PathBuf {
+        self.path.join("state.redb.new")
+    }
+}
+
+impl Medium for Dir {
+    type Storage = FileBackend;
+
+    fn current(&mut self) -> io::Result<Option<FileBackend>> {
+        self.abandon();
+        match fs::symlink_metadata(self.file()) {
+            Ok(found) if found.is_file() => {}
+            Ok(_) => return Err(io::Error::other("it is not a file; move it away")),
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(cause) => return Err(cause),
+        }
+        let file = OpenOptions::new().read(true).write(true).open(self.file())?;
+        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+            file.set_permissions(Permissions::from_mode(FILE_MODE))?;
+        }
+        FileBackend::new(file).map(Some).map_err(io::Error::other)
+    }
+
+    fn fresh(&mut self) -> io::Result<FileBackend> {
+        self.abandon();
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(FILE_MODE)
+            .open(self.fresh_file())?;
+        FileBackend::new(file).map_err(io::Error::other)
+    }
+
+    fn adopt(&mut self) -> io::Result<()> {
+        fs::rename(self.fresh_file(), self.file())?;
+        // The file's data is synced by redb's commit; its name is the directory's.
+        File::open(&self.path)?.sync_all()
+    }
+
+    fn abandon(&mut self) {
+        match fs::remove_file(self.fresh_file()) {
+            Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
+                tracing::warn!(file = %self.fresh_file().display(), %cause, "a left-over file cannot be removed");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn lock(dir: &Path) -> Result<File, Error> {
+    let path = dir.join("lock");
+    let cannot = |cause: io::Error| Error::Open { path: path.clone(), cause: cause.to_string() };
+    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path);
+    let mut file = open.map_err(cannot)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let holder = fs::read_to_string(&path).ok().and_then(|pid| pid.trim().parse().ok());
+            return Err(Error::InUse { dir: dir.to_owned(), holder });
+        }
+        Err(TryLockError::Error(cause)) => return Err(cannot(cause)),
+    }
+    // For people, and for the other's message. On a full disk the lock holds without it.
+    if let Err(cause) = file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())) {
+        tracing::warn!(path = %path.display(), %cause, "the lock does not say who holds it");
+    }
+    Ok(file)
+}
