@@ -5,6 +5,8 @@
 //! where the whole test runs under `unshare -Ur`.
 
 use std::process::{Command, Stdio};
+use std::sync::mpsc;
+use std::thread;
 
 use anyhow::{Context as _, Result, bail};
 use rustix::thread::UnshareFlags;
@@ -45,6 +47,38 @@ impl Lab {
             .context("cannot make a tap device: /dev/net/tun must be readable and writable")?;
         ip(&format!("link set {name} master {INTERFACE} up"))?;
         Ok(name)
+    }
+}
+
+impl Lab {
+    /// Does something on another host of this network, which has `address` (with its prefix length) and nothing else:
+    /// a relay, another server. The host is a thread in a namespace of its own, on a cable to the switch.
+    pub fn on_host<T: Send>(&self, address: &str, act: impl FnOnce() -> T + Send) -> Result<T> {
+        let number = self.ports.get();
+        self.ports.set(number + 1);
+        let (cable, end) = (format!("port{number}"), format!("host{number}"));
+        ip(&format!("link add {cable} type veth peer name {end}"))?;
+        ip(&format!("link set {cable} master {INTERFACE} up"))?;
+        let (ready, is_ready) = mpsc::channel();
+        let (plugged, is_plugged) = mpsc::channel();
+        let end = end.as_str();
+        thread::scope(move |scope| {
+            let host = scope.spawn(move || {
+                // SAFETY: as in `new`.
+                unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+                ready.send(rustix::thread::gettid().as_raw_nonzero())?;
+                is_plugged.recv()?;
+                ip("link set lo up")?;
+                ip(&format!("addr add {address} dev {end}"))?;
+                ip(&format!("link set {end} up"))?;
+                Ok(act())
+            });
+            if let Ok(thread) = is_ready.recv() {
+                ip(&format!("link set {end} netns {thread}"))?;
+                plugged.send(())?;
+            }
+            host.join().map_err(|_| anyhow::anyhow!("what was done on the host panicked"))?
+        })
     }
 }
 
