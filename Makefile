@@ -24,6 +24,10 @@ test: need-test
 test-vm: need-test build
 	@scripts/test vm
 
+# The virtual machines with nothing cut short: the idle case waits until lease and connection have really ended.
+test-vm-all: need-test build
+	@ONEROOT_LONG=1 scripts/test vm
+
 # What takes longer than a commit should: 100,000 random layer stacks against the kernel's overlayfs.
 stacks:
 	ONEROOT_STACKS=$(or $(STACKS),0..100000) $(CARGO) test --release -p oneroot-tree --test overlayfs -- --nocapture

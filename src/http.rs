@@ -62,7 +62,7 @@ async fn answer(
     if method != Method::GET && method != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, Some((header::ALLOW, "GET, HEAD")));
     }
-    let Some(resource) = machines.resource(peer, path).await else {
+    let Some(resource) = machines.resource(peer, path, "HTTP").await else {
         return plain(StatusCode::NOT_FOUND, None);
     };
     let length = resource.len();

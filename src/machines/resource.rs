@@ -7,9 +7,11 @@ use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
 use oneroot_bootconf::{BootId, Mac};
-use oneroot_tree::confine::Dir;
 
 use super::Machines;
+
+/// Loaders that firmware is told of, by name.
+pub const LOADERS: [&str; 2] = ["undionly.kpxe", "ipxe.efi"];
 
 /// What a name stands for, for the machine that asked.
 #[derive(Clone)]
@@ -77,7 +79,9 @@ impl Machines {
     /// | `boot/MAC.ipxe` | the machine whose lease has that MAC: its boot script, and a new plan |
     /// | `b/BOOT/kernel`, `b/BOOT/initrd` | the machine whose boot that is: out of its own view |
     /// | a loader's file name | anybody |
-    pub async fn resource(self: &Arc<Self>, peer: IpAddr, name: &str) -> Option<Resource> {
+    ///
+    /// `via` is the protocol that asks, for the log.
+    pub async fn resource(self: &Arc<Self>, peer: IpAddr, name: &str, via: &str) -> Option<Resource> {
         let name = name.trim_start_matches('/');
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
         if !name.bytes().all(plain) {
@@ -92,7 +96,15 @@ impl Machines {
                 Some(Resource::Bytes(Arc::from(script.into_bytes())))
             }
             ["b", boot, which] => self.boot_file(peer, boot.parse().ok()?, which).await,
-            [loader] => self.loader(loader).await,
+            [loader] => {
+                let found = self.loader(loader).await?;
+                let mac = self.known().mac_at(peer);
+                if let Some(mac) = mac {
+                    tracing::info!(machine = self.name_of(mac), %mac, "loads {loader} by {via}");
+                    self.step(mac, "loader", false);
+                }
+                Some(found)
+            }
             _ => None,
         }
     }
@@ -123,11 +135,19 @@ impl Machines {
         found.await.ok()?
     }
 
+    /// iPXE's binary for a kind of firmware. The name is one of ours and not the client's, so a link where the admin's
+    /// package has put one (Debian's `ipxe.efi` is one) may be followed.
     async fn loader(&self, name: &str) -> Option<Resource> {
-        let (dir, name) = (self.loaders.clone(), name.to_owned());
+        let name = LOADERS.into_iter().find(|known| *known == name)?;
+        let path = self.loaders.join(name);
         let found = tokio::task::spawn_blocking(move || -> io::Result<Resource> {
-            let file = Dir::open(&dir)?.file(name.as_bytes())?;
-            let size = file.metadata()?.len();
+            let file = File::open(&path).and_then(|file| match file.metadata()? {
+                found if found.is_file() => Ok((file, found.len())),
+                _ => Err(io::ErrorKind::InvalidInput.into()),
+            });
+            let (file, size) = file.inspect_err(|cause| {
+                tracing::error!(path = %path.display(), %cause, "a loader cannot be served; install Debian's package ipxe");
+            })?;
             Ok(Resource::File { file: Arc::new(file), size })
         });
         found.await.ok()?.ok()

@@ -9,10 +9,11 @@ use anyhow::{Context as _, Result, bail};
 const RECIPE: &str = include_str!("../debian/recipe.sh");
 
 /// A program or file, and Debian's package that has it.
-const TOOLS: [(&str, &str); 5] = [
+const TOOLS: [(&str, &str); 6] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"),
     ("/usr/lib/ipxe/undionly.kpxe", "ipxe"),
+    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     ("ip", "iproute2"),
     ("mmdebstrap", "mmdebstrap"),
 ];

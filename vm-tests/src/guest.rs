@@ -1,11 +1,13 @@
 //! A machine without a disk: QEMU, its firmware, and a serial console to drive it by.
 
 use std::io::{Read as _, Write as _};
+use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use tempfile::NamedTempFile;
 
 use crate::lab::Lab;
 
@@ -31,18 +33,103 @@ pub struct Guest {
     /// What has been waited for lies before this place.
     read: usize,
     commands: u32,
+    /// Of UEFI firmware, for as long as the machine runs.
+    _variables: Option<NamedTempFile>,
+}
+
+/// What a machine boots by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Firmware {
+    /// SeaBIOS, with iPXE in the NIC's ROM.
+    Bios,
+    /// OVMF, with edk2's own PXE client: the NIC has no ROM.
+    UefiPxe,
+    /// OVMF, which asks for nothing but HTTP.
+    UefiHttp,
+}
+
+const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
+const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
+
+/// A machine before it is switched on.
+pub struct Hardware {
+    name: String,
+    firmware: Firmware,
+    /// Last bytes of its NICs' MACs; it boots from the first.
+    nics: Vec<String>,
+}
+
+impl Hardware {
+    /// A BIOS machine with one NIC, MAC `52:54:00:00:00:LAST`.
+    #[must_use]
+    pub fn new(name: &str, last: &str) -> Self {
+        Self { name: name.to_owned(), firmware: Firmware::Bios, nics: vec![last.to_owned()] }
+    }
+
+    /// With another firmware.
+    #[must_use]
+    pub fn firmware(mut self, firmware: Firmware) -> Self {
+        self.firmware = firmware;
+        self
+    }
+
+    /// With one more NIC.
+    #[must_use]
+    pub fn nic(mut self, last: &str) -> Self {
+        self.nics.push(last.to_owned());
+        self
+    }
+
+    /// Switches it on, each NIC on a port of the lab.
+    pub fn power_on(self, lab: &Lab) -> Result<Guest> {
+        let mut command = Command::new("qemu-system-x86_64");
+        // TCG always: on some hosts a nested KVM hangs in 16-bit firmware code.
+        command.args(["-accel", "tcg,thread=multi", "-m", MEMORY, "-nographic", "-device", "virtio-rng-pci"]);
+        for (number, last) in self.nics.iter().enumerate() {
+            let (port, rom) = (lab.port()?, if self.firmware == Firmware::Bios { "" } else { ",romfile=" });
+            let id = format!("n{number}");
+            command.arg("-netdev").arg(format!("tap,id={id},ifname={port},script=no,downscript=no"));
+            let order = number + 1;
+            command
+                .arg("-device")
+                .arg(format!("virtio-net-pci,netdev={id},mac=52:54:00:00:00:{last},bootindex={order}{rom}"));
+            if let Some(captures) = std::env::var_os("ONEROOT_CAPTURES") {
+                let file = PathBuf::from(captures).join(format!("{}-{last}.pcap", self.name));
+                command
+                    .arg("-object")
+                    .arg(format!("filter-dump,id=f{id},netdev={id},file={}", file.display()));
+            }
+        }
+        let mut variables = None;
+        if self.firmware != Firmware::Bios {
+            // The firmware writes its variables: each machine has a copy of its own.
+            let copy = tempfile::NamedTempFile::new()?;
+            std::fs::copy(OVMF_VARIABLES, copy.path()).context("cannot copy OVMF's variables")?;
+            let path = copy.path().display();
+            command.arg("-drive").arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"));
+            command.arg("-drive").arg(format!("if=pflash,format=raw,unit=1,file={path}"));
+            for (setting, off) in [
+                ("IPv6PXESupport", true),
+                ("IPv6Support", true),
+                ("IPv4PXESupport", self.firmware == Firmware::UefiHttp),
+            ] {
+                if off {
+                    command.arg("-fw_cfg").arg(format!("name=opt/org.tianocore/{setting},string=no"));
+                }
+            }
+            variables = Some(copy);
+        }
+        Guest::start(self.name, command, variables)
+    }
 }
 
 impl Guest {
-    /// Switches a machine on: SeaBIOS, iPXE from the NIC's ROM, MAC `52:54:00:00:00:LAST`, on a port of the lab.
+    /// Switches a BIOS machine with one NIC on: MAC `52:54:00:00:00:LAST`.
     pub fn power_on(lab: &Lab, name: &str, last: &str) -> Result<Self> {
-        let port = lab.port()?;
-        let mut command = Command::new("qemu-system-x86_64");
-        // TCG always: on some hosts a nested KVM hangs in 16-bit firmware code.
-        command.args(["-accel", "tcg,thread=multi", "-m", MEMORY, "-nographic", "-boot", "n"]);
-        command.arg("-netdev").arg(format!("tap,id=n0,ifname={port},script=no,downscript=no"));
-        command.arg("-device").arg(format!("virtio-net-pci,netdev=n0,mac=52:54:00:00:00:{last}"));
-        command.args(["-device", "virtio-rng-pci"]);
+        Hardware::new(name, last).power_on(lab)
+    }
+
+    fn start(name: String, mut command: Command, variables: Option<NamedTempFile>) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().context("cannot start QEMU")?;
         let keyboard = process.stdin.take().context("QEMU has no stdin")?;
@@ -64,7 +151,7 @@ impl Guest {
                 }
             });
         }
-        Ok(Self { name: name.to_owned(), process, keyboard, console, read: 0, commands: 0 })
+        Ok(Self { name, process, keyboard, console, read: 0, commands: 0, _variables: variables })
     }
 
     /// Waits until the console says `text`, and gives what it said up to there since the last wait.

@@ -13,7 +13,7 @@ mod guest;
 mod lab;
 mod server;
 
-pub use guest::Guest;
+pub use guest::{Firmware, Guest, Hardware};
 pub use lab::Lab;
 pub use server::{Server, SiteFiles};
 

@@ -6,7 +6,7 @@
 use std::fs;
 use std::time::Duration;
 
-use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts, can_run};
+use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts, can_run};
 use serde_json::Value;
 
 const POOL: &str = "192.168.77.100-192.168.77.199";
@@ -243,4 +243,38 @@ fn an_idle_machine_keeps_its_address_and_reads_on_though_lease_and_connection_ar
     let read = "echo 3 >/proc/sys/vm/drop_caches; cat /usr/bin/* 2>/dev/null | sha256sum && hostname -I";
     assert!(alpha.ok(read).unwrap().ends_with("192.168.77.100"));
     assert_no_io_error(&mut alpha);
+}
+
+#[test]
+fn uefi_firmware_comes_up_by_tftp_with_its_own_pxe_client() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::new(&artifacts::debian().unwrap(), POOL, "1h").unwrap();
+    site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
+    let server = Server::start(site).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").firmware(Firmware::UefiPxe).power_on(&lab).unwrap();
+    alpha.log_in().unwrap();
+    assert_eq!(alpha.ok("hostname").unwrap(), "alpha");
+    assert_eq!(alpha.ok("test -d /sys/firmware/efi && echo efi").unwrap(), "efi");
+    assert!(server.log().contains("loads ipxe.efi by TFTP"), "{}", server.log());
+    alpha.wait_until_settled();
+    assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
+}
+
+#[test]
+fn uefi_firmware_comes_up_by_http_boot() {
+    if !can_run() {
+        return;
+    }
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::new(&artifacts::debian().unwrap(), POOL, "1h").unwrap();
+    site.machine("alpha", "0a", "").unwrap();
+    let server = Server::start(site).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").firmware(Firmware::UefiHttp).power_on(&lab).unwrap();
+    alpha.log_in().unwrap();
+    assert_eq!(alpha.ok("hostname").unwrap(), "alpha");
+    let log = server.log();
+    assert!(log.contains("loads ipxe.efi by HTTP") && !log.contains("by TFTP"), "{log}");
 }
