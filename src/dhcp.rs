@@ -59,17 +59,11 @@ struct Rules<'a>(&'a Machines);
 impl Policy for Rules<'_> {
     fn reservation(&self, mac: Mac) -> Option<Reservation> {
         let (name, machine) = self.0.site.machine(policy_mac(mac)?)?;
-        // A machine with several NICs has one address in the site; it is the first one's, the others take from the pool.
-        let first = machine.macs.first().copied().and_then(wire_mac);
-        Some(Reservation {
-            address: machine.address.filter(|_| first == Some(mac)),
-            hostname: Some(name.to_owned()),
-        })
+        Some(Reservation { address: machine.address_of(policy_mac(mac)?), hostname: Some(name.to_owned()) })
     }
 
     fn reserved(&self, address: Ipv4Addr) -> Option<Mac> {
-        let machine = self.0.site.machines.values().find(|machine| machine.address == Some(address))?;
-        machine.macs.first().copied().and_then(wire_mac)
+        self.0.site.reserved(address).and_then(wire_mac)
     }
 
     fn serve_unknown(&self) -> bool {
@@ -116,7 +110,8 @@ impl Server {
     pub async fn open(machines: Arc<Machines>) -> Result<Self> {
         let site = machines.site.clone();
         let address = v4(site.server.address).context("DHCP needs an IPv4 server address")?;
-        let interface = Interface::open(&site.server.interface)?;
+        let interface = site.server.interfaces.first().context("the site names no interface")?;
+        let interface = Interface::open(interface)?;
         let socket = net::broadcasts(&interface.name, SERVER_PORT, "DHCP")?;
         let (leases, bad) = LEASES.list(machines.state.as_ref()).await?;
         for record in bad {

@@ -98,7 +98,7 @@ pub async fn run(site: Site) -> Result<()> {
             machines.tick().await;
         }
     }));
-    tracing::info!(%address, interface = site.server.interface, "ready: DHCP, TFTP, HTTP and NFS are served");
+    tracing::info!(%address, interfaces = site.server.interfaces.join(","), "ready: DHCP, TFTP, HTTP and NFS are served");
 
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {

@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use toml::de::DeTable;
 
+use crate::networks::network;
 use crate::report::{Problem, Report, Spot, line_and_column};
 use crate::section::{At, Mistakes, Section};
-use crate::site::{Machine, Network, Profile, Server, Site, Workload};
+use crate::site::{Lookup, Machine, Network, Profile, Server, Site, Vars, Workload};
 use crate::tables::{self, Table, good_name};
 
 /// A site file that is larger was not written by a person.
@@ -111,6 +112,7 @@ pub(crate) struct Draft {
     pub(crate) workloads: BTreeMap<String, Table<Workload>>,
     pub(crate) machines: BTreeMap<String, Table<Machine>>,
     pub(crate) unknown: Option<At<String>>,
+    pub(crate) vars: Vars,
     /// Whether some table could not be made sense of, so that what seems not to exist may be in it.
     pub(crate) partial: bool,
 }
@@ -123,14 +125,19 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
     }
     let problems = told(mistakes, files);
     match draft.server {
-        Some(server) if problems.is_empty() => Ok(Site {
-            server,
-            networks: draft.networks.into_iter().map(|network| network.value).collect(),
-            profiles: plain(draft.profiles),
-            workloads: plain(draft.workloads),
-            machines: plain(draft.machines),
-            unknown: draft.unknown.map(|unknown| unknown.value),
-        }),
+        Some(server) if problems.is_empty() => {
+            let machines = plain(draft.machines);
+            Ok(Site {
+                server,
+                networks: draft.networks.into_iter().map(|network| network.value).collect(),
+                profiles: plain(draft.profiles),
+                workloads: plain(draft.workloads),
+                lookup: Lookup::of(&machines),
+                machines,
+                unknown: draft.unknown.map(|unknown| unknown.value),
+                vars: draft.vars,
+            })
+        }
         _ => Err(Report { problems }),
     }
 }
@@ -190,7 +197,7 @@ impl Draft {
             let server = root.section(mistakes, "server");
             self.server = server.and_then(|section| tables::server(section, home, mistakes));
             for section in root.sections(mistakes, "network") {
-                let network = tables::network(section, mistakes);
+                let network = network(section, mistakes);
                 self.partial |= network.is_none();
                 self.networks.extend(network);
             }
@@ -201,6 +208,9 @@ impl Draft {
             for (name, table) in root.named(mistakes, "workload") {
                 let workload = tables::workload(table, home, mistakes);
                 add("workload", name, workload, &mut self.workloads, mistakes);
+            }
+            if let Some(section) = root.section(mistakes, "vars") {
+                self.vars = tables::variables(section, mistakes);
             }
             if let Some(mut section) = root.section(mistakes, "unknown") {
                 self.unknown = section.string(mistakes, "profile");

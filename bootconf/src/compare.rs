@@ -79,7 +79,7 @@ fn machines(draft: &Draft, mistakes: &mut Mistakes) {
         for mac in &value.macs {
             alone("MAC", *mac, name, &mut macs, machine, "mac", mistakes);
         }
-        if let Some(address) = value.address {
+        for address in value.addresses.iter().copied() {
             alone("address", address, name, &mut addresses, machine, "address", mistakes);
             let spot = machine.place("address", &address);
             if draft.server.as_ref().is_some_and(|server| server.address == IpAddr::V4(address)) {
@@ -91,6 +91,17 @@ fn machines(draft: &Draft, mistakes: &mut Mistakes) {
                     let subnet = network.value.subnet;
                     if address == subnet.network() || address == subnet.broadcast() {
                         mistakes.note(spot, format!("{address} is no host's address in {subnet}"));
+                    }
+                    if network.value.proxy {
+                        mistakes.note(
+                            spot,
+                            format!(
+                                "in {subnet} another DHCP server gives the addresses; keep {address} there"
+                            ),
+                        );
+                    }
+                    if network.value.server == Some(address) {
+                        mistakes.note(spot, format!("{address} is the server's own address"));
                     }
                     if network.value.router == Some(address) {
                         mistakes.note(spot, format!("{address} is the router's address"));

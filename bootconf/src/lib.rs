@@ -8,9 +8,12 @@ pub mod args;
 pub mod binding;
 mod check;
 mod compare;
+pub mod facts;
 pub mod identity;
+mod networks;
 pub mod pins;
 pub mod plan;
+pub mod render;
 mod report;
 pub mod script;
 mod section;
@@ -21,7 +24,7 @@ mod version;
 pub use check::{load, load_str};
 pub use identity::{BootId, Mac, MachineId, MachineRecord};
 pub use report::{Problem, Report};
-pub use site::{Machine, Network, Profile, Server, Site, Source, Workload};
+pub use site::{Machine, Network, Profile, Server, Site, Source, Vars, Workload};
 
 /// The site that `oneroot init` prints: every key, explained.
 pub const EXAMPLE: &str = include_str!("../../examples/site.toml");

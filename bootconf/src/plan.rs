@@ -7,8 +7,9 @@ use oneroot_tree::ViewId;
 use serde::{Deserialize, Serialize};
 
 use crate::args::Initramfs;
+use crate::facts::Facts;
 use crate::identity::{BootId, Mac, MachineId};
-use crate::site::{Site, Source};
+use crate::site::{Site, Source, Vars};
 use crate::version;
 
 /// One part of a machine's stack, before it is a generation.
@@ -63,8 +64,8 @@ pub struct Decision {
     pub initramfs: Initramfs,
     /// Kernel arguments: profiles bottom first, workloads, machine.
     pub args: Vec<String>,
-    /// The machine's variables.
-    pub vars: BTreeMap<String, String>,
+    /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
+    pub vars: Vars,
     /// Where it all came from.
     pub why: Vec<Why>,
 }
@@ -120,8 +121,23 @@ pub struct BootPlan {
     pub initrd: Option<String>,
     /// Its kernel arguments.
     pub args: Vec<String>,
+    /// How it gets its root.
+    #[serde(default)]
+    pub root: Root,
+    /// What its templates were rendered from.
+    #[serde(default)]
+    pub facts: Option<Facts>,
     /// Where all that came from.
     pub why: Vec<Why>,
+}
+
+/// How a machine gets its root. More kinds are to come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Root {
+    /// Over NFS, from the view.
+    #[default]
+    Nfs,
 }
 
 /// Decides what boots a machine.
@@ -148,16 +164,18 @@ pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
         initrd: None,
         initramfs: Initramfs::InitramfsTools,
         args: Vec::new(),
-        vars: known.map_or(BTreeMap::new(), |(_, machine)| machine.vars.clone()),
+        vars: BTreeMap::new(),
         why: Vec::new(),
     };
     decision.because("profile", profile, &from);
+    decision.say(&site.vars, "[vars]");
     for (name, profile) in site.chain(profile) {
         let table = format!("[profile.{name}]");
         if profile.source.is_some() {
             decision.lay(Part::Profile { name: name.to_owned() }, name, &table);
         }
         decision.add(&profile.layers, &profile.args, &table);
+        decision.say(&profile.vars, &table);
         if let Some(kernel) = &profile.kernel {
             (decision.kernel, decision.initrd) = (Some(kernel.clone()), None);
             decision.because("kernel", kernel, &table);
@@ -174,7 +192,9 @@ pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
     for name in decision.workloads.clone() {
         decision.because("workload", &name, &from);
         if let Some(workload) = site.workloads.get(&name) {
-            decision.add(&workload.layers, &workload.args, &format!("[workload.{name}]"));
+            let table = format!("[workload.{name}]");
+            decision.add(&workload.layers, &workload.args, &table);
+            decision.say(&workload.vars, &table);
         }
     }
     if let Some((name, machine)) = known {
@@ -183,9 +203,7 @@ pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
             decision.lay(part, &path.display().to_string(), &from);
         }
         decision.add(&[], &machine.args, &from);
-        for (key, value) in &machine.vars {
-            decision.because("var", &format!("{key}={value}"), &from);
-        }
+        decision.say(&machine.vars, &from);
     }
     Ok(decision)
 }
@@ -198,6 +216,15 @@ impl Decision {
     fn lay(&mut self, part: Part, shown: &str, from: &str) {
         self.because("layer", shown, from);
         self.parts.push(part);
+    }
+
+    /// Takes variables in, over those of the tables before.
+    fn say(&mut self, vars: &Vars, from: &str) {
+        for (name, value) in vars {
+            self.why.retain(|why| why.what != "var" || why.value.split('=').next() != Some(name));
+            self.because("var", &format!("{name}={value}"), from);
+            self.vars.insert(name.clone(), value.clone());
+        }
     }
 
     fn add(&mut self, layers: &[PathBuf], args: &[String], from: &str) {

@@ -1,6 +1,6 @@
 //! A site as the rest of the program uses it: everything in here has been checked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 
@@ -24,6 +24,35 @@ pub struct Site {
     pub machines: BTreeMap<String, Machine>,
     /// Profile of machines that no table names; without one they get an address and no boot.
     pub unknown: Option<String>,
+    /// What templates may say on every machine; profiles, workloads and machines may say otherwise.
+    pub vars: Vars,
+    /// Where machines are found by what they send.
+    pub(crate) lookup: Lookup,
+}
+
+/// Names and values for templates.
+pub type Vars = BTreeMap<String, String>;
+
+/// Machines by what they are known by: asked with every packet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Lookup {
+    by_mac: HashMap<Mac, String>,
+    by_address: HashMap<Ipv4Addr, Mac>,
+}
+
+impl Lookup {
+    pub(crate) fn of(machines: &BTreeMap<String, Machine>) -> Self {
+        let mut lookup = Self::default();
+        for (name, machine) in machines {
+            for mac in &machine.macs {
+                lookup.by_mac.insert(*mac, name.clone());
+            }
+            for (mac, address) in machine.macs.iter().zip(&machine.addresses) {
+                lookup.by_address.insert(*address, *mac);
+            }
+        }
+        lookup
+    }
 }
 
 /// The `[server]` table.
@@ -31,8 +60,8 @@ pub struct Site {
 pub struct Server {
     /// The address that clients are told: server-id, siaddr, URLs, nfsroot.
     pub address: IpAddr,
-    /// The interface on which DHCP is answered.
-    pub interface: String,
+    /// The interfaces on which DHCP is answered.
+    pub interfaces: Vec<String>,
     /// Where objects, generations and stacks are kept.
     pub store: PathBuf,
     /// Where leases, pins and keys are kept.
@@ -52,8 +81,16 @@ pub struct Server {
 pub struct Network {
     /// Its addresses.
     pub subnet: Ipv4Network,
+    /// The server's address as this network's machines are told it, where it is not the `[server]` table's.
+    pub server: Option<Ipv4Addr>,
+    /// Another DHCP server gives the addresses here; ours only says what to boot.
+    pub proxy: bool,
+    /// There is no other DHCP server here: clients that nobody knows are told so.
+    pub authoritative: bool,
     /// First and last address given to machines that have no address of their own.
     pub pool: Option<(Ipv4Addr, Ipv4Addr)>,
+    /// First and last addresses in the pool that are given to nobody.
+    pub exclude: Vec<(Ipv4Addr, Ipv4Addr)>,
     /// Default gateway.
     pub router: Option<Ipv4Addr>,
     /// Name servers.
@@ -90,6 +127,8 @@ pub struct Profile {
     pub initramfs: Option<Initramfs>,
     /// Kernel arguments.
     pub args: Vec<String>,
+    /// What templates may say on its machines.
+    pub vars: Vars,
 }
 
 /// A `[workload.NAME]` table.
@@ -99,6 +138,8 @@ pub struct Workload {
     pub layers: Vec<PathBuf>,
     /// Kernel arguments.
     pub args: Vec<String>,
+    /// What templates may say on its machines.
+    pub vars: Vars,
 }
 
 /// A `[machine.NAME]` table.
@@ -106,8 +147,8 @@ pub struct Workload {
 pub struct Machine {
     /// Its MAC addresses.
     pub macs: Vec<Mac>,
-    /// Its address; from the pool without one.
-    pub address: Option<Ipv4Addr>,
+    /// Its NICs' addresses, in the order of the MACs; a NIC without one takes it from the pool.
+    pub addresses: Vec<Ipv4Addr>,
     /// Its profile.
     pub profile: String,
     /// Its workloads, bottom first.
@@ -117,15 +158,40 @@ pub struct Machine {
     /// Kernel arguments.
     pub args: Vec<String>,
     /// What templates may say of it: names and values.
-    pub vars: BTreeMap<String, String>,
+    pub vars: Vars,
 }
 
 impl Site {
     /// The machine that has a MAC, with its name.
     #[must_use]
     pub fn machine(&self, mac: Mac) -> Option<(&str, &Machine)> {
-        let found = self.machines.iter().find(|(_, machine)| machine.macs.contains(&mac));
-        found.map(|(name, machine)| (name.as_str(), machine))
+        let found = self.machines.get_key_value(self.lookup.by_mac.get(&mac)?)?;
+        Some((found.0.as_str(), found.1))
+    }
+
+    /// The NIC that an address is kept for.
+    #[must_use]
+    pub fn reserved(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.lookup.by_address.get(&address).copied()
+    }
+
+    /// The server's address as the machines at `address` are told it.
+    #[must_use]
+    pub fn server_for(&self, address: IpAddr) -> IpAddr {
+        let network = if let IpAddr::V4(address) = address { self.network(address) } else { None };
+        network.and_then(|network| network.server).map_or(self.server.address, IpAddr::V4)
+    }
+
+    /// Every address of the server that machines are told, each once.
+    #[must_use]
+    pub fn server_addresses(&self) -> Vec<IpAddr> {
+        let mut all = vec![self.server.address];
+        for address in self.networks.iter().filter_map(|network| network.server).map(IpAddr::V4) {
+            if !all.contains(&address) {
+                all.push(address);
+            }
+        }
+        all
     }
 
     /// The network that an address is in.
@@ -145,5 +211,14 @@ impl Site {
         }
         chain.reverse();
         chain
+    }
+}
+
+impl Machine {
+    /// The address that is kept for one of its NICs.
+    #[must_use]
+    pub fn address_of(&self, mac: Mac) -> Option<Ipv4Addr> {
+        let place = self.macs.iter().position(|known| *known == mac)?;
+        self.addresses.get(place).copied()
     }
 }

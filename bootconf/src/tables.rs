@@ -5,18 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use ipnetwork::Ipv4Network;
-
 use crate::args::Initramfs;
 use crate::identity::Mac;
+use crate::networks::is_host;
 use crate::report::Spot;
 use crate::section::{At, Mistakes, Section};
-use crate::site::{Machine, Network, Profile, Server, Source, Workload};
+use crate::site::{Machine, Profile, Server, Source, Vars, Workload};
 
-/// A lease shorter than this would make every client renew all the time, in seconds.
-const SHORTEST_LEASE: u32 = 60;
-/// One that is longer is a slip of the fingers.
-const LONGEST_LEASE: u32 = 365 * 86_400;
 /// TCP port of the portmapper, which klibc's nfsmount can't do without (protocols.md §3.2).
 const PORTMAP: u16 = 111;
 /// Words that say how the root is found. A second one would win over ours, and the machine hang for no visible reason.
@@ -28,7 +23,7 @@ const OURS: [&str; 8] =
 pub(crate) struct Table<T> {
     pub(crate) value: T,
     pub(crate) spot: Spot,
-    places: HashMap<(&'static str, String), Spot>,
+    pub(crate) places: HashMap<(&'static str, String), Spot>,
 }
 
 impl<T> Table<T> {
@@ -40,10 +35,10 @@ impl<T> Table<T> {
 
 /// The places collected while a table is read.
 #[derive(Default)]
-struct Places(HashMap<(&'static str, String), Spot>);
+pub(crate) struct Places(pub(crate) HashMap<(&'static str, String), Spot>);
 
 impl Places {
-    fn keep<T: ToString>(&mut self, key: &'static str, at: At<T>) -> T {
+    pub(crate) fn keep<T: ToString>(&mut self, key: &'static str, at: At<T>) -> T {
         self.0.insert((key, at.value.to_string()), at.spot);
         at.value
     }
@@ -101,16 +96,27 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
             IpAddr::V6(_) => Err("must be IPv4: firmware and klibc mount no root over IPv6"),
         })
     });
-    let interface = section.string(mistakes, "interface");
-    section.missing(mistakes, "interface", "the interface on which DHCP is answered, such as \"eth0\"");
-    let interface = interface.and_then(|interface| {
-        interface.check(mistakes, |name| {
-            // What the kernel's dev_valid_name() takes.
-            let graphic = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
-            let good = !name.is_empty() && name.len() < 16 && graphic && name != "." && name != "..";
-            if good { Ok(name) } else { Err("is no interface's name; see `ip link`") }
+    let interfaces = section.strings(mistakes, "interface", true);
+    if interfaces.is_empty() {
+        section.required(mistakes, "interface", "the interface on which DHCP is answered, such as \"eth0\"");
+    }
+    let interfaces: Vec<At<String>> = interfaces
+        .into_iter()
+        .filter_map(|at| {
+            at.check(mistakes, |name| {
+                // What the kernel's dev_valid_name() takes.
+                let graphic =
+                    name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+                let good = !name.is_empty() && name.len() < 16 && graphic && name != "." && name != "..";
+                if good { Ok(name) } else { Err("is no interface's name; see `ip link`") }
+            })
         })
-    });
+        .collect();
+    for (number, interface) in interfaces.iter().enumerate() {
+        if interfaces.iter().take(number).any(|other| other.value == interface.value) {
+            mistakes.note(&interface.spot, format!("interface {} is there twice", interface.value));
+        }
+    }
     let mut directory = |key, default: &str| -> PathBuf {
         let said = section.string(mistakes, key).and_then(|at| path(at, home, mistakes));
         said.unwrap_or_else(|| home.join(default))
@@ -133,7 +139,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
     section.finish(mistakes);
     Some(Server {
         address: address?.value,
-        interface: interface?.value,
+        interfaces: interfaces.into_iter().map(|at| at.value).collect(),
         store,
         state,
         http_port,
@@ -141,101 +147,6 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
         loaders,
         unprivileged_nfs_ports: unprivileged.is_some_and(|at| at.value),
     })
-}
-
-fn is_host(address: Ipv4Addr) -> bool {
-    !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
-}
-
-/// A `[[network]]` table.
-pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Option<Table<Network>> {
-    let spot = section.spot.clone();
-    let mut places = Places::default();
-    let subnet = section.parsed::<Ipv4Network>(mistakes, "subnet", "a network such as 192.168.77.0/24");
-    section.missing(mistakes, "subnet", "the network's addresses, such as \"192.168.77.0/24\"");
-    let subnet = subnet.and_then(|subnet| {
-        subnet.check(mistakes, |subnet| match subnet {
-            _ if subnet.network() != subnet.ip() => {
-                Err(format!("has host bits; the network is {}/{}", subnet.network(), subnet.prefix()))
-            }
-            _ if !(8..=30).contains(&subnet.prefix()) => Err("must be of /8 to /30".to_owned()),
-            _ => Ok(subnet),
-        })
-    });
-    let pool = section.string(mistakes, "pool").and_then(|pool| pool.check(mistakes, |text| pool_of(&text)));
-    let router = section.parsed::<Ipv4Addr>(mistakes, "router", "an IPv4 address");
-    let dns = section.strings(mistakes, "dns", true).into_iter().filter_map(|text| {
-        text.check(mistakes, |text| match text.parse::<Ipv4Addr>() {
-            Ok(address) if is_host(address) => Ok(address),
-            _ => Err(format!("{text:?} is not an IPv4 address of a name server")),
-        })
-    });
-    let dns: Vec<Ipv4Addr> = dns.map(|at| at.value).collect();
-    let domain = section.string(mistakes, "domain").and_then(|domain| {
-        domain.check(mistakes, |text| {
-            let good = text.len() <= 253 && !text.is_empty() && text.split('.').all(good_name);
-            if good { Ok(text) } else { Err("is no domain name, such as \"lab.example\"") }
-        })
-    });
-    let lease =
-        section.string(mistakes, "lease").and_then(|lease| lease.check(mistakes, |text| lease_of(&text)));
-    section.finish(mistakes);
-    let subnet = places.keep("subnet", subnet?);
-    let inside = |address: Ipv4Addr| {
-        subnet.contains(address) && address != subnet.network() && address != subnet.broadcast()
-    };
-    if let Some(pool) = &pool
-        && !(inside(pool.value.0) && inside(pool.value.1))
-    {
-        mistakes.note(&pool.spot, format!("is not inside {subnet}"));
-    }
-    if let Some(router) = &router {
-        if !inside(router.value) {
-            mistakes.note(&router.spot, format!("is not inside {subnet}"));
-        }
-        if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&router.value)) {
-            mistakes.note(&router.spot, "is inside the pool; it would be given to a machine");
-        }
-    }
-    let pool = pool.map(|at| {
-        let (first, last) = at.value;
-        places.0.insert(("pool", String::new()), at.spot);
-        (first, last)
-    });
-    let network = Network {
-        subnet,
-        pool,
-        router: router.map(|at| at.value),
-        dns,
-        domain: domain.map(|at| at.value),
-        lease: lease.map_or(86_400, |at| at.value),
-    };
-    Some(Table { value: network, spot, places: places.0 })
-}
-
-fn pool_of(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
-    let ends = text
-        .split_once('-')
-        .and_then(|(first, last)| Some((first.trim().parse().ok()?, last.trim().parse().ok()?)));
-    match ends {
-        Some((first, last)) if first <= last => Ok((first, last)),
-        Some(_) => Err("ends before it begins".to_owned()),
-        None => Err(format!("{text:?} is not a range such as \"192.168.77.100-192.168.77.199\"")),
-    }
-}
-
-/// `90s`, `15m`, `12h`, `7d`.
-fn lease_of(text: &str) -> Result<u32, String> {
-    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
-    let said = units.into_iter().find_map(|(letter, unit)| Some((text.strip_suffix(letter)?, unit)));
-    let number = said.and_then(|(digits, unit)| Some((digits.parse::<u32>().ok()?, unit)));
-    let Some((number, unit)) = number else {
-        return Err(format!("{text:?} is not a time such as \"12h\" (s, m, h, d)"));
-    };
-    match number.checked_mul(unit) {
-        Some(seconds) if (SHORTEST_LEASE..=LONGEST_LEASE).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("{text:?} must be from one minute to 365 days")),
-    }
 }
 
 /// A `[profile.NAME]` table.
@@ -266,6 +177,7 @@ pub(crate) fn profile(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
         initrd,
         initramfs: initramfs.map(|at| at.value),
         args: arguments(section.strings(mistakes, "args", false), mistakes),
+        vars: section.section(mistakes, "vars").map(|vars| variables(vars, mistakes)).unwrap_or_default(),
     };
     section.finish(mistakes);
     Table { value: profile, spot, places: places.0 }
@@ -310,6 +222,7 @@ pub(crate) fn workload(mut section: Section<'_>, home: &Path, mistakes: &mut Mis
     let workload = Workload {
         layers: paths(section.strings(mistakes, "layers", false), home, mistakes),
         args: arguments(section.strings(mistakes, "args", false), mistakes),
+        vars: section.section(mistakes, "vars").map(|vars| variables(vars, mistakes)).unwrap_or_default(),
     };
     section.finish(mistakes);
     Table { value: workload, spot, places: HashMap::new() }
@@ -330,7 +243,21 @@ pub(crate) fn machine(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
             mistakes.note(&mac.spot, format!("MAC {} is twice in this machine", mac.value));
         }
     }
-    let address = section.parsed::<Ipv4Addr>(mistakes, "address", "an IPv4 address");
+    let addresses: Vec<At<Ipv4Addr>> = section
+        .strings(mistakes, "address", true)
+        .into_iter()
+        .filter_map(|at| {
+            at.check(mistakes, |text| text.parse().map_err(|_| format!("{text:?} is not an IPv4 address")))
+        })
+        .collect();
+    if let Some(more) = addresses.get(macs.len()).filter(|_| !macs.is_empty()) {
+        mistakes.note(&more.spot, "has no NIC: the addresses are the MACs', in the same order");
+    }
+    for (number, address) in addresses.iter().enumerate() {
+        if addresses.iter().take(number).any(|other| other.value == address.value) {
+            mistakes.note(&address.spot, format!("address {} is twice in this machine", address.value));
+        }
+    }
     let profile = section.string(mistakes, "profile");
     section.missing(mistakes, "profile", "what the machine boots");
     let workloads = section.strings(mistakes, "workloads", false);
@@ -342,7 +269,7 @@ pub(crate) fn machine(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
     let vars = section.section(mistakes, "vars").map(|vars| variables(vars, mistakes));
     let machine = Machine {
         macs: macs.into_iter().map(|at| places.keep("mac", at)).collect(),
-        address: address.map(|at| places.keep("address", at)),
+        addresses: addresses.into_iter().map(|at| places.keep("address", at)).collect(),
         profile: profile.map_or(String::new(), |at| places.keep("profile", at)),
         workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
         layer: section.string(mistakes, "layer").and_then(|at| path(at, home, mistakes)),
@@ -355,7 +282,7 @@ pub(crate) fn machine(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
 
 /// Names and strings for templates. A value with a line break would write lines of its own into a rendered file
 /// (hostile-inputs C5), so it is refused here and not at boot time.
-fn variables(section: Section<'_>, mistakes: &mut Mistakes) -> BTreeMap<String, String> {
+pub(crate) fn variables(section: Section<'_>, mistakes: &mut Mistakes) -> Vars {
     let mut vars = BTreeMap::new();
     for (name, value) in section.all_strings(mistakes) {
         let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use oneroot_bootconf::plan::{BootPlan, Decision, NoPlan, Part, decide, kernel_and_initrd};
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::plan::{BootPlan, Decision, NoPlan, Part, Root, decide, kernel_and_initrd};
 use oneroot_bootconf::{BootId, Mac, MachineId, Site, load_str};
 use oneroot_tree::ViewId;
 
@@ -87,7 +88,8 @@ fn an_unknown_machine_gets_the_profile_for_unknown_ones_or_a_reason() {
     let decision = decide(&site(), stranger).unwrap();
     assert_eq!((decision.name, decision.profile.as_str()), (None, "base"));
     assert_eq!(decision.why[0].from, "[unknown]");
-    let closed = Site { unknown: None, ..site() };
+    let mut closed = site();
+    closed.unknown = None;
     assert_eq!(decide(&closed, stranger), Err(NoPlan::Unknown(stranger)));
 }
 
@@ -164,6 +166,7 @@ fn what_is_missing_is_named() {
 
 #[test]
 fn a_plan_reads_back_from_the_disk_under_the_names_it_has_there() {
+    let facts = Facts::expected(&site(), &alpha(), mac("52:54:00:00:00:0a"));
     let plan = BootPlan {
         boot: BootId::from_random([1; 8]),
         machine: MachineId::from_random([2; 16]),
@@ -175,13 +178,36 @@ fn a_plan_reads_back_from_the_disk_under_the_names_it_has_there() {
         kernel: "/vmlinuz".to_owned(),
         initrd: None,
         args: alpha().args,
+        root: Root::Nfs,
+        facts: Some(facts),
         why: alpha().why,
     };
     let json = serde_json::to_value(&plan).unwrap();
-    for key in "boot machine mac name profile workloads view kernel initrd args why".split(' ') {
+    for key in "boot machine mac name profile workloads view kernel initrd args root facts why".split(' ') {
         assert!(json.get(key).is_some(), "{key}");
     }
     assert_eq!(json["boot"], "0101010101010101");
     assert_eq!(json["why"][0]["from"], "[machine.alpha]");
     assert_eq!(serde_json::from_value::<BootPlan>(json).unwrap(), plan);
+}
+
+#[test]
+fn the_nearer_word_counts_for_a_variable() {
+    let said: Vec<_> = alpha().vars.into_iter().collect();
+    let expected = [("mirror", "profile"), ("only", "workload"), ("role", "build"), ("zone", "site")];
+    assert_eq!(said, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    let zones =
+        |decision: &Decision| decision.why.iter().filter(|why| why.value.starts_with("role=")).count();
+    assert_eq!(zones(&alpha()), 1, "only the word that counts is told");
+}
+
+#[test]
+fn a_machines_facts_are_those_of_the_nic_and_network_that_it_boots_from() {
+    let facts = |mac_text: &str| Facts::expected(&site(), &alpha(), mac(mac_text));
+    let (first, second) = (facts("52:54:00:00:00:0a"), facts("52:54:00:00:00:0b"));
+    assert_eq!(first.address, Some([10, 0, 1, 10].into()));
+    assert_eq!(second.address, Some([10, 0, 0, 100].into()), "it has none of its own: one that it could get");
+    assert_eq!((first.site.server, second.site.server), ([10, 0, 1, 1].into(), [10, 0, 0, 1].into()));
+    assert_eq!((first.site.domain, second.site.domain.as_deref()), (None, Some("lab")));
+    assert_eq!((first.name.as_str(), first.macs.len()), ("alpha", 2));
 }

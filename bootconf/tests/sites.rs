@@ -8,6 +8,7 @@
 )]
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::Path;
 
 use oneroot_bootconf::{EXAMPLE, load, load_str};
@@ -47,7 +48,13 @@ fn a_good_site_in_any_line_endings_is_taken_as_it_stands() {
     assert_eq!(all.server.store, Path::new("/site/store"), "relative paths are the site file's directory's");
     assert_eq!(all.networks[0].pool, Some(([10, 0, 0, 100].into(), [10, 0, 0, 199].into())));
     assert_eq!((all.networks[0].lease, all.networks[1].lease), (90, 86_400));
+    assert_eq!(all.networks[0].exclude.len(), 2);
+    assert!(all.networks[0].authoritative && !all.networks[1].authoritative && all.networks[2].proxy);
+    assert_eq!(all.server.interfaces, ["br0.77", "eth1"]);
+    assert_eq!(all.server_addresses().len(), 2);
+    assert_eq!(all.server_for([10, 0, 1, 10].into()), IpAddr::from([10, 0, 1, 1]));
     let alpha = &all.machines["alpha"];
+    assert_eq!(all.reserved([10, 0, 1, 10].into()), Some(alpha.macs[0]));
     assert_eq!(
         alpha.macs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["52:54:00:00:00:0a", "52:54:00:00:00:0b"]

@@ -45,10 +45,10 @@ fn warnings(site: &Site) -> Vec<String> {
             warnings.push(format!("{} is not there, so it cannot be staged", path.display()));
         }
     }
-    let interface = &site.server.interface;
-    if let Err(cause) = link::index(interface) {
-        warnings.push(cause.to_string());
-    }
+    let interfaces = site.server.interfaces.iter();
+    warnings.extend(
+        interfaces.filter_map(|interface| link::index(interface).err()).map(|cause| cause.to_string()),
+    );
     for (loader, firmware) in LOADERS {
         let path = site.server.loaders.join(loader);
         if !(path.exists() || loader == "ipxe.efi" && Path::new("/boot/ipxe.efi").exists()) {

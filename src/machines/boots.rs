@@ -9,7 +9,7 @@ use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::args::{Boot, arguments, view_of};
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
-use oneroot_bootconf::plan::{BootPlan, Decision, Part, decide, kernel_and_initrd};
+use oneroot_bootconf::plan::{BootPlan, Decision, Part, Root, decide, kernel_and_initrd};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, script};
 use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
@@ -93,6 +93,8 @@ impl Machines {
                 kernel: kernel.clone(),
                 initrd: initrd.clone(),
                 args,
+                root: Root::Nfs,
+                facts: None,
                 why: decision.why.clone(),
             };
             let pin = Pin {

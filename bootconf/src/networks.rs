@@ -1,0 +1,144 @@
+//! The `[[network]]` tables: which addresses there are, who gives them, and to whom.
+
+use std::net::Ipv4Addr;
+
+use ipnetwork::Ipv4Network;
+
+use crate::section::{At, Mistakes, Section};
+use crate::site::Network;
+use crate::tables::{Places, Table, good_name};
+
+/// A lease shorter than this would make every client renew all the time, in seconds.
+const SHORTEST_LEASE: u32 = 60;
+/// One that is longer is a slip of the fingers.
+const LONGEST_LEASE: u32 = 365 * 86_400;
+
+/// Whether an address can be one host's.
+pub(crate) fn is_host(address: Ipv4Addr) -> bool {
+    !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
+}
+
+/// A `[[network]]` table.
+pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Option<Table<Network>> {
+    let spot = section.spot.clone();
+    let mut places = Places::default();
+    let subnet = section.parsed::<Ipv4Network>(mistakes, "subnet", "a network such as 192.168.77.0/24");
+    section.missing(mistakes, "subnet", "the network's addresses, such as \"192.168.77.0/24\"");
+    let subnet = subnet.and_then(|subnet| {
+        subnet.check(mistakes, |subnet| match subnet {
+            _ if subnet.network() != subnet.ip() => {
+                Err(format!("has host bits; the network is {}/{}", subnet.network(), subnet.prefix()))
+            }
+            _ if !(8..=30).contains(&subnet.prefix()) => Err("must be of /8 to /30".to_owned()),
+            _ => Ok(subnet),
+        })
+    });
+    let server = section.parsed::<Ipv4Addr>(mistakes, "server", "an IPv4 address");
+    let server = server.and_then(|at| {
+        at.check(mistakes, |address| is_host(address).then_some(address).ok_or("is no address of a host"))
+    });
+    let proxy = section.boolean(mistakes, "proxy");
+    let authoritative = section.boolean(mistakes, "authoritative");
+    let exclude: Vec<At<(Ipv4Addr, Ipv4Addr)>> = section
+        .strings(mistakes, "exclude", true)
+        .into_iter()
+        .filter_map(|at| {
+            at.check(mistakes, |text| text.parse().map(|one| (one, one)).or_else(|_| pool_of(&text)))
+        })
+        .collect();
+    let pool = section.string(mistakes, "pool").and_then(|pool| pool.check(mistakes, |text| pool_of(&text)));
+    let router = section.parsed::<Ipv4Addr>(mistakes, "router", "an IPv4 address");
+    let dns = section.strings(mistakes, "dns", true).into_iter().filter_map(|text| {
+        text.check(mistakes, |text| match text.parse::<Ipv4Addr>() {
+            Ok(address) if is_host(address) => Ok(address),
+            _ => Err(format!("{text:?} is not an IPv4 address of a name server")),
+        })
+    });
+    let dns: Vec<Ipv4Addr> = dns.map(|at| at.value).collect();
+    let domain = section.string(mistakes, "domain").and_then(|domain| {
+        domain.check(mistakes, |text| {
+            let good = text.len() <= 253 && !text.is_empty() && text.split('.').all(good_name);
+            if good { Ok(text) } else { Err("is no domain name, such as \"lab.example\"") }
+        })
+    });
+    let lease =
+        section.string(mistakes, "lease").and_then(|lease| lease.check(mistakes, |text| lease_of(&text)));
+    section.finish(mistakes);
+    let subnet = places.keep("subnet", subnet?);
+    let inside = |address: Ipv4Addr| {
+        subnet.contains(address) && address != subnet.network() && address != subnet.broadcast()
+    };
+    if let Some(pool) = &pool
+        && !(inside(pool.value.0) && inside(pool.value.1))
+    {
+        mistakes.note(&pool.spot, format!("is not inside {subnet}"));
+    }
+    let excluded = |address: Ipv4Addr| exclude.iter().any(|at| (at.value.0..=at.value.1).contains(&address));
+    for at in &exclude {
+        let in_pool = |(first, last): (Ipv4Addr, Ipv4Addr)| first <= at.value.0 && at.value.1 <= last;
+        if !pool.as_ref().is_some_and(|pool| in_pool(pool.value)) {
+            mistakes.note(&at.spot, "is not inside the pool; there is nothing to exclude it from");
+        }
+    }
+    if let (Some(proxy), Some(at)) = (&proxy, &pool)
+        && proxy.value
+    {
+        mistakes.note(
+            &at.spot,
+            "is for addresses, which a proxy does not give; the other DHCP server has the pool",
+        );
+    }
+    if let Some(router) = &router {
+        if !inside(router.value) {
+            mistakes.note(&router.spot, format!("is not inside {subnet}"));
+        }
+        if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&router.value))
+            && !excluded(router.value)
+        {
+            mistakes.note(&router.spot, "is inside the pool; it would be given to a machine");
+        }
+    }
+    let pool = pool.map(|at| {
+        let (first, last) = at.value;
+        places.0.insert(("pool", String::new()), at.spot);
+        (first, last)
+    });
+    let network = Network {
+        subnet,
+        server: server.map(|at| places.keep("server", at)),
+        proxy: proxy.is_some_and(|at| at.value),
+        authoritative: authoritative.is_some_and(|at| at.value),
+        pool,
+        exclude: exclude.into_iter().map(|at| at.value).collect(),
+        router: router.map(|at| at.value),
+        dns,
+        domain: domain.map(|at| at.value),
+        lease: lease.map_or(86_400, |at| at.value),
+    };
+    Some(Table { value: network, spot, places: places.0 })
+}
+
+fn pool_of(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+    let ends = text
+        .split_once('-')
+        .and_then(|(first, last)| Some((first.trim().parse().ok()?, last.trim().parse().ok()?)));
+    match ends {
+        Some((first, last)) if first <= last => Ok((first, last)),
+        Some(_) => Err("ends before it begins".to_owned()),
+        None => Err(format!("{text:?} is not a range such as \"192.168.77.100-192.168.77.199\"")),
+    }
+}
+
+/// `90s`, `15m`, `12h`, `7d`.
+fn lease_of(text: &str) -> Result<u32, String> {
+    let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
+    let said = units.into_iter().find_map(|(letter, unit)| Some((text.strip_suffix(letter)?, unit)));
+    let number = said.and_then(|(digits, unit)| Some((digits.parse::<u32>().ok()?, unit)));
+    let Some((number, unit)) = number else {
+        return Err(format!("{text:?} is not a time such as \"12h\" (s, m, h, d)"));
+    };
+    match number.checked_mul(unit) {
+        Some(seconds) if (SHORTEST_LEASE..=LONGEST_LEASE).contains(&seconds) => Ok(seconds),
+        _ => Err(format!("{text:?} must be from one minute to 365 days")),
+    }
+}
