@@ -40,6 +40,22 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Show what a machine would boot and where each part comes from; with a path, which layer the file comes from
+    Explain {
+        /// Its name, or one of its MAC addresses
+        machine: String,
+        /// A path in its root
+        path: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Show what a machine would be told: boot script, kernel arguments, rendered files
+    Render {
+        /// Its name, or one of its MAC addresses
+        machine: String,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Serve DHCP, TFTP, HTTP and NFS in the foreground
     Serve,
     /// Show every machine and how far it has booted

@@ -11,6 +11,7 @@ mod machines;
 mod net;
 mod nfs;
 mod objects;
+mod planner;
 mod serve;
 mod tftp;
 

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use oneroot_bootconf::Site;
 use oneroot_nfsd::{Keyring, Policy, PortTable, Ports, Service};
 use oneroot_state::{Disk, handle_keys};
-use oneroot_tree::{Store, Views as TreeViews};
+use oneroot_tree::Store;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -19,6 +19,7 @@ use tokio::task::JoinSet;
 use crate::machines::Machines;
 use crate::net::{self, accept};
 use crate::nfs::{self, Server, Views};
+use crate::planner::Planner;
 use crate::{clock, control, dhcp, guest, http, tftp};
 
 const PORTMAP: u16 = 111;
@@ -43,7 +44,7 @@ pub async fn run(site: Site) -> Result<()> {
         keyring = keyring.with_old(*id, secret)?;
     }
     let (said, mut heard) = mpsc::channel(SAYINGS);
-    let machines = Machines::open(site.clone(), state, TreeViews::new(store), guest, said).await?;
+    let machines = Machines::open(site.clone(), state, Planner::new(store, guest), said).await?;
 
     let address = site.server.address;
     let on = |port| SocketAddr::new(address, port);

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use crate::cli::Exit;
 use crate::net::link;
+use crate::planner::dry;
 
 /// Loaders that machines ask for, and what asks for them.
 const LOADERS: [(&str, &str); 2] = [("undionly.kpxe", "BIOS"), ("ipxe.efi", "UEFI")];
@@ -21,7 +22,7 @@ struct Checked<'a> {
 /// Prints problems and warnings; only problems make the site a bad one.
 pub fn run(path: &Path, json: bool) -> Result<Exit> {
     let (problems, warnings) = match load(path) {
-        Ok(site) => (Vec::new(), warnings(&site)),
+        Ok(site) => (dry::problems(&site), warnings(&site)),
         Err(Report { problems }) => (problems, Vec::new()),
     };
     if json {

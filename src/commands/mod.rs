@@ -1,6 +1,7 @@
 //! One file for each thing that the command line does.
 
 mod check;
+mod explain;
 mod stage;
 mod status;
 
@@ -18,6 +19,13 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
         Command::Check(output) => check::run(&cli.site(), output.json),
         Command::Stage { names, output } => with_site(cli, |site| stage::run(&site, names, output.json)),
+        Command::Explain { machine, path, output } => with_site(cli, |site| match path {
+            Some(path) => explain::path(&site, machine, path, output.json),
+            None => explain::machine(&site, machine, output.json),
+        }),
+        Command::Render { machine, output } => {
+            with_site(cli, |site| explain::rendered(&site, machine, output.json))
+        }
         Command::Serve => with_site(cli, |site| {
             let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
             let served = runtime.block_on(crate::serve::run(site));

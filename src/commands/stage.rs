@@ -17,7 +17,7 @@ use std::sync::Arc;
 use super::status::table;
 use crate::cli::Exit;
 use crate::clock;
-use crate::machines::reference;
+use crate::planner::reference;
 
 /// What became of one source.
 #[derive(Serialize)]

@@ -4,17 +4,18 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::args::{Boot, arguments, view_of};
+use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
-use oneroot_bootconf::plan::{BootPlan, Decision, Part, Root, decide, kernel_and_initrd};
+use oneroot_bootconf::plan::{BootPlan, Root, decide};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, script};
 use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
+use oneroot_tree::ViewId;
 use oneroot_tree::node::TreePath;
-use oneroot_tree::{GenerationId, Ref, RefKind, View, ViewId};
 
 use super::{MACHINES, Machines, PINS, PLANS};
 use crate::clock;
@@ -22,19 +23,6 @@ use crate::nfs::tree::MachineTree;
 
 /// Times that a change is tried again after another server was quicker.
 const TRIES: u32 = 8;
-
-/// The store's name for a part of a stack.
-pub fn reference(part: &Part) -> Result<Ref> {
-    let (kind, name) = match part {
-        Part::Profile { name } => (RefKind::Profile, name.clone()),
-        Part::Machine { name, .. } => (RefKind::Machine, name.clone()),
-        // A path is no file name; what takes the slashes' place can be in a path, so it is doubled there.
-        Part::Layer { path } => {
-            (RefKind::Layer, path.display().to_string().replace('+', "++").replace('/', "+"))
-        }
-    };
-    Ref::new(kind, &name).with_context(|| format!("{name:?} is too long for a name in the store"))
-}
 
 impl Machines {
     /// The boot script for the machine at `peer` with this MAC: a plan, a pin, and the words that start it.
@@ -46,7 +34,7 @@ impl Machines {
             return None;
         }
         let server = &self.site.server;
-        let base = script::http_base(server.address, server.http_port);
+        let base = script::http_base(self.site.server_for(peer), server.http_port);
         match self.plan(peer, mac).await {
             Ok(plan) => {
                 tracing::info!(machine = plan.name, %mac, boot = %plan.boot, profile = plan.profile, view = %plan.view, "boots");
@@ -62,9 +50,15 @@ impl Machines {
 
     async fn plan(self: &Arc<Self>, peer: IpAddr, mac: Mac) -> Result<BootPlan> {
         let decision = decide(&self.site, mac)?;
-        let machines = self.clone();
-        let (decision, view, kernel, initrd) =
-            tokio::task::spawn_blocking(move || machines.stack(decision)).await??;
+        let facts = Facts::of(&self.site, &decision, mac, peer);
+        let (machines, wanted, frozen) = (self.clone(), decision.clone(), facts.clone());
+        let stacked = tokio::task::spawn_blocking(move || -> Result<_> {
+            let stacked = machines.planner.stack(&wanted, &frozen)?;
+            machines.load(stacked.id)?;
+            Ok(stacked)
+        });
+        let stacked = stacked.await??;
+        let (view, (kernel, initrd)) = (stacked.id, stacked.kernel?);
         let boot = BootId::from_random(clock::random()?);
         let fresh = MachineId::from_random(clock::random()?);
         for _ in 0..TRIES {
@@ -74,7 +68,7 @@ impl Machines {
             let name = decision.name.clone().unwrap_or_else(|| mac.to_string());
             let args = arguments(&Boot {
                 initramfs: decision.initramfs,
-                server: self.site.server.address,
+                server: self.site.server_for(peer),
                 port: self.site.server.nfs_port,
                 view,
                 mac,
@@ -94,7 +88,7 @@ impl Machines {
                 initrd: initrd.clone(),
                 args,
                 root: Root::Nfs,
-                facts: None,
+                facts: Some(facts.clone()),
                 why: decision.why.clone(),
             };
             let pin = Pin {
@@ -132,27 +126,6 @@ impl Machines {
         let mut records = disowned(record, known.machines.values().map(|(record, _)| record));
         records.push(record.clone());
         records
-    }
-
-    /// Names the stack that the site's decision makes, reads its view, and finds the kernel in it. Blocks on the disk.
-    fn stack(&self, decision: Decision) -> Result<(Decision, ViewId, String, Option<String>)> {
-        let store = self.views.store();
-        let mut stack: Vec<GenerationId> = Vec::new();
-        for part in &decision.parts {
-            let name = reference(part)?;
-            let head = store
-                .head(&name)?
-                .with_context(|| format!("{name} is not staged yet; run `oneroot stage`"))?;
-            stack.push(head.generation);
-        }
-        stack.push(self.guest);
-        let view = store.put_stack(&stack)?;
-        let merged = self.views.load(view)?;
-        let exists =
-            |path: &str| merged.follow(path.as_bytes()).and_then(|node| merged.object(node)).is_some();
-        let (kernel, initrd) = kernel_and_initrd(&decision, &names_in_boot(&merged), &exists)?;
-        self.load(view)?;
-        Ok((decision, view, kernel, initrd))
     }
 
     /// Writes changes of one machine, then shows them. `false` when another server was quicker.
@@ -331,13 +304,6 @@ fn start_of(tree: &MachineTree, below: &[u8]) -> Result<NodeId, MountError> {
         Some(_) => Err(MountError::NotDir),
         None => Err(MountError::NoEnt),
     }
-}
-
-/// The names in a view's `/boot`.
-fn names_in_boot(view: &View) -> Vec<String> {
-    let boot = TreePath::parse(b"boot").ok().and_then(|path| view.resolve(&path));
-    let names = boot.into_iter().flat_map(|boot| view.entries(boot)).map(|(name, _)| name);
-    names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
 }
 
 #[cfg(test)]

@@ -20,16 +20,16 @@ use oneroot_bootconf::plan::BootPlan;
 use oneroot_bootconf::{Mac, MachineRecord, Site};
 use oneroot_nfsd::Refusal;
 use oneroot_state::{Disk, Table};
-use oneroot_tree::{GenerationId, ViewId, Views};
+use oneroot_tree::ViewId;
 use tokio::sync::mpsc;
 
-pub use boots::reference;
 pub use known::Known;
 pub use resource::Resource;
 pub use status::{MachineStatus, Status};
 
 use crate::nfs::tree::MachineTree;
 use crate::objects::Objects;
+use crate::planner::Planner;
 
 /// Machines by id.
 pub const MACHINES: Table<MachineRecord> = Table::new("machines");
@@ -42,10 +42,8 @@ pub const PLANS: Table<BootPlan> = Table::new("plans");
 pub struct Machines {
     pub site: Arc<Site>,
     pub state: Arc<Disk>,
-    views: Views,
+    planner: Planner,
     objects: Objects,
-    /// `/.oneroot` of this binary, the top of every stack.
-    guest: GenerationId,
     loaders: PathBuf,
     known: RwLock<Known>,
     trees: RwLock<HashMap<ViewId, Arc<MachineTree>>>,
@@ -61,8 +59,7 @@ impl Machines {
     pub async fn open(
         site: Arc<Site>,
         state: Arc<Disk>,
-        views: Views,
-        guest: GenerationId,
+        planner: Planner,
         said: mpsc::Sender<String>,
     ) -> Result<Arc<Self>> {
         let mut known = Known::default();
@@ -82,12 +79,11 @@ impl Machines {
         known.plans.extend(plans.into_iter().map(|(_, at)| (at.value.boot, at.value)));
         let held = known.views();
         let machines = Arc::new(Self {
-            objects: Objects::new(views.store().clone()),
+            objects: Objects::new(planner.store().clone()),
             loaders: site.server.loaders.clone(),
             site,
             state,
-            views,
-            guest,
+            planner,
             known: RwLock::new(known),
             trees: RwLock::default(),
             loading: Mutex::default(),
@@ -157,7 +153,7 @@ impl Machines {
 
     /// Reads a view, ready to be served. Blocks on the disk.
     fn load(&self, view: ViewId) -> Result<Arc<MachineTree>> {
-        let merged = self.views.load(view).with_context(|| format!("view {view}"))?;
+        let merged = self.planner.views.load(view).with_context(|| format!("view {view}"))?;
         let tree = Arc::new(MachineTree::new(merged, self.said.clone()));
         self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(view, tree.clone());
         Ok(tree)

@@ -127,7 +127,7 @@ impl Machines {
         self.step(mac, which, false);
         let machines = self.clone();
         let found = tokio::task::spawn_blocking(move || -> Option<Resource> {
-            let merged = machines.views.load(view).ok()?;
+            let merged = machines.planner.views.load(view).ok()?;
             let node = merged.follow(path.as_bytes())?;
             let size = merged.stat(node)?.size;
             Some(Resource::File { file: machines.objects.open(merged.object(node)?).ok()?, size })

@@ -1,11 +1,13 @@
 //! A view: what a stack of layers looks like as one tree. Computed from the indexes alone, in memory, without a lock.
 
+mod claims;
 mod level;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+pub use claims::{Claim, Says};
 pub use level::{Level, Node};
 
 use crate::id::{ObjectId, ViewId};

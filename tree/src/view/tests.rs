@@ -143,3 +143,40 @@ fn links_are_followed_inside_the_view_and_never_out_of_it() {
     assert_eq!(view.follow(b"up"), kernel);
     assert_eq!(view.follow(b"loop"), None);
 }
+
+#[test]
+fn every_layers_word_on_a_path_is_told_and_the_first_that_is_not_hidden_is_what_is_seen() {
+    let view = view(&[
+        "d etc\nf etc/a low\nf etc/b low\nd etc/d\nf etc/d/x low\nf etc/was-file low\nd etc/o\nf etc/o/x low",
+        "d etc\nf etc/a middle\nw etc/b\nf etc/d middle\nd etc/was-file\no etc/o",
+        "d etc\nf etc/a top\nd etc/d\nf etc/d/x top\nd etc/was-file",
+    ]);
+    let told = |path: &str| -> Vec<(u16, bool, &str)> {
+        let word = |says: Says| match says {
+            Says::Is(_, kind) if kind.is_directory() => "directory",
+            Says::Is(..) => "file",
+            Says::Gone => "gone",
+            Says::InTheWay => "in the way",
+            Says::Opaque => "opaque",
+        };
+        let claims = view.claims(&TreePath::parse(path.as_bytes()).unwrap());
+        claims.into_iter().map(|claim| (claim.layer, claim.hidden, word(claim.says))).collect()
+    };
+    assert_eq!(told("etc/a"), [(2, false, "file"), (1, true, "file"), (0, true, "file")]);
+    assert_eq!(told("etc/b"), [(1, false, "gone"), (0, true, "file")]);
+    assert_eq!(told("etc/d"), [(2, false, "directory"), (1, true, "file"), (0, true, "directory")]);
+    assert_eq!(told("etc/d/x"), [(2, false, "file"), (1, true, "in the way"), (0, true, "file")]);
+    assert_eq!(told("etc/was-file"), [(2, false, "directory"), (1, false, "directory"), (0, true, "file")]);
+    assert_eq!(told("etc/o/x"), [(1, false, "opaque"), (0, true, "file")]);
+    assert_eq!(told("etc/none"), []);
+    for path in paths(&view) {
+        let parsed = TreePath::parse(path.as_bytes()).unwrap();
+        let node = view.resolve(&parsed).unwrap();
+        let first = view.claims(&parsed).into_iter().find(|claim| !claim.hidden).unwrap();
+        assert_eq!(
+            (first.layer, first.says),
+            (node.layer, Says::Is(node.inode, view.inode(node).unwrap().kind())),
+            "{path}"
+        );
+    }
+}

@@ -1,0 +1,287 @@
+//! `oneroot explain` and `oneroot render`: what a machine would boot now, where each part of it comes from, which layer a
+//! file comes from and what it hides, and what templates become. Neither needs a running server, nor changes one.
+
+use std::io::Write as _;
+
+use anyhow::{Context as _, Result};
+use oneroot_bootconf::args::{Boot, arguments};
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::plan::{Decision, Part, Why, decide};
+use oneroot_bootconf::render::render;
+use oneroot_bootconf::{BootId, Mac, MachineId, Site, script};
+use oneroot_tree::Store;
+use oneroot_tree::node::{Kind, TreePath};
+use oneroot_tree::view::Says;
+use serde::Serialize;
+
+use super::status::table;
+use crate::cli::Exit;
+use crate::planner::templates::{self, Template};
+use crate::planner::{Laid, Planner, Stacked, shown};
+use crate::{clock, control, guest};
+
+/// A machine's next boot, as far as it can be known before it happens.
+struct Preview {
+    mac: Mac,
+    decision: Decision,
+    facts: Facts,
+    planner: Planner,
+    stacked: Stacked,
+}
+
+/// Works out what a machine would boot. `machine` is its name or one of its MACs.
+fn preview(site: &Site, machine: &str) -> Result<Preview> {
+    let named = site.machines.get(machine).and_then(|machine| machine.macs.first().copied());
+    let mac = match named {
+        Some(mac) => mac,
+        None => machine
+            .parse::<Mac>()
+            .with_context(|| format!("{machine:?} is neither a machine of this site nor a MAC address"))?,
+    };
+    let decision = decide(site, mac)?;
+    let facts = Facts::expected(site, &decision, mac);
+    let store = Store::open(&site.server.store)?;
+    let guest = guest::stage(&store, clock::now())?;
+    let planner = Planner::new(store, guest);
+    let stacked = planner.stack(&decision, &facts)?;
+    Ok(Preview { mac, decision, facts, planner, stacked })
+}
+
+/// What a layer of a stack is, for people.
+fn name_of(laid: &Laid) -> String {
+    let name = laid.part.as_ref().map_or("oneroot itself".to_owned(), shown);
+    if laid.rendered { format!("{name} (rendered)") } else { name }
+}
+
+#[derive(Serialize)]
+struct Explained<'a> {
+    machine: &'a str,
+    mac: String,
+    view: String,
+    kernel: Option<String>,
+    initrd: Option<String>,
+    trouble: Option<String>,
+    layers: Vec<LayerLine>,
+    why: &'a [Why],
+    /// The view that it runs with now, where a server runs and knows it.
+    running: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LayerLine {
+    place: usize,
+    generation: String,
+    what: String,
+}
+
+/// `oneroot explain MACHINE`.
+pub fn machine(site: &Site, machine: &str, json: bool) -> Result<Exit> {
+    let preview = preview(site, machine)?;
+    let stacked = &preview.stacked;
+    let layers = stacked.laid.iter().enumerate().map(|(place, laid)| LayerLine {
+        place,
+        generation: laid.generation.to_string(),
+        what: name_of(laid),
+    });
+    let running = control::ask_status(&site.server.state)?
+        .and_then(|status| status.machines.into_iter().find(|seen| seen.mac == preview.mac.to_string()))
+        .and_then(|seen| seen.view);
+    let explained = Explained {
+        machine: &preview.facts.name,
+        mac: preview.mac.to_string(),
+        view: stacked.id.to_string(),
+        kernel: stacked.kernel.as_ref().ok().map(|(kernel, _)| kernel.clone()),
+        initrd: stacked.kernel.as_ref().ok().and_then(|(_, initrd)| initrd.clone()),
+        trouble: stacked.kernel.as_ref().err().map(ToString::to_string),
+        layers: layers.collect(),
+        why: &preview.decision.why,
+        running,
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&explained)?);
+        return Ok(Exit::Done);
+    }
+    println!("{} ({}) would boot view {}", explained.machine, explained.mac, explained.view);
+    match &explained.running {
+        Some(view) if *view == explained.view => println!("it runs with that view now"),
+        Some(view) => println!("it runs with view {view} until it boots again"),
+        None => {}
+    }
+    let mut rows = vec![["WHAT", "VALUE", "FROM"].map(str::to_owned)];
+    rows.extend(explained.why.iter().map(|why| [why.what.clone(), why.value.clone(), why.from.clone()]));
+    let found = [("kernel", &explained.kernel), ("initrd", &explained.initrd)];
+    for (what, path) in found {
+        let path = path.clone().unwrap_or_else(|| "-".to_owned());
+        rows.push([what.to_owned(), path, "found in the view".to_owned()]);
+    }
+    print!("\n{}", table(&rows));
+    let mut rows = vec![["LAYER", "GENERATION", "STAGED FROM"].map(str::to_owned)];
+    rows.extend(explained.layers.iter().rev().map(|layer| {
+        [layer.place.to_string(), layer.generation.chars().take(12).collect(), layer.what.clone()]
+    }));
+    print!("\n{}", table(&rows));
+    if let Some(trouble) = &explained.trouble {
+        eprintln!("oneroot: {trouble}");
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct PathLine {
+    place: u16,
+    generation: String,
+    what: String,
+    says: String,
+    seen: bool,
+    /// The template that it was rendered from.
+    template: Option<String>,
+}
+
+/// `oneroot explain MACHINE PATH`.
+pub fn path(site: &Site, machine: &str, path: &str, json: bool) -> Result<Exit> {
+    let preview = preview(site, machine)?;
+    let parsed = TreePath::parse(path.as_bytes())?;
+    let mut lines = Vec::new();
+    for claim in preview.stacked.view.claims(&parsed) {
+        let Some(laid) = preview.stacked.laid.get(usize::from(claim.layer)) else { continue };
+        let node = oneroot_tree::view::Node { layer: claim.layer, inode: 0 };
+        let says = match claim.says {
+            Says::Gone => "is removed here".to_owned(),
+            Says::InTheWay => "something on the way is no directory here".to_owned(),
+            Says::Opaque => "a directory on the way begins anew here".to_owned(),
+            Says::Is(inode, kind) => {
+                let inode = preview.stacked.view.inode(oneroot_tree::view::Node { inode, ..node });
+                inode.map_or("?".to_owned(), |inode| {
+                    let (mode, size) = (inode.mode(), inode.size());
+                    format!(
+                        "{}, mode {mode:04o}, owner {}:{}, {size} bytes",
+                        word(kind),
+                        inode.uid(),
+                        inode.gid()
+                    )
+                })
+            }
+        };
+        let template = laid.rendered.then(|| {
+            let layer = laid.part.as_ref().map_or(String::new(), shown);
+            format!("{layer}/{}.j2", path.trim_start_matches('/'))
+        });
+        lines.push(PathLine {
+            place: claim.layer,
+            generation: laid.generation.to_string(),
+            what: name_of(laid),
+            says,
+            seen: !claim.hidden && matches!(claim.says, Says::Is(..)),
+            template: template.filter(|_| matches!(claim.says, Says::Is(_, Kind::Regular))),
+        });
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&lines)?);
+    } else {
+        let mut rows = vec![["", "LAYER", "GENERATION", "STAGED FROM", "WHAT IT SAYS"].map(str::to_owned)];
+        rows.extend(lines.iter().map(|line| {
+            [
+                if line.seen { "seen" } else { "hidden" }.to_owned(),
+                line.place.to_string(),
+                line.generation.chars().take(12).collect(),
+                line.template.clone().unwrap_or_else(|| line.what.clone()),
+                line.says.clone(),
+            ]
+        }));
+        if lines.iter().any(|line| line.seen) {
+            print!("{}", table(&rows));
+        } else if lines.is_empty() {
+            eprintln!("oneroot: no layer of {machine} has {path}");
+        } else {
+            eprintln!("oneroot: {machine} has no {path}: it is removed or covered");
+            eprint!("{}", table(&rows));
+        }
+    }
+    Ok(if lines.iter().any(|line| line.seen) { Exit::Done } else { Exit::Failed })
+}
+
+fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Regular => "a file",
+        Kind::Directory => "a directory",
+        Kind::OpaqueDirectory => "a directory that begins anew",
+        Kind::Symlink => "a symbolic link",
+        Kind::Character => "a character device",
+        Kind::Block => "a block device",
+        Kind::Fifo => "a pipe",
+        Kind::Socket => "a socket",
+        Kind::Whiteout => "a whiteout",
+    }
+}
+
+#[derive(Serialize)]
+struct Rendered {
+    machine: String,
+    script: Option<String>,
+    files: Vec<RenderedFile>,
+}
+
+#[derive(Serialize)]
+struct RenderedFile {
+    path: String,
+    template: String,
+    text: String,
+}
+
+/// `oneroot render MACHINE`. Boot and machine ids are made at a boot; zeros stand for them here.
+pub fn rendered(site: &Site, machine: &str, json: bool) -> Result<Exit> {
+    let preview = preview(site, machine)?;
+    let boot = BootId::from_random([0; 8]);
+    let base = script::http_base(preview.facts.site.server, site.server.http_port);
+    let args = arguments(&Boot {
+        initramfs: preview.decision.initramfs,
+        server: preview.facts.site.server,
+        port: site.server.nfs_port,
+        view: preview.stacked.id,
+        mac: preview.mac,
+        machine: MachineId::from_random([0; 16]),
+        boot,
+        extra: &preview.decision.args,
+    });
+    let kernel = preview.stacked.kernel.as_ref();
+    let script = kernel
+        .ok()
+        .map(|(_, initrd)| script::boot(&base, boot, &preview.facts.name, &args, initrd.is_some()));
+    let rendered = Rendered { machine: preview.facts.name.clone(), script, files: files(&preview)? };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&rendered)?);
+        return Ok(Exit::Done);
+    }
+    let mut out = std::io::stdout().lock();
+    if let Some(script) = &rendered.script {
+        writeln!(out, "==> boot script\n{script}")?;
+    }
+    for file in &rendered.files {
+        writeln!(out, "==> /{} (from {})\n{}", file.path, file.template, file.text)?;
+    }
+    if let Err(trouble) = kernel {
+        eprintln!("oneroot: {trouble}");
+        return Ok(Exit::Failed);
+    }
+    Ok(Exit::Done)
+}
+
+fn files(preview: &Preview) -> Result<Vec<RenderedFile>> {
+    let store = preview.planner.store();
+    let mut files = Vec::new();
+    for laid in preview.stacked.laid.iter().filter(|laid| !laid.rendered) {
+        let Some(part @ (Part::Layer { .. } | Part::Machine { .. })) = &laid.part else { continue };
+        for template in &preview.planner.templates.of(store, laid.generation)?.templates {
+            files.push(one(preview, &shown(part), template)?);
+        }
+    }
+    Ok(files)
+}
+
+fn one(preview: &Preview, layer: &str, template: &Template) -> Result<RenderedFile> {
+    let name = templates::shown(layer, template);
+    let text = templates::text(preview.planner.store(), template, &name)?;
+    let path = template.target().escape_ascii().to_string();
+    Ok(RenderedFile { path, text: render(&name, &text, &preview.facts)?, template: name })
+}

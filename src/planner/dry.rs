@@ -1,0 +1,68 @@
+//! Templates tried before any machine boots: each for every machine that has it, as it lies on the disk now.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::plan::{Part, decide};
+use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, render};
+use oneroot_bootconf::{Mac, Problem, Site};
+
+/// Directories below a layer that are looked into; a loop of bind mounts ends here.
+const DEEPEST: usize = 64;
+/// A MAC for a machine that the site does not name: locally administered, nobody's.
+const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
+
+/// Templates that some machine could not be given, each fault once, with a machine that it would hit.
+pub fn problems(site: &Site) -> Vec<Problem> {
+    let mut layers: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
+    let mut faults: BTreeMap<(String, usize, String), (String, usize)> = BTreeMap::new();
+    let named =
+        site.machines.iter().filter_map(|(name, machine)| Some((name.as_str(), *machine.macs.first()?)));
+    let unknown = site.unknown.as_ref().and_then(|_| Some(("an unknown machine", Mac::new(NOBODY)?)));
+    for (name, mac) in named.chain(unknown) {
+        let Ok(decision) = decide(site, mac) else { continue };
+        let facts = Facts::expected(site, &decision, mac);
+        for part in &decision.parts {
+            let (Part::Layer { path } | Part::Machine { path, .. }) = part else { continue };
+            let templates = layers.entry(path.clone()).or_insert_with(|| {
+                let mut found = Vec::new();
+                collect(path, 0, &mut found);
+                found
+            });
+            for (file, text) in templates {
+                let Err(RenderError { file, line, reason }) = render(file, text, &facts) else { continue };
+                let hit = faults.entry((file, line, reason)).or_insert_with(|| (name.to_owned(), 0));
+                hit.1 += 1;
+            }
+        }
+    }
+    let told = faults.into_iter().map(|((file, line, reason), (name, count))| {
+        let others = if count > 1 { format!(" and {} more", count - 1) } else { String::new() };
+        let key = format!("for {name}{others}");
+        Problem { file, line, column: usize::from(line > 0), key, reason, hint: None }
+    });
+    told.collect()
+}
+
+/// Every template below a directory, without following links. What can't be read is `stage`'s to tell.
+fn collect(directory: &Path, depth: usize, found: &mut Vec<(String, String)>) {
+    let Ok(entries) = std::fs::read_dir(directory) else { return };
+    let mut entries: Vec<_> = entries.flatten().collect();
+    entries.sort_by_key(std::fs::DirEntry::file_name);
+    for entry in entries {
+        let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
+        if kind.is_dir() && depth < DEEPEST {
+            collect(&path, depth + 1, found);
+        } else if kind.is_file() && entry.file_name().as_encoded_bytes().ends_with(SUFFIX.as_bytes()) {
+            let mut text = String::new();
+            let read =
+                File::open(&path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_string(&mut text));
+            if read.is_ok() {
+                found.push((path.display().to_string(), text));
+            }
+        }
+    }
+}

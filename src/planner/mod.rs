@@ -1,0 +1,117 @@
+//! From what the site decides to what a machine is given: the stack of generations, its view, kernel and initrd.
+//!
+//! Pure of machines and boots: `serve` asks it for a boot, `explain` and `render` ask it for a person.
+
+pub mod dry;
+pub mod templates;
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::plan::{Decision, NoPlan, Part, kernel_and_initrd};
+use oneroot_tree::node::TreePath;
+use oneroot_tree::{GenerationId, Ref, RefKind, Store, View, ViewId, Views};
+
+use templates::Templates;
+
+/// Makes stacks and views.
+pub struct Planner {
+    /// Views in memory.
+    pub views: Views,
+    /// Templates found and rendered so far.
+    pub templates: Templates,
+    /// `/.oneroot` of this binary, the top of every stack.
+    guest: GenerationId,
+}
+
+/// One generation of a stack, and what it is.
+#[derive(Debug, Clone)]
+pub struct Laid {
+    /// The generation.
+    pub generation: GenerationId,
+    /// What it was staged from; none for `/.oneroot`.
+    pub part: Option<Part>,
+    /// It is what the templates of that part have become.
+    pub rendered: bool,
+}
+
+/// A machine's root, and what boots it.
+pub struct Stacked {
+    /// The view's id.
+    pub id: ViewId,
+    /// The view.
+    pub view: Arc<View>,
+    /// What it is made of, bottom first.
+    pub laid: Vec<Laid>,
+    /// Kernel and initrd: paths in the view.
+    pub kernel: Result<(String, Option<String>), NoPlan>,
+}
+
+/// The store's name for a part of a stack.
+pub fn reference(part: &Part) -> Result<Ref> {
+    let (kind, name) = match part {
+        Part::Profile { name } => (RefKind::Profile, name.clone()),
+        Part::Machine { name, .. } => (RefKind::Machine, name.clone()),
+        // A path is no file name; what takes the slashes' place can be in a path, so it is doubled there.
+        Part::Layer { path } => {
+            (RefKind::Layer, path.display().to_string().replace('+', "++").replace('/', "+"))
+        }
+    };
+    Ref::new(kind, &name).with_context(|| format!("{name:?} is too long for a name in the store"))
+}
+
+/// A part as people know it.
+pub fn shown(part: &Part) -> String {
+    match part {
+        Part::Profile { name } => format!("profile {name}"),
+        Part::Layer { path } | Part::Machine { path, .. } => path.display().to_string(),
+    }
+}
+
+impl Planner {
+    /// A planner that lays `guest` on top of every stack.
+    pub fn new(store: Arc<Store>, guest: GenerationId) -> Self {
+        Self { views: Views::new(store), templates: Templates::default(), guest }
+    }
+
+    /// The store that everything comes from.
+    pub fn store(&self) -> &Arc<Store> {
+        self.views.store()
+    }
+
+    /// Names the stack that the site's decision makes for a machine, and reads its view. Blocks on the disk.
+    pub fn stack(&self, decision: &Decision, facts: &Facts) -> Result<Stacked> {
+        let mut laid: Vec<Laid> = Vec::new();
+        for part in &decision.parts {
+            let name = reference(part)?;
+            let head = self
+                .store()
+                .head(&name)?
+                .with_context(|| format!("{name} is not staged yet; run `oneroot stage`"))?;
+            let generation = head.generation;
+            laid.push(Laid { generation, part: Some(part.clone()), rendered: false });
+            // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
+            if !matches!(part, Part::Profile { .. })
+                && let Some(generation) =
+                    self.templates.rendered(self.store(), generation, &shown(part), facts)?
+            {
+                laid.push(Laid { generation, part: Some(part.clone()), rendered: true });
+            }
+        }
+        laid.push(Laid { generation: self.guest, part: None, rendered: false });
+        let stack: Vec<GenerationId> = laid.iter().map(|laid| laid.generation).collect();
+        let id = self.store().put_stack(&stack)?;
+        let view = self.views.load(id)?;
+        let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
+        let kernel = kernel_and_initrd(decision, &names_in_boot(&view), &exists);
+        Ok(Stacked { id, view, laid, kernel })
+    }
+}
+
+/// The names in a view's `/boot`.
+fn names_in_boot(view: &View) -> Vec<String> {
+    let boot = TreePath::parse(b"boot").ok().and_then(|path| view.resolve(&path));
+    let names = boot.into_iter().flat_map(|boot| view.entries(boot)).map(|(name, _)| name);
+    names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
+}

@@ -1,0 +1,153 @@
+//! Rendered files: what a layer's `*.j2` become for one machine, staged like any layer and laid right above it.
+//!
+//! The result is a generation named by its content, so rendering again gives the same name and writes nothing. What has
+//! been rendered once is remembered by (layer, facts).
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result};
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::render::{LARGEST, SUFFIX, render};
+use oneroot_tree::index::{Index, ROOT};
+use oneroot_tree::node::{Content, Kind, Meta, TreePath};
+use oneroot_tree::{GenerationId, ObjectId, Stage, Store};
+
+/// Renderings that are remembered. A machine has one for each of its layers that has templates.
+const MOST_REMEMBERED: usize = 50_000;
+
+/// A template in a layer.
+#[derive(Debug)]
+pub struct Template {
+    /// Its path in the layer, `.j2` included.
+    pub path: Vec<u8>,
+    meta: Meta,
+    object: ObjectId,
+}
+
+impl Template {
+    /// The path of what is rendered.
+    pub fn target(&self) -> &[u8] {
+        self.path.strip_suffix(SUFFIX.as_bytes()).unwrap_or(&self.path)
+    }
+}
+
+/// What a layer has of templates, and of the directories on the way to them.
+#[derive(Debug, Default)]
+pub struct Found {
+    /// All of them.
+    pub templates: Vec<Template>,
+    directories: BTreeMap<Vec<u8>, Meta>,
+}
+
+/// Templates found and rendered so far.
+#[derive(Default)]
+pub struct Templates {
+    found: Mutex<HashMap<GenerationId, Arc<Found>>>,
+    rendered: Mutex<HashMap<(GenerationId, Facts), GenerationId>>,
+}
+
+impl Templates {
+    /// The templates of a layer. Blocks on the disk.
+    pub fn of(&self, store: &Store, layer: GenerationId) -> Result<Arc<Found>> {
+        if let Some(found) = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&layer) {
+            return Ok(found.clone());
+        }
+        let found = Arc::new(find(&store.generation(layer)?));
+        let mut known = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_REMEMBERED {
+            known.clear();
+        }
+        known.insert(layer, found.clone());
+        Ok(found)
+    }
+
+    /// The generation that a layer's templates make for a machine; `None` for a layer without any. `shown` is the
+    /// layer's name in messages. Blocks on the disk.
+    pub fn rendered(
+        &self,
+        store: &Arc<Store>,
+        layer: GenerationId,
+        shown: &str,
+        facts: &Facts,
+    ) -> Result<Option<GenerationId>> {
+        let found = self.of(store, layer)?;
+        if found.templates.is_empty() {
+            return Ok(None);
+        }
+        let key = (layer, facts.clone());
+        if let Some(known) = self.rendered.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return Ok(Some(*known));
+        }
+        let generation = stage(store, &found, shown, facts)?;
+        let mut known = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_REMEMBERED {
+            known.clear();
+        }
+        known.insert(key, generation);
+        Ok(Some(generation))
+    }
+}
+
+/// A template's text.
+pub fn text(store: &Store, template: &Template, shown: &str) -> Result<String> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(LARGEST)? + 1;
+    store.object(template.object)?.take(limit).read_to_end(&mut bytes)?;
+    String::from_utf8(bytes).with_context(|| format!("{shown}: is not UTF-8, so it is no template"))
+}
+
+/// The name of a template for people: its layer's and its own.
+pub fn shown(layer: &str, template: &Template) -> String {
+    format!("{layer}/{}", template.path.escape_ascii())
+}
+
+fn stage(store: &Arc<Store>, found: &Found, layer: &str, facts: &Facts) -> Result<GenerationId> {
+    let mut stage = Stage::begin(store, |_| {})?;
+    for (path, meta) in &found.directories {
+        stage.insert(&TreePath::parse(path)?, meta.clone(), Content::Directory { opaque: false })?;
+    }
+    for template in &found.templates {
+        let name = shown(layer, template);
+        let text = render(&name, &text(store, template, &name)?, facts)?;
+        let content = stage.object(text.as_bytes(), template.target())?;
+        stage.insert(&TreePath::parse(template.target())?, template.meta.clone(), content)?;
+        // The template itself is no file of the machine's.
+        stage.insert(&TreePath::parse(&template.path)?, Meta::default(), Content::Whiteout)?;
+    }
+    Ok(stage.finish()?.generation)
+}
+
+fn find(index: &Index) -> Found {
+    let mut found = Found::default();
+    let mut todo = vec![(ROOT, Vec::new(), vec![ROOT])];
+    while let Some((directory, path, way)) = todo.pop() {
+        let (first, count) = index.inode(directory).map_or((0, 0), |inode| inode.run());
+        for entry in (first..first.saturating_add(count)).filter_map(|place| index.entry(place)) {
+            let Some(inode) = index.inode(entry.inode) else { continue };
+            let mut below = path.clone();
+            if !below.is_empty() {
+                below.push(b'/');
+            }
+            below.extend_from_slice(entry.name);
+            if inode.kind().is_directory() {
+                let way = way.iter().copied().chain([entry.inode]).collect();
+                todo.push((entry.inode, below, way));
+            } else if let (Kind::Regular, Some(object)) = (inode.kind(), inode.object())
+                && entry.name.strip_suffix(SUFFIX.as_bytes()).is_some_and(|name| !name.is_empty())
+            {
+                found.templates.push(Template { path: below, meta: inode.meta(), object });
+                // A merged directory is the upper layer's, so the rendered layer has those of the layer it lies over.
+                for (depth, inode) in way.iter().enumerate() {
+                    let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').take(depth).collect();
+                    if let Some(inode) = index.inode(*inode) {
+                        found.directories.insert(names.join(&b'/'), inode.meta());
+                    }
+                }
+            }
+        }
+    }
+    found.templates.sort_by(|a, b| a.path.cmp(&b.path));
+    found
+}

@@ -1,0 +1,157 @@
+//! What an admin can know before a machine boots: `explain`, `render`, and `check` of templates.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SITE: &str = r#"
+[server]
+address = "10.0.0.1"
+interface = "eth0"
+store = "store"
+state = "state"
+
+[[network]]
+subnet = "10.0.0.0/24"
+pool = "10.0.0.100-10.0.0.199"
+domain = "lab.example"
+
+[vars]
+zone = "north"
+
+[profile.small]
+source = { directory = "root" }
+layers = ["layers/common"]
+
+[machine.alpha]
+mac = "52:54:00:00:00:0a"
+address = "10.0.0.10"
+profile = "small"
+layer = "layers/alpha"
+vars = { zone = "south" }
+
+[machine.beta]
+mac = "52:54:00:00:00:0b"
+profile = "small"
+"#;
+
+fn oneroot(home: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
+}
+
+fn json(home: &Path, words: &[&str]) -> serde_json::Value {
+    let done = oneroot(home, &[words, &["--json"]].concat());
+    assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    serde_json::from_slice(&done.stdout).unwrap()
+}
+
+/// A site with a template in the shared layer and files that hide each other.
+fn site() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    for (path, text) in [
+        ("site.toml", SITE),
+        ("root/boot/vmlinuz-6.1", "kernel"),
+        ("root/boot/initrd.img-6.1", "initrd"),
+        ("root/etc/hostname", "from the profile\n"),
+        ("root/etc/motd", "from the profile\n"),
+        ("root/usr/share/other.j2", "{{ somebody_elses }}\n"),
+        ("layers/common/etc/hostname.j2", "{{ name }}.{{ site.domain }}\n"),
+        ("layers/alpha/etc/.wh.motd", ""),
+        ("layers/alpha/etc/zone.j2", "{{ vars.zone }} {{ address }}\n"),
+    ] {
+        let path = home.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    json(home.path(), &["stage"]);
+    home
+}
+
+#[test]
+fn explain_says_where_each_part_of_a_boot_comes_from() {
+    let home = site();
+    let told = json(home.path(), &["explain", "alpha"]);
+    assert_eq!(
+        (&told["kernel"], &told["initrd"]),
+        (&"/boot/vmlinuz-6.1".into(), &"/boot/initrd.img-6.1".into())
+    );
+    let layers: Vec<String> = told["layers"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|layer| layer["what"].as_str().unwrap().to_owned())
+        .collect();
+    let ends = ["small", "common", "common (rendered)", "alpha", "alpha (rendered)", "oneroot itself"];
+    assert!(
+        layers.len() == 6 && layers.iter().zip(ends).all(|(layer, end)| layer.ends_with(end)),
+        "{layers:?}"
+    );
+    let why = told["why"].as_array().unwrap();
+    assert!(
+        why.iter().any(|why| why["value"] == "zone=south" && why["from"] == "[machine.alpha]"),
+        "{why:?}"
+    );
+    assert_eq!(told, json(home.path(), &["explain", "52-54-00-00-00-0A"]), "by its MAC too");
+}
+
+#[test]
+fn explain_of_a_path_names_layer_generation_and_template_and_what_they_hide() {
+    let home = site();
+    let hostname = json(home.path(), &["explain", "alpha", "/etc/hostname"]);
+    assert_eq!((&hostname[0]["seen"], &hostname[1]["seen"]), (&true.into(), &false.into()));
+    assert!(
+        hostname[0]["template"].as_str().unwrap().ends_with("layers/common/etc/hostname.j2"),
+        "{hostname}"
+    );
+    assert_eq!(hostname[1]["what"], "profile small");
+    let gone = oneroot(home.path(), &["explain", "alpha", "/etc/motd"]);
+    assert_eq!(gone.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&gone.stderr).contains("removed"));
+    assert_eq!(json(home.path(), &["explain", "beta", "/etc/motd"])[0]["seen"], true);
+    let template = oneroot(home.path(), &["explain", "alpha", "/etc/hostname.j2"]);
+    assert_eq!(template.status.code(), Some(1), "a template is no file of the machine's");
+}
+
+#[test]
+fn render_shows_the_script_and_every_rendered_file_and_twice_the_same() {
+    let home = site();
+    let told = json(home.path(), &["render", "alpha"]);
+    let script = told["script"].as_str().unwrap();
+    assert!(script.starts_with("#!ipxe\n") && script.contains("nfsroot=10.0.0.1:/v/"), "{script}");
+    let files = told["files"].as_array().unwrap();
+    let text = |path: &str| {
+        files.iter().find(|file| file["path"] == path).unwrap()["text"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(text("etc/hostname"), "alpha.lab.example\n");
+    assert_eq!(text("etc/zone"), "south 10.0.0.10\n");
+    assert_eq!(files.len(), 2, "what a profile's own tree has is its programs' business");
+    assert_eq!(told, json(home.path(), &["render", "alpha"]));
+    let beta = json(home.path(), &["render", "beta"]);
+    assert_eq!(beta["files"][0]["text"], "beta.lab.example\n");
+}
+
+#[test]
+fn a_template_that_some_machine_could_not_be_given_is_refused_by_check_with_its_line() {
+    let home = site();
+    assert_eq!(oneroot(home.path(), &["check"]).status.code(), Some(0));
+    fs::write(home.path().join("layers/common/etc/x.conf.j2"), "a\n{{ vars.rack }}\n").unwrap();
+    let done = oneroot(home.path(), &["check"]);
+    assert_eq!(done.status.code(), Some(3));
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(
+        said.contains("layers/common/etc/x.conf.j2:2:1: for alpha and 1 more: \"vars.rack\" is not defined"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_machine_that_the_site_does_not_have_is_named() {
+    let home = site();
+    let done = oneroot(home.path(), &["explain", "gamma"]);
+    assert_eq!(done.status.code(), Some(1));
+    assert!(
+        String::from_utf8_lossy(&done.stderr)
+            .contains("\"gamma\" is neither a machine of this site nor a MAC")
+    );
+}
