@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use oneroot_bootconf::script;
+use oneroot_bootconf::{Site, script};
 use oneroot_dhcp::frame::{self, Envelope};
 use oneroot_dhcp::{
     BootFile, Client, CommitError, DropReason, Engine, Lease, LeaseChange, Now, Policy, Received,
@@ -54,16 +54,16 @@ fn v4(address: IpAddr) -> Option<Ipv4Addr> {
 }
 
 /// What the engine asks, answered from the site and from the machines' pins.
-struct Rules<'a>(&'a Machines);
+struct Rules<'a>(&'a Machines, Arc<Site>);
 
 impl Policy for Rules<'_> {
     fn reservation(&self, mac: Mac) -> Option<Reservation> {
-        let (name, machine) = self.0.site.machine(policy_mac(mac)?)?;
+        let (name, machine) = self.1.machine(policy_mac(mac)?)?;
         Some(Reservation { address: machine.address_of(policy_mac(mac)?), hostname: Some(name.to_owned()) })
     }
 
     fn reserved(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.0.site.reserved(address).and_then(wire_mac)
+        self.1.reserved(address).and_then(wire_mac)
     }
 
     fn serve_unknown(&self) -> bool {
@@ -71,7 +71,7 @@ impl Policy for Rules<'_> {
     }
 
     fn boot(&self, client: &Client) -> Option<BootFile> {
-        let server = &self.0.site.server;
+        let server = &self.1.server;
         let base = script::http_base(server.address, server.http_port);
         let file = match (client.ipxe, client.http, client.pxe, client.architecture) {
             // iPXE never gets a loader: it would load itself for ever (reference E6).
@@ -108,7 +108,7 @@ pub struct Server {
 impl Server {
     /// Binds the interface and reads the leases.
     pub async fn open(machines: Arc<Machines>) -> Result<Self> {
-        let site = machines.site.clone();
+        let site = machines.site();
         let address = v4(site.server.address).context("DHCP needs an IPv4 server address")?;
         let interface = site.server.interfaces.first().context("the site names no interface")?;
         let interface = Interface::open(interface)?;
@@ -148,7 +148,7 @@ impl Server {
                     Ok((count, _)) => {
                         let payload = datagram.get(..count).unwrap_or_default();
                         let machines = self.machines.clone();
-                        self.engine.handle(self.now(), &Rules(&machines), Received { payload })
+                        self.engine.handle(self.now(), &Rules(&machines, machines.site()), Received { payload })
                     }
                     // The interface is down for now, or a reply was refused. The next message may be good.
                     Err(cause) => {

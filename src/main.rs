@@ -12,14 +12,17 @@ mod net;
 mod nfs;
 mod objects;
 mod planner;
+mod reload;
 mod serve;
 mod tftp;
+mod units;
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 
 fn main() -> ExitCode {
+    units::inherit();
     let cli = cli::Cli::parse();
     cli::log(cli.verbose);
     match commands::run(&cli) {

@@ -3,7 +3,8 @@
 //! State, store and views first, then **all** sockets, then service: either everything is there or nothing has started.
 
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use oneroot_bootconf::Site;
 use oneroot_nfsd::{Keyring, Policy, PortTable, Ports, Service};
 use oneroot_state::{Disk, handle_keys};
 use oneroot_tree::Store;
+use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -19,8 +21,9 @@ use tokio::task::JoinSet;
 use crate::machines::Machines;
 use crate::net::{self, accept};
 use crate::nfs::{self, Server, Views};
-use crate::planner::Planner;
-use crate::{clock, control, dhcp, guest, http, tftp};
+use crate::planner::{Planner, dry};
+use crate::reload::reload;
+use crate::{clock, control, dhcp, guest, http, tftp, units};
 
 const PORTMAP: u16 = 111;
 const TFTP: u16 = 69;
@@ -31,35 +34,56 @@ const DRAIN: Duration = Duration::from_secs(5);
 /// How often boots are looked at that have not said `up`.
 const TICK: Duration = Duration::from_secs(30);
 
-/// Serves until SIGTERM or SIGINT. A second signal ends it at once.
-pub async fn run(site: Site) -> Result<()> {
+/// Everything that is listened on: all of it, or the start fails.
+struct Sockets {
+    nfs: Vec<TcpListener>,
+    portmap: Vec<TcpListener>,
+    portmap_datagrams: Vec<UdpSocket>,
+    http: Vec<TcpListener>,
+    tftp: Vec<UdpSocket>,
+    control: UnixListener,
+}
+
+impl Sockets {
+    fn bind(site: &Site) -> Result<Self> {
+        let addresses = site.server_addresses();
+        let tcp = |port: u16, service: &str| -> Result<Vec<TcpListener>> {
+            addresses
+                .iter()
+                .map(|address: &IpAddr| net::listen(SocketAddr::new(*address, port), service))
+                .collect()
+        };
+        let udp = |port: u16, service: &str| -> Result<Vec<UdpSocket>> {
+            addresses.iter().map(|address| net::datagrams(SocketAddr::new(*address, port), service)).collect()
+        };
+        Ok(Self {
+            nfs: tcp(site.server.nfs_port, "NFS")?,
+            portmap: tcp(PORTMAP, "portmap")?,
+            portmap_datagrams: udp(PORTMAP, "portmap")?,
+            http: tcp(site.server.http_port, "HTTP")?,
+            tftp: udp(TFTP, "TFTP")?,
+            control: control::listen(&site.server.state)?,
+        })
+    }
+}
+
+/// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again.
+pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     let site = Arc::new(site);
+    // A broken template is one machine's trouble at its next boot. It must not keep the others from being served.
+    dry::problems(&site).iter().for_each(|problem| tracing::error!("{problem}"));
     let state = Arc::new(Disk::open(&site.server.state)?);
     let store = Store::open(&site.server.store)?;
     let guest = guest::stage(&store, clock::now())?;
-    let keys = handle_keys(state.as_ref(), clock::random()?).await?;
-    let secret = keys.secret().context("the state has handle keys, and none of them is the current one")?;
-    let mut keyring = Keyring::new(keys.current, secret);
-    for (id, secret) in keys.keys.iter().filter(|(id, _)| *id != keys.current) {
-        keyring = keyring.with_old(*id, secret)?;
-    }
+    let keyring = keyring(&state).await?;
     let (said, mut heard) = mpsc::channel(SAYINGS);
     let machines = Machines::open(site.clone(), state, Planner::new(store, guest), said).await?;
 
-    let address = site.server.address;
-    let on = |port| SocketAddr::new(address, port);
-    let (nfs_port, http_port) = (site.server.nfs_port, site.server.http_port);
-    let nfs_socket = net::listen(on(nfs_port), "NFS")?;
-    let portmap_socket = net::listen(on(PORTMAP), "portmap")?;
-    let portmap_datagrams = net::datagrams(on(PORTMAP), "portmap")?;
-    let http_socket = net::listen(on(http_port), "HTTP")?;
-    let tftp_socket = net::datagrams(on(TFTP), "TFTP")?;
-    let control_socket = control::listen(&site.server.state)?;
+    let sockets = Sockets::bind(&site)?;
     let dhcp_server = dhcp::Server::open(machines.clone()).await?;
-
     let ports = PortTable::new(Ports {
-        nfs: nfs_port,
-        mount: nfs_port,
+        nfs: site.server.nfs_port,
+        mount: site.server.nfs_port,
         portmap_tcp: Some(PORTMAP),
         portmap_udp: Some(PORTMAP),
     });
@@ -73,43 +97,52 @@ pub async fn run(site: Site) -> Result<()> {
         async move { drop(stopped.wait_for(|stop| *stop).await) }
     };
     let mut tasks = JoinSet::new();
-    for (socket, name) in [(nfs_socket, "nfs"), (portmap_socket, "portmap")] {
+    let rpc = sockets.nfs.into_iter().map(|socket| (socket, "nfs"));
+    for (socket, name) in rpc.chain(sockets.portmap.into_iter().map(|socket| (socket, "portmap"))) {
         let server = server.clone();
         tasks.spawn(accept::accept(socket, name, until(), move |stream, peer, slot| {
             nfs::connection::serve(server.clone(), stream, peer, slot)
         }));
     }
-    let for_http = machines.clone();
-    tasks.spawn(accept::accept(http_socket, "http", until(), move |stream, peer, slot| {
-        http::serve(for_http.clone(), stream, peer, slot)
-    }));
-    tasks.spawn(until_then(until(), nfs::portmap_datagrams(server, portmap_datagrams)));
-    tasks.spawn(tftp::serve(machines.clone(), tftp_socket, stopped.clone()));
+    for socket in sockets.http {
+        let machines = machines.clone();
+        tasks.spawn(accept::accept(socket, "http", until(), move |stream, peer, slot| {
+            http::serve(machines.clone(), stream, peer, slot)
+        }));
+    }
+    for socket in sockets.portmap_datagrams {
+        tasks.spawn(until_then(until(), nfs::portmap_datagrams(server.clone(), socket)));
+    }
+    for socket in sockets.tftp {
+        tasks.spawn(tftp::serve(machines.clone(), socket, stopped.clone()));
+    }
     tasks.spawn(until_then(until(), dhcp_server.serve()));
-    tasks.spawn(until_then(until(), control::serve(control_socket, machines.clone())));
+    tasks.spawn(until_then(until(), control::serve(sockets.control, machines.clone())));
     let listener = machines.clone();
     tasks.spawn(until_then(until(), async move {
         while let Some(saying) = heard.recv().await {
             listener.heard(&saying).await;
         }
     }));
+    let ticker = machines.clone();
     tasks.spawn(until_then(until(), async move {
         loop {
             tokio::time::sleep(TICK).await;
-            machines.tick().await;
+            ticker.tick().await;
         }
     }));
-    tracing::info!(%address, interfaces = site.server.interfaces.join(","), "ready: DHCP, TFTP, HTTP and NFS are served");
+    tracing::info!(
+        address = %site.server.address,
+        interfaces = site.server.interfaces.join(","),
+        "ready: DHCP, TFTP, HTTP and NFS are served"
+    );
+    units::ready("serving");
 
-    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-        // A service only ends when it is told to; one that ends by itself takes the others with it, loudly.
-        ended = tasks.join_next() => anyhow::bail!("a service has ended by itself: {ended:?}"),
-    }
+    until_told(&mut tasks, &machines, path).await?;
     tracing::info!("stopping; machines wait for the next start");
+    units::stopping();
     let _ = stop.send(true);
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let drained = async { while tasks.join_next().await.is_some() {} };
     tokio::select! {
         () = drained => {}
@@ -118,6 +151,43 @@ pub async fn run(site: Site) -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// The keys that handles are sealed with: made once, for ever.
+async fn keyring(state: &Disk) -> Result<Keyring> {
+    let keys = handle_keys(state, clock::random()?).await?;
+    let secret = keys.secret().context("the state has handle keys, and none of them is the current one")?;
+    let mut keyring = Keyring::new(keys.current, secret);
+    for (id, secret) in keys.keys.iter().filter(|(id, _)| *id != keys.current) {
+        keyring = keyring.with_old(*id, secret)?;
+    }
+    Ok(keyring)
+}
+
+/// Waits for the signal to stop, and reloads on the way.
+async fn until_told(tasks: &mut JoinSet<()>, machines: &Arc<Machines>, path: PathBuf) -> Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            _ = hangup.recv() => {
+                units::reloading();
+                let (machines, path) = (machines.clone(), path.clone());
+                match tokio::task::spawn_blocking(move || reload(&machines, &path)).await? {
+                    Ok(()) => tracing::info!("the site was read again and is in force for new boots"),
+                    Err(refusal) => {
+                        refusal.iter().for_each(|reason| tracing::error!("{reason}"));
+                        tracing::error!("the site was not taken over; the old one stays in force");
+                    }
+                }
+                units::ready("serving");
+            }
+            // A service only ends when it is told to; one that ends by itself takes the others with it, loudly.
+            ended = tasks.join_next() => anyhow::bail!("a service has ended by itself: {ended:?}"),
+        }
+    }
 }
 
 /// Runs work until it is time to stop.

@@ -7,10 +7,8 @@
     reason = "a test stops at its first surprise"
 )]
 
-use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
-use std::process::Command;
 use std::time::Duration;
 
 use oneroot_vm_tests::{Lab, Server, SiteFiles};
@@ -23,20 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// A server with a small tree, in a network of the calling thread's own.
 fn server() -> (Lab, Server) {
     let lab = Lab::new().unwrap();
-    let source = tempfile::tempdir().unwrap();
-    fs::create_dir(source.path().join("etc")).unwrap();
-    fs::write(source.path().join("etc/motd"), "hello\n").unwrap();
-    let tar = std::env::temp_dir().join(format!(
-        "oneroot-small-{}-{:?}.tar",
-        std::process::id(),
-        std::thread::current().id()
-    ));
-    let packed = Command::new("tar").arg("-C").arg(source.path()).arg("-cf").arg(&tar).arg(".").status();
-    assert!(packed.unwrap().success());
-    let mut site = SiteFiles::new(&tar, "192.168.77.100-192.168.77.199", "1h").unwrap();
+    let mut site = SiteFiles::small().unwrap();
     site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
     let server = Server::start(site).unwrap();
-    fs::remove_file(tar).unwrap();
     (lab, server)
 }
 

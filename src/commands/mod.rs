@@ -28,7 +28,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
         Command::Serve => with_site(cli, |site| {
             let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-            let served = runtime.block_on(crate::serve::run(site));
+            let served = runtime.block_on(crate::serve::run(site, cli.site()));
             // A read that hangs on a disk must not hold up the exit.
             runtime.shutdown_background();
             served.map(|()| Exit::Done)

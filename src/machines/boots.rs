@@ -11,7 +11,7 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootPlan, Root, decide};
-use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, script};
+use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, script};
 use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 use oneroot_tree::ViewId;
@@ -33,8 +33,8 @@ impl Machines {
             tracing::warn!(%peer, %mac, "refused a boot script to an address that this machine does not have");
             return None;
         }
-        let server = &self.site.server;
-        let base = script::http_base(self.site.server_for(peer), server.http_port);
+        let site = self.site();
+        let base = script::http_base(site.server_for(peer), site.server.http_port);
         match self.plan(peer, mac).await {
             Ok(plan) => {
                 tracing::info!(machine = plan.name, %mac, boot = %plan.boot, profile = plan.profile, view = %plan.view, "boots");
@@ -49,8 +49,10 @@ impl Machines {
     }
 
     async fn plan(self: &Arc<Self>, peer: IpAddr, mac: Mac) -> Result<BootPlan> {
-        let decision = decide(&self.site, mac)?;
-        let facts = Facts::of(&self.site, &decision, mac, peer);
+        // One site for the whole plan, whatever is reloaded meanwhile.
+        let site = self.site();
+        let decision = decide(&site, mac)?;
+        let facts = Facts::of(&site, &decision, mac, peer);
         let (machines, wanted, frozen) = (self.clone(), decision.clone(), facts.clone());
         let stacked = tokio::task::spawn_blocking(move || -> Result<_> {
             let stacked = machines.planner.stack(&wanted, &frozen)?;
@@ -64,12 +66,12 @@ impl Machines {
         for _ in 0..TRIES {
             let _guard = self.changing.lock().await;
             let now = clock::now();
-            let (record, new_record, pins) = self.recognised(mac, fresh, now);
+            let (record, new_record, pins) = self.recognised(&site, mac, fresh, now);
             let name = decision.name.clone().unwrap_or_else(|| mac.to_string());
             let args = arguments(&Boot {
                 initramfs: decision.initramfs,
-                server: self.site.server_for(peer),
-                port: self.site.server.nfs_port,
+                server: site.server_for(peer),
+                port: site.server.nfs_port,
                 view,
                 mac,
                 machine: record.id,
@@ -111,9 +113,15 @@ impl Machines {
     }
 
     /// The machine's record as it is or has to be, and its pins.
-    fn recognised(&self, mac: Mac, fresh: MachineId, now: u64) -> (MachineRecord, bool, Vec<Pin>) {
+    fn recognised(
+        &self,
+        site: &Site,
+        mac: Mac,
+        fresh: MachineId,
+        now: u64,
+    ) -> (MachineRecord, bool, Vec<Pin>) {
         let known = self.known();
-        let site = self.site.machine(mac).map(|(name, machine)| (name, machine.macs.as_slice()));
+        let site = site.machine(mac).map(|(name, machine)| (name, machine.macs.as_slice()));
         let records = known.machines.values().map(|(record, _)| record);
         let (record, new) = recognise(mac, site, records, fresh, now);
         let pins = known.pins_of(record.id).map(|(pin, _)| pin.clone()).collect();

@@ -21,7 +21,7 @@ use oneroot_bootconf::{Mac, MachineRecord, Site};
 use oneroot_nfsd::Refusal;
 use oneroot_state::{Disk, Table};
 use oneroot_tree::ViewId;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub use known::Known;
 pub use resource::Resource;
@@ -40,7 +40,8 @@ pub const PLANS: Table<BootPlan> = Table::new("plans");
 
 /// Everything that the servers share.
 pub struct Machines {
-    pub site: Arc<Site>,
+    /// The site in force; those who keep something of it watch for the next.
+    site: watch::Sender<Arc<Site>>,
     pub state: Arc<Disk>,
     planner: Planner,
     objects: Objects,
@@ -81,7 +82,7 @@ impl Machines {
         let machines = Arc::new(Self {
             objects: Objects::new(planner.store().clone()),
             loaders: site.server.loaders.clone(),
-            site,
+            site: watch::Sender::new(site),
             state,
             planner,
             known: RwLock::new(known),
@@ -98,6 +99,16 @@ impl Machines {
             }
         }
         Ok(machines)
+    }
+
+    /// The site in force.
+    pub fn site(&self) -> Arc<Site> {
+        self.site.borrow().clone()
+    }
+
+    /// Puts another site in force, for new boots; running machines keep what they booted.
+    pub fn put_site(&self, site: Arc<Site>) {
+        self.site.send_replace(site);
     }
 
     /// The store's objects.
@@ -170,7 +181,7 @@ impl Machines {
 
     /// What people call the machine with this MAC.
     pub fn name_of(&self, mac: Mac) -> String {
-        self.site.machine(mac).map_or_else(|| mac.to_string(), |(name, _)| name.to_owned())
+        self.site().machine(mac).map_or_else(|| mac.to_string(), |(name, _)| name.to_owned())
     }
 }
 
@@ -182,8 +193,21 @@ impl Machines {
     }
 
     /// The NIC of the machine that runs with this address.
+    ///
+    /// A NIC that was replaced, and is in no machine of the site any more, gives way to the one that the site keeps the
+    /// address for, if that is the same machine's.
     pub fn holder(&self, address: IpAddr) -> Option<Mac> {
-        self.known().running_at(address).map(|pin| pin.mac)
+        let known = self.known();
+        let pin = known.running_at(address)?;
+        let site = self.site();
+        let replaced = || {
+            let IpAddr::V4(address) = address else { return None };
+            let new = site.reserved(address)?;
+            let (name, _) = site.machine(new)?;
+            let (record, _) = known.machines.get(&pin.machine)?;
+            (site.machine(pin.mac).is_none() && record.name.as_deref() == Some(name)).then_some(new)
+        };
+        replaced().or(Some(pin.mac))
     }
 
     /// The address that this NIC's machine runs with.

@@ -55,7 +55,7 @@ impl Machines {
     pub fn status(&self) -> Status {
         let known = self.known();
         let mut macs = known.macs();
-        macs.extend(self.site.machines.values().flat_map(|machine| machine.macs.iter().copied()));
+        macs.extend(self.site().machines.values().flat_map(|machine| machine.macs.iter().copied()));
         macs.sort_unstable();
         macs.dedup();
         let mut machines: Vec<MachineStatus> = Vec::new();

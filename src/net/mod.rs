@@ -14,12 +14,18 @@ use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 
+use crate::units;
+
 /// Connections that the kernel keeps for us while the loop is busy.
 const BACKLOG: i32 = 1024;
 
 /// Listens on a TCP address. A restart must not wait for old connections to leave TIME_WAIT.
 pub fn listen(address: SocketAddr, service: &str) -> Result<TcpListener> {
     let bind = || -> io::Result<TcpListener> {
+        if let Some(socket) = units::passed(address, Type::STREAM) {
+            socket.set_nonblocking(true)?;
+            return TcpListener::from_std(socket.into());
+        }
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
@@ -34,6 +40,10 @@ pub fn listen(address: SocketAddr, service: &str) -> Result<TcpListener> {
 /// Binds a UDP address.
 pub fn datagrams(address: SocketAddr, service: &str) -> Result<UdpSocket> {
     let bind = || -> io::Result<UdpSocket> {
+        if let Some(socket) = units::passed(address, Type::DGRAM) {
+            socket.set_nonblocking(true)?;
+            return UdpSocket::from_std(socket.into());
+        }
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
         socket.bind(&address.into())?;

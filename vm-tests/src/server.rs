@@ -19,13 +19,25 @@ pub struct SiteFiles {
 impl SiteFiles {
     /// A site with the lab's network and a profile `debian` from this tar, with `layers/common` over it.
     pub fn new(debian: &Path, pool: &str, lease: &str) -> Result<Self> {
+        Self::with_source(&format!("tar = \"{}\"", debian.display()), pool, lease)
+    }
+
+    /// The same with a tree of one file, for tests in which nothing boots.
+    pub fn small() -> Result<Self> {
+        let site = Self::with_source("directory = \"root\"", "192.168.77.100-192.168.77.199", "1h")?;
+        let motd = site.path().join("root/etc/motd");
+        fs::create_dir_all(motd.parent().context("a file has a directory")?)?;
+        fs::write(motd, "hello\n")?;
+        Ok(site)
+    }
+
+    fn with_source(source: &str, pool: &str, lease: &str) -> Result<Self> {
         let home = tempfile::tempdir()?;
         fs::create_dir_all(home.path().join("layers/common"))?;
         let text = format!(
             "[server]\naddress = \"{SERVER}\"\ninterface = \"{INTERFACE}\"\nstore = \"store\"\nstate = \"state\"\n\n\
              [[network]]\nsubnet = \"192.168.77.0/24\"\npool = \"{pool}\"\nlease = \"{lease}\"\n\n\
-             [profile.debian]\nsource = {{ tar = \"{}\" }}\nlayers = [\"layers/common\"]\nargs = [\"console=ttyS0\"]\n",
-            debian.display()
+             [profile.debian]\nsource = {{ {source} }}\nlayers = [\"layers/common\"]\nargs = [\"console=ttyS0\"]\n"
         );
         Ok(Self { home, text })
     }
@@ -53,13 +65,25 @@ impl SiteFiles {
         Ok(())
     }
 
+    /// The site file's text so far.
+    #[must_use]
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Another text for the site file; written with the next stage or reload.
+    pub fn set_text(&mut self, text: &str) {
+        text.clone_into(&mut self.text);
+    }
+
     /// The directory.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.home.path()
     }
 
-    fn write(&self) -> Result<()> {
+    /// Writes the site file; `stage` and `reload` do so too.
+    pub fn write(&self) -> Result<()> {
         Ok(fs::write(self.home.path().join("site.toml"), &self.text)?)
     }
 }
@@ -72,12 +96,25 @@ pub struct Server {
     pub staged: String,
     binary: PathBuf,
     process: Option<Child>,
+    environment: Vec<(String, String)>,
 }
 
 impl Server {
+    /// A server that does not run yet.
+    pub fn new(site: SiteFiles) -> Result<Self> {
+        Ok(Self { site, staged: String::new(), binary: binary()?, process: None, environment: Vec::new() })
+    }
+
     /// Stages everything and serves, in the calling thread's network.
     pub fn start(site: SiteFiles) -> Result<Self> {
-        let mut server = Self { site, staged: String::new(), binary: binary()?, process: None };
+        Self::start_with(site, &[])
+    }
+
+    /// The same with variables in its environment.
+    pub fn start_with(site: SiteFiles, environment: &[(&str, &str)]) -> Result<Self> {
+        let mut server = Self::new(site)?;
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        server.environment = environment.iter().map(owned).collect();
         server.staged = server.stage()?;
         server.restart()?;
         Ok(server)
@@ -107,7 +144,13 @@ impl Server {
     /// Starts the server, and waits until it answers.
     pub fn restart(&mut self) -> Result<()> {
         let log = fs::File::options().append(true).create(true).open(self.site.path().join("serve.log"))?;
-        self.process = Some(self.command(&["-v", "serve"]).stdout(Stdio::null()).stderr(log).spawn()?);
+        self.process = Some(
+            self.command(&["-v", "serve"])
+                .envs(self.environment.clone())
+                .stdout(Stdio::null())
+                .stderr(log)
+                .spawn()?,
+        );
         let begun = Instant::now();
         while self.run(&["status", "--json"]).is_err() {
             let ended = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
@@ -162,6 +205,38 @@ impl Server {
             }
             std::thread::sleep(Duration::from_millis(200));
         }
+    }
+
+    /// Sends it a signal by name: `HUP`, `TERM`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let process = self.process.as_ref().context("the server does not run")?;
+        let sent = Command::new("kill").arg(format!("-{name}")).arg(process.id().to_string()).status()?;
+        if sent.success() { Ok(()) } else { bail!("cannot send {name} to the server") }
+    }
+
+    /// Writes the site anew, asks the server to read it, and gives what the log says of that.
+    pub fn reload(&self) -> Result<String> {
+        self.site.write()?;
+        let before = self.log().len();
+        self.signal("HUP")?;
+        let begun = Instant::now();
+        loop {
+            let log = self.log();
+            let new = log.get(before..).unwrap_or_default();
+            if new.contains("in force") {
+                return Ok(new.to_owned());
+            }
+            if begun.elapsed() > Duration::from_secs(30) {
+                bail!("the server did not reload: {new}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Waits until it has ended by itself; its exit code.
+    pub fn wait(&mut self) -> Result<Option<i32>> {
+        let mut process = self.process.take().context("the server does not run")?;
+        Ok(process.wait()?.code())
     }
 
     /// Everything that it has logged.

@@ -1,0 +1,54 @@
+//! SIGHUP: the site is read again, and comes into force whole or not at all.
+//!
+//! What is in force already (sockets, store, state) can't change under running machines; a site that changes it waits for
+//! a restart, which is a pause to them and nothing more.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use oneroot_bootconf::{Site, load};
+
+use crate::machines::Machines;
+use crate::planner::dry;
+
+/// Why a site did not come into force: each reason with its place where it has one.
+pub type Refusal = Vec<String>;
+
+/// Reads the site at `path` and puts it in force for new boots. Blocks on the disk.
+///
+/// # Errors
+/// Everything that is wrong with it; the old site stays in force then.
+pub fn reload(machines: &Machines, path: &Path) -> Result<(), Refusal> {
+    let new =
+        load(path).map_err(|report| report.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let problems = dry::problems(&new);
+    if !problems.is_empty() {
+        return Err(problems.iter().map(ToString::to_string).collect());
+    }
+    let fixed = fixed(&machines.site(), &new);
+    if !fixed.is_empty() {
+        return Err(fixed.iter().map(|key| format!("{key} has changed, which takes a restart")).collect());
+    }
+    machines.put_site(Arc::new(new));
+    Ok(())
+}
+
+/// What differs of that which a running server can't change.
+fn fixed(old: &Site, new: &Site) -> Vec<&'static str> {
+    let (a, b) = (&old.server, &new.server);
+    let modes = |site: &Site| -> Vec<_> {
+        site.networks.iter().filter(|network| network.proxy).map(|network| network.subnet).collect()
+    };
+    let checks = [
+        ("server.address", a.address != b.address || old.server_addresses() != new.server_addresses()),
+        ("server.interface", a.interfaces != b.interfaces),
+        ("server.store", a.store != b.store),
+        ("server.state", a.state != b.state),
+        ("server.http_port", a.http_port != b.http_port),
+        ("server.nfs_port", a.nfs_port != b.nfs_port),
+        ("server.loaders", a.loaders != b.loaders),
+        ("server.allow_unprivileged_nfs_ports", a.unprivileged_nfs_ports != b.unprivileged_nfs_ports),
+        ("network.proxy", modes(old) != modes(new)),
+    ];
+    checks.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
+}

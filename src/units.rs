@@ -1,0 +1,67 @@
+//! systemd: readiness, reloads, and sockets that it has opened for us (sd_notify(3), sd_listen_fds(3)).
+//!
+//! A socket unit keeps its sockets open over a restart, so machines that connect meanwhile wait instead of being refused.
+//! Without systemd all of this does nothing.
+
+use std::net::SocketAddr;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::sync::Mutex;
+
+use sd_notify::NotifyState;
+use socket2::{Socket, Type};
+
+/// Sockets that we were started with, until somebody takes them.
+static INHERITED: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
+
+/// Takes charge of the sockets that systemd passes. Called once, before any other thread runs.
+pub fn inherit() {
+    let Ok(descriptors) = sd_notify::listen_fds() else { return };
+    let sockets = descriptors.filter_map(owned).map(Socket::from);
+    INHERITED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(sockets);
+}
+
+fn owned(descriptor: RawFd) -> Option<OwnedFd> {
+    // SAFETY: systemd has opened this descriptor for us and says so with our process id in LISTEN_PID. Nobody else in the
+    // process knows of it; it is only borrowed to be duplicated, and stays open for as long as the process runs.
+    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
+    borrowed.try_clone_to_owned().ok()
+}
+
+/// The passed socket for an address, if there is one: of this kind and port, and bound to the address or to all.
+pub fn passed(address: SocketAddr, kind: Type) -> Option<Socket> {
+    let fits = |socket: &Socket| {
+        let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
+        let same_kind = socket.r#type().is_ok_and(|found| found == kind);
+        same_kind
+            && bound.is_some_and(|bound| {
+                bound.port() == address.port() && (bound.ip() == address.ip() || bound.ip().is_unspecified())
+            })
+    };
+    let mut sockets = INHERITED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let place = sockets.iter().position(fits)?;
+    Some(sockets.swap_remove(place))
+}
+
+/// Everything is served.
+pub fn ready(status: &str) {
+    tell(&[NotifyState::Ready, NotifyState::Status(status)]);
+}
+
+/// A new site is being read.
+pub fn reloading() {
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now]),
+        Err(_) => tell(&[NotifyState::Reloading]),
+    }
+}
+
+/// It goes down.
+pub fn stopping() {
+    tell(&[NotifyState::Stopping]);
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    if let Err(cause) = sd_notify::notify(states) {
+        tracing::debug!(%cause, "systemd could not be told");
+    }
+}
