@@ -18,7 +18,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::machines::Machines;
+use crate::machines::{Machines, Passes};
 use crate::net::{self, accept};
 use crate::nfs::{self, Server, Views};
 use crate::planner::{Planner, dry};
@@ -75,9 +75,9 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     let state = Arc::new(Disk::open(&site.server.state)?);
     let store = Store::open(&site.server.store)?;
     let guest = guest::stage(&store, clock::now())?;
-    let keyring = keyring(&state).await?;
+    let (keyring, passes) = keys(&state).await?;
     let (said, mut heard) = mpsc::channel(SAYINGS);
-    let machines = Machines::open(site.clone(), state, Planner::new(store, guest), said).await?;
+    let machines = Machines::open(site.clone(), state, Planner::new(store, guest), passes, said).await?;
 
     let sockets = Sockets::bind(&site)?;
     let dhcp_server = dhcp::Server::open(machines.clone()).await?;
@@ -154,14 +154,14 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
 }
 
 /// The keys that handles are sealed with: made once, for ever.
-async fn keyring(state: &Disk) -> Result<Keyring> {
+async fn keys(state: &Disk) -> Result<(Keyring, Passes)> {
     let keys = handle_keys(state, clock::random()?).await?;
     let secret = keys.secret().context("the state has handle keys, and none of them is the current one")?;
     let mut keyring = Keyring::new(keys.current, secret);
     for (id, secret) in keys.keys.iter().filter(|(id, _)| *id != keys.current) {
         keyring = keyring.with_old(*id, secret)?;
     }
-    Ok(keyring)
+    Ok((keyring, Passes::new(secret)))
 }
 
 /// Waits for the signal to stop, and reloads on the way.

@@ -8,9 +8,9 @@
 
 use std::net::IpAddr;
 
-use oneroot_tree::ViewId;
 use serde::{Deserialize, Serialize};
 
+use crate::export::Export;
 use crate::identity::{BootId, Mac, MachineId};
 
 /// How long clients may believe attributes and names, in seconds.
@@ -52,8 +52,8 @@ pub struct Boot<'a> {
     pub server: IpAddr,
     /// Its port for NFS and MOUNT.
     pub port: u16,
-    /// The view to mount.
-    pub view: ViewId,
+    /// What it mounts.
+    pub export: Export,
     /// The NIC that boots.
     pub mac: Mac,
     /// The machine.
@@ -64,24 +64,11 @@ pub struct Boot<'a> {
     pub extra: &'a [String],
 }
 
-/// The path that a view is mounted by.
-#[must_use]
-pub fn export_path(view: ViewId) -> String {
-    format!("/v/{view}")
-}
-
-/// The view that an export path names.
-#[must_use]
-pub fn view_of(path: &[u8]) -> Option<ViewId> {
-    let path = std::str::from_utf8(path).ok()?;
-    path.trim_end_matches('/').strip_prefix("/v/")?.parse().ok()
-}
-
 /// The kernel's arguments, one each.
 #[must_use]
 pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
     let Boot { server, port, .. } = boot;
-    let path = export_path(boot.view);
+    let path = boot.export;
     let ages = format!("acregmin={CACHE},acregmax={CACHE},acdirmin={CACHE},acdirmax={CACHE}");
     let root = match boot.initramfs {
         Initramfs::InitramfsTools => vec![
@@ -118,13 +105,14 @@ pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oneroot_tree::ViewId;
 
     fn line(initramfs: Initramfs) -> String {
         let boot = Boot {
             initramfs,
             server: IpAddr::from([192, 168, 77, 1]),
             port: 2049,
-            view: ViewId([0xab; 16]),
+            export: Export { view: ViewId([0xab; 16]), pass: None },
             mac: "52:54:00:00:00:0a".parse().unwrap(),
             machine: MachineId::from_random([1; 16]),
             boot: BootId::from_random([2; 8]),
@@ -176,16 +164,6 @@ mod tests {
             }
             assert!(line.contains("systemd.machine_id=01010101010141018101010101010101"), "{line}");
             assert!(line.ends_with("console=ttyS0"));
-        }
-    }
-
-    #[test]
-    fn a_path_reads_back_as_its_view() {
-        let view = ViewId([7; 16]);
-        assert_eq!(view_of(export_path(view).as_bytes()), Some(view));
-        assert_eq!(view_of(format!("{}/", export_path(view)).as_bytes()), Some(view));
-        for path in ["", "/", "/v/", "/v/xyz", "/v/../etc", "/w/07070707070707070707070707070707"] {
-            assert_eq!(view_of(path.as_bytes()), None, "{path}");
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod args;
 pub mod binding;
 mod check;
 mod compare;
+pub mod export;
 pub mod facts;
 pub mod identity;
 mod networks;

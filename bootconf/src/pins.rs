@@ -4,6 +4,7 @@
 //! |---|---|
 //! | a plan is made | a new pin, *booting*. Of older booting ones only the newest stays; the running one stays |
 //! | MNT of a view that one of its pins holds | the newest such pin is *running*; again, it stays so |
+//! | MNT with a pass ([`crate::export`]) from an address | that boot's pin is *running*, with this address from now on |
 //! | MNT of any other view | nothing; the mount is refused |
 //! | a boot says `up` | its pin is running and up; older pins are dropped but those that a connection uses |
 //! | [`GRACE`] after a later boot began to run | as if it had said `up` |
@@ -67,6 +68,8 @@ pub enum Event {
     Planned(Pin),
     /// The machine mounts this view.
     Mounted(ViewId),
+    /// The machine of this boot mounts its root from this address, as its pass proves.
+    MountedFrom(BootId, IpAddr),
     /// This boot says that it is up.
     Up(BootId),
     /// Time has passed.
@@ -102,6 +105,15 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
                 }
                 Phase::Running | Phase::Up => Vec::new(),
             }
+        }
+        Event::MountedFrom(boot, address) => {
+            let pin = order.iter().find(|pin| pin.boot == *boot);
+            let Some(pin) = pin.filter(|pin| pin.phase == Phase::Booting || pin.address != *address) else {
+                return Vec::new();
+            };
+            let (phase, since) =
+                if pin.phase == Phase::Booting { (Phase::Running, now) } else { (pin.phase, pin.since) };
+            vec![PinChange::Put(Pin { phase, since, address: *address, ..(*pin).clone() })]
         }
         Event::Up(boot) => {
             let Some(place) = order.iter().position(|pin| pin.boot == *boot) else { return Vec::new() };
@@ -217,6 +229,25 @@ mod tests {
             [],
             "a second mount changes nothing"
         );
+    }
+
+    #[test]
+    fn a_pass_binds_the_address_that_shows_it_and_again_when_that_changes() {
+        let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
+        let other = IpAddr::from([10, 0, 0, 99]);
+        let made = changes(&pins, &Event::MountedFrom(pins[1].boot, other), &idle, 50);
+        let running = Pin { phase: Phase::Running, since: 50, address: other, ..pins[1].clone() };
+        assert_eq!(made, [PinChange::Put(running.clone())]);
+        assert_eq!(changes(&[running.clone()], &Event::MountedFrom(running.boot, other), &idle, 60), []);
+        let moved =
+            changes(&[running.clone()], &Event::MountedFrom(running.boot, pins[0].address), &idle, 60);
+        assert_eq!(
+            moved,
+            [PinChange::Put(Pin { address: pins[0].address, ..running })],
+            "a phase begins once"
+        );
+        let gone = Event::MountedFrom(BootId::from_random([8; 8]), other);
+        assert_eq!(changes(&pins, &gone, &idle, 50), []);
     }
 
     #[test]

@@ -182,6 +182,13 @@ impl Site {
         network.and_then(|network| network.server).map_or(self.server.address, IpAddr::V4)
     }
 
+    /// Whether another DHCP server gives the addresses of the network that an address is in.
+    #[must_use]
+    pub fn is_proxied(&self, address: IpAddr) -> bool {
+        let network = if let IpAddr::V4(address) = address { self.network(address) } else { None };
+        network.is_some_and(|network| network.proxy)
+    }
+
     /// Every address of the server that machines are told, each once.
     #[must_use]
     pub fn server_addresses(&self) -> Vec<IpAddr> {

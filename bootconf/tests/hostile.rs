@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use oneroot_bootconf::args::{export_path, view_of};
+use oneroot_bootconf::export::Export;
 use oneroot_bootconf::{BootId, EXAMPLE, Mac, MachineId, load, load_str, script};
 use oneroot_tree::ViewId;
 use proptest::prelude::*;
@@ -51,16 +51,18 @@ proptest! {
     }
 
     #[test]
-    fn any_path_of_a_mount_is_a_view_or_none(path in prop::collection::vec(any::<u8>(), 0..80)) {
-        if let Some(view) = view_of(&path) {
-            prop_assert!(path.starts_with(export_path(view).as_bytes()));
+    fn any_path_of_a_mount_is_an_export_in_its_one_spelling_or_none(path in "/v/[0-9a-fA-F]{32}(\\.[0-9a-f]{16}\\.[0-9a-fA-F]{32})?(/.*)?|\\PC{0,80}".prop_map(String::into_bytes)) {
+        if let Some((export, below)) = Export::parse(&path) {
+            prop_assert_eq!([export.to_string().as_bytes(), below].concat(), path);
         }
     }
 
     #[test]
     fn ids_read_back_as_they_were_printed(bytes in any::<[u8; 16]>()) {
         let view = ViewId(bytes);
-        prop_assert_eq!(view_of(export_path(view).as_bytes()), Some(view));
+        let export = Export { view, pass: None };
+        let path = export.to_string();
+        prop_assert_eq!(Export::parse(path.as_bytes()), Some((export, b"".as_slice())));
         let machine = MachineId::from_random(bytes);
         prop_assert_eq!(machine.to_string().parse(), Ok(machine));
     }

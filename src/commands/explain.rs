@@ -5,6 +5,7 @@ use std::io::Write as _;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::args::{Boot, arguments};
+use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::plan::{Decision, Part, Why, decide};
 use oneroot_bootconf::render::render;
@@ -238,7 +239,7 @@ pub fn rendered(site: &Site, machine: &str, json: bool) -> Result<Exit> {
         initramfs: preview.decision.initramfs,
         server: preview.facts.site.server,
         port: site.server.nfs_port,
-        view: preview.stacked.id,
+        export: Export { view: preview.stacked.id, pass: None },
         mac: preview.mac,
         machine: MachineId::from_random([0; 16]),
         boot,

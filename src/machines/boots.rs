@@ -5,21 +5,17 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use oneroot_bootconf::access::Verdict;
-use oneroot_bootconf::args::{Boot, arguments, view_of};
+use oneroot_bootconf::args::{Boot, arguments};
+use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootPlan, Root, decide};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, script};
-use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
-use oneroot_tree::ViewId;
-use oneroot_tree::node::TreePath;
 
 use super::{MACHINES, Machines, PINS, PLANS};
 use crate::clock;
-use crate::nfs::tree::MachineTree;
 
 /// Times that a change is tried again after another server was quicker.
 const TRIES: u32 = 8;
@@ -29,11 +25,11 @@ impl Machines {
     ///
     /// `None` when the address is not this MAC's: nobody gets another machine's script by guessing.
     pub(super) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac) -> Option<String> {
-        if self.known().mac_at(peer) != Some(mac) {
+        let site = self.site();
+        if !self.may_boot(&site, peer, mac) {
             tracing::warn!(%peer, %mac, "refused a boot script to an address that this machine does not have");
             return None;
         }
-        let site = self.site();
         let base = script::http_base(site.server_for(peer), site.server.http_port);
         match self.plan(peer, mac).await {
             Ok(plan) => {
@@ -68,11 +64,12 @@ impl Machines {
             let now = clock::now();
             let (record, new_record, pins) = self.recognised(&site, mac, fresh, now);
             let name = decision.name.clone().unwrap_or_else(|| mac.to_string());
+            let pass = site.is_proxied(peer).then(|| self.passes.make(boot, view));
             let args = arguments(&Boot {
                 initramfs: decision.initramfs,
                 server: site.server_for(peer),
                 port: site.server.nfs_port,
-                view,
+                export: Export { view, pass },
                 mac,
                 machine: record.id,
                 boot,
@@ -192,7 +189,7 @@ impl Machines {
     }
 
     /// Applies an event to one machine's pins, durably.
-    async fn apply(&self, machine: MachineId, event: &Event) -> Result<bool> {
+    pub(super) async fn apply(&self, machine: MachineId, event: &Event) -> Result<bool> {
         for _ in 0..TRIES {
             let _guard = self.changing.lock().await;
             let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
@@ -211,56 +208,6 @@ impl Machines {
     fn in_use(&self, pin: &Pin) -> bool {
         let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         trees.get(&pin.view).is_some_and(|tree| tree.used_lately())
-    }
-
-    /// MNT: the machine at `peer` mounts a view that one of its pins holds. The pin runs, durably, before the answer.
-    pub async fn mount(self: &Arc<Self>, peer: IpAddr, path: &[u8]) -> Result<MountGrant, MountError> {
-        let (view, below) = exported(path).ok_or(MountError::NoEnt)?;
-        match self.verdict(peer, view) {
-            Verdict::Allow => {}
-            Verdict::Gone => return Err(MountError::NoEnt),
-            Verdict::Refuse | Verdict::Later => {
-                tracing::warn!(%peer, %view, "refused to mount a view that this address does not hold");
-                return Err(MountError::Acces);
-            }
-        }
-        let Some((machine, mac)) = self.holder_at(peer, view) else { return Err(MountError::Acces) };
-        let loader = self.clone();
-        let loaded = tokio::task::spawn_blocking(move || loader.load(view)).await;
-        let tree = match loaded.map_err(anyhow::Error::from).and_then(|tree| tree) {
-            Ok(tree) => tree,
-            Err(cause) => {
-                tracing::error!(%peer, %view, cause = format!("{cause:#}"), "cannot serve a pinned view");
-                return Err(MountError::Io);
-            }
-        };
-        let root = start_of(&tree, below)?;
-        match self.apply(machine, &Event::Mounted(view)).await {
-            Ok(true) => tracing::info!(machine = self.name_of(mac), %mac, %view, "mounts its root"),
-            Ok(false) => tracing::debug!(machine = self.name_of(mac), %mac, %view, "mounts its root again"),
-            Err(cause) => {
-                tracing::error!(%mac, cause = format!("{cause:#}"), "cannot write that a root is mounted");
-                return Err(MountError::ServerFault);
-            }
-        }
-        self.step(mac, "root", false);
-        Ok(MountGrant { view: view.0, root })
-    }
-
-    /// The machine and NIC at `peer` whose pin holds the view.
-    fn holder_at(&self, peer: IpAddr, view: ViewId) -> Option<(MachineId, Mac)> {
-        let known = self.known();
-        let machine = known.machine_at(peer)?;
-        known.holders(view).find(|pin| pin.machine == machine).map(|pin| (machine, pin.mac))
-    }
-
-    /// The paths that the machine at `peer` can mount.
-    pub fn mounts(&self, peer: IpAddr) -> Vec<Vec<u8>> {
-        let known = self.known();
-        let Some(machine) = known.machine_at(peer) else { return Vec::new() };
-        let paths =
-            known.pins_of(machine).map(|(pin, _)| oneroot_bootconf::args::export_path(pin.view).into_bytes());
-        paths.collect()
     }
 
     /// A machine has said a word: `BOOT.WORD`, looked up under `/.oneroot/say`.
@@ -290,47 +237,6 @@ impl Machines {
             if let Err(cause) = self.apply(machine, &Event::Tick).await {
                 tracing::error!(%machine, cause = format!("{cause:#}"), "cannot let go of old boots");
             }
-        }
-    }
-}
-
-/// The view that a mount path begins with, and the path below it.
-fn exported(path: &[u8]) -> Option<(ViewId, &[u8])> {
-    // `/v/` and 32 digits; what follows must be a path of its own.
-    let (head, below) = path.split_at_checked(35)?;
-    let apart = below.is_empty() || below.starts_with(b"/");
-    view_of(head).filter(|_| apart).map(|view| (view, below))
-}
-
-/// The directory of a view that a mount begins at: a client may mount a part. No link is followed.
-fn start_of(tree: &MachineTree, below: &[u8]) -> Result<NodeId, MountError> {
-    let path = TreePath::parse(below).map_err(|_| MountError::Inval)?;
-    let start = path.names().iter().try_fold(tree.root(), |dir, name| tree.lookup(dir, name));
-    let start = start.ok_or(MountError::NoEnt)?;
-    match tree.attr(start).map(|attr| attr.kind) {
-        Some(FileKind::Directory) => Ok(start),
-        Some(_) => Err(MountError::NotDir),
-        None => Err(MountError::NoEnt),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_mount_path_is_a_view_and_a_path_below_it() {
-        let view = "0123456789abcdef0123456789abcdef";
-        let whole = format!("/v/{view}");
-        assert_eq!(exported(whole.as_bytes()), Some((view.parse().unwrap(), b"".as_slice())));
-        assert_eq!(
-            exported(format!("{whole}/etc").as_bytes()),
-            Some((view.parse().unwrap(), b"/etc".as_slice()))
-        );
-        for path in
-            ["", "/", "/v", "/v/0123", &format!("{whole}0"), &format!("{whole}etc"), &format!("x{whole}")]
-        {
-            assert_eq!(exported(path.as_bytes()), None, "{path}");
         }
     }
 }

@@ -38,6 +38,8 @@ pub struct Known {
     by_machine: HashMap<MachineId, Vec<BootId>>,
     /// Running pins by their machine's address; asked on every NFS call.
     running: HashMap<IpAddr, Vec<BootId>>,
+    /// Booting pins by the address that their script went to.
+    booting: HashMap<IpAddr, Vec<BootId>>,
     /// Running pins by the NIC that booted; asked with every DHCP packet.
     holding: HashMap<Mac, Vec<BootId>>,
     steps: HashMap<Mac, Vec<Progress>>,
@@ -56,7 +58,9 @@ impl Known {
         self.drop_from_indexes(pin.boot);
         self.by_view.entry(pin.view).or_default().push(pin.boot);
         self.by_machine.entry(pin.machine).or_default().push(pin.boot);
-        if pin.phase != Phase::Booting {
+        if pin.phase == Phase::Booting {
+            self.booting.entry(pin.address).or_default().push(pin.boot);
+        } else {
             self.running.entry(pin.address).or_default().push(pin.boot);
             self.holding.entry(pin.mac).or_default().push(pin.boot);
         }
@@ -76,6 +80,7 @@ impl Known {
         forget(&mut self.by_view, &pin.view, boot);
         forget(&mut self.by_machine, &pin.machine, boot);
         forget(&mut self.running, &pin.address, boot);
+        forget(&mut self.booting, &pin.address, boot);
         forget(&mut self.holding, &pin.mac, boot);
     }
 
@@ -99,11 +104,16 @@ impl Known {
         self.by_mac.get(&mac).copied()
     }
 
-    /// The machine at an address: the one that runs with it, else the one that it is leased to.
+    /// The machine at an address: the one that runs with it, else the one that it is leased to, else the one that was
+    /// last given a boot script there.
     ///
-    /// A running pin comes first: the address is its machine's, whatever DHCP has been told since.
+    /// A running pin comes first: the address is its machine's, whatever DHCP has been told since. The script comes last:
+    /// it is all that is left after a restart where another server gives the addresses.
     pub fn machine_at(&self, address: IpAddr) -> Option<MachineId> {
-        self.running_at(address).map(|pin| pin.machine).or_else(|| self.machine_of(self.mac_at(address)?))
+        let running = self.running_at(address).map(|pin| pin.machine);
+        let leased = || self.machine_of(self.mac_at(address)?);
+        let booting = || self.newest(self.booting.get(&address)?).map(|pin| pin.machine);
+        running.or_else(leased).or_else(booting)
     }
 
     /// The running pin whose machine has this address; of several, the newest boot's.

@@ -5,6 +5,7 @@
 
 mod boots;
 mod known;
+mod mounts;
 mod resource;
 mod status;
 
@@ -24,6 +25,7 @@ use oneroot_tree::ViewId;
 use tokio::sync::{mpsc, watch};
 
 pub use known::Known;
+pub use mounts::Passes;
 pub use resource::Resource;
 pub use status::{MachineStatus, Status};
 
@@ -44,6 +46,7 @@ pub struct Machines {
     site: watch::Sender<Arc<Site>>,
     pub state: Arc<Disk>,
     planner: Planner,
+    passes: Passes,
     objects: Objects,
     loaders: PathBuf,
     known: RwLock<Known>,
@@ -61,6 +64,7 @@ impl Machines {
         site: Arc<Site>,
         state: Arc<Disk>,
         planner: Planner,
+        passes: Passes,
         said: mpsc::Sender<String>,
     ) -> Result<Arc<Self>> {
         let mut known = Known::default();
@@ -85,6 +89,7 @@ impl Machines {
             site: watch::Sender::new(site),
             state,
             planner,
+            passes,
             known: RwLock::new(known),
             trees: RwLock::default(),
             loading: Mutex::default(),

@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod link;
+pub mod neighbours;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

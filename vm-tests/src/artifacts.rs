@@ -7,6 +7,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 const RECIPE: &str = include_str!("../debian/recipe.sh");
+const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
 
 /// A program or file, and Debian's package that has it.
 const TOOLS: [(&str, &str); 6] = [
@@ -36,11 +37,35 @@ pub fn tools() -> Result<()> {
     Ok(())
 }
 
+/// What machines boot, where they can run. Where they must (CI), what is missing is a failure; elsewhere a counted skip.
+///
+/// To be called before the thread moves into a lab: there is no mirror in there.
+#[must_use]
+pub fn here(root: fn() -> Result<PathBuf>) -> Option<PathBuf> {
+    let reason = match tools().and_then(|()| root()) {
+        Ok(tar) => return Some(tar),
+        Err(reason) => reason,
+    };
+    let required = std::env::var_os("CI").is_some() || std::env::var_os("ONEROOT_REQUIRE_VM").is_some();
+    assert!(!required, "the virtual machines must run here: {reason:#}");
+    println!("skipped: {reason:#}");
+    None
+}
+
 /// The Debian 12 root as a tar. The first call takes a minute and more; later ones find it in the cache.
 pub fn debian() -> Result<PathBuf> {
-    let key = blake3::hash(RECIPE.as_bytes()).to_hex();
+    made("debian-12", RECIPE)
+}
+
+/// The same with dracut in the place of initramfs-tools.
+pub fn debian_with_dracut() -> Result<PathBuf> {
+    made("debian-12-dracut", WITH_DRACUT)
+}
+
+fn made(name: &str, recipe: &str) -> Result<PathBuf> {
+    let key = blake3::hash(recipe.as_bytes()).to_hex();
     let cache = cache()?;
-    let tar = cache.join(format!("debian-12-{}.tar", key.chars().take(16).collect::<String>()));
+    let tar = cache.join(format!("{name}-{}.tar", key.chars().take(16).collect::<String>()));
     // Two tests that start at once must not both make it.
     let lock = fs::File::create(cache.join("lock"))?;
     lock.lock().context("cannot lock the cache")?;
@@ -48,7 +73,7 @@ pub fn debian() -> Result<PathBuf> {
         return Ok(tar);
     }
     let script = cache.join("recipe.sh");
-    fs::write(&script, RECIPE)?;
+    fs::write(&script, recipe)?;
     let unfinished = cache.join("unfinished.tar");
     let log = cache.join("mmdebstrap.log");
     let made = Command::new("sh")

@@ -1,38 +1,17 @@
-//! What a machine can count on, tried with real firmware, a real kernel and a full Debian 12.
-//!
-//! Each case has a network, a server and machines of its own, and every wait in it has a limit.
-#![allow(clippy::unwrap_used, reason = "a case stops at its first surprise, and shows its logs")]
+//! Booting, and what a running machine can count on while the server is killed, the tree changes, and time passes.
 
 use std::fs;
 use std::time::Duration;
 
-use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts, can_run};
-use serde_json::Value;
+use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts};
 
-const POOL: &str = "192.168.77.100-192.168.77.199";
-const SOON: Duration = Duration::from_secs(60);
-const STEP: Duration = Duration::from_secs(200);
-
-fn text<'v>(machine: &'v Value, key: &str) -> &'v str {
-    machine.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-/// No error of NFS, of a read or of a cached handle in the kernel's log.
-fn assert_no_io_error(guest: &mut Guest) {
-    let log = guest.ok("dmesg").unwrap();
-    for word in ["Stale file handle", "I/O error", "fileid changed", "status -116", "status -5", "Bus error"]
-    {
-        assert!(!log.contains(word), "{word:?} in the guest's log:\n{log}");
-    }
-}
+use crate::{POOL, SOON, STEP, assert_no_io_error, text};
 
 #[test]
 fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nobody_elses() {
-    if !can_run() {
-        return;
-    }
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
     let lab = Lab::new().unwrap();
-    let mut site = SiteFiles::new(&artifacts::debian().unwrap(), POOL, "1h").unwrap();
+    let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
     site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
     site.machine("beta", "0b", "").unwrap();
     for name in ["alpha", "beta"] {
@@ -112,11 +91,9 @@ fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nob
 
 #[test]
 fn a_server_killed_in_mid_boot_and_in_mid_read_is_a_pause_and_nothing_more() {
-    if !can_run() {
-        return;
-    }
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
     let lab = Lab::new().unwrap();
-    let mut site = SiteFiles::new(&artifacts::debian().unwrap(), POOL, "1h").unwrap();
+    let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
     site.machine("alpha", "0a", "").unwrap();
     let mut server = Server::start(site).unwrap();
     let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
@@ -148,11 +125,9 @@ fn a_server_killed_in_mid_boot_and_in_mid_read_is_a_pause_and_nothing_more() {
 
 #[test]
 fn a_tree_staged_under_a_running_machine_changes_nothing_until_it_boots_again() {
-    if !can_run() {
-        return;
-    }
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
     let lab = Lab::new().unwrap();
-    let mut site = SiteFiles::new(&artifacts::debian().unwrap(), POOL, "1h").unwrap();
+    let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
     site.machine("alpha", "0a", "").unwrap();
     site.file("common", "etc/edition", "first\n").unwrap();
     let big = "one ".repeat(1 << 18);
@@ -209,16 +184,13 @@ fn a_tree_staged_under_a_running_machine_changes_nothing_until_it_boots_again() 
 #[test]
 fn an_idle_machine_keeps_its_address_and_reads_on_though_lease_and_connection_are_gone_and_the_pool_is_full()
 {
-    if !can_run() {
-        return;
-    }
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
     // Longer than Linux keeps an idle connection. CI takes the kill below for it, which cuts the connection too.
     let long = std::env::var_os("ONEROOT_LONG").is_some();
     let idle = Duration::from_secs(if long { 400 } else { 75 });
     let lab = Lab::new().unwrap();
     // One address, a lease of one minute: when it has ended, the next machine would take the address.
-    let mut site =
-        SiteFiles::new(&artifacts::debian().unwrap(), "192.168.77.100-192.168.77.100", "1m").unwrap();
+    let mut site = SiteFiles::new(&debian, "192.168.77.100-192.168.77.100", "1m").unwrap();
     site.machine("alpha", "0a", "").unwrap();
     site.machine("beta", "0b", "").unwrap();
     let mut server = Server::start(site).unwrap();
@@ -243,38 +215,4 @@ fn an_idle_machine_keeps_its_address_and_reads_on_though_lease_and_connection_ar
     let read = "echo 3 >/proc/sys/vm/drop_caches; cat /usr/bin/* 2>/dev/null | sha256sum && hostname -I";
     assert!(alpha.ok(read).unwrap().ends_with("192.168.77.100"));
     assert_no_io_error(&mut alpha);
-}
-
-#[test]
-fn uefi_firmware_comes_up_by_tftp_with_its_own_pxe_client() {
-    if !can_run() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    let mut site = SiteFiles::new(&artifacts::debian().unwrap(), POOL, "1h").unwrap();
-    site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
-    let server = Server::start(site).unwrap();
-    let mut alpha = Hardware::new("alpha", "0a").firmware(Firmware::UefiPxe).power_on(&lab).unwrap();
-    alpha.log_in().unwrap();
-    assert_eq!(alpha.ok("hostname").unwrap(), "alpha");
-    assert_eq!(alpha.ok("test -d /sys/firmware/efi && echo efi").unwrap(), "efi");
-    assert!(server.log().contains("loads ipxe.efi by TFTP"), "{}", server.log());
-    alpha.wait_until_settled();
-    assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
-}
-
-#[test]
-fn uefi_firmware_comes_up_by_http_boot() {
-    if !can_run() {
-        return;
-    }
-    let lab = Lab::new().unwrap();
-    let mut site = SiteFiles::new(&artifacts::debian().unwrap(), POOL, "1h").unwrap();
-    site.machine("alpha", "0a", "").unwrap();
-    let server = Server::start(site).unwrap();
-    let mut alpha = Hardware::new("alpha", "0a").firmware(Firmware::UefiHttp).power_on(&lab).unwrap();
-    alpha.log_in().unwrap();
-    assert_eq!(alpha.ok("hostname").unwrap(), "alpha");
-    let log = server.log();
-    assert!(log.contains("loads ipxe.efi by HTTP") && !log.contains("by TFTP"), "{log}");
 }

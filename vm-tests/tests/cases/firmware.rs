@@ -1,0 +1,55 @@
+//! Every way from the power button to the root that a machine may have.
+
+use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts};
+
+use crate::POOL;
+
+#[test]
+fn uefi_firmware_comes_up_by_tftp_with_its_own_pxe_client() {
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
+    site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
+    let server = Server::start(site).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").firmware(Firmware::UefiPxe).power_on(&lab).unwrap();
+    alpha.log_in().unwrap();
+    assert_eq!(alpha.ok("hostname").unwrap(), "alpha");
+    assert_eq!(alpha.ok("test -d /sys/firmware/efi && echo efi").unwrap(), "efi");
+    assert!(server.log().contains("loads ipxe.efi by TFTP"), "{}", server.log());
+    alpha.wait_until_settled();
+    assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
+}
+
+#[test]
+fn uefi_firmware_comes_up_by_http_boot() {
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
+    site.machine("alpha", "0a", "").unwrap();
+    let server = Server::start(site).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").firmware(Firmware::UefiHttp).power_on(&lab).unwrap();
+    alpha.log_in().unwrap();
+    assert_eq!(alpha.ok("hostname").unwrap(), "alpha");
+    let log = server.log();
+    assert!(log.contains("loads ipxe.efi by HTTP") && !log.contains("by TFTP"), "{log}");
+}
+
+#[test]
+fn dracut_mounts_the_root_as_initramfs_tools_does() {
+    let Some(debian) = artifacts::here(artifacts::debian_with_dracut) else { return };
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
+    let dracut = site.text().replace("[profile.debian]\n", "[profile.debian]\ninitramfs = \"dracut\"\n");
+    site.set_text(&dracut);
+    site.machine("alpha", "0a", "").unwrap();
+    let _server = Server::start(site).unwrap();
+    let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
+    alpha.log_in().unwrap();
+    assert_eq!(alpha.ok("hostname").unwrap(), "alpha");
+    assert_eq!(alpha.ok("findmnt -no FSTYPE / || stat -fc %T /").unwrap(), "overlay");
+    assert!(alpha.ok("cat /proc/cmdline").unwrap().contains("root=nfs:192.168.77.1:/v/"));
+    alpha.wait_until_settled();
+    assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
+    alpha.type_line("poweroff").unwrap();
+    alpha.wait_for_power_off(crate::SOON).unwrap();
+}
