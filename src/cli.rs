@@ -58,8 +58,31 @@ pub enum Command {
     },
     /// Serve DHCP, TFTP, HTTP and NFS in the foreground
     Serve,
+    /// Keep the state (leases, pins, keys) elsewhere, or bring it back
+    #[command(subcommand)]
+    State(StateCommand),
+    /// Let go of a machine: its pins end, and with them its hold on address and root
+    Release {
+        /// Its name, or one of its MAC addresses
+        machine: String,
+    },
     /// Show every machine and how far it has booted
     Status(Output),
+}
+
+/// What to do with the state.
+#[derive(Subcommand)]
+pub enum StateCommand {
+    /// Write all of it to a file, of a running server too
+    Backup {
+        /// The file; it is as secret as the state
+        file: PathBuf,
+    },
+    /// Fill a new state directory from a backup
+    Restore {
+        /// The file
+        file: PathBuf,
+    },
 }
 
 /// How to print.

@@ -9,11 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixListener;
 use tokio::time::timeout;
 
 use crate::machines::{Machines, Status};
+use crate::{backup, clock};
 
 /// Longest question.
 const LONGEST: u64 = 256;
@@ -46,10 +48,7 @@ pub async fn serve(socket: UnixListener, machines: Arc<Machines>) {
         let conversation = async {
             let mut question = String::new();
             BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question).await?;
-            let answer = match question.trim() {
-                "status" => serde_json::to_vec(&machines.status()).map_err(io::Error::other)?,
-                other => format!("{{\"error\":\"no such question\",\"question\":{other:?}}}").into_bytes(),
-            };
+            let answer = answer(&machines, question.trim()).await.map_err(io::Error::other)?;
             stream.write_all(&answer).await
         };
         // A questioner that hangs or goes away costs nobody anything.
@@ -57,8 +56,57 @@ pub async fn serve(socket: UnixListener, machines: Arc<Machines>) {
     }
 }
 
+async fn answer(machines: &Machines, question: &str) -> Result<Vec<u8>> {
+    Ok(match question.split_once(' ').unwrap_or((question, "")) {
+        ("status", "") => serde_json::to_vec(&machines.status())?,
+        ("backup", "") => {
+            let mut bytes = Vec::new();
+            backup::write(machines.state.as_ref(), clock::now(), &mut bytes).await?;
+            bytes
+        }
+        ("release", machine) => {
+            let released = match machines.release(machine).await {
+                Ok(pins) => Released { pins, error: None },
+                Err(cause) => Released { pins: 0, error: Some(format!("{cause:#}")) },
+            };
+            serde_json::to_vec(&released)?
+        }
+        _ => b"{\"error\":\"no such question\"}".to_vec(),
+    })
+}
+
+/// What became of a release.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Released {
+    /// Pins that ended.
+    pub pins: usize,
+    /// Why it did not happen.
+    pub error: Option<String>,
+}
+
 /// Asks a running server how its machines are; `None` when none runs.
 pub fn ask_status(state: &Path) -> Result<Option<Status>> {
+    ask_json(state, "status")
+}
+
+/// Asks a running server to let go of a machine; `None` when none runs.
+pub fn ask_release(state: &Path, machine: &str) -> Result<Option<Released>> {
+    anyhow::ensure!(!machine.contains('\n'), "{machine:?} is no name of a machine");
+    ask_json(state, &format!("release {machine}"))
+}
+
+/// Asks a running server for a backup of its state; `None` when none runs.
+pub fn ask_backup(state: &Path) -> Result<Option<Vec<u8>>> {
+    ask(state, "backup")
+}
+
+fn ask_json<T: for<'de> Deserialize<'de>>(state: &Path, question: &str) -> Result<Option<T>> {
+    let Some(answer) = ask(state, question)? else { return Ok(None) };
+    let read = serde_json::from_slice(&answer);
+    read.context("the server's answer does not read; is it another version?").map(Some)
+}
+
+fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
     let mut stream = match UnixStream::connect(path(state)) {
         Ok(stream) => stream,
         Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -67,11 +115,8 @@ pub fn ask_status(state: &Path) -> Result<Option<Status>> {
         Err(cause) => return Err(cause).with_context(|| format!("cannot ask {}", path(state).display())),
     };
     stream.set_read_timeout(Some(PATIENCE))?;
-    stream.write_all(b"status\n")?;
+    writeln!(stream, "{question}")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    Ok(Some(
-        serde_json::from_slice(&answer)
-            .context("the server's answer does not read; is it another version?")?,
-    ))
+    Ok(Some(answer))
 }

@@ -1,5 +1,6 @@
 //! `oneroot`: one root tree, many machines. This file only picks the command and the exit code.
 
+mod backup;
 mod cli;
 mod clock;
 mod commands;

@@ -2,13 +2,15 @@
 
 mod check;
 mod explain;
+mod release;
 mod stage;
+mod state;
 mod status;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::{EXAMPLE, Report, Site};
 
-use crate::cli::{Cli, Command, Exit};
+use crate::cli::{Cli, Command, Exit, StateCommand};
 
 /// Does what was asked.
 pub fn run(cli: &Cli) -> Result<Exit> {
@@ -33,6 +35,9 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             runtime.shutdown_background();
             served.map(|()| Exit::Done)
         }),
+        Command::State(StateCommand::Backup { file }) => with_site(cli, |site| state::backup(&site, file)),
+        Command::State(StateCommand::Restore { file }) => with_site(cli, |site| state::restore(&site, file)),
+        Command::Release { machine } => with_site(cli, |site| release::run(&site, machine)),
         Command::Status(output) => with_site(cli, |site| status::run(&site, output.json)),
     }
 }

@@ -228,6 +228,21 @@ impl Machines {
         }
     }
 
+    /// The admin lets go of a machine, by its name or a MAC: how many pins ended.
+    pub async fn release(&self, machine: &str) -> Result<usize> {
+        let id = {
+            let known = self.known();
+            let named = known.machines.values().find(|(record, _)| record.name.as_deref() == Some(machine));
+            let by_mac = || known.machine_of(machine.parse().ok()?);
+            named.map(|(record, _)| record.id).or_else(by_mac)
+        };
+        let Some(id) = id else { bail!("no machine {machine:?} has ever booted here") };
+        let held = self.known().pins_of(id).count();
+        self.apply(id, &Event::Released).await?;
+        tracing::info!(machine, pins = held, "released");
+        Ok(held)
+    }
+
     /// Time has passed: boots that never said `up` count as up, and what they replaced is let go.
     pub async fn tick(&self) {
         let mut machines: Vec<MachineId> = self.known().pins.values().map(|(pin, _)| pin.machine).collect();

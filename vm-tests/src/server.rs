@@ -141,6 +141,22 @@ impl Server {
         self.run(&["stage"])
     }
 
+    /// Another server with the same site and a copy of this one's store, and with no state: not started yet.
+    pub fn twin(&self) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        let copied = Command::new("cp")
+            .arg("-a")
+            .args(["layers", "store"].map(|name| self.site.path().join(name)))
+            .arg(home.path())
+            .status()?;
+        if !copied.success() {
+            bail!("cannot copy {}", self.site.path().display());
+        }
+        let site = SiteFiles { home, text: self.site.text.clone() };
+        site.write()?;
+        Self::new(site)
+    }
+
     /// Starts the server, and waits until it answers.
     pub fn restart(&mut self) -> Result<()> {
         let log = fs::File::options().append(true).create(true).open(self.site.path().join("serve.log"))?;

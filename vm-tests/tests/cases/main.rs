@@ -6,6 +6,8 @@
 mod boots;
 mod firmware;
 mod nics;
+mod proxy;
+mod service;
 
 use std::time::Duration;
 

@@ -1,0 +1,49 @@
+//! The server's own life under running machines: another server in its place, another version of it.
+
+use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts};
+
+use crate::{POOL, assert_no_io_error, text};
+
+/// Reads every file below a directory, cached or not, and gives a checksum of it all.
+fn read_all(guest: &mut Guest, directory: &str) -> String {
+    let command = format!(
+        "echo 3 >/proc/sys/vm/drop_caches; find {directory} -xdev -type f | sort | xargs cat | cksum"
+    );
+    guest.ok(&command).unwrap()
+}
+
+#[test]
+fn a_backup_restored_on_a_second_server_serves_the_running_machine_on() {
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
+    site.machine("alpha", "0a", "").unwrap();
+    let mut first = Server::start(site).unwrap();
+    let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
+    alpha.log_in().unwrap();
+    let before = read_all(&mut alpha, "/usr/share /etc");
+    let machine = first.machine("alpha").unwrap();
+
+    let mut second = first.twin().unwrap();
+    let file = second.site.path().join("backup");
+    let file = file.to_str().unwrap();
+    assert!(first.run(&["state", "backup", file]).unwrap().contains("keep it as safe as the server"));
+    first.kill9().unwrap();
+    second.run(&["state", "restore", file]).unwrap();
+    second.restart().unwrap();
+
+    assert_eq!(read_all(&mut alpha, "/usr/share /etc"), before);
+    assert_no_io_error(&mut alpha);
+    let now = second.machine("alpha").unwrap();
+    for key in ["boot", "view", "address"] {
+        assert_eq!(text(&now, key), text(&machine, key), "{key}");
+    }
+    // It can be booted anew, too, and is the same machine.
+    let id = alpha.ok("cat /etc/machine-id").unwrap();
+    alpha.type_line("reboot").unwrap();
+    alpha.log_in().unwrap();
+    assert_eq!(alpha.ok("cat /etc/machine-id").unwrap(), id);
+    // And a machine that was let go has nothing left.
+    assert!(second.run(&["release", "alpha"]).unwrap().contains("is released"));
+    assert_eq!(text(&second.machine("alpha").unwrap(), "boot"), "");
+}
