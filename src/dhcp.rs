@@ -124,13 +124,16 @@ impl Server {
         }
         let subnets = site.networks.iter().map(|network| Subnet {
             network: network.subnet,
-            server: address,
+            server: network.server.unwrap_or(address),
             router: network.router,
             dns: network.dns.clone(),
             domain: network.domain.clone(),
             pool: network.pool,
+            exclude: network.exclude.clone(),
             lease_secs: network.lease,
             mtu: ETHERNET_MTU,
+            authoritative: network.authoritative,
+            proxy: network.proxy,
         });
         let leases = leases.into_iter().map(|(_, lease)| (lease.value, Revision(lease.revision.0)));
         let engine = Engine::new(subnets.collect(), leases);
@@ -148,7 +151,8 @@ impl Server {
                     Ok((count, _)) => {
                         let payload = datagram.get(..count).unwrap_or_default();
                         let machines = self.machines.clone();
-                        self.engine.handle(self.now(), &Rules(&machines, machines.site()), Received { payload })
+                        let received = Received { payload, via: Some(self.address) };
+                        self.engine.handle(self.now(), &Rules(&machines, machines.site()), received)
                     }
                     // The interface is down for now, or a reply was refused. The next message may be good.
                     Err(cause) => {
@@ -185,7 +189,7 @@ impl Server {
             tracing::info!(machine = self.machines.name_of(mac), %mac, %address, "has an address");
         }
         let sent = match reply.route {
-            Route::Relay(relay) => self.socket.send_to(&reply.payload, relay).await.map(drop),
+            Route::Relay(to) | Route::Back(to) => self.socket.send_to(&reply.payload, to).await.map(drop),
             Route::Broadcast => self.send_frame([0xff; 6], Ipv4Addr::BROADCAST, &reply.payload),
             Route::Direct(mac, address) => self.send_frame(mac.bytes(), address, &reply.payload),
         };
@@ -211,7 +215,11 @@ impl Server {
     /// Counted by the engine; said at most every few seconds for each reason, for anybody can send bad packets.
     fn dropped(&mut self, reason: DropReason) {
         let said = self.quiet.get(&reason).is_some_and(|said| said.elapsed() < QUIET);
-        if !said && !matches!(reason, DropReason::Noted | DropReason::OtherServer | DropReason::Pending) {
+        let usual = matches!(
+            reason,
+            DropReason::Noted | DropReason::OtherServer | DropReason::Pending | DropReason::Proxied
+        );
+        if !said && !usual {
             self.quiet.insert(reason, Instant::now());
             let count =
                 self.engine.counters().find(|(other, _)| *other == reason).map_or(0, |(_, count)| count);

@@ -1,11 +1,10 @@
-//! Replies as bytes. Written by hand, for order matters here: what the client must have comes first, what does not fit is
-//! left out from the end, and option 82 is the relay's own bytes, last (RFC 3046 §2.2). Options are never spread over
-//! `sname` and `file` (option 52): the kernel, klibc and shim would not find them.
+//! Replies as bytes. Written by hand, for order matters here: what the client must have has its room first, what does not
+//! fit is left out, and option 82 is the relay's own bytes, last (RFC 3046 §2.2). Options are never spread over `sname`
+//! and `file` (option 52): the kernel, klibc and shim would not find them.
 
 use std::net::Ipv4Addr;
 
-use crate::client::Client;
-use crate::policy::{BootFile, Subnet};
+use crate::options::{BOOT_FILE, Options};
 use crate::wire::Request;
 
 /// BOOTP's length; shorter replies are dropped by some ROMs and relays (RFC 1542 §2.1).
@@ -15,7 +14,7 @@ const USUAL: u16 = 576;
 /// IP and UDP headers, which option 57 counts.
 const HEADERS: u16 = 28;
 /// Longest `file` with its NUL.
-const FILE: usize = 128;
+pub(crate) const FILE: usize = 128;
 
 /// Kinds of reply (RFC 2132 §9.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,38 +26,35 @@ pub(crate) enum Kind {
 
 /// What a reply says.
 pub(crate) struct Answer<'a> {
-    pub(crate) kind: Kind,
     pub(crate) request: &'a Request,
-    pub(crate) client: &'a Client,
-    pub(crate) subnet: &'a Subnet,
-    /// The client's address; none in a NAK and in an answer to INFORM.
-    pub(crate) yiaddr: Option<Ipv4Addr>,
-    /// Lease time; none where no lease is given.
-    pub(crate) lease_secs: Option<u32>,
-    pub(crate) hostname: Option<&'a str>,
-    pub(crate) boot: Option<&'a BootFile>,
+    pub(crate) flags: u16,
+    pub(crate) ciaddr: Ipv4Addr,
+    pub(crate) yiaddr: Ipv4Addr,
+    pub(crate) siaddr: Ipv4Addr,
+    /// Left empty if it does not fit.
+    pub(crate) file: &'a str,
+    /// The most needed first.
+    pub(crate) options: Options,
+    /// Largest IP datagram of the link.
+    pub(crate) mtu: u16,
 }
 
 impl Answer<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let request = self.request;
+        // Our hops are none: the ROM of one Raspberry Pi drops what says otherwise.
         let mut bytes = vec![2, 1, 6, 0];
         bytes.extend(request.xid.to_be_bytes());
         bytes.extend([0, 0]);
-        // A NAK through a relay must be broadcast: the client has no address that it could be sent to (RFC 2131 §4.3.2).
-        let relayed_nak = self.kind == Kind::Nak && !request.giaddr.is_unspecified();
-        bytes.extend((if relayed_nak { request.flags | 0x8000 } else { request.flags }).to_be_bytes());
-        let told = self.kind != Kind::Nak;
-        bytes.extend(if told { request.ciaddr } else { Ipv4Addr::UNSPECIFIED }.octets());
-        bytes.extend(self.yiaddr.unwrap_or(Ipv4Addr::UNSPECIFIED).octets());
-        // shim, GRUB and the kernel's root server look at siaddr and nowhere else.
-        let siaddr = self.boot.map_or(self.subnet.server, |boot| boot.server);
-        bytes.extend(if told { siaddr } else { Ipv4Addr::UNSPECIFIED }.octets());
-        bytes.extend(request.giaddr.octets());
+        bytes.extend(self.flags.to_be_bytes());
+        for address in [self.ciaddr, self.yiaddr, self.siaddr, request.giaddr] {
+            bytes.extend(address.octets());
+        }
         bytes.extend(request.mac.bytes());
         bytes.resize(108, 0);
-        let file = self.boot.map(|boot| boot.file.as_bytes()).filter(|file| told && file.len() < FILE);
-        bytes.extend(file.unwrap_or_default());
+        if self.file.len() < FILE {
+            bytes.extend(self.file.as_bytes());
+        }
         bytes.resize(236, 0);
         bytes.extend([99, 130, 83, 99]);
         self.options(&mut bytes);
@@ -66,72 +62,36 @@ impl Answer<'_> {
     }
 
     fn options(&self, bytes: &mut Vec<u8>) {
-        let asked = self.request.max_size.unwrap_or(USUAL).clamp(USUAL, self.subnet.mtu.max(USUAL));
+        let asked = self.request.max_size.unwrap_or(USUAL).clamp(USUAL, self.mtu.max(USUAL));
         let limit = usize::from(asked - HEADERS);
         let relay = &self.request.relay_info;
         // The relay's own bytes and the end mark have their room before anything else.
-        let reserved = 1 + if relay.is_empty() { 0 } else { 2 + relay.len() };
-        let room = limit.saturating_sub(reserved);
-        for (code, value) in self.wanted() {
-            let Ok(length) = u8::try_from(value.len()) else { continue };
-            if !value.is_empty() && bytes.len() + 2 + value.len() <= room {
-                bytes.extend([code, length]);
-                bytes.extend(value);
-            }
+        let reserved = bytes.len() + 1 + if relay.is_empty() { 0 } else { 2 + relay.len() };
+        let mut room = limit.saturating_sub(reserved);
+        let mut fits = |option: &&(u8, Vec<u8>)| {
+            let needed = 2 + option.1.len();
+            let fits = (3..=2 + usize::from(u8::MAX)).contains(&needed) && needed <= room;
+            room -= if fits { needed } else { 0 };
+            fits
+        };
+        let mut chosen: Vec<_> = self.options.iter().filter(|option| fits(option)).collect();
+        chosen.sort_by_key(|(code, _)| *code == BOOT_FILE);
+        for (code, value) in chosen {
+            put(bytes, *code, value);
         }
-        if let (Ok(length), false) = (u8::try_from(relay.len()), relay.is_empty()) {
-            bytes.extend([82, length]);
-            bytes.extend(relay);
+        if !relay.is_empty() {
+            put(bytes, 82, relay);
         }
         bytes.push(255);
         if bytes.len() < PADDED {
             bytes.resize(PADDED, 0);
         }
     }
+}
 
-    /// Code and value, the most needed first.
-    fn wanted(&self) -> Vec<(u8, Vec<u8>)> {
-        let (subnet, request) = (self.subnet, self.request);
-        let mut options = vec![(53, vec![self.kind as u8]), (54, subnet.server.octets().to_vec())];
-        if self.kind == Kind::Nak {
-            options.push((61, request.client_id.clone()));
-            return options;
-        }
-        if let Some(seconds) = self.lease_secs {
-            options.push((51, seconds.to_be_bytes().to_vec()));
-            options.push((58, (seconds / 2).to_be_bytes().to_vec()));
-            options.push((59, (seconds - seconds / 8).to_be_bytes().to_vec()));
-        }
-        options.push((1, subnet.network.mask().octets().to_vec()));
-        options.push((3, subnet.router.map(|router| router.octets().to_vec()).unwrap_or_default()));
-        if self.client.ipxe {
-            // "no-pxedhcp": else iPXE waits two seconds and more for a proxy DHCP server (reference E3).
-            options.push((175, vec![176, 1, 1]));
-        }
-        if self.client.http {
-            // UEFI HTTP Boot throws away an offer that does not say this. PXE firmware must not be told its own class
-            // back: it would go looking for a boot server on port 4011 and never start (reference E4).
-            options.push((60, b"HTTPClient".to_vec()));
-        }
-        options.push((6, subnet.dns.iter().flat_map(Ipv4Addr::octets).collect()));
-        options.push((12, self.hostname.map(|name| name.as_bytes().to_vec()).unwrap_or_default()));
-        options
-            .push((15, subnet.domain.as_ref().map(|domain| domain.as_bytes().to_vec()).unwrap_or_default()));
-        options.push((28, subnet.network.broadcast().octets().to_vec()));
-        options.push((61, request.client_id.clone()));
-        if self.client.boots() {
-            options.push((97, request.guid.clone()));
-        }
-        if let Some(boot) = self.boot {
-            let asked = |code| request.wanted.contains(&code);
-            if asked(66) {
-                options.push((66, boot.server.to_string().into_bytes()));
-            }
-            // Last, for old firmware writes a NUL behind it. HTTP Boot needs the URL here; others find it in `file`.
-            if self.client.http || asked(67) || boot.file.len() >= FILE {
-                options.push((67, boot.file.as_bytes().to_vec()));
-            }
-        }
-        options
+fn put(bytes: &mut Vec<u8>, code: u8, value: &[u8]) {
+    if let Ok(length) = u8::try_from(value.len()) {
+        bytes.extend([code, length]);
+        bytes.extend(value);
     }
 }

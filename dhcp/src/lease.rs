@@ -18,6 +18,10 @@ pub struct Lease {
     pub start: u64,
     /// When it ends, seconds since 1970.
     pub expires: u64,
+    /// The relay that brought the request. A renewal comes past it, and must still be told the way out of the network:
+    /// systemd-networkd takes a default route away that an ACK does not repeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relay: Option<Ipv4Addr>,
 }
 
 /// A record's place in the store's history; opaque here.
@@ -27,7 +31,7 @@ pub struct Revision(pub u64);
 /// What a commit writes, all or nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeaseChange {
-    /// The lease, new or renewed.
+    /// The lease: new, renewed, or ended by its client.
     pub put: Lease,
     /// What the store must have for this MAC: nothing, or this revision.
     pub expected: Option<Revision>,

@@ -7,19 +7,31 @@
 //! The MAC finds the machine, always (design.md, "Identity"): client-id and option 82 are echoed, never keyed on, for one
 //! box shows up as many DHCP clients on its way from firmware to running system.
 
+mod addresses;
+mod asked;
 mod client;
+mod commits;
+mod declined;
 mod encode;
 mod engine;
 pub mod frame;
 mod lease;
 mod mac;
 mod offers;
+mod options;
 mod policy;
+mod proxy;
+mod rates;
+mod states;
+mod step;
+mod subnets;
 mod wire;
 
 pub use client::Client;
-pub use engine::{CommitError, DropReason, Engine, Now, Received, Reply, Route, Step};
+pub use engine::Engine;
 pub use lease::{Lease, LeaseChange, Revision};
 pub use mac::{BadMac, Mac};
-pub use policy::{BootFile, Policy, Reservation, Subnet};
+pub use policy::{BootFile, Policy, Reservation};
+pub use step::{CommitError, DropReason, Now, Received, Reply, Route, Step};
+pub use subnets::Subnet;
 pub use wire::{MessageType, Refused, Request};

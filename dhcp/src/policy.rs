@@ -1,32 +1,9 @@
-//! What the engine has to be told: the networks, once; machines and pins, with every packet.
+//! What the engine asks about machines and pins, with every packet.
 
 use std::net::Ipv4Addr;
 
-use ipnetwork::Ipv4Network;
-
 use crate::client::Client;
 use crate::mac::Mac;
-
-/// A network on which addresses are given.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Subnet {
-    /// Its addresses.
-    pub network: Ipv4Network,
-    /// The address that clients are told: server-id and siaddr.
-    pub server: Ipv4Addr,
-    /// Default gateway.
-    pub router: Option<Ipv4Addr>,
-    /// Name servers.
-    pub dns: Vec<Ipv4Addr>,
-    /// Domain name.
-    pub domain: Option<String>,
-    /// First and last address for machines without one of their own.
-    pub pool: Option<(Ipv4Addr, Ipv4Addr)>,
-    /// Lease time in seconds.
-    pub lease_secs: u32,
-    /// Largest IP datagram of the link.
-    pub mtu: u16,
-}
 
 /// What the site has for a machine that it knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

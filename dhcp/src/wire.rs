@@ -28,7 +28,10 @@ pub enum Refused {
     /// A hardware address that no NIC has.
     #[error("not from a NIC's address")]
     HardwareAddress,
-    /// No message type (BOOTP), an unknown one, or a server's.
+    /// BOOTP (RFC 951): no option 53.
+    #[error("BOOTP; only DHCP is answered")]
+    Bootp,
+    /// A message type that is unknown, or a server's.
     #[error("not a message that a client sends")]
     MessageType,
 }
@@ -79,6 +82,12 @@ pub struct Request {
     pub user_class: Vec<u8>,
     /// Option 82, to be echoed byte for byte.
     pub relay_info: Vec<u8>,
+    /// Option 82.5: the network that the client is in, where giaddr does not say (RFC 3527).
+    pub link_selection: Option<Ipv4Addr>,
+    /// Option 82.11: the relay's address, to be told as the server's (RFC 5107).
+    pub server_override: Option<Ipv4Addr>,
+    /// Option 118: the network that the client wants an address of (RFC 3011).
+    pub subnet_selection: Option<Ipv4Addr>,
     /// Option 93: every architecture that it names.
     pub architectures: Vec<u16>,
     /// Option 97, to be echoed to firmware.
@@ -113,6 +122,7 @@ impl Request {
         let flags =
             datagram.get(10..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
         let mut kind = None;
+        let mut bootp = true;
         let mut request = Self {
             kind: MessageType::Discover,
             mac,
@@ -128,18 +138,23 @@ impl Request {
             client_id: Vec::new(),
             user_class: Vec::new(),
             relay_info: Vec::new(),
+            link_selection: None,
+            server_override: None,
+            subnet_selection: None,
             architectures: Vec::new(),
             guid: Vec::new(),
             ipxe_options: false,
         };
         for option in message.opts().take(MOST_OPTIONS) {
             let data = option.data();
-            let address = || <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from);
             // One malformed option is left out; it never costs the others.
             match u8::from(option.code()) {
-                50 => request.requested = address().or(request.requested),
-                53 => kind = <[u8; 1]>::try_from(data).ok().map(|[kind]| kind),
-                54 => request.server_id = address().or(request.server_id),
+                50 => request.requested = address(data).or(request.requested),
+                53 => {
+                    bootp = false;
+                    kind = <[u8; 1]>::try_from(data).ok().map(|[kind]| kind);
+                }
+                54 => request.server_id = address(data).or(request.server_id),
                 55 => request.wanted = data.to_vec(),
                 57 => request.max_size = data.try_into().ok().map(u16::from_be_bytes),
                 60 => request.vendor_class = data.to_vec(),
@@ -151,6 +166,7 @@ impl Request {
                     request.architectures = pairs.map(u16::from_be_bytes).collect();
                 }
                 97 => request.guid = data.to_vec(),
+                118 => request.subnet_selection = network(data),
                 175 => request.ipxe_options = true,
                 _ => {}
             }
@@ -161,8 +177,37 @@ impl Request {
             Some(4) => MessageType::Decline,
             Some(7) => MessageType::Release,
             Some(8) => MessageType::Inform,
+            _ if bootp => return Err(Refused::Bootp),
             _ => return Err(Refused::MessageType),
         };
+        request.read_relay_info();
         Ok(request)
     }
+
+    /// Reads the relay's sub-options, if their lengths add up; if not, they are echoed and not believed.
+    fn read_relay_info(&mut self) {
+        let mut rest = self.relay_info.as_slice();
+        let (mut link, mut server) = (None, None);
+        while let Some((&[code, length], tail)) = rest.split_first_chunk() {
+            let Some((data, tail)) = tail.split_at_checked(usize::from(length)) else { return };
+            match code {
+                5 => link = network(data),
+                11 => server = network(data),
+                _ => {}
+            }
+            rest = tail;
+        }
+        if rest.is_empty() {
+            (self.link_selection, self.server_override) = (link, server);
+        }
+    }
+}
+
+fn address(data: &[u8]) -> Option<Ipv4Addr> {
+    <[u8; 4]>::try_from(data).ok().map(Ipv4Addr::from)
+}
+
+/// An address that stands for a network or a server, so never 0.0.0.0.
+fn network(data: &[u8]) -> Option<Ipv4Addr> {
+    address(data).filter(|address| !address.is_unspecified())
 }
