@@ -5,7 +5,7 @@ out=$1
 
 # No initramfs is made for the machine that builds: NFS, the NIC drivers and overlayfs have to be named.
 mmdebstrap --quiet --variant=minbase \
-    --include=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,dracut,dracut-network,nfs-common,iputils-arping,zstd \
+    --include=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,dracut,dracut-network,nfs-common,netbase,iputils-arping,zstd \
     --include=iproute2,isc-dhcp-client,curl,procps,login,passwd \
     --essential-hook='mkdir -p "$1/etc/dracut.conf.d"' \
     --essential-hook='printf "hostonly=no\nadd_dracutmodules+=\" network-legacy nfs \"\nadd_drivers+=\" virtio_net nfsv3 overlay \"\ncompress=zstd\n" >"$1/etc/dracut.conf.d/oneroot.conf"' \

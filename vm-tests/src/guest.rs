@@ -88,13 +88,17 @@ impl Hardware {
         for (number, last) in self.nics.iter().enumerate() {
             let (port, rom) = (lab.port()?, if self.firmware == Firmware::Bios { "" } else { ",romfile=" });
             let id = format!("n{number}");
-            command.arg("-netdev").arg(format!("tap,id={id},ifname={port},script=no,downscript=no"));
+            let captures = std::env::var_os("ONEROOT_CAPTURES").map(PathBuf::from);
+            // With offloads, QEMU would write ten bytes of its own before each frame.
+            let plain = if captures.is_some() { ",vnet_hdr=off" } else { "" };
+            command.arg("-netdev").arg(format!("tap,id={id},ifname={port},script=no,downscript=no{plain}"));
             let order = number + 1;
             command
                 .arg("-device")
                 .arg(format!("virtio-net-pci,netdev={id},mac=52:54:00:00:00:{last},bootindex={order}{rom}"));
-            if let Some(captures) = std::env::var_os("ONEROOT_CAPTURES") {
-                let file = PathBuf::from(captures).join(format!("{}-{last}.pcap", self.name));
+            if let Some(captures) = captures {
+                let started = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
+                let file = captures.join(format!("{:?}-{last}-{started}.pcap", self.firmware).to_lowercase());
                 command
                     .arg("-object")
                     .arg(format!("filter-dump,id=f{id},netdev={id},file={}", file.display()));
