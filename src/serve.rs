@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::machines::{Machines, Passes};
-use crate::net::{self, accept};
+use crate::net::{self, accept, solicited};
 use crate::nfs::{self, Server, Views};
 use crate::planner::{Planner, dry};
 use crate::reload::reload;
@@ -117,6 +117,13 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
         tasks.spawn(tftp::serve(machines.clone(), socket, stopped.clone()));
     }
     tasks.spawn(until_then(until(), dhcp_server.serve()));
+    for interface in &site.server.interfaces {
+        match solicited::open(interface) {
+            Ok(socket) => drop(tasks.spawn(until_then(until(), solicited::serve(socket, machines.clone())))),
+            // Machines boot without it, only later.
+            Err(cause) => tracing::debug!("{cause:#}"),
+        }
+    }
     tasks.spawn(until_then(until(), control::serve(sockets.control, machines.clone())));
     let listener = machines.clone();
     tasks.spawn(until_then(until(), async move {

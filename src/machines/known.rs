@@ -99,6 +99,11 @@ impl Known {
         self.by_address.get(&address).copied()
     }
 
+    /// Whether a NIC has an address by a durable lease.
+    pub fn has_address(&self, mac: Mac) -> bool {
+        self.address_of.contains_key(&mac)
+    }
+
     /// The machine that has a MAC.
     pub fn machine_of(&self, mac: Mac) -> Option<MachineId> {
         self.by_mac.get(&mac).copied()

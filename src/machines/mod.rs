@@ -197,6 +197,11 @@ impl Machines {
         self.known_mut().leased(address, mac);
     }
 
+    /// Whether a NIC has an address of ours.
+    pub fn has_address(&self, mac: Mac) -> bool {
+        self.known().has_address(mac)
+    }
+
     /// The NIC of the machine that runs with this address.
     ///
     /// A NIC that was replaced, and is in no machine of the site any more, gives way to the one that the site keeps the

@@ -7,6 +7,7 @@
 pub mod accept;
 pub mod link;
 pub mod neighbours;
+pub mod solicited;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
