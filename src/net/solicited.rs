@@ -36,7 +36,8 @@ pub fn open(interface: &str) -> Result<AsyncFd<Socket>> {
         socket.join_multicast_v6(&ALL_ROUTERS, link::index(interface)?)?;
         socket.set_unicast_hops_v6(ON_LINK)?;
         socket.set_nonblocking(true)?;
-        Ok(AsyncFd::new(socket)?)
+        // SAFETY: the socket owns its descriptor, and nobody closes or replaces it: it goes with the AsyncFd that owns it.
+        Ok(unsafe { AsyncFd::register(socket) }?)
     };
     make().with_context(|| format!("no IPv6 on {interface}"))
 }
