@@ -70,9 +70,8 @@ impl Policy for Rules<'_> {
         true
     }
 
-    fn boot(&self, client: &Client) -> Option<BootFile> {
-        let server = &self.1.server;
-        let base = script::http_base(server.address, server.http_port);
+    fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile> {
+        let base = script::http_base(IpAddr::V4(server), self.1.server.http_port);
         let file = match (client.ipxe, client.http, client.pxe, client.architecture) {
             // iPXE never gets a loader: it would load itself for ever (reference E6).
             (true, ..) => format!("{base}/boot/{}.ipxe", policy_mac(client.mac)?.dashed()),
@@ -81,7 +80,7 @@ impl Policy for Rules<'_> {
             (false, false, true, Some(7 | 9)) => "ipxe.efi".to_owned(),
             _ => return None,
         };
-        Some(BootFile { server: v4(server.address)?, file })
+        Some(BootFile { server, file })
     }
 
     fn holder(&self, address: Ipv4Addr) -> Option<Mac> {
@@ -223,6 +222,11 @@ impl Server {
             self.quiet.insert(reason, Instant::now());
             let count =
                 self.engine.counters().find(|(other, _)| *other == reason).map_or(0, |(_, count)| count);
+            if reason == DropReason::Declined {
+                for (address, by) in self.engine.declined(self.now()) {
+                    tracing::warn!(%address, %by, "rests: a machine has found another host there");
+                }
+            }
             tracing::warn!(count, "dropped a DHCP message: {reason}");
         }
     }

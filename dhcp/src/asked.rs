@@ -62,7 +62,7 @@ impl<'a> Asked<'a> {
     /// An OFFER or ACK with an address, or what an INFORM is told. `relay` stands in for a gateway.
     pub(crate) fn reply(&self, kind: Kind, yiaddr: Option<Ipv4Addr>, relay: Option<Ipv4Addr>) -> Reply {
         let (request, subnet) = (self.request, &self.place.subnet);
-        let boot = self.policy.boot(&self.client);
+        let boot = self.policy.boot(&self.client, subnet.server);
         let answer = Answer {
             request,
             flags: request.flags,

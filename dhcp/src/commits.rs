@@ -92,6 +92,19 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_nic_and_an_address_are_in_one_commit_at_a_time() {
+        let mut commits = Commits::default();
+        let [one, two] = [1, 2].map(|last| Mac::new([2, 0, 0, 0, 0, last]).unwrap());
+        let [first, second] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last));
+        let lease = Lease { mac: one, address: first, start: 0, expires: 60, relay: None };
+        let token = commits.add(Commit { lease, evict: None, reply: None, since: 0 });
+        assert!(commits.busy(one, second, 1) && commits.busy(two, first, 1));
+        assert!(!commits.busy(two, second, 1));
+        assert!(commits.take(token).is_some() && commits.take(token).is_none());
+        assert!(!commits.busy(one, second, 1) && !commits.busy(two, first, 1));
+    }
+
+    #[test]
     fn a_store_that_hangs_costs_its_own_clients_and_no_memory() {
         let mut commits = Commits::default();
         let lease = |number: u32| {

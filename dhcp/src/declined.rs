@@ -26,6 +26,11 @@ impl Declined {
         }
     }
 
+    /// What rests, and on whose word.
+    pub(crate) fn resting(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Mac)> + '_ {
+        self.0.iter().filter(move |(_, (_, until))| *until > now).map(|(address, (by, _))| (*address, *by))
+    }
+
     pub(crate) fn rests(&self, address: Ipv4Addr, now: u64) -> bool {
         self.0.get(&address).is_some_and(|(_, until)| *until > now)
     }

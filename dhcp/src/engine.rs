@@ -36,7 +36,7 @@
 //! | BOOTP | nothing; counted by itself |
 
 use std::collections::HashMap;
-use std::net::SocketAddrV4;
+use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::addresses::Addresses;
 use crate::asked::Asked;
@@ -74,6 +74,11 @@ impl Engine {
     /// How often each reason has cost a message its answer.
     pub fn counters(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         self.counters.iter().map(|(reason, count)| (*reason, *count))
+    }
+
+    /// Addresses that rest, for somebody else uses them, and the client that said so.
+    pub fn declined(&self, now: Now) -> impl Iterator<Item = (Ipv4Addr, Mac)> + '_ {
+        self.addresses.declined.resting(now.mono)
     }
 
     /// Takes one datagram from port 67. Never blocks, never panics, whatever the bytes.

@@ -31,8 +31,9 @@ pub trait Policy {
     fn reserved(&self, address: Ipv4Addr) -> Option<Mac>;
     /// Whether machines that the site does not know get addresses.
     fn serve_unknown(&self) -> bool;
-    /// What this client loads next; `None` for one that boots from elsewhere.
-    fn boot(&self, client: &Client) -> Option<BootFile>;
+    /// What this client loads next; `None` for one that boots from elsewhere. `server` is the address that its network is
+    /// told: the only one of ours that it is sure to reach.
+    fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile>;
     /// The NIC whose machine runs with this address by a pin: nobody else may get it, whatever became of the lease.
     fn holder(&self, address: Ipv4Addr) -> Option<Mac>;
     /// The address that this NIC's machine runs with.

@@ -70,7 +70,7 @@ pub(crate) fn boot_server(asked: &Asked<'_>, from: SocketAddrV4) -> Result<Step,
 }
 
 fn boot(asked: &Asked<'_>) -> Result<BootFile, DropReason> {
-    let boot = asked.policy.boot(&asked.client);
+    let boot = asked.policy.boot(&asked.client, asked.place.subnet.server);
     boot.filter(|boot| boot.file.len() <= LONGEST).ok_or(DropReason::NothingToBoot)
 }
 

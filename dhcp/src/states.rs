@@ -56,11 +56,10 @@ fn request(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> 
         return if silent { Err(DropReason::NoRecord) } else { nak() };
     }
     let known = book.known(asked);
-    // A lease that runs on is good whatever has been reserved since; the reservation waits for the next boot.
+    // A lease is renewed whatever has been reserved or declined since: that waits for the next boot.
     let renews = !asked.client.boots() && book.leased(mac) == Some(address) && !book.taken(address, asked);
     match known {
-        Some(its) if its == address || renews => acknowledge(book, asked, address),
-        None if renews => acknowledge(book, asked, address),
+        its if renews || its == Some(address) => acknowledge(book, asked, address),
         None if state != State::Selecting && !subnet.authoritative => Err(DropReason::NoRecord),
         Some(_) | None => nak(),
     }

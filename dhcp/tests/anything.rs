@@ -24,9 +24,9 @@ impl Policy for Open {
     fn serve_unknown(&self) -> bool {
         true
     }
-    fn boot(&self, client: &Client) -> Option<BootFile> {
+    fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile> {
         let file = format!("http://10.0.0.1/{}", "y".repeat(usize::from(client.mac.bytes()[3])));
-        Some(BootFile { server: Ipv4Addr::new(10, 0, 0, 1), file })
+        Some(BootFile { server, file })
     }
     fn holder(&self, _: Ipv4Addr) -> Option<Mac> {
         None
@@ -143,6 +143,19 @@ fn kind(reply: &Reply) -> u8 {
     reply.payload[242]
 }
 
+/// Whether a reply says what to load: in option 67, or, unless it must be there, in `file`.
+fn has_boot_file(payload: &[u8], only_option: bool) -> bool {
+    let mut rest = &payload[240..];
+    while let [code, length, tail @ ..] = rest {
+        match code {
+            67 => return true,
+            255 => break,
+            _ => rest = &tail[usize::from(*length)..],
+        }
+    }
+    !only_option && payload[108] != 0
+}
+
 proptest! {
     #[test]
     fn any_bytes_are_answered_or_dropped_and_no_reply_is_larger_than_its_client_takes(
@@ -167,6 +180,12 @@ proptest! {
             prop_assert_eq!(kind(&reply), if on_4011 { 5 } else { 2 });
             let client = Client::of(&request);
             prop_assert!(client.boots());
+            // UEFI comes to port 4011 for it; all others are told what to load, or nothing. Only a relay's 255 bytes
+            // could leave no room for it.
+            let redirected = !on_4011 && !client.ipxe && !client.http && client.architecture.is_some_and(|arch| arch != 0);
+            if !redirected && request.relay_info.is_empty() {
+                prop_assert!(has_boot_file(&reply.payload, client.http && !client.ipxe && !on_4011));
+            }
         }
     }
 

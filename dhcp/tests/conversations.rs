@@ -15,6 +15,7 @@
 //!   [opt.N=HEX|-] [last=N]           last: the option before the end mark
 //! < commit MAC ADDRESS [ended] [evict=MAC]    and then: commit ok | commit fail
 //! < dropped WORDS                    the reason has these words
+//! resting [MAC:A ...]                addresses that were declined
 //! time +60s
 //! ```
 #![allow(
@@ -53,15 +54,15 @@ impl Policy for Site {
         !self.refuse_unknown
     }
 
-    fn boot(&self, client: &Client) -> Option<BootFile> {
+    fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile> {
         let file = match (client.ipxe, client.http, client.pxe, client.architecture) {
-            (true, ..) => format!("http://10.0.0.1/boot/{}.ipxe", client.mac),
-            (false, true, ..) => "http://10.0.0.1/ipxe.efi".to_owned(),
+            (true, ..) => format!("http://{server}/boot/{}.ipxe", client.mac),
+            (false, true, ..) => format!("http://{server}/ipxe.efi"),
             (false, false, true, Some(7 | 11)) => "ipxe.efi".to_owned(),
             (false, false, true, Some(0) | None) => "undionly.kpxe".to_owned(),
             _ => return None,
         };
-        Some(BootFile { server: Ipv4Addr::new(10, 0, 0, 1), file })
+        Some(BootFile { server, file })
     }
 
     fn holder(&self, address: Ipv4Addr) -> Option<Mac> {
@@ -185,6 +186,13 @@ impl Conversation {
                     Some(from) => engine.handle_4011(self.now, &self.site, received, from),
                     None => engine.handle(self.now, &self.site, received),
                 });
+            }
+            "resting" => {
+                let engine = self.engine.as_ref().unwrap();
+                let mut found: Vec<_> =
+                    engine.declined(self.now).map(|(address, by)| format!("{by}:{address}")).collect();
+                found.sort();
+                assert_eq!(found, parts, "{at}");
             }
             "commit" => {
                 self.revision += 1;
