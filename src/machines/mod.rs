@@ -111,6 +111,11 @@ impl Machines {
         self.site.borrow().clone()
     }
 
+    /// Wakes when another site comes into force.
+    pub fn sites(&self) -> watch::Receiver<Arc<Site>> {
+        self.site.subscribe()
+    }
+
     /// Puts another site in force, for new boots; running machines keep what they booted.
     pub fn put_site(&self, site: Arc<Site>) {
         self.site.send_replace(site);

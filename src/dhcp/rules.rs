@@ -1,0 +1,90 @@
+//! What the engine asks, answered from the site and from the machines' pins.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use oneroot_bootconf::{Site, script};
+use oneroot_dhcp::{BootFile, Client, Mac, Policy, Reservation, Subnet};
+
+use crate::machines::Machines;
+
+/// Largest IP datagram that every Ethernet takes; replies are far smaller.
+const ETHERNET_MTU: u16 = 1500;
+
+/// The same address in policy's words; a MAC that the wire accepts is one that policy accepts.
+pub fn policy_mac(mac: Mac) -> Option<oneroot_bootconf::Mac> {
+    oneroot_bootconf::Mac::new(mac.bytes())
+}
+
+fn wire_mac(mac: oneroot_bootconf::Mac) -> Option<Mac> {
+    Mac::new(mac.bytes()).ok()
+}
+
+/// IPv4, which all of this is.
+pub fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// The site's networks, as the engine takes them.
+pub fn subnets(site: &Site) -> Vec<Subnet> {
+    let subnet = |network: &oneroot_bootconf::Network| {
+        let server = network.server.or_else(|| v4(site.server.address))?;
+        Some(Subnet {
+            network: network.subnet,
+            server,
+            router: network.router,
+            dns: network.dns.clone(),
+            domain: network.domain.clone(),
+            pool: network.pool,
+            exclude: network.exclude.clone(),
+            lease_secs: network.lease,
+            mtu: ETHERNET_MTU,
+            authoritative: network.authoritative,
+            proxy: network.proxy,
+        })
+    };
+    site.networks.iter().filter_map(subnet).collect()
+}
+
+/// The rules in force for one packet.
+pub struct Rules<'a>(pub &'a Machines, pub Arc<Site>);
+
+impl Policy for Rules<'_> {
+    fn reservation(&self, mac: Mac) -> Option<Reservation> {
+        let (name, machine) = self.1.machine(policy_mac(mac)?)?;
+        Some(Reservation { address: machine.address_of(policy_mac(mac)?), hostname: Some(name.to_owned()) })
+    }
+
+    fn reserved(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.1.reserved(address).and_then(wire_mac)
+    }
+
+    fn serve_unknown(&self) -> bool {
+        true
+    }
+
+    fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile> {
+        let base = script::http_base(IpAddr::V4(server), self.1.server.http_port);
+        let file = match (client.ipxe, client.http, client.pxe, client.architecture) {
+            // iPXE never gets a loader: it would load itself for ever (reference E6).
+            (true, ..) => format!("{base}/boot/{}.ipxe", policy_mac(client.mac)?.dashed()),
+            (false, true, _, Some(0x10)) => format!("{base}/ipxe.efi"),
+            (false, false, true, Some(0) | None) => "undionly.kpxe".to_owned(),
+            // Some x64 firmware says EBC, 9 (RFC 4578, erratum).
+            (false, false, true, Some(7 | 9)) => "ipxe.efi".to_owned(),
+            _ => return None,
+        };
+        Some(BootFile { server, file })
+    }
+
+    fn holder(&self, address: Ipv4Addr) -> Option<Mac> {
+        self.0.holder(IpAddr::V4(address)).and_then(wire_mac)
+    }
+
+    fn held_by(&self, mac: Mac) -> Option<Ipv4Addr> {
+        self.0.held_by(policy_mac(mac)?).and_then(v4)
+    }
+}
