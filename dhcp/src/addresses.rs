@@ -78,7 +78,10 @@ impl Addresses {
 
     /// Whether an address is somebody else's, so that this client can't have it.
     pub(crate) fn taken(&self, address: Ipv4Addr, asked: &Asked<'_>) -> bool {
-        let others = |owner: Option<Mac>| owner.is_some_and(|owner| owner != asked.client.mac);
+        let mac = asked.client.mac;
+        let others = |owner: Option<Mac>| {
+            owner.is_some_and(|owner| owner != mac && !asked.policy.replaced(owner, mac))
+        };
         let runs_on = |expires: u64| expires > asked.now.wall;
         let leased = self.leases.at(address).filter(|(lease, _)| runs_on(lease.expires));
         others(asked.policy.holder(address))

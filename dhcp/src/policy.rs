@@ -38,4 +38,7 @@ pub trait Policy {
     fn holder(&self, address: Ipv4Addr) -> Option<Mac>;
     /// The address that this NIC's machine runs with.
     fn held_by(&self, mac: Mac) -> Option<Ipv4Addr>;
+    /// Whether `new` has taken the place of `old` in one machine, and `old` is no machine's any more. Its lease and its
+    /// pin's address are `new`'s to have, or a machine with a new NIC would wait for the old one's lease to end.
+    fn replaced(&self, old: Mac, new: Mac) -> bool;
 }

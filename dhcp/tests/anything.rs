@@ -14,6 +14,10 @@ use proptest::prelude::*;
 struct Open;
 
 impl Policy for Open {
+    fn replaced(&self, _: Mac, _: Mac) -> bool {
+        false
+    }
+
     fn reservation(&self, mac: Mac) -> Option<Reservation> {
         let address = Some(Ipv4Addr::new(10, 0, 3, mac.bytes()[5]));
         Some(Reservation { address, hostname: Some("x".repeat(usize::from(mac.bytes()[4]))) })

@@ -8,6 +8,7 @@
 //! machine MAC NAME [ADDRESS]         the site knows it
 //! unknown no                         machines that the site does not know get nothing
 //! hold MAC ADDRESS | let-go MAC      a running pin
+//! replace MAC MAC                    the site has the second NIC in the place of the first
 //! > KIND mac=MAC [requested=A] [server=A] [ciaddr=A] [giaddr=A] [via=A|none] [flags=8000] [hops=N] [ipxe] [pxe] [http]
 //!   [arch=N] [opt.N=HEX] [from=A:PORT]    via is the first subnet's server if nothing is said; from: came to port 4011
 //! > hex BYTES                        anything at all
@@ -38,6 +39,8 @@ use oneroot_dhcp::{
 struct Site {
     machines: HashMap<Mac, Reservation>,
     held: HashMap<Mac, Ipv4Addr>,
+    /// The NICs that were taken out, and what took their place.
+    replaced: HashMap<Mac, Mac>,
     refuse_unknown: bool,
 }
 
@@ -71,6 +74,10 @@ impl Policy for Site {
 
     fn held_by(&self, mac: Mac) -> Option<Ipv4Addr> {
         self.held.get(&mac).copied()
+    }
+
+    fn replaced(&self, old: Mac, new: Mac) -> bool {
+        self.replaced.get(&old) == Some(&new)
     }
 }
 
@@ -162,6 +169,12 @@ impl Conversation {
                 self.site.machines.insert(parts[0].parse().unwrap(), machine);
             }
             "unknown" => self.site.refuse_unknown = rest == "no",
+            "replace" => {
+                let (old, new) = (parts[0].parse().unwrap(), parts[1].parse().unwrap());
+                let machine = self.site.machines.remove(&old).unwrap();
+                self.site.machines.insert(new, machine);
+                self.site.replaced.insert(old, new);
+            }
             "hold" => drop(self.site.held.insert(parts[0].parse().unwrap(), parts[1].parse().unwrap())),
             "let-go" => drop(self.site.held.remove(&parts[0].parse().unwrap())),
             "time" => {

@@ -87,4 +87,8 @@ impl Policy for Rules<'_> {
     fn held_by(&self, mac: Mac) -> Option<Ipv4Addr> {
         self.0.held_by(policy_mac(mac)?).and_then(v4)
     }
+
+    fn replaced(&self, old: Mac, new: Mac) -> bool {
+        policy_mac(old).zip(policy_mac(new)).is_some_and(|(old, new)| self.0.replaced(&self.1, old, new))
+    }
 }

@@ -208,21 +208,16 @@ impl Machines {
     }
 
     /// The NIC of the machine that runs with this address.
-    ///
-    /// A NIC that was replaced, and is in no machine of the site any more, gives way to the one that the site keeps the
-    /// address for, if that is the same machine's.
     pub fn holder(&self, address: IpAddr) -> Option<Mac> {
+        self.known().running_at(address).map(|pin| pin.mac)
+    }
+
+    /// Whether the site has `new` in the machine that had `old`, and `old` in no machine any more.
+    pub fn replaced(&self, site: &Site, old: Mac, new: Mac) -> bool {
+        let Some((name, _)) = site.machine(new).filter(|_| site.machine(old).is_none()) else { return false };
         let known = self.known();
-        let pin = known.running_at(address)?;
-        let site = self.site();
-        let replaced = || {
-            let IpAddr::V4(address) = address else { return None };
-            let new = site.reserved(address)?;
-            let (name, _) = site.machine(new)?;
-            let (record, _) = known.machines.get(&pin.machine)?;
-            (site.machine(pin.mac).is_none() && record.name.as_deref() == Some(name)).then_some(new)
-        };
-        replaced().or(Some(pin.mac))
+        let record = known.machine_of(old).and_then(|id| known.machines.get(&id));
+        record.is_some_and(|(record, _)| record.name.as_deref() == Some(name))
     }
 
     /// The address that this NIC's machine runs with.
