@@ -128,6 +128,7 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
         Some(server) if problems.is_empty() => {
             let machines = plain(draft.machines);
             Ok(Site {
+                home: home.to_owned(),
                 server,
                 networks: draft.networks.into_iter().map(|network| network.value).collect(),
                 profiles: plain(draft.profiles),

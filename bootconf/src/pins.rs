@@ -238,9 +238,12 @@ mod tests {
         let made = changes(&pins, &Event::MountedFrom(pins[1].boot, other), &idle, 50);
         let running = Pin { phase: Phase::Running, since: 50, address: other, ..pins[1].clone() };
         assert_eq!(made, [PinChange::Put(running.clone())]);
-        assert_eq!(changes(&[running.clone()], &Event::MountedFrom(running.boot, other), &idle, 60), []);
-        let moved =
-            changes(&[running.clone()], &Event::MountedFrom(running.boot, pins[0].address), &idle, 60);
+        assert_eq!(
+            changes(std::slice::from_ref(&running), &Event::MountedFrom(running.boot, other), &idle, 60),
+            []
+        );
+        let back = Event::MountedFrom(running.boot, pins[0].address);
+        let moved = changes(std::slice::from_ref(&running), &back, &idle, 60);
         assert_eq!(
             moved,
             [PinChange::Put(Pin { address: pins[0].address, ..running })],

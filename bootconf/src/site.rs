@@ -12,6 +12,8 @@ use crate::identity::Mac;
 /// A whole site: `site.toml` with what lies beside it in `machines.d`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Site {
+    /// The directory of its file, from which relative paths are taken.
+    pub home: PathBuf,
     /// The server itself.
     pub server: Server,
     /// The networks on which it answers.

@@ -44,7 +44,7 @@ fn preview(site: &Site, machine: &str) -> Result<Preview> {
     let store = Store::open(&site.server.store)?;
     let guest = guest::stage(&store, clock::now())?;
     let planner = Planner::new(store, guest);
-    let stacked = planner.stack(&decision, &facts)?;
+    let stacked = planner.stack(&site.home, &decision, &facts)?;
     Ok(Preview { mac, decision, facts, planner, stacked })
 }
 

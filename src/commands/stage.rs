@@ -44,7 +44,7 @@ pub fn run(site: &Site, names: &[String], json: bool) -> Result<Exit> {
     let mut outcomes = Vec::new();
     for (part, source) in &all {
         if names.is_empty() || names.iter().any(|name| is(part, name)) {
-            outcomes.push(one(&store, part, source, json)?);
+            outcomes.push(one(&store, &site.home, part, source, json)?);
         }
     }
     if json {
@@ -75,8 +75,8 @@ fn is(part: &Part, name: &str) -> bool {
     }
 }
 
-fn one(store: &Arc<Store>, part: &Part, source: &Source, quiet: bool) -> Result<Outcome> {
-    let reference = reference(part)?;
+fn one(store: &Arc<Store>, home: &Path, part: &Part, source: &Source, quiet: bool) -> Result<Outcome> {
+    let reference = reference(home, part)?;
     let name = match part {
         Part::Profile { name } => format!("profile {name}"),
         Part::Machine { name, .. } => format!("machine {name}"),

@@ -49,9 +49,10 @@ impl Machines {
         let site = self.site();
         let decision = decide(&site, mac)?;
         let facts = Facts::of(&site, &decision, mac, peer);
-        let (machines, wanted, frozen) = (self.clone(), decision.clone(), facts.clone());
+        let (machines, wanted, frozen, home) =
+            (self.clone(), decision.clone(), facts.clone(), site.home.clone());
         let stacked = tokio::task::spawn_blocking(move || -> Result<_> {
-            let stacked = machines.planner.stack(&wanted, &frozen)?;
+            let stacked = machines.planner.stack(&home, &wanted, &frozen)?;
             machines.load(stacked.id)?;
             Ok(stacked)
         });

@@ -5,6 +5,7 @@
 pub mod dry;
 pub mod templates;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -49,12 +50,16 @@ pub struct Stacked {
 }
 
 /// The store's name for a part of a stack.
-pub fn reference(part: &Part) -> Result<Ref> {
+///
+/// A layer below the site's own directory is known by its path from there, so a site that is copied to another server, or
+/// moved, finds what it has staged.
+pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
     let (kind, name) = match part {
         Part::Profile { name } => (RefKind::Profile, name.clone()),
         Part::Machine { name, .. } => (RefKind::Machine, name.clone()),
         // A path is no file name; what takes the slashes' place can be in a path, so it is doubled there.
         Part::Layer { path } => {
+            let path = path.strip_prefix(home).unwrap_or(path);
             (RefKind::Layer, path.display().to_string().replace('+', "++").replace('/', "+"))
         }
     };
@@ -80,11 +85,11 @@ impl Planner {
         self.views.store()
     }
 
-    /// Names the stack that the site's decision makes for a machine, and reads its view. Blocks on the disk.
-    pub fn stack(&self, decision: &Decision, facts: &Facts) -> Result<Stacked> {
+    /// Names the stack that the site's decision makes for a machine, and reads its view. `home` is the site's directory. Blocks on the disk.
+    pub fn stack(&self, home: &Path, decision: &Decision, facts: &Facts) -> Result<Stacked> {
         let mut laid: Vec<Laid> = Vec::new();
         for part in &decision.parts {
-            let name = reference(part)?;
+            let name = reference(home, part)?;
             let head = self
                 .store()
                 .head(&name)?
