@@ -126,9 +126,14 @@ impl Known {
         self.newest(self.running.get(&address)?)
     }
 
+    /// The running pin of a NIC; of several, the newest boot's.
+    pub fn pin_of(&self, mac: Mac) -> Option<&Pin> {
+        self.newest(self.holding.get(&mac)?)
+    }
+
     /// The address that a NIC's machine runs with, while it does.
     pub fn held_by(&self, mac: Mac) -> Option<IpAddr> {
-        self.newest(self.holding.get(&mac)?).map(|pin| pin.address)
+        self.pin_of(mac).map(|pin| pin.address)
     }
 
     fn newest(&self, boots: &[BootId]) -> Option<&Pin> {

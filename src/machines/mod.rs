@@ -217,7 +217,10 @@ impl Machines {
         let Some((name, _)) = site.machine(new).filter(|_| site.machine(old).is_none()) else { return false };
         let known = self.known();
         let record = known.machine_of(old).and_then(|id| known.machines.get(&id));
+        // Once the machine has booted from the new NIC, its record has the old one no more; the pin of its last boot does.
+        let pinned = || known.pin_of(old).map(|pin| pin.machine);
         record.is_some_and(|(record, _)| record.name.as_deref() == Some(name))
+            || pinned().is_some_and(|machine| known.machine_of(new) == Some(machine))
     }
 
     /// The address that this NIC's machine runs with.

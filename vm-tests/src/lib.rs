@@ -11,8 +11,10 @@
 pub mod artifacts;
 mod guest;
 mod lab;
+mod package;
 mod server;
 
 pub use guest::{Firmware, Guest, Hardware};
 pub use lab::Lab;
+pub use package::PackagedRoot;
 pub use server::{Server, SiteFiles};

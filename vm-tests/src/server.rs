@@ -105,6 +105,17 @@ impl Server {
         Ok(Self { site, staged: String::new(), binary: binary()?, process: None, environment: Vec::new() })
     }
 
+    /// The program that it runs.
+    #[must_use]
+    pub fn binary(&self) -> &Path {
+        &self.binary
+    }
+
+    /// Runs another one from the next start on.
+    pub fn set_binary(&mut self, binary: PathBuf) {
+        self.binary = binary;
+    }
+
     /// Stages everything and serves, in the calling thread's network.
     pub fn start(site: SiteFiles) -> Result<Self> {
         Self::start_with(site, &[])

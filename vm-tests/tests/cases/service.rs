@@ -1,6 +1,6 @@
 //! The server's own life under running machines: another server in its place, another version of it.
 
-use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts};
+use oneroot_vm_tests::{Guest, Lab, PackagedRoot, Server, SiteFiles, artifacts};
 
 use crate::{POOL, assert_no_io_error, text};
 
@@ -46,4 +46,37 @@ fn a_backup_restored_on_a_second_server_serves_the_running_machine_on() {
     // And a machine that was let go has nothing left.
     assert!(second.run(&["release", "alpha"]).unwrap().contains("is released"));
     assert_eq!(text(&second.machine("alpha").unwrap(), "boot"), "");
+}
+
+#[test]
+fn an_upgrade_of_the_package_is_a_pause_to_a_running_machine() {
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
+    site.machine("alpha", "0a", "").unwrap();
+    let mut server = Server::new(site).unwrap();
+    let root = PackagedRoot::new().unwrap();
+    let package = root.build(server.binary()).unwrap();
+    root.install(&package).unwrap();
+    server.set_binary(root.path().join("usr/bin/oneroot"));
+    server.stage().unwrap();
+    server.restart().unwrap();
+    let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
+    alpha.log_in().unwrap();
+    let before = read_all(&mut alpha, "/usr/share /etc");
+    let machine = server.machine("alpha").unwrap();
+
+    // What dpkg does while the machine reads, and what its postinst asks systemd for.
+    alpha.ok("(while :; do echo 3 >/proc/sys/vm/drop_caches; find /usr -xdev -type f | xargs cat >/dev/null; done) 2>/tmp/errors & true").unwrap();
+    let old = root.version().unwrap();
+    root.install(&root.next_version(&package).unwrap()).unwrap();
+    assert_eq!(root.version().unwrap(), format!("{old}+next"));
+    server.signal("TERM").unwrap();
+    assert_eq!(server.wait().unwrap(), Some(0));
+    server.restart().unwrap();
+
+    assert_eq!(read_all(&mut alpha, "/usr/share /etc"), before);
+    assert_eq!(alpha.ok("cat /tmp/errors").unwrap(), "");
+    assert_no_io_error(&mut alpha);
+    assert_eq!(text(&server.machine("alpha").unwrap(), "boot"), text(&machine, "boot"));
 }
