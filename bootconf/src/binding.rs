@@ -14,30 +14,19 @@
 
 use std::net::IpAddr;
 
-use crate::identity::{Mac, MachineId};
+use crate::identity::Mac;
 use crate::pins::{Phase, Pin};
 
 /// Seconds without a packet after which a machine's address is probed.
 pub const SILENCE: u64 = 7 * 86_400;
 
-/// An address that belongs to a machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Binding {
-    /// The address.
-    pub address: IpAddr,
-    /// Whose it is.
-    pub machine: MachineId,
-    /// The NIC that booted with it: the only one that may be given it.
-    pub mac: Mac,
-}
-
-/// The binding of an address; of two running pins with it, the newer one's.
-pub fn holder<'p>(pins: impl IntoIterator<Item = &'p Pin>, address: IpAddr) -> Option<Binding> {
+/// The pin that binds an address: of two running ones with it, the newer. Its NIC alone may be given the address.
+pub fn holder<'p>(pins: impl IntoIterator<Item = &'p Pin>, address: IpAddr) -> Option<&'p Pin> {
     newest(pins, |pin| pin.address == address)
 }
 
-/// The binding of a NIC: the address that DHCP has to offer it, whatever its reservation says by now.
-pub fn held<'p>(pins: impl IntoIterator<Item = &'p Pin>, mac: Mac) -> Option<Binding> {
+/// The pin that binds a NIC: to the address that DHCP has to offer it, whatever its reservation says by now.
+pub fn held<'p>(pins: impl IntoIterator<Item = &'p Pin>, mac: Mac) -> Option<&'p Pin> {
     newest(pins, |pin| pin.mac == mac)
 }
 
@@ -47,16 +36,15 @@ pub fn is_silent(last_seen: u64, now: u64) -> bool {
     now.saturating_sub(last_seen) >= SILENCE
 }
 
-fn newest<'p>(pins: impl IntoIterator<Item = &'p Pin>, wanted: impl Fn(&Pin) -> bool) -> Option<Binding> {
+fn newest<'p>(pins: impl IntoIterator<Item = &'p Pin>, wanted: impl Fn(&Pin) -> bool) -> Option<&'p Pin> {
     let running = pins.into_iter().filter(|pin| pin.phase != Phase::Booting && wanted(pin));
-    let pin = running.max_by_key(|pin| (pin.made, pin.boot))?;
-    Some(Binding { address: pin.address, machine: pin.machine, mac: pin.mac })
+    running.max_by_key(|pin| (pin.made, pin.boot))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::BootId;
+    use crate::identity::{BootId, MachineId};
     use crate::pins::{Event, PinChange, changes};
     use oneroot_tree::ViewId;
 

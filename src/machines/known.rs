@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
+use oneroot_bootconf::binding;
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord};
@@ -117,28 +118,25 @@ impl Known {
     pub fn machine_at(&self, address: IpAddr) -> Option<MachineId> {
         let running = self.running_at(address).map(|pin| pin.machine);
         let leased = || self.machine_of(self.mac_at(address)?);
-        let booting = || self.newest(self.booting.get(&address)?).map(|pin| pin.machine);
+        let booting = || {
+            let pins = self.pins_in(self.booting.get(&address)?);
+            pins.max_by_key(|pin| (pin.made, pin.boot)).map(|pin| pin.machine)
+        };
         running.or_else(leased).or_else(booting)
     }
 
-    /// The running pin whose machine has this address; of several, the newest boot's.
+    /// The pin that binds an address.
     pub fn running_at(&self, address: IpAddr) -> Option<&Pin> {
-        self.newest(self.running.get(&address)?)
+        binding::holder(self.pins_in(self.running.get(&address)?), address)
     }
 
-    /// The running pin of a NIC; of several, the newest boot's.
+    /// The pin that binds a NIC.
     pub fn pin_of(&self, mac: Mac) -> Option<&Pin> {
-        self.newest(self.holding.get(&mac)?)
+        binding::held(self.pins_in(self.holding.get(&mac)?), mac)
     }
 
-    /// The address that a NIC's machine runs with, while it does.
-    pub fn held_by(&self, mac: Mac) -> Option<IpAddr> {
-        self.pin_of(mac).map(|pin| pin.address)
-    }
-
-    fn newest(&self, boots: &[BootId]) -> Option<&Pin> {
-        let pins = boots.iter().filter_map(|boot| self.pins.get(boot)).map(|(pin, _)| pin);
-        pins.max_by_key(|pin| (pin.made, pin.boot))
+    fn pins_in<'k>(&'k self, boots: &'k [BootId]) -> impl Iterator<Item = &'k Pin> {
+        boots.iter().filter_map(|boot| self.pins.get(boot)).map(|(pin, _)| pin)
     }
 
     /// All pins of one machine.
@@ -149,8 +147,7 @@ impl Known {
 
     /// All pins that hold a view.
     pub fn holders(&self, view: ViewId) -> impl Iterator<Item = &Pin> {
-        let boots = self.by_view.get(&view).map_or(&[][..], Vec::as_slice);
-        boots.iter().filter_map(|boot| self.pins.get(boot)).map(|(pin, _)| pin)
+        self.pins_in(self.by_view.get(&view).map_or(&[][..], Vec::as_slice))
     }
 
     /// All views that are held.

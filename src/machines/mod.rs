@@ -225,6 +225,6 @@ impl Machines {
 
     /// The address that this NIC's machine runs with.
     pub fn held_by(&self, mac: Mac) -> Option<IpAddr> {
-        self.known().held_by(mac)
+        self.known().pin_of(mac).map(|pin| pin.address)
     }
 }
