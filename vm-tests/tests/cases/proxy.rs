@@ -74,7 +74,7 @@ fn machines_boot_beside_an_existing_dhcp_server_each_to_its_own_root() {
     // After a restart nothing but the durable pins says who is where.
     server.kill9().unwrap();
     server.restart().unwrap();
-    let read = "echo 3 >/proc/sys/vm/drop_caches; find /usr/share -xdev -type f | xargs cat | cksum";
+    let read = "echo 3 >/proc/sys/vm/drop_caches; find /usr/share -xdev -type f -print0 | sort -z | xargs -0 cat | cksum";
     assert_eq!(alpha.ok(read).unwrap(), beta.ok(read).unwrap());
     assert_no_io_error(&mut alpha);
     alpha.type_line("poweroff").unwrap();

@@ -7,7 +7,7 @@ use crate::{POOL, assert_no_io_error, text};
 /// Reads every file below a directory, cached or not, and gives a checksum of it all.
 fn read_all(guest: &mut Guest, directory: &str) -> String {
     let command = format!(
-        "echo 3 >/proc/sys/vm/drop_caches; find {directory} -xdev -type f | sort | xargs cat | cksum"
+        "echo 3 >/proc/sys/vm/drop_caches; find {directory} -xdev -type f -print0 | sort -z | xargs -0 cat | cksum"
     );
     guest.ok(&command).unwrap()
 }
@@ -67,7 +67,7 @@ fn an_upgrade_of_the_package_is_a_pause_to_a_running_machine() {
     let machine = server.machine("alpha").unwrap();
 
     // What dpkg does while the machine reads, and what its postinst asks systemd for.
-    alpha.ok("(while :; do echo 3 >/proc/sys/vm/drop_caches; find /usr -xdev -type f | xargs cat >/dev/null; done) 2>/tmp/errors & true").unwrap();
+    alpha.ok("(while :; do echo 3 >/proc/sys/vm/drop_caches; find /usr -xdev -type f -exec cat {} + >/dev/null; done) 2>/tmp/errors & true").unwrap();
     let old = root.version().unwrap();
     root.install(&root.next_version(&package).unwrap()).unwrap();
     assert_eq!(root.version().unwrap(), format!("{old}+next"));
