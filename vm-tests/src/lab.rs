@@ -51,14 +51,30 @@ impl Lab {
 }
 
 impl Lab {
+    /// Another switch, on which the server has `address` (with its prefix length).
+    pub fn switch(&self, name: &str, address: &str) -> Result<()> {
+        ip(&format!("link add {name} type bridge forward_delay 0 mcast_snooping 0"))?;
+        ip(&format!("addr add {address} dev {name}"))?;
+        ip(&format!("link set {name} up"))
+    }
+
     /// Does something on another host of this network, which has `address` (with its prefix length) and nothing else:
-    /// a relay, another server. The host is a thread in a namespace of its own, on a cable to the switch.
+    /// a relay, another server.
     pub fn on_host<T: Send>(&self, address: &str, act: impl FnOnce() -> T + Send) -> Result<T> {
+        self.plug(INTERFACE, |nic| {
+            ip(&format!("addr add {address} dev {nic}"))?;
+            Ok(act())
+        })?
+    }
+
+    /// Does something on a host without an address, and is told the name of its NIC. The host is a thread in a namespace
+    /// of its own, on a cable to the switch; programs that it starts and leaves running keep it up.
+    pub fn plug<T: Send>(&self, switch: &str, act: impl FnOnce(&str) -> T + Send) -> Result<T> {
         let number = self.ports.get();
         self.ports.set(number + 1);
         let (cable, end) = (format!("port{number}"), format!("host{number}"));
         ip(&format!("link add {cable} type veth peer name {end}"))?;
-        ip(&format!("link set {cable} master {INTERFACE} up"))?;
+        ip(&format!("link set {cable} master {switch} up"))?;
         let (ready, is_ready) = mpsc::channel();
         let (plugged, is_plugged) = mpsc::channel();
         let end = end.as_str();
@@ -69,9 +85,8 @@ impl Lab {
                 ready.send(rustix::thread::gettid().as_raw_nonzero())?;
                 is_plugged.recv()?;
                 ip("link set lo up")?;
-                ip(&format!("addr add {address} dev {end}"))?;
                 ip(&format!("link set {end} up"))?;
-                Ok(act())
+                Ok(act(end))
             });
             if let Ok(thread) = is_ready.recv() {
                 ip(&format!("link set {end} netns {thread}"))?;

@@ -1,0 +1,88 @@
+//! Real DHCP clients on real links: several interfaces, a proxy network, a network that comes by a reload.
+#![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+use std::collections::HashMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::process::Command;
+
+use oneroot_vm_tests::{Lab, Server, SiteFiles};
+
+/// Busybox' client on a fresh host of a switch: what it was told, by udhcpc's names; `None` when nobody answered.
+fn udhcpc(lab: &Lab, switch: &str) -> Option<HashMap<String, String>> {
+    let home = tempfile::tempdir().unwrap();
+    let script = home.path().join("script");
+    let told = home.path().join("told");
+    fs::write(&script, format!("#!/bin/sh\n[ $1 != bound ] || env >{}\n", told.display())).unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    let run = |nic: &str| {
+        Command::new("busybox")
+            .args(["udhcpc", "-i", nic, "-n", "-q", "-f", "-t", "4", "-T", "1", "-s"])
+            .arg(&script)
+            .output()
+            .unwrap()
+    };
+    let done = lab.plug(switch, run).unwrap();
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success() || said.contains("no lease"), "{said}");
+    let told = fs::read_to_string(told).ok()?;
+    let pairs = told.lines().filter_map(|line| line.split_once('='));
+    Some(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+}
+
+const SECOND: &str = "[[network]]\nsubnet = \"192.168.78.0/24\"\nserver = \"192.168.78.1\"\nrouter = \"192.168.78.254\"\n\
+                      pool = \"192.168.78.20-192.168.78.22\"\nexclude = [\"192.168.78.21\"]\ndomain = \"second.example\"\n";
+
+#[test]
+fn each_interface_gives_addresses_of_its_own_network_and_names_the_server_there() {
+    let lab = Lab::new().unwrap();
+    lab.switch("lab1", "192.168.78.1/24").unwrap();
+    let mut site = SiteFiles::small().unwrap();
+    let both = site.text().replace("interface = \"lab0\"", "interface = [\"lab0\", \"lab1\"]");
+    site.set_text(&both);
+    site.add(SECOND);
+    let _server = Server::start(site).unwrap();
+    let first = udhcpc(&lab, "lab0").unwrap();
+    assert!(first["ip"].starts_with("192.168.77.1"), "{first:?}");
+    assert_eq!((first["serverid"].as_str(), first["siaddr"].as_str()), ("192.168.77.1", "192.168.77.1"));
+    let mut given = vec![udhcpc(&lab, "lab1").unwrap(), udhcpc(&lab, "lab1").unwrap()];
+    for told in &given {
+        assert_eq!((told["serverid"].as_str(), told["router"].as_str()), ("192.168.78.1", "192.168.78.254"));
+        assert_eq!(told["domain"], "second.example");
+    }
+    given.sort_by(|a, b| a["ip"].cmp(&b["ip"]));
+    let addresses: Vec<&str> = given.iter().map(|told| told["ip"].as_str()).collect();
+    assert_eq!(addresses, ["192.168.78.20", "192.168.78.22"], "what is excluded is given to nobody");
+    assert!(udhcpc(&lab, "lab1").is_none(), "the pool has no more");
+}
+
+#[test]
+fn a_pool_that_a_reload_makes_larger_is_given_from_at_once() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::small().unwrap();
+    let tight = site.text().replace("192.168.77.100-192.168.77.199", "192.168.77.100-192.168.77.100");
+    site.set_text(&tight);
+    let mut server = Server::start(site).unwrap();
+    assert_eq!(udhcpc(&lab, "lab0").unwrap()["ip"], "192.168.77.100");
+    assert!(udhcpc(&lab, "lab0").is_none());
+    let wider = server.site.text().replace("100-192.168.77.100", "100-192.168.77.101");
+    server.site.set_text(&wider);
+    server.reload().unwrap();
+    assert_eq!(udhcpc(&lab, "lab0").unwrap()["ip"], "192.168.77.101");
+}
+
+#[test]
+fn a_proxy_network_gives_no_address_to_anybody() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::small().unwrap();
+    let proxied =
+        site.text().replace("pool = \"192.168.77.100-192.168.77.199\"\nlease = \"1h\"", "proxy = true");
+    site.set_text(&proxied);
+    let server = Server::start(site).unwrap();
+    assert!(udhcpc(&lab, "lab0").is_none());
+    assert!(
+        !server.log().contains("WARN"),
+        "ordinary clients of the other server are no trouble: {}",
+        server.log()
+    );
+}
