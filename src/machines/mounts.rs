@@ -52,7 +52,7 @@ impl Machines {
     /// |---|---|
     /// | given by us | if its lease is that NIC's |
     /// | given by another server, and a neighbour of ours | if the neighbour table has that NIC there |
-    /// | given by another server, behind a router | unless another machine runs with it |
+    /// | given by another server, behind a router | if the site names that NIC, and no other machine runs with the address |
     pub(super) fn may_boot(&self, site: &Site, peer: IpAddr, mac: Mac) -> bool {
         let leased = self.known().mac_at(peer);
         if !site.is_proxied(peer) {
@@ -60,9 +60,12 @@ impl Machines {
         }
         let may = match neighbours::mac_of(peer) {
             Some(seen) => seen == mac.bytes(),
+            // Nothing says who it is but its own word. It may be a machine of the site, which are as many as they are; a
+            // name for every made-up NIC would fill the state.
             None => {
                 let known = self.known();
-                known.running_at(peer).is_none_or(|pin| known.machine_of(mac) == Some(pin.machine))
+                site.machine(mac).is_some()
+                    && known.running_at(peer).is_none_or(|pin| known.machine_of(mac) == Some(pin.machine))
             }
         };
         if may && leased != Some(mac) {
