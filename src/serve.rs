@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 
 use crate::machines::{Machines, Passes};
 use crate::net::{self, accept, solicited};
+use crate::nfs::rpcbind::Registration;
 use crate::nfs::{self, Server, Views};
 use crate::planner::{Planner, dry};
 use crate::reload::reload;
@@ -37,8 +38,7 @@ const TICK: Duration = Duration::from_secs(30);
 /// Everything that is listened on: all of it, or the start fails.
 struct Sockets {
     nfs: Vec<TcpListener>,
-    portmap: Vec<TcpListener>,
-    portmap_datagrams: Vec<UdpSocket>,
+    portmap: Portmap,
     http: Vec<TcpListener>,
     tftp: Vec<UdpSocket>,
     control: UnixListener,
@@ -58,8 +58,7 @@ impl Sockets {
         };
         Ok(Self {
             nfs: tcp(site.server.nfs_port, "NFS")?,
-            portmap: tcp(PORTMAP, "portmap")?,
-            portmap_datagrams: udp(PORTMAP, "portmap")?,
+            portmap: Portmap::bind(&tcp, &udp, nfs_ports(site))?,
             http: tcp(site.server.http_port, "HTTP")?,
             tftp: udp(TFTP, "TFTP")?,
             control: control::listen(&site.server.state)?,
@@ -67,26 +66,60 @@ impl Sockets {
     }
 }
 
+/// Who answers on port 111, which Debian's initramfs asks for the others.
+enum Portmap {
+    Ours(Vec<TcpListener>, Vec<UdpSocket>),
+    /// The host's rpcbind, which has our entries for as long as this lives.
+    Host(Registration),
+}
+
+impl Portmap {
+    fn bind(
+        tcp: &dyn Fn(u16, &str) -> Result<Vec<TcpListener>>,
+        udp: &dyn Fn(u16, &str) -> Result<Vec<UdpSocket>>,
+        host: Ports,
+    ) -> Result<Self> {
+        let ours = tcp(PORTMAP, "portmap").and_then(|tcp| Ok(Self::Ours(tcp, udp(PORTMAP, "portmap")?)));
+        match ours {
+            Err(cause) if net::is_taken(&cause) => {
+                let registration = Registration::enter(&PortTable::new(host));
+                let registration =
+                    registration.context("port 111 is taken, and oneroot cannot be registered there")?;
+                tracing::info!("port 111 is rpcbind's: registered NFS and MOUNT with it");
+                Ok(Self::Host(registration))
+            }
+            ours => ours,
+        }
+    }
+}
+
+/// Where our programs are, without the portmapper.
+fn nfs_ports(site: &Site) -> Ports {
+    let port = site.server.nfs_port;
+    Ports { nfs: port, mount: port, portmap_tcp: None, portmap_udp: None }
+}
+
 /// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again.
 pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     let site = Arc::new(site);
     // A broken template is one machine's trouble at its next boot. It must not keep the others from being served.
     dry::problems(&site).iter().for_each(|problem| tracing::error!("{problem}"));
-    let state = Arc::new(Disk::open(&site.server.state)?);
-    let store = Store::open(&site.server.store)?;
+    let state = Arc::new(Disk::open(&site.server.state).map_err(|cause| confined(cause.into()))?);
+    let store = Store::open(&site.server.store).map_err(|cause| confined(cause.into()))?;
     let guest = guest::stage(&store, clock::now())?;
     let (keyring, passes) = keys(&state).await?;
     let (said, mut heard) = mpsc::channel(SAYINGS);
     let machines = Machines::open(site.clone(), state, Planner::new(store, guest), passes, said).await?;
 
     let sockets = Sockets::bind(&site)?;
+    units::close_the_rest();
     let dhcp_server = dhcp::Server::open(machines.clone()).await?;
-    let ports = PortTable::new(Ports {
-        nfs: site.server.nfs_port,
-        mount: site.server.nfs_port,
-        portmap_tcp: Some(PORTMAP),
-        portmap_udp: Some(PORTMAP),
-    });
+    let (portmap, portmap_datagrams, registration) = match sockets.portmap {
+        Portmap::Ours(tcp, udp) => (tcp, udp, None),
+        Portmap::Host(registration) => (Vec::new(), Vec::new(), Some(registration)),
+    };
+    let own = registration.is_none().then_some(PORTMAP);
+    let ports = PortTable::new(Ports { portmap_tcp: own, portmap_udp: own, ..nfs_ports(&site) });
     let policy = Policy { allow_unprivileged_ports: site.server.unprivileged_nfs_ports };
     let service = Service::new(Views(machines.clone()), keyring, ports, policy);
     let server = Arc::new(Server { service, machines: machines.clone() });
@@ -98,7 +131,7 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     };
     let mut tasks = JoinSet::new();
     let rpc = sockets.nfs.into_iter().map(|socket| (socket, "nfs"));
-    for (socket, name) in rpc.chain(sockets.portmap.into_iter().map(|socket| (socket, "portmap"))) {
+    for (socket, name) in rpc.chain(portmap.into_iter().map(|socket| (socket, "portmap"))) {
         let server = server.clone();
         tasks.spawn(accept::accept(socket, name, until(), move |stream, peer, slot| {
             nfs::connection::serve(server.clone(), stream, peer, slot)
@@ -110,7 +143,7 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
             http::serve(machines.clone(), stream, peer, slot)
         }));
     }
-    for socket in sockets.portmap_datagrams {
+    for socket in portmap_datagrams {
         tasks.spawn(until_then(until(), nfs::portmap_datagrams(server.clone(), socket)));
     }
     for socket in sockets.tftp {
@@ -148,6 +181,8 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     until_told(&mut tasks, &machines, path).await?;
     tracing::info!("stopping; machines wait for the next start");
     units::stopping();
+    // Machines that boot now should ask the next start, not a port where nobody is.
+    drop(registration);
     let _ = stop.send(true);
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let drained = async { while tasks.join_next().await.is_some() {} };
@@ -158,6 +193,16 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
+}
+
+/// The packaged unit lets the service write in one place: an admin who has a store elsewhere should not have to guess.
+fn confined(cause: anyhow::Error) -> anyhow::Error {
+    if format!("{cause:#}").contains("Read-only file system") {
+        return cause.context(
+            "under systemd, a store or state outside /var/lib/oneroot takes ReadWritePaths= in a drop-in",
+        );
+    }
+    cause
 }
 
 /// The keys that handles are sealed with: made once, for ever.

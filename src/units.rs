@@ -4,7 +4,7 @@
 //! Without systemd all of this does nothing.
 
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
 use std::sync::Mutex;
 
 use sd_notify::NotifyState;
@@ -16,15 +16,14 @@ static INHERITED: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
 /// Takes charge of the sockets that systemd passes. Called once, before any other thread runs.
 pub fn inherit() {
     let Ok(descriptors) = sd_notify::listen_fds() else { return };
-    let sockets = descriptors.filter_map(owned).map(Socket::from);
+    let sockets = descriptors.map(owned).map(Socket::from);
     INHERITED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(sockets);
 }
 
-fn owned(descriptor: RawFd) -> Option<OwnedFd> {
-    // SAFETY: systemd has opened this descriptor for us and says so with our process id in LISTEN_PID. Nobody else in the
-    // process knows of it; it is only borrowed to be duplicated, and stays open for as long as the process runs.
-    let borrowed = unsafe { BorrowedFd::borrow_raw(descriptor) };
-    borrowed.try_clone_to_owned().ok()
+fn owned(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: systemd has opened this descriptor for us, and says so with our process id in LISTEN_PID. This is called
+    // once for each, before any other thread runs, so nobody else owns it or closes it.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
 /// The passed socket for an address, if there is one: of this kind and port, and bound to the address or to all.
@@ -40,6 +39,17 @@ pub fn passed(address: SocketAddr, kind: Type) -> Option<Socket> {
     let mut sockets = INHERITED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let place = sockets.iter().position(fits)?;
     Some(sockets.swap_remove(place))
+}
+
+/// Closes what nobody took: a connection to it would wait for ever.
+pub fn close_the_rest() {
+    for socket in INHERITED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).drain(..) {
+        let address = socket.local_addr().ok().and_then(|address| address.as_socket());
+        tracing::warn!(
+            ?address,
+            "systemd passed a socket that the site has no use for; see `systemctl edit oneroot.socket`"
+        );
+    }
 }
 
 /// Everything is served.

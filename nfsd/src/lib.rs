@@ -21,6 +21,7 @@ mod portmap;
 mod record;
 mod replies;
 mod rpc;
+pub mod rpcbind;
 mod service;
 mod tree;
 mod xdr;

@@ -69,12 +69,17 @@ pub fn broadcasts(interface: &str, port: u16, service: &str) -> Result<UdpSocket
         .with_context(|| format!("cannot bind UDP port {port} on {interface} for {service}{}", who_has(port)))
 }
 
+/// Whether a bind failed because another program has the port.
+pub fn is_taken(cause: &anyhow::Error) -> bool {
+    cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::AddrInUse)
+}
+
 /// What usually sits on a port, for the admin who reads that it is taken.
 fn who_has(port: u16) -> &'static str {
     match port {
         67 => " (another DHCP server? see `ss -ulpn sport = 67`; capability CAP_NET_BIND_SERVICE?)",
         69 => " (another TFTP server? see `ss -ulpn sport = 69`; capability CAP_NET_BIND_SERVICE?)",
-        111 => " (rpcbind? stop it: `systemctl disable --now rpcbind.socket rpcbind`; CAP_NET_BIND_SERVICE?)",
+        111 => " (see `ss -lnp sport = :111`; CAP_NET_BIND_SERVICE?)",
         2049 => " (the kernel's NFS server? see `ss -tlpn sport = 2049`)",
         _ => "",
     }

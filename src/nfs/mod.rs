@@ -3,6 +3,7 @@
 //! MOUNT and NFS share one port; the portmapper's port, which Debian's initramfs insists on, answers the same service.
 
 pub mod connection;
+pub mod rpcbind;
 pub mod tree;
 
 use std::net::{IpAddr, SocketAddr};
