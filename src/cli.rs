@@ -40,6 +40,46 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// List what was staged when: all of it, or one profile, machine or layer
+    Generations {
+        /// A profile, machine or layer
+        name: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Give new boots an earlier generation again; running machines keep what they have
+    Rollback {
+        /// A profile, machine or layer
+        name: String,
+        /// Which: ~2, or the first characters of its name [default: the one before]
+        generation: Option<String>,
+    },
+    /// Show what changed from one generation to another
+    Diff {
+        /// A name, NAME~1 for the one before, or the first characters of a generation
+        old: String,
+        /// The same
+        new: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// List a directory of a generation, or of the root that a machine would boot
+    Ls {
+        /// A machine, a profile, NAME~1, or the first characters of a generation
+        what: String,
+        /// A path in it
+        #[arg(default_value = "/")]
+        path: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print a file of a generation, or of the root that a machine would boot
+    Cat {
+        /// A machine, a profile, NAME~1, or the first characters of a generation
+        what: String,
+        /// A path in it
+        path: String,
+    },
     /// Show what a machine would boot and where each part comes from; with a path, which layer the file comes from
     Explain {
         /// Its name, or one of its MAC addresses

@@ -1,6 +1,7 @@
 //! Port 111 belongs to the host's rpcbind: the real one, in a network and a /run of the test's own.
 #![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -57,6 +58,18 @@ fn ours() -> Vec<String> {
     rows
 }
 
+/// Another server of this host, as root, asks rpcbind: 1 is SET, 2 is UNSET (RFC 1833 §3.2); it must say yes.
+fn somebody_else(procedure: u32, [program, version, port]: [u32; 3]) {
+    let socket = UdpSocket::bind("127.0.0.1:599").unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    let words = [7, 0, 2, 100_000, 2, procedure, 0, 0, 0, 0, program, version, 6, port];
+    let call: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
+    socket.send_to(&call, "127.0.0.1:111").unwrap();
+    let mut reply = [0; 64];
+    let count = socket.recv(&mut reply).unwrap();
+    assert_eq!(reply.get(24..count), Some(&1u32.to_be_bytes()[..]), "TRUE");
+}
+
 const REGISTERED: [&str; 2] = ["100003 3 tcp 2049", "100005 3 tcp 2049"];
 
 #[test]
@@ -97,4 +110,40 @@ fn a_port_111_that_is_no_portmappers_is_said_to_be_taken() {
     let _squatter = std::net::TcpListener::bind("0.0.0.0:111").unwrap();
     let refused = Server::start(SiteFiles::small().unwrap()).err().unwrap().to_string();
     assert!(refused.contains("no portmapper answers on port 111"), "{refused}");
+}
+
+#[test]
+fn an_entry_that_has_become_another_servers_stays_when_we_stop() {
+    let _lab = Lab::new().unwrap();
+    let _rpcbind = Rpcbind::start();
+    let mut server = Server::start(SiteFiles::small().unwrap()).unwrap();
+    somebody_else(2, [100_003, 3, 0]);
+    somebody_else(1, [100_003, 3, 20490]);
+    server.signal("TERM").unwrap();
+    assert_eq!(server.wait().unwrap(), Some(0));
+    assert_eq!(ours(), ["100003 3 tcp 20490"]);
+}
+
+#[test]
+fn a_server_of_nfs_version_4_alone_is_no_obstacle_and_keeps_its_entry() {
+    let _lab = Lab::new().unwrap();
+    let _rpcbind = Rpcbind::start();
+    // Asked for version 3, rpcbind answers with this port, for want of a better one.
+    somebody_else(1, [100_003, 4, 20490]);
+    let mut server = Server::start(SiteFiles::small().unwrap()).unwrap();
+    let theirs = "100003 4 tcp 20490";
+    assert!(ours().contains(&theirs.to_owned()) && ours().contains(&REGISTERED[0].to_owned()), "{:?}", ours());
+    server.signal("TERM").unwrap();
+    assert_eq!(server.wait().unwrap(), Some(0));
+    assert_eq!(ours(), [theirs]);
+}
+
+#[test]
+fn a_mount_server_of_another_keeps_us_from_registering_anything() {
+    let _lab = Lab::new().unwrap();
+    let _rpcbind = Rpcbind::start();
+    somebody_else(1, [100_005, 3, 20048]);
+    let refused = Server::start(SiteFiles::small().unwrap()).err().unwrap().to_string();
+    assert!(refused.contains("another MOUNT server") && refused.contains("port 20048"), "{refused}");
+    assert_eq!(ours(), ["100005 3 tcp 20048"]);
 }

@@ -2,6 +2,7 @@
 //! file comes from and what it hides, and what templates become. Neither needs a running server, nor changes one.
 
 use std::io::Write as _;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::args::{Boot, arguments};
@@ -10,11 +11,12 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::plan::{Decision, Part, Why, decide};
 use oneroot_bootconf::render::render;
 use oneroot_bootconf::{BootId, Mac, MachineId, Site, script};
-use oneroot_tree::Store;
 use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::Says;
+use oneroot_tree::{Store, View};
 use serde::Serialize;
 
+use super::generations::word;
 use super::status::table;
 use crate::cli::Exit;
 use crate::planner::templates::{self, Template};
@@ -46,6 +48,12 @@ fn preview(site: &Site, machine: &str) -> Result<Preview> {
     let planner = Planner::new(store, guest);
     let stacked = planner.stack(&site.home, &decision, &facts)?;
     Ok(Preview { mac, decision, facts, planner, stacked })
+}
+
+/// The root that a machine would boot, and the store that its files are in.
+pub fn view(site: &Site, machine: &str) -> Result<(Arc<View>, Arc<Store>)> {
+    let preview = preview(site, machine)?;
+    Ok((preview.stacked.view.clone(), preview.planner.store().clone()))
 }
 
 /// What a layer of a stack is, for people.
@@ -200,20 +208,6 @@ pub fn path(site: &Site, machine: &str, path: &str, json: bool) -> Result<Exit> 
         }
     }
     Ok(if lines.iter().any(|line| line.seen) { Exit::Done } else { Exit::Failed })
-}
-
-fn word(kind: Kind) -> &'static str {
-    match kind {
-        Kind::Regular => "a file",
-        Kind::Directory => "a directory",
-        Kind::OpaqueDirectory => "a directory that begins anew",
-        Kind::Symlink => "a symbolic link",
-        Kind::Character => "a character device",
-        Kind::Block => "a block device",
-        Kind::Fifo => "a pipe",
-        Kind::Socket => "a socket",
-        Kind::Whiteout => "a whiteout",
-    }
 }
 
 #[derive(Serialize)]

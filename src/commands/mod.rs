@@ -2,6 +2,8 @@
 
 mod check;
 mod explain;
+mod generations;
+mod look;
 mod release;
 mod stage;
 mod state;
@@ -21,6 +23,17 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         }
         Command::Check(output) => check::run(&cli.site(), output.json),
         Command::Stage { names, output } => with_site(cli, |site| stage::run(&site, names, output.json)),
+        Command::Generations { name, output } => {
+            with_site(cli, |site| generations::list(&site, name.as_deref(), output.json))
+        }
+        Command::Rollback { name, generation } => {
+            with_site(cli, |site| generations::rollback(&site, name, generation.as_deref()))
+        }
+        Command::Diff { old, new, output } => {
+            with_site(cli, |site| generations::compare(&site, old, new, output.json))
+        }
+        Command::Ls { what, path, output } => with_site(cli, |site| look::ls(&site, what, path, output.json)),
+        Command::Cat { what, path } => with_site(cli, |site| look::cat(&site, what, path)),
         Command::Explain { machine, path, output } => with_site(cli, |site| match path {
             Some(path) => explain::path(&site, machine, path, output.json),
             None => explain::machine(&site, machine, output.json),

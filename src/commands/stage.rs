@@ -67,7 +67,7 @@ pub fn run(site: &Site, names: &[String], json: bool) -> Result<Exit> {
 }
 
 /// Whether an admin means this part by a name.
-fn is(part: &Part, name: &str) -> bool {
+pub fn is(part: &Part, name: &str) -> bool {
     match part {
         Part::Profile { name: profile } => profile == name,
         Part::Machine { name: machine, .. } => machine == name,

@@ -43,7 +43,7 @@ fn row(machine: &MachineStatus, now: u64) -> [String; 7] {
 }
 
 /// `42s`, `7m`, `3h`, `12d`.
-fn age(seconds: u64) -> String {
+pub fn age(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds}s"),
         120..=7199 => format!("{}m", seconds / 60),

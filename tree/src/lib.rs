@@ -5,6 +5,7 @@
 
 mod build;
 pub mod confine;
+pub mod diff;
 mod error;
 mod format;
 pub mod id;

@@ -1,0 +1,213 @@
+//! `oneroot generations`, `rollback` and `diff`: what was staged when, going back, and what changed between two.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use indicatif::HumanBytes;
+use oneroot_bootconf::Site;
+use oneroot_bootconf::plan::parts;
+use oneroot_tree::diff::{Aspect, What, diff};
+use oneroot_tree::node::Kind;
+use oneroot_tree::store::Staged;
+use oneroot_tree::{GenerationId, Ref, Store};
+use serde::Serialize;
+
+use super::stage::is;
+use super::status::{age, table};
+use crate::cli::Exit;
+use crate::clock;
+use crate::planner::{reference, shown};
+
+/// Fewest characters by which a generation may be called.
+const SHORTEST: usize = 6;
+
+#[derive(Serialize)]
+struct Line {
+    name: String,
+    /// How many before the present one: 0 is what machines boot now.
+    back: usize,
+    generation: String,
+    /// Seconds since 1970.
+    at: u64,
+    entries: u32,
+    bytes: u64,
+}
+
+/// The references that a name means: a profile's, machine's or layer's; all of the site's for no name.
+fn references(site: &Site, name: Option<&str>) -> Result<Vec<(String, Ref)>> {
+    let wanted =
+        parts(site).into_iter().map(|(part, _)| part).filter(|part| name.is_none_or(|name| is(part, name)));
+    wanted.map(|part| Ok((shown(&part), reference(&site.home, &part)?))).collect()
+}
+
+/// `oneroot generations [NAME]`.
+pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
+    let store = Store::open(&site.server.store)?;
+    let mut lines = Vec::new();
+    for (shown, reference) in references(site, name)? {
+        for (back, staged) in store.history(&reference)?.into_iter().enumerate() {
+            let index = store.generation(staged.generation);
+            let (entries, bytes) = index.map_or((0, 0), |index| (index.inodes(), index.content_bytes()));
+            let generation = staged.generation.to_string();
+            lines.push(Line { name: shown.clone(), back, generation, at: staged.at, entries, bytes });
+        }
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&lines)?);
+        return Ok(Exit::Done);
+    }
+    let now = clock::now();
+    let mut rows = vec![["NAME", "GENERATION", "", "STAGED", "ENTRIES", "SIZE"].map(str::to_owned)];
+    rows.extend(lines.iter().map(|line| {
+        [
+            line.name.clone(),
+            line.generation.chars().take(12).collect(),
+            if line.back == 0 { "now".to_owned() } else { format!("~{}", line.back) },
+            format!("{} ago", age(now.saturating_sub(line.at))),
+            line.entries.to_string(),
+            HumanBytes(line.bytes).to_string(),
+        ]
+    }));
+    print!("{}", table(&rows));
+    Ok(Exit::Done)
+}
+
+/// `oneroot rollback NAME [GENERATION]`: to the one before, or to any that the name has had.
+pub fn rollback(site: &Site, name: &str, to: Option<&str>) -> Result<Exit> {
+    let store = Store::open(&site.server.store)?;
+    let found = references(site, Some(name))?;
+    let [(shown, reference)] = found.as_slice() else {
+        bail!("the site has {} profiles, machines or layers {name:?}; rollback takes one", found.len());
+    };
+    let history = store.history(reference)?;
+    let to = match to {
+        Some(text) => one_of(&history, text)?,
+        None => {
+            history.get(1).with_context(|| format!("{shown} has no generation before this one"))?.generation
+        }
+    };
+    // What it points to must be whole before anything boots from it.
+    store.generation(to)?;
+    store.set_head(reference, Staged { generation: to, at: clock::now() })?;
+    println!("{shown} is {} again for new boots; running machines keep what they booted", short(to));
+    Ok(Exit::Done)
+}
+
+fn one_of(history: &[Staged], text: &str) -> Result<GenerationId> {
+    if let Some(back) = text.strip_prefix('~').and_then(|back| back.parse::<usize>().ok()) {
+        return Ok(history
+            .get(back)
+            .with_context(|| format!("there are not {back} generations before it"))?
+            .generation);
+    }
+    ensure!(text.len() >= SHORTEST, "{text:?} is too short for a generation's name");
+    let mut fits: Vec<GenerationId> = history
+        .iter()
+        .map(|staged| staged.generation)
+        .filter(|id| id.to_string().starts_with(text))
+        .collect();
+    fits.sort_unstable();
+    fits.dedup();
+    match fits.as_slice() {
+        [one] => Ok(*one),
+        [] => bail!("it never had a generation {text}; see `oneroot generations`"),
+        _ => bail!("{text} means several generations; say more of it"),
+    }
+}
+
+/// The generation that a person means: `NAME`, `NAME~2`, or the first characters of a generation of the site.
+pub fn find(site: &Site, store: &Arc<Store>, text: &str) -> Result<GenerationId> {
+    let (name, back) =
+        text.split_once('~').map_or((text, None), |(name, back)| (name, Some(format!("~{back}"))));
+    let named = references(site, Some(name))?;
+    if let [(shown, reference)] = named.as_slice() {
+        let history = store.history(reference)?;
+        return one_of(&history, back.as_deref().unwrap_or("~0"))
+            .with_context(|| format!("{shown} is not staged so"));
+    }
+    ensure!(
+        named.is_empty(),
+        "{name:?} means several: {}",
+        named.iter().map(|(shown, _)| shown.as_str()).collect::<Vec<_>>().join(", ")
+    );
+    let mut all = Vec::new();
+    for (_, reference) in references(site, None)? {
+        all.extend(store.history(&reference)?);
+    }
+    one_of(&all, text)
+}
+
+/// The first characters of a generation's name.
+fn short(id: GenerationId) -> String {
+    id.to_string().chars().take(12).collect()
+}
+
+#[derive(Serialize)]
+struct DiffLine {
+    change: &'static str,
+    path: String,
+    what: String,
+}
+
+/// `oneroot diff A B`.
+pub fn compare(site: &Site, a: &str, b: &str, json: bool) -> Result<Exit> {
+    let store = Store::open(&site.server.store)?;
+    let (old, new) = (find(site, &store, a)?, find(site, &store, b)?);
+    let differences = diff(&store.generation(old)?, &store.generation(new)?);
+    let lines: Vec<DiffLine> = differences
+        .into_iter()
+        .map(|difference| {
+            let (change, what) = match difference.what {
+                What::Added(kind) => ("added", word(kind).to_owned()),
+                What::Removed(kind) => ("removed", word(kind).to_owned()),
+                What::Changed(aspects) => {
+                    ("changed", aspects.into_iter().map(aspect).collect::<Vec<_>>().join(", "))
+                }
+            };
+            DiffLine { change, path: format!("/{}", difference.path.escape_ascii()), what }
+        })
+        .collect();
+    if json {
+        println!("{}", serde_json::to_string_pretty(&lines)?);
+        return Ok(Exit::Done);
+    }
+    let rows: Vec<[String; 3]> =
+        lines.iter().map(|line| [line.change.to_owned(), line.path.clone(), line.what.clone()]).collect();
+    print!("{}", table(&rows));
+    let count = |change: &str| lines.iter().filter(|line| line.change == change).count();
+    println!(
+        "{} -> {}: {} added, {} removed, {} changed",
+        short(old),
+        short(new),
+        count("added"),
+        count("removed"),
+        count("changed")
+    );
+    Ok(Exit::Done)
+}
+
+fn aspect(aspect: Aspect) -> &'static str {
+    match aspect {
+        Aspect::Kind => "kind",
+        Aspect::Content => "content",
+        Aspect::Mode => "mode",
+        Aspect::Owner => "owner",
+        Aspect::Time => "time",
+        Aspect::Attributes => "attributes",
+    }
+}
+
+/// A kind of node, for people.
+pub fn word(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Regular => "file",
+        Kind::Directory => "directory",
+        Kind::OpaqueDirectory => "directory that begins anew",
+        Kind::Symlink => "symbolic link",
+        Kind::Character => "character device",
+        Kind::Block => "block device",
+        Kind::Fifo => "pipe",
+        Kind::Socket => "socket",
+        Kind::Whiteout => "whiteout",
+    }
+}

@@ -1,0 +1,130 @@
+//! `oneroot ls` and `oneroot cat`: a look into a generation, or into the root that a machine would boot, without a mount.
+
+use std::io::{self, Write as _};
+
+use anyhow::{Context as _, Result, bail};
+use oneroot_bootconf::Site;
+use oneroot_tree::node::{Kind, TreePath};
+use oneroot_tree::view::{Node, Stat};
+use oneroot_tree::{Store, View, Views};
+use serde::Serialize;
+use std::sync::Arc;
+
+use super::status::table;
+use super::{explain, generations};
+use crate::cli::Exit;
+
+/// What is looked into, merged: a machine's view, or a generation on its own.
+fn look_into(site: &Site, what: &str) -> Result<(Arc<View>, Arc<Store>)> {
+    if site.machines.contains_key(what) || what.parse::<oneroot_bootconf::Mac>().is_ok() {
+        return explain::view(site, what);
+    }
+    let store = Store::open(&site.server.store)?;
+    let generation = generations::find(site, &store, what)?;
+    let alone = store.put_stack(&[generation])?;
+    Ok((Views::new(store.clone()).load(alone)?, store))
+}
+
+#[derive(Serialize)]
+struct Line {
+    mode: String,
+    links: u32,
+    uid: u32,
+    gid: u32,
+    size: u64,
+    name: String,
+    target: Option<String>,
+}
+
+/// `oneroot ls WHAT [PATH]`.
+pub fn ls(site: &Site, what: &str, path: &str, json: bool) -> Result<Exit> {
+    let (view, _) = look_into(site, what)?;
+    let node = resolve(&view, path)?;
+    let stat = view.stat(node).context("it went away")?;
+    let mut lines = Vec::new();
+    if stat.kind == Kind::Directory {
+        for (name, node) in view.entries(node) {
+            lines.extend(
+                view.stat(node).map(|stat| line(&view, node, &stat, &name.escape_ascii().to_string())),
+            );
+        }
+    } else {
+        lines.push(line(&view, node, &stat, path));
+    }
+    if json {
+        println!("{}", serde_json::to_string_pretty(&lines)?);
+        return Ok(Exit::Done);
+    }
+    let rows: Vec<[String; 5]> = lines
+        .iter()
+        .map(|line| {
+            let arrow = line.target.as_ref().map(|target| format!(" -> {target}")).unwrap_or_default();
+            [
+                line.mode.clone(),
+                line.links.to_string(),
+                format!("{}:{}", line.uid, line.gid),
+                line.size.to_string(),
+                format!("{}{arrow}", line.name),
+            ]
+        })
+        .collect();
+    print!("{}", table(&rows));
+    Ok(Exit::Done)
+}
+
+/// `oneroot cat WHAT PATH`. Symbolic links are followed inside the tree.
+pub fn cat(site: &Site, what: &str, path: &str) -> Result<Exit> {
+    let (view, store) = look_into(site, what)?;
+    let node = view.follow(path.as_bytes()).with_context(|| format!("{what} has no {path}"))?;
+    let Some(object) = view.object(node) else { bail!("{path} is no regular file") };
+    let mut file = store.object(object).with_context(|| format!("the store has lost {path}"))?;
+    let mut out = io::stdout().lock();
+    match io::copy(&mut file, &mut out).and_then(|_| out.flush()) {
+        // `oneroot cat … | head` is no failure.
+        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => {}
+        copied => copied?,
+    }
+    Ok(Exit::Done)
+}
+
+fn resolve(view: &View, path: &str) -> Result<Node> {
+    view.resolve(&TreePath::parse(path.as_bytes())?).with_context(|| format!("there is no {path}"))
+}
+
+fn line(view: &View, node: Node, stat: &Stat, name: &str) -> Line {
+    Line {
+        mode: mode(stat),
+        links: stat.nlink,
+        uid: stat.uid,
+        gid: stat.gid,
+        size: stat.size,
+        name: name.to_owned(),
+        target: view.target(node).map(|target| target.escape_ascii().to_string()),
+    }
+}
+
+/// `drwxr-xr-x`, as ls(1) writes it.
+fn mode(stat: &Stat) -> String {
+    let kind = match stat.kind {
+        Kind::Directory | Kind::OpaqueDirectory => 'd',
+        Kind::Symlink => 'l',
+        Kind::Character => 'c',
+        Kind::Block => 'b',
+        Kind::Fifo => 'p',
+        Kind::Socket => 's',
+        Kind::Regular | Kind::Whiteout => '-',
+    };
+    let mut text = String::from(kind);
+    for (shift, special, letter) in [(6, 0o4000, 's'), (3, 0o2000, 's'), (0, 0o1000, 't')] {
+        let bits = stat.mode >> shift;
+        text.push(if bits & 4 != 0 { 'r' } else { '-' });
+        text.push(if bits & 2 != 0 { 'w' } else { '-' });
+        text.push(match (bits & 1 != 0, stat.mode & special != 0) {
+            (true, false) => 'x',
+            (false, false) => '-',
+            (true, true) => letter,
+            (false, true) => letter.to_ascii_uppercase(),
+        });
+    }
+    text
+}

@@ -1,0 +1,120 @@
+//! What was staged when, what changed, going back, and a look inside.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::process::{Command, Output};
+
+const SITE: &str = r#"
+[server]
+address = "10.0.0.1"
+interface = "eth0"
+store = "store"
+state = "state"
+
+[profile.small]
+source = { directory = "root" }
+
+[machine.alpha]
+mac = "52:54:00:00:00:0a"
+profile = "small"
+layer = "layers/alpha"
+"#;
+
+fn oneroot(home: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
+}
+
+fn text(home: &Path, words: &[&str]) -> String {
+    let done = oneroot(home, words);
+    assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+fn json(home: &Path, words: &[&str]) -> serde_json::Value {
+    serde_json::from_str(&text(home, &[words, &["--json"]].concat())).unwrap()
+}
+
+/// Two generations of `small`: a file changed, one came, one went, one got another mode.
+fn site() -> tempfile::TempDir {
+    let home = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = home.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    write("site.toml", SITE);
+    write("root/etc/motd", "one\n");
+    write("root/etc/gone", "x\n");
+    write("root/bin/tool", "#!/bin/sh\n");
+    write("layers/alpha/etc/hostname", "alpha\n");
+    std::os::unix::fs::symlink("etc/motd", home.path().join("root/motd")).unwrap();
+    text(home.path(), &["stage"]);
+    write("root/etc/motd", "two\n");
+    write("root/etc/new", "x\n");
+    fs::remove_file(home.path().join("root/etc/gone")).unwrap();
+    fs::set_permissions(home.path().join("root/bin/tool"), fs::Permissions::from_mode(0o4755)).unwrap();
+    text(home.path(), &["stage"]);
+    home
+}
+
+#[test]
+fn generations_are_listed_newest_first_and_compared() {
+    let home = site();
+    let all = json(home.path(), &["generations", "small"]);
+    assert_eq!((all.as_array().unwrap().len(), &all[0]["back"], &all[1]["back"]), (2, &0.into(), &1.into()));
+    let lines = json(home.path(), &["diff", "small~1", "small"]);
+    let told: Vec<String> = lines
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|line| {
+            format!(
+                "{} {} {}",
+                line["change"].as_str().unwrap(),
+                line["path"].as_str().unwrap(),
+                line["what"].as_str().unwrap()
+            )
+        })
+        .collect();
+    for wanted in ["changed /bin/tool mode", "removed /etc/gone file", "added /etc/new file"] {
+        assert!(told.iter().any(|line| line == wanted), "{told:?}");
+    }
+    assert!(told.iter().any(|line| line.starts_with("changed /etc/motd content")), "{told:?}");
+    let by_id = all[1]["generation"].as_str().unwrap();
+    assert_eq!(json(home.path(), &["diff", &by_id[..10], "small~0"]), lines, "by the first characters too");
+}
+
+#[test]
+fn rollback_is_one_command_and_can_be_taken_back() {
+    let home = site();
+    let now = |home: &Path| text(home, &["cat", "alpha", "/etc/motd"]);
+    assert_eq!(now(home.path()), "two\n");
+    assert!(text(home.path(), &["rollback", "small"]).contains("running machines keep what they booted"));
+    assert_eq!(now(home.path()), "one\n", "what alpha would boot now");
+    text(home.path(), &["rollback", "small"]);
+    assert_eq!(now(home.path()), "two\n", "the one before is the one that it was rolled back from");
+    text(home.path(), &["rollback", "small", "~1"]);
+    assert_eq!(now(home.path()), "one\n");
+    let nothing = oneroot(home.path(), &["rollback", "alpha"]);
+    assert_eq!(nothing.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&nothing.stderr).contains("no generation before"));
+}
+
+#[test]
+fn ls_and_cat_look_into_a_generation_or_a_machines_root() {
+    let home = site();
+    let listing = json(home.path(), &["ls", "alpha", "/etc"]);
+    let names: Vec<&str> =
+        listing.as_array().unwrap().iter().map(|line| line["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["hostname", "motd", "new"], "merged");
+    assert!(text(home.path(), &["ls", "small", "/"]).contains("-> etc/motd"));
+    assert!(text(home.path(), &["ls", "small", "/bin"]).starts_with("-rwsr-xr-x"));
+    assert_eq!(text(home.path(), &["cat", "small~1", "/motd"]), "one\n", "links are followed");
+    for (what, path) in
+        [("small", "/etc/gone"), ("nobody", "/etc"), ("small~7", "/etc"), ("small", "/../etc")]
+    {
+        assert_eq!(oneroot(home.path(), &["ls", what, path]).status.code(), Some(1), "{what} {path}");
+    }
+}
