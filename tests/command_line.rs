@@ -87,3 +87,16 @@ fn a_wrong_word_is_usage_and_exit_code_2() {
     let home = tempfile::tempdir().unwrap();
     assert_eq!(oneroot(home.path(), &["frobnicate"]).status.code(), Some(2));
 }
+
+#[test]
+fn a_loader_that_is_not_there_is_named_with_its_package() {
+    let home = tempfile::tempdir().unwrap();
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nloaders = \"none\"\n";
+    fs::write(home.path().join("site.toml"), site).unwrap();
+    let done = oneroot(home.path(), &["check"]);
+    assert_eq!(done.status.code(), Some(0), "it may be installed later");
+    let said = text(&done.stderr);
+    for loader in ["none/undionly.kpxe", "none/ipxe.efi"] {
+        assert!(said.contains(loader) && said.contains("install the package ipxe"), "{said}");
+    }
+}

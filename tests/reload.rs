@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
 use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::TcpStream;
 use std::os::unix::net::UnixDatagram;
 use std::process::Command;
 use std::time::Duration;
@@ -114,4 +116,31 @@ print("both")
         "{}",
         String::from_utf8_lossy(&done.stderr)
     );
+}
+
+#[test]
+fn a_transfer_that_runs_when_the_server_is_told_to_stop_is_finished_and_no_new_one_begins() {
+    let _lab = Lab::new().unwrap();
+    let site = site();
+    let loaders = site.path().join("loaders");
+    fs::create_dir(&loaders).unwrap();
+    // More than the sockets' buffers hold, so that it can't be in flight whole.
+    let loader = vec![7; 48 << 20];
+    fs::write(loaders.join("ipxe.efi"), &loader).unwrap();
+    let mut site = site;
+    let text = site.text().replace("[server]\n", "[server]\nloaders = \"loaders\"\n");
+    site.set_text(&text);
+    let mut server = Server::start(site).unwrap();
+    let mut transfer = TcpStream::connect(("192.168.77.1", 80)).unwrap();
+    transfer.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+    transfer.write_all(b"GET /ipxe.efi HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut got = vec![0; 1 << 16];
+    transfer.read_exact(&mut got).unwrap();
+    server.signal("TERM").unwrap();
+    while TcpStream::connect(("192.168.77.1", 80)).is_ok() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    transfer.read_to_end(&mut got).unwrap();
+    assert!(got.len() > loader.len() && got.ends_with(&loader), "{} bytes came", got.len());
+    assert_eq!(server.wait().unwrap(), Some(0));
 }

@@ -132,7 +132,11 @@ fn a_server_of_nfs_version_4_alone_is_no_obstacle_and_keeps_its_entry() {
     somebody_else(1, [100_003, 4, 20490]);
     let mut server = Server::start(SiteFiles::small().unwrap()).unwrap();
     let theirs = "100003 4 tcp 20490";
-    assert!(ours().contains(&theirs.to_owned()) && ours().contains(&REGISTERED[0].to_owned()), "{:?}", ours());
+    assert!(
+        ours().contains(&theirs.to_owned()) && ours().contains(&REGISTERED[0].to_owned()),
+        "{:?}",
+        ours()
+    );
     server.signal("TERM").unwrap();
     assert_eq!(server.wait().unwrap(), Some(0));
     assert_eq!(ours(), [theirs]);

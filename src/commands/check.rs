@@ -7,11 +7,9 @@ use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
 use serde::Serialize;
 
 use crate::cli::Exit;
+use crate::machines::LOADERS;
 use crate::net::link;
 use crate::planner::dry;
-
-/// Loaders that machines ask for, and what asks for them.
-const LOADERS: [(&str, &str); 2] = [("undionly.kpxe", "BIOS"), ("ipxe.efi", "UEFI")];
 
 #[derive(Serialize)]
 struct Checked<'a> {
@@ -52,7 +50,7 @@ fn warnings(site: &Site) -> Vec<String> {
     );
     for (loader, firmware) in LOADERS {
         let path = site.server.loaders.join(loader);
-        if !(path.exists() || loader == "ipxe.efi" && Path::new("/boot/ipxe.efi").exists()) {
+        if !path.exists() {
             let path = path.display();
             warnings.push(format!("{path} is not there: {firmware} machines without iPXE get no loader; install the package ipxe"));
         }

@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use known::Known;
 pub use mounts::Passes;
-pub use resource::Resource;
+pub use resource::{LOADERS, Resource};
 pub use status::{MachineStatus, Status};
 
 use crate::nfs::tree::MachineTree;

@@ -10,8 +10,8 @@ use oneroot_bootconf::{BootId, Mac};
 
 use super::Machines;
 
-/// Loaders that firmware is told of, by name.
-pub const LOADERS: [&str; 2] = ["undionly.kpxe", "ipxe.efi"];
+/// Loaders that firmware is told of, and which firmware.
+pub const LOADERS: [(&str, &str); 2] = [("undionly.kpxe", "BIOS"), ("ipxe.efi", "UEFI")];
 
 /// What a name stands for, for the machine that asked.
 #[derive(Clone)]
@@ -138,7 +138,7 @@ impl Machines {
     /// iPXE's binary for a kind of firmware. The name is one of ours and not the client's, so a link where the admin's
     /// package has put one (Debian's `ipxe.efi` is one) may be followed.
     async fn loader(&self, name: &str) -> Option<Resource> {
-        let name = LOADERS.into_iter().find(|known| *known == name)?;
+        let (name, _) = LOADERS.into_iter().find(|(known, _)| *known == name)?;
         let path = self.loaders.join(name);
         let found = tokio::task::spawn_blocking(move || -> io::Result<Resource> {
             let file = File::open(&path).and_then(|file| match file.metadata()? {

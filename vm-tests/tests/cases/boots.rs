@@ -20,6 +20,7 @@ fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nob
         fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
     site.file("alpha", "etc/.wh.issue.net", "").unwrap();
+    site.file("common", "etc/who.j2", "{{ name }} at {{ address }}, {{ mac }}\n").unwrap();
     let server = Server::start(site).unwrap();
     let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
     let mut beta = Guest::power_on(&lab, "beta", "0b").unwrap();
@@ -30,6 +31,12 @@ fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nob
         assert_eq!(guest.ok("hostname").unwrap(), name);
         assert_eq!(guest.ok("cat /etc/motd").unwrap(), format!("this is {name}"));
         assert_eq!(guest.ok("cat /etc/secret").unwrap(), format!("secret of {name}"));
+        let who = guest.ok("cat /etc/who").unwrap();
+        assert!(
+            who.starts_with(&format!("{name} at 192.168.77.1")) && who.contains(", 52:54:00:00:00:0"),
+            "{who}"
+        );
+        guest.fails("test -e /etc/who.j2").unwrap();
         let has_issue = guest.run("test -e /etc/issue.net").unwrap().0 == 0;
         assert_eq!(has_issue, name == "beta", "the whiteout is alpha's alone");
         assert_eq!(guest.ok("findmnt -no FSTYPE / || stat -fc %T /").unwrap(), "overlay");
