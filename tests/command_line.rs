@@ -60,6 +60,7 @@ fn staging_again_changes_nothing_and_a_change_makes_a_new_generation() {
     };
     let first = stage();
     assert_eq!(first[0]["changed"], true);
+    assert!(first[0]["warnings"][0].as_str().unwrap().contains("no kernel in /boot"), "{first}");
     let second = stage();
     assert_eq!((&second[0]["changed"], &second[0]["generation"]), (&false.into(), &first[0]["generation"]));
     assert_eq!(second[0]["new_objects"], 0);

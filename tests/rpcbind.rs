@@ -50,7 +50,7 @@ fn rpcinfo() -> Vec<[String; 4]> {
     text.lines().skip(1).filter_map(row).collect()
 }
 
-/// Those of NFS and MOUNT.
+/// All but the portmapper's own.
 fn ours() -> Vec<String> {
     let mut rows: Vec<String> =
         rpcinfo().into_iter().filter(|[program, ..]| program != "100000").map(|row| row.join(" ")).collect();
@@ -70,7 +70,8 @@ fn somebody_else(procedure: u32, [program, version, port]: [u32; 3]) {
     assert_eq!(reply.get(24..count), Some(&1u32.to_be_bytes()[..]), "TRUE");
 }
 
-const REGISTERED: [&str; 2] = ["100003 3 tcp 2049", "100005 3 tcp 2049"];
+/// NFS, MOUNT and NFSACL.
+const REGISTERED: [&str; 3] = ["100003 3 tcp 2049", "100005 3 tcp 2049", "100227 3 tcp 2049"];
 
 #[test]
 fn nfs_and_mount_are_registered_while_we_serve_and_after_a_kill_they_are_right_again() {
@@ -96,7 +97,7 @@ fn another_nfs_servers_registration_is_never_taken_and_is_named() {
     let moved = foreign.text().replace("[server]\n", "[server]\nnfs_port = 20490\nhttp_port = 8080\n");
     foreign.set_text(&moved);
     let first = Server::start(foreign).unwrap();
-    let theirs = ["100003 3 tcp 20490", "100005 3 tcp 20490"];
+    let theirs = ["100003 3 tcp 20490", "100005 3 tcp 20490", "100227 3 tcp 20490"];
     assert_eq!(ours(), theirs);
     drop(first);
     let refused = Server::start(SiteFiles::small().unwrap()).err().unwrap().to_string();

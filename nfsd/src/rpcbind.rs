@@ -1,22 +1,28 @@
 //! The client's side of the portmapper, version 2 (RFC 1833 §3): telling a host's rpcbind where our programs are.
 //!
 //! Bytes alone. rpcbind takes SET and UNSET only from loopback, and believes that it is root who asks when the source
-//! port is below 1024; that is the shell's to see to.
+//! port is below 1024; that is the shell's to see to. It never looks at the credential. To root it lets go of anybody's
+//! entry, so the shell must also see to it that an entry is its own.
 
-use crate::portmap::{Mapping, PROGRAM, VERSION};
+use crate::portmap::{Mapping, PROGRAM, PortTable, VERSION};
 use crate::xdr::{Malformed, Reader, Writer};
+use crate::{mount, nfs3};
 
-/// Longest answer that is looked at: a reply's head and one word.
+/// Longest answer that is looked at: a reply's head, the longest verifier, and a few words.
 pub const LONGEST_ANSWER: usize = 512;
+
+/// The longest verifier body (RFC 5531 §8.2).
+const MAX_VERIFIER: usize = 400;
 
 /// What is asked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
-    /// Enter a mapping. Refused when the program and version have one for that protocol already.
+    /// Enter a mapping. Refused when the program and version have another port for that protocol already. Answered by
+    /// [`done`].
     Set = 1,
-    /// Take all mappings of a program and version out, whatever their protocol.
+    /// Take all mappings of a program and version out, whatever their protocol and port. Answered by [`done`].
     Unset = 2,
-    /// The port of a mapping.
+    /// The port of a mapping. Answered by [`port`].
     GetPort = 3,
 }
 
@@ -26,14 +32,55 @@ pub enum NoAnswer {
     /// It belongs to another call, or is no RPC reply at all.
     #[error("not the answer to this call; wait for the next datagram")]
     NotOurs,
-    /// The portmapper does not do this, or not for us.
-    #[error("the portmapper refused the call; is it rpcbind?")]
-    Refused,
+    /// It ends early, goes on after its end, or has values that do not exist.
+    #[error("the answer is malformed, so this is no portmapper; see `ss -lnp sport = :111`")]
+    Malformed,
+    /// Denied, by auth_stat: not from loopback, or the host's access lists forbid it.
+    #[error("the portmapper refuses its own host (auth_stat {0}); allow 127.0.0.1 in /etc/hosts.allow")]
+    Denied(u32),
+    /// Denied for the version of RPC.
+    #[error("the peer does not speak RPC version 2, so this is no portmapper; see `ss -lnp sport = :111`")]
+    RpcMismatch,
+    /// An RPC server without a portmapper.
+    #[error("the peer is an RPC server but no portmapper; see `ss -lnp sport = :111`")]
+    ProgUnavail,
+    /// The versions that it serves instead.
+    #[error("the portmapper serves versions {0} to {1} only; version 2 has to be enabled")]
+    ProgMismatch(u32, u32),
+    /// PROC_UNAVAIL, GARBAGE_ARGS or SYSTEM_ERR, by accept_stat.
+    #[error("the portmapper can't carry this out (accept_stat {0}); see its log")]
+    Failed(u32),
+    /// A port above 65535.
+    #[error("the portmapper names port {0}, which does not exist; restart it")]
+    NoSuchPort(u32),
 }
 
 impl From<Malformed> for NoAnswer {
     fn from(_: Malformed) -> Self {
-        Self::NotOurs
+        Self::Malformed
+    }
+}
+
+/// What has to be registered where the portmapper is not ours, by program number: the table without the portmapper,
+/// and NFSACL, which is served wherever NFS is.
+#[must_use]
+pub fn registrations(table: &PortTable) -> Vec<Mapping> {
+    let served = table.mappings().iter().filter(|mapping| mapping.program != PROGRAM);
+    let acl = served.clone().filter(|mapping| mapping.program == nfs3::PROGRAM);
+    let acl = acl.map(|nfs| Mapping { program: nfs3::acl::PROGRAM, ..*nfs });
+    let mut all: Vec<Mapping> = served.copied().chain(acl).collect();
+    all.sort_by_key(|mapping| mapping.program);
+    all
+}
+
+/// What an admin calls a program of ours.
+#[must_use]
+pub fn name(program: u32) -> &'static str {
+    match program {
+        nfs3::PROGRAM => "NFS",
+        mount::PROGRAM => "MOUNT",
+        nfs3::acl::PROGRAM => "NFSACL",
+        _ => "RPC",
     }
 }
 
@@ -49,58 +96,62 @@ pub fn call(xid: u32, question: Question, about: &Mapping) -> Vec<u8> {
     bytes
 }
 
-/// Reads an answer: 1 or 0 for SET and UNSET, a port or 0 for GETPORT.
+/// Reads the answer to SET or UNSET: whether it was done.
 ///
 /// # Errors
 /// [`NoAnswer`].
-pub fn answer(xid: u32, datagram: &[u8]) -> Result<u32, NoAnswer> {
-    let mut reply = Reader::new(datagram);
-    if (reply.u32()?, reply.u32()?) != (xid, 1) {
-        return Err(NoAnswer::NotOurs);
-    }
-    if reply.u32()? != 0 {
-        return Err(NoAnswer::Refused);
-    }
-    let _verifier = (reply.u32()?, reply.opaque()?);
-    match reply.u32()? {
-        0 => Ok(reply.u32()?),
-        _ => Err(NoAnswer::Refused),
+pub fn done(xid: u32, datagram: &[u8]) -> Result<bool, NoAnswer> {
+    match word(xid, datagram)? {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(NoAnswer::Malformed),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::portmap::{MappingProtocol, PortTable, Ports};
-    use crate::replies::Replies;
+/// Reads the answer to GETPORT; `None` where the program is not registered. rpcbind answers with the port of another
+/// version when it does not have the one that it was asked for.
+///
+/// # Errors
+/// [`NoAnswer`].
+pub fn port(xid: u32, datagram: &[u8]) -> Result<Option<u16>, NoAnswer> {
+    let word = word(xid, datagram)?;
+    let port = u16::try_from(word).map_err(|_| NoAnswer::NoSuchPort(word))?;
+    Ok((port != 0).then_some(port))
+}
 
-    fn nfs() -> Mapping {
-        Mapping { program: 100_003, version: 3, protocol: MappingProtocol::Tcp, port: 2049 }
+/// The one word that all three are answered with.
+fn word(xid: u32, datagram: &[u8]) -> Result<u32, NoAnswer> {
+    let mut reply = Reader::new(datagram);
+    // Whose it is comes first: what is wrong with somebody else's is no concern of this call.
+    let head = reply.u32().and_then(|of| Ok((of, reply.u32()?)));
+    if head != Ok((xid, 1)) {
+        return Err(NoAnswer::NotOurs);
     }
-
-    fn words(words: &[u32]) -> Vec<u8> {
-        words.iter().flat_map(|word| word.to_be_bytes()).collect()
+    match reply.u32()? {
+        0 => {}
+        1 => return Err(denial(reply)?),
+        _ => return Err(NoAnswer::Malformed),
     }
-
-    #[test]
-    fn a_call_is_one_that_our_own_portmapper_understands() {
-        let bytes = call(7, Question::GetPort, &nfs());
-        assert_eq!(bytes, words(&[7, 0, 2, 100_000, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0]));
-        let table = PortTable::new(Ports { nfs: 2049, mount: 2049, portmap_tcp: None, portmap_udp: None });
-        let mut out = Replies::new();
-        crate::portmap::answer(&table, 3, Reader::new(&bytes[40..]), &mut out).unwrap();
-        assert_eq!(call(7, Question::Set, &nfs())[52..], words(&[2049]));
+    let _flavour = reply.u32()?;
+    if reply.opaque()?.len() > MAX_VERIFIER {
+        return Err(NoAnswer::Malformed);
     }
+    match reply.u32()? {
+        0 => {}
+        1 => return Err(NoAnswer::ProgUnavail),
+        2 => return Err(NoAnswer::ProgMismatch(reply.u32()?, reply.u32()?)),
+        stat @ 3..=5 => return Err(NoAnswer::Failed(stat)),
+        _ => return Err(NoAnswer::Malformed),
+    }
+    let word = reply.u32()?;
+    reply.finish()?;
+    Ok(word)
+}
 
-    #[test]
-    fn an_answer_is_read_and_what_is_none_is_told_apart() {
-        assert_eq!(answer(7, &words(&[7, 1, 0, 0, 0, 0, 2049])), Ok(2049));
-        assert_eq!(answer(7, &words(&[7, 1, 0, 1, 4, 9, 0, 1])), Ok(1), "a verifier is skipped");
-        for other in [&words(&[8, 1, 0, 0, 0, 0, 1])[..], &words(&[7, 0, 0, 0, 0, 0, 1]), b"", b"abc"] {
-            assert_eq!(answer(7, other), Err(NoAnswer::NotOurs));
-        }
-        assert_eq!(answer(7, &words(&[7, 1, 0, 0, 0, 0])), Err(NoAnswer::NotOurs), "cut short");
-        assert_eq!(answer(7, &words(&[7, 1, 1, 1, 5])), Err(NoAnswer::Refused), "denied");
-        assert_eq!(answer(7, &words(&[7, 1, 0, 0, 0, 3])), Err(NoAnswer::Refused), "no such procedure");
+fn denial(mut reply: Reader<'_>) -> Result<NoAnswer, Malformed> {
+    match reply.u32()? {
+        0 => Ok(NoAnswer::RpcMismatch),
+        1 => Ok(NoAnswer::Denied(reply.u32()?)),
+        _ => Err(Malformed),
     }
 }

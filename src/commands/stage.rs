@@ -1,6 +1,7 @@
 //! `oneroot stage`: every source of the site becomes a generation; machines get it at their next boot.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +11,8 @@ use oneroot_bootconf::plan::{Part, parts};
 use oneroot_bootconf::{Site, Source};
 use oneroot_tree::stage::Progress;
 use oneroot_tree::store::Staged;
-use oneroot_tree::{Stage, Store};
+use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
+use oneroot_tree::{Index, Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
@@ -29,6 +31,8 @@ struct Outcome {
     bytes: u64,
     new_objects: u64,
     new_bytes: u64,
+    /// What should be looked at before a machine boots it.
+    warnings: Vec<String>,
 }
 
 /// Stages what was named, or everything.
@@ -63,6 +67,9 @@ pub fn run(site: &Site, names: &[String], json: bool) -> Result<Exit> {
         ]
     }));
     print!("{}", table(&rows));
+    for outcome in &outcomes {
+        outcome.warnings.iter().for_each(|warning| eprintln!("warning: {}: {warning}", outcome.name));
+    }
     Ok(Exit::Done)
 }
 
@@ -126,5 +133,44 @@ fn one(store: &Arc<Store>, home: &Path, part: &Part, source: &Source, quiet: boo
         bytes: finished.progress.bytes,
         new_objects: finished.progress.new_objects,
         new_bytes: finished.progress.new_bytes,
+        warnings: warnings(store, part, &finished.index),
     })
+}
+
+/// What a survey of a generation gives to say.
+fn warnings(store: &Arc<Store>, part: &Part, index: &Index) -> Vec<String> {
+    let head = |object| {
+        let mut bytes = Vec::new();
+        let read = store.object(object).and_then(|file| file.take(KEY_HEAD as u64).read_to_end(&mut bytes));
+        read.is_ok().then_some(bytes)
+    };
+    let found = survey(index, &head);
+    let mut warnings = Vec::new();
+    let mut say = |paths: &Paths, what: &str| {
+        if paths.count > 0 {
+            let more = paths.count - paths.named.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            warnings.push(format!("{what}: {}{more}", paths.named.join(", ")));
+        }
+    };
+    say(
+        &found.capabilities,
+        "files with capabilities, which NFSv3 does not carry; give them setuid, or their services AmbientCapabilities=",
+    );
+    say(&found.open_keys, "private keys that every user of the machine can read; chmod 600 them");
+    if !matches!(part, Part::Profile { .. }) {
+        return warnings;
+    }
+    if found.kernels.is_empty() {
+        warnings.push("no kernel in /boot: nothing boots it unless a layer over it brings one".to_owned());
+    }
+    for kernel in &found.kernels {
+        if !found.modules.contains(kernel) {
+            warnings.push(format!("kernel {kernel} has no modules in /usr/lib/modules"));
+        }
+        if !found.initrds.contains(kernel) {
+            warnings.push(format!("kernel {kernel} has no initrd in /boot, so it is passed over (but for `initramfs = \"none\"`)"));
+        }
+    }
+    warnings
 }

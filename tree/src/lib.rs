@@ -13,6 +13,7 @@ pub mod index;
 pub mod node;
 pub mod stage;
 pub mod store;
+pub mod survey;
 pub mod view;
 
 pub use build::{IndexBuilder, NodeRef};

@@ -10,6 +10,7 @@ mod conversations;
 mod hostile;
 mod listing;
 mod records;
+mod rpcbind;
 mod script;
 mod wire;
 mod world;

@@ -1,0 +1,158 @@
+//! What an admin should hear of a generation before a machine boots it: what NFSv3 will lose, what everybody could read,
+//! and which kernels it has.
+
+use crate::id::ObjectId;
+use crate::index::{Index, ROOT};
+use crate::node::Kind;
+
+/// Bytes of a file that are looked at for a private key's first line.
+pub const KEY_HEAD: usize = 128;
+/// Paths that are named for each finding; the rest is counted.
+const MOST_NAMED: usize = 10;
+
+/// The findings.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Files with capabilities, which NFSv3 can't carry: `ping` and its like lose what they are allowed.
+    pub capabilities: Paths,
+    /// Private keys that every user of the machine may read.
+    pub open_keys: Paths,
+    /// Versions of the kernels in `/boot`.
+    pub kernels: Vec<String>,
+    /// Versions that have an initrd in `/boot`.
+    pub initrds: Vec<String>,
+    /// Versions that have modules in `/usr/lib/modules` or `/lib/modules`.
+    pub modules: Vec<String>,
+}
+
+/// Some paths, and how many there are.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Paths {
+    /// The first of them.
+    pub named: Vec<String>,
+    /// All of them.
+    pub count: usize,
+}
+
+impl Paths {
+    fn add(&mut self, path: &[u8]) {
+        self.count += 1;
+        if self.named.len() < MOST_NAMED {
+            self.named.push(format!("/{}", path.escape_ascii()));
+        }
+    }
+}
+
+/// Looks through a generation. `head` gives the first [`KEY_HEAD`] bytes of an object; it is asked for few files.
+#[must_use]
+pub fn survey(index: &Index, head: &dyn Fn(ObjectId) -> Option<Vec<u8>>) -> Survey {
+    let mut found = Survey::default();
+    let mut todo = vec![(ROOT, Vec::new())];
+    while let Some((directory, path)) = todo.pop() {
+        let (first, count) = index.inode(directory).map_or((0, 0), |inode| inode.run());
+        for entry in (first..first.saturating_add(count)).filter_map(|place| index.entry(place)) {
+            let Some(inode) = index.inode(entry.inode) else { continue };
+            let below = if path.is_empty() {
+                entry.name.to_vec()
+            } else {
+                [&path, b"/".as_slice(), entry.name].concat()
+            };
+            match inode.kind() {
+                Kind::Directory | Kind::OpaqueDirectory => {
+                    if matches!(path.as_slice(), b"usr/lib/modules" | b"lib/modules") {
+                        found.modules.push(String::from_utf8_lossy(entry.name).into_owned());
+                    }
+                    todo.push((entry.inode, below));
+                }
+                Kind::Regular => {
+                    if path == b"boot" {
+                        found.boot_file(entry.name);
+                    }
+                    if inode.xattrs().iter().any(|(name, _)| name == b"security.capability") {
+                        found.capabilities.add(&below);
+                    }
+                    let readable = inode.mode() & 0o004 != 0 && may_be_key(entry.name);
+                    let key = || head(inode.object()?).filter(|bytes| is_private_key(bytes));
+                    if readable && key().is_some() {
+                        found.open_keys.add(&below);
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+    found
+}
+
+impl Survey {
+    fn boot_file(&mut self, name: &[u8]) {
+        let Ok(name) = std::str::from_utf8(name) else { return };
+        if let Some(version) = name.strip_prefix("vmlinuz-") {
+            self.kernels.push(version.to_owned());
+        }
+        let initramfs = name.strip_prefix("initramfs-").and_then(|rest| rest.strip_suffix(".img"));
+        let initrd =
+            initramfs.or_else(|| name.strip_prefix("initrd.img-")).or_else(|| name.strip_prefix("initrd-"));
+        self.initrds.extend(initrd.map(str::to_owned));
+    }
+}
+
+/// Names that private keys have. Looking into every file would read the whole tree again.
+fn may_be_key(name: &[u8]) -> bool {
+    [b"_key".as_slice(), b".key", b".pem", b"_rsa", b"_ed25519", b"_ecdsa"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+fn is_private_key(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"-----BEGIN ") && bytes.windows(16).any(|window| window == b"PRIVATE KEY-----")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::build::IndexBuilder;
+    use crate::node::{Content, Meta, TreePath};
+
+    #[test]
+    fn what_is_lost_open_or_unmatched_is_found_and_what_is_in_order_is_not() {
+        const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n";
+        let mut builder = IndexBuilder::new();
+        let mut file = |path: &str, mode: u16, text: &str, xattr: &[u8]| {
+            let object = ObjectId(*blake3::hash(text.as_bytes()).as_bytes());
+            let xattrs = if xattr.is_empty() { Vec::new() } else { vec![(xattr.to_vec(), vec![1])] };
+            let meta = Meta { mode, xattrs, ..Meta::default() };
+            let content = Content::Regular { object, size: text.len() as u64 };
+            builder.insert(&TreePath::parse(path.as_bytes()).unwrap(), meta, content).unwrap();
+        };
+        file("bin/ping", 0o755, "x", b"security.capability");
+        file("bin/other", 0o755, "x", b"user.note");
+        file("etc/ssh/ssh_host_ed25519_key", 0o644, KEY, b"");
+        file("etc/ssh/ssh_host_rsa_key", 0o600, KEY, b"");
+        file("etc/ssl/public.pem", 0o644, "-----BEGIN CERTIFICATE-----\n", b"");
+        file("usr/share/doc/key.txt", 0o644, KEY, b"");
+        file("boot/vmlinuz-6.1", 0o644, "x", b"");
+        file("boot/initrd.img-6.1", 0o644, "x", b"");
+        file("boot/vmlinuz-6.2", 0o644, "x", b"");
+        file("boot/initramfs-6.3.img", 0o644, "x", b"");
+        file("usr/lib/modules/6.1/x.ko", 0o644, "x", b"");
+        let index = builder.finish().unwrap();
+        let head = |id: ObjectId| {
+            let texts = [KEY, "-----BEGIN CERTIFICATE-----\n", "x"];
+            let text =
+                texts.into_iter().find(|text| id == ObjectId(*blake3::hash(text.as_bytes()).as_bytes()))?;
+            Some(text.as_bytes().to_vec())
+        };
+        let found = survey(&index, &head);
+        assert_eq!(found.capabilities, Paths { named: vec!["/bin/ping".to_owned()], count: 1 });
+        assert_eq!(found.open_keys.named, ["/etc/ssh/ssh_host_ed25519_key"]);
+        assert_eq!(
+            (found.kernels, found.initrds, found.modules),
+            (
+                vec!["6.1".to_owned(), "6.2".to_owned()],
+                vec!["6.3".to_owned(), "6.1".to_owned()],
+                vec!["6.1".to_owned()]
+            )
+        );
+    }
+}
