@@ -101,3 +101,28 @@ fn a_loader_that_is_not_there_is_named_with_its_package() {
         assert!(said.contains(loader) && said.contains("install the package ipxe"), "{said}");
     }
 }
+
+#[test]
+fn a_command_fills_a_directory_and_one_that_fails_is_told_with_its_last_words() {
+    let home = tempfile::tempdir().unwrap();
+    let site = |command: &str| {
+        let text = format!(
+            "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
+             [profile.made]\nsource = {{ command = [\"sh\", \"-c\", \"{command}\", \"make\"] }}\n"
+        );
+        fs::write(home.path().join("site.toml"), text).unwrap();
+    };
+    site("mkdir $1/etc && echo made >$1/etc/motd");
+    assert!(oneroot(home.path(), &["stage"]).status.success());
+    assert_eq!(text(&oneroot(home.path(), &["cat", "made", "/etc/motd"]).stdout), "made\n");
+    site("mkdir $1/half; echo no mirror answers >&2; exit 7");
+    let done = oneroot(home.path(), &["stage"]);
+    assert_eq!(done.status.code(), Some(1));
+    let said = text(&done.stderr);
+    assert!(said.contains("exit status: 7") && said.contains("no mirror answers"), "{said}");
+    assert_eq!(
+        text(&oneroot(home.path(), &["cat", "made", "/etc/motd"]).stdout),
+        "made\n",
+        "the old one is kept"
+    );
+}

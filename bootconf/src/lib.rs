@@ -19,13 +19,14 @@ mod report;
 pub mod script;
 mod section;
 mod site;
+mod sources;
 mod tables;
 mod version;
 
 pub use check::{load, load_str};
 pub use identity::{BootId, Mac, MachineId, MachineRecord};
 pub use report::{Problem, Report};
-pub use site::{Machine, Network, Profile, Server, Site, Source, Vars, Workload};
+pub use site::{Machine, Network, Packages, Profile, Server, Site, Source, Vars, Workload};
 
 /// The site that `oneroot init` prints: every key, explained.
 pub const EXAMPLE: &str = include_str!("../../examples/site.toml");

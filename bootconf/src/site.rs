@@ -110,6 +110,21 @@ pub enum Source {
     Directory(PathBuf),
     /// A tar archive, plain or compressed.
     Tar(PathBuf),
+    /// Packages of Debian or a distribution like it, installed when it is staged.
+    Packages(Packages),
+    /// A program and its arguments that fill an empty directory, which is their last argument.
+    Command(Vec<String>),
+}
+
+/// A list of packages, and where they come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packages {
+    /// The distribution's release: `bookworm`.
+    pub suite: String,
+    /// Another mirror than the release's usual one.
+    pub mirror: Option<String>,
+    /// What is installed beside what every root needs.
+    pub include: Vec<String>,
 }
 
 /// A `[profile.NAME]` table.

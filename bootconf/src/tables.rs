@@ -10,7 +10,8 @@ use crate::identity::Mac;
 use crate::networks::is_host;
 use crate::report::Spot;
 use crate::section::{At, Mistakes, Section};
-use crate::site::{Machine, Profile, Server, Source, Vars, Workload};
+use crate::site::{Machine, Profile, Server, Vars, Workload};
+use crate::sources::source_of;
 
 /// TCP port of the portmapper, which klibc's nfsmount can't do without (protocols.md §3.2).
 const PORTMAP: u16 = 111;
@@ -52,7 +53,7 @@ pub(crate) fn good_name(name: &str) -> bool {
 }
 
 /// A path on the server, relative to the site file.
-fn path(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<PathBuf> {
+pub(crate) fn path(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<PathBuf> {
     let checked = at.check(mistakes, |text| {
         let good = !text.is_empty() && !text.contains('\0');
         if good { Ok(home.join(text)) } else { Err("is no path") }
@@ -153,7 +154,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
 pub(crate) fn profile(mut section: Section<'_>, home: &Path, mistakes: &mut Mistakes) -> Table<Profile> {
     let spot = section.spot.clone();
     let mut places = Places::default();
-    let source = section.section(mistakes, "source").and_then(|source| self::source(source, home, mistakes));
+    let source = section.section(mistakes, "source").and_then(|source| source_of(source, home, mistakes));
     let kernel = section.string(mistakes, "kernel").and_then(|at| in_tree(at, mistakes));
     let initrd = section.string(mistakes, "initrd").and_then(|at| in_tree(at, mistakes));
     let initramfs = section.string(mistakes, "initramfs").and_then(|word| {
@@ -181,21 +182,6 @@ pub(crate) fn profile(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
     };
     section.finish(mistakes);
     Table { value: profile, spot, places: places.0 }
-}
-
-fn source(mut source: Section<'_>, home: &Path, mistakes: &mut Mistakes) -> Option<Source> {
-    let tar = source.string(mistakes, "tar");
-    let directory = source.string(mistakes, "directory");
-    let spot = source.spot.clone();
-    source.finish(mistakes);
-    match (tar, directory) {
-        (Some(tar), None) => path(tar, home, mistakes).map(Source::Tar),
-        (None, Some(directory)) => path(directory, home, mistakes).map(Source::Directory),
-        _ => {
-            mistakes.note(&spot, "must say one of `tar` and `directory`");
-            None
-        }
-    }
 }
 
 /// A path in the tree, or a pattern for a name in `/boot`.

@@ -5,6 +5,7 @@ mod explain;
 mod generations;
 mod look;
 mod release;
+mod sources;
 mod stage;
 mod state;
 mod status;

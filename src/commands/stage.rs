@@ -16,6 +16,7 @@ use oneroot_tree::{Index, Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
+use super::sources;
 use super::status::table;
 use crate::cli::Exit;
 use crate::clock;
@@ -118,6 +119,8 @@ fn one(store: &Arc<Store>, home: &Path, part: &Part, source: &Source, quiet: boo
                 let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
                 stage.archive(file)?;
             }
+            Source::Packages(packages) => sources::packages(&mut stage, packages)?,
+            Source::Command(words) => sources::command(&mut stage, home, words)?,
         }
         Ok(stage.finish()?)
     })();

@@ -204,6 +204,16 @@ impl Guest {
         self.type_line("root")?;
         self.wait_for("Password: ", COMMAND)?;
         self.type_line("root")?;
+        self.plain_shell()
+    }
+
+    /// Waits for root's shell on a machine that asks for no password.
+    pub fn wait_for_shell(&mut self) -> Result<()> {
+        self.wait_for("root@", BOOT)?;
+        self.plain_shell()
+    }
+
+    fn plain_shell(&mut self) -> Result<()> {
         self.wait_for("# ", COMMAND)?;
         // dash does not edit lines, and with no echo and no kernel messages only output is on the console.
         self.type_line("exec sh")?;

@@ -31,7 +31,8 @@ impl SiteFiles {
         Ok(site)
     }
 
-    fn with_source(source: &str, pool: &str, lease: &str) -> Result<Self> {
+    /// The same with any `source = { … }`.
+    pub fn with_source(source: &str, pool: &str, lease: &str) -> Result<Self> {
         let home = tempfile::tempdir()?;
         fs::create_dir_all(home.path().join("layers/common"))?;
         let text = format!(

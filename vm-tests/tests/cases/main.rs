@@ -8,6 +8,7 @@ mod firmware;
 mod nics;
 mod proxy;
 mod service;
+mod sources;
 
 use std::time::Duration;
 
