@@ -80,6 +80,8 @@ pub enum Command {
         /// A path in it
         path: String,
     },
+    /// Read the whole store and say what its disk has not kept
+    Verify(Output),
     /// Show what a machine would boot and where each part comes from; with a path, which layer the file comes from
     Explain {
         /// Its name, or one of its MAC addresses

@@ -118,3 +118,19 @@ fn ls_and_cat_look_into_a_generation_or_a_machines_root() {
         assert_eq!(oneroot(home.path(), &["ls", what, path]).status.code(), Some(1), "{what} {path}");
     }
 }
+
+#[test]
+fn verify_calls_a_whole_store_good_and_names_what_is_damaged() {
+    let home = site();
+    assert!(text(home.path(), &["verify"]).contains("all good"));
+    let objects = home.path().join("store/objects");
+    let of = |text: &str| {
+        let done = Command::new("grep").args(["-rlx", text]).arg(&objects).output().unwrap();
+        std::path::PathBuf::from(String::from_utf8(done.stdout).unwrap().trim())
+    };
+    fs::remove_file(of("two")).unwrap();
+    let done = oneroot(home.path(), &["verify", "--json"]);
+    assert_eq!(done.status.code(), Some(1));
+    let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert!(told["damage"][0].as_str().unwrap().contains("which is not there"), "{told}");
+}

@@ -9,6 +9,7 @@ mod sources;
 mod stage;
 mod state;
 mod status;
+mod verify;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::{EXAMPLE, Report, Site};
@@ -52,6 +53,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::State(StateCommand::Backup { file }) => with_site(cli, |site| state::backup(&site, file)),
         Command::State(StateCommand::Restore { file }) => with_site(cli, |site| state::restore(&site, file)),
         Command::Release { machine } => with_site(cli, |site| release::run(&site, machine)),
+        Command::Verify(output) => with_site(cli, |site| verify::run(&site, output.json)),
         Command::Status(output) => with_site(cli, |site| status::run(&site, output.json)),
     }
 }

@@ -90,13 +90,7 @@ fn one(store: &Arc<Store>, home: &Path, part: &Part, source: &Source, quiet: boo
         Part::Machine { name, .. } => format!("machine {name}"),
         Part::Layer { path } => format!("layer {}", path.display()),
     };
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    bar.set_style(
-        ProgressStyle::with_template("{spinner} {prefix}: {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
-    bar.set_prefix(name.clone());
-    bar.enable_steady_tick(Duration::from_millis(200));
+    let bar = spinner(&name, quiet);
     let begun = std::time::Instant::now();
     let report = |progress: Progress| {
         let rate = progress.bytes / begun.elapsed().as_secs().max(1);
@@ -138,6 +132,18 @@ fn one(store: &Arc<Store>, home: &Path, part: &Part, source: &Source, quiet: boo
         new_bytes: finished.progress.new_bytes,
         warnings: warnings(store, part, &finished.index),
     })
+}
+
+/// Shows that something goes on, on a terminal.
+pub fn spinner(name: &str, quiet: bool) -> ProgressBar {
+    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
+    bar.set_style(
+        ProgressStyle::with_template("{spinner} {prefix}: {msg}")
+            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+    );
+    bar.set_prefix(name.to_owned());
+    bar.enable_steady_tick(Duration::from_millis(200));
+    bar
 }
 
 /// What a survey of a generation gives to say.

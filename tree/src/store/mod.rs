@@ -13,6 +13,7 @@
 
 mod refs;
 mod stack;
+mod verify;
 
 use std::fs;
 use std::io::Write as _;
@@ -22,6 +23,7 @@ use std::sync::Arc;
 
 pub use refs::{Ref, RefKind, Staged};
 pub use stack::Views;
+pub use verify::{Checked, Damage};
 
 use crate::confine::Dir;
 use crate::error::{Error, Result};
