@@ -17,7 +17,7 @@ fn a_broken_site_is_refused_with_its_place_and_exit_code_3() {
     let home = tempfile::tempdir().unwrap();
     fs::write(home.path().join("site.toml"), "[server]\naddress = \"10.0.0.1\"\ninterfaces = \"eth0\"\n")
         .unwrap();
-    for command in ["check", "stage", "serve", "status"] {
+    for command in ["check", "stage", "serve", "generations"] {
         let done = oneroot(home.path(), &[command]);
         assert_eq!(done.status.code(), Some(3), "{command}");
         let said = text(&done.stderr);
@@ -81,6 +81,17 @@ fn status_without_a_server_says_so_with_exit_code_4() {
     let done = oneroot(home.path(), &["status"]);
     assert_eq!(done.status.code(), Some(4));
     assert!(text(&done.stderr).contains("no server is running"));
+    // A site that is being edited keeps nobody from asking; one that is no TOML says nothing of where to ask.
+    fs::write(home.path().join("site.toml"), "[server]\nnonsense = 1\nstate = \"state\"\n").unwrap();
+    let done = oneroot(home.path(), &["status"]);
+    assert_eq!(done.status.code(), Some(4));
+    let said = text(&done.stderr);
+    assert!(
+        said.contains("the site is broken") && said.contains(home.path().join("state").to_str().unwrap()),
+        "{said}"
+    );
+    fs::write(home.path().join("site.toml"), "[server\n").unwrap();
+    assert_eq!(oneroot(home.path(), &["status"]).status.code(), Some(3));
 }
 
 #[test]

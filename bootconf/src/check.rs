@@ -59,6 +59,18 @@ pub fn load(path: &Path) -> Result<Site, Report> {
     Err(Report { problems: unreadable })
 }
 
+/// Where a site says that its state is, whatever else is wrong with it: for asking a server that runs with the site as it
+/// was. `None` when the file does not read as TOML.
+#[must_use]
+pub fn state_of(path: &Path) -> Option<PathBuf> {
+    let whole = std::path::absolute(path).ok()?;
+    let text = read(path).ok()?;
+    let root = DeTable::parse(&text).ok()?;
+    let server = root.get_ref().get("server").and_then(|server| server.get_ref().as_table());
+    let said = server.and_then(|server| server.get("state")).and_then(|state| state.get_ref().as_str());
+    Some(whole.parent()?.join(said.unwrap_or(tables::STATE)))
+}
+
 /// Reads a site from text, with relative paths taken from `home`; for tests and for `oneroot init`'s example.
 ///
 /// # Errors

@@ -23,7 +23,7 @@ mod sources;
 mod tables;
 mod version;
 
-pub use check::{load, load_str};
+pub use check::{load, load_str, state_of};
 pub use identity::{BootId, Mac, MachineId, MachineRecord};
 pub use report::{Problem, Report};
 pub use site::{Machine, Network, Packages, Profile, Server, Site, Source, Vars, Workload};

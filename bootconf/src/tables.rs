@@ -13,6 +13,8 @@ use crate::section::{At, Mistakes, Section};
 use crate::site::{Machine, Profile, Server, Vars, Workload};
 use crate::sources::source_of;
 
+/// Where the state is, unless the site says otherwise.
+pub(crate) const STATE: &str = "/var/lib/oneroot/state";
 /// TCP port of the portmapper, which klibc's nfsmount can't do without (protocols.md §3.2).
 const PORTMAP: u16 = 111;
 /// Words that say how the root is found. A second one would win over ours, and the machine hang for no visible reason.
@@ -123,7 +125,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
         said.unwrap_or_else(|| home.join(default))
     };
     let store = directory("store", "/var/lib/oneroot/store");
-    let state = directory("state", "/var/lib/oneroot/state");
+    let state = directory("state", STATE);
     let loaders = directory("loaders", "/usr/lib/ipxe");
     let http = section.port(mistakes, "http_port");
     let nfs = section.port(mistakes, "nfs_port");

@@ -11,8 +11,10 @@ mod state;
 mod status;
 mod verify;
 
+use std::path::Path;
+
 use anyhow::{Context as _, Result};
-use oneroot_bootconf::{EXAMPLE, Report, Site};
+use oneroot_bootconf::{EXAMPLE, Report, Site, state_of};
 
 use crate::cli::{Cli, Command, Exit, StateCommand};
 
@@ -50,11 +52,13 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             runtime.shutdown_background();
             served.map(|()| Exit::Done)
         }),
-        Command::State(StateCommand::Backup { file }) => with_site(cli, |site| state::backup(&site, file)),
-        Command::State(StateCommand::Restore { file }) => with_site(cli, |site| state::restore(&site, file)),
-        Command::Release { machine } => with_site(cli, |site| release::run(&site, machine)),
+        Command::State(StateCommand::Backup { file }) => with_state(cli, |state| state::backup(state, file)),
+        Command::State(StateCommand::Restore { file }) => {
+            with_state(cli, |state| state::restore(state, file))
+        }
+        Command::Release { machine } => with_state(cli, |state| release::run(state, machine)),
         Command::Verify(output) => with_site(cli, |site| verify::run(&site, output.json)),
-        Command::Status(output) => with_site(cli, |site| status::run(&site, output.json)),
+        Command::Status(output) => with_state(cli, |state| status::run(state, output.json)),
     }
 }
 
@@ -63,6 +67,23 @@ fn with_site(cli: &Cli, work: impl FnOnce(Site) -> Result<Exit>) -> Result<Exit>
     match oneroot_bootconf::load(&cli.site()) {
         Ok(site) => work(site),
         Err(report) => Ok(bad_site(&report)),
+    }
+}
+
+/// Finds the state of a site that may be broken: a running server has the site as it was, and can be asked all the same.
+fn with_state(cli: &Cli, work: impl FnOnce(&Path) -> Result<Exit>) -> Result<Exit> {
+    let path = cli.site();
+    match oneroot_bootconf::load(&path) {
+        Ok(site) => work(&site.server.state),
+        Err(report) => match state_of(&path) {
+            Some(state) => {
+                eprintln!(
+                    "oneroot: the site is broken (see `oneroot check`); a running server has it as it was"
+                );
+                work(&state)
+            }
+            None => Ok(bad_site(&report)),
+        },
     }
 }
 

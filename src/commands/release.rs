@@ -1,19 +1,17 @@
 //! `oneroot release`: a machine that is gone for good gives up its address and its root.
 
+use std::path::Path;
+
 use anyhow::{Result, bail};
-use oneroot_bootconf::Site;
 
 use crate::cli::Exit;
 use crate::control::{self, Released};
 
 /// Asks the running server to let go of a machine.
-pub fn run(site: &Site, machine: &str) -> Result<Exit> {
-    match control::ask_release(&site.server.state, machine)? {
+pub fn run(state: &Path, machine: &str) -> Result<Exit> {
+    match control::ask_release(state, machine)? {
         None => {
-            eprintln!(
-                "oneroot: no server is running on {}; start one with `oneroot serve`",
-                site.server.state.display()
-            );
+            eprintln!("oneroot: no server is running on {}; start one with `oneroot serve`", state.display());
             Ok(Exit::NotRunning)
         }
         Some(Released { error: Some(error), .. }) => bail!(error),

@@ -6,26 +6,25 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use oneroot_bootconf::Site;
 use oneroot_state::Disk;
 
 use crate::cli::Exit;
 use crate::{backup, clock, control};
 
 /// Writes a backup to a file that only its owner can read; it has its name when it is whole and on the disk.
-pub fn backup(site: &Site, to: &Path) -> Result<Exit> {
+pub fn backup(state: &Path, to: &Path) -> Result<Exit> {
     let fresh = beside(to);
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh);
     let mut file = BufWriter::new(file.with_context(|| format!("cannot write {}", fresh.display()))?);
     // A running server has the state locked, and knows more than its file: it is asked.
-    let count = match control::ask_backup(&site.server.state)? {
+    let count = match control::ask_backup(state)? {
         Some(bytes) => {
             file.write_all(&bytes)?;
             bytes.iter().filter(|byte| **byte == b'\n').count().saturating_sub(1)
         }
         None => {
-            let state = Disk::open(&site.server.state)?;
-            runtime()?.block_on(backup::write(&state, clock::now(), &mut file))?
+            let disk = Disk::open(state)?;
+            runtime()?.block_on(backup::write(&disk, clock::now(), &mut file))?
         }
     };
     file.into_inner()?.sync_all()?;
@@ -39,13 +38,13 @@ pub fn backup(site: &Site, to: &Path) -> Result<Exit> {
 }
 
 /// Fills a new state directory from a backup.
-pub fn restore(site: &Site, from: &Path) -> Result<Exit> {
+pub fn restore(state: &Path, from: &Path) -> Result<Exit> {
     let file = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
-    let state = Disk::open(&site.server.state)?;
+    let disk = Disk::open(state)?;
     let count = runtime()?
-        .block_on(backup::read(&state, BufReader::new(file)))
+        .block_on(backup::read(&disk, BufReader::new(file)))
         .with_context(|| format!("cannot restore {}", from.display()))?;
-    println!("{}: {count} records restored", site.server.state.display());
+    println!("{}: {count} records restored", state.display());
     Ok(Exit::Done)
 }
 

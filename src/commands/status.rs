@@ -1,19 +1,17 @@
 //! `oneroot status`: a line for each machine.
 
+use std::path::Path;
+
 use anyhow::Result;
-use oneroot_bootconf::Site;
 
 use crate::cli::Exit;
 use crate::control;
 use crate::machines::MachineStatus;
 
 /// Asks the running server and prints what it says.
-pub fn run(site: &Site, json: bool) -> Result<Exit> {
-    let Some(status) = control::ask_status(&site.server.state)? else {
-        eprintln!(
-            "oneroot: no server is running on {}; start one with `oneroot serve`",
-            site.server.state.display()
-        );
+pub fn run(state: &Path, json: bool) -> Result<Exit> {
+    let Some(status) = control::ask_status(state)? else {
+        eprintln!("oneroot: no server is running on {}; start one with `oneroot serve`", state.display());
         return Ok(Exit::NotRunning);
     };
     if json {
