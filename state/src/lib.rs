@@ -8,6 +8,8 @@
 mod dir;
 mod disk;
 mod error;
+#[cfg(test)]
+mod faults;
 mod keys;
 mod kv;
 mod memory;
