@@ -52,9 +52,9 @@ fn a_stage_that_is_killed_leaves_a_whole_store_and_the_old_head_or_the_new_one()
         std::thread::sleep(Duration::from_micros((chance >> 33) % 60_000));
         stage.kill().unwrap();
         if stage.wait().unwrap().success() {
-            finished += 1
+            finished += 1;
         } else {
-            killed += 1
+            killed += 1;
         }
 
         let verified = oneroot(home.path(), &["verify"]);
