@@ -1,4 +1,5 @@
-//! A tar stream as a source: POSIX.1-2001 (PAX), GNU and ustar, plain or compressed with gzip or zstd.
+//! A tar stream as a source: POSIX.1-2001 (PAX), GNU and ustar, plain or compressed with gzip,
+//! xz or zstd.
 //!
 //! Nothing is unpacked: names go into the index and bytes into objects, so neither root nor a check of what lies on the
 //! disk is needed, and an archive can't write anywhere (RUSTSEC-2026-0067 is the class that this avoids).
@@ -11,6 +12,8 @@ use super::Stage;
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
 
+/// Bytes that an xz stream may make its decoder allocate; `xz -9` asks for 65 MiB.
+const XZ_MEMORY: u64 = 256 << 20;
 const XATTR: &[u8] = b"SCHILY.xattr.";
 
 impl Stage<'_> {
@@ -136,6 +139,11 @@ fn decompress<'r>(stream: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
     let head = stream.fill_buf()?;
     Ok(match head {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),
+        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
+            let decoder =
+                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
+            Box::new(liblzma::bufread::XzDecoder::new_stream(stream, decoder))
+        }
         [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(stream)?),
         _ => Box::new(stream),
     })

@@ -66,7 +66,9 @@ fn compressed_archives_are_the_same_tree() {
     gzip.write_all(&tar).unwrap();
     let gzip = gzip.finish().unwrap();
     let zstd = zstd::encode_all(tar.as_slice(), 1).unwrap();
-    for packed in [gzip, zstd] {
+    let mut xz = liblzma::write::XzEncoder::new(Vec::new(), 1);
+    xz.write_all(&tar).unwrap();
+    for packed in [gzip, zstd, xz.finish().unwrap()] {
         assert_eq!(stage(&store, |stage| stage.archive(packed.as_slice())).unwrap().generation, plain);
     }
 }
