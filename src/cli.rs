@@ -80,6 +80,20 @@ pub enum Command {
         /// A path in it
         path: String,
     },
+    /// Remove from the store what no machine, profile or layer needs any more, and say who holds what
+    Gc {
+        /// Only say what would go
+        #[arg(long)]
+        dry_run: bool,
+        /// Generations of each profile, layer and machine that are kept, the present one included
+        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+        keep: u16,
+        /// Hours for which whatever was staged or used stays, needed or not
+        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
+        grace: u16,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Read the whole store and say what its disk has not kept
     Verify(Output),
     /// Show what a machine would boot and where each part comes from; with a path, which layer the file comes from

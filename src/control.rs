@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use oneroot_bootconf::pins::Pin;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::UnixListener;
@@ -59,6 +60,7 @@ pub async fn serve(socket: UnixListener, machines: Arc<Machines>) {
 async fn answer(machines: &Machines, question: &str) -> Result<Vec<u8>> {
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
         ("status", "") => serde_json::to_vec(&machines.status())?,
+        ("pins", "") => serde_json::to_vec(&machines.held())?,
         ("backup", "") => {
             let mut bytes = Vec::new();
             backup::write(machines.state.as_ref(), clock::now(), &mut bytes).await?;
@@ -73,6 +75,28 @@ async fn answer(machines: &Machines, question: &str) -> Result<Vec<u8>> {
         }
         _ => b"{\"error\":\"no such question\"}".to_vec(),
     })
+}
+
+/// A pin, for people.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// Whose it is: a name, or a MAC.
+    pub machine: String,
+    /// `booting`, `running` or `up`.
+    pub phase: String,
+    /// What it holds.
+    pub view: String,
+}
+
+impl Held {
+    /// A pin under the name that its machine has.
+    pub fn of(pin: &Pin, name: Option<String>) -> Self {
+        Self {
+            machine: name.unwrap_or_else(|| pin.mac.to_string()),
+            phase: format!("{:?}", pin.phase).to_lowercase(),
+            view: pin.view.to_string(),
+        }
+    }
 }
 
 /// What became of a release.
@@ -93,6 +117,11 @@ pub fn ask_status(state: &Path) -> Result<Option<Status>> {
 pub fn ask_release(state: &Path, machine: &str) -> Result<Option<Released>> {
     anyhow::ensure!(!machine.contains('\n'), "{machine:?} is no name of a machine");
     ask_json(state, &format!("release {machine}"))
+}
+
+/// Asks a running server which views its pins hold; `None` when none runs.
+pub fn ask_pins(state: &Path) -> Result<Option<Vec<Held>>> {
+    ask_json(state, "pins")
 }
 
 /// Asks a running server for a backup of its state; `None` when none runs.

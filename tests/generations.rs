@@ -134,3 +134,27 @@ fn verify_calls_a_whole_store_good_and_names_what_is_damaged() {
     let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
     assert!(told["damage"][0].as_str().unwrap().contains("which is not there"), "{told}");
 }
+
+#[test]
+fn gc_keeps_heads_and_what_is_young_and_takes_the_rest() {
+    let home = site();
+    for round in 0..4 {
+        fs::write(home.path().join("root/etc/motd"), format!("round {round}\n")).unwrap();
+        text(home.path(), &["stage"]);
+    }
+    let gc = |words: &[&str]| json(home.path(), &[&["gc"], words].concat());
+    assert_eq!(gc(&["--keep", "1", "--grace", "1"])["objects"], 0, "all of it is young");
+    let days_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(3 * 86_400);
+    let found = Command::new("find").arg(home.path().join("store")).args(["-type", "f"]).output().unwrap();
+    for path in String::from_utf8(found.stdout).unwrap().lines() {
+        fs::File::open(path).unwrap().set_modified(days_ago).unwrap();
+    }
+    let would = gc(&["--keep", "1", "--dry-run"]);
+    let gone = gc(&["--keep", "1"]);
+    assert_eq!((&would["generations"], &gone["generations"]), (&gone["generations"], &5.into()));
+    assert!(gone["objects"].as_u64().unwrap() >= 5, "{gone}");
+    assert_eq!(text(home.path(), &["cat", "small", "/etc/motd"]), "round 3\n");
+    assert!(text(home.path(), &["verify"]).contains("all good"));
+    let back = oneroot(home.path(), &["rollback", "small"]);
+    assert_eq!(back.status.code(), Some(1), "what was collected can't be gone back to, and that is said");
+}

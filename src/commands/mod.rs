@@ -2,6 +2,7 @@
 
 mod check;
 mod explain;
+mod gc;
 mod generations;
 mod look;
 mod release;
@@ -57,6 +58,9 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             with_state(cli, |state| state::restore(state, file))
         }
         Command::Release { machine } => with_state(cli, |state| release::run(state, machine)),
+        Command::Gc { dry_run, keep, grace, output } => {
+            with_site(cli, |site| gc::run(&site, *dry_run, *keep, *grace, output.json))
+        }
         Command::Verify(output) => with_site(cli, |site| verify::run(&site, output.json)),
         Command::Status(output) => with_state(cli, |state| status::run(state, output.json)),
     }

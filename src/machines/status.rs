@@ -1,9 +1,11 @@
 //! How far each machine is, as `oneroot status` shows it.
 
+use oneroot_bootconf::pins::Pin;
 use serde::{Deserialize, Serialize};
 
 use super::Machines;
 use crate::clock;
+use crate::control::Held;
 
 /// The whole answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -80,5 +82,13 @@ impl Machines {
         }
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
         Status { now: clock::now(), version: env!("CARGO_PKG_VERSION").to_owned(), machines }
+    }
+
+    /// Every pin, with its machine's name.
+    pub fn held(&self) -> Vec<Held> {
+        let pins: Vec<Pin> = self.known().pins.values().map(|(pin, _)| pin.clone()).collect();
+        let mut held: Vec<Held> = pins.iter().map(|pin| Held::of(pin, Some(self.name_of(pin.mac)))).collect();
+        held.sort_by(|a, b| (&a.machine, &a.view).cmp(&(&b.machine, &b.view)));
+        held
     }
 }

@@ -77,8 +77,10 @@ impl Templates {
             return Ok(None);
         }
         let key = (layer, facts.clone());
-        if let Some(known) = self.rendered.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(Some(*known));
+        let known = self.rendered.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
+        // No reference names it, so a collection may have taken it since.
+        if let Some(known) = known.filter(|known| store.keep_generation(*known)) {
+            return Ok(Some(known));
         }
         let generation = stage(store, &found, shown, facts)?;
         let mut known = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);

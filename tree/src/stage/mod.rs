@@ -145,7 +145,7 @@ impl<'s> Stage<'s> {
             (self.report)(self.progress);
         }
         let object = ObjectId(*hasher.finalize().as_bytes());
-        if self.new.contains(&object) || self.store.has_object(object) {
+        if self.new.contains(&object) || self.store.keep_object(object) {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         } else {
             let unnamed = self.dir.path().join(object.to_string());

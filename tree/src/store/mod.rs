@@ -11,6 +11,7 @@
 //! *Durable before named*: an object or index gets its name only after its bytes are synced, or a power cut would leave
 //! an empty file that deduplication then keeps for ever. Nothing with a name is ever written again.
 
+mod gc;
 mod refs;
 mod stack;
 mod verify;
@@ -21,6 +22,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub use gc::{Collected, Needed, SHORTEST_GRACE};
 pub use refs::{Ref, RefKind, Staged};
 pub use stack::Views;
 pub use verify::{Checked, Damage};
@@ -122,7 +124,7 @@ impl Store {
     pub(crate) fn put_generation(&self, index: &Index) -> Result<GenerationId> {
         let id = index.generation();
         let path = self.path.join("generations").join(id.to_string());
-        if !path.exists() {
+        if !self.keep_generation(id) {
             write_whole(&path, index.bytes())?;
         }
         Ok(id)

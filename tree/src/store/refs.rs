@@ -26,6 +26,17 @@ pub enum RefKind {
     Builtin,
 }
 
+impl RefKind {
+    fn directory(self) -> &'static str {
+        match self {
+            Self::Profile => "profile",
+            Self::Layer => "layer",
+            Self::Machine => "machine",
+            Self::Builtin => "builtin",
+        }
+    }
+}
+
 /// A reference: kind and name. The name has been checked to be a file name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ref {
@@ -53,13 +64,7 @@ impl Ref {
 
 impl fmt::Display for Ref {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.kind {
-            RefKind::Profile => "profile",
-            RefKind::Layer => "layer",
-            RefKind::Machine => "machine",
-            RefKind::Builtin => "builtin",
-        };
-        write!(f, "{kind}/{}", self.name)
+        write!(f, "{}/{}", self.kind.directory(), self.name)
     }
 }
 
@@ -88,6 +93,22 @@ impl Store {
             Some(Staged { generation: generation.parse().ok()?, at: at.parse().ok()? })
         };
         text.lines().map(|text| line(text).ok_or_else(|| Error::BadRef(name.to_string()))).collect()
+    }
+
+    /// Every reference of the store, as `kind/name`, with all that it remembers, newest first.
+    ///
+    /// # Errors
+    /// [`Error::BadRef`], or the system's.
+    pub fn references(&self) -> Result<Vec<(String, Vec<Staged>)>> {
+        let mut all = Vec::new();
+        for kind in [RefKind::Profile, RefKind::Layer, RefKind::Machine, RefKind::Builtin] {
+            let directory = self.path.join("refs").join(kind.directory());
+            for name in super::verify::names(&directory)? {
+                let Some(name) = Ref::new(kind, &name) else { continue };
+                all.push((name.to_string(), self.history(&name)?));
+            }
+        }
+        Ok(all)
     }
 
     /// Makes a generation the head. The one that is the head already stays it, with its time.

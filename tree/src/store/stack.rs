@@ -5,6 +5,7 @@ use std::fs;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::gc::make_young;
 use super::{Store, write_whole};
 use crate::error::{Error, Result};
 use crate::id::{GenerationId, ViewId};
@@ -37,13 +38,14 @@ impl Store {
         if generations.is_empty() || generations.len() > usize::from(u16::MAX) {
             return Err(Error::StackHeight(generations.len()));
         }
-        let missing = |id: &&GenerationId| !self.path.join("generations").join(id.to_string()).exists();
+        // Whoever names a stack is about to use it: from here on, a collection finds its generations young.
+        let missing = |id: &&GenerationId| !self.keep_generation(**id);
         if let Some(id) = generations.iter().find(missing) {
             return Err(Error::NoGeneration(*id));
         }
         let id = view_id(generations);
         let path = self.path.join("stacks").join(id.to_string());
-        if !path.exists() {
+        if !make_young(&path) {
             write_whole(&path, stack_object(generations).as_bytes())?;
         }
         Ok(id)

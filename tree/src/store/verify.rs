@@ -8,6 +8,7 @@ use std::io::{self, Read as _};
 use std::path::Path;
 
 use super::Store;
+use super::gc::ASIDE;
 use crate::error::{Error, Result};
 use crate::id::{GenerationId, ObjectId, ViewId};
 
@@ -66,6 +67,9 @@ impl Store {
         for head in names(&objects)? {
             for tail in names(&objects.join(&head))? {
                 let Ok(id) = format!("{head}{tail}").parse::<ObjectId>() else {
+                    if tail.ends_with(ASIDE) {
+                        continue;
+                    }
                     damaged(Damage::Stranger(format!("objects/{head}/{tail}")));
                     continue;
                 };
@@ -80,7 +84,7 @@ impl Store {
         let mut whole = HashSet::new();
         for name in names(&self.path.join("generations"))? {
             let Ok(id) = name.parse::<GenerationId>() else {
-                if !name.starts_with('.') {
+                if !name.starts_with('.') && !name.ends_with(ASIDE) {
                     damaged(Damage::Stranger(format!("generations/{name}")));
                 }
                 continue;
@@ -138,7 +142,7 @@ impl Store {
 }
 
 /// The names in a directory, in order; none where there is no directory.
-fn names(directory: &Path) -> Result<Vec<String>> {
+pub(super) fn names(directory: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(directory) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         entries => entries.map_err(Error::io("list", directory))?,

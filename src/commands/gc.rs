@@ -1,0 +1,92 @@
+//! `oneroot gc`: what no machine, profile or layer needs any more leaves the store.
+//!
+//! The pins are the running server's to say, or the state's where none runs. A store that several servers share must be
+//! collected where all their pins are known; a copy of it may be collected by each for itself.
+
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context as _, Result};
+use indicatif::HumanBytes;
+use oneroot_bootconf::Site;
+use oneroot_state::Disk;
+use oneroot_tree::Store;
+use oneroot_tree::store::Needed;
+use serde::Serialize;
+
+use super::status::table;
+use crate::cli::Exit;
+use crate::control::{self, Held};
+use crate::machines::{PINS, PLANS};
+
+#[derive(Serialize)]
+struct Outcome {
+    dry_run: bool,
+    views: u64,
+    generations: u64,
+    objects: u64,
+    bytes: u64,
+    held: Vec<Held>,
+}
+
+/// Collects, and prints what is held and what has gone.
+pub fn run(site: &Site, dry_run: bool, keep: u16, grace: u16, json: bool) -> Result<Exit> {
+    let store = Store::open(&site.server.store)?;
+    let held = match control::ask_pins(&site.server.state)? {
+        Some(held) => held,
+        None => offline(site)?,
+    };
+    let mut needed = Needed::default();
+    for pin in &held {
+        needed.views.insert(pin.view.parse().with_context(|| format!("the view of {}", pin.machine))?);
+    }
+    for (_, history) in store.references()? {
+        needed.generations.extend(history.iter().take(usize::from(keep)).map(|staged| staged.generation));
+    }
+    let grace = Duration::from_secs(u64::from(grace) * 3600);
+    let collected = store.collect(&needed, grace, SystemTime::now(), dry_run)?;
+    let outcome = Outcome {
+        dry_run,
+        views: collected.stacks,
+        generations: collected.generations,
+        objects: collected.objects,
+        bytes: collected.bytes,
+        held,
+    };
+    if json {
+        println!("{}", serde_json::to_string_pretty(&outcome)?);
+        return Ok(Exit::Done);
+    }
+    if !outcome.held.is_empty() {
+        let mut rows = vec![["MACHINE", "PHASE", "HOLDS VIEW"].map(str::to_owned)];
+        rows.extend(
+            outcome.held.iter().map(|pin| [pin.machine.clone(), pin.phase.clone(), pin.view.clone()]),
+        );
+        println!("{}", table(&rows));
+    }
+    println!(
+        "{}: {} views, {} generations, {} objects ({})",
+        if dry_run { "would go" } else { "gone" },
+        outcome.views,
+        outcome.generations,
+        outcome.objects,
+        HumanBytes(outcome.bytes)
+    );
+    Ok(Exit::Done)
+}
+
+/// What the state says, where no server runs. It is locked meanwhile, so none can start and make a pin.
+fn offline(site: &Site) -> Result<Vec<Held>> {
+    let state = Disk::open(&site.server.state)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let (pins, unreadable) = runtime.block_on(PINS.list(&state))?;
+    if let Some(record) = unreadable.first() {
+        // It could hold anything.
+        anyhow::bail!("{} does not read ({}), so nothing is removed", record.key, record.cause);
+    }
+    let (plans, _) = runtime.block_on(PLANS.list(&state))?;
+    let name = |boot| {
+        plans.iter().find(|(_, plan)| plan.value.boot == boot).map(|(_, plan)| plan.value.name.clone())
+    };
+    let held = pins.into_iter().map(|(_, pin)| Held::of(&pin.value, name(pin.value.boot)));
+    Ok(held.collect())
+}

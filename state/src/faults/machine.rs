@@ -1,0 +1,307 @@
+//! A machine whose disk forgets what was not synced, and fails when it is told to.
+//!
+//! What it takes for granted is what a Linux file system promises: a sector of 512 bytes is old or new, and nothing
+//! more. A power cut keeps any of the unsynced sectors and lengths; a rename that was not synced holds or does not. A
+//! failed write has taken a part; a failed sync has written a part and forgets the rest, which reads go on to show
+//! ("fsyncgate").
+
+use std::io;
+use std::sync::{Arc, Mutex};
+
+use redb::StorageBackend;
+
+use crate::store::Medium;
+
+pub(super) const SECTOR: usize = 512;
+
+/// splitmix64: enough chance for a test, the same for the same seed.
+#[derive(Debug, Default)]
+pub(super) struct Chance(pub(super) u64);
+
+impl Chance {
+    /// A number from 0 up to and without `bound`.
+    pub(super) fn below(&mut self, bound: usize) -> usize {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        usize::try_from((z ^ (z >> 31)) % bound as u64).unwrap()
+    }
+}
+
+/// What goes wrong when an operation is due to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fault {
+    /// `ENOSPC`, of writes, syncs and names.
+    Full,
+    /// `EIO`, of reads too.
+    Broken,
+    /// The power goes: this and all further operations fail, until the restart.
+    Cut,
+}
+
+#[derive(Debug)]
+struct Due {
+    /// Operations that still go well.
+    after: usize,
+    fault: Fault,
+    /// Not only one operation but all from there on, until [`Machine::mend`].
+    lasting: bool,
+}
+
+#[derive(Debug, Clone)]
+enum Write {
+    /// Never across a border of sectors.
+    At(usize, Vec<u8>),
+    Length(usize),
+}
+
+impl Write {
+    fn apply(&self, bytes: &mut Vec<u8>) {
+        match self {
+            Write::Length(length) => bytes.resize(*length, 0),
+            Write::At(offset, data) => {
+                let end = offset + data.len();
+                bytes.resize(bytes.len().max(end), 0);
+                bytes[*offset..end].copy_from_slice(data);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct File {
+    /// On the platter.
+    durable: Vec<u8>,
+    /// What reads show.
+    seen: Vec<u8>,
+    /// Written since the last sync, in order.
+    unsynced: Vec<Write>,
+}
+
+impl File {
+    /// Some of what was not synced reaches the platter, as the writeback had come to it; the rest never does.
+    fn write_back_some(&mut self, chance: &mut Chance) {
+        // All likelihoods from nothing to everything, for a half of each write is not what goes wrong most often.
+        let likely = chance.below(5);
+        for write in self.unsynced.drain(..) {
+            if chance.below(4) < likely {
+                write.apply(&mut self.durable);
+            }
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// All that were ever made; a name is an index.
+    files: Vec<File>,
+    /// The file that has the name, and the one that is being made, as seen.
+    current: Option<usize>,
+    fresh: Option<usize>,
+    /// Whom the name meant on the platter, then each that it was given to since.
+    names: Vec<Option<usize>>,
+    due: Vec<Due>,
+    off: bool,
+    chance: Chance,
+}
+
+impl Inner {
+    /// Counts an operation, and fails it when that is due.
+    fn operate(&mut self, reads: bool) -> io::Result<()> {
+        if self.off {
+            return Err(io::Error::from_raw_os_error(5));
+        }
+        let Some(next) = self.due.first_mut().filter(|due| !reads || due.fault == Fault::Broken) else {
+            return Ok(());
+        };
+        if next.after > 0 {
+            next.after -= 1;
+            return Ok(());
+        }
+        let fault = next.fault;
+        if !next.lasting {
+            self.due.remove(0);
+        }
+        self.off |= fault == Fault::Cut;
+        Err(io::Error::from_raw_os_error(if fault == Fault::Full { 28 } else { 5 }))
+    }
+}
+
+/// A machine with one state directory; clones are the same one.
+#[derive(Debug, Clone)]
+pub(super) struct Machine(Arc<Mutex<Inner>>);
+
+impl Machine {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(Inner { names: vec![None], chance: Chance(seed), ..Inner::default() })))
+    }
+
+    fn with<R>(&self, act: impl FnOnce(&mut Inner) -> R) -> R {
+        act(&mut self.0.lock().unwrap())
+    }
+
+    /// Lets something go wrong after so many more operations, and after what is already due.
+    pub(super) fn fail(&self, after: usize, fault: Fault, lasting: bool) {
+        self.with(|inner| inner.due.push(Due { after, fault, lasting }));
+    }
+
+    /// Nothing goes wrong any more; whether everything that was due has.
+    pub(super) fn mend(&self) -> bool {
+        self.with(|inner| {
+            let left = std::mem::take(&mut inner.due);
+            left.iter().all(|due| due.lasting && due.after == 0)
+        })
+    }
+
+    /// Power off now, if it is not already; then on again, with what the platter has.
+    pub(super) fn restart(&self) {
+        self.with(|inner| {
+            for file in &mut inner.files {
+                file.write_back_some(&mut inner.chance);
+                file.seen = file.durable.clone();
+            }
+            let kept = inner.chance.below(inner.names.len());
+            inner.current = inner.names[kept];
+            inner.names = vec![inner.current];
+            inner.due.clear();
+            inner.off = false;
+        });
+    }
+
+    /// What the file that counts holds.
+    pub(super) fn image(&self) -> Vec<u8> {
+        self.with(|inner| inner.files[inner.current.unwrap()].durable.clone())
+    }
+
+    /// A machine whose file holds this.
+    pub(super) fn holding(bytes: &[u8]) -> Self {
+        let machine = Self::new(0);
+        machine.with(|inner| {
+            inner.files.push(File { durable: bytes.to_vec(), seen: bytes.to_vec(), unsynced: Vec::new() });
+            inner.current = Some(0);
+            inner.names = vec![inner.current];
+        });
+        machine
+    }
+
+    /// How many files were ever made.
+    pub(super) fn made(&self) -> usize {
+        self.with(|inner| inner.files.len())
+    }
+}
+
+/// One of the machine's files, as redb has it open.
+#[derive(Debug)]
+pub(super) struct Storage {
+    machine: Machine,
+    file: usize,
+}
+
+impl Storage {
+    fn take(&self, writes: Vec<Write>) -> io::Result<()> {
+        self.machine.with(|inner| {
+            let went = inner.operate(false);
+            // Off means that the power went at this very operation, or before it.
+            let taken = if went.is_ok() { writes.len() } else { inner.chance.below(writes.len() + 1) };
+            let file = &mut inner.files[self.file];
+            for write in writes.into_iter().take(taken) {
+                write.apply(&mut file.seen);
+                file.unsynced.push(write);
+            }
+            went
+        })
+    }
+}
+
+impl StorageBackend for Storage {
+    fn len(&self) -> io::Result<u64> {
+        self.machine.with(|inner| {
+            inner.operate(true)?;
+            Ok(inner.files[self.file].seen.len() as u64)
+        })
+    }
+
+    fn read(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        let offset = usize::try_from(offset).unwrap();
+        self.machine.with(|inner| {
+            inner.operate(true)?;
+            let bytes = inner.files[self.file].seen.get(offset..offset + out.len());
+            out.copy_from_slice(bytes.ok_or_else(|| io::Error::from(io::ErrorKind::UnexpectedEof))?);
+            Ok(())
+        })
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.take(vec![Write::Length(usize::try_from(len).unwrap())])
+    }
+
+    fn sync_data(&self) -> io::Result<()> {
+        self.machine.with(|inner| {
+            let went = inner.operate(false);
+            let file = &mut inner.files[self.file];
+            match went {
+                Ok(()) => file.unsynced.drain(..).for_each(|write| write.apply(&mut file.durable)),
+                Err(_) if inner.off => {}
+                Err(_) => file.write_back_some(&mut inner.chance),
+            }
+            went
+        })
+    }
+
+    fn write(&self, offset: u64, mut data: &[u8]) -> io::Result<()> {
+        let mut offset = usize::try_from(offset).unwrap();
+        let mut writes = Vec::new();
+        while !data.is_empty() {
+            let (sector, rest) = data.split_at(data.len().min(SECTOR - offset % SECTOR));
+            writes.push(Write::At(offset, sector.to_vec()));
+            offset += sector.len();
+            data = rest;
+        }
+        self.take(writes)
+    }
+}
+
+impl Medium for Machine {
+    type Storage = Storage;
+
+    fn current(&mut self) -> io::Result<Option<Storage>> {
+        self.abandon();
+        let file = self.with(|inner| inner.operate(true).map(|()| inner.current))?;
+        Ok(file.map(|file| Storage { machine: self.clone(), file }))
+    }
+
+    fn fresh(&mut self) -> io::Result<Storage> {
+        self.abandon();
+        let file = self.with(|inner| {
+            inner.operate(false)?;
+            if inner.fresh.is_some() {
+                return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+            }
+            inner.files.push(File::default());
+            inner.fresh = Some(inner.files.len() - 1);
+            Ok(inner.files.len() - 1)
+        })?;
+        Ok(Storage { machine: self.clone(), file })
+    }
+
+    /// The rename, and the sync of the directory: two operations.
+    fn adopt(&mut self) -> io::Result<()> {
+        self.with(|inner| {
+            inner.operate(false)?;
+            inner.current = inner.fresh.take();
+            inner.names.push(inner.current);
+            inner.operate(false)?;
+            inner.names = vec![inner.current];
+            Ok(())
+        })
+    }
+
+    fn abandon(&mut self) {
+        self.with(|inner| {
+            if inner.fresh.is_some() && inner.operate(false).is_ok() {
+                inner.fresh = None;
+            }
+        });
+    }
+}

@@ -1,0 +1,314 @@
+//! Letting go of what nobody needs any more.
+//!
+//! Needed is what the caller names (heads and their history, the views of pins), and whatever is younger than a grace
+//! time: a stage or a plan under way names nothing yet. What is used again without being written (an object that a stage
+//! finds there, a rendered layer) is made young first ([`Store::keep_object`], [`Store::keep_generation`]). So there is
+//! no lock, and nobody waits for a collection.
+//!
+//! Each thing is moved aside before it is removed, and looked at again there: had somebody made it young in that moment,
+//! it goes back. Indexes go before objects are looked at, so an index that is there always has its objects.
+
+use std::collections::HashSet;
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+use super::Store;
+use super::verify::names;
+use crate::error::{Error, Result};
+use crate::id::{GenerationId, ObjectId, ViewId};
+
+/// Shortest grace time. A stage reads its first object long before it names its index.
+pub const SHORTEST_GRACE: Duration = Duration::from_secs(3600);
+
+/// Ending of what is moved aside.
+pub(super) const ASIDE: &str = "gone";
+
+/// What a collection has removed, or would.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Collected {
+    /// Stacks.
+    pub stacks: u64,
+    /// Generations.
+    pub generations: u64,
+    /// Objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// What must stay.
+#[derive(Debug, Clone, Default)]
+pub struct Needed {
+    /// Views that pins hold.
+    pub views: HashSet<ViewId>,
+    /// Generations of references.
+    pub generations: HashSet<GenerationId>,
+}
+
+impl Store {
+    /// Removes what is neither needed nor younger than `grace` before `now`. With `dry`, only counts.
+    ///
+    /// # Errors
+    /// The system's, or [`Error::NoStack`] when a needed view can't be read: then nothing is removed, for it could need
+    /// anything.
+    pub fn collect(&self, needed: &Needed, grace: Duration, now: SystemTime, dry: bool) -> Result<Collected> {
+        let lock_path = self.path.join("gc.lock");
+        let lock = fs::File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
+        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+            .map_err(Error::io("lock (another collection runs)", &lock_path))?;
+        self.put_back_what_a_crash_left()?;
+        let young_from = now.checked_sub(grace.max(SHORTEST_GRACE)).unwrap_or(SystemTime::UNIX_EPOCH);
+        let mut collected = Collected::default();
+        let mut generations = needed.generations.clone();
+        let mut old_stacks = Vec::new();
+        for name in names(&self.path.join("stacks"))? {
+            let path = self.path.join("stacks").join(&name);
+            let Ok(view) = name.parse::<ViewId>() else { continue };
+            if needed.views.contains(&view) || !is_old(&path, young_from) {
+                generations.extend(self.stack(view)?);
+            } else {
+                old_stacks.push(path);
+            }
+        }
+        let lost = |view: &&ViewId| !self.path.join("stacks").join(view.to_string()).exists();
+        if let Some(lost) = needed.views.iter().find(lost) {
+            return Err(Error::NoStack(*lost));
+        }
+        let mut kept = Vec::new();
+        let mut old_generations = Vec::new();
+        for name in names(&self.path.join("generations"))? {
+            let path = self.path.join("generations").join(&name);
+            let Ok(id) = name.parse::<GenerationId>() else { continue };
+            if generations.contains(&id) || !is_old(&path, young_from) {
+                kept.push(id);
+            } else {
+                old_generations.push((id, path));
+            }
+        }
+        for path in old_stacks {
+            collected.stacks += u64::from(self.remove(&path, young_from, dry)?.is_some());
+        }
+        for (id, path) in old_generations {
+            match self.remove(&path, young_from, dry)? {
+                Some(_) => collected.generations += 1,
+                None => kept.push(id),
+            }
+        }
+        let mut objects = HashSet::new();
+        for id in kept {
+            let index = self.generation(id)?;
+            objects.extend((1..=index.inodes()).filter_map(|number| index.inode(number)?.object()));
+        }
+        let home = self.path.join("objects");
+        for head in names(&home)? {
+            for tail in names(&home.join(&head))? {
+                let Ok(id) = format!("{head}{tail}").parse::<ObjectId>() else { continue };
+                let path = home.join(&head).join(&tail);
+                if objects.contains(&id) || !is_old(&path, young_from) {
+                    continue;
+                }
+                if let Some(bytes) = self.remove(&path, young_from, dry)? {
+                    collected.objects += 1;
+                    collected.bytes += bytes;
+                }
+            }
+        }
+        Ok(collected)
+    }
+
+    /// Removes one file, unless it has become young meanwhile; its bytes when it is gone.
+    fn remove(&self, path: &Path, young_from: SystemTime, dry: bool) -> Result<Option<u64>> {
+        if dry {
+            return Ok(fs::metadata(path).ok().map(|found| found.len()));
+        }
+        let aside = path.with_extension(ASIDE);
+        match fs::rename(path, &aside) {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(None),
+            moved => moved.map_err(Error::io("move aside", path))?,
+        }
+        let found = fs::metadata(&aside).map_err(Error::io("look at", &aside))?;
+        if found.modified().is_ok_and(|time| time >= young_from) {
+            fs::rename(&aside, path).map_err(Error::io("put back", path))?;
+            return Ok(None);
+        }
+        fs::remove_file(&aside).map_err(Error::io("remove", &aside))?;
+        Ok(Some(found.len()))
+    }
+
+    /// A collection that was killed between moving aside and removing did not get to look again. Nor does it matter
+    /// whether the thing was needed: it goes back, and is looked at like any other.
+    fn put_back_what_a_crash_left(&self) -> Result<()> {
+        let mut places = vec![self.path.join("stacks"), self.path.join("generations")];
+        let objects = self.path.join("objects");
+        places.extend(names(&objects)?.into_iter().map(|head| objects.join(head)));
+        for place in places {
+            for name in names(&place)? {
+                if let Some(own) = name.strip_suffix(ASIDE).and_then(|name| name.strip_suffix('.')) {
+                    fs::rename(place.join(&name), place.join(own))
+                        .map_err(Error::io("put back", place.join(own)))?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an object is there; if so, it is young again, for somebody is about to need it.
+    #[must_use]
+    pub fn keep_object(&self, id: ObjectId) -> bool {
+        make_young(&self.object_path(id))
+    }
+
+    /// The same for a generation.
+    #[must_use]
+    pub fn keep_generation(&self, id: GenerationId) -> bool {
+        make_young(&self.path.join("generations").join(id.to_string()))
+    }
+}
+
+pub(super) fn make_young(path: &Path) -> bool {
+    let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
+    let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
+    rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty()).is_ok()
+}
+
+fn is_old(path: &Path, young_from: SystemTime) -> bool {
+    fs::metadata(path).and_then(|found| found.modified()).is_ok_and(|time| time < young_from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::Stage;
+    use std::path::PathBuf;
+    use std::sync::Arc;
+
+    struct Home {
+        home: tempfile::TempDir,
+        store: Arc<Store>,
+    }
+
+    impl Home {
+        fn new() -> Self {
+            let home = tempfile::tempdir().unwrap();
+            let store = Store::open(&home.path().join("store")).unwrap();
+            Self { home, store }
+        }
+
+        /// A generation of one file of its own and one that all share, and its view.
+        fn stage(&self, text: &str) -> (GenerationId, ViewId) {
+            let source = self.home.path().join("source");
+            fs::create_dir_all(&source).unwrap();
+            fs::write(source.join("own"), text).unwrap();
+            fs::write(source.join("shared"), "shared").unwrap();
+            let mut stage = Stage::begin(&self.store, |_| {}).unwrap();
+            stage.directory(&source).unwrap();
+            let generation = stage.finish().unwrap().generation;
+            (generation, self.store.put_stack(&[generation]).unwrap())
+        }
+
+        fn collect(&self, needed: &Needed, days: u64, dry: bool) -> Collected {
+            let now = SystemTime::now() + Duration::from_secs(days * 86_400);
+            self.store.collect(needed, SHORTEST_GRACE, now, dry).unwrap()
+        }
+
+        fn verify(&self) -> usize {
+            let mut damage = 0;
+            self.store.verify(&mut |_| {}, &mut |_| damage += 1).unwrap();
+            damage
+        }
+    }
+
+    fn needed(views: &[ViewId], generations: &[GenerationId]) -> Needed {
+        Needed { views: views.iter().copied().collect(), generations: generations.iter().copied().collect() }
+    }
+
+    #[test]
+    fn what_a_pin_or_a_reference_needs_stays_and_all_else_goes() {
+        let home = Home::new();
+        let (pinned, head, gone) = (home.stage("pinned"), home.stage("head"), home.stage("gone"));
+        let needed = needed(&[pinned.1], &[head.0]);
+        let would = home.collect(&needed, 1, true);
+        assert_eq!((would.generations, would.objects), (1, 1), "a dry run counts and removes nothing");
+        assert!(home.store.generation(gone.0).is_ok());
+        let collected = home.collect(&needed, 1, false);
+        assert_eq!(
+            (collected.stacks, collected.generations, collected.objects, collected.bytes),
+            (2, 1, 1, 4)
+        );
+        assert!(home.store.generation(gone.0).is_err() && home.store.stack(gone.1).is_err());
+        assert_eq!(home.verify(), 0);
+        assert_eq!(home.collect(&needed, 1, false), Collected::default());
+    }
+
+    #[test]
+    fn what_is_young_stays_whoever_needs_it() {
+        let home = Home::new();
+        let (generation, _) = home.stage("young");
+        assert_eq!(home.collect(&Needed::default(), 0, false), Collected::default());
+        assert!(home.store.generation(generation).is_ok());
+        // Used again after a long time, without being written.
+        let later = SystemTime::now() - Duration::from_secs(1_000_000);
+        for path in walk(home.store.path()) {
+            fs::File::open(&path).unwrap().set_modified(later).unwrap();
+        }
+        assert!(home.store.keep_generation(generation));
+        home.collect(&Needed::default(), 0, false);
+        assert!(home.store.generation(generation).is_ok());
+        assert_eq!(home.verify(), 0, "its objects stayed with it");
+    }
+
+    #[test]
+    fn a_stage_that_finds_an_old_object_there_keeps_it() {
+        let home = Home::new();
+        home.stage("old");
+        let long_ago = SystemTime::now() - Duration::from_secs(1_000_000);
+        for path in walk(home.store.path()) {
+            fs::File::open(&path).unwrap().set_modified(long_ago).unwrap();
+        }
+        // It shares an object with the old one, and a collection runs before it names its index.
+        let mut stage = Stage::begin(&home.store, |_| {}).unwrap();
+        stage.directory(&home.home.path().join("source")).unwrap();
+        home.collect(&Needed::default(), 0, false);
+        stage.finish().unwrap();
+        assert_eq!(home.verify(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_collection_had_moved_aside_goes_back() {
+        let home = Home::new();
+        let (generation, _) = home.stage("x");
+        let mut moved = 0;
+        for path in walk(home.store.path())
+            .into_iter()
+            .filter(|path| path.file_name().is_some_and(|name| name.len() > 30))
+        {
+            fs::rename(&path, path.with_extension(ASIDE)).unwrap();
+            moved += 1;
+        }
+        assert!(moved >= 4, "two objects, an index, a stack");
+        home.collect(&needed(&[], &[generation]), 0, false);
+        assert_eq!(home.verify(), 0);
+        assert!(home.store.generation(generation).is_ok());
+    }
+
+    #[test]
+    fn a_view_that_is_needed_and_not_there_stops_a_collection() {
+        let home = Home::new();
+        let (generation, _) = home.stage("x");
+        let lost = needed(&[ViewId([9; 16])], &[]);
+        let now = SystemTime::now() + Duration::from_secs(86_400);
+        assert!(home.store.collect(&lost, SHORTEST_GRACE, now, false).is_err());
+        assert!(home.store.generation(generation).is_ok());
+    }
+
+    fn walk(directory: &Path) -> Vec<PathBuf> {
+        let mut all = Vec::new();
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() { all.extend(walk(&path)) } else { all.push(path) }
+        }
+        all
+    }
+}
