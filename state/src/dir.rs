@@ -81,8 +81,10 @@ impl Medium for Dir {
     }
 
     fn adopt(&mut self) -> io::Result<()> {
-        fs::rename(self.fresh_file(), self.file())?;
-        // The file's data is synced by redb's commit; its name is the directory's.
+        fs::rename(self.fresh_file(), self.file())
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
         File::open(&self.path)?.sync_all()
     }
 

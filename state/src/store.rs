@@ -35,8 +35,11 @@ pub(crate) trait Medium: Send + 'static {
     /// An empty file beside it.
     fn fresh(&mut self) -> io::Result<Self::Storage>;
 
-    /// Puts the fresh file in the place of the current one, durably.
+    /// Puts the fresh file in the place of the current one; durably once the names are synced.
     fn adopt(&mut self) -> io::Result<()>;
+
+    /// Syncs which file has the name.
+    fn sync_names(&mut self) -> io::Result<()>;
 
     /// Gives up the fresh file, and the space that it takes.
     fn abandon(&mut self);
@@ -54,14 +57,20 @@ impl<M: Medium> Store<M> {
     /// unchecked, a bit that flipped on the disk could panic at any later time.
     pub(crate) fn open(mut medium: M, path: &Path) -> Result<(Self, Contents), Error> {
         let cannot = |cause: io::Error| Error::Open { path: path.to_owned(), cause: cause.to_string() };
+        let failed = |cause: String| Error::Open {
+            path: path.to_owned(),
+            cause: format!("{cause}; free space or mend the disk, and start again"),
+        };
         let Some(storage) = medium.current().map_err(cannot)? else {
             let mut store = Self { medium, database: None };
-            let made = store.remake(&Contents::default(), &[], 0);
-            made.map_err(|cause| Error::Open { path: path.to_owned(), cause })?;
+            store.remake(&Contents::default(), &[], 0).map_err(failed)?;
             return Ok((store, Contents::default()));
         };
+        // Whoever gave it its name may have failed or been killed before that was synced. A power cut would bring back
+        // the file before it, and take all that is answered from here on.
+        medium.sync_names().map_err(|cause| failed(cause.to_string()))?;
         // redb would take an empty file for a new one. We never leave one; something has truncated it.
-        if storage.len().map_err(cannot)? == 0 {
+        if storage.len().map_err(|cause| failed(cause.to_string()))? == 0 {
             return Err(Error::Damaged { path: path.to_owned(), cause: "it is empty".to_owned() });
         }
         let contents = builder()
@@ -93,7 +102,8 @@ impl<M: Medium> Store<M> {
         let made = self.medium.fresh().map_err(|cause| cause.to_string()).and_then(|storage| {
             let database = builder().create_with_backend(storage).map_err(|cause| cause.to_string())?;
             put(&database, held, changes, revision).map_err(|cause| cause.to_string())?;
-            self.medium.adopt().map_err(|cause| cause.to_string())?;
+            // The file's data is synced by the commit.
+            self.medium.adopt().and_then(|()| self.medium.sync_names()).map_err(|cause| cause.to_string())?;
             Ok(database)
         });
         match made {
@@ -122,7 +132,12 @@ fn read(database: &Database) -> Result<Read, redb::Error> {
     let read = database.begin_read()?;
     let meta = match read.open_table(META) {
         // Ours are made whole before they have their name, so this is another program's.
-        Err(TableError::TableDoesNotExist(_)) => return Ok(Read::Format(0)),
+        Err(
+            TableError::TableDoesNotExist(_)
+            | TableError::TableTypeMismatch { .. }
+            | TableError::TableIsMultimap(_)
+            | TableError::TypeDefinitionChanged { .. },
+        ) => return Ok(Read::Format(0)),
         meta => meta?,
     };
     let found = meta.get("format")?.map_or(0, |format| format.value());
@@ -182,10 +197,12 @@ fn refusal(cause: redb::Error, path: &Path) -> Error {
     match cause {
         redb::Error::Corrupted(cause) => Error::Damaged { path, cause },
         redb::Error::Io(cause)
-            if matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+            if !matches!(cause.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
         {
-            Error::Damaged { path, cause: cause.to_string() }
+            let cause = format!("{cause}; free space or mend the disk, and start again");
+            Error::Open { path, cause }
         }
-        cause => Error::Open { path, cause: cause.to_string() },
+        // An older redb's version too: none of ours ever wrote one.
+        cause => Error::Damaged { path, cause: cause.to_string() },
     }
 }

@@ -201,9 +201,13 @@ pub(super) struct Storage {
 impl Storage {
     fn take(&self, writes: Vec<Write>) -> io::Result<()> {
         self.machine.with(|inner| {
+            let dark = inner.off;
             let went = inner.operate(false);
-            // Off means that the power went at this very operation, or before it.
-            let taken = if went.is_ok() { writes.len() } else { inner.chance.below(writes.len() + 1) };
+            let taken = match went {
+                Ok(()) => writes.len(),
+                Err(_) if dark => 0,
+                Err(_) => inner.chance.below(writes.len() + 1),
+            };
             let file = &mut inner.files[self.file];
             for write in writes.into_iter().take(taken) {
                 write.apply(&mut file.seen);
@@ -285,12 +289,17 @@ impl Medium for Machine {
         Ok(Storage { machine: self.clone(), file })
     }
 
-    /// The rename, and the sync of the directory: two operations.
     fn adopt(&mut self) -> io::Result<()> {
         self.with(|inner| {
             inner.operate(false)?;
             inner.current = inner.fresh.take();
             inner.names.push(inner.current);
+            Ok(())
+        })
+    }
+
+    fn sync_names(&mut self) -> io::Result<()> {
+        self.with(|inner| {
             inner.operate(false)?;
             inner.names = vec![inner.current];
             Ok(())
