@@ -11,7 +11,7 @@ use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
 
 /// A node while its tree is being built. Only good for the builder that gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeRef(usize);
 
 struct Node {
@@ -102,6 +102,11 @@ impl IndexBuilder {
     /// # Errors
     /// [`Error::TooLarge`] past what an index can hold.
     pub fn finish(self) -> Result<Index> {
+        self.finish_ordered().map(|(index, _)| index)
+    }
+
+    /// The same, with the nodes in the order of their inode numbers.
+    pub(crate) fn finish_ordered(self) -> Result<(Index, Vec<NodeRef>)> {
         let mut numbers = vec![0u32; self.nodes.len()];
         let mut links = vec![0u32; self.nodes.len()];
         let mut order = vec![ROOT];
@@ -128,7 +133,7 @@ impl IndexBuilder {
         for (directory, name, child) in &names {
             encoder.name(*directory, numbers.get(child.0).copied().unwrap_or(0), name)?;
         }
-        for node in order {
+        for node in &order {
             let Some(Node { meta, content, children }) = self.nodes.get(node.0) else { continue };
             let nlink = match content {
                 Content::Directory { .. } => 2 + self.subdirectories(children),
@@ -136,7 +141,7 @@ impl IndexBuilder {
             };
             encoder.inode(meta, content, nlink)?;
         }
-        Ok(encoder.finish())
+        Ok((encoder.finish(), order))
     }
 
     fn subdirectories(&self, children: &BTreeMap<Vec<u8>, NodeRef>) -> u32 {

@@ -7,6 +7,7 @@ mod build;
 pub mod confine;
 pub mod diff;
 mod error;
+pub mod export;
 mod format;
 pub mod id;
 pub mod index;

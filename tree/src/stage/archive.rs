@@ -135,7 +135,7 @@ pub(super) fn without_overlay_marks(mut meta: Meta) -> Meta {
 
 /// Looks at the first bytes: gzip, zstd, or a plain tar.
 fn decompress<'r>(stream: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
-    let mut stream = BufReader::with_capacity(super::CHUNK, stream);
+    let mut stream = BufReader::with_capacity(super::contents::CHUNK, stream);
     let head = stream.fill_buf()?;
     Ok(match head {
         [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),

@@ -3,35 +3,38 @@
 //! Everything is written under `staging/` first. [`Stage::finish`] syncs the whole file system once, then gives the names
 //! (store: *durable before named*). A crash before that leaves only litter, which the next stage sweeps.
 
+#[cfg(test)]
+mod again;
 mod archive;
+mod contents;
 mod directory;
+pub(crate) mod seen;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
-use std::path::PathBuf;
+use std::io::Read;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::FlockOperation;
 
-use crate::build::IndexBuilder;
-use crate::confine::Dir;
+use crate::build::{IndexBuilder, NodeRef};
 use crate::error::{Error, Result};
-use crate::id::{GenerationId, ObjectId};
+use crate::id::GenerationId;
 use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
 use crate::store::Store;
-
-/// Bytes moved at a time.
-const CHUNK: usize = 256 * 1024;
+use contents::{Contents, Stored};
+use seen::{Mark, Seen};
 
 /// How far a stage is, for a progress bar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Entries seen.
     pub entries: u64,
+    /// Files that were not read, for they are as they were at the last stage.
+    pub unread: u64,
     /// Bytes read.
     pub bytes: u64,
     /// Objects that the store did not have yet.
@@ -44,12 +47,12 @@ pub struct Progress {
 pub struct Stage<'s> {
     store: &'s Arc<Store>,
     builder: IndexBuilder,
-    dir: Dir,
-    /// Held locked, so that another process can tell a running stage from litter.
-    _lock: File,
-    new: HashSet<ObjectId>,
-    unnamed: u64,
+    contents: Contents<'s>,
+    buffer: Vec<u8>,
     owner: Option<(u32, u32)>,
+    /// The time since 1970, and whether to read all the same, when directories are to be remembered.
+    memory: Option<(Duration, bool)>,
+    seen: Option<(Seen, Vec<(NodeRef, Mark)>)>,
     progress: Progress,
     report: Box<dyn FnMut(Progress) + 's>,
 }
@@ -60,32 +63,17 @@ impl<'s> Stage<'s> {
     /// # Errors
     /// The system's.
     pub fn begin(store: &'s Arc<Store>, report: impl FnMut(Progress) + 's) -> Result<Self> {
-        sweep(store)?;
-        let home = store.path().join("staging");
-        for attempt in 0u32.. {
-            let path = home.join(format!("{}-{attempt}", std::process::id()));
-            match fs::create_dir(&path) {
-                Ok(()) => {}
-                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(cause) => return Err(Error::io("create", &path)(cause)),
-            }
-            let dir = Dir::open(&path).map_err(Error::io("open", &path))?;
-            let lock = File::open(&path).map_err(Error::io("open", &path))?;
-            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-                .map_err(Error::io("lock", &path))?;
-            return Ok(Self {
-                store,
-                builder: IndexBuilder::new(),
-                dir,
-                _lock: lock,
-                new: HashSet::new(),
-                unnamed: 0,
-                owner: None,
-                progress: Progress::default(),
-                report: Box::new(report),
-            });
-        }
-        Err(Error::TooLarge("running stages"))
+        Ok(Self {
+            store,
+            builder: IndexBuilder::new(),
+            contents: Contents::begin(store)?,
+            buffer: Vec::new(),
+            owner: None,
+            memory: None,
+            seen: None,
+            progress: Progress::default(),
+            report: Box::new(report),
+        })
     }
 
     /// Gives every node from here on this owner and group. A layer in an admin's checkout belongs to the admin, and a
@@ -94,16 +82,19 @@ impl<'s> Stage<'s> {
         self.owner = Some((uid, gid));
     }
 
+    /// Lets the next [`directory`](Self::directory) read only what has changed since it was staged last, and remembers it
+    /// for the next time. `now` is the time since 1970. With `afresh` everything is read, and then remembered.
+    pub fn remember(&mut self, now: Duration, afresh: bool) {
+        self.memory = Some((now, afresh));
+    }
+
     /// Adds one node; see [`IndexBuilder::insert`].
     ///
     /// # Errors
     /// [`Error::Entry`].
     pub fn insert(&mut self, path: &TreePath<'_>, mut meta: Meta, content: Content) -> Result<()> {
         (meta.uid, meta.gid) = self.owner.unwrap_or((meta.uid, meta.gid));
-        self.progress.entries += 1;
-        if self.progress.entries.is_multiple_of(64) {
-            (self.report)(self.progress);
-        }
+        self.count();
         self.builder.insert(path, meta, content)
     }
 
@@ -112,7 +103,7 @@ impl<'s> Stage<'s> {
     /// # Errors
     /// [`Error::Entry`].
     pub fn link(&mut self, path: &TreePath<'_>, target: &TreePath<'_>) -> Result<()> {
-        self.progress.entries += 1;
+        self.count();
         self.builder.link(path, target)
     }
 
@@ -121,40 +112,25 @@ impl<'s> Stage<'s> {
     /// # Errors
     /// `source` names the file in messages; the system's.
     pub fn object(&mut self, mut from: impl Read, source: &[u8]) -> Result<Content> {
-        let name = format!("o{}", self.unnamed);
-        self.unnamed += 1;
-        let path = self.dir.path().join(&name);
-        let mut file = self.dir.create(name.as_bytes()).map_err(Error::io("create", &path))?;
-        let mut hasher = blake3::Hasher::new();
-        let mut size = 0u64;
-        let mut buffer = vec![0; CHUNK];
-        loop {
-            let count = match from.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(count) => count,
-                Err(cause) if cause.kind() == io::ErrorKind::Interrupted => continue,
-                Err(cause) => {
-                    return Err(Error::io("read", PathBuf::from(source.escape_ascii().to_string()))(cause));
-                }
-            };
-            let bytes = buffer.get(..count).unwrap_or_default();
-            hasher.update(bytes);
-            file.write_all(bytes).map_err(Error::io("write", &path))?;
-            size += bytes.len() as u64;
-            self.progress.bytes += bytes.len() as u64;
+        let stored = self.contents.stream(&mut from, &mut self.buffer, source)?;
+        self.stored(stored);
+        Ok(stored.content())
+    }
+
+    fn count(&mut self) {
+        self.progress.entries += 1;
+        if self.progress.entries.is_multiple_of(64) {
             (self.report)(self.progress);
         }
-        let object = ObjectId(*hasher.finalize().as_bytes());
-        if self.new.contains(&object) || self.store.keep_object(object) {
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-        } else {
-            let unnamed = self.dir.path().join(object.to_string());
-            fs::rename(&path, &unnamed).map_err(Error::io("rename", &unnamed))?;
-            self.new.insert(object);
+    }
+
+    fn stored(&mut self, stored: Stored) {
+        self.progress.bytes += stored.size;
+        if stored.new {
             self.progress.new_objects += 1;
-            self.progress.new_bytes += size;
+            self.progress.new_bytes += stored.size;
         }
-        Ok(Content::Regular { object, size })
+        (self.report)(self.progress);
     }
 
     /// Makes all durable, then gives the names. The generation is in the store when this returns.
@@ -162,20 +138,21 @@ impl<'s> Stage<'s> {
     /// # Errors
     /// [`Error::TooLarge`], or the system's; the store is as it was then.
     pub fn finish(self) -> Result<Finished> {
-        let index = self.builder.finish()?;
-        if !self.new.is_empty() {
-            sync(&self.dir)?;
-            for object in &self.new {
-                let (from, to) = (self.dir.path().join(object.to_string()), self.store.object_path(*object));
-                name_object(&from, &to)?;
-            }
-            // The names themselves must last before an index promises them.
-            sync(&self.dir)?;
-        }
+        let (index, order) = self.builder.finish_ordered()?;
+        self.contents.name_all()?;
         let generation = self.store.put_generation(&index)?;
-        fs::remove_dir_all(self.dir.path()).map_err(Error::io("remove", self.dir.path()))?;
+        if let Some((seen, marks)) = self.seen {
+            seen.remember(generation, &in_order(&order, &marks));
+        }
+        self.contents.clear()?;
         Ok(Finished { generation, index, progress: self.progress })
     }
+}
+
+/// The marks by inode number.
+fn in_order(order: &[NodeRef], marks: &[(NodeRef, Mark)]) -> Vec<Option<Mark>> {
+    let by_node: std::collections::HashMap<NodeRef, Mark> = marks.iter().copied().collect();
+    order.iter().map(|node| by_node.get(node).copied()).collect()
 }
 
 /// What a stage has made.
@@ -187,23 +164,6 @@ pub struct Finished {
     pub index: Index,
     /// What was read and written on the way.
     pub progress: Progress,
-}
-
-/// One sync for the whole stage, not one for each file.
-fn sync(dir: &Dir) -> Result<()> {
-    rustix::fs::syncfs(dir).map_err(Error::io("sync", dir.path()))
-}
-
-fn name_object(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
-    match fs::rename(from, to) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-            if let Some(parent) = to.parent() {
-                fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-            }
-            fs::rename(from, to).map_err(Error::io("rename", to))
-        }
-        other => other.map_err(Error::io("rename", to)),
-    }
 }
 
 /// Removes what crashed stages left: every directory whose lock nobody holds.

@@ -1,5 +1,6 @@
 //! What staging promises: the same input has the same name, and a crash leaves nothing behind.
 
+use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
 use super::*;
@@ -122,7 +123,7 @@ fn what_a_crashed_stage_left_is_swept_and_a_running_one_is_not() {
     fs::write(litter.join("o0"), "half").unwrap();
     let second = Stage::begin(&store, |_| {}).unwrap();
     assert!(!litter.exists());
-    assert!(running.dir.path().exists() && second.dir.path().exists());
+    assert!(running.contents.path().exists() && second.contents.path().exists());
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //! generations/<id>     indexes
 //! stacks/<view id>     lists of generations, bottom first
 //! refs/<kind>/<name>   the generations that a profile, layer or machine has had, newest first
+//! seen/<directory>     what its files were when they were last read ([`crate::stage`])
 //! staging/<n>/         one running stage each; what a crash left is removed when the store is opened for staging
 //! ```
 //! *Durable before named*: an object or index gets its name only after its bytes are synced, or a power cut would leave
@@ -48,7 +49,7 @@ impl Store {
     /// # Errors
     /// [`Error::StoreFormat`] when the directory is of another format, else the system's.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
-        for part in ["", "objects", "generations", "stacks", "refs", "staging"] {
+        for part in ["", "objects", "generations", "stacks", "refs", "seen", "staging"] {
             let part = path.join(part);
             let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&part);
             made.map_err(Error::io("create", &part))?;

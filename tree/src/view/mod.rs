@@ -4,11 +4,13 @@ mod claims;
 mod level;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::sync::Arc;
 
 pub use claims::{Claim, Says};
 pub use level::{Level, Node};
+pub use walk::Walk;
 
 use crate::id::{ObjectId, ViewId};
 use crate::index::{Inode, ROOT};

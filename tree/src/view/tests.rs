@@ -180,3 +180,30 @@ fn every_layers_word_on_a_path_is_told_and_the_first_that_is_not_hidden_is_what_
         );
     }
 }
+
+#[test]
+fn a_copied_part_is_as_it_was_seen_wherever_it_is_put() {
+    let view = view(&[
+        "f lib/modules/6.1/a.ko x\nf lib/modules/6.1/b.ko y\nf boot/vmlinuz k",
+        "w lib/modules/6.1/b.ko\nf lib/modules/6.1/c.ko z\nh lib/modules/6.1/d.ko lib/modules/6.1/c.ko",
+    ]);
+    let mut builder = IndexBuilder::new();
+    let from = view.follow(b"/lib/modules").unwrap();
+    view.copy(from, b"usr/lib/modules", &mut builder).unwrap();
+    let copied =
+        View::new(ViewId([0; 16]), Arc::new(Level::new(Arc::new(builder.finish().unwrap()), Vec::new())));
+    assert_eq!(
+        paths(&copied),
+        [
+            "/usr/",
+            "/usr/lib/",
+            "/usr/lib/modules/",
+            "/usr/lib/modules/6.1/",
+            "/usr/lib/modules/6.1/a.ko",
+            "/usr/lib/modules/6.1/c.ko",
+            "/usr/lib/modules/6.1/d.ko"
+        ]
+    );
+    let node = |path: &[u8]| copied.follow(path).unwrap();
+    assert_eq!(node(b"/usr/lib/modules/6.1/c.ko"), node(b"/usr/lib/modules/6.1/d.ko"), "still one file");
+}

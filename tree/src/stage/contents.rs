@@ -1,0 +1,239 @@
+//! Bytes become objects: hashed, and written under the stage's own directory unless the store has them already.
+//!
+//! Shared by all threads of a stage. What fits into one buffer is hashed before anything is written, so a file that is
+//! there already costs a read and no write; a larger one is cloned where the file system can (`FICLONE`), else copied.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rustix::fs::FlockOperation;
+
+use super::sweep;
+use crate::confine::Dir;
+use crate::error::{Error, Result};
+use crate::id::ObjectId;
+use crate::node::Content;
+use crate::store::Store;
+
+/// Bytes moved at a time; what is smaller is hashed before it is written.
+pub(super) const CHUNK: usize = 256 * 1024;
+
+/// The objects of a stage under way.
+pub(super) struct Contents<'s> {
+    store: &'s Arc<Store>,
+    dir: Dir,
+    /// Held locked, so that another process can tell a running stage from litter.
+    _lock: File,
+    /// New objects, and the number of the file that holds each.
+    new: Mutex<HashMap<ObjectId, u64>>,
+    files: AtomicU64,
+    /// Cleared by the first clone that the file system refuses.
+    clones: AtomicBool,
+}
+
+/// What became of one file's bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Stored {
+    pub object: ObjectId,
+    pub size: u64,
+    /// Whether the store did not have it yet.
+    pub new: bool,
+}
+
+impl Stored {
+    pub(super) fn content(&self) -> Content {
+        Content::Regular { object: self.object, size: self.size }
+    }
+}
+
+impl<'s> Contents<'s> {
+    /// A locked directory under `staging/`; what crashed stages left there is swept first.
+    pub(super) fn begin(store: &'s Arc<Store>) -> Result<Self> {
+        sweep(store)?;
+        let home = store.path().join("staging");
+        for attempt in 0u32.. {
+            let path = home.join(format!("{}-{attempt}", std::process::id()));
+            match fs::create_dir(&path) {
+                Ok(()) => {}
+                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => continue,
+                Err(cause) => return Err(Error::io("create", &path)(cause)),
+            }
+            let dir = Dir::open(&path).map_err(Error::io("open", &path))?;
+            let lock = File::open(&path).map_err(Error::io("open", &path))?;
+            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
+                .map_err(Error::io("lock", &path))?;
+            return Ok(Self {
+                store,
+                dir,
+                _lock: lock,
+                new: Mutex::default(),
+                files: AtomicU64::new(0),
+                clones: AtomicBool::new(true),
+            });
+        }
+        Err(Error::TooLarge("running stages"))
+    }
+
+    #[cfg(test)]
+    pub(super) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Stores what a stream gives. `buffer` is the caller's, of [`CHUNK`] bytes; `source` names the file in messages.
+    pub(super) fn stream(&self, from: &mut dyn Read, buffer: &mut Vec<u8>, source: &[u8]) -> Result<Stored> {
+        buffer.resize(CHUNK, 0);
+        let head = fill(from, buffer, source)?;
+        let bytes = buffer.get(..head).unwrap_or_default();
+        if head < CHUNK {
+            return self.small(bytes);
+        }
+        let (number, path, mut file) = self.create()?;
+        let mut hasher = blake3::Hasher::new();
+        let mut size = 0u64;
+        let mut filled = head;
+        while filled > 0 {
+            let bytes = buffer.get(..filled).unwrap_or_default();
+            hasher.update(bytes);
+            file.write_all(bytes).map_err(Error::io("write", &path))?;
+            size += bytes.len() as u64;
+            filled = fill(from, buffer, source)?;
+        }
+        self.claim(ObjectId(*hasher.finalize().as_bytes()), size, number, &path)
+    }
+
+    /// Stores what an open file has: a large one by reference, where the file system can do that.
+    pub(super) fn file(&self, from: &File, size: u64, buffer: &mut Vec<u8>, source: &[u8]) -> Result<Stored> {
+        let mut from = from;
+        if size < CHUNK as u64 || !self.clones.load(Ordering::Relaxed) {
+            return self.stream(&mut from, buffer, source);
+        }
+        let (number, path, file) = self.create()?;
+        if rustix::fs::ioctl_ficlone(&file, from).is_err() {
+            self.clones.store(false, Ordering::Relaxed);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            return self.stream(&mut from, buffer, source);
+        }
+        // The clone is hashed, not the source: nobody else can write to it any more.
+        let clone = File::open(&path).map_err(Error::io("open", &path))?;
+        buffer.resize(CHUNK, 0);
+        let mut hasher = blake3::Hasher::new();
+        let mut size = 0;
+        loop {
+            let filled = fill(&mut &clone, buffer, source)?;
+            if filled == 0 {
+                break;
+            }
+            hasher.update(buffer.get(..filled).unwrap_or_default());
+            size += filled as u64;
+        }
+        self.claim(ObjectId(*hasher.finalize().as_bytes()), size, number, &path)
+    }
+
+    fn small(&self, bytes: &[u8]) -> Result<Stored> {
+        let object = ObjectId(*blake3::hash(bytes).as_bytes());
+        let size = bytes.len() as u64;
+        let there = || Ok(Stored { object, size, new: false });
+        if self.store.keep_object(object) {
+            return there();
+        }
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        match self.new().entry(object) {
+            std::collections::hash_map::Entry::Occupied(_) => return there(),
+            std::collections::hash_map::Entry::Vacant(place) => drop(place.insert(number)),
+        }
+        let (path, mut file) = self.create_numbered(number)?;
+        file.write_all(bytes).map_err(Error::io("write", &path))?;
+        Ok(Stored { object, size, new: true })
+    }
+
+    /// Keeps a written file as this object, or removes it where there is one already.
+    fn claim(&self, object: ObjectId, size: u64, number: u64, path: &Path) -> Result<Stored> {
+        let new = !self.store.keep_object(object) && {
+            let mut all = self.new();
+            let vacant = !all.contains_key(&object);
+            if vacant {
+                all.insert(object, number);
+            }
+            vacant
+        };
+        if !new {
+            fs::remove_file(path).map_err(Error::io("remove", path))?;
+        }
+        Ok(Stored { object, size, new })
+    }
+
+    fn create(&self) -> Result<(u64, PathBuf, File)> {
+        let number = self.files.fetch_add(1, Ordering::Relaxed);
+        let (path, file) = self.create_numbered(number)?;
+        Ok((number, path, file))
+    }
+
+    fn create_numbered(&self, number: u64) -> Result<(PathBuf, File)> {
+        let name = format!("o{number}");
+        let path = self.dir.path().join(&name);
+        let file = self.dir.create(name.as_bytes()).map_err(Error::io("create", &path))?;
+        Ok((path, file))
+    }
+
+    fn new(&self) -> MutexGuard<'_, HashMap<ObjectId, u64>> {
+        self.new.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// *Durable before named*: one sync for all bytes, then the names, then one sync for those, before an index promises
+    /// them.
+    pub(super) fn name_all(&self) -> Result<()> {
+        let mut new: Vec<(ObjectId, u64)> = self.new().drain().collect();
+        if new.is_empty() {
+            return Ok(());
+        }
+        // By directory, so that each is touched once.
+        new.sort_unstable();
+        self.sync()?;
+        for (object, number) in new {
+            let (from, to) = (self.dir.path().join(format!("o{number}")), self.store.object_path(object));
+            name_object(&from, &to)?;
+        }
+        self.sync()
+    }
+
+    fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.dir).map_err(Error::io("sync", self.dir.path()))
+    }
+
+    /// Removes what is left of the stage's directory.
+    pub(super) fn clear(self) -> Result<()> {
+        fs::remove_dir_all(self.dir.path()).map_err(Error::io("remove", self.dir.path()))
+    }
+}
+
+/// Reads until the buffer is full or the stream ends; how many bytes there are.
+fn fill(from: &mut dyn Read, buffer: &mut [u8], source: &[u8]) -> Result<usize> {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => {
+                return Err(Error::io("read", PathBuf::from(source.escape_ascii().to_string()))(cause));
+            }
+        }
+    }
+    Ok(filled)
+}
+
+fn name_object(from: &Path, to: &Path) -> Result<()> {
+    match fs::rename(from, to) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            if let Some(parent) = to.parent() {
+                fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            }
+            fs::rename(from, to).map_err(Error::io("rename", to))
+        }
+        other => other.map_err(Error::io("rename", to)),
+    }
+}

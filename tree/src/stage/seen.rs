@@ -1,0 +1,137 @@
+//! What a directory's files were when they were last read, so that staging it again reads only what has changed.
+//!
+//! The rule is git's (its index): same inode number, size, mtime and ctime, and none of the times so near to the moment
+//! of reading that a later write could have had the same. Sizes, mtimes, attributes and objects stand in the generation
+//! that was made then; only what must not enter it lies here:
+//!
+//! ```text
+//! seen/<hash of the directory's path>
+//!   "oneroot seen 1\n\0"   generation (32)   device (8)   then for each inode of the generation: number (8), ctime (8)
+//!   BLAKE3 of all that (32)
+//! ```
+//! It is a memory and no promise: a file that is torn, old or gone means that everything is read. It is bound to its
+//! generation, which is made young first, so a collection keeps the objects that are not looked at again.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::Stat;
+
+use crate::format::ReadAt as _;
+use crate::id::GenerationId;
+use crate::index::{Index, ROOT};
+use crate::node::{Content, Kind, Meta};
+use crate::store::{Store, write_whole};
+
+const MAGIC: &[u8; 16] = b"oneroot seen 1\n\0";
+const HEADER: usize = 16 + 32 + 8;
+const RECORD: usize = 16;
+const CHECKSUM: usize = 32;
+/// A file whose times lie nearer to the reading than this is read again next time: file systems count time in ticks.
+const TOO_NEAR: Duration = Duration::from_secs(2);
+
+/// A file as its source's file system tells it apart: inode number and ctime in nanoseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Mark {
+    pub number: u64,
+    pub ctime: i64,
+}
+
+impl Mark {
+    pub(crate) fn of(stat: &Stat) -> Self {
+        Self { number: stat.st_ino, ctime: nanoseconds(stat.st_ctime, stat.st_ctime_nsec) }
+    }
+}
+
+/// The last stage of one directory, and what is to be remembered of this one.
+pub(crate) struct Seen {
+    path: PathBuf,
+    device: u64,
+    last: Option<(Index, Vec<u8>)>,
+    /// Times from here on are too near, nanoseconds since 1970.
+    trusted_before: i64,
+}
+
+impl Seen {
+    /// Recalls the last stage of the directory at `root` on this device; `now` is the time since 1970. With `afresh`,
+    /// nothing is recalled.
+    pub(crate) fn recall(store: &Store, root: &Path, device: u64, now: Duration, afresh: bool) -> Self {
+        use std::os::unix::ffi::OsStrExt as _;
+        let name = blake3::hash(root.as_os_str().as_bytes()).to_hex();
+        let path = store.path().join("seen").join(name.as_str());
+        let last = if afresh { None } else { recalled(store, &path, device) };
+        let trusted_before = i64::try_from(now.saturating_sub(TOO_NEAR).as_nanos()).unwrap_or(i64::MAX);
+        Self { path, device, last, trusted_before }
+    }
+
+    /// The inode number in the last generation of a directory's entry; the root's for no name.
+    pub(crate) fn child(&self, directory: Option<u32>, name: &[u8]) -> Option<u32> {
+        let (index, _) = self.last.as_ref()?;
+        Some(index.entry(index.find(directory?, name)?)?.inode)
+    }
+
+    /// The root's, if there is a last generation.
+    pub(crate) fn root(&self) -> Option<u32> {
+        self.last.as_ref().map(|_| ROOT)
+    }
+
+    /// Content and attributes of a regular file that is as it was.
+    pub(crate) fn unchanged(&self, inode: Option<u32>, stat: &Stat) -> Option<(Content, Meta)> {
+        let (index, marks) = self.last.as_ref()?;
+        let number = inode?;
+        let at = (number as usize).checked_sub(1)?.checked_mul(RECORD)?;
+        let mark = Mark { number: marks.u64_at(at), ctime: i64::from_le_bytes(marks.array(at + 8)) };
+        let inode = index.inode(number)?;
+        let same = inode.kind() == Kind::Regular
+            && mark == Mark::of(stat)
+            && mark.number != 0
+            && u64::try_from(stat.st_size) == Ok(inode.size())
+            && nanoseconds(stat.st_mtime, stat.st_mtime_nsec) == inode.mtime();
+        same.then(|| (inode.content(), inode.meta()))
+    }
+
+    /// Whether this file's times are far enough from now to be remembered.
+    pub(crate) fn is_trusted(&self, stat: &Stat) -> bool {
+        Mark::of(stat).ctime < self.trusted_before
+            && nanoseconds(stat.st_mtime, stat.st_mtime_nsec) < self.trusted_before
+    }
+
+    /// Remembers, for the next time. `marks` has one for each inode of the generation, in order. That nothing can be
+    /// written here costs the next stage time and is no failure of this one.
+    pub(crate) fn remember(&self, generation: GenerationId, marks: &[Option<Mark>]) {
+        let mut bytes = Vec::with_capacity(HEADER + marks.len() * RECORD + CHECKSUM);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&generation.0);
+        bytes.extend_from_slice(&self.device.to_le_bytes());
+        for mark in marks {
+            let mark = mark.unwrap_or(Mark { number: 0, ctime: 0 });
+            bytes.extend_from_slice(&mark.number.to_le_bytes());
+            bytes.extend_from_slice(&mark.ctime.to_le_bytes());
+        }
+        let checksum = blake3::hash(&bytes);
+        bytes.extend_from_slice(checksum.as_bytes());
+        let _ = write_whole(&self.path, &bytes);
+    }
+}
+
+fn recalled(store: &Store, path: &Path, device: u64) -> Option<(Index, Vec<u8>)> {
+    let mut bytes = fs::read(path).ok()?;
+    let body = bytes.len().checked_sub(CHECKSUM)?;
+    let (said, checksum) = bytes.split_at_checked(body)?;
+    let good = blake3::hash(said).as_bytes().as_slice() == checksum
+        && said.starts_with(MAGIC)
+        && said.get(48..HEADER)?.u64_at(0) == device;
+    let generation = GenerationId(said.get(16..48)?.array(0));
+    if !good || !store.keep_generation(generation) {
+        return None;
+    }
+    let index = store.generation(generation).ok()?;
+    bytes.truncate(body);
+    let marks = bytes.split_off(HEADER);
+    (marks.len() == index.inodes() as usize * RECORD).then_some((index, marks))
+}
+
+pub(crate) fn nanoseconds<N: TryInto<i64>>(seconds: i64, fraction: N) -> i64 {
+    seconds.saturating_mul(1_000_000_000).saturating_add(fraction.try_into().unwrap_or(0))
+}
