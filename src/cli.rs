@@ -37,8 +37,26 @@ pub enum Command {
     Stage {
         /// Only these: profile names, machine names, layer directories [default: everything]
         names: Vec<String>,
+        /// Read every file of directories again, though size and times say that it is as it was
+        #[arg(long)]
+        afresh: bool,
         #[command(flatten)]
         output: Output,
+    },
+    /// Run a command (a shell, `apt install x`) in a copy of a profile's tree, and make the result its next generation
+    Edit {
+        /// The profile
+        profile: String,
+        /// The command and its arguments [default: a shell]
+        #[arg(last = true)]
+        command: Vec<String>,
+    },
+    /// Write a generation, or the root that a machine would boot, to a tar archive or an empty directory
+    Export {
+        /// A machine, a profile, NAME~1, or the first characters of a generation
+        what: String,
+        /// A directory that is empty or not there yet; a file that ends in .tar; or - for an archive on stdout
+        to: PathBuf,
     },
     /// List what was staged when: all of it, or one profile, machine or layer
     Generations {

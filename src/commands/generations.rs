@@ -6,9 +6,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::plan::parts;
-use oneroot_tree::diff::{Aspect, What, diff};
+use oneroot_tree::diff::{Aspect, Counts, What, diff};
 use oneroot_tree::node::Kind;
-use oneroot_tree::store::Staged;
+use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{GenerationId, Ref, Store};
 use serde::Serialize;
 
@@ -29,6 +29,8 @@ struct Line {
     generation: String,
     /// Seconds since 1970.
     at: u64,
+    /// How it became the head: staged, edited, rolled-back.
+    how: &'static str,
     entries: u32,
     bytes: u64,
 }
@@ -49,7 +51,15 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
             let index = store.generation(staged.generation);
             let (entries, bytes) = index.map_or((0, 0), |index| (index.inodes(), index.content_bytes()));
             let generation = staged.generation.to_string();
-            lines.push(Line { name: shown.clone(), back, generation, at: staged.at, entries, bytes });
+            lines.push(Line {
+                name: shown.clone(),
+                back,
+                generation,
+                at: staged.at,
+                how: staged.how.as_str(),
+                entries,
+                bytes,
+            });
         }
     }
     if json {
@@ -57,13 +67,14 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let now = clock::now();
-    let mut rows = vec![["NAME", "GENERATION", "", "STAGED", "ENTRIES", "SIZE"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "GENERATION", "", "SINCE", "HOW", "ENTRIES", "SIZE"].map(str::to_owned)];
     rows.extend(lines.iter().map(|line| {
         [
             line.name.clone(),
             line.generation.chars().take(12).collect(),
             if line.back == 0 { "now".to_owned() } else { format!("~{}", line.back) },
             format!("{} ago", age(now.saturating_sub(line.at))),
+            line.how.to_owned(),
             line.entries.to_string(),
             HumanBytes(line.bytes).to_string(),
         ]
@@ -88,7 +99,7 @@ pub fn rollback(site: &Site, name: &str, to: Option<&str>) -> Result<Exit> {
     };
     // What it points to must be whole before anything boots from it.
     store.generation(to)?;
-    store.set_head(reference, Staged { generation: to, at: clock::now() })?;
+    store.set_head(reference, Staged { generation: to, at: clock::now(), how: How::RolledBack })?;
     println!("{shown} is {} again for new boots; running machines keep what they booted", short(to));
     Ok(Exit::Done)
 }
@@ -138,7 +149,7 @@ pub fn find(site: &Site, store: &Arc<Store>, text: &str) -> Result<GenerationId>
 }
 
 /// The first characters of a generation's name.
-fn short(id: GenerationId) -> String {
+pub fn short(id: GenerationId) -> String {
     id.to_string().chars().take(12).collect()
 }
 
@@ -154,6 +165,7 @@ pub fn compare(site: &Site, a: &str, b: &str, json: bool) -> Result<Exit> {
     let store = Store::open(&site.server.store)?;
     let (old, new) = (find(site, &store, a)?, find(site, &store, b)?);
     let differences = diff(&store.generation(old)?, &store.generation(new)?);
+    let counts = Counts::of(&differences);
     let lines: Vec<DiffLine> = differences
         .into_iter()
         .map(|difference| {
@@ -174,15 +186,7 @@ pub fn compare(site: &Site, a: &str, b: &str, json: bool) -> Result<Exit> {
     let rows: Vec<[String; 3]> =
         lines.iter().map(|line| [line.change.to_owned(), line.path.clone(), line.what.clone()]).collect();
     print!("{}", table(&rows));
-    let count = |change: &str| lines.iter().filter(|line| line.change == change).count();
-    println!(
-        "{} -> {}: {} added, {} removed, {} changed",
-        short(old),
-        short(new),
-        count("added"),
-        count("removed"),
-        count("changed")
-    );
+    println!("{} -> {}: {counts}", short(old), short(new));
     Ok(Exit::Done)
 }
 

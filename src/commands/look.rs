@@ -15,7 +15,7 @@ use super::{explain, generations};
 use crate::cli::Exit;
 
 /// What is looked into, merged: a machine's view, or a generation on its own.
-fn look_into(site: &Site, what: &str) -> Result<(Arc<View>, Arc<Store>)> {
+pub fn look_into(site: &Site, what: &str) -> Result<(Arc<View>, Arc<Store>)> {
     if site.machines.contains_key(what) || what.parse::<oneroot_bootconf::Mac>().is_ok() {
         return explain::view(site, what);
     }

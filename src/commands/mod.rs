@@ -1,7 +1,9 @@
 //! One file for each thing that the command line does.
 
 mod check;
+mod edit;
 mod explain;
+mod export;
 mod gc;
 mod generations;
 mod look;
@@ -27,7 +29,11 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             Ok(Exit::Done)
         }
         Command::Check(output) => check::run(&cli.site(), output.json),
-        Command::Stage { names, output } => with_site(cli, |site| stage::run(&site, names, output.json)),
+        Command::Stage { names, afresh, output } => {
+            with_site(cli, |site| stage::run(&site, names, *afresh, output.json))
+        }
+        Command::Edit { profile, command } => with_site(cli, |site| edit::run(&site, profile, command)),
+        Command::Export { what, to } => with_site(cli, |site| export::run(&site, what, to)),
         Command::Generations { name, output } => {
             with_site(cli, |site| generations::list(&site, name.as_deref(), output.json))
         }

@@ -9,8 +9,9 @@ use anyhow::{Context as _, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use oneroot_bootconf::plan::{Part, parts};
 use oneroot_bootconf::{Site, Source};
+use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::stage::Progress;
-use oneroot_tree::store::Staged;
+use oneroot_tree::store::{How, Staged};
 use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
 use oneroot_tree::{Index, Stage, Store};
 use serde::Serialize;
@@ -30,14 +31,19 @@ struct Outcome {
     changed: bool,
     entries: u64,
     bytes: u64,
+    /// Files that were not read, for they are as they were.
+    unread: u64,
     new_objects: u64,
     new_bytes: u64,
+    /// Paths that the generation before did not have, had otherwise, or had and this one has not.
+    #[serde(flatten)]
+    changes: Counts,
     /// What should be looked at before a machine boots it.
     warnings: Vec<String>,
 }
 
 /// Stages what was named, or everything.
-pub fn run(site: &Site, names: &[String], json: bool) -> Result<Exit> {
+pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Exit> {
     let store = Store::open(&site.server.store)?;
     let all = parts(site);
     for name in names {
@@ -49,14 +55,15 @@ pub fn run(site: &Site, names: &[String], json: bool) -> Result<Exit> {
     let mut outcomes = Vec::new();
     for (part, source) in &all {
         if names.is_empty() || names.iter().any(|name| is(part, name)) {
-            outcomes.push(one(&store, &site.home, part, source, json)?);
+            outcomes.push(one(&store, &site.home, part, source, afresh, json)?);
         }
     }
     if json {
         println!("{}", serde_json::to_string_pretty(&outcomes)?);
         return Ok(Exit::Done);
     }
-    let mut rows = vec![["STAGED", "GENERATION", "", "ENTRIES", "SIZE", "NEW"].map(str::to_owned)];
+    let mut rows =
+        vec![["STAGED", "GENERATION", "", "ENTRIES", "SIZE", "STORED", "CHANGES"].map(str::to_owned)];
     rows.extend(outcomes.iter().map(|outcome| {
         [
             outcome.name.clone(),
@@ -65,6 +72,7 @@ pub fn run(site: &Site, names: &[String], json: bool) -> Result<Exit> {
             outcome.entries.to_string(),
             HumanBytes(outcome.bytes).to_string(),
             HumanBytes(outcome.new_bytes).to_string(),
+            if outcome.changed { outcome.changes.to_string() } else { String::new() },
         ]
     }));
     print!("{}", table(&rows));
@@ -83,7 +91,14 @@ pub fn is(part: &Part, name: &str) -> bool {
     }
 }
 
-fn one(store: &Arc<Store>, home: &Path, part: &Part, source: &Source, quiet: bool) -> Result<Outcome> {
+fn one(
+    store: &Arc<Store>,
+    home: &Path,
+    part: &Part,
+    source: &Source,
+    afresh: bool,
+    quiet: bool,
+) -> Result<Outcome> {
     let reference = reference(home, part)?;
     let name = match part {
         Part::Profile { name } => format!("profile {name}"),
@@ -108,7 +123,10 @@ fn one(store: &Arc<Store>, home: &Path, part: &Part, source: &Source, quiet: boo
             stage.own_all(0, 0);
         }
         match source {
-            Source::Directory(path) => stage.directory(path)?,
+            Source::Directory(path) => {
+                stage.remember(clock::since_1970(), afresh);
+                stage.directory(path)?;
+            }
             Source::Tar(path) => {
                 let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
                 stage.archive(file)?;
@@ -121,16 +139,27 @@ fn one(store: &Arc<Store>, home: &Path, part: &Part, source: &Source, quiet: boo
     bar.finish_and_clear();
     let finished = finished.with_context(|| format!("cannot stage {name}"))?;
     let before = store.head(&reference)?;
-    store.set_head(&reference, Staged { generation: finished.generation, at: clock::now() })?;
+    let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
+    let mut warnings = warnings(store, part, &finished.index);
+    let changed = before.is_none_or(|before| before.generation != finished.generation);
+    if changed && before.is_some_and(|before| before.how == How::Edited) {
+        warnings.push("what was staged does not have the changes of `oneroot edit`; `oneroot rollback` brings them back".to_owned());
+    }
+    // One that was lost or damaged can't be compared with, and is no reason not to stage.
+    let old = before.and_then(|before| store.generation(before.generation).ok());
+    let changes = old.map_or(Counts::default(), |old| Counts::of(&diff(&old, &finished.index)));
+    store.set_head(&reference, staged)?;
     Ok(Outcome {
         name,
         generation: finished.generation.to_string(),
-        changed: before.is_none_or(|before| before.generation != finished.generation),
+        changed,
         entries: finished.progress.entries,
-        bytes: finished.progress.bytes,
+        bytes: finished.index.content_bytes(),
+        unread: finished.progress.unread,
         new_objects: finished.progress.new_objects,
         new_bytes: finished.progress.new_bytes,
-        warnings: warnings(store, part, &finished.index),
+        changes,
+        warnings,
     })
 }
 

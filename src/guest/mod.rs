@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use oneroot_tree::node::{Content, Meta, TreePath};
-use oneroot_tree::store::Staged;
+use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{GenerationId, Ref, RefKind, Stage, Store};
 
 const INIT: &str = include_str!("init");
@@ -27,6 +27,6 @@ pub fn stage(store: &Arc<Store>, now: u64) -> Result<GenerationId> {
     stage.insert(&TreePath::parse(b".oneroot/init")?, meta(0o755), init)?;
     let generation = stage.finish()?.generation;
     let name = Ref::new(RefKind::Builtin, "oneroot").context("the built-in generation's name")?;
-    store.set_head(&name, Staged { generation, at: now })?;
+    store.set_head(&name, Staged { generation, at: now, how: How::Staged })?;
     Ok(generation)
 }

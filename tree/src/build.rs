@@ -11,8 +11,15 @@ use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
 
 /// A node while its tree is being built. Only good for the builder that gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NodeRef(usize);
+
+impl NodeRef {
+    /// Its place among its builder's nodes, from 0.
+    pub(crate) fn place(self) -> usize {
+        self.0
+    }
+}
 
 struct Node {
     meta: Meta,
@@ -57,18 +64,31 @@ impl IndexBuilder {
     pub fn insert(&mut self, path: &TreePath<'_>, meta: Meta, content: Content) -> Result<()> {
         let Some((name, parents)) = path.names().split_last() else { return self.set_root(meta, &content) };
         let parent = self.directory_at(parents)?;
+        self.insert_in(parent, name, meta, content).map(drop)
+    }
+
+    /// The same, for a name in a directory that is there; the node, where the name stands for one.
+    pub(crate) fn insert_in(
+        &mut self,
+        parent: NodeRef,
+        name: &[u8],
+        meta: Meta,
+        content: Content,
+    ) -> Result<Option<NodeRef>> {
         match name.strip_prefix(b".wh.".as_slice()) {
             Some(b".wh..opq") => {
                 self.node_mut(parent)?.content = Content::Directory { opaque: true };
-                Ok(())
+                Ok(None)
             }
             // aufs kept its own bookkeeping under this prefix; it was never part of anybody's tree.
-            Some(rest) if rest.starts_with(b".wh.") => Ok(()),
+            Some(rest) if rest.starts_with(b".wh.") => Ok(None),
             Some(b"") => Err(Error::entry(name, "a whiteout without a name")),
-            Some(hidden) => self.place(parent, hidden, Meta::default(), Content::Whiteout),
+            Some(hidden) => self.place(parent, hidden, Meta::default(), Content::Whiteout).map(|_| None),
             // However a source spells a whiteout, it is the same one: its own owner and time say nothing.
-            None if content == Content::Whiteout => self.place(parent, name, Meta::default(), content),
-            None => self.place(parent, name, meta, content),
+            None if content == Content::Whiteout => {
+                self.place(parent, name, Meta::default(), content).map(Some)
+            }
+            None => self.place(parent, name, meta, content).map(Some),
         }
     }
 
@@ -87,8 +107,18 @@ impl IndexBuilder {
             return Err(Error::entry(b"/", "the root can't be a hard link"));
         };
         let parent = self.directory_at(parents)?;
+        self.link_in(parent, name, node)
+    }
+
+    /// The same, for a node and a directory that are there.
+    pub(crate) fn link_in(&mut self, parent: NodeRef, name: &[u8], node: NodeRef) -> Result<()> {
         self.node_mut(parent)?.children.insert(name.to_vec(), node);
         Ok(())
+    }
+
+    /// The root directory.
+    pub(crate) fn root() -> NodeRef {
+        ROOT
     }
 
     /// The node at a path, if it was inserted.
@@ -177,20 +207,20 @@ impl IndexBuilder {
         Ok(at)
     }
 
-    fn place(&mut self, parent: NodeRef, name: &[u8], meta: Meta, content: Content) -> Result<()> {
-        if let Some(old) = self.node_mut(parent)?.children.get(name).copied() {
-            let old = self.node_mut(old)?;
+    fn place(&mut self, parent: NodeRef, name: &[u8], meta: Meta, content: Content) -> Result<NodeRef> {
+        if let Some(there) = self.node_mut(parent)?.children.get(name).copied() {
+            let old = self.node_mut(there)?;
             if let (Content::Directory { opaque: was }, Content::Directory { opaque: is }) =
                 (&old.content, &content)
             {
                 old.content = Content::Directory { opaque: *was || *is };
                 old.meta = meta;
-                return Ok(());
+                return Ok(there);
             }
         }
         let child = self.push(Node { meta, content, children: BTreeMap::new() });
         self.node_mut(parent)?.children.insert(name.to_vec(), child);
-        Ok(())
+        Ok(child)
     }
 
     fn push(&mut self, node: Node) -> NodeRef {

@@ -42,6 +42,39 @@ pub enum Aspect {
     Attributes,
 }
 
+/// How many of each.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct Counts {
+    /// New paths.
+    pub added: usize,
+    /// Paths that are there in both.
+    pub changed: usize,
+    /// Paths that are gone.
+    pub removed: usize,
+}
+
+impl Counts {
+    /// Counts differences.
+    #[must_use]
+    pub fn of(differences: &[Difference]) -> Self {
+        let mut counts = Self::default();
+        for difference in differences {
+            *match difference.what {
+                What::Added(_) => &mut counts.added,
+                What::Changed(_) => &mut counts.changed,
+                What::Removed(_) => &mut counts.removed,
+            } += 1;
+        }
+        counts
+    }
+}
+
+impl std::fmt::Display for Counts {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} added, {} removed, {} changed", self.added, self.removed, self.changed)
+    }
+}
+
 /// All differences from `old` to `new`, in order of their paths.
 #[must_use]
 pub fn diff(old: &Index, new: &Index) -> Vec<Difference> {

@@ -8,6 +8,9 @@ pub const NAME_MAX: usize = 255;
 /// Longest path inside a tree, in bytes: Linux's `PATH_MAX`.
 pub const PATH_MAX: usize = 4096;
 
+/// Extended attributes: names and values, sorted by name.
+pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
+
 /// Owner, mode, time and extended attributes, as they are served; the disk's own do not matter.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Meta {
@@ -20,7 +23,7 @@ pub struct Meta {
     /// Modification time, nanoseconds since 1970.
     pub mtime: i64,
     /// Extended attributes, sorted by name. NFSv3 can't carry them; sync and images can.
-    pub xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    pub xattrs: Attributes,
 }
 
 impl Meta {

@@ -141,7 +141,7 @@ impl<'s> Contents<'s> {
             return there();
         }
         let number = self.files.fetch_add(1, Ordering::Relaxed);
-        match self.new().entry(object) {
+        match self.fresh().entry(object) {
             std::collections::hash_map::Entry::Occupied(_) => return there(),
             std::collections::hash_map::Entry::Vacant(place) => drop(place.insert(number)),
         }
@@ -153,7 +153,7 @@ impl<'s> Contents<'s> {
     /// Keeps a written file as this object, or removes it where there is one already.
     fn claim(&self, object: ObjectId, size: u64, number: u64, path: &Path) -> Result<Stored> {
         let new = !self.store.keep_object(object) && {
-            let mut all = self.new();
+            let mut all = self.fresh();
             let vacant = !all.contains_key(&object);
             if vacant {
                 all.insert(object, number);
@@ -179,14 +179,14 @@ impl<'s> Contents<'s> {
         Ok((path, file))
     }
 
-    fn new(&self) -> MutexGuard<'_, HashMap<ObjectId, u64>> {
+    fn fresh(&self) -> MutexGuard<'_, HashMap<ObjectId, u64>> {
         self.new.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// *Durable before named*: one sync for all bytes, then the names, then one sync for those, before an index promises
     /// them.
     pub(super) fn name_all(&self) -> Result<()> {
-        let mut new: Vec<(ObjectId, u64)> = self.new().drain().collect();
+        let mut new: Vec<(ObjectId, u64)> = self.fresh().drain().collect();
         if new.is_empty() {
             return Ok(());
         }

@@ -4,64 +4,29 @@
 //! file itself, so a name that changes under the walk can't smuggle anything in. Other file systems mounted inside are
 //! left out, as `--one-file-system` does: a chroot often has `/proc` mounted.
 //!
-//! First all names, by one thread; then the contents of the files that are not known, by as many as there are processors;
-//! then the index, in the order of the walk.
+//! First all names; then the contents of the files that are not known; both by as many threads as there are processors.
+//! Then the index, by one.
 
-use std::collections::HashMap;
-use std::io::{self, ErrorKind};
+use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc;
 
-use rustix::fs::{AtFlags, FileType, Stat};
-
-use super::Stage;
 use super::archive::{opaque, without_overlay_marks};
 use super::contents::{Contents, Stored};
 use super::seen::{Mark, Seen};
+use super::walk::{Entry, Listing, What, described, joined, threads, walk, xattrs};
+use super::{Progress, Stage};
+use crate::build::{IndexBuilder, NodeRef};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
-use crate::node::{Content, Meta, TreePath};
-
-/// More threads than this gain nothing on one file system.
-const MOST_THREADS: usize = 8;
-
-/// One name that the walk has met.
-struct Found {
-    path: Vec<u8>,
-    what: What,
-}
-
-enum What {
-    /// All that there is to know.
-    Node(Meta, Content),
-    /// A regular file that is as it was, and its mark.
-    Known(Meta, Content, Mark),
-    /// A regular file that must be read; the number of its result.
-    File(usize),
-    /// Another name for the file first met under this one.
-    Link(Vec<u8>),
-}
-
-/// A walk under way.
-struct Walk<'d> {
-    root: &'d Dir,
-    device: u64,
-    seen: Option<Seen>,
-    found: Vec<Found>,
-    /// Places in `found` of the files that must be read.
-    files: Vec<usize>,
-    /// First names of files that have more than one, by device and inode number.
-    links: HashMap<(u64, u64), Vec<u8>>,
-    /// Directories still to be listed, with their inode in the last generation. A stack of paths, not of calls: a deep
-    /// tree must not end the process. Each is opened from the root, so the walk holds few descriptors, however deep it is.
-    todo: Vec<(Vec<u8>, Option<u32>)>,
-}
+use crate::node::{Content, Meta};
 
 /// What reading a file gave.
 struct Read {
-    stat: Stat,
+    trusted: bool,
+    mark: Mark,
     meta: Meta,
     stored: Stored,
 }
@@ -73,79 +38,88 @@ impl Stage<'_> {
     /// The system's, or [`Error::Entry`].
     pub fn directory(&mut self, root: &Path) -> Result<()> {
         let dir = Dir::open(root).map_err(Error::io("open", root))?;
-        let stat = rustix::fs::fstat(&dir).map_err(Error::io("stat", root))?;
-        let meta = described(&stat, xattrs(&dir).map_err(Error::io("read attributes of", root))?);
-        self.insert(&TreePath::default(), without_overlay_marks(meta), Content::Directory { opaque: false })?;
-        let seen = self.memory.map(|(now, afresh)| Seen::recall(self.store, root, stat.st_dev, now, afresh));
-        let mut walk = Walk {
-            root: &dir,
-            device: stat.st_dev,
-            found: Vec::new(),
-            files: Vec::new(),
-            links: HashMap::new(),
-            todo: vec![(Vec::new(), seen.as_ref().and_then(Seen::root))],
-            seen,
-        };
-        while let Some((path, inode)) = walk.todo.pop() {
-            walk.list(&path, inode)?;
-            (self.report)(super::Progress {
-                entries: self.progress.entries + walk.found.len() as u64,
-                ..self.progress
-            });
-        }
-        let mut read = self.read_all(&dir, &walk)?;
+        let device = rustix::fs::fstat(&dir).map_err(Error::io("stat", root))?.st_dev;
+        let seen = self.memory.map(|(now, afresh)| Seen::recall(self.store, root, device, now, afresh));
+        let so_far = self.tally.progress;
+        let mut listings = walk(&dir, device, seen.as_ref(), &mut |entries| {
+            (self.tally.report)(Progress { entries: so_far.entries + entries, ..so_far });
+        })?;
+        let files = unread(&listings);
+        let mut read = self.read_all(&dir, seen.as_ref(), &files)?.into_iter();
+        let metas: Vec<Meta> = listings.iter_mut().map(|listing| std::mem::take(&mut listing.meta)).collect();
         let mut marks = Vec::new();
-        for Found { path, what } in walk.found {
-            let path = TreePath::parse(&path)?;
-            let (meta, content, mark) = match what {
-                What::Node(meta, content) => (meta, content, None),
-                What::Known(meta, content, mark) => {
-                    self.progress.unread += 1;
-                    (meta, content, Some(mark))
+        let mut nodes: Vec<Option<NodeRef>> = vec![None; listings.len()];
+        if let (Some(node), Some(meta)) = (nodes.first_mut(), metas.first()) {
+            *node = Some(IndexBuilder::root());
+            let meta = without_overlay_marks(meta.clone());
+            self.insert(&crate::node::TreePath::default(), meta, Content::Directory { opaque: false })?;
+        }
+        let mut linked: HashMap<(u64, u64), NodeRef> = HashMap::new();
+        for (number, listing) in listings.into_iter().enumerate() {
+            let Some(parent) = nodes.get(number).copied().flatten() else { continue };
+            for Entry { name, what } in listing.entries {
+                match what {
+                    What::Directory(below) => {
+                        let Some(meta) = metas.get(below) else { continue };
+                        let content = Content::Directory { opaque: opaque(meta) };
+                        let node = self.put(parent, &name, meta.clone(), content)?;
+                        if let Some(place) = nodes.get_mut(below) {
+                            *place = node;
+                        }
+                    }
+                    What::Node(meta, content) => drop(self.put(parent, &name, meta, content)?),
+                    What::File(file) => {
+                        if let Some(first) = file.linked.and_then(|key| linked.get(&key)) {
+                            self.tally.entry();
+                            self.builder.link_in(parent, &name, *first)?;
+                            continue;
+                        }
+                        let (meta, content, mark) = match file.known {
+                            Some(content) => {
+                                self.tally.progress.unread += 1;
+                                (file.meta, content, Some(file.mark))
+                            }
+                            None => {
+                                let Some(read) = read.next().flatten() else { continue };
+                                (read.meta, read.stored.content(), read.trusted.then_some(read.mark))
+                            }
+                        };
+                        let node = self.put(parent, &name, meta, content)?;
+                        marks.extend(node.zip(mark));
+                        linked.extend(file.linked.zip(node));
+                    }
                 }
-                What::File(number) => {
-                    let Some(Read { stat, meta, stored }) = read.get_mut(number).and_then(Option::take)
-                    else {
-                        continue;
-                    };
-                    let trusted = walk.seen.as_ref().is_some_and(|seen| seen.is_trusted(&stat));
-                    (meta, stored.content(), trusted.then(|| Mark::of(&stat)))
-                }
-                What::Link(first) => {
-                    self.link(&path, &TreePath::parse(&first)?)?;
-                    continue;
-                }
-            };
-            self.insert(&path, without_overlay_marks(meta), content)?;
-            if let Some(mark) = mark {
-                marks.extend(self.builder.find(&path).map(|node| (node, mark)));
             }
         }
-        self.seen = walk.seen.map(|seen| (seen, marks));
+        self.seen = seen.map(|seen| (seen, marks));
         Ok(())
     }
 
-    /// Reads the files that the walk does not know, with as many threads as there are processors.
-    fn read_all(&mut self, root: &Dir, walk: &Walk<'_>) -> Result<Vec<Option<Read>>> {
-        let mut all: Vec<Option<Read>> = walk.files.iter().map(|_| None).collect();
-        let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+    /// Adds one name in a directory that is there.
+    fn put(&mut self, parent: NodeRef, name: &[u8], meta: Meta, content: Content) -> Result<Option<NodeRef>> {
+        let mut meta = without_overlay_marks(meta);
+        (meta.uid, meta.gid) = self.owner.unwrap_or((meta.uid, meta.gid));
+        self.tally.entry();
+        self.builder.insert_in(parent, name, meta, content)
+    }
+
+    /// Reads files, in any order; the results are in theirs.
+    fn read_all(&mut self, root: &Dir, seen: Option<&Seen>, files: &[Vec<u8>]) -> Result<Vec<Option<Read>>> {
+        let mut all: Vec<Option<Read>> = files.iter().map(|_| None).collect();
         let next = AtomicUsize::new(0);
-        let entries = self.progress.entries;
+        let (contents, tally) = (&self.contents, &mut self.tally);
+        let so_far = tally.progress.entries;
         std::thread::scope(|scope| {
             let (told, results) = mpsc::channel();
-            for _ in 0..threads.min(walk.files.len()) {
-                let (told, next, contents) = (told.clone(), &next, &self.contents);
+            for _ in 0..threads().min(files.len()) {
+                let (told, next) = (told.clone(), &next);
                 scope.spawn(move || {
                     let mut buffer = Vec::new();
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
-                        let Some(found) = walk.files.get(number).and_then(|place| walk.found.get(*place))
-                        else {
-                            return;
-                        };
-                        let result = read(root, &found.path, contents, &mut buffer);
+                        let Some(path) = files.get(number) else { return };
                         // Nobody listens any more when another file has failed.
-                        if told.send((number, result)).is_err() {
+                        if told.send((number, read(root, path, seen, contents, &mut buffer))).is_err() {
                             return;
                         }
                     }
@@ -154,11 +128,8 @@ impl Stage<'_> {
             drop(told);
             for (number, result) in results {
                 let result = result?;
-                self.progress.entries += 1;
-                self.progress.bytes += result.stored.size;
-                self.progress.new_objects += u64::from(result.stored.new);
-                self.progress.new_bytes += if result.stored.new { result.stored.size } else { 0 };
-                (self.report)(self.progress);
+                tally.progress.entries += 1;
+                tally.stored(result.stored);
                 if let Some(place) = all.get_mut(number) {
                     *place = Some(result);
                 }
@@ -166,137 +137,40 @@ impl Stage<'_> {
             Ok(())
         })?;
         // They are counted again with all others, when they are inserted.
-        self.progress.entries = entries;
+        tally.progress.entries = so_far;
         Ok(all)
     }
 }
 
-impl Walk<'_> {
-    fn list(&mut self, path: &[u8], inode: Option<u32>) -> Result<()> {
-        let here = || self.root.path().join(std::ffi::OsStr::from_bytes(path));
-        let dir = self.root.dir(if path.is_empty() { b"." } else { path });
-        let dir = dir.map_err(|cause| Error::io("open", here())(cause))?;
-        let listing = rustix::fs::Dir::read_from(&dir).map_err(|cause| Error::io("list", here())(cause))?;
-        let mut names = Vec::new();
-        for entry in listing {
-            let entry = entry.map_err(|cause| Error::io("list", here())(cause))?;
-            let name = entry.file_name().to_bytes();
-            if name != b"." && name != b".." {
-                names.push(name.to_vec());
+/// The paths of the files that must be read, in the order of the listings; one path of each that has several.
+fn unread(listings: &[Listing]) -> Vec<Vec<u8>> {
+    let mut linked = HashSet::new();
+    let mut paths = Vec::new();
+    for listing in listings {
+        for Entry { name, what } in &listing.entries {
+            let What::File(file) = what else { continue };
+            let another = file.linked.is_some_and(|key| !linked.insert(key));
+            if !another && file.known.is_none() {
+                paths.push(joined(&listing.path, name));
             }
-        }
-        // In order, so that which of a file's names comes first does not depend on the host's directory order.
-        names.sort_unstable();
-        for name in names {
-            let full = if path.is_empty() { name.clone() } else { [path, name.as_slice()].join(&b'/') };
-            let known = self.seen.as_ref().and_then(|seen| seen.child(inode, &name));
-            let what = self.entry(&dir, &name, &full, known)?;
-            if matches!(what, What::File(_)) {
-                self.files.push(self.found.len());
-            }
-            self.found.push(Found { path: full, what });
-        }
-        Ok(())
-    }
-
-    fn entry(&mut self, dir: &Dir, name: &[u8], full: &[u8], known: Option<u32>) -> Result<What> {
-        let here = || dir.path().join(std::ffi::OsStr::from_bytes(name));
-        let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
-            .map_err(|cause| Error::io("stat", here())(cause))?;
-        let content = match FileType::from_raw_mode(stat.st_mode) {
-            FileType::Directory => {
-                let child = dir.dir(name).map_err(|cause| Error::io("open", here())(cause))?;
-                if stat.st_dev == self.device {
-                    self.todo.push((full.to_vec(), known));
-                }
-                let attributes =
-                    xattrs(&child).map_err(|cause| Error::io("read attributes of", here())(cause))?;
-                let meta = described(&stat, attributes);
-                let opaque = opaque(&meta);
-                return Ok(What::Node(meta, Content::Directory { opaque }));
-            }
-            FileType::RegularFile => return Ok(self.regular(&stat, full, known)),
-            FileType::Symlink => {
-                let text = rustix::fs::readlinkat(dir, name, Vec::new());
-                Content::Symlink(text.map_err(|cause| Error::io("read link", here())(cause))?.into_bytes())
-            }
-            FileType::CharacterDevice if stat.st_rdev == 0 => Content::Whiteout,
-            FileType::CharacterDevice => {
-                Content::Character(rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))
-            }
-            FileType::BlockDevice => {
-                Content::Block(rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev))
-            }
-            FileType::Fifo => Content::Fifo,
-            FileType::Socket => Content::Socket,
-            FileType::Unknown => return Err(Error::entry(full, "a file of unknown type")),
-        };
-        Ok(What::Node(described(&stat, Vec::new()), content))
-    }
-
-    fn regular(&mut self, stat: &Stat, full: &[u8], known: Option<u32>) -> What {
-        if stat.st_nlink > 1 {
-            if let Some(first) = self.links.get(&(stat.st_dev, stat.st_ino)) {
-                return What::Link(first.clone());
-            }
-            self.links.insert((stat.st_dev, stat.st_ino), full.to_vec());
-        }
-        let unchanged = self.seen.as_ref().filter(|_| stat.st_dev == self.device);
-        match unchanged.and_then(|seen| seen.unchanged(known, stat)) {
-            // Mode and owner as they are now; its attributes are as they were, for its ctime is.
-            Some((content, was)) => What::Known(described(stat, was.xattrs), content, Mark::of(stat)),
-            None => What::File(self.files.len()),
         }
     }
+    paths
 }
 
 /// Reads one file, described from what is open and not from what the name was.
-fn read(root: &Dir, path: &[u8], contents: &Contents<'_>, buffer: &mut Vec<u8>) -> Result<Read> {
+fn read(
+    root: &Dir,
+    path: &[u8],
+    seen: Option<&Seen>,
+    contents: &Contents<'_>,
+    buffer: &mut Vec<u8>,
+) -> Result<Read> {
     let here = || root.path().join(std::ffi::OsStr::from_bytes(path));
     let file = root.file(path).map_err(|cause| Error::io("open", here())(cause))?;
     let stat = rustix::fs::fstat(&file).map_err(|cause| Error::io("stat", here())(cause))?;
     let attributes = xattrs(&file).map_err(|cause| Error::io("read attributes of", here())(cause))?;
     let stored = contents.file(&file, u64::try_from(stat.st_size).unwrap_or(0), buffer, path)?;
-    Ok(Read { stat, meta: described(&stat, attributes), stored })
-}
-
-fn described(stat: &Stat, xattrs: Vec<(Vec<u8>, Vec<u8>)>) -> Meta {
-    Meta {
-        mode: u16::try_from(stat.st_mode & 0o7777).unwrap_or(0),
-        uid: stat.st_uid,
-        gid: stat.st_gid,
-        mtime: super::seen::nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
-        xattrs,
-    }
-}
-
-/// All extended attributes of an open file; none where the file system has none.
-fn xattrs(fd: &impl std::os::fd::AsFd) -> io::Result<Vec<(Vec<u8>, Vec<u8>)>> {
-    let unsupported = |cause: &rustix::io::Errno| *cause == rustix::io::Errno::NOTSUP;
-    // Few files have any: asked for the length alone first.
-    match rustix::fs::flistxattr_query(fd) {
-        Ok(0) => return Ok(Vec::new()),
-        Ok(_) => {}
-        Err(cause) if unsupported(&cause) => return Ok(Vec::new()),
-        Err(cause) => return Err(cause.into()),
-    }
-    let mut names = vec![0u8; 64 * 1024];
-    let length = rustix::fs::flistxattr(fd, &mut names)?;
-    names.truncate(length);
-    let mut all = Vec::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0u8; 64 * 1024];
-        match rustix::fs::fgetxattr(fd, name, &mut value) {
-            Ok(length) => value.truncate(length),
-            // It went away between the two calls, or is listed and not to be had (system.* on some file systems).
-            Err(cause) if unsupported(&cause) || io::Error::from(cause).kind() == ErrorKind::NotFound => {
-                continue;
-            }
-            Err(rustix::io::Errno::NODATA) => continue,
-            Err(cause) => return Err(cause.into()),
-        }
-        all.push((name.to_vec(), value));
-    }
-    all.sort();
-    Ok(all)
+    let trusted = seen.is_some_and(|seen| seen.is_trusted(&stat));
+    Ok(Read { trusted, mark: Mark::of(&stat), meta: described(&stat, attributes), stored })
 }

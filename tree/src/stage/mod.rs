@@ -11,6 +11,7 @@ mod directory;
 pub(crate) mod seen;
 #[cfg(test)]
 mod tests;
+mod walk;
 
 use std::fs::{self, File};
 use std::io::Read;
@@ -26,6 +27,7 @@ use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
 use crate::store::Store;
 use contents::{Contents, Stored};
+pub use seen::forget;
 use seen::{Mark, Seen};
 
 /// How far a stage is, for a progress bar.
@@ -53,8 +55,31 @@ pub struct Stage<'s> {
     /// The time since 1970, and whether to read all the same, when directories are to be remembered.
     memory: Option<(Duration, bool)>,
     seen: Option<(Seen, Vec<(NodeRef, Mark)>)>,
+    tally: Tally<'s>,
+}
+
+/// What has been done, and who hears of it.
+struct Tally<'s> {
     progress: Progress,
     report: Box<dyn FnMut(Progress) + 's>,
+}
+
+impl Tally<'_> {
+    fn entry(&mut self) {
+        self.progress.entries += 1;
+        if self.progress.entries.is_multiple_of(64) {
+            (self.report)(self.progress);
+        }
+    }
+
+    fn stored(&mut self, stored: Stored) {
+        self.progress.bytes += stored.size;
+        if stored.new {
+            self.progress.new_objects += 1;
+            self.progress.new_bytes += stored.size;
+        }
+        (self.report)(self.progress);
+    }
 }
 
 impl<'s> Stage<'s> {
@@ -71,8 +96,7 @@ impl<'s> Stage<'s> {
             owner: None,
             memory: None,
             seen: None,
-            progress: Progress::default(),
-            report: Box::new(report),
+            tally: Tally { progress: Progress::default(), report: Box::new(report) },
         })
     }
 
@@ -94,7 +118,7 @@ impl<'s> Stage<'s> {
     /// [`Error::Entry`].
     pub fn insert(&mut self, path: &TreePath<'_>, mut meta: Meta, content: Content) -> Result<()> {
         (meta.uid, meta.gid) = self.owner.unwrap_or((meta.uid, meta.gid));
-        self.count();
+        self.tally.entry();
         self.builder.insert(path, meta, content)
     }
 
@@ -103,7 +127,7 @@ impl<'s> Stage<'s> {
     /// # Errors
     /// [`Error::Entry`].
     pub fn link(&mut self, path: &TreePath<'_>, target: &TreePath<'_>) -> Result<()> {
-        self.count();
+        self.tally.entry();
         self.builder.link(path, target)
     }
 
@@ -113,24 +137,8 @@ impl<'s> Stage<'s> {
     /// `source` names the file in messages; the system's.
     pub fn object(&mut self, mut from: impl Read, source: &[u8]) -> Result<Content> {
         let stored = self.contents.stream(&mut from, &mut self.buffer, source)?;
-        self.stored(stored);
+        self.tally.stored(stored);
         Ok(stored.content())
-    }
-
-    fn count(&mut self) {
-        self.progress.entries += 1;
-        if self.progress.entries.is_multiple_of(64) {
-            (self.report)(self.progress);
-        }
-    }
-
-    fn stored(&mut self, stored: Stored) {
-        self.progress.bytes += stored.size;
-        if stored.new {
-            self.progress.new_objects += 1;
-            self.progress.new_bytes += stored.size;
-        }
-        (self.report)(self.progress);
     }
 
     /// Makes all durable, then gives the names. The generation is in the store when this returns.
@@ -145,14 +153,19 @@ impl<'s> Stage<'s> {
             seen.remember(generation, &in_order(&order, &marks));
         }
         self.contents.clear()?;
-        Ok(Finished { generation, index, progress: self.progress })
+        Ok(Finished { generation, index, progress: self.tally.progress })
     }
 }
 
 /// The marks by inode number.
 fn in_order(order: &[NodeRef], marks: &[(NodeRef, Mark)]) -> Vec<Option<Mark>> {
-    let by_node: std::collections::HashMap<NodeRef, Mark> = marks.iter().copied().collect();
-    order.iter().map(|node| by_node.get(node).copied()).collect()
+    let mut by_node = vec![None; order.iter().map(|node| node.place() + 1).max().unwrap_or(0)];
+    for (node, mark) in marks {
+        if let Some(place) = by_node.get_mut(node.place()) {
+            *place = Some(*mark);
+        }
+    }
+    order.iter().map(|node| by_node.get(node.place()).copied().flatten()).collect()
 }
 
 /// What a stage has made.

@@ -21,8 +21,8 @@ use rustix::fs::Stat;
 use crate::format::ReadAt as _;
 use crate::id::GenerationId;
 use crate::index::{Index, ROOT};
-use crate::node::{Content, Kind, Meta};
-use crate::store::{Store, write_whole};
+use crate::node::{Attributes, Content, Kind};
+use crate::store::Store;
 
 const MAGIC: &[u8; 16] = b"oneroot seen 1\n\0";
 const HEADER: usize = 16 + 32 + 8;
@@ -57,18 +57,16 @@ impl Seen {
     /// Recalls the last stage of the directory at `root` on this device; `now` is the time since 1970. With `afresh`,
     /// nothing is recalled.
     pub(crate) fn recall(store: &Store, root: &Path, device: u64, now: Duration, afresh: bool) -> Self {
-        use std::os::unix::ffi::OsStrExt as _;
-        let name = blake3::hash(root.as_os_str().as_bytes()).to_hex();
-        let path = store.path().join("seen").join(name.as_str());
+        let path = place(store, root);
         let last = if afresh { None } else { recalled(store, &path, device) };
         let trusted_before = i64::try_from(now.saturating_sub(TOO_NEAR).as_nanos()).unwrap_or(i64::MAX);
         Self { path, device, last, trusted_before }
     }
 
-    /// The inode number in the last generation of a directory's entry; the root's for no name.
-    pub(crate) fn child(&self, directory: Option<u32>, name: &[u8]) -> Option<u32> {
+    /// The inode number that a directory's entry had in the last generation.
+    pub(crate) fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
         let (index, _) = self.last.as_ref()?;
-        Some(index.entry(index.find(directory?, name)?)?.inode)
+        Some(index.entry(index.find(directory, name)?)?.inode)
     }
 
     /// The root's, if there is a last generation.
@@ -77,9 +75,8 @@ impl Seen {
     }
 
     /// Content and attributes of a regular file that is as it was.
-    pub(crate) fn unchanged(&self, inode: Option<u32>, stat: &Stat) -> Option<(Content, Meta)> {
+    pub(crate) fn unchanged(&self, number: u32, stat: &Stat) -> Option<(Content, Attributes)> {
         let (index, marks) = self.last.as_ref()?;
-        let number = inode?;
         let at = (number as usize).checked_sub(1)?.checked_mul(RECORD)?;
         let mark = Mark { number: marks.u64_at(at), ctime: i64::from_le_bytes(marks.array(at + 8)) };
         let inode = index.inode(number)?;
@@ -88,7 +85,7 @@ impl Seen {
             && mark.number != 0
             && u64::try_from(stat.st_size) == Ok(inode.size())
             && nanoseconds(stat.st_mtime, stat.st_mtime_nsec) == inode.mtime();
-        same.then(|| (inode.content(), inode.meta()))
+        same.then(|| (inode.content(), inode.xattrs()))
     }
 
     /// Whether this file's times are far enough from now to be remembered.
@@ -111,8 +108,21 @@ impl Seen {
         }
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
-        let _ = write_whole(&self.path, &bytes);
+        // Not synced: the checksum tells whether it came to the disk whole, and nothing is lost with it.
+        let beside = self.path.with_extension("new");
+        let _ = fs::write(&beside, &bytes).and_then(|()| fs::rename(&beside, &self.path));
     }
+}
+
+/// Forgets a directory that will not be staged again.
+pub fn forget(store: &Store, root: &Path) {
+    // What is left costs a few bytes until the next collection.
+    let _ = fs::remove_file(place(store, root));
+}
+
+fn place(store: &Store, root: &Path) -> PathBuf {
+    use std::os::unix::ffi::OsStrExt as _;
+    store.path().join("seen").join(blake3::hash(root.as_os_str().as_bytes()).to_hex().as_str())
 }
 
 fn recalled(store: &Store, path: &Path, device: u64) -> Option<(Index, Vec<u8>)> {

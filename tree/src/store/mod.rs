@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use gc::{Collected, Needed, SHORTEST_GRACE};
-pub use refs::{Ref, RefKind, Staged};
+pub use refs::{How, Ref, RefKind, Staged};
 pub use stack::Views;
 pub use verify::{Checked, Damage};
 

@@ -51,6 +51,35 @@ pub struct Staged {
     pub generation: GenerationId,
     /// When it became the head, seconds since 1970.
     pub at: u64,
+    /// By which command.
+    pub how: How,
+}
+
+/// How a generation became the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Its source was staged.
+    Staged,
+    /// A command changed the one before; its source does not know of that.
+    Edited,
+    /// It had been the head before.
+    RolledBack,
+}
+
+impl How {
+    /// As it is written in the reference, and for people.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Staged => "staged",
+            Self::Edited => "edited",
+            Self::RolledBack => "rolled-back",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        [Self::Staged, Self::Edited, Self::RolledBack].into_iter().find(|how| how.as_str() == word)
+    }
 }
 
 impl Ref {
@@ -89,8 +118,9 @@ impl Store {
             Err(cause) => return Err(Error::io("read", &path)(cause)),
         };
         let line = |line: &str| {
-            let (generation, at) = line.split_once(' ')?;
-            Some(Staged { generation: generation.parse().ok()?, at: at.parse().ok()? })
+            let mut words = line.split(' ');
+            let (generation, at) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
+            Some(Staged { generation, at, how: words.next().map_or(Some(How::Staged), How::parse)? })
         };
         text.lines().map(|text| line(text).ok_or_else(|| Error::BadRef(name.to_string()))).collect()
     }
@@ -122,8 +152,8 @@ impl Store {
         }
         history.insert(0, staged);
         history.truncate(HISTORY);
-        let text: String =
-            history.iter().map(|staged| format!("{} {}\n", staged.generation, staged.at)).collect();
+        let line = |staged: &Staged| format!("{} {} {}\n", staged.generation, staged.at, staged.how.as_str());
+        let text: String = history.iter().map(line).collect();
         let path = self.path.join("refs").join(name.to_string());
         if let Some(parent) = path.parent() {
             fs::create_dir_all(parent).map_err(Error::io("create", parent))?;

@@ -1,0 +1,76 @@
+//! `oneroot export`: a tree out of the store, for other programs.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter};
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use indicatif::HumanBytes;
+use oneroot_bootconf::Site;
+use oneroot_tree::export;
+use oneroot_tree::stage::Progress;
+
+use super::look::look_into;
+use super::stage::spinner;
+use crate::cli::Exit;
+
+/// Bytes gathered before a write: tar writes 512 at a time.
+const BUFFER: usize = 1 << 20;
+
+/// `oneroot export WHAT TO`.
+pub fn run(site: &Site, what: &str, to: &Path) -> Result<Exit> {
+    let (view, store) = look_into(site, what)?;
+    let on_stdout = to == Path::new("-");
+    let bar = spinner(&format!("export {what}"), on_stdout);
+    let mut report = |progress: Progress| {
+        bar.set_message(format!("{} entries, {}", progress.entries, HumanBytes(progress.bytes)));
+    };
+    let told = if on_stdout {
+        export::archive(&view, &store, BufWriter::with_capacity(BUFFER, io::stdout().lock()), &mut report)?
+    } else if to.extension().is_some_and(|ending| ending == "tar") {
+        whole(to, |file| {
+            Ok(export::archive(&view, &store, BufWriter::with_capacity(BUFFER, file), &mut report)?)
+        })?
+    } else {
+        ensure!(
+            rustix::process::geteuid().is_root(),
+            "only root can give files their owners; run this as root, or export to a file that ends in .tar"
+        );
+        make_empty(to)?;
+        export::directory(&view, &store, to, &mut report)?.progress
+    };
+    bar.finish_and_clear();
+    if !on_stdout {
+        println!("{what}: {} entries, {} in {}", told.entries, HumanBytes(told.bytes), to.display());
+    }
+    Ok(Exit::Done)
+}
+
+/// Writes a file that has its name only when it is whole.
+fn whole<T>(path: &Path, write: impl FnOnce(&File) -> Result<T>) -> Result<T> {
+    let beside = path.with_extension("tar.part");
+    let file = File::create(&beside).with_context(|| format!("cannot create {}", beside.display()))?;
+    let written = write(&file).and_then(|told| {
+        file.sync_all()?;
+        fs::rename(&beside, path)?;
+        Ok(told)
+    });
+    if written.is_err() {
+        // What failed is told; what it leaves would only be taken for an archive.
+        let _ = fs::remove_file(&beside);
+    }
+    written.with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn make_empty(directory: &Path) -> Result<()> {
+    match fs::read_dir(directory) {
+        Ok(mut entries) => match entries.next() {
+            None => Ok(()),
+            Some(_) => bail!("{} is not empty; export to a new directory", directory.display()),
+        },
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            fs::create_dir(directory).with_context(|| format!("cannot create {}", directory.display()))
+        }
+        Err(cause) => Err(cause).with_context(|| format!("cannot list {}", directory.display())),
+    }
+}
