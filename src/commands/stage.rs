@@ -36,7 +36,6 @@ struct Outcome {
     new_objects: u64,
     new_bytes: u64,
     /// Paths that the generation before did not have, had otherwise, or had and this one has not.
-    #[serde(flatten)]
     changes: Counts,
     /// What should be looked at before a machine boots it.
     warnings: Vec<String>,
