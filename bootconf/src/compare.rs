@@ -26,6 +26,10 @@ pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
         if let Some(extends) = &profile.value.extends {
             exists("profile", extends, &draft.profiles, profile, "extends", mistakes);
         }
+        if let Some(lender) = &profile.value.kernel_from {
+            exists("profile", lender, &draft.profiles, profile, "kernel_from", mistakes);
+            lends(lender, profile, draft, mistakes);
+        }
         match way_down(name, &draft.profiles) {
             Way::Cycle(cycle) => {
                 let extends = profile.value.extends.clone().unwrap_or_default();
@@ -48,6 +52,17 @@ pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
     {
         let hint = nearest(value, draft.profiles.keys().map(String::as_str));
         mistakes.note_with(spot, format!("there is no profile {value:?}"), hint);
+    }
+}
+
+/// A kernel is borrowed from a tree that has one: not from the borrower, and not from another borrower.
+fn lends(lender: &str, profile: &Table<Profile>, draft: &Draft, mistakes: &mut Mistakes) {
+    let Way::Ends(chain) = way_down(lender, &draft.profiles) else { return };
+    let spot = profile.place("kernel_from", &lender);
+    if chain.iter().any(|other| std::ptr::eq(*other, profile)) {
+        mistakes.note(spot, format!("{lender} is this profile or extends it; name one that has a kernel"));
+    } else if let Some(other) = chain.iter().find_map(|other| other.value.kernel_from.as_ref()) {
+        mistakes.note(spot, format!("{lender} borrows its kernel itself; say kernel_from = {other:?}"));
     }
 }
 

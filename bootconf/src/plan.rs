@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::args::Initramfs;
 use crate::facts::Facts;
 use crate::identity::{BootId, Mac, MachineId};
-use crate::site::{Site, Source, Vars};
+use crate::site::{Profile, Site, Source, Vars};
 use crate::version;
 
 /// One part of a machine's stack, before it is a generation.
@@ -19,6 +19,13 @@ pub enum Part {
     Profile {
         /// The profile.
         name: String,
+    },
+    /// Kernel, initrd and modules out of another profile's tree.
+    Kernel {
+        /// That profile.
+        profile: String,
+        /// What its root is made of, bottom first.
+        parts: Vec<Part>,
     },
     /// A directory of a profile or workload.
     Layer {
@@ -174,20 +181,12 @@ pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
         if profile.source.is_some() {
             decision.lay(Part::Profile { name: name.to_owned() }, name, &table);
         }
+        if let Some(lender) = &profile.kernel_from {
+            decision.borrow(site, lender, &table);
+        }
         decision.add(&profile.layers, &profile.args, &table);
         decision.say(&profile.vars, &table);
-        if let Some(kernel) = &profile.kernel {
-            (decision.kernel, decision.initrd) = (Some(kernel.clone()), None);
-            decision.because("kernel", kernel, &table);
-        }
-        if let Some(initrd) = &profile.initrd {
-            decision.initrd = Some(initrd.clone());
-            decision.because("initrd", initrd, &table);
-        }
-        if let Some(initramfs) = profile.initramfs {
-            decision.initramfs = initramfs;
-            decision.because("initramfs", initramfs.as_str(), &table);
-        }
+        decision.boot_with(profile, &table);
     }
     for name in decision.workloads.clone() {
         decision.because("workload", &name, &from);
@@ -211,6 +210,35 @@ pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
 impl Decision {
     fn because(&mut self, what: &str, value: &str, from: &str) {
         self.why.push(Why { what: what.to_owned(), value: value.to_owned(), from: from.to_owned() });
+    }
+
+    /// Takes in which kernel and initrd a profile names.
+    fn boot_with(&mut self, profile: &Profile, table: &str) {
+        if let Some(kernel) = &profile.kernel {
+            (self.kernel, self.initrd) = (Some(kernel.clone()), None);
+            self.because("kernel", kernel, table);
+        }
+        if let Some(initrd) = &profile.initrd {
+            self.initrd = Some(initrd.clone());
+            self.because("initrd", initrd, table);
+        }
+        if let Some(initramfs) = profile.initramfs {
+            self.initramfs = initramfs;
+            self.because("initramfs", initramfs.as_str(), table);
+        }
+    }
+
+    /// Lays another profile's kernel, initrd and modules over what there is, with what that profile says of them.
+    fn borrow(&mut self, site: &Site, lender: &str, from: &str) {
+        let mut parts = Vec::new();
+        for (name, profile) in site.chain(lender) {
+            if profile.source.is_some() {
+                parts.push(Part::Profile { name: name.to_owned() });
+            }
+            parts.extend(profile.layers.iter().map(|path| Part::Layer { path: path.clone() }));
+            self.boot_with(profile, &format!("[profile.{name}]"));
+        }
+        self.lay(Part::Kernel { profile: lender.to_owned(), parts }, &format!("kernel of {lender}"), from);
     }
 
     fn lay(&mut self, part: Part, shown: &str, from: &str) {

@@ -136,6 +136,8 @@ pub struct Profile {
     pub extends: Option<String>,
     /// Directories laid over its tree.
     pub layers: Vec<PathBuf>,
+    /// The profile whose kernel, initrd and modules it boots with, where its own tree has none.
+    pub kernel_from: Option<String>,
     /// Path of the kernel in the tree, where the usual place is not it; with a `*`, the newest in `/boot` that fits.
     pub kernel: Option<String>,
     /// Path of the initrd in the tree, likewise.

@@ -157,6 +157,14 @@ pub(crate) fn profile(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
     let spot = section.spot.clone();
     let mut places = Places::default();
     let source = section.section(mistakes, "source").and_then(|source| source_of(source, home, mistakes));
+    let kernel_from = section.string(mistakes, "kernel_from").map(|at| places.keep("kernel_from", at));
+    if kernel_from.is_some() {
+        for key in ["kernel", "initrd", "initramfs"] {
+            if let Some(at) = section.string(mistakes, key) {
+                mistakes.note(&at.spot, "is the other profile's to say, from which the kernel comes");
+            }
+        }
+    }
     let kernel = section.string(mistakes, "kernel").and_then(|at| in_tree(at, mistakes));
     let initrd = section.string(mistakes, "initrd").and_then(|at| in_tree(at, mistakes));
     let initramfs = section.string(mistakes, "initramfs").and_then(|word| {
@@ -176,6 +184,7 @@ pub(crate) fn profile(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
         source,
         extends,
         layers: paths(section.strings(mistakes, "layers", false), home, mistakes),
+        kernel_from,
         kernel,
         initrd,
         initramfs: initramfs.map(|at| at.value),

@@ -59,6 +59,42 @@ fn a_profile_with_a_kernel_of_its_own_does_not_inherit_another_kernels_initrd() 
 }
 
 #[test]
+fn a_borrowed_kernel_lies_over_the_tree_and_under_its_layers_with_all_that_its_profile_says_of_it() {
+    let site = r#"
+        [server]
+        address = "10.0.0.1"
+        interface = "eth0"
+        [profile.base]
+        source = { tar = "debian.tar" }
+        initramfs = "dracut"
+        args = ["quiet"]
+        [profile.debian]
+        extends = "base"
+        layers = ["/drivers"]
+        kernel = "/boot/vmlinuz-*-rt"
+        [profile.app]
+        source = { tar = "app.tar" }
+        kernel_from = "debian"
+        layers = ["/app"]
+        [machine.a]
+        mac = "52:54:00:00:00:0a"
+        profile = "app"
+    "#;
+    let site = load_str("borrowed", site, Path::new("/site")).unwrap();
+    let decision = decide(&site, mac("52:54:00:00:00:0a")).unwrap();
+    let profile = |name: &str| Part::Profile { name: name.to_owned() };
+    let layer = |path: &str| Part::Layer { path: path.into() };
+    let kernel =
+        Part::Kernel { profile: "debian".to_owned(), parts: vec![profile("base"), layer("/drivers")] };
+    assert_eq!(decision.parts, [profile("app"), kernel, layer("/app")]);
+    assert_eq!(
+        (decision.kernel.as_deref(), decision.initramfs.as_str()),
+        (Some("/boot/vmlinuz-*-rt"), "dracut")
+    );
+    assert!(decision.args.is_empty(), "its arguments are another root's");
+}
+
+#[test]
 fn every_part_of_a_plan_says_where_it_came_from() {
     let why = alpha().why;
     let said = |what: &str, value: &str| {

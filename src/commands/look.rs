@@ -87,8 +87,16 @@ pub fn cat(site: &Site, what: &str, path: &str) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// As `ls -l` does: links on the way are followed, the last name is shown as it is.
 fn resolve(view: &View, path: &str) -> Result<Node> {
-    view.resolve(&TreePath::parse(path.as_bytes())?).with_context(|| format!("there is no {path}"))
+    let parsed = TreePath::parse(path.as_bytes())?;
+    let found = match parsed.names().split_last() {
+        Some((name, above)) if !path.ends_with('/') => {
+            view.follow(&above.join(&b'/')).and_then(|above| view.lookup(above, name))
+        }
+        _ => view.follow(path.as_bytes()),
+    };
+    found.with_context(|| format!("there is no {path}"))
 }
 
 fn line(view: &View, node: Node, stat: &Stat, name: &str) -> Line {

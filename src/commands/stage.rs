@@ -21,7 +21,7 @@ use super::sources;
 use super::status::table;
 use crate::cli::Exit;
 use crate::clock;
-use crate::planner::reference;
+use crate::planner::{reference, shown};
 
 /// What became of one source.
 #[derive(Serialize)]
@@ -54,7 +54,7 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
     let mut outcomes = Vec::new();
     for (part, source) in &all {
         if names.is_empty() || names.iter().any(|name| is(part, name)) {
-            outcomes.push(one(&store, &site.home, part, source, afresh, json)?);
+            outcomes.push(one(&store, site, part, source, afresh, json)?);
         }
     }
     if json {
@@ -87,20 +87,22 @@ pub fn is(part: &Part, name: &str) -> bool {
         Part::Profile { name: profile } => profile == name,
         Part::Machine { name: machine, .. } => machine == name,
         Part::Layer { path } => path == Path::new(name) || path.ends_with(name),
+        Part::Kernel { .. } => false,
     }
 }
 
 fn one(
     store: &Arc<Store>,
-    home: &Path,
+    site: &Site,
     part: &Part,
     source: &Source,
     afresh: bool,
     quiet: bool,
 ) -> Result<Outcome> {
+    let home = &site.home;
     let reference = reference(home, part)?;
     let name = match part {
-        Part::Profile { name } => format!("profile {name}"),
+        Part::Profile { .. } | Part::Kernel { .. } => shown(part),
         Part::Machine { name, .. } => format!("machine {name}"),
         Part::Layer { path } => format!("layer {}", path.display()),
     };
@@ -139,7 +141,7 @@ fn one(
     let finished = finished.with_context(|| format!("cannot stage {name}"))?;
     let before = store.head(&reference)?;
     let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
-    let mut warnings = warnings(store, part, &finished.index);
+    let mut warnings = warnings(store, site, part, &finished.index);
     let changed = before.is_none_or(|before| before.generation != finished.generation);
     if changed && before.is_some_and(|before| before.how == How::Edited) {
         warnings.push("what was staged does not have the changes of `oneroot edit`; `oneroot rollback` brings them back".to_owned());
@@ -175,7 +177,7 @@ pub fn spinner(name: &str, quiet: bool) -> ProgressBar {
 }
 
 /// What a survey of a generation gives to say.
-fn warnings(store: &Arc<Store>, part: &Part, index: &Index) -> Vec<String> {
+fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<String> {
     let head = |object| {
         let mut bytes = Vec::new();
         let read = store.object(object).and_then(|file| file.take(KEY_HEAD as u64).read_to_end(&mut bytes));
@@ -195,7 +197,9 @@ fn warnings(store: &Arc<Store>, part: &Part, index: &Index) -> Vec<String> {
         "files with capabilities, which NFSv3 does not carry; give them setuid, or their services AmbientCapabilities=",
     );
     say(&found.open_keys, "private keys that every user of the machine can read; chmod 600 them");
-    if !matches!(part, Part::Profile { .. }) {
+    let Part::Profile { name } = part else { return warnings };
+    // One that boots with another's kernel has none of its own, or none that counts.
+    if site.profiles.get(name).is_some_and(|profile| profile.kernel_from.is_some()) {
         return warnings;
     }
     if found.kernels.is_empty() {

@@ -3,6 +3,7 @@
 //! Pure of machines and boots: `serve` asks it for a boot, `explain` and `render` ask it for a person.
 
 pub mod dry;
+mod kernels;
 pub mod templates;
 
 use std::path::Path;
@@ -14,6 +15,7 @@ use oneroot_bootconf::plan::{Decision, NoPlan, Part, kernel_and_initrd};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{GenerationId, Ref, RefKind, Store, View, ViewId, Views};
 
+use kernels::Kernels;
 use templates::Templates;
 
 /// Makes stacks and views.
@@ -22,6 +24,7 @@ pub struct Planner {
     pub views: Views,
     /// Templates found and rendered so far.
     pub templates: Templates,
+    kernels: Kernels,
     /// `/.oneroot` of this binary, the top of every stack.
     guest: GenerationId,
 }
@@ -58,6 +61,8 @@ pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
         Part::Profile { name } => (RefKind::Profile, name.clone()),
         Part::Machine { name, .. } => (RefKind::Machine, name.clone()),
         // A path is no file name; what takes the slashes' place can be in a path, so it is doubled there.
+        // Its parts have references of their own, and what is made of them is found by its content.
+        Part::Kernel { profile, .. } => anyhow::bail!("the kernel of {profile} has no name in the store"),
         Part::Layer { path } => {
             let path = path.strip_prefix(home).unwrap_or(path);
             (RefKind::Layer, path.display().to_string().replace('+', "++").replace('/', "+"))
@@ -70,6 +75,7 @@ pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
 pub fn shown(part: &Part) -> String {
     match part {
         Part::Profile { name } => format!("profile {name}"),
+        Part::Kernel { profile, .. } => format!("kernel of {profile}"),
         Part::Layer { path } | Part::Machine { path, .. } => path.display().to_string(),
     }
 }
@@ -77,7 +83,7 @@ pub fn shown(part: &Part) -> String {
 impl Planner {
     /// A planner that lays `guest` on top of every stack.
     pub fn new(store: Arc<Store>, guest: GenerationId) -> Self {
-        Self { views: Views::new(store), templates: Templates::default(), guest }
+        Self { views: Views::new(store), templates: Templates::default(), kernels: Kernels::default(), guest }
     }
 
     /// The store that everything comes from.
@@ -85,16 +91,25 @@ impl Planner {
         self.views.store()
     }
 
+    /// The generation that a part has now.
+    fn head(&self, home: &Path, part: &Part) -> Result<GenerationId> {
+        let name = reference(home, part)?;
+        let head = self.store().head(&name)?;
+        Ok(head.with_context(|| format!("{name} is not staged yet; run `oneroot stage`"))?.generation)
+    }
+
     /// Names the stack that the site's decision makes for a machine, and reads its view. `home` is the site's directory. Blocks on the disk.
     pub fn stack(&self, home: &Path, decision: &Decision, facts: &Facts) -> Result<Stacked> {
         let mut laid: Vec<Laid> = Vec::new();
         for part in &decision.parts {
-            let name = reference(home, part)?;
-            let head = self
-                .store()
-                .head(&name)?
-                .with_context(|| format!("{name} is not staged yet; run `oneroot stage`"))?;
-            let generation = head.generation;
+            if let Part::Kernel { parts, .. } = part {
+                let lender = parts.iter().map(|part| self.head(home, part)).collect::<Result<Vec<_>>>()?;
+                let below: Vec<GenerationId> = laid.iter().map(|laid| laid.generation).collect();
+                let generation = self.kernels.borrowed(&self.views, &lender, &below)?;
+                laid.push(Laid { generation, part: Some(part.clone()), rendered: false });
+                continue;
+            }
+            let generation = self.head(home, part)?;
             laid.push(Laid { generation, part: Some(part.clone()), rendered: false });
             // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
             if !matches!(part, Part::Profile { .. })

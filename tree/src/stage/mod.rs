@@ -26,6 +26,7 @@ use crate::id::GenerationId;
 use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
 use crate::store::Store;
+use crate::view::{Node, View};
 use contents::{Contents, Stored};
 pub use seen::forget;
 use seen::{Mark, Seen};
@@ -129,6 +130,14 @@ impl<'s> Stage<'s> {
     pub fn link(&mut self, path: &TreePath<'_>, target: &TreePath<'_>) -> Result<()> {
         self.tally.entry();
         self.builder.link(path, target)
+    }
+
+    /// Copies a node of a view, and all below it, to a path; see [`View::copy`]. Its objects are in the store already.
+    ///
+    /// # Errors
+    /// [`Error::Entry`].
+    pub fn copy(&mut self, view: &View, from: Node, to: &[u8]) -> Result<()> {
+        view.copy(from, to, &mut self.builder)
     }
 
     /// Reads a file's bytes into an object and says how many there were.

@@ -60,6 +60,9 @@ pub(super) struct File {
     pub known: Option<Content>,
 }
 
+/// A directory's place among the entries of another, and its inode in the last generation.
+type Below = (usize, Option<u32>);
+
 /// A directory that is to be listed, and its inode in the last generation.
 struct Task {
     number: usize,
@@ -163,7 +166,7 @@ impl Walk<'_> {
     }
 
     /// A directory's entries, and the places among them of directories, which get their numbers from the queue.
-    fn list(&self, task: Task) -> Result<(Listing, Vec<(usize, Option<u32>)>)> {
+    fn list(&self, task: Task) -> Result<(Listing, Vec<Below>)> {
         let here = || self.root.path().join(std::ffi::OsStr::from_bytes(&task.path));
         let failed = |doing, cause: io::Error| Error::io(doing, here())(cause);
         let dir = self.root.dir(if task.path.is_empty() { b"." } else { &task.path });
