@@ -141,3 +141,22 @@ fn afresh_reads_everything_and_brings_back_a_lost_object() {
     assert_eq!(afresh.progress.new_objects, 1);
     assert!(home.store.has_object(object));
 }
+
+#[test]
+fn a_collection_forgets_what_goes_with_its_generation_and_keeps_the_rest() {
+    let home = Home::new();
+    let first = home.again();
+    let count = || fs::read_dir(home.store.path().join("seen")).unwrap().count();
+    let needed = |generations: &[GenerationId]| crate::store::Needed {
+        generations: generations.iter().copied().collect(),
+        ..Default::default()
+    };
+    let collect = |generations: &[GenerationId]| {
+        let later = SystemTime::now() + Duration::from_secs(1_000_000);
+        home.store.collect(&needed(generations), crate::store::SHORTEST_GRACE, later, false).unwrap();
+    };
+    collect(&[first.generation]);
+    assert_eq!(count(), 1);
+    collect(&[]);
+    assert_eq!(count(), 0);
+}

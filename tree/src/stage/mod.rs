@@ -29,6 +29,7 @@ use crate::store::Store;
 use crate::view::{Node, View};
 use contents::{Contents, Stored};
 pub use seen::forget;
+pub(crate) use seen::forget_the_dead;
 use seen::{Mark, Seen};
 
 /// How far a stage is, for a progress bar.

@@ -13,11 +13,13 @@
 //! generation, which is made young first, so a collection keeps the objects that are not looked at again.
 
 use std::fs;
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::Stat;
 
+use crate::error::{Error, Result};
 use crate::format::ReadAt as _;
 use crate::id::GenerationId;
 use crate::index::{Index, ROOT};
@@ -118,6 +120,20 @@ impl Seen {
 pub fn forget(store: &Store, root: &Path) {
     // What is left costs a few bytes until the next collection.
     let _ = fs::remove_file(place(store, root));
+}
+
+/// Forgets what was remembered with generations that are gone.
+pub(crate) fn forget_the_dead(store: &Store) -> Result<()> {
+    let home = store.path().join("seen");
+    for entry in fs::read_dir(&home).map_err(Error::io("list", &home))?.flatten() {
+        let mut head = [0; HEADER];
+        let read = fs::File::open(entry.path()).and_then(|mut file| file.read_exact(&mut head));
+        if read.is_err() || store.generation(GenerationId(head.array(16))).is_err() {
+            // One that cannot be removed is a memory that serves no one, and no failure of a collection.
+            let _ = fs::remove_file(entry.path());
+        }
+    }
+    Ok(())
 }
 
 fn place(store: &Store, root: &Path) -> PathBuf {

@@ -115,6 +115,9 @@ impl Store {
                 }
             }
         }
+        if !dry {
+            crate::stage::forget_the_dead(self)?;
+        }
         Ok(collected)
     }
 
