@@ -98,7 +98,7 @@ impl Lab {
 }
 
 /// Runs `ip` with these words.
-pub(crate) fn ip(words: &str) -> Result<()> {
+pub fn ip(words: &str) -> Result<()> {
     let mut command = Command::new("ip");
     command.args(words.split(' ')).stdin(Stdio::null());
     let path = std::env::var("PATH").unwrap_or_default();

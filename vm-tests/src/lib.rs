@@ -15,6 +15,6 @@ mod package;
 mod server;
 
 pub use guest::{Firmware, Guest, Hardware};
-pub use lab::Lab;
+pub use lab::{Lab, ip};
 pub use package::PackagedRoot;
 pub use server::{Server, SiteFiles};

@@ -3,6 +3,7 @@
 //! Each case has a network, a server and machines of its own, and every wait in it has a limit.
 #![allow(clippy::unwrap_used, reason = "a case stops at its first surprise, and shows its logs")]
 
+mod battery;
 mod boots;
 mod firmware;
 mod nics;
