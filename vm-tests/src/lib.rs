@@ -12,9 +12,11 @@ pub mod artifacts;
 mod guest;
 mod lab;
 mod package;
+mod power;
 mod server;
 
 pub use guest::{Firmware, Guest, Hardware};
 pub use lab::Lab;
 pub use package::PackagedRoot;
+pub use power::PowerMachine;
 pub use server::{Server, SiteFiles};

@@ -6,6 +6,7 @@
 mod boots;
 mod firmware;
 mod nics;
+mod power;
 mod proxy;
 mod service;
 mod sources;
