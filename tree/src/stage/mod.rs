@@ -9,12 +9,10 @@ mod directory;
 mod tests;
 
 use std::collections::HashSet;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, Read, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-
-use rustix::fs::FlockOperation;
 
 use crate::build::IndexBuilder;
 use crate::confine::Dir;
@@ -22,7 +20,7 @@ use crate::error::{Error, Result};
 use crate::id::{GenerationId, ObjectId};
 use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
-use crate::store::Store;
+use crate::store::{Store, Workplace};
 
 /// Bytes moved at a time.
 const CHUNK: usize = 256 * 1024;
@@ -44,9 +42,7 @@ pub struct Progress {
 pub struct Stage<'s> {
     store: &'s Arc<Store>,
     builder: IndexBuilder,
-    dir: Dir,
-    /// Held locked, so that another process can tell a running stage from litter.
-    _lock: File,
+    place: Workplace,
     new: HashSet<ObjectId>,
     unnamed: u64,
     owner: Option<(u32, u32)>,
@@ -60,32 +56,16 @@ impl<'s> Stage<'s> {
     /// # Errors
     /// The system's.
     pub fn begin(store: &'s Arc<Store>, report: impl FnMut(Progress) + 's) -> Result<Self> {
-        sweep(store)?;
-        let home = store.path().join("staging");
-        for attempt in 0u32.. {
-            let path = home.join(format!("{}-{attempt}", std::process::id()));
-            match fs::create_dir(&path) {
-                Ok(()) => {}
-                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(cause) => return Err(Error::io("create", &path)(cause)),
-            }
-            let dir = Dir::open(&path).map_err(Error::io("open", &path))?;
-            let lock = File::open(&path).map_err(Error::io("open", &path))?;
-            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-                .map_err(Error::io("lock", &path))?;
-            return Ok(Self {
-                store,
-                builder: IndexBuilder::new(),
-                dir,
-                _lock: lock,
-                new: HashSet::new(),
-                unnamed: 0,
-                owner: None,
-                progress: Progress::default(),
-                report: Box::new(report),
-            });
-        }
-        Err(Error::TooLarge("running stages"))
+        Ok(Self {
+            store,
+            builder: IndexBuilder::new(),
+            place: store.workplace()?,
+            new: HashSet::new(),
+            unnamed: 0,
+            owner: None,
+            progress: Progress::default(),
+            report: Box::new(report),
+        })
     }
 
     /// Gives every node from here on this owner and group. A layer in an admin's checkout belongs to the admin, and a
@@ -123,8 +103,8 @@ impl<'s> Stage<'s> {
     pub fn object(&mut self, mut from: impl Read, source: &[u8]) -> Result<Content> {
         let name = format!("o{}", self.unnamed);
         self.unnamed += 1;
-        let path = self.dir.path().join(&name);
-        let mut file = self.dir.create(name.as_bytes()).map_err(Error::io("create", &path))?;
+        let path = self.place.dir.path().join(&name);
+        let mut file = self.place.dir.create(name.as_bytes()).map_err(Error::io("create", &path))?;
         let mut hasher = blake3::Hasher::new();
         let mut size = 0u64;
         let mut buffer = vec![0; CHUNK];
@@ -148,7 +128,7 @@ impl<'s> Stage<'s> {
         if self.new.contains(&object) || self.store.keep_object(object) {
             fs::remove_file(&path).map_err(Error::io("remove", &path))?;
         } else {
-            let unnamed = self.dir.path().join(object.to_string());
+            let unnamed = self.place.dir.path().join(object.to_string());
             fs::rename(&path, &unnamed).map_err(Error::io("rename", &unnamed))?;
             self.new.insert(object);
             self.progress.new_objects += 1;
@@ -163,17 +143,19 @@ impl<'s> Stage<'s> {
     /// [`Error::TooLarge`], or the system's; the store is as it was then.
     pub fn finish(self) -> Result<Finished> {
         let index = self.builder.finish()?;
-        if !self.new.is_empty() {
-            sync(&self.dir)?;
+        // A generation that is there had its objects synced before it had its name; one of them may have been lost since.
+        // Else even an object that was there may owe its name to a stage that was killed before its sync.
+        if !self.new.is_empty() || !self.store.keep_generation(index.generation()) {
+            sync(&self.place.dir)?;
             for object in &self.new {
-                let (from, to) = (self.dir.path().join(object.to_string()), self.store.object_path(*object));
+                let (from, to) =
+                    (self.place.dir.path().join(object.to_string()), self.store.object_path(*object));
                 name_object(&from, &to)?;
             }
             // The names themselves must last before an index promises them.
-            sync(&self.dir)?;
+            sync(&self.place.dir)?;
         }
         let generation = self.store.put_generation(&index)?;
-        fs::remove_dir_all(self.dir.path()).map_err(Error::io("remove", self.dir.path()))?;
         Ok(Finished { generation, index, progress: self.progress })
     }
 }
@@ -204,18 +186,4 @@ fn name_object(from: &std::path::Path, to: &std::path::Path) -> Result<()> {
         }
         other => other.map_err(Error::io("rename", to)),
     }
-}
-
-/// Removes what crashed stages left: every directory whose lock nobody holds.
-fn sweep(store: &Store) -> Result<()> {
-    let home = store.path().join("staging");
-    for entry in fs::read_dir(&home).map_err(Error::io("list", &home))?.flatten() {
-        let path = entry.path();
-        let Ok(dir) = File::open(&path) else { continue };
-        if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            // Another sweeper may be at it too; what is gone is gone.
-            let _ = fs::remove_dir_all(&path);
-        }
-    }
-    Ok(())
 }

@@ -122,7 +122,7 @@ fn what_a_crashed_stage_left_is_swept_and_a_running_one_is_not() {
     fs::write(litter.join("o0"), "half").unwrap();
     let second = Stage::begin(&store, |_| {}).unwrap();
     assert!(!litter.exists());
-    assert!(running.dir.path().exists() && second.dir.path().exists());
+    assert!(running.place.dir.path().exists() && second.place.dir.path().exists());
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use super::gc::make_young;
-use super::{Store, write_whole};
+use super::{Store, staging};
 use crate::error::{Error, Result};
 use crate::id::{GenerationId, ViewId};
 use crate::index::Index;
@@ -44,9 +44,13 @@ impl Store {
             return Err(Error::NoGeneration(*id));
         }
         let id = view_id(generations);
-        let path = self.path.join("stacks").join(id.to_string());
-        if !make_young(&path) {
-            write_whole(&path, stack_object(generations).as_bytes())?;
+        let stacks = self.path.join("stacks");
+        let path = stacks.join(id.to_string());
+        if make_young(&path) {
+            // Whoever named it may have been killed before the name was synced, and a pin is about to promise it.
+            staging::sync_names(&stacks)?;
+        } else {
+            self.write_whole(&path, stack_object(generations).as_bytes())?;
         }
         Ok(id)
     }
