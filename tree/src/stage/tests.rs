@@ -114,6 +114,19 @@ fn an_index_on_the_disk_is_the_one_that_was_made() {
 }
 
 #[test]
+fn an_object_that_the_disk_lost_comes_back_with_the_next_stage() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    sample(&root);
+    let made = stage(&store, |stage| stage.directory(&root)).unwrap();
+    let lost = (1..=made.index.inodes()).find_map(|number| made.index.inode(number)?.object()).unwrap();
+    fs::remove_file(store.object_path(lost)).unwrap();
+    let again = stage(&store, |stage| stage.directory(&root)).unwrap();
+    assert_eq!(again.generation, made.generation);
+    assert!(store.has_object(lost));
+}
+
+#[test]
 fn what_a_crashed_stage_left_is_swept_and_a_running_one_is_not() {
     let (_home, store) = store();
     let running = Stage::begin(&store, |_| {}).unwrap();

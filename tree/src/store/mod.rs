@@ -41,6 +41,7 @@ pub struct Store {
     path: PathBuf,
     objects: Dir,
     generations: Dir,
+    stacks: Dir,
 }
 
 impl Store {
@@ -68,6 +69,7 @@ impl Store {
             path: path.to_owned(),
             objects: dir("objects")?,
             generations: dir("generations")?,
+            stacks: dir("stacks")?,
         }))
     }
 
@@ -82,13 +84,13 @@ impl Store {
     /// # Errors
     /// The system's; `NotFound` when the store lost it.
     pub fn object(&self, id: ObjectId) -> std::io::Result<fs::File> {
-        self.objects.file(object_name(id).as_bytes())
+        gc::open_wherever(&self.objects, &object_name(id))
     }
 
     /// Whether an object is there.
     #[must_use]
     pub fn has_object(&self, id: ObjectId) -> bool {
-        self.path.join("objects").join(object_name(id)).exists()
+        self.object(id).is_ok()
     }
 
     /// Reads a generation's index.
@@ -98,9 +100,7 @@ impl Store {
     pub fn generation(&self, id: GenerationId) -> Result<Index> {
         use std::io::Read as _;
         let mut bytes = Vec::new();
-        let read = self
-            .generations
-            .file(id.to_string().as_bytes())
+        let read = gc::open_wherever(&self.generations, &id.to_string())
             .and_then(|mut file| file.read_to_end(&mut bytes));
         match read {
             Ok(_) => {}
