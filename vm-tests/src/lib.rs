@@ -9,12 +9,14 @@
 )]
 
 pub mod artifacts;
+mod disk;
 mod guest;
 mod lab;
 mod package;
 mod power;
 mod server;
 
+pub use disk::SmallDisk;
 pub use guest::{Firmware, Guest, Hardware};
 pub use lab::Lab;
 pub use package::PackagedRoot;
