@@ -4,8 +4,9 @@
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Duration;
 
-use oneroot_vm_tests::SmallDisk;
+use oneroot_vm_tests::{Lab, Server, SiteFiles, SmallDisk};
 
 const SITE: &str = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"disk/store\"\nstate = \"disk/state\"\n\
                     [profile.small]\nsource = { directory = \"root\" }\n";
@@ -110,4 +111,61 @@ fn whatever_the_last_page_was_for_the_store_is_whole_and_the_head_is_the_old_one
     assert!(full > 5 && fit > 3, "{full} did not fit, {fit} did");
     ok(home, &["stage"]);
     assert!(ok(home, &["verify"]).contains("all good"));
+}
+
+#[test]
+fn a_lease_that_a_full_disk_has_not_taken_is_not_acknowledged_and_machines_that_run_read_on() {
+    const SOON: Duration = Duration::from_secs(30);
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::small().unwrap();
+    for (name, text) in [("vmlinuz-1", "kernel"), ("initrd.img-1", "initrd")] {
+        fs::create_dir_all(site.path().join("root/boot")).unwrap();
+        fs::write(site.path().join("root/boot").join(name), text).unwrap();
+    }
+    site.add("[unknown]\nprofile = \"debian\"\n");
+    let disk = SmallDisk::mount(&site.path().join("state"), 8 << 20).unwrap();
+    let mut server = Server::start(site).unwrap();
+    let told = lab.on_machines([192, 168, 77, 2].into(), |host| {
+        let first = host.lease(1, SOON).unwrap().unwrap();
+        let boot = first.boot().unwrap();
+        let mut root = first.mount(&boot.export).unwrap();
+        let files = root.read_all().unwrap();
+        assert_eq!(files["/etc/motd"], b"hello\n");
+
+        disk.fill(0).unwrap();
+        let mut told = vec![first];
+        let refused = (2..90).find(|last| match host.lease(*last, Duration::from_secs(2)).unwrap() {
+            Some(machine) => {
+                told.push(machine);
+                false
+            }
+            None => true,
+        });
+        let refused = refused.unwrap();
+        assert!(server.log().contains("not acknowledged"), "{}", server.log());
+        assert!(host.lease(refused, Duration::from_secs(2)).unwrap().is_none(), "it is still full");
+        // Those that run notice nothing.
+        assert_eq!(root.read_all().unwrap(), files);
+        assert_eq!(first.get(&format!("/b/{}/kernel", boot.id)).unwrap(), (200, b"kernel".to_vec()));
+        // A boot would need a pin, and gets words on the screen in its place; the machine asks again by itself.
+        let refusal = first.boot().unwrap_err().to_string();
+        assert!(refusal.contains("free space") && refusal.contains("chain --replace"), "{refusal}");
+
+        disk.empty().unwrap();
+        told.push(host.lease(refused, SOON).unwrap().unwrap());
+        first.boot().unwrap();
+        told
+    });
+    let told = told.unwrap();
+    server.kill9().unwrap();
+    server.restart().unwrap();
+    let backup = server.site.path().join("backup");
+    server.run(&["state", "backup", backup.to_str().unwrap()]).unwrap();
+    let backup = fs::read_to_string(backup).unwrap();
+    for machine in told {
+        let lease =
+            backup.lines().find(|line| line.contains(&format!("leases/52:54:00:00:00:{:02x}", machine.last)));
+        let kept = lease.is_some_and(|lease| lease.contains(&machine.address.to_string()));
+        assert!(kept, "{machine:?} was acknowledged, and has {lease:?}");
+    }
 }
