@@ -23,9 +23,9 @@ use oneroot_vm_tests::{Boot, Host, Lab, Machine, Server, SiteFiles};
 /// Seconds that collections really spare. A stage or a plan of this test takes a fraction of one.
 const GRACE: u64 = 5;
 const SOON: Duration = Duration::from_secs(60);
-const FILES: u64 = 20;
-/// Rounds after which the same contents come back: what was about to be collected is needed again.
-const RETURN: u64 = 40;
+const FILES: u64 = 60;
+/// Contents that a file has in turn, in no order: one that is needed again may have been let go of at this moment.
+const CONTENTS: u64 = 40;
 
 /// The clock of the process that it is loaded into is ahead. What the kernel stamps files with is not.
 const AHEAD: &str = "#include <sys/syscall.h>\n#include <time.h>\n#include <unistd.h>\n\
@@ -89,11 +89,17 @@ impl Drop for Watch<'_> {
 
 struct Watch<'r>(&'r Run);
 
+/// What a file has in a round.
+fn content(round: u64, file: u64) -> String {
+    let which = Chance(round * FILES + file).below(CONTENTS);
+    format!("{which} {file} {}", "x".repeat(2000))
+}
+
 fn write(root: &Path, round: u64) {
     for file in 0..FILES {
         let path = root.join(format!("d{}/f{file}", file % 5));
         fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, format!("{} {file} {}", round % RETURN, "x".repeat(2000))).unwrap();
+        fs::write(path, content(round, file)).unwrap();
     }
     fs::create_dir_all(root.join("boot")).unwrap();
     fs::write(root.join("boot/vmlinuz-1"), format!("kernel {round}")).unwrap();
@@ -106,10 +112,19 @@ fn assert_whole(files: &BTreeMap<String, Vec<u8>>) {
     let text = |path: &str| String::from_utf8(files[path].clone()).unwrap();
     let round: u64 = text("/round").parse().unwrap();
     for file in 0..FILES {
-        let found = text(&format!("/d{}/f{file}", file % 5));
-        assert!(found.starts_with(&format!("{} {file} x", round % RETURN)), "round {round}: {found:.20}");
+        assert_eq!(text(&format!("/d{}/f{file}", file % 5)), content(round, file), "round {round}");
     }
     assert_eq!(text("/boot/vmlinuz-1"), format!("kernel {round}"));
+}
+
+/// What was staged just now is in the store, or aside for a moment.
+fn assert_stored(store: &Path, round: u64) {
+    for file in 0..FILES {
+        let name = blake3::hash(content(round, file).as_bytes()).to_hex();
+        let path = store.join("objects").join(&name[..2]).join(&name[2..]);
+        let there = || path.exists() || path.with_extension("gone").exists();
+        assert!(there() || there(), "round {round}: what file {file} needs is gone");
+    }
 }
 
 fn stage(run: &Run, server: &Server, chance: &mut Chance, name: &str, mut write: impl FnMut(u64)) {
@@ -121,7 +136,10 @@ fn stage(run: &Run, server: &Server, chance: &mut Chance, name: &str, mut write:
         write(round);
         run.timed(|| server.run(&["stage", name]).unwrap());
         run.count("stages", 1);
-        chance.pause(400);
+        if name != "layers/common" {
+            assert_stored(&server.site.path().join("store"), round);
+        }
+        chance.pause(150);
     }
 }
 
@@ -225,7 +243,7 @@ fn everything(
         });
         scope.spawn(move || {
             stage(run, server, &mut chance(3), "layers/common", |round| {
-                let text = format!("{{{{ name }}}} {}\n", round % RETURN);
+                let text = format!("{{{{ name }}}} {}\n", round % CONTENTS);
                 server.site.file("common", "etc/name.j2", &text).unwrap();
             });
         });
