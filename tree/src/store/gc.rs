@@ -311,6 +311,19 @@ mod tests {
     }
 
     #[test]
+    fn what_became_young_since_it_was_looked_at_goes_back() {
+        let home = Home::new();
+        let (generation, _) = home.stage("x");
+        let path = home.store.path().join("generations").join(generation.to_string());
+        let minutes_ago = SystemTime::now() - Duration::from_secs(600);
+        assert_eq!(home.store.remove(&path, minutes_ago, false).unwrap(), None);
+        assert!(home.store.generation(generation).is_ok());
+        let later = SystemTime::now() + Duration::from_secs(600);
+        assert!(home.store.remove(&path, later, false).unwrap().is_some());
+        assert!(home.store.generation(generation).is_err());
+    }
+
+    #[test]
     fn what_is_aside_for_a_moment_can_be_read_all_the_same() {
         let home = Home::new();
         let (generation, view) = home.stage("x");
