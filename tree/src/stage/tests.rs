@@ -114,6 +114,18 @@ fn an_index_on_the_disk_is_the_one_that_was_made() {
 }
 
 #[test]
+fn an_index_that_the_disk_has_torn_is_made_anew_by_the_next_stage() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    sample(&root);
+    let made = stage(&store, |stage| stage.directory(&root)).unwrap().generation;
+    fs::write(store.path().join("generations").join(made.to_string()), "torn").unwrap();
+    assert!(store.generation(made).is_err());
+    assert_eq!(stage(&store, |stage| stage.directory(&root)).unwrap().generation, made);
+    assert!(store.generation(made).is_ok());
+}
+
+#[test]
 fn an_object_that_the_disk_lost_comes_back_with_the_next_stage() {
     let (home, store) = store();
     let root = home.path().join("root");

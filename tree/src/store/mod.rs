@@ -121,11 +121,11 @@ impl Store {
         self.path.join("objects").join(object_name(id))
     }
 
-    /// Names an index, durably; one that is already there stays.
+    /// Names an index, durably; one that is already there, and reads, stays.
     pub(crate) fn put_generation(&self, index: &Index) -> Result<GenerationId> {
         let id = index.generation();
         let path = self.path.join("generations").join(id.to_string());
-        if self.keep_generation(id) {
+        if self.keep_generation(id) && self.generation(id).is_ok() {
             // Whoever named it may have been killed before the name was synced.
             staging::sync_names(self.generations.path())?;
         } else {
