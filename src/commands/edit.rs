@@ -75,10 +75,7 @@ pub fn run(site: &Site, profile: &str, command: &[String]) -> Result<Exit> {
     let head = store
         .head(&reference)?
         .with_context(|| format!("profile {profile} is not staged; run `oneroot stage {profile}`"))?;
-    let copy = tempfile::Builder::new().prefix("edit-").tempdir_in(site.server.store.join("staging"))?;
-    // A stage that begins meanwhile sweeps what nobody holds.
-    let held = std::fs::File::open(copy.path())?;
-    rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
+    let copy = store.workplace()?;
     let root = copy.path().join("root");
     std::fs::create_dir(&root)?;
     let view = Views::new(store.clone()).load(store.put_stack(&[head.generation])?)?;

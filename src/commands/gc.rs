@@ -74,8 +74,12 @@ pub fn run(site: &Site, dry_run: bool, keep: u16, grace: u16, json: bool) -> Res
     Ok(Exit::Done)
 }
 
-/// What the state says, where no server runs. It is locked meanwhile, so none can start and make a pin.
+/// What the state says, where no server runs. It is locked meanwhile, so none can start and make a pin. Where none ever
+/// ran there is no pin, and one that starts now makes its first for a view that is young.
 fn offline(site: &Site) -> Result<Vec<Held>> {
+    if !Disk::is_there(&site.server.state)? {
+        return Ok(Vec::new());
+    }
     let state = Disk::open(&site.server.state)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (pins, unreadable) = runtime.block_on(PINS.list(&state))?;

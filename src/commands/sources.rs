@@ -44,6 +44,10 @@ pub fn packages(stage: &mut Stage<'_>, packages: &Packages) -> Result<()> {
     let archive = child.stdout.take().context("mmdebstrap has no output")?;
     let staged = stage.archive(archive);
     let done = child.wait()?;
+    if let Err(full @ oneroot_tree::Error::Full { .. }) = staged {
+        // mmdebstrap ended because nobody read on.
+        return Err(full.into());
+    }
     if !done.success() {
         bail!("mmdebstrap ended with {done}; it said:\n{}", tail(&mut said)?);
     }

@@ -43,7 +43,7 @@ impl Dir {
 
     /// The file that counts.
     pub(crate) fn file(&self) -> PathBuf {
-        self.path.join("state.redb")
+        file_in(&self.path)
     }
 
     fn fresh_file(&self) -> PathBuf {
@@ -96,6 +96,11 @@ impl Medium for Dir {
             _ => {}
         }
     }
+}
+
+/// The file that counts, in a state directory.
+pub(crate) fn file_in(dir: &Path) -> PathBuf {
+    dir.join("state.redb")
 }
 
 fn lock(dir: &Path) -> Result<File, Error> {

@@ -62,6 +62,16 @@ impl Disk {
         Self::over(dir, &file)
     }
 
+    /// Whether there has ever been a state in the directory. Opening it would make one, which a full disk has no room for.
+    ///
+    /// # Errors
+    /// [`Error::Open`] when that can't be told.
+    pub fn is_there(dir: &Path) -> Result<bool, Error> {
+        crate::dir::file_in(dir)
+            .try_exists()
+            .map_err(|cause| Error::Open { path: dir.to_owned(), cause: cause.to_string() })
+    }
+
     /// Runs over any medium; tests bring one that forgets and fails.
     pub(crate) fn over<M: Medium>(medium: M, path: &Path) -> Result<Self, Error> {
         let (store, contents) = Store::open(medium, path)?;

@@ -18,6 +18,20 @@ pub enum Error {
         /// What the system said.
         cause: io::Error,
     },
+    /// The disk is full, or the user's part of it. How much more is needed is not known: a source says so only when it
+    /// has been read.
+    #[error(
+        "the disk of {path} is full ({doing}: {cause}); free space there (`oneroot gc` lets go of what nobody needs), \
+         then do it again: nothing has changed", path = path.display()
+    )]
+    Full {
+        /// What was being done: "write", "sync".
+        doing: &'static str,
+        /// To which file.
+        path: PathBuf,
+        /// What the system said.
+        cause: io::Error,
+    },
     /// A source holds a name or a structure that no tree can have.
     #[error("entry {name}: {reason}")]
     Entry {
@@ -61,9 +75,17 @@ pub enum Error {
 }
 
 impl Error {
-    /// An [`Error::Io`] in the shape that `map_err` takes.
+    /// An [`Error::Io`] or [`Error::Full`] in the shape that `map_err` takes.
     pub fn io<C: Into<io::Error>>(doing: &'static str, path: impl AsRef<Path>) -> impl FnOnce(C) -> Self {
-        move |cause| Self::Io { doing, path: path.as_ref().to_owned(), cause: cause.into() }
+        move |cause| {
+            let (path, cause) = (path.as_ref().to_owned(), cause.into());
+            match cause.kind() {
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+                    Self::Full { doing, path, cause }
+                }
+                _ => Self::Io { doing, path, cause },
+            }
+        }
     }
 
     /// An [`Error::Entry`] for the entry with this raw name.

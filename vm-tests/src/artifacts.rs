@@ -10,13 +10,15 @@ const RECIPE: &str = include_str!("../debian/recipe.sh");
 const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
 
 /// A program or file, and Debian's package that has it.
-const TOOLS: [(&str, &str); 6] = [
+const TOOLS: [(&str, &str); 8] = [
     ("qemu-system-x86_64", "qemu-system-x86"),
     ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"),
     ("/usr/lib/ipxe/undionly.kpxe", "ipxe"),
     ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
     ("ip", "iproute2"),
     ("mmdebstrap", "mmdebstrap"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("busybox", "busybox-static"),
 ];
 
 /// Says which packages are missing, with the command that installs them.

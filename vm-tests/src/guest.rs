@@ -4,6 +4,7 @@ use std::io::{Read as _, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -30,6 +31,7 @@ pub struct Guest {
     process: Child,
     keyboard: ChildStdin,
     console: Arc<Console>,
+    readers: Vec<JoinHandle<()>>,
     /// What has been waited for lies before this place.
     read: usize,
     commands: u32,
@@ -133,11 +135,16 @@ impl Guest {
         Hardware::new(name, last).power_on(lab)
     }
 
-    fn start(name: String, mut command: Command, variables: Option<NamedTempFile>) -> Result<Self> {
+    pub(crate) fn start(
+        name: String,
+        mut command: Command,
+        variables: Option<NamedTempFile>,
+    ) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().context("cannot start QEMU")?;
         let keyboard = process.stdin.take().context("QEMU has no stdin")?;
         let console = Arc::new(Console::default());
+        let mut readers = Vec::new();
         for mut pipe in [
             process.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>),
             process.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn std::io::Read + Send>),
@@ -146,16 +153,16 @@ impl Guest {
         .flatten()
         {
             let console = console.clone();
-            std::thread::spawn(move || {
+            readers.push(std::thread::spawn(move || {
                 let mut bytes = [0; 4096];
                 while let Ok(count @ 1..) = pipe.read(&mut bytes) {
                     let text = String::from_utf8_lossy(bytes.get(..count).unwrap_or_default()).into_owned();
                     console.text.lock().unwrap_or_else(PoisonError::into_inner).push_str(&text);
                     console.grown.notify_all();
                 }
-            });
+            }));
         }
-        Ok(Self { name, process, keyboard, console, read: 0, commands: 0, _variables: variables })
+        Ok(Self { name, process, keyboard, console, readers, read: 0, commands: 0, _variables: variables })
     }
 
     /// Waits until the console says `text`, and gives what it said up to there since the last wait.
@@ -271,6 +278,17 @@ impl Guest {
             std::thread::sleep(Duration::from_millis(200));
         }
         Ok(())
+    }
+
+    /// Kills QEMU, and with it what the machine had in memory only; everything that its console has said.
+    pub fn power_cut(mut self) -> Result<String> {
+        self.process.kill()?;
+        self.process.wait()?;
+        for reader in self.readers.drain(..) {
+            // One that panicked has said why; what it had read counts.
+            let _ = reader.join();
+        }
+        Ok(self.log())
     }
 
     /// Everything that the console has said.

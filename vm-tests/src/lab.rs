@@ -31,6 +31,8 @@ impl Lab {
         for command in [
             "link set lo up".to_owned(),
             format!("link add {INTERFACE} type bridge forward_delay 0 mcast_snooping 0"),
+            // Else the switch would take a port's address, and lose it with that port.
+            format!("link set {INTERFACE} address 52:54:00:ff:00:01"),
             format!("addr add {SERVER}/24 dev {INTERFACE}"),
             format!("link set {INTERFACE} up"),
         ] {

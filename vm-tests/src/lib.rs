@@ -9,12 +9,18 @@
 )]
 
 pub mod artifacts;
+mod disk;
 mod guest;
 mod lab;
+mod machine;
 mod package;
+mod power;
 mod server;
 
+pub use disk::SmallDisk;
 pub use guest::{Firmware, Guest, Hardware};
 pub use lab::{Lab, ip};
+pub use machine::{Boot, Host, Machine, Root};
 pub use package::PackagedRoot;
+pub use power::PowerMachine;
 pub use server::{Server, SiteFiles};

@@ -10,14 +10,10 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::FlockOperation;
-
-use super::sweep;
-use crate::confine::Dir;
 use crate::error::{Error, Result};
-use crate::id::ObjectId;
+use crate::id::{GenerationId, ObjectId};
 use crate::node::Content;
-use crate::store::Store;
+use crate::store::{Store, Workplace};
 
 /// Bytes moved at a time; what is smaller is hashed before it is written.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -25,9 +21,7 @@ pub(super) const CHUNK: usize = 256 * 1024;
 /// The objects of a stage under way.
 pub(super) struct Contents<'s> {
     store: &'s Arc<Store>,
-    dir: Dir,
-    /// Held locked, so that another process can tell a running stage from litter.
-    _lock: File,
+    place: Workplace,
     /// New objects, and the number of the file that holds each.
     new: Mutex<HashMap<ObjectId, u64>>,
     files: AtomicU64,
@@ -51,36 +45,20 @@ impl Stored {
 }
 
 impl<'s> Contents<'s> {
-    /// A locked directory under `staging/`; what crashed stages left there is swept first.
+    /// With a place of its own; what crashed stages left is swept first.
     pub(super) fn begin(store: &'s Arc<Store>) -> Result<Self> {
-        sweep(store)?;
-        let home = store.path().join("staging");
-        for attempt in 0u32.. {
-            let path = home.join(format!("{}-{attempt}", std::process::id()));
-            match fs::create_dir(&path) {
-                Ok(()) => {}
-                Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => continue,
-                Err(cause) => return Err(Error::io("create", &path)(cause)),
-            }
-            let dir = Dir::open(&path).map_err(Error::io("open", &path))?;
-            let lock = File::open(&path).map_err(Error::io("open", &path))?;
-            rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive)
-                .map_err(Error::io("lock", &path))?;
-            return Ok(Self {
-                store,
-                dir,
-                _lock: lock,
-                new: Mutex::default(),
-                files: AtomicU64::new(0),
-                clones: AtomicBool::new(true),
-            });
-        }
-        Err(Error::TooLarge("running stages"))
+        Ok(Self {
+            store,
+            place: store.workplace()?,
+            new: Mutex::default(),
+            files: AtomicU64::new(0),
+            clones: AtomicBool::new(true),
+        })
     }
 
     #[cfg(test)]
     pub(super) fn path(&self) -> &Path {
-        self.dir.path()
+        self.place.path()
     }
 
     /// Stores what a stream gives. `buffer` is the caller's, of [`CHUNK`] bytes; `source` names the file in messages.
@@ -174,8 +152,8 @@ impl<'s> Contents<'s> {
 
     fn create_numbered(&self, number: u64) -> Result<(PathBuf, File)> {
         let name = format!("o{number}");
-        let path = self.dir.path().join(&name);
-        let file = self.dir.create(name.as_bytes()).map_err(Error::io("create", &path))?;
+        let path = self.place.path().join(&name);
+        let file = self.place.dir().create(name.as_bytes()).map_err(Error::io("create", &path))?;
         Ok((path, file))
     }
 
@@ -185,28 +163,26 @@ impl<'s> Contents<'s> {
 
     /// *Durable before named*: one sync for all bytes, then the names, then one sync for those, before an index promises
     /// them.
-    pub(super) fn name_all(&self) -> Result<()> {
+    ///
+    /// A generation that is there had its objects synced before it had its name; one of them may have been lost since.
+    /// Else even an object that was there may owe its name to a stage that was killed before its sync.
+    pub(super) fn name_all(&self, generation: GenerationId) -> Result<()> {
         let mut new: Vec<(ObjectId, u64)> = self.fresh().drain().collect();
-        if new.is_empty() {
+        if new.is_empty() && self.store.keep_generation(generation) {
             return Ok(());
         }
         // By directory, so that each is touched once.
         new.sort_unstable();
         self.sync()?;
         for (object, number) in new {
-            let (from, to) = (self.dir.path().join(format!("o{number}")), self.store.object_path(object));
+            let (from, to) = (self.place.path().join(format!("o{number}")), self.store.object_path(object));
             name_object(&from, &to)?;
         }
         self.sync()
     }
 
     fn sync(&self) -> Result<()> {
-        rustix::fs::syncfs(&self.dir).map_err(Error::io("sync", self.dir.path()))
-    }
-
-    /// Removes what is left of the stage's directory.
-    pub(super) fn clear(self) -> Result<()> {
-        fs::remove_dir_all(self.dir.path()).map_err(Error::io("remove", self.dir.path()))
+        rustix::fs::syncfs(self.place.dir()).map_err(Error::io("sync", self.place.path()))
     }
 }
 

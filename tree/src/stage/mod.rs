@@ -13,15 +13,12 @@ pub(crate) mod seen;
 mod tests;
 mod walk;
 
-use std::fs::{self, File};
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
-use rustix::fs::FlockOperation;
-
 use crate::build::{IndexBuilder, NodeRef};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::id::GenerationId;
 use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
@@ -117,7 +114,7 @@ impl<'s> Stage<'s> {
     /// Adds one node; see [`IndexBuilder::insert`].
     ///
     /// # Errors
-    /// [`Error::Entry`].
+    /// [`crate::Error::Entry`].
     pub fn insert(&mut self, path: &TreePath<'_>, mut meta: Meta, content: Content) -> Result<()> {
         (meta.uid, meta.gid) = self.owner.unwrap_or((meta.uid, meta.gid));
         self.tally.entry();
@@ -127,7 +124,7 @@ impl<'s> Stage<'s> {
     /// Adds a second name for a node; see [`IndexBuilder::link`].
     ///
     /// # Errors
-    /// [`Error::Entry`].
+    /// [`crate::Error::Entry`].
     pub fn link(&mut self, path: &TreePath<'_>, target: &TreePath<'_>) -> Result<()> {
         self.tally.entry();
         self.builder.link(path, target)
@@ -136,7 +133,7 @@ impl<'s> Stage<'s> {
     /// Copies a node of a view, and all below it, to a path; see [`View::copy`]. Its objects are in the store already.
     ///
     /// # Errors
-    /// [`Error::Entry`].
+    /// [`crate::Error::Entry`].
     pub fn copy(&mut self, view: &View, from: Node, to: &[u8]) -> Result<()> {
         view.copy(from, to, &mut self.builder)
     }
@@ -154,15 +151,14 @@ impl<'s> Stage<'s> {
     /// Makes all durable, then gives the names. The generation is in the store when this returns.
     ///
     /// # Errors
-    /// [`Error::TooLarge`], or the system's; the store is as it was then.
+    /// [`crate::Error::TooLarge`], or the system's; the store is as it was then.
     pub fn finish(self) -> Result<Finished> {
         let (index, order) = self.builder.finish_ordered()?;
-        self.contents.name_all()?;
+        self.contents.name_all(index.generation())?;
         let generation = self.store.put_generation(&index)?;
         if let Some((seen, marks)) = self.seen {
             seen.remember(generation, &in_order(&order, &marks));
         }
-        self.contents.clear()?;
         Ok(Finished { generation, index, progress: self.tally.progress })
     }
 }
@@ -187,18 +183,4 @@ pub struct Finished {
     pub index: Index,
     /// What was read and written on the way.
     pub progress: Progress,
-}
-
-/// Removes what crashed stages left: every directory whose lock nobody holds.
-fn sweep(store: &Store) -> Result<()> {
-    let home = store.path().join("staging");
-    for entry in fs::read_dir(&home).map_err(Error::io("list", &home))?.flatten() {
-        let path = entry.path();
-        let Ok(dir) = File::open(&path) else { continue };
-        if rustix::fs::flock(&dir, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            // Another sweeper may be at it too; what is gone is gone.
-            let _ = fs::remove_dir_all(&path);
-        }
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 //! What staging promises: the same input has the same name, and a crash leaves nothing behind.
 
+use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
@@ -112,6 +113,31 @@ fn an_index_on_the_disk_is_the_one_that_was_made() {
     }
     fs::write(&path, &bytes[..bytes.len() - 1]).unwrap();
     assert!(store.generation(made.generation).is_err(), "a torn file is seen");
+}
+
+#[test]
+fn an_index_that_the_disk_has_torn_is_made_anew_by_the_next_stage() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    sample(&root);
+    let made = stage(&store, |stage| stage.directory(&root)).unwrap().generation;
+    fs::write(store.path().join("generations").join(made.to_string()), "torn").unwrap();
+    assert!(store.generation(made).is_err());
+    assert_eq!(stage(&store, |stage| stage.directory(&root)).unwrap().generation, made);
+    assert!(store.generation(made).is_ok());
+}
+
+#[test]
+fn an_object_that_the_disk_lost_comes_back_with_the_next_stage() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    sample(&root);
+    let made = stage(&store, |stage| stage.directory(&root)).unwrap();
+    let lost = (1..=made.index.inodes()).find_map(|number| made.index.inode(number)?.object()).unwrap();
+    fs::remove_file(store.object_path(lost)).unwrap();
+    let again = stage(&store, |stage| stage.directory(&root)).unwrap();
+    assert_eq!(again.generation, made.generation);
+    assert!(store.has_object(lost));
 }
 
 #[test]

@@ -9,13 +9,14 @@
 //! it goes back. Indexes go before objects are looked at, so an index that is there always has its objects.
 
 use std::collections::HashSet;
-use std::fs;
-use std::io::ErrorKind;
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::Store;
 use super::verify::names;
+use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::id::{GenerationId, ObjectId, ViewId};
 
@@ -55,7 +56,7 @@ impl Store {
     /// anything.
     pub fn collect(&self, needed: &Needed, grace: Duration, now: SystemTime, dry: bool) -> Result<Collected> {
         let lock_path = self.path.join("gc.lock");
-        let lock = fs::File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
+        let lock = File::create(&lock_path).map_err(Error::io("create", &lock_path))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(Error::io("lock (another collection runs)", &lock_path))?;
         self.put_back_what_a_crash_left()?;
@@ -170,10 +171,26 @@ impl Store {
     }
 }
 
+/// Opens what may be aside at this moment, to go back: a collection that looks at what has just become needed moves it
+/// for an instant, and one that is killed then leaves it there until the next.
+pub(super) fn open_wherever(directory: &Dir, name: &str) -> io::Result<File> {
+    let aside = format!("{name}.{ASIDE}");
+    let mut last = directory.file(name.as_bytes());
+    for name in [&aside, name] {
+        match last {
+            Err(cause) if cause.kind() == ErrorKind::NotFound => last = directory.file(name.as_bytes()),
+            opened => return opened,
+        }
+    }
+    last
+}
+
 pub(super) fn make_young(path: &Path) -> bool {
     let now = rustix::fs::Timespec { tv_sec: 0, tv_nsec: rustix::fs::UTIME_NOW };
     let times = rustix::fs::Timestamps { last_access: now, last_modification: now };
     rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty()).is_ok()
+        // It may have been moved aside and looked at between the kernel's finding it and changing it.
+        && path.exists()
 }
 
 fn is_old(path: &Path, young_from: SystemTime) -> bool {
@@ -294,6 +311,37 @@ mod tests {
         home.collect(&needed(&[], &[generation]), 0, false);
         assert_eq!(home.verify(), 0);
         assert!(home.store.generation(generation).is_ok());
+    }
+
+    #[test]
+    fn what_became_young_since_it_was_looked_at_goes_back() {
+        let home = Home::new();
+        let (generation, _) = home.stage("x");
+        let path = home.store.path().join("generations").join(generation.to_string());
+        let minutes_ago = SystemTime::now() - Duration::from_secs(600);
+        assert_eq!(home.store.remove(&path, minutes_ago, false).unwrap(), None);
+        assert!(home.store.generation(generation).is_ok());
+        let later = SystemTime::now() + Duration::from_secs(600);
+        assert!(home.store.remove(&path, later, false).unwrap().is_some());
+        assert!(home.store.generation(generation).is_err());
+    }
+
+    #[test]
+    fn what_is_aside_for_a_moment_can_be_read_all_the_same() {
+        let home = Home::new();
+        let (generation, view) = home.stage("x");
+        for path in walk(home.store.path())
+            .into_iter()
+            .filter(|path| path.file_name().is_some_and(|name| name.len() > 30))
+        {
+            fs::rename(&path, path.with_extension(ASIDE)).unwrap();
+        }
+        let index = home.store.generation(generation).unwrap();
+        for object in (1..=index.inodes()).filter_map(|number| index.inode(number)?.object()) {
+            home.store.object(object).unwrap();
+        }
+        assert_eq!(home.store.stack(view).unwrap(), [generation]);
+        assert_eq!(home.verify(), 0);
     }
 
     #[test]

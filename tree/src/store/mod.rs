@@ -7,7 +7,7 @@
 //! stacks/<view id>     lists of generations, bottom first
 //! refs/<kind>/<name>   the generations that a profile, layer or machine has had, newest first
 //! seen/<directory>     what its files were when they were last read ([`crate::stage`])
-//! staging/<n>/         one running stage each; what a crash left is removed when the store is opened for staging
+//! staging/<n>          what is being written and has no name yet; what a crash left is removed when a stage begins
 //! ```
 //! *Durable before named*: an object or index gets its name only after its bytes are synced, or a power cut would leave
 //! an empty file that deduplication then keeps for ever. Nothing with a name is ever written again.
@@ -15,10 +15,10 @@
 mod gc;
 mod refs;
 mod stack;
+mod staging;
 mod verify;
 
 use std::fs;
-use std::io::Write as _;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +26,7 @@ use std::sync::Arc;
 pub use gc::{Collected, Needed, SHORTEST_GRACE};
 pub use refs::{How, Ref, RefKind, Staged};
 pub use stack::Views;
+pub use staging::Workplace;
 pub use verify::{Checked, Damage};
 
 use crate::confine::Dir;
@@ -41,6 +42,7 @@ pub struct Store {
     path: PathBuf,
     objects: Dir,
     generations: Dir,
+    stacks: Dir,
 }
 
 impl Store {
@@ -59,7 +61,7 @@ impl Store {
             Ok(text) if text == FORMAT => {}
             Ok(_) => return Err(Error::StoreFormat { path: path.to_owned() }),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                write_whole(&format, FORMAT.as_bytes())?;
+                staging::write_whole(&path.join("staging"), &format, FORMAT.as_bytes())?;
             }
             Err(cause) => return Err(Error::io("read", &format)(cause)),
         }
@@ -68,6 +70,7 @@ impl Store {
             path: path.to_owned(),
             objects: dir("objects")?,
             generations: dir("generations")?,
+            stacks: dir("stacks")?,
         }))
     }
 
@@ -82,13 +85,13 @@ impl Store {
     /// # Errors
     /// The system's; `NotFound` when the store lost it.
     pub fn object(&self, id: ObjectId) -> std::io::Result<fs::File> {
-        self.objects.file(object_name(id).as_bytes())
+        gc::open_wherever(&self.objects, &object_name(id))
     }
 
     /// Whether an object is there.
     #[must_use]
     pub fn has_object(&self, id: ObjectId) -> bool {
-        self.path.join("objects").join(object_name(id)).exists()
+        self.object(id).is_ok()
     }
 
     /// Reads a generation's index.
@@ -98,9 +101,7 @@ impl Store {
     pub fn generation(&self, id: GenerationId) -> Result<Index> {
         use std::io::Read as _;
         let mut bytes = Vec::new();
-        let read = self
-            .generations
-            .file(id.to_string().as_bytes())
+        let read = gc::open_wherever(&self.generations, &id.to_string())
             .and_then(|mut file| file.read_to_end(&mut bytes));
         match read {
             Ok(_) => {}
@@ -121,12 +122,15 @@ impl Store {
         self.path.join("objects").join(object_name(id))
     }
 
-    /// Names an index, durably; one that is already there stays.
+    /// Names an index, durably; one that is already there, and reads, stays.
     pub(crate) fn put_generation(&self, index: &Index) -> Result<GenerationId> {
         let id = index.generation();
         let path = self.path.join("generations").join(id.to_string());
-        if !self.keep_generation(id) {
-            write_whole(&path, index.bytes())?;
+        if self.keep_generation(id) && self.generation(id).is_ok() {
+            // Whoever named it may have been killed before the name was synced.
+            staging::sync_names(self.generations.path())?;
+        } else {
+            self.write_whole(&path, index.bytes())?;
         }
         Ok(id)
     }
@@ -137,37 +141,4 @@ fn object_name(id: ObjectId) -> String {
     let name = id.to_string();
     let (head, tail) = name.split_at(2);
     format!("{head}/{tail}")
-}
-
-/// Puts a small file in place: write beside it, sync, rename, sync the directory. A crash leaves the old or the new.
-pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
-    let parent = path.parent().unwrap_or(Path::new("."));
-    let (file, temporary) = temporary_in(parent)?;
-    let written = (|| {
-        let mut file = &file;
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)?;
-        fs::File::open(parent)?.sync_all()
-    })();
-    written.map_err(|cause| {
-        // The write has failed already; a leftover is swept by the next stage, so its own failure says nothing new.
-        let _ = fs::remove_file(&temporary);
-        Error::io("write", path)(cause)
-    })
-}
-
-/// A new file beside the others. The name has the process and a count, so no two writers ever share one.
-fn temporary_in(parent: &Path) -> Result<(fs::File, PathBuf)> {
-    use std::sync::atomic::{AtomicU64, Ordering};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    loop {
-        let count = COUNT.fetch_add(1, Ordering::Relaxed);
-        let path = parent.join(format!(".new-{}-{count}", std::process::id()));
-        match fs::OpenOptions::new().write(true).create_new(true).open(&path) {
-            Ok(file) => return Ok((file, path)),
-            Err(cause) if cause.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(cause) => return Err(Error::io("create", &path)(cause)),
-        }
-    }
 }

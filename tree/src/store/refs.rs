@@ -6,7 +6,9 @@ use std::fmt;
 use std::fs;
 use std::io::ErrorKind;
 
-use super::{Store, write_whole};
+use rustix::fs::FlockOperation;
+
+use super::{Store, staging};
 use crate::error::{Error, Result};
 use crate::id::GenerationId;
 
@@ -144,20 +146,73 @@ impl Store {
     /// Makes a generation the head. The one that is the head already stays it, with its time.
     ///
     /// # Errors
-    /// [`Error::BadRef`], or the system's.
+    /// [`Error::NoGeneration`] when it is gone by now, [`Error::BadRef`], or the system's.
     pub fn set_head(&self, name: &Ref, staged: Staged) -> Result<()> {
+        let refs = self.path.join("refs");
+        // Two that change one reference at once would each forget what the other has made the head.
+        let _lock = staging::gate(&refs, FlockOperation::LockExclusive)?;
+        // It may be an old one that is gone back to, while a collection looks at what no reference names.
+        if !self.keep_generation(staged.generation) {
+            return Err(Error::NoGeneration(staged.generation));
+        }
+        let path = refs.join(name.to_string());
+        let parent = path.parent().unwrap_or(&refs);
         let mut history = self.history(name)?;
         if history.first().is_some_and(|head| head.generation == staged.generation) {
-            return Ok(());
+            // Whoever made it that may have been killed before the name was synced.
+            return staging::sync_names(parent);
+        }
+        if !parent.exists() {
+            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            staging::sync_names(&refs)?;
         }
         history.insert(0, staged);
         history.truncate(HISTORY);
         let line = |staged: &Staged| format!("{} {} {}\n", staged.generation, staged.at, staged.how.as_str());
         let text: String = history.iter().map(line).collect();
-        let path = self.path.join("refs").join(name.to_string());
-        if let Some(parent) = path.parent() {
-            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
-        }
-        write_whole(&path, text.as_bytes())
+        self.write_whole(&path, text.as_bytes())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::Stage;
+
+    #[test]
+    fn heads_that_are_set_at_once_are_all_remembered() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("store")).unwrap();
+        let name = Ref::new(RefKind::Profile, "small").unwrap();
+        std::thread::scope(|scope| {
+            for writer in 0..4u8 {
+                let (store, name) = (&store, &name);
+                scope.spawn(move || {
+                    for round in 0..10u8 {
+                        let mut stage = Stage::begin(store, |_| {}).unwrap();
+                        stage.object([writer, round].as_slice(), b"x").unwrap();
+                        let meta = crate::node::Meta {
+                            mtime: i64::from(writer) * 10 + i64::from(round),
+                            ..Default::default()
+                        };
+                        let root = crate::node::TreePath::parse(b"").unwrap();
+                        stage.insert(&root, meta, crate::node::Content::Directory { opaque: false }).unwrap();
+                        let generation = stage.finish().unwrap().generation;
+                        store.set_head(name, Staged { generation, at: 0, how: How::Staged }).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(store.history(&name).unwrap().len(), 40);
+    }
+
+    #[test]
+    fn a_generation_that_is_gone_is_made_no_head() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("store")).unwrap();
+        let name = Ref::new(RefKind::Profile, "small").unwrap();
+        let gone = Staged { generation: GenerationId([9; 32]), at: 0, how: How::Staged };
+        assert!(matches!(store.set_head(&name, gone), Err(Error::NoGeneration(_))));
+        assert_eq!(store.head(&name).unwrap(), None);
     }
 }

@@ -1,12 +1,11 @@
 //! Stacks in the store, and the views made from them, shared as far as their layers are the same.
 
 use std::collections::HashMap;
-use std::fs;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::gc::make_young;
-use super::{Store, write_whole};
+use super::gc::{make_young, open_wherever};
+use super::{Store, staging};
 use crate::error::{Error, Result};
 use crate::id::{GenerationId, ViewId};
 use crate::index::Index;
@@ -44,9 +43,13 @@ impl Store {
             return Err(Error::NoGeneration(*id));
         }
         let id = view_id(generations);
-        let path = self.path.join("stacks").join(id.to_string());
-        if !make_young(&path) {
-            write_whole(&path, stack_object(generations).as_bytes())?;
+        let stacks = self.stacks.path();
+        let path = stacks.join(id.to_string());
+        if make_young(&path) {
+            // Whoever named it may have been killed before the name was synced, and a pin is about to promise it.
+            staging::sync_names(stacks)?;
+        } else {
+            self.write_whole(&path, stack_object(generations).as_bytes())?;
         }
         Ok(id)
     }
@@ -56,11 +59,11 @@ impl Store {
     /// # Errors
     /// [`Error::NoStack`], or the system's.
     pub fn stack(&self, id: ViewId) -> Result<Vec<GenerationId>> {
-        let path = self.path.join("stacks").join(id.to_string());
-        let text = match fs::read_to_string(&path) {
+        let name = id.to_string();
+        let text = match open_wherever(&self.stacks, &name).and_then(std::io::read_to_string) {
             Ok(text) => text,
             Err(cause) if cause.kind() == ErrorKind::NotFound => return Err(Error::NoStack(id)),
-            Err(cause) => return Err(Error::io("read", &path)(cause)),
+            Err(cause) => return Err(Error::io("read", self.stacks.path().join(name))(cause)),
         };
         let lines = text.strip_prefix(STACK).ok_or(Error::NoStack(id))?.lines();
         let generations: Vec<_> =

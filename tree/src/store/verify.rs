@@ -28,7 +28,7 @@ pub enum Damage {
     #[error("generation {0} needs object {1}, which is not there; stage its source again")]
     Missing(GenerationId, ObjectId),
     /// An index does not read.
-    #[error("generation {0}: {1}")]
+    #[error("{1}")]
     Generation(GenerationId, String),
     /// A stack needs a generation that is not there or does not read.
     #[error("view {0} needs generation {1}, which is not there")]

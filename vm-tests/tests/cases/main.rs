@@ -7,6 +7,7 @@ mod battery;
 mod boots;
 mod firmware;
 mod nics;
+mod power;
 mod proxy;
 mod service;
 mod sources;

@@ -1,0 +1,221 @@
+//! `staging/`: where everything is written before it has its name, and how what a crash left there is told from what is
+//! being written.
+//!
+//! Whatever lies in `staging/` is locked by whoever writes it, from its first moment on: the kernel lets the lock go with
+//! the process, however that ends, so what can be locked is litter. A process's number would not do: after a restart
+//! another program has it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::fs::FlockOperation;
+
+use super::Store;
+use crate::confine::Dir;
+use crate::error::{Error, Result};
+
+/// Pieces of litter that one sweep takes at most: each is held open meanwhile. The next one goes on.
+const SWEPT: usize = 256;
+
+/// A directory of one's own in the store's file system. It goes when this is dropped, with what has not got a name by
+/// then: a stage that failed for a full disk must not keep it full.
+pub struct Workplace {
+    dir: Dir,
+    _lock: File,
+}
+
+impl Workplace {
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    pub(crate) fn dir(&self) -> &Dir {
+        &self.dir
+    }
+}
+
+impl Drop for Workplace {
+    fn drop(&mut self) {
+        // What can't be removed now is swept by a later stage.
+        let _ = fs::remove_dir_all(self.dir.path());
+    }
+}
+
+impl Store {
+    /// Sweeps, and makes a directory for a stage, or for what is to be staged.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn workplace(&self) -> Result<Workplace> {
+        let staging = self.path().join("staging");
+        sweep(&staging)?;
+        let (lock, path) = locked(&staging, |path| {
+            fs::create_dir(path)?;
+            File::open(path)
+        })?;
+        let dir = Dir::open(&path).map_err(Error::io("open", &path))?;
+        Ok(Workplace { dir, _lock: lock })
+    }
+
+    /// Puts a small file in place; see [`write_whole`].
+    pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        write_whole(&self.path().join("staging"), path, bytes)
+    }
+}
+
+/// Puts a small file in place: write it under `staging`, sync, rename, sync the directory. A crash leaves the old or the
+/// new, and perhaps a file for the next sweep.
+pub(super) fn write_whole(staging: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
+    let (mut file, temporary) =
+        locked(staging, |path| OpenOptions::new().write(true).create_new(true).open(path))?;
+    let written = (|| {
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&temporary, path)
+    })();
+    if let Err(cause) = written {
+        // It failed already; what is left is swept by the next stage, so that this failed too says nothing new.
+        let _ = fs::remove_file(&temporary);
+        return Err(Error::io("write", path)(cause));
+    }
+    sync_names(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Makes the names in a directory last.
+pub(super) fn sync_names(directory: &Path) -> Result<()> {
+    File::open(directory).and_then(|opened| opened.sync_all()).map_err(Error::io("sync", directory))
+}
+
+/// Makes something in `staging` under a name that nothing there has, and locks it.
+fn locked(staging: &Path, make: impl Fn(&Path) -> io::Result<File>) -> Result<(File, PathBuf)> {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    // Between making and locking, a sweep would take it for litter; so it has to wait for that long.
+    let _gate = gate(staging, FlockOperation::LockShared)?;
+    loop {
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let path = staging.join(format!("{}-{count}", std::process::id()));
+        match make(&path) {
+            Ok(made) => {
+                rustix::fs::flock(&made, FlockOperation::NonBlockingLockExclusive)
+                    .map_err(Error::io("lock", &path))?;
+                return Ok((made, path));
+            }
+            Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {}
+            Err(cause) => return Err(Error::io("create", &path)(cause)),
+        }
+    }
+}
+
+/// Removes what crashed processes left: everything whose lock nobody holds.
+fn sweep(staging: &Path) -> Result<()> {
+    let gate = gate(staging, FlockOperation::LockExclusive)?;
+    let mut litter = Vec::new();
+    for entry in fs::read_dir(staging).map_err(Error::io("list", staging))?.flatten() {
+        let path = entry.path();
+        let Ok(left) = File::open(&path) else { continue };
+        if rustix::fs::flock(&left, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            litter.push((left, path));
+        }
+        if litter.len() == SWEPT {
+            break;
+        }
+    }
+    // Removing may take long, and nobody has to wait for it: the litter is locked, and its names are not given again
+    // while it is there.
+    drop(gate);
+    for (_lock, path) in litter {
+        let removed = fs::remove_file(&path);
+        if removed.is_err() {
+            // What can't be removed now is litter for the next sweep too.
+            let _ = fs::remove_dir_all(&path);
+        }
+    }
+    Ok(())
+}
+
+/// Locks a directory of the store. Others wait, so it is held for moments only.
+pub(super) fn gate(directory: &Path, how: FlockOperation) -> Result<File> {
+    let gate = File::open(directory).map_err(Error::io("open", directory))?;
+    loop {
+        match rustix::fs::flock(&gate, how) {
+            Err(rustix::io::Errno::INTR) => {}
+            locked => return locked.map(|()| gate).map_err(Error::io("lock", directory)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    fn store() -> (tempfile::TempDir, Arc<Store>) {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("store")).unwrap();
+        (home, store)
+    }
+
+    fn left(store: &Store) -> usize {
+        fs::read_dir(store.path().join("staging")).unwrap().count()
+    }
+
+    #[test]
+    fn what_processes_that_are_gone_left_is_swept_whatever_number_they_had() {
+        let (_home, store) = store();
+        let staging = store.path().join("staging");
+        // Our own number: a process of before a restart may have had it.
+        for name in ["999999-0".to_owned(), format!("{}-9999999", std::process::id())] {
+            fs::create_dir(staging.join(&name)).unwrap();
+            fs::write(staging.join(&name).join("o0"), "half").unwrap();
+            fs::write(staging.join(name + "0"), "a head that was cut off").unwrap();
+        }
+        drop(store.workplace().unwrap());
+        assert_eq!(left(&store), 0);
+    }
+
+    #[test]
+    fn what_is_being_written_is_not_swept() {
+        let (_home, store) = store();
+        let running = store.workplace().unwrap();
+        let staging = store.path().join("staging");
+        let (_file, path) =
+            locked(&staging, |path| OpenOptions::new().write(true).create_new(true).open(path)).unwrap();
+        drop(store.workplace().unwrap());
+        assert!(running.path().exists() && path.exists());
+    }
+
+    #[test]
+    fn sweeps_never_take_what_others_have_just_begun() {
+        let (_home, store) = store();
+        std::thread::scope(|scope| {
+            for writer in 0..4 {
+                let store = &store;
+                scope.spawn(move || {
+                    for round in 0..200 {
+                        let place = store.workplace().unwrap();
+                        fs::write(place.path().join("o0"), "x").unwrap();
+                        let head = store.path().join(format!("refs/{writer}"));
+                        store.write_whole(&head, format!("{round}").as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        assert_eq!(left(&store), 0);
+    }
+
+    #[test]
+    fn a_stage_that_fails_leaves_nothing() {
+        let (home, store) = store();
+        let mut stage = crate::Stage::begin(&store, |_| {}).unwrap();
+        stage.object(&[7u8; 100_000][..], b"big").unwrap();
+        assert!(stage.directory(&home.path().join("not there")).is_err());
+        drop(stage);
+        assert_eq!(left(&store), 0);
+        assert!(store.write_whole(&home.path().join("not there/x"), b"x").is_err());
+        assert_eq!(left(&store), 0);
+    }
+}
