@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::commands::Asked;
+
 /// Where a packaged oneroot looks for its site.
 const SYSTEM_SITE: &str = "/etc/oneroot/site.toml";
 
@@ -100,15 +102,8 @@ pub enum Command {
     },
     /// Remove from the store what no machine, profile or layer needs any more, and say who holds what
     Gc {
-        /// Only say what would go
-        #[arg(long)]
-        dry_run: bool,
-        /// Generations of each profile, layer and machine that are kept, the present one included
-        #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-        keep: u16,
-        /// Hours for which whatever was staged or used stays, needed or not
-        #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
-        grace: u16,
+        #[command(flatten)]
+        asked: Asked,
         #[command(flatten)]
         output: Output,
     },

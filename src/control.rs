@@ -61,6 +61,13 @@ async fn answer(machines: &Machines, question: &str) -> Result<Vec<u8>> {
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
         ("status", "") => serde_json::to_vec(&machines.status())?,
         ("pins", "") => serde_json::to_vec(&machines.held())?,
+        ("release-quiet", seconds) => {
+            let released = match machines.release_quiet(seconds.parse()?).await {
+                Ok(pins) => Released { pins, error: None },
+                Err(cause) => Released { pins: 0, error: Some(format!("{cause:#}")) },
+            };
+            serde_json::to_vec(&released)?
+        }
         ("backup", "") => {
             let mut bytes = Vec::new();
             backup::write(machines.state.as_ref(), clock::now(), &mut bytes).await?;
@@ -86,6 +93,9 @@ pub struct Held {
     pub phase: String,
     /// What it holds.
     pub view: String,
+    /// Seconds for which its machine has given no sign; none where no server runs that would know.
+    #[serde(default)]
+    pub quiet: Option<u64>,
 }
 
 impl Held {
@@ -95,6 +105,7 @@ impl Held {
             machine: name.unwrap_or_else(|| pin.mac.to_string()),
             phase: format!("{:?}", pin.phase).to_lowercase(),
             view: pin.view.to_string(),
+            quiet: None,
         }
     }
 }
@@ -117,6 +128,11 @@ pub fn ask_status(state: &Path) -> Result<Option<Status>> {
 pub fn ask_release(state: &Path, machine: &str) -> Result<Option<Released>> {
     anyhow::ensure!(!machine.contains('\n'), "{machine:?} is no name of a machine");
     ask_json(state, &format!("release {machine}"))
+}
+
+/// Asks a running server to let go of machines that have given no sign for so many seconds; `None` when none runs.
+pub fn ask_release_quiet(state: &Path, seconds: u64) -> Result<Option<Released>> {
+    ask_json(state, &format!("release-quiet {seconds}"))
 }
 
 /// Asks a running server which views its pins hold; `None` when none runs.

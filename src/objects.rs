@@ -54,7 +54,12 @@ impl Objects {
         let mut at = offset;
         loop {
             let mut byte = [0];
-            match rustix::io::preadv2(&file, &mut [io::IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
+            match rustix::io::preadv2(
+                &file,
+                &mut [io::IoSliceMut::new(&mut byte)],
+                at,
+                ReadWriteFlags::NOWAIT,
+            ) {
                 Ok(1) => {}
                 Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
                 Err(Errno::INTR) => continue,

@@ -5,7 +5,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_state::Disk;
@@ -13,9 +14,9 @@ use oneroot_tree::Store;
 use oneroot_tree::store::Needed;
 use serde::Serialize;
 
-use super::status::table;
+use super::status::{age, table};
 use crate::cli::Exit;
-use crate::control::{self, Held};
+use crate::control::{self, Held, Released};
 use crate::machines::{PINS, PLANS};
 
 #[derive(Serialize)]
@@ -28,9 +29,39 @@ struct Outcome {
     held: Vec<Held>,
 }
 
+/// What was asked for.
+#[derive(Args)]
+pub struct Asked {
+    /// Only say what would go
+    #[arg(long)]
+    dry_run: bool,
+    /// Generations of each profile, layer and machine that are kept, the present one included
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    keep: u16,
+    /// Hours for which whatever was staged or used stays, needed or not
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
+    grace: u16,
+    /// First let go of machines that have given no sign for so many days: they have no root any more if they still run
+    #[arg(long, value_name = "DAYS", conflicts_with = "dry_run", value_parser = clap::value_parser!(u16).range(1..))]
+    release: Option<u16>,
+}
+
+/// Seconds.
+const DAY: u64 = 86_400;
+/// Days without a sign after which a machine is shown as abandoned. Linux reads a cached root for a day without a word.
+const ABANDONED: u64 = 7;
+
 /// Collects, and prints what is held and what has gone.
-pub fn run(site: &Site, dry_run: bool, keep: u16, grace: u16, json: bool) -> Result<Exit> {
+pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
+    let Asked { dry_run, keep, grace, release } = *asked;
     let store = Store::open(&site.server.store)?;
+    if let (Some(days), false) = (release, dry_run) {
+        match control::ask_release_quiet(&site.server.state, u64::from(days) * DAY)? {
+            None => bail!("no server is running, and only a running one knows which machines are quiet"),
+            Some(Released { error: Some(error), .. }) => bail!(error),
+            Some(_) => {}
+        }
+    }
     let held = match control::ask_pins(&site.server.state)? {
         Some(held) => held,
         None => offline(site)?,
@@ -57,11 +88,20 @@ pub fn run(site: &Site, dry_run: bool, keep: u16, grace: u16, json: bool) -> Res
         return Ok(Exit::Done);
     }
     if !outcome.held.is_empty() {
-        let mut rows = vec![["MACHINE", "PHASE", "HOLDS VIEW"].map(str::to_owned)];
-        rows.extend(
-            outcome.held.iter().map(|pin| [pin.machine.clone(), pin.phase.clone(), pin.view.clone()]),
-        );
+        let mut rows = vec![["MACHINE", "PHASE", "LAST SIGN", "HOLDS VIEW"].map(str::to_owned)];
+        rows.extend(outcome.held.iter().map(|pin| {
+            let sign = pin.quiet.map_or_else(|| "-".to_owned(), |quiet| format!("{} ago", age(quiet)));
+            [pin.machine.clone(), pin.phase.clone(), sign, pin.view.clone()]
+        }));
         println!("{}", table(&rows));
+        let abandoned =
+            outcome.held.iter().filter(|pin| pin.quiet.is_some_and(|quiet| quiet >= ABANDONED * DAY));
+        let abandoned = abandoned.count();
+        if abandoned > 0 {
+            println!(
+                "{abandoned} of them have given no sign for {ABANDONED} days; `oneroot gc --release {ABANDONED}` lets go of such"
+            );
+        }
     }
     println!(
         "{}: {} views, {} generations, {} objects ({})",

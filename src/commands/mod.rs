@@ -20,6 +20,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::{EXAMPLE, Report, Site, state_of};
 
+pub use gc::Asked;
+
 use crate::cli::{Cli, Command, Exit, StateCommand};
 
 /// Does what was asked.
@@ -65,9 +67,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             with_state(cli, |state| state::restore(state, file))
         }
         Command::Release { machine } => with_state(cli, |state| release::run(state, machine)),
-        Command::Gc { dry_run, keep, grace, output } => {
-            with_site(cli, |site| gc::run(&site, *dry_run, *keep, *grace, output.json))
-        }
+        Command::Gc { asked, output } => with_site(cli, |site| gc::run(&site, asked, output.json)),
         Command::Verify(output) => with_site(cli, |site| verify::run(&site, output.json)),
         Command::Status(output) => with_state(cli, |state| status::run(state, output.json)),
     }

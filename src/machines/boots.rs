@@ -244,6 +244,30 @@ impl Machines {
         Ok(held)
     }
 
+    /// Lets go of all machines that have given no sign for so many seconds: how many pins ended.
+    pub async fn release_quiet(&self, seconds: u64) -> Result<usize> {
+        let quiet: Vec<(MachineId, usize)> = {
+            let known = self.known();
+            let mut latest: std::collections::BTreeMap<MachineId, (u64, usize)> =
+                std::collections::BTreeMap::new();
+            for (pin, _) in known.pins.values() {
+                let sign = self.last_sign(pin, known.heard(pin.machine));
+                let (last, pins) = latest.entry(pin.machine).or_default();
+                (*last, *pins) = ((*last).max(sign), *pins + 1);
+            }
+            let now = clock::now();
+            let silent = latest.into_iter().filter(|(_, (last, _))| now.saturating_sub(*last) >= seconds);
+            silent.map(|(machine, (_, pins))| (machine, pins)).collect()
+        };
+        let mut ended = 0;
+        for (machine, pins) in quiet {
+            self.apply(machine, &Event::Released).await?;
+            tracing::info!(%machine, pins, "released: it has given no sign for {seconds} s");
+            ended += pins;
+        }
+        Ok(ended)
+    }
+
     /// Time has passed: boots that never said `up` count as up, and what they replaced is let go.
     pub async fn tick(&self) {
         let mut machines: Vec<MachineId> = self.known().pins.values().map(|(pin, _)| pin.machine).collect();

@@ -4,6 +4,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use oneroot_bootconf::binding;
 use oneroot_bootconf::pins::{Phase, Pin};
@@ -44,6 +45,8 @@ pub struct Known {
     /// Running pins by the NIC that booted; asked with every DHCP packet.
     holding: HashMap<Mac, Vec<BootId>>,
     steps: HashMap<Mac, Vec<Progress>>,
+    /// When a machine that holds something last called, seconds since 1970; 0 before it has.
+    heard: HashMap<MachineId, AtomicU64>,
 }
 
 impl Known {
@@ -59,6 +62,7 @@ impl Known {
         self.drop_from_indexes(pin.boot);
         self.by_view.entry(pin.view).or_default().push(pin.boot);
         self.by_machine.entry(pin.machine).or_default().push(pin.boot);
+        self.heard.entry(pin.machine).or_default();
         if pin.phase == Phase::Booting {
             self.booting.entry(pin.address).or_default().push(pin.boot);
         } else {
@@ -73,6 +77,9 @@ impl Known {
         self.plans.remove(&boot);
         self.drop_from_indexes(boot);
         let (pin, _) = self.pins.remove(&boot)?;
+        if !self.by_machine.contains_key(&pin.machine) {
+            self.heard.remove(&pin.machine);
+        }
         (!self.by_view.contains_key(&pin.view)).then_some(pin.view)
     }
 
@@ -143,6 +150,18 @@ impl Known {
     pub fn pins_of(&self, machine: MachineId) -> impl Iterator<Item = &(Pin, Revision)> {
         let boots = self.by_machine.get(&machine).map_or(&[][..], Vec::as_slice);
         boots.iter().filter_map(|boot| self.pins.get(boot))
+    }
+
+    /// A machine has called.
+    pub fn hear(&self, machine: MachineId, now: u64) {
+        if let Some(heard) = self.heard.get(&machine) {
+            heard.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// When a machine last called, seconds since 1970, since this server started.
+    pub fn heard(&self, machine: MachineId) -> Option<u64> {
+        self.heard.get(&machine).map(|heard| heard.load(Ordering::Relaxed)).filter(|heard| *heard > 0)
     }
 
     /// All pins that hold a view.

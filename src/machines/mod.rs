@@ -29,6 +29,7 @@ pub use mounts::Passes;
 pub use resource::{LOADERS, Resource};
 pub use status::{MachineStatus, Status};
 
+use crate::clock;
 use crate::nfs::tree::MachineTree;
 use crate::objects::Objects;
 use crate::planner::Planner;
@@ -56,6 +57,8 @@ pub struct Machines {
     /// One change of pins at a time; the revisions in each commit guard against other servers.
     changing: tokio::sync::Mutex<()>,
     said: mpsc::Sender<String>,
+    /// Seconds since 1970 at which this server began to listen.
+    began: u64,
 }
 
 impl Machines {
@@ -95,6 +98,7 @@ impl Machines {
             loading: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
             said,
+            began: clock::now(),
         });
         for view in held {
             let loader = machines.clone();
@@ -134,10 +138,15 @@ impl Machines {
         self.known.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What this peer may do with a view.
+    /// What this peer may do with a view. A machine that may use it has been heard of.
     fn verdict(&self, peer: IpAddr, view: ViewId) -> Verdict {
         let known = self.known();
-        verdict(known.machine_at(peer), view, known.holders(view))
+        let machine = known.machine_at(peer);
+        let verdict = verdict(machine, view, known.holders(view));
+        if let (Verdict::Allow, Some(machine)) = (verdict, machine) {
+            known.hear(machine, clock::now());
+        }
+        verdict
     }
 
     /// The tree of a view, for a peer that may see it. Asked on every NFS call.
@@ -186,7 +195,7 @@ impl Machines {
 
     /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
     pub fn step(&self, mac: Mac, step: &str, first: bool) {
-        self.known_mut().step(mac, step, first, crate::clock::now_ms());
+        self.known_mut().step(mac, step, first, clock::now_ms());
     }
 
     /// What people call the machine with this MAC.

@@ -84,10 +84,23 @@ impl Machines {
         Status { now: clock::now(), version: env!("CARGO_PKG_VERSION").to_owned(), machines }
     }
 
+    /// When a pin's machine last gave a sign, seconds since 1970. What was before this server began is not known, so that
+    /// counts as a sign too: nobody is let go of too early.
+    pub(super) fn last_sign(&self, pin: &Pin, heard: Option<u64>) -> u64 {
+        heard.unwrap_or(0).max(pin.since).max(self.began)
+    }
+
     /// Every pin, with its machine's name.
     pub fn held(&self) -> Vec<Held> {
-        let pins: Vec<Pin> = self.known().pins.values().map(|(pin, _)| pin.clone()).collect();
-        let mut held: Vec<Held> = pins.iter().map(|pin| Held::of(pin, Some(self.name_of(pin.mac)))).collect();
+        let known = self.known();
+        let pins: Vec<(Pin, Option<u64>)> =
+            known.pins.values().map(|(pin, _)| (pin.clone(), known.heard(pin.machine))).collect();
+        drop(known);
+        let one = |(pin, heard): &(Pin, Option<u64>)| Held {
+            quiet: Some(clock::now().saturating_sub(self.last_sign(pin, *heard))),
+            ..Held::of(pin, Some(self.name_of(pin.mac)))
+        };
+        let mut held: Vec<Held> = pins.iter().map(one).collect();
         held.sort_by(|a, b| (&a.machine, &a.view).cmp(&(&b.machine, &b.view)));
         held
     }

@@ -157,7 +157,9 @@ async fn moved(to: &TcpStream, mut step: impl FnMut() -> io::Result<usize>) -> i
     loop {
         match to.try_io(Interest::WRITABLE, &mut step) {
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                timeout(STALLED, to.writable()).await.map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
+                timeout(STALLED, to.writable())
+                    .await
+                    .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
             }
             Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
             done => return done,
