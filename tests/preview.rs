@@ -155,3 +155,61 @@ fn a_machine_that_the_site_does_not_have_is_named() {
             .contains("\"gamma\" is neither a machine of this site nor a MAC")
     );
 }
+
+#[test]
+fn check_names_secrets_that_more_than_one_machine_sees() {
+    let home = tempfile::tempdir().unwrap();
+    let put = |path: &str, text: &str| {
+        let path = home.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n";
+    put(
+        "site.toml",
+        r#"
+        [server]
+        address = "10.0.0.1"
+        interface = "lo"
+        [profile.p]
+        source = { directory = "root" }
+        layers = ["layers/common"]
+        [workload.w]
+        layers = ["layers/one"]
+        [machine.a]
+        mac = "52:54:00:00:00:0a"
+        profile = "p"
+        layer = "layers/a"
+        workloads = ["w"]
+        [machine.b]
+        mac = "52:54:00:00:00:0b"
+        profile = "p"
+        "#,
+    );
+    put("root/etc/motd", "x");
+    put("layers/common/etc/ssh/ssh_host_ed25519_key", KEY);
+    put("layers/common/etc/ssl/public.pem", "-----BEGIN CERTIFICATE-----\n");
+    put("layers/common/etc/shadow", "root:*:19000::::::\nuser:$y$j9T$abc:19000::::::\n");
+    put("layers/one/etc/tls.key", KEY);
+    put("layers/a/etc/ssh/ssh_host_ed25519_key", KEY);
+    let check = || {
+        let done = Command::new(env!("CARGO_BIN_EXE_oneroot"))
+            .current_dir(home.path())
+            .arg("check")
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "warnings are no mistakes");
+        String::from_utf8(done.stderr).unwrap()
+    };
+    let said = check();
+    let secrets: Vec<&str> = said.lines().filter(|line| line.contains("which")).collect();
+    assert_eq!(secrets.len(), 2, "{said}");
+    assert!(
+        secrets[0].contains("layers/common/etc/shadow has a password's hash, which 2 machines see"),
+        "{said}"
+    );
+    assert!(secrets[1].contains("ssh_host_ed25519_key has a private key, which 2 machines see"), "{said}");
+    put("layers/common/etc/shadow", "root:*:19000::::::\nuser:!:19000::::::\n");
+    fs::remove_file(home.path().join("layers/common/etc/ssh/ssh_host_ed25519_key")).unwrap();
+    assert!(!check().contains("which"), "a locked account has no hash");
+}

@@ -6,6 +6,7 @@ use anyhow::Result;
 use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
 use serde::Serialize;
 
+use super::secrets;
 use crate::cli::Exit;
 use crate::machines::LOADERS;
 use crate::net::link;
@@ -55,5 +56,6 @@ fn warnings(site: &Site) -> Vec<String> {
             warnings.push(format!("{path} is not there: {firmware} machines without iPXE get no loader; install the package ipxe"));
         }
     }
+    warnings.extend(secrets::warnings(site));
     warnings
 }

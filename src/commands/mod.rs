@@ -8,6 +8,7 @@ mod gc;
 mod generations;
 mod look;
 mod release;
+mod secrets;
 mod sources;
 mod stage;
 mod state;

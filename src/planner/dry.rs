@@ -29,7 +29,7 @@ pub fn problems(site: &Site) -> Vec<Problem> {
             let (Part::Layer { path } | Part::Machine { path, .. }) = part else { continue };
             let templates = layers.entry(path.clone()).or_insert_with(|| {
                 let mut found = Vec::new();
-                collect(path, 0, &mut found);
+                collect(path, &mut found);
                 found
             });
             for (file, text) in templates {
@@ -47,22 +47,35 @@ pub fn problems(site: &Site) -> Vec<Problem> {
     told.collect()
 }
 
-/// Every template below a directory, without following links. What can't be read is `stage`'s to tell.
-fn collect(directory: &Path, depth: usize, found: &mut Vec<(String, String)>) {
+/// Every template below a directory. What can't be read is `stage`'s to tell.
+fn collect(directory: &Path, found: &mut Vec<(String, String)>) {
+    files(directory, &mut |path| {
+        if path.as_os_str().as_encoded_bytes().ends_with(SUFFIX.as_bytes()) {
+            let mut text = String::new();
+            let read =
+                File::open(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_string(&mut text));
+            if read.is_ok() {
+                found.push((path.display().to_string(), text));
+            }
+        }
+    });
+}
+
+/// Every regular file below a directory, in order, without following links.
+pub fn files(directory: &Path, visit: &mut dyn FnMut(&Path)) {
+    below(directory, 0, visit);
+}
+
+fn below(directory: &Path, depth: usize, visit: &mut dyn FnMut(&Path)) {
     let Ok(entries) = std::fs::read_dir(directory) else { return };
     let mut entries: Vec<_> = entries.flatten().collect();
     entries.sort_by_key(std::fs::DirEntry::file_name);
     for entry in entries {
         let (path, Ok(kind)) = (entry.path(), entry.file_type()) else { continue };
         if kind.is_dir() && depth < DEEPEST {
-            collect(&path, depth + 1, found);
-        } else if kind.is_file() && entry.file_name().as_encoded_bytes().ends_with(SUFFIX.as_bytes()) {
-            let mut text = String::new();
-            let read =
-                File::open(&path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_string(&mut text));
-            if read.is_ok() {
-                found.push((path.display().to_string(), text));
-            }
+            below(&path, depth + 1, visit);
+        } else if kind.is_file() {
+            visit(&path);
         }
     }
 }

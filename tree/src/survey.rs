@@ -98,13 +98,16 @@ impl Survey {
 }
 
 /// Names that private keys have. Looking into every file would read the whole tree again.
-fn may_be_key(name: &[u8]) -> bool {
+#[must_use]
+pub fn may_be_key(name: &[u8]) -> bool {
     [b"_key".as_slice(), b".key", b".pem", b"_rsa", b"_ed25519", b"_ecdsa"]
         .iter()
         .any(|end| name.ends_with(end))
 }
 
-fn is_private_key(bytes: &[u8]) -> bool {
+/// Whether a file that begins so is a private key, in PEM.
+#[must_use]
+pub fn is_private_key(bytes: &[u8]) -> bool {
     bytes.starts_with(b"-----BEGIN ") && bytes.windows(16).any(|window| window == b"PRIVATE KEY-----")
 }
 

@@ -1,0 +1,71 @@
+//! Secrets in layers that more than one machine sees: whoever is root on one of them has what is the others'.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use oneroot_bootconf::plan::{Part, decide};
+use oneroot_bootconf::{Mac, Site};
+use oneroot_tree::survey::{KEY_HEAD, is_private_key, may_be_key};
+
+use crate::planner::dry::files;
+
+/// Files with password hashes, and the field that has them.
+const HASHES: [&str; 4] = ["etc/shadow", "etc/shadow-", "etc/gshadow", "etc/gshadow-"];
+/// Bytes of such a file that are looked at.
+const LARGEST: u64 = 1 << 20;
+
+/// A line for each secret: where it is, what it is, and how many machines see it.
+pub fn warnings(site: &Site) -> Vec<String> {
+    let mut seen: BTreeMap<PathBuf, BTreeSet<&str>> = BTreeMap::new();
+    for (name, machine) in &site.machines {
+        let Some(decision) = machine.macs.first().and_then(|mac| decide(site, *mac).ok()) else { continue };
+        for layer in decision.parts.iter().filter_map(layer) {
+            seen.entry(layer).or_default().insert(name);
+        }
+    }
+    // Machines that nobody has named are any number.
+    let unknown = site.unknown.as_ref().and_then(|_| decide(site, Mac::new([2, 0, 0, 0, 0, 1])?).ok());
+    let open: BTreeSet<PathBuf> =
+        unknown.iter().flat_map(|decision| decision.parts.iter().filter_map(layer)).collect();
+    let mut warnings = Vec::new();
+    for layer in seen.keys().chain(&open).collect::<BTreeSet<_>>() {
+        let whom = match seen.get(layer).map_or(0, BTreeSet::len) {
+            _ if open.contains(layer) => "any machine sees".to_owned(),
+            0 | 1 => continue,
+            count => format!("{count} machines see"),
+        };
+        files(layer, &mut |path| {
+            if let Some(what) = secret(layer, path) {
+                warnings.push(format!(
+                    "{} has {what}, which {whom}; put it into each machine's own layer",
+                    path.display()
+                ));
+            }
+        });
+    }
+    warnings
+}
+
+fn layer(part: &Part) -> Option<PathBuf> {
+    if let Part::Layer { path } = part { Some(path.clone()) } else { None }
+}
+
+fn secret(layer: &Path, path: &Path) -> Option<&'static str> {
+    if HASHES.iter().any(|hashes| layer.join(hashes) == path) {
+        let text = head(path, LARGEST)?;
+        let hash = |line: &[u8]| {
+            line.split(|byte| *byte == b':').nth(1).is_some_and(|field| field.starts_with(b"$"))
+        };
+        return text.split(|byte| *byte == b'\n').any(hash).then_some("a password's hash");
+    }
+    let name = path.file_name()?.as_encoded_bytes();
+    (may_be_key(name) && is_private_key(&head(path, KEY_HEAD as u64)?)).then_some("a private key")
+}
+
+fn head(path: &Path, most: u64) -> Option<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    Some(bytes)
+}
