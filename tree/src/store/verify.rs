@@ -19,13 +19,15 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// An object's bytes are not those that it is named by.
-    #[error("object {0} has other bytes than its name says; stage its sources again after removing the file")]
+    #[error(
+        "object {0} has other bytes than its name says; remove the file, then stage its sources with --afresh"
+    )]
     Object(ObjectId),
     /// An object can't be read.
     #[error("object {0} cannot be read: {1}")]
     Unreadable(ObjectId, String),
     /// A generation needs an object that is not there.
-    #[error("generation {0} needs object {1}, which is not there; stage its source again")]
+    #[error("generation {0} needs object {1}, which is not there; stage its source with --afresh")]
     Missing(GenerationId, ObjectId),
     /// An index does not read.
     #[error("{1}")]

@@ -1,0 +1,45 @@
+//! What `oneroot verify` advises helps, also where a stage would not read what is as it was.
+#![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::Duration;
+
+const SITE: &str = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
+                    [profile.small]\nsource = { directory = \"root\" }\n";
+/// Files that are younger than 2 s are read again in any case.
+const REMEMBERED: Duration = Duration::from_millis(2200);
+
+fn oneroot(home: &Path, words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
+}
+
+#[test]
+fn what_verify_advises_brings_lost_and_damaged_objects_back() {
+    let home = tempfile::tempdir().unwrap();
+    let home = home.path();
+    fs::write(home.join("site.toml"), SITE).unwrap();
+    fs::create_dir_all(home.join("root")).unwrap();
+    fs::write(home.join("root/one"), "one").unwrap();
+    fs::write(home.join("root/two"), "two").unwrap();
+    std::thread::sleep(REMEMBERED);
+    assert!(oneroot(home, &["stage"]).status.success());
+    let object = |text: &str| {
+        let name = blake3::hash(text.as_bytes()).to_hex().to_string();
+        let (head, tail) = name.split_at(2);
+        home.join("store/objects").join(head).join(tail)
+    };
+    fs::remove_file(object("one")).unwrap();
+    fs::remove_file(object("two")).unwrap();
+    fs::write(object("two"), "twO").unwrap();
+    let verified = oneroot(home, &["verify"]);
+    let said = String::from_utf8(verified.stderr).unwrap();
+    assert_eq!(verified.status.code(), Some(1));
+    assert_eq!(said.matches("--afresh").count(), 2, "{said}");
+
+    fs::remove_file(object("two")).unwrap();
+    assert!(oneroot(home, &["stage", "--afresh"]).status.success());
+    let verified = oneroot(home, &["verify"]);
+    assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));
+}
