@@ -5,6 +5,7 @@
 
 mod archive;
 mod directory;
+pub mod oci;
 #[cfg(test)]
 mod tests;
 
