@@ -5,6 +5,7 @@ mod explain;
 mod gc;
 mod generations;
 mod look;
+mod registry;
 mod release;
 mod sources;
 mod stage;

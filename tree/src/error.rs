@@ -40,6 +40,16 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A blob of an image is not there at all.
+    #[error("image: blob {digest} is not there; pull or save the image again, with all its layers")]
+    NoBlob {
+        /// The digest in the descriptor.
+        digest: String,
+        /// What it is said to be.
+        media_type: String,
+        /// How long it is said to be, in bytes.
+        size: u64,
+    },
     /// An image is there, and not for this platform.
     #[error("image: nothing in it is for {wanted}; it has {there}")]
     NoPlatform {

@@ -12,10 +12,8 @@ const DESCRIPTORS: usize = 4096;
 /// Most layers. overlayfs takes 500, Docker 127.
 const LAYERS: usize = 1024;
 
-const INDEXES: [&str; 2] = [
-    "application/vnd.oci.image.index.v1+json",
-    "application/vnd.docker.distribution.manifest.list.v2+json",
-];
+const INDEXES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
 const MANIFESTS: [&str; 2] =
     ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
 /// The layers that are tar archives and that a layout has to have in it. Non-distributable layers are not: the spec
@@ -100,8 +98,18 @@ struct Found {
     name: Option<String>,
 }
 
-/// The layers of the layout's image for this platform, lowest first.
-pub(super) fn layers(layout: &Layout, platform: &Platform) -> Result<Vec<Descriptor>> {
+/// Whether a registry gives this media type out as a manifest, and not as a blob (distribution-spec, *pull*).
+#[must_use]
+pub fn is_manifest(media_type: &str) -> bool {
+    INDEXES.contains(&media_type) || MANIFESTS.contains(&media_type)
+}
+
+/// The layers of the layout's image for this platform, lowest first. Only documents are read; layers need not be there.
+///
+/// # Errors
+/// [`Error::NoBlob`] for the first document that is not there: a registry's client fetches it and asks again.
+/// [`Error::Image`], [`Error::Blob`] and [`Error::NoPlatform`]; the system's.
+pub fn layers(layout: &Layout, platform: &Platform) -> Result<Vec<Descriptor>> {
     let manifest = choose(layout, platform)?;
     let Manifest { config, layers } = layout.document(&manifest)?;
     let Config { platform: said, rootfs } = layout.document(&config)?;
@@ -119,7 +127,10 @@ pub(super) fn layers(layout: &Layout, platform: &Platform) -> Result<Vec<Descrip
         )));
     }
     if let Some(layer) = layers.iter().find(|layer| !LAYER_TYPES.contains(&layer.media_type.as_str())) {
-        return Err(Error::Image(format!("a layer has the media type {:?}, which is no tar archive", layer.media_type)));
+        return Err(Error::Image(format!(
+            "a layer has the media type {:?}, which is no tar archive",
+            layer.media_type
+        )));
     }
     Ok(layers)
 }

@@ -130,7 +130,7 @@ impl Layout {
         struct Marker {
             image_layout_version: String,
         }
-        let marker: Option<Marker> = self.named("oci-layout").ok().and_then(|slice| json(slice).ok());
+        let marker: Option<Marker> = self.named("oci-layout")?.and_then(|slice| json(slice).ok());
         match marker {
             Some(marker) if marker.image_layout_version == "1.0.0" => Ok(self),
             Some(marker) => Err(Error::Image(format!(
@@ -149,7 +149,8 @@ impl Layout {
     /// # Errors
     /// [`Error::Image`] when it is not there or does not read.
     pub fn index<T: DeserializeOwned>(&self) -> Result<T> {
-        let slice = self.named("index.json")?;
+        let slice =
+            self.named("index.json")?.ok_or_else(|| Error::Image("it has no index.json".to_owned()))?;
         json(slice).map_err(|reason| Error::Image(format!("index.json {reason}")))
     }
 
@@ -171,9 +172,17 @@ impl Layout {
     /// [`Error::Blob`]; the system's.
     pub fn blob(&self, descriptor: &Descriptor) -> Result<Slice> {
         let digest = Digest::parse(&descriptor.digest)?;
-        let slice = self
-            .named(&format!("blobs/sha256/{}", digest.hex()))
-            .map_err(|cause| digest.fault(format!("cannot be had ({cause})")))?;
+        let slice = match self.named(&format!("blobs/sha256/{}", digest.hex())) {
+            Ok(Some(slice)) => slice,
+            Ok(None) => {
+                return Err(Error::NoBlob {
+                    digest: descriptor.digest.clone(),
+                    media_type: descriptor.media_type.clone(),
+                    size: descriptor.size,
+                });
+            }
+            Err(cause) => return Err(digest.fault(format!("cannot be opened ({cause})"))),
+        };
         if slice.left != descriptor.size {
             return Err(digest.fault(format!("has {} bytes, not {}", slice.left, descriptor.size)));
         }
@@ -181,7 +190,9 @@ impl Layout {
         let mut reading = slice.again()?;
         let mut buffer = vec![0; super::super::CHUNK];
         loop {
-            let count = reading.read(&mut buffer).map_err(|cause| digest.fault(format!("cannot be read ({cause})")))?;
+            let count = reading
+                .read(&mut buffer)
+                .map_err(|cause| digest.fault(format!("cannot be read ({cause})")))?;
             if count == 0 {
                 break;
             }
@@ -195,18 +206,21 @@ impl Layout {
         Ok(slice)
     }
 
-    fn named(&self, name: &str) -> Result<Slice> {
+    fn named(&self, name: &str) -> Result<Option<Slice>> {
         match &self.0 {
             Home::Directory(dir) => {
-                let file = dir.file(name.as_bytes()).map_err(Error::io("open", dir.path().join(name)))?;
-                let left = file.metadata().map_err(Error::io("stat", dir.path().join(name)))?.len();
-                Ok(Slice { file, at: 0, left })
+                let path = dir.path().join(name);
+                let file = match dir.file(name.as_bytes()) {
+                    Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
+                    other => other.map_err(Error::io("open", &path))?,
+                };
+                let left = file.metadata().map_err(Error::io("stat", &path))?.len();
+                Ok(Some(Slice { file, at: 0, left }))
             }
             Home::Archive { file, members } => {
-                let (at, left) =
-                    *members.get(name).ok_or_else(|| Error::Image(format!("it has no file {name}")))?;
+                let Some((at, left)) = members.get(name).copied() else { return Ok(None) };
                 let file = file.try_clone().map_err(Error::io("open", name))?;
-                Ok(Slice { file, at, left })
+                Ok(Some(Slice { file, at, left }))
             }
         }
     }

@@ -20,8 +20,8 @@ use std::fs::File;
 use std::io::{self, Read, Seek as _};
 use std::path::Path;
 
-pub use image::Platform;
-pub use layout::{DOCUMENT_MAX, Layout};
+pub use image::{Platform, is_manifest, layers};
+pub use layout::{DOCUMENT_MAX, Descriptor, Digest, Layout};
 
 use super::Stage;
 use super::archive::{Brings, decompress};
@@ -52,7 +52,7 @@ impl Stage<'_> {
     /// [`Error::Entry`] for a layer; the system's.
     pub fn oci(&mut self, path: &Path, platform: &Platform) -> Result<()> {
         let layout = if path.is_dir() { Layout::directory(path)? } else { self.open_archive(path)? };
-        for descriptor in image::layers(&layout, platform)? {
+        for descriptor in layers(&layout, platform)? {
             let layer = self.read_layer(layout.blob(&descriptor)?)?;
             self.apply(layer)?;
         }
