@@ -110,10 +110,23 @@ pub enum Source {
     Directory(PathBuf),
     /// A tar archive, plain or compressed.
     Tar(PathBuf),
+    /// An OCI image layout: a directory, or a tar archive of one.
+    Image(PathBuf),
+    /// An image in a registry.
+    Registry(Registry),
     /// Packages of Debian or a distribution like it, installed when it is staged.
     Packages(Packages),
     /// A program and its arguments that fill an empty directory, which is their last argument.
     Command(Vec<String>),
+}
+
+/// An image in a registry, named in full: no registry and no tag is anybody's default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// `registry.example:5000/name:tag`, or with `@sha256:…` behind it.
+    pub image: String,
+    /// Speak HTTP without TLS.
+    pub insecure: bool,
 }
 
 /// A list of packages, and where they come from.

@@ -40,7 +40,7 @@ pub fn run(path: &Path, json: bool) -> Result<Exit> {
 fn warnings(site: &Site) -> Vec<String> {
     let mut warnings = Vec::new();
     for (_, source) in plan::parts(site) {
-        let (Source::Directory(path) | Source::Tar(path)) = source else { continue };
+        let (Source::Directory(path) | Source::Tar(path) | Source::Image(path)) = source else { continue };
         if !path.exists() {
             warnings.push(format!("{} is not there, so it cannot be staged", path.display()));
         }

@@ -11,14 +11,15 @@ use oneroot_bootconf::plan::{Part, parts};
 use oneroot_bootconf::{Site, Source};
 use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::stage::Progress;
+use oneroot_tree::stage::oci::Platform;
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
 use oneroot_tree::{Index, Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::sources;
 use super::status::table;
+use super::{registry, sources};
 use crate::cli::Exit;
 use crate::clock;
 use crate::planner::{reference, shown};
@@ -131,6 +132,11 @@ fn one(
             Source::Tar(path) => {
                 let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
                 stage.archive(file)?;
+            }
+            Source::Image(path) => stage.oci(path, &Platform::host())?,
+            Source::Registry(registry) => {
+                let pulled = registry::pull(registry, store, &bar)?;
+                stage.oci(pulled.path(), &Platform::host())?;
             }
             Source::Packages(packages) => sources::packages(&mut stage, packages)?,
             Source::Command(words) => sources::command(&mut stage, home, words)?,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, VecDeque};
 use crate::error::{Error, Result};
 use crate::format::Encoder;
 use crate::index::Index;
-use crate::node::{Content, Meta, TreePath};
+use crate::node::{Content, Kind, Meta, TreePath};
 
 /// A node while its tree is being built. Only good for the builder that gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,10 +121,35 @@ impl IndexBuilder {
         ROOT
     }
 
+    /// Takes a name away, with all below it; other names of the same file stay. A path that is not there is no mistake.
+    pub fn remove(&mut self, path: &TreePath<'_>) {
+        let Some((name, parents)) = path.names().split_last() else { return };
+        if let Some(parent) = self.walk(parents).and_then(|parent| self.nodes.get_mut(parent.0)) {
+            parent.children.remove(*name);
+        }
+    }
+
+    /// Takes away all that is in the directory at `path`, if there is one.
+    pub fn clear(&mut self, path: &TreePath<'_>) {
+        if let Some(node) = self.walk(path.names()).and_then(|node| self.nodes.get_mut(node.0)) {
+            node.children.clear();
+        }
+    }
+
     /// The node at a path, if it was inserted.
     #[must_use]
     pub fn find(&self, path: &TreePath<'_>) -> Option<NodeRef> {
-        path.names().iter().try_fold(ROOT, |node, name| self.nodes.get(node.0)?.children.get(*name).copied())
+        self.walk(path.names())
+    }
+
+    /// What kind of node is at a path.
+    #[must_use]
+    pub fn kind(&self, path: &TreePath<'_>) -> Option<Kind> {
+        Some(self.nodes.get(self.find(path)?.0)?.content.kind())
+    }
+
+    fn walk(&self, names: &[&[u8]]) -> Option<NodeRef> {
+        names.iter().try_fold(ROOT, |node, name| self.nodes.get(node.0)?.children.get(*name).copied())
     }
 
     /// Numbers the nodes and writes the index.

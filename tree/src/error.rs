@@ -43,6 +43,35 @@ pub enum Error {
     /// An archive is not what it says it is.
     #[error("archive: {0}")]
     Archive(io::Error),
+    /// An OCI image is not laid out as one, or is none of a file system.
+    #[error("image: {0}")]
+    Image(String),
+    /// A blob of an image is not the one that its descriptor says.
+    #[error("image: blob {digest}: {reason}; pull or save the image again")]
+    Blob {
+        /// The digest in the descriptor.
+        digest: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A blob of an image is not there at all.
+    #[error("image: blob {digest} is not there; pull or save the image again, with all its layers")]
+    NoBlob {
+        /// The digest in the descriptor.
+        digest: String,
+        /// What it is said to be.
+        media_type: String,
+        /// How long it is said to be, in bytes.
+        size: u64,
+    },
+    /// An image is there, and not for this platform.
+    #[error("image: nothing in it is for {wanted}; it has {there}")]
+    NoPlatform {
+        /// What was asked for: `linux/amd64`.
+        wanted: String,
+        /// What there is: `linux/arm64, linux/s390x`.
+        there: String,
+    },
     /// More nodes, names or bytes than an index holds.
     #[error("the tree has too many {0} for one index (4,294,967,295 at most); split it into layers")]
     TooLarge(&'static str),

@@ -158,6 +158,24 @@ impl<'a> TreePath<'a> {
         Ok(Self(names))
     }
 
+    /// The directory that the path lies in, and the last name; nothing for the root.
+    #[must_use]
+    pub(crate) fn split_last(&self) -> Option<(Self, &'a [u8])> {
+        self.0.split_last().map(|(name, parents)| (Self(parents.to_vec()), *name))
+    }
+
+    /// Every directory on the way, from the top down: `a`, `a/b` for `a/b/c`.
+    pub(crate) fn parents(&self) -> impl Iterator<Item = Self> {
+        (1..self.0.len()).filter_map(|length| self.0.get(..length)).map(|names| Self(names.to_vec()))
+    }
+
+    /// The path of a name in this directory; the caller knows that it is one name.
+    #[must_use]
+    pub(crate) fn join(mut self, name: &'a [u8]) -> Self {
+        self.0.push(name);
+        self
+    }
+
     /// The names from the root down.
     #[must_use]
     pub fn names(&self) -> &[&'a [u8]] {

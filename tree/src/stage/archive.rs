@@ -34,9 +34,22 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn archive_entry<R: Read>(&mut self, mut entry: tar::Entry<'_, R>) -> Result<()> {
+    fn archive_entry<R: Read>(&mut self, entry: tar::Entry<'_, R>) -> Result<()> {
         let raw = entry.path_bytes().into_owned();
         let path = TreePath::parse(&raw)?;
+        match self.read_tar_entry(entry, &raw)? {
+            Some(Brings::Node(meta, content)) => self.insert(&path, meta, content),
+            Some(Brings::Link(target)) => self.link(&path, &TreePath::parse(&target)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Describes one entry, with a file's bytes in an object already; nothing for an entry that is no part of a tree.
+    pub(super) fn read_tar_entry<R: Read>(
+        &mut self,
+        mut entry: tar::Entry<'_, R>,
+        raw: &[u8],
+    ) -> Result<Option<Brings>> {
         let meta = meta(&mut entry).map_err(Error::Archive)?;
         let header = entry.header();
         let device = || -> io::Result<(u32, u32)> {
@@ -44,11 +57,8 @@ impl Stage<'_> {
         };
         let content = match header.entry_type() {
             EntryType::Directory => Content::Directory { opaque: opaque(&meta) },
-            EntryType::Symlink => Content::Symlink(target(&entry, &raw)?),
-            EntryType::Link => {
-                let target = target(&entry, &raw)?;
-                return self.link(&path, &TreePath::parse(&target)?);
-            }
+            EntryType::Symlink => Content::Symlink(target(&entry, raw)?),
+            EntryType::Link => return Ok(Some(Brings::Link(target(&entry, raw)?))),
             EntryType::Char => match device().map_err(Error::Archive)? {
                 // overlayfs' whiteout.
                 (0, 0) => Content::Whiteout,
@@ -60,13 +70,21 @@ impl Stage<'_> {
             }
             EntryType::Fifo => Content::Fifo,
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                self.object(&mut entry, &raw)?
+                self.object(&mut entry, raw)?
             }
-            EntryType::XGlobalHeader => return Ok(()),
-            _ => return Err(Error::entry(&raw, "an entry of a type that is no file's")),
+            EntryType::XGlobalHeader => return Ok(None),
+            _ => return Err(Error::entry(raw, "an entry of a type that is no file's")),
         };
-        self.insert(&path, without_overlay_marks(meta), content)
+        Ok(Some(Brings::Node(without_overlay_marks(meta), content)))
     }
+}
+
+/// What one tar entry brings to its path.
+pub(super) enum Brings {
+    /// A node of its own.
+    Node(Meta, Content),
+    /// A second name of the node at this path.
+    Link(Vec<u8>),
 }
 
 fn target<R: Read>(entry: &tar::Entry<'_, R>, raw: &[u8]) -> Result<Vec<u8>> {
@@ -134,7 +152,7 @@ pub(super) fn without_overlay_marks(mut meta: Meta) -> Meta {
 }
 
 /// Looks at the first bytes: gzip, zstd, or a plain tar.
-fn decompress<'r>(stream: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
+pub(super) fn decompress<'r>(stream: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
     let mut stream = BufReader::with_capacity(super::contents::CHUNK, stream);
     let head = stream.fill_buf()?;
     Ok(match head {

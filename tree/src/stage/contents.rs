@@ -144,6 +144,13 @@ impl<'s> Contents<'s> {
         Ok(Stored { object, size, new })
     }
 
+    /// A stream's bytes as a file that goes with the stage, for what must be read by place.
+    pub(super) fn spooled(&self, stream: &mut dyn Read) -> Result<File> {
+        let (_, path, mut whole) = self.create()?;
+        io::copy(stream, &mut whole).map_err(Error::io("write", &path))?;
+        File::open(&path).map_err(Error::io("open", &path))
+    }
+
     fn create(&self) -> Result<(u64, PathBuf, File)> {
         let number = self.files.fetch_add(1, Ordering::Relaxed);
         let (path, file) = self.create_numbered(number)?;

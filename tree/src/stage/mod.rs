@@ -8,6 +8,7 @@ mod again;
 mod archive;
 mod contents;
 mod directory;
+pub mod oci;
 pub(crate) mod seen;
 #[cfg(test)]
 mod tests;

@@ -1,0 +1,207 @@
+//! Which image of a layout is meant, and what its layers are (image-spec v1: *image index*, *manifest*, *config*).
+
+use serde::Deserialize;
+
+use super::layout::{Descriptor, Layout, Said};
+use crate::error::{Error, Result};
+
+/// How deep indexes may lie in each other; buildx makes two.
+const DEPTH: usize = 4;
+/// Most descriptors that are looked at, all indexes together.
+const DESCRIPTORS: usize = 4096;
+/// Most layers. overlayfs takes 500, Docker 127.
+const LAYERS: usize = 1024;
+
+const INDEXES: [&str; 2] =
+    ["application/vnd.oci.image.index.v1+json", "application/vnd.docker.distribution.manifest.list.v2+json"];
+const MANIFESTS: [&str; 2] =
+    ["application/vnd.oci.image.manifest.v1+json", "application/vnd.docker.distribution.manifest.v2+json"];
+/// The layers that are tar archives and that a layout has to have in it. Non-distributable layers are not: the spec
+/// has deprecated them, and their blobs are somewhere else.
+const LAYER_TYPES: [&str; 6] = [
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.v1.tar+gzip",
+    "application/vnd.oci.image.layer.v1.tar+zstd",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.diff.tar.gzip",
+    "application/vnd.docker.image.rootfs.diff.tar.zstd",
+];
+/// How a layout says its images' names, and how BuildKit marks what is about an image and is none.
+const REF_NAME: &str = "org.opencontainers.image.ref.name";
+const ABOUT: &str = "vnd.docker.reference.type";
+
+/// What an image has to run on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Platform {
+    /// `linux`.
+    pub os: String,
+    /// `amd64`: Go's name of it, as the image spec asks.
+    pub architecture: String,
+}
+
+impl Platform {
+    /// This host's. A machine that boots from another architecture's image needs its own server, as with packages.
+    #[must_use]
+    pub fn host() -> Self {
+        let architecture = match std::env::consts::ARCH {
+            "x86_64" => "amd64",
+            "x86" => "386",
+            "aarch64" => "arm64",
+            "powerpc64" => "ppc64le",
+            "loongarch64" => "loong64",
+            other => other,
+        };
+        Self { os: "linux".to_owned(), architecture: architecture.to_owned() }
+    }
+
+    /// Whether something that says this of itself runs here.
+    #[must_use]
+    pub fn takes(&self, os: &str, architecture: &str) -> bool {
+        self.os == os && self.architecture == architecture
+    }
+}
+
+impl std::fmt::Display for Platform {
+    fn fmt(&self, to: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(to, "{}/{}", self.os, self.architecture)
+    }
+}
+
+#[derive(Deserialize)]
+struct ImageIndex {
+    manifests: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Manifest {
+    config: Descriptor,
+    layers: Vec<Descriptor>,
+}
+
+#[derive(Deserialize)]
+struct Config {
+    #[serde(flatten)]
+    platform: Said,
+    rootfs: RootFs,
+}
+
+#[derive(Deserialize)]
+struct RootFs {
+    diff_ids: Vec<String>,
+}
+
+/// An image that was found, with the place among its kind where it stands.
+struct Found {
+    manifest: Descriptor,
+    /// Needs a newer processor than the architecture's first one.
+    special: bool,
+    name: Option<String>,
+}
+
+/// Whether a registry gives this media type out as a manifest, and not as a blob (distribution-spec, *pull*).
+#[must_use]
+pub fn is_manifest(media_type: &str) -> bool {
+    INDEXES.contains(&media_type) || MANIFESTS.contains(&media_type)
+}
+
+/// The layers of the layout's image for this platform, lowest first. Only documents are read; layers need not be there.
+///
+/// # Errors
+/// [`Error::NoBlob`] for the first document that is not there: a registry's client fetches it and asks again.
+/// [`Error::Image`], [`Error::Blob`] and [`Error::NoPlatform`]; the system's.
+pub fn layers(layout: &Layout, platform: &Platform) -> Result<Vec<Descriptor>> {
+    let manifest = choose(layout, platform)?;
+    let Manifest { config, layers } = layout.document(&manifest)?;
+    let Config { platform: said, rootfs } = layout.document(&config)?;
+    if !platform.takes(&said.os, &said.architecture) {
+        return Err(Error::NoPlatform { wanted: platform.to_string(), there: spelled(&said) });
+    }
+    if layers.is_empty() || layers.len() > LAYERS {
+        return Err(Error::Image(format!("it has {} layers, not 1 to {LAYERS}", layers.len())));
+    }
+    if rootfs.diff_ids.len() != layers.len() {
+        return Err(Error::Image(format!(
+            "its manifest has {} layers and its config {}",
+            layers.len(),
+            rootfs.diff_ids.len()
+        )));
+    }
+    if let Some(layer) = layers.iter().find(|layer| !LAYER_TYPES.contains(&layer.media_type.as_str())) {
+        return Err(Error::Image(format!(
+            "a layer has the media type {:?}, which is no tar archive",
+            layer.media_type
+        )));
+    }
+    Ok(layers)
+}
+
+fn choose(layout: &Layout, platform: &Platform) -> Result<Descriptor> {
+    let mut there = Vec::new();
+    let mut found = Vec::new();
+    let top: ImageIndex = layout.index()?;
+    let mut seen = 0;
+    // Depth first and in order: the spec's "first matching entry".
+    let mut todo: Vec<(Descriptor, usize, Option<String>)> =
+        top.manifests.into_iter().rev().map(|descriptor| (descriptor, 0, None)).collect();
+    while let Some((descriptor, depth, name)) = todo.pop() {
+        seen += 1;
+        if seen > DESCRIPTORS || depth > DEPTH {
+            return Err(Error::Image(format!(
+                "its indexes hold more than {DESCRIPTORS} descriptors, or lie deeper than {DEPTH} in each other"
+            )));
+        }
+        if descriptor.annotations.contains_key(ABOUT) {
+            continue;
+        }
+        let name = name.or_else(|| descriptor.annotations.get(REF_NAME).cloned());
+        if INDEXES.contains(&descriptor.media_type.as_str()) {
+            let inner: ImageIndex = layout.document(&descriptor)?;
+            todo.extend(inner.manifests.into_iter().rev().map(|inner| (inner, depth + 1, name.clone())));
+            continue;
+        }
+        if !MANIFESTS.contains(&descriptor.media_type.as_str()) {
+            continue;
+        }
+        // Docker and podman leave the platform out where there is only one.
+        let said = match &descriptor.platform {
+            Some(said) => said.clone(),
+            None => {
+                let manifest: Manifest = layout.document(&descriptor)?;
+                layout.document::<Config>(&manifest.config)?.platform
+            }
+        };
+        there.push(spelled(&said));
+        if platform.takes(&said.os, &said.architecture) {
+            let special = !matches!(
+                (said.architecture.as_str(), said.variant.as_deref()),
+                (_, None | Some("")) | ("arm64", Some("v8")) | ("amd64", Some("v1"))
+            );
+            found.push(Found { manifest: descriptor, special, name });
+        }
+    }
+    let mut names: Vec<&str> = found.iter().filter_map(|found| found.name.as_deref()).collect();
+    names.sort_unstable();
+    names.dedup();
+    let same = found.windows(2).all(|two| matches!(two, [a, b] if a.manifest.digest == b.manifest.digest));
+    if names.len() > 1 && !same {
+        return Err(Error::Image(format!(
+            "there are several in it ({}); save the one that is meant alone",
+            names.iter().take(10).copied().collect::<Vec<_>>().join(", ")
+        )));
+    }
+    there.sort();
+    there.dedup();
+    // The first of the least special ones: min_by_key keeps the first.
+    found.into_iter().min_by_key(|found| found.special).map(|found| found.manifest).ok_or_else(|| {
+        let there = there.iter().take(40).cloned().collect::<Vec<_>>().join(", ");
+        let there = if there.is_empty() { "no image at all".to_owned() } else { there };
+        Error::NoPlatform { wanted: platform.to_string(), there }
+    })
+}
+
+fn spelled(said: &Said) -> String {
+    let word = |text: &str| -> String { text.chars().take(40).flat_map(char::escape_default).collect() };
+    let variant = said.variant.as_deref().filter(|text| !text.is_empty());
+    let variant = variant.map(|text| format!("/{}", word(text))).unwrap_or_default();
+    format!("{}/{}{variant}", word(&said.os), word(&said.architecture))
+}
