@@ -1,6 +1,11 @@
 //! Profiles that oneroot makes itself, from nothing prepared by hand.
 
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
 use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts};
+use serde_json::json;
 
 use crate::{POOL, assert_no_io_error};
 
@@ -26,5 +31,92 @@ fn a_profile_of_packages_and_layers_alone_boots() {
     assert!(alpha.ok("file -b /bin/dash").unwrap().contains("ELF"), "the package that the site asks for");
     alpha.wait_until_settled();
     assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
+    assert_no_io_error(&mut alpha);
+}
+
+/// An image as a layout: Debian as it is, and over it a layer that takes its kernels and modules away and brings a file.
+fn image(home: &Path, debian: &Path) {
+    let blobs = home.join("image/blobs/sha256");
+    fs::create_dir_all(&blobs).unwrap();
+    let blob = |path: &Path| {
+        let told = Command::new("sha256sum").arg(path).output().unwrap();
+        let digest: String = String::from_utf8(told.stdout).unwrap().chars().take(64).collect();
+        fs::copy(path, blobs.join(&digest)).unwrap();
+        (digest, fs::metadata(path).unwrap().len())
+    };
+    let top = home.join("top");
+    for (path, text) in
+        [("boot/.wh..wh..opq", ""), ("usr/lib/modules/.wh..wh..opq", ""), ("etc/app", "the app\n")]
+    {
+        let path = top.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    let layer = home.join("top.tar.gz");
+    let packed = Command::new("tar")
+        .args(["--owner=0", "--group=0", "-czf"])
+        .arg(&layer)
+        .arg("-C")
+        .arg(&top)
+        .arg(".")
+        .status();
+    assert!(packed.unwrap().success());
+    let json = |value: serde_json::Value| {
+        let path = home.join("document.json");
+        fs::write(&path, value.to_string()).unwrap();
+        blob(&path)
+    };
+    let described = |(digest, size): (String, u64), kind: &str| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": size});
+    let config =
+        json(json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}));
+    let layers = [described(blob(debian), "layer.v1.tar"), described(blob(&layer), "layer.v1.tar+gzip")];
+    let manifest =
+        json(json!({"schemaVersion": 2, "config": described(config, "config.v1+json"), "layers": layers}));
+    let index = json!({"schemaVersion": 2, "manifests": [described(manifest, "manifest.v1+json")]});
+    fs::write(home.join("image/index.json"), index.to_string()).unwrap();
+    fs::write(home.join("image/oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#).unwrap();
+}
+
+#[test]
+fn an_image_without_a_kernel_boots_with_another_profiles_and_an_edit_is_there_at_the_next_boot() {
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
+    site.add(
+        "[profile.app]\nsource = { oci = \"image\" }\nkernel_from = \"debian\"\nargs = [\"console=ttyS0\"]\n",
+    );
+    site.file("alpha", "etc/hostname", "alpha\n").unwrap();
+    site.add("[machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nprofile = \"app\"\nlayer = \"layers/alpha\"\n");
+    image(site.path(), &debian);
+    let server = Server::start(site).unwrap();
+    let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
+    alpha.log_in().unwrap();
+    alpha.wait_until_settled();
+    assert_eq!(alpha.ok("cat /etc/app").unwrap(), "the app");
+    assert_eq!(
+        alpha.ok("ls /usr/lib/modules").unwrap(),
+        alpha.ok("uname -r").unwrap(),
+        "modules and kernel match"
+    );
+    // A module that the initrd did not bring: depmod's tables came along.
+    alpha.ok("modprobe dummy && ip link add d0 type dummy").unwrap();
+    assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
+
+    if rustix::process::geteuid().is_root()
+        && fs::read_to_string("/proc/self/uid_map").unwrap().contains("4294967295")
+    {
+        let script = "useradd --system edited && echo edited >>/etc/app && rm /etc/debian_version";
+        let said = server.run(&["edit", "app", "--", "sh", "-ec", script]).unwrap();
+        assert!(said.contains("1 removed"), "{said}");
+        assert_eq!(alpha.ok("cat /etc/app; ls /etc/debian_version").unwrap(), "the app\n/etc/debian_version");
+        alpha.type_line("reboot").unwrap();
+        alpha.wait_for_login().unwrap();
+        alpha.log_in_at_prompt().unwrap();
+        assert_eq!(alpha.ok("cat /etc/app").unwrap(), "the app\nedited");
+        alpha.ok("id edited").unwrap();
+        alpha.fails("test -e /etc/debian_version").unwrap();
+    } else {
+        println!("skipped: `oneroot edit` needs real root, for the owners");
+    }
     assert_no_io_error(&mut alpha);
 }
