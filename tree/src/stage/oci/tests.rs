@@ -44,7 +44,8 @@ fn tar_of<'a>(entries: impl IntoIterator<Item = (&'a str, Put)>) -> Vec<u8> {
         header.set_entry_type(kind);
         header.set_mode(mode);
         header.set_mtime(7);
-        (header.set_uid(0), header.set_gid(0));
+        header.set_uid(0);
+        header.set_gid(0);
         header.set_size(bytes.len() as u64);
         let gnu = header.as_gnu_mut().unwrap();
         gnu.name[..name.len()].copy_from_slice(name.as_bytes());
