@@ -90,7 +90,7 @@ impl Image {
         let mut chance = 1u32;
         let big: String = std::iter::repeat_with(|| {
             chance = chance.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            char::from(b'!' + (chance >> 24) as u8 % 90)
+            char::from(b'!' + chance.to_be_bytes()[0] % 90)
         })
         .take(300_000)
         .collect();
@@ -171,15 +171,13 @@ fn answer(mut stream: &TcpStream, port: u16, image: &Mutex<Image>, asked: &Mutex
     };
     asked.lock().unwrap().push(path.clone());
     if path.starts_with("/token") {
-        return if has(&format!("authorization: Basic {LOGIN}")) {
-            reply(
-                "200 OK",
-                "Content-Type: application/json\r\n",
-                json!({ "token": TOKEN }).to_string().as_bytes(),
-            )
+        if has(&format!("authorization: Basic {LOGIN}")) {
+            let token = json!({ "token": TOKEN }).to_string();
+            reply("200 OK", "Content-Type: application/json\r\n", token.as_bytes());
         } else {
-            reply("401 Unauthorized", "", b"{}")
-        };
+            reply("401 Unauthorized", "", b"{}");
+        }
+        return;
     }
     if !has(&format!("authorization: Bearer {TOKEN}")) {
         let realm = format!(
@@ -265,7 +263,8 @@ fn a_registry_that_serves_another_blob_than_it_names_stages_nothing() {
         home,
         &[("tag", format!("oci = \"docker://127.0.0.1:{}/lab/root:one\", insecure = true", registry.port))],
     );
-    let ways: [(&str, fn(&mut Vec<u8>)); 3] = [
+    type Spoil = fn(&mut Vec<u8>);
+    let ways: [(&str, Spoil); 3] = [
         ("one bit", |bytes| *bytes.last_mut().unwrap() ^= 1),
         ("longer", |bytes| bytes.extend_from_slice(&[0; 100_000])),
         ("shorter", |bytes| bytes.truncate(10)),
@@ -276,7 +275,6 @@ fn a_registry_that_serves_another_blob_than_it_names_stages_nothing() {
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(!done.status.success(), "{way}");
         assert!(said.contains(&format!("blob {digest}")), "{way}: {said}");
-        println!("{way}: {said}");
         assert_eq!(fs::read_dir(home.join("store/generations")).unwrap().count(), 0, "{way}");
         registry.image.lock().unwrap().blobs.get_mut(&digest).unwrap().1 = good;
     }

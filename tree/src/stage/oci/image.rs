@@ -26,8 +26,10 @@ const LAYER_TYPES: [&str; 6] = [
     "application/vnd.docker.image.rootfs.diff.tar.gzip",
     "application/vnd.docker.image.rootfs.diff.tar.zstd",
 ];
-/// How a layout says its images' names, and how BuildKit marks what is about an image and is none.
-const REF_NAME: &str = "org.opencontainers.image.ref.name";
+/// How a layout says its images' names: `docker save` writes only the tag into the spec's own, and the whole name into
+/// containerd's.
+const NAMES: [&str; 2] = ["io.containerd.image.name", "org.opencontainers.image.ref.name"];
+/// How BuildKit marks what is about an image and is none.
 const ABOUT: &str = "vnd.docker.reference.type";
 
 /// What an image has to run on.
@@ -153,7 +155,7 @@ fn choose(layout: &Layout, platform: &Platform) -> Result<Descriptor> {
         if descriptor.annotations.contains_key(ABOUT) {
             continue;
         }
-        let name = name.or_else(|| descriptor.annotations.get(REF_NAME).cloned());
+        let name = name.or_else(|| NAMES.iter().find_map(|key| descriptor.annotations.get(*key).cloned()));
         if INDEXES.contains(&descriptor.media_type.as_str()) {
             let inner: ImageIndex = layout.document(&descriptor)?;
             todo.extend(inner.manifests.into_iter().rev().map(|inner| (inner, depth + 1, name.clone())));

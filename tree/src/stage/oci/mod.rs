@@ -26,7 +26,7 @@ pub use layout::{DOCUMENT_MAX, Descriptor, Digest, Layout};
 use super::Stage;
 use super::archive::{Brings, decompress};
 use crate::error::{Error, Result};
-use crate::node::{Content, Kind, Meta, TreePath};
+use crate::node::{Content, Meta, TreePath};
 
 /// What marks a whiteout's name, and what follows the mark in an opaque directory's.
 const MARK: &[u8] = b".wh.";
@@ -145,7 +145,6 @@ impl Stage<'_> {
                 Some(kind) if kind.is_directory() => {}
                 None => break,
                 Some(_) if own.contains(&parent.names().join(&b'/')) => break,
-                Some(Kind::Whiteout) => break,
                 Some(_) => {
                     let directory = Content::Directory { opaque: false };
                     self.builder.insert(&parent, Meta::implied_directory(), directory)?;

@@ -323,6 +323,12 @@ fn the_plain_architecture_is_taken_before_a_newer_processors_and_two_names_are_n
     writer.index(&[with("1", "annotations", named("one")), with("2", "annotations", named("two"))]);
     let told = writer.stage(&writer.path()).unwrap_err().to_string();
     assert!(told.contains("several in it (one, two)"), "{told}");
+    // As `docker save` writes two images of one tag, and one image of two.
+    let saved = |name: &str| json!({ "org.opencontainers.image.ref.name": "latest", "io.containerd.image.name": name });
+    writer.index(&[with("1", "annotations", saved("a:latest")), with("2", "annotations", saved("b:latest"))]);
+    assert!(writer.stage(&writer.path()).unwrap_err().to_string().contains("(a:latest, b:latest)"));
+    writer.index(&[with("1", "annotations", saved("a:latest")), with("1", "annotations", saved("b:latest"))]);
+    assert!(writer.stage(&writer.path()).is_ok());
 }
 
 #[test]
