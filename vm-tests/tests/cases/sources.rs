@@ -67,9 +67,12 @@ fn image(home: &Path, debian: &Path) {
         blob(&path)
     };
     let described = |(digest, size): (String, u64), kind: &str| json!({"mediaType": format!("application/vnd.oci.image.{kind}"), "digest": format!("sha256:{digest}"), "size": size});
-    let config =
-        json(json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": []}}));
-    let layers = [described(blob(debian), "layer.v1.tar"), described(blob(&layer), "layer.v1.tar+gzip")];
+    let layers = [(blob(debian), "layer.v1.tar"), (blob(&layer), "layer.v1.tar+gzip")];
+    let diff_ids: Vec<String> = layers.iter().map(|((digest, _), _)| format!("sha256:{digest}")).collect();
+    let config = json(
+        json!({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}}),
+    );
+    let layers = layers.map(|(blob, kind)| described(blob, kind));
     let manifest =
         json(json!({"schemaVersion": 2, "config": described(config, "config.v1+json"), "layers": layers}));
     let index = json!({"schemaVersion": 2, "manifests": [described(manifest, "manifest.v1+json")]});
