@@ -6,6 +6,7 @@
 mod boots;
 mod known;
 mod mounts;
+mod recall;
 mod resource;
 mod status;
 
@@ -32,6 +33,7 @@ pub use status::{MachineStatus, Status};
 use crate::nfs::tree::MachineTree;
 use crate::objects::Objects;
 use crate::planner::Planner;
+use recall::Edition;
 
 /// Machines by id.
 pub const MACHINES: Table<MachineRecord> = Table::new("machines");
@@ -50,6 +52,8 @@ pub struct Machines {
     objects: Objects,
     loaders: PathBuf,
     known: RwLock<Known>,
+    /// Of `known` and `trees`.
+    edition: Edition,
     trees: RwLock<HashMap<ViewId, Arc<MachineTree>>>,
     /// Views that are being read right now, so that a hundred calls start one load.
     loading: Mutex<Vec<ViewId>>,
@@ -91,6 +95,7 @@ impl Machines {
             planner,
             passes,
             known: RwLock::new(known),
+            edition: Edition::new(),
             trees: RwLock::default(),
             loading: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
@@ -131,17 +136,36 @@ impl Machines {
     }
 
     fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner)
+        let known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        self.edition.turn();
+        known
+    }
+
+    fn trees_mut(&self) -> RwLockWriteGuard<'_, HashMap<ViewId, Arc<MachineTree>>> {
+        let trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        self.edition.turn();
+        trees
     }
 
     /// What this peer may do with a view.
     fn verdict(&self, peer: IpAddr, view: ViewId) -> Verdict {
         let known = self.known();
-        verdict(known.machine_at(peer), view, known.holders(view))
+        let machine = known.machine_at(peer);
+        // A machine has three pins at most, a view as many as there are machines in its profile: its own are asked first.
+        let own = machine.into_iter().flat_map(|machine| known.pins_of(machine)).map(|(pin, _)| pin);
+        match verdict(machine, view, own) {
+            Verdict::Allow => Verdict::Allow,
+            _ => verdict(machine, view, known.holders(view)),
+        }
     }
 
     /// The tree of a view, for a peer that may see it. Asked on every NFS call.
     pub fn tree(self: &Arc<Self>, peer: IpAddr, view: ViewId) -> Result<Arc<MachineTree>, Refusal> {
+        let edition = self.edition.now();
+        if let Some(tree) = recall::find(edition, peer, view) {
+            tree.touch();
+            return Ok(tree);
+        }
         match self.verdict(peer, view) {
             Verdict::Allow => {}
             Verdict::Refuse => return Err(Refusal::Acces),
@@ -150,6 +174,7 @@ impl Machines {
         }
         if let Some(tree) = self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&view) {
             tree.touch();
+            recall::keep(edition, peer, view, tree);
             return Ok(tree.clone());
         }
         self.load_soon(view);
@@ -176,12 +201,12 @@ impl Machines {
     fn load(&self, view: ViewId) -> Result<Arc<MachineTree>> {
         let merged = self.planner.views.load(view).with_context(|| format!("view {view}"))?;
         let tree = Arc::new(MachineTree::new(merged, self.said.clone()));
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(view, tree.clone());
+        self.trees_mut().insert(view, tree.clone());
         Ok(tree)
     }
 
     fn unload(&self, view: ViewId) {
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).remove(&view);
+        self.trees_mut().remove(&view);
     }
 
     /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
