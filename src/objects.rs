@@ -81,3 +81,36 @@ impl Objects {
         Ok(())
     }
 }
+
+/// Distance of the places at which a range is asked for. The kernel reads ahead and evicts in larger pieces than pages; a
+/// hole between two places costs one wait on the event loop, and nothing worse.
+const STRIDE: usize = 64 * 1024;
+
+/// Waits, off the event loop, until a range of a file is in the page cache: what sendfile(2) can't be told to insist on.
+///
+/// # Errors
+/// `UnexpectedEof` when the object is shorter than its index says: the disk lost bytes.
+pub async fn warm(file: &Arc<File>, offset: u64, length: usize) -> io::Result<()> {
+    let is_there = |at: u64| -> io::Result<bool> {
+        let mut byte = [0];
+        match rustix::io::preadv2(file, &mut [io::IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(true),
+            Err(Errno::AGAIN | Errno::NOTSUP | Errno::NOSYS | Errno::INTR) => Ok(false),
+            Err(cause) => Err(cause.into()),
+        }
+    };
+    let last = offset + length.saturating_sub(1) as u64;
+    for at in (offset..last).step_by(STRIDE).chain([last]) {
+        if !is_there(at)? {
+            let file = file.clone();
+            let read = move || -> io::Result<()> {
+                use std::os::unix::fs::FileExt as _;
+                let mut bytes = vec![0; length];
+                file.read_exact_at(&mut bytes, offset)
+            };
+            return tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
+}
