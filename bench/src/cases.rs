@@ -184,7 +184,8 @@ impl Surveyed {
         let files: Vec<&File> = self.files.values().collect();
         let mut some = |filter: &dyn Fn(&File) -> bool, call: &dyn Fn(&File) -> Vec<u8>| {
             let from: Vec<&&File> = files.iter().filter(|file| filter(file)).collect();
-            let mut pick = || from.get(usize::try_from(noise.next() % from.len().max(1) as u64).ok()?).map(|f| call(f));
+            let mut pick =
+                || from.get(usize::try_from(noise.next() % from.len().max(1) as u64).ok()?).map(|f| call(f));
             (0..CALLS).filter_map(|_| pick()).collect::<Vec<_>>()
         };
         let calls = match case {
@@ -196,13 +197,16 @@ impl Surveyed {
             }),
             Case::Lookup => some(&|_| true, &|file| lookup(&file.directory, &file.name)),
             Case::Walk => self.pages.clone(),
-            Case::SmallRead => some(&|file| file.attr.kind == 1 && file.attr.size >= u64::from(SMALL), &|file| {
-                read(&file.handle, 0, SMALL)
-            }),
+            Case::SmallRead => {
+                some(&|file| file.attr.kind == 1 && file.attr.size >= u64::from(SMALL), &|file| {
+                    read(&file.handle, 0, SMALL)
+                })
+            }
             Case::LargeRead => {
                 let big = files.iter().filter(|file| file.attr.size == BIG as u64);
                 big.flat_map(|file| {
-                    (0..BIG as u64 / u64::from(LARGE)).map(|at| read(&file.handle, at * u64::from(LARGE), LARGE))
+                    (0..BIG as u64 / u64::from(LARGE))
+                        .map(|at| read(&file.handle, at * u64::from(LARGE), LARGE))
                 })
                 .collect()
             }

@@ -29,7 +29,11 @@ fn serve(port: u16, answer: impl Fn(TcpStream) -> Result<()> + Send + Sync + 'st
 }
 
 /// Calls the closure with each whole record of what has arrived, mark left out.
-fn records(stream: &mut TcpStream, buffer: &mut Vec<u8>, mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<bool> {
+fn records(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    mut each: impl FnMut(&[u8]) -> Result<()>,
+) -> Result<bool> {
     let start = buffer.len();
     buffer.resize(start + 64 * 1024, 0);
     let count = stream.read(&mut buffer[start..])?;

@@ -82,7 +82,8 @@ pub fn run(pid: u32, to: SocketAddrV4, work: &[Work], shape: Shape, span: Span) 
     }
     let answered = || counters.iter().map(|counter| counter.load(Ordering::Relaxed)).sum::<u64>();
     thread::sleep(span.warm_up);
-    let (begun, calls, server, client) = (Instant::now(), answered(), cpu::of(pid)?, cpu::of(std::process::id())?);
+    let (begun, calls, server, client) =
+        (Instant::now(), answered(), cpu::of(pid)?, cpu::of(std::process::id())?);
     shared.counting.store(true, Ordering::Relaxed);
     thread::sleep(span.counted);
     shared.counting.store(false, Ordering::Relaxed);
@@ -95,7 +96,8 @@ pub fn run(pid: u32, to: SocketAddrV4, work: &[Work], shape: Shape, span: Span) 
     }
     ensure!(calls > 0, "not one call was answered");
     latencies.sort_unstable();
-    let percentile = |part: usize| latencies.get(latencies.len() * part / 100).map_or(0.0, |ns| f64::from(*ns) / 1000.0);
+    let percentile =
+        |part: usize| latencies.get(latencies.len() * part / 100).map_or(0.0, |ns| f64::from(*ns) / 1000.0);
     let each = |nanoseconds: u64| nanoseconds as f64 / 1000.0 / calls as f64;
     Ok(Measured {
         rate: calls as f64 / took.as_secs_f64(),
@@ -121,7 +123,7 @@ impl Client {
         let mut sent = vec![Instant::now(); self.depth];
         let mut free: Vec<usize> = (0..self.depth).collect();
         let (mut out, mut replies, mut latencies) = (Vec::new(), Replies::default(), Vec::new());
-        let mut round = 0u32;
+        let mut round = rpc::fresh_xid();
         while !self.shared.stop.load(Ordering::Relaxed) {
             out.clear();
             let now = Instant::now();

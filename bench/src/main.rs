@@ -78,7 +78,7 @@ impl Options {
         let mut options = Self {
             only: list("canned,sendfile,nfs3,ganesha,oneroot"),
             cases: list("getattr,lookup,access,walk,small,large,storm"),
-            span: Span { warm_up: Duration::from_millis(500), counted: Duration::from_secs(3) },
+            span: Span { warm_up: Duration::from_millis(500), counted: Duration::from_secs(2) },
             clients: 500,
             boot: here.join("boots/debian-bios.calls"),
             json: None,
@@ -139,18 +139,24 @@ impl Options {
             if storms && !floor {
                 let clients = booting(&peer, self.clients)?;
                 eprintln!("{name}: storm of {} clients, {} calls each", clients.len(), recording.calls());
-                let stormed = storm::run(peer.pid(), peer.nfs(), &recording, &clients)?;
-                eprintln!("  {stormed:?}");
-                report.storms.push((peer.name, self.clients, stormed));
+                match storm::run(peer.pid(), peer.nfs(), &recording, &clients) {
+                    Ok(stormed) => report.storms.push((peer.name, self.clients, stormed)),
+                    Err(cause) => report.failures.push(format!("{}, storm: {cause:#}", peer.name)),
+                }
             }
         }
         let machine = machine();
-        println!("{}, {}\n", machine["date"].as_str().unwrap_or(""), machine["machine"].as_str().unwrap_or(""));
+        println!(
+            "{}, {}\n",
+            machine["date"].as_str().unwrap_or(""),
+            machine["machine"].as_str().unwrap_or("")
+        );
         println!("{}", report.text());
         if let Some(file) = &self.json {
             std::fs::write(file, serde_json::to_string_pretty(&report.json(&machine))?)?;
         }
-        Ok(())
+        let ours = report.failures.iter().find(|failure| failure.starts_with("oneroot"));
+        ours.map_or(Ok(()), |failure| bail!("{failure}"))
     }
 
     fn measure(&self, peer: &Peer, floor: bool, report: &mut Report) -> Result<()> {
@@ -168,8 +174,19 @@ impl Options {
             let entries = surveyed.first().filter(|_| case == Case::Walk);
             let entries = entries.map_or(1.0, |one| one.entries as f64 / work[0].calls.len() as f64);
             for shape in SHAPES {
-                let measured = load::run(peer.pid(), peer.nfs(), &work, shape, self.span)
-                    .with_context(|| format!("{}: {}", peer.name, case.name()))?;
+                let measured = match load::run(peer.pid(), peer.nfs(), &work, shape, self.span) {
+                    Ok(measured) => measured,
+                    Err(cause) => {
+                        report.failures.push(format!(
+                            "{}, {}, {}x{}: {cause:#}",
+                            peer.name,
+                            case.name(),
+                            shape.connections,
+                            shape.depth
+                        ));
+                        continue;
+                    }
+                };
                 eprintln!(
                     "  {} {}x{}: {:.0}/s, {:.2} us",
                     case.name(),
@@ -227,7 +244,11 @@ fn machine() -> serde_json::Value {
         String::from_utf8_lossy(&said).trim().to_owned()
     };
     let cpus = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("").trim_start_matches(['\t', ' ', ':']);
+    let model = cpus
+        .lines()
+        .find_map(|line| line.strip_prefix("model name"))
+        .unwrap_or("")
+        .trim_start_matches(['\t', ' ', ':']);
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     json!({
         "date": say("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),

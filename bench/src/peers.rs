@@ -99,7 +99,8 @@ fn path() -> String {
 }
 
 fn ip(words: &str) -> Result<()> {
-    let done = Command::new("ip").args(words.split(' ')).env("PATH", path()).status().context("cannot run ip")?;
+    let done =
+        Command::new("ip").args(words.split(' ')).env("PATH", path()).status().context("cannot run ip")?;
     ensure!(done.success(), "ip {words} failed");
     Ok(())
 }
@@ -128,7 +129,14 @@ pub fn own(name: &'static str, words: &[&str], port: u16, work: &Path) -> Result
         .spawn()?;
     let up = wait(&mut child, port, &log);
     let exports = vec!["/".to_owned()];
-    let peer = Peer { name, child, ports: Ports { nfs: port, mount: port }, helpers: Vec::new(), exports, _site: None };
+    let peer = Peer {
+        name,
+        child,
+        ports: Ports { nfs: port, mount: port },
+        helpers: Vec::new(),
+        exports,
+        _site: None,
+    };
     up.map(|()| peer)
 }
 
@@ -203,7 +211,10 @@ pub fn oneroot(tree: &Path, machines: usize) -> Result<Peer> {
     up?;
     for number in 0..machines {
         let export = boot(number).with_context(|| {
-            format!("machine {number} got no boot script; the server's log:\n{}", fs::read_to_string(&log).unwrap_or_default())
+            format!(
+                "machine {number} got no boot script; the server's log:\n{}",
+                fs::read_to_string(&log).unwrap_or_default()
+            )
         })?;
         peer.exports.push(export);
     }

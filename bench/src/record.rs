@@ -84,7 +84,8 @@ pub fn record(capture: &Path) -> Result<String> {
 
 /// Calls the closure with each frame, and the length that it had before the capture cut it.
 fn packets(bytes: &[u8], mut each: impl FnMut(&[u8], usize)) -> Result<()> {
-    let word = |at: usize| bytes.get(at..at + 4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]) as usize);
+    let word =
+        |at: usize| bytes.get(at..at + 4).map(|w| u32::from_le_bytes([w[0], w[1], w[2], w[3]]) as usize);
     let magic = word(0).context("no pcap")?;
     ensure!(magic == 0xa1b2_c3d4 || magic == 0xa1b2_3c4d, "no pcap of this machine's byte order");
     ensure!(word(20) == Some(1), "no capture of Ethernet");
@@ -215,7 +216,8 @@ impl Client {
             let missing = waiting.number == procedure::LOOKUP && status == 2;
             let line = self.lines[at].clone();
             // What failed otherwise is no part of a boot that can be replayed.
-            self.lines[at] = if missing { line.replacen("LOOKUP", "MISSING", 1) } else { format!("# {status}: {line}") };
+            self.lines[at] =
+                if missing { line.replacen("LOOKUP", "MISSING", 1) } else { format!("# {status}: {line}") };
             return Ok(());
         }
         match waiting.number {
@@ -273,7 +275,11 @@ impl Client {
         );
         for (path, line) in &self.nodes {
             let target = self.targets.get(path).map_or("nowhere", |target| target.as_str());
-            let _ = if line.starts_with("LINK") { writeln!(text, "{line} {target}") } else { writeln!(text, "{line}") };
+            let _ = if line.starts_with("LINK") {
+                writeln!(text, "{line} {target}")
+            } else {
+                writeln!(text, "{line}")
+            };
         }
         for line in &self.lines {
             let _ = writeln!(text, "{line}");

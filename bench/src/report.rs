@@ -29,13 +29,15 @@ pub struct Report {
     pub rows: Vec<Row>,
     /// Storms by server.
     pub storms: Vec<(&'static str, usize, Stormed)>,
+    /// What a server did not get through.
+    pub failures: Vec<String>,
 }
 
 impl Report {
     fn find(&self, server: &str, case: Case, connections: usize) -> Option<&Row> {
-        self.rows.iter().find(|row| {
-            row.server == server && row.case == case && row.shape.connections == connections
-        })
+        self.rows
+            .iter()
+            .find(|row| row.server == server && row.case == case && row.shape.connections == connections)
     }
 
     /// CPU microseconds for each unit: a call, or an entry of a listing.
@@ -55,12 +57,20 @@ impl Report {
         for case in [Case::Getattr, Case::Lookup, Case::Access, Case::Walk] {
             let (ours, theirs) = (self.cpu("oneroot", case, 4), self.cpu("nfs-ganesha", case, 4));
             goal(format!("{} 4x32: CPU / ganesha's", case.name()), ours, theirs, 0.1);
-            let slowness = |server| self.find(server, case, 4).map(|row| 1.0 / row.measured.rate / row.entries);
-            goal(format!("{} 4x32: time / ganesha's", case.name()), slowness("oneroot"), slowness("nfs-ganesha"), 0.1);
+            let slowness =
+                |server| self.find(server, case, 4).map(|row| 1.0 / row.measured.rate / row.entries);
+            goal(
+                format!("{} 4x32: time / ganesha's", case.name()),
+                slowness("oneroot"),
+                slowness("nfs-ganesha"),
+                0.1,
+            );
         }
         for connections in [1, 4, 64] {
-            let (ours, floor) =
-                (self.cpu("oneroot", Case::Getattr, connections), self.cpu("canned", Case::Getattr, connections));
+            let (ours, floor) = (
+                self.cpu("oneroot", Case::Getattr, connections),
+                self.cpu("canned", Case::Getattr, connections),
+            );
             goal(format!("GETATTR, {connections} connections: CPU / canned bytes'"), ours, floor, 2.0);
         }
         for connections in [1, 4, 64] {
@@ -72,7 +82,8 @@ impl Report {
         }
         let small = |server| self.cpu(server, Case::SmallRead, 4);
         goal("READ 4 KiB 4x32: CPU / ganesha's".to_owned(), small("oneroot"), small("nfs-ganesha"), 0.2);
-        let storm = |server| self.storms.iter().find(|(name, ..)| *name == server).map(|(_, _, storm)| *storm);
+        let storm =
+            |server| self.storms.iter().find(|(name, ..)| *name == server).map(|(_, _, storm)| *storm);
         let (ours, theirs) = (storm("oneroot"), storm("nfs-ganesha"));
         let seconds = |storm: Option<Stormed>| storm.map(|storm| storm.seconds);
         let cpu = |storm: Option<Stormed>| storm.map(|storm| storm.server_cpu);
@@ -124,6 +135,9 @@ impl Report {
             let word = if figure <= bound { "reached" } else { "**not reached**" };
             let _ = writeln!(text, "| {what} | {figure:.2} | {bound} | {word} |");
         }
+        for failure in &self.failures {
+            let _ = writeln!(text, "\nfailed: {failure}");
+        }
         text
     }
 
@@ -146,13 +160,12 @@ impl Report {
                 "server_cpu_s": s.server_cpu, "client_cpu_s": s.client_cpu, "calls": s.calls, "bytes": s.bytes,
             })
         };
-        let goal = |(what, ratio, bound): &(String, f64, f64)| {
-            json!({ "goal": what, "ratio": ratio, "at_most": bound, "reached": ratio <= bound })
-        };
+        let goal = |(what, ratio, bound): &(String, f64, f64)| json!({ "goal": what, "ratio": ratio, "at_most": bound, "reached": ratio <= bound });
         json!({
             "machine": machine,
             "rows": self.rows.iter().map(row).collect::<Vec<_>>(),
             "storms": self.storms.iter().map(storm).collect::<Vec<_>>(),
+            "failures": self.failures,
             "goals": self.goals().iter().map(goal).collect::<Vec<_>>(),
         })
     }

@@ -4,6 +4,7 @@
 
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -14,8 +15,6 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 pub const NFS: u32 = 100_003;
 /// MOUNT version 3's program.
 pub const MOUNT: u32 = 100_005;
-/// NFSACL version 3's program.
-pub const ACL: u32 = 100_227;
 
 /// NFSv3 procedures (RFC 1813 §3.3).
 pub mod procedure {
@@ -44,6 +43,8 @@ pub mod procedure {
 /// NFS3ERR_NOENT.
 pub const NOENT: u32 = 2;
 
+/// A server that says nothing for so long has lost a call.
+const SILENCE: Duration = Duration::from_secs(20);
 /// Bytes before the procedure's own results: xid, REPLY, MSG_ACCEPTED, verifier of no bytes, SUCCESS.
 const HEAD: usize = 24;
 /// Where the xid stands in a call with its record mark.
@@ -117,9 +118,8 @@ impl<'a> Reader<'a> {
     pub fn fattr(&mut self) -> Result<Attr> {
         let mut fields = Reader(self.take(84)?);
         let kind = fields.u32()?;
-        let mode = fields.u32()?;
-        fields.take(12)?;
-        Ok(Attr { kind, mode, size: fields.u64()? })
+        fields.take(16)?;
+        Ok(Attr { kind, size: fields.u64()? })
     }
 }
 
@@ -128,8 +128,6 @@ impl<'a> Reader<'a> {
 pub struct Attr {
     /// `ftype3`: 1 file, 2 directory, 5 link.
     pub kind: u32,
-    /// Permission bits.
-    pub mode: u32,
     /// Bytes.
     pub size: u64,
 }
@@ -152,6 +150,14 @@ pub fn put_xid(call: &mut [u8], xid: u32) {
     call[XID].copy_from_slice(&xid.to_be_bytes());
 }
 
+/// Where a connection's xids begin. Ports are used again at once, and a server with a duplicate-request cache takes a known
+/// xid from a known port for a retransmission: nfs3_server then never answers.
+#[must_use]
+pub fn fresh_xid() -> u32 {
+    static CONNECTIONS: AtomicU32 = AtomicU32::new(1);
+    CONNECTIONS.fetch_add(1, Ordering::Relaxed).wrapping_mul(0x9e37_79b1)
+}
+
 /// A connection from a port that only root can have.
 pub fn connect(from: Ipv4Addr, to: SocketAddrV4) -> Result<TcpStream> {
     for port in (512..1024).rev() {
@@ -163,7 +169,7 @@ pub fn connect(from: Ipv4Addr, to: SocketAddrV4) -> Result<TcpStream> {
         match socket.connect_timeout(&SockAddr::from(SocketAddr::V4(to)), Duration::from_secs(10)) {
             Ok(()) => {
                 socket.set_tcp_nodelay(true)?;
-                socket.set_read_timeout(Some(Duration::from_secs(60)))?;
+                socket.set_read_timeout(Some(SILENCE))?;
                 return Ok(socket.into());
             }
             // An earlier connection of this port still waits out its TIME_WAIT.
@@ -219,7 +225,8 @@ impl Replies {
         if rest.len() < length.min(HEAD + 4) {
             return Ok(None);
         }
-        let word = |at: usize| rest.get(at..at + 4).map_or(0, |w| u32::from_be_bytes([w[0], w[1], w[2], w[3]]));
+        let word =
+            |at: usize| rest.get(at..at + 4).map_or(0, |w| u32::from_be_bytes([w[0], w[1], w[2], w[3]]));
         let refused = word(4) != 1 || word(8) != 0 || word(16) != 0 || word(20) != 0;
         let status = if refused { u32::MAX } else { word(HEAD) };
         let reply = Reply { xid: word(0), status, length };
@@ -267,12 +274,12 @@ pub struct Prober {
 impl Prober {
     /// A connection.
     pub fn new(from: Ipv4Addr, to: SocketAddrV4) -> Result<Self> {
-        Ok(Self { stream: connect(from, to)?, xid: 0x7000_0000 })
+        Ok(Self { stream: connect(from, to)?, xid: fresh_xid() })
     }
 
     /// Sends an encoded call; what follows SUCCESS in its reply.
     pub fn ask(&mut self, mut call: Vec<u8>) -> Result<Vec<u8>> {
-        self.xid += 1;
+        self.xid = self.xid.wrapping_add(1);
         put_xid(&mut call, self.xid);
         self.stream.write_all(&call)?;
         let mut body = Vec::new();

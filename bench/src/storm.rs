@@ -30,8 +30,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::cases::{self, Page};
-use crate::rpc::{self, NFS, NOENT, Reader, Replies, Xdr, procedure};
 use crate::cpu;
+use crate::rpc::{self, NFS, NOENT, Reader, Replies, Xdr, procedure};
 
 /// What stands at a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,12 +89,15 @@ pub struct Recording {
 impl Recording {
     /// Reads a file.
     pub fn load(file: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
+        let text =
+            std::fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?;
         let root = PathOf { parent: 0, name: Vec::new(), text: "/".to_owned() };
         let mut recording = Self { nodes: BTreeMap::new(), lines: Vec::new(), paths: vec![root] };
         let mut known = HashMap::from([("/".to_owned(), 0)]);
         for (number, line) in text.lines().enumerate() {
-            recording.line(line, &mut known).with_context(|| format!("{}:{}: {line}", file.display(), number + 1))?;
+            recording
+                .line(line, &mut known)
+                .with_context(|| format!("{}:{}: {line}", file.display(), number + 1))?;
         }
         ensure!(!recording.lines.is_empty(), "{} has no calls", file.display());
         Ok(recording)
@@ -250,7 +253,7 @@ impl<'a> Replay<'a> {
             handles,
             out: Vec::new(),
             waiting: HashMap::new(),
-            xid: 0,
+            xid: rpc::fresh_xid(),
             calls: 0,
             bytes: 0,
         }
@@ -276,7 +279,9 @@ impl<'a> Replay<'a> {
             self.send(Verb::Lookup, path)?;
             self.flush()?;
         }
-        self.handles[path].clone().with_context(|| format!("no handle of {}", self.recording.paths[path].text))
+        self.handles[path]
+            .clone()
+            .with_context(|| format!("no handle of {}", self.recording.paths[path].text))
     }
 
     fn send(&mut self, verb: Verb, path: usize) -> Result<()> {
@@ -295,7 +300,7 @@ impl<'a> Replay<'a> {
     }
 
     fn put(&mut self, mut call: Vec<u8>, verb: Verb, path: usize) {
-        self.xid += 1;
+        self.xid = self.xid.wrapping_add(1);
         rpc::put_xid(&mut call, self.xid);
         self.out.extend(call);
         self.waiting.insert(self.xid, (verb, path));
