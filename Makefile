@@ -1,7 +1,8 @@
 # What a person types. `make demo` and `make test` get what they need by themselves; see scripts/need.
 CARGO ?= cargo
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks bench-nfs clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -31,6 +32,15 @@ test-vm-all: need-test build
 # What takes longer than a commit should: 100,000 random layer stacks against the kernel's overlayfs.
 stacks:
 	ONEROOT_STACKS=$(or $(STACKS),0..100000) $(CARGO) test --release -p oneroot-tree --test overlayfs -- --nocapture
+
+# The NFS server beside nfs-ganesha, nfs3_server and two floors, in one run; see docs/benchmarks.md. As root, and on a
+# machine that does nothing else meanwhile. BENCH="--only oneroot,canned --case getattr" and the like for a part of it.
+bench-nfs:
+	@scripts/need bench
+	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: ports below 1024, a network namespace" >&2; exit 1; }
+	@$(CARGO) build -q --release -p oneroot
+	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir $(TARGET)/bench
+	@ONEROOT_BIN=$(TARGET)/release/oneroot $(TARGET)/bench/release/oneroot-bench run --json $(TARGET)/bench-nfs.json $(BENCH)
 
 clean:
 	$(CARGO) clean

@@ -11,9 +11,6 @@ use rustix::io::{Errno, ReadWriteFlags};
 /// Descriptors kept open at most, over all connections.
 const KEPT: usize = 512;
 
-/// How far apart the page cache is looked at.
-const STEP: u64 = 128 * 1024;
-
 /// The store's objects, as servers read them.
 pub struct Objects {
     store: Arc<Store>,
@@ -44,33 +41,6 @@ impl Objects {
         }
         open.insert(id, file.clone());
         Ok(file)
-    }
-
-    /// Opens an object when these bytes of it are in the page cache, so that sending them waits for no disk. Looked at in
-    /// steps of [`STEP`]: the kernel reads ahead and lets go by more than that.
-    pub fn open_if_cached(&self, id: ObjectId, offset: u64, length: usize) -> io::Result<Option<Arc<File>>> {
-        let file = self.open(id)?;
-        let last = offset + (length as u64).saturating_sub(1);
-        let mut at = offset;
-        loop {
-            let mut byte = [0];
-            match rustix::io::preadv2(
-                &file,
-                &mut [io::IoSliceMut::new(&mut byte)],
-                at,
-                ReadWriteFlags::NOWAIT,
-            ) {
-                Ok(1) => {}
-                Ok(_) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Err(Errno::INTR) => continue,
-                Err(Errno::AGAIN | Errno::NOTSUP | Errno::NOSYS) => return Ok(None),
-                Err(cause) => return Err(cause.into()),
-            }
-            if at == last {
-                return Ok(Some(file));
-            }
-            at = last.min(at + STEP);
-        }
     }
 
     /// Appends exactly `length` bytes from `offset` to `to`.
@@ -110,4 +80,37 @@ impl Objects {
         }
         Ok(())
     }
+}
+
+/// Distance of the places at which a range is asked for. The kernel reads ahead and evicts in larger pieces than pages; a
+/// hole between two places costs one wait on the event loop, and nothing worse.
+const STRIDE: usize = 64 * 1024;
+
+/// Waits, off the event loop, until a range of a file is in the page cache: what sendfile(2) can't be told to insist on.
+///
+/// # Errors
+/// `UnexpectedEof` when the object is shorter than its index says: the disk lost bytes.
+pub async fn warm(file: &Arc<File>, offset: u64, length: usize) -> io::Result<()> {
+    let is_there = |at: u64| -> io::Result<bool> {
+        let mut byte = [0];
+        match rustix::io::preadv2(file, &mut [io::IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
+            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(_) => Ok(true),
+            Err(Errno::AGAIN | Errno::NOTSUP | Errno::NOSYS | Errno::INTR) => Ok(false),
+            Err(cause) => Err(cause.into()),
+        }
+    };
+    let last = offset + length.saturating_sub(1) as u64;
+    for at in (offset..last).step_by(STRIDE).chain([last]) {
+        if !is_there(at)? {
+            let file = file.clone();
+            let read = move || -> io::Result<()> {
+                use std::os::unix::fs::FileExt as _;
+                let mut bytes = vec![0; length];
+                file.read_exact_at(&mut bytes, offset)
+            };
+            return tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
+        }
+    }
+    Ok(())
 }

@@ -60,16 +60,19 @@ impl Keyring {
     pub fn seal(&self, handle: Handle) -> [u8; HANDLE_LEN] {
         // A ring is never empty: `new` puts a key on it, and none is ever taken off.
         let (id, key) = self.keys.first().copied().unwrap_or_default();
+        let NodeId { layer, ino } = handle.node;
         let mut bytes = [0; HANDLE_LEN];
+        // Copies of known length, for each entry of a READDIRPLUS is sealed here.
         if let Some((body, tag)) = bytes.split_last_chunk_mut::<TAG_LEN>() {
-            let NodeId { layer, ino } = handle.node;
-            let fields = [VERSION, id]
-                .into_iter()
-                .chain(handle.view)
-                .chain(layer.to_be_bytes())
-                .chain(ino.to_be_bytes());
-            for (slot, byte) in body.iter_mut().zip(fields) {
-                *slot = byte;
+            if let Some((front, rest)) = body.split_first_chunk_mut::<2>()
+                && let Some((view, rest)) = rest.split_first_chunk_mut::<16>()
+                && let Some((place, rest)) = rest.split_first_chunk_mut::<2>()
+                && let Some((inode, _)) = rest.split_first_chunk_mut::<8>()
+            {
+                *front = [VERSION, id];
+                *view = handle.view;
+                *place = layer.to_be_bytes();
+                *inode = ino.to_be_bytes();
             }
             *tag = tag_of(&key, body);
         }

@@ -6,6 +6,7 @@
 mod boots;
 mod known;
 mod mounts;
+mod recall;
 mod resource;
 mod status;
 
@@ -33,6 +34,7 @@ use crate::clock;
 use crate::nfs::tree::MachineTree;
 use crate::objects::Objects;
 use crate::planner::Planner;
+use recall::Edition;
 
 /// Machines by id.
 pub const MACHINES: Table<MachineRecord> = Table::new("machines");
@@ -51,6 +53,8 @@ pub struct Machines {
     objects: Objects,
     loaders: PathBuf,
     known: RwLock<Known>,
+    /// Of `known` and `trees`.
+    edition: Edition,
     trees: RwLock<HashMap<ViewId, Arc<MachineTree>>>,
     /// Views that are being read right now, so that a hundred calls start one load.
     loading: Mutex<Vec<ViewId>>,
@@ -94,6 +98,7 @@ impl Machines {
             planner,
             passes,
             known: RwLock::new(known),
+            edition: Edition::new(),
             trees: RwLock::default(),
             loading: Mutex::default(),
             changing: tokio::sync::Mutex::default(),
@@ -135,14 +140,27 @@ impl Machines {
     }
 
     fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
-        self.known.write().unwrap_or_else(PoisonError::into_inner)
+        let known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        self.edition.turn();
+        known
+    }
+
+    fn trees_mut(&self) -> RwLockWriteGuard<'_, HashMap<ViewId, Arc<MachineTree>>> {
+        let trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        self.edition.turn();
+        trees
     }
 
     /// What this peer may do with a view. A machine that may use it has been heard of.
     fn verdict(&self, peer: IpAddr, view: ViewId) -> Verdict {
         let known = self.known();
         let machine = known.machine_at(peer);
-        let verdict = verdict(machine, view, known.holders(view));
+        // A machine has three pins at most, a view as many as there are machines in its profile: its own are asked first.
+        let own = machine.into_iter().flat_map(|machine| known.pins_of(machine)).map(|(pin, _)| pin);
+        let verdict = match verdict(machine, view, own) {
+            Verdict::Allow => Verdict::Allow,
+            _ => verdict(machine, view, known.holders(view)),
+        };
         if let (Verdict::Allow, Some(machine)) = (verdict, machine) {
             known.hear(machine, clock::now());
         }
@@ -151,6 +169,11 @@ impl Machines {
 
     /// The tree of a view, for a peer that may see it. Asked on every NFS call.
     pub fn tree(self: &Arc<Self>, peer: IpAddr, view: ViewId) -> Result<Arc<MachineTree>, Refusal> {
+        let moment = recall::Moment { edition: self.edition.now(), second: clock::coarse() };
+        if let Some(tree) = recall::find(moment, peer, view) {
+            tree.touch(moment.second);
+            return Ok(tree);
+        }
         match self.verdict(peer, view) {
             Verdict::Allow => {}
             Verdict::Refuse => return Err(Refusal::Acces),
@@ -158,7 +181,8 @@ impl Machines {
             Verdict::Later => return Err(Refusal::Jukebox),
         }
         if let Some(tree) = self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&view) {
-            tree.touch();
+            tree.touch(moment.second);
+            recall::keep(moment, peer, view, tree);
             return Ok(tree.clone());
         }
         self.load_soon(view);
@@ -185,12 +209,12 @@ impl Machines {
     fn load(&self, view: ViewId) -> Result<Arc<MachineTree>> {
         let merged = self.planner.views.load(view).with_context(|| format!("view {view}"))?;
         let tree = Arc::new(MachineTree::new(merged, self.said.clone()));
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).insert(view, tree.clone());
+        self.trees_mut().insert(view, tree.clone());
         Ok(tree)
     }
 
     fn unload(&self, view: ViewId) {
-        self.trees.write().unwrap_or_else(PoisonError::into_inner).remove(&view);
+        self.trees_mut().remove(&view);
     }
 
     /// Notes a step of a boot, for `status`, and says it at info with the machine's name.

@@ -18,13 +18,14 @@ use tokio::time::timeout;
 
 use super::Server;
 use crate::net::accept::Slot;
+use crate::objects;
 
 /// Reply bytes gathered before they are written, file contents included. A READ adds 1 MiB at most.
 const BATCH: u64 = 256 * 1024;
-/// File bytes read and written at a time, where they are copied.
+/// File contents up to this length are copied into the batch, which costs less than a call of their own.
+const COPIED: u32 = 32 * 1024;
+/// File bytes sent at a time, once they are known to be in memory.
 const CHUNK: usize = 256 * 1024;
-/// File contents from this size on are not copied through this process.
-const UNCOPIED: usize = 32 * 1024;
 /// A peer that says nothing whole for so long after connecting is no client.
 const FIRST_RECORD: Duration = Duration::from_secs(10);
 /// Linux closes an idle connection after five minutes by itself; this is for clients that vanished.
@@ -83,15 +84,17 @@ fn bad_record(cause: oneroot_nfsd::Error) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, cause)
 }
 
-/// Sends a batch of replies. Small ones leave in one write, with the file bytes between them; large file contents go from
-/// the page cache to the socket by themselves.
+/// Writes a batch of replies. Small ones leave in one write, with the file bytes between them; contents of more than
+/// [`COPIED`] bytes go from the page cache to the socket by sendfile(2).
 async fn send(
     server: &Server,
     to: &TcpStream,
     replies: &mut Replies,
     output: &mut Vec<u8>,
 ) -> io::Result<()> {
-    if replies.is_empty() {
+    if replies.ranges().is_empty() {
+        write(to, replies.bytes(), SendFlags::empty()).await?;
+        replies.clear();
         return Ok(());
     }
     output.clear();
@@ -99,70 +102,59 @@ async fn send(
     for segment in replies.segments() {
         match segment {
             Segment::Bytes(bytes) => output.extend_from_slice(bytes),
-            Segment::File(range) => {
-                let object = ObjectId(range.object);
-                let (mut offset, mut left) = (range.offset, range.len as usize);
-                if left >= UNCOPIED
-                    && let Some(file) = objects.open_if_cached(object, offset, left)?
-                {
-                    write(to, output, SendFlags::MORE).await?;
-                    send_file(to, &file, offset, left).await?;
-                    continue;
-                }
-                while left > 0 {
-                    let length = left.min(CHUNK);
-                    objects.read(object, offset, length, output).await?;
-                    offset += length as u64;
-                    left -= length;
-                    if output.len() >= CHUNK {
-                        write(to, output, SendFlags::MORE).await?;
-                    }
-                }
+            Segment::File(range) if range.len <= COPIED => {
+                objects.read(ObjectId(range.object), range.offset, range.len as usize, output).await?;
             }
+            Segment::File(range) => {
+                // MSG_MORE: head and contents are one reply, and leave in full segments.
+                write(to, output, SendFlags::MORE).await?;
+                output.clear();
+                let file = objects.open(ObjectId(range.object))?;
+                send_file(to, &file, range.offset, range.len as usize).await?;
+            }
+        }
+        if output.len() >= CHUNK {
+            write(to, output, SendFlags::empty()).await?;
+            output.clear();
         }
     }
     replies.clear();
     write(to, output, SendFlags::empty()).await
 }
 
-/// Sends all of `output` and empties it. With [`SendFlags::MORE`], the kernel waits for what follows to fill a segment.
-async fn write(to: &TcpStream, output: &mut Vec<u8>, flags: SendFlags) -> io::Result<()> {
-    let mut rest = output.as_slice();
+/// Sends `left` bytes of a file from `offset` on.
+async fn send_file(to: &TcpStream, file: &Arc<File>, mut offset: u64, mut left: usize) -> io::Result<()> {
+    while left > 0 {
+        let chunk = left.min(CHUNK);
+        objects::warm(file, offset, chunk).await?;
+        let end = offset + chunk as u64;
+        while offset < end {
+            let rest = usize::try_from(end - offset).unwrap_or(chunk);
+            // The kernel moves its own copy of the offset only as far as the socket takes it.
+            let mut at = offset;
+            let sent = moved(to, || Ok(rustix::fs::sendfile(to, file, Some(&mut at), rest)?)).await?;
+            if sent == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            offset += sent as u64;
+        }
+        left -= chunk;
+    }
+    Ok(())
+}
+
+async fn write(to: &TcpStream, mut rest: &[u8], flags: SendFlags) -> io::Result<()> {
     while !rest.is_empty() {
         let count = moved(to, || Ok(rustix::net::send(to, rest, flags | SendFlags::NOSIGNAL)?)).await?;
         rest = rest.get(count..).unwrap_or_default();
     }
-    output.clear();
     Ok(())
 }
 
-/// Sends `length` bytes of a file from `offset`, without copying them through this process.
-///
-/// # Errors
-/// `UnexpectedEof` when the object is shorter than its index says: the disk lost bytes.
-async fn send_file(to: &TcpStream, file: &File, mut offset: u64, length: usize) -> io::Result<()> {
-    let mut left = length;
-    while left > 0 {
-        let count = moved(to, || Ok(rustix::fs::sendfile(to, file, Some(&mut offset), left)?)).await?;
-        if count == 0 {
-            return Err(io::ErrorKind::UnexpectedEof.into());
-        }
-        left -= count;
-    }
-    Ok(())
-}
-
-/// Does something that moves bytes into the socket, as soon as there is room; a peer that makes none is gone.
-async fn moved(to: &TcpStream, mut step: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
-    loop {
-        match to.try_io(Interest::WRITABLE, &mut step) {
-            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
-                timeout(STALLED, to.writable())
-                    .await
-                    .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??;
-            }
-            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
-            done => return done,
-        }
-    }
+/// Does something that sends bytes as soon as the peer takes some. It is tried before anything is waited for, and so
+/// before there is a timer.
+async fn moved(to: &TcpStream, send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    timeout(STALLED, to.async_io(Interest::WRITABLE, send))
+        .await
+        .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))?
 }

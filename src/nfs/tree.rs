@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use oneroot_nfsd::{Attr, FileKind, NodeId, Time, Totals};
 use oneroot_tree::View;
@@ -10,7 +9,7 @@ use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::Node;
 use tokio::sync::mpsc;
 
-use crate::guest;
+use crate::{clock, guest};
 
 /// Longest `BOOT.WORD` that is listened to.
 const LONGEST_SAYING: usize = 64;
@@ -24,8 +23,7 @@ pub struct MachineTree {
     view: Arc<View>,
     say: Option<Node>,
     said: mpsc::Sender<String>,
-    born: Instant,
-    /// Seconds after `born` at which a call was last answered from it; 0 for never.
+    /// Seconds of [`clock::coarse`] at which a call was last answered from it; 0 for never.
     used: AtomicU64,
 }
 
@@ -33,18 +31,21 @@ impl MachineTree {
     /// `said` takes each `BOOT.WORD` that a machine looks up; when nobody listens fast enough, words are lost, not calls.
     pub fn new(view: Arc<View>, said: mpsc::Sender<String>) -> Self {
         let say = TreePath::parse(guest::SAY.as_bytes()).ok().and_then(|path| view.resolve(&path));
-        Self { view, say, said, born: Instant::now(), used: AtomicU64::new(0) }
+        Self { view, say, said, used: AtomicU64::new(0) }
     }
 
-    /// A call is answered from it.
-    pub fn touch(&self) {
-        self.used.store(self.born.elapsed().as_secs().max(1), Ordering::Relaxed);
+    /// A call is answered from it, at this second of [`clock::coarse`].
+    pub fn touch(&self, now: u64) {
+        // Machines of one view share this; writing what is there would take the cache line from each other.
+        if self.used.load(Ordering::Relaxed) != now {
+            self.used.store(now, Ordering::Relaxed);
+        }
     }
 
     /// Whether a client used it within the last [`LATELY`].
     pub fn used_lately(&self) -> bool {
         let used = self.used.load(Ordering::Relaxed);
-        used > 0 && self.born.elapsed().as_secs().saturating_sub(used) < LATELY
+        used > 0 && clock::coarse().saturating_sub(used) < LATELY
     }
 }
 
