@@ -169,9 +169,10 @@ impl Machines {
 
     /// The tree of a view, for a peer that may see it. Asked on every NFS call.
     pub fn tree(self: &Arc<Self>, peer: IpAddr, view: ViewId) -> Result<Arc<MachineTree>, Refusal> {
-        let moment = recall::Moment { edition: self.edition.now(), second: clock::coarse() };
+        let second = clock::coarse();
+        let moment = self.edition.at(second);
         if let Some(tree) = recall::find(moment, peer, view) {
-            tree.touch(moment.second);
+            tree.touch(second);
             return Ok(tree);
         }
         match self.verdict(peer, view) {
@@ -181,7 +182,7 @@ impl Machines {
             Verdict::Later => return Err(Refusal::Jukebox),
         }
         if let Some(tree) = self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&view) {
-            tree.touch(moment.second);
+            tree.touch(second);
             recall::keep(moment, peer, view, tree);
             return Ok(tree.clone());
         }

@@ -35,14 +35,21 @@ impl Edition {
         self.0.store(NEXT.fetch_add(1, Ordering::Relaxed), Ordering::Release);
     }
 
-    /// Read before the tables are.
-    pub fn now(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+    /// The tables at this second of [`crate::clock::coarse`]; taken before they are read.
+    pub fn at(&self, second: u64) -> Moment {
+        Moment { edition: self.0.load(Ordering::Acquire), second }
     }
 }
 
-struct Answer<T> {
+/// What an answer is good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
     edition: u64,
+    second: u64,
+}
+
+struct Answer<T> {
+    moment: Moment,
     peer: IpAddr,
     view: ViewId,
     /// Weak, so that a view which nobody holds any more leaves the memory at once.
@@ -58,15 +65,15 @@ impl<T> Answers<T> {
         Self(Vec::new())
     }
 
-    /// The tree that `peer` was allowed in this edition.
-    pub fn find(&self, edition: u64, peer: IpAddr, view: ViewId) -> Option<Arc<T>> {
+    /// The tree that `peer` was allowed at this moment.
+    pub fn find(&self, moment: Moment, peer: IpAddr, view: ViewId) -> Option<Arc<T>> {
         let answer = self.0.get(place(peer, view))?.as_ref()?;
         let same = answer.moment == moment && answer.view == view && answer.peer == peer;
         same.then(|| answer.tree.upgrade()).flatten()
     }
 
-    /// Keeps an answer that was found in the tables after `edition` was read.
-    pub fn keep(&mut self, edition: u64, peer: IpAddr, view: ViewId, tree: &Arc<T>) {
+    /// Keeps an answer that was found in the tables after `moment` was taken.
+    pub fn keep(&mut self, moment: Moment, peer: IpAddr, view: ViewId, tree: &Arc<T>) {
         if self.0.is_empty() {
             self.0.resize_with(KEPT, || None);
         }
@@ -81,13 +88,13 @@ thread_local! {
 }
 
 /// [`Answers::find`] in this thread's.
-pub fn find(edition: u64, peer: IpAddr, view: ViewId) -> Option<Arc<MachineTree>> {
-    ANSWERS.with_borrow(|answers| answers.find(edition, peer, view))
+pub fn find(moment: Moment, peer: IpAddr, view: ViewId) -> Option<Arc<MachineTree>> {
+    ANSWERS.with_borrow(|answers| answers.find(moment, peer, view))
 }
 
 /// [`Answers::keep`] in this thread's.
-pub fn keep(edition: u64, peer: IpAddr, view: ViewId, tree: &Arc<MachineTree>) {
-    ANSWERS.with_borrow_mut(|answers| answers.keep(edition, peer, view, tree));
+pub fn keep(moment: Moment, peer: IpAddr, view: ViewId, tree: &Arc<MachineTree>) {
+    ANSWERS.with_borrow_mut(|answers| answers.keep(moment, peer, view, tree));
 }
 
 fn place(peer: IpAddr, view: ViewId) -> usize {
@@ -109,21 +116,22 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_ends_with_its_edition() {
+    fn an_answer_ends_with_its_edition_and_its_second() {
         let (edition, tree, mut answers) = (Edition::new(), Arc::new(()), Answers::new());
-        let before = edition.now();
+        let before = edition.at(7);
         answers.keep(before, peer(1), ViewId([1; 16]), &tree);
-        assert!(answers.find(edition.now(), peer(1), ViewId([1; 16])).is_some());
+        assert!(answers.find(edition.at(7), peer(1), ViewId([1; 16])).is_some());
+        assert!(answers.find(edition.at(8), peer(1), ViewId([1; 16])).is_none());
         edition.turn();
-        assert!(answers.find(edition.now(), peer(1), ViewId([1; 16])).is_none());
+        assert!(answers.find(edition.at(7), peer(1), ViewId([1; 16])).is_none());
         // Found before the change and kept after it.
         answers.keep(before, peer(1), ViewId([1; 16]), &tree);
-        assert!(answers.find(edition.now(), peer(1), ViewId([1; 16])).is_none());
+        assert!(answers.find(edition.at(7), peer(1), ViewId([1; 16])).is_none());
     }
 
     #[test]
     fn nobody_gets_what_another_peer_or_another_view_was_allowed() {
-        let (edition, tree) = (Edition::new().now(), Arc::new(()));
+        let (edition, tree) = (Edition::new().at(7), Arc::new(()));
         for last in (0..=255).step_by(15) {
             for view in (0..=255).step_by(15) {
                 let mut answers = Answers::new();
@@ -138,7 +146,7 @@ mod tests {
 
     #[test]
     fn a_tree_that_is_let_go_is_not_kept_in_memory() {
-        let (edition, tree, mut answers) = (Edition::new().now(), Arc::new(()), Answers::new());
+        let (edition, tree, mut answers) = (Edition::new().at(7), Arc::new(()), Answers::new());
         answers.keep(edition, peer(1), ViewId([1; 16]), &tree);
         drop(tree);
         assert!(answers.find(edition, peer(1), ViewId([1; 16])).is_none());
