@@ -14,11 +14,17 @@ pub fn now() -> u64 {
     since_1970().as_secs()
 }
 
-/// Seconds since the host started, from 1: no call into the kernel and no reading of the hardware, for what is asked on
-/// every NFS call.
-pub fn coarse() -> u64 {
+/// Milliseconds since the host started, from 1000, some milliseconds late: no call into the kernel and no reading of the
+/// hardware, for what is asked on every NFS call.
+pub fn coarse_ms() -> u64 {
     let now = rustix::time::clock_gettime(rustix::time::ClockId::MonotonicCoarse);
-    u64::try_from(now.tv_sec).unwrap_or(0).max(1)
+    let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    seconds.unwrap_or(0).max(1) * 1000 + nanoseconds.unwrap_or(0) / 1_000_000
+}
+
+/// [`coarse_ms`] in seconds.
+pub fn coarse() -> u64 {
+    coarse_ms() / 1000
 }
 
 /// Bytes that nobody can guess.

@@ -31,7 +31,7 @@ const CHUNK: usize = 256 * 1024;
 
 /// Serves one connection to its end.
 pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
-    let ip = peer.ip().to_canonical();
+    let ip = peer.ip();
     let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
         let machines = machines.clone();
         slot.touch();

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use oneroot_tree::{ObjectId, Store};
@@ -43,74 +44,91 @@ impl Objects {
         Ok(file)
     }
 
-    /// Appends exactly `length` bytes from `offset` to `to`.
+    /// Appends exactly `length` bytes from `offset` to `to`, if they are in the page cache; else appends nothing, and gives
+    /// the file to read them [from the disk](read_from_disk).
     ///
     /// # Errors
     /// `UnexpectedEof` when the object is shorter than its index says: the disk lost bytes.
-    pub async fn read(&self, id: ObjectId, offset: u64, length: usize, to: &mut Vec<u8>) -> io::Result<()> {
+    pub fn read_cached(
+        &self,
+        id: ObjectId,
+        offset: u64,
+        length: usize,
+        to: &mut Vec<u8>,
+    ) -> io::Result<Result<(), Arc<File>>> {
         let file = self.open(id)?;
         let start = to.len();
         to.resize(start + length, 0);
         let mut done = 0;
         while done < length {
-            let at = offset + done as u64;
             let rest = to.get_mut(start + done..).unwrap_or_default();
-            let mut slices = [io::IoSliceMut::new(rest)];
-            match rustix::io::preadv2(&file, &mut slices, at, ReadWriteFlags::NOWAIT) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => done += count,
-                Err(Errno::INTR) => {}
-                // Not in the page cache (or a file system that can't tell): wait for the disk on another thread.
-                Err(Errno::AGAIN | Errno::NOTSUP | Errno::NOSYS) => {
-                    let file = file.clone();
-                    let wanted = length - done;
-                    let bytes = tokio::task::spawn_blocking(move || -> io::Result<Vec<u8>> {
-                        use std::os::unix::fs::FileExt as _;
-                        let mut bytes = vec![0; wanted];
-                        file.read_exact_at(&mut bytes, at)?;
-                        Ok(bytes)
-                    });
-                    let bytes = bytes.await.map_err(io::Error::other)??;
-                    to.truncate(start + done);
-                    to.extend_from_slice(&bytes);
-                    done = length;
+            match cached(&file, offset + done as u64, rest)? {
+                Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Some(count) => done += count,
+                None => {
+                    to.truncate(start);
+                    return Ok(Err(file));
                 }
-                Err(cause) => return Err(cause.into()),
             }
         }
-        Ok(())
+        Ok(Ok(()))
     }
+}
+
+/// Reads what the page cache has, 0 at the end of the file; `None` if it takes the disk to know.
+fn cached(file: &File, at: u64, to: &mut [u8]) -> io::Result<Option<usize>> {
+    match rustix::io::preadv2(file, &mut [io::IoSliceMut::new(to)], at, ReadWriteFlags::NOWAIT) {
+        Ok(count) => Ok(Some(count)),
+        // Not there, or a file system that can't tell.
+        Err(Errno::AGAIN | Errno::NOTSUP | Errno::NOSYS | Errno::INTR) => Ok(None),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// Appends exactly `length` bytes from `offset` to `to`, waiting for the disk on another thread.
+pub async fn read_from_disk(file: Arc<File>, offset: u64, length: usize, to: &mut Vec<u8>) -> io::Result<()> {
+    let read = move || -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, offset)?;
+        Ok(bytes)
+    };
+    to.extend_from_slice(&tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??);
+    Ok(())
 }
 
 /// Distance of the places at which a range is asked for. The kernel reads ahead and evicts in larger pieces than pages; a
 /// hole between two places costs one wait on the event loop, and nothing worse.
 const STRIDE: usize = 64 * 1024;
 
-/// Waits, off the event loop, until a range of a file is in the page cache: what sendfile(2) can't be told to insist on.
+/// Whether a range of a file is in the page cache: what sendfile(2) can't be told to insist on.
 ///
 /// # Errors
 /// `UnexpectedEof` when the object is shorter than its index says: the disk lost bytes.
-pub async fn warm(file: &Arc<File>, offset: u64, length: usize) -> io::Result<()> {
-    let is_there = |at: u64| -> io::Result<bool> {
-        let mut byte = [0];
-        match rustix::io::preadv2(file, &mut [io::IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT) {
-            Ok(0) => Err(io::ErrorKind::UnexpectedEof.into()),
-            Ok(_) => Ok(true),
-            Err(Errno::AGAIN | Errno::NOTSUP | Errno::NOSYS | Errno::INTR) => Ok(false),
-            Err(cause) => Err(cause.into()),
-        }
-    };
+pub fn is_cached(file: &File, offset: u64, length: usize) -> io::Result<bool> {
     let last = offset + length.saturating_sub(1) as u64;
     for at in (offset..last).step_by(STRIDE).chain([last]) {
-        if !is_there(at)? {
-            let file = file.clone();
-            let read = move || -> io::Result<()> {
-                use std::os::unix::fs::FileExt as _;
-                let mut bytes = vec![0; length];
-                file.read_exact_at(&mut bytes, offset)
-            };
-            return tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?;
+        match cached(file, at, &mut [0])? {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(_) => {}
+            None => return Ok(false),
         }
     }
-    Ok(())
+    Ok(true)
+}
+
+/// Waits, off the event loop, until a range of a file is in the page cache. A piece at a time, for five hundred may wait at
+/// once, each with its own buffer.
+pub async fn cache(file: &Arc<File>, offset: u64, length: usize) -> io::Result<()> {
+    let file = file.clone();
+    let read = move || -> io::Result<()> {
+        let mut piece = vec![0; STRIDE.min(length)];
+        let mut done = 0;
+        while done < length {
+            let rest = piece.get_mut(..STRIDE.min(length - done)).unwrap_or_default();
+            file.read_exact_at(rest, offset + done as u64)?;
+            done += rest.len();
+        }
+        Ok(())
+    };
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }

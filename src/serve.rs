@@ -21,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::machines::{Machines, Passes};
 use crate::net::{self, accept, solicited};
 use crate::nfs::rpcbind::Registration;
+use crate::nfs::waiting::{IN_FLIGHT, Waiting};
 use crate::nfs::{self, Server, Views};
 use crate::planner::{Planner, dry};
 use crate::reload::reload;
@@ -122,7 +123,7 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     let ports = PortTable::new(Ports { portmap_tcp: own, portmap_udp: own, ..nfs_ports(&site) });
     let policy = Policy { allow_unprivileged_ports: site.server.unprivileged_nfs_ports };
     let service = Service::new(Views(machines.clone()), keyring, ports, policy);
-    let server = Arc::new(Server { service, machines: machines.clone() });
+    let server = Arc::new(Server { service, machines: machines.clone(), waiting: Waiting::new(IN_FLIGHT) });
 
     let (stop, stopped) = watch::channel(false);
     let until = || {

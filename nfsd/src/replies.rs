@@ -92,6 +92,11 @@ impl Replies {
         self.bytes.is_empty()
     }
 
+    /// Bytes of memory that this batch and its room take up.
+    pub fn capacity(&self) -> usize {
+        self.bytes.capacity() + self.ranges.capacity() * size_of::<(usize, FileRange)>()
+    }
+
     /// Forgets what has been sent, keeps the room.
     pub fn clear(&mut self) {
         self.bytes.clear();

@@ -40,6 +40,8 @@ pub(crate) enum Rejection {
     ProgMismatch(u32),
     ProcUnavail,
     GarbageArgs,
+    /// The server has a fault of its own.
+    SystemErr,
     RpcMismatch,
     Auth(AuthStat),
 }
@@ -163,6 +165,7 @@ pub(crate) fn reject(out: &mut Writer<'_>, xid: u32, rejection: Rejection) {
         }
         Rejection::ProcUnavail => accepted(out, xid, 3),
         Rejection::GarbageArgs => accepted(out, xid, 4),
+        Rejection::SystemErr => accepted(out, xid, 5),
         Rejection::RpcMismatch => out.words([xid, REPLY, MSG_DENIED, 0, RPC_VERSION, RPC_VERSION]),
         Rejection::Auth(stat) => out.words([xid, REPLY, MSG_DENIED, 1, stat as u32]),
     }

@@ -6,6 +6,7 @@
 //! (hostile input N15).
 
 use std::net::SocketAddr;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::handle::Keyring;
 use crate::mount::{self, MountCall, MountError, MountGrant};
@@ -67,8 +68,23 @@ impl<E: Exports> Service<E> {
     }
 
     /// Answers one RPC message: a record without its marks, or a datagram. Adds at most 64 KiB of inline
-    /// bytes and one file range to `out`. Never panics, never blocks (as long as `E` and its trees don't).
+    /// bytes and one file range to `out`. Never panics, never blocks (as long as `E` and its trees don't block).
     pub fn call(&self, peer: SocketAddr, transport: Transport, message: &[u8], out: &mut Replies) -> Step {
+        let before = out.checkpoint();
+        // A mistake of ours, or of a tree, costs one call and not the connection with all that is under way on it.
+        // Unwinding is safe: what was written to `out` is taken back, and nothing else changes in a call.
+        let answered = catch_unwind(AssertUnwindSafe(|| self.answer(peer, transport, message, &mut *out)));
+        answered.unwrap_or_else(|_| {
+            out.rollback(before);
+            // The xid is all that is looked at again: the rest may be what did it.
+            match message.first_chunk() {
+                Some(xid) => reject(transport, u32::from_be_bytes(*xid), Rejection::SystemErr, out),
+                None => Step::Ignore,
+            }
+        })
+    }
+
+    fn answer(&self, peer: SocketAddr, transport: Transport, message: &[u8], out: &mut Replies) -> Step {
         let call = match Call::parse(message) {
             Ok(call) => call,
             Err(NoCall::NotACall) => return Step::Ignore,

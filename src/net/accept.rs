@@ -1,18 +1,20 @@
 //! The one accept loop, under NFS, portmap and HTTP alike. It never gives up.
 //!
 //! Connections are capped per peer and in total. A full cap closes the connection that has been idle longest and lets
-//! the new one in: a machine that lost its connections without a FIN must not be locked out by their ghosts.
+//! the new one in: a machine that lost its connections without a FIN must not be locked out by their ghosts. The loop is
+//! also the one place where a connection's patience ends, so that a busy connection pays for no timer.
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
+
+use crate::clock;
 
 /// Connections of one peer address. Linux uses one to sixteen (`nconnect`) for NFS and a few for HTTP.
 const PER_PEER: usize = 32;
@@ -20,30 +22,60 @@ const PER_PEER: usize = 32;
 const IN_TOTAL: usize = 5000;
 /// Pause after an accept that failed for want of descriptors or memory; the kernel keeps the queue meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How often the loop looks for connections whose patience has ended.
+const SWEEP: Duration = Duration::from_secs(1);
 
-/// One connection as the loop sees it. The handler touches it, and ends when it is evicted.
+/// One connection as the loop sees it. Times are those of [`clock::coarse_ms`].
 pub struct Slot {
-    peer: IpAddr,
-    born: Instant,
+    peer: SocketAddr,
+    /// When the peer last did something.
     touched: AtomicU64,
-    evict: Notify,
+    /// When it must have done something again.
+    until: AtomicU64,
+    closed: AtomicBool,
+    task: OnceLock<AbortHandle>,
 }
 
 impl Slot {
-    /// The connection has done something: it is the last to be evicted now.
+    /// A connection that is not being served yet.
+    pub fn new(peer: SocketAddr, now: u64) -> Self {
+        Self {
+            peer,
+            touched: AtomicU64::new(now),
+            until: AtomicU64::new(u64::MAX),
+            closed: AtomicBool::new(false),
+            task: OnceLock::new(),
+        }
+    }
+
+    /// The peer has done something: it is the last to be evicted now.
     pub fn touch(&self) {
-        let age = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.touched.store(age, Ordering::Relaxed);
+        self.touched.store(clock::coarse_ms(), Ordering::Relaxed);
     }
 
-    /// Resolves when this connection has to give way.
-    pub async fn evicted(&self) {
-        self.evict.notified().await;
+    /// The peer has done something, and is expected to do so again within `patience`, or the connection is closed.
+    pub fn expect_within(&self, patience: Duration) {
+        let now = clock::coarse_ms();
+        self.touched.store(now, Ordering::Relaxed);
+        let patience = u64::try_from(patience.as_millis()).unwrap_or(u64::MAX);
+        self.until.store(now.saturating_add(patience), Ordering::Relaxed);
     }
 
-    fn idle(&self, now: Instant) -> Duration {
-        let touched = self.born + Duration::from_millis(self.touched.load(Ordering::Relaxed));
-        now.saturating_duration_since(touched)
+    /// Ends the connection: what its task holds is let go of as if it had returned.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::Release);
+        if let Some(task) = self.task.get() {
+            task.abort();
+        }
+    }
+
+    /// Whether it has been told to end.
+    pub fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn touched(&self) -> u64 {
+        self.touched.load(Ordering::Relaxed)
     }
 }
 
@@ -54,34 +86,56 @@ struct Slots {
 }
 
 impl Slots {
-    fn enter(&mut self, peer: IpAddr, now: Instant) -> Arc<Slot> {
-        let full = |slots: &Vec<Arc<Slot>>| slots.len() >= PER_PEER;
-        let oldest = if self.by_peer.get(&peer).is_some_and(full) {
-            self.by_peer.get(&peer).and_then(|slots| slots.iter().max_by_key(|slot| slot.idle(now))).cloned()
+    /// Takes a connection in, and takes one out if there are too many now; that one is to be closed.
+    fn enter(&mut self, peer: SocketAddr, now: u64) -> (Arc<Slot>, Option<Arc<Slot>>) {
+        let of_peer = self.by_peer.get(&peer.ip()).map(Vec::as_slice).unwrap_or_default();
+        let idlest = if of_peer.len() >= PER_PEER {
+            of_peer.iter().min_by_key(|slot| slot.touched()).cloned()
         } else if self.total >= IN_TOTAL {
-            self.by_peer.values().flatten().max_by_key(|slot| slot.idle(now)).cloned()
+            self.by_peer.values().flatten().min_by_key(|slot| slot.touched()).cloned()
         } else {
             None
         };
-        if let Some(slot) = oldest {
-            slot.evict.notify_one();
-            self.leave(&slot);
+        if let Some(slot) = &idlest {
+            self.leave(slot);
         }
-        let slot = Arc::new(Slot { peer, born: now, touched: AtomicU64::new(0), evict: Notify::new() });
-        self.by_peer.entry(peer).or_default().push(slot.clone());
+        let slot = Arc::new(Slot::new(peer, now));
+        self.by_peer.entry(peer.ip()).or_default().push(slot.clone());
         self.total += 1;
-        slot
+        (slot, idlest)
     }
 
     fn leave(&mut self, slot: &Arc<Slot>) {
-        let Some(slots) = self.by_peer.get_mut(&slot.peer) else { return };
+        let Some(slots) = self.by_peer.get_mut(&slot.peer.ip()) else { return };
         let before = slots.len();
         slots.retain(|other| !Arc::ptr_eq(other, slot));
         self.total -= before - slots.len();
         if slots.is_empty() {
-            self.by_peer.remove(&slot.peer);
+            self.by_peer.remove(&slot.peer.ip());
         }
     }
+
+    /// Connections whose peers have been silent for longer than they may.
+    fn silent(&self, now: u64) -> Vec<Arc<Slot>> {
+        let all = self.by_peer.values().flatten();
+        all.filter(|slot| slot.until.load(Ordering::Relaxed) < now).cloned().collect()
+    }
+}
+
+/// A connection's place; given back when its task ends, however that comes about.
+struct Place {
+    slots: Arc<Mutex<Slots>>,
+    slot: Arc<Slot>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        lock(&self.slots).leave(&self.slot);
+    }
+}
+
+fn lock(slots: &Mutex<Slots>) -> MutexGuard<'_, Slots> {
+    slots.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Accepts until `stop` resolves, then waits for the connections to end by themselves.
@@ -99,15 +153,23 @@ pub async fn accept<H, F>(
     let slots = Arc::new(Mutex::new(Slots::default()));
     let mut tasks = JoinSet::new();
     let mut quiet_until = Instant::now();
+    let mut sweep = tokio::time::interval(SWEEP);
     tokio::pin!(stop);
     loop {
         while tasks.try_join_next().is_some() {}
         let accepted = tokio::select! {
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
+            _ = sweep.tick() => {
+                for slot in lock(&slots).silent(clock::coarse_ms()) {
+                    tracing::debug!(service, peer = %slot.peer, "closed a connection whose peer was silent for too long");
+                    slot.close();
+                }
+                continue;
+            }
         };
         let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
+            Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(cause) => {
                 // A peer that reset before we came is no fault of ours; running out of descriptors is.
                 if Instant::now() >= quiet_until && cause.kind() != std::io::ErrorKind::ConnectionAborted {
@@ -120,16 +182,22 @@ pub async fn accept<H, F>(
         };
         // One write per batch of replies is ours already; Nagle would only hold back the last segment.
         let _ = stream.set_nodelay(true);
-        let slot = slots.lock().unwrap_or_else(PoisonError::into_inner).enter(peer.ip(), Instant::now());
-        let slots = slots.clone();
+        let (slot, idlest) = lock(&slots).enter(peer, clock::coarse_ms());
+        if let Some(idlest) = idlest {
+            tracing::debug!(service, peer = %idlest.peer, "closed an idle connection to let a new one in");
+            idlest.close();
+        }
+        let place = Place { slots: slots.clone(), slot: slot.clone() };
         let work = handle(stream, peer, slot.clone());
-        tasks.spawn(async move {
-            tokio::select! {
-                () = work => {}
-                () = slot.evicted() => tracing::debug!(service, %peer, "closed an idle connection to let a new one in"),
-            }
-            slots.lock().unwrap_or_else(PoisonError::into_inner).leave(&slot);
+        let task = tasks.spawn(async move {
+            let _place = place;
+            work.await;
         });
+        let _ = slot.task.set(task);
+        // Told so by its own task, before the handle was there.
+        if slot.is_closed() {
+            slot.close();
+        }
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
@@ -139,42 +207,78 @@ pub async fn accept<H, F>(
 mod tests {
     use super::*;
 
+    fn peer(last: u8) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, last], 700))
+    }
+
     #[test]
     fn a_full_peer_loses_its_longest_idle_connection_and_not_the_newest() {
         let mut slots = Slots::default();
-        let start = Instant::now();
-        let peer = IpAddr::from([127, 0, 0, 1]);
-        let all: Vec<_> = (0..PER_PEER).map(|_| slots.enter(peer, start)).collect();
+        let all: Vec<_> = (0..PER_PEER).map(|_| slots.enter(peer(1), 1000).0).collect();
         for slot in all.iter().skip(1) {
-            slot.touched.store(50, Ordering::Relaxed);
+            slot.touched.store(1050, Ordering::Relaxed);
         }
-        let newest = slots.enter(peer, start + Duration::from_millis(60));
-        let left = &slots.by_peer[&peer];
+        let (newest, idlest) = slots.enter(peer(1), 1060);
+        assert!(idlest.is_some_and(|slot| Arc::ptr_eq(&slot, &all[0])), "the idle one goes");
+        let left = &slots.by_peer[&peer(1).ip()];
         assert_eq!(left.len(), PER_PEER);
         assert!(left.iter().any(|slot| Arc::ptr_eq(slot, &newest)));
-        assert!(!left.iter().any(|slot| Arc::ptr_eq(slot, &all[0])), "the idle one went");
+        assert!(!left.iter().any(|slot| Arc::ptr_eq(slot, &all[0])));
     }
 
     #[test]
     fn a_full_peer_costs_no_other_peer_a_connection() {
         let mut slots = Slots::default();
-        let now = Instant::now();
-        let quiet = slots.enter(IpAddr::from([127, 0, 0, 2]), now);
+        let (quiet, _) = slots.enter(peer(2), 1000);
         for _ in 0..3 * PER_PEER {
-            slots.enter(IpAddr::from([127, 0, 0, 1]), now);
+            slots.enter(peer(1), 2000);
         }
-        assert!(Arc::ptr_eq(&slots.by_peer[&quiet.peer][0], &quiet));
+        assert!(Arc::ptr_eq(&slots.by_peer[&peer(2).ip()][0], &quiet));
         assert_eq!(slots.total, PER_PEER + 1);
     }
 
     #[test]
     fn leaving_twice_counts_once() {
         let mut slots = Slots::default();
-        let slot = slots.enter(IpAddr::from([127, 0, 0, 1]), Instant::now());
+        let (slot, _) = slots.enter(peer(1), 1000);
         slots.leave(&slot);
         slots.leave(&slot);
         assert_eq!(slots.total, 0);
         assert!(slots.by_peer.is_empty());
+    }
+
+    #[test]
+    fn patience_ends_for_those_who_said_that_it_would() {
+        let mut slots = Slots::default();
+        let (patient, hasty) = (slots.enter(peer(1), 1000).0, slots.enter(peer(1), 1000).0);
+        hasty.expect_within(Duration::from_secs(10));
+        let now = hasty.touched();
+        assert!(slots.silent(now + 10_000).is_empty());
+        let silent = slots.silent(now + 10_001);
+        assert!(silent.len() == 1 && Arc::ptr_eq(&silent[0], &hasty));
+        assert_eq!(patient.until.load(Ordering::Relaxed), u64::MAX);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_silent_connection_is_closed_and_what_it_held_is_let_go() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let held = Arc::new(());
+        let seen = Arc::downgrade(&held);
+        let held = Mutex::new(Some(held));
+        let handle = move |stream: TcpStream, _: SocketAddr, slot: Arc<Slot>| {
+            let held = held.lock().unwrap().take();
+            slot.expect_within(Duration::from_millis(10));
+            async move {
+                std::future::pending::<()>().await;
+                drop((stream, held));
+            }
+        };
+        tokio::spawn(accept(listener, "test", std::future::pending(), handle));
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut byte = [0];
+        assert_eq!(tokio::io::AsyncReadExt::read(&mut silent, &mut byte).await.unwrap(), 0);
+        assert!(seen.upgrade().is_none());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

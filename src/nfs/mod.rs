@@ -3,8 +3,10 @@
 //! MOUNT and NFS share one port; the portmapper's port, which Debian's initramfs insists on, answers the same service.
 
 pub mod connection;
+mod desk;
 pub mod rpcbind;
 pub mod tree;
+pub mod waiting;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,6 +16,7 @@ use tokio::net::UdpSocket;
 
 use crate::machines::Machines;
 use tree::MachineTree;
+use waiting::Waiting;
 
 /// The machines, as nfsd asks about them.
 pub struct Views(pub Arc<Machines>);
@@ -34,6 +37,7 @@ impl Exports for Views {
 pub struct Server {
     pub service: Service<Views>,
     pub machines: Arc<Machines>,
+    pub waiting: Waiting,
 }
 
 impl Server {

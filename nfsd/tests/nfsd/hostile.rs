@@ -85,8 +85,12 @@ fn send(transport: Transport, message: &[u8]) -> (Step, Vec<u8>) {
         }
     };
     assert_eq!((&reply[..4], &reply[4..8]), (&message[..4], &u32s(&[1])[..]), "the xid, and REPLY");
+    // A panic in a procedure is caught, and answered so.
+    assert!(reply[8..12] != [0; 4] || accept_stat(&reply) != SYSTEM_ERR, "a panic");
     (step, reply)
 }
+
+const SYSTEM_ERR: u32 = 5;
 
 /// accept_stat of an accepted reply.
 fn accept_stat(reply: &[u8]) -> u32 {
@@ -179,6 +183,26 @@ fn a_thousand_pipelined_calls_make_one_batch_of_whole_replies() {
     assert!(replies.windows(2).all(|pair| pair[0][4..] == pair[1][4..]), "the same read, the same contents");
     out.clear();
     assert_eq!((out.len(), out.segments().count()), (0, 0));
+}
+
+/// A tree that is broken at one node. The panic must not take back what the batch holds already.
+#[test]
+fn a_panic_in_one_call_costs_that_call_alone() {
+    let quiet = std::panic::take_hook();
+    std::panic::set_hook(Box::new(|_| {}));
+    let world = World::new();
+    let lookup = |name: &[u8]| {
+        let args = [opaque(&world::handle(OWN, world.find("/etc"))), opaque(name)].concat();
+        wire::call(9, [100_003, 3, 3], &Cred::sys(0, 0, &[]), &args)
+    };
+    let mut out = Replies::new();
+    for name in [&b"passwd"[..], world::CURSED, b"passwd"] {
+        assert_eq!(SERVICE.call(peer(), Transport::Tcp, &lookup(name), &mut out), Step::Answered);
+    }
+    std::panic::set_hook(quiet);
+    let replies = wire::unmarked(&wire::sent(&out));
+    assert_eq!(replies.iter().map(|reply| accept_stat(reply)).collect::<Vec<_>>(), [0, SYSTEM_ERR, 0]);
+    assert_eq!((&replies[0], replies[1].len()), (&replies[2], 24));
 }
 
 /// klibc's nfsmount reads its whole MNT and GETPORT replies with one read of at most 100 bytes.

@@ -16,6 +16,9 @@ pub(crate) const OTHER: ViewId = *b"view of machine8";
 /// A view that no pin holds any more.
 pub(crate) const DROPPED: ViewId = *b"view of nobody!!";
 
+/// A name at which every directory of the world panics when it is looked up.
+pub(crate) const CURSED: &[u8] = b"cursed, and nowhere else";
+
 struct Node {
     attr: Attr,
     parent: NodeId,
@@ -153,6 +156,7 @@ impl Tree for World {
             !matches!(name, b"" | b"." | b"..") && !name.contains(&b'/'),
             "a tree is asked for real names only"
         );
+        assert!(name != CURSED, "a mistake in a tree");
         self.node(dir)?.children.iter().find(|(known, _)| known == name).map(|(_, node)| *node)
     }
     fn parent(&self, dir: NodeId) -> Option<NodeId> {
