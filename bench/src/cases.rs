@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::load::Work;
 use crate::rpc::{self, Attr, NFS, Prober, Reader, Xdr, procedure};
-use crate::tree::{BIG, Noise};
+use crate::tree::{BIG, BIG_FILES, Noise};
 
 /// Different calls in a list, where the tree has that many.
 const CALLS: usize = 4096;
@@ -222,8 +222,10 @@ pub fn canned(from: Ipv4Addr, case: Case) -> Work {
     let handle = [7; 44];
     let calls = match case {
         Case::SmallRead => (0..1024).map(|at| read(&handle, at * 8192, SMALL)).collect(),
+        // As many bytes as the others read: a floor that stays in the processor's cache would be no floor.
         Case::LargeRead => {
-            (0..BIG as u64 / u64::from(LARGE)).map(|at| read(&handle, at * u64::from(LARGE), LARGE)).collect()
+            let all = (BIG * BIG_FILES) as u64;
+            (0..all / u64::from(LARGE)).map(|at| read(&handle, at * u64::from(LARGE), LARGE)).collect()
         }
         _ => vec![rpc::call(NFS, procedure::GETATTR, &Xdr::default().opaque(&handle))],
     };

@@ -14,6 +14,7 @@ use anyhow::{Context as _, Result, ensure};
 use rustix::net::SendFlags;
 
 use crate::rpc::Xdr;
+use crate::tree::{BIG, BIG_FILES};
 
 /// Serves for ever, a thread for each connection.
 fn serve(port: u16, answer: impl Fn(TcpStream) -> Result<()> + Send + Sync + 'static) -> Result<()> {
@@ -81,9 +82,13 @@ pub fn canned(port: u16) -> Result<()> {
     })
 }
 
-/// READ from one file, whatever the handle.
-pub fn sendfile(port: u16, file: &Path) -> Result<()> {
-    let file = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
+/// READ, whatever the handle, from the large files in a directory as if they were one.
+pub fn sendfile(port: u16, directory: &Path) -> Result<()> {
+    let open = |at: usize| {
+        let path = directory.join(at.to_string());
+        File::open(&path).with_context(|| format!("cannot open {}", path.display()))
+    };
+    let files = (0..BIG_FILES).map(open).collect::<Result<Vec<File>>>()?;
     serve(port, move |mut stream| {
         let mut input = Vec::new();
         let mut wanted = Vec::new();
@@ -100,7 +105,9 @@ pub fn sendfile(port: u16, file: &Path) -> Result<()> {
             if !open {
                 return Ok(());
             }
-            for (xid, mut offset, count) in wanted.drain(..) {
+            for (xid, offset, count) in wanted.drain(..) {
+                let file = &files[usize::try_from(offset)? / BIG];
+                let mut offset = offset % BIG as u64;
                 let mut left = count as usize;
                 let mut reply = head(&xid, 88 + 12 + left);
                 reply.extend(1u32.to_be_bytes());
@@ -108,7 +115,7 @@ pub fn sendfile(port: u16, file: &Path) -> Result<()> {
                 [count, 0, count].iter().for_each(|word| reply.extend(word.to_be_bytes()));
                 rustix::net::send(&stream, &reply, SendFlags::MORE)?;
                 while left > 0 {
-                    let sent = rustix::fs::sendfile(&stream, &file, Some(&mut offset), left)?;
+                    let sent = rustix::fs::sendfile(&stream, file, Some(&mut offset), left)?;
                     ensure!(sent > 0, "the file is too short");
                     left -= sent;
                 }

@@ -120,7 +120,7 @@ impl Options {
         let _network = peers::network()?;
         let storms = self.cases.iter().any(|case| case == "storm");
         let machines = if storms { self.clients.max(CLIENTS) } else { CLIENTS };
-        let big = tree.join("big/0").display().to_string();
+        let big = tree.join("big").display().to_string();
         let mut report = Report::default();
         for name in &self.only {
             eprintln!("{name}: starts");

@@ -116,9 +116,9 @@ impl Sending<'_> {
                 Segment::Bytes(bytes) => output.extend_from_slice(bytes),
                 Segment::File(range) if range.len <= COPIED => {
                     let (id, length) = (ObjectId(range.object), range.len as usize);
-                    if let Err(file) = objects.read_cached(id, range.offset, length, output)? {
+                    if let Some(from) = objects.append(id, range.offset, length, output)? {
                         let _held = self.server.waiting.hold(self.slot, weight + output.capacity());
-                        objects::read_from_disk(file, range.offset, length, output).await?;
+                        objects.append_from_disk(from, range.offset, length, output).await?;
                     }
                 }
                 Segment::File(range) => {

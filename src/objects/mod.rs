@@ -1,0 +1,198 @@
+//! Objects as servers read them: small ones are held in memory, descriptors of others are kept, and what the page cache has
+//! is read without leaving the event loop.
+
+mod held;
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use held::Held;
+use oneroot_tree::{ObjectId, Store};
+use rustix::io::{Errno, ReadWriteFlags};
+
+/// Descriptors kept open at most, over all connections.
+const KEPT: usize = 512;
+
+/// The store's objects, as servers read them.
+pub struct Objects {
+    store: Arc<Store>,
+    open: Mutex<HashMap<ObjectId, Arc<File>>>,
+    held: Held,
+}
+
+/// Contents that must come from the disk before they can be appended.
+pub struct OnDisk {
+    id: ObjectId,
+    file: Arc<File>,
+    /// Small enough to be held.
+    whole: Option<usize>,
+}
+
+impl Objects {
+    /// Nothing is open yet.
+    pub fn new(store: Arc<Store>) -> Self {
+        Self { store, open: Mutex::default(), held: Held::new() }
+    }
+
+    /// Opens an object, or finds it open.
+    pub fn open(&self, id: ObjectId) -> io::Result<Arc<File>> {
+        match self.kept(id) {
+            Some(file) => Ok(file),
+            None => Ok(self.keep(id, self.store.object(id)?)),
+        }
+    }
+
+    fn kept(&self, id: ObjectId) -> Option<Arc<File>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+    }
+
+    fn keep(&self, id: ObjectId, file: File) -> Arc<File> {
+        let file = Arc::new(file);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        // Objects are opened again in a few microseconds, so which ones are dropped hardly matters: half, at random by
+        // hash order, keeps the cost of a full table off the common path.
+        if open.len() >= KEPT {
+            let mut keep = false;
+            open.retain(|_, _| {
+                keep = !keep;
+                keep
+            });
+        }
+        open.insert(id, file.clone());
+        file
+    }
+
+    /// Appends exactly `length` bytes from `offset` to `to`, if that takes no waiting; else appends nothing, and says what to
+    /// [wait for](Objects::append_from_disk).
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the object is shorter than its index says: the disk lost bytes.
+    pub fn append(
+        &self,
+        id: ObjectId,
+        offset: u64,
+        length: usize,
+        to: &mut Vec<u8>,
+    ) -> io::Result<Option<OnDisk>> {
+        if let Some(contents) = self.held.get(id) {
+            to.extend_from_slice(part(&contents, offset, length)?);
+            return Ok(None);
+        }
+        let (file, whole) = match self.kept(id) {
+            Some(file) => (file, None),
+            None => {
+                let file = self.store.object(id)?;
+                let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+                if size <= held::LARGEST { (Arc::new(file), Some(size)) } else { (self.keep(id, file), None) }
+            }
+        };
+        let start = to.len();
+        // A small one is put together where its part will be, and moved there.
+        let (from, count) = whole.map_or((offset, length), |size| (0, size));
+        to.resize(start + count, 0);
+        let bytes = to.get_mut(start..).unwrap_or_default();
+        if !read_cached(&file, from, bytes)? {
+            to.truncate(start);
+            return Ok(Some(OnDisk { id, file, whole }));
+        }
+        if whole.is_some() {
+            let contents = self.held.put(id, bytes);
+            to.truncate(start);
+            to.extend_from_slice(part(&contents, offset, length)?);
+        }
+        Ok(None)
+    }
+
+    /// [`Objects::append`], from the disk: it is waited for on another thread.
+    pub async fn append_from_disk(
+        &self,
+        from: OnDisk,
+        offset: u64,
+        length: usize,
+        to: &mut Vec<u8>,
+    ) -> io::Result<()> {
+        let OnDisk { id, file, whole } = from;
+        let (start, count) = whole.map_or((offset, length), |size| (0, size));
+        let read = move || -> io::Result<Vec<u8>> {
+            let mut bytes = vec![0; count];
+            file.read_exact_at(&mut bytes, start)?;
+            Ok(bytes)
+        };
+        let bytes = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
+        if whole.is_some() {
+            to.extend_from_slice(part(&self.held.put(id, &bytes), offset, length)?);
+        } else {
+            to.extend_from_slice(&bytes);
+        }
+        Ok(())
+    }
+}
+
+fn part(contents: &[u8], offset: u64, length: usize) -> io::Result<&[u8]> {
+    let offset = usize::try_from(offset).unwrap_or(usize::MAX);
+    let part = offset.checked_add(length).and_then(|end| contents.get(offset..end));
+    part.ok_or_else(|| io::ErrorKind::UnexpectedEof.into())
+}
+
+/// Fills `to` with what the page cache has from `at` on; false if it has not all of it.
+fn read_cached(file: &File, at: u64, to: &mut [u8]) -> io::Result<bool> {
+    let mut done = 0;
+    while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
+        match cached(file, at + done as u64, rest)? {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(count) => done += count,
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Reads what the page cache has, 0 at the end of the file; `None` if it takes the disk to know.
+fn cached(file: &File, at: u64, to: &mut [u8]) -> io::Result<Option<usize>> {
+    match rustix::io::preadv2(file, &mut [io::IoSliceMut::new(to)], at, ReadWriteFlags::NOWAIT) {
+        Ok(count) => Ok(Some(count)),
+        // Not there, or a file system that can't tell.
+        Err(Errno::AGAIN | Errno::NOTSUP | Errno::NOSYS | Errno::INTR) => Ok(None),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// Distance of the places at which a range is asked for. The kernel reads ahead and evicts in larger pieces than pages; a
+/// hole between two places costs one wait on the event loop, and nothing worse.
+const STRIDE: usize = 64 * 1024;
+
+/// Whether a range of a file is in the page cache: what sendfile(2) can't be told to insist on.
+///
+/// # Errors
+/// `UnexpectedEof` when the object is shorter than its index says: the disk lost bytes.
+pub fn is_cached(file: &File, offset: u64, length: usize) -> io::Result<bool> {
+    let last = offset + length.saturating_sub(1) as u64;
+    for at in (offset..last).step_by(STRIDE).chain([last]) {
+        match cached(file, at, &mut [0])? {
+            Some(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Some(_) => {}
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
+}
+
+/// Waits, off the event loop, until a range of a file is in the page cache. A piece at a time, for five hundred may wait at
+/// once, each with its own buffer.
+pub async fn cache(file: &Arc<File>, offset: u64, length: usize) -> io::Result<()> {
+    let file = file.clone();
+    let read = move || -> io::Result<()> {
+        let mut piece = vec![0; STRIDE.min(length)];
+        let mut done = 0;
+        while done < length {
+            let rest = piece.get_mut(..STRIDE.min(length - done)).unwrap_or_default();
+            file.read_exact_at(rest, offset + done as u64)?;
+            done += rest.len();
+        }
+        Ok(())
+    };
+    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+}
