@@ -20,6 +20,9 @@ pub struct FileRange {
     pub len: u32,
 }
 
+/// Bytes of [`Replies::lost`]: mark, accepted head, status, no attributes.
+pub const LOST_LEN: usize = 36;
+
 /// A piece of the output, in sending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Segment<'a> {
@@ -35,6 +38,8 @@ pub struct Replies {
     bytes: Vec<u8>,
     /// Each range with its position: it is sent before the byte of `bytes` at that index.
     ranges: Vec<(usize, FileRange)>,
+    /// For each range, the bytes of its reply that stand before it.
+    heads: Vec<usize>,
     file_bytes: u64,
 }
 
@@ -82,6 +87,27 @@ impl Replies {
         &self.ranges
     }
 
+    /// How many bytes before the range with this number are of its own reply, mark included. Until those are sent, the
+    /// reply can still be [another one](Replies::lost).
+    pub fn head(&self, range: usize) -> usize {
+        self.heads.get(range).copied().unwrap_or_default()
+    }
+
+    /// What to send instead of a READ's whole reply when its contents can't be had: NFS3ERR_IO. `head` is the front of
+    /// that reply; [`padding`](Replies::padding) of what follows the range is left out with it.
+    pub fn lost(head: &[u8]) -> [u8; LOST_LEN] {
+        let xid = head.get(4..8).and_then(|xid| xid.first_chunk()).copied().unwrap_or_default();
+        let words = [0x8000_0000 | 8 * 4, u32::from_be_bytes(xid), 1, 0, 0, 0, 0, 5, 0];
+        let mut reply = [0; LOST_LEN];
+        reply.as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_be_bytes());
+        reply
+    }
+
+    /// Bytes that follow a range and belong to its reply.
+    pub fn padding(range: &FileRange) -> usize {
+        usize::try_from(range.len).map_or(0, crate::xdr::pad)
+    }
+
     /// Bytes that sending this batch will put on the wire, contents included: what in-flight limits count.
     pub fn len(&self) -> u64 {
         self.file_bytes.saturating_add(u64::try_from(self.bytes.len()).unwrap_or(u64::MAX))
@@ -101,6 +127,7 @@ impl Replies {
     pub fn clear(&mut self) {
         self.bytes.clear();
         self.ranges.clear();
+        self.heads.clear();
         self.file_bytes = 0;
     }
 
@@ -109,6 +136,8 @@ impl Replies {
     }
 
     pub(crate) fn file(&mut self, range: FileRange) {
+        // The frame says at its end where the reply began.
+        self.heads.push(0);
         self.ranges.push((self.bytes.len(), range));
         self.file_bytes += u64::from(range.len);
     }
@@ -120,6 +149,7 @@ impl Replies {
     pub(crate) fn rollback(&mut self, to: Checkpoint) {
         self.bytes.truncate(to.bytes);
         self.ranges.truncate(to.ranges);
+        self.heads.truncate(to.ranges);
         self.file_bytes = to.file_bytes;
     }
 
@@ -138,6 +168,8 @@ impl Replies {
             return;
         }
         let contents = self.file_bytes.saturating_sub(frame.start.file_bytes);
+        let own = self.heads.iter_mut().zip(&self.ranges).skip(frame.start.ranges);
+        own.for_each(|(head, (position, _))| *head = position.saturating_sub(frame.start.bytes));
         if let Some(reply) = self.bytes.get_mut(frame.start.bytes..)
             && let Some((mark, body)) = reply.split_first_chunk_mut::<4>()
         {
@@ -177,6 +209,23 @@ mod tests {
             [Segment::Bytes(&reply), file, Segment::Bytes(&middle), file, Segment::Bytes(&[0; 3])]
         );
         assert_eq!(out.len(), 40);
+    }
+
+    #[test]
+    fn a_reply_whose_contents_are_lost_can_be_another_one() {
+        let mut out = Replies::new();
+        for xid in [8, 9] {
+            let frame = out.open(Transport::Tcp);
+            crate::rpc::accept(&mut out.writer(), xid);
+            out.file(RANGE);
+            out.writer().padding(5);
+            out.close(frame);
+        }
+        let (position, range) = out.ranges()[1];
+        assert_eq!((out.head(0), out.head(1), Replies::padding(&range)), (28, 28, 3));
+        let lost = Replies::lost(&out.bytes()[position - out.head(1)..position]);
+        let words = lost.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word));
+        assert_eq!(words.collect::<Vec<_>>(), [0x8000_0020, 9, 1, 0, 0, 0, 0, 5, 0]);
     }
 
     #[test]

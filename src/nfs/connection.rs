@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use oneroot_nfsd::{RecordStream, Segment, Step, Transport};
+use oneroot_nfsd::{FileRange, RecordStream, Replies, Segment, Step, Transport};
 use oneroot_tree::ObjectId;
 use rustix::net::SendFlags;
 use tokio::io::Interest;
@@ -109,26 +109,24 @@ impl Sending<'_> {
             replies.clear();
             return Ok(());
         }
-        let objects = self.server.machines.objects();
         output.clear();
+        let (mut number, mut skipped) = (0, 0);
         for segment in replies.segments() {
-            match segment {
-                Segment::Bytes(bytes) => output.extend_from_slice(bytes),
-                Segment::File(range) if range.len <= COPIED => {
-                    let (id, length) = (ObjectId(range.object), range.len as usize);
-                    if let Some(from) = objects.append(id, range.offset, length, output)? {
-                        let _held = self.server.waiting.hold(self.slot, weight + output.capacity());
-                        objects.append_from_disk(from, range.offset, length, output).await?;
-                    }
+            let range = match segment {
+                Segment::Bytes(bytes) => {
+                    output.extend_from_slice(bytes.get(std::mem::take(&mut skipped)..).unwrap_or_default());
+                    continue;
                 }
-                Segment::File(range) => {
-                    // MSG_MORE: head and contents are one reply, and leave in full segments.
-                    self.write(output, SendFlags::MORE, weight).await?;
-                    output.clear();
-                    let file = objects.open(ObjectId(range.object))?;
-                    self.file(&file, range.offset, range.len as usize, weight).await?;
-                }
+                Segment::File(range) => range,
+            };
+            if let Err(cause) = self.contents(&range, output, weight).await? {
+                self.server.machines.objects().complain(ObjectId(range.object), &cause);
+                // Nothing of this reply has left yet.
+                let head = output.split_off(output.len().saturating_sub(replies.head(number)));
+                output.extend(Replies::lost(&head));
+                skipped = Replies::padding(&range);
             }
+            number += 1;
             if output.len() >= OUTPUT {
                 self.write(output, SendFlags::empty(), weight).await?;
                 output.clear();
@@ -137,6 +135,37 @@ impl Sending<'_> {
         self.write(output, SendFlags::empty(), weight).await?;
         replies.clear();
         Ok(())
+    }
+
+    /// Adds a range's bytes to the output, or sends both. The inner error says that the store does not have what it should,
+    /// and that nothing was sent or added.
+    async fn contents(
+        &self,
+        range: &FileRange,
+        output: &mut Vec<u8>,
+        weight: usize,
+    ) -> io::Result<io::Result<()>> {
+        let objects = self.server.machines.objects();
+        let (id, length) = (ObjectId(range.object), range.len as usize);
+        if range.len <= COPIED {
+            return Ok(match objects.append(id, range.offset, length, output) {
+                Ok(None) => Ok(()),
+                Ok(Some(from)) => {
+                    let _held = self.server.waiting.hold(self.slot, weight + output.capacity());
+                    objects.append_from_disk(from, range.offset, length, output).await
+                }
+                Err(cause) => Err(cause),
+            });
+        }
+        let file = match objects.open_to(id, range.offset + u64::from(range.len)) {
+            Ok(file) => file,
+            Err(cause) => return Ok(Err(cause)),
+        };
+        // MSG_MORE: head and contents are one reply, and leave in full segments.
+        self.write(output, SendFlags::MORE, weight).await?;
+        output.clear();
+        self.file(&file, range.offset, length, weight).await?;
+        Ok(Ok(()))
     }
 
     /// Sends `left` bytes of a file from `offset` on.

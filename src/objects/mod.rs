@@ -7,20 +7,27 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use held::Held;
 use oneroot_tree::{ObjectId, Store};
 use rustix::io::{Errno, ReadWriteFlags};
 
+use crate::clock;
+
 /// Descriptors kept open at most, over all connections.
 const KEPT: usize = 512;
+/// Seconds for which nothing more is said of what is lost.
+const SELDOM: u64 = 5;
 
 /// The store's objects, as servers read them.
 pub struct Objects {
     store: Arc<Store>,
     open: Mutex<HashMap<ObjectId, Arc<File>>>,
     held: Held,
+    /// Seconds of [`clock::coarse`] at which something was last said to be lost.
+    complained: AtomicU64,
 }
 
 /// Contents that must come from the disk before they can be appended.
@@ -34,7 +41,7 @@ pub struct OnDisk {
 impl Objects {
     /// Nothing is open yet.
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, open: Mutex::default(), held: Held::new() }
+        Self { store, open: Mutex::default(), held: Held::new(), complained: AtomicU64::new(0) }
     }
 
     /// Opens an object, or finds it open.
@@ -42,6 +49,24 @@ impl Objects {
         match self.kept(id) {
             Some(file) => Ok(file),
             None => Ok(self.keep(id, self.store.object(id)?)),
+        }
+    }
+
+    /// [`Objects::open`], with at least so many bytes in it.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when the object is shorter than its index says: the disk lost bytes.
+    pub fn open_to(&self, id: ObjectId, end: u64) -> io::Result<Arc<File>> {
+        let file = self.open(id)?;
+        if file.metadata()?.len() < end { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(file) }
+    }
+
+    /// Says what the store has lost; seldom, however often it is asked for.
+    pub fn complain(&self, id: ObjectId, cause: &io::Error) {
+        let now = clock::coarse();
+        if self.complained.load(Ordering::Relaxed) + SELDOM <= now {
+            self.complained.store(now, Ordering::Relaxed);
+            tracing::error!(object = %id, %cause, "what a file contains cannot be read: `oneroot verify` says what is lost");
         }
     }
 
