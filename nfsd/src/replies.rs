@@ -97,7 +97,7 @@ impl Replies {
     /// that reply; [`padding`](Replies::padding) of what follows the range is left out with it.
     pub fn lost(head: &[u8]) -> [u8; LOST_LEN] {
         let xid = head.get(4..8).and_then(|xid| xid.first_chunk()).copied().unwrap_or_default();
-        let words = [0x8000_0000 | 8 * 4, u32::from_be_bytes(xid), 1, 0, 0, 0, 0, 5, 0];
+        let words = [0x8000_0000 | (8 * 4), u32::from_be_bytes(xid), 1, 0, 0, 0, 0, 5, 0];
         let mut reply = [0; LOST_LEN];
         reply.as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_be_bytes());
         reply
