@@ -1,6 +1,7 @@
 //! Where the fuzzers begin: inputs that get behind the first parser of each target.
 
 use crate::calls::good_calls;
+use crate::wire::{self, Cred, u32s};
 
 /// Each target with its seeds.
 pub fn all() -> [(&'static str, Vec<Vec<u8>>); 5] {
@@ -8,7 +9,7 @@ pub fn all() -> [(&'static str, Vec<Vec<u8>>); 5] {
         ("record_stream", streams()),
         ("rpc_header", messages()),
         ("mount_call", choices(5, 8)),
-        ("nfs_call", choices(27, 4)),
+        ("nfs_call", choices(27, 6)),
         ("handle", handles()),
     ]
 }
@@ -28,10 +29,14 @@ fn streams() -> Vec<Vec<u8>> {
     let bytes = [fragment(false, b"x").repeat(63), fragment(true, b"y")].concat();
     let mut streams =
         vec![whole, parts, most, many, bytes, fragment(true, b""), fragment(false, b"abcd"), vec![0xff; 4]];
-    // What `record_stream` stretches to a body of the longest length, and around it.
+    // What `record_stream` stretches: bodies of the longest length and around it, in one fragment and in two.
     for len in [0xffff_u32, 0x1_0000, 0x1_0001] {
         let [_, high, middle, low] = len.to_be_bytes();
         streams.push([vec![0x40, high, middle, low], fragment(true, b"next")].concat());
+        for more in [0, 1, 4] {
+            let two = [[0x41, high, middle, low], [0x40, 0, 0, more]].concat();
+            streams.push([two, fragment(true, b"next")].concat());
+        }
     }
     let cuts = [&[0][..], &[4, 1, 2, 3, 4], &[8, 3, 3, 3, 3, 3, 3, 3, 3], &[3, 255, 255, 255]];
     streams.iter().flat_map(|stream| cuts.map(|cuts| [cuts, stream].concat())).collect()
@@ -39,7 +44,30 @@ fn streams() -> Vec<Vec<u8>> {
 
 /// Every good call: over TCP from its machine, over UDP, from another machine, from a port of any user.
 fn messages() -> Vec<Vec<u8>> {
-    good_calls().iter().flat_map(|call| [0, 200, 2, 10].map(|door| [&[door], &call[..]].concat())).collect()
+    let good = good_calls();
+    let doors = good.iter().flat_map(|call| [0, 200, 2, 10].map(|door| [&[door], &call[..]].concat()));
+    doors.chain(credentials().iter().map(|call| [&[0], &call[..]].concat())).collect()
+}
+
+/// Credentials at their bounds and beyond: bytes, machine name, groups, what follows them, flavours; and verifiers.
+fn credentials() -> Vec<Vec<u8>> {
+    let getattr = |cred: &Cred| wire::call(7, [100_003, 3, 1], cred, &wire::opaque(&[1; 44]));
+    let sys = |name: usize, gids: usize, more: &[u8]| {
+        let head = [u32s(&[1]), wire::opaque(&vec![b'm'; name]), u32s(&[0, 0])].concat();
+        let gids: Vec<u32> = (100..).take(gids).collect();
+        let count = u32s(&[u32::try_from(gids.len()).unwrap_or_default()]);
+        Cred(1, [head, count, u32s(&gids), more.to_vec()].concat())
+    };
+    let mut creds =
+        vec![sys(9, 16, &[]), sys(9, 17, &[]), sys(255, 1, &[]), sys(256, 1, &[]), sys(9, 1, &[0; 4])];
+    creds.extend([396, 400, 401, 404].map(|len| Cred(0, vec![0; len])));
+    creds.extend([2, 3, 6].map(|flavour| Cred(flavour, vec![0; 8])));
+    let mut calls: Vec<Vec<u8>> = creds.iter().map(getattr).collect();
+    for len in [4, 400, 401, 404] {
+        let head = u32s(&[7, 0, 2, 100_003, 3, 0, 0, 0, 0]);
+        calls.push([head, wire::opaque(&vec![0; len])].concat());
+    }
+    calls
 }
 
 /// Door, credential, procedure, and the choices after it, alike and different.

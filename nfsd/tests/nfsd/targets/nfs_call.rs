@@ -133,7 +133,7 @@ fn name(tape: &mut Tape<'_>) -> Vec<u8> {
 fn word(tape: &mut Tape<'_>) -> Vec<u8> {
     u32s(&[match tape.byte() % 3 {
         0 => tape.pick(&WORDS),
-        1 => u32::from(tape.byte()) * 8,
+        1 => u32::from(tape.byte()) * 4,
         _ => tape.u32(),
     }])
 }

@@ -29,14 +29,24 @@ pub fn run(data: &[u8]) {
     }
 }
 
-/// Long records are what the bounds are for, and no fuzzer writes 64 KiB by itself: the mark 0x40 0xNN 0xNN 0xNN at the
-/// front of the stream stands for that many bytes of a body.
-fn stretched(stream: &[u8]) -> Vec<u8> {
-    let [0x40, high, middle, low, rest @ ..] = stream else { return stream.to_vec() };
-    let len = (usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low)).min(MAX_RECORD + 2);
-    let mut out = (0x8000_0000 | len as u32).to_be_bytes().to_vec();
-    out.resize(4 + len, 0x55);
-    out.extend(rest);
+/// Long records are what the bounds are for, and no fuzzer writes 64 KiB by itself: at the front of the stream 0x40 and a
+/// length of three bytes stand for a last fragment of that many bytes, 0x41 for one with more to follow, and so on. Both would else
+/// be marks of a gigabyte, which end a stream whatever follows.
+fn stretched(mut stream: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    while let [kind @ (0x40 | 0x41), high, middle, low, rest @ ..] = stream {
+        let len =
+            (usize::from(*high) << 16 | usize::from(*middle) << 8 | usize::from(*low)).min(MAX_RECORD + 2);
+        let last = if *kind == 0x40 { 0x8000_0000 } else { 0 };
+        out.extend((last | len as u32).to_be_bytes());
+        out.resize(out.len() + len, 0x55);
+        stream = rest;
+        // A few bounds' worth; a stream of them all would only be slow.
+        if out.len() > 4 * MAX_RECORD {
+            break;
+        }
+    }
+    out.extend(stream);
     out
 }
 
