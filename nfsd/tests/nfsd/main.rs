@@ -9,7 +9,9 @@
 mod calls;
 mod conversations;
 mod corpus;
+mod handles;
 mod hostile;
+mod isolation;
 mod listing;
 mod records;
 mod rpcbind;
