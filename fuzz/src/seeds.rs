@@ -90,7 +90,7 @@ fn handles() -> Vec<Vec<u8>> {
     for key in 0..3 {
         found.push([&[3], &handle(key)[..], &[20, 1]].concat());
         for at in [0, 1, 2, 17, 18, 20, 27, 28, 43] {
-            found.push([&[1], &handle(key)[..], &[at, 0x10]].concat());
+            found.push([&[1], &handle(key)[..], &[0x10, at]].concat());
         }
         for (from, to) in [(0, 44), (2, 18), (18, 20), (20, 28), (28, 44), (1, 2), (0, 28)] {
             found.push([&[2], &handle(key)[..], &handle((key + 1) % 3), &[from, to]].concat());

@@ -1,9 +1,10 @@
-//! What the fuzzers have kept, as an ordinary test: each file of fuzz/corpus goes through the very function that found
-//! it. A finding is a regression test once its input lies there, under a name that says what broke.
+//! What the fuzzers began with and what they have kept, as an ordinary test: each input goes through the very function
+//! that found it. A finding is a regression test once its input lies in fuzz/corpus, under the name `broke-WHAT`.
 
 use std::path::Path;
 use std::{fs, panic};
 
+use crate::seeds;
 use crate::targets::{handle, mount_call, nfs_call, record_stream, rpc_header};
 
 fn replay(target: &str, run: fn(&[u8])) {
@@ -12,11 +13,12 @@ fn replay(target: &str, run: fn(&[u8])) {
     files.sort();
     // A corpus that has gone astray would be a test that tests nothing.
     assert!(files.len() >= 10, "{} inputs in {}", files.len(), dir.display());
-    run(&[]);
-    for file in files {
-        let input = fs::read(&file).unwrap();
+    let (_, seeds) = seeds::all().into_iter().find(|(name, _)| *name == target).unwrap();
+    let begun = seeds.into_iter().enumerate().map(|(at, input)| (format!("seed {at}"), input));
+    let kept = files.iter().map(|file| (file.display().to_string(), fs::read(file).unwrap()));
+    for (name, input) in begun.chain(kept) {
         if panic::catch_unwind(|| run(&input)).is_err() {
-            panic!("{} breaks a promise; what broke it stands above", file.display());
+            panic!("{name} of {target} breaks a promise; what broke it stands above");
         }
     }
 }

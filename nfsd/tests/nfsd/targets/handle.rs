@@ -62,7 +62,8 @@ fn mutated(tape: &mut Tape<'_>) {
     let good = SEALS[key].seal(handle);
     let mut bad = good;
     while !tape.is_empty() {
-        bad[tape.below(HANDLE_LEN)] ^= tape.byte();
+        let bits = tape.byte();
+        bad[tape.below(HANDLE_LEN)] ^= bits;
     }
     judge(&bad);
     assert_eq!(RING.open(&bad).is_some(), bad == good && key < 2, "every bit counts");
