@@ -9,7 +9,7 @@ pub fn all() -> [(&'static str, Vec<Vec<u8>>); 5] {
         ("record_stream", streams()),
         ("rpc_header", messages()),
         ("mount_call", choices(5, 8)),
-        ("nfs_call", choices(27, 6)),
+        ("nfs_call", [choices(27, 6), pages()].concat()),
         ("handle", handles()),
     ]
 }
@@ -81,6 +81,17 @@ fn choices(procedures: u8, doors: u8) -> Vec<Vec<u8>> {
         }
     }
     found
+}
+
+/// The root directory in pages that hold so many entries to the byte, and in pages a word shorter: 104 bytes around them,
+/// 28 for each, 140 more with attributes and handle.
+fn pages() -> Vec<Vec<u8>> {
+    let listing = |procedure, counts: &[u8]| [&[0, 0, procedure, 0, 0, 1, 0, 1, 0], counts].concat();
+    let plain = [26, 33, 40, 47].into_iter().flat_map(|words| [words - 1, words]);
+    let plus = [26, 68, 110, 152].into_iter().flat_map(|words| [words - 1, words]);
+    let plain = plain.map(|words| listing(16, &[1, words]));
+    // dircount is as large as it gets: the tenth of the words to pick from.
+    plain.chain(plus.map(|words| listing(17, &[0, 9, 1, words]))).collect()
 }
 
 /// Handles of three keys, whole, flipped, spliced; and bytes.
