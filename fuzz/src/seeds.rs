@@ -8,7 +8,7 @@ pub fn all() -> [(&'static str, Vec<Vec<u8>>); 5] {
     [
         ("record_stream", streams()),
         ("rpc_header", messages()),
-        ("mount_call", choices(5, 8)),
+        ("mount_call", [choices(5, 8), paths()].concat()),
         ("nfs_call", [choices(27, 6), pages()].concat()),
         ("handle", handles()),
     ]
@@ -81,6 +81,11 @@ fn choices(procedures: u8, doors: u8) -> Vec<Vec<u8>> {
         }
     }
     found
+}
+
+/// MNT of each path and of each length that `mount_call` knows.
+fn paths() -> Vec<Vec<u8>> {
+    (0..8).flat_map(|at| [vec![0, 0, 2, 0, at], vec![0, 0, 2, 1, at]]).collect()
 }
 
 /// The root directory in pages that hold so many entries to the byte, and in pages a word shorter: 104 bytes around them,
