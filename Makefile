@@ -2,7 +2,7 @@
 CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks bench-nfs clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks fuzz bench-nfs clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -32,6 +32,12 @@ test-vm-all: need-test build
 # What takes longer than a commit should: 100,000 random layer stacks against the kernel's overlayfs.
 stacks:
 	ONEROOT_STACKS=$(or $(STACKS),0..100000) $(CARGO) test --release -p oneroot-tree --test overlayfs -- --nocapture
+
+# Each fuzz target for TIME seconds, as many at once as there are cores; docs/security.md says what must hold. The tests
+# replay what fuzzers have kept.
+fuzz:
+	@scripts/need fuzz
+	@TIME=$(or $(TIME),60) scripts/fuzz run
 
 # The NFS server beside nfs-ganesha, nfs3_server and two floors, in one run; see docs/benchmarks.md. As root, and on a
 # machine that does nothing else meanwhile. BENCH="--only oneroot,canned --case getattr" and the like for a part of it.

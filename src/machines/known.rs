@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use oneroot_bootconf::access::{Verdict, verdict};
 use oneroot_bootconf::binding;
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::plan::BootPlan;
@@ -167,6 +168,16 @@ impl Known {
     /// All pins that hold a view.
     pub fn holders(&self, view: ViewId) -> impl Iterator<Item = &Pin> {
         self.pins_in(self.by_view.get(&view).map_or(&[][..], Vec::as_slice))
+    }
+
+    /// What a machine, or an address that is nobody's yet, may do with a view.
+    pub fn verdict(&self, machine: Option<MachineId>, view: ViewId) -> Verdict {
+        // A machine has three pins at most, a view as many as there are machines in its profile: its own are asked first.
+        let own = machine.into_iter().flat_map(|machine| self.pins_of(machine)).map(|(pin, _)| pin);
+        match verdict(machine, view, own) {
+            Verdict::Allow => Verdict::Allow,
+            _ => verdict(machine, view, self.holders(view)),
+        }
     }
 
     /// All views that are held.

@@ -4,6 +4,8 @@
 //! is on the disk.
 
 mod boots;
+#[cfg(test)]
+mod isolation;
 mod known;
 mod mounts;
 mod recall;
@@ -16,7 +18,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use anyhow::{Context as _, Result};
-use oneroot_bootconf::access::{Verdict, verdict};
+use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_bootconf::{Mac, MachineRecord, Site};
@@ -155,12 +157,7 @@ impl Machines {
     fn verdict(&self, peer: IpAddr, view: ViewId) -> Verdict {
         let known = self.known();
         let machine = known.machine_at(peer);
-        // A machine has three pins at most, a view as many as there are machines in its profile: its own are asked first.
-        let own = machine.into_iter().flat_map(|machine| known.pins_of(machine)).map(|(pin, _)| pin);
-        let verdict = match verdict(machine, view, own) {
-            Verdict::Allow => Verdict::Allow,
-            _ => verdict(machine, view, known.holders(view)),
-        };
+        let verdict = known.verdict(machine, view);
         if let (Verdict::Allow, Some(machine)) = (verdict, machine) {
             known.hear(machine, clock::now());
         }

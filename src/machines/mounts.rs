@@ -15,7 +15,8 @@ use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_tree::ViewId;
 use oneroot_tree::node::TreePath;
 
-use super::Machines;
+use super::{Known, Machines};
+use crate::clock;
 use crate::net::neighbours;
 use crate::nfs::tree::MachineTree;
 
@@ -102,35 +103,12 @@ impl Machines {
         Ok(MountGrant { view: view.0, root })
     }
 
-    /// The pin by which a peer may mount an export, and what the mount does to it.
+    /// The pin by which a peer may mount an export, and what the mount does to it. A machine that may has been heard of.
     fn admitted(&self, peer: IpAddr, export: &Export) -> Result<(Pin, Event), MountError> {
-        let view = export.view;
-        if let Some(pass) = &export.pass {
-            let pin = self.known().pins.get(&pass.boot).map(|(pin, _)| pin.clone());
-            return match pin.filter(|pin| pin.view == view) {
-                Some(pin) if self.passes.is_good(pass, view) => {
-                    Ok((pin, Event::MountedFrom(pass.boot, peer)))
-                }
-                Some(_) => {
-                    tracing::warn!(%peer, boot = %pass.boot, "refused a mount with a pass that was never given");
-                    Err(MountError::Acces)
-                }
-                None => Err(MountError::NoEnt),
-            };
-        }
-        match self.verdict(peer, view) {
-            Verdict::Allow => {}
-            Verdict::Gone => return Err(MountError::NoEnt),
-            Verdict::Refuse | Verdict::Later => {
-                tracing::warn!(%peer, %view, "refused to mount a view that this address does not hold");
-                return Err(MountError::Acces);
-            }
-        }
         let known = self.known();
-        let machine = known.machine_at(peer).ok_or(MountError::Acces)?;
-        let pins = known.holders(view).filter(|pin| pin.machine == machine);
-        let pin = pins.max_by_key(|pin| (pin.made, pin.boot)).ok_or(MountError::Acces)?;
-        Ok((pin.clone(), Event::Mounted(view)))
+        let (pin, event) = admitted(&known, &self.passes, peer, export)?;
+        known.hear(pin.machine, clock::now());
+        Ok((pin.clone(), event))
     }
 
     /// The paths that the machine at `peer` can mount.
@@ -140,6 +118,40 @@ impl Machines {
         let exports = known.pins_of(machine).map(|(pin, _)| Export { view: pin.view, pass: None });
         exports.map(|export| export.to_string().into_bytes()).collect()
     }
+}
+
+/// A pass admits whoever shows it; without one, the address must be a machine's that holds the view.
+pub(super) fn admitted<'k>(
+    known: &'k Known,
+    passes: &Passes,
+    peer: IpAddr,
+    export: &Export,
+) -> Result<(&'k Pin, Event), MountError> {
+    let view = export.view;
+    if let Some(pass) = &export.pass {
+        let pin = known.pins.get(&pass.boot).map(|(pin, _)| pin);
+        return match pin.filter(|pin| pin.view == view) {
+            Some(pin) if passes.is_good(pass, view) => Ok((pin, Event::MountedFrom(pass.boot, peer))),
+            Some(_) => {
+                tracing::warn!(%peer, boot = %pass.boot, "refused a mount with a pass that was never given");
+                Err(MountError::Acces)
+            }
+            None => Err(MountError::NoEnt),
+        };
+    }
+    let machine = known.machine_at(peer);
+    match known.verdict(machine, view) {
+        Verdict::Allow => {}
+        Verdict::Gone => return Err(MountError::NoEnt),
+        Verdict::Refuse | Verdict::Later => {
+            tracing::warn!(%peer, %view, "refused to mount a view that this address does not hold");
+            return Err(MountError::Acces);
+        }
+    }
+    let machine = machine.ok_or(MountError::Acces)?;
+    let pins = known.holders(view).filter(|pin| pin.machine == machine);
+    let pin = pins.max_by_key(|pin| (pin.made, pin.boot)).ok_or(MountError::Acces)?;
+    Ok((pin, Event::Mounted(view)))
 }
 
 /// The directory of a view that a mount begins at: a client may mount a part. No link is followed.
