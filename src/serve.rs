@@ -19,6 +19,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::machines::{Machines, Passes};
+use crate::net::six::Six;
 use crate::net::{self, accept, solicited};
 use crate::nfs::rpcbind::Registration;
 use crate::nfs::waiting::{IN_FLIGHT, Waiting};
@@ -48,14 +49,18 @@ struct Sockets {
 impl Sockets {
     fn bind(site: &Site) -> Result<Self> {
         let addresses = site.server_addresses();
+        let six = Six::default();
         let tcp = |port: u16, service: &str| -> Result<Vec<TcpListener>> {
-            addresses
-                .iter()
-                .map(|address: &IpAddr| net::listen(SocketAddr::new(*address, port), service))
-                .collect()
+            let listen = |address: &IpAddr| net::listen(SocketAddr::new(*address, port), service);
+            let mut sockets = addresses.iter().map(listen).collect::<Result<Vec<_>>>()?;
+            sockets.extend(six.listen(&sockets, port, service));
+            Ok(sockets)
         };
         let udp = |port: u16, service: &str| -> Result<Vec<UdpSocket>> {
-            addresses.iter().map(|address| net::datagrams(SocketAddr::new(*address, port), service)).collect()
+            let bind = |address: &IpAddr| net::datagrams(SocketAddr::new(*address, port), service);
+            let mut sockets = addresses.iter().map(bind).collect::<Result<Vec<_>>>()?;
+            sockets.extend(six.datagrams(&sockets, port, service));
+            Ok(sockets)
         };
         Ok(Self {
             nfs: tcp(site.server.nfs_port, "NFS")?,
