@@ -56,6 +56,18 @@ impl Lab {
 }
 
 impl Host {
+    /// Its NIC, for more addresses on it.
+    #[must_use]
+    pub fn nic(&self) -> &str {
+        &self.nic
+    }
+
+    /// The relay's address.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.own
+    }
+
     /// Leases an address as a booting machine does, and takes it; `None` when it was not acknowledged within `limit`.
     pub fn lease(&self, last: u8, limit: Duration) -> Result<Option<Machine>> {
         let begun = Instant::now();
