@@ -13,12 +13,14 @@ use oneroot_bootconf::Site;
 use oneroot_nfsd::{Keyring, Policy, PortTable, Ports, Service};
 use oneroot_state::{Disk, handle_keys};
 use oneroot_tree::Store;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::machines::{Machines, Passes};
+use crate::net::six::Six;
 use crate::net::{self, accept, solicited};
 use crate::nfs::rpcbind::Registration;
 use crate::nfs::waiting::{IN_FLIGHT, Waiting};
@@ -48,14 +50,18 @@ struct Sockets {
 impl Sockets {
     fn bind(site: &Site) -> Result<Self> {
         let addresses = site.server_addresses();
+        let six = Six::default();
         let tcp = |port: u16, service: &str| -> Result<Vec<TcpListener>> {
-            addresses
-                .iter()
-                .map(|address: &IpAddr| net::listen(SocketAddr::new(*address, port), service))
-                .collect()
+            let listen = |address: &IpAddr| net::listen(SocketAddr::new(*address, port), service);
+            let mut sockets = addresses.iter().map(listen).collect::<Result<Vec<_>>>()?;
+            sockets.extend(six.listen(&sockets, port, service));
+            Ok(sockets)
         };
         let udp = |port: u16, service: &str| -> Result<Vec<UdpSocket>> {
-            addresses.iter().map(|address| net::datagrams(SocketAddr::new(*address, port), service)).collect()
+            let bind = |address: &IpAddr| net::datagrams(SocketAddr::new(*address, port), service);
+            let mut sockets = addresses.iter().map(bind).collect::<Result<Vec<_>>>()?;
+            sockets.extend(six.datagrams(&sockets, port, service));
+            Ok(sockets)
         };
         Ok(Self {
             nfs: tcp(site.server.nfs_port, "NFS")?,
@@ -100,8 +106,29 @@ fn nfs_ports(site: &Site) -> Ports {
     Ports { nfs: port, mount: port, portmap_tcp: None, portmap_udp: None }
 }
 
+/// Descriptors of three full listeners, the objects that are kept open, TFTP's transfers, and all else.
+const DESCRIPTORS: u64 = 18 * 1024;
+
+/// Shells and systemd start programs with 1,024 descriptors at first, and let them have many more.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted)
+        && let Err(cause) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+    {
+        tracing::debug!(%cause, "the limit of descriptors stays");
+    }
+    if wanted < DESCRIPTORS {
+        tracing::warn!(
+            descriptors = wanted,
+            "connections are closed early when many come: raise the limit of open files (LimitNOFILE=, ulimit -Hn)"
+        );
+    }
+}
+
 /// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again.
 pub async fn run(site: Site, path: PathBuf) -> Result<()> {
+    raise_descriptors();
     let site = Arc::new(site);
     // A broken template is one machine's trouble at its next boot. It must not keep the others from being served.
     dry::problems(&site).iter().for_each(|problem| tracing::error!("{problem}"));

@@ -28,14 +28,29 @@ fn owned(descriptor: RawFd) -> OwnedFd {
 
 /// The passed socket for an address, if there is one: of this kind and port, and bound to the address or to all.
 pub fn passed(address: SocketAddr, kind: Type) -> Option<Socket> {
-    let fits = |socket: &Socket| {
-        let bound = socket.local_addr().ok().and_then(|bound| bound.as_socket());
-        let same_kind = socket.r#type().is_ok_and(|found| found == kind);
-        same_kind
-            && bound.is_some_and(|bound| {
-                bound.port() == address.port() && (bound.ip() == address.ip() || bound.ip().is_unspecified())
-            })
-    };
+    take(|socket| {
+        is_of(socket, kind).is_some_and(|bound| {
+            let all = bound.ip().is_unspecified()
+                && (bound.is_ipv4() == address.is_ipv4() || socket.only_v6().is_ok_and(|only| !only));
+            bound.port() == address.port() && (bound.ip() == address.ip() || all)
+        })
+    })
+}
+
+/// The passed IPv6 sockets of this kind and port, whatever their addresses.
+pub fn passed_v6(port: u16, kind: Type) -> Vec<Socket> {
+    let fits =
+        |socket: &Socket| is_of(socket, kind).is_some_and(|bound| bound.is_ipv6() && bound.port() == port);
+    std::iter::from_fn(|| take(fits)).collect()
+}
+
+/// Where a socket is bound, if it is of this kind.
+fn is_of(socket: &Socket, kind: Type) -> Option<SocketAddr> {
+    let bound = socket.local_addr().ok()?.as_socket()?;
+    socket.r#type().is_ok_and(|found| found == kind).then_some(bound)
+}
+
+fn take(fits: impl Fn(&Socket) -> bool) -> Option<Socket> {
     let mut sockets = INHERITED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     let place = sockets.iter().position(fits)?;
     Some(sockets.swap_remove(place))

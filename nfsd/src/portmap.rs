@@ -66,6 +66,7 @@ impl PortTable {
         }));
         mappings.push(tcp(crate::mount::PROGRAM, crate::mount::VERSION, ports.mount));
         mappings.push(tcp(crate::nfs3::PROGRAM, crate::nfs3::VERSION, ports.nfs));
+        mappings.push(tcp(crate::nfs3::acl::PROGRAM, crate::nfs3::VERSION, ports.nfs));
         PortTable { mappings }
     }
 
@@ -81,8 +82,8 @@ impl PortTable {
     }
 }
 
-/// Answers one procedure. The longest answer is DUMP's: 28 bytes and 20 for each of at most four mappings,
-/// less than three times the shortest call, so a forged source address over UDP gains an attacker little.
+/// Answers one procedure. The longest answer is DUMP's: 28 bytes and 20 for each of at most five mappings,
+/// less than four times the shortest call, so a forged source address over UDP gains an attacker little.
 pub(crate) fn answer(
     table: &PortTable,
     procedure: u32,

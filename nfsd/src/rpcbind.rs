@@ -61,14 +61,11 @@ impl From<Malformed> for NoAnswer {
     }
 }
 
-/// What has to be registered where the portmapper is not ours, by program number: the table without the portmapper,
-/// and NFSACL, which is served wherever NFS is.
+/// What has to be registered where the portmapper is not ours, by program number: the table without the portmapper.
 #[must_use]
 pub fn registrations(table: &PortTable) -> Vec<Mapping> {
     let served = table.mappings().iter().filter(|mapping| mapping.program != PROGRAM);
-    let acl = served.clone().filter(|mapping| mapping.program == nfs3::PROGRAM);
-    let acl = acl.map(|nfs| Mapping { program: nfs3::acl::PROGRAM, ..*nfs });
-    let mut all: Vec<Mapping> = served.copied().chain(acl).collect();
+    let mut all: Vec<Mapping> = served.copied().collect();
     all.sort_by_key(|mapping| mapping.program);
     all
 }

@@ -1,8 +1,8 @@
 //! The one accept loop, under NFS, portmap and HTTP alike. It never gives up.
 //!
 //! Connections are capped per peer and in total. A full cap closes the connection that has been idle longest and lets
-//! the new one in: a machine that lost its connections without a FIN must not be locked out by their ghosts. The loop is
-//! also the one place where a connection's patience ends, so that a busy connection pays for no timer.
+//! the new one in: a machine that lost its connections without a FIN must not be locked out by their ghosts. So does a
+//! process that may open no more descriptors. The loop is also the one place where a connection's patience ends, so that a busy connection pays for no timer.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -92,7 +93,7 @@ impl Slots {
         let idlest = if of_peer.len() >= PER_PEER {
             of_peer.iter().min_by_key(|slot| slot.touched()).cloned()
         } else if self.total >= IN_TOTAL {
-            self.by_peer.values().flatten().min_by_key(|slot| slot.touched()).cloned()
+            self.idlest()
         } else {
             None
         };
@@ -103,6 +104,11 @@ impl Slots {
         self.by_peer.entry(peer.ip()).or_default().push(slot.clone());
         self.total += 1;
         (slot, idlest)
+    }
+
+    /// The connection that has been idle longest, whosever it is.
+    fn idlest(&self) -> Option<Arc<Slot>> {
+        self.by_peer.values().flatten().min_by_key(|slot| slot.touched()).cloned()
     }
 
     fn leave(&mut self, slot: &Arc<Slot>) {
@@ -136,6 +142,12 @@ impl Drop for Place {
 
 fn lock(slots: &Mutex<Slots>) -> MutexGuard<'_, Slots> {
     slots.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether an accept failed for want of descriptors or memory.
+fn is_exhausted(cause: &std::io::Error) -> bool {
+    let errno = Errno::from_io_error(cause);
+    [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].into_iter().any(|known| errno == Some(known))
 }
 
 /// Accepts until `stop` resolves, then waits for the connections to end by themselves.
@@ -175,6 +187,11 @@ pub async fn accept<H, F>(
                 if Instant::now() >= quiet_until && cause.kind() != std::io::ErrorKind::ConnectionAborted {
                     tracing::warn!(service, %cause, "cannot accept connections just now");
                     quiet_until = Instant::now() + Duration::from_secs(5);
+                }
+                // Fewer descriptors than the caps allow make a listener as full as the caps do: who waits may have work to do,
+                // and nobody would leave by himself.
+                if let Some(idlest) = lock(&slots).idlest().filter(|_| is_exhausted(&cause)) {
+                    idlest.close();
                 }
                 tokio::time::sleep(PAUSE).await;
                 continue;

@@ -2,11 +2,13 @@
 //!
 //! Everything is bound to the server's own address, so every answer leaves from the address that was asked, on hosts
 //! with many too (RFC 1123 §4.1.3.5; a wrong source address is what breaks TFTP clients). DHCP alone must hear
-//! broadcasts: it is bound to its interface instead.
+//! broadcasts: it is bound to its interface instead. No machine is told an IPv6 address, so there is none to bind to:
+//! [`six`] takes them all.
 
 pub mod accept;
 pub mod link;
 pub mod neighbours;
+pub mod six;
 pub mod solicited;
 
 use std::io;
@@ -28,15 +30,28 @@ pub fn listen(address: SocketAddr, service: &str) -> Result<TcpListener> {
             socket.set_nonblocking(true)?;
             return TcpListener::from_std(socket.into());
         }
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        socket.set_nonblocking(true)?;
-        socket.set_keepalive(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
-        TcpListener::from_std(socket.into())
+        listener(address)
     };
     bind().with_context(|| format!("cannot listen on TCP {address} for {service}{}", who_has(address.port())))
+}
+
+fn listener(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+    socket.set_reuse_address(true)?;
+    socket.set_keepalive(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    TcpListener::from_std(socket.into())
+}
+
+/// A socket for one family: an IPv6 socket that also took IPv4 would be in the way of the one that has the address.
+fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket)
 }
 
 /// Binds a UDP address.
@@ -46,12 +61,15 @@ pub fn datagrams(address: SocketAddr, service: &str) -> Result<UdpSocket> {
             socket.set_nonblocking(true)?;
             return UdpSocket::from_std(socket.into());
         }
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        UdpSocket::from_std(socket.into())
+        receiver(address)
     };
     bind().with_context(|| format!("cannot bind UDP {address} for {service}{}", who_has(address.port())))
+}
+
+fn receiver(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
 }
 
 /// Binds a UDP port on one interface, broadcasts included.

@@ -56,8 +56,7 @@ async fn converse(
     slot: &Arc<Slot>,
 ) -> io::Result<()> {
     let mut records = RecordStream::new();
-    let mut patience = FIRST_RECORD;
-    slot.expect_within(patience);
+    slot.expect_within(FIRST_RECORD);
     loop {
         let (mut desk, count) = poll_fn(|cx| desk::arrived(stream, cx)).await?;
         if count == 0 {
@@ -65,8 +64,9 @@ async fn converse(
         }
         let Desk { input, out } = &mut desk;
         let mut rest = input.get(..count).unwrap_or_default();
+        let mut whole = false;
         while let Some(record) = records.next(&mut rest).map_err(bad_record)? {
-            patience = IDLE;
+            whole = true;
             match server.service.call(peer, Transport::Tcp, record, &mut out.replies) {
                 Step::Answered | Step::Ignore => {}
                 Step::Mount(call) => {
@@ -82,7 +82,10 @@ async fn converse(
             }
         }
         Sending { server, to: stream, slot }.batch(out).await?;
-        slot.expect_within(patience);
+        // A peer that sends a byte now and then, and nothing whole, gains no time by it.
+        if whole {
+            slot.expect_within(IDLE);
+        }
         desk.give();
     }
 }

@@ -59,11 +59,12 @@ pub async fn portmap_datagrams(server: Arc<Server>, socket: UdpSocket) {
                 continue;
             }
         };
-        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        let who = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let call = datagram.get(..count).unwrap_or_default();
         replies.clear();
-        if let Step::Answered = server.service.call(peer, Transport::Udp, call, &mut replies) {
-            // A client that is gone, or an interface that is down, asks again.
+        if let Step::Answered = server.service.call(who, Transport::Udp, call, &mut replies) {
+            // Sent to the address as the socket gave it: one for both families takes no plain IPv4 address. A client that is
+            // gone, or an interface that is down, asks again.
             let _ = socket.send_to(replies.bytes(), peer).await;
         }
     }

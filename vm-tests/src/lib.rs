@@ -15,6 +15,7 @@ mod lab;
 mod machine;
 mod package;
 mod power;
+pub mod rpc;
 mod server;
 
 pub use disk::SmallDisk;

@@ -12,12 +12,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use socket2::{Domain, Socket, Type};
 
 use crate::lab::{INTERFACE, Lab, SERVER, ip};
+use crate::rpc::{self, Answer, opaque, words};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// NFS3ERR_JUKEBOX: ask again later.
 const JUKEBOX: u32 = 10_008;
-/// Entries of a handle's attributes, in bytes (fattr3).
-const ATTRIBUTES: usize = 84;
 
 /// A host on which many machines can be: it has the relay's address, and takes each machine's.
 pub struct Host {
@@ -57,6 +56,18 @@ impl Lab {
 }
 
 impl Host {
+    /// Its NIC, for more addresses on it.
+    #[must_use]
+    pub fn nic(&self) -> &str {
+        &self.nic
+    }
+
+    /// The relay's address.
+    #[must_use]
+    pub fn address(&self) -> Ipv4Addr {
+        self.own
+    }
+
     /// Leases an address as a booting machine does, and takes it; `None` when it was not acknowledged within `limit`.
     pub fn lease(&self, last: u8, limit: Duration) -> Result<Option<Machine>> {
         let begun = Instant::now();
@@ -105,7 +116,8 @@ fn offered(answer: &[u8]) -> Result<Ipv4Addr> {
 }
 
 impl Machine {
-    fn connect(&self, to: u16, from: u16) -> Result<TcpStream> {
+    /// Connects from its own address to a port of the server's; `from` is the source port, 0 for any.
+    pub fn connect(&self, to: u16, from: u16) -> Result<TcpStream> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
         // Closed with a reset, a port can be used again at once; there are not many below 1024.
         socket.set_reuse_address(true)?;
@@ -148,7 +160,7 @@ impl Machine {
     /// Mounts a path, from a port that only root has.
     pub fn mount(&self, export: &str) -> Result<Root> {
         let mut refused = None;
-        for port in (600 + u16::from(self.last) * 8..).take(8) {
+        for port in (600 + u16::from(self.last % 50) * 8..).take(8) {
             match self.connect(2049, port) {
                 Ok(stream) => return Root::mount(stream, export),
                 Err(cause) => refused = Some(cause),
@@ -234,7 +246,7 @@ impl Root {
     }
 
     /// An NFS call that must be answered with NFS3_OK, sooner or later.
-    fn nfs(&mut self, procedure: u32, arguments: &[u8]) -> Result<Answer> {
+    pub fn nfs(&mut self, procedure: u32, arguments: &[u8]) -> Result<Answer> {
         let begun = Instant::now();
         loop {
             let mut answer = self.call(100_003, procedure, arguments)?;
@@ -246,76 +258,25 @@ impl Root {
         }
     }
 
+    /// The handle that MNT gave.
+    #[must_use]
+    pub fn handle(&self) -> &[u8] {
+        &self.handle
+    }
+
+    /// The handle of a path below the root, by LOOKUP.
+    pub fn lookup(&mut self, path: &str) -> Result<Vec<u8>> {
+        let mut handle = self.handle.clone();
+        for name in path.split('/').filter(|name| !name.is_empty()) {
+            let arguments = [opaque(&handle), opaque(name.as_bytes())].concat();
+            handle = self.nfs(3, &arguments).with_context(|| format!("{name} of {path}"))?.opaque()?;
+        }
+        Ok(handle)
+    }
+
     fn call(&mut self, program: u32, procedure: u32, arguments: &[u8]) -> Result<Answer> {
         self.call += 1;
-        // AUTH_SYS as root: stamp, no name, uid, gid, no groups; then no verifier.
-        let head = words(&[self.call, 0, 2, program, 3, procedure, 1, 20, 0, 0, 0, 0, 0, 0, 0]);
-        let length = u32::try_from(head.len() + arguments.len())?;
-        self.stream.write_all(&[words(&[0x8000_0000 | length]), head, arguments.to_vec()].concat())?;
-        let mut record = Vec::new();
-        loop {
-            let mut mark = [0; 4];
-            self.stream.read_exact(&mut mark)?;
-            let mark = u32::from_be_bytes(mark);
-            let begun = record.len();
-            record.resize(begun + usize::try_from(mark & 0x7fff_ffff)?, 0);
-            self.stream.read_exact(record.get_mut(begun..).unwrap_or_default())?;
-            if mark & 0x8000_0000 != 0 {
-                break;
-            }
-        }
-        let mut answer = Answer { bytes: record, read: 0 };
-        let expected = [self.call, 1, 0, 0, 0, 0];
-        for word in expected {
-            ensure!(answer.word()? == word, "an RPC answer that is no success");
-        }
-        Ok(answer)
+        self.stream.write_all(&rpc::call(self.call, [program, 3, procedure], arguments))?;
+        Answer::accepted(rpc::record(&mut self.stream)?, self.call)
     }
-}
-
-/// A result, being read.
-struct Answer {
-    bytes: Vec<u8>,
-    read: usize,
-}
-
-impl Answer {
-    fn bytes(&mut self, count: usize) -> Result<Vec<u8>> {
-        let bytes = self.bytes.get(self.read..self.read + count).context("a short answer")?;
-        self.read += count;
-        Ok(bytes.to_vec())
-    }
-
-    fn word(&mut self) -> Result<u32> {
-        let four: [u8; 4] = self.bytes(4)?.try_into().ok().context("a short answer")?;
-        Ok(u32::from_be_bytes(four))
-    }
-
-    fn opaque(&mut self) -> Result<Vec<u8>> {
-        let count = usize::try_from(self.word()?)?;
-        let bytes = self.bytes(count)?;
-        self.bytes(count.next_multiple_of(4) - count)?;
-        Ok(bytes)
-    }
-
-    /// `post_op_attr`: the type, where there are attributes.
-    fn attributes(&mut self) -> Result<Option<u32>> {
-        if self.word()? == 0 {
-            return Ok(None);
-        }
-        let kind = self.word()?;
-        self.bytes(ATTRIBUTES - 4)?;
-        Ok(Some(kind))
-    }
-}
-
-fn words(words: &[u32]) -> Vec<u8> {
-    words.iter().flat_map(|word| word.to_be_bytes()).collect()
-}
-
-fn opaque(bytes: &[u8]) -> Vec<u8> {
-    let mut out = words(&[u32::try_from(bytes.len()).unwrap_or(u32::MAX)]);
-    out.extend(bytes);
-    out.resize(out.len().next_multiple_of(4), 0);
-    out
 }

@@ -201,13 +201,42 @@ impl Server {
 
     /// Memory that the process has resident, in KiB; fails when it has ended.
     pub fn resident(&mut self) -> Result<u64> {
-        let process = self.process.as_mut().context("no server was started")?;
-        if let Some(ended) = process.try_wait()? {
-            bail!("the server has ended: {ended}; its log:\n{}", self.log());
-        }
-        let status = fs::read_to_string(format!("/proc/{}/status", process.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        self.kibibytes("VmRSS:")
+    }
+
+    /// The most memory that it has had resident, in KiB; fails when it has ended.
+    pub fn most_resident(&mut self) -> Result<u64> {
+        self.kibibytes("VmHWM:")
+    }
+
+    fn kibibytes(&mut self, what: &str) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()?))?;
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).context("no such line")?;
         Ok(line.trim().trim_end_matches(" kB").parse()?)
+    }
+
+    /// Descriptors that it has open; fails when it has ended.
+    pub fn descriptors(&mut self) -> Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.id()?))?.count())
+    }
+
+    /// How many it may open from now on: at most what this process may, for it has that from here.
+    pub fn limit_descriptors(&mut self, most: u64) -> Result<()> {
+        use rustix::process::{Pid, Resource, getrlimit, prlimit};
+        let process = Pid::from_raw(i32::try_from(self.id()?)?);
+        let mut limit = getrlimit(Resource::Nofile);
+        limit.current = Some(limit.maximum.map_or(most, |maximum| maximum.min(most)));
+        prlimit(process, Resource::Nofile, limit)?;
+        Ok(())
+    }
+
+    /// Its process, which must run.
+    fn id(&mut self) -> Result<u32> {
+        let process = self.process.as_mut().context("no server was started")?;
+        match process.try_wait()? {
+            None => Ok(process.id()),
+            Some(ended) => bail!("the server has ended: {ended}; its log:\n{}", self.log()),
+        }
     }
 
     /// What `oneroot status` says of a machine.

@@ -25,6 +25,7 @@ macro_rules! conversations {
 
 conversations! {
     a_bad_credential_is_refused_and_the_connection_lives
+    a_call_sent_again_is_answered_again
     a_directory_is_told_once_and_to_its_end
     a_handle_is_good_only_for_its_machine
     a_linux_client_mounts_klibc_style
@@ -34,8 +35,10 @@ conversations! {
     a_port_of_any_user_is_refused
     a_read_never_leaves_its_file
     a_read_only_server_says_so
+    access_is_told_in_the_bits_that_were_asked
     an_unknown_call_is_told_what_is_served
     garbage_is_called_garbage
+    limits_are_told_as_they_are
     overlayfs_asks_for_acls_and_is_told_there_are_none
     permissions_are_the_trees
     the_portmapper_tells_the_truth

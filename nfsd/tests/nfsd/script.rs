@@ -106,6 +106,7 @@ impl Conversation {
     fn act(&mut self, word: &str, rest: &[&str], at: &str) {
         match (word, rest) {
             ("from", [peer]) => self.peer = peer.parse().unwrap(),
+            ("again", []) => self.xid = self.xid.wrapping_sub(1),
             ("over", ["tcp"]) => self.transport = Transport::Tcp,
             ("over", ["udp"]) => self.transport = Transport::Udp,
             ("policy", ["insecure"]) => {

@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,6 +17,8 @@ use crate::store::{Store, Workplace};
 
 /// Bytes moved at a time; what is smaller is hashed before it is written.
 pub(super) const CHUNK: usize = 256 * 1024;
+/// What a hole reads as.
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
 
 /// The objects of a stage under way.
 pub(super) struct Contents<'s> {
@@ -76,10 +78,16 @@ impl<'s> Contents<'s> {
         while filled > 0 {
             let bytes = buffer.get(..filled).unwrap_or_default();
             hasher.update(bytes);
-            file.write_all(bytes).map_err(Error::io("write", &path))?;
             size += bytes.len() as u64;
+            // A hole stays a hole: images of disks have gigabytes of them, which would be written and synced.
+            if bytes == ZEROS {
+                file.seek(SeekFrom::Start(size)).map_err(Error::io("seek in", &path))?;
+            } else {
+                file.write_all(bytes).map_err(Error::io("write", &path))?;
+            }
             filled = fill(from, buffer, source)?;
         }
+        file.set_len(size).map_err(Error::io("write", &path))?;
         self.claim(ObjectId(*hasher.finalize().as_bytes()), size, number, &path)
     }
 

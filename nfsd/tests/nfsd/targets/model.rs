@@ -166,9 +166,15 @@ fn auth_sys(mut body: Items<'_>) -> Option<Who> {
     body.0.is_empty().then_some(Who { uid, gid, gids })
 }
 
-/// The world's ports: portmapper on 111 over both, MOUNT on 20048, NFS on 2049.
+/// The world's ports: portmapper on 111 over both, MOUNT on 20048, NFS and its ACLs on 2049.
 fn portmap(xid: u32, procedure: u32, mut args: Items<'_>) -> Due {
-    let table = [[PORTMAP, 2, 6, 111], [PORTMAP, 2, 17, 111], [MOUNT, 3, 6, 20_048], [NFS, 3, 6, 2049]];
+    let table = [
+        [PORTMAP, 2, 6, 111],
+        [PORTMAP, 2, 17, 111],
+        [MOUNT, 3, 6, 20_048],
+        [NFS, 3, 6, 2049],
+        [NFSACL, 3, 6, 2049],
+    ];
     match procedure {
         0 => accepted(xid, 0, &[]),
         1 | 2 => accepted(xid, 0, &u32s(&[0])),

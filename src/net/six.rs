@@ -1,0 +1,93 @@
+//! The same services over IPv6, on every address of the host.
+//!
+//! Machines lease, boot and mount over IPv4 (klibc and the kernel's nfsroot know nothing else), so an IPv6 peer is nobody's
+//! machine and gets what any stranger gets. That is why nothing here can end a start: a host without IPv6, or one on which
+//! another program has the IPv6 port, serves its machines all the same, and says so once.
+//!
+//! A datagram's answer leaves from the address that the route picks, which on a host with several IPv6 addresses in one
+//! network may not be the one that was asked. TCP has no such trouble.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{Ipv6Addr, SocketAddr};
+
+use rustix::io::Errno;
+use socket2::Type;
+use tokio::net::{TcpListener, UdpSocket};
+
+use super::{listener, receiver};
+use crate::units;
+
+/// Binds each port that is bound for IPv4 once more.
+#[derive(Default)]
+pub struct Six {
+    /// It was said that this host has none.
+    absent: Cell<bool>,
+}
+
+impl Six {
+    /// The IPv6 listeners that belong beside these: none where one of these hears IPv6 already, as what systemd passes may.
+    pub fn listen(&self, beside: &[TcpListener], port: u16, service: &str) -> Vec<TcpListener> {
+        if beside.iter().any(|socket| hears_v6(socket.local_addr())) {
+            return Vec::new();
+        }
+        let passed = units::passed_v6(port, Type::STREAM).into_iter().map(|socket| {
+            socket.set_nonblocking(true)?;
+            TcpListener::from_std(socket.into())
+        });
+        self.bound(passed.collect(), || listener(all(port)), port, service)
+    }
+
+    /// The same for datagrams.
+    pub fn datagrams(&self, beside: &[UdpSocket], port: u16, service: &str) -> Vec<UdpSocket> {
+        if beside.iter().any(|socket| hears_v6(socket.local_addr())) {
+            return Vec::new();
+        }
+        let passed = units::passed_v6(port, Type::DGRAM).into_iter().map(|socket| {
+            socket.set_nonblocking(true)?;
+            UdpSocket::from_std(socket.into())
+        });
+        self.bound(passed.collect(), || receiver(all(port)), port, service)
+    }
+
+    /// What was passed, or else one of our own, or else a line in the log.
+    fn bound<S>(
+        &self,
+        passed: Vec<io::Result<S>>,
+        bind: impl FnOnce() -> io::Result<S>,
+        port: u16,
+        service: &str,
+    ) -> Vec<S> {
+        let made = if passed.is_empty() { vec![bind()] } else { passed };
+        let kept = made.into_iter().filter_map(|socket| match socket {
+            Ok(socket) => Some(socket),
+            Err(cause) if is_absent(&cause) => {
+                if !self.absent.replace(true) {
+                    tracing::info!("this host has no IPv6: everything is served over IPv4 alone");
+                }
+                None
+            }
+            Err(cause) => {
+                tracing::warn!(port, %cause, "{service} is served over IPv4 alone");
+                None
+            }
+        });
+        kept.collect()
+    }
+}
+
+fn all(port: u16) -> SocketAddr {
+    (Ipv6Addr::UNSPECIFIED, port).into()
+}
+
+fn hears_v6(bound: io::Result<SocketAddr>) -> bool {
+    bound.is_ok_and(|bound| bound.is_ipv6())
+}
+
+/// No such family in this kernel (`ipv6.disable=1`), or no such address (`disable_ipv6`).
+fn is_absent(cause: &io::Error) -> bool {
+    let errno = Errno::from_io_error(cause);
+    [Errno::AFNOSUPPORT, Errno::PROTONOSUPPORT, Errno::ADDRNOTAVAIL]
+        .into_iter()
+        .any(|known| errno == Some(known))
+}
