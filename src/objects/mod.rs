@@ -58,7 +58,12 @@ impl Objects {
     /// `UnexpectedEof` when the object is shorter than its index says: the disk lost bytes.
     pub fn open_to(&self, id: ObjectId, end: u64) -> io::Result<Arc<File>> {
         let file = self.open(id)?;
-        if file.metadata()?.len() < end { Err(io::ErrorKind::UnexpectedEof.into()) } else { Ok(file) }
+        if file.metadata()?.len() < end {
+            // It may be put right by another file of this name.
+            self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(file)
     }
 
     /// Says what the store has lost; seldom, however often it is asked for.
@@ -119,14 +124,17 @@ impl Objects {
         let (from, count) = whole.map_or((offset, length), |size| (0, size));
         to.resize(start + count, 0);
         let bytes = to.get_mut(start..).unwrap_or_default();
-        if !read_cached(&file, from, bytes)? {
-            to.truncate(start);
-            return Ok(Some(OnDisk { id, file, whole }));
+        match read_cached(&file, from, bytes) {
+            Ok(true) => {}
+            other => {
+                to.truncate(start);
+                return other.map(|_| Some(OnDisk { id, file, whole }));
+            }
         }
         if whole.is_some() {
-            let contents = self.held.put(id, bytes);
+            let contents = self.hold(id, bytes);
             to.truncate(start);
-            to.extend_from_slice(part(&contents, offset, length)?);
+            to.extend_from_slice(part(&contents?, offset, length)?);
         }
         Ok(None)
     }
@@ -148,11 +156,22 @@ impl Objects {
         };
         let bytes = tokio::task::spawn_blocking(read).await.map_err(io::Error::other)??;
         if whole.is_some() {
-            to.extend_from_slice(part(&self.held.put(id, &bytes), offset, length)?);
+            to.extend_from_slice(part(&self.hold(id, &bytes)?, offset, length)?);
         } else {
             to.extend_from_slice(&bytes);
         }
         Ok(())
+    }
+}
+
+impl Objects {
+    /// Holds what an object has, once that is known to be what it should have: a damaged one that is put right must not be
+    /// remembered as it was.
+    fn hold(&self, id: ObjectId, bytes: &[u8]) -> io::Result<Arc<[u8]>> {
+        if *blake3::hash(bytes).as_bytes() != id.0 {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what its name says"));
+        }
+        Ok(self.held.put(id, bytes))
     }
 }
 
