@@ -89,6 +89,7 @@ mod tests {
         assert!(first.is_closed() && !second.is_closed() && !third.is_closed());
         assert_eq!(waiting.lock().bytes, 80);
         drop((one, two, three));
-        assert_eq!((waiting.lock().bytes, waiting.lock().by_age.len()), (0, 0), "counted off once");
+        let all = waiting.lock();
+        assert_eq!((all.bytes, all.by_age.len()), (0, 0), "counted off once");
     }
 }
