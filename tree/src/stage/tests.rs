@@ -97,6 +97,34 @@ fn owner_mode_links_and_whiteouts_survive() {
 }
 
 #[test]
+fn a_whiteout_hides_what_is_below_and_never_its_own_layers_file_in_either_order() {
+    let (_home, store) = store();
+    let tar = |names: &[&str]| {
+        let mut builder = tar::Builder::new(Vec::new());
+        for name in names {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(if name.ends_with('/') {
+                EntryType::Directory
+            } else {
+                EntryType::Regular
+            });
+            header.set_mode(0o755);
+            header.set_size(0);
+            header.set_mtime(0);
+            header.set_uid(0);
+            header.set_gid(0);
+            builder.append_data(&mut header, name, io::empty()).unwrap();
+        }
+        stage(&store, |stage| stage.archive(builder.into_inner().unwrap().as_slice())).unwrap().generation
+    };
+    let anew = tar(&["d/", "d/.wh..wh..opq", "d/x", "f"]);
+    assert_eq!(tar(&[".wh.d", ".wh.f", "d/", "d/x", "f"]), anew);
+    assert_eq!(tar(&["d/", "d/x", "f", ".wh.d", ".wh.f"]), anew);
+    // Without an entry of its own, the directory is one with the usual mode, no owner and no time; it begins anew too.
+    assert_eq!(tar(&[".wh.d", "d/x"]), tar(&["d/x", "d/.wh..wh..opq"]));
+}
+
+#[test]
 fn an_index_on_the_disk_is_the_one_that_was_made() {
     let (home, store) = store();
     let root = home.path().join("root");
@@ -180,6 +208,33 @@ fn archives_that_reach_out_are_refused() {
 }
 
 use tar::EntryType;
+
+#[test]
+fn a_sparse_file_is_read_with_its_holes_or_refused_and_never_taken_for_its_map() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let file = fs::File::create(root.join("holes")).unwrap();
+    file.set_len(1 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, b"end", (1 << 20) - 3).unwrap();
+    let tar = |format: &[&str]| {
+        let out = std::process::Command::new("tar")
+            .arg("--sparse")
+            .args(format)
+            .arg("-C")
+            .arg(&root)
+            .args(["-cf", "-", "."])
+            .output()
+            .unwrap();
+        stage(&store, |stage| stage.archive(out.stdout.as_slice()))
+    };
+    let read = tar(&["--format=gnu"]).unwrap();
+    assert_eq!(read.index.content_bytes(), 1 << 20);
+    for version in ["0.0", "0.1", "1.0"] {
+        let refused = tar(&["--format=posix", "--sparse-version", version]).unwrap_err().to_string();
+        assert!(refused.contains("holes") && refused.contains("--format=gnu"), "{version}: {refused}");
+    }
+}
 
 #[test]
 fn an_archive_cut_at_any_block_is_refused_or_is_a_smaller_tree_and_never_a_panic() {
