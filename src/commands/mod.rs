@@ -7,6 +7,7 @@ mod export;
 mod gc;
 mod generations;
 mod look;
+mod packages;
 mod registry;
 mod release;
 mod secrets;

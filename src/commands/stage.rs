@@ -19,7 +19,7 @@ use serde::Serialize;
 use std::sync::Arc;
 
 use super::status::table;
-use super::{registry, sources};
+use super::{packages, registry, sources};
 use crate::cli::Exit;
 use crate::clock;
 use crate::planner::{reference, shown};
@@ -138,7 +138,7 @@ fn one(
                 let pulled = registry::pull(registry, store, &bar)?;
                 stage.oci(pulled.path(), &Platform::host())?;
             }
-            Source::Packages(packages) => sources::packages(&mut stage, packages)?,
+            Source::Packages(wanted) => packages::stage(&mut stage, wanted)?,
             Source::Command(words) => sources::command(&mut stage, home, words)?,
         }
         Ok(stage.finish()?)
