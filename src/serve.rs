@@ -102,8 +102,6 @@ fn nfs_ports(site: &Site) -> Ports {
 /// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again.
 pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     let site = Arc::new(site);
-    // A broken template is one machine's trouble at its next boot. It must not keep the others from being served.
-    dry::problems(&site).iter().for_each(|problem| tracing::error!("{problem}"));
     let state = Arc::new(Disk::open(&site.server.state).map_err(|cause| confined(cause.into()))?);
     let store = Store::open(&site.server.store).map_err(|cause| confined(cause.into()))?;
     let guest = guest::stage(&store, clock::now())?;
@@ -177,6 +175,11 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
         "ready: DHCP, TFTP, HTTP and NFS are served"
     );
     units::ready("serving");
+    // A broken template is one machine's trouble at its next boot: the others do not wait until every layer was read.
+    let tried = site.clone();
+    tokio::task::spawn_blocking(move || {
+        dry::problems(&tried).iter().for_each(|problem| tracing::error!("{problem}"));
+    });
 
     until_told(&mut tasks, &machines, path).await?;
     tracing::info!("stopping; machines wait for the next start");
