@@ -210,6 +210,49 @@ fn archives_that_reach_out_are_refused() {
 use tar::EntryType;
 
 #[test]
+fn devices_owners_long_names_and_attributes_of_an_archive_are_in_the_index() {
+    let (_home, store) = store();
+    let long = format!("{}/{}", "d".repeat(200), "n".repeat(200));
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, kind: EntryType, device: (u32, u32), records: &[(&str, &[u8])]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o4751);
+        header.set_uid(0);
+        header.set_gid(42);
+        header.set_mtime(7);
+        header.set_size(0);
+        header.set_device_major(device.0).unwrap();
+        header.set_device_minor(device.1).unwrap();
+        builder.append_pax_extensions(records.iter().copied()).unwrap();
+        header.set_path(name).unwrap();
+        header.set_cksum();
+        builder.append(&header, io::empty()).unwrap();
+    };
+    add("null", EntryType::Char, (1, 3), &[]);
+    add("disk", EntryType::Block, (8, 1), &[]);
+    add("pipe", EntryType::Fifo, (0, 0), &[]);
+    let records: &[(&str, &[u8])] = &[
+        ("path", long.as_bytes()),
+        // More than the header's field can hold.
+        ("uid", b"3000000000"),
+        ("mtime", b"1.5"),
+        ("SCHILY.xattr.user.note", b"\x00\xff"),
+    ];
+    add("short", EntryType::Regular, (0, 0), records);
+    let tar = builder.into_inner().unwrap();
+    let made = stage(&store, |stage| stage.archive(tar.as_slice())).unwrap();
+    let view = Views::new(store.clone()).load(store.put_stack(&[made.generation]).unwrap()).unwrap();
+    let node = |path: &str| view.resolve(&TreePath::parse(path.as_bytes()).unwrap()).unwrap();
+    let stat = |path: &str| view.stat(node(path)).unwrap();
+    assert_eq!((stat("null").kind, stat("null").rdev), (Kind::Character, (1, 3)));
+    assert_eq!((stat("disk").kind, stat("disk").rdev), (Kind::Block, (8, 1)));
+    assert_eq!((stat("pipe").kind, stat("pipe").gid, stat("pipe").mode), (Kind::Fifo, 42, 0o4751));
+    assert_eq!((stat(&long).uid, stat(&long).mtime), (3_000_000_000, 1_500_000_000));
+    assert_eq!(view.inode(node(&long)).unwrap().xattrs(), [(b"user.note".to_vec(), b"\x00\xff".to_vec())]);
+}
+
+#[test]
 fn a_sparse_file_is_read_with_its_holes_or_refused_and_never_taken_for_its_map() {
     let (home, store) = store();
     let root = home.path().join("root");
