@@ -163,8 +163,14 @@ fn one(
         warnings.push("what was staged does not have the changes of `oneroot edit`; `oneroot rollback` brings them back".to_owned());
     }
     // What comes first is all new. One that was lost or damaged can't be compared with, and is no reason not to stage.
-    let old = if before.is_none() { Some(IndexBuilder::new().finish()?) } else { old };
-    let changes = old.map_or(Counts::default(), |old| Counts::of(&diff(&old, &finished.index)));
+    let changes = match (before, old) {
+        (None, _) => {
+            let nothing = IndexBuilder::new().finish()?;
+            Counts { changed: 0, ..Counts::of(&diff(&nothing, &finished.index)) }
+        }
+        (_, Some(old)) => Counts::of(&diff(&old, &finished.index)),
+        (_, None) => Counts::default(),
+    };
     store.set_head(&reference, staged)?;
     Ok(Outcome {
         name,
