@@ -94,7 +94,8 @@ fn make(home: &Path, machines: usize, nodes: usize) {
         )
         .unwrap();
         let mut id = [7; 16];
-        id[..8].copy_from_slice(&(machine as u64).to_be_bytes());
+        // In bytes that no version of an id is written over.
+        id[..4].copy_from_slice(&u32::try_from(machine).unwrap().to_be_bytes());
         let (id, boot) = (MachineId::from_random(id), BootId::from_random((machine as u64).to_be_bytes()));
         let pin = Pin {
             machine: id,
@@ -135,7 +136,8 @@ fn start(home: &Path) -> (Child, Duration) {
     let mut server = oneroot(home).arg("serve").env("NOTIFY_SOCKET", &notify).stderr(log).spawn().unwrap();
     let mut told = [0; 256];
     let mut ready = false;
-    while let (false, Ok(length)) = (ready, socket.recv(&mut told)) {
+    while !ready {
+        let Ok(length) = socket.recv(&mut told) else { break };
         ready = told.get(..length).unwrap().windows(7).any(|word| word == b"READY=1");
     }
     let time = begun.elapsed();
