@@ -2,7 +2,7 @@
 CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks fuzz bench-nfs clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks fuzz bench-nfs bench-tree clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -47,6 +47,12 @@ bench-nfs:
 	@$(CARGO) build -q --release -p oneroot
 	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir $(TARGET)/bench
 	@ONEROOT_BIN=$(TARGET)/release/oneroot $(TARGET)/bench/release/oneroot-bench run --json $(TARGET)/bench-nfs.json $(BENCH)
+
+# Staging beside cp -a and rsync -a, and ten thousand machines over one tree; see docs/benchmarks.md. As root, on a
+# machine that does nothing else meanwhile.
+bench-tree:
+	@scripts/need bench
+	@scripts/bench-tree
 
 clean:
 	$(CARGO) clean

@@ -52,6 +52,8 @@ pub enum Command {
         /// The command and its arguments [default: a shell]
         #[arg(last = true)]
         command: Vec<String>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Write a generation, or the root that a machine would boot, to a tar archive or an empty directory
     Export {
@@ -59,6 +61,8 @@ pub enum Command {
         what: String,
         /// A directory that is empty or not there yet; a file that ends in .tar; or - for an archive on stdout
         to: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
     /// List what was staged when: all of it, or one profile, machine or layer
     Generations {
@@ -73,6 +77,8 @@ pub enum Command {
         name: String,
         /// Which: ~2, or the first characters of its name [default: the one before]
         generation: Option<String>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Show what changed from one generation to another
     Diff {
@@ -134,6 +140,8 @@ pub enum Command {
     Release {
         /// Its name, or one of its MAC addresses
         machine: String,
+        #[command(flatten)]
+        output: Output,
     },
     /// Show every machine and how far it has booted
     Status(Output),
@@ -146,11 +154,15 @@ pub enum StateCommand {
     Backup {
         /// The file; it is as secret as the state
         file: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
     /// Fill a new state directory from a backup
     Restore {
         /// The file
         file: PathBuf,
+        #[command(flatten)]
+        output: Output,
     },
 }
 

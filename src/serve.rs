@@ -130,8 +130,6 @@ fn raise_descriptors() {
 pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
-    // A broken template is one machine's trouble at its next boot. It must not keep the others from being served.
-    dry::problems(&site).iter().for_each(|problem| tracing::error!("{problem}"));
     let state = Arc::new(Disk::open(&site.server.state).map_err(|cause| confined(cause.into()))?);
     let store = Store::open(&site.server.store).map_err(|cause| confined(cause.into()))?;
     let guest = guest::stage(&store, clock::now())?;
@@ -205,6 +203,11 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
         "ready: DHCP, TFTP, HTTP and NFS are served"
     );
     units::ready("serving");
+    // A broken template is one machine's trouble at its next boot: the others do not wait until every layer was read.
+    let tried = site.clone();
+    tokio::task::spawn_blocking(move || {
+        dry::problems(&tried).iter().for_each(|problem| tracing::error!("{problem}"));
+    });
 
     until_told(&mut tasks, &machines, path).await?;
     tracing::info!("stopping; machines wait for the next start");

@@ -61,13 +61,45 @@ fn staging_again_changes_nothing_and_a_change_makes_a_new_generation() {
     let first = stage();
     assert_eq!(first[0]["changed"], true);
     assert!(first[0]["warnings"][0].as_str().unwrap().contains("no kernel in /boot"), "{first}");
+    assert!(first[0]["changes"]["added"].as_u64().unwrap() >= 2, "what comes first is new: {first}");
+    assert_eq!((&first[0]["new_bytes"], &first[0]["shared_bytes"]), (&3.into(), &0.into()));
     let second = stage();
     assert_eq!((&second[0]["changed"], &second[0]["generation"]), (&false.into(), &first[0]["generation"]));
-    assert_eq!(second[0]["new_objects"], 0);
+    assert_eq!((&second[0]["new_objects"], &second[0]["shared_bytes"]), (&0.into(), &3.into()));
     fs::write(root.join("etc/motd"), "two").unwrap();
     let third = stage();
     assert_eq!(third[0]["changed"], true);
     assert_ne!(third[0]["generation"], first[0]["generation"]);
+}
+
+#[test]
+fn attributes_that_no_client_will_see_are_named_when_they_are_staged() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("root/etc/motd");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    fs::write(&file, "one").unwrap();
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+                [profile.small]\nsource = { directory = \"root\" }\n";
+    fs::write(home.path().join("site.toml"), site).unwrap();
+    // An ACL as the kernel has it: owner, one more user, group, mask, others.
+    let acl: Vec<u8> =
+        [(1, 6, u32::MAX), (2, 4, 1000), (4, 4, u32::MAX), (16, 4, u32::MAX), (32, 4, u32::MAX)]
+            .iter()
+            .flat_map(|(tag, rights, id): &(u16, u16, u32)| {
+                [tag.to_le_bytes().as_slice(), &rights.to_le_bytes(), &id.to_le_bytes()].concat()
+            })
+            .collect();
+    let acl = [2u32.to_le_bytes().as_slice(), &acl].concat();
+    let flags = rustix::fs::XattrFlags::empty();
+    let set = rustix::fs::setxattr(&file, "user.note", b"x", flags)
+        .and_then(|()| rustix::fs::setxattr(&file, "system.posix_acl_access", &acl, flags));
+    if set.is_err() {
+        eprintln!("skipped: the temporary directory's file system has no attributes");
+        return;
+    }
+    let said = text(&oneroot(home.path(), &["stage"]).stderr);
+    assert!(said.contains("files with ACLs, which are not served") && said.contains("/etc/motd"), "{said}");
+    assert!(said.contains("user.note (1)"), "{said}");
 }
 
 #[test]

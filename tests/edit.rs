@@ -152,7 +152,10 @@ fn a_command_that_fails_or_changes_nothing_makes_no_generation() {
     let said = refused(home.path(), &["edit", "above", "--", "sh"]);
     assert!(said.contains("has no tree of its own"), "{said}");
     // Staging again says that the edit is not in the source.
-    text(home.path(), &["edit", "small", "--", "touch", "/etc/mine"]);
+    let told =
+        text(home.path(), &["edit", "small", "--json", "--", "sh", "-c", "echo said; touch /etc/mine"]);
+    let told: serde_json::Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told["changed"], &told["changes"]["added"]), (&true.into(), &1.into()), "{told}");
     let staged = oneroot(home.path(), &["stage", "small"]);
     let warned = String::from_utf8_lossy(&staged.stderr).into_owned();
     assert!(
@@ -169,6 +172,10 @@ fn an_export_is_the_machines_root_and_staged_again_it_is_the_same() {
     let listed = Command::new("tar").arg("-tf").arg(home.path().join("alpha.tar")).output().unwrap();
     let listed = String::from_utf8(listed.stdout).unwrap();
     assert!(listed.contains("etc/hostname") && listed.contains(".oneroot/init"), "{listed}");
+    let told: serde_json::Value =
+        serde_json::from_str(&text(home.path(), &["export", "small", "other.tar", "--json"])).unwrap();
+    assert!(told["entries"].as_u64().unwrap() > 10 && told["to"] == "other.tar", "{told}");
+    refused(home.path(), &["export", "small", "-", "--json"]);
     let stdout = oneroot(home.path(), &["export", "small", "-"]);
     text(home.path(), &["export", "small", "small.tar"]);
     assert_eq!(stdout.stdout, fs::read(home.path().join("small.tar")).unwrap());

@@ -95,7 +95,8 @@ fn rollback_is_one_command_and_can_be_taken_back() {
     assert_eq!(now(home.path()), "one\n", "what alpha would boot now");
     text(home.path(), &["rollback", "small"]);
     assert_eq!(now(home.path()), "two\n", "the one before is the one that it was rolled back from");
-    text(home.path(), &["rollback", "small", "~1"]);
+    let told = json(home.path(), &["rollback", "small", "~1"]);
+    assert_eq!(told["generation"], json(home.path(), &["generations", "small"])[0]["generation"]);
     assert_eq!(now(home.path()), "one\n");
     let nothing = oneroot(home.path(), &["rollback", "alpha"]);
     assert_eq!(nothing.status.code(), Some(1));

@@ -26,7 +26,9 @@ mod version;
 pub use check::{load, load_str, state_of};
 pub use identity::{BootId, Mac, MachineId, MachineRecord};
 pub use report::{Problem, Report};
-pub use site::{Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars, Workload};
+pub use site::{
+    Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars, Workload,
+};
 
 /// The site that `oneroot init` prints: every key, explained.
 pub const EXAMPLE: &str = include_str!("../../examples/site.toml");

@@ -114,7 +114,7 @@ pub enum Source {
     Image(PathBuf),
     /// An image in a registry.
     Registry(Registry),
-    /// Packages of Debian or a distribution like it, installed when it is staged.
+    /// A distribution's packages, installed when it is staged.
     Packages(Packages),
     /// A program and its arguments that fill an empty directory, which is their last argument.
     Command(Vec<String>),
@@ -132,12 +132,29 @@ pub struct Registry {
 /// A list of packages, and where they come from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Packages {
-    /// The distribution's release: `bookworm`.
-    pub suite: String,
-    /// Another mirror than the release's usual one.
-    pub mirror: Option<String>,
+    /// What installs them.
+    pub with: Installer,
+    /// The distribution's release: `bookworm`, `41`.
+    pub release: String,
+    /// Other mirrors than the release's usual one.
+    pub mirrors: Vec<String>,
+    /// The keys that the mirrors' signatures are checked with, where they are not the host's own.
+    pub keyring: Option<PathBuf>,
+    /// Take what no key has signed.
+    pub insecure: bool,
     /// What is installed beside what every root needs.
     pub include: Vec<String>,
+    /// The installer's own options.
+    pub options: Vec<String>,
+}
+
+/// A program that installs packages into a new root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installer {
+    /// For Debian and what descends from it.
+    Mmdebstrap,
+    /// For Fedora and its relatives.
+    Dnf,
 }
 
 /// A `[profile.NAME]` table.

@@ -3,38 +3,53 @@
 use std::path::Path;
 
 use crate::section::{At, Mistakes, Section};
-use crate::site::{Packages, Registry, Source};
+use crate::site::{Installer, Packages, Registry, Source};
 use crate::tables::path;
 
-/// Reads `source = { … }`. One of five keys says which kind it is.
+/// Reads `source = { … }`. One of six keys says which kind it is.
 pub(crate) fn source_of(mut source: Section<'_>, home: &Path, mistakes: &mut Mistakes) -> Option<Source> {
     let tar = source.string(mistakes, "tar");
     let directory = source.string(mistakes, "directory");
     let oci = source.string(mistakes, "oci");
     let insecure = source.boolean(mistakes, "insecure");
-    let suite = source.string(mistakes, "suite");
     let command = source.strings(mistakes, "command", false);
-    let packages = source.strings(mistakes, "packages", false);
-    let mirror = source.string(mistakes, "mirror");
+    let packages = Wanted {
+        suite: source.string(mistakes, "suite"),
+        release: source.string(mistakes, "release"),
+        include: source.strings(mistakes, "packages", false),
+        mirrors: source.strings(mistakes, "mirror", true),
+        keyring: source.string(mistakes, "keyring"),
+        options: source.strings(mistakes, "options", false),
+    };
     let spot = source.spot.clone();
     source.finish(mistakes);
-    let kinds = [tar.is_some(), directory.is_some(), oci.is_some(), suite.is_some(), !command.is_empty()];
+    let kinds = [
+        tar.is_some(),
+        directory.is_some(),
+        oci.is_some(),
+        packages.suite.is_some(),
+        packages.release.is_some(),
+        !command.is_empty(),
+    ];
     if kinds.into_iter().filter(|said| *said).count() != 1 {
         mistakes.note(
             &spot,
-            "must say one of `tar`, `directory`, `oci`, `suite` (with `packages`) and `command`",
+            "must say one of `tar`, `directory`, `oci`, `suite` or `release` (with `packages`) and `command`",
         );
         return None;
     }
-    if suite.is_none() {
-        for at in packages.iter().chain(&mirror) {
-            mistakes.note(&at.spot, "goes with `suite`, and there is none");
-        }
-    }
     let remote = oci.as_ref().is_some_and(|at| at.value.starts_with(REGISTRY));
-    if let (Some(at), false) = (&insecure, remote) {
-        mistakes.note(&at.spot, format!("goes with an `oci` that begins with {REGISTRY}, and there is none"));
+    if let (Some(at), false) = (&insecure, remote || packages.release.is_some()) {
+        mistakes.note(
+            &at.spot,
+            format!("goes with `release`, or an `oci` that begins with {REGISTRY}, and there is neither"),
+        );
     }
+    let insecure = insecure.is_some_and(|at| at.value);
+    if packages.suite.is_some() || packages.release.is_some() {
+        return packages.check(insecure, home, mistakes);
+    }
+    packages.refuse(mistakes);
     if let Some(tar) = tar {
         return path(tar, home, mistakes).map(Source::Tar);
     }
@@ -42,21 +57,12 @@ pub(crate) fn source_of(mut source: Section<'_>, home: &Path, mistakes: &mut Mis
         return path(directory, home, mistakes).map(Source::Directory);
     }
     if let Some(oci) = oci {
-        let insecure = insecure.is_some_and(|at| at.value);
         return if remote {
             let checked = oci.check(mistakes, |text| image(&text));
             checked.map(|at| Source::Registry(Registry { image: at.value, insecure }))
         } else {
             layout(oci, home, mistakes)
         };
-    }
-    if let Some(suite) = suite {
-        let suite = word(suite, "a distribution's release, such as \"bookworm\"", b"-", mistakes);
-        let include =
-            packages.into_iter().filter_map(|at| word(at, "a package's name", b"+-.:=~_", mistakes));
-        let include = include.collect();
-        let mirror = mirror.and_then(|at| address(at, mistakes));
-        return Some(Source::Packages(Packages { suite: suite?, mirror, include }));
     }
     let words = command.into_iter().map(|at| at.value).collect();
     Some(Source::Command(words))
@@ -118,6 +124,85 @@ fn layout(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<Source
     path(at, home, mistakes).map(Source::Image)
 }
 
+/// What a source says of packages, before it is checked.
+struct Wanted {
+    suite: Option<At<String>>,
+    release: Option<At<String>>,
+    include: Vec<At<String>>,
+    mirrors: Vec<At<String>>,
+    keyring: Option<At<String>>,
+    options: Vec<At<String>>,
+}
+
+impl Wanted {
+    fn check(self, insecure: bool, home: &Path, mistakes: &mut Mistakes) -> Option<Source> {
+        let (with, release) = match (self.suite, self.release) {
+            (Some(suite), _) => {
+                let what = "a distribution's release, such as \"bookworm\"";
+                (Installer::Mmdebstrap, word(suite, what, b"-", mistakes))
+            }
+            (None, Some(release)) => {
+                (Installer::Dnf, word(release, "a release, such as \"41\"", b".-", mistakes))
+            }
+            (None, None) => return None,
+        };
+        let include = self.include.into_iter();
+        let include = include.filter_map(|at| package(at, with, mistakes)).collect();
+        let mirror = self.mirrors.first().map(|at| at.spot.clone());
+        let mirrors = self.mirrors.into_iter().filter_map(|at| address(at, with, mistakes)).collect();
+        let keyring = self.keyring.and_then(|at| path(at, home, mistakes));
+        let options = self.options.into_iter().filter_map(|at| option(at, mistakes)).collect();
+        // apt has the keys of its distribution; dnf has none for a mirror that the site brings.
+        if let (Installer::Dnf, false, None, Some(spot)) = (with, insecure, &keyring, mirror) {
+            mistakes.note(
+                &spot,
+                "is signed with keys that nobody knows; say keyring = \"FILE\", or insecure = true for one without signatures",
+            );
+        }
+        let release = release?;
+        Some(Source::Packages(Packages { with, release, mirrors, keyring, insecure, include, options }))
+    }
+
+    /// None of it means anything for the other kinds.
+    fn refuse(&self, mistakes: &mut Mistakes) {
+        let lists = self.include.iter().chain(&self.mirrors).chain(&self.keyring).chain(&self.options);
+        for at in lists {
+            mistakes.note(&at.spot, "goes with `suite` or `release`, and there is neither");
+        }
+    }
+}
+
+fn package(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<String> {
+    match with {
+        Installer::Mmdebstrap => word(at, "a package's name", b"+-.:=~_", mistakes),
+        // A group is @NAME, an environment @^NAME.
+        Installer::Dnf => {
+            let group = ["@^", "@"].into_iter().find(|mark| at.value.starts_with(mark)).unwrap_or_default();
+            let name = at.value.strip_prefix(group).unwrap_or_default().to_owned();
+            let plain = At { value: name, spot: at.spot };
+            word(plain, "a package's or group's name", b"+-.:~_", mistakes)
+                .map(|name| format!("{group}{name}"))
+        }
+    }
+}
+
+/// What oneroot says itself: said twice, the tree would not come to where it is staged from.
+const OURS: [&str; 5] = ["--format", "--mode", "--variant", "--installroot", "--releasever"];
+
+fn option(at: At<String>, mistakes: &mut Mistakes) -> Option<String> {
+    let checked = at.check(mistakes, |text| {
+        let name = text.split('=').next().unwrap_or_default();
+        if !text.starts_with("--") || text.len() < 3 || text.contains('\0') {
+            Err(format!("{text:?} is not an option in one word, such as \"--components=main,contrib\""))
+        } else if OURS.contains(&name) {
+            Err(format!("{name} is for oneroot to say"))
+        } else {
+            Ok(text)
+        }
+    });
+    checked.map(|at| at.value)
+}
+
 /// A word that goes onto a command line: it must not look like an option or a list.
 fn word(at: At<String>, what: &str, marks: &[u8], mistakes: &mut Mistakes) -> Option<String> {
     let checked = at.check(mistakes, |text| {
@@ -128,9 +213,13 @@ fn word(at: At<String>, what: &str, marks: &[u8], mistakes: &mut Mistakes) -> Op
     checked.map(|at| at.value)
 }
 
-fn address(at: At<String>, mistakes: &mut Mistakes) -> Option<String> {
+fn address(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<String> {
+    let schemes = match with {
+        Installer::Mmdebstrap => ["http://", "https://", "file:/", "copy:/"].as_slice(),
+        Installer::Dnf => &["http://", "https://", "file:///"],
+    };
     let checked = at.check(mistakes, |text| {
-        let known = ["http://", "https://", "file:/", "copy:/"].iter().any(|scheme| text.starts_with(scheme));
+        let known = schemes.iter().any(|scheme| text.starts_with(scheme));
         let good = known && text.bytes().all(|byte| byte.is_ascii_graphic());
         if good {
             Ok(text)

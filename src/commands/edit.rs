@@ -16,9 +16,11 @@ use oneroot_bootconf::plan::Part;
 use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Stage, Store, Views, export};
+use serde_json::json;
 
 use super::generations::short;
 use super::stage::spinner;
+use super::tell;
 use crate::cli::Exit;
 use crate::clock;
 use crate::planner::reference;
@@ -60,7 +62,7 @@ exit "$code"
 const TICK: Duration = Duration::from_millis(50);
 
 /// `oneroot edit PROFILE [-- COMMAND]`.
-pub fn run(site: &Site, profile: &str, command: &[String]) -> Result<Exit> {
+pub fn run(site: &Site, profile: &str, command: &[String], json: bool) -> Result<Exit> {
     let known = site.profiles.get(profile).with_context(|| format!("the site has no profile {profile:?}"))?;
     ensure!(
         known.source.is_some(),
@@ -79,7 +81,7 @@ pub fn run(site: &Site, profile: &str, command: &[String]) -> Result<Exit> {
     let root = copy.path().join("root");
     std::fs::create_dir(&root)?;
     let view = Views::new(store.clone()).load(store.put_stack(&[head.generation])?)?;
-    let bar = spinner(&format!("copy {profile}"), false);
+    let bar = spinner(&format!("copy {profile}"), json);
     let exported = export::directory(&view, &store, &root, &mut |progress| {
         bar.set_message(format!("{} entries, {}", progress.entries, HumanBytes(progress.bytes)));
     });
@@ -89,7 +91,12 @@ pub fn run(site: &Site, profile: &str, command: &[String]) -> Result<Exit> {
 
     let shell = ["/bin/sh".to_owned(), "-l".to_owned()];
     let words = if command.is_empty() { &shell } else { command };
-    let done = Command::new("unshare")
+    let mut program = Command::new("unshare");
+    if json {
+        // Standard output is the document's alone.
+        program.stdout(std::io::stderr());
+    }
+    let done = program
         .args([
             "--mount",
             "--pid",
@@ -112,12 +119,18 @@ pub fn run(site: &Site, profile: &str, command: &[String]) -> Result<Exit> {
             done.signal().map_or_else(|| done.to_string(), |signal| format!("was killed by signal {signal}"));
         bail!("the command ended with {how}; nothing is changed");
     }
-    let finished = stage(&store, &root, profile)?;
+    let finished = stage(&store, &root, profile, json)?;
     oneroot_tree::stage::forget(&store, &root);
     let changes = diff(&store.generation(head.generation)?, &finished.index);
+    let counts = Counts::of(&changes);
+    let document = json!({
+        "name": profile,
+        "generation": finished.generation.to_string(),
+        "changed": !changes.is_empty(),
+        "changes": counts,
+    });
     if changes.is_empty() {
-        println!("nothing was changed");
-        return Ok(Exit::Done);
+        return tell(json, &document, "nothing was changed");
     }
     // Somebody may have staged meanwhile; what they made is no longer what this began with.
     ensure!(
@@ -129,16 +142,20 @@ pub fn run(site: &Site, profile: &str, command: &[String]) -> Result<Exit> {
         &reference,
         Staged { generation: finished.generation, at: clock::now(), how: How::Edited },
     )?;
-    println!(
-        "profile {profile} is {} for new boots: {}; `oneroot rollback {profile}` takes it back",
+    let words = format!(
+        "profile {profile} is {} for new boots: {counts}; `oneroot rollback {profile}` takes it back",
         short(finished.generation),
-        Counts::of(&changes)
     );
-    Ok(Exit::Done)
+    tell(json, &document, words)
 }
 
-fn stage(store: &std::sync::Arc<Store>, root: &Path, profile: &str) -> Result<oneroot_tree::stage::Finished> {
-    let bar = spinner(&format!("profile {profile}"), false);
+fn stage(
+    store: &std::sync::Arc<Store>,
+    root: &Path,
+    profile: &str,
+    quiet: bool,
+) -> Result<oneroot_tree::stage::Finished> {
+    let bar = spinner(&format!("profile {profile}"), quiet);
     let mut stage = Stage::begin(store, |progress| bar.set_message(format!("{} entries", progress.entries)))?;
     stage.remember(clock::since_1970(), false);
     stage.directory(root)?;

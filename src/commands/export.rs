@@ -9,19 +9,22 @@ use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_tree::export;
 use oneroot_tree::stage::Progress;
+use serde_json::json;
 
 use super::look::look_into;
 use super::stage::spinner;
+use super::tell;
 use crate::cli::Exit;
 
 /// Bytes gathered before a write: tar writes 512 at a time.
 const BUFFER: usize = 1 << 20;
 
 /// `oneroot export WHAT TO`.
-pub fn run(site: &Site, what: &str, to: &Path) -> Result<Exit> {
+pub fn run(site: &Site, what: &str, to: &Path, json: bool) -> Result<Exit> {
     let (view, store) = look_into(site, what)?;
     let on_stdout = to == Path::new("-");
-    let bar = spinner(&format!("export {what}"), on_stdout);
+    ensure!(!(on_stdout && json), "the archive goes to stdout, and so would the JSON; export to a file");
+    let bar = spinner(&format!("export {what}"), on_stdout || json);
     let mut report = |progress: Progress| {
         bar.set_message(format!("{} entries, {}", progress.entries, HumanBytes(progress.bytes)));
     };
@@ -40,10 +43,11 @@ pub fn run(site: &Site, what: &str, to: &Path) -> Result<Exit> {
         export::directory(&view, &store, to, &mut report)?.progress
     };
     bar.finish_and_clear();
-    if !on_stdout {
-        println!("{what}: {} entries, {} in {}", told.entries, HumanBytes(told.bytes), to.display());
+    if on_stdout {
+        return Ok(Exit::Done);
     }
-    Ok(Exit::Done)
+    let words = format!("{what}: {} entries, {} in {}", told.entries, HumanBytes(told.bytes), to.display());
+    tell(json, &json!({ "what": what, "to": to, "entries": told.entries, "bytes": told.bytes }), words)
 }
 
 /// Writes a file that has its name only when it is whole.

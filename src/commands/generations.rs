@@ -11,9 +11,11 @@ use oneroot_tree::node::Kind;
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{GenerationId, Ref, Store};
 use serde::Serialize;
+use serde_json::json;
 
 use super::stage::is;
 use super::status::{age, table};
+use super::tell;
 use crate::cli::Exit;
 use crate::clock;
 use crate::planner::{reference, shown};
@@ -84,7 +86,7 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
 }
 
 /// `oneroot rollback NAME [GENERATION]`: to the one before, or to any that the name has had.
-pub fn rollback(site: &Site, name: &str, to: Option<&str>) -> Result<Exit> {
+pub fn rollback(site: &Site, name: &str, to: Option<&str>, json: bool) -> Result<Exit> {
     let store = Store::open(&site.server.store)?;
     let found = references(site, Some(name))?;
     let [(shown, reference)] = found.as_slice() else {
@@ -100,8 +102,11 @@ pub fn rollback(site: &Site, name: &str, to: Option<&str>) -> Result<Exit> {
     // What it points to must be whole before anything boots from it.
     store.generation(to)?;
     store.set_head(reference, Staged { generation: to, at: clock::now(), how: How::RolledBack })?;
-    println!("{shown} is {} again for new boots; running machines keep what they booted", short(to));
-    Ok(Exit::Done)
+    tell(
+        json,
+        &json!({ "name": shown, "generation": to.to_string() }),
+        format!("{shown} is {} again for new boots; running machines keep what they booted", short(to)),
+    )
 }
 
 fn one_of(history: &[Staged], text: &str) -> Result<GenerationId> {

@@ -7,6 +7,7 @@ mod export;
 mod gc;
 mod generations;
 mod look;
+mod packages;
 mod registry;
 mod release;
 mod secrets;
@@ -36,13 +37,17 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Stage { names, afresh, output } => {
             with_site(cli, |site| stage::run(&site, names, *afresh, output.json))
         }
-        Command::Edit { profile, command } => with_site(cli, |site| edit::run(&site, profile, command)),
-        Command::Export { what, to } => with_site(cli, |site| export::run(&site, what, to)),
+        Command::Edit { profile, command, output } => {
+            with_site(cli, |site| edit::run(&site, profile, command, output.json))
+        }
+        Command::Export { what, to, output } => {
+            with_site(cli, |site| export::run(&site, what, to, output.json))
+        }
         Command::Generations { name, output } => {
             with_site(cli, |site| generations::list(&site, name.as_deref(), output.json))
         }
-        Command::Rollback { name, generation } => {
-            with_site(cli, |site| generations::rollback(&site, name, generation.as_deref()))
+        Command::Rollback { name, generation, output } => {
+            with_site(cli, |site| generations::rollback(&site, name, generation.as_deref(), output.json))
         }
         Command::Diff { old, new, output } => {
             with_site(cli, |site| generations::compare(&site, old, new, output.json))
@@ -63,15 +68,29 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             runtime.shutdown_background();
             served.map(|()| Exit::Done)
         }),
-        Command::State(StateCommand::Backup { file }) => with_state(cli, |state| state::backup(state, file)),
-        Command::State(StateCommand::Restore { file }) => {
-            with_state(cli, |state| state::restore(state, file))
+        Command::State(StateCommand::Backup { file, output }) => {
+            with_state(cli, |state| state::backup(state, file, output.json))
         }
-        Command::Release { machine } => with_state(cli, |state| release::run(state, machine)),
+        Command::State(StateCommand::Restore { file, output }) => {
+            with_state(cli, |state| state::restore(state, file, output.json))
+        }
+        Command::Release { machine, output } => {
+            with_state(cli, |state| release::run(state, machine, output.json))
+        }
         Command::Gc { asked, output } => with_site(cli, |site| gc::run(&site, asked, output.json)),
         Command::Verify(output) => with_site(cli, |site| verify::run(&site, output.json)),
         Command::Status(output) => with_state(cli, |state| status::run(state, output.json)),
     }
+}
+
+/// Tells what was done: a document for a program, or words for a person.
+fn tell(json: bool, document: &impl serde::Serialize, words: impl std::fmt::Display) -> Result<Exit> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(document)?);
+    } else {
+        println!("{words}");
+    }
+    Ok(Exit::Done)
 }
 
 /// Reads the site, or says what is wrong with it.

@@ -3,25 +3,28 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use serde_json::json;
 
+use super::tell;
 use crate::cli::Exit;
 use crate::control::{self, Released};
 
 /// Asks the running server to let go of a machine.
-pub fn run(state: &Path, machine: &str) -> Result<Exit> {
+pub fn run(state: &Path, machine: &str, json: bool) -> Result<Exit> {
     match control::ask_release(state, machine)? {
         None => {
             eprintln!("oneroot: no server is running on {}; start one with `oneroot serve`", state.display());
             Ok(Exit::NotRunning)
         }
         Some(Released { error: Some(error), .. }) => bail!(error),
-        Some(Released { pins: 0, .. }) => {
-            println!("{machine} held nothing");
-            Ok(Exit::Done)
-        }
         Some(Released { pins, .. }) => {
-            println!("{machine} is released: {pins} boots ended; if it still runs, it has no root any more");
-            Ok(Exit::Done)
+            let words = match pins {
+                0 => format!("{machine} held nothing"),
+                _ => format!(
+                    "{machine} is released: {pins} boots ended; if it still runs, it has no root any more"
+                ),
+            };
+            tell(json, &json!({ "machine": machine, "boots_ended": pins }), words)
         }
     }
 }

@@ -14,12 +14,12 @@ use oneroot_tree::stage::Progress;
 use oneroot_tree::stage::oci::Platform;
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
-use oneroot_tree::{Index, Stage, Store};
+use oneroot_tree::{Index, IndexBuilder, Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
 use super::status::table;
-use super::{registry, sources};
+use super::{packages, registry, sources};
 use crate::cli::Exit;
 use crate::clock;
 use crate::planner::{reference, shown};
@@ -36,6 +36,8 @@ struct Outcome {
     unread: u64,
     new_objects: u64,
     new_bytes: u64,
+    /// Bytes of contents that the store had already, or that the tree has several times.
+    shared_bytes: u64,
     /// Paths that the generation before did not have, had otherwise, or had and this one has not.
     changes: Counts,
     /// What should be looked at before a machine boots it.
@@ -62,8 +64,9 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
         println!("{}", serde_json::to_string_pretty(&outcomes)?);
         return Ok(Exit::Done);
     }
-    let mut rows =
-        vec![["STAGED", "GENERATION", "", "ENTRIES", "SIZE", "STORED", "CHANGES"].map(str::to_owned)];
+    let mut rows = vec![
+        ["STAGED", "GENERATION", "", "ENTRIES", "SIZE", "STORED", "SHARED", "CHANGES"].map(str::to_owned),
+    ];
     rows.extend(outcomes.iter().map(|outcome| {
         [
             outcome.name.clone(),
@@ -72,6 +75,7 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
             outcome.entries.to_string(),
             HumanBytes(outcome.bytes).to_string(),
             HumanBytes(outcome.new_bytes).to_string(),
+            HumanBytes(outcome.shared_bytes).to_string(),
             if outcome.changed { outcome.changes.to_string() } else { String::new() },
         ]
     }));
@@ -108,9 +112,16 @@ fn one(
         Part::Layer { path } => format!("layer {}", path.display()),
     };
     let bar = spinner(&name, quiet);
+    // As many as last time, more or less: then it can be seen how far it is.
+    let before = store.head(&reference)?;
+    let old = before.and_then(|before| store.generation(before.generation).ok());
+    if let Some(old) = &old {
+        expect(&bar, u64::from(old.inodes()));
+    }
     let begun = std::time::Instant::now();
     let report = |progress: Progress| {
         let rate = progress.bytes / begun.elapsed().as_secs().max(1);
+        bar.set_position(progress.entries);
         bar.set_message(format!(
             "{} entries, {}, {}/s",
             progress.entries,
@@ -138,23 +149,28 @@ fn one(
                 let pulled = registry::pull(registry, store, &bar)?;
                 stage.oci(pulled.path(), &Platform::host())?;
             }
-            Source::Packages(packages) => sources::packages(&mut stage, packages)?,
+            Source::Packages(wanted) => packages::stage(&mut stage, wanted)?,
             Source::Command(words) => sources::command(&mut stage, home, words)?,
         }
         Ok(stage.finish()?)
     })();
     bar.finish_and_clear();
     let finished = finished.with_context(|| format!("cannot stage {name}"))?;
-    let before = store.head(&reference)?;
     let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
     let mut warnings = warnings(store, site, part, &finished.index);
     let changed = before.is_none_or(|before| before.generation != finished.generation);
     if changed && before.is_some_and(|before| before.how == How::Edited) {
         warnings.push("what was staged does not have the changes of `oneroot edit`; `oneroot rollback` brings them back".to_owned());
     }
-    // One that was lost or damaged can't be compared with, and is no reason not to stage.
-    let old = before.and_then(|before| store.generation(before.generation).ok());
-    let changes = old.map_or(Counts::default(), |old| Counts::of(&diff(&old, &finished.index)));
+    // What comes first is all new. One that was lost or damaged can't be compared with, and is no reason not to stage.
+    let changes = match (before, old) {
+        (None, _) => {
+            let nothing = IndexBuilder::new().finish()?;
+            Counts { changed: 0, ..Counts::of(&diff(&nothing, &finished.index)) }
+        }
+        (_, Some(old)) => Counts::of(&diff(&old, &finished.index)),
+        (_, None) => Counts::default(),
+    };
     store.set_head(&reference, staged)?;
     Ok(Outcome {
         name,
@@ -165,6 +181,7 @@ fn one(
         unread: finished.progress.unread,
         new_objects: finished.progress.new_objects,
         new_bytes: finished.progress.new_bytes,
+        shared_bytes: finished.index.content_bytes().saturating_sub(finished.progress.new_bytes),
         changes,
         warnings,
     })
@@ -180,6 +197,13 @@ pub fn spinner(name: &str, quiet: bool) -> ProgressBar {
     bar.set_prefix(name.to_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
+}
+
+/// Makes a spinner a bar, where it is known about how much is to come.
+fn expect(bar: &ProgressBar, entries: u64) {
+    bar.set_length(entries);
+    let style = ProgressStyle::with_template("{spinner} {prefix} [{bar:24}] {msg}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
 }
 
 /// What a survey of a generation gives to say.
@@ -199,10 +223,22 @@ fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<
         }
     };
     say(
+        &found.acls,
+        "files with ACLs, which are not served: the group's bits of their mode are what the group gets",
+    );
+    say(
         &found.capabilities,
         "files with capabilities, which NFSv3 does not carry; give them setuid, or their services AmbientCapabilities=",
     );
     say(&found.open_keys, "private keys that every user of the machine can read; chmod 600 them");
+    if !found.attributes.is_empty() {
+        let named: Vec<String> =
+            found.attributes.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+        warnings.push(format!(
+            "attributes that NFSv3 does not carry; they are kept for `oneroot export`: {}",
+            named.join(", ")
+        ));
+    }
     let Part::Profile { name } = part else { return warnings };
     // One that boots with another's kernel has none of its own, or none that counts.
     if site.profiles.get(name).is_some_and(|profile| profile.kernel_from.is_some()) {

@@ -7,12 +7,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use oneroot_state::Disk;
+use serde_json::json;
 
+use super::tell;
 use crate::cli::Exit;
 use crate::{backup, clock, control};
 
 /// Writes a backup to a file that only its owner can read; it has its name when it is whole and on the disk.
-pub fn backup(state: &Path, to: &Path) -> Result<Exit> {
+pub fn backup(state: &Path, to: &Path, json: bool) -> Result<Exit> {
     let fresh = beside(to);
     let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh);
     let mut file = BufWriter::new(file.with_context(|| format!("cannot write {}", fresh.display()))?);
@@ -30,22 +32,22 @@ pub fn backup(state: &Path, to: &Path) -> Result<Exit> {
     file.into_inner()?.sync_all()?;
     fs::rename(&fresh, to)?;
     sync_name(to)?;
-    println!(
+    let words = format!(
         "{}: {count} records. It has the keys of all file handles: keep it as safe as the server.",
         to.display()
     );
-    Ok(Exit::Done)
+    tell(json, &json!({ "file": to, "records": count }), words)
 }
 
 /// Fills a new state directory from a backup.
-pub fn restore(state: &Path, from: &Path) -> Result<Exit> {
+pub fn restore(state: &Path, from: &Path, json: bool) -> Result<Exit> {
     let file = File::open(from).with_context(|| format!("cannot read {}", from.display()))?;
     let disk = Disk::open(state)?;
     let count = runtime()?
         .block_on(backup::read(&disk, BufReader::new(file)))
         .with_context(|| format!("cannot restore {}", from.display()))?;
-    println!("{}: {count} records restored", state.display());
-    Ok(Exit::Done)
+    let words = format!("{}: {count} records restored", state.display());
+    tell(json, &json!({ "state": state, "records": count }), words)
 }
 
 fn runtime() -> Result<tokio::runtime::Runtime> {

@@ -26,6 +26,7 @@ use oneroot_nfsd::Refusal;
 use oneroot_state::{Disk, Table};
 use oneroot_tree::ViewId;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 pub use known::Known;
 pub use mounts::Passes;
@@ -44,6 +45,9 @@ pub const MACHINES: Table<MachineRecord> = Table::new("machines");
 pub const PINS: Table<Pin> = Table::new("pins");
 /// Plans by boot.
 pub const PLANS: Table<BootPlan> = Table::new("plans");
+
+/// Threads that read views at the start; more gain nothing on one disk.
+const MOST_LOADERS: usize = 8;
 
 /// Everything that the servers share.
 pub struct Machines {
@@ -107,12 +111,22 @@ impl Machines {
             said,
             began: clock::now(),
         });
-        for view in held {
-            let loader = machines.clone();
-            // A view that can't be read must not keep the others from being served.
-            if let Err(cause) = tokio::task::spawn_blocking(move || loader.load(view)).await? {
-                tracing::error!(%view, %cause, "a pinned view cannot be served");
-            }
+        let held = Arc::new(Mutex::new(held));
+        let mut loaders = JoinSet::new();
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from).min(MOST_LOADERS) {
+            let (machines, held) = (machines.clone(), held.clone());
+            loaders.spawn_blocking(move || {
+                let next = || held.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                while let Some(view) = next() {
+                    // A view that can't be read must not keep the others from being served.
+                    if let Err(cause) = machines.load(view) {
+                        tracing::error!(%view, %cause, "a pinned view cannot be served");
+                    }
+                }
+            });
+        }
+        while let Some(loaded) = loaders.join_next().await {
+            loaded?;
         }
         Ok(machines)
     }

@@ -57,7 +57,8 @@ impl IndexBuilder {
     /// directory keeps its children: archives list a directory again to set its mode.
     ///
     /// OCI's whiteout names are understood here, so that every source speaks them: `.wh.NAME` hides `NAME`, and
-    /// `.wh..wh..opq` makes its directory opaque.
+    /// `.wh..wh..opq` makes its directory opaque. Whiteouts hide what lower layers have and never what their own has
+    /// (image-spec, *whiteouts*), in whichever order the two come: a directory beside its own whiteout is an opaque one.
     ///
     /// # Errors
     /// [`Error::Entry`] when the path runs through something that is no directory.
@@ -219,6 +220,10 @@ impl IndexBuilder {
             let known = self.node_mut(at)?.children.get(*name).copied();
             at = match known {
                 Some(child) if self.node_mut(child)?.content.kind().is_directory() => child,
+                Some(child) if self.node_mut(child)?.content == Content::Whiteout => {
+                    let (meta, content) = (Meta::implied_directory(), Content::Directory { opaque: true });
+                    self.place(at, name, meta, content)?
+                }
                 Some(_) => {
                     return Err(Error::entry(&names.join(&b'/'), "the path runs through a file or a link"));
                 }
@@ -232,15 +237,22 @@ impl IndexBuilder {
         Ok(at)
     }
 
-    fn place(&mut self, parent: NodeRef, name: &[u8], meta: Meta, content: Content) -> Result<NodeRef> {
+    fn place(&mut self, parent: NodeRef, name: &[u8], meta: Meta, mut content: Content) -> Result<NodeRef> {
         if let Some(there) = self.node_mut(parent)?.children.get(name).copied() {
             let old = self.node_mut(there)?;
-            if let (Content::Directory { opaque: was }, Content::Directory { opaque: is }) =
-                (&old.content, &content)
-            {
-                old.content = Content::Directory { opaque: *was || *is };
-                old.meta = meta;
-                return Ok(there);
+            match (&mut old.content, &mut content) {
+                (Content::Directory { opaque: was }, Content::Directory { opaque: is }) => {
+                    *was |= *is;
+                    old.meta = meta;
+                    return Ok(there);
+                }
+                (Content::Directory { opaque }, Content::Whiteout) => {
+                    *opaque = true;
+                    return Ok(there);
+                }
+                (_, Content::Whiteout) => return Ok(there),
+                (Content::Whiteout, Content::Directory { opaque }) => *opaque = true,
+                _ => {}
             }
         }
         let child = self.push(Node { meta, content, children: BTreeMap::new() });

@@ -1,6 +1,8 @@
 //! What an admin should hear of a generation before a machine boots it: what NFSv3 will lose, what everybody could read,
 //! and which kernels it has.
 
+use std::collections::BTreeMap;
+
 use crate::id::ObjectId;
 use crate::index::{Index, ROOT};
 use crate::node::Kind;
@@ -15,6 +17,10 @@ const MOST_NAMED: usize = 10;
 pub struct Survey {
     /// Files with capabilities, which NFSv3 can't carry: `ping` and its like lose what they are allowed.
     pub capabilities: Paths,
+    /// Files with POSIX ACLs, which are not served (docs/decisions/0005).
+    pub acls: Paths,
+    /// All other attributes that clients do not see: how many nodes have each. Of a name that many trees make up, a few.
+    pub attributes: BTreeMap<String, usize>,
     /// Private keys that every user of the machine may read.
     pub open_keys: Paths,
     /// Versions of the kernels in `/boot`.
@@ -59,6 +65,7 @@ pub fn survey(index: &Index, head: &dyn Fn(ObjectId) -> Option<Vec<u8>>) -> Surv
             };
             match inode.kind() {
                 Kind::Directory | Kind::OpaqueDirectory => {
+                    found.attributes_of(&inode.xattrs(), &below);
                     if matches!(path.as_slice(), b"usr/lib/modules" | b"lib/modules") {
                         found.modules.push(String::from_utf8_lossy(entry.name).into_owned());
                     }
@@ -68,9 +75,7 @@ pub fn survey(index: &Index, head: &dyn Fn(ObjectId) -> Option<Vec<u8>>) -> Surv
                     if path == b"boot" {
                         found.boot_file(entry.name);
                     }
-                    if inode.xattrs().iter().any(|(name, _)| name == b"security.capability") {
-                        found.capabilities.add(&below);
-                    }
+                    found.attributes_of(&inode.xattrs(), &below);
                     let readable = inode.mode() & 0o004 != 0 && may_be_key(entry.name);
                     let key = || head(inode.object()?).filter(|bytes| is_private_key(bytes));
                     if readable && key().is_some() {
@@ -85,6 +90,22 @@ pub fn survey(index: &Index, head: &dyn Fn(ObjectId) -> Option<Vec<u8>>) -> Surv
 }
 
 impl Survey {
+    fn attributes_of(&mut self, attributes: &[(Vec<u8>, Vec<u8>)], path: &[u8]) {
+        for (name, _) in attributes {
+            match name.as_slice() {
+                b"security.capability" => self.capabilities.add(path),
+                // A directory's default ACL counts for what is made in it, and nothing is made here.
+                b"system.posix_acl_access" => self.acls.add(path),
+                name => {
+                    let name = name.escape_ascii().to_string();
+                    if self.attributes.len() < MOST_NAMED || self.attributes.contains_key(&name) {
+                        *self.attributes.entry(name).or_default() += 1;
+                    }
+                }
+            }
+        }
+    }
+
     fn boot_file(&mut self, name: &[u8]) {
         let Ok(name) = std::str::from_utf8(name) else { return };
         if let Some(version) = name.strip_prefix("vmlinuz-") {
@@ -130,6 +151,8 @@ mod tests {
         };
         file("bin/ping", 0o755, "x", b"security.capability");
         file("bin/other", 0o755, "x", b"user.note");
+        file("bin/another", 0o755, "x", b"user.note");
+        file("srv/shared", 0o664, "x", b"system.posix_acl_access");
         file("etc/ssh/ssh_host_ed25519_key", 0o644, KEY, b"");
         file("etc/ssh/ssh_host_rsa_key", 0o600, KEY, b"");
         file("etc/ssl/public.pem", 0o644, "-----BEGIN CERTIFICATE-----\n", b"");
@@ -148,6 +171,8 @@ mod tests {
         };
         let found = survey(&index, &head);
         assert_eq!(found.capabilities, Paths { named: vec!["/bin/ping".to_owned()], count: 1 });
+        assert_eq!(found.acls.named, ["/srv/shared"]);
+        assert_eq!(found.attributes, BTreeMap::from([("user.note".to_owned(), 2)]));
         assert_eq!(found.open_keys.named, ["/etc/ssh/ssh_host_ed25519_key"]);
         assert_eq!(
             (found.kernels, found.initrds, found.modules),

@@ -15,6 +15,8 @@ use crate::node::{Content, Meta, TreePath};
 /// Bytes that an xz stream may make its decoder allocate; `xz -9` asks for 65 MiB.
 const XZ_MEMORY: u64 = 256 << 20;
 const XATTR: &[u8] = b"SCHILY.xattr.";
+/// What comes after it says where a file's holes are. GNU's older format says so in headers, which are understood.
+const SPARSE: &[u8] = b"GNU.sparse.";
 
 impl Stage<'_> {
     /// Reads a whole tar stream into the stage.
@@ -51,6 +53,12 @@ impl Stage<'_> {
         raw: &[u8],
     ) -> Result<Option<Brings>> {
         let meta = meta(&mut entry).map_err(Error::Archive)?;
+        if is_sparse(&mut entry).map_err(Error::Archive)? {
+            return Err(Error::entry(
+                raw,
+                "a file with holes as --format=posix writes it, which is not read; pack with --format=gnu, or without --sparse",
+            ));
+        }
         let header = entry.header();
         let device = || -> io::Result<(u32, u32)> {
             Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
@@ -124,6 +132,12 @@ fn meta<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Meta> {
     }
     meta.xattrs.sort();
     Ok(meta)
+}
+
+/// Whether what follows is a map of the file and not the file.
+fn is_sparse<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<bool> {
+    let Some(extensions) = entry.pax_extensions()? else { return Ok(false) };
+    Ok(extensions.flatten().any(|extension| extension.key_bytes().starts_with(SPARSE)))
 }
 
 /// PAX times are decimal seconds, with a fraction and a sign where they need one.

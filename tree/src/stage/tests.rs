@@ -97,6 +97,34 @@ fn owner_mode_links_and_whiteouts_survive() {
 }
 
 #[test]
+fn a_whiteout_hides_what_is_below_and_never_its_own_layers_file_in_either_order() {
+    let (_home, store) = store();
+    let tar = |names: &[&str]| {
+        let mut builder = tar::Builder::new(Vec::new());
+        for name in names {
+            let mut header = tar::Header::new_ustar();
+            header.set_entry_type(if name.ends_with('/') {
+                EntryType::Directory
+            } else {
+                EntryType::Regular
+            });
+            header.set_mode(0o755);
+            header.set_size(0);
+            header.set_mtime(0);
+            header.set_uid(0);
+            header.set_gid(0);
+            builder.append_data(&mut header, name, io::empty()).unwrap();
+        }
+        stage(&store, |stage| stage.archive(builder.into_inner().unwrap().as_slice())).unwrap().generation
+    };
+    let anew = tar(&["d/", "d/.wh..wh..opq", "d/x", "f"]);
+    assert_eq!(tar(&[".wh.d", ".wh.f", "d/", "d/x", "f"]), anew);
+    assert_eq!(tar(&["d/", "d/x", "f", ".wh.d", ".wh.f"]), anew);
+    // Without an entry of its own, the directory is one with the usual mode, no owner and no time; it begins anew too.
+    assert_eq!(tar(&[".wh.d", "d/x"]), tar(&["d/x", "d/.wh..wh..opq"]));
+}
+
+#[test]
 fn an_index_on_the_disk_is_the_one_that_was_made() {
     let (home, store) = store();
     let root = home.path().join("root");
@@ -180,6 +208,76 @@ fn archives_that_reach_out_are_refused() {
 }
 
 use tar::EntryType;
+
+#[test]
+fn devices_owners_long_names_and_attributes_of_an_archive_are_in_the_index() {
+    let (_home, store) = store();
+    let long = format!("{}/{}", "d".repeat(200), "n".repeat(200));
+    let mut builder = tar::Builder::new(Vec::new());
+    let mut add = |name: &str, kind: EntryType, device: (u32, u32), records: &[(&str, &[u8])]| {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(kind);
+        header.set_mode(0o4751);
+        header.set_uid(0);
+        header.set_gid(42);
+        header.set_mtime(7);
+        header.set_size(0);
+        header.set_device_major(device.0).unwrap();
+        header.set_device_minor(device.1).unwrap();
+        builder.append_pax_extensions(records.iter().copied()).unwrap();
+        header.set_path(name).unwrap();
+        header.set_cksum();
+        builder.append(&header, io::empty()).unwrap();
+    };
+    add("null", EntryType::Char, (1, 3), &[]);
+    add("disk", EntryType::Block, (8, 1), &[]);
+    add("pipe", EntryType::Fifo, (0, 0), &[]);
+    let records: &[(&str, &[u8])] = &[
+        ("path", long.as_bytes()),
+        // More than the header's field can hold.
+        ("uid", b"3000000000"),
+        ("mtime", b"1.5"),
+        ("SCHILY.xattr.user.note", b"\x00\xff"),
+    ];
+    add("short", EntryType::Regular, (0, 0), records);
+    let tar = builder.into_inner().unwrap();
+    let made = stage(&store, |stage| stage.archive(tar.as_slice())).unwrap();
+    let view = Views::new(store.clone()).load(store.put_stack(&[made.generation]).unwrap()).unwrap();
+    let node = |path: &str| view.resolve(&TreePath::parse(path.as_bytes()).unwrap()).unwrap();
+    let stat = |path: &str| view.stat(node(path)).unwrap();
+    assert_eq!((stat("null").kind, stat("null").rdev), (Kind::Character, (1, 3)));
+    assert_eq!((stat("disk").kind, stat("disk").rdev), (Kind::Block, (8, 1)));
+    assert_eq!((stat("pipe").kind, stat("pipe").gid, stat("pipe").mode), (Kind::Fifo, 42, 0o4751));
+    assert_eq!((stat(&long).uid, stat(&long).mtime), (3_000_000_000, 1_500_000_000));
+    assert_eq!(view.inode(node(&long)).unwrap().xattrs(), [(b"user.note".to_vec(), b"\x00\xff".to_vec())]);
+}
+
+#[test]
+fn a_sparse_file_is_read_with_its_holes_or_refused_and_never_taken_for_its_map() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let file = fs::File::create(root.join("holes")).unwrap();
+    file.set_len(1 << 20).unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, b"end", (1 << 20) - 3).unwrap();
+    let tar = |format: &[&str]| {
+        let out = std::process::Command::new("tar")
+            .arg("--sparse")
+            .args(format)
+            .arg("-C")
+            .arg(&root)
+            .args(["-cf", "-", "."])
+            .output()
+            .unwrap();
+        stage(&store, |stage| stage.archive(out.stdout.as_slice()))
+    };
+    let read = tar(&["--format=gnu"]).unwrap();
+    assert_eq!(read.index.content_bytes(), 1 << 20);
+    for version in ["0.0", "0.1", "1.0"] {
+        let refused = tar(&["--format=posix", "--sparse-version", version]).unwrap_err().to_string();
+        assert!(refused.contains("holes") && refused.contains("--format=gnu"), "{version}: {refused}");
+    }
+}
 
 #[test]
 fn an_archive_cut_at_any_block_is_refused_or_is_a_smaller_tree_and_never_a_panic() {

@@ -1,6 +1,7 @@
 //! Stacks in the store, and the views made from them, shared as far as their layers are the same.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
@@ -103,6 +104,17 @@ impl Shared {
     }
 }
 
+/// Whichever of two threads was first: what both have read is in memory once, however long the views live.
+fn first<K: Eq + Hash, V>(known: &mut HashMap<K, Weak<V>>, id: K, read: Arc<V>) -> Arc<V> {
+    match known.get(&id).and_then(Weak::upgrade) {
+        Some(first) => first,
+        None => {
+            known.insert(id, Arc::downgrade(&read));
+            read
+        }
+    }
+}
+
 impl Views {
     /// No views yet.
     #[must_use]
@@ -142,8 +154,7 @@ impl Views {
         let view = Arc::new(View::new(id, top));
         let mut shared = self.shared();
         shared.forget_the_dead();
-        shared.views.insert(id, Arc::downgrade(&view));
-        Ok(view)
+        Ok(first(&mut shared.views, id, view))
     }
 
     fn level(&self, id: ViewId, top: GenerationId, below: &[Arc<Level>]) -> Result<Arc<Level>> {
@@ -151,8 +162,7 @@ impl Views {
             return Ok(level);
         }
         let level = Arc::new(Level::new(self.index(top)?, below.to_vec()));
-        self.shared().levels.insert(id, Arc::downgrade(&level));
-        Ok(level)
+        Ok(first(&mut self.shared().levels, id, level))
     }
 
     fn index(&self, id: GenerationId) -> Result<Arc<Index>> {
@@ -161,8 +171,7 @@ impl Views {
         }
         // Read without the lock: another thread may read the same one meanwhile, and one of the two is dropped.
         let index = Arc::new(self.store.generation(id)?);
-        self.shared().indexes.insert(id, Arc::downgrade(&index));
-        Ok(index)
+        Ok(first(&mut self.shared().indexes, id, index))
     }
 
     fn shared(&self) -> std::sync::MutexGuard<'_, Shared> {

@@ -69,6 +69,35 @@ fn text(view: &View, path: &str) -> Option<ObjectId> {
 }
 
 #[test]
+fn threads_that_load_one_view_at_once_get_the_same_one() {
+    let home = tempfile::tempdir().unwrap();
+    let store = crate::Store::open(&home.path().join("store")).unwrap();
+    let mut stage = crate::Stage::begin(&store, |_| {}).unwrap();
+    for number in 0..2000 {
+        let path = format!("d/{number}");
+        let meta = crate::node::Meta::default();
+        stage.insert(&TreePath::parse(path.as_bytes()).unwrap(), meta, crate::node::Content::Fifo).unwrap();
+    }
+    let id = store.put_stack(&[stage.finish().unwrap().generation]).unwrap();
+    for _ in 0..20 {
+        let views = crate::Views::new(store.clone());
+        let together = std::sync::Barrier::new(4);
+        let loaded: Vec<_> = std::thread::scope(|scope| {
+            let load = || {
+                together.wait();
+                views.load(id).unwrap()
+            };
+            let threads: Vec<_> = (0..4).map(|_| scope.spawn(load)).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        assert!(
+            loaded.iter().all(|view| std::sync::Arc::ptr_eq(view, &loaded[0])),
+            "one tree, once in memory"
+        );
+    }
+}
+
+#[test]
 fn the_topmost_file_wins() {
     let view = view(&["f etc/motd low", "f etc/motd high"]);
     assert_eq!(paths(&view), ["/etc/", "/etc/motd"]);

@@ -1,0 +1,200 @@
+//! A server with ten thousand machines, each with twenty files of its own over one profile of 200,000 nodes: how long it
+//! takes from the start of the process until everything is served, and how much memory it has then.
+//!
+//! `make bench-tree` makes docs/benchmarks.md's figures. The site, the store and the state are as a server leaves them that
+//! was killed while all machines ran: a layer's directory, a generation, a stack and a running pin for each. Needs root, in
+//! a network namespace with an interface `lan` that has 10.77.0.1/16: `scripts/bench-tree` makes one.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a benchmark stops at its first surprise"
+)]
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::os::unix::net::UnixDatagram;
+use std::path::Path;
+use std::process::{Child, Command};
+use std::time::{Duration, Instant};
+
+use oneroot_bootconf::pins::{Phase, Pin};
+use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord};
+use oneroot_tree::node::{Content, Meta, TreePath};
+use oneroot_tree::{GenerationId, IndexBuilder, Stage, Store};
+use serde_json::json;
+
+const FILES: usize = 20;
+const ROUNDS: usize = 3;
+const NOW: u64 = 1_790_000_000;
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().unwrap())
+}
+
+/// Directory of the `number`th file of a machine, which the profile has too: it becomes part of the view's spine.
+fn directory(number: usize) -> String {
+    format!("usr/{:02}/{:02}/d{number}", number % 23, number % 11)
+}
+
+fn insert(builder: &mut IndexBuilder, path: &str, content: Content) {
+    let meta = Meta { mode: 0o644, ..Meta::default() };
+    builder.insert(&TreePath::parse(path.as_bytes()).unwrap(), meta, content).unwrap();
+}
+
+/// Puts an index under its name as the store does; ten thousand stages of their own would measure the syncs.
+fn put(store: &Store, builder: IndexBuilder) -> GenerationId {
+    let index = builder.finish().unwrap();
+    let path = store.path().join("generations").join(index.generation().to_string());
+    fs::write(path, index.bytes()).unwrap();
+    index.generation()
+}
+
+/// Site, store and a backup of the state.
+fn make(home: &Path, machines: usize, nodes: usize) {
+    let store = Store::open(&home.join("store")).unwrap();
+    let mut stage = Stage::begin(&store, |_| {}).unwrap();
+    let own = stage.object(b"own".as_slice(), b"own").unwrap();
+    stage.finish().unwrap();
+    let mut profile = IndexBuilder::new();
+    for node in 0..nodes {
+        insert(
+            &mut profile,
+            &format!("{}/file-{:03}.so", directory(node / FILES), node % FILES),
+            own.clone(),
+        );
+    }
+    let profile = put(&store, profile);
+    let mut site = String::from(
+        "[server]\naddress = \"10.77.0.1\"\ninterface = \"lan\"\nstore = \"store\"\nstate = \"state\"\n\
+         [[network]]\nsubnet = \"10.77.0.0/16\"\n[profile.p]\nsource = { directory = \"root\" }\n",
+    );
+    let mut records = Vec::new();
+    for machine in 0..machines {
+        let [.., high, low] = u32::try_from(machine).unwrap().to_be_bytes();
+        let mac = Mac::new([0x52, 0x54, 0, 1, high, low]).unwrap();
+        let address = Ipv4Addr::new(10, 77, high + 1, low);
+        let mut layer = IndexBuilder::new();
+        for file in 0..FILES {
+            let path = format!("{}/own-{machine}", directory(file));
+            insert(&mut layer, &path, own.clone());
+        }
+        let layer_directory = home.join(format!("layers/{machine}/etc"));
+        fs::create_dir_all(&layer_directory).unwrap();
+        (0..FILES).for_each(|file| fs::write(layer_directory.join(format!("own-{file}")), "own").unwrap());
+        let view = store.put_stack(&[profile, put(&store, layer)]).unwrap();
+        let name = format!("m{machine}");
+        writeln!(
+            site,
+            "[machine.{name}]\nmac = \"{mac}\"\naddress = \"{address}\"\nprofile = \"p\"\nlayer = \"layers/{machine}\""
+        )
+        .unwrap();
+        let mut id = [7; 16];
+        // In bytes that no version of an id is written over.
+        id[..4].copy_from_slice(&u32::try_from(machine).unwrap().to_be_bytes());
+        let (id, boot) = (MachineId::from_random(id), BootId::from_random((machine as u64).to_be_bytes()));
+        let pin = Pin {
+            machine: id,
+            boot,
+            view,
+            phase: Phase::Up,
+            mac,
+            address: address.into(),
+            made: NOW,
+            since: NOW,
+        };
+        let record = MachineRecord { id, macs: vec![mac], name: Some(name), first_seen: NOW };
+        records.push((format!("machines/{id}"), serde_json::to_string(&record).unwrap()));
+        records.push((format!("pins/{boot}"), serde_json::to_string(&pin).unwrap()));
+    }
+    fs::write(home.join("site.toml"), site).unwrap();
+    let mut backup = fs::File::create(home.join("backup")).unwrap();
+    writeln!(backup, "{}", json!({ "oneroot-state": 1, "at": NOW, "records": records.len() })).unwrap();
+    for (key, value) in records {
+        writeln!(backup, "{}", json!({ "key": key, "value": value })).unwrap();
+    }
+}
+
+fn oneroot(home: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_oneroot"));
+    command.current_dir(home);
+    command
+}
+
+/// Starts the server, and waits until it tells systemd that it is ready: every view is in memory, every socket is bound.
+fn start(home: &Path) -> (Child, Duration) {
+    let notify = home.join("notify");
+    let _ = fs::remove_file(&notify);
+    let socket = UnixDatagram::bind(&notify).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(600))).unwrap();
+    let log = fs::File::create(home.join("log")).unwrap();
+    let begun = Instant::now();
+    let mut server = oneroot(home).arg("serve").env("NOTIFY_SOCKET", &notify).stderr(log).spawn().unwrap();
+    let mut told = [0; 256];
+    let mut ready = false;
+    while !ready {
+        let Ok(length) = socket.recv(&mut told) else { break };
+        ready = told.get(..length).unwrap().windows(7).any(|word| word == b"READY=1");
+    }
+    let time = begun.elapsed();
+    if !ready {
+        server.kill().unwrap();
+        server.wait().unwrap();
+        panic!("the server does not get ready: {}", fs::read_to_string(home.join("log")).unwrap());
+    }
+    (server, time)
+}
+
+/// MiB of a process: what is resident, and how much of that is its own and not of files.
+fn memory(process: u32) -> (u64, u64) {
+    let status = fs::read_to_string(format!("/proc/{process}/status")).unwrap();
+    let field = |name: &str| -> u64 {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() / 1024
+    };
+    (field("VmRSS:"), field("RssAnon:"))
+}
+
+/// Seconds of processor time that a process has had, in user and kernel mode: what other work beside it does not change.
+fn processor(process: u32) -> f64 {
+    let stat = fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let after_name = stat.rsplit(')').next().unwrap();
+    let ticks: f64 =
+        after_name.split_whitespace().skip(11).take(2).map(|field| field.parse::<f64>().unwrap()).sum();
+    // USER_HZ has been 100 on every Linux that this runs on.
+    ticks / 100.0
+}
+
+fn main() {
+    let base =
+        std::env::var_os("ONEROOT_BENCH_DIR").map_or_else(std::env::temp_dir, std::path::PathBuf::from);
+    let home = tempfile::tempdir_in(base).unwrap();
+    let home = home.path();
+    let (machines, nodes) =
+        (number("ONEROOT_BENCH_MACHINES", 10_000), number("ONEROOT_BENCH_NODES", 200_000));
+    make(home, machines, nodes);
+    let restored = oneroot(home).args(["state", "restore", "backup"]).output().unwrap();
+    assert!(restored.status.success(), "{}", String::from_utf8_lossy(&restored.stderr));
+    assert!(Command::new("sync").status().unwrap().success());
+    println!(
+        "\n{machines} machines with {FILES} files each over {nodes} nodes, `oneroot serve` until READY=1"
+    );
+    for _ in 0..ROUNDS {
+        let (mut server, time) = start(home);
+        let (resident, own) = memory(server.id());
+        println!(
+            "start                        {:8.2} s   {:5.2} s of processor   {resident} MiB resident, {own} of it anonymous",
+            time.as_secs_f64(),
+            processor(server.id())
+        );
+        let log = fs::read_to_string(home.join("log")).unwrap();
+        assert!(!log.contains("ERROR"), "{log}");
+        // As it comes: the next start finds what a killed server leaves.
+        server.kill().unwrap();
+        server.wait().unwrap();
+    }
+}

@@ -1,0 +1,196 @@
+//! A distribution's packages as a source: a program installs them, and what it makes is staged as it streams by.
+//!
+//! Owners and devices are in the archive and never on this host's disk as this host's, so none of it needs root: the
+//! program runs in a user namespace with the subordinate ids of whoever calls (`/etc/subuid`).
+
+use std::fs::File;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, Result, bail};
+use oneroot_bootconf::{Installer, Packages};
+use oneroot_tree::Stage;
+
+use super::sources::tail;
+
+/// A program that installs packages into a new root. To add one: this, and its name in [`Installer`].
+trait Install {
+    /// What has to be installed on this host, for the message where it is not.
+    const NEEDS: &'static str;
+
+    /// The command that writes the root as a tar archive to its standard output.
+    fn command(wanted: &Packages) -> Command;
+}
+
+/// Installs and stages.
+pub fn stage(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
+    match wanted.with {
+        Installer::Mmdebstrap => install::<Mmdebstrap>(stage, wanted),
+        Installer::Dnf => install::<Dnf>(stage, wanted),
+    }
+}
+
+fn install<I: Install>(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
+    let mut program = I::command(wanted);
+    let name = program.get_program().to_string_lossy().into_owned();
+    let mut said: File = tempfile::tempfile()?;
+    program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said.try_clone()?);
+    let mut child = program.spawn().with_context(|| format!("cannot run {name}; install {}", I::NEEDS))?;
+    let archive = child.stdout.take().with_context(|| format!("{name} has no output"))?;
+    let staged = stage.archive(archive);
+    let done = child.wait()?;
+    if let Err(full @ oneroot_tree::Error::Full { .. }) = staged {
+        // The program ended because nobody read on.
+        return Err(full.into());
+    }
+    if !done.success() {
+        bail!("{name} ended with {done}; it said:\n{}", tail(&mut said)?);
+    }
+    Ok(staged?)
+}
+
+/// Debian, Ubuntu and their like.
+struct Mmdebstrap;
+
+impl Mmdebstrap {
+    /// What every root needs: an init, a kernel's tools, an initramfs that can mount NFS, and something to read `ip` with.
+    const BASE: &str = "systemd,systemd-sysv,udev,kmod,initramfs-tools,zstd,iproute2";
+    /// Put in place before any package is configured, so that the first initramfs is a good one already.
+    const INITRAMFS: &str = r#"mkdir -p "$1/etc/initramfs-tools/conf.d" && printf 'BOOT=nfs\nMODULES=most\n' >"$1/etc/initramfs-tools/conf.d/oneroot""#;
+    /// What is one machine's and not the tree's: each has its own by its layer, or by what it boots with.
+    const NOBODYS: &str = r#": >"$1/etc/machine-id"; rm -f "$1/etc/hostname"; : >"$1/etc/resolv.conf"; rm -rf "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*"#;
+}
+
+impl Install for Mmdebstrap {
+    const NEEDS: &'static str = "the package mmdebstrap (and uidmap, where you are not root)";
+
+    fn command(wanted: &Packages) -> Command {
+        let mut include = format!("--include={}", Self::BASE);
+        for package in &wanted.include {
+            include.push(',');
+            include.push_str(package);
+        }
+        if !wanted.include.iter().any(|package| package.starts_with("linux-image-")) {
+            include.push_str(",linux-image-");
+            include.push_str(debian_architecture());
+        }
+        let mut program = Command::new("mmdebstrap");
+        program.args(["--variant=minbase", "--format=tar", &include]);
+        program.arg(format!("--essential-hook={}", Self::INITRAMFS));
+        program.arg(format!("--customize-hook={}", Self::NOBODYS));
+        program.args(wanted.keyring.iter().map(|keyring| format!("--keyring={}", keyring.display())));
+        program.args(&wanted.options);
+        program.args([wanted.release.as_str(), "-"]);
+        program.args(&wanted.mirrors);
+        program
+    }
+}
+
+/// Debian's name for this host's architecture, as its kernels are called.
+fn debian_architecture() -> &'static str {
+    match std::env::consts::ARCH {
+        "x86_64" => "amd64",
+        "aarch64" => "arm64",
+        "powerpc64" => "powerpc64le",
+        other => other,
+    }
+}
+
+/// Fedora and its relatives.
+struct Dnf;
+
+impl Dnf {
+    /// As for Debian; dracut's module `nfs` asks for mount.nfs and rpcbind, which nfs-utils brings.
+    const BASE: [&str; 6] = ["systemd", "kmod", "dracut-network", "nfs-utils", "iproute", "kernel"];
+    /// dnf has no archive to write and no namespace to work in, so a script gives it both.
+    const INSIDE: &str = include_str!("dnf.sh");
+}
+
+impl Install for Dnf {
+    const NEEDS: &'static str = "the packages util-linux, dnf and tar (and uidmap, where you are not root)";
+
+    fn command(wanted: &Packages) -> Command {
+        let mut program = Command::new("unshare");
+        if !rustix::process::geteuid().is_root() {
+            program.args(["--user", "--map-root-user", "--map-auto"]);
+        }
+        program.args(["--mount", "--pid", "--fork", "--kill-child", "--", "sh", "-ec", Self::INSIDE, "dnf"]);
+        program.arg(format!("--releasever={}", wanted.release));
+        let mut ours = String::new();
+        for (number, mirror) in wanted.mirrors.iter().enumerate() {
+            let name = format!("oneroot{number}");
+            program.arg(format!("--repofrompath={name},{mirror}"));
+            program.arg(format!("--setopt={name}.gpgcheck={}", u8::from(!wanted.insecure)));
+            program.args(
+                wanted
+                    .keyring
+                    .iter()
+                    .map(|keyring| format!("--setopt={name}.gpgkey=file://{}", keyring.display())),
+            );
+            ours.push_str(if ours.is_empty() { "--repo=" } else { "," });
+            ours.push_str(&name);
+        }
+        // This host's own repositories are another release's, or another distribution's.
+        program.args(Some(ours).filter(|ours| !ours.is_empty()));
+        if wanted.insecure {
+            program.arg("--nogpgcheck");
+        }
+        program.args(&wanted.options);
+        program.arg("install").args(Self::BASE).args(&wanted.include);
+        program
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(program: &Command) -> Vec<String> {
+        program.get_args().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    fn wanted(with: Installer, include: &[&str]) -> Packages {
+        Packages {
+            with,
+            release: "noble".to_owned(),
+            mirrors: vec!["http://a/x".to_owned(), "http://b/y".to_owned()],
+            keyring: Some("/k.gpg".into()),
+            insecure: false,
+            include: include.iter().map(|name| (*name).to_owned()).collect(),
+            options: vec!["--components=main,universe".to_owned()],
+        }
+    }
+
+    #[test]
+    fn mmdebstrap_hears_all_that_the_site_says_and_a_kernel_of_the_admins_is_the_only_one() {
+        let said = words(&Mmdebstrap::command(&wanted(Installer::Mmdebstrap, &["vim"])));
+        for word in ["--keyring=/k.gpg", "--components=main,universe"] {
+            assert!(said.iter().any(|other| other == word), "{word}: {said:?}");
+        }
+        assert_eq!(said.get(said.len() - 4..).unwrap(), ["noble", "-", "http://a/x", "http://b/y"]);
+        assert!(said.iter().any(|word| word.contains(",vim,linux-image-")), "{said:?}");
+        let said = words(&Mmdebstrap::command(&wanted(Installer::Mmdebstrap, &["linux-image-generic"])));
+        assert!(said.iter().any(|word| word.ends_with(",linux-image-generic")), "{said:?}");
+    }
+
+    #[test]
+    fn dnf_takes_nothing_unsigned_and_no_repository_but_the_sites_unless_it_is_told_so() {
+        let mut wanted = wanted(Installer::Dnf, &["@core"]);
+        let said = words(&Dnf::command(&wanted));
+        for word in [
+            "--releasever=noble",
+            "--repofrompath=oneroot1,http://b/y",
+            "--setopt=oneroot1.gpgcheck=1",
+            "--setopt=oneroot0.gpgkey=file:///k.gpg",
+            "--repo=oneroot0,oneroot1",
+            "@core",
+        ] {
+            assert!(said.iter().any(|other| other == word), "{word}: {said:?}");
+        }
+        assert!(!said.iter().any(|word| word == "--nogpgcheck"), "{said:?}");
+        wanted.insecure = true;
+        wanted.mirrors.clear();
+        let said = words(&Dnf::command(&wanted));
+        assert!(said.iter().any(|word| word == "--nogpgcheck"), "{said:?}");
+        assert!(!said.iter().any(|word| word.starts_with("--repo")), "this host's own then: {said:?}");
+    }
+}
