@@ -50,7 +50,7 @@ struct Sockets {
 impl Sockets {
     fn bind(site: &Site) -> Result<Self> {
         let addresses = site.server_addresses();
-        let six = Six::default();
+        let six = Six::new(&site.server.interfaces);
         let tcp = |port: u16, service: &str| -> Result<Vec<TcpListener>> {
             let listen = |address: &IpAddr| net::listen(SocketAddr::new(*address, port), service);
             let mut sockets = addresses.iter().map(listen).collect::<Result<Vec<_>>>()?;

@@ -3,7 +3,7 @@
 //! Everything is bound to the server's own address, so every answer leaves from the address that was asked, on hosts
 //! with many too (RFC 1123 §4.1.3.5; a wrong source address is what breaks TFTP clients). DHCP alone must hear
 //! broadcasts: it is bound to its interface instead. No machine is told an IPv6 address, so there is none to bind to:
-//! [`six`] takes them all.
+//! [`six`] is bound to interfaces too.
 
 pub mod accept;
 pub mod link;
@@ -30,13 +30,13 @@ pub fn listen(address: SocketAddr, service: &str) -> Result<TcpListener> {
             socket.set_nonblocking(true)?;
             return TcpListener::from_std(socket.into());
         }
-        listener(address)
+        listener(address, None)
     };
     bind().with_context(|| format!("cannot listen on TCP {address} for {service}{}", who_has(address.port())))
 }
 
-fn listener(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = socket(address, Type::STREAM, Protocol::TCP)?;
+fn listener(address: SocketAddr, interface: Option<&str>) -> io::Result<TcpListener> {
+    let socket = socket(address, interface, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
     socket.set_keepalive(true)?;
     socket.bind(&address.into())?;
@@ -45,10 +45,18 @@ fn listener(address: SocketAddr) -> io::Result<TcpListener> {
 }
 
 /// A socket for one family: an IPv6 socket that also took IPv4 would be in the way of the one that has the address.
-fn socket(address: SocketAddr, kind: Type, protocol: Protocol) -> io::Result<Socket> {
+fn socket(
+    address: SocketAddr,
+    interface: Option<&str>,
+    kind: Type,
+    protocol: Protocol,
+) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
+    }
+    if let Some(interface) = interface {
+        socket.bind_device(Some(interface.as_bytes()))?;
     }
     socket.set_nonblocking(true)?;
     Ok(socket)
@@ -61,13 +69,13 @@ pub fn datagrams(address: SocketAddr, service: &str) -> Result<UdpSocket> {
             socket.set_nonblocking(true)?;
             return UdpSocket::from_std(socket.into());
         }
-        receiver(address)
+        receiver(address, None)
     };
     bind().with_context(|| format!("cannot bind UDP {address} for {service}{}", who_has(address.port())))
 }
 
-fn receiver(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = socket(address, Type::DGRAM, Protocol::UDP)?;
+fn receiver(address: SocketAddr, interface: Option<&str>) -> io::Result<UdpSocket> {
+    let socket = socket(address, interface, Type::DGRAM, Protocol::UDP)?;
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }

@@ -1,4 +1,4 @@
-//! The same services over IPv6, on every address of the host.
+//! The same services over IPv6, on the site's interfaces and on no other: a host may have an uplink, where nobody boots.
 //!
 //! Machines lease, boot and mount over IPv4 (klibc and the kernel's nfsroot know nothing else), so an IPv6 peer is nobody's
 //! machine and gets what any stranger gets. That is why nothing here can end a start: a host without IPv6, or one on which
@@ -19,13 +19,18 @@ use super::{listener, receiver};
 use crate::units;
 
 /// Binds each port that is bound for IPv4 once more.
-#[derive(Default)]
-pub struct Six {
+pub struct Six<'a> {
+    interfaces: &'a [String],
     /// It was said that this host has none.
     absent: Cell<bool>,
 }
 
-impl Six {
+impl<'a> Six<'a> {
+    /// On these interfaces.
+    pub fn new(interfaces: &'a [String]) -> Self {
+        Self { interfaces, absent: Cell::new(false) }
+    }
+
     /// The IPv6 listeners that belong beside these: none where one of these hears IPv6 already, as what systemd passes may.
     pub fn listen(&self, beside: &[TcpListener], port: u16, service: &str) -> Vec<TcpListener> {
         if beside.iter().any(|socket| hears_v6(socket.local_addr())) {
@@ -35,7 +40,7 @@ impl Six {
             socket.set_nonblocking(true)?;
             TcpListener::from_std(socket.into())
         });
-        self.bound(passed.collect(), || listener(all(port)), port, service)
+        self.bound(passed.collect(), |interface| listener(all(port), Some(interface)), port, service)
     }
 
     /// The same for datagrams.
@@ -47,19 +52,20 @@ impl Six {
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket.into())
         });
-        self.bound(passed.collect(), || receiver(all(port)), port, service)
+        self.bound(passed.collect(), |interface| receiver(all(port), Some(interface)), port, service)
     }
 
-    /// What was passed, or else one of our own, or else a line in the log.
+    /// What was passed, or else our own, or else a line in the log.
     fn bound<S>(
         &self,
         passed: Vec<io::Result<S>>,
-        bind: impl FnOnce() -> io::Result<S>,
+        bind: impl Fn(&str) -> io::Result<S>,
         port: u16,
         service: &str,
     ) -> Vec<S> {
-        let made = if passed.is_empty() { vec![bind()] } else { passed };
-        let kept = made.into_iter().filter_map(|socket| match socket {
+        let own = passed.is_empty().then(|| self.interfaces.iter().map(|interface| bind(interface)));
+        let made = passed.into_iter().chain(own.into_iter().flatten());
+        let kept = made.filter_map(|socket| match socket {
             Ok(socket) => Some(socket),
             Err(cause) if is_absent(&cause) => {
                 if !self.absent.replace(true) {
