@@ -9,6 +9,7 @@
 )]
 
 pub mod artifacts;
+pub mod capture;
 mod disk;
 mod guest;
 mod lab;
