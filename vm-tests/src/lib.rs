@@ -11,6 +11,7 @@
 pub mod artifacts;
 pub mod capture;
 mod disk;
+mod ganesha;
 mod guest;
 mod lab;
 mod machine;
@@ -19,6 +20,7 @@ mod power;
 mod server;
 
 pub use disk::SmallDisk;
+pub use ganesha::Ganesha;
 pub use guest::{Firmware, Guest, Hardware};
 pub use lab::{Lab, ip};
 pub use machine::{Boot, Host, Machine, Root};
