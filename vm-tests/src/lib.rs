@@ -18,6 +18,8 @@ mod machine;
 mod package;
 mod power;
 mod server;
+pub mod walk;
+pub mod wire;
 
 pub use disk::SmallDisk;
 pub use ganesha::Ganesha;
