@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use crate::lab::Lab;
 
 /// Enough for Debian and its overlay.
-const MEMORY: &str = "512";
+const MEMORY: u32 = 512;
 /// From power on to the login prompt: 65 s on two idle cores, where the CPU is emulated. CI's are not idle.
 const BOOT: Duration = Duration::from_secs(400);
 /// A command at the prompt.
@@ -59,13 +59,18 @@ pub struct Hardware {
     firmware: Firmware,
     /// Last bytes of its NICs' MACs; it boots from the first.
     nics: Vec<String>,
+    /// MiB.
+    memory: u32,
+    /// Images of disks that it can read.
+    disks: Vec<PathBuf>,
 }
 
 impl Hardware {
     /// A BIOS machine with one NIC, MAC `52:54:00:00:00:LAST`.
     #[must_use]
     pub fn new(name: &str, last: &str) -> Self {
-        Self { name: name.to_owned(), firmware: Firmware::Bios, nics: vec![last.to_owned()] }
+        let nics = vec![last.to_owned()];
+        Self { name: name.to_owned(), firmware: Firmware::Bios, nics, memory: MEMORY, disks: Vec::new() }
     }
 
     /// With another firmware.
@@ -82,11 +87,29 @@ impl Hardware {
         self
     }
 
+    /// With so many MiB of memory.
+    #[must_use]
+    pub fn memory(mut self, memory: u32) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// With one more disk, `/dev/vda` and so on, which it can only read.
+    #[must_use]
+    pub fn disk(mut self, image: PathBuf) -> Self {
+        self.disks.push(image);
+        self
+    }
+
     /// Switches it on, each NIC on a port of the lab.
     pub fn power_on(self, lab: &Lab) -> Result<Guest> {
         let mut command = Command::new("qemu-system-x86_64");
         // TCG always: on some hosts a nested KVM hangs in 16-bit firmware code.
-        command.args(["-accel", "tcg,thread=multi", "-m", MEMORY, "-nographic", "-device", "virtio-rng-pci"]);
+        command.args(["-accel", "tcg,thread=multi", "-nographic", "-device", "virtio-rng-pci"]);
+        command.arg("-m").arg(self.memory.to_string());
+        for image in &self.disks {
+            command.arg("-drive").arg(format!("if=virtio,format=raw,readonly=on,file={}", image.display()));
+        }
         for (number, last) in self.nics.iter().enumerate() {
             let (port, rom) = (lab.port()?, if self.firmware == Firmware::Bios { "" } else { ",romfile=" });
             let id = format!("n{number}");
