@@ -291,6 +291,11 @@ impl Guest {
         let _ = self.run_for("systemctl is-system-running --wait", BOOT);
     }
 
+    /// Time that QEMU has run on the host's processors so far.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        cpu_seconds(self.process.id())
+    }
+
     /// Waits until the machine has switched itself off.
     pub fn wait_for_power_off(&mut self, limit: Duration) -> Result<()> {
         let begun = Instant::now();
@@ -330,4 +335,15 @@ impl Drop for Guest {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Time that a process has run, to the hundredth of a second that Linux tells in (proc(5): utime and stime).
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let told = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name, in parentheses, may have spaces in it.
+    let after = told.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks =
+        |field: usize| after.split_whitespace().nth(field).and_then(|ticks| ticks.parse::<f64>().ok());
+    let (user, system) = ticks(11).zip(ticks(12)).context("no processor time in /proc")?;
+    Ok((user + system) / 100.0)
 }

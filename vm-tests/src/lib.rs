@@ -23,7 +23,7 @@ pub mod wire;
 
 pub use disk::SmallDisk;
 pub use ganesha::Ganesha;
-pub use guest::{Firmware, Guest, Hardware};
+pub use guest::{Firmware, Guest, Hardware, cpu_seconds};
 pub use lab::{Lab, ip};
 pub use machine::{Boot, Host, Machine, Root};
 pub use package::PackagedRoot;

@@ -1,6 +1,7 @@
 //! A walk through a tree with the attributes of every file, in a guest: what it found, how long it took, and what the
 //! guest's kernel sent for it.
 
+use std::str::FromStr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
@@ -61,6 +62,8 @@ pub struct Walk {
     pub directories: u64,
     /// By the guest's clock.
     pub seconds: f64,
+    /// Of its machine's processor: what of that is not waiting, neither for the server nor for others on the same host.
+    pub cpu: f64,
     /// What the guest's kernel says that it has sent, to all its NFS servers. It does not count NFSACL.
     pub sent: Calls,
 }
@@ -71,15 +74,22 @@ impl Walk {
         let before = sent(guest)?;
         let (command, counts) = (lister.command(top), lister.counts());
         let clock = "read up idle </proc/uptime; echo $up";
-        let (code, said) =
-            guest.run_for(&format!("{clock}; {command} >/tmp/listed; {clock}; {counts}"), limit)?;
+        let cpu = guest.cpu_seconds()?;
+        let (code, said) = guest.run_for(&format!("{clock}; {command} >/tmp/listed; {clock}"), limit)?;
+        let cpu = guest.cpu_seconds()? - cpu;
         ensure!(code == 0, "`{command}` ended with {code}: {said}");
-        let mut lines = said.lines();
-        let mut line = || lines.next().with_context(|| format!("`{command}` said {said:?}"));
-        let (begun, ended): (f64, f64) = (line()?.parse()?, line()?.parse()?);
-        let (names, directories) = (line()?.parse()?, line()?.parse()?);
-        Ok(Self { names, directories, seconds: ended - begun, sent: sent(guest)?.since(&before) })
+        let [begun, ended] = numbers::<f64>(&said)?;
+        let [names, directories] = numbers::<u64>(&guest.run_for(counts, limit)?.1)?;
+        let sent = sent(guest)?.since(&before);
+        Ok(Self { names, directories, seconds: ended - begun, cpu, sent })
     }
+}
+
+/// Two lines of a number each.
+fn numbers<N: FromStr<Err: std::error::Error + Send + Sync + 'static>>(said: &str) -> Result<[N; 2]> {
+    let numbers: Vec<N> =
+        said.lines().map(str::parse).collect::<Result<_, _>>().with_context(|| said.to_owned())?;
+    numbers.try_into().ok().with_context(|| format!("not two numbers: {said:?}"))
 }
 
 /// How often the guest's kernel has sent each call of NFS version 3.

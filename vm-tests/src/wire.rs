@@ -33,6 +33,12 @@ impl Calls {
         self.0.iter().filter(|((to, _), _)| *to == program).map(|(_, count)| count).sum()
     }
 
+    /// All of them.
+    #[must_use]
+    pub fn all(&self) -> u64 {
+        self.0.values().sum()
+    }
+
     /// Those that came after `before`.
     #[must_use]
     pub fn since(&self, before: &Self) -> Self {
