@@ -2,7 +2,7 @@
 CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks fuzz bench-nfs bench-tree clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks fuzz bench-nfs bench-tree bench-guest clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -53,6 +53,15 @@ bench-nfs:
 bench-tree:
 	@scripts/need bench
 	@scripts/bench-tree
+
+# What a guest's kernel asks of the NFS server for `find -ls` and `ls -lR`, beside nfs-ganesha and a squashfs in the same
+# guest; see docs/benchmarks.md. As root: ganesha opens files by their handles, and the tree has many owners.
+# ROUNDS=3 walks three times, for fewer seconds that are others'.
+bench-guest:
+	@scripts/need bench-guest
+	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: ganesha, and a tree of many owners" >&2; exit 1; }
+	@$(CARGO) build -q --release -p oneroot -p oneroot-vm-tests
+	@$(TARGET)/release/bench-guest $(ROUNDS)
 
 clean:
 	$(CARGO) clean

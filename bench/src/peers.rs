@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Ganesha, Lab, Server, SiteFiles};
 
 use crate::rpc;
 
@@ -28,19 +28,28 @@ pub struct Ports {
 pub struct Peer {
     /// Its name in the table.
     pub name: &'static str,
-    child: Child,
+    process: Process,
     ports: Ports,
-    helpers: Vec<Child>,
     /// What each client mounts; one for all when there is one.
     exports: Vec<String>,
     _site: Option<Server>,
+}
+
+/// What is killed when a peer is dropped.
+enum Process {
+    Child(Child),
+    /// It sees to that itself.
+    Ganesha(Ganesha),
 }
 
 impl Peer {
     /// Process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        match &self.process {
+            Process::Child(child) => child.id(),
+            Process::Ganesha(ganesha) => ganesha.pid(),
+        }
     }
 
     /// Where NFS is.
@@ -70,7 +79,7 @@ impl Peer {
 
 impl Drop for Peer {
     fn drop(&mut self) {
-        for child in std::iter::once(&mut self.child).chain(&mut self.helpers) {
+        if let Process::Child(child) = &mut self.process {
             let _ = child.kill();
             let _ = child.wait();
         }
@@ -129,55 +138,17 @@ pub fn own(name: &'static str, words: &[&str], port: u16, work: &Path) -> Result
         .spawn()?;
     let up = wait(&mut child, port, &log);
     let exports = vec!["/".to_owned()];
-    let peer = Peer {
-        name,
-        child,
-        ports: Ports { nfs: port, mount: port },
-        helpers: Vec::new(),
-        exports,
-        _site: None,
-    };
+    let ports = Ports { nfs: port, mount: port };
+    let peer = Peer { name, process: Process::Child(child), ports, exports, _site: None };
     up.map(|()| peer)
 }
 
-/// Debian's nfs-ganesha with the VFS FSAL, read-only, NFSv3 over TCP; more cache than the tree has nodes.
+/// Debian's nfs-ganesha, as the benchmark in a guest has it.
 pub fn ganesha(tree: &Path, work: &Path) -> Result<Peer> {
-    let (conf, log) = (work.join("ganesha.conf"), work.join("ganesha.log"));
-    let text = format!(
-        "NFS_CORE_PARAM {{ Protocols = 3; NFS_Port = 2049; MNT_Port = 20048; Enable_NLM = false; \
-         Enable_RQUOTA = false; Enable_UDP = false; mount_path_pseudo = false; }}\n\
-         NFSv4 {{ Graceless = true; RecoveryRoot = {work}; }}\n\
-         MDCACHE {{ Entries_HWMark = 500000; }}\n\
-         EXPORT {{ Export_Id = 1; Path = {tree}; Pseudo = /x; Protocols = 3; Transports = TCP; Access_Type = RO; \
-         Squash = None; SecType = sys; FSAL {{ Name = VFS; }} }}\n\
-         LOG {{ Default_Log_Level = EVENT; }}\n",
-        work = work.display(),
-        tree = tree.display(),
-    );
-    fs::write(&conf, text)?;
-    let _ = fs::remove_file(&log);
-    // It does not start without a portmapper. Both keep their sockets in a /run of their own.
-    let run = |script: String| {
-        let mut command = Command::new("unshare");
-        command.args(["-m", "sh", "-c", &script]).env("PATH", path()).stdin(Stdio::null());
-        command.stdout(Stdio::null()).stderr(Stdio::null());
-        command.spawn().context("cannot run unshare")
-    };
-    let private = "mount -t tmpfs tmpfs /run && mkdir -p /run/rpcbind /run/ganesha";
-    let rpcbind = run(format!("{private} && exec rpcbind -w -f"))?;
-    std::thread::sleep(Duration::from_millis(500));
-    let child = run(format!(
-        "{private} && exec ganesha.nfsd -F -f {} -L {} -p /run/ganesha/pid",
-        conf.display(),
-        log.display()
-    ))?;
-    let ports = Ports { nfs: 2049, mount: 20048 };
+    let ganesha = Ganesha::start(tree, work, SERVER)?;
+    let ports = Ports { nfs: Ganesha::NFS, mount: Ganesha::MOUNT };
     let exports = vec![tree.display().to_string()];
-    let mut peer = Peer { name: "nfs-ganesha", child, ports, helpers: vec![rpcbind], exports, _site: None };
-    wait(&mut peer.child, ports.nfs, &log)?;
-    // It listens a little before it has read its exports.
-    std::thread::sleep(Duration::from_secs(3));
-    Ok(peer)
+    Ok(Peer { name: "nfs-ganesha", process: Process::Ganesha(ganesha), ports, exports, _site: None })
 }
 
 /// The real oneroot, `$ONEROOT_BIN`, with a site of so many machines. Each is given its boot script, so that it has a pin
@@ -206,8 +177,8 @@ pub fn oneroot(tree: &Path, machines: usize) -> Result<Peer> {
         .spawn()?;
     let up = wait(&mut child, 2049, &log);
     let ports = Ports { nfs: 2049, mount: 2049 };
-    let mut peer =
-        Peer { name: "oneroot", child, ports, helpers: Vec::new(), exports: Vec::new(), _site: Some(server) };
+    let process = Process::Child(child);
+    let mut peer = Peer { name: "oneroot", process, ports, exports: Vec::new(), _site: Some(server) };
     up?;
     for number in 0..machines {
         let export = boot(number).with_context(|| {

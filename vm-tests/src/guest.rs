@@ -13,7 +13,7 @@ use tempfile::NamedTempFile;
 use crate::lab::Lab;
 
 /// Enough for Debian and its overlay.
-const MEMORY: &str = "512";
+const MEMORY: u32 = 512;
 /// From power on to the login prompt: 65 s on two idle cores, where the CPU is emulated. CI's are not idle.
 const BOOT: Duration = Duration::from_secs(400);
 /// A command at the prompt.
@@ -59,13 +59,18 @@ pub struct Hardware {
     firmware: Firmware,
     /// Last bytes of its NICs' MACs; it boots from the first.
     nics: Vec<String>,
+    /// MiB.
+    memory: u32,
+    /// Images of disks that it can read.
+    disks: Vec<PathBuf>,
 }
 
 impl Hardware {
     /// A BIOS machine with one NIC, MAC `52:54:00:00:00:LAST`.
     #[must_use]
     pub fn new(name: &str, last: &str) -> Self {
-        Self { name: name.to_owned(), firmware: Firmware::Bios, nics: vec![last.to_owned()] }
+        let nics = vec![last.to_owned()];
+        Self { name: name.to_owned(), firmware: Firmware::Bios, nics, memory: MEMORY, disks: Vec::new() }
     }
 
     /// With another firmware.
@@ -82,11 +87,29 @@ impl Hardware {
         self
     }
 
+    /// With so many MiB of memory.
+    #[must_use]
+    pub fn memory(mut self, memory: u32) -> Self {
+        self.memory = memory;
+        self
+    }
+
+    /// With one more disk, `/dev/vda` and so on, which it can only read.
+    #[must_use]
+    pub fn disk(mut self, image: PathBuf) -> Self {
+        self.disks.push(image);
+        self
+    }
+
     /// Switches it on, each NIC on a port of the lab.
     pub fn power_on(self, lab: &Lab) -> Result<Guest> {
         let mut command = Command::new("qemu-system-x86_64");
         // TCG always: on some hosts a nested KVM hangs in 16-bit firmware code.
-        command.args(["-accel", "tcg,thread=multi", "-m", MEMORY, "-nographic", "-device", "virtio-rng-pci"]);
+        command.args(["-accel", "tcg,thread=multi", "-nographic", "-device", "virtio-rng-pci"]);
+        command.arg("-m").arg(self.memory.to_string());
+        for image in &self.disks {
+            command.arg("-drive").arg(format!("if=virtio,format=raw,readonly=on,file={}", image.display()));
+        }
         for (number, last) in self.nics.iter().enumerate() {
             let (port, rom) = (lab.port()?, if self.firmware == Firmware::Bios { "" } else { ",romfile=" });
             let id = format!("n{number}");
@@ -268,6 +291,11 @@ impl Guest {
         let _ = self.run_for("systemctl is-system-running --wait", BOOT);
     }
 
+    /// Time that QEMU has run on the host's processors so far.
+    pub fn cpu_seconds(&self) -> Result<f64> {
+        cpu_seconds(self.process.id())
+    }
+
     /// Waits until the machine has switched itself off.
     pub fn wait_for_power_off(&mut self, limit: Duration) -> Result<()> {
         let begun = Instant::now();
@@ -307,4 +335,15 @@ impl Drop for Guest {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// Time that a process has run, to the hundredth of a second that Linux tells in (proc(5): utime and stime).
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let told = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The program's name, in parentheses, may have spaces in it.
+    let after = told.rsplit_once(')').map_or("", |(_, after)| after);
+    let ticks =
+        |field: usize| after.split_whitespace().nth(field).and_then(|ticks| ticks.parse::<f64>().ok());
+    let (user, system) = ticks(11).zip(ticks(12)).context("no processor time in /proc")?;
+    Ok((user + system) / 100.0)
 }

@@ -9,7 +9,9 @@
 )]
 
 pub mod artifacts;
+pub mod capture;
 mod disk;
+mod ganesha;
 mod guest;
 mod lab;
 mod machine;
@@ -17,9 +19,12 @@ mod package;
 mod power;
 pub mod rpc;
 mod server;
+pub mod walk;
+pub mod wire;
 
 pub use disk::SmallDisk;
-pub use guest::{Firmware, Guest, Hardware};
+pub use ganesha::Ganesha;
+pub use guest::{Firmware, Guest, Hardware, cpu_seconds};
 pub use lab::{Lab, ip};
 pub use machine::{Boot, Host, Machine, Root};
 pub use package::PackagedRoot;

@@ -199,6 +199,11 @@ impl Server {
         Ok(())
     }
 
+    /// Process id, while it runs.
+    pub fn pid(&self) -> Result<u32> {
+        Ok(self.process.as_ref().context("no server was started")?.id())
+    }
+
     /// Memory that the process has resident, in KiB; fails when it has ended.
     pub fn resident(&mut self) -> Result<u64> {
         self.kibibytes("VmRSS:")

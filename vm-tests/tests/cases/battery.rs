@@ -6,6 +6,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use oneroot_vm_tests::walk::{Lister, Walk, procedure};
+use oneroot_vm_tests::wire::NFS;
 use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts, ip};
 
 use crate::{POOL, STEP, assert_no_io_error, text};
@@ -42,64 +44,26 @@ fn site(debian: &Path) -> SiteFiles {
     site
 }
 
-/// How often the kernel's client has sent each NFSv3 call, by the procedure's number.
-fn calls(guest: &mut Guest) -> Vec<u64> {
-    let told = guest.ok("grep ^proc3 /proc/net/rpc/nfs").unwrap();
-    told.split_whitespace().skip(2).map(|count| count.parse().unwrap()).collect()
+/// Walks as `find -ls` does, and says what it took.
+fn walk(guest: &mut Guest, what: &str, top: &str) -> Walk {
+    let walk = Walk::of(guest, Lister::Find, top, STEP).unwrap();
+    let (sent, count) = (&walk.sent, |procedure| walk.sent.of(NFS, procedure));
+    println!(
+        "find -ls {what}: {} directories, {} names: {} calls ({:.2} a directory): {} READDIRPLUS, {} READDIR, {} GETATTR, {} LOOKUP, {} ACCESS; {} READLINK beside them",
+        walk.directories,
+        walk.names,
+        sent.for_listing(),
+        sent.for_listing() as f64 / walk.directories as f64,
+        count(procedure::READDIRPLUS),
+        count(procedure::READDIR),
+        count(procedure::GETATTR),
+        count(procedure::LOOKUP),
+        count(procedure::ACCESS),
+        count(procedure::READLINK),
+    );
+    walk
 }
 
-/// What a walk with the attributes of every file sends: what `ls -lR` and `find -ls` do.
-struct Walk {
-    names: u64,
-    directories: u64,
-    sent: Vec<u64>,
-}
-
-impl Walk {
-    fn of(guest: &mut Guest, top: &str) -> Self {
-        let before = calls(guest);
-        let find = format!(
-            "find {top} -xdev -ls >/tmp/listed; wc -l </tmp/listed; awk '$3 ~ /^d/' /tmp/listed | wc -l"
-        );
-        let counted = guest.run_for(&find, STEP).unwrap().1;
-        let mut counted = counted.lines().map(|line| line.parse().unwrap());
-        let (names, directories) = (counted.next().unwrap(), counted.next().unwrap());
-        let sent = calls(guest).iter().zip(before).map(|(after, before)| after - before).collect();
-        Self { names, directories, sent }
-    }
-
-    fn sent(&self, procedure: usize) -> u64 {
-        self.sent.get(procedure).copied().unwrap()
-    }
-
-    /// All but READLINK: a link's text is not in any other answer.
-    fn calls(&self) -> u64 {
-        self.sent.iter().sum::<u64>() - self.sent(READLINK)
-    }
-
-    fn tell(&self, what: &str) {
-        println!(
-            "find -ls {what}: {} directories, {} names: {} calls ({:.2} a directory): {} READDIRPLUS, {} READDIR, {} GETATTR, {} LOOKUP, {} ACCESS; {} READLINK beside them",
-            self.directories,
-            self.names,
-            self.calls(),
-            self.calls() as f64 / self.directories as f64,
-            self.sent(READDIRPLUS),
-            self.sent(READDIR),
-            self.sent(GETATTR),
-            self.sent(LOOKUP),
-            self.sent(ACCESS),
-            self.sent(READLINK),
-        );
-    }
-}
-
-const GETATTR: usize = 1;
-const LOOKUP: usize = 3;
-const ACCESS: usize = 4;
-const READLINK: usize = 5;
-const READDIR: usize = 16;
-const READDIRPLUS: usize = 17;
 /// What a machine's own root is mounted with, as far as it matters here: a view never changes.
 const AS_ROOT: &str = "nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400";
 
@@ -115,24 +79,20 @@ fn the_kernels_client_sees_the_view_path_for_path_and_byte_for_byte_with_few_cal
     alpha.ok("echo 3 >/proc/sys/vm/drop_caches").unwrap();
     mount(&mut alpha, &server, &format!("nosharecache,{AS_ROOT}"));
     let walks = [
-        ("cold, on the mount", Walk::of(&mut alpha, "/mnt/view")),
-        ("warm, on the mount", Walk::of(&mut alpha, "/mnt/view")),
-        ("cold, on the overlay", {
+        ("cold", walk(&mut alpha, "cold, on the mount", "/mnt/view")),
+        ("warm", walk(&mut alpha, "warm, on the mount", "/mnt/view")),
+        ("cold", {
             alpha.ok("umount /mnt/view; echo 3 >/proc/sys/vm/drop_caches").unwrap();
-            Walk::of(&mut alpha, "/")
+            walk(&mut alpha, "cold, on the overlay", "/")
         }),
-        ("warm, on the overlay", Walk::of(&mut alpha, "/")),
+        ("warm", walk(&mut alpha, "warm, on the overlay", "/")),
     ];
-    for (what, walk) in &walks {
-        walk.tell(what);
+    for (state, walk) in &walks {
         // A few calls are other programs': the machine is a running one.
         let few = walk.directories / 30;
-        assert!(
-            walk.sent(GETATTR) + walk.sent(LOOKUP) + walk.sent(READDIR) <= few,
-            "nothing is asked for each file"
-        );
-        let most = if what.starts_with("cold") { walk.directories * 23 / 10 } else { few };
-        assert!(walk.calls() <= most, "{} calls", walk.calls());
+        assert!(walk.sent.one_by_one() <= few, "nothing is asked for each file");
+        let most = if *state == "cold" { walk.directories * 23 / 10 } else { few };
+        assert!(walk.sent.for_listing() <= most, "{} calls", walk.sent.for_listing());
     }
     // By four connections, each path and each byte as `oneroot export` writes them on the host.
     mount(&mut alpha, &server, "nconnect=4");
