@@ -77,10 +77,13 @@ pub fn page(handle: &[u8], cookie: u64, verifier: u64) -> Vec<u8> {
     rpc::call(NFS, procedure::READDIRPLUS, &args)
 }
 
+/// Name, handle, attributes.
+pub type Entry = (Vec<u8>, Option<Vec<u8>>, Option<Attr>);
+
 /// One page, read: entries with what the server says of them.
 pub struct Page {
-    /// Name, handle, attributes; `.` and `..` left out.
-    pub entries: Vec<(Vec<u8>, Option<Vec<u8>>, Option<Attr>)>,
+    /// `.` and `..` left out.
+    pub entries: Vec<Entry>,
     /// Where the next page begins.
     pub cookie: u64,
     /// What goes with the cookie.
