@@ -42,8 +42,8 @@ pub struct Goal {
 
 /// A run.
 pub struct Report {
-    kernel: String,
-    rounds: usize,
+    /// When, where and with what it began.
+    begun: String,
     /// What the mounts have come to: lines of /proc/mounts.
     pub mounted: Vec<String>,
     /// In the order in which they were measured.
@@ -53,7 +53,8 @@ pub struct Report {
 impl Report {
     /// An empty one.
     pub fn new(kernel: &str, rounds: usize) -> Self {
-        Self { kernel: kernel.to_owned(), rounds, mounted: Vec::new(), rows: Vec::new() }
+        let begun = format!("{}; the guest's kernel {kernel}; rounds: {rounds}", machine());
+        Self { begun, mounted: Vec::new(), rows: Vec::new() }
     }
 
     /// Of the same walk in several rounds, the fewest seconds count, for what else the host does only adds to them; and the
@@ -93,8 +94,7 @@ impl Report {
 
     /// For people; Markdown, as docs/benchmarks.md has it.
     pub fn text(&self) -> String {
-        let mut text =
-            format!("{}; the guest's kernel {}; {} rounds\n\n", machine(), self.kernel, self.rounds);
+        let mut text = format!("{}\n\n", self.begun);
         for line in &self.mounted {
             let _ = writeln!(text, "    {line}");
         }
