@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Usage: bench-guest [ROUNDS]
+/// Usage: `bench-guest [ROUNDS]`
 fn run() -> Result<bool> {
     let rounds = std::env::args()
         .nth(1)
