@@ -57,7 +57,7 @@ pub async fn serve(socket: UnixListener, machines: Arc<Machines>) {
     }
 }
 
-async fn answer(machines: &Machines, question: &str) -> Result<Vec<u8>> {
+async fn answer(machines: &Arc<Machines>, question: &str) -> Result<Vec<u8>> {
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
         ("status", "") => serde_json::to_vec(&machines.status())?,
         ("pins", "") => serde_json::to_vec(&machines.held())?,

@@ -13,6 +13,7 @@ use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootPlan, Root, decide};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, script};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
+use tokio::sync::OwnedMutexGuard;
 
 use super::{MACHINES, Machines, PINS, PLANS};
 use crate::clock;
@@ -61,7 +62,7 @@ impl Machines {
         let boot = BootId::from_random(clock::random()?);
         let fresh = MachineId::from_random(clock::random()?);
         for _ in 0..TRIES {
-            let _guard = self.changing.lock().await;
+            let turn = self.changing.clone().lock_owned().await;
             let now = clock::now();
             let (record, new_record, pins) = self.recognised(&site, mac, fresh, now);
             let name = decision.name.clone().unwrap_or_else(|| mac.to_string());
@@ -103,7 +104,7 @@ impl Machines {
             };
             let made = changes(&pins, &Event::Planned(pin), &|pin| self.in_use(pin), now);
             let records = if new_record { self.with_disowned(&record) } else { Vec::new() };
-            if self.commit(&records, Some(&plan), &made).await? {
+            if self.commit(turn, records, Some(plan.clone()), made).await? {
                 return Ok(plan);
             }
         }
@@ -135,7 +136,25 @@ impl Machines {
     }
 
     /// Writes changes of one machine, then shows them. `false` when another server was quicker.
+    ///
+    /// In a task of its own, which has the turn until both are done: who asked may be gone by then, for a connection can end
+    /// at any moment, and what is on the disk must be what is known.
     async fn commit(
+        self: &Arc<Self>,
+        turn: OwnedMutexGuard<()>,
+        records: Vec<MachineRecord>,
+        plan: Option<BootPlan>,
+        made: Vec<PinChange>,
+    ) -> Result<bool> {
+        let machines = self.clone();
+        let written = tokio::spawn(async move {
+            let _turn = turn;
+            machines.write(&records, plan.as_ref(), &made).await
+        });
+        written.await?
+    }
+
+    async fn write(
         &self,
         records: &[MachineRecord],
         plan: Option<&BootPlan>,
@@ -190,15 +209,15 @@ impl Machines {
     }
 
     /// Applies an event to one machine's pins, durably.
-    pub(super) async fn apply(&self, machine: MachineId, event: &Event) -> Result<bool> {
+    pub(super) async fn apply(self: &Arc<Self>, machine: MachineId, event: &Event) -> Result<bool> {
         for _ in 0..TRIES {
-            let _guard = self.changing.lock().await;
+            let turn = self.changing.clone().lock_owned().await;
             let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
             let made = changes(&pins, event, &|pin| self.in_use(pin), clock::now());
             if made.is_empty() {
                 return Ok(false);
             }
-            if self.commit(&[], None, &made).await? {
+            if self.commit(turn, Vec::new(), None, made).await? {
                 return Ok(true);
             }
         }
@@ -212,7 +231,7 @@ impl Machines {
     }
 
     /// A machine has said a word: `BOOT.WORD`, looked up under `/.oneroot/say`.
-    pub async fn heard(&self, saying: &str) {
+    pub async fn heard(self: &Arc<Self>, saying: &str) {
         let Some((boot, word)) = saying.split_once('.') else { return };
         let Ok(boot) = boot.parse::<BootId>() else { return };
         let known = self.known().pins.get(&boot).map(|(pin, _)| (pin.machine, pin.mac));
@@ -230,7 +249,7 @@ impl Machines {
     }
 
     /// The admin lets go of a machine, by its name or a MAC: how many pins ended.
-    pub async fn release(&self, machine: &str) -> Result<usize> {
+    pub async fn release(self: &Arc<Self>, machine: &str) -> Result<usize> {
         let id = {
             let known = self.known();
             let named = known.machines.values().find(|(record, _)| record.name.as_deref() == Some(machine));
@@ -245,7 +264,7 @@ impl Machines {
     }
 
     /// Lets go of all machines that have given no sign for so many seconds: how many pins ended.
-    pub async fn release_quiet(&self, seconds: u64) -> Result<usize> {
+    pub async fn release_quiet(self: &Arc<Self>, seconds: u64) -> Result<usize> {
         let quiet: Vec<(MachineId, usize)> = {
             let known = self.known();
             let mut latest: std::collections::BTreeMap<MachineId, (u64, usize)> =
@@ -269,7 +288,7 @@ impl Machines {
     }
 
     /// Time has passed: boots that never said `up` count as up, and what they replaced is let go.
-    pub async fn tick(&self) {
+    pub async fn tick(self: &Arc<Self>) {
         let mut machines: Vec<MachineId> = self.known().pins.values().map(|(pin, _)| pin.machine).collect();
         machines.sort_unstable();
         machines.dedup();

@@ -65,7 +65,7 @@ pub struct Machines {
     /// Views that are being read right now, so that a hundred calls start one load.
     loading: Mutex<Vec<ViewId>>,
     /// One change of pins at a time; the revisions in each commit guard against other servers.
-    changing: tokio::sync::Mutex<()>,
+    changing: Arc<tokio::sync::Mutex<()>>,
     said: mpsc::Sender<String>,
     /// Seconds since 1970 at which this server began to listen.
     began: u64,
@@ -107,7 +107,7 @@ impl Machines {
             edition: Edition::new(),
             trees: RwLock::default(),
             loading: Mutex::default(),
-            changing: tokio::sync::Mutex::default(),
+            changing: Arc::default(),
             said,
             began: clock::now(),
         });

@@ -105,6 +105,9 @@ impl Machines {
 
     /// The pin by which a peer may mount an export, and what the mount does to it. A machine that may has been heard of.
     fn admitted(&self, peer: IpAddr, export: &Export) -> Result<(Pin, Event), MountError> {
+        // Where we give the addresses, they say who is there, and a pass says nothing.
+        let pass = export.pass.filter(|_| self.site().is_proxied(peer));
+        let export = &Export { pass, ..*export };
         let known = self.known();
         let (pin, event) = admitted(&known, &self.passes, peer, export)?;
         known.hear(pin.machine, clock::now());

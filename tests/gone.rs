@@ -1,0 +1,45 @@
+//! A machine that is switched off, or cut off, while its boot is being written: what is on the disk is what the server
+//! knows, and the machine boots the next time as any other.
+#![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+use std::fs;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use oneroot_vm_tests::{Lab, Server, SiteFiles};
+
+const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
+const PATIENCE: Duration = Duration::from_secs(60);
+const TIMES: u32 = 60;
+
+#[test]
+fn a_machine_that_goes_while_its_boot_is_written_boots_the_next_time() {
+    let lab = Lab::new().unwrap();
+    let pool = "192.168.77.100-192.168.77.199";
+    let mut site = SiteFiles::with_source("directory = \"root\"", pool, "12h").unwrap();
+    site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
+    let root = site.path().join("root");
+    fs::create_dir_all(root.join("boot")).unwrap();
+    fs::write(root.join("boot/vmlinuz-1"), "kernel").unwrap();
+    fs::write(root.join("boot/initrd.img-1"), "initrd").unwrap();
+    let mut server = Server::start(site).unwrap();
+    let booted = lab.on_machines(RELAY, |host| {
+        let machine = host.lease(10, PATIENCE).unwrap().unwrap();
+        // Runs, so that each boot that comes after has a pin to change.
+        let boot = machine.boot().unwrap();
+        machine.mount(&boot.export).unwrap();
+        for time in 0..TIMES {
+            let mut stream = machine.connect(80, 0).unwrap();
+            stream.write_all(b"GET /boot/52-54-00-00-00-0a.ipxe HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            // From before it is looked at to after it is written: somewhere on the way the machine is gone.
+            std::thread::sleep(Duration::from_micros(u64::from(time) * 200));
+            drop(stream);
+        }
+        let boot = machine.boot().unwrap();
+        machine.mount(&boot.export).unwrap().lookup("boot/vmlinuz-1").unwrap();
+    });
+    booted.unwrap();
+    assert!(!server.log().contains("another server"), "{}", server.log());
+    server.resident().unwrap();
+}
