@@ -150,6 +150,10 @@ impl Wanted {
         let include = include.filter_map(|at| package(at, with, mistakes)).collect();
         let mirror = self.mirrors.first().map(|at| at.spot.clone());
         let mirrors = self.mirrors.into_iter().filter_map(|at| address(at, with, mistakes)).collect();
+        // dnf takes its distribution's repositories with their keys; these are for one that is named here.
+        if let (Installer::Dnf, None, Some(at)) = (with, &mirror, &self.keyring) {
+            mistakes.note(&at.spot, "goes with `mirror`, and there is none");
+        }
         let keyring = self.keyring.and_then(|at| path(at, home, mistakes));
         let options = self.options.into_iter().filter_map(|at| option(at, mistakes)).collect();
         // apt has the keys of its distribution; dnf has none for a mirror that the site brings.

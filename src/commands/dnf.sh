@@ -40,8 +40,8 @@ for modules in "$root"/usr/lib/modules/*/ "$root"/lib/modules/*/; do
 done
 
 # What is one machine's and not the tree's: each has its own by its layer, or by what it boots with.
+rm -f "$root/etc/machine-id" "$root/etc/hostname"
 : >"$root/etc/machine-id"
-rm -f "$root/etc/hostname"
 rm -rf "$root"/var/cache/dnf "$root"/var/cache/libdnf5 "$root"/var/log/dnf*.log "$root"/var/log/hawkey.log
 umount -l "$root"/proc "$root"/dev/*
 rm -f "$root"/dev/*

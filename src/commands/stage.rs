@@ -113,10 +113,9 @@ fn one(
     };
     let bar = spinner(&name, quiet);
     // As many as last time, more or less: then it can be seen how far it is.
-    let before = store.head(&reference)?;
-    let old = before.and_then(|before| store.generation(before.generation).ok());
-    if let Some(old) = &old {
-        expect(&bar, u64::from(old.inodes()));
+    let last = store.head(&reference)?.and_then(|head| store.generation(head.generation).ok());
+    if let Some(last) = last {
+        expect(&bar, u64::from(last.inodes()));
     }
     let begun = std::time::Instant::now();
     let report = |progress: Progress| {
@@ -158,6 +157,9 @@ fn one(
     let finished = finished.with_context(|| format!("cannot stage {name}"))?;
     let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
     let mut warnings = warnings(store, site, part, &finished.index);
+    // Somebody else may have been quicker: what is replaced is what is there now.
+    let before = store.head(&reference)?;
+    let old = before.and_then(|before| store.generation(before.generation).ok());
     let changed = before.is_none_or(|before| before.generation != finished.generation);
     if changed && before.is_some_and(|before| before.how == How::Edited) {
         warnings.push("what was staged does not have the changes of `oneroot edit`; `oneroot rollback` brings them back".to_owned());
