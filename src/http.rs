@@ -33,12 +33,12 @@ const CHUNK: usize = 256 * 1024;
 pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
     let ip = peer.ip();
     let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let machines = machines.clone();
+        let (machines, slot) = (machines.clone(), slot.clone());
         slot.touch();
         async move {
             let (parts, _) = request.into_parts();
             Ok::<_, std::convert::Infallible>(
-                answer(&machines, ip, &parts.method, parts.uri.path(), &parts.headers).await,
+                answer(&machines, ip, &parts.method, parts.uri.path(), &parts.headers, slot).await,
             )
         }
     });
@@ -58,6 +58,7 @@ async fn answer(
     method: &Method,
     path: &str,
     headers: &HeaderMap,
+    slot: Arc<Slot>,
 ) -> Response<Body> {
     if method != Method::GET && method != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, Some((header::ALLOW, "GET, HEAD")));
@@ -76,7 +77,7 @@ async fn answer(
         }
     };
     let (from, to) = range.unwrap_or((0, length));
-    let body = if method == Method::HEAD { Body::empty() } else { body(resource, from, to) };
+    let body = if method == Method::HEAD { Body::empty() } else { body(resource, from, to, slot) };
     let mut response = Response::new(body);
     set(&mut response, header::CONTENT_LENGTH, &(to - from).to_string());
     set(&mut response, header::ACCEPT_RANGES, "bytes");
@@ -152,7 +153,7 @@ fn wanted(value: &HeaderValue, length: u64) -> Wanted {
     }
 }
 
-fn body(resource: Resource, from: u64, to: u64) -> Body {
+fn body(resource: Resource, from: u64, to: u64, slot: Arc<Slot>) -> Body {
     let (mut sender, channel) = Channel::<Bytes, std::io::Error>::new(2);
     tokio::spawn(async move {
         let mut at = from;
@@ -173,7 +174,8 @@ fn body(resource: Resource, from: u64, to: u64) -> Body {
             };
             at += length as u64;
             match timeout(STALLED, sender.send_data(chunk)).await {
-                Ok(Ok(())) => {}
+                // A long download is no idle connection.
+                Ok(Ok(())) => slot.touch(),
                 Ok(Err(_)) => return,
                 Err(_) => return sender.abort(std::io::ErrorKind::TimedOut.into()),
             }

@@ -5,11 +5,11 @@
 //! and each reply is one contiguous piece: klibc's nfsmount takes whatever one read(2) gives it for the whole
 //! reply.
 
-use crate::Transport;
 use crate::xdr::Writer;
+use crate::{Transport, nfs3, rpc};
 
 /// A run of bytes of one object, to be sent in place. An object that turns out shorter is the shell's to
-/// handle: the mark is already promised, so it can only close the connection.
+/// handle: as long as nothing of the reply has been sent, with [`Replies::lost`]; later it can only close the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileRange {
     /// The content id, as given by [`crate::Tree::object`].
@@ -19,9 +19,6 @@ pub struct FileRange {
     /// Number of bytes, 1 to [`crate::MAX_READ`].
     pub len: u32,
 }
-
-/// Bytes of [`Replies::lost`]: mark, accepted head, status, no attributes.
-pub const LOST_LEN: usize = 36;
 
 /// A piece of the output, in sending order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,12 +92,15 @@ impl Replies {
 
     /// What to send instead of a READ's whole reply when its contents can't be had: NFS3ERR_IO. `head` is the front of
     /// that reply; [`padding`](Replies::padding) of what follows the range is left out with it.
-    pub fn lost(head: &[u8]) -> [u8; LOST_LEN] {
+    pub fn lost(head: &[u8]) -> Self {
         let xid = head.get(4..8).and_then(|xid| xid.first_chunk()).copied().unwrap_or_default();
-        let words = [0x8000_0000 | (8 * 4), u32::from_be_bytes(xid), 1, 0, 0, 0, 0, 5, 0];
-        let mut reply = [0; LOST_LEN];
-        reply.as_chunks_mut().0.iter_mut().zip(words).for_each(|(to, word)| *to = word.to_be_bytes());
-        reply
+        let mut out = Replies::new();
+        let frame = out.open(Transport::Tcp);
+        let mut writer = out.writer();
+        rpc::accept(&mut writer, u32::from_be_bytes(xid));
+        nfs3::contents_lost(&mut writer);
+        out.close(frame);
+        out
     }
 
     /// Bytes that follow a range and belong to its reply.
@@ -224,7 +224,7 @@ mod tests {
         let (position, range) = out.ranges()[1];
         assert_eq!((out.head(0), out.head(1), Replies::padding(&range)), (28, 28, 3));
         let lost = Replies::lost(&out.bytes()[position - out.head(1)..position]);
-        let words = lost.as_chunks().0.iter().map(|word| u32::from_be_bytes(*word));
+        let words = lost.bytes().as_chunks().0.iter().map(|word| u32::from_be_bytes(*word));
         assert_eq!(words.collect::<Vec<_>>(), [0x8000_0020, 9, 1, 0, 0, 0, 0, 5, 0]);
     }
 

@@ -21,6 +21,9 @@ use crate::clock;
 const PER_PEER: usize = 32;
 /// Connections of all peers on one listener.
 const IN_TOTAL: usize = 5000;
+/// The same where only IPv6 is heard. No machine is there, and strangers must not use up the machines' descriptors: an
+/// address each costs them nothing.
+const IN_TOTAL_V6: usize = 64;
 /// Pause after an accept that failed for want of descriptors or memory; the kernel keeps the queue meanwhile.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the loop looks for connections whose patience has ended.
@@ -80,19 +83,23 @@ impl Slot {
     }
 }
 
-#[derive(Default)]
 struct Slots {
+    most: usize,
     by_peer: HashMap<IpAddr, Vec<Arc<Slot>>>,
     total: usize,
 }
 
 impl Slots {
+    fn new(most: usize) -> Self {
+        Self { most, by_peer: HashMap::new(), total: 0 }
+    }
+
     /// Takes a connection in, and takes one out if there are too many now; that one is to be closed.
     fn enter(&mut self, peer: SocketAddr, now: u64) -> (Arc<Slot>, Option<Arc<Slot>>) {
         let of_peer = self.by_peer.get(&peer.ip()).map(Vec::as_slice).unwrap_or_default();
         let idlest = if of_peer.len() >= PER_PEER {
             of_peer.iter().min_by_key(|slot| slot.touched()).cloned()
-        } else if self.total >= IN_TOTAL {
+        } else if self.total >= self.most {
             self.idlest()
         } else {
             None
@@ -162,7 +169,9 @@ pub async fn accept<H, F>(
     H: Fn(TcpStream, SocketAddr, Arc<Slot>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let slots = Arc::new(Mutex::new(Slots::default()));
+    let only_v6 = socket2::SockRef::from(&listener).only_v6().unwrap_or(false);
+    let most = if only_v6 { IN_TOTAL_V6 } else { IN_TOTAL };
+    let slots = Arc::new(Mutex::new(Slots::new(most)));
     let mut tasks = JoinSet::new();
     let mut quiet_until = Instant::now();
     let mut sweep = tokio::time::interval(SWEEP);
@@ -173,7 +182,8 @@ pub async fn accept<H, F>(
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
             _ = sweep.tick() => {
-                for slot in lock(&slots).silent(clock::coarse_ms()) {
+                let silent = lock(&slots).silent(clock::coarse_ms());
+                for slot in silent {
                     tracing::debug!(service, peer = %slot.peer, "closed a connection whose peer was silent for too long");
                     slot.close();
                 }
@@ -190,7 +200,8 @@ pub async fn accept<H, F>(
                 }
                 // Fewer descriptors than the caps allow make a listener as full as the caps do: who waits may have work to do,
                 // and nobody would leave by himself.
-                if let Some(idlest) = lock(&slots).idlest().filter(|_| is_exhausted(&cause)) {
+                let idlest = lock(&slots).idlest().filter(|_| is_exhausted(&cause));
+                if let Some(idlest) = idlest {
                     idlest.close();
                 }
                 tokio::time::sleep(PAUSE).await;
@@ -230,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_full_peer_loses_its_longest_idle_connection_and_not_the_newest() {
-        let mut slots = Slots::default();
+        let mut slots = Slots::new(IN_TOTAL);
         let all: Vec<_> = (0..PER_PEER).map(|_| slots.enter(peer(1), 1000).0).collect();
         for slot in all.iter().skip(1) {
             slot.touched.store(1050, Ordering::Relaxed);
@@ -245,7 +256,7 @@ mod tests {
 
     #[test]
     fn a_full_peer_costs_no_other_peer_a_connection() {
-        let mut slots = Slots::default();
+        let mut slots = Slots::new(IN_TOTAL);
         let (quiet, _) = slots.enter(peer(2), 1000);
         for _ in 0..3 * PER_PEER {
             slots.enter(peer(1), 2000);
@@ -256,7 +267,7 @@ mod tests {
 
     #[test]
     fn leaving_twice_counts_once() {
-        let mut slots = Slots::default();
+        let mut slots = Slots::new(IN_TOTAL);
         let (slot, _) = slots.enter(peer(1), 1000);
         slots.leave(&slot);
         slots.leave(&slot);
@@ -266,7 +277,7 @@ mod tests {
 
     #[test]
     fn patience_ends_for_those_who_said_that_it_would() {
-        let mut slots = Slots::default();
+        let mut slots = Slots::new(IN_TOTAL);
         let (patient, hasty) = (slots.enter(peer(1), 1000).0, slots.enter(peer(1), 1000).0);
         hasty.expect_within(Duration::from_secs(10));
         let now = hasty.touched();

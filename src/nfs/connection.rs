@@ -26,12 +26,10 @@ use crate::objects;
 const BATCH: u64 = 128 * 1024;
 /// File contents up to this length are copied into the batch, which costs less than a call of their own.
 const COPIED: u32 = 32 * 1024;
-/// File bytes sent at a time, once they are known to be in memory.
-const CHUNK: usize = 256 * 1024;
 /// Bytes put together before they are written.
 const OUTPUT: usize = 128 * 1024;
-/// A peer that says nothing whole for so long after connecting is no client.
-const FIRST_RECORD: Duration = Duration::from_secs(10);
+/// A peer that says nothing whole for so long after connecting, or after it has begun to, is no client.
+const RECORD: Duration = Duration::from_secs(10);
 /// Linux closes an idle connection after five minutes by itself; this is for clients that vanished.
 const IDLE: Duration = Duration::from_secs(1800);
 /// A peer that takes no byte of its replies for so long is gone.
@@ -56,42 +54,49 @@ async fn converse(
     slot: &Arc<Slot>,
 ) -> io::Result<()> {
     let mut records = RecordStream::new();
-    slot.expect_within(FIRST_RECORD);
+    slot.expect_within(RECORD);
     loop {
         let (mut desk, count) = poll_fn(|cx| desk::arrived(stream, cx)).await?;
         if count == 0 {
             return Ok(());
         }
+        let begun = !records.is_idle();
         let Desk { input, out } = &mut desk;
+        let sending = Sending { server, to: stream, slot };
         let mut rest = input.get(..count).unwrap_or_default();
         let mut whole = false;
-        while let Some(record) = records.next(&mut rest).map_err(bad_record)? {
-            whole = true;
+        let ends = loop {
+            let record = match records.next(&mut rest) {
+                Ok(Some(record)) => record,
+                Ok(None) => break None,
+                Err(cause) => break Some(cause),
+            };
+            // From here on it is ours to be quick.
+            if !std::mem::replace(&mut whole, true) {
+                slot.expect_within(IDLE);
+            }
             match server.service.call(peer, Transport::Tcp, record, &mut out.replies) {
                 Step::Answered | Step::Ignore => {}
                 Step::Mount(call) => {
                     let granted = server.mount(peer.ip(), &call.path).await;
                     server.service.mounted(&call, granted, &mut out.replies);
                 }
-                Step::Close(reason) => {
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, reason.to_string()));
-                }
+                Step::Close(cause) => break Some(cause),
             }
             if out.replies.len() >= BATCH {
-                Sending { server, to: stream, slot }.batch(out).await?;
+                sending.batch(out).await?;
             }
+        };
+        sending.batch(out).await?;
+        if let Some(cause) = ends {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, cause));
         }
-        Sending { server, to: stream, slot }.batch(out).await?;
         // A peer that sends a byte now and then, and nothing whole, gains no time by it.
-        if whole {
-            slot.expect_within(IDLE);
+        if !records.is_idle() && (whole || !begun) {
+            slot.expect_within(RECORD);
         }
         desk.give();
     }
-}
-
-fn bad_record(cause: oneroot_nfsd::Error) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, cause)
 }
 
 /// The way of replies to a peer.
@@ -107,12 +112,12 @@ impl Sending<'_> {
     async fn batch(&self, out: &mut Out) -> io::Result<()> {
         let weight = out.weight();
         let Out { replies, bytes: output } = out;
+        output.clear();
         if replies.ranges().is_empty() {
             self.write(replies.bytes(), SendFlags::empty(), weight).await?;
             replies.clear();
             return Ok(());
         }
-        output.clear();
         let (mut number, mut skipped) = (0, 0);
         for segment in replies.segments() {
             let range = match segment {
@@ -122,56 +127,59 @@ impl Sending<'_> {
                 }
                 Segment::File(range) => range,
             };
-            if let Err(cause) = self.contents(&range, output, weight).await? {
+            if let Err(cause) = self.contents(&range, output, weight).await {
+                if !objects::is_lost(&cause) {
+                    return Err(cause);
+                }
                 self.server.machines.objects().complain(ObjectId(range.object), &cause);
                 // Nothing of this reply has left yet.
                 let head = output.split_off(output.len().saturating_sub(replies.head(number)));
-                output.extend(Replies::lost(&head));
+                output.extend(Replies::lost(&head).bytes());
                 skipped = Replies::padding(&range);
             }
             number += 1;
             if output.len() >= OUTPUT {
-                self.write(output, SendFlags::empty(), weight).await?;
+                self.write(output, SendFlags::empty(), weight + output.capacity()).await?;
                 output.clear();
             }
         }
-        self.write(output, SendFlags::empty(), weight).await?;
+        self.write(output, SendFlags::empty(), weight + output.capacity()).await?;
         replies.clear();
         Ok(())
     }
 
-    /// Adds a range's bytes to the output, or sends both. The inner error says that the store does not have what it should,
-    /// and that nothing was sent or added.
-    async fn contents(
-        &self,
-        range: &FileRange,
-        output: &mut Vec<u8>,
-        weight: usize,
-    ) -> io::Result<io::Result<()>> {
+    /// Adds a range's bytes to the output, or sends both.
+    ///
+    /// # Errors
+    /// One that [`objects::is_lost`] has sent and added nothing.
+    async fn contents(&self, range: &FileRange, output: &mut Vec<u8>, weight: usize) -> io::Result<()> {
         let objects = self.server.machines.objects();
         let (id, length) = (ObjectId(range.object), range.len as usize);
         if range.len <= COPIED {
-            return Ok(match objects.append(id, range.offset, length, output) {
-                Ok(None) => Ok(()),
-                Ok(Some(from)) => {
-                    let _held = self.server.waiting.hold(self.slot, weight + output.capacity());
-                    objects.append_from_disk(from, range.offset, length, output).await
-                }
-                Err(cause) => Err(cause),
-            });
+            if let Some(from) = objects.append(id, range.offset, length, output)? {
+                let _held = self.server.waiting.hold(self.slot, weight + output.capacity());
+                objects.append_from_disk(from, range.offset, length, output).await?;
+            }
+            return Ok(());
         }
-        let file = match objects.open_to(id, range.offset + u64::from(range.len)) {
-            Ok(file) => file,
-            Err(cause) => return Ok(Err(cause)),
-        };
+        let file = objects.open_to(id, range.offset + u64::from(range.len))?;
+        // All of it, before the head leaves: what the disk can't give must be an answer of its own.
+        if !objects::is_cached(&file, range.offset, length)? {
+            let _held = self.server.waiting.hold(self.slot, weight + output.capacity());
+            objects::cache(&file, range.offset, length).await?;
+        }
         // MSG_MORE: head and contents are one reply, and leave in full segments.
-        self.write(output, SendFlags::MORE, weight).await?;
+        let whole = async {
+            self.write(output, SendFlags::MORE, weight + output.capacity()).await?;
+            self.file(&file, range.offset, length, weight + output.capacity()).await
+        };
+        // Whatever it is, it is no other answer any more.
+        whole.await.map_err(|cause: io::Error| io::Error::new(io::ErrorKind::BrokenPipe, cause))?;
         output.clear();
-        self.file(&file, range.offset, length, weight).await?;
-        Ok(Ok(()))
+        Ok(())
     }
 
-    /// Sends `left` bytes of a file from `offset` on.
+    /// Sends `left` bytes of a file from `offset` on, which are in the page cache now.
     async fn file(
         &self,
         file: &Arc<File>,
@@ -180,24 +188,20 @@ impl Sending<'_> {
         weight: usize,
     ) -> io::Result<()> {
         while left > 0 {
-            let chunk = left.min(CHUNK);
-            if !objects::is_cached(file, offset, chunk)? {
+            // The kernel moves its own copy of the offset only as far as the socket takes it.
+            let mut at = offset;
+            let send = || Ok(rustix::fs::sendfile(self.to, file, Some(&mut at), left)?);
+            let sent = self.moved(weight, send).await?;
+            if sent == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+            offset += sent as u64;
+            left = left.saturating_sub(sent);
+            // While the peer was waited for, some of it may have left the page cache.
+            if left > 0 && !objects::is_cached(file, offset, left)? {
                 let _held = self.server.waiting.hold(self.slot, weight);
-                objects::cache(file, offset, chunk).await?;
+                objects::cache(file, offset, left).await?;
             }
-            let end = offset + chunk as u64;
-            while offset < end {
-                let rest = usize::try_from(end - offset).unwrap_or(chunk);
-                // The kernel moves its own copy of the offset only as far as the socket takes it.
-                let mut at = offset;
-                let send = || Ok(rustix::fs::sendfile(self.to, file, Some(&mut at), rest)?);
-                let sent = self.moved(weight, send).await?;
-                if sent == 0 {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
-                offset += sent as u64;
-            }
-            left -= chunk;
         }
         Ok(())
     }
@@ -219,6 +223,8 @@ impl Sending<'_> {
         }
         let _held = self.server.waiting.hold(self.slot, weight);
         self.slot.expect_within(STALLED);
-        self.to.async_io(Interest::WRITABLE, send).await
+        let sent = self.to.async_io(Interest::WRITABLE, send).await;
+        self.slot.expect_within(IDLE);
+        sent
     }
 }

@@ -13,8 +13,8 @@ pub const LARGEST: usize = 32 * 1024;
 const MOST: usize = 64 * 1024 * 1024;
 /// Parts with a lock each, so that threads seldom meet at one.
 const PARTS: usize = 16;
-/// What an entry takes beside its contents: key, pointer, counts, the table's slack.
-const ENTRY: usize = 96;
+/// What an entry takes beside its contents: key, pointer, counts, the table's and the allocator's slack.
+const ENTRY: usize = 160;
 
 /// The contents that are held.
 pub struct Held([Mutex<Part>; PARTS]);

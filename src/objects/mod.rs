@@ -59,11 +59,15 @@ impl Objects {
     pub fn open_to(&self, id: ObjectId, end: u64) -> io::Result<Arc<File>> {
         let file = self.open(id)?;
         if file.metadata()?.len() < end {
-            // It may be put right by another file of this name.
-            self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            self.forget(id);
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(file)
+    }
+
+    /// Opens it anew next time: what is damaged may be put right by another file of this name.
+    fn forget(&self, id: ObjectId) {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
     /// Says what the store has lost; seldom, however often it is asked for.
@@ -128,6 +132,9 @@ impl Objects {
             Ok(true) => {}
             other => {
                 to.truncate(start);
+                if other.is_err() {
+                    self.forget(id);
+                }
                 return other.map(|_| Some(OnDisk { id, file, whole }));
             }
         }
@@ -173,6 +180,13 @@ impl Objects {
         }
         Ok(self.held.put(id, bytes))
     }
+}
+
+/// Whether this says that the store does not have what it should. Anything else is trouble of the moment (no descriptor, no
+/// memory), and a client that asks again may well be answered.
+pub fn is_lost(cause: &io::Error) -> bool {
+    let kinds = [io::ErrorKind::NotFound, io::ErrorKind::UnexpectedEof, io::ErrorKind::InvalidData];
+    kinds.contains(&cause.kind()) || Errno::from_io_error(cause) == Some(Errno::IO)
 }
 
 fn part(contents: &[u8], offset: u64, length: usize) -> io::Result<&[u8]> {

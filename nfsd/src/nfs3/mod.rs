@@ -19,7 +19,7 @@ use crate::handle::{Handle, Keyring};
 use crate::ops::{self, Fault, Found};
 use crate::replies::Replies;
 use crate::rpc::Rejection;
-use crate::xdr::{Malformed, Reader};
+use crate::xdr::{Malformed, Reader, Writer};
 use crate::{Exports, Tree, ViewId};
 
 pub(crate) const PROGRAM: u32 = 100_003;
@@ -64,6 +64,12 @@ impl<T: Tree> Opened<T> {
     fn fsid(&self) -> u64 {
         self.tree.fsid()
     }
+}
+
+/// The result of a READ whose contents can't be had.
+pub(crate) fn contents_lost(out: &mut Writer<'_>) {
+    out.u32(encode::status(Fault::Io));
+    out.boolean(false);
 }
 
 /// Answers one procedure other than NULL, after the accepted-reply head. On an error what has been written is
