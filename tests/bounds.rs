@@ -108,6 +108,8 @@ fn shout(stream: &mut TcpStream, calls: &[u8], length: usize, most: usize) -> us
     sent / length
 }
 
+/// KiB that a flood takes at least, or it was none.
+const FLOOD_FELT: u64 = 64 * 1024;
 /// The most memory, in KiB, that the server has while 5,000 peers ask for as much as they may and read nothing: what may
 /// wait for all of them together (`IN_FLIGHT`, src/nfs/waiting.rs), 16 KiB for each connection, and what it has at rest.
 const FLOODED: u64 = 256 * 1024 + 16 * IN_TOTAL as u64 + 64 * 1024;
@@ -122,15 +124,17 @@ fn raise_descriptors() {
     setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
 }
 
-/// A peer's part in the flood: connections that ask for files, and connections that ask for lists.
+/// A peer's part in the flood: connections that ask for files by the megabyte, which wait in the page cache, and connections
+/// that ask for lists and for small pieces, which wait in the server's memory.
 fn flooded(machine: &Machine, [big, wide]: &[Vec<u8>; 2]) -> Vec<(TcpStream, usize)> {
     let place = 0u64.to_be_bytes().to_vec();
     let read = rpc::call(7, READ, &[opaque(big), place.clone(), words(&[1 << 20])].concat());
+    let piece = rpc::call(7, READ, &[opaque(big), place.clone(), words(&[32 << 10])].concat());
     let list = [opaque(wide), place.clone(), place, words(&[1 << 16, 1 << 16])].concat();
     let list = rpc::call(7, READDIRPLUS, &list);
     let ports = (0..EACH).map(|number| {
         let mut stream = connect(machine.address, 700 + number);
-        let call = if number % 2 == 0 { &read } else { &list };
+        let call = [&read, &piece, &list][usize::from(number % 3)];
         let taken = shout(&mut stream, &call.repeat(400), call.len(), 400);
         (stream, taken)
     });
@@ -175,6 +179,7 @@ fn five_thousand_peers_that_read_no_reply_cost_a_stated_memory_and_no_honest_mac
         }
         let most = server.most_resident().unwrap();
         println!("{most} KiB at most, after {:?}", begun.elapsed());
+        assert!(most > rest + FLOOD_FELT, "{rest} KiB before, {most} KiB at most: no flood at all");
         assert!(most < FLOODED, "{rest} KiB before, {most} KiB at most");
         drop(streams);
     })
