@@ -40,16 +40,9 @@ impl Held {
     pub fn put(&self, id: ObjectId, contents: &[u8]) -> Arc<[u8]> {
         let contents = Arc::<[u8]>::from(contents);
         let mut part = self.part(id);
-        // What is dropped is read again in a few microseconds, so which ones hardly matters: half of them, as they lie in
-        // the table, keeps the cost of a full part off the common path.
         if part.bytes > MOST / PARTS - LARGEST - ENTRY {
-            let (mut keep, mut left) = (false, 0);
-            part.contents.retain(|_, contents| {
-                keep = !keep;
-                left += if keep { contents.len() + ENTRY } else { 0 };
-                keep
-            });
-            part.bytes = left;
+            super::halve(&mut part.contents);
+            part.bytes = part.contents.values().map(|contents| contents.len() + ENTRY).sum();
         }
         if part.contents.insert(id, contents.clone()).is_none() {
             part.bytes += contents.len() + ENTRY;

@@ -38,6 +38,16 @@ pub struct OnDisk {
     whole: Option<usize>,
 }
 
+/// Makes room in a full table. What is dropped is had again in a few microseconds, so which ones hardly matters: half of them,
+/// as they lie in the table, keeps the cost of a full one off the common path.
+fn halve<V, S>(table: &mut HashMap<ObjectId, V, S>) {
+    let mut keep = false;
+    table.retain(|_, _| {
+        keep = !keep;
+        keep
+    });
+}
+
 impl Objects {
     /// Nothing is open yet.
     pub fn new(store: Arc<Store>) -> Self {
@@ -86,14 +96,8 @@ impl Objects {
     fn keep(&self, id: ObjectId, file: File) -> Arc<File> {
         let file = Arc::new(file);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        // Objects are opened again in a few microseconds, so which ones are dropped hardly matters: half, at random by
-        // hash order, keeps the cost of a full table off the common path.
         if open.len() >= KEPT {
-            let mut keep = false;
-            open.retain(|_, _| {
-                keep = !keep;
-                keep
-            });
+            halve(&mut open);
         }
         open.insert(id, file.clone());
         file
