@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use rustix::io::Errno;
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
@@ -157,6 +158,11 @@ fn is_exhausted(cause: &std::io::Error) -> bool {
     [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM].into_iter().any(|known| errno == Some(known))
 }
 
+/// How many connections a listener may have. One of IPv6 that hears IPv4 too has machines on it.
+fn most(listener: &SockRef<'_>) -> usize {
+    if listener.only_v6().unwrap_or(false) { IN_TOTAL_V6 } else { IN_TOTAL }
+}
+
 /// Accepts until `stop` resolves, then waits for the connections to end by themselves.
 ///
 /// Each connection runs as a task of its own, so a panic in a handler costs that connection and nothing else.
@@ -169,9 +175,7 @@ pub async fn accept<H, F>(
     H: Fn(TcpStream, SocketAddr, Arc<Slot>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let only_v6 = socket2::SockRef::from(&listener).only_v6().unwrap_or(false);
-    let most = if only_v6 { IN_TOTAL_V6 } else { IN_TOTAL };
-    let slots = Arc::new(Mutex::new(Slots::new(most)));
+    let slots = Arc::new(Mutex::new(Slots::new(most(&SockRef::from(&listener)))));
     let mut tasks = JoinSet::new();
     let mut quiet_until = Instant::now();
     let mut sweep = tokio::time::interval(SWEEP);
@@ -263,6 +267,21 @@ mod tests {
         }
         assert!(Arc::ptr_eq(&slots.by_peer[&peer(2).ip()][0], &quiet));
         assert_eq!(slots.total, PER_PEER + 1);
+    }
+
+    #[test]
+    fn strangers_over_ipv6_have_few_connections_and_machines_have_all() {
+        use socket2::{Domain, Socket, Type};
+        let socket = |domain| Socket::new(domain, Type::STREAM, None).unwrap();
+        let (four, six, both) = (socket(Domain::IPV4), socket(Domain::IPV6), socket(Domain::IPV6));
+        six.set_only_v6(true).unwrap();
+        both.set_only_v6(false).unwrap();
+        let most = [&four, &six, &both].map(|socket| most(&SockRef::from(socket)));
+        assert_eq!(most, [IN_TOTAL, IN_TOTAL_V6, IN_TOTAL]);
+        let mut slots = Slots::new(2);
+        let first = slots.enter(peer(1), 1000).0;
+        slots.enter(peer(2), 1001);
+        assert!(slots.enter(peer(3), 1002).1.is_some_and(|idlest| Arc::ptr_eq(&idlest, &first)));
     }
 
     #[test]

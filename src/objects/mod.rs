@@ -258,3 +258,16 @@ pub async fn cache(file: &Arc<File>, offset: u64, length: usize) -> io::Result<(
     };
     tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Both have a client's program on the other end: one is told that its file is broken, the other waits a moment.
+    #[test]
+    fn want_of_descriptors_or_memory_is_no_lost_file() {
+        let is_lost = |errno: Errno| is_lost(&errno.into());
+        assert!(is_lost(Errno::NOENT) && is_lost(Errno::IO));
+        assert!(!is_lost(Errno::MFILE) && !is_lost(Errno::NFILE) && !is_lost(Errno::NOMEM));
+    }
+}
