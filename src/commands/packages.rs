@@ -29,18 +29,33 @@ pub fn stage(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
     }
 }
 
+/// Runs a program apart from us, as its text says why.
+const APART: &str = include_str!("apart.sh");
+/// A shell's exit code for a program that is not there.
+const NO_PROGRAM: i32 = 127;
+
 fn install<I: Install>(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
-    let mut program = I::command(wanted);
+    let program = I::command(wanted);
     let name = program.get_program().to_string_lossy().into_owned();
     let mut said: File = tempfile::tempfile()?;
-    program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said.try_clone()?);
-    let mut child = program.spawn().with_context(|| format!("cannot run {name}; install {}", I::NEEDS))?;
+    let mut child = Command::new("sh")
+        .args(["-c", APART, "apart"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(said.try_clone()?)
+        .spawn()
+        .context("cannot run sh")?;
     let archive = child.stdout.take().with_context(|| format!("{name} has no output"))?;
     let staged = stage.archive(archive);
     let done = child.wait()?;
     if let Err(full @ oneroot_tree::Error::Full { .. }) = staged {
         // The program ended because nobody read on.
         return Err(full.into());
+    }
+    if done.code() == Some(NO_PROGRAM) {
+        bail!("cannot run {name}; install {}; it said:\n{}", I::NEEDS, tail(&mut said)?);
     }
     if !done.success() {
         bail!("{name} ended with {done}; it said:\n{}", tail(&mut said)?);

@@ -1,6 +1,7 @@
 //! What the machines boot: made once, kept in the cache under the hash of its recipe.
 
 use std::fs;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -83,6 +84,8 @@ fn made(name: &str, recipe: &str) -> Result<PathBuf> {
         .arg(&unfinished)
         .stdout(fs::File::create(&log)?)
         .stderr(fs::File::options().append(true).open(&log)?)
+        // When it fails, mmdebstrap sends SIGHUP to its whole process group.
+        .process_group(0)
         .status()
         .context("cannot run the recipe")?;
     if !made.success() {

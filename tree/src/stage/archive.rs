@@ -33,6 +33,9 @@ impl Stage<'_> {
         if seen == 0 {
             return Err(Error::Archive(io::Error::new(io::ErrorKind::UnexpectedEof, "it has no entries")));
         }
+        // An archive ends before its stream does: the checksum of a compressed one is still to come, and a program that
+        // is not read to its end takes the closed pipe for a failure.
+        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(Error::Archive)?;
         Ok(())
     }
 

@@ -1,0 +1,87 @@
+//! The program that installs packages is run apart: it may hang up its whole process group, as mmdebstrap does when it
+//! fails, and neither we nor who called us are in it; it is read to its end; and what ends us ends it.
+#![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// A site with one profile of packages, and a mmdebstrap of the test's own that does what `script` says.
+fn with(script: &str) -> (tempfile::TempDir, Command) {
+    let home = tempfile::tempdir().unwrap();
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
+                [profile.debian]\nsource = { suite = \"bookworm\", packages = [\"vim\"] }\n";
+    fs::write(home.path().join("site.toml"), site).unwrap();
+    let program = home.path().join("mmdebstrap");
+    fs::write(&program, format!("#!/bin/sh\n{script}\n")).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", home.path().display(), std::env::var("PATH").unwrap());
+    let mut oneroot = Command::new(env!("CARGO_BIN_EXE_oneroot"));
+    // A group of its own, so that it is not the test that is hung up where this is broken.
+    oneroot.current_dir(home.path()).env("PATH", path).arg("stage").process_group(0);
+    (home, oneroot)
+}
+
+fn ended(script: &str) -> Output {
+    let (_home, mut oneroot) = with(script);
+    oneroot.output().unwrap()
+}
+
+#[test]
+fn an_installer_that_hangs_up_its_process_group_is_an_error_message_and_not_the_end_of_the_caller() {
+    let done = ended("echo no mirror >&2; kill -HUP 0; sleep 9");
+    assert_eq!(done.status.code(), Some(1), "signal {:?}", done.status.signal());
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(said.contains("mmdebstrap ended with") && said.contains("no mirror"), "{said}");
+}
+
+#[test]
+fn an_installer_is_read_to_its_end_though_the_archive_ends_before() {
+    // Two blocks of zeros end an archive; tar fills up to 10,240 bytes, and may do so later.
+    let done = ended(
+        "mkdir r && echo x >r/x && tar -C r -b 1 -cf - . && sleep 0.5 && head -c 7168 /dev/zero || kill -HUP 0",
+    );
+    assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
+}
+
+#[test]
+fn where_the_installer_is_missing_its_package_is_named() {
+    let (home, mut oneroot) = with("");
+    fs::remove_file(home.path().join("mmdebstrap")).unwrap();
+    let tools = home.path().join("tools");
+    fs::create_dir(&tools).unwrap();
+    for tool in ["sh", "setsid"] {
+        let found =
+            ["/usr/bin", "/bin"].map(|bin| Path::new(bin).join(tool)).into_iter().find(|path| path.exists());
+        std::os::unix::fs::symlink(found.unwrap(), tools.join(tool)).unwrap();
+    }
+    let done = oneroot.env("PATH", tools).output().unwrap();
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(said.contains("install the package mmdebstrap"), "{said}");
+}
+
+#[test]
+fn what_interrupts_a_stage_ends_the_installer_too() {
+    let (home, mut oneroot) = with("echo $$ >pid.new; mv pid.new pid; sleep 600 & wait");
+    let mut stage = oneroot.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let pid = home.path().join("pid");
+    wait_until("the installer runs", || pid.exists());
+    let installer = fs::read_to_string(pid).unwrap();
+    // As a terminal does it: to the whole group in front.
+    let group = rustix::process::Pid::from_child(&stage);
+    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
+    stage.wait().unwrap();
+    let proc = Path::new("/proc").join(installer.trim());
+    wait_until("the installer is gone", || !proc.exists());
+}
+
+fn wait_until(what: &str, done: impl Fn() -> bool) {
+    let begun = Instant::now();
+    while !done() {
+        assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
