@@ -3,8 +3,7 @@
 //! Two stagings of the same input must give the same generation, so nothing of the order or of the host enters: inodes
 //! are numbered breadth-first with names in byte order, and a hard link has the number of its first name.
 
-use std::collections::{BTreeMap, VecDeque};
-
+use crate::children::Children;
 use crate::error::{Error, Result};
 use crate::format::Encoder;
 use crate::index::Index;
@@ -15,6 +14,11 @@ use crate::node::{Content, Kind, Meta, TreePath};
 pub struct NodeRef(usize);
 
 impl NodeRef {
+    #[cfg(test)]
+    pub(crate) fn from_place(place: usize) -> Self {
+        Self(place)
+    }
+
     /// Its place among its builder's nodes, from 0.
     pub(crate) fn place(self) -> usize {
         self.0
@@ -24,7 +28,7 @@ impl NodeRef {
 struct Node {
     meta: Meta,
     content: Content,
-    children: BTreeMap<Vec<u8>, NodeRef>,
+    children: Children,
 }
 
 /// Collects a tree's entries, in any order; [`finish`](Self::finish) makes the index.
@@ -42,7 +46,7 @@ impl Default for IndexBuilder {
 
 impl Node {
     fn directory(meta: Meta) -> Self {
-        Self { meta, content: Content::Directory { opaque: false }, children: BTreeMap::new() }
+        Self { meta, content: Content::Directory { opaque: false }, children: Children::default() }
     }
 }
 
@@ -113,7 +117,14 @@ impl IndexBuilder {
 
     /// The same, for a node and a directory that are there.
     pub(crate) fn link_in(&mut self, parent: NodeRef, name: &[u8], node: NodeRef) -> Result<()> {
-        self.node_mut(parent)?.children.insert(name.to_vec(), node);
+        self.node_mut(parent)?.children.insert(name, node);
+        Ok(())
+    }
+
+    /// Gives a node that is no directory other metadata and content.
+    pub(crate) fn replace(&mut self, node: NodeRef, meta: Meta, content: Content) -> Result<()> {
+        let node = self.node_mut(node)?;
+        (node.meta, node.content) = (meta, content);
         Ok(())
     }
 
@@ -126,14 +137,14 @@ impl IndexBuilder {
     pub fn remove(&mut self, path: &TreePath<'_>) {
         let Some((name, parents)) = path.names().split_last() else { return };
         if let Some(parent) = self.walk(parents).and_then(|parent| self.nodes.get_mut(parent.0)) {
-            parent.children.remove(*name);
+            parent.children.remove(name);
         }
     }
 
     /// Takes away all that is in the directory at `path`, if there is one.
     pub fn clear(&mut self, path: &TreePath<'_>) {
         if let Some(node) = self.walk(path.names()).and_then(|node| self.nodes.get_mut(node.0)) {
-            node.children.clear();
+            node.children = Children::default();
         }
     }
 
@@ -150,7 +161,7 @@ impl IndexBuilder {
     }
 
     fn walk(&self, names: &[&[u8]]) -> Option<NodeRef> {
-        names.iter().try_fold(ROOT, |node, name| self.nodes.get(node.0)?.children.get(*name).copied())
+        names.iter().try_fold(ROOT, |node, name| self.nodes.get(node.0)?.children.get(name))
     }
 
     /// Numbers the nodes and writes the index.
@@ -165,45 +176,42 @@ impl IndexBuilder {
     pub(crate) fn finish_ordered(self) -> Result<(Index, Vec<NodeRef>)> {
         let mut numbers = vec![0u32; self.nodes.len()];
         let mut links = vec![0u32; self.nodes.len()];
-        let mut order = vec![ROOT];
-        let mut names: Vec<(u32, &[u8], NodeRef)> = Vec::new();
-        let mut directories = VecDeque::from([ROOT]);
-        let number = |order: &[NodeRef]| u32::try_from(order.len()).map_err(|_| Error::TooLarge("files"));
+        let mut order = Vec::with_capacity(self.nodes.len());
+        order.push(ROOT);
+        let mut encoder = Encoder::with_room_for(self.nodes.len());
         set(&mut numbers, ROOT, 1);
-        while let Some(directory) = directories.pop_front() {
+        // The order is the queue of a breadth-first walk, too. A directory is numbered before any of its names is met.
+        let mut place = 0;
+        while let Some(&directory) = order.get(place) {
+            place += 1;
             let Some(node) = self.nodes.get(directory.0) else { continue };
-            for (name, child) in &node.children {
-                if numbers.get(child.0) == Some(&0) {
-                    order.push(*child);
-                    set(&mut numbers, *child, number(&order)?);
-                    if self.nodes.get(child.0).is_some_and(|n| n.content.kind().is_directory()) {
-                        directories.push_back(*child);
-                    }
-                }
-                let count = links.get(child.0).copied().unwrap_or(0).saturating_add(1);
-                set(&mut links, *child, count);
-                names.push((numbers.get(directory.0).copied().unwrap_or(0), name, *child));
+            if !node.content.kind().is_directory() {
+                continue;
             }
-        }
-        let mut encoder = Encoder::new();
-        for (directory, name, child) in &names {
-            encoder.name(*directory, numbers.get(child.0).copied().unwrap_or(0), name)?;
+            let number = numbers.get(directory.0).copied().unwrap_or(0);
+            let mut subdirectories = 0u32;
+            for (name, child) in node.children.iter() {
+                let kind = self.nodes.get(child.0).map(|node| node.content.kind());
+                let mut child_number = numbers.get(child.0).copied().unwrap_or(0);
+                if child_number == 0 {
+                    order.push(child);
+                    child_number = u32::try_from(order.len()).map_err(|_| Error::TooLarge("files"))?;
+                    set(&mut numbers, child, child_number);
+                }
+                if kind.is_some_and(Kind::is_directory) {
+                    subdirectories = subdirectories.saturating_add(1);
+                } else if let Some(links) = links.get_mut(child.0) {
+                    *links = links.saturating_add(1);
+                }
+                encoder.name(number, child_number, name)?;
+            }
+            set(&mut links, directory, subdirectories.saturating_add(2));
         }
         for node in &order {
-            let Some(Node { meta, content, children }) = self.nodes.get(node.0) else { continue };
-            let nlink = match content {
-                Content::Directory { .. } => 2 + self.subdirectories(children),
-                _ => links.get(node.0).copied().unwrap_or(1),
-            };
-            encoder.inode(meta, content, nlink)?;
+            let Some(Node { meta, content, .. }) = self.nodes.get(node.0) else { continue };
+            encoder.inode(meta, content, links.get(node.0).copied().unwrap_or(1))?;
         }
         Ok((encoder.finish(), order))
-    }
-
-    fn subdirectories(&self, children: &BTreeMap<Vec<u8>, NodeRef>) -> u32 {
-        let is_directory =
-            |child: &&NodeRef| self.nodes.get(child.0).is_some_and(|node| node.content.kind().is_directory());
-        u32::try_from(children.values().filter(is_directory).count()).unwrap_or(u32::MAX - 2)
     }
 
     fn set_root(&mut self, meta: Meta, content: &Content) -> Result<()> {
@@ -217,7 +225,7 @@ impl IndexBuilder {
     fn directory_at(&mut self, names: &[&[u8]]) -> Result<NodeRef> {
         let mut at = ROOT;
         for name in names {
-            let known = self.node_mut(at)?.children.get(*name).copied();
+            let known = self.node_mut(at)?.children.get(name);
             at = match known {
                 Some(child) if self.node_mut(child)?.content.kind().is_directory() => child,
                 Some(child) if self.node_mut(child)?.content == Content::Whiteout => {
@@ -229,7 +237,7 @@ impl IndexBuilder {
                 }
                 None => {
                     let child = self.push(Node::directory(Meta::implied_directory()));
-                    self.node_mut(at)?.children.insert(name.to_vec(), child);
+                    self.node_mut(at)?.children.insert(name, child);
                     child
                 }
             };
@@ -238,7 +246,7 @@ impl IndexBuilder {
     }
 
     fn place(&mut self, parent: NodeRef, name: &[u8], meta: Meta, mut content: Content) -> Result<NodeRef> {
-        if let Some(there) = self.node_mut(parent)?.children.get(name).copied() {
+        if let Some(there) = self.node_mut(parent)?.children.get(name) {
             let old = self.node_mut(there)?;
             match (&mut old.content, &mut content) {
                 (Content::Directory { opaque: was }, Content::Directory { opaque: is }) => {
@@ -255,8 +263,8 @@ impl IndexBuilder {
                 _ => {}
             }
         }
-        let child = self.push(Node { meta, content, children: BTreeMap::new() });
-        self.node_mut(parent)?.children.insert(name.to_vec(), child);
+        let child = self.push(Node { meta, content, children: Children::default() });
+        self.node_mut(parent)?.children.insert(name, child);
         Ok(child)
     }
 

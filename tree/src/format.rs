@@ -44,11 +44,41 @@ pub(crate) const I_OWN_NAME: usize = 84;
 /// In a directory's flags: one of its names is a whiteout, so its names can't be served as they stand.
 pub(crate) const HOLDS_WHITEOUT: u8 = 1;
 
+/// Bytes that a name has room for, before the heap has to grow.
+const USUAL: usize = 16;
+
+/// The logical form, hashed as it is written. A hash of many bytes at once takes a tenth of the time of the same bytes one
+/// field at a time.
+#[derive(Default)]
+struct Logical {
+    hasher: blake3::Hasher,
+    pending: Vec<u8>,
+}
+
+impl Logical {
+    const BATCH: usize = 64 * 1024;
+
+    fn update(&mut self, bytes: &[u8]) -> &mut Self {
+        self.pending.extend_from_slice(bytes);
+        if self.pending.len() >= Self::BATCH {
+            self.hasher.update(&self.pending);
+            self.pending.clear();
+        }
+        self
+    }
+
+    fn finish(mut self) -> GenerationId {
+        self.hasher.update(&self.pending);
+        GenerationId(*self.hasher.finalize().as_bytes())
+    }
+}
+
 /// Takes names, then inodes, in canonical order.
 pub(crate) struct Encoder {
-    logical: blake3::Hasher,
+    logical: Logical,
     names: Vec<u8>,
-    inodes: Vec<u8>,
+    /// The header, which is filled in last, and the inodes.
+    file: Vec<u8>,
     heap: Vec<u8>,
     /// By directory number less one: first name and number of names.
     runs: Vec<(u32, u32)>,
@@ -60,16 +90,20 @@ pub(crate) struct Encoder {
 }
 
 impl Encoder {
-    pub(crate) fn new() -> Self {
-        let mut logical = blake3::Hasher::new();
+    /// With room for so many nodes, with a name of usual length each.
+    pub(crate) fn with_room_for(nodes: usize) -> Self {
+        let mut logical = Logical::default();
         logical.update(LOGICAL);
+        let mut homes = Vec::with_capacity(nodes);
         // The root is its own parent, and has no name.
-        let homes = vec![(1, u32::MAX)];
+        homes.push((1, u32::MAX));
+        let mut file = Vec::with_capacity(HEADER + nodes * (INODE + NAME + USUAL));
+        file.resize(HEADER, 0);
         Self {
             logical,
-            names: Vec::new(),
-            inodes: Vec::new(),
-            heap: Vec::new(),
+            names: Vec::with_capacity(nodes * NAME),
+            file,
+            heap: Vec::with_capacity(nodes * USUAL),
             runs: Vec::new(),
             homes,
             whiteouts: Vec::new(),
@@ -146,7 +180,7 @@ impl Encoder {
         }
         logical.update(&length(&xattrs)?.to_le_bytes()).update(&xattrs);
 
-        let record = &mut self.inodes;
+        let record = &mut self.file;
         record.extend_from_slice(&[content.kind() as u8, 0]);
         record.extend_from_slice(&meta.mode.to_le_bytes());
         for word in [meta.uid, meta.gid, nlink] {
@@ -166,27 +200,28 @@ impl Encoder {
 
     pub(crate) fn finish(mut self) -> Index {
         let whiteouts = u32::try_from(self.whiteouts.len()).unwrap_or(u32::MAX);
+        let heap = self.heap.len() as u64;
         for parent in std::mem::take(&mut self.whiteouts) {
-            let flags = (parent as usize).saturating_sub(1) * INODE + I_FLAGS;
-            if let Some(flags) = self.inodes.get_mut(flags) {
+            let flags = HEADER + (parent as usize).saturating_sub(1) * INODE + I_FLAGS;
+            if let Some(flags) = self.file.get_mut(flags) {
                 *flags |= HOLDS_WHITEOUT;
             }
         }
-        let generation = GenerationId(*self.logical.finalize().as_bytes());
-        let mut body = self.inodes;
-        body.append(&mut self.names);
-        let heap = self.heap.len() as u64;
-        body.append(&mut self.heap);
+        let generation = self.logical.finish();
+        let mut bytes = self.file;
+        bytes.append(&mut self.names);
+        bytes.append(&mut self.heap);
 
-        let mut bytes = Vec::with_capacity(HEADER + body.len());
-        bytes.extend_from_slice(MAGIC);
+        let checksum = blake3::hash(bytes.get(HEADER..).unwrap_or_default());
+        let mut header = Vec::with_capacity(HEADER);
+        header.extend_from_slice(MAGIC);
         for word in [self.inode_count, self.name_count, whiteouts, 0] {
-            bytes.extend_from_slice(&word.to_le_bytes());
+            header.extend_from_slice(&word.to_le_bytes());
         }
-        bytes.extend_from_slice(&heap.to_le_bytes());
-        bytes.extend_from_slice(&generation.0);
-        bytes.extend_from_slice(blake3::hash(&body).as_bytes());
-        bytes.append(&mut body);
+        header.extend_from_slice(&heap.to_le_bytes());
+        header.extend_from_slice(&generation.0);
+        header.extend_from_slice(checksum.as_bytes());
+        bytes.splice(..HEADER, header);
         Index::trusted(bytes)
     }
 

@@ -4,6 +4,7 @@
 //! stacked; a stack is merged into a [view], and a view is what a machine sees. Nothing here changes once it has a name.
 
 mod build;
+mod children;
 pub mod confine;
 pub mod diff;
 mod error;

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::id::{GenerationId, ObjectId};
+use crate::id::ObjectId;
 use crate::node::Content;
 use crate::store::{Store, Workplace};
 
@@ -177,14 +177,11 @@ impl<'s> Contents<'s> {
     }
 
     /// *Durable before named*: one sync for all bytes, then the names, then one sync for those, before an index promises
-    /// them.
-    ///
-    /// A generation that is there had its objects synced before it had its name; one of them may have been lost since.
-    /// Else even an object that was there may owe its name to a stage that was killed before its sync.
-    pub(super) fn name_all(&self, generation: GenerationId) -> Result<()> {
+    /// them. False where there was nothing to name, and no sync.
+    pub(super) fn name_all(&self) -> Result<bool> {
         let mut new: Vec<(ObjectId, u64)> = self.fresh().drain().collect();
-        if new.is_empty() && self.store.keep_generation(generation) {
-            return Ok(());
+        if new.is_empty() {
+            return Ok(false);
         }
         // By directory, so that each is touched once.
         new.sort_unstable();
@@ -193,10 +190,11 @@ impl<'s> Contents<'s> {
             let (from, to) = (self.place.path().join(format!("o{number}")), self.store.object_path(object));
             name_object(&from, &to)?;
         }
-        self.sync()
+        self.sync()?;
+        Ok(true)
     }
 
-    fn sync(&self) -> Result<()> {
+    pub(super) fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(self.place.dir()).map_err(Error::io("sync", self.place.path()))
     }
 }

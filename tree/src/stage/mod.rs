@@ -8,7 +8,9 @@ mod again;
 mod archive;
 mod contents;
 mod directory;
+mod hands;
 pub mod oci;
+mod planting;
 pub(crate) mod seen;
 #[cfg(test)]
 mod tests;
@@ -152,15 +154,35 @@ impl<'s> Stage<'s> {
     /// Makes all durable, then gives the names. The generation is in the store when this returns.
     ///
     /// # Errors
-    /// [`crate::Error::TooLarge`], or the system's; the store is as it was then.
+    /// [`crate::Error::TooLarge`], or the system's. There is no new generation then; objects that have their names already
+    /// go with the next collection.
     pub fn finish(self) -> Result<Finished> {
-        let (index, order) = self.builder.finish_ordered()?;
-        self.contents.name_all(index.generation())?;
-        let generation = self.store.put_generation(&index)?;
-        if let Some((seen, marks)) = self.seen {
-            seen.remember(generation, &in_order(&order, &marks));
+        let Self { store, builder, contents, seen, tally, .. } = self;
+        // One thread waits for the disk while the other computes: objects get their names while the index is made and
+        // written. Only then, when both last, the index gets its own.
+        let (named, made) = std::thread::scope(|scope| {
+            let naming = scope.spawn(|| contents.name_all());
+            let made = builder.finish_ordered().and_then(|(index, order)| {
+                let memory = seen.map(|(seen, marks)| {
+                    let generation = index.generation();
+                    scope.spawn(move || seen.written(generation, &in_order(&order, &marks)))
+                });
+                let aside = store.write_generation(&index)?;
+                Ok((index, aside, memory.and_then(|memory| memory.join().ok())))
+            });
+            (naming.join(), made)
+        });
+        let named = named.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let (index, aside, memory) = made?;
+        let generation = index.generation();
+        if !named && !store.keep_generation(generation) {
+            contents.sync()?;
         }
-        Ok(Finished { generation, index, progress: self.tally.progress })
+        store.name_generation(aside)?;
+        if let Some(memory) = memory {
+            memory.keep();
+        }
+        Ok(Finished { generation, index, progress: tally.progress })
     }
 }
 

@@ -22,8 +22,8 @@ use rustix::fs::Stat;
 use crate::error::{Error, Result};
 use crate::format::ReadAt as _;
 use crate::id::GenerationId;
-use crate::index::{Index, ROOT};
-use crate::node::{Attributes, Content, Kind};
+use crate::index::{Index, Inode, ROOT};
+use crate::node::Kind;
 use crate::store::Store;
 
 const MAGIC: &[u8; 16] = b"oneroot seen 1\n\0";
@@ -65,10 +65,11 @@ impl Seen {
         Self { path, device, last, trusted_before }
     }
 
-    /// The inode number that a directory's entry had in the last generation.
-    pub(crate) fn child(&self, directory: u32, name: &[u8]) -> Option<u32> {
+    /// The names that a directory had in the last generation.
+    pub(crate) fn names(&self, directory: u32) -> Option<Names<'_>> {
         let (index, _) = self.last.as_ref()?;
-        Some(index.entry(index.find(directory, name)?)?.inode)
+        let (place, _) = index.inode(directory)?.run();
+        Some(Names { index, directory, place })
     }
 
     /// The root's, if there is a last generation.
@@ -76,18 +77,20 @@ impl Seen {
         self.last.as_ref().map(|_| ROOT)
     }
 
-    /// Content and attributes of a regular file that is as it was.
-    pub(crate) fn unchanged(&self, number: u32, stat: &Stat) -> Option<(Content, Attributes)> {
-        let (index, marks) = self.last.as_ref()?;
-        let at = (number as usize).checked_sub(1)?.checked_mul(RECORD)?;
-        let mark = Mark { number: marks.u64_at(at), ctime: i64::from_le_bytes(marks.array(at + 8)) };
-        let inode = index.inode(number)?;
-        let same = inode.kind() == Kind::Regular
+    /// Whether a regular file is as it was when it had this inode in the last generation.
+    pub(crate) fn is_unchanged(&self, number: u32, stat: &Stat) -> bool {
+        let Some((inode, mark)) = self.inode(number) else { return false };
+        inode.kind() == Kind::Regular
             && mark == Mark::of(stat)
             && mark.number != 0
             && u64::try_from(stat.st_size) == Ok(inode.size())
-            && nanoseconds(stat.st_mtime, stat.st_mtime_nsec) == inode.mtime();
-        same.then(|| (inode.content(), inode.xattrs()))
+            && nanoseconds(stat.st_mtime, stat.st_mtime_nsec) == inode.mtime()
+    }
+
+    /// What an inode of the last generation was, and its file's mark.
+    pub(crate) fn inode(&self, number: u32) -> Option<(Inode<'_>, Mark)> {
+        let (index, marks) = self.last.as_ref()?;
+        Some((index.inode(number)?, mark_at(marks, number)))
     }
 
     /// Whether this file's times are far enough from now to be remembered.
@@ -96,9 +99,8 @@ impl Seen {
             && nanoseconds(stat.st_mtime, stat.st_mtime_nsec) < self.trusted_before
     }
 
-    /// Remembers, for the next time. `marks` has one for each inode of the generation, in order. That nothing can be
-    /// written here costs the next stage time and is no failure of this one.
-    pub(crate) fn remember(&self, generation: GenerationId, marks: &[Option<Mark>]) {
+    /// Writes what is to be remembered for the next time. `marks` has one for each inode of the generation, in order.
+    pub(crate) fn written(&self, generation: GenerationId, marks: &[Option<Mark>]) -> Memory {
         let mut bytes = Vec::with_capacity(HEADER + marks.len() * RECORD + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&generation.0);
@@ -110,9 +112,45 @@ impl Seen {
         }
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
-        // Not synced: the checksum tells whether it came to the disk whole, and nothing is lost with it.
         let beside = self.path.with_extension("new");
-        let _ = fs::write(&beside, &bytes).and_then(|()| fs::rename(&beside, &self.path));
+        let written = fs::write(&beside, &bytes).is_ok();
+        Memory { path: self.path.clone(), beside: written.then_some(beside) }
+    }
+}
+
+/// A directory's names in the last generation, for names that are looked for in byte order.
+pub(crate) struct Names<'i> {
+    index: &'i Index,
+    directory: u32,
+    /// Where the next is expected.
+    place: u32,
+}
+
+impl Names<'_> {
+    /// The inode that a name stood for. Where nothing has come or gone, one comparison finds it.
+    pub(crate) fn find(&mut self, name: &[u8]) -> Option<u32> {
+        let (first, count) = self.index.inode(self.directory)?.run();
+        let expected = (first..first.saturating_add(count)).contains(&self.place);
+        let next = self.index.entry(self.place).filter(|entry| expected && entry.name == name);
+        let place = if next.is_some() { self.place } else { self.index.find(self.directory, name)? };
+        self.place = place.saturating_add(1);
+        Some(self.index.entry(place)?.inode)
+    }
+}
+
+/// What is to be remembered, not in force yet.
+pub(crate) struct Memory {
+    path: PathBuf,
+    beside: Option<PathBuf>,
+}
+
+impl Memory {
+    /// Remembers. That nothing could be written costs the next stage time and is no failure of this one. Nor is it synced:
+    /// the checksum tells whether it came to the disk whole, and nothing is lost with it.
+    pub(crate) fn keep(self) {
+        if let Some(beside) = self.beside {
+            let _ = fs::rename(beside, self.path);
+        }
     }
 }
 
@@ -139,6 +177,11 @@ pub(crate) fn forget_the_dead(store: &Store) -> Result<()> {
 fn place(store: &Store, root: &Path) -> PathBuf {
     use std::os::unix::ffi::OsStrExt as _;
     store.path().join("seen").join(blake3::hash(root.as_os_str().as_bytes()).to_hex().as_str())
+}
+
+fn mark_at(marks: &[u8], inode: u32) -> Mark {
+    let at = (inode as usize).saturating_sub(1).saturating_mul(RECORD);
+    Mark { number: marks.u64_at(at), ctime: i64::from_le_bytes(marks.array(at + 8)) }
 }
 
 fn recalled(store: &Store, path: &Path, device: u64) -> Option<(Index, Vec<u8>)> {

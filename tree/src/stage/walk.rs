@@ -3,61 +3,64 @@
 //! Each directory is opened from the root, below it and through no link, so the walk holds one descriptor for each thread,
 //! however deep the tree is; and it is a list of directories, not of calls.
 
+use std::ffi::CStr;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 
-use rustix::fs::{AtFlags, FileType, Stat};
+use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 
-use super::seen::{Mark, Seen, nanoseconds};
+use super::hands::at_work;
+use super::seen::{Seen, nanoseconds};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::node::{Attributes, Content, Meta};
 
-/// More threads than this gain nothing on one file system.
-const MOST_THREADS: usize = 8;
-/// How often somebody hears how far the walk is.
-const TOLD: Duration = Duration::from_millis(100);
-
-/// How many threads work on one directory tree.
-pub(super) fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS)
-}
+/// Bytes that the kernel fills with names at once.
+const NAMES: usize = 64 * 1024;
 
 /// One directory, listed. A directory's number is higher than its parent's; the root's is 0.
 pub(super) struct Listing {
     number: usize,
     pub path: Vec<u8>,
     pub meta: Meta,
-    /// In byte order of the names.
-    pub entries: Vec<Entry>,
+    pub names: Names,
+    /// What the names stand for, in their order.
+    pub entries: Vec<What>,
 }
 
-/// One name in a directory.
-pub(super) struct Entry {
-    pub name: Vec<u8>,
-    pub what: What,
+/// The names in a directory, in byte order.
+#[derive(Default)]
+pub(super) struct Names {
+    /// All of them, each with a NUL behind it, as the kernel gave them.
+    bytes: Box<[u8]>,
+    /// Where each begins, and its length.
+    places: Box<[(usize, usize)]>,
 }
 
 /// What a name stands for.
 pub(super) enum What {
     /// The directory with this number.
     Directory(usize),
+    /// A regular file that is as it was.
+    Known(Known),
+    /// A regular file that must be read, with its inode number where it has more than one name.
+    Unread(Option<u64>),
     /// Anything that has no content.
-    Node(Meta, Content),
-    /// A regular file.
-    File(File),
+    Node(Box<(Meta, Content)>),
 }
 
-/// A regular file, before it is read.
-pub(super) struct File {
-    pub meta: Meta,
-    pub mark: Mark,
-    /// Device and inode number, where it has more than one name.
-    pub linked: Option<(u64, u64)>,
-    /// Its content, where it is as it was at the last stage.
-    pub known: Option<Content>,
+/// A file that need not be read. Most are, so it is small: memory that is touched for the first time costs about as much as
+/// the call that describes the file.
+pub(super) struct Known {
+    /// Its inode in the last generation, which has all the rest.
+    pub inode: u32,
+    /// Mode and owner are as they are now: the generation may have been told other owners.
+    pub mode: u16,
+    pub uid: u32,
+    pub gid: u32,
+    /// Its inode number, where it has more than one name.
+    pub linked: Option<u64>,
 }
 
 /// A directory's place among the entries of another, and its inode in the last generation.
@@ -73,6 +76,8 @@ struct Task {
 struct Queue {
     todo: Vec<Task>,
     busy: usize,
+    /// Threads that wait for something to do.
+    idle: usize,
     next: usize,
     entries: u64,
     done: Vec<Listing>,
@@ -85,7 +90,8 @@ struct Walk<'w> {
     device: u64,
     seen: Option<&'w Seen>,
     queue: Mutex<Queue>,
-    changed: Condvar,
+    /// There is something to do, or it is over.
+    more: Condvar,
 }
 
 /// Lists all directories of a tree, by number. `report` hears the entries seen so far.
@@ -96,18 +102,10 @@ pub(super) fn walk(
     report: &mut dyn FnMut(u64),
 ) -> Result<Vec<Listing>> {
     let first = Task { number: 0, path: Vec::new(), known: seen.and_then(Seen::root) };
-    let queue = Queue { todo: vec![first], busy: 0, next: 1, entries: 0, done: Vec::new(), failed: None };
-    let walk = Walk { root, device, seen, queue: Mutex::new(queue), changed: Condvar::new() };
-    std::thread::scope(|scope| {
-        for _ in 0..threads() {
-            scope.spawn(|| walk.work());
-        }
-        let mut queue = walk.queue();
-        while !queue.is_done() {
-            (queue, _) = walk.changed.wait_timeout(queue, TOLD).unwrap_or_else(PoisonError::into_inner);
-            report(queue.entries);
-        }
-    });
+    let queue =
+        Queue { todo: vec![first], busy: 0, idle: 0, next: 1, entries: 0, done: Vec::new(), failed: None };
+    let walk = Walk { root, device, seen, queue: Mutex::new(queue), more: Condvar::new() };
+    at_work(usize::MAX, || walk.work(), || report(walk.queue().entries));
     let queue = walk.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(failed) = queue.failed {
         return Err(failed);
@@ -115,6 +113,62 @@ pub(super) fn walk(
     let mut done = queue.done;
     done.sort_unstable_by_key(|listing| listing.number);
     Ok(done)
+}
+
+impl Listing {
+    /// Each name with what it stands for.
+    pub fn entries(&self) -> impl Iterator<Item = (&[u8], &What)> {
+        self.names.iter().zip(&self.entries)
+    }
+}
+
+/// What each thread of a walk has once, not for each directory.
+#[derive(Default)]
+struct Scratch {
+    /// What the kernel fills.
+    kernel: Vec<u8>,
+    names: Vec<u8>,
+    /// Where each name begins, its length, and whether the kernel says that it is a directory.
+    places: Vec<(usize, usize, bool)>,
+}
+
+impl Names {
+    /// Lists an open directory; which of them are directories is in the scratch then, in the same order.
+    fn read(dir: &Dir, scratch: &mut Scratch) -> io::Result<Self> {
+        let Scratch { kernel, names, places } = scratch;
+        names.clear();
+        places.clear();
+        kernel.reserve(NAMES);
+        let mut entries = RawDir::new(dir, kernel.spare_capacity_mut());
+        while let Some(entry) = entries.next() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes_with_nul();
+            if name != b".\0" && name != b"..\0" {
+                places.push((names.len(), name.len() - 1, entry.file_type() == FileType::Directory));
+                names.extend_from_slice(name);
+            }
+        }
+        places.sort_unstable_by(|(one, length, _), (other, its, _)| {
+            names.get(*one..one + length).cmp(&names.get(*other..other + its))
+        });
+        let places = places.iter().map(|(start, length, _)| (*start, *length)).collect();
+        Ok(Self { bytes: names.as_slice().into(), places })
+    }
+
+    fn get(&self, place: usize) -> Option<&[u8]> {
+        let (start, length) = *self.places.get(place)?;
+        self.bytes.get(start..start + length)
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &[u8]> {
+        (0..).map_while(|place| self.get(place))
+    }
+
+    /// The same as the kernel takes them.
+    fn terminated(&self) -> impl Iterator<Item = &CStr> {
+        let names = self.places.iter().filter_map(|(start, length)| self.bytes.get(*start..=start + length));
+        names.filter_map(|name| CStr::from_bytes_with_nul(name).ok())
+    }
 }
 
 impl Queue {
@@ -129,19 +183,22 @@ impl Walk<'_> {
     }
 
     fn work(&self) {
+        let mut scratch = Scratch::default();
         let mut queue = self.queue();
         loop {
             while queue.todo.is_empty() && !queue.is_done() {
-                queue = self.changed.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.idle += 1;
+                queue = self.more.wait(queue).unwrap_or_else(PoisonError::into_inner);
+                queue.idle -= 1;
             }
             if queue.is_done() {
-                self.changed.notify_all();
+                self.more.notify_all();
                 return;
             }
             let Some(task) = queue.todo.pop() else { continue };
             queue.busy += 1;
             drop(queue);
-            let listed = self.list(task);
+            let listed = self.list(task, &mut scratch);
             queue = self.queue();
             queue.busy -= 1;
             match listed {
@@ -150,23 +207,25 @@ impl Walk<'_> {
                     for (place, known) in below {
                         let number = queue.next;
                         queue.next += 1;
-                        let Some(entry) = listing.entries.get_mut(place) else { continue };
-                        entry.what = What::Directory(number);
-                        let path = joined(&listing.path, &entry.name);
+                        let Some(name) = listing.names.get(place) else { continue };
+                        let path = joined(&listing.path, name);
+                        let Some(what) = listing.entries.get_mut(place) else { continue };
+                        *what = What::Directory(number);
                         queue.todo.push(Task { number, path, known });
                     }
                     queue.done.push(listing);
                 }
                 Err(cause) => queue.failed = Some(cause),
             }
-            if queue.todo.len() > 1 || queue.is_done() {
-                self.changed.notify_all();
+            // Waking a thread costs more than listing a small directory: only who waits is woken.
+            if queue.idle > 0 && queue.todo.len() > 1 {
+                self.more.notify_one();
             }
         }
     }
 
     /// A directory's entries, and the places among them of directories, which get their numbers from the queue.
-    fn list(&self, task: Task) -> Result<(Listing, Vec<Below>)> {
+    fn list(&self, task: Task, scratch: &mut Scratch) -> Result<(Listing, Vec<Below>)> {
         let here = || self.root.path().join(std::ffi::OsStr::from_bytes(&task.path));
         let failed = |doing, cause: io::Error| Error::io(doing, here())(cause);
         let dir = self.root.dir(if task.path.is_empty() { b"." } else { &task.path });
@@ -174,42 +233,35 @@ impl Walk<'_> {
         let stat = rustix::fs::fstat(&dir).map_err(|cause| failed("stat", cause.into()))?;
         let xattrs = xattrs(&dir).map_err(|cause| failed("read attributes of", cause))?;
         let meta = described(&stat, xattrs);
-        let mut listing = Listing { number: task.number, path: Vec::new(), meta, entries: Vec::new() };
-        let mut below = Vec::new();
+        let (mut names, mut entries, mut below) = (Names::default(), Vec::new(), Vec::new());
         // Another file system is mounted here: what is on it is not this tree's.
         if stat.st_dev == self.device {
-            let mut names = Vec::new();
-            let entries = rustix::fs::Dir::read_from(&dir).map_err(|cause| failed("list", cause.into()))?;
-            for entry in entries {
-                let entry = entry.map_err(|cause| failed("list", cause.into()))?;
-                let name = entry.file_name().to_bytes();
-                if name != b"." && name != b".." {
-                    names.push((name.to_vec(), entry.file_type() == FileType::Directory));
-                }
-            }
-            names.sort_unstable();
-            for (place, (name, directory)) in names.into_iter().enumerate() {
-                let known = self.seen.zip(task.known).and_then(|(seen, inode)| seen.child(inode, &name));
-                let what = if directory { None } else { self.entry(&dir, &task.path, &name, known)? };
+            names = Names::read(&dir, scratch).map_err(|cause| failed("list", cause))?;
+            entries.reserve_exact(names.places.len());
+            let mut before = self.seen.zip(task.known).and_then(|(seen, inode)| seen.names(inode));
+            for (place, (name, (.., directory))) in names.terminated().zip(&scratch.places).enumerate() {
+                let known = before.as_mut().and_then(|before| before.find(name.to_bytes()));
+                let what = if *directory { None } else { self.entry(&dir, &task.path, name, known)? };
                 if what.is_none() {
                     below.push((place, known));
                 }
-                listing.entries.push(Entry { name, what: what.unwrap_or(What::Directory(0)) });
+                entries.push(what.unwrap_or(What::Directory(0)));
             }
         }
-        listing.path = task.path;
-        Ok((listing, below))
+        Ok((Listing { number: task.number, path: task.path, meta, names, entries }, below))
     }
 
     /// What a name stands for; none for a directory.
-    fn entry(&self, dir: &Dir, path: &[u8], name: &[u8], known: Option<u32>) -> Result<Option<What>> {
-        let here = || dir.path().join(std::ffi::OsStr::from_bytes(name));
+    fn entry(&self, dir: &Dir, path: &[u8], name: &CStr, known: Option<u32>) -> Result<Option<What>> {
+        let here = || dir.path().join(std::ffi::OsStr::from_bytes(name.to_bytes()));
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|cause| Error::io("stat", here())(cause))?;
         let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let content = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => return Ok(None),
-            FileType::RegularFile => return Ok(Some(What::File(self.regular(&stat, name, known)))),
+            FileType::RegularFile => {
+                return Ok(Some(self.regular(&stat, name.to_bytes(), known)));
+            }
             FileType::Symlink => {
                 let text = rustix::fs::readlinkat(dir, name, Vec::new());
                 Content::Symlink(text.map_err(|cause| Error::io("read link", here())(cause))?.into_bytes())
@@ -219,25 +271,23 @@ impl Walk<'_> {
             FileType::BlockDevice => Content::Block(device().0, device().1),
             FileType::Fifo => Content::Fifo,
             FileType::Socket => Content::Socket,
-            FileType::Unknown => return Err(Error::entry(&joined(path, name), "a file of unknown type")),
+            FileType::Unknown => {
+                return Err(Error::entry(&joined(path, name.to_bytes()), "a file of unknown type"));
+            }
         };
-        Ok(Some(What::Node(described(&stat, Vec::new()), content)))
+        Ok(Some(What::Node(Box::new((described(&stat, Vec::new()), content)))))
     }
 
-    fn regular(&self, stat: &Stat, name: &[u8], known: Option<u32>) -> File {
-        // A whiteout is a name and no file, however many names its file has.
-        let linked = stat.st_nlink > 1 && !name.starts_with(b".wh.");
-        let seen = self.seen.filter(|_| stat.st_dev == self.device).zip(known);
-        let (known, xattrs) = match seen.and_then(|(seen, inode)| seen.unchanged(inode, stat)) {
-            // Its attributes are as they were, for its ctime is; mode and owner are as they are now.
-            Some((content, xattrs)) => (Some(content), xattrs),
-            None => (None, Vec::new()),
-        };
-        File {
-            meta: described(stat, xattrs),
-            mark: Mark::of(stat),
-            linked: linked.then_some((stat.st_dev, stat.st_ino)),
-            known,
+    fn regular(&self, stat: &Stat, name: &[u8], known: Option<u32>) -> What {
+        let here = stat.st_dev == self.device;
+        // A whiteout is a name and no file, however many names its file has. What is mounted here has its names elsewhere.
+        let linked = (here && stat.st_nlink > 1 && !name.starts_with(b".wh.")).then_some(stat.st_ino);
+        let seen = self.seen.filter(|_| here);
+        match known.filter(|inode| seen.is_some_and(|seen| seen.is_unchanged(*inode, stat))) {
+            Some(inode) => {
+                What::Known(Known { inode, mode: mode(stat), uid: stat.st_uid, gid: stat.st_gid, linked })
+            }
+            None => What::Unread(linked),
         }
     }
 }
@@ -250,12 +300,16 @@ pub(super) fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
 /// Owner, mode and time as they go into an index.
 pub(super) fn described(stat: &Stat, xattrs: Attributes) -> Meta {
     Meta {
-        mode: u16::try_from(stat.st_mode & 0o7777).unwrap_or(0),
+        mode: mode(stat),
         uid: stat.st_uid,
         gid: stat.st_gid,
         mtime: nanoseconds(stat.st_mtime, stat.st_mtime_nsec),
         xattrs,
     }
+}
+
+fn mode(stat: &Stat) -> u16 {
+    u16::try_from(stat.st_mode & 0o7777).unwrap_or(0)
 }
 
 /// All extended attributes of an open file; none where the file system has none.

@@ -33,6 +33,7 @@ use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::id::{GenerationId, ObjectId};
 use crate::index::Index;
+use staging::Aside;
 
 const FORMAT: &str = "oneroot store 1\n";
 
@@ -122,17 +123,23 @@ impl Store {
         self.path.join("objects").join(object_name(id))
     }
 
-    /// Names an index, durably; one that is already there, and reads, stays.
-    pub(crate) fn put_generation(&self, index: &Index) -> Result<GenerationId> {
+    /// Writes an index, without its name; nothing for one that is there, and reads.
+    pub(crate) fn write_generation(&self, index: &Index) -> Result<Option<Aside>> {
         let id = index.generation();
-        let path = self.path.join("generations").join(id.to_string());
         if self.keep_generation(id) && self.generation(id).is_ok() {
-            // Whoever named it may have been killed before the name was synced.
-            staging::sync_names(self.generations.path())?;
-        } else {
-            self.write_whole(&path, index.bytes())?;
+            return Ok(None);
         }
-        Ok(id)
+        let path = self.generations.path().join(id.to_string());
+        Aside::write(&self.path.join("staging"), &path, index.bytes()).map(Some)
+    }
+
+    /// Names a written index, durably.
+    pub(crate) fn name_generation(&self, aside: Option<Aside>) -> Result<()> {
+        match aside {
+            Some(aside) => aside.put(),
+            // Whoever named it may have been killed before the name was synced.
+            None => staging::sync_names(self.generations.path()),
+        }
     }
 }
 

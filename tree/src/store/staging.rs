@@ -67,22 +67,48 @@ impl Store {
     }
 }
 
-/// Puts a small file in place: write it under `staging`, sync, rename, sync the directory. A crash leaves the old or the
-/// new, and perhaps a file for the next sweep.
+/// Puts a file in place: write it under `staging`, sync, rename, sync the directory. A crash leaves the old or the new, and
+/// perhaps a file for the next sweep.
 pub(super) fn write_whole(staging: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
-    let (mut file, temporary) =
-        locked(staging, |path| OpenOptions::new().write(true).create_new(true).open(path))?;
-    let written = (|| {
-        file.write_all(bytes)?;
-        file.sync_all()?;
-        fs::rename(&temporary, path)
-    })();
-    if let Err(cause) = written {
-        // It failed already; what is left is swept by the next stage, so that this failed too says nothing new.
-        let _ = fs::remove_file(&temporary);
-        return Err(Error::io("write", path)(cause));
+    Aside::write(staging, path, bytes)?.put()
+}
+
+/// A file's bytes, on the disk and without its name yet. It goes when this is dropped.
+pub(crate) struct Aside {
+    /// Until it has its name.
+    temporary: Option<PathBuf>,
+    path: PathBuf,
+    _lock: File,
+}
+
+impl Aside {
+    /// Writes what is to be at `path`, and syncs it.
+    pub(super) fn write(staging: &Path, path: &Path, bytes: &[u8]) -> Result<Self> {
+        let (mut file, temporary) =
+            locked(staging, |path| OpenOptions::new().write(true).create_new(true).open(path))?;
+        let written = file.write_all(bytes).and_then(|()| file.sync_all());
+        let aside = Self { temporary: Some(temporary), path: path.to_owned(), _lock: file };
+        written.map_err(Error::io("write", path))?;
+        Ok(aside)
     }
-    sync_names(path.parent().unwrap_or(Path::new(".")))
+
+    /// Gives it its name, which lasts when this returns.
+    pub(super) fn put(mut self) -> Result<()> {
+        if let Some(temporary) = &self.temporary {
+            fs::rename(temporary, &self.path).map_err(Error::io("write", &self.path))?;
+        }
+        self.temporary = None;
+        sync_names(self.path.parent().unwrap_or(Path::new(".")))
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        if let Some(temporary) = &self.temporary {
+            // What can't be removed now is swept by the next stage.
+            let _ = fs::remove_file(temporary);
+        }
+    }
 }
 
 /// Makes the names in a directory last.
