@@ -1,7 +1,9 @@
 # Runs the program in a session of its own: when mmdebstrap fails it sends SIGHUP to its whole process group, which would be
-# ours, and that of the script or terminal that called us. What ends us, a terminal's ^C too, ends the program as well.
-program=
-trap '[ -z "$program" ] || kill -s TERM -- "-$program" "$program" 2>/dev/null; wait; exit 1' HUP INT TERM
+# ours, and that of the script or terminal that called us. What ends us, a terminal's ^C or a kill, ends the program and all
+# that it started; and so does its own end: whatever still had its standard output open would be waited for.
+trap '[ -z "$!" ] || kill -s TERM -- "-$!" 2>/dev/null || kill -s TERM "$!"; wait; exit 1' HUP INT QUIT TERM
 setsid "$@" &
-program=$!
-wait "$program"
+wait "$!"
+code=$?
+kill -s TERM -- "-$!" 2>/dev/null
+exit $code

@@ -68,6 +68,9 @@ impl IndexBuilder {
     /// [`Error::Entry`] when the path runs through something that is no directory.
     pub fn insert(&mut self, path: &TreePath<'_>, meta: Meta, content: Content) -> Result<()> {
         let Some((name, parents)) = path.names().split_last() else { return self.set_root(meta, &content) };
+        if is_aufs_own(parents)? {
+            return Ok(());
+        }
         let parent = self.directory_at(parents)?;
         self.insert_in(parent, name, meta, content).map(drop)
     }
@@ -111,6 +114,9 @@ impl IndexBuilder {
         let Some((name, parents)) = path.names().split_last() else {
             return Err(Error::entry(b"/", "the root can't be a hard link"));
         };
+        if is_aufs_own(parents)? {
+            return Ok(());
+        }
         let parent = self.directory_at(parents)?;
         self.link_in(parent, name, node)
     }
@@ -276,6 +282,16 @@ impl IndexBuilder {
     fn node_mut(&mut self, node: NodeRef) -> Result<&mut Node> {
         self.nodes.get_mut(node.0).ok_or(Error::TooLarge("files"))
     }
+}
+
+/// Whether a path runs through what aufs kept for itself (`.wh..wh.plnk`), and is left out. Nobody else has a path through
+/// a whiteout's name.
+pub(crate) fn is_aufs_own(parents: &[&[u8]]) -> Result<bool> {
+    let Some(mark) = parents.iter().find(|name| name.starts_with(b".wh.")) else { return Ok(false) };
+    if mark.starts_with(b".wh..wh.") {
+        return Ok(true);
+    }
+    Err(Error::entry(&parents.join(&b'/'), "the path runs through a whiteout"))
 }
 
 fn set(numbers: &mut [u32], node: NodeRef, value: u32) {

@@ -72,6 +72,9 @@ pub enum Error {
         /// What there is: `linux/arm64, linux/s390x`.
         there: String,
     },
+    /// What cannot be, unless there is a mistake in this program: an error, so that no tree is wrong in silence.
+    #[error("{0}; this is a mistake in oneroot, please report it: nothing has changed")]
+    Mistake(&'static str),
     /// More nodes, names or bytes than an index holds.
     #[error("the tree has too many {0} for one index (4,294,967,295 at most); split it into layers")]
     TooLarge(&'static str),

@@ -298,3 +298,39 @@ fn every_random_stack_looks_as_the_kernel_merges_it() {
         }
     }
 }
+
+/// overlayfs over two file systems gives a file its layer's device, and a directory its own.
+#[test]
+fn names_of_one_file_are_one_file_when_what_is_staged_is_an_overlay_over_two_file_systems() {
+    if !rustix::process::geteuid().is_root() {
+        assert!(std::env::var_os("CI").is_none(), "CI must run this as root");
+        eprintln!("skipped: needs root for mount(2)");
+        return;
+    }
+    let (home, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    rustix::mount::mount("tmpfs", memory.path(), "tmpfs", MountFlags::empty(), c"").unwrap();
+    fs::write(memory.path().join("one"), "x").unwrap();
+    fs::hard_link(memory.path().join("one"), memory.path().join("two")).unwrap();
+    let below = |name: &str| {
+        fs::create_dir(home.path().join(name)).unwrap();
+        home.path().join(name).display().to_string()
+    };
+    let (upper, work, merged) = (below("upper"), below("work"), below("merged"));
+    let options = format!("xino=off,lowerdir={},upperdir={upper},workdir={work}", memory.path().display());
+    let options = std::ffi::CString::new(options).unwrap();
+    let mounted =
+        rustix::mount::mount("overlay", &*merged, "overlay", MountFlags::empty(), options.as_c_str());
+    let staged = std::panic::catch_unwind(|| {
+        mounted.unwrap();
+        let store = Store::open(&home.path().join("store")).unwrap();
+        let mut stage = Stage::begin(&store, |_| {}).unwrap();
+        stage.directory(Path::new(&merged)).unwrap();
+        stage.finish().unwrap().index
+    });
+    // It is not there where it was not mounted.
+    let _ = rustix::mount::unmount(&*merged, UnmountFlags::DETACH);
+    rustix::mount::unmount(memory.path(), UnmountFlags::DETACH).unwrap();
+    let index = staged.unwrap();
+    assert_eq!(index.inodes(), 2, "the root and one file");
+    assert_eq!(index.inode(2).unwrap().nlink(), 2);
+}

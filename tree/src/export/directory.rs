@@ -32,7 +32,10 @@ impl Exported {
     /// Lets the next stage of `root` read only what has changed since it was exported from this one generation. Until the
     /// file system's clock has moved on, nothing may be written there: a file's ctime must give it away.
     pub fn remember(&self, store: &Store, root: &Path, generation: GenerationId) {
-        Seen::recall(store, root, self.device, Duration::ZERO, true).written(generation, &self.marks).keep();
+        // That it can't be remembered costs the next stage time, and nothing else.
+        let Ok(place) = store.workplace() else { return };
+        let seen = Seen::recall(store, root, self.device, Duration::ZERO, true);
+        seen.written(generation, &self.marks, &place).keep();
     }
 }
 

@@ -4,16 +4,15 @@
 //! Nothing is unpacked: names go into the index and bytes into objects, so neither root nor a check of what lies on the
 //! disk is needed, and an archive can't write anywhere (RUSTSEC-2026-0067 is the class that this avoids).
 
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, Read};
 
 use tar::EntryType;
 
 use super::Stage;
+use super::packed::decompress;
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
 
-/// Bytes that an xz stream may make its decoder allocate; `xz -9` asks for 65 MiB.
-const XZ_MEMORY: u64 = 256 << 20;
 const XATTR: &[u8] = b"SCHILY.xattr.";
 /// What comes after it says where a file's holes are. GNU's older format says so in headers, which are understood.
 const SPARSE: &[u8] = b"GNU.sparse.";
@@ -166,20 +165,4 @@ pub(super) fn without_overlay_marks(mut meta: Meta) -> Meta {
     meta.xattrs
         .retain(|(name, _)| !name.starts_with(b"trusted.overlay.") && !name.starts_with(b"user.overlay."));
     meta
-}
-
-/// Looks at the first bytes: gzip, zstd, or a plain tar.
-pub(super) fn decompress<'r>(stream: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
-    let mut stream = BufReader::with_capacity(super::contents::CHUNK, stream);
-    let head = stream.fill_buf()?;
-    Ok(match head {
-        [0x1f, 0x8b, ..] => Box::new(flate2::bufread::MultiGzDecoder::new(stream)),
-        [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => {
-            let decoder =
-                liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
-            Box::new(liblzma::bufread::XzDecoder::new_stream(stream, decoder))
-        }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(zstd::Decoder::with_buffer(stream)?),
-        _ => Box::new(stream),
-    })
 }

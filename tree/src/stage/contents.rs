@@ -58,9 +58,13 @@ impl<'s> Contents<'s> {
         })
     }
 
-    #[cfg(test)]
-    pub(super) fn path(&self) -> &Path {
-        self.place.path()
+    pub(super) fn place(&self) -> &Workplace {
+        &self.place
+    }
+
+    /// Whether there is an object that the store does not have.
+    pub(super) fn has_new(&self) -> bool {
+        !self.fresh().is_empty()
     }
 
     /// Stores what a stream gives. `buffer` is the caller's, of [`CHUNK`] bytes; `source` names the file in messages.
@@ -177,12 +181,9 @@ impl<'s> Contents<'s> {
     }
 
     /// *Durable before named*: one sync for all bytes, then the names, then one sync for those, before an index promises
-    /// them. False where there was nothing to name, and no sync.
-    pub(super) fn name_all(&self) -> Result<bool> {
+    /// them.
+    pub(super) fn name_all(&self) -> Result<()> {
         let mut new: Vec<(ObjectId, u64)> = self.fresh().drain().collect();
-        if new.is_empty() {
-            return Ok(false);
-        }
         // By directory, so that each is touched once.
         new.sort_unstable();
         self.sync()?;
@@ -190,8 +191,7 @@ impl<'s> Contents<'s> {
             let (from, to) = (self.place.path().join(format!("o{number}")), self.store.object_path(object));
             name_object(&from, &to)?;
         }
-        self.sync()?;
-        Ok(true)
+        self.sync()
     }
 
     pub(super) fn sync(&self) -> Result<()> {

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::contents::{Contents, Stored};
-use super::hands::at_work;
+use super::hands::{at_work, both};
 use super::planting::Planting;
 use super::seen::{Mark, Seen};
 use super::walk::{Known, Listing, What, described, joined, walk, xattrs};
@@ -41,29 +41,24 @@ impl Stage<'_> {
         let seen = self.memory.map(|(now, afresh)| Seen::recall(self.store, root, device, now, afresh));
         let Tally { progress, report } = &mut self.tally;
         let so_far = progress.entries;
-        let listings = walk(&dir, device, seen.as_ref(), &mut |entries| {
+        let mut listings = walk(&dir, device, seen.as_ref(), &mut |entries| {
             progress.entries = so_far + entries;
             report(*progress);
         })?;
-        let files = unread(&listings);
-        let mut planting = Planting::new(&mut self.builder, self.owner, seen.as_ref());
-        let planted = std::thread::scope(|scope| {
-            let planted = scope.spawn(|| planting.plant(listings));
-            let read = read_all(&dir, seen.as_ref(), &files, &self.contents, &mut self.tally);
-            let planted = planted.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            planted.and(read)
-        });
-        let read = planted?;
+        // The root is in no listing.
+        progress.entries += 1;
+        let files = unread(&mut listings, device);
+        let mut planting = Planting::new(&mut self.builder, self.owner, device, seen.as_ref());
+        let (contents, tally) = (&self.contents, &mut self.tally);
+        let (planted, read) =
+            both(|| planting.plant(listings), || read_all(&dir, seen.as_ref(), &files, contents, tally));
+        let mut read = planted.and(read)?;
         self.tally.progress.unread += planting.marks.len() as u64;
-        let places = std::mem::take(&mut planting.unread);
-        if places.len() != read.len() {
-            return Err(Error::entry(b"/", "files were not read; this is a mistake in oneroot"));
-        }
-        for (node, read) in places.into_iter().zip(read) {
-            if let Some(node) = node {
-                let mark = read.trusted.then_some(read.mark);
-                planting.grown(node, read.meta, read.stored.content(), mark)?;
-            }
+        for (node, number) in std::mem::take(&mut planting.unread) {
+            let read = read.get_mut(number as usize).and_then(Option::take);
+            let read = read.ok_or(Error::Mistake("a file was not read"))?;
+            let mark = read.trusted.then_some(read.mark);
+            planting.grown(node, read.meta, read.stored.content(), mark)?;
         }
         let marks = planting.marks;
         self.seen = seen.map(|seen| (seen, marks));
@@ -78,7 +73,7 @@ fn read_all(
     files: &[Vec<u8>],
     contents: &Contents<'_>,
     tally: &mut Tally<'_>,
-) -> Result<Vec<Read>> {
+) -> Result<Vec<Option<Read>>> {
     let mut all: Vec<Option<Read>> = files.iter().map(|_| None).collect();
     let (next, results) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let taken = || std::mem::take(&mut *results.lock().unwrap_or_else(PoisonError::into_inner));
@@ -110,19 +105,24 @@ fn read_all(
             }
         }
     });
-    failed.map_or(Ok(all.into_iter().flatten().collect()), Err)
+    failed.map_or(Ok(all), Err)
 }
 
-/// The paths of the files that must be read, in the order of the listings; one path of each that has several.
-fn unread(listings: &[Listing]) -> Vec<Vec<u8>> {
+/// The paths of the files that must be read, which get their numbers by it; one path of each that has several.
+fn unread(listings: &mut [Listing], device: u64) -> Vec<Vec<u8>> {
     let mut linked = HashSet::new();
     let mut paths = Vec::new();
-    for listing in listings {
-        for (name, what) in listing.entries() {
-            let (What::Known(Known { linked: number, .. }) | What::Unread(number)) = what else { continue };
-            let another = number.is_some_and(|number| !linked.insert(number));
-            if !another && matches!(what, What::Unread(_)) {
-                paths.push(joined(&listing.path, name));
+    for Listing { path, names, entries, .. } in listings {
+        for (name, what) in names.iter().zip(entries) {
+            match what {
+                What::Known(Known { linked: Some(number), .. }) => {
+                    linked.insert((device, *number));
+                }
+                What::Unread(file) if file.linked.is_none_or(|key| linked.insert(key)) => {
+                    file.number = u32::try_from(paths.len()).ok();
+                    paths.push(joined(path, name));
+                }
+                _ => {}
             }
         }
     }

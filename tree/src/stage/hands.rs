@@ -1,7 +1,12 @@
-//! Work on as many threads as there are processors, while the caller's own looks how far it is.
+//! Work on as many threads as there are processors, while the caller's own looks how far it is; and two things at once.
+//!
+//! A thread that can't be had (`TasksMax`, a full process table) is no failure: the caller does its work.
 
 use std::sync::{Condvar, Mutex, PoisonError};
+use std::thread::Builder;
 use std::time::Duration;
+
+use crate::error::{Error, Result};
 
 /// More threads than this gain nothing on one file system.
 const MOST: usize = 8;
@@ -9,25 +14,56 @@ const MOST: usize = 8;
 const LOOKS: Duration = Duration::from_millis(100);
 
 /// Runs `work` on several threads at once, at most `most`, and returns when all have ended. `look` is called on this
-/// thread now and then meanwhile, and once more when they have ended. A thread that is told of each step would be woken for each, which costs more than a
-/// small file.
+/// thread now and then meanwhile, and once more when they have ended. A thread that is told of each step would be woken
+/// for each, which costs more than a small file.
 pub(super) fn at_work(most: usize, work: impl Fn() + Sync, mut look: impl FnMut()) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST).min(most);
-    let (left, over) = (Mutex::new(threads), Condvar::new());
+    let (left, over) = (Mutex::new(0), Condvar::new());
+    let running = || left.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
-        for _ in 0..threads {
-            scope.spawn(|| {
+        for number in 0..threads {
+            *running() += 1;
+            let started = Builder::new().spawn_scoped(scope, || {
                 let _ended = Ended(&left, &over);
                 work();
             });
+            if started.is_err() {
+                *running() -= 1;
+                if number == 0 {
+                    work();
+                }
+                break;
+            }
         }
-        let mut running = left.lock().unwrap_or_else(PoisonError::into_inner);
-        while *running > 0 {
-            (running, _) = over.wait_timeout(running, LOOKS).unwrap_or_else(PoisonError::into_inner);
+        let mut left = running();
+        while *left > 0 {
+            (left, _) = over.wait_timeout(left, LOOKS).unwrap_or_else(PoisonError::into_inner);
             look();
         }
     });
     look();
+}
+
+/// Runs one thing beside another; what both gave.
+pub(super) fn both<A: Send, B>(
+    beside: impl FnOnce() -> Result<A> + Send,
+    here: impl FnOnce() -> B,
+) -> (Result<A>, B) {
+    let beside = Mutex::new(Some(beside));
+    let run = || {
+        let beside = beside.lock().unwrap_or_else(PoisonError::into_inner).take();
+        beside.map_or(Err(Error::Mistake("something was done twice")), |beside| beside())
+    };
+    std::thread::scope(|scope| {
+        let started = Builder::new().spawn_scoped(scope, run);
+        let here = here();
+        let done = match started.map(std::thread::ScopedJoinHandle::join) {
+            Ok(Ok(done)) => done,
+            Ok(Err(panic)) => std::panic::resume_unwind(panic),
+            Err(_) => run(),
+        };
+        (done, here)
+    })
 }
 
 /// Says that a thread has ended, in whatever way.
@@ -50,7 +86,10 @@ mod tests {
     fn what_was_done_has_been_seen_when_it_is_over_however_quick_it_was() {
         for _ in 0..1000 {
             let (done, mut seen) = (AtomicU32::new(0), 0);
-            at_work(2, || drop(done.fetch_add(1, Ordering::Relaxed)), || seen = done.load(Ordering::Relaxed));
+            let work = || {
+                done.fetch_add(1, Ordering::Relaxed);
+            };
+            at_work(2, work, || seen = done.load(Ordering::Relaxed));
             assert_eq!(seen, done.into_inner());
         }
     }

@@ -1,6 +1,6 @@
 //! Staging: a source becomes objects, an index, and a generation with a name.
 //!
-//! Everything is written under `staging/` first. [`Stage::finish`] syncs the whole file system once, then gives the names
+//! Everything is written under `staging/` first. [`Stage::finish`] syncs the whole file system, then gives the names
 //! (store: *durable before named*). A crash before that leaves only litter, which the next stage sweeps.
 
 #[cfg(test)]
@@ -10,6 +10,7 @@ mod contents;
 mod directory;
 mod hands;
 pub mod oci;
+mod packed;
 mod planting;
 pub(crate) mod seen;
 #[cfg(test)]
@@ -28,6 +29,7 @@ use crate::node::{Content, Meta, TreePath};
 use crate::store::Store;
 use crate::view::{Node, View};
 use contents::{Contents, Stored};
+use hands::both;
 pub use seen::forget;
 pub(crate) use seen::forget_the_dead;
 use seen::{Mark, Seen};
@@ -154,28 +156,32 @@ impl<'s> Stage<'s> {
     /// Makes all durable, then gives the names. The generation is in the store when this returns.
     ///
     /// # Errors
-    /// [`crate::Error::TooLarge`], or the system's. There is no new generation then; objects that have their names already
-    /// go with the next collection.
+    /// [`crate::Error::TooLarge`], or the system's. Nothing promises the new generation then; objects that have their names
+    /// already go with the next collection.
     pub fn finish(self) -> Result<Finished> {
         let Self { store, builder, contents, seen, tally, .. } = self;
+        let made = || {
+            let (index, order) = builder.finish_ordered()?;
+            let aside = store.write_generation(&index)?;
+            let memory = seen.map(|(seen, marks)| {
+                seen.written(index.generation(), &in_order(&order, &marks), contents.place())
+            });
+            Ok((index, aside, memory))
+        };
         // One thread waits for the disk while the other computes: objects get their names while the index is made and
         // written. Only then, when both last, the index gets its own.
-        let (named, made) = std::thread::scope(|scope| {
-            let naming = scope.spawn(|| contents.name_all());
-            let made = builder.finish_ordered().and_then(|(index, order)| {
-                let memory = seen.map(|(seen, marks)| {
-                    let generation = index.generation();
-                    scope.spawn(move || seen.written(generation, &in_order(&order, &marks)))
-                });
-                let aside = store.write_generation(&index)?;
-                Ok((index, aside, memory.and_then(|memory| memory.join().ok())))
-            });
-            (naming.join(), made)
-        });
-        let named = named.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        let has_new = contents.has_new();
+        let (named, made) = if has_new { both(|| contents.name_all(), made) } else { (Ok(()), made()) };
+        named?;
         let (index, aside, memory) = made?;
         let generation = index.generation();
-        if !named && !store.keep_generation(generation) {
+        let aside = match aside {
+            // It was there, and somebody has taken it away meanwhile.
+            None if !store.keep_generation(generation) => store.write_generation(&index)?,
+            other => other,
+        };
+        if !has_new && aside.is_some() {
+            // Its objects were all there, and may owe their names to a stage that was killed before its sync.
             contents.sync()?;
         }
         store.name_generation(aside)?;

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 
 use super::archive::{opaque, without_overlay_marks};
 use super::seen::{Mark, Seen};
-use super::walk::{Known, Listing, What};
+use super::walk::{Known, Listing, Unread, What};
 use crate::build::{IndexBuilder, NodeRef};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::node::{Content, Meta, TreePath};
 
@@ -21,21 +21,24 @@ pub(super) struct Planting<'p> {
     /// Whose everything is, where the source does not say.
     owner: Option<(u32, u32)>,
     seen: Option<&'p Seen>,
-    linked: HashMap<u64, NodeRef>,
+    device: u64,
+    /// By device and inode number.
+    linked: HashMap<(u64, u64), NodeRef>,
     /// The marks of files that are as they were.
     pub marks: Vec<(NodeRef, Mark)>,
-    /// The places of the files that are read meanwhile, in the order of the listings. One that stands for something else
-    /// than a file has none.
-    pub unread: Vec<Option<NodeRef>>,
+    /// The places of the files that are read meanwhile, with their numbers among those.
+    pub unread: Vec<(NodeRef, u32)>,
 }
 
 impl<'p> Planting<'p> {
     pub(super) fn new(
         builder: &'p mut IndexBuilder,
         owner: Option<(u32, u32)>,
+        device: u64,
         seen: Option<&'p Seen>,
     ) -> Self {
-        Self { builder, owner, seen, linked: HashMap::new(), marks: Vec::new(), unread: Vec::new() }
+        let linked = HashMap::new();
+        Self { builder, owner, seen, device, linked, marks: Vec::new(), unread: Vec::new() }
     }
 
     /// Puts all in place. A listing's number is its place in the list.
@@ -61,12 +64,14 @@ impl<'p> Planting<'p> {
                     }
                     What::Node(node) => drop(self.put(parent, name, node.0, node.1)?),
                     What::Known(file) => self.known(parent, name, &file)?,
-                    What::Unread(linked) => {
-                        if !self.link(parent, name, linked)? {
-                            let node = self.put(parent, name, Meta::default(), UNREAD)?;
-                            self.unread.push(node);
-                            self.linked.extend(linked.zip(node));
+                    What::Unread(Unread { linked, number }) => {
+                        if self.link(parent, name, linked)? {
+                            continue;
                         }
+                        let number = number.ok_or(Error::Mistake("a file was not read"))?;
+                        let node = self.put(parent, name, Meta::default(), UNREAD)?;
+                        self.unread.extend(node.map(|node| (node, number)));
+                        self.linked.extend(linked.zip(node));
                     }
                 }
             }
@@ -88,20 +93,22 @@ impl<'p> Planting<'p> {
     }
 
     fn known(&mut self, parent: NodeRef, name: &[u8], file: &Known) -> Result<()> {
-        let Some((inode, mark)) = self.seen.and_then(|seen| seen.inode(file.inode)) else { return Ok(()) };
-        if self.link(parent, name, file.linked)? {
+        let known = self.seen.and_then(|seen| seen.inode(file.inode));
+        let (inode, mark) = known.ok_or(Error::Mistake("a file that was known is not"))?;
+        let linked = file.linked.map(|number| (self.device, number));
+        if self.link(parent, name, linked)? {
             return Ok(());
         }
         let meta = Meta { mode: file.mode, uid: file.uid, gid: file.gid, ..inode.meta() };
         let node = self.put(parent, name, meta, inode.content())?;
         self.marks.extend(node.map(|node| (node, mark)));
-        self.linked.extend(file.linked.zip(node));
+        self.linked.extend(linked.zip(node));
         Ok(())
     }
 
     /// Gives a file that has its place already another name; false for one that has none yet.
-    fn link(&mut self, parent: NodeRef, name: &[u8], linked: Option<u64>) -> Result<bool> {
-        match linked.and_then(|number| self.linked.get(&number)) {
+    fn link(&mut self, parent: NodeRef, name: &[u8], linked: Option<(u64, u64)>) -> Result<bool> {
+        match linked.and_then(|key| self.linked.get(&key)) {
             Some(first) => self.builder.link_in(parent, name, *first).map(|()| true),
             None => Ok(false),
         }

@@ -24,7 +24,7 @@ use crate::format::ReadAt as _;
 use crate::id::GenerationId;
 use crate::index::{Index, Inode, ROOT};
 use crate::node::Kind;
-use crate::store::Store;
+use crate::store::{Store, Workplace};
 
 const MAGIC: &[u8; 16] = b"oneroot seen 1\n\0";
 const HEADER: usize = 16 + 32 + 8;
@@ -99,8 +99,14 @@ impl Seen {
             && nanoseconds(stat.st_mtime, stat.st_mtime_nsec) < self.trusted_before
     }
 
-    /// Writes what is to be remembered for the next time. `marks` has one for each inode of the generation, in order.
-    pub(crate) fn written(&self, generation: GenerationId, marks: &[Option<Mark>]) -> Memory {
+    /// Writes what is to be remembered for the next time, among the stage's own files, with which it goes if it is not kept.
+    /// `marks` has one for each inode of the generation, in order.
+    pub(crate) fn written(
+        &self,
+        generation: GenerationId,
+        marks: &[Option<Mark>],
+        place: &Workplace,
+    ) -> Memory {
         let mut bytes = Vec::with_capacity(HEADER + marks.len() * RECORD + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&generation.0);
@@ -112,9 +118,9 @@ impl Seen {
         }
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
-        let beside = self.path.with_extension("new");
-        let written = fs::write(&beside, &bytes).is_ok();
-        Memory { path: self.path.clone(), beside: written.then_some(beside) }
+        let aside = place.path().join("seen");
+        let written = fs::write(&aside, &bytes).is_ok();
+        Memory { path: self.path.clone(), aside: written.then_some(aside) }
     }
 }
 
@@ -141,15 +147,15 @@ impl Names<'_> {
 /// What is to be remembered, not in force yet.
 pub(crate) struct Memory {
     path: PathBuf,
-    beside: Option<PathBuf>,
+    aside: Option<PathBuf>,
 }
 
 impl Memory {
     /// Remembers. That nothing could be written costs the next stage time and is no failure of this one. Nor is it synced:
     /// the checksum tells whether it came to the disk whole, and nothing is lost with it.
     pub(crate) fn keep(self) {
-        if let Some(beside) = self.beside {
-            let _ = fs::rename(beside, self.path);
+        if let Some(aside) = self.aside {
+            let _ = fs::rename(aside, self.path);
         }
     }
 }

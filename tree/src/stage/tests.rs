@@ -177,7 +177,7 @@ fn what_a_crashed_stage_left_is_swept_and_a_running_one_is_not() {
     fs::write(litter.join("o0"), "half").unwrap();
     let second = Stage::begin(&store, |_| {}).unwrap();
     assert!(!litter.exists());
-    assert!(running.contents.path().exists() && second.contents.path().exists());
+    assert!(running.contents.place().path().exists() && second.contents.place().path().exists());
 }
 
 #[test]
@@ -289,4 +289,49 @@ fn an_archive_cut_at_any_block_is_refused_or_is_a_smaller_tree_and_never_a_panic
         // A cut between two entries can't be told from an archive's end without its two zero blocks, which many lack.
         let _ = stage(&store, |stage| stage.archive(&tar[..end]));
     }
+}
+
+/// Found by review: what lay in a directory that is no part of the tree was read, and taken for the next file's contents.
+#[test]
+fn what_aufs_left_in_a_directory_is_no_part_of_the_tree_and_shifts_nothing() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    for directory in [".wh..wh.plnk", ".wh..wh.orph", "a", "b"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::write(root.join(".wh..wh.orph/x"), "x").unwrap();
+    fs::write(root.join("a/passwd"), "passwd").unwrap();
+    fs::write(root.join("b/su"), "su").unwrap();
+    fs::set_permissions(root.join("b/su"), fs::Permissions::from_mode(0o4755)).unwrap();
+    let archive = stage(&store, |stage| stage.archive(tar_of(&root).as_slice())).unwrap();
+    fs::hard_link(root.join("b/su"), root.join(".wh..wh.plnk/1.2")).unwrap();
+    let directory = stage(&store, |stage| stage.directory(&root)).unwrap();
+    for staged in [directory, archive] {
+        let stack = store.put_stack(&[staged.generation]).unwrap();
+        let view = Views::new(store.clone()).load(stack).unwrap();
+        let at = |path: &[u8]| view.stat(view.follow(path).unwrap()).unwrap();
+        assert_eq!(view.entries(view.root()).count(), 2);
+        assert_eq!((at(b"a/passwd").size, at(b"a/passwd").mode), (6, 0o644));
+        assert_eq!((at(b"b/su").size, at(b"b/su").mode), (2, 0o4755));
+    }
+}
+
+#[test]
+fn a_stage_that_fails_at_the_last_step_leaves_nothing_but_objects() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    sample(&root);
+    let mut stage = Stage::begin(&store, |_| {}).unwrap();
+    stage.remember(Duration::from_secs(1), false);
+    stage.directory(&root).unwrap();
+    // Nobody can rename a file there: its name is a directory's.
+    let (index, _) = {
+        let mut twin = Stage::begin(&store, |_| {}).unwrap();
+        twin.directory(&root).unwrap();
+        twin.builder.finish_ordered().unwrap()
+    };
+    fs::create_dir_all(store.path().join("generations").join(index.generation().to_string())).unwrap();
+    assert!(stage.finish().is_err());
+    let left = |name: &str| fs::read_dir(store.path().join(name)).unwrap().count();
+    assert_eq!((left("staging"), left("seen")), (0, 0));
 }

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{AtFlags, FileType, RawDir, Stat};
+use rustix::io::Errno;
 
 use super::hands::at_work;
 use super::seen::{Seen, nanoseconds};
@@ -44,8 +45,8 @@ pub(super) enum What {
     Directory(usize),
     /// A regular file that is as it was.
     Known(Known),
-    /// A regular file that must be read, with its inode number where it has more than one name.
-    Unread(Option<u64>),
+    /// A regular file that must be read.
+    Unread(Unread),
     /// Anything that has no content.
     Node(Box<(Meta, Content)>),
 }
@@ -61,6 +62,14 @@ pub(super) struct Known {
     pub gid: u32,
     /// Its inode number, where it has more than one name.
     pub linked: Option<u64>,
+}
+
+/// A file that must be read.
+pub(super) struct Unread {
+    /// Device and inode number, where it has more than one name.
+    pub linked: Option<(u64, u64)>,
+    /// Its number among those that are read; none for another name of one that is.
+    pub number: Option<u32>,
 }
 
 /// A directory's place among the entries of another, and its inode in the last generation.
@@ -105,7 +114,11 @@ pub(super) fn walk(
     let queue =
         Queue { todo: vec![first], busy: 0, idle: 0, next: 1, entries: 0, done: Vec::new(), failed: None };
     let walk = Walk { root, device, seen, queue: Mutex::new(queue), more: Condvar::new() };
-    at_work(usize::MAX, || walk.work(), || report(walk.queue().entries));
+    let look = || {
+        let entries = walk.queue().entries;
+        report(entries);
+    };
+    at_work(usize::MAX, || walk.work(), look);
     let queue = walk.queue.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some(failed) = queue.failed {
         return Err(failed);
@@ -113,13 +126,6 @@ pub(super) fn walk(
     let mut done = queue.done;
     done.sort_unstable_by_key(|listing| listing.number);
     Ok(done)
-}
-
-impl Listing {
-    /// Each name with what it stands for.
-    pub fn entries(&self) -> impl Iterator<Item = (&[u8], &What)> {
-        self.names.iter().zip(&self.entries)
-    }
 }
 
 /// What each thread of a walk has once, not for each directory.
@@ -141,7 +147,12 @@ impl Names {
         kernel.reserve(NAMES);
         let mut entries = RawDir::new(dir, kernel.spare_capacity_mut());
         while let Some(entry) = entries.next() {
-            let entry = entry?;
+            let entry = match entry {
+                Err(Errno::INTR) => continue,
+                // It was removed just now: it is empty.
+                Err(Errno::NOENT) => break,
+                other => other?,
+            };
             let name = entry.file_name().to_bytes_with_nul();
             if name != b".\0" && name != b"..\0" {
                 places.push((names.len(), name.len() - 1, entry.file_type() == FileType::Directory));
@@ -183,6 +194,7 @@ impl Walk<'_> {
     }
 
     fn work(&self) {
+        let _ended = Ended(self);
         let mut scratch = Scratch::default();
         let mut queue = self.queue();
         loop {
@@ -197,6 +209,10 @@ impl Walk<'_> {
             }
             let Some(task) = queue.todo.pop() else { continue };
             queue.busy += 1;
+            // Waking a thread costs more than listing a small directory: only who waits is woken, and wakes the next.
+            if queue.idle > 0 && !queue.todo.is_empty() {
+                self.more.notify_one();
+            }
             drop(queue);
             let listed = self.list(task, &mut scratch);
             queue = self.queue();
@@ -216,10 +232,6 @@ impl Walk<'_> {
                     queue.done.push(listing);
                 }
                 Err(cause) => queue.failed = Some(cause),
-            }
-            // Waking a thread costs more than listing a small directory: only who waits is woken.
-            if queue.idle > 0 && queue.todo.len() > 1 {
-                self.more.notify_one();
             }
         }
     }
@@ -241,7 +253,13 @@ impl Walk<'_> {
             let mut before = self.seen.zip(task.known).and_then(|(seen, inode)| seen.names(inode));
             for (place, (name, (.., directory))) in names.terminated().zip(&scratch.places).enumerate() {
                 let known = before.as_mut().and_then(|before| before.find(name.to_bytes()));
-                let what = if *directory { None } else { self.entry(&dir, &task.path, name, known)? };
+                let what = match directory {
+                    // A whiteout is its name: what it is and holds, and how many names it has, means nothing. aufs' own
+                    // directories are called so too, and are no part of a tree.
+                    _ if name.to_bytes().starts_with(b".wh.") => Some(What::whiteout()),
+                    true => None,
+                    false => self.entry(&dir, &task.path, name, known)?,
+                };
                 if what.is_none() {
                     below.push((place, known));
                 }
@@ -259,9 +277,7 @@ impl Walk<'_> {
         let device = || (rustix::fs::major(stat.st_rdev), rustix::fs::minor(stat.st_rdev));
         let content = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => return Ok(None),
-            FileType::RegularFile => {
-                return Ok(Some(self.regular(&stat, name.to_bytes(), known)));
-            }
+            FileType::RegularFile => return Ok(Some(self.regular(&stat, known))),
             FileType::Symlink => {
                 let text = rustix::fs::readlinkat(dir, name, Vec::new());
                 Content::Symlink(text.map_err(|cause| Error::io("read link", here())(cause))?.into_bytes())
@@ -278,16 +294,37 @@ impl Walk<'_> {
         Ok(Some(What::Node(Box::new((described(&stat, Vec::new()), content)))))
     }
 
-    fn regular(&self, stat: &Stat, name: &[u8], known: Option<u32>) -> What {
-        let here = stat.st_dev == self.device;
-        // A whiteout is a name and no file, however many names its file has. What is mounted here has its names elsewhere.
-        let linked = (here && stat.st_nlink > 1 && !name.starts_with(b".wh.")).then_some(stat.st_ino);
-        let seen = self.seen.filter(|_| here);
+    fn regular(&self, stat: &Stat, known: Option<u32>) -> What {
+        let linked = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+        // overlayfs may give files another device than their directory's, and then numbers that mean nothing later.
+        let seen = self.seen.filter(|_| stat.st_dev == self.device);
         match known.filter(|inode| seen.is_some_and(|seen| seen.is_unchanged(*inode, stat))) {
-            Some(inode) => {
-                What::Known(Known { inode, mode: mode(stat), uid: stat.st_uid, gid: stat.st_gid, linked })
-            }
-            None => What::Unread(linked),
+            Some(inode) => What::Known(Known {
+                inode,
+                mode: mode(stat),
+                uid: stat.st_uid,
+                gid: stat.st_gid,
+                linked: linked.map(|(_, number)| number),
+            }),
+            None => What::Unread(Unread { linked, number: None }),
+        }
+    }
+}
+
+impl What {
+    fn whiteout() -> Self {
+        Self::Node(Box::new((Meta::default(), Content::Whiteout)))
+    }
+}
+
+/// A thread that ends by a panic must not be waited for.
+struct Ended<'w>(&'w Walk<'w>);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.queue().failed = Some(Error::Mistake("a thread of the walk has panicked"));
+            self.0.more.notify_all();
         }
     }
 }
@@ -314,7 +351,7 @@ fn mode(stat: &Stat) -> u16 {
 
 /// All extended attributes of an open file; none where the file system has none.
 pub(super) fn xattrs(fd: &impl std::os::fd::AsFd) -> io::Result<Attributes> {
-    let unsupported = |cause: &rustix::io::Errno| *cause == rustix::io::Errno::NOTSUP;
+    let unsupported = |cause: &Errno| *cause == Errno::NOTSUP;
     // Few files have any: asked for the length alone first.
     match rustix::fs::flistxattr_query(fd) {
         Ok(0) => return Ok(Vec::new()),
@@ -334,7 +371,7 @@ pub(super) fn xattrs(fd: &impl std::os::fd::AsFd) -> io::Result<Attributes> {
             Err(cause) if unsupported(&cause) || io::Error::from(cause).kind() == ErrorKind::NotFound => {
                 continue;
             }
-            Err(rustix::io::Errno::NODATA) => continue,
+            Err(Errno::NODATA) => continue,
             Err(cause) => return Err(cause.into()),
         }
         all.push((name.to_vec(), value));

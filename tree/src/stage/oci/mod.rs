@@ -24,7 +24,9 @@ pub use image::{Platform, is_manifest, layers};
 pub use layout::{DOCUMENT_MAX, Descriptor, Digest, Layout};
 
 use super::Stage;
-use super::archive::{Brings, decompress};
+use super::archive::Brings;
+use super::packed::decompress;
+use crate::build::is_aufs_own;
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
 
@@ -86,12 +88,8 @@ impl Stage<'_> {
                 layer.take(whole, self.read_tar_entry(entry, &raw)?);
                 continue;
             };
-            if parent.names().iter().any(|name| name.starts_with(MARK)) {
-                // aufs kept directories of its own (.wh..wh.plnk); nobody else has a path through a mark.
-                if parent.names().iter().any(|name| name.starts_with(b".wh..wh.")) {
-                    continue;
-                }
-                return Err(Error::entry(&raw, "the path runs through a whiteout"));
+            if is_aufs_own(parent.names())? {
+                continue;
             }
             match name.strip_prefix(MARK) {
                 Some(OPAQUE) => layer.opaque.push(parent.names().join(&b'/')),
