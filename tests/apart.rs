@@ -9,6 +9,8 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+
 /// A site with one profile of packages, and a mmdebstrap of the test's own that does what `script` says.
 fn with(script: &str) -> (tempfile::TempDir, Command) {
     let home = tempfile::tempdir().unwrap();
@@ -53,32 +55,44 @@ fn where_the_installer_is_missing_its_package_is_named() {
     fs::remove_file(home.path().join("mmdebstrap")).unwrap();
     let tools = home.path().join("tools");
     fs::create_dir(&tools).unwrap();
-    for tool in ["sh", "setsid"] {
-        let found =
-            ["/usr/bin", "/bin"].map(|bin| Path::new(bin).join(tool)).into_iter().find(|path| path.exists());
-        std::os::unix::fs::symlink(found.unwrap(), tools.join(tool)).unwrap();
-    }
     let done = oneroot.env("PATH", tools).output().unwrap();
     let said = String::from_utf8(done.stderr).unwrap();
     assert!(said.contains("install the package mmdebstrap"), "{said}");
 }
 
 #[test]
-fn what_interrupts_a_stage_ends_the_installer_too() {
-    let (home, mut oneroot) = with("echo $$ >pid.new; mv pid.new pid; sleep 600 & wait");
-    let mut stage = oneroot.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-    let pid = home.path().join("pid");
-    wait_until("the installer runs", || pid.exists());
-    let installer = fs::read_to_string(pid).unwrap();
-    // As a terminal does it: to the whole group in front.
-    let group = rustix::process::Pid::from_child(&stage);
-    rustix::process::kill_process_group(group, rustix::process::Signal::INT).unwrap();
-    stage.wait().unwrap();
-    let proc = Path::new("/proc").join(installer.trim());
-    wait_until("the installer is gone", || !proc.exists());
+fn whatever_ends_a_stage_ends_the_installer_too() {
+    // As a terminal does it, to the whole group in front; and as the kernel or an admin does it, to one process.
+    let all: fn(Pid) -> rustix::io::Result<()> = |group| kill_process_group(group, Signal::INT);
+    let quit: fn(Pid) -> rustix::io::Result<()> = |group| kill_process_group(group, Signal::QUIT);
+    let one: fn(Pid) -> rustix::io::Result<()> = |process| kill_process(process, Signal::KILL);
+    for end in [all, quit, one] {
+        let (home, mut oneroot) = with("echo $$ >pid.new; mv pid.new pid; sleep 600 & wait");
+        let mut stage = oneroot.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let pid = home.path().join("pid");
+        wait_until("the installer runs", || pid.exists());
+        let installer = fs::read_to_string(pid).unwrap();
+        end(Pid::from_child(&stage)).unwrap();
+        stage.wait().unwrap();
+        let proc = Path::new("/proc").join(installer.trim());
+        wait_until("the installer is gone", || !proc.exists());
+    }
 }
 
-fn wait_until(what: &str, done: impl Fn() -> bool) {
+#[test]
+fn what_an_installer_leaves_running_is_not_waited_for() {
+    let mut output = None;
+    let (_home, mut oneroot) =
+        with("mkdir r && echo x >r/x && tar -C r -cf - . && sleep 600 &\nsleep 1; exit 0");
+    let mut stage = oneroot.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    wait_until("the stage is over", || {
+        output = stage.try_wait().unwrap();
+        output.is_some()
+    });
+    assert!(output.unwrap().success());
+}
+
+fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !done() {
         assert!(begun.elapsed() < Duration::from_secs(60), "not within a minute: {what}");

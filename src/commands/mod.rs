@@ -1,5 +1,6 @@
 //! One file for each thing that the command line does.
 
+mod apart;
 mod check;
 mod edit;
 mod explain;

@@ -10,11 +10,14 @@ use anyhow::{Context as _, Result, bail};
 use oneroot_bootconf::{Installer, Packages};
 use oneroot_tree::Stage;
 
+use super::apart::{apart, is_here};
 use super::sources::tail;
 
 /// A program that installs packages into a new root. To add one: this, and its name in [`Installer`].
 trait Install {
-    /// What has to be installed on this host, for the message where it is not.
+    /// What must be there on this host.
+    const PROGRAMS: &'static [&'static str];
+    /// What has to be installed, for the message where one is not.
     const NEEDS: &'static str;
 
     /// The command that writes the root as a tar archive to its standard output.
@@ -29,33 +32,22 @@ pub fn stage(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
     }
 }
 
-/// Runs a program apart from us, as its text says why.
-const APART: &str = include_str!("apart.sh");
-/// A shell's exit code for a program that is not there.
-const NO_PROGRAM: i32 = 127;
-
 fn install<I: Install>(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
+    if let Some(missing) = I::PROGRAMS.iter().find(|program| !is_here(program)) {
+        bail!("there is no {missing} here; install {}", I::NEEDS);
+    }
     let program = I::command(wanted);
     let name = program.get_program().to_string_lossy().into_owned();
     let mut said: File = tempfile::tempfile()?;
-    let mut child = Command::new("sh")
-        .args(["-c", APART, "apart"])
-        .arg(program.get_program())
-        .args(program.get_args())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(said.try_clone()?)
-        .spawn()
-        .context("cannot run sh")?;
+    let mut program = apart(&program);
+    program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said.try_clone()?);
+    let mut child = program.spawn().context("cannot run setpriv; install the package util-linux")?;
     let archive = child.stdout.take().with_context(|| format!("{name} has no output"))?;
     let staged = stage.archive(archive);
     let done = child.wait()?;
     if let Err(full @ oneroot_tree::Error::Full { .. }) = staged {
         // The program ended because nobody read on.
         return Err(full.into());
-    }
-    if done.code() == Some(NO_PROGRAM) {
-        bail!("cannot run {name}; install {}; it said:\n{}", I::NEEDS, tail(&mut said)?);
     }
     if !done.success() {
         bail!("{name} ended with {done}; it said:\n{}", tail(&mut said)?);
@@ -76,6 +68,7 @@ impl Mmdebstrap {
 }
 
 impl Install for Mmdebstrap {
+    const PROGRAMS: &'static [&'static str] = &["mmdebstrap"];
     const NEEDS: &'static str = "the package mmdebstrap (and uidmap, where you are not root)";
 
     fn command(wanted: &Packages) -> Command {
@@ -121,6 +114,7 @@ impl Dnf {
 }
 
 impl Install for Dnf {
+    const PROGRAMS: &'static [&'static str] = &["unshare", "dnf", "tar"];
     const NEEDS: &'static str = "the packages util-linux, dnf and tar (and uidmap, where you are not root)";
 
     fn command(wanted: &Packages) -> Command {

@@ -1,0 +1,25 @@
+//! A program of somebody else's, run apart from us: in a session of its own, and ended with us.
+
+use std::path::Path;
+use std::process::Command;
+
+/// The script says why.
+const APART: &str = include_str!("apart.sh");
+
+/// The same program apart. What the script cannot pass on, for we are killed and it is not asked, the kernel does.
+pub fn apart(program: &Command) -> Command {
+    let mut apart = Command::new("setpriv");
+    apart.args(["--pdeathsig", "TERM", "sh", "-c", APART, "apart"]);
+    apart.arg(program.get_program()).args(program.get_args());
+    apart
+}
+
+/// Whether a shell would find a program by its name.
+pub fn is_here(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| is_executable(&directory.join(program)))
+}
+
+fn is_executable(path: &Path) -> bool {
+    path.is_file() && rustix::fs::access(path, rustix::fs::Access::EXEC_OK).is_ok()
+}
