@@ -43,8 +43,10 @@ pub struct Progress {
     pub bytes: u64,
     /// Objects that the store did not have yet.
     pub new_objects: u64,
-    /// Bytes of those.
+    /// Bytes of those, as long as their contents are.
     pub new_bytes: u64,
+    /// Bytes that those take of the disk, where holes take none. Only known when the stage is finished.
+    pub new_on_disk: u64,
 }
 
 /// A stage under way. Dropped without [`finish`](Self::finish), it leaves the store as it was.
@@ -157,7 +159,7 @@ impl<'s> Stage<'s> {
     /// [`crate::Error::TooLarge`], or the system's. There is no new generation then; objects that have their names already
     /// go with the next collection.
     pub fn finish(self) -> Result<Finished> {
-        let Self { store, builder, contents, seen, tally, .. } = self;
+        let Self { store, builder, contents, seen, mut tally, .. } = self;
         // One thread waits for the disk while the other computes: objects get their names while the index is made and
         // written. Only then, when both last, the index gets its own.
         let (named, made) = std::thread::scope(|scope| {
@@ -175,7 +177,8 @@ impl<'s> Stage<'s> {
         let named = named.unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         let (index, aside, memory) = made?;
         let generation = index.generation();
-        if !named && !store.keep_generation(generation) {
+        tally.progress.new_on_disk = named.unwrap_or(0);
+        if named.is_none() && !store.keep_generation(generation) {
             contents.sync()?;
         }
         store.name_generation(aside)?;
