@@ -84,9 +84,13 @@ impl Install for Mmdebstrap {
             include.push(',');
             include.push_str(package);
         }
-        if !wanted.include.iter().any(|package| package.starts_with("linux-image-")) {
+        let included = said(&wanted.options, "include");
+        let mut packages = wanted.include.iter().map(String::as_str).chain(included);
+        if !packages.any(|package| package.starts_with("linux-image-")) {
+            // The first architecture is the tree's own; the others are those of which packages may be installed as well.
+            let architecture = said(&wanted.options, "architectures").next().unwrap_or(HOST);
             include.push_str(",linux-image-");
-            include.push_str(debian_architecture());
+            include.push_str(kernel_of(architecture));
         }
         let mut program = Command::new("mmdebstrap");
         program.args(["--variant=minbase", "--format=tar", &include]);
@@ -100,12 +104,33 @@ impl Install for Mmdebstrap {
     }
 }
 
-/// Debian's name for this host's architecture, as its kernels are called.
-fn debian_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "powerpc64" => "powerpc64le",
+/// What the options say to one of mmdebstrap's that takes a list. As it reads them: the name may be cut short and in
+/// capitals, and an option that comes twice adds to its list.
+fn said<'o>(options: &'o [String], option: &'static str) -> impl Iterator<Item = &'o str> {
+    let values = options.iter().filter_map(move |said| {
+        let (name, value) = said.strip_prefix("--")?.split_once('=')?;
+        (!name.is_empty() && option.starts_with(&name.to_ascii_lowercase())).then_some(value)
+    });
+    values.flat_map(|value| value.split([',', ' ', '\t', '\n'])).filter(|word| !word.is_empty())
+}
+
+/// dpkg's name for this host's architecture.
+const HOST: &str = match std::env::consts::ARCH.as_bytes() {
+    b"x86_64" => "amd64",
+    b"aarch64" => "arm64",
+    b"x86" => "i386",
+    b"arm" => "armhf",
+    b"powerpc64" => "ppc64el",
+    b"loongarch64" => "loong64",
+    _ => std::env::consts::ARCH,
+};
+
+/// What Debian calls the kernel of an architecture of dpkg's: some are named after a processor.
+fn kernel_of(architecture: &str) -> &str {
+    match architecture {
+        "i386" => "686",
+        "armhf" => "armmp",
+        "ppc64el" => "powerpc64le",
         other => other,
     }
 }
@@ -185,6 +210,27 @@ mod tests {
         assert!(said.iter().any(|word| word.contains(",vim,linux-image-")), "{said:?}");
         let said = words(&Mmdebstrap::command(&wanted(Installer::Mmdebstrap, &["linux-image-generic"])));
         assert!(said.iter().any(|word| word.ends_with(",linux-image-generic")), "{said:?}");
+    }
+
+    #[test]
+    fn a_tree_for_another_architecture_gets_a_kernel_of_that_one() {
+        let kernel = |options: &[&str]| {
+            let mut wanted = wanted(Installer::Mmdebstrap, &["vim"]);
+            wanted.options = options.iter().map(|option| (*option).to_owned()).collect();
+            let said = words(&Mmdebstrap::command(&wanted));
+            let include = said.iter().find(|word| word.starts_with("--include=systemd")).unwrap();
+            include.split(',').find_map(|package| package.strip_prefix("linux-image-")).map(str::to_owned)
+        };
+        assert_eq!(kernel(&["--components=main"]).unwrap(), kernel_of(HOST));
+        for (options, expected) in [
+            (["--architectures=arm64", "--components=main"], "arm64"),
+            (["--architecture=riscv64,amd64", "--architectures=amd64"], "riscv64"),
+            (["--Arch= ppc64el armhf", "--aptopt=arm64"], "powerpc64le"),
+            (["--architectures=", "--architectures=i386"], "686"),
+        ] {
+            assert_eq!(kernel(&options).unwrap(), expected, "{options:?}");
+        }
+        assert_eq!(kernel(&["--include=x,linux-image-generic"]), None, "the admin's is the only one");
     }
 
     #[test]
