@@ -238,6 +238,8 @@ fn address(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<S
         let good = known && text.bytes().all(|byte| byte.is_ascii_graphic());
         if good {
             Ok(text)
+        } else if known && with == Installer::Dnf && text.contains(' ') {
+            Err(format!("{text:?} has a space, which no address has; write it as %20"))
         } else {
             Err(format!("{text:?} is not a mirror's address, such as \"http://deb.debian.org/debian\""))
         }

@@ -4,6 +4,8 @@
 //! program runs in a user namespace with the subordinate ids of whoever calls (`/etc/subuid`).
 
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -158,13 +160,14 @@ impl Install for Dnf {
         let mut ours = String::new();
         for (number, mirror) in wanted.mirrors.iter().enumerate() {
             let name = format!("oneroot{number}");
-            program.arg(format!("--repofrompath={name},{mirror}"));
+            // What comes behind a second comma would be an address of its own.
+            program.arg(format!("--repofrompath={name},{}", mirror.replace(',', "%2C")));
             program.arg(format!("--setopt={name}.gpgcheck={}", u8::from(!wanted.insecure)));
             program.args(
                 wanted
                     .keyring
                     .iter()
-                    .map(|keyring| format!("--setopt={name}.gpgkey=file://{}", keyring.display())),
+                    .map(|keyring| format!("--setopt={name}.gpgkey={}", file_address(keyring))),
             );
             ours.push_str(if ours.is_empty() { "--repo=" } else { "," });
             ours.push_str(&name);
@@ -178,6 +181,23 @@ impl Install for Dnf {
         program.arg("install").args(Self::BASE).args(&wanted.include);
         program
     }
+}
+
+/// A file's address. dnf reads a list there, so that a space or a comma in a path would part it, and passes over what has
+/// two signs of equality.
+fn file_address(path: &Path) -> String {
+    use std::fmt::Write as _;
+
+    let mut address = "file://".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            // A String takes everything.
+            let _ = write!(address, "%{byte:02X}");
+        }
+    }
+    address
 }
 
 #[cfg(test)]
@@ -253,5 +273,19 @@ mod tests {
         let said = words(&Dnf::command(&wanted));
         assert!(said.iter().any(|word| word == "--nogpgcheck"), "{said:?}");
         assert!(!said.iter().any(|word| word.starts_with("--repo")), "this host's own then: {said:?}");
+    }
+
+    #[test]
+    fn a_comma_in_an_address_is_no_second_address_to_dnf() {
+        let mut wanted = wanted(Installer::Dnf, &[]);
+        wanted.mirrors = vec!["file:///srv/a,b%20c/x".to_owned()];
+        wanted.keyring = Some("/srv/50% k,e=y".into());
+        let said = words(&Dnf::command(&wanted));
+        for word in [
+            "--repofrompath=oneroot0,file:///srv/a%2Cb%20c/x",
+            "--setopt=oneroot0.gpgkey=file:///srv/50%25%20k%2Ce%3Dy",
+        ] {
+            assert!(said.iter().any(|other| other == word), "{word}: {said:?}");
+        }
     }
 }
