@@ -5,12 +5,13 @@
 
 #[cfg(test)]
 mod again;
-mod archive;
+pub(crate) mod archive;
 mod contents;
 mod directory;
 mod hands;
 pub mod oci;
 mod planting;
+mod records;
 pub(crate) mod seen;
 #[cfg(test)]
 mod tests;

@@ -313,6 +313,45 @@ fn a_sparse_file_is_read_with_its_holes_or_refused_and_never_taken_for_its_map()
 }
 
 #[test]
+fn an_acl_as_tar_writes_it_is_found_as_one_of_the_kernels_is() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("shared"), "x").unwrap();
+    // As the kernel has it: owner, one more user, group, mask, others.
+    let entries = [(1, u32::MAX), (2, 31_234), (4, u32::MAX), (16, u32::MAX), (32, u32::MAX)];
+    let acl: Vec<u8> = entries
+        .iter()
+        .flat_map(|(tag, id): &(u16, u32)| [&tag.to_le_bytes()[..], &[4, 0], &id.to_le_bytes()].concat())
+        .collect();
+    let acl = [&2u32.to_le_bytes()[..], &acl].concat();
+    let set = |path: &std::path::Path, name: &str| {
+        rustix::fs::setxattr(path, name, &acl, rustix::fs::XattrFlags::empty())
+    };
+    let set = set(&root.join("shared"), "system.posix_acl_access")
+        .and_then(|()| set(&root, "system.posix_acl_default"));
+    if set.is_err() {
+        eprintln!("skipped: the temporary directory's file system has no ACLs");
+        return;
+    }
+    let tar = |options: &[&str]| {
+        let mut tar = std::process::Command::new("tar");
+        tar.args(["--format=posix", "--pax-option=delete=atime,delete=ctime"]).args(options);
+        let out = tar.arg("-C").arg(&root).args(["-cf", "-", "."]).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let staged = stage(&store, |stage| stage.archive(out.stdout.as_slice())).unwrap();
+        let found = crate::survey::survey(&staged.index, &|_| None);
+        (staged.generation, found.acls.named, found.attributes.into_keys().collect::<Vec<_>>())
+    };
+    let text = tar(&["--acls"]);
+    assert_eq!(text.1, ["/shared"], "the root's is no file's; {:?}", text.2);
+    let kernels = tar(&["--xattrs", "--xattrs-include=*"]);
+    assert_eq!(kernels.1, ["/shared"]);
+    assert_eq!(tar(&["--acls", "--xattrs", "--xattrs-include=*"]), kernels, "said twice, it is one");
+    assert!(tar(&[]).1.is_empty());
+}
+
+#[test]
 fn an_archive_cut_at_any_block_is_refused_or_is_a_smaller_tree_and_never_a_panic() {
     let (home, store) = store();
     let root = home.path().join("root");
