@@ -63,8 +63,10 @@ fn staging_again_changes_nothing_and_a_change_makes_a_new_generation() {
     assert!(first[0]["warnings"][0].as_str().unwrap().contains("no kernel in /boot"), "{first}");
     assert!(first[0]["changes"]["added"].as_u64().unwrap() >= 2, "what comes first is new: {first}");
     assert_eq!((&first[0]["new_bytes"], &first[0]["shared_bytes"]), (&3.into(), &0.into()));
+    assert!(first[0]["new_on_disk"].as_u64().unwrap() > 0, "{first}");
     let second = stage();
     assert_eq!((&second[0]["changed"], &second[0]["generation"]), (&false.into(), &first[0]["generation"]));
+    assert_eq!(second[0]["new_on_disk"], 0);
     assert_eq!((&second[0]["new_objects"], &second[0]["shared_bytes"]), (&0.into(), &3.into()));
     fs::write(root.join("etc/motd"), "two").unwrap();
     let third = stage();

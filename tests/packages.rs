@@ -58,7 +58,8 @@ fn run(program: &mut Command) {
 }
 
 fn repository(home: &Path) {
-    let (build, repository) = (home.join("build"), home.join("repository"));
+    // A name that dnf would take for two.
+    let (build, repository) = (home.join("build"), home.join("all, of them/repository"));
     fs::create_dir_all(&build).unwrap();
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     for (name, text) in [("base", BASE), ("kernel", KERNEL), ("tool", TOOL)] {
@@ -84,7 +85,7 @@ fn repository(home: &Path) {
 fn site(home: &Path, more: &str) {
     let text = format!(
         "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n[profile.fedora]\n\
-         source = {{ release = \"41\", packages = [\"tool\"], mirror = \"file://{}/repository\"{more} }}\n",
+         source = {{ release = \"41\", packages = [\"tool\"], mirror = \"file://{}/all,%20of%20them/repository\"{more} }}\n",
         home.display()
     );
     fs::write(home.join("site.toml"), text).unwrap();

@@ -155,7 +155,7 @@ impl Wanted {
             mistakes.note(&at.spot, "goes with `mirror`, and there is none");
         }
         let keyring = self.keyring.and_then(|at| path(at, home, mistakes));
-        let options = self.options.into_iter().filter_map(|at| option(at, mistakes)).collect();
+        let options = self.options.into_iter().filter_map(|at| option(at, with, mistakes)).collect();
         // apt has the keys of its distribution; dnf has none for a mirror that the site brings.
         if let (Installer::Dnf, false, None, Some(spot)) = (with, insecure, &keyring, mirror) {
             mistakes.note(
@@ -191,17 +191,28 @@ fn package(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<S
 }
 
 /// What oneroot says itself: said twice, the tree would not come to where it is staged from.
-const OURS: [&str; 5] = ["--format", "--mode", "--variant", "--installroot", "--releasever"];
+fn ours(with: Installer) -> &'static [&'static str] {
+    match with {
+        Installer::Mmdebstrap => &["--format", "--mode", "--variant"],
+        Installer::Dnf => &["--installroot", "--releasever"],
+    }
+}
 
-fn option(at: At<String>, mistakes: &mut Mistakes) -> Option<String> {
+fn option(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<String> {
     let checked = at.check(mistakes, |text| {
         let name = text.split('=').next().unwrap_or_default();
+        // Both take a name that is cut short, and mmdebstrap takes it in capitals.
+        let mut ours = ours(with).iter().filter(|ours| ours.starts_with(&name.to_ascii_lowercase()));
         if !text.starts_with("--") || text.len() < 3 || text.contains('\0') {
             Err(format!("{text:?} is not an option in one word, such as \"--components=main,contrib\""))
-        } else if OURS.contains(&name) {
-            Err(format!("{name} is for oneroot to say"))
         } else {
-            Ok(text)
+            match ours.next() {
+                None => Ok(text),
+                Some(ours) if *ours == name => Err(format!("{name} is for oneroot to say")),
+                Some(ours) => Err(format!(
+                    "{name} can mean {ours}, which is for oneroot to say; write another option's name in full"
+                )),
+            }
         }
     });
     checked.map(|at| at.value)
@@ -227,6 +238,8 @@ fn address(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<S
         let good = known && text.bytes().all(|byte| byte.is_ascii_graphic());
         if good {
             Ok(text)
+        } else if known && with == Installer::Dnf && text.contains(' ') {
+            Err(format!("{text:?} has a space, which no address has; write it as %20"))
         } else {
             Err(format!("{text:?} is not a mirror's address, such as \"http://deb.debian.org/debian\""))
         }

@@ -25,7 +25,8 @@ struct Outcome {
     views: u64,
     generations: u64,
     objects: u64,
-    bytes: u64,
+    /// Of the disk. Contents have another length where they have holes.
+    freed_bytes: u64,
     held: Vec<Held>,
 }
 
@@ -80,7 +81,7 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
         views: collected.stacks,
         generations: collected.generations,
         objects: collected.objects,
-        bytes: collected.bytes,
+        freed_bytes: collected.freed,
         held,
     };
     if json {
@@ -104,12 +105,12 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
         }
     }
     println!(
-        "{}: {} views, {} generations, {} objects ({})",
+        "{}: {} views, {} generations, {} objects; {} of the disk",
         if dry_run { "would go" } else { "gone" },
         outcome.views,
         outcome.generations,
         outcome.objects,
-        HumanBytes(outcome.bytes)
+        HumanBytes(outcome.freed_bytes)
     );
     Ok(Exit::Done)
 }

@@ -34,6 +34,7 @@ struct Line {
     /// How it became the head: staged, edited, rolled-back.
     how: &'static str,
     entries: u32,
+    /// Of all contents, holes too.
     bytes: u64,
 }
 
@@ -69,7 +70,7 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let now = clock::now();
-    let mut rows = vec![["NAME", "GENERATION", "", "SINCE", "HOW", "ENTRIES", "SIZE"].map(str::to_owned)];
+    let mut rows = vec![["NAME", "GENERATION", "", "SINCE", "HOW", "ENTRIES", "CONTENTS"].map(str::to_owned)];
     rows.extend(lines.iter().map(|line| {
         [
             line.name.clone(),

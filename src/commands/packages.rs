@@ -4,6 +4,8 @@
 //! program runs in a user namespace with the subordinate ids of whoever calls (`/etc/subuid`).
 
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
@@ -77,9 +79,13 @@ impl Install for Mmdebstrap {
             include.push(',');
             include.push_str(package);
         }
-        if !wanted.include.iter().any(|package| package.starts_with("linux-image-")) {
+        let included = said(&wanted.options, "include");
+        let mut packages = wanted.include.iter().map(String::as_str).chain(included);
+        if !packages.any(|package| package.starts_with("linux-image-")) {
+            // The first architecture is the tree's own; the others are those of which packages may be installed as well.
+            let architecture = said(&wanted.options, "architectures").next().unwrap_or(HOST);
             include.push_str(",linux-image-");
-            include.push_str(debian_architecture());
+            include.push_str(kernel_of(architecture));
         }
         let mut program = Command::new("mmdebstrap");
         program.args(["--variant=minbase", "--format=tar", &include]);
@@ -93,12 +99,33 @@ impl Install for Mmdebstrap {
     }
 }
 
-/// Debian's name for this host's architecture, as its kernels are called.
-fn debian_architecture() -> &'static str {
-    match std::env::consts::ARCH {
-        "x86_64" => "amd64",
-        "aarch64" => "arm64",
-        "powerpc64" => "powerpc64le",
+/// What the options say to one of mmdebstrap's that takes a list. As it reads them: the name may be cut short and in
+/// capitals, and an option that comes twice adds to its list.
+fn said<'o>(options: &'o [String], option: &'static str) -> impl Iterator<Item = &'o str> {
+    let values = options.iter().filter_map(move |said| {
+        let (name, value) = said.strip_prefix("--")?.split_once('=')?;
+        (!name.is_empty() && option.starts_with(&name.to_ascii_lowercase())).then_some(value)
+    });
+    values.flat_map(|value| value.split([',', ' ', '\t', '\n'])).filter(|word| !word.is_empty())
+}
+
+/// dpkg's name for this host's architecture.
+const HOST: &str = match std::env::consts::ARCH.as_bytes() {
+    b"x86_64" => "amd64",
+    b"aarch64" => "arm64",
+    b"x86" => "i386",
+    b"arm" => "armhf",
+    b"powerpc64" => "ppc64el",
+    b"loongarch64" => "loong64",
+    _ => std::env::consts::ARCH,
+};
+
+/// What Debian calls the kernel of an architecture of dpkg's: some are named after a processor.
+fn kernel_of(architecture: &str) -> &str {
+    match architecture {
+        "i386" => "686",
+        "armhf" => "armmp",
+        "ppc64el" => "powerpc64le",
         other => other,
     }
 }
@@ -127,13 +154,14 @@ impl Install for Dnf {
         let mut ours = String::new();
         for (number, mirror) in wanted.mirrors.iter().enumerate() {
             let name = format!("oneroot{number}");
-            program.arg(format!("--repofrompath={name},{mirror}"));
+            // What comes behind a second comma would be an address of its own.
+            program.arg(format!("--repofrompath={name},{}", mirror.replace(',', "%2C")));
             program.arg(format!("--setopt={name}.gpgcheck={}", u8::from(!wanted.insecure)));
             program.args(
                 wanted
                     .keyring
                     .iter()
-                    .map(|keyring| format!("--setopt={name}.gpgkey=file://{}", keyring.display())),
+                    .map(|keyring| format!("--setopt={name}.gpgkey={}", file_address(keyring))),
             );
             ours.push_str(if ours.is_empty() { "--repo=" } else { "," });
             ours.push_str(&name);
@@ -147,6 +175,23 @@ impl Install for Dnf {
         program.arg("install").args(Self::BASE).args(&wanted.include);
         program
     }
+}
+
+/// A file's address. dnf reads a list there, so that a space or a comma in a path would part it, and passes over what has
+/// two signs of equality.
+fn file_address(path: &Path) -> String {
+    use std::fmt::Write as _;
+
+    let mut address = "file://".to_owned();
+    for byte in path.as_os_str().as_bytes() {
+        if byte.is_ascii_alphanumeric() || b"/-._~".contains(byte) {
+            address.push(char::from(*byte));
+        } else {
+            // A String takes everything.
+            let _ = write!(address, "%{byte:02X}");
+        }
+    }
+    address
 }
 
 #[cfg(test)]
@@ -182,6 +227,27 @@ mod tests {
     }
 
     #[test]
+    fn a_tree_for_another_architecture_gets_a_kernel_of_that_one() {
+        let kernel = |options: &[&str]| {
+            let mut wanted = wanted(Installer::Mmdebstrap, &["vim"]);
+            wanted.options = options.iter().map(|option| (*option).to_owned()).collect();
+            let said = words(&Mmdebstrap::command(&wanted));
+            let include = said.iter().find(|word| word.starts_with("--include=systemd")).unwrap();
+            include.split(',').find_map(|package| package.strip_prefix("linux-image-")).map(str::to_owned)
+        };
+        assert_eq!(kernel(&["--components=main"]).unwrap(), kernel_of(HOST));
+        for (options, expected) in [
+            (["--architectures=arm64", "--components=main"], "arm64"),
+            (["--architecture=riscv64,amd64", "--architectures=amd64"], "riscv64"),
+            (["--Arch= ppc64el armhf", "--aptopt=arm64"], "powerpc64le"),
+            (["--architectures=", "--architectures=i386"], "686"),
+        ] {
+            assert_eq!(kernel(&options).unwrap(), expected, "{options:?}");
+        }
+        assert_eq!(kernel(&["--include=x,linux-image-generic"]), None, "the admin's is the only one");
+    }
+
+    #[test]
     fn dnf_takes_nothing_unsigned_and_no_repository_but_the_sites_unless_it_is_told_so() {
         let mut wanted = wanted(Installer::Dnf, &["@core"]);
         let said = words(&Dnf::command(&wanted));
@@ -201,5 +267,19 @@ mod tests {
         let said = words(&Dnf::command(&wanted));
         assert!(said.iter().any(|word| word == "--nogpgcheck"), "{said:?}");
         assert!(!said.iter().any(|word| word.starts_with("--repo")), "this host's own then: {said:?}");
+    }
+
+    #[test]
+    fn a_comma_in_an_address_is_no_second_address_to_dnf() {
+        let mut wanted = wanted(Installer::Dnf, &[]);
+        wanted.mirrors = vec!["file:///srv/a,b%20c/x".to_owned()];
+        wanted.keyring = Some("/srv/50% k,e=y".into());
+        let said = words(&Dnf::command(&wanted));
+        for word in [
+            "--repofrompath=oneroot0,file:///srv/a%2Cb%20c/x",
+            "--setopt=oneroot0.gpgkey=file:///srv/50%25%20k%2Ce%3Dy",
+        ] {
+            assert!(said.iter().any(|other| other == word), "{word}: {said:?}");
+        }
     }
 }

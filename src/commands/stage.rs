@@ -31,11 +31,15 @@ struct Outcome {
     generation: String,
     changed: bool,
     entries: u64,
+    /// Of all contents, holes too.
     bytes: u64,
     /// Files that were not read, for they are as they were.
     unread: u64,
     new_objects: u64,
+    /// Of the new objects' contents, holes too.
     new_bytes: u64,
+    /// What those take of the store's disk.
+    new_on_disk: u64,
     /// Bytes of contents that the store had already, or that the tree has several times.
     shared_bytes: u64,
     /// Paths that the generation before did not have, had otherwise, or had and this one has not.
@@ -65,7 +69,8 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
         return Ok(Exit::Done);
     }
     let mut rows = vec![
-        ["STAGED", "GENERATION", "", "ENTRIES", "SIZE", "STORED", "SHARED", "CHANGES"].map(str::to_owned),
+        ["STAGED", "GENERATION", "", "ENTRIES", "CONTENTS", "SHARED", "NEW ON DISK", "CHANGES"]
+            .map(str::to_owned),
     ];
     rows.extend(outcomes.iter().map(|outcome| {
         [
@@ -74,8 +79,8 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
             if outcome.changed { "new" } else { "unchanged" }.to_owned(),
             outcome.entries.to_string(),
             HumanBytes(outcome.bytes).to_string(),
-            HumanBytes(outcome.new_bytes).to_string(),
             HumanBytes(outcome.shared_bytes).to_string(),
+            HumanBytes(outcome.new_on_disk).to_string(),
             if outcome.changed { outcome.changes.to_string() } else { String::new() },
         ]
     }));
@@ -183,6 +188,7 @@ fn one(
         unread: finished.progress.unread,
         new_objects: finished.progress.new_objects,
         new_bytes: finished.progress.new_bytes,
+        new_on_disk: finished.progress.new_on_disk,
         shared_bytes: finished.index.content_bytes().saturating_sub(finished.progress.new_bytes),
         changes,
         warnings,

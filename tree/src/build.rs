@@ -3,6 +3,8 @@
 //! Two stagings of the same input must give the same generation, so nothing of the order or of the host enters: inodes
 //! are numbered breadth-first with names in byte order, and a hard link has the number of its first name.
 
+use std::collections::{HashMap, HashSet};
+
 use crate::children::Children;
 use crate::error::{Error, Result};
 use crate::format::Encoder;
@@ -10,7 +12,7 @@ use crate::index::Index;
 use crate::node::{Content, Kind, Meta, TreePath};
 
 /// A node while its tree is being built. Only good for the builder that gave it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct NodeRef(usize);
 
 impl NodeRef {
@@ -34,19 +36,29 @@ struct Node {
 /// Collects a tree's entries, in any order; [`finish`](Self::finish) makes the index.
 pub struct IndexBuilder {
     nodes: Vec<Node>,
+    /// By directory, the names that have a whiteout as well as a file, which hides what is below by itself: should a
+    /// directory come in its place, that one is opaque. Hardly ever any.
+    hidden: HashMap<NodeRef, HashSet<Box<[u8]>>>,
 }
 
 const ROOT: NodeRef = NodeRef(0);
 
 impl Default for IndexBuilder {
     fn default() -> Self {
-        Self { nodes: vec![Node::directory(Meta::implied_directory())] }
+        Self { nodes: vec![Node::directory(Meta::implied_directory())], hidden: HashMap::new() }
     }
 }
 
 impl Node {
     fn directory(meta: Meta) -> Self {
         Self { meta, content: Content::Directory { opaque: false }, children: Children::default() }
+    }
+}
+
+impl Content {
+    /// Whether lower layers stay hidden though something else comes in its place.
+    fn hides_what_is_below(&self) -> bool {
+        matches!(self, Self::Whiteout | Self::Directory { opaque: true })
     }
 }
 
@@ -123,6 +135,11 @@ impl IndexBuilder {
 
     /// The same, for a node and a directory that are there.
     pub(crate) fn link_in(&mut self, parent: NodeRef, name: &[u8], node: NodeRef) -> Result<()> {
+        if let Some(there) = self.node_mut(parent)?.children.get(name)
+            && self.node_mut(there)?.content.hides_what_is_below()
+        {
+            self.remember_whiteout(parent, name);
+        }
         self.node_mut(parent)?.children.insert(name, node);
         Ok(())
     }
@@ -142,16 +159,22 @@ impl IndexBuilder {
     /// Takes a name away, with all below it; other names of the same file stay. A path that is not there is no mistake.
     pub fn remove(&mut self, path: &TreePath<'_>) {
         let Some((name, parents)) = path.names().split_last() else { return };
-        if let Some(parent) = self.walk(parents).and_then(|parent| self.nodes.get_mut(parent.0)) {
-            parent.children.remove(name);
+        let Some(parent) = self.walk(parents) else { return };
+        if let Some(node) = self.nodes.get_mut(parent.0) {
+            node.children.remove(name);
+        }
+        if let Some(names) = self.hidden.get_mut(&parent) {
+            names.remove(*name);
         }
     }
 
     /// Takes away all that is in the directory at `path`, if there is one.
     pub fn clear(&mut self, path: &TreePath<'_>) {
-        if let Some(node) = self.walk(path.names()).and_then(|node| self.nodes.get_mut(node.0)) {
+        let Some(directory) = self.walk(path.names()) else { return };
+        if let Some(node) = self.nodes.get_mut(directory.0) {
             node.children = Children::default();
         }
+        self.hidden.remove(&directory);
     }
 
     /// The node at a path, if it was inserted.
@@ -264,14 +287,26 @@ impl IndexBuilder {
                     *opaque = true;
                     return Ok(there);
                 }
-                (_, Content::Whiteout) => return Ok(there),
+                (Content::Whiteout, Content::Whiteout) => return Ok(there),
+                (_, Content::Whiteout) => {
+                    self.remember_whiteout(parent, name);
+                    return Ok(there);
+                }
                 (Content::Whiteout, Content::Directory { opaque }) => *opaque = true,
+                (_, Content::Directory { opaque }) => {
+                    *opaque |= self.hidden.get(&parent).is_some_and(|names| names.contains(name));
+                }
+                (old, _) if old.hides_what_is_below() => self.remember_whiteout(parent, name),
                 _ => {}
             }
         }
         let child = self.push(Node { meta, content, children: Children::default() });
         self.node_mut(parent)?.children.insert(name, child);
         Ok(child)
+    }
+
+    fn remember_whiteout(&mut self, parent: NodeRef, name: &[u8]) {
+        self.hidden.entry(parent).or_default().insert(name.into());
     }
 
     fn push(&mut self, node: Node) -> NodeRef {

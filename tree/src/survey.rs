@@ -95,7 +95,7 @@ impl Survey {
             match name.as_slice() {
                 b"security.capability" => self.capabilities.add(path),
                 // A directory's default ACL counts for what is made in it, and nothing is made here.
-                b"system.posix_acl_access" => self.acls.add(path),
+                b"system.posix_acl_access" | b"SCHILY.acl.access" => self.acls.add(path),
                 name => {
                     let name = name.escape_ascii().to_string();
                     if self.attributes.len() < MOST_NAMED || self.attributes.contains_key(&name) {
@@ -153,6 +153,8 @@ mod tests {
         file("bin/other", 0o755, "x", b"user.note");
         file("bin/another", 0o755, "x", b"user.note");
         file("srv/shared", 0o664, "x", b"system.posix_acl_access");
+        file("srv/shared-in-a-tar", 0o664, "x", b"SCHILY.acl.access");
+        file("srv/sub", 0o664, "x", b"SCHILY.acl.default");
         file("etc/ssh/ssh_host_ed25519_key", 0o644, KEY, b"");
         file("etc/ssh/ssh_host_rsa_key", 0o600, KEY, b"");
         file("etc/ssl/public.pem", 0o644, "-----BEGIN CERTIFICATE-----\n", b"");
@@ -171,8 +173,9 @@ mod tests {
         };
         let found = survey(&index, &head);
         assert_eq!(found.capabilities, Paths { named: vec!["/bin/ping".to_owned()], count: 1 });
-        assert_eq!(found.acls.named, ["/srv/shared"]);
-        assert_eq!(found.attributes, BTreeMap::from([("user.note".to_owned(), 2)]));
+        assert_eq!(found.acls.named, ["/srv/shared", "/srv/shared-in-a-tar"]);
+        let attributes = [("user.note".to_owned(), 2), ("SCHILY.acl.default".to_owned(), 1)];
+        assert_eq!(found.attributes, BTreeMap::from(attributes));
         assert_eq!(found.open_keys.named, ["/etc/ssh/ssh_host_ed25519_key"]);
         assert_eq!(
             (found.kernels, found.initrds, found.modules),

@@ -18,7 +18,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
-use oneroot_tree::node::Kind;
+use oneroot_tree::node::{Content, Kind, Meta, TreePath};
 use oneroot_tree::view::Node;
 use oneroot_tree::{GenerationId, Stage, Store, View, Views};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
@@ -121,8 +121,10 @@ fn node(path: &Path, kind: FileType, device: u64) {
 }
 
 /// The same layer in OCI's words: `.wh.NAME` for each whiteout, and for each opaque directory `.wh..wh..opq` in it or
-/// `.wh.NAME` beside it, which says the same. Times of directories stay.
-fn respell(random: &mut Random, dir: &Path) {
+/// `.wh.NAME` beside it, which says the same; or nothing, for those that it returns, the innermost first. Times of
+/// directories stay.
+fn respell(random: &mut Random, dir: &Path) -> Vec<PathBuf> {
+    let mut unsaid = Vec::new();
     let meta = fs::symlink_metadata(dir).unwrap();
     let entries: Vec<_> = fs::read_dir(dir).unwrap().map(|entry| entry.unwrap()).collect();
     for entry in entries {
@@ -133,17 +135,38 @@ fn respell(random: &mut Random, dir: &Path) {
             fs::remove_file(&path).unwrap();
             fs::write(hides, "").unwrap();
         } else if kind.is_dir() {
-            respell(random, &path);
+            unsaid.extend(respell(random, &path));
             let before = fs::symlink_metadata(&path).unwrap();
             if rustix::fs::getxattr(&path, OPAQUE, &mut [0; 8][..]).is_ok() {
                 rustix::fs::removexattr(&path, OPAQUE).unwrap();
                 let inside = path.join(".wh..wh..opq");
-                fs::write(if random.below(2) == 0 { hides } else { inside }, "").unwrap();
+                match random.below(3) {
+                    0 => fs::write(hides, "").unwrap(),
+                    1 => fs::write(inside, "").unwrap(),
+                    _ => unsaid.push(path.clone()),
+                }
                 set_time(&path, &before);
             }
         }
     }
     set_time(dir, &meta);
+    unsaid
+}
+
+/// Says of a directory that is still to come that it is opaque, as an archive can and no file system: there is a file of
+/// its name and a whiteout of that name first, in either order.
+fn say(random: &mut Random, stage: &mut Stage<'_>, path: &Path) {
+    let hides = [b".wh.", path.file_name().unwrap().as_bytes()].concat();
+    let hides = path.with_file_name(OsStr::from_bytes(&hides));
+    let mut both = [path, &hides];
+    if random.below(2) == 0 {
+        both.reverse();
+    }
+    let contents = both.map(|path| (path, Content::Fifo));
+    for (path, content) in contents.into_iter().chain([(path, Content::Directory { opaque: false })]) {
+        let path = TreePath::parse(path.as_os_str().as_bytes()).unwrap();
+        stage.insert(&path, Meta::default(), content).unwrap();
+    }
 }
 
 fn set_time(path: &Path, meta: &fs::Metadata) {
@@ -262,10 +285,11 @@ fn compare(seed: u64) -> (u64, usize) {
     let mut stack: Vec<GenerationId> = Vec::new();
     for layer in &layers {
         // The kernel knows one spelling; we know two, and they are the same layer.
-        if random.below(2) == 0 {
-            respell(&mut random, layer);
-        }
+        let unsaid = if random.below(2) == 0 { respell(&mut random, layer) } else { Vec::new() };
         let mut stage = Stage::begin(&store, |_| {}).unwrap();
+        for path in unsaid.iter().rev() {
+            say(&mut random, &mut stage, path.strip_prefix(layer).unwrap());
+        }
         stage.directory(layer).unwrap();
         stack.push(stage.finish().unwrap().generation);
     }

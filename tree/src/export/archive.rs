@@ -12,6 +12,7 @@ use super::{Item, count, items};
 use crate::error::{Error, Result};
 use crate::node::Kind;
 use crate::stage::Progress;
+use crate::stage::archive::ACL;
 use crate::store::Store;
 use crate::view::View;
 
@@ -51,7 +52,9 @@ fn append<W: Write>(builder: &mut Builder<W>, store: &Store, item: &Item<'_>) ->
         for (name, value) in &meta.xattrs {
             // An attribute's name is UTF-8 wherever tar has met one; others can't stand in a record.
             if let Ok(name) = std::str::from_utf8(name) {
-                records.push((format!("SCHILY.xattr.{name}"), value.clone()));
+                let is_record = name.starts_with(ACL);
+                let key = if is_record { name.to_owned() } else { format!("SCHILY.xattr.{name}") };
+                records.push((key, value.clone()));
             }
         }
         let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));

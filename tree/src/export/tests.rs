@@ -37,6 +37,8 @@ fn tree(store: &Arc<Store>) -> Finished {
     put(b"tmp", 0o1777, 3_000_000_000, &[], directory(), "");
     put(b"large", 0o400, 1, &[], None, &"x".repeat(1 << 20));
     put(b"link", 0o777, 2_000_000_000, &[], Some(Content::Symlink(b"../no/where \xfe".to_vec())), "");
+    let acl = "user::rw-\nuser:nobody:r--\ngroup::r--\nmask::r--\nother::---\n";
+    put(b"shared", 0o640, 1, &[("SCHILY.acl.access", acl.as_bytes())], None, "shared");
     put(b"pipe", 0o640, 2_000_000_000, &[], Some(Content::Fifo), "");
     if rustix::process::geteuid().is_root() {
         put(b"null", 0o666, 2_000_000_000, &[], Some(Content::Character(1, 3)), "");

@@ -10,10 +10,16 @@ use tar::EntryType;
 
 use super::Stage;
 use super::packed::decompress;
+use super::records::{Records, Stream};
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
 
 const XATTR: &[u8] = b"SCHILY.xattr.";
+/// ACLs as text (star(5)), with names of users that this host may not have, so they can't become the kernel's attributes:
+/// such a record is an attribute under its own name, and leaves as a record again.
+pub(crate) const ACL: &str = "SCHILY.acl.";
+/// The same ACLs, where an archive has them as attributes.
+const POSIX_ACL: &[u8] = b"system.posix_acl_";
 /// What comes after it says where a file's holes are. GNU's older format says so in headers, which are understood.
 const SPARSE: &[u8] = b"GNU.sparse.";
 
@@ -23,10 +29,10 @@ impl Stage<'_> {
     /// # Errors
     /// [`Error::Archive`] for a broken stream, [`Error::Entry`] for an entry that no tree can have.
     pub fn archive(&mut self, stream: impl Read) -> Result<()> {
-        let mut archive = tar::Archive::new(decompress(stream).map_err(Error::Archive)?);
+        let (mut archive, records) = Stream::new(decompress(stream).map_err(Error::Archive)?);
         let mut seen = 0u64;
         for entry in archive.entries().map_err(Error::Archive)? {
-            self.archive_entry(entry.map_err(Error::Archive)?)?;
+            self.archive_entry(entry.map_err(Error::Archive)?, &records.take())?;
             seen += 1;
         }
         if seen == 0 {
@@ -38,10 +44,10 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn archive_entry<R: Read>(&mut self, entry: tar::Entry<'_, R>) -> Result<()> {
-        let raw = entry.path_bytes().into_owned();
+    fn archive_entry<R: Read>(&mut self, entry: tar::Entry<'_, R>, records: &Records) -> Result<()> {
+        let raw = path_of(&entry, records);
         let path = TreePath::parse(&raw)?;
-        match self.read_tar_entry(entry, &raw)? {
+        match self.read_tar_entry(entry, records, &raw)? {
             Some(Brings::Node(meta, content)) => self.insert(&path, meta, content),
             Some(Brings::Link(target)) => self.link(&path, &TreePath::parse(&target)?),
             None => Ok(()),
@@ -52,10 +58,11 @@ impl Stage<'_> {
     pub(super) fn read_tar_entry<R: Read>(
         &mut self,
         mut entry: tar::Entry<'_, R>,
+        records: &Records,
         raw: &[u8],
     ) -> Result<Option<Brings>> {
-        let meta = meta(&mut entry).map_err(Error::Archive)?;
-        if is_sparse(&mut entry).map_err(Error::Archive)? {
+        let meta = meta(&entry, records).map_err(Error::Archive)?;
+        if records.iter().any(|(key, _)| key.starts_with(SPARSE)) {
             return Err(Error::entry(
                 raw,
                 "a file with holes as --format=posix writes it, which is not read; pack with --format=gnu, or without --sparse",
@@ -67,8 +74,8 @@ impl Stage<'_> {
         };
         let content = match header.entry_type() {
             EntryType::Directory => Content::Directory { opaque: opaque(&meta) },
-            EntryType::Symlink => Content::Symlink(target(&entry, raw)?),
-            EntryType::Link => return Ok(Some(Brings::Link(target(&entry, raw)?))),
+            EntryType::Symlink => Content::Symlink(target(&entry, records, raw)?),
+            EntryType::Link => return Ok(Some(Brings::Link(target(&entry, records, raw)?))),
             EntryType::Char => match device().map_err(Error::Archive)? {
                 // overlayfs' whiteout.
                 (0, 0) => Content::Whiteout,
@@ -97,13 +104,19 @@ pub(super) enum Brings {
     Link(Vec<u8>),
 }
 
-fn target<R: Read>(entry: &tar::Entry<'_, R>, raw: &[u8]) -> Result<Vec<u8>> {
-    let target = entry.link_name_bytes().map(std::borrow::Cow::into_owned).filter(|text| !text.is_empty());
-    target.ok_or_else(|| Error::entry(raw, "a link without a target"))
+/// An entry's name in its archive.
+pub(super) fn path_of<R: Read>(entry: &tar::Entry<'_, R>, records: &Records) -> Vec<u8> {
+    records.with_newline(b"path").map_or_else(|| entry.path_bytes().into_owned(), <[u8]>::to_vec)
+}
+
+fn target<R: Read>(entry: &tar::Entry<'_, R>, records: &Records, raw: &[u8]) -> Result<Vec<u8>> {
+    let plain = || entry.link_name_bytes().map(std::borrow::Cow::into_owned);
+    let target = records.with_newline(b"linkpath").map(<[u8]>::to_vec).or_else(plain);
+    target.filter(|text| !text.is_empty()).ok_or_else(|| Error::entry(raw, "a link without a target"))
 }
 
 /// Owner, mode and time from the header, and from the PAX records that override it.
-fn meta<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Meta> {
+fn meta<R: Read>(entry: &tar::Entry<'_, R>, records: &Records) -> io::Result<Meta> {
     let header = entry.header();
     let narrow = |number: u64, what: &str| {
         u32::try_from(number)
@@ -116,10 +129,7 @@ fn meta<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Meta> {
         mtime: i64::try_from(header.mtime()?).unwrap_or(i64::MAX).saturating_mul(1_000_000_000),
         xattrs: Vec::new(),
     };
-    let Some(extensions) = entry.pax_extensions()? else { return Ok(meta) };
-    for extension in extensions {
-        let extension = extension?;
-        let (key, value) = (extension.key_bytes(), extension.value_bytes());
+    for (key, value) in records.iter() {
         let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
         match key {
             b"uid" => meta.uid = number().unwrap_or(meta.uid),
@@ -128,18 +138,30 @@ fn meta<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<Meta> {
             _ => {
                 if let Some(name) = key.strip_prefix(XATTR) {
                     meta.xattrs.push((name.to_vec(), value.to_vec()));
+                } else if key.starts_with(ACL.as_bytes()) && says_more_than_a_mode(key, value) {
+                    meta.xattrs.push((key.to_vec(), value.to_vec()));
                 }
             }
         }
     }
+    // tar says an ACL twice when it is asked for both, and with both it would be another tree than with one.
+    let kernels = |name: &[u8]| name.strip_prefix(POSIX_ACL).map(<[u8]>::to_vec);
+    let twice: Vec<Vec<u8>> = meta.xattrs.iter().filter_map(|(name, _)| kernels(name)).collect();
+    meta.xattrs.retain(|(name, _)| {
+        let kind = name.strip_prefix(ACL.as_bytes());
+        kind.is_none_or(|kind| !twice.iter().any(|known| known == kind))
+    });
     meta.xattrs.sort();
     Ok(meta)
 }
 
-/// Whether what follows is a map of the file and not the file.
-fn is_sparse<R: Read>(entry: &mut tar::Entry<'_, R>) -> io::Result<bool> {
-    let Some(extensions) = entry.pax_extensions()? else { return Ok(false) };
-    Ok(extensions.flatten().any(|extension| extension.key_bytes().starts_with(SPARSE)))
+/// GNU tar gives a directory with a default ACL one for access, too, whatever the directory has: often only its mode.
+fn says_more_than_a_mode(key: &[u8], acl: &[u8]) -> bool {
+    let more = |entry: &[u8]| {
+        let mut fields = entry.split(|byte| *byte == b':');
+        fields.next() == Some(b"mask") || fields.next().is_some_and(|who| !who.is_empty())
+    };
+    acl.split(|byte| matches!(byte, b'\n' | b',')).any(more) || !key.ends_with(b".access") && !acl.is_empty()
 }
 
 /// PAX times are decimal seconds, with a fraction and a sign where they need one.

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::node::Content;
-use crate::store::{Store, Workplace};
+use crate::store::{Store, Workplace, disk_space};
 
 /// Bytes moved at a time; what is smaller is hashed before it is written.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -181,17 +181,22 @@ impl<'s> Contents<'s> {
     }
 
     /// *Durable before named*: one sync for all bytes, then the names, then one sync for those, before an index promises
-    /// them.
-    pub(super) fn name_all(&self) -> Result<()> {
+    /// them. What the new objects take of the disk.
+    pub(super) fn name_all(&self) -> Result<u64> {
         let mut new: Vec<(ObjectId, u64)> = self.fresh().drain().collect();
         // By directory, so that each is touched once.
         new.sort_unstable();
         self.sync()?;
+        let mut on_disk = 0;
         for (object, number) in new {
             let (from, to) = (self.place.path().join(format!("o{number}")), self.store.object_path(object));
+            // Not before the sync: some file systems give out blocks only then.
+            let found = fs::symlink_metadata(&from).map_err(Error::io("look at", &from))?;
+            on_disk += disk_space(&found);
             name_object(&from, &to)?;
         }
-        self.sync()
+        self.sync()?;
+        Ok(on_disk)
     }
 
     pub(super) fn sync(&self) -> Result<()> {

@@ -5,13 +5,14 @@
 
 #[cfg(test)]
 mod again;
-mod archive;
+pub(crate) mod archive;
 mod contents;
 mod directory;
 mod hands;
 pub mod oci;
 mod packed;
 mod planting;
+mod records;
 pub(crate) mod seen;
 #[cfg(test)]
 mod tests;
@@ -45,8 +46,10 @@ pub struct Progress {
     pub bytes: u64,
     /// Objects that the store did not have yet.
     pub new_objects: u64,
-    /// Bytes of those.
+    /// Bytes of those, as long as their contents are.
     pub new_bytes: u64,
+    /// Bytes that those take of the disk, where holes take none. Only known when the stage is finished.
+    pub new_on_disk: u64,
 }
 
 /// A stage under way. Dropped without [`finish`](Self::finish), it leaves the store as it was.
@@ -159,7 +162,7 @@ impl<'s> Stage<'s> {
     /// [`crate::Error::TooLarge`], or the system's. Nothing promises the new generation then; objects that have their names
     /// already go with the next collection.
     pub fn finish(self) -> Result<Finished> {
-        let Self { store, builder, contents, seen, tally, .. } = self;
+        let Self { store, builder, contents, seen, mut tally, .. } = self;
         let made = || {
             let (index, order) = builder.finish_ordered()?;
             let aside = store.write_generation(&index)?;
@@ -171,8 +174,8 @@ impl<'s> Stage<'s> {
         // One thread waits for the disk while the other computes: objects get their names while the index is made and
         // written. Only then, when both last, the index gets its own.
         let has_new = contents.has_new();
-        let (named, made) = if has_new { both(|| contents.name_all(), made) } else { (Ok(()), made()) };
-        named?;
+        let (named, made) = if has_new { both(|| contents.name_all(), made) } else { (Ok(0), made()) };
+        tally.progress.new_on_disk = named?;
         let (index, aside, memory) = made?;
         let generation = index.generation();
         let aside = match aside {

@@ -20,6 +20,22 @@ fn stage(store: &Arc<Store>, fill: impl FnOnce(&mut Stage<'_>) -> Result<()>) ->
     stage.finish()
 }
 
+/// A tar of empty files, and of directories, whose names end so.
+fn tar_of_names(names: &[&str]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for name in names {
+        let mut header = tar::Header::new_ustar();
+        header.set_entry_type(if name.ends_with('/') { EntryType::Directory } else { EntryType::Regular });
+        header.set_mode(0o755);
+        header.set_size(0);
+        header.set_mtime(0);
+        header.set_uid(0);
+        header.set_gid(0);
+        builder.append_data(&mut header, name, io::empty()).unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
 fn sample(root: &std::path::Path) {
     fs::create_dir_all(root.join("etc/empty")).unwrap();
     fs::write(root.join("etc/motd"), "hello\n").unwrap();
@@ -100,28 +116,45 @@ fn owner_mode_links_and_whiteouts_survive() {
 fn a_whiteout_hides_what_is_below_and_never_its_own_layers_file_in_either_order() {
     let (_home, store) = store();
     let tar = |names: &[&str]| {
-        let mut builder = tar::Builder::new(Vec::new());
-        for name in names {
-            let mut header = tar::Header::new_ustar();
-            header.set_entry_type(if name.ends_with('/') {
-                EntryType::Directory
-            } else {
-                EntryType::Regular
-            });
-            header.set_mode(0o755);
-            header.set_size(0);
-            header.set_mtime(0);
-            header.set_uid(0);
-            header.set_gid(0);
-            builder.append_data(&mut header, name, io::empty()).unwrap();
-        }
-        stage(&store, |stage| stage.archive(builder.into_inner().unwrap().as_slice())).unwrap().generation
+        stage(&store, |stage| stage.archive(tar_of_names(names).as_slice())).unwrap().generation
     };
     let anew = tar(&["d/", "d/.wh..wh..opq", "d/x", "f"]);
     assert_eq!(tar(&[".wh.d", ".wh.f", "d/", "d/x", "f"]), anew);
     assert_eq!(tar(&["d/", "d/x", "f", ".wh.d", ".wh.f"]), anew);
     // Without an entry of its own, the directory is one with the usual mode, no owner and no time; it begins anew too.
     assert_eq!(tar(&[".wh.d", "d/x"]), tar(&["d/x", "d/.wh..wh..opq"]));
+}
+
+#[test]
+fn a_whiteout_is_not_forgotten_over_a_file_that_a_directory_then_replaces() {
+    let (_home, store) = store();
+    let tar = |names: &[&str]| {
+        stage(&store, |stage| stage.archive(tar_of_names(names).as_slice())).unwrap().generation
+    };
+    let (anew, file) = (tar(&["d/", "d/.wh..wh..opq"]), tar(&["d"]));
+    for (order, last) in [
+        (["d", ".wh.d", "d/"], anew),
+        ([".wh.d", "d", "d/"], anew),
+        (["d", "d/", ".wh.d"], anew),
+        (["d/", "d", ".wh.d"], file),
+        (["d/", ".wh.d", "d"], file),
+        ([".wh.d", "d/", "d"], file),
+    ] {
+        assert_eq!(tar(&order), last, "{order:?}");
+    }
+    assert_eq!(tar(&[".wh.d", "d/", "d", "d/"]), anew);
+    assert_eq!(
+        tar(&["p/d", "p/.wh.d", "d/"]),
+        tar(&["p/d", "d/"]),
+        "it is one of that name in that directory"
+    );
+    let path = |name: &'static str| TreePath::parse(name.as_bytes()).unwrap();
+    let linked = stage(&store, |stage| {
+        stage.archive(tar_of_names(&["f", ".wh.d"]).as_slice())?;
+        stage.link(&path("d"), &path("f"))?;
+        stage.archive(tar_of_names(&["d/"]).as_slice())
+    });
+    assert_eq!(linked.unwrap().generation, tar(&["f", "d/", "d/.wh..wh..opq"]));
 }
 
 #[test]
@@ -277,6 +310,45 @@ fn a_sparse_file_is_read_with_its_holes_or_refused_and_never_taken_for_its_map()
         let refused = tar(&["--format=posix", "--sparse-version", version]).unwrap_err().to_string();
         assert!(refused.contains("holes") && refused.contains("--format=gnu"), "{version}: {refused}");
     }
+}
+
+#[test]
+fn an_acl_as_tar_writes_it_is_found_as_one_of_the_kernels_is() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("shared"), "x").unwrap();
+    // As the kernel has it: owner, one more user, group, mask, others.
+    let entries = [(1, u32::MAX), (2, 31_234), (4, u32::MAX), (16, u32::MAX), (32, u32::MAX)];
+    let acl: Vec<u8> = entries
+        .iter()
+        .flat_map(|(tag, id): &(u16, u32)| [&tag.to_le_bytes()[..], &[4, 0], &id.to_le_bytes()].concat())
+        .collect();
+    let acl = [&2u32.to_le_bytes()[..], &acl].concat();
+    let set = |path: &std::path::Path, name: &str| {
+        rustix::fs::setxattr(path, name, &acl, rustix::fs::XattrFlags::empty())
+    };
+    let set = set(&root.join("shared"), "system.posix_acl_access")
+        .and_then(|()| set(&root, "system.posix_acl_default"));
+    if set.is_err() {
+        eprintln!("skipped: the temporary directory's file system has no ACLs");
+        return;
+    }
+    let tar = |options: &[&str]| {
+        let mut tar = std::process::Command::new("tar");
+        tar.args(["--format=posix", "--pax-option=delete=atime,delete=ctime"]).args(options);
+        let out = tar.arg("-C").arg(&root).args(["-cf", "-", "."]).output().unwrap();
+        assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+        let staged = stage(&store, |stage| stage.archive(out.stdout.as_slice())).unwrap();
+        let found = crate::survey::survey(&staged.index, &|_| None);
+        (staged.generation, found.acls.named, found.attributes.into_keys().collect::<Vec<_>>())
+    };
+    let text = tar(&["--acls"]);
+    assert_eq!(text.1, ["/shared"], "the root's is no file's; {:?}", text.2);
+    let kernels = tar(&["--xattrs", "--xattrs-include=*"]);
+    assert_eq!(kernels.1, ["/shared"]);
+    assert_eq!(tar(&["--acls", "--xattrs", "--xattrs-include=*"]), kernels, "said twice, it is one");
+    assert!(tar(&[]).1.is_empty());
 }
 
 #[test]

@@ -11,6 +11,7 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -35,8 +36,8 @@ pub struct Collected {
     pub generations: u64,
     /// Objects.
     pub objects: u64,
-    /// Their bytes.
-    pub bytes: u64,
+    /// Bytes of the disk that all of them took: less than their contents where those have holes.
+    pub freed: u64,
 }
 
 /// What must stay.
@@ -89,11 +90,17 @@ impl Store {
             }
         }
         for path in old_stacks {
-            collected.stacks += u64::from(self.remove(&path, young_from, dry)?.is_some());
+            if let Some(freed) = self.remove(&path, young_from, dry)? {
+                collected.stacks += 1;
+                collected.freed += freed;
+            }
         }
         for (id, path) in old_generations {
             match self.remove(&path, young_from, dry)? {
-                Some(_) => collected.generations += 1,
+                Some(freed) => {
+                    collected.generations += 1;
+                    collected.freed += freed;
+                }
                 None => kept.push(id),
             }
         }
@@ -110,9 +117,9 @@ impl Store {
                 if objects.contains(&id) || !is_old(&path, young_from) {
                     continue;
                 }
-                if let Some(bytes) = self.remove(&path, young_from, dry)? {
+                if let Some(freed) = self.remove(&path, young_from, dry)? {
                     collected.objects += 1;
-                    collected.bytes += bytes;
+                    collected.freed += freed;
                 }
             }
         }
@@ -122,10 +129,10 @@ impl Store {
         Ok(collected)
     }
 
-    /// Removes one file, unless it has become young meanwhile; its bytes when it is gone.
+    /// Removes one file, unless it has become young meanwhile; what it took of the disk when it is gone.
     fn remove(&self, path: &Path, young_from: SystemTime, dry: bool) -> Result<Option<u64>> {
         if dry {
-            return Ok(fs::metadata(path).ok().map(|found| found.len()));
+            return Ok(fs::metadata(path).ok().map(|found| disk_space(&found)));
         }
         let aside = path.with_extension(ASIDE);
         match fs::rename(path, &aside) {
@@ -138,7 +145,7 @@ impl Store {
             return Ok(None);
         }
         fs::remove_file(&aside).map_err(Error::io("remove", &aside))?;
-        Ok(Some(found.len()))
+        Ok(Some(disk_space(&found)))
     }
 
     /// A collection that was killed between moving aside and removing did not get to look again. Nor does it matter
@@ -191,6 +198,11 @@ pub(super) fn make_young(path: &Path) -> bool {
     rustix::fs::utimensat(rustix::fs::CWD, path, &times, rustix::fs::AtFlags::empty()).is_ok()
         // It may have been moved aside and looked at between the kernel's finding it and changing it.
         && path.exists()
+}
+
+/// What a file takes of the disk. It says so in units of 512 bytes, whatever the file system's blocks are (stat(3type)).
+pub(crate) fn disk_space(found: &fs::Metadata) -> u64 {
+    found.blocks().saturating_mul(512)
 }
 
 fn is_old(path: &Path, young_from: SystemTime) -> bool {
@@ -251,15 +263,37 @@ mod tests {
         let needed = needed(&[pinned.1], &[head.0]);
         let would = home.collect(&needed, 1, true);
         assert_eq!((would.generations, would.objects), (1, 1), "a dry run counts and removes nothing");
+        assert!(would.freed > 0);
         assert!(home.store.generation(gone.0).is_ok());
         let collected = home.collect(&needed, 1, false);
-        assert_eq!(
-            (collected.stacks, collected.generations, collected.objects, collected.bytes),
-            (2, 1, 1, 4)
-        );
+        assert_eq!(collected, would);
+        assert_eq!((collected.stacks, collected.generations, collected.objects), (2, 1, 1));
         assert!(home.store.generation(gone.0).is_err() && home.store.stack(gone.1).is_err());
         assert_eq!(home.verify(), 0);
         assert_eq!(home.collect(&needed, 1, false), Collected::default());
+    }
+
+    #[test]
+    fn what_is_freed_is_room_on_the_disk_and_holes_are_none() {
+        const LENGTH: u64 = 64 << 20;
+        let home = Home::new();
+        let source = home.home.path().join("source");
+        fs::create_dir_all(&source).unwrap();
+        let holes = File::create(source.join("holes")).unwrap();
+        holes.set_len(LENGTH).unwrap();
+        std::os::unix::fs::FileExt::write_at(&holes, b"end", LENGTH - 3).unwrap();
+        let mut stage = Stage::begin(&home.store, |_| {}).unwrap();
+        stage.directory(&source).unwrap();
+        let finished = stage.finish().unwrap();
+        let index = finished.index;
+        let object = (1..=index.inodes()).find_map(|number| index.inode(number)?.object()).unwrap();
+        let taken = disk_space(&home.store.object(object).unwrap().metadata().unwrap());
+        assert!((1..LENGTH / 8).contains(&taken), "{taken}: this file system keeps holes");
+        assert_eq!((finished.progress.new_bytes, finished.progress.new_on_disk), (LENGTH, taken));
+        for dry in [true, false] {
+            let collected = home.collect(&Needed::default(), 1, dry);
+            assert!((taken..LENGTH / 4).contains(&collected.freed), "{taken}: {collected:?}");
+        }
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use gc::disk_space;
 pub use gc::{Collected, Needed, SHORTEST_GRACE};
 pub use refs::{How, Ref, RefKind, Staged};
 pub use stack::Views;

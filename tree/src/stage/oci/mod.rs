@@ -24,8 +24,9 @@ pub use image::{Platform, is_manifest, layers};
 pub use layout::{DOCUMENT_MAX, Descriptor, Digest, Layout};
 
 use super::Stage;
-use super::archive::Brings;
+use super::archive::{Brings, path_of};
 use super::packed::decompress;
+use super::records::Stream;
 use crate::build::is_aufs_own;
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
@@ -78,14 +79,15 @@ impl Stage<'_> {
     /// Reads a layer whole before any of it is applied: its whiteouts may stand behind what they must not hide.
     fn read_layer(&mut self, stream: impl Read) -> Result<Layer> {
         let mut layer = Layer::default();
-        let mut archive = tar::Archive::new(decompress(stream).map_err(Error::Archive)?);
+        let (mut archive, records) = Stream::new(decompress(stream).map_err(Error::Archive)?);
         for entry in archive.entries().map_err(Error::Archive)? {
             let entry = entry.map_err(Error::Archive)?;
-            let raw = entry.path_bytes().into_owned();
+            let records = records.take();
+            let raw = path_of(&entry, &records);
             let path = TreePath::parse(&raw)?;
             let whole = path.names().join(&b'/');
             let Some((parent, name)) = path.split_last() else {
-                layer.take(whole, self.read_tar_entry(entry, &raw)?);
+                layer.take(whole, self.read_tar_entry(entry, &records, &raw)?);
                 continue;
             };
             if is_aufs_own(parent.names())? {
@@ -96,7 +98,7 @@ impl Stage<'_> {
                 Some(rest) if rest.starts_with(MARK) => {}
                 Some(b"" | b"." | b"..") => return Err(Error::entry(&raw, "a whiteout without a name")),
                 Some(hidden) => layer.hidden.push(parent.join(hidden).names().join(&b'/')),
-                None => layer.take(whole, self.read_tar_entry(entry, &raw)?),
+                None => layer.take(whole, self.read_tar_entry(entry, &records, &raw)?),
             }
             if layer.brings.len() + layer.hidden.len() + layer.opaque.len() > ENTRIES {
                 return Err(Error::TooLarge("entries in a layer"));
