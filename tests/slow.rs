@@ -1,6 +1,6 @@
 //! A peer on a bad line takes its replies slowly, and one that is gone takes none: the first is served to the end, the second
 //! is closed.
-#![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
 
 use std::fs;
 use std::io::{Read as _, Write as _};
