@@ -50,7 +50,7 @@ mod tests {
     fn what_was_done_has_been_seen_when_it_is_over_however_quick_it_was() {
         for _ in 0..1000 {
             let (done, mut seen) = (AtomicU32::new(0), 0);
-            at_work(2, || drop(done.fetch_add(1, Ordering::Relaxed)), || seen = done.load(Ordering::Relaxed));
+            at_work(2, || _ = done.fetch_add(1, Ordering::Relaxed), || seen = done.load(Ordering::Relaxed));
             assert_eq!(seen, done.into_inner());
         }
     }
