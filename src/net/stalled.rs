@@ -31,6 +31,7 @@ const SIOCOUTQ: Opcode = 0x5411;
 pub struct Stall {
     slot: Arc<Slot>,
     pause: Duration,
+    /// At the last look; most waits end before the first, and pay for none.
     unacknowledged: Option<c_int>,
     in_vain: u32,
     next: Pin<Box<Sleep>>,
@@ -38,25 +39,20 @@ pub struct Stall {
 
 impl Stall {
     /// Begins now. Each time that the peer is found to have taken something, its connection counts as used.
-    pub fn new(socket: impl AsFd, slot: &Arc<Slot>, patience: Duration) -> Self {
+    pub fn new(slot: &Arc<Slot>, patience: Duration) -> Self {
         let pause = patience / LOOKS;
-        Self {
-            slot: slot.clone(),
-            pause,
-            unacknowledged: unacknowledged(socket),
-            in_vain: 0,
-            next: Box::pin(sleep(pause)),
-        }
+        Self { slot: slot.clone(), pause, unacknowledged: None, in_vain: 0, next: Box::pin(sleep(pause)) }
     }
 
-    /// Ready when the peer has taken nothing for as long as it may. `socket` is the one that it began with.
+    /// Ready when the peer has taken nothing for as long as it may. `socket` is the same each time.
     pub fn poll(&mut self, socket: impl AsFd, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.next.as_mut().poll(cx));
             let now = unacknowledged(&socket);
-            if now.zip(self.unacknowledged).is_some_and(|(now, before)| now < before) {
+            let before = std::mem::replace(&mut self.unacknowledged, now);
+            if now.zip(before).is_some_and(|(now, before)| now < before) {
                 self.slot.touch();
-                (self.unacknowledged, self.in_vain) = (now, 0);
+                self.in_vain = 0;
             } else {
                 self.in_vain += 1;
                 if self.in_vain >= LOOKS {
@@ -98,7 +94,7 @@ impl Patient {
             self.stall = None;
             return written;
         }
-        let stall = self.stall.get_or_insert_with(|| Stall::new(&self.stream, &self.slot, self.patience));
+        let stall = self.stall.get_or_insert_with(|| Stall::new(&self.slot, self.patience));
         stall.poll(&self.stream, cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }

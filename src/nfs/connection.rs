@@ -224,7 +224,7 @@ impl Sending<'_> {
         let _held = self.server.waiting.hold(self.slot, weight);
         // Its patience is the stall's now, which knows whether the peer takes anything.
         self.slot.expect_within(Duration::MAX);
-        let mut stall = Stall::new(self.to, self.slot, STALLED);
+        let mut stall = Stall::new(self.slot, STALLED);
         let sent = tokio::select! {
             biased;
             sent = self.to.async_io(Interest::WRITABLE, send) => sent,
