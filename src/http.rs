@@ -15,15 +15,13 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
-use tokio::time::timeout;
 
 use crate::machines::{Machines, Resource};
 use crate::net::accept::Slot;
+use crate::net::stalled::{Patient, STALLED};
 
 /// Time for a whole request head; what takes longer is a slow loris (H3).
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// A peer that takes no byte of an answer for so long is gone.
-const STALLED: Duration = Duration::from_secs(30);
 /// Bytes of a request head at most (H4).
 const HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of an object in flight at a time.
@@ -32,6 +30,7 @@ const CHUNK: usize = 256 * 1024;
 /// Serves one connection to its end.
 pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
     let ip = peer.ip();
+    let stream = Patient::new(stream, slot.clone(), STALLED);
     let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
         let (machines, slot) = (machines.clone(), slot.clone());
         slot.touch();
@@ -173,12 +172,12 @@ fn body(resource: Resource, from: u64, to: u64, slot: Arc<Slot>) -> Body {
                 }
             };
             at += length as u64;
-            match timeout(STALLED, sender.send_data(chunk)).await {
-                // A long download is no idle connection.
-                Ok(Ok(())) => slot.touch(),
-                Ok(Err(_)) => return,
-                Err(_) => return sender.abort(std::io::ErrorKind::TimedOut.into()),
+            // Ends when the connection does, and that does when its peer takes nothing.
+            if sender.send_data(chunk).await.is_err() {
+                return;
             }
+            // A long download is no idle connection.
+            slot.touch();
         }
     });
     Body::new(channel)

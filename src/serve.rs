@@ -50,17 +50,21 @@ struct Sockets {
 impl Sockets {
     fn bind(site: &Site) -> Result<Self> {
         let addresses = site.server_addresses();
-        let six = Six::new(&site.server.interfaces);
+        let six = site.server.ipv6.then(|| Six::new(&site.server.interfaces));
         let tcp = |port: u16, service: &str| -> Result<Vec<TcpListener>> {
             let listen = |address: &IpAddr| net::listen(SocketAddr::new(*address, port), service);
             let mut sockets = addresses.iter().map(listen).collect::<Result<Vec<_>>>()?;
-            sockets.extend(six.listen(&sockets, port, service));
+            if let Some(six) = &six {
+                sockets.extend(six.listen(&sockets, port, service));
+            }
             Ok(sockets)
         };
         let udp = |port: u16, service: &str| -> Result<Vec<UdpSocket>> {
             let bind = |address: &IpAddr| net::datagrams(SocketAddr::new(*address, port), service);
             let mut sockets = addresses.iter().map(bind).collect::<Result<Vec<_>>>()?;
-            sockets.extend(six.datagrams(&sockets, port, service));
+            if let Some(six) = &six {
+                sockets.extend(six.datagrams(&sockets, port, service));
+            }
             Ok(sockets)
         };
         Ok(Self {

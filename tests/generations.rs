@@ -159,3 +159,52 @@ fn gc_keeps_heads_and_what_is_young_and_takes_the_rest() {
     let back = oneroot(home.path(), &["rollback", "small"]);
     assert_eq!(back.status.code(), Some(1), "what was collected can't be gone back to, and that is said");
 }
+
+/// A source that stages its own profile by another hand, with "theirs" in it, while it makes a tree with what `wanted` says.
+const MAKE: &str = r#"#!/bin/sh
+set -e
+if [ -e quicker ]; then
+    rm quicker
+    mv wanted kept
+    echo theirs >wanted
+    "$ONEROOT" stage small >/dev/null
+    mv kept wanted
+fi
+cp wanted "$1/said"
+# The same words make the same tree.
+touch -d @1000 "$1/said" "$1"
+"#;
+
+#[test]
+fn a_stage_tells_what_it_changed_of_what_somebody_quicker_has_staged() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| fs::write(home.path().join(path), text).unwrap();
+    write("site.toml", &SITE.replace(r#"directory = "root""#, r#"command = ["./make"]"#));
+    write("make", MAKE);
+    fs::set_permissions(home.path().join("make"), fs::Permissions::from_mode(0o755)).unwrap();
+    let stage = |wanted: &str, quicker: bool| -> serde_json::Value {
+        write("wanted", wanted);
+        if quicker {
+            write("quicker", "");
+        }
+        let done = Command::new(env!("CARGO_BIN_EXE_oneroot"))
+            .current_dir(home.path())
+            .env("ONEROOT", env!("CARGO_BIN_EXE_oneroot"))
+            .args(["stage", "small", "--json"])
+            .output()
+            .unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        told[0].clone()
+    };
+    stage("ours\n", false);
+    let told = stage("ours\n", true);
+    assert_eq!(
+        (&told["changed"], &told["changes"]["changed"]),
+        (&true.into(), &1.into()),
+        "not theirs: {told}"
+    );
+    let told = stage("theirs\n", true);
+    assert_eq!((&told["changed"], &told["changes"]["changed"]), (&false.into(), &0.into()), "theirs: {told}");
+    assert_eq!(text(home.path(), &["cat", "small", "/said"]), "theirs\n");
+}

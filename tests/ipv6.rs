@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
 use std::fs;
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
@@ -105,6 +105,34 @@ fn an_ipv6_peer_on_the_sites_interface_reaches_every_service_and_is_nobodys_mach
     lab.on_host("fd77::2/64 nodad", || gets_what_a_stranger_gets(ula.into())).unwrap();
     server.resident().unwrap();
     assert!(!server.log().contains("IPv4 alone"));
+}
+
+#[test]
+fn a_site_without_ipv6_listens_over_ipv4_alone() {
+    let lab = Lab::new().unwrap();
+    ip("addr add fd77::1/64 dev lab0 nodad").unwrap();
+    let mut site = site();
+    let text = site.text().replace("[server]\n", "[server]\nipv6 = false\n");
+    site.set_text(&text);
+    let server = Server::start(site).unwrap();
+    gets_what_a_stranger_gets([192, 168, 77, 1].into());
+    let ula: Ipv6Addr = "fd77::1".parse().unwrap();
+    lab.on_host("fd77::2/64 nodad", || {
+        for port in [2049, 111, 80] {
+            let refused = TcpStream::connect((ula, port)).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "TCP port {port}");
+        }
+        for port in [111, 69] {
+            let socket = UdpSocket::bind((Ipv6Addr::UNSPECIFIED, 0)).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.connect((ula, port)).unwrap();
+            socket.send(b"hello").unwrap();
+            let refused = socket.recv(&mut [0; 16]).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::ConnectionRefused, "UDP port {port}");
+        }
+    })
+    .unwrap();
+    assert!(!server.log().contains("IPv4 alone"), "it was asked for, and is no news: {}", server.log());
 }
 
 /// What the kernel says with `ipv6.disable=1`.

@@ -10,14 +10,14 @@
 //! | the lease ends, another NIC asks for it, the reservation changes | stays so |
 //! | the machine runs from another address | is free once the older pin is dropped ([`crate::pins`]) |
 //! | the admin releases the machine | is free |
-//! | nothing was heard for [`SILENCE`] | is probed; unanswered, it is free ([`crate::pins::Event::Silent`]) |
+//! | nothing was heard for [`SILENCE`] | is probed; unanswered, it is free ([`crate::pins::Event::Silent`]). No probe is built |
 
 use std::net::IpAddr;
 
 use crate::identity::Mac;
 use crate::pins::{Phase, Pin};
 
-/// Seconds without a packet after which a machine's address is probed.
+/// Seconds without a packet after which a machine's address is probed, and a stranger may be forgotten ([`crate::strangers`]).
 pub const SILENCE: u64 = 7 * 86_400;
 
 /// The pin that binds an address: of two running ones with it, the newer. Its NIC alone may be given the address.
@@ -30,7 +30,7 @@ pub fn held<'p>(pins: impl IntoIterator<Item = &'p Pin>, mac: Mac) -> Option<&'p
     newest(pins, |pin| pin.mac == mac)
 }
 
-/// Whether it is time to probe a machine. `last_seen` and `now` are seconds since 1970; a clock that was set back says no.
+/// Whether a machine was silent for so long. `last_seen` and `now` are seconds since 1970; a clock that was set back says no.
 #[must_use]
 pub fn is_silent(last_seen: u64, now: u64) -> bool {
     now.saturating_sub(last_seen) >= SILENCE

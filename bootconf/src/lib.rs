@@ -20,6 +20,7 @@ pub mod script;
 mod section;
 mod site;
 mod sources;
+pub mod strangers;
 mod tables;
 mod version;
 

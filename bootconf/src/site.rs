@@ -72,6 +72,8 @@ pub struct Server {
     pub http_port: u16,
     /// Port for NFS and MOUNT.
     pub nfs_port: u16,
+    /// Whether the services are listened on over IPv6 too, where nobody boots.
+    pub ipv6: bool,
     /// Where iPXE's binaries are.
     pub loaders: PathBuf,
     /// Whether NFS is answered to ports from 1024 on, which any user of a machine can use.

@@ -13,7 +13,7 @@ mod registry;
 mod release;
 mod secrets;
 mod sources;
-mod stage;
+pub(crate) mod stage;
 mod state;
 mod status;
 mod verify;

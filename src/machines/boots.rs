@@ -10,16 +10,28 @@ use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
-use oneroot_bootconf::plan::{BootPlan, Root, decide};
+use oneroot_bootconf::plan::{BootPlan, Decision, Root, decide};
+use oneroot_bootconf::strangers::Full;
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, script};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 use tokio::sync::OwnedMutexGuard;
 
 use super::{MACHINES, Machines, PINS, PLANS};
 use crate::clock;
+use crate::planner::Stacked;
 
 /// Times that a change is tried again after another server was quicker.
 const TRIES: u32 = 8;
+
+/// What is written together, or not at all.
+#[derive(Default)]
+struct Changed {
+    records: Vec<MachineRecord>,
+    /// Machines whose records go; their pins are among `pins`.
+    forgotten: Vec<MachineId>,
+    plan: Option<BootPlan>,
+    pins: Vec<PinChange>,
+}
 
 impl Machines {
     /// The boot script for the machine at `peer` with this MAC: a plan, a pin, and the words that start it.
@@ -38,7 +50,10 @@ impl Machines {
                 Some(script::boot(&base, plan.boot, &plan.name, &plan.args, plan.initrd.is_some()))
             }
             Err(cause) => {
-                tracing::warn!(machine = self.name_of(mac), %mac, cause = format!("{cause:#}"), "has nothing to boot");
+                // Whoever makes MACs up would fill the log.
+                if !cause.is::<Full>() || self.is_full_said_now() {
+                    tracing::warn!(machine = self.name_of(mac), %mac, cause = format!("{cause:#}"), "has nothing to boot");
+                }
                 let url = format!("{base}/boot/{}.ipxe", mac.dashed());
                 Some(script::refused(&url, &format!("{cause:#}")))
             }
@@ -49,22 +64,37 @@ impl Machines {
         // One site for the whole plan, whatever is reloaded meanwhile.
         let site = self.site();
         let decision = decide(&site, mac)?;
+        // Before anything is made for it.
+        self.has_room(&site, mac, clock::now())?;
         let facts = Facts::of(&site, &decision, mac, peer);
         let (machines, wanted, frozen, home) =
             (self.clone(), decision.clone(), facts.clone(), site.home.clone());
         let stacked = tokio::task::spawn_blocking(move || -> Result<_> {
             let stacked = machines.planner.stack(&home, &wanted, &frozen)?;
-            machines.load(stacked.id)?;
-            Ok(stacked)
+            let read = machines.read(stacked.id)?;
+            Ok((stacked, read))
         });
-        let stacked = stacked.await??;
+        let (stacked, _read) = stacked.await??;
+        self.pinned(&site, peer, mac, &decision, facts, stacked).await
+    }
+
+    /// Writes the plan of a boot with its pin.
+    async fn pinned(
+        self: &Arc<Self>,
+        site: &Site,
+        peer: IpAddr,
+        mac: Mac,
+        decision: &Decision,
+        facts: Facts,
+        stacked: Stacked,
+    ) -> Result<BootPlan> {
         let (view, (kernel, initrd)) = (stacked.id, stacked.kernel?);
         let boot = BootId::from_random(clock::random()?);
         let fresh = MachineId::from_random(clock::random()?);
         for _ in 0..TRIES {
             let turn = self.changing.clone().lock_owned().await;
             let now = clock::now();
-            let (record, new_record, pins) = self.recognised(&site, mac, fresh, now);
+            let (record, new_record, pins) = self.recognised(site, mac, fresh, now);
             let name = decision.name.clone().unwrap_or_else(|| mac.to_string());
             let pass = site.is_proxied(peer).then(|| self.passes.make(boot, view));
             let args = arguments(&Boot {
@@ -102,9 +132,11 @@ impl Machines {
                 made: now,
                 since: now,
             };
-            let made = changes(&pins, &Event::Planned(pin), &|pin| self.in_use(pin), now);
+            let (forgotten, mut made) = self.room_for(site, &record, now)?;
+            made.extend(changes(&pins, &Event::Planned(pin), &|pin| self.in_use(pin), now));
             let records = if new_record { self.with_disowned(&record) } else { Vec::new() };
-            if self.commit(turn, records, Some(plan.clone()), made).await? {
+            let change = Changed { records, forgotten, plan: Some(plan.clone()), pins: made };
+            if self.commit(turn, change).await? {
                 return Ok(plan);
             }
         }
@@ -139,27 +171,16 @@ impl Machines {
     ///
     /// In a task of its own, which has the turn until both are done: who asked may be gone by then, for a connection can end
     /// at any moment, and what is on the disk must be what is known.
-    async fn commit(
-        self: &Arc<Self>,
-        turn: OwnedMutexGuard<()>,
-        records: Vec<MachineRecord>,
-        plan: Option<BootPlan>,
-        made: Vec<PinChange>,
-    ) -> Result<bool> {
+    async fn commit(self: &Arc<Self>, turn: OwnedMutexGuard<()>, change: Changed) -> Result<bool> {
         let machines = self.clone();
         let written = tokio::spawn(async move {
             let _turn = turn;
-            machines.write(&records, plan.as_ref(), &made).await
+            machines.write(&change).await
         });
         written.await?
     }
 
-    async fn write(
-        &self,
-        records: &[MachineRecord],
-        plan: Option<&BootPlan>,
-        made: &[PinChange],
-    ) -> Result<bool> {
+    async fn write(&self, Changed { records, forgotten, plan, pins: made }: &Changed) -> Result<bool> {
         let mut txn = Txn::new();
         {
             let known = self.known();
@@ -167,6 +188,10 @@ impl Machines {
             for record in records {
                 let old = known.machines.get(&record.id).map(|(_, revision)| *revision);
                 txn = MACHINES.put(MACHINES.expect(txn, record.id, expected(old)), record.id, record)?;
+            }
+            for machine in forgotten {
+                let old = known.machines.get(machine).map(|(_, revision)| *revision);
+                txn = MACHINES.delete(MACHINES.expect(txn, machine, expected(old)), machine);
             }
             if let Some(plan) = plan {
                 txn = PLANS.put(txn, plan.boot, plan)?;
@@ -203,6 +228,9 @@ impl Machines {
                     PinChange::Delete(boot) => idle.extend(known.drop_pin(*boot)),
                 }
             }
+            forgotten.iter().for_each(|machine| known.drop_machine(*machine));
+            // A view that went with one machine's pin may have come back with another's.
+            idle.retain(|view| !known.is_held(*view));
         }
         idle.into_iter().for_each(|view| self.unload(view));
         Ok(true)
@@ -217,7 +245,7 @@ impl Machines {
             if made.is_empty() {
                 return Ok(false);
             }
-            if self.commit(turn, Vec::new(), None, made).await? {
+            if self.commit(turn, Changed { pins: made, ..Changed::default() }).await? {
                 return Ok(true);
             }
         }

@@ -3,11 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 
 use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::export::{Export, Pass};
 use oneroot_bootconf::pins::{Event, Phase, Pin};
-use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord};
+use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, load_str};
 use oneroot_nfsd::MountError;
 use oneroot_state::Revision;
 use oneroot_tree::ViewId;
@@ -80,6 +81,16 @@ fn park() -> (Known, Vec<Pin>, BTreeMap<u16, BTreeSet<u16>>) {
     (known, pins, holds)
 }
 
+/// A site on the machines' network, where another server gives the addresses or we do.
+fn site(proxy: bool) -> Site {
+    let text = format!(
+        "[server]\naddress = \"10.2.255.1\"\ninterface = \"eth0\"\n\
+         [[network]]\nsubnet = \"10.2.0.0/16\"\nproxy = {proxy}\n\
+         [profile.a]\nsource = {{ directory = \"a\" }}\n"
+    );
+    load_str("site.toml", &text, Path::new("/site")).unwrap()
+}
+
 fn views() -> impl Iterator<Item = u16> {
     (0..MACHINES).chain([SHARED, UNHELD])
 }
@@ -104,7 +115,7 @@ fn no_machine_of_three_hundred_may_read_a_view_that_it_does_not_hold() {
 #[test]
 fn a_stranger_waits_for_views_that_are_held_and_mounts_none() {
     let (known, ..) = park();
-    let (stranger, passes) = (address(9999), Passes::new(&[7; 32]));
+    let (stranger, passes, site) = (address(9999), Passes::new(&[7; 32]), site(false));
     assert_eq!(known.machine_at(stranger), None);
     for asked in views() {
         let (later, no) = if asked == UNHELD {
@@ -114,18 +125,18 @@ fn a_stranger_waits_for_views_that_are_held_and_mounts_none() {
         };
         assert_eq!(known.verdict(None, view(asked)), later);
         let export = Export { view: view(asked), pass: None };
-        assert_eq!(admitted(&known, &passes, stranger, &export).unwrap_err(), no);
+        assert_eq!(admitted(&known, &passes, &site, stranger, &export).unwrap_err(), no);
     }
 }
 
 #[test]
 fn a_mount_of_another_machines_path_is_refused_and_moves_no_pin() {
     let (known, _, holds) = park();
-    let passes = Passes::new(&[7; 32]);
+    let (passes, site) = (Passes::new(&[7; 32]), site(false));
     for (number, held) in &holds {
         for asked in views() {
             let export = Export { view: view(asked), pass: None };
-            match admitted(&known, &passes, address(*number), &export) {
+            match admitted(&known, &passes, &site, address(*number), &export) {
                 Ok((pin, event)) => {
                     assert!(held.contains(&asked), "machine {number} mounts view {asked}");
                     assert_eq!((pin.machine, pin.view), (machine(*number), view(asked)));
@@ -143,13 +154,13 @@ fn a_mount_of_another_machines_path_is_refused_and_moves_no_pin() {
 fn a_pass_admits_to_its_boot_alone_and_no_other_pass_does() {
     let (known, pins, _) = park();
     let (passes, others) = (Passes::new(&[7; 32]), Passes::new(&[8; 32]));
-    let peer = address(9999);
+    let (peer, site) = (address(9999), site(true));
     let refusal =
-        |view, pass| admitted(&known, &passes, peer, &Export { view, pass: Some(pass) }).unwrap_err();
+        |view, pass| admitted(&known, &passes, &site, peer, &Export { view, pass: Some(pass) }).unwrap_err();
     for (at, own) in pins.iter().enumerate() {
         let pass = passes.make(own.boot, own.view);
         let export = Export { view: own.view, pass: Some(pass) };
-        let (pin, event) = admitted(&known, &passes, peer, &export).unwrap();
+        let (pin, event) = admitted(&known, &passes, &site, peer, &export).unwrap();
         assert_eq!(pin, own);
         assert!(matches!(event, Event::MountedFrom(boot, from) if (boot, from) == (own.boot, peer)));
 
@@ -168,4 +179,27 @@ fn a_pass_admits_to_its_boot_alone_and_no_other_pass_does() {
     }
     let nobody = BootId::from_random([0xff; 8]);
     assert_eq!(refusal(view(1), passes.make(nobody, view(1))), MountError::NoEnt, "a boot that is over");
+}
+
+/// Whoever has seen a machine's command line has its pass. Where our leases say who is at an address, it opens nothing.
+#[test]
+fn a_pass_says_nothing_where_we_give_the_addresses() {
+    let (known, pins, _) = park();
+    let (passes, site) = (Passes::new(&[7; 32]), site(false));
+    let stranger = address(9999);
+    for (at, own) in pins.iter().enumerate() {
+        let export = Export { view: own.view, pass: Some(passes.make(own.boot, own.view)) };
+        let shown = |peer| admitted(&known, &passes, &site, peer, &export);
+        assert_eq!(shown(stranger).unwrap_err(), MountError::Acces, "a stranger with a machine's pass");
+        let (pin, event) = shown(own.address).unwrap();
+        assert_eq!((pin.machine, pin.view), (own.machine, own.view));
+        assert!(
+            matches!(event, Event::Mounted(view) if view == own.view),
+            "the address admits, and is bound by no pass"
+        );
+        let other = &pins[(at + 1) % pins.len()];
+        if other.machine != own.machine && own.view != view(SHARED) {
+            assert_eq!(shown(other.address).unwrap_err(), MountError::Acces, "another machine with it");
+        }
+    }
 }

@@ -52,11 +52,27 @@ pub struct Known {
 
 impl Known {
     pub fn put_machine(&mut self, record: MachineRecord, revision: Revision) {
-        self.by_mac.retain(|mac, id| *id != record.id || record.macs.contains(mac));
+        let old = self.machines.get(&record.id).map(|(old, _)| old.macs.as_slice()).unwrap_or_default();
+        for mac in old.iter().filter(|mac| !record.macs.contains(mac)) {
+            if self.by_mac.get(mac) == Some(&record.id) {
+                self.by_mac.remove(mac);
+            }
+        }
         for mac in &record.macs {
             self.by_mac.insert(*mac, record.id);
         }
         self.machines.insert(record.id, (record, revision));
+    }
+
+    /// Forgets a machine whose pins are gone.
+    pub fn drop_machine(&mut self, machine: MachineId) {
+        let Some((record, _)) = self.machines.remove(&machine) else { return };
+        for mac in record.macs {
+            if self.by_mac.get(&mac) == Some(&machine) {
+                self.by_mac.remove(&mac);
+                self.steps.remove(&mac);
+            }
+        }
     }
 
     pub fn put_pin(&mut self, pin: Pin, revision: Revision) {
@@ -100,7 +116,13 @@ impl Known {
         {
             self.by_address.remove(&old);
         }
-        self.by_address.insert(address, mac);
+        // Whoever had it before has none now: MACs that come and go are never more than there are addresses.
+        if let Some(before) = self.by_address.insert(address, mac)
+            && before != mac
+            && self.address_of.get(&before) == Some(&address)
+        {
+            self.address_of.remove(&before);
+        }
     }
 
     /// The NIC that an address was leased to.
@@ -180,6 +202,11 @@ impl Known {
         }
     }
 
+    /// Whether a pin holds a view.
+    pub fn is_held(&self, view: ViewId) -> bool {
+        self.by_view.contains_key(&view)
+    }
+
     /// All views that are held.
     pub fn views(&self) -> Vec<ViewId> {
         self.by_view.keys().copied().collect()
@@ -220,5 +247,24 @@ fn forget<K: std::hash::Hash + Eq>(index: &mut HashMap<K, Vec<BootId>>, key: &K,
         if boots.is_empty() {
             index.remove(key);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nics_that_come_and_go_are_remembered_only_as_far_as_there_are_addresses() {
+        let mut known = Known::default();
+        let mac = |number: u8| Mac::new([2, 0, 0, 0, 0, number]).unwrap();
+        for number in 1..=200 {
+            known.leased(IpAddr::from([10, 0, 0, number % 2]), mac(number));
+        }
+        assert_eq!((known.address_of.len(), known.by_address.len()), (2, 2));
+        assert!(known.has_address(mac(200)) && known.has_address(mac(199)) && !known.has_address(mac(198)));
+        known.leased(IpAddr::from([10, 0, 0, 1]), mac(200));
+        assert_eq!(known.mac_at(IpAddr::from([10, 0, 0, 0])), None, "it has moved");
+        assert_eq!((known.address_of.len(), known.by_address.len()), (1, 1));
     }
 }

@@ -11,11 +11,13 @@ mod mounts;
 mod recall;
 mod resource;
 mod status;
+mod strangers;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::access::Verdict;
@@ -69,6 +71,8 @@ pub struct Machines {
     said: mpsc::Sender<String>,
     /// Seconds since 1970 at which this server began to listen.
     began: u64,
+    /// When it was last said that there is no room for a stranger.
+    full_said: Mutex<Option<Instant>>,
 }
 
 impl Machines {
@@ -110,6 +114,7 @@ impl Machines {
             changing: Arc::default(),
             said,
             began: clock::now(),
+            full_said: Mutex::default(),
         });
         let held = Arc::new(Mutex::new(held));
         let mut loaders = JoinSet::new();
@@ -229,6 +234,12 @@ impl Machines {
         self.trees_mut().remove(&view);
     }
 
+    /// Reads a view for a boot that has no pin yet.
+    fn read(self: &Arc<Self>, view: ViewId) -> Result<Read> {
+        self.load(view)?;
+        Ok(Read { machines: self.clone(), view })
+    }
+
     /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
     pub fn step(&self, mac: Mac, step: &str, first: bool) {
         self.known_mut().step(mac, step, first, clock::now_ms());
@@ -237,6 +248,22 @@ impl Machines {
     /// What people call the machine with this MAC.
     pub fn name_of(&self, mac: Mac) -> String {
         self.site().machine(mac).map_or_else(|| mac.to_string(), |(name, _)| name.to_owned())
+    }
+}
+
+/// A view in memory that is let go of with this, unless a pin holds it by then: a boot may come to nothing, and whoever asked
+/// for it may be gone at any moment.
+struct Read {
+    machines: Arc<Machines>,
+    view: ViewId,
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        let held = self.machines.known().is_held(self.view);
+        if !held {
+            self.machines.unload(self.view);
+        }
     }
 }
 

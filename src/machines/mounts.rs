@@ -105,11 +105,9 @@ impl Machines {
 
     /// The pin by which a peer may mount an export, and what the mount does to it. A machine that may has been heard of.
     fn admitted(&self, peer: IpAddr, export: &Export) -> Result<(Pin, Event), MountError> {
-        // Where we give the addresses, they say who is there, and a pass says nothing.
-        let pass = export.pass.filter(|_| self.site().is_proxied(peer));
-        let export = &Export { pass, ..*export };
+        let site = self.site();
         let known = self.known();
-        let (pin, event) = admitted(&known, &self.passes, peer, export)?;
+        let (pin, event) = admitted(&known, &self.passes, &site, peer, export)?;
         known.hear(pin.machine, clock::now());
         Ok((pin.clone(), event))
     }
@@ -123,15 +121,18 @@ impl Machines {
     }
 }
 
-/// A pass admits whoever shows it; without one, the address must be a machine's that holds the view.
+/// Beside another DHCP server a pass admits whoever shows it; without one, the address must be a machine's that holds the
+/// view.
 pub(super) fn admitted<'k>(
     known: &'k Known,
     passes: &Passes,
+    site: &Site,
     peer: IpAddr,
     export: &Export,
 ) -> Result<(&'k Pin, Event), MountError> {
     let view = export.view;
-    if let Some(pass) = &export.pass {
+    // Where we give the addresses, they say who is there, and a pass says nothing.
+    if let Some(pass) = export.pass.as_ref().filter(|_| site.is_proxied(peer)) {
         let pin = known.pins.get(&pass.boot).map(|(pin, _)| pin);
         return match pin.filter(|pin| pin.view == view) {
             Some(pin) if passes.is_good(pass, view) => Ok((pin, Event::MountedFrom(pass.boot, peer))),

@@ -10,6 +10,7 @@ pub mod link;
 pub mod neighbours;
 pub mod six;
 pub mod solicited;
+pub mod stalled;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -4,6 +4,8 @@
 //! machine and gets what any stranger gets. That is why nothing here can end a start: a host without IPv6, or one on which
 //! another program has the IPv6 port, serves its machines all the same, and says so once.
 //!
+//! A site may say that there is to be none of it (`ipv6 = false`): then nobody asks for a [`Six`].
+//!
 //! A datagram's answer leaves from the address that the route picks, which on a host with several IPv6 addresses in one
 //! network may not be the one that was asked. TCP has no such trouble.
 

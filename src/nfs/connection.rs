@@ -2,7 +2,8 @@
 //!
 //! Bounds: a record is at most 64 KiB before it is copied anywhere (nfsd), replies of one batch at most [`BATCH`] and one
 //! reply more, nothing is read while a peer does not take its replies, and what all such peers hold together is bounded
-//! ([`super::waiting`]). Nothing here sets a timer: the accept loop closes those who are silent for too long.
+//! ([`super::waiting`]). The accept loop closes those who are silent for too long; a timer there is only for a peer that is
+//! waited for while it takes its replies.
 
 use std::fs::File;
 use std::future::poll_fn;
@@ -20,6 +21,7 @@ use tokio::net::TcpStream;
 use super::Server;
 use super::desk::{self, Desk, Out};
 use crate::net::accept::Slot;
+use crate::net::stalled::{STALLED, Stall};
 use crate::objects;
 
 /// Reply bytes gathered before they are written, file contents included. A READ adds 1 MiB at most.
@@ -32,14 +34,12 @@ const OUTPUT: usize = 128 * 1024;
 const RECORD: Duration = Duration::from_secs(10);
 /// Linux closes an idle connection after five minutes by itself; this is for clients that vanished.
 const IDLE: Duration = Duration::from_secs(1800);
-/// A peer that takes no byte of its replies for so long is gone.
-const STALLED: Duration = Duration::from_secs(30);
 
 /// Serves a connection until the peer closes it, breaks a bound, or has vanished.
 pub async fn serve(server: Arc<Server>, mut stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
     if let Err(cause) = converse(&server, &mut stream, peer, &slot).await {
         match cause.kind() {
-            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe => {
+            io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe | io::ErrorKind::TimedOut => {
                 tracing::debug!(%peer, %cause, "an NFS connection ended");
             }
             _ => tracing::warn!(%peer, %cause, "closed an NFS connection"),
@@ -222,8 +222,14 @@ impl Sending<'_> {
             done => return done,
         }
         let _held = self.server.waiting.hold(self.slot, weight);
-        self.slot.expect_within(STALLED);
-        let sent = self.to.async_io(Interest::WRITABLE, send).await;
+        // Its patience is the stall's now, which knows whether the peer takes anything.
+        self.slot.expect_within(Duration::MAX);
+        let mut stall = Stall::new(self.slot, STALLED);
+        let sent = tokio::select! {
+            biased;
+            sent = self.to.async_io(Interest::WRITABLE, send) => sent,
+            () = poll_fn(|cx| stall.poll(self.to, cx)) => Err(io::ErrorKind::TimedOut.into()),
+        };
         self.slot.expect_within(IDLE);
         sent
     }

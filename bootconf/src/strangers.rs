@@ -1,0 +1,216 @@
+//! Machines that nobody has named: how many are remembered, and which of them gives way to a new one.
+//!
+//! Whoever sends packets can make up a MAC for each, so the number of such records has a bound. A machine of the site is
+//! none of them, and neither is one that was named once: those are as many as the admin has written.
+//!
+//! | strangers | a new one |
+//! |---|---|
+//! | fewer than [`MOST`] | is remembered |
+//! | as many, and one of them holds no pin that may still run | is remembered; the quietest such one is forgotten, with its pins |
+//! | as many, and each may still run | is refused |
+//!
+//! | a pin | may still run |
+//! |---|---|
+//! | *booting*, for less than [`STARTING`] | yes: a kernel may be on its way over a slow line |
+//! | *booting*, for longer | no: nothing was ever mounted |
+//! | *running* or *up* | until its machine was silent for [`crate::binding::SILENCE`] |
+//!
+//! That a connection uses a view says nothing here: strangers share theirs, and one that reads would keep all the others.
+//! What counts is when the machine itself has called last. A forgotten machine that comes again is a new one, with another id.
+
+use crate::Site;
+use crate::binding::is_silent;
+use crate::identity::{MachineId, MachineRecord};
+use crate::pins::{Phase, Pin};
+
+/// Strangers that are remembered.
+pub const MOST: usize = 10_000;
+/// Seconds that may lie between a boot script and the mount of its root.
+pub const STARTING: u64 = 1800;
+/// Strangers that are forgotten for one new one, where a state has more of them than [`MOST`].
+const AT_ONCE: usize = 64;
+
+/// Why a machine that nobody has named gets no boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{MOST} machines that nobody has named boot here already; give this one a [machine] table")]
+pub struct Full;
+
+/// A record that counts.
+#[derive(Debug, Clone)]
+pub struct Stranger<'r> {
+    /// It.
+    pub record: &'r MachineRecord,
+    /// All its pins.
+    pub pins: Vec<&'r Pin>,
+    /// When it last called, seconds since 1970; none where it has not since the server's start.
+    pub heard: Option<u64>,
+}
+
+impl Stranger<'_> {
+    /// Whether it must not be forgotten. What came before the server's start, `began`, is not known, so a running machine
+    /// counts as heard of then.
+    fn may_run(&self, began: u64, now: u64) -> bool {
+        let heard = self.heard.unwrap_or(0);
+        let runs = |pin: &&Pin| match pin.phase {
+            Phase::Booting => now.saturating_sub(pin.since.max(heard)) < STARTING,
+            Phase::Running | Phase::Up => !is_silent(pin.since.max(heard).max(began), now),
+        };
+        self.pins.iter().any(runs)
+    }
+
+    /// Its last sign, as far as it is known.
+    fn sign(&self) -> u64 {
+        let pins = self.pins.iter().map(|pin| pin.since);
+        pins.chain(self.heard).chain([self.record.first_seen]).max().unwrap_or(0)
+    }
+}
+
+/// Whether a record is one that packets alone have made.
+#[must_use]
+pub fn is_stranger(record: &MachineRecord, site: &Site) -> bool {
+    record.name.is_none() && record.macs.iter().all(|mac| site.machine(*mac).is_none())
+}
+
+/// Which strangers are forgotten so that one more can be remembered. `began` is when the server did, and `now` is now, both in
+/// seconds since 1970.
+///
+/// # Errors
+/// Each of them may still run.
+pub fn room(all: &[Stranger<'_>], began: u64, now: u64) -> Result<Vec<MachineId>, Full> {
+    let surplus = (all.len() + 1).saturating_sub(MOST);
+    if surplus == 0 {
+        return Ok(Vec::new());
+    }
+    let mut idle: Vec<&Stranger<'_>> = all.iter().filter(|stranger| !stranger.may_run(began, now)).collect();
+    idle.sort_by_key(|stranger| (stranger.sign(), stranger.record.id));
+    let forgotten: Vec<MachineId> =
+        idle.iter().take(surplus.min(AT_ONCE)).map(|stranger| stranger.record.id).collect();
+    if forgotten.is_empty() { Err(Full) } else { Ok(forgotten) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::binding::SILENCE;
+    use crate::identity::{BootId, Mac};
+    use oneroot_tree::ViewId;
+    use std::net::IpAddr;
+
+    /// Long after all of them.
+    const NOW: u64 = 100 * 86_400;
+
+    fn id(number: usize) -> MachineId {
+        let mut bytes = [0; 16];
+        bytes[8..].copy_from_slice(&number.to_be_bytes());
+        MachineId::from_random(bytes)
+    }
+
+    fn mac(number: usize) -> Mac {
+        let [.., a, b, c] = number.to_be_bytes();
+        Mac::new([2, 0, 0, a, b, c]).unwrap()
+    }
+
+    fn record(number: usize, first_seen: u64) -> MachineRecord {
+        MachineRecord { id: id(number), macs: vec![mac(number)], name: None, first_seen }
+    }
+
+    fn pin(phase: Phase, since: u64) -> Pin {
+        let number = since.to_be_bytes();
+        Pin {
+            machine: id(0),
+            boot: BootId::from_random(number),
+            view: ViewId([1; 16]),
+            phase,
+            mac: mac(0),
+            address: IpAddr::from([10, 0, 0, 1]),
+            made: since,
+            since,
+        }
+    }
+
+    /// As many as there may be, the earlier the quieter, without a pin.
+    fn full() -> Vec<MachineRecord> {
+        (0..MOST).map(|number| record(number, number as u64)).collect()
+    }
+
+    fn without_pins(records: &[MachineRecord]) -> Vec<Stranger<'_>> {
+        let stranger = |record| Stranger { record, pins: Vec::new(), heard: None };
+        records.iter().map(stranger).collect()
+    }
+
+    #[test]
+    fn nobody_is_forgotten_while_there_is_room() {
+        let records = full();
+        assert_eq!(room(&without_pins(&records[1..]), 0, NOW), Ok(vec![]));
+        assert_eq!(room(&[], 0, NOW), Ok(vec![]));
+    }
+
+    #[test]
+    fn the_quietest_gives_way_whatever_the_order_of_the_records() {
+        let mut records = full();
+        records.reverse();
+        assert_eq!(room(&without_pins(&records), 0, NOW), Ok(vec![id(0)]));
+        let mut strangers = without_pins(&records);
+        strangers[MOST - 1].heard = Some(NOW);
+        assert_eq!(room(&strangers, 0, NOW), Ok(vec![id(1)]), "the first has called since");
+    }
+
+    #[test]
+    fn nobody_whose_pin_may_still_run_gives_way() {
+        let records = full();
+        let given_way = |pin: Pin, began: u64| {
+            let mut strangers = without_pins(&records);
+            strangers[0].pins = vec![&pin];
+            // The rest were seen just now.
+            let rest = strangers.iter_mut().skip(1);
+            rest.for_each(|stranger| stranger.heard = Some(NOW));
+            room(&strangers, began, NOW) == Ok(vec![id(0)])
+        };
+        assert!(!given_way(pin(Phase::Booting, NOW - STARTING + 1), 0));
+        assert!(given_way(pin(Phase::Booting, NOW - STARTING), 0));
+        for phase in [Phase::Running, Phase::Up] {
+            assert!(!given_way(pin(phase, NOW - SILENCE + 1), 0));
+            assert!(given_way(pin(phase, NOW - SILENCE), 0));
+            assert!(!given_way(pin(phase, 0), NOW - SILENCE + 1), "who knows what was before the start");
+        }
+        assert!(!given_way(pin(Phase::Running, NOW + 1000), 0), "a clock that was set back forgets nobody");
+    }
+
+    #[test]
+    fn a_machine_that_calls_does_not_give_way() {
+        let (records, old) = (full(), pin(Phase::Running, 0));
+        let mut strangers = without_pins(&records);
+        strangers[0].pins = vec![&old];
+        assert_eq!(room(&strangers, 0, NOW), Ok(vec![id(0)]));
+        strangers[0].heard = Some(NOW - SILENCE + 1);
+        assert_eq!(room(&strangers, 0, NOW), Ok(vec![id(1)]));
+    }
+
+    #[test]
+    fn a_new_one_is_refused_when_each_may_run() {
+        let (records, young) = (full(), pin(Phase::Booting, NOW));
+        let mut strangers = without_pins(&records);
+        strangers.iter_mut().for_each(|stranger| stranger.pins = vec![&young]);
+        assert_eq!(room(&strangers, 0, NOW), Err(Full));
+    }
+
+    #[test]
+    fn a_state_that_has_too_many_gets_fewer_with_each_new_one() {
+        let records: Vec<_> = (0..MOST + 1000).map(|number| record(number, number as u64)).collect();
+        let forgotten = room(&without_pins(&records), 0, NOW).unwrap();
+        assert_eq!(forgotten, (0..AT_ONCE).map(id).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_machine_of_the_site_is_no_stranger_and_neither_is_one_that_was() {
+        let site = crate::load_str("site.toml", crate::EXAMPLE, std::path::Path::new("/site")).unwrap();
+        let known = site.machines["beta"].macs[0];
+        assert!(is_stranger(&record(1, 0), &site));
+        assert!(!is_stranger(&MachineRecord { macs: vec![known], ..record(1, 0) }, &site));
+        assert!(!is_stranger(&MachineRecord { name: Some("gone".to_owned()), ..record(1, 0) }, &site));
+        assert!(
+            is_stranger(&MachineRecord { macs: vec![], ..record(1, 0) }, &site),
+            "its NIC is another's now"
+        );
+    }
+}

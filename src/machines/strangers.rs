@@ -1,0 +1,229 @@
+//! Machines that nobody has named, kept below a bound: made-up MACs must not fill the state (rules:
+//! `oneroot_bootconf::strangers`).
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use oneroot_bootconf::pins::PinChange;
+use oneroot_bootconf::strangers::{Full, MOST, Stranger, is_stranger, room};
+use oneroot_bootconf::{Mac, MachineId, MachineRecord, Site};
+
+use super::Machines;
+
+/// How often it is said that a machine was refused: whoever makes MACs up would fill the log instead.
+const QUIET: Duration = Duration::from_secs(60);
+
+impl Machines {
+    /// Whether a NIC may boot as far as the number of strangers goes: it is known, or there is room. Costs nothing yet;
+    /// what counts is what [`Self::room_for`] says when the boot is written.
+    pub(super) fn has_room(&self, site: &Site, mac: Mac, now: u64) -> Result<(), Full> {
+        if site.machine(mac).is_some() || self.known().machine_of(mac).is_some() {
+            return Ok(());
+        }
+        self.surplus(site, now).map(drop)
+    }
+
+    /// Who is forgotten so that a new record can be written, with the pins that go too.
+    pub(super) fn room_for(
+        &self,
+        site: &Site,
+        record: &MachineRecord,
+        now: u64,
+    ) -> Result<(Vec<MachineId>, Vec<PinChange>), Full> {
+        if !is_stranger(record, site) || self.known().machines.contains_key(&record.id) {
+            return Ok((Vec::new(), Vec::new()));
+        }
+        let forgotten = self.surplus(site, now)?;
+        let known = self.known();
+        let pins = forgotten.iter().flat_map(|id| known.pins_of(*id));
+        let pins = pins.map(|(pin, _)| PinChange::Delete(pin.boot)).collect();
+        Ok((forgotten, pins))
+    }
+
+    fn surplus(&self, site: &Site, now: u64) -> Result<Vec<MachineId>, Full> {
+        let known = self.known();
+        if known.machines.len() < MOST {
+            return Ok(Vec::new());
+        }
+        let records = known.machines.values().map(|(record, _)| record);
+        let strangers: Vec<Stranger<'_>> = records
+            .filter(|record| is_stranger(record, site))
+            .map(|record| Stranger {
+                record,
+                pins: known.pins_of(record.id).map(|(pin, _)| pin).collect(),
+                heard: known.heard(record.id),
+            })
+            .collect();
+        room(&strangers, self.began, now)
+    }
+
+    /// Whether it is time to say that there is no room; then it counts as said.
+    pub(super) fn is_full_said_now(&self) -> bool {
+        let mut said = self.full_said.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = said.is_none_or(|said: Instant| said.elapsed() >= QUIET);
+        if due {
+            *said = Some(Instant::now());
+        }
+        due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machines::{MACHINES, PINS, PLANS, Passes};
+    use crate::planner::Planner;
+    use crate::{clock, commands, guest};
+    use oneroot_bootconf::pins::{Phase, Pin};
+    use oneroot_bootconf::{BootId, load_str};
+    use oneroot_state::{Backend as _, Disk, Txn};
+    use oneroot_tree::{Store, ViewId};
+    use std::net::IpAddr;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 10));
+
+    /// A site that boots whoever comes, staged.
+    fn site(home: &Path, kernel: bool) -> Arc<Site> {
+        std::fs::create_dir_all(home.join("root/boot")).unwrap();
+        if kernel {
+            std::fs::write(home.join("root/boot/vmlinuz-1"), "kernel").unwrap();
+            std::fs::write(home.join("root/boot/initrd.img-1"), "initrd").unwrap();
+        }
+        let text = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+            [[network]]\nsubnet = \"10.0.0.0/8\"\n[unknown]\nprofile = \"a\"\n\
+            [profile.a]\nsource = { directory = \"root\" }\n\
+            [machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nprofile = \"a\"\n";
+        let site = load_str("site.toml", text, home).unwrap();
+        commands::stage::run(&site, &[], false, true).unwrap();
+        Arc::new(site)
+    }
+
+    async fn open(site: &Arc<Site>) -> Arc<Machines> {
+        let state = Arc::new(Disk::open(&site.server.state).unwrap());
+        let store = Store::open(&site.server.store).unwrap();
+        let guest = guest::stage(&store, clock::now()).unwrap();
+        let (said, _) = tokio::sync::mpsc::channel(1);
+        let (planner, passes) = (Planner::new(store, guest), Passes::new(&[7; 32]));
+        Machines::open(site.clone(), state, planner, passes, said).await.unwrap()
+    }
+
+    fn mac(number: usize) -> Mac {
+        let [.., a, b] = number.to_be_bytes();
+        Mac::new([2, 0, 0, 0, a, b]).unwrap()
+    }
+
+    fn id(number: usize) -> MachineId {
+        let mut bytes = [0; 16];
+        bytes[8..].copy_from_slice(&number.to_be_bytes());
+        MachineId::from_random(bytes)
+    }
+
+    fn boot_of(number: usize) -> BootId {
+        BootId::from_random(number.to_be_bytes())
+    }
+
+    /// As many strangers as there may be, each the quieter the smaller its number; `pin` is what one holds, since when.
+    async fn fill(site: &Site, pin: impl Fn(usize) -> Option<(Phase, u64)>) {
+        let state = Disk::open(&site.server.state).unwrap();
+        for first in (0..MOST).step_by(500) {
+            let mut txn = Txn::new();
+            for number in first..first + 500 {
+                let macs = vec![mac(number)];
+                let record = MachineRecord { id: id(number), macs, name: None, first_seen: number as u64 };
+                txn = MACHINES.put(txn, record.id, &record).unwrap();
+                let Some((phase, since)) = pin(number) else { continue };
+                let boot = boot_of(number);
+                let pin = Pin {
+                    machine: record.id,
+                    boot,
+                    view: ViewId([9; 16]),
+                    phase,
+                    mac: mac(number),
+                    address: IpAddr::from([10, 9, 0, 1]),
+                    made: since,
+                    since,
+                };
+                txn = PINS.put(txn, boot, &pin).unwrap();
+            }
+            state.commit(txn).await.unwrap();
+        }
+    }
+
+    async fn boots(machines: &Arc<Machines>, mac: Mac) -> bool {
+        machines.leased(ADDRESS, mac);
+        machines.boot_script(ADDRESS, mac).await.unwrap().contains("/kernel")
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_new_stranger_takes_the_place_of_the_quietest_for_good() {
+        let home = tempfile::tempdir().unwrap();
+        let site = site(home.path(), true);
+        // The quietest of all runs; the next has fetched a script long ago and mounted nothing.
+        let pin = |number| match number {
+            0 => Some((Phase::Running, clock::now() - 3600)),
+            1 => Some((Phase::Booting, 1)),
+            _ => None,
+        };
+        fill(&site, pin).await;
+        let machines = open(&site).await;
+        machines.step(mac(1), "address", true);
+        let new = mac(60_000);
+        assert!(boots(&machines, new).await);
+        assert!(boots(&machines, new).await, "it has its place now");
+        assert!(boots(&machines, mac(MOST - 1)).await, "and takes nobody's who had one");
+        assert!(
+            boots(&machines, "52:54:00:00:00:0a".parse().unwrap()).await,
+            "nor does a machine of the site"
+        );
+        assert!(!machines.known().macs().contains(&mac(1)), "forgotten");
+        drop(machines);
+
+        let state = Disk::open(&site.server.state).unwrap();
+        let (records, _) = MACHINES.list(&state).await.unwrap();
+        let seen: Vec<Mac> = records.iter().flat_map(|(_, at)| at.value.macs.clone()).collect();
+        assert_eq!(seen.len(), MOST + 1, "all strangers, and alpha");
+        assert!(
+            seen.contains(&new)
+                && seen.contains(&mac(0))
+                && seen.contains(&mac(2))
+                && !seen.contains(&mac(1))
+        );
+        assert!(PINS.get(&state, boot_of(0)).await.unwrap().is_some());
+        assert!(PINS.get(&state, boot_of(1)).await.unwrap().is_none(), "its pin goes with it");
+        let (plans, _) = PLANS.list(&state).await.unwrap();
+        let (pins, _) = PINS.list(&state).await.unwrap();
+        assert_eq!(
+            (plans.len(), pins.len()),
+            (4, 5),
+            "each boot that was planned here, and the pin from before"
+        );
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_new_stranger_is_refused_when_each_may_run_and_all_others_boot() {
+        let home = tempfile::tempdir().unwrap();
+        let site = site(home.path(), true);
+        let begun = clock::now();
+        fill(&site, |number| Some((if number % 2 == 0 { Phase::Up } else { Phase::Booting }, begun))).await;
+        let machines = open(&site).await;
+        let new = mac(60_000);
+        machines.leased(ADDRESS, new);
+        let told = machines.boot_script(ADDRESS, new).await.unwrap();
+        assert!(told.contains("nobody has named") && told.contains("sleep 30"), "{told}");
+        assert!(!machines.is_full_said_now(), "it was said, and is not said again at once");
+        assert_eq!(machines.known().machine_of(new), None);
+        assert_eq!(machines.known().machines.len(), MOST);
+        assert!(boots(&machines, mac(7)).await, "one that is known");
+        assert!(boots(&machines, "52:54:00:00:00:0a".parse().unwrap()).await, "a machine of the site");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_boot_that_comes_to_nothing_leaves_no_tree_in_memory() {
+        let home = tempfile::tempdir().unwrap();
+        let machines = open(&site(home.path(), false)).await;
+        assert!(!boots(&machines, mac(1)).await, "there is no kernel");
+        assert!(machines.trees_mut().is_empty());
+    }
+}
