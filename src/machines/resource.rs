@@ -9,6 +9,7 @@ use std::sync::Arc;
 use oneroot_bootconf::{BootId, Mac};
 
 use super::Machines;
+use crate::objects;
 
 /// Loaders that firmware is told of, and which firmware.
 pub const LOADERS: [(&str, &str); 2] = [("undionly.kpxe", "BIOS"), ("ipxe.efi", "UEFI")];
@@ -47,6 +48,18 @@ impl Resource {
                 Ok(count)
             }
             Self::File { file, .. } => file.read_at(to, offset),
+        }
+    }
+
+    /// Fills `to` from `offset` if that needs no disk, and says whether it did.
+    ///
+    /// # Errors
+    /// `UnexpectedEof` when there is less.
+    pub fn fill_now(&self, offset: u64, to: &mut [u8]) -> io::Result<bool> {
+        match self {
+            Self::Bytes(_) if self.fill(offset, to)? < to.len() => Err(io::ErrorKind::UnexpectedEof.into()),
+            Self::Bytes(_) => Ok(true),
+            Self::File { file, .. } => objects::read_cached(file, offset, to),
         }
     }
 

@@ -11,6 +11,7 @@ pub mod neighbours;
 pub mod six;
 pub mod solicited;
 pub mod stalled;
+pub mod waiting;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

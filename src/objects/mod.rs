@@ -200,7 +200,10 @@ fn part(contents: &[u8], offset: u64, length: usize) -> io::Result<&[u8]> {
 }
 
 /// Fills `to` with what the page cache has from `at` on; false if it has not all of it.
-fn read_cached(file: &File, at: u64, to: &mut [u8]) -> io::Result<bool> {
+///
+/// # Errors
+/// `UnexpectedEof` when the file ends before.
+pub fn read_cached(file: &File, at: u64, to: &mut [u8]) -> io::Result<bool> {
     let mut done = 0;
     while let Some(rest) = to.get_mut(done..).filter(|rest| !rest.is_empty()) {
         match cached(file, at + done as u64, rest)? {

@@ -1,0 +1,77 @@
+//! What HTTP clients that read nothing can make the real server hold. The bound is stated here, and an honest machine gets its
+//! kernel meanwhile.
+#![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
+
+use std::fs;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use oneroot_vm_tests::{Lab, Machine, Server, SiteFiles};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::{Domain, Socket, Type};
+
+const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// More than the sockets' buffers take.
+const KERNEL: usize = 16 << 20;
+const ADDRESSES: u8 = 190;
+const EACH: u16 = 25;
+/// KiB that a flood takes at least, or it was none.
+const FELT: u64 = 64 * 1024;
+/// The most memory, in KiB: what may wait for all of them together (`IN_FLIGHT`, src/net/waiting.rs), 24 KiB for each
+/// connection, and what the server has at rest.
+const MOST: u64 = 256 * 1024 + 24 * ADDRESSES as u64 * EACH as u64 + 64 * 1024;
+
+fn get(machine: &Machine, port: u16, boot: &str) -> TcpStream {
+    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    socket.set_reuse_address(true).unwrap();
+    socket.set_linger(Some(Duration::ZERO)).unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    socket.bind(&SocketAddr::from((machine.address, port)).into()).unwrap();
+    socket.connect(&SocketAddr::from((SERVER, 80)).into()).unwrap();
+    let mut stream: TcpStream = socket.into();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET /b/{boot}/kernel HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    stream
+}
+
+fn whole(mut stream: TcpStream) -> usize {
+    let mut all = Vec::new();
+    stream.read_to_end(&mut all).unwrap();
+    all.len()
+}
+
+#[test]
+fn thousands_of_downloads_that_nobody_reads_cost_a_stated_memory_and_no_honest_machine_its_kernel() {
+    let limit = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, ..limit }).unwrap();
+    let lab = Lab::new().unwrap();
+    let mut site =
+        SiteFiles::with_source("directory = \"root\"", "192.168.77.10-192.168.77.250", "12h").unwrap();
+    let root = site.path().join("root");
+    fs::create_dir_all(root.join("boot")).unwrap();
+    fs::write(root.join("boot/vmlinuz-1"), vec![7; KERNEL]).unwrap();
+    fs::write(root.join("boot/initrd.img-1"), "initrd").unwrap();
+    site.add("[unknown]\nprofile = \"debian\"\n");
+    let mut server = Server::start(site).unwrap();
+    lab.on_machines([192, 168, 77, 2].into(), |host| {
+        let machines: Vec<Machine> =
+            (1..=ADDRESSES + 1).map(|last| host.lease(last, PATIENCE).unwrap().unwrap()).collect();
+        let boots: Vec<String> = machines.iter().map(|machine| machine.boot().unwrap().id).collect();
+        let mut all = machines.iter().zip(&boots);
+        let (honest, boot) = all.next().unwrap();
+        let rest = server.most_resident().unwrap();
+        let flood: Vec<TcpStream> = all
+            .flat_map(|(machine, boot)| (700..700 + EACH).map(move |port| get(machine, port, boot)))
+            .collect();
+        for port in 700..703 {
+            assert!(whole(get(honest, port, boot)) > KERNEL);
+        }
+        let most = server.most_resident().unwrap();
+        println!("{} downloads: {rest} KiB before, {most} KiB at most", flood.len());
+        assert!(most > rest + FELT, "{rest} KiB before, {most} KiB at most: no flood at all");
+        assert!(most < MOST, "{rest} KiB before, {most} KiB at most");
+    })
+    .unwrap();
+}
