@@ -22,9 +22,10 @@ const STALLED: Duration = Duration::from_secs(30);
 const SLOW: Duration = Duration::from_secs(40);
 /// What they take quickly first: the server's kernel finds them fast, and makes its buffers large.
 const QUICK: usize = 4 << 20;
-/// Two kilobytes each second: a third of such a buffer takes longer than the server has patience.
+/// Eight kilobytes each second: a third of such a buffer takes longer than the server has patience. The kernel says that there
+/// is room again when a whole packet has been read, and between two ends of a veth it has up to 64 KiB.
 const PAUSE: Duration = Duration::from_secs(2);
-const SIP: usize = 4096;
+const SIP: usize = 16 << 10;
 
 /// A connection with a small buffer of its own, in which a few sips make room that the server hears of.
 fn connect(machine: &Machine, from: u16, to: u16) -> TcpStream {
@@ -105,10 +106,14 @@ fn a_peer_that_takes_a_little_now_and_then_is_served_to_the_end_and_one_that_tak
         std::thread::scope(|scope| {
             let slow = slow.map(|stream| scope.spawn(move || slowly(stream)));
             let deaf = deaf.map(|stream| scope.spawn(move || late(stream)));
-            slow.into_iter()
-                .for_each(|taken| assert!(taken.join().unwrap() >= WANTED, "it is closed, and was there"));
-            deaf.into_iter()
-                .for_each(|taken| assert!(taken.join().unwrap() < WANTED, "it is served, and was not there"));
+            for (how, taken) in ["NFS", "HTTP"].into_iter().zip(slow) {
+                let taken = taken.join().unwrap();
+                assert!(taken >= WANTED, "{how}: it is closed after {taken} bytes, and was there");
+            }
+            for (how, taken) in ["NFS", "HTTP"].into_iter().zip(deaf) {
+                let taken = taken.join().unwrap();
+                assert!(taken < WANTED, "{how}: it is served, {taken} bytes, and was not there");
+            }
         });
     })
     .unwrap();
