@@ -3,11 +3,8 @@
 //! No path ever reaches a file system: a name is looked up in the asking machine's boot plans, or it is not there. Names
 //! are plain ASCII, so nothing is percent-decoded and nothing can hide in an encoding (hostile-inputs H1).
 
-use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use axum::body::Body;
@@ -22,41 +19,27 @@ use tokio::net::TcpStream;
 use crate::machines::{Machines, Resource};
 use crate::net::accept::Slot;
 use crate::net::stalled::{Patient, STALLED};
-use crate::net::waiting::{IN_FLIGHT, Waiting};
 
 /// Time for a whole request head; what takes longer is a slow loris (H3).
 const HEAD_TIME: Duration = Duration::from_secs(10);
 /// Bytes of a request head at most (H4).
 const HEAD_BYTES: usize = 16 * 1024;
-/// Bytes of a file that are read at a time.
-const CHUNK: usize = 32 * 1024;
-/// Chunks of a download whose peer is slow: two that hyper writes, one behind them, one that waits for its place.
-const IN_HAND: usize = 4;
-
-/// What all connections share.
-pub struct Server {
-    machines: Arc<Machines>,
-    waiting: Waiting,
-}
-
-impl Server {
-    /// Serves the files of these machines.
-    pub fn new(machines: Arc<Machines>) -> Self {
-        Self { machines, waiting: Waiting::new(IN_FLIGHT) }
-    }
-}
+/// Bytes of a file that are read at a time. A download whose peer is slow holds four such: two that hyper writes, one behind
+/// them, one that waits for its place. So all connections there may be hold 320 MiB, and no download has to give way to
+/// another: a thousand machines that boot at once are all slow.
+const CHUNK: usize = 16 * 1024;
 
 /// Serves one connection to its end.
-pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
+pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
     let ip = peer.ip();
     let stream = Patient::new(stream, slot.clone(), STALLED);
     let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (server, slot) = (server.clone(), slot.clone());
+        let (machines, slot) = (machines.clone(), slot.clone());
         slot.touch();
         async move {
             let (parts, _) = request.into_parts();
             Ok::<_, std::convert::Infallible>(
-                answer(&server, ip, &parts.method, parts.uri.path(), &parts.headers, slot).await,
+                answer(&machines, ip, &parts.method, parts.uri.path(), &parts.headers, slot).await,
             )
         }
     });
@@ -71,7 +54,7 @@ pub async fn serve(server: Arc<Server>, stream: TcpStream, peer: SocketAddr, slo
 }
 
 async fn answer(
-    server: &Arc<Server>,
+    machines: &Arc<Machines>,
     peer: IpAddr,
     method: &Method,
     path: &str,
@@ -81,7 +64,7 @@ async fn answer(
     if method != Method::GET && method != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, Some((header::ALLOW, "GET, HEAD")));
     }
-    let Some(resource) = server.machines.resource(peer, path, "HTTP").await else {
+    let Some(resource) = machines.resource(peer, path, "HTTP").await else {
         return plain(StatusCode::NOT_FOUND, None);
     };
     let length = resource.len();
@@ -95,8 +78,7 @@ async fn answer(
         }
     };
     let (from, to) = range.unwrap_or((0, length));
-    let body =
-        if method == Method::HEAD { Body::empty() } else { body(server.clone(), resource, from, to, slot) };
+    let body = if method == Method::HEAD { Body::empty() } else { body(resource, from, to, slot) };
     let mut response = Response::new(body);
     set(&mut response, header::CONTENT_LENGTH, &(to - from).to_string());
     set(&mut response, header::ACCEPT_RANGES, "bytes");
@@ -172,7 +154,7 @@ fn wanted(value: &HeaderValue, length: u64) -> Wanted {
     }
 }
 
-fn body(server: Arc<Server>, resource: Resource, from: u64, to: u64, slot: Arc<Slot>) -> Body {
+fn body(resource: Resource, from: u64, to: u64, slot: Arc<Slot>) -> Body {
     let (mut sender, channel) = Channel::<Bytes, std::io::Error>::new(1);
     tokio::spawn(async move {
         let mut at = from;
@@ -187,17 +169,8 @@ fn body(server: Arc<Server>, resource: Resource, from: u64, to: u64, slot: Arc<S
                 }
             };
             at += length as u64;
-            let held = IN_HAND * chunk.len();
             // Ends when the connection does, and that does when its peer takes nothing.
-            let sent = pin!(sender.send_data(chunk));
-            let sent = match now_or_later(sent).await {
-                Ok(sent) => sent,
-                Err(later) => {
-                    let _hold = server.waiting.hold(&slot, held);
-                    later.await
-                }
-            };
-            if sent.is_err() {
+            if sender.send_data(chunk).await.is_err() {
                 return;
             }
             // A long download is no idle connection.
@@ -219,14 +192,6 @@ async fn read(resource: &Resource, at: u64, length: usize) -> std::io::Result<By
         source.read_at(at, length, &mut chunk).map(|()| chunk.into())
     });
     read.await.map_err(std::io::Error::other)?
-}
-
-/// What a future gives at once, or the future.
-async fn now_or_later<F: Future + Unpin>(mut future: F) -> Result<F::Output, F> {
-    match std::future::poll_fn(|cx| Poll::Ready(Pin::new(&mut future).poll(cx))).await {
-        Poll::Ready(done) => Ok(done),
-        Poll::Pending => Err(future),
-    }
 }
 
 #[cfg(test)]

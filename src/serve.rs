@@ -21,9 +21,9 @@ use tokio::task::JoinSet;
 
 use crate::machines::{Machines, Passes};
 use crate::net::six::Six;
-use crate::net::waiting::{IN_FLIGHT, Waiting};
 use crate::net::{self, accept, solicited};
 use crate::nfs::rpcbind::Registration;
+use crate::nfs::waiting::{IN_FLIGHT, Waiting};
 use crate::nfs::{self, Server, Views};
 use crate::planner::{Planner, dry};
 use crate::reload::reload;
@@ -167,11 +167,10 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
             nfs::connection::serve(server.clone(), stream, peer, slot)
         }));
     }
-    let downloads = Arc::new(http::Server::new(machines.clone()));
     for socket in sockets.http {
-        let downloads = downloads.clone();
+        let machines = machines.clone();
         tasks.spawn(accept::accept(socket, "http", until(), move |stream, peer, slot| {
-            http::serve(downloads.clone(), stream, peer, slot)
+            http::serve(machines.clone(), stream, peer, slot)
         }));
     }
     for socket in portmap_datagrams {

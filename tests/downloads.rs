@@ -19,9 +19,9 @@ const ADDRESSES: u8 = 190;
 const EACH: u16 = 25;
 /// KiB that a flood takes at least, or it was none.
 const FELT: u64 = 64 * 1024;
-/// The most memory, in KiB: what may wait for all of them together (`IN_FLIGHT`, src/net/waiting.rs), 24 KiB for each
-/// connection, and what the server has at rest.
-const MOST: u64 = 256 * 1024 + 24 * ADDRESSES as u64 * EACH as u64 + 64 * 1024;
+/// The most memory, in KiB: four chunks for each of them (`CHUNK`, src/http.rs), 24 KiB for the connection itself, and what
+/// the server has at rest.
+const MOST: u64 = (4 * 16 + 24) * ADDRESSES as u64 * EACH as u64 + 64 * 1024;
 
 fn get(machine: &Machine, port: u16, boot: &str) -> TcpStream {
     let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();

@@ -11,7 +11,8 @@
 //!
 //! | a pin | may still run |
 //! |---|---|
-//! | *booting*, for less than [`STARTING`] | yes: a kernel may be on its way over a slow line |
+//! | *booting*, for less than [`STARTING`] since it called or the server came back | yes: a kernel may be on its way over a slow line |
+//! | *booting*, called over [`DOWN`] before the server came back | no |
 //! | *booting*, for longer | no: nothing was ever mounted |
 //! | *running* or *up* | until its machine was silent for [`crate::binding::SILENCE`] |
 //!
@@ -27,6 +28,8 @@ use crate::pins::{Phase, Pin};
 pub const MOST: usize = 10_000;
 /// Seconds that may lie between a boot script and the mount of its root.
 pub const STARTING: u64 = 1800;
+/// Seconds for which a server may be down while machines ask again and again for their kernels.
+pub const DOWN: u64 = 86_400;
 /// Strangers that are forgotten for one new one, where a state has more of them than [`MOST`].
 const AT_ONCE: usize = 64;
 
@@ -47,12 +50,16 @@ pub struct Stranger<'r> {
 }
 
 impl Stranger<'_> {
-    /// Whether it must not be forgotten. What came before the server's start, `began`, is not known, so a running machine
-    /// counts as heard of then.
+    /// Whether it must not be forgotten. What came before the server's start, `began`, is not known, so a machine that may
+    /// have waited for it counts as heard of then.
     fn may_run(&self, began: u64, now: u64) -> bool {
         let heard = self.heard.unwrap_or(0);
         let runs = |pin: &&Pin| match pin.phase {
-            Phase::Booting => now.saturating_sub(pin.since.max(heard)) < STARTING,
+            Phase::Booting => {
+                let called = pin.since.max(heard);
+                let waits = began.saturating_sub(called) < DOWN;
+                now.saturating_sub(if waits { called.max(began) } else { called }) < STARTING
+            }
             Phase::Running | Phase::Up => !is_silent(pin.since.max(heard).max(began), now),
         };
         self.pins.iter().any(runs)
@@ -168,6 +175,10 @@ mod tests {
         };
         assert!(!given_way(pin(Phase::Booting, NOW - STARTING + 1), 0));
         assert!(given_way(pin(Phase::Booting, NOW - STARTING), 0));
+        let waits = pin(Phase::Booting, NOW - 5 * STARTING);
+        assert!(!given_way(waits.clone(), NOW - STARTING + 1), "it waited while the server was down");
+        assert!(given_way(waits, NOW - STARTING));
+        assert!(given_way(pin(Phase::Booting, NOW - DOWN), NOW), "nobody waits for a day");
         for phase in [Phase::Running, Phase::Up] {
             assert!(!given_way(pin(phase, NOW - SILENCE + 1), 0));
             assert!(given_way(pin(phase, NOW - SILENCE), 0));

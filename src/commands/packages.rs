@@ -47,9 +47,12 @@ fn install<I: Install>(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
     let archive = child.stdout.take().with_context(|| format!("{name} has no output"))?;
     let staged = stage.archive(archive);
     let done = child.wait()?;
-    if let Err(full @ oneroot_tree::Error::Full { .. }) = staged {
-        // The program ended because nobody read on.
-        return Err(full.into());
+    match staged {
+        Err(cause) if !matches!(cause, oneroot_tree::Error::Archive(_)) => {
+            // The program ended because nobody read on, and what it says of that is not the cause.
+            return Err(cause).with_context(|| format!("what {name} made"));
+        }
+        _ => {}
     }
     if !done.success() {
         bail!("{name} ended with {done}; it said:\n{}", tail(&mut said)?);

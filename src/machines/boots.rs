@@ -132,7 +132,7 @@ impl Machines {
                 made: now,
                 since: now,
             };
-            let (forgotten, mut made) = self.room_for(site, &record, now)?;
+            let (forgotten, mut made) = self.room_for(&self.site(), &record, now)?;
             made.extend(changes(&pins, &Event::Planned(pin), &|pin| self.in_use(pin), now));
             let records = if new_record { self.with_disowned(&record) } else { Vec::new() };
             let change = Changed { records, forgotten, plan: Some(plan.clone()), pins: made };

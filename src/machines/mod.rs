@@ -124,7 +124,7 @@ impl Machines {
                 let next = || held.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 while let Some(view) = next() {
                     // A view that can't be read must not keep the others from being served.
-                    if let Err(cause) = machines.load(view) {
+                    if let Err(cause) = machines.read(view) {
                         tracing::error!(%view, %cause, "a pinned view cannot be served");
                     }
                 }
@@ -225,19 +225,20 @@ impl Machines {
     /// Reads a view, ready to be served. Blocks on the disk.
     fn load(&self, view: ViewId) -> Result<Arc<MachineTree>> {
         let merged = self.planner.views.load(view).with_context(|| format!("view {view}"))?;
-        let tree = Arc::new(MachineTree::new(merged, self.said.clone()));
-        self.trees_mut().insert(view, tree.clone());
-        Ok(tree)
+        // One that is there knows when it was used last, and that keeps pins.
+        let mut trees = self.trees_mut();
+        let tree = trees.entry(view).or_insert_with(|| Arc::new(MachineTree::new(merged, self.said.clone())));
+        Ok(tree.clone())
     }
 
     fn unload(&self, view: ViewId) {
         self.trees_mut().remove(&view);
     }
 
-    /// Reads a view for a boot that has no pin yet.
+    /// The same, for whoever can't be sure that a pin holds it when it is read.
     fn read(self: &Arc<Self>, view: ViewId) -> Result<Read> {
-        self.load(view)?;
-        Ok(Read { machines: self.clone(), view })
+        let tree = self.load(view)?;
+        Ok(Read { machines: self.clone(), view, tree })
     }
 
     /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
@@ -256,6 +257,7 @@ impl Machines {
 struct Read {
     machines: Arc<Machines>,
     view: ViewId,
+    tree: Arc<MachineTree>,
 }
 
 impl Drop for Read {

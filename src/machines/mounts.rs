@@ -81,18 +81,20 @@ impl Machines {
         let view = export.view;
         let (pin, event) = self.admitted(peer, &export)?;
         let loader = self.clone();
-        let loaded = tokio::task::spawn_blocking(move || loader.load(view)).await;
-        let tree = match loaded.map_err(anyhow::Error::from).and_then(|tree| tree) {
-            Ok(tree) => tree,
+        let loaded = tokio::task::spawn_blocking(move || loader.read(view)).await;
+        let read = match loaded.map_err(anyhow::Error::from).and_then(|read| read) {
+            Ok(read) => read,
             Err(cause) => {
                 tracing::error!(%peer, %view, cause = format!("{cause:#}"), "cannot serve a pinned view");
                 return Err(MountError::Io);
             }
         };
-        let root = start_of(&tree, below)?;
+        let root = start_of(&read.tree, below)?;
         let mac = pin.mac;
         match self.apply(pin.machine, &event).await {
             Ok(true) => tracing::info!(machine = self.name_of(mac), %mac, %view, "mounts its root"),
+            // It was let go of while its view was read.
+            Ok(false) if !self.known().pins.contains_key(&pin.boot) => return Err(MountError::NoEnt),
             Ok(false) => tracing::debug!(machine = self.name_of(mac), %mac, %view, "mounts its root again"),
             Err(cause) => {
                 tracing::error!(%mac, cause = format!("{cause:#}"), "cannot write that a root is mounted");

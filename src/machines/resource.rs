@@ -9,7 +9,7 @@ use std::sync::Arc;
 use oneroot_bootconf::{BootId, Mac};
 
 use super::Machines;
-use crate::objects;
+use crate::{clock, objects};
 
 /// Loaders that firmware is told of, and which firmware.
 pub const LOADERS: [(&str, &str); 2] = [("undionly.kpxe", "BIOS"), ("ipxe.efi", "UEFI")];
@@ -135,6 +135,7 @@ impl Machines {
                 "initrd" => plan.initrd.clone()?,
                 _ => return None,
             };
+            known.hear(plan.machine, clock::now());
             (plan.view, plan.mac, path)
         };
         self.step(mac, which, false);

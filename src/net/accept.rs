@@ -68,7 +68,7 @@ impl Slot {
 
     /// Ends the connection: what its task holds is let go of as if it had returned.
     pub fn close(&self) {
-        self.closed.store(true, Ordering::Release);
+        self.closed.store(true, Ordering::SeqCst);
         if let Some(task) = self.task.get() {
             task.abort();
         }
@@ -76,7 +76,7 @@ impl Slot {
 
     /// Whether it has been told to end.
     pub fn is_closed(&self) -> bool {
-        self.closed.load(Ordering::Acquire)
+        self.closed.load(Ordering::SeqCst)
     }
 
     fn touched(&self) -> u64 {

@@ -11,7 +11,6 @@ pub mod neighbours;
 pub mod six;
 pub mod solicited;
 pub mod stalled;
-pub mod waiting;
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};

@@ -6,6 +6,7 @@ pub mod connection;
 mod desk;
 pub mod rpcbind;
 pub mod tree;
+pub mod waiting;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,8 +15,8 @@ use oneroot_nfsd::{Exports, MountError, MountGrant, Refusal, Replies, Service, S
 use tokio::net::UdpSocket;
 
 use crate::machines::Machines;
-use crate::net::waiting::Waiting;
 use tree::MachineTree;
+use waiting::Waiting;
 
 /// The machines, as nfsd asks about them.
 pub struct Views(pub Arc<Machines>);

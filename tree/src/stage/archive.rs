@@ -126,7 +126,8 @@ fn meta<R: Read>(entry: &tar::Entry<'_, R>, records: &Records) -> io::Result<Met
         mode: u16::try_from(header.mode()? & 0o7777).unwrap_or(0),
         uid: narrow(header.uid()?, "a uid")?,
         gid: narrow(header.gid()?, "a gid")?,
-        mtime: i64::try_from(header.mtime()?).unwrap_or(i64::MAX).saturating_mul(1_000_000_000),
+        // GNU tar writes a time before 1970 in two's complement.
+        mtime: header.mtime()?.cast_signed().saturating_mul(1_000_000_000),
         xattrs: Vec::new(),
     };
     for (key, value) in records.iter() {

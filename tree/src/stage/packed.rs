@@ -19,7 +19,9 @@ pub(super) fn decompress<'r>(stream: impl Read + 'r) -> io::Result<Box<dyn Read 
                 liblzma::stream::Stream::new_stream_decoder(XZ_MEMORY, liblzma::stream::CONCATENATED)?;
             Box::new(liblzma::bufread::XzDecoder::new_stream(stream, decoder))
         }
-        [0x28, 0xb5, 0x2f, 0xfd, ..] => Box::new(Members::<_, zstd::Decoder<'static, _>>::of(stream)?),
+        [0x28, 0xb5, 0x2f, 0xfd, ..] | [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => {
+            Box::new(Members::<_, zstd::Decoder<'static, _>>::of(stream)?)
+        }
         _ => Box::new(stream),
     })
 }
@@ -132,6 +134,9 @@ mod tests {
             assert_eq!(unpacked(&two).unwrap(), b"one two");
             assert_eq!(unpacked(&[two, vec![0; 512]].concat()).unwrap(), b"one two");
         }
+        // pzstd begins with a frame that says how long the next is, and is skipped.
+        let skipped = [&[0x50, 0x2a, 0x4d, 0x18, 4, 0, 0, 0, 9, 9, 9, 9][..], &zstd(b"one")].concat();
+        assert_eq!(unpacked(&skipped).unwrap(), b"one");
     }
 
     #[test]

@@ -13,8 +13,11 @@ use tar::Header;
 
 /// Bytes of a block, to which everything is padded.
 const BLOCK: u64 = 512;
-/// Bytes that one entry's records may have. One attribute has 64 KiB at most, and a file has few.
-const MOST: u64 = 16 << 20;
+/// Bytes that one entry's records, its long name or the map of its holes may have. One attribute has 64 KiB at most, and a file
+/// has few.
+const MOST: u64 = 1 << 20;
+/// Records of one entry.
+const MOST_RECORDS: usize = 4096;
 
 /// The records of one entry, in order.
 #[derive(Debug, Default)]
@@ -58,6 +61,8 @@ pub(super) struct Stream<R> {
     left: u64,
     /// Blocks of a sparse file's map come first.
     map: bool,
+    /// Bytes of the map so far.
+    mapped: u64,
     /// For the entry that comes.
     pending: Records,
     current: Current,
@@ -73,6 +78,7 @@ impl<R: Read> Stream<R> {
             handed: 0,
             left: 0,
             map: false,
+            mapped: 0,
             pending: Records::default(),
             current: current.clone(),
             ended: false,
@@ -94,7 +100,8 @@ impl<R: Read> Stream<R> {
         if self.map {
             // Behind a map's 21 pairs of numbers stands whether it goes on (GNU tar, `sparse_header`).
             self.map = self.held.get(504) == Some(&1);
-            return Ok(());
+            self.mapped += BLOCK;
+            return if self.mapped > MOST { Err(invalid("a file with too many holes")) } else { Ok(()) };
         }
         if !whole || self.held.iter().all(|byte| *byte == 0) {
             self.ended = true;
@@ -111,10 +118,10 @@ impl<R: Read> Stream<R> {
         let describes_next =
             kind.is_gnu_longname() || kind.is_gnu_longlink() || kind.is_pax_local_extensions();
         self.left = size;
+        if known && describes_next && size > MOST {
+            return Err(invalid("over 1 MiB of extended records, or of a name, for one entry"));
+        }
         if known && kind.is_pax_local_extensions() {
-            if size > MOST {
-                return Err(invalid("over 16 MiB of extended records for one entry"));
-            }
             self.left = 0;
             self.hold(padded(size))?;
             let start = usize::try_from(BLOCK).unwrap_or_default();
@@ -125,6 +132,7 @@ impl<R: Read> Stream<R> {
             if !describes_next && !kind.is_pax_global_extensions() {
                 self.left = records.size().unwrap_or(size);
             }
+            self.mapped = 0;
             self.map = kind.is_gnu_sparse() && header.as_gnu().is_some_and(tar::GnuHeader::is_extended);
             self.current.0.replace(records);
         }
@@ -172,6 +180,9 @@ fn parse(bytes: &mut [u8]) -> io::Result<Records> {
         let value = value.get_mut(1..).unwrap_or_default();
         if key.contains(&b'\n') {
             return Err(malformed());
+        }
+        if records.len() == MOST_RECORDS {
+            return Err(invalid("over 4,096 extended records for one entry"));
         }
         records.push((key.to_vec(), value.to_vec()));
         value.iter_mut().filter(|byte| **byte == b'\n').for_each(|byte| *byte = b' ');
@@ -283,5 +294,38 @@ mod tests {
             assert!(parse(&mut text.as_bytes().to_vec()).is_err(), "{text:?}");
         }
         assert_eq!(parse(&mut b"6 a=b\n7 c=\n\n\n".to_vec()).unwrap().0.len(), 2);
+    }
+
+    /// A header of a type that describes the next entry, and says that it has so many bytes.
+    fn describing(kind: tar::EntryType, size: u64) -> Vec<u8> {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(size);
+        header.set_cksum();
+        header.as_bytes().to_vec()
+    }
+
+    #[test]
+    fn names_records_and_maps_without_end_are_refused_before_they_are_in_memory() {
+        use tar::EntryType;
+        for kind in [EntryType::GNULongName, EntryType::GNULongLink, EntryType::XHeader] {
+            let start = describing(kind, MOST + 1);
+            let (mut archive, _) = Stream::new(start.as_slice().chain(io::repeat(0)));
+            let cause = archive.entries().unwrap().next().unwrap().err().unwrap();
+            assert!(cause.to_string().contains("over 1 MiB"), "{kind:?}: {cause}");
+        }
+        let mut sparse = Header::new_gnu();
+        sparse.set_entry_type(EntryType::GNUSparse);
+        sparse.set_size(0);
+        sparse.as_gnu_mut().unwrap().isextended = [1];
+        sparse.set_cksum();
+        let mut more = [0; 512];
+        more[504] = 1;
+        let map = more.repeat(usize::try_from(MOST / BLOCK).unwrap() + 2);
+        let (mut archive, _) = Stream::new(sparse.as_bytes().chain(map.as_slice()));
+        let cause = archive.entries().unwrap().next().unwrap().err().unwrap();
+        assert!(cause.to_string().contains("too many holes"), "{cause}");
+        assert!(parse(&mut b"4 =\n".repeat(MOST_RECORDS)).is_ok());
+        assert!(parse(&mut b"4 =\n".repeat(MOST_RECORDS + 1)).is_err());
     }
 }

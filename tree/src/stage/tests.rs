@@ -407,3 +407,19 @@ fn a_stage_that_fails_at_the_last_step_leaves_nothing_but_objects() {
     let left = |name: &str| fs::read_dir(store.path().join(name)).unwrap().count();
     assert_eq!((left("staging"), left("seen")), (0, 0));
 }
+
+#[test]
+fn a_time_before_1970_is_one_in_gnus_format_too() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    fs::create_dir(&root).unwrap();
+    let file = fs::File::create(root.join("old")).unwrap();
+    file.set_modified(std::time::SystemTime::UNIX_EPOCH - Duration::from_secs(86_400)).unwrap();
+    let tar = std::process::Command::new("tar")
+        .args(["--format=gnu", "-cf", "-", "-C"])
+        .arg(&root)
+        .arg("old")
+        .output();
+    let archive = stage(&store, |stage| stage.archive(tar.unwrap().stdout.as_slice())).unwrap();
+    assert_eq!(archive.index.inode(2).unwrap().mtime(), -86_400_000_000_000);
+}

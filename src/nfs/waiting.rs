@@ -1,14 +1,14 @@
-//! What connections that wait may hold in memory, all together: NFS's, and HTTP's. A peer that does not take its replies must
-//! not make the server grow, and must not make others wait either: when there is too much, the connection that has waited
-//! longest is closed. Its client, if there is one, connects again and asks again.
+//! What connections that wait may hold in memory, all together. A peer that does not take its replies must not make the
+//! server grow, and must not make others wait either: when there is too much, the connection that has waited longest is
+//! closed. Its client, if there is one, connects again and asks again.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::net::accept::Slot;
 
-/// Bytes in the hands of connections that wait for their peer or for the disk; so much for NFS, and so much for HTTP. Six
-/// hundred desks that are as full as one gets, or thousands as clients have them; 2,048 downloads.
+/// Bytes at desks whose connections wait for their peer or for the disk. Six hundred desks that are as full as one gets,
+/// or thousands as clients have them.
 pub const IN_FLIGHT: usize = 256 * 1024 * 1024;
 
 /// All connections that wait with something in their hands.
