@@ -50,6 +50,15 @@ fn an_installer_is_read_to_its_end_though_the_archive_ends_before() {
 }
 
 #[test]
+fn an_entry_that_no_tree_can_have_is_named_and_not_the_pipe_that_broke_over_it() {
+    let done = ended(
+        "mkdir r && echo x >r/x && tar -C r -cf - --transform 's,^x,a/../x,' -P x && yes | head -c 9000000 || echo pipe >&2; exit 1",
+    );
+    let said = String::from_utf8(done.stderr).unwrap();
+    assert!(said.contains("a/../x") && said.contains("'..'") && !said.contains("ended with"), "{said}");
+}
+
+#[test]
 fn where_the_installer_is_missing_its_package_is_named() {
     let (home, mut oneroot) = with("");
     fs::remove_file(home.path().join("mmdebstrap")).unwrap();

@@ -2,7 +2,6 @@
 //! knows, and the machine boots the next time as any other.
 #![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
-use std::fs;
 use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -16,14 +15,7 @@ const TIMES: u32 = 60;
 #[test]
 fn a_machine_that_goes_while_its_boot_is_written_boots_the_next_time() {
     let lab = Lab::new().unwrap();
-    let pool = "192.168.77.100-192.168.77.199";
-    let mut site = SiteFiles::with_source("directory = \"root\"", pool, "12h").unwrap();
-    site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
-    let root = site.path().join("root");
-    fs::create_dir_all(root.join("boot")).unwrap();
-    fs::write(root.join("boot/vmlinuz-1"), "kernel").unwrap();
-    fs::write(root.join("boot/initrd.img-1"), "initrd").unwrap();
-    let mut server = Server::start(site).unwrap();
+    let mut server = Server::start(SiteFiles::with_alpha(b"kernel").unwrap()).unwrap();
     let booted = lab.on_machines(RELAY, |host| {
         let machine = host.lease(10, PATIENCE).unwrap().unwrap();
         // Runs, so that each boot that comes after has a pin to change.

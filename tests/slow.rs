@@ -2,7 +2,6 @@
 //! is closed.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
 
-use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
@@ -89,14 +88,7 @@ fn late(mut stream: TcpStream) -> usize {
 #[test]
 fn a_peer_that_takes_a_little_now_and_then_is_served_to_the_end_and_one_that_takes_nothing_is_closed() {
     let lab = Lab::new().unwrap();
-    let pool = "192.168.77.100-192.168.77.199";
-    let mut site = SiteFiles::with_source("directory = \"root\"", pool, "12h").unwrap();
-    site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
-    let root = site.path().join("root");
-    fs::create_dir_all(root.join("boot")).unwrap();
-    fs::write(root.join("boot/vmlinuz-1"), vec![7; WANTED]).unwrap();
-    fs::write(root.join("boot/initrd.img-1"), "initrd").unwrap();
-    let _server = Server::start(site).unwrap();
+    let _server = Server::start(SiteFiles::with_alpha(&vec![7; WANTED]).unwrap()).unwrap();
     lab.on_machines(RELAY, |host| {
         let machine = host.lease(10, PATIENCE).unwrap().unwrap();
         let boot = machine.boot().unwrap();

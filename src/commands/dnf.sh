@@ -2,7 +2,7 @@
 # as root of a mount and a PID namespace, and of a user namespace where the caller is not root: then the files belong to
 # the caller's subordinate ids on the disk, and to whom they should in the archive.
 exec 3>&1 1>&2
-work=$(mktemp -d "${TMPDIR:-/tmp}/oneroot-dnf.XXXXXX")
+work=$(mktemp -d --suffix=.oneroot-dnf)
 trap 'cd /; umount -l "$work"/root/proc "$work"/root/dev/* 2>/dev/null || :; rm -rf --one-file-system "$work"' EXIT
 trap 'exit 1' HUP INT TERM PIPE
 root=$work/root

@@ -303,12 +303,20 @@ fn compare(seed: u64) -> (u64, usize) {
     (height, expected.len())
 }
 
+/// Whether this process is root, which CI must be.
+fn may_mount() -> bool {
+    let root = rustix::process::geteuid().is_root();
+    assert!(root || std::env::var_os("CI").is_none(), "CI must run this as root");
+    if !root {
+        eprintln!("skipped: needs root for mount(2), mknod(2) and trusted.* attributes");
+    }
+    root
+}
+
 /// `ONEROOT_STACKS=from..to` runs a range of one's own, and says how far it is; CI runs a few hundred.
 #[test]
 fn every_random_stack_looks_as_the_kernel_merges_it() {
-    if !rustix::process::geteuid().is_root() {
-        assert!(std::env::var_os("CI").is_none(), "CI must run this as root");
-        eprintln!("skipped: needs root for mount(2), mknod(2) and trusted.* attributes");
+    if !may_mount() {
         return;
     }
     let range = std::env::var("ONEROOT_STACKS").unwrap_or_else(|_| "0..200".to_owned());
@@ -326,9 +334,7 @@ fn every_random_stack_looks_as_the_kernel_merges_it() {
 /// overlayfs over two file systems gives a file its layer's device, and a directory its own.
 #[test]
 fn names_of_one_file_are_one_file_when_what_is_staged_is_an_overlay_over_two_file_systems() {
-    if !rustix::process::geteuid().is_root() {
-        assert!(std::env::var_os("CI").is_none(), "CI must run this as root");
-        eprintln!("skipped: needs root for mount(2)");
+    if !may_mount() {
         return;
     }
     let (home, memory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -43,6 +43,19 @@ impl SiteFiles {
         Ok(Self { home, text })
     }
 
+    /// A site of one machine, `alpha` at 192.168.77.10 with MAC `52:54:00:00:00:0a`, whose root is a directory `root` with
+    /// this kernel and an initrd.
+    pub fn with_alpha(kernel: &[u8]) -> Result<Self> {
+        let pool = "192.168.77.100-192.168.77.199";
+        let mut site = Self::with_source("directory = \"root\"", pool, "12h")?;
+        site.machine("alpha", "0a", "address = \"192.168.77.10\"")?;
+        let boot = site.path().join("root/boot");
+        fs::create_dir_all(&boot)?;
+        fs::write(boot.join("vmlinuz-1"), kernel)?;
+        fs::write(boot.join("initrd.img-1"), "initrd")?;
+        Ok(site)
+    }
+
     /// Adds TOML to the site.
     pub fn add(&mut self, text: &str) {
         self.text.push('\n');
