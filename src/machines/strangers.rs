@@ -220,6 +220,18 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_view_that_is_read_again_is_as_lately_used_as_it_was() {
+        let home = tempfile::tempdir().unwrap();
+        let machines = open(&site(home.path(), true)).await;
+        assert!(boots(&machines, mac(1)).await);
+        let (view, tree) =
+            machines.trees_mut().iter().next().map(|(view, tree)| (*view, tree.clone())).unwrap();
+        tree.touch(clock::coarse());
+        assert!(boots(&machines, mac(2)).await, "another machine, the same view");
+        assert!(machines.load(view).unwrap().used_lately());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_boot_that_comes_to_nothing_leaves_no_tree_in_memory() {
         let home = tempfile::tempdir().unwrap();
         let machines = open(&site(home.path(), false)).await;
