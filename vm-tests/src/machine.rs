@@ -159,10 +159,19 @@ impl Machine {
 
     /// Mounts a path, from a port that only root has.
     pub fn mount(&self, export: &str) -> Result<Root> {
+        Root::mount(self.connect_as_root()?, export)
+    }
+
+    /// Goes on with a root that was mounted before, by its handle: what a client does after the server was away.
+    pub fn resume(&self, handle: Vec<u8>) -> Result<Root> {
+        Ok(Root { stream: self.connect_as_root()?, call: 0, handle })
+    }
+
+    fn connect_as_root(&self) -> Result<TcpStream> {
         let mut refused = None;
         for port in (600 + u16::from(self.last % 50) * 8..).take(8) {
             match self.connect(2049, port) {
-                Ok(stream) => return Root::mount(stream, export),
+                Ok(stream) => return Ok(stream),
                 Err(cause) => refused = Some(cause),
             }
         }

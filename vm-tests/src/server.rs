@@ -56,6 +56,17 @@ impl SiteFiles {
         Ok(site)
     }
 
+    /// A site as it was left by somebody else: what this tar has, `site.toml` among it.
+    pub fn unpacked(tar: &Path) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        let done = Command::new("tar").arg("-C").arg(home.path()).arg("-xf").arg(tar).status()?;
+        if !done.success() {
+            bail!("cannot unpack {}", tar.display());
+        }
+        let text = fs::read_to_string(home.path().join("site.toml"))?;
+        Ok(Self { home, text })
+    }
+
     /// Adds TOML to the site.
     pub fn add(&mut self, text: &str) {
         self.text.push('\n');
