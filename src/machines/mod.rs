@@ -4,10 +4,12 @@
 //! is on the disk.
 
 mod boots;
+mod commit;
 #[cfg(test)]
 mod isolation;
 mod known;
 mod mounts;
+mod plans;
 mod recall;
 mod resource;
 mod status;

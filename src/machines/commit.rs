@@ -1,0 +1,95 @@
+//! One change of the tables: durable first, shown second, all of it or nothing.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use oneroot_bootconf::pins::PinChange;
+use oneroot_bootconf::plan::BootPlan;
+use oneroot_bootconf::{MachineId, MachineRecord};
+use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
+use tokio::sync::OwnedMutexGuard;
+
+use super::{MACHINES, Machines, PINS, PLANS};
+
+/// Times that a change is tried again after another server was quicker.
+pub(super) const TRIES: u32 = 8;
+
+/// What is written together, or not at all.
+#[derive(Default)]
+pub(super) struct Changed {
+    pub records: Vec<MachineRecord>,
+    /// Machines whose records go; their pins are among `pins`.
+    pub forgotten: Vec<MachineId>,
+    pub plan: Option<BootPlan>,
+    pub pins: Vec<PinChange>,
+}
+impl Machines {
+    /// Writes changes of one machine, then shows them. `false` when another server was quicker.
+    ///
+    /// In a task of its own, which has the turn until both are done: who asked may be gone by then, for a connection can end
+    /// at any moment, and what is on the disk must be what is known.
+    pub(super) async fn commit(self: &Arc<Self>, turn: OwnedMutexGuard<()>, change: Changed) -> Result<bool> {
+        let machines = self.clone();
+        let written = tokio::spawn(async move {
+            let _turn = turn;
+            machines.write(&change).await
+        });
+        written.await?
+    }
+
+    async fn write(&self, Changed { records, forgotten, plan, pins: made }: &Changed) -> Result<bool> {
+        let mut txn = Txn::new();
+        {
+            let known = self.known();
+            let expected = |revision: Option<_>| revision.map_or(Expect::Absent, Expect::At);
+            for record in records {
+                let old = known.machines.get(&record.id).map(|(_, revision)| *revision);
+                txn = MACHINES.put(MACHINES.expect(txn, record.id, expected(old)), record.id, record)?;
+            }
+            for machine in forgotten {
+                let old = known.machines.get(machine).map(|(_, revision)| *revision);
+                txn = MACHINES.delete(MACHINES.expect(txn, machine, expected(old)), machine);
+            }
+            if let Some(plan) = plan {
+                txn = PLANS.put(txn, plan.boot, plan)?;
+            }
+            for change in made {
+                let boot = match change {
+                    PinChange::Put(pin) => pin.boot,
+                    PinChange::Delete(boot) => *boot,
+                };
+                txn = PINS.expect(txn, boot, expected(known.pins.get(&boot).map(|(_, revision)| *revision)));
+                txn = match change {
+                    PinChange::Put(pin) => PINS.put(txn, boot, pin)?,
+                    PinChange::Delete(boot) => PLANS.delete(PINS.delete(txn, boot), boot),
+                };
+            }
+        }
+        let revision = match self.state.commit(txn).await {
+            Ok(revision) => revision,
+            Err(StateError::Conflict { .. }) => return Ok(false),
+            Err(cause) => return Err(cause.into()),
+        };
+        let mut idle = Vec::new();
+        {
+            let mut known = self.known_mut();
+            for record in records {
+                known.put_machine(record.clone(), revision);
+            }
+            if let Some(plan) = plan {
+                known.plans.insert(plan.boot, plan.clone());
+            }
+            for change in made {
+                match change {
+                    PinChange::Put(pin) => known.put_pin(pin.clone(), revision),
+                    PinChange::Delete(boot) => idle.extend(known.drop_pin(*boot)),
+                }
+            }
+            forgotten.iter().for_each(|machine| known.drop_machine(*machine));
+            // A view that went with one machine's pin may have come back with another's.
+            idle.retain(|view| !known.is_held(*view));
+        }
+        idle.into_iter().for_each(|view| self.unload(view));
+        Ok(true)
+    }
+}
