@@ -61,6 +61,7 @@ async fn answer(machines: &Arc<Machines>, question: &str) -> Result<Vec<u8>> {
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
         ("status", "") => serde_json::to_vec(&machines.status())?,
         ("pins", "") => serde_json::to_vec(&machines.held())?,
+        ("clock", "") => serde_json::to_vec(&clock::ahead())?,
         ("release-quiet", seconds) => {
             let released = match machines.release_quiet(seconds.parse()?).await {
                 Ok(pins) => Released { pins, error: None },
@@ -138,6 +139,11 @@ pub fn ask_release_quiet(state: &Path, seconds: u64) -> Result<Option<Released>>
 /// Asks a running server which views its pins hold; `None` when none runs.
 pub fn ask_pins(state: &Path) -> Result<Option<Vec<Held>>> {
     ask_json(state, "pins")
+}
+
+/// Asks a running server by how many seconds the wall clock is ahead of its time; `None` when none runs.
+pub fn ask_clock(state: &Path) -> Result<Option<i64>> {
+    ask_json(state, "clock")
 }
 
 /// Asks a running server for a backup of its state; `None` when none runs.

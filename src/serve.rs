@@ -135,6 +135,8 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
     let state = Arc::new(Disk::open(&site.server.state).map_err(|cause| confined(cause.into()))?);
+    // Before anything asks what time it is.
+    clock::fix(state.as_ref()).await?;
     let store = Store::open(&site.server.store).map_err(|cause| confined(cause.into()))?;
     let guest = guest::stage(&store, clock::now())?;
     let (keyring, passes) = keys(&state).await?;
@@ -196,9 +198,11 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     }));
     let ticker = machines.clone();
     tasks.spawn(until_then(until(), async move {
+        let mut noted = clock::now();
         loop {
             tokio::time::sleep(TICK).await;
             ticker.tick().await;
+            noted = clock::watch(ticker.state.as_ref(), noted).await;
         }
     }));
     tracing::info!(

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::status::{age, table};
 use crate::cli::Exit;
+use crate::clock;
 use crate::control::{self, Held, Released};
 use crate::machines::{PINS, PLANS};
 
@@ -75,7 +76,7 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
         needed.generations.extend(history.iter().take(usize::from(keep)).map(|staged| staged.generation));
     }
     let grace = Duration::from_secs(u64::from(grace) * 3600);
-    let collected = store.collect(&needed, grace, SystemTime::now(), dry_run)?;
+    let collected = store.collect(&needed, grace, now(site)?, dry_run)?;
     let outcome = Outcome {
         dry_run,
         views: collected.stacks,
@@ -115,6 +116,23 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
+/// The time, as files that were written lately have it. A wall clock that was set ahead makes what is being staged look
+/// old, and old is what may go: so it is taken back by as much. One that was set back only keeps things longer.
+fn now(site: &Site) -> Result<SystemTime> {
+    let state = &site.server.state;
+    let ahead = match control::ask_clock(state)? {
+        Some(ahead) => ahead,
+        None if !Disk::is_there(state)? => 0,
+        None => runtime()?.block_on(clock::ahead_of(&Disk::open(state)?))?,
+    };
+    let ahead = Duration::from_secs(u64::try_from(ahead).unwrap_or(0));
+    Ok(SystemTime::now().checked_sub(ahead).unwrap_or(SystemTime::UNIX_EPOCH))
+}
+
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_current_thread().build()
+}
+
 /// What the state says, where no server runs. It is locked meanwhile, so none can start and make a pin. Where none ever
 /// ran there is no pin, and one that starts now makes its first for a view that is young.
 fn offline(site: &Site) -> Result<Vec<Held>> {
@@ -122,7 +140,7 @@ fn offline(site: &Site) -> Result<Vec<Held>> {
         return Ok(Vec::new());
     }
     let state = Disk::open(&site.server.state)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    let runtime = runtime()?;
     let (pins, unreadable) = runtime.block_on(PINS.list(&state))?;
     if let Some(record) = unreadable.first() {
         // It could hold anything.

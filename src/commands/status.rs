@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::cli::Exit;
-use crate::control;
 use crate::machines::MachineStatus;
+use crate::{clock, control};
 
 /// Asks the running server and prints what it says.
 pub fn run(state: &Path, json: bool) -> Result<Exit> {
@@ -22,6 +22,9 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
         vec![["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE"].map(str::to_owned)];
     rows.extend(status.machines.iter().map(|machine| row(machine, status.now)));
     print!("{}", table(&rows));
+    if clock::is_off(status.clock_ahead) {
+        println!("\n{}", clock::in_words(status.clock_ahead));
+    }
     Ok(Exit::Done)
 }
 

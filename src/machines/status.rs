@@ -10,8 +10,12 @@ use crate::control::Held;
 /// The whole answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Status {
-    /// Seconds since 1970 at the server.
+    /// Seconds since 1970 at the server, by its wall clock.
     pub now: u64,
+    /// Seconds by which that clock is ahead of the time that has really passed; negative when it is behind. Leases and
+    /// boots go by the latter.
+    #[serde(default)]
+    pub clock_ahead: i64,
     /// Version of the server's binary.
     pub version: String,
     /// Every machine that the site names or that was seen.
@@ -76,12 +80,17 @@ impl Machines {
                 view: newest.map(|pin| pin.view.to_string()),
                 kernel: plan.map(|plan| plan.kernel.clone()),
                 phase: newest.map(|pin| format!("{:?}", pin.phase).to_lowercase()),
-                since: newest.map(|pin| pin.since),
+                since: newest.map(|pin| clock::shown(pin.since)),
                 steps: steps.collect(),
             });
         }
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
-        Status { now: clock::now(), version: env!("CARGO_PKG_VERSION").to_owned(), machines }
+        Status {
+            now: clock::shown(clock::now()),
+            clock_ahead: clock::ahead(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            machines,
+        }
     }
 
     /// When a pin's machine last gave a sign, seconds since 1970. What was before this server began is not known, so that

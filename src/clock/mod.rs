@@ -1,0 +1,156 @@
+//! The one place that asks the host for the time and for randomness; everywhere else they are arguments.
+//!
+//! Leases, pins and all that waits are measured in *site time*: seconds since 1970 that go on with CLOCK_BOOTTIME. The wall
+//! clock is looked at once for each start of the host ([`anchor`]): who sets it a day ahead, by hand, by NTP or by an empty
+//! battery, gives nobody's address away. People are shown the wall's time ([`shown`]).
+
+mod anchor;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context as _, Result};
+use oneroot_state::{Backend, Txn};
+use rustix::time::{ClockId, clock_gettime};
+
+use anchor::{ANCHORS, Anchor};
+
+/// A difference between the wall clock and site time that has changed by less is no news: NTP slews, and both round.
+const JUMP: i64 = 30;
+/// How often it is written down that site time has come so far, in seconds.
+const NOTED: u64 = 600;
+
+static ANCHOR: OnceLock<Anchor> = OnceLock::new();
+/// By how much the wall clock was ahead of site time when that was last said.
+static SAID: AtomicI64 = AtomicI64::new(0);
+
+/// The wall clock: the time since 1970, as far as the host knows it. For what people read and for times of files.
+pub fn since_1970() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Site time, in seconds since 1970: never goes back, and goes on while the host sleeps. Before [`fix`], the wall clock.
+pub fn now() -> u64 {
+    ANCHOR.get().map_or_else(|| since_1970().as_secs(), |anchor| anchor.time_at(since_start()))
+}
+
+/// A site time as the wall clock has it now, for people.
+pub fn shown(time: u64) -> u64 {
+    time.saturating_add_signed(ahead())
+}
+
+/// Seconds by which the wall clock is ahead of site time: negative when it is behind.
+pub fn ahead() -> i64 {
+    let between = |a: u64, b: u64| i64::try_from(a.saturating_sub(b)).unwrap_or(i64::MAX);
+    let (wall, site) = (since_1970().as_secs(), now());
+    between(wall, site).saturating_sub(between(site, wall))
+}
+
+/// The site time from which on every duration is sure: what began before it may have lasted any time, for the host was off
+/// in between and only the wall clock says for how long.
+#[allow(dead_code, reason = "the DHCP engine asks for it next")]
+pub fn sure_since() -> u64 {
+    ANCHOR.get().map_or(0, |anchor| anchor.time)
+}
+
+/// Seconds since the host started, its sleep included.
+fn since_start() -> u64 {
+    u64::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap_or(0)
+}
+
+/// Begins site time, from what the state says of it; the first to call this in a process decides.
+pub async fn fix(state: &impl Backend) -> Result<()> {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .context("cannot tell one start of this host from another")?;
+    let (known, _) = ANCHORS.list(state).await?;
+    let known = known.into_iter().map(|(_, at)| at.value);
+    let (anchor, others) = anchor::choose(known, kernel.trim(), since_start(), since_1970().as_secs());
+    let anchor = ANCHOR.get_or_init(|| anchor);
+    let txn = others.iter().fold(Txn::new(), |txn, other| ANCHORS.delete(txn, &other.kernel));
+    note(state, txn, anchor).await?;
+    tell_of_jumps();
+    Ok(())
+}
+
+/// Says when the wall clock was set, and writes down now and then how far site time has come. `last` is when that was
+/// written last; the new one is returned.
+pub async fn watch(state: &impl Backend, last: u64) -> u64 {
+    tell_of_jumps();
+    let (now, Some(anchor)) = (now(), ANCHOR.get()) else { return last };
+    if now.saturating_sub(last) < NOTED {
+        return last;
+    }
+    if let Err(cause) = note(state, Txn::new(), anchor).await {
+        // The state says by itself that it cannot be written; site time goes on without the note.
+        tracing::debug!(%cause, "the clock's record stays as it was");
+    }
+    now
+}
+
+async fn note(state: &impl Backend, txn: Txn, anchor: &Anchor) -> Result<(), oneroot_state::Error> {
+    let seen = anchor.time_at(since_start());
+    let txn = ANCHORS.put(txn, &anchor.kernel, &Anchor { seen, ..anchor.clone() })?;
+    state.commit(txn).await.map(drop)
+}
+
+fn tell_of_jumps() {
+    let ahead = ahead();
+    if ahead.saturating_sub(SAID.load(Ordering::Relaxed)).abs() < JUMP {
+        return;
+    }
+    SAID.store(ahead, Ordering::Relaxed);
+    tracing::warn!("{}", in_words(ahead));
+}
+
+/// What people are told of a wall clock that was set.
+pub fn in_words(ahead: i64) -> String {
+    let (length, way) = (ahead.unsigned_abs(), if ahead < 0 { "behind" } else { "ahead of" });
+    format!(
+        "the host's clock is {length} s {way} the time that has passed since the host started: leases and boots go by the latter"
+    )
+}
+
+/// Whether a wall clock that is so far off is worth a word.
+pub fn is_off(ahead: i64) -> bool {
+    ahead.abs() >= JUMP
+}
+
+/// By how much a wall clock is ahead of the site time that this state has, where no server runs that could be asked.
+/// Nothing is known after another start of the host.
+pub async fn ahead_of(state: &impl Backend) -> Result<i64> {
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
+    let Some(at) = ANCHORS.get(state, kernel.trim()).await? else { return Ok(0) };
+    let (wall, site) =
+        (i64::try_from(since_1970().as_secs())?, i64::try_from(at.value.time_at(since_start()))?);
+    Ok(wall.saturating_sub(site))
+}
+
+/// Milliseconds since the host started, from 1000, some milliseconds late: no call into the kernel and no reading of the
+/// hardware, for what is asked on every NFS call.
+pub fn coarse_ms() -> u64 {
+    let now = clock_gettime(ClockId::MonotonicCoarse);
+    let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    seconds.unwrap_or(0).max(1) * 1000 + nanoseconds.unwrap_or(0) / 1_000_000
+}
+
+/// [`coarse_ms`] in seconds.
+pub fn coarse() -> u64 {
+    coarse_ms() / 1000
+}
+
+/// Bytes that nobody can guess.
+pub fn random<const N: usize>() -> Result<[u8; N]> {
+    let mut bytes = [0; N];
+    let count = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
+    anyhow::ensure!(
+        count.context("the kernel has no random bytes")? == N,
+        "the kernel has too few random bytes"
+    );
+    Ok(bytes)
+}
+
+/// Milliseconds since 1970 by the wall clock, for the steps of a boot.
+pub fn now_ms() -> u64 {
+    u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)
+}
