@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::machines::{Machines, Passes};
+use crate::net::probe::Prober;
 use crate::net::six::Six;
 use crate::net::{self, accept, solicited};
 use crate::nfs::rpcbind::Registration;
@@ -145,6 +146,7 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
 
     let sockets = Sockets::bind(&site)?;
     units::close_the_rest();
+    machines.ask_by(Prober::open()?);
     let dhcp_server = dhcp::Server::open(machines.clone()).await?;
     let (portmap, portmap_datagrams, registration) = match sockets.portmap {
         Portmap::Ours(tcp, udp) => (tcp, udp, None),

@@ -16,9 +16,10 @@ mod status;
 mod strangers;
 
 use std::collections::HashMap;
-use std::net::IpAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
@@ -38,6 +39,7 @@ pub use resource::{LOADERS, Resource};
 pub use status::{MachineStatus, Status};
 
 use crate::clock;
+use crate::net::probe::{Found, Prober, Reason};
 use crate::nfs::tree::MachineTree;
 use crate::objects::Objects;
 use crate::planner::Planner;
@@ -75,6 +77,8 @@ pub struct Machines {
     began: u64,
     /// When it was last said that there is no room for a stranger.
     full_said: Mutex<Option<Instant>>,
+    /// There from the moment at which the server has its sockets.
+    prober: OnceLock<Prober>,
 }
 
 impl Machines {
@@ -117,6 +121,7 @@ impl Machines {
             said,
             began: clock::now(),
             full_said: Mutex::default(),
+            prober: OnceLock::new(),
         });
         let held = Arc::new(Mutex::new(held));
         let mut loaders = JoinSet::new();
@@ -156,6 +161,21 @@ impl Machines {
     /// The store's objects.
     pub fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// Asks by these sockets from now on.
+    pub fn ask_by(&self, prober: Prober) {
+        // There is one in a process, set once at its start.
+        let _ = self.prober.set(prober);
+    }
+
+    /// Whether a host is at an address, and which; known after about a second. A hint, for anybody on the segment can answer.
+    #[allow(dead_code, reason = "who asks comes with the next changes")]
+    pub async fn probe(&self, address: Ipv4Addr) -> Found {
+        match self.prober.get() {
+            Some(prober) => prober.probe(address).await,
+            None => Found::Unable(Reason::NotSent(io::ErrorKind::NotConnected)),
+        }
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {

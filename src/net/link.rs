@@ -9,10 +9,13 @@ use std::net::UdpSocket;
 
 use anyhow::{Context as _, Result, bail};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 /// Bytes of `struct sockaddr_ll` (packet(7)): family 2, protocol 2, interface 4, type 2, packet 1, length 1, address 8.
 const LINK_ADDRESS: usize = 20;
-/// Length byte of an Ethernet address in it, and where the address begins.
+/// Where in it the interface's number, the length byte of an Ethernet address, and that address begin.
+const INDEX_AT: usize = 4;
 const LENGTH_AT: usize = 11;
 const ADDRESS_AT: usize = 12;
 
@@ -38,7 +41,8 @@ impl Interface {
         let raw = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))
             .context("cannot open a raw socket; it needs CAP_NET_RAW")?;
         raw.set_nonblocking(true)?;
-        raw.bind(&link_address(index)?).with_context(|| format!("cannot bind a raw socket to {name}"))?;
+        raw.bind(&link_address(index, 0, None)?)
+            .with_context(|| format!("cannot bind a raw socket to {name}"))?;
         let mac = hardware_address(&raw.local_addr()?)
             .with_context(|| format!("{name} is no Ethernet interface"))?;
         Ok(Self { name: name.to_owned(), mac, raw })
@@ -54,11 +58,19 @@ pub fn index(name: &str) -> Result<u32> {
     }
 }
 
-fn link_address(index: u32) -> Result<SockAddr> {
-    let family = u16::try_from(i32::from(Domain::PACKET))?;
+/// The address of an interface, 0 for all, by which a packet socket is bound to it or sends from it. `protocol` is as
+/// Ethernet writes it: what the socket then hears. `to` is whom a frame goes to.
+pub fn link_address(index: u32, protocol: u16, to: Option<[u8; 6]>) -> io::Result<SockAddr> {
+    let family = u16::try_from(i32::from(Domain::PACKET)).map_err(io::Error::other)?;
+    let index = i32::try_from(index).map_err(io::Error::other)?;
     let mut bytes = [0u8; LINK_ADDRESS];
-    let fields = family.to_ne_bytes().into_iter().chain([0, 0]).chain(i32::try_from(index)?.to_ne_bytes());
+    let fields = family.to_ne_bytes().into_iter().chain(protocol.to_be_bytes()).chain(index.to_ne_bytes());
     bytes.iter_mut().zip(fields).for_each(|(to, from)| *to = from);
+    if let Some(mac) = to {
+        let address = [6].into_iter().chain(mac);
+        bytes.iter_mut().skip(LENGTH_AT).zip(address).for_each(|(to, from)| *to = from);
+    }
+    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
     let mut storage = SockAddrStorage::zeroed();
     // SAFETY: the storage is larger than the 20 bytes of sockaddr_ll, zeroed, plain data without padding rules, and we
     // hold the only reference to it; `bytes` can't overlap it. What is in it is a whole sockaddr_ll of that length.
@@ -68,22 +80,48 @@ fn link_address(index: u32) -> Result<SockAddr> {
             std::ptr::from_mut(&mut storage).cast::<u8>(),
             bytes.len(),
         );
-        SockAddr::new(storage, u32::try_from(bytes.len())?)
+        SockAddr::new(storage, length)
     };
     Ok(address)
 }
 
-/// The hardware address in a bound packet socket's own address.
-fn hardware_address(address: &SockAddr) -> Option<[u8; 6]> {
+/// The bytes of a packet socket's address.
+fn bytes_of(address: &SockAddr) -> &[u8] {
     // SAFETY: the pointer is to the address's storage, which lives as long as `address`, is initialised in full, and is
     // at least `len()` bytes long; bytes have no alignment and no invalid values.
-    let bytes = unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.len() as usize) };
+    unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.len() as usize) }
+}
+
+/// The hardware address in a bound packet socket's own address.
+fn hardware_address(address: &SockAddr) -> Option<[u8; 6]> {
+    let bytes = bytes_of(address);
     if *bytes.get(LENGTH_AT)? != 6 {
         return None;
     }
     let mac: [u8; 6] = bytes.get(ADDRESS_AT..ADDRESS_AT + 6)?.try_into().ok()?;
     // The loopback interface has six zeros, and no machine behind it.
     (mac != [0; 6]).then_some(mac)
+}
+
+/// The number of the interface by which a packet came.
+pub fn index_in(address: &SockAddr) -> Option<u32> {
+    bytes_of(address).get(INDEX_AT..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+/// Receives into initialised bytes, and says from where.
+pub fn receive(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, SockAddr)> {
+    let length = buffer.len();
+    // SAFETY: the same bytes, of a type with the same layout, for as long as `buffer` is borrowed; socket2 promises that
+    // what a socket writes there is initialised, so they are when the borrow ends.
+    let bytes = unsafe { std::slice::from_raw_parts_mut(buffer.as_mut_ptr().cast(), length) };
+    socket.recv_from(bytes)
+}
+
+/// A socket that tasks can wait for. It does not block.
+pub fn registered(socket: Socket) -> io::Result<AsyncFd<Socket>> {
+    socket.set_nonblocking(true)?;
+    // SAFETY: the socket owns its descriptor, and nobody closes or replaces it: it goes with the AsyncFd that owns it.
+    Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
 }
 
 /// Sends one frame; a full queue is waited for by nobody, for the client asks again.

@@ -8,6 +8,9 @@
 pub mod accept;
 pub mod link;
 pub mod neighbours;
+mod netlink;
+pub mod probe;
+pub mod routing;
 pub mod six;
 pub mod solicited;
 pub mod stalled;

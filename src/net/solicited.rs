@@ -6,7 +6,6 @@
 //! other host of the network ever hears of it; Linux takes it for what it is and changes nothing.
 
 use std::io::{self, ErrorKind};
-use std::mem::MaybeUninit;
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,9 +34,7 @@ pub fn open(interface: &str) -> Result<AsyncFd<Socket>> {
         socket.bind_device(Some(interface.as_bytes()))?;
         socket.join_multicast_v6(&ALL_ROUTERS, link::index(interface)?)?;
         socket.set_unicast_hops_v6(ON_LINK)?;
-        socket.set_nonblocking(true)?;
-        // SAFETY: the socket owns its descriptor, and nobody closes or replaces it: it goes with the AsyncFd that owns it.
-        Ok(unsafe { AsyncFd::register(socket) }?)
+        Ok(link::registered(socket)?)
     };
     make().with_context(|| format!("no IPv6 on {interface}"))
 }
@@ -67,12 +64,11 @@ pub async fn serve(socket: AsyncFd<Socket>, machines: Arc<Machines>) {
 
 /// Who solicits; `None` for any other message.
 fn receive(socket: &Socket) -> io::Result<Option<SocketAddrV6>> {
-    let mut buffer = [MaybeUninit::uninit(); LONGEST];
-    let (count, from) = socket.recv_from(&mut buffer)?;
-    // SAFETY: recv_from has written `count` bytes, the first of them at the front.
-    let kind = buffer.first().filter(|_| count >= 8).map(|byte| unsafe { byte.assume_init() });
+    let mut buffer = [0; LONGEST];
+    let (count, from) = link::receive(socket, &mut buffer)?;
+    let kind = buffer.first().filter(|_| count >= 8);
     match from.as_socket_ipv6() {
-        Some(from) if kind == Some(SOLICITATION) => Ok(Some(from)),
+        Some(from) if kind == Some(&SOLICITATION) => Ok(Some(from)),
         Some(_) => Ok(None),
         None => Err(ErrorKind::InvalidData.into()),
     }

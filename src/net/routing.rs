@@ -1,0 +1,126 @@
+//! What this host knows of its links and of the ways to others, in the words of the rest of the program.
+
+use std::io;
+use std::net::Ipv4Addr;
+
+use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType, LinkMessage};
+use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+
+use super::netlink::{Message, Netlink};
+
+/// Bytes of `struct ifinfomsg` and `struct rtmsg`, behind which their attributes are.
+const LINK_HEADER: usize = 16;
+const ROUTE_HEADER: usize = 12;
+/// `linux/if_link.h`, `linux/rtnetlink.h`.
+const IFLA_ADDRESS: u16 = 1;
+const IFLA_IFNAME: u16 = 3;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+const RTA_PREFSRC: u16 = 7;
+const RTA_VIA: u16 = 18;
+
+/// An interface as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Link {
+    /// Its number, which another interface of the same name would not have.
+    pub index: u32,
+    /// `eth0`.
+    pub name: String,
+    /// Its hardware address; none where it is no Ethernet.
+    pub mac: Option<[u8; 6]>,
+    /// Whether neighbours are asked for by ARP on it.
+    pub asks: bool,
+}
+
+/// How this host would reach an address.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Way {
+    /// It is one of our own.
+    Ours,
+    /// Without a router, by this interface and from this address of ours.
+    OnLink(Link, Option<Ipv4Addr>),
+    /// By a router.
+    Routed,
+    /// Not at all, or it is no address of a host.
+    Nowhere,
+}
+
+/// Asks the kernel.
+#[derive(Debug)]
+pub struct Routing(Netlink);
+
+impl Routing {
+    /// For the network that this thread is in.
+    pub fn open() -> io::Result<Self> {
+        Netlink::open().map(Self)
+    }
+
+    /// The way to an address.
+    pub fn way(&self, to: Ipv4Addr) -> io::Result<Way> {
+        // The kernel takes it for this host, which no other host means by it.
+        if to.is_unspecified() {
+            return Ok(Way::Nowhere);
+        }
+        let mut question = RouteMessage::default();
+        question.header.address_family = AddressFamily::Inet;
+        question.header.destination_prefix_length = 32;
+        question.attributes = vec![RouteAttribute::Destination(RouteAddress::Inet(to))];
+        let answer = match self.0.ask(RouteNetlinkMessage::GetRoute(question), 0) {
+            Ok(answer) => answer,
+            Err(cause) if is_no_route(&cause) => return Ok(Way::Nowhere),
+            Err(cause) => return Err(cause),
+        };
+        let Some(route) = answer.first() else { return Ok(Way::Nowhere) };
+        let kind = RouteHeader::parse(&route.payload).map_or(RouteType::Unspec, |header| header.kind);
+        let has = |attribute| route.attribute(ROUTE_HEADER, attribute).is_some();
+        Ok(match kind {
+            RouteType::Local => Way::Ours,
+            RouteType::Unicast if has(RTA_GATEWAY) || has(RTA_VIA) => Way::Routed,
+            RouteType::Unicast => {
+                let source = route.attribute(ROUTE_HEADER, RTA_PREFSRC).and_then(<[u8]>::first_chunk::<4>);
+                match number(route, ROUTE_HEADER, RTA_OIF) {
+                    Some(index) => Way::OnLink(self.link(index)?, source.map(|bytes| (*bytes).into())),
+                    None => Way::Nowhere,
+                }
+            }
+            _ => Way::Nowhere,
+        })
+    }
+
+    /// The interface with this number.
+    fn link(&self, index: u32) -> io::Result<Link> {
+        let mut question = LinkMessage::default();
+        question.header.index = index;
+        let answer = self.0.ask(RouteNetlinkMessage::GetLink(question), 0)?;
+        answer.first().and_then(link).ok_or_else(|| io::ErrorKind::InvalidData.into())
+    }
+}
+
+/// What a message says of a link.
+fn link(message: &Message) -> Option<Link> {
+    let header = LinkHeader::parse(&message.payload).ok()?;
+    let name = message.attribute(LINK_HEADER, IFLA_IFNAME)?;
+    let name = name.strip_suffix(&[0]).unwrap_or(name);
+    let ethernet = header.link_layer_type == LinkLayerType::Ether;
+    let mac = message.attribute(LINK_HEADER, IFLA_ADDRESS).filter(|_| ethernet);
+    Some(Link {
+        index: header.index,
+        name: String::from_utf8_lossy(name).into_owned(),
+        mac: mac.and_then(|mac| mac.try_into().ok()),
+        asks: ethernet && !header.flags.contains(LinkFlags::Noarp),
+    })
+}
+
+fn number(message: &Message, header: usize, attribute: u16) -> Option<u32> {
+    message.attribute(header, attribute)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
+}
+
+/// How the kernel says that a packet would go nowhere: no route, or one that is there to refuse (`ip route add unreachable`,
+/// `prohibit`, `blackhole`).
+fn is_no_route(cause: &io::Error) -> bool {
+    use rustix::io::Errno;
+    [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS, Errno::INVAL]
+        .into_iter()
+        .any(|errno| Errno::from_io_error(cause) == Some(errno))
+}
