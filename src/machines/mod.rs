@@ -19,7 +19,6 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::access::Verdict;
@@ -73,8 +72,6 @@ pub struct Machines {
     said: mpsc::Sender<String>,
     /// Seconds since 1970 at which this server began to listen.
     began: u64,
-    /// When it was last said that there is no room for a stranger.
-    full_said: Mutex<Option<Instant>>,
 }
 
 impl Machines {
@@ -116,7 +113,6 @@ impl Machines {
             changing: Arc::default(),
             said,
             began: clock::now(),
-            full_said: Mutex::default(),
         });
         let held = Arc::new(Mutex::new(held));
         let mut loaders = JoinSet::new();
