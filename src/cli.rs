@@ -1,11 +1,9 @@
-//! The command line: what can be asked, what the exit codes say, and where the log goes.
+//! The command line: what can be asked, and what the exit codes say.
 
-use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use crate::commands::Asked;
 
@@ -203,17 +201,4 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
-}
-
-/// Sends the log to stderr: a line a step at info; `ONEROOT_LOG` takes a filter of its own.
-pub fn log(verbose: u8) {
-    let level = match verbose {
-        0 => "info",
-        1 => "debug",
-        _ => "trace",
-    };
-    let filter = EnvFilter::try_from_env("ONEROOT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let subscriber =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false);
-    subscriber.with_ansi(std::io::stderr().is_terminal()).init();
 }

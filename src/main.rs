@@ -8,6 +8,7 @@ mod control;
 mod dhcp;
 mod guest;
 mod http;
+mod logging;
 mod machines;
 mod net;
 mod nfs;
@@ -25,12 +26,14 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     units::inherit();
     let cli = cli::Cli::parse();
-    cli::log(cli.verbose);
-    match commands::run(&cli) {
+    logging::start(cli.verbose);
+    let code = match commands::run(&cli) {
         Ok(code) => code.into(),
         Err(cause) => {
-            eprintln!("oneroot: {cause:#}");
+            logging::last_words(&format!("oneroot: {cause:#}"), matches!(cli.command, cli::Command::Serve));
             cli::Exit::Failed.into()
         }
-    }
+    };
+    logging::finish();
+    code
 }

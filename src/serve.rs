@@ -216,7 +216,7 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     // A broken template is one machine's trouble at its next boot: the others do not wait until every layer was read.
     let tried = site.clone();
     tokio::task::spawn_blocking(move || {
-        dry::problems(&tried).iter().for_each(|problem| tracing::error!("{problem}"));
+        dry::problems(&tried).iter().for_each(|problem| tracing::error!(reason = %problem));
     });
 
     until_told(&mut tasks, &machines, path).await?;
@@ -271,7 +271,7 @@ async fn until_told(tasks: &mut JoinSet<()>, machines: &Arc<Machines>, path: Pat
                 match tokio::task::spawn_blocking(move || reload(&machines, &path)).await? {
                     Ok(()) => tracing::info!("the site was read again and is in force for new boots"),
                     Err(refusal) => {
-                        refusal.iter().for_each(|reason| tracing::error!("{reason}"));
+                        refusal.iter().for_each(|reason| tracing::error!(%reason));
                         tracing::error!("the site was not taken over; the old one stays in force");
                     }
                 }

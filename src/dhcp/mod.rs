@@ -30,8 +30,6 @@ const BOOT_SERVER_PORT: u16 = 4011;
 const LARGEST: usize = 2048;
 /// Messages and commits that may wait for the engine; what is more waits in the kernel, and is lost there.
 const WAITING: usize = 4096;
-/// How often one reason for dropping messages may be logged.
-const QUIET: Duration = Duration::from_secs(5);
 
 /// Leases by MAC.
 const LEASES: Table<Lease> = Table::new("leases");
@@ -59,7 +57,6 @@ pub struct Server {
     /// By which way the ACK of a commit leaves.
     ways: HashMap<u64, Way>,
     born: Instant,
-    quiet: HashMap<DropReason, Instant>,
 }
 
 impl Server {
@@ -82,8 +79,8 @@ impl Server {
         }
         let leases = leases.into_iter().map(|(_, lease)| (lease.value, Revision(lease.revision.0)));
         let engine = Engine::new(subnets(&site), leases);
-        let (born, quiet, ways) = (Instant::now(), HashMap::new(), HashMap::new());
-        Ok(Self { machines, engine, ports, boot_servers, ways, born, quiet })
+        let (born, ways) = (Instant::now(), HashMap::new());
+        Ok(Self { machines, engine, ports, boot_servers, ways, born })
     }
 
     /// Serves for ever.
@@ -172,25 +169,23 @@ impl Server {
         }
     }
 
-    /// Counted by the engine; said at most every few seconds for each reason, for anybody can send bad packets.
+    /// Counted by the engine; the log limits how often each reason is said, for anybody can send bad packets.
     fn dropped(&mut self, reason: DropReason) {
-        let said = self.quiet.get(&reason).is_some_and(|said| said.elapsed() < QUIET);
         let ordinary = matches!(
             reason,
             DropReason::Noted | DropReason::OtherServer | DropReason::Pending | DropReason::Proxied
         );
-        if said || ordinary {
+        if ordinary {
             return;
         }
-        self.quiet.insert(reason, Instant::now());
         let count = self.engine.counters().find(|(other, _)| *other == reason).map_or(0, |(_, count)| count);
         if reason == DropReason::Declined {
             let mono = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
             for (address, by) in self.engine.declined(Now { wall: clock::now(), mono }) {
-                tracing::warn!(%address, %by, "rests: a machine has found another host there");
+                tracing::warn!(%address, mac = %by, "rests: a machine has found another host there");
             }
         }
-        tracing::warn!(count, "dropped a DHCP message: {reason}");
+        tracing::warn!(%reason, count, "dropped a DHCP message");
     }
 }
 

@@ -20,7 +20,6 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
-use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::access::Verdict;
@@ -75,8 +74,6 @@ pub struct Machines {
     said: mpsc::Sender<String>,
     /// Seconds since 1970 at which this server began to listen.
     began: u64,
-    /// When it was last said that there is no room for a stranger.
-    full_said: Mutex<Option<Instant>>,
     /// There from the moment at which the server has its sockets.
     prober: OnceLock<Prober>,
 }
@@ -120,7 +117,6 @@ impl Machines {
             changing: Arc::default(),
             said,
             began: clock::now(),
-            full_said: Mutex::default(),
             prober: OnceLock::new(),
         });
         let held = Arc::new(Mutex::new(held));

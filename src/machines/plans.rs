@@ -10,7 +10,6 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, changes};
 use oneroot_bootconf::plan::{BootPlan, Decision, Root, decide};
-use oneroot_bootconf::strangers::Full;
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, script};
 
 use super::Machines;
@@ -35,10 +34,7 @@ impl Machines {
                 Some(script::boot(&base, plan.boot, &plan.name, &plan.args, plan.initrd.is_some()))
             }
             Err(cause) => {
-                // Whoever makes MACs up would fill the log.
-                if !cause.is::<Full>() || self.is_full_said_now() {
-                    tracing::warn!(machine = self.name_of(mac), %mac, cause = format!("{cause:#}"), "has nothing to boot");
-                }
+                tracing::warn!(machine = self.name_of(mac), %mac, reason = format!("{cause:#}"), "has nothing to boot");
                 let url = format!("{base}/boot/{}.ipxe", mac.dashed());
                 Some(script::refused(&url, &format!("{cause:#}")))
             }

@@ -1,17 +1,11 @@
 //! Machines that nobody has named, kept below a bound: made-up MACs must not fill the state (rules:
 //! `oneroot_bootconf::strangers`).
 
-use std::sync::PoisonError;
-use std::time::{Duration, Instant};
-
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::strangers::{Full, MOST, Stranger, is_stranger, room};
 use oneroot_bootconf::{Mac, MachineId, MachineRecord, Site};
 
 use super::Machines;
-
-/// How often it is said that a machine was refused: whoever makes MACs up would fill the log instead.
-const QUIET: Duration = Duration::from_secs(60);
 
 impl Machines {
     /// Whether a NIC may boot as far as the number of strangers goes: it is known, or there is room. Costs nothing yet;
@@ -55,16 +49,6 @@ impl Machines {
             })
             .collect();
         room(&strangers, self.began, now)
-    }
-
-    /// Whether it is time to say that there is no room; then it counts as said.
-    pub(super) fn is_full_said_now(&self) -> bool {
-        let mut said = self.full_said.lock().unwrap_or_else(PoisonError::into_inner);
-        let due = said.is_none_or(|said: Instant| said.elapsed() >= QUIET);
-        if due {
-            *said = Some(Instant::now());
-        }
-        due
     }
 }
 
@@ -212,7 +196,6 @@ mod tests {
         machines.leased(ADDRESS, new);
         let told = machines.boot_script(ADDRESS, new).await.unwrap();
         assert!(told.contains("nobody has named") && told.contains("sleep 30"), "{told}");
-        assert!(!machines.is_full_said_now(), "it was said, and is not said again at once");
         assert_eq!(machines.known().machine_of(new), None);
         assert_eq!(machines.known().machines.len(), MOST);
         assert!(boots(&machines, mac(7)).await, "one that is known");

@@ -9,7 +9,7 @@ use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::io::Errno;
 use socket2::SockRef;
@@ -177,7 +177,6 @@ pub async fn accept<H, F>(
 {
     let slots = Arc::new(Mutex::new(Slots::new(most(&SockRef::from(&listener)))));
     let mut tasks = JoinSet::new();
-    let mut quiet_until = Instant::now();
     let mut sweep = tokio::time::interval(SWEEP);
     tokio::pin!(stop);
     loop {
@@ -198,9 +197,8 @@ pub async fn accept<H, F>(
             Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(cause) => {
                 // A peer that reset before we came is no fault of ours; running out of descriptors is.
-                if Instant::now() >= quiet_until && cause.kind() != std::io::ErrorKind::ConnectionAborted {
+                if cause.kind() != std::io::ErrorKind::ConnectionAborted {
                     tracing::warn!(service, %cause, "cannot accept connections just now");
-                    quiet_until = Instant::now() + Duration::from_secs(5);
                 }
                 // Fewer descriptors than the caps allow make a listener as full as the caps do: who waits may have work to do,
                 // and nobody would leave by himself.

@@ -22,7 +22,7 @@ use super::Server;
 use super::desk::{self, Desk, Out};
 use crate::net::accept::Slot;
 use crate::net::stalled::{STALLED, Stall};
-use crate::objects;
+use crate::objects::{self, Objects};
 
 /// Reply bytes gathered before they are written, file contents included. A READ adds 1 MiB at most.
 const BATCH: u64 = 128 * 1024;
@@ -131,7 +131,7 @@ impl Sending<'_> {
                 if !objects::is_lost(&cause) {
                     return Err(cause);
                 }
-                self.server.machines.objects().complain(ObjectId(range.object), &cause);
+                Objects::complain(ObjectId(range.object), &cause);
                 // Nothing of this reply has left yet.
                 let head = output.split_off(output.len().saturating_sub(replies.head(number)));
                 output.extend(Replies::lost(&head).bytes());

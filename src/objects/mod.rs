@@ -7,27 +7,20 @@ use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use held::Held;
 use oneroot_tree::{ObjectId, Store};
 use rustix::io::{Errno, ReadWriteFlags};
 
-use crate::clock;
-
 /// Descriptors kept open at most, over all connections.
 const KEPT: usize = 512;
-/// Seconds for which nothing more is said of what is lost.
-const SELDOM: u64 = 5;
 
 /// The store's objects, as servers read them.
 pub struct Objects {
     store: Arc<Store>,
     open: Mutex<HashMap<ObjectId, Arc<File>>>,
     held: Held,
-    /// Seconds of [`clock::coarse`] at which something was last said to be lost.
-    complained: AtomicU64,
 }
 
 /// Contents that must come from the disk before they can be appended.
@@ -51,7 +44,7 @@ fn halve<V, S>(table: &mut HashMap<ObjectId, V, S>) {
 impl Objects {
     /// Nothing is open yet.
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, open: Mutex::default(), held: Held::new(), complained: AtomicU64::new(0) }
+        Self { store, open: Mutex::default(), held: Held::new() }
     }
 
     /// Opens an object, or finds it open.
@@ -80,13 +73,9 @@ impl Objects {
         self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
     }
 
-    /// Says what the store has lost; seldom, however often it is asked for.
-    pub fn complain(&self, id: ObjectId, cause: &io::Error) {
-        let now = clock::coarse();
-        if self.complained.load(Ordering::Relaxed) + SELDOM <= now {
-            self.complained.store(now, Ordering::Relaxed);
-            tracing::error!(object = %id, %cause, "what a file contains cannot be read: `oneroot verify` says what is lost");
-        }
+    /// Says what the store has lost.
+    pub fn complain(id: ObjectId, cause: &io::Error) {
+        tracing::error!(object = %id, %cause, "what a file contains cannot be read: `oneroot verify` says what is lost");
     }
 
     fn kept(&self, id: ObjectId) -> Option<Arc<File>> {

@@ -1,0 +1,151 @@
+//! An event's message and fields as the text of one line.
+
+use std::fmt;
+use std::net::SocketAddr;
+
+use tracing::field::{Field, Visit};
+
+use super::escape;
+
+/// Longest text of a line, in bytes; the rest of it is left away. The longest of ours name a template's mistake.
+const LONGEST: usize = 4096;
+/// Longest name of a peer that the limiter keeps.
+const LONGEST_NAME: usize = 64;
+
+/// What an event says.
+#[derive(Default)]
+pub struct Fields {
+    message: String,
+    /// Why, where one place in the source has several reasons.
+    pub reason: Option<String>,
+    /// ` name=value` for each of the others, escaped.
+    others: String,
+    peer: Option<String>,
+    machine: Option<String>,
+}
+
+impl Fields {
+    /// The text of the line: the message, the reason, the fields.
+    pub fn text(&self) -> String {
+        let mut text = String::with_capacity(self.message.len() + self.others.len());
+        escape::push(&mut text, &self.message);
+        if let Some(reason) = &self.reason {
+            text.push_str(if self.message.is_empty() { "" } else { ": " });
+            escape::push(&mut text, reason);
+        }
+        text.push_str(&self.others);
+        cut(&mut text, LONGEST);
+        text
+    }
+
+    /// Whose line it is, for the limiter: a peer's address, or a machine.
+    pub fn whose(&self) -> Option<&str> {
+        self.peer.as_deref().or(self.machine.as_deref())
+    }
+
+    fn take(&mut self, name: &str, value: String) {
+        match name {
+            "message" => self.message = value,
+            "reason" => self.reason = Some(value),
+            // How the `log` crate's records tell where they are from.
+            _ if name.starts_with("log.") => {}
+            _ => {
+                self.others.push(' ');
+                self.others.push_str(name);
+                self.others.push('=');
+                push_value(&mut self.others, &value);
+                match name {
+                    // Each connection has a port of its own.
+                    "peer" => {
+                        let address = value.parse().map(|peer: SocketAddr| peer.ip().to_string());
+                        self.peer = Some(short(address.unwrap_or(value)));
+                    }
+                    "mac" | "machine" if self.machine.is_none() => self.machine = Some(short(value)),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.take(field.name(), value.to_owned());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.take(field.name(), value.to_string());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.take(field.name(), format!("{value:?}"));
+    }
+}
+
+/// A value that could be taken for something else stands in quotation marks.
+fn push_value(to: &mut String, value: &str) {
+    let is_word = !value.is_empty() && !value.contains([' ', '"', '=']);
+    if is_word {
+        return escape::push(to, value);
+    }
+    to.push('"');
+    escape::push(to, &value.replace('"', "\\\""));
+    to.push('"');
+}
+
+fn short(mut name: String) -> String {
+    cut(&mut name, LONGEST_NAME);
+    name
+}
+
+fn cut(text: &mut String, most: usize) {
+    if text.len() > most {
+        text.truncate((0..=most).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default());
+        text.push('…');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fields(of: &[(&str, &str)]) -> Fields {
+        let mut fields = Fields::default();
+        of.iter().for_each(|(name, value)| fields.take(name, (*value).to_owned()));
+        fields
+    }
+
+    #[test]
+    fn a_line_is_the_message_its_reason_and_its_fields() {
+        let fields = fields(&[
+            ("mac", "52:54:00:00:00:0a"),
+            ("message", "dropped it"),
+            ("reason", "no magic"),
+            ("count", "3"),
+        ]);
+        assert_eq!(fields.text(), "dropped it: no magic mac=52:54:00:00:00:0a count=3");
+        assert_eq!(fields.whose(), Some("52:54:00:00:00:0a"));
+    }
+
+    #[test]
+    fn a_value_looks_like_no_other_field_and_like_no_other_line() {
+        let text =
+            fields(&[("message", "x"), ("name", "a\" peer=192.0.2.1\n2026 ERROR y"), ("none", "")]).text();
+        assert_eq!(text, "x name=\"a\\\" peer=192.0.2.1\\n2026 ERROR y\" none=\"\"");
+        assert!(fields(&[("message", "a\nb\x1b[2J")]).text() == "a\\nb\\x1b[2J");
+    }
+
+    #[test]
+    fn all_connections_of_a_peer_are_its_own() {
+        for peer in ["192.0.2.1:700", "192.0.2.1:701", "192.0.2.1"] {
+            assert_eq!(fields(&[("mac", "m"), ("peer", peer)]).whose(), Some("192.0.2.1"));
+        }
+        assert_eq!(fields(&[("peer", "[2001:db8::1]:700")]).whose(), Some("2001:db8::1"));
+        assert!(fields(&[("peer", &"é".repeat(1_000))]).whose().unwrap().len() < 80);
+    }
+
+    #[test]
+    fn a_line_has_an_end() {
+        assert!(fields(&[("message", &"\n".repeat(100_000))]).text().len() < LONGEST + 4);
+    }
+}
