@@ -57,7 +57,8 @@ fn a_clock_that_is_set_gives_nobodys_address_away() {
         lab.on_machines([192, 168, 77, 2].into(), |host| host.lease(last, limit).unwrap().is_some()).unwrap()
     };
     assert!(is_given(1, PATIENCE));
-    assert_eq!(ahead(&server), 0);
+    // Seconds of two clocks do not begin together.
+    assert!(ahead(&server).abs() <= 2);
     for days in [1, -1, 400] {
         set_ahead(&home, days * DAY);
         assert!(!is_given(2, NOBODY), "{days} days ahead, while it serves");
