@@ -8,7 +8,8 @@ use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{GenerationId, Ref, RefKind, Stage, Store};
 
-const INIT: &str = include_str!("init");
+/// Programs there: the first that a machine runs, and what that runs in the new root.
+const PROGRAMS: [(&str, &str); 2] = [("init", include_str!("init")), ("start", include_str!("start"))];
 
 /// Directory whose names are words that machines say; none is ever there.
 pub const SAY: &str = ".oneroot/say";
@@ -23,8 +24,11 @@ pub fn stage(store: &Arc<Store>, now: u64) -> Result<GenerationId> {
     for dir in ["", ".oneroot", ".oneroot/lower", ".oneroot/rw", SAY] {
         stage.insert(&TreePath::parse(dir.as_bytes())?, meta(0o755), Content::Directory { opaque: false })?;
     }
-    let init = stage.object(INIT.as_bytes(), b".oneroot/init")?;
-    stage.insert(&TreePath::parse(b".oneroot/init")?, meta(0o755), init)?;
+    for (name, text) in PROGRAMS {
+        let path = format!(".oneroot/{name}");
+        let program = stage.object(text.as_bytes(), path.as_bytes())?;
+        stage.insert(&TreePath::parse(path.as_bytes())?, meta(0o755), program)?;
+    }
     let generation = stage.finish()?.generation;
     let name = Ref::new(RefKind::Builtin, "oneroot").context("the built-in generation's name")?;
     store.set_head(&name, Staged { generation, at: now, how: How::Staged })?;

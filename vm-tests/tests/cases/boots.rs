@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts};
 
-use crate::{POOL, SOON, STEP, assert_no_io_error, text};
+use crate::{POOL, SOON, STEP, assert_modes, assert_no_io_error, text};
 
 #[test]
 fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nobody_elses() {
@@ -42,6 +42,7 @@ fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nob
         assert_eq!(guest.ok("findmnt -no FSTYPE / || stat -fc %T /").unwrap(), "overlay");
         guest.wait_until_settled();
         assert_eq!(guest.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
+        assert_modes(guest);
         ids.push(guest.ok("cat /etc/machine-id").unwrap());
         guest.ok("touch /etc/written /usr/bin/written && rm /etc/hosts.allow 2>/dev/null; sync").unwrap();
         // setuid bits survive the way through the index: an ordinary user can become root by `su` and no other way.

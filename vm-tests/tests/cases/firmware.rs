@@ -2,7 +2,7 @@
 
 use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts};
 
-use crate::POOL;
+use crate::{POOL, assert_modes};
 
 #[test]
 fn uefi_firmware_comes_up_by_tftp_with_its_own_pxe_client() {
@@ -49,6 +49,7 @@ fn dracut_mounts_the_root_as_initramfs_tools_does() {
     assert_eq!(alpha.ok("findmnt -no FSTYPE / || stat -fc %T /").unwrap(), "overlay");
     assert!(alpha.ok("cat /proc/cmdline").unwrap().contains("root=nfs:192.168.77.1:/v/"));
     alpha.wait_until_settled();
+    assert_modes(&mut alpha);
     assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
     alpha.type_line("poweroff").unwrap();
     alpha.wait_for_power_off(crate::SOON).unwrap();

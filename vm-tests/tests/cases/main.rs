@@ -33,3 +33,17 @@ fn assert_no_io_error(guest: &mut Guest) {
         assert!(!log.contains(word), "{word:?} in the guest's log:\n{log}");
     }
 }
+
+/// What init makes has the modes that it should have, and no file or directory where it makes any can be written by
+/// everybody; nor has the real init anything of the initramfs's in its environment.
+fn assert_modes(guest: &mut Guest) {
+    let made = "/ /run /run/systemd /run/systemd/system /run/systemd/system/multi-user.target.wants \
+                /run/systemd/system/oneroot-up.service /etc/machine-id";
+    let modes = guest.ok(&format!("stat -c %a {made} | tr '\\n' ' '")).unwrap();
+    assert_eq!(modes.trim(), "755 755 755 755 755 644 444", "{made}");
+    let writable = "for top in /run /dev /etc; do find $top -xdev \\( -type d ! -perm -1000 -o -type f \\) -perm -0002; done";
+    assert_eq!(guest.ok(writable).unwrap(), "", "what anybody may write");
+    let environment =
+        guest.ok("tr '\\0' '\\n' </proc/1/environ | sed 's/=.*//' | sort | tr '\\n' ' '").unwrap();
+    assert_eq!(environment.trim(), "HOME PATH TERM");
+}
