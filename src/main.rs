@@ -25,10 +25,13 @@ mod units;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 fn main() -> ExitCode {
     units::inherit();
     let cli = cli::Cli::parse();
+    private(matches!(cli.command, cli::Command::Serve));
     logging::start(cli.verbose);
     if let Err(cause) = logging::write() {
         print::trouble(format_args!("oneroot: there is no thread for the log: {cause}"));
@@ -48,4 +51,14 @@ fn main() -> ExitCode {
     };
     logging::finish();
     code
+}
+
+/// What a server makes is for nobody else, whatever it was started with. What a command makes is as its user wants it; but
+/// without the owner's own part, a server with fewer privileges could not enter what it made. Before any other thread runs.
+fn private(serves: bool) {
+    let ours = Mode::RWXG | Mode::RWXO;
+    let told = umask(ours);
+    if !serves {
+        umask(told & ours);
+    }
 }
