@@ -1,8 +1,10 @@
-//! The server's own socket in the state directory, through which `oneroot status` asks. Who may open the directory may ask.
+//! The server's own socket in the state directory, through which `oneroot status` asks. It answers root and the server's own
+//! user, whatever became of the directory's mode and the socket's: a backup has every key.
 //!
-//! One line in, one JSON document out, closed.
+//! One line in, one JSON document out, closed. Some are asked at once, and nobody else waits for any of them.
 
 use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,9 +12,13 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::pins::Pin;
+use rustix::fs::Mode;
+use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
+use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
-use tokio::net::UnixListener;
+use tokio::net::{UnixListener, UnixStream as Questioner};
+use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::machines::{Machines, Status};
@@ -20,8 +26,12 @@ use crate::{backup, clock};
 
 /// Longest question.
 const LONGEST: u64 = 256;
-/// Time that a questioner has.
+/// Time in which a questioner must have asked, and in which it must have taken the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// Time for which a questioner waits for more of the answer: the state of a disk may be part of it.
+const ANSWER: Duration = Duration::from_secs(60);
+/// Conversations at once; the kernel keeps a few more waiting.
+const MOST: usize = 16;
 
 fn path(state: &Path) -> PathBuf {
     state.join("control.sock")
@@ -36,31 +46,78 @@ pub fn listen(state: &Path) -> Result<UnixListener> {
         }
         _ => {}
     }
-    UnixListener::bind(&path).with_context(|| format!("cannot bind {}", path.display()))
+    let bound = bind(&path).and_then(|socket| {
+        // A umask may have taken away the owner's part too.
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600))?;
+        socket.listen(i32::try_from(MOST).unwrap_or(i32::MAX))?;
+        socket.set_nonblocking(true)?;
+        UnixListener::from_std(socket.into())
+    });
+    bound.with_context(|| format!("cannot bind {}", path.display()))
 }
 
-/// Answers questions, one at a time: there are few, and each takes microseconds.
+fn bind(path: &Path) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    // bind gives the name the socket's own mode, less the umask, so it never has one that lets others in (unix(7)).
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    Ok(socket)
+}
+
+/// Answers questions, each in a task of its own.
 pub async fn serve(socket: UnixListener, machines: Arc<Machines>) {
+    let places = Arc::new(Semaphore::new(MOST));
     loop {
-        let Ok((mut stream, _)) = socket.accept().await else {
+        let Ok(place) = places.clone().acquire_owned().await else { return };
+        let Ok((stream, _)) = socket.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let conversation = async {
-            let mut question = String::new();
-            BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question).await?;
-            let answer = answer(&machines, question.trim()).await.map_err(io::Error::other)?;
-            stream.write_all(&answer).await
-        };
-        // A questioner that hangs or goes away costs nobody anything.
-        let _ = timeout(PATIENCE, conversation).await;
+        let machines = machines.clone();
+        tokio::spawn(async move {
+            // A questioner that hangs or goes away costs nobody anything.
+            let _ = converse(stream, &machines).await;
+            drop(place);
+        });
     }
+}
+
+async fn converse(mut stream: Questioner, machines: &Arc<Machines>) -> Result<()> {
+    let uid = stream.peer_cred()?.uid();
+    if uid != 0 && uid != geteuid().as_raw() {
+        tracing::warn!(uid, "refused to answer a user who is not root on the control socket");
+        let refusal = Refusal { error: "the server answers root and its own user only".to_owned() };
+        timeout(PATIENCE, stream.write_all(&serde_json::to_vec(&refusal)?)).await??;
+        return Ok(());
+    }
+    let mut question = String::new();
+    let read = async { BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question).await };
+    timeout(PATIENCE, read).await??;
+    let answer = answer(machines, question.trim()).await?;
+    timeout(PATIENCE, stream.write_all(&answer)).await??;
+    Ok(())
+}
+
+/// In the place of an answer.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Refusal {
+    error: String,
+}
+
+/// Works something out that is as large as the site is, away from the threads that serve.
+async fn apart<T: Serialize + Send + 'static>(
+    machines: &Arc<Machines>,
+    ask: impl FnOnce(&Machines) -> T + Send + 'static,
+) -> Result<Vec<u8>> {
+    let machines = machines.clone();
+    tokio::task::spawn_blocking(move || Ok(serde_json::to_vec(&ask(&machines))?)).await?
 }
 
 async fn answer(machines: &Arc<Machines>, question: &str) -> Result<Vec<u8>> {
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
-        ("status", "") => serde_json::to_vec(&machines.status())?,
-        ("pins", "") => serde_json::to_vec(&machines.held())?,
+        ("status", "") => apart(machines, Machines::status).await?,
+        ("pins", "") => apart(machines, Machines::held).await?,
         ("clock", "") => serde_json::to_vec(&clock::ahead())?,
         ("release-quiet", seconds) => {
             let released = match machines.release_quiet(seconds.parse()?).await {
@@ -163,11 +220,43 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
         Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }
+        Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => return Err(not_ours(state)),
         Err(cause) => return Err(cause).with_context(|| format!("cannot ask {}", path(state).display())),
     };
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(ANSWER))?;
     writeln!(stream, "{question}")?;
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
-    Ok(Some(answer))
+    match serde_json::from_slice::<Refusal>(&answer) {
+        Ok(Refusal { error }) => Err(anyhow::anyhow!(error).context(not_ours(state))),
+        Err(_) => Ok(Some(answer)),
+    }
+}
+
+/// What somebody is told who may not ask.
+fn not_ours(state: &Path) -> anyhow::Error {
+    let owner = std::fs::metadata(state).map(|meta| meta.uid()).ok().filter(|uid| *uid != 0);
+    let owner = owner.map_or(String::new(), |uid| format!(", or as user {uid}, who has the state"));
+    anyhow::anyhow!(
+        "user {} may not ask the server about {}; run this as root{owner}",
+        geteuid().as_raw(),
+        state.display()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_socket_has_its_mode_from_the_first_moment_on() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("socket");
+        let _socket = bind(&path).unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().mode() & 0o777,
+            0o600,
+            "before anything else is done to it"
+        );
+    }
 }

@@ -1,4 +1,5 @@
 //! `oneroot`: one root tree, many machines. This file only picks the command and the exit code.
+#![deny(clippy::print_stdout, clippy::print_stderr, reason = "`print` and `logging` escape what is not ours")]
 
 mod backup;
 mod cli;
@@ -6,6 +7,7 @@ mod clock;
 mod commands;
 mod control;
 mod dhcp;
+mod escape;
 mod guest;
 mod http;
 mod logging;
@@ -14,6 +16,7 @@ mod net;
 mod nfs;
 mod objects;
 mod planner;
+mod print;
 mod reload;
 mod serve;
 mod tftp;
@@ -22,18 +25,40 @@ mod units;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use rustix::fs::Mode;
+use rustix::process::umask;
 
 fn main() -> ExitCode {
     units::inherit();
     let cli = cli::Cli::parse();
+    private(matches!(cli.command, cli::Command::Serve));
     logging::start(cli.verbose);
+    if let Err(cause) = logging::write() {
+        print::trouble(format_args!("oneroot: there is no thread for the log: {cause}"));
+        return cli::Exit::Failed.into();
+    }
     let code = match commands::run(&cli) {
         Ok(code) => code.into(),
         Err(cause) => {
-            logging::last_words(&format!("oneroot: {cause:#}"), matches!(cli.command, cli::Command::Serve));
+            let words = format!("oneroot: {cause:#}");
+            match cli.command {
+                cli::Command::Serve => logging::last_words(&words),
+                // What a program has said has several lines.
+                _ => words.lines().for_each(print::trouble),
+            }
             cli::Exit::Failed.into()
         }
     };
     logging::finish();
     code
+}
+
+/// What a server makes is for nobody else, whatever it was started with. What a command makes is as its user wants it; but
+/// without the owner's own part, a server with fewer privileges could not enter what it made. Before any other thread runs.
+fn private(serves: bool) {
+    let ours = Mode::RWXG | Mode::RWXO;
+    let told = umask(ours);
+    if !serves {
+        umask(told & ours);
+    }
 }

@@ -1,8 +1,11 @@
 //! The log of the real binary: nobody who reads it, or doesn't, holds up a machine, and no peer fills a disk with it.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
+use std::ffi::OsStr;
+use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream, UdpSocket};
+use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -157,4 +160,106 @@ fn told(log: &str, what: &str) -> usize {
         None => 1,
     };
     log.lines().filter(|line| line.contains(what)).map(of_line).sum()
+}
+
+/// Clears the screen, begins a line of its own, turns what follows around, and is no UTF-8; for files, sites and peers.
+const HOSTILE: &[u8] =
+    b"x\x1b[2J\x1b]0;owned\x07\r\n2026-11-29T00:00:00Z ERROR forged\t\x7f\xc2\x9b31m\xe2\x80\xae\xff.key";
+/// The same as a site can write it.
+const IN_TOML: &str = "x\\u001b[2J\\r\\n\\t\\u007f\\u009b31m\\u202e";
+
+fn is_tame(text: &[u8]) -> bool {
+    let unseen =
+        |char: char| (char.is_control() && char != '\n') || ('\u{202a}'..='\u{202e}').contains(&char);
+    let forged = |line: &str| line.trim_start().starts_with("2026-11-29T00:00:00Z");
+    std::str::from_utf8(text).is_ok_and(|text| !text.contains(unseen) && !text.lines().any(forged))
+}
+
+#[test]
+fn no_name_of_a_site_a_tree_or_a_peer_reaches_a_terminal_or_the_log_as_it_is() {
+    let _lab = Lab::new().unwrap();
+    let mut site = SiteFiles::small().unwrap();
+    let hostile = OsStr::from_bytes(HOSTILE);
+    let root = site.path().join("root");
+    let key = "-----BEGIN OPENSSH PRIVATE KEY-----\nAAAA\n";
+    fs::create_dir_all(root.join("boot")).unwrap();
+    fs::write(root.join("boot/vmlinuz-1\u{1b}[2J\n"), "kernel").unwrap();
+    fs::write(root.join("boot/initrd.img-1\u{1b}[2J\n"), "initrd").unwrap();
+    fs::write(root.join("etc").join(hostile), key).unwrap();
+    std::os::unix::fs::symlink(hostile, root.join("etc/link")).unwrap();
+    site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
+    let layer = site.path().join("layers").join("x\u{1b}[2J\r\n\t\u{7f}\u{9b}31m\u{202e}");
+    fs::create_dir_all(layer.join("etc")).unwrap();
+    fs::write(layer.join("etc").join("issue\u{1b}[2J.j2"), "{{ name }}\u{1b}[2J\n").unwrap();
+    let with_layer =
+        site.text().replace("layers = [\"layers/common\"]", &format!("layers = [\"layers/{IN_TOML}\"]"));
+    site.set_text(&with_layer);
+    let mut server = Server::start(site).unwrap();
+    fs::write(root.join("etc").join(hostile), "another").unwrap();
+    let at = |words: &[&OsStr]| {
+        let mut command = Command::new(server.binary());
+        command.current_dir(server.site.path()).args(words).stdin(Stdio::null());
+        let done = command.output().unwrap();
+        for said in [&done.stdout, &done.stderr] {
+            assert!(is_tame(said), "{words:?} says {:?}", String::from_utf8_lossy(said));
+        }
+        done.stdout.len() + done.stderr.len()
+    };
+    for words in [
+        "check",
+        "stage",
+        "generations",
+        "ls debian /etc",
+        "ls alpha /etc",
+        "diff debian~1 debian",
+        "explain alpha",
+        "render alpha",
+        "explain alpha /etc/issue\u{1b}[2J",
+        "status",
+        "gc --dry-run",
+        "verify",
+        "ls debian /no\u{1b}[2J",
+        "ls no\u{1b}[2J",
+        "stage no\u{9b}31m",
+        "rollback no\u{202e}",
+        "release no\u{1b}[2J",
+        "cat debian /etc/no\u{1b}[2J",
+        "export debian no\u{1b}[2J/x.tar",
+        "--site no\u{1b}[2J check",
+        "--site no\u{1b}[2J serve",
+        "state restore no\u{1b}[2J",
+    ] {
+        let words: Vec<&OsStr> = words.split(' ').map(OsStr::new).collect();
+        assert!(at(&words) > 0, "{words:?} says something");
+        let json = [words.as_slice(), &[OsStr::new("--json")]].concat();
+        at(&json);
+    }
+    fs::write(
+        server.site.path().join("broken.toml"),
+        format!("\"{IN_TOML}\" = 1\n[profile.\"{IN_TOML}\"]\nsource = {{}}\n"),
+    )
+    .unwrap();
+    at(&["--site", "broken.toml", "check"].map(OsStr::new));
+    at(&["--site", "broken.toml", "status"].map(OsStr::new));
+    let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for name in [HOSTILE, b"boot/\x1b[2J.ipxe", b"\xff\xfe\n"] {
+        socket.send_to(&[b"\0\x01", name, b"\0octet\0"].concat(), (SERVER, 69)).unwrap();
+        socket.recv(&mut [0; 600]).unwrap();
+        let mut stream = TcpStream::connect((SERVER, 80)).unwrap();
+        stream
+            .write_all(&[b"GET /", name, b" HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"].concat())
+            .unwrap();
+        let _ = stream.read_to_end(&mut Vec::new());
+    }
+    assert_eq!(get("/boot/52-54-00-00-00-63.ipxe").split(' ').nth(1), Some("404"));
+    let broken = format!(
+        "{}\n[profile.\"{IN_TOML}\"]\nsource = {{ tar = \"{IN_TOML}\" }}\nlayers = [\"{IN_TOML}\"]\nbad = 1\n",
+        server.site.text()
+    );
+    fs::write(server.site.path().join("site.toml"), broken).unwrap();
+    server.signal("HUP").unwrap();
+    let log = stopped(&mut server);
+    assert!(is_tame(log.as_bytes()), "{log:?}");
+    assert!(log.contains("TFTP") && log.contains("was not taken over"), "{log}");
 }

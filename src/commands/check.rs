@@ -11,6 +11,7 @@ use crate::cli::Exit;
 use crate::machines::LOADERS;
 use crate::net::link;
 use crate::planner::dry;
+use crate::print;
 
 #[derive(Serialize)]
 struct Checked<'a> {
@@ -25,12 +26,12 @@ pub fn run(path: &Path, json: bool) -> Result<Exit> {
         Err(Report { problems }) => (problems, Vec::new()),
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&Checked { problems: &problems, warnings: &warnings })?);
+        print::json(&Checked { problems: &problems, warnings: &warnings })?;
     } else {
-        problems.iter().for_each(|problem| eprintln!("{problem}"));
-        warnings.iter().for_each(|warning| eprintln!("warning: {warning}"));
+        problems.iter().for_each(print::trouble);
+        warnings.iter().for_each(|warning| print::trouble(format_args!("warning: {warning}")));
         if problems.is_empty() {
-            println!("{}: good", path.display());
+            print::line(format_args!("{}: good", path.display()))?;
         }
     }
     Ok(if problems.is_empty() { Exit::Done } else { Exit::BadSite })

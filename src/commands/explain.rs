@@ -1,7 +1,6 @@
 //! `oneroot explain` and `oneroot render`: what a machine would boot now, where each part of it comes from, which layer a
 //! file comes from and what it hides, and what templates become. Neither needs a running server, nor changes one.
 
-use std::io::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -17,10 +16,10 @@ use oneroot_tree::{Store, View};
 use serde::Serialize;
 
 use super::generations::word;
-use super::status::table;
 use crate::cli::Exit;
 use crate::planner::templates::{self, Template};
 use crate::planner::{Laid, Planner, Stacked, shown};
+use crate::print;
 use crate::{clock, control, guest};
 
 /// A machine's next boot, as far as it can be known before it happens.
@@ -107,13 +106,16 @@ pub fn machine(site: &Site, machine: &str, json: bool) -> Result<Exit> {
         running,
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&explained)?);
+        print::json(&explained)?;
         return Ok(Exit::Done);
     }
-    println!("{} ({}) would boot view {}", explained.machine, explained.mac, explained.view);
+    print::line(format_args!(
+        "{} ({}) would boot view {}",
+        explained.machine, explained.mac, explained.view
+    ))?;
     match &explained.running {
-        Some(view) if *view == explained.view => println!("it runs with that view now"),
-        Some(view) => println!("it runs with view {view} until it boots again"),
+        Some(view) if *view == explained.view => print::line("it runs with that view now")?,
+        Some(view) => print::line(format_args!("it runs with view {view} until it boots again"))?,
         None => {}
     }
     let mut rows = vec![["WHAT", "VALUE", "FROM"].map(str::to_owned)];
@@ -123,14 +125,14 @@ pub fn machine(site: &Site, machine: &str, json: bool) -> Result<Exit> {
         let path = path.clone().unwrap_or_else(|| "-".to_owned());
         rows.push([what.to_owned(), path, "found in the view".to_owned()]);
     }
-    print!("\n{}", table(&rows));
+    print::text(format_args!("\n{}", print::table(&rows)))?;
     let mut rows = vec![["LAYER", "GENERATION", "STAGED FROM"].map(str::to_owned)];
     rows.extend(explained.layers.iter().rev().map(|layer| {
         [layer.place.to_string(), layer.generation.chars().take(12).collect(), layer.what.clone()]
     }));
-    print!("\n{}", table(&rows));
+    print::text(format_args!("\n{}", print::table(&rows)))?;
     if let Some(trouble) = &explained.trouble {
-        eprintln!("oneroot: {trouble}");
+        print::trouble(format_args!("oneroot: {trouble}"));
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)
@@ -186,7 +188,7 @@ pub fn path(site: &Site, machine: &str, path: &str, json: bool) -> Result<Exit> 
         });
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&lines)?);
+        print::json(&lines)?;
     } else {
         let mut rows = vec![["", "LAYER", "GENERATION", "STAGED FROM", "WHAT IT SAYS"].map(str::to_owned)];
         rows.extend(lines.iter().map(|line| {
@@ -199,12 +201,12 @@ pub fn path(site: &Site, machine: &str, path: &str, json: bool) -> Result<Exit> 
             ]
         }));
         if lines.iter().any(|line| line.seen) {
-            print!("{}", table(&rows));
+            print::text(print::table(&rows))?;
         } else if lines.is_empty() {
-            eprintln!("oneroot: no layer of {machine} has {path}");
+            print::trouble(format_args!("oneroot: no layer of {machine} has {path}"));
         } else {
-            eprintln!("oneroot: {machine} has no {path}: it is removed or covered");
-            eprint!("{}", table(&rows));
+            print::trouble(format_args!("oneroot: {machine} has no {path}: it is removed or covered"));
+            print::table(&rows).lines().for_each(print::trouble);
         }
     }
     Ok(if lines.iter().any(|line| line.seen) { Exit::Done } else { Exit::Failed })
@@ -245,18 +247,18 @@ pub fn rendered(site: &Site, machine: &str, json: bool) -> Result<Exit> {
         .map(|(_, initrd)| script::boot(&base, boot, &preview.facts.name, &args, initrd.is_some()));
     let rendered = Rendered { machine: preview.facts.name.clone(), script, files: files(&preview)? };
     if json {
-        println!("{}", serde_json::to_string_pretty(&rendered)?);
+        print::json(&rendered)?;
         return Ok(Exit::Done);
     }
-    let mut out = std::io::stdout().lock();
     if let Some(script) = &rendered.script {
-        writeln!(out, "==> boot script\n{script}")?;
+        print::text(format_args!("==> boot script\n{script}\n"))?;
     }
     for file in &rendered.files {
-        writeln!(out, "==> /{} (from {})\n{}", file.path, file.template, file.text)?;
+        print::line(format_args!("==> /{} (from {})", file.path, file.template))?;
+        print::text(format_args!("{}\n", file.text))?;
     }
     if let Err(trouble) = kernel {
-        eprintln!("oneroot: {trouble}");
+        print::trouble(format_args!("oneroot: {trouble}"));
         return Ok(Exit::Failed);
     }
     Ok(Exit::Done)

@@ -14,11 +14,12 @@ use oneroot_tree::Store;
 use oneroot_tree::store::Needed;
 use serde::Serialize;
 
-use super::status::{age, table};
+use super::status::age;
 use crate::cli::Exit;
 use crate::clock;
 use crate::control::{self, Held, Released};
 use crate::machines::{PINS, PLANS};
+use crate::print;
 
 #[derive(Serialize)]
 struct Outcome {
@@ -86,7 +87,7 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
         held,
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&outcome)?);
+        print::json(&outcome)?;
         return Ok(Exit::Done);
     }
     if !outcome.held.is_empty() {
@@ -95,24 +96,24 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
             let sign = pin.quiet.map_or_else(|| "-".to_owned(), |quiet| format!("{} ago", age(quiet)));
             [pin.machine.clone(), pin.phase.clone(), sign, pin.view.clone()]
         }));
-        println!("{}", table(&rows));
+        print::text(print::table(&rows) + "\n")?;
         let abandoned =
             outcome.held.iter().filter(|pin| pin.quiet.is_some_and(|quiet| quiet >= ABANDONED * DAY));
         let abandoned = abandoned.count();
         if abandoned > 0 {
-            println!(
+            print::line(format_args!(
                 "{abandoned} of them have given no sign for {ABANDONED} days; `oneroot gc --release {ABANDONED}` lets go of such"
-            );
+            ))?;
         }
     }
-    println!(
+    print::line(format_args!(
         "{}: {} views, {} generations, {} objects; {} of the disk",
         if dry_run { "would go" } else { "gone" },
         outcome.views,
         outcome.generations,
         outcome.objects,
         HumanBytes(outcome.freed_bytes)
-    );
+    ))?;
     Ok(Exit::Done)
 }
 

@@ -14,11 +14,12 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::stage::is;
-use super::status::{age, table};
+use super::status::age;
 use super::tell;
 use crate::cli::Exit;
 use crate::clock;
 use crate::planner::{reference, shown};
+use crate::print;
 
 /// Fewest characters by which a generation may be called.
 const SHORTEST: usize = 6;
@@ -66,7 +67,7 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
         }
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&lines)?);
+        print::json(&lines)?;
         return Ok(Exit::Done);
     }
     let now = clock::now();
@@ -82,7 +83,7 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
             HumanBytes(line.bytes).to_string(),
         ]
     }));
-    print!("{}", table(&rows));
+    print::text(print::table(&rows))?;
     Ok(Exit::Done)
 }
 
@@ -186,13 +187,13 @@ pub fn compare(site: &Site, a: &str, b: &str, json: bool) -> Result<Exit> {
         })
         .collect();
     if json {
-        println!("{}", serde_json::to_string_pretty(&lines)?);
+        print::json(&lines)?;
         return Ok(Exit::Done);
     }
     let rows: Vec<[String; 3]> =
         lines.iter().map(|line| [line.change.to_owned(), line.path.clone(), line.what.clone()]).collect();
-    print!("{}", table(&rows));
-    println!("{} -> {}: {counts}", short(old), short(new));
+    print::text(print::table(&rows))?;
+    print::line(format_args!("{} -> {}: {counts}", short(old), short(new)))?;
     Ok(Exit::Done)
 }
 

@@ -10,9 +10,9 @@ use oneroot_tree::{Store, View, Views};
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::status::table;
 use super::{explain, generations};
 use crate::cli::Exit;
+use crate::print;
 
 /// What is looked into, merged: a machine's view, or a generation on its own.
 pub fn look_into(site: &Site, what: &str) -> Result<(Arc<View>, Arc<Store>)> {
@@ -52,7 +52,7 @@ pub fn ls(site: &Site, what: &str, path: &str, json: bool) -> Result<Exit> {
         lines.push(line(&view, node, &stat, path));
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&lines)?);
+        print::json(&lines)?;
         return Ok(Exit::Done);
     }
     let rows: Vec<[String; 5]> = lines
@@ -68,7 +68,7 @@ pub fn ls(site: &Site, what: &str, path: &str, json: bool) -> Result<Exit> {
             ]
         })
         .collect();
-    print!("{}", table(&rows));
+    print::text(print::table(&rows))?;
     Ok(Exit::Done)
 }
 

@@ -26,12 +26,13 @@ use oneroot_bootconf::{EXAMPLE, Report, Site, state_of};
 pub use gc::Asked;
 
 use crate::cli::{Cli, Command, Exit, StateCommand};
+use crate::print;
 
 /// Does what was asked.
 pub fn run(cli: &Cli) -> Result<Exit> {
     match &cli.command {
         Command::Init => {
-            print!("{EXAMPLE}");
+            print::text(EXAMPLE)?;
             Ok(Exit::Done)
         }
         Command::Check(output) => check::run(&cli.site(), output.json),
@@ -87,9 +88,9 @@ pub fn run(cli: &Cli) -> Result<Exit> {
 /// Tells what was done: a document for a program, or words for a person.
 fn tell(json: bool, document: &impl serde::Serialize, words: impl std::fmt::Display) -> Result<Exit> {
     if json {
-        println!("{}", serde_json::to_string_pretty(document)?);
+        print::json(document)?;
     } else {
-        println!("{words}");
+        print::line(words)?;
     }
     Ok(Exit::Done)
 }
@@ -109,8 +110,8 @@ fn with_state(cli: &Cli, work: impl FnOnce(&Path) -> Result<Exit>) -> Result<Exi
         Ok(site) => work(&site.server.state),
         Err(report) => match state_of(&path) {
             Some(state) => {
-                eprintln!(
-                    "oneroot: the site is broken (see `oneroot check`); a running server has it as it was"
+                print::trouble(
+                    "oneroot: the site is broken (see `oneroot check`); a running server has it as it was",
                 );
                 work(&state)
             }
@@ -120,6 +121,6 @@ fn with_state(cli: &Cli, work: impl FnOnce(&Path) -> Result<Exit>) -> Result<Exi
 }
 
 fn bad_site(report: &Report) -> Exit {
-    eprintln!("{report}");
+    report.problems.iter().for_each(print::trouble);
     Exit::BadSite
 }

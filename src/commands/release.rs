@@ -8,12 +8,16 @@ use serde_json::json;
 use super::tell;
 use crate::cli::Exit;
 use crate::control::{self, Released};
+use crate::print;
 
 /// Asks the running server to let go of a machine.
 pub fn run(state: &Path, machine: &str, json: bool) -> Result<Exit> {
     match control::ask_release(state, machine)? {
         None => {
-            eprintln!("oneroot: no server is running on {}; start one with `oneroot serve`", state.display());
+            print::trouble(format_args!(
+                "oneroot: no server is running on {}; start one with `oneroot serve`",
+                state.display()
+            ));
             Ok(Exit::NotRunning)
         }
         Some(Released { error: Some(error), .. }) => bail!(error),

@@ -18,11 +18,11 @@ use oneroot_tree::{Index, IndexBuilder, Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::status::table;
 use super::{packages, registry, sources};
 use crate::cli::Exit;
-use crate::clock;
 use crate::planner::{reference, shown};
+use crate::print;
+use crate::{clock, escape};
 
 /// What became of one source.
 #[derive(Serialize)]
@@ -65,7 +65,7 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
         }
     }
     if json {
-        println!("{}", serde_json::to_string_pretty(&outcomes)?);
+        print::json(&outcomes)?;
         return Ok(Exit::Done);
     }
     let mut rows = vec![
@@ -84,9 +84,12 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
             if outcome.changed { outcome.changes.to_string() } else { String::new() },
         ]
     }));
-    print!("{}", table(&rows));
+    print::text(print::table(&rows))?;
     for outcome in &outcomes {
-        outcome.warnings.iter().for_each(|warning| eprintln!("warning: {}: {warning}", outcome.name));
+        outcome
+            .warnings
+            .iter()
+            .for_each(|warning| print::trouble(format_args!("warning: {}: {warning}", outcome.name)));
     }
     Ok(Exit::Done)
 }
@@ -202,7 +205,7 @@ pub fn spinner(name: &str, quiet: bool) -> ProgressBar {
         ProgressStyle::with_template("{spinner} {prefix}: {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_spinner()),
     );
-    bar.set_prefix(name.to_owned());
+    bar.set_prefix(escape::line(name).into_owned());
     bar.enable_steady_tick(Duration::from_millis(200));
     bar
 }

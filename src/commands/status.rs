@@ -6,24 +6,28 @@ use anyhow::Result;
 
 use crate::cli::Exit;
 use crate::machines::MachineStatus;
+use crate::print;
 use crate::{clock, control};
 
 /// Asks the running server and prints what it says.
 pub fn run(state: &Path, json: bool) -> Result<Exit> {
     let Some(status) = control::ask_status(state)? else {
-        eprintln!("oneroot: no server is running on {}; start one with `oneroot serve`", state.display());
+        print::trouble(format_args!(
+            "oneroot: no server is running on {}; start one with `oneroot serve`",
+            state.display()
+        ));
         return Ok(Exit::NotRunning);
     };
     if json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        print::json(&status)?;
         return Ok(Exit::Done);
     }
     let mut rows =
         vec![["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE"].map(str::to_owned)];
     rows.extend(status.machines.iter().map(|machine| row(machine, status.now)));
-    print!("{}", table(&rows));
+    print::text(print::table(&rows))?;
     if clock::is_off(status.clock_ahead) {
-        println!("\n{}", clock::in_words(status.clock_ahead));
+        print::text(format_args!("\n{}\n", clock::in_words(status.clock_ahead)))?;
     }
     Ok(Exit::Done)
 }
@@ -53,31 +57,9 @@ pub fn age(seconds: u64) -> String {
     }
 }
 
-/// Columns as wide as their widest cell.
-pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
-    }
-    let mut out = String::new();
-    for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
-        out.push_str(cells.join("  ").trim_end());
-        out.push('\n');
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_table_lines_up() {
-        let rows = [["A".to_owned(), "B".to_owned()], ["long".to_owned(), "x".to_owned()]];
-        assert_eq!(table(&rows), "A     B\nlong  x\n");
-    }
 
     #[test]
     fn ages_are_short() {

@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::stage::spinner;
 use crate::cli::Exit;
+use crate::print;
 
 #[derive(Serialize)]
 struct Verified {
@@ -34,14 +35,17 @@ pub fn run(site: &Site, json: bool) -> Result<Exit> {
     let exit = if damage.is_empty() { Exit::Done } else { Exit::Failed };
     if json {
         let verified = Verified { objects, bytes, generations, views, damage };
-        println!("{}", serde_json::to_string_pretty(&verified)?);
+        print::json(&verified)?;
         return Ok(exit);
     }
-    damage.iter().for_each(|damage| eprintln!("oneroot: {damage}"));
+    damage.iter().for_each(|damage| print::trouble(format_args!("oneroot: {damage}")));
     let found = match damage.len() {
         0 => "all good".to_owned(),
         count => format!("{count} damaged"),
     };
-    println!("{objects} objects ({}), {generations} generations, {views} views: {found}", HumanBytes(bytes));
+    print::line(format_args!(
+        "{objects} objects ({}), {generations} generations, {views} views: {found}",
+        HumanBytes(bytes)
+    ))?;
     Ok(exit)
 }

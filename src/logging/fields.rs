@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 
 use tracing::field::{Field, Visit};
 
-use super::escape;
+use crate::escape;
 
 /// Longest text of a line, in bytes; the rest of it is left away. The longest of ours name a template's mistake.
 const LONGEST: usize = 4096;

@@ -9,12 +9,11 @@
 //! All of it happens to every event, so nobody who logs has to think of it. **The reason of a line is its place in the
 //! source**, and its field `reason` where one place has several; whose it is say the fields `peer`, `mac` or `machine`.
 
-pub mod escape;
 mod fields;
 mod limiter;
 mod writer;
 
-use std::io::IsTerminal as _;
+use std::io::{self, IsTerminal as _};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, TryLockError};
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
-use crate::clock;
+use crate::{clock, escape};
 use fields::Fields;
 use limiter::{Allowance, Allowances, LeftOut, Limiter};
 use writer::Queue;
@@ -74,7 +73,7 @@ struct Log {
     is_terminal: bool,
 }
 
-/// Sends the log to stderr: a line a step at info; `ONEROOT_LOG` takes a filter of its own.
+/// Takes the log from here on: a line a step at info; `ONEROOT_LOG` takes a filter of its own. [`write()`] writes it.
 pub fn start(verbose: u8) {
     let level = match verbose {
         0 => "info",
@@ -82,28 +81,31 @@ pub fn start(verbose: u8) {
         _ => "trace",
     };
     let filter = EnvFilter::try_from_env("ONEROOT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    let log = LOG.get_or_init(|| {
-        Arc::new(Log {
-            limiter: Mutex::new(Limiter::new()),
-            queue: Queue::default(),
-            is_terminal: std::io::stderr().is_terminal(),
-        })
+    let log = Arc::new(Log {
+        limiter: Mutex::new(Limiter::new()),
+        queue: Queue::default(),
+        is_terminal: io::stderr().is_terminal(),
     });
-    let server = log.clone();
+    tracing_subscriber::registry().with(filter).with(Lines(log.clone())).init();
+    let panicking = log.clone();
+    std::panic::set_hook(Box::new(move |panic| panicking.panicked(panic)));
+    // Whoever calls this twice has failed above.
+    let _ = LOG.set(log);
+}
+
+/// Starts the thread that writes to stderr. A step of its own, for what confines threads does so for those that come later.
+///
+/// # Errors
+/// There is no thread for it.
+pub fn write() -> io::Result<()> {
+    let Some(log) = LOG.get().cloned() else { return Ok(()) };
     let serve = move || {
         let lost = |lines| {
-            server.line(Level::WARN, &format!("{lines} lines of the log were lost: nobody took them"))
+            log.line(Level::WARN, &format!("{lines} lines of the log were lost: they were not taken in time"))
         };
-        server
-            .queue
-            .serve(std::io::stderr(), lost, || server.report(server.limiter().due(clock::coarse_ms())));
+        log.queue.serve(io::stderr(), lost, || log.report(log.limiter().due(clock::coarse_ms())));
     };
-    if let Err(cause) = std::thread::Builder::new().name("log".to_owned()).spawn(serve) {
-        eprintln!("oneroot: there will be no log: {cause}");
-    }
-    tracing_subscriber::registry().with(filter).with(Lines(log.clone())).init();
-    let log = log.clone();
-    std::panic::set_hook(Box::new(move |panic| log.panicked(panic)));
+    std::thread::Builder::new().name("log".to_owned()).spawn(serve).map(drop)
 }
 
 /// Says what was left out, and waits until the log is written: for [`LAST`] at most.
@@ -114,11 +116,10 @@ pub fn finish() {
     }
 }
 
-/// The error that ends the program. A server says it in order with its log, and not for ever when nobody reads that.
-pub fn last_words(text: &str, serves: bool) {
-    match LOG.get().filter(|_| serves) {
-        Some(log) => log.queue.push(&escape::line(text)),
-        None => eprintln!("{}", escape::lines(text)),
+/// The error that ends a server: in order with its log, and not for ever when nobody reads that.
+pub fn last_words(text: &str) {
+    if let Some(log) = LOG.get() {
+        log.queue.push(&escape::line(text));
     }
 }
 

@@ -1,5 +1,8 @@
 //! How far each machine is, as `oneroot status` shows it.
 
+use std::collections::HashMap;
+
+use oneroot_bootconf::Mac;
 use oneroot_bootconf::pins::Pin;
 use serde::{Deserialize, Serialize};
 
@@ -64,10 +67,17 @@ impl Machines {
         macs.extend(self.site().machines.values().flat_map(|machine| machine.macs.iter().copied()));
         macs.sort_unstable();
         macs.dedup();
+        // Everybody who changes something waits meanwhile, so no pin is looked at for every machine.
+        let mut newest: HashMap<Mac, &Pin> = HashMap::new();
+        for (pin, _) in known.pins.values() {
+            let of_mac = newest.entry(pin.mac).or_insert(pin);
+            if (pin.made, pin.boot) > (of_mac.made, of_mac.boot) {
+                *of_mac = pin;
+            }
+        }
         let mut machines: Vec<MachineStatus> = Vec::new();
         for mac in macs {
-            let pins = known.pins.values().map(|(pin, _)| pin).filter(|pin| pin.mac == mac);
-            let newest = pins.max_by_key(|pin| (pin.made, pin.boot));
+            let newest = newest.get(&mac);
             let plan = newest.and_then(|pin| known.plans.get(&pin.boot));
             let steps =
                 known.steps(mac).iter().map(|step| Step { step: step.step.clone(), at_ms: step.at_ms });

@@ -5,7 +5,7 @@
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
@@ -16,8 +16,9 @@ use crate::store::Medium;
 /// Leases name who is where, and the handle key opens every root: nobody but us reads them.
 const DIR_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
-/// Whoever can write in the directory could put another key in its place.
-const OTHERS_WRITE: u32 = 0o002;
+/// Whoever can enter the directory can ask the server for all of it, and whoever can write there could put another key in its
+/// place.
+const OTHERS: u32 = 0o077;
 
 /// A locked state directory.
 pub(crate) struct Dir {
@@ -34,8 +35,7 @@ impl Dir {
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let cannot = |cause: io::Error| Error::Open { path: path.to_owned(), cause: cause.to_string() };
         fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(cannot)?;
-        if fs::metadata(path).map_err(cannot)?.permissions().mode() & OTHERS_WRITE != 0 {
-            let cause = "everybody may write in it; chmod it to 0700".to_owned();
+        if let Some(cause) = not_ours_alone(path, &fs::metadata(path).map_err(cannot)?) {
             return Err(Error::Open { path: path.to_owned(), cause });
         }
         Ok(Self { path: path.to_owned(), _lock: lock(path)? })
@@ -96,6 +96,25 @@ impl Medium for Dir {
             _ => {}
         }
     }
+}
+
+/// Why others could read or change what is in a directory, and how to end that.
+fn not_ours_alone(path: &Path, meta: &fs::Metadata) -> Option<String> {
+    let (mode, owner) = (meta.permissions().mode() & 0o7777, meta.uid());
+    let user = rustix::process::geteuid();
+    if owner != user.as_raw() {
+        let to = if user.is_root() { "root".to_owned() } else { user.as_raw().to_string() };
+        return Some(format!(
+            "belongs to user {owner}, who could read and change it; chown {to} {}",
+            path.display()
+        ));
+    }
+    (mode & OTHERS != 0).then(|| {
+        format!(
+            "others may enter it (mode {mode:04o}), and it has the keys of every root; chmod 700 {}",
+            path.display()
+        )
+    })
 }
 
 /// The file that counts, in a state directory.

@@ -101,6 +101,20 @@ pub enum Error {
         /// The store's directory.
         path: PathBuf,
     },
+    /// Others than the store's owner may read or change what is in it.
+    #[error(
+        "{} is open to others (mode {mode:04o}), and the roots' files in it are for root alone; chmod -R go= {}",
+        part.display(),
+        store.display()
+    )]
+    OpenToOthers {
+        /// The store's directory.
+        store: PathBuf,
+        /// What is open: the store, or a directory in it.
+        part: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
     /// A reference's file does not read as one.
     #[error("reference {0} is damaged; stage it again")]
     BadRef(String),

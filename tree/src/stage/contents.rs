@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::error::{Error, Result};
 use crate::id::ObjectId;
 use crate::node::Content;
-use crate::store::{Store, Workplace, disk_space};
+use crate::store::{Store, Workplace, disk_space, make_directory};
 
 /// Bytes moved at a time; what is smaller is hashed before it is written.
 pub(super) const CHUNK: usize = 256 * 1024;
@@ -224,7 +224,7 @@ fn name_object(from: &Path, to: &Path) -> Result<()> {
     match fs::rename(from, to) {
         Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
             if let Some(parent) = to.parent() {
-                fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+                make_directory(parent).map_err(Error::io("create", parent))?;
             }
             fs::rename(from, to).map_err(Error::io("rename", to))
         }

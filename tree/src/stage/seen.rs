@@ -13,7 +13,8 @@
 //! generation, which is made young first, so a collection keeps the objects that are not looked at again.
 
 use std::fs;
-use std::io::Read as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -119,7 +120,8 @@ impl Seen {
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
         let aside = place.path().join("seen");
-        let written = fs::write(&aside, &bytes).is_ok();
+        let made = fs::File::options().write(true).create_new(true).mode(0o600).open(&aside);
+        let written = made.and_then(|mut file| file.write_all(&bytes)).is_ok();
         Memory { path: self.path.clone(), aside: written.then_some(aside) }
     }
 }

@@ -19,7 +19,7 @@ mod staging;
 mod verify;
 
 use std::fs;
-use std::os::unix::fs::DirBuilderExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,9 +54,13 @@ impl Store {
     /// [`Error::StoreFormat`] when the directory is of another format, else the system's.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
         for part in ["", "objects", "generations", "stacks", "refs", "seen", "staging"] {
-            let part = path.join(part);
-            let made = fs::DirBuilder::new().recursive(true).mode(0o700).create(&part);
-            made.map_err(Error::io("create", &part))?;
+            let (top, part) = (part.is_empty(), path.join(part));
+            make_directory(&part).map_err(Error::io("create", &part))?;
+            let mode = fs::metadata(&part).map_err(Error::io("look at", &part))?.permissions().mode();
+            // The parts have what only root may read; above them, others may look, and change nothing.
+            if mode & if top { 0o022 } else { 0o077 } != 0 {
+                return Err(Error::OpenToOthers { store: path.to_owned(), part, mode: mode & 0o7777 });
+            }
         }
         let format = path.join("format");
         match fs::read_to_string(&format) {
@@ -142,6 +146,11 @@ impl Store {
             None => staging::sync_names(self.generations.path()),
         }
     }
+}
+
+/// Makes a directory for us alone, with those above it; one that is there stays as it is.
+pub(crate) fn make_directory(path: &Path) -> std::io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
 /// Objects lie in 256 directories by their first byte: none grows so large that a file system slows down.

@@ -163,7 +163,7 @@ impl Store {
             return staging::sync_names(parent);
         }
         if !parent.exists() {
-            fs::create_dir_all(parent).map_err(Error::io("create", parent))?;
+            super::make_directory(parent).map_err(Error::io("create", parent))?;
             staging::sync_names(&refs)?;
         }
         history.insert(0, staged);

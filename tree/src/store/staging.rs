@@ -7,6 +7,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -54,7 +55,7 @@ impl Store {
         let staging = self.path().join("staging");
         sweep(&staging)?;
         let (lock, path) = locked(&staging, |path| {
-            fs::create_dir(path)?;
+            super::make_directory(path)?;
             File::open(path)
         })?;
         let dir = Dir::open(&path).map_err(Error::io("open", &path))?;
@@ -85,7 +86,7 @@ impl Aside {
     /// Writes what is to be at `path`, and syncs it.
     pub(super) fn write(staging: &Path, path: &Path, bytes: &[u8]) -> Result<Self> {
         let (mut file, temporary) =
-            locked(staging, |path| OpenOptions::new().write(true).create_new(true).open(path))?;
+            locked(staging, |path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))?;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
         let aside = Self { temporary: Some(temporary), path: path.to_owned(), _lock: file };
         written.map_err(Error::io("write", path))?;

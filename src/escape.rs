@@ -28,7 +28,7 @@ const UNSEEN: [(char, char); 18] = [
 ];
 
 /// Whether a character is shown as it is.
-fn is_plain(char: char) -> bool {
+pub fn is_plain(char: char) -> bool {
     !char.is_control() && !UNSEEN.iter().any(|(from, to)| (*from..=*to).contains(&char))
 }
 

@@ -1,0 +1,105 @@
+//! What commands print. File names, archives and sites are others' text: all of it but the contents that `cat` and `export`
+//! are asked for is shown as [`escape`] writes it, on a terminal and in a pipe alike, for most pipes end on a terminal
+//! (`less`, `head`, `ssh`). Programs read `--json`.
+
+use std::fmt::{Display, Write as _};
+use std::io::{self, Write as _};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::escape;
+
+/// Text on standard output, as it is but for what a terminal would obey.
+///
+/// # Errors
+/// Standard output takes no more. A reader that has seen enough (`| head`) is no error.
+pub fn text(text: impl Display) -> Result<()> {
+    let text = text.to_string();
+    let mut out = io::stdout().lock();
+    match out.write_all(escape::lines(&text).as_bytes()).and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// A line on standard output, whatever is in it.
+///
+/// # Errors
+/// As [`text`].
+pub fn line(words: impl Display) -> Result<()> {
+    text(format_args!("{}\n", escape::line(&words.to_string())))
+}
+
+/// A document for programs.
+///
+/// # Errors
+/// As [`text`].
+pub fn json(document: &impl Serialize) -> Result<()> {
+    text(ascii(&serde_json::to_string_pretty(document)?) + "\n")
+}
+
+/// A line on standard error, whatever is in it. One that nobody reads is no reason to fail.
+pub fn trouble(words: impl Display) {
+    let _ = writeln!(io::stderr().lock(), "{}", escape::line(&words.to_string()));
+}
+
+/// JSON in which every character that is not plain is an escape: serde_json leaves those that are not below a space, and a
+/// terminal obeys some of them. They can only be in strings.
+fn ascii(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for char in json.chars() {
+        if char == '\n' || escape::is_plain(char) {
+            out.push(char);
+        } else {
+            let mut units = [0; 2];
+            for unit in char.encode_utf16(&mut units) {
+                // Writing to a string can't fail.
+                let _ = write!(out, "\\u{unit:04x}");
+            }
+        }
+    }
+    out
+}
+
+/// Columns as wide as their widest cell. A row is one line, whatever is in it.
+pub fn table<const N: usize>(rows: &[[String; N]]) -> String {
+    let rows: Vec<_> = rows.iter().map(|row| row.each_ref().map(|cell| escape::line(cell))).collect();
+    let mut widths = [0; N];
+    for row in &rows {
+        widths.iter_mut().zip(row).for_each(|(width, cell)| *width = (*width).max(cell.chars().count()));
+    }
+    let mut out = String::new();
+    for row in &rows {
+        let cells: Vec<String> =
+            row.iter().zip(widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        out.push_str(cells.join("  ").trim_end());
+        out.push('\n');
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_lines_up() {
+        let rows = [["A".to_owned(), "B".to_owned()], ["long".to_owned(), "x".to_owned()]];
+        assert_eq!(table(&rows), "A     B\nlong  x\n");
+    }
+
+    #[test]
+    fn a_name_makes_no_row_of_its_own() {
+        let rows = [["a\nb\x1b[2J".to_owned(), "x".to_owned()], ["c".to_owned(), "y".to_owned()]];
+        assert_eq!(table(&rows), "a\\nb\\x1b[2J  x\nc            y\n");
+    }
+
+    #[test]
+    fn a_document_reads_as_what_it_was_and_has_nothing_that_a_terminal_obeys() {
+        let all: String = ('\0'..=char::MAX).collect();
+        let written = ascii(&serde_json::to_string_pretty(&[&all]).unwrap());
+        assert!(written.chars().all(|char| char == '\n' || escape::is_plain(char)));
+        assert_eq!(serde_json::from_str::<[String; 1]>(&written).unwrap(), [all]);
+    }
+}
