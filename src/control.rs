@@ -18,6 +18,10 @@ use tokio::time::timeout;
 use crate::machines::{Machines, Status};
 use crate::{backup, clock};
 
+/// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
+const BACKUP: &str = "backup";
+/// Time for which a server that gives a backup may say nothing.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Longest question.
 const LONGEST: u64 = 256;
 /// Time that a questioner has.
@@ -49,11 +53,19 @@ pub async fn serve(socket: UnixListener, machines: Arc<Machines>) {
         let conversation = async {
             let mut question = String::new();
             BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question).await?;
+            if question.trim() == BACKUP {
+                return io::Result::Ok(true);
+            }
             let answer = answer(&machines, question.trim()).await.map_err(io::Error::other)?;
-            stream.write_all(&answer).await
+            stream.write_all(&answer).await?;
+            Ok(false)
         };
         // A questioner that hangs or goes away costs nobody anything.
-        let _ = timeout(PATIENCE, conversation).await;
+        if let Ok(Ok(true)) = timeout(PATIENCE, conversation).await {
+            // It is long, and may be taken slowly: the next questioner does not wait for that.
+            let machines = machines.clone();
+            tokio::spawn(async move { backup::give(machines.state.as_ref(), clock::now(), stream).await });
+        }
     }
 }
 
@@ -67,11 +79,6 @@ async fn answer(machines: &Arc<Machines>, question: &str) -> Result<Vec<u8>> {
                 Err(cause) => Released { pins: 0, error: Some(format!("{cause:#}")) },
             };
             serde_json::to_vec(&released)?
-        }
-        ("backup", "") => {
-            let mut bytes = Vec::new();
-            backup::write(machines.state.as_ref(), clock::now(), &mut bytes).await?;
-            bytes
         }
         ("release", machine) => {
             let released = match machines.release(machine).await {
@@ -140,9 +147,13 @@ pub fn ask_pins(state: &Path) -> Result<Option<Vec<Held>>> {
     ask_json(state, "pins")
 }
 
-/// Asks a running server for a backup of its state; `None` when none runs.
-pub fn ask_backup(state: &Path) -> Result<Option<Vec<u8>>> {
-    ask(state, "backup")
+/// Asks a running server for a backup of its state, which is still to be read; `None` when none runs.
+pub fn ask_backup(state: &Path) -> Result<Option<UnixStream>> {
+    let stream = asked(state, BACKUP)?;
+    if let Some(stream) = &stream {
+        stream.set_read_timeout(Some(SILENCE))?;
+    }
+    Ok(stream)
 }
 
 fn ask_json<T: for<'de> Deserialize<'de>>(state: &Path, question: &str) -> Result<Option<T>> {
@@ -152,6 +163,13 @@ fn ask_json<T: for<'de> Deserialize<'de>>(state: &Path, question: &str) -> Resul
 }
 
 fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
+    let Some(mut stream) = asked(state, question)? else { return Ok(None) };
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    Ok(Some(answer))
+}
+
+fn asked(state: &Path, question: &str) -> Result<Option<UnixStream>> {
     let mut stream = match UnixStream::connect(path(state)) {
         Ok(stream) => stream,
         Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -161,7 +179,5 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
     };
     stream.set_read_timeout(Some(PATIENCE))?;
     writeln!(stream, "{question}")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    Ok(Some(answer))
+    Ok(Some(stream))
 }
