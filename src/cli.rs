@@ -59,6 +59,9 @@ pub enum Command {
         what: String,
         /// A directory that is empty or not there yet; a file that ends in .tar; or - for an archive on stdout
         to: PathBuf,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         output: Output,
     },
@@ -152,13 +155,19 @@ pub enum StateCommand {
     Backup {
         /// The file; it is as secret as the state
         file: PathBuf,
+        /// Replace the file if it is there
+        #[arg(long)]
+        force: bool,
         #[command(flatten)]
         output: Output,
     },
     /// Fill a new state directory from a backup
     Restore {
-        /// The file
+        /// The file, or - for standard input
         file: PathBuf,
+        /// Take an older oneroot's backup too, which has no checksum at its end
+        #[arg(long)]
+        unverified: bool,
         #[command(flatten)]
         output: Output,
     },

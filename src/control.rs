@@ -24,6 +24,10 @@ use tokio::time::timeout;
 use crate::machines::{Machines, Status};
 use crate::{backup, clock};
 
+/// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
+const BACKUP: &str = "backup";
+/// Time for which a server that gives a backup may say nothing.
+const SILENCE: Duration = Duration::from_secs(60);
 /// Longest question.
 const LONGEST: u64 = 256;
 /// Time in which a questioner must have asked, and in which it must have taken the answer.
@@ -93,6 +97,11 @@ async fn converse(mut stream: Questioner, machines: &Arc<Machines>) -> Result<()
     let mut question = String::new();
     let read = async { BufReader::new((&mut stream).take(LONGEST)).read_line(&mut question).await };
     timeout(PATIENCE, read).await??;
+    if question.trim() == BACKUP {
+        // It is long, and may be taken slowly.
+        backup::give(machines.state.as_ref(), clock::now(), stream).await;
+        return Ok(());
+    }
     let answer = answer(machines, question.trim()).await?;
     timeout(PATIENCE, stream.write_all(&answer)).await??;
     Ok(())
@@ -125,11 +134,6 @@ async fn answer(machines: &Arc<Machines>, question: &str) -> Result<Vec<u8>> {
                 Err(cause) => Released { pins: 0, error: Some(format!("{cause:#}")) },
             };
             serde_json::to_vec(&released)?
-        }
-        ("backup", "") => {
-            let mut bytes = Vec::new();
-            backup::write(machines.state.as_ref(), clock::now(), &mut bytes).await?;
-            bytes
         }
         ("release", machine) => {
             let released = match machines.release(machine).await {
@@ -203,9 +207,13 @@ pub fn ask_clock(state: &Path) -> Result<Option<i64>> {
     ask_json(state, "clock")
 }
 
-/// Asks a running server for a backup of its state; `None` when none runs.
-pub fn ask_backup(state: &Path) -> Result<Option<Vec<u8>>> {
-    ask(state, "backup")
+/// Asks a running server for a backup of its state, which is still to be read; `None` when none runs.
+pub fn ask_backup(state: &Path) -> Result<Option<UnixStream>> {
+    let stream = asked(state, BACKUP)?;
+    if let Some(stream) = &stream {
+        stream.set_read_timeout(Some(SILENCE))?;
+    }
+    Ok(stream)
 }
 
 fn ask_json<T: for<'de> Deserialize<'de>>(state: &Path, question: &str) -> Result<Option<T>> {
@@ -215,6 +223,16 @@ fn ask_json<T: for<'de> Deserialize<'de>>(state: &Path, question: &str) -> Resul
 }
 
 fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
+    let Some(mut stream) = asked(state, question)? else { return Ok(None) };
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer)?;
+    match serde_json::from_slice::<Refusal>(&answer) {
+        Ok(Refusal { error }) => Err(anyhow::anyhow!(error).context(not_ours(state))),
+        Err(_) => Ok(Some(answer)),
+    }
+}
+
+fn asked(state: &Path, question: &str) -> Result<Option<UnixStream>> {
     let mut stream = match UnixStream::connect(path(state)) {
         Ok(stream) => stream,
         Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
@@ -225,12 +243,7 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
     };
     stream.set_read_timeout(Some(ANSWER))?;
     writeln!(stream, "{question}")?;
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer)?;
-    match serde_json::from_slice::<Refusal>(&answer) {
-        Ok(Refusal { error }) => Err(anyhow::anyhow!(error).context(not_ours(state))),
-        Err(_) => Ok(Some(answer)),
-    }
+    Ok(Some(stream))
 }
 
 /// What somebody is told who may not ask.

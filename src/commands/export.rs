@@ -1,14 +1,14 @@
 //! `oneroot export`: a tree out of the store, for other programs.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, BufWriter};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
-use oneroot_tree::export;
 use oneroot_tree::stage::Progress;
+use oneroot_tree::{NewFile, export};
 use serde_json::json;
 
 use super::look::look_into;
@@ -20,7 +20,7 @@ use crate::cli::Exit;
 const BUFFER: usize = 1 << 20;
 
 /// `oneroot export WHAT TO`.
-pub fn run(site: &Site, what: &str, to: &Path, json: bool) -> Result<Exit> {
+pub fn run(site: &Site, what: &str, to: &Path, force: bool, json: bool) -> Result<Exit> {
     let (view, store) = look_into(site, what)?;
     let on_stdout = to == Path::new("-");
     ensure!(!(on_stdout && json), "the archive goes to stdout, and so would the JSON; export to a file");
@@ -31,9 +31,12 @@ pub fn run(site: &Site, what: &str, to: &Path, json: bool) -> Result<Exit> {
     let told = if on_stdout {
         export::archive(&view, &store, BufWriter::with_capacity(BUFFER, io::stdout().lock()), &mut report)?
     } else if to.extension().is_some_and(|ending| ending == "tar") {
-        whole(to, |file| {
-            Ok(export::archive(&view, &store, BufWriter::with_capacity(BUFFER, file), &mut report)?)
-        })?
+        let new = NewFile::begin(to, force)?;
+        let written =
+            export::archive(&view, &store, BufWriter::with_capacity(BUFFER, new.file()), &mut report);
+        let told = written.with_context(|| format!("cannot write {}", to.display()))?;
+        new.keep()?;
+        told
     } else {
         ensure!(
             rustix::process::geteuid().is_root(),
@@ -48,22 +51,6 @@ pub fn run(site: &Site, what: &str, to: &Path, json: bool) -> Result<Exit> {
     }
     let words = format!("{what}: {} entries, {} in {}", told.entries, HumanBytes(told.bytes), to.display());
     tell(json, &json!({ "what": what, "to": to, "entries": told.entries, "bytes": told.bytes }), words)
-}
-
-/// Writes a file that has its name only when it is whole.
-fn whole<T>(path: &Path, write: impl FnOnce(&File) -> Result<T>) -> Result<T> {
-    let beside = path.with_extension("tar.part");
-    let file = File::create(&beside).with_context(|| format!("cannot create {}", beside.display()))?;
-    let written = write(&file).and_then(|told| {
-        file.sync_all()?;
-        fs::rename(&beside, path)?;
-        Ok(told)
-    });
-    if written.is_err() {
-        // What failed is told; what it leaves would only be taken for an archive.
-        let _ = fs::remove_file(&beside);
-    }
-    written.with_context(|| format!("cannot write {}", path.display()))
 }
 
 fn make_empty(directory: &Path) -> Result<()> {

@@ -42,8 +42,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Edit { profile, command, output } => {
             with_site(cli, |site| edit::run(&site, profile, command, output.json))
         }
-        Command::Export { what, to, output } => {
-            with_site(cli, |site| export::run(&site, what, to, output.json))
+        Command::Export { what, to, force, output } => {
+            with_site(cli, |site| export::run(&site, what, to, *force, output.json))
         }
         Command::Generations { name, output } => {
             with_site(cli, |site| generations::list(&site, name.as_deref(), output.json))
@@ -70,11 +70,11 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             runtime.shutdown_background();
             served.map(|()| Exit::Done)
         }),
-        Command::State(StateCommand::Backup { file, output }) => {
-            with_state(cli, |state| state::backup(state, file, output.json))
+        Command::State(StateCommand::Backup { file, force, output }) => {
+            with_state(cli, |state| state::backup(state, file, *force, output.json))
         }
-        Command::State(StateCommand::Restore { file, output }) => {
-            with_state(cli, |state| state::restore(state, file, output.json))
+        Command::State(StateCommand::Restore { file, unverified, output }) => {
+            with_state(cli, |state| state::restore(state, file, *unverified, output.json))
         }
         Command::Release { machine, output } => {
             with_state(cli, |state| release::run(state, machine, output.json))

@@ -3,6 +3,7 @@
 //! The model is etcd's KV (one revision counter for the whole store, compare-then-write transactions, watches that begin
 //! with what is there), cut down to what a shared store can give and this program needs.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 
@@ -55,6 +56,13 @@ impl Txn {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// The writes of all of these, whatever is there.
+    #[must_use]
+    pub fn of_all(records: BTreeMap<String, Arc<[u8]>>) -> Self {
+        let writes = records.into_iter().map(|(key, value)| (key, Some(value))).collect();
+        Self { expects: Vec::new(), writes }
     }
 
     /// Adds an expectation.

@@ -1,4 +1,5 @@
-//! The one way in which oneroot opens a file by name: below a held directory, through no symbolic link, without waiting.
+//! The one way in which oneroot opens a file by name: a regular file and nothing else, without waiting; below a held directory
+//! and through no symbolic link, or by a path that the admin wrote.
 //!
 //! `openat2(2)` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS`: a name can't leave the directory,
 //! not even while somebody swaps a directory for a link (hostile-inputs F1). `O_NONBLOCK`, so that a FIFO can't hang us.
@@ -14,6 +15,29 @@ use rustix::fs::{Mode, OFlags, ResolveFlags};
 
 const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// Opens a regular file that the admin named, for reading; links on the way to it are the admin's own. A FIFO, a device or a
+/// directory is refused, and none is waited for.
+///
+/// # Errors
+/// The system's; `InvalidInput` for anything that is no regular file.
+pub fn open_file(path: &Path) -> io::Result<File> {
+    // Asked first, for opening a device can do something to it; and again of what is open, for the name may mean another
+    // file by then.
+    if !std::fs::metadata(path)?.is_file() {
+        return Err(no_file());
+    }
+    let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    regular(File::from(rustix::fs::open(path, flags, Mode::empty())?))
+}
+
+fn regular(file: File) -> io::Result<File> {
+    if file.metadata()?.is_file() { Ok(file) } else { Err(no_file()) }
+}
+
+fn no_file() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "not a regular file")
+}
 
 /// A directory that is held open; names are looked up below it and nowhere else.
 #[derive(Debug)]
@@ -52,11 +76,7 @@ impl Dir {
     /// # Errors
     /// The system's; `InvalidInput` for anything that is no regular file.
     pub fn file(&self, name: &[u8]) -> io::Result<File> {
-        let file = File::from(self.openat(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?);
-        if !file.metadata()?.is_file() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(file)
+        regular(File::from(self.openat(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?))
     }
 
     /// Makes a file that did not exist, for writing; nobody may change it later under its name.
@@ -64,8 +84,18 @@ impl Dir {
     /// # Errors
     /// The system's.
     pub fn create(&self, name: &[u8]) -> io::Result<File> {
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
-        Ok(File::from(self.openat(name, flags, Mode::RUSR)?))
+        self.create_mode(name, Mode::RUSR)
+    }
+
+    /// [`create`](Self::create), with this mode, whatever the umask says.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn create_mode(&self, name: &[u8], mode: Mode) -> io::Result<File> {
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let file = File::from(self.openat(name, flags, mode)?);
+        rustix::fs::fchmod(&file, mode)?;
+        Ok(file)
     }
 
     fn openat(&self, name: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
@@ -117,5 +147,14 @@ mod tests {
         )
         .unwrap();
         assert!(Dir::open(home.path()).unwrap().file(b"fifo").is_err());
+        assert!(open_file(&home.path().join("fifo")).is_err());
+        // Past the first look at the name, too.
+        let opened = rustix::fs::open(
+            home.path().join("fifo"),
+            OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        assert!(regular(File::from(opened.unwrap())).is_err());
+        assert!(open_file(Path::new("/dev/zero")).is_err());
     }
 }

@@ -32,6 +32,18 @@ pub enum Error {
         /// What the system said.
         cause: io::Error,
     },
+    /// A command's result would take the place of a file.
+    #[error("{path} is there already; choose another name, or replace it with --force", path = path.display())]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A command's result would take the place of what is no regular file.
+    #[error("{path} is a directory, a link or a device, which is never replaced; choose another name", path = path.display())]
+    NotReplaced {
+        /// What lies there.
+        path: PathBuf,
+    },
     /// A source holds a name or a structure that no tree can have.
     #[error("entry {name}: {reason}")]
     Entry {
