@@ -3,6 +3,8 @@
 //! Every change is made durable first and shown second: a script, a grant or a word leaves only after the pin behind it
 //! is on the disk.
 
+#[cfg(test)]
+mod asked;
 mod boots;
 mod commit;
 mod gate;

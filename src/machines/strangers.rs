@@ -109,7 +109,7 @@ impl Machines {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::machines::{MACHINES, PINS, PLANS};
     use crate::planner::Planner;
@@ -125,7 +125,7 @@ mod tests {
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 10));
 
     /// A site that boots whoever comes, staged.
-    fn site(home: &Path, kernel: bool) -> Arc<Site> {
+    pub fn site(home: &Path, kernel: bool) -> Arc<Site> {
         std::fs::create_dir_all(home.join("root/boot")).unwrap();
         if kernel {
             std::fs::write(home.join("root/boot/vmlinuz-1"), "kernel").unwrap();
@@ -140,7 +140,7 @@ mod tests {
         Arc::new(site)
     }
 
-    async fn open(site: &Arc<Site>) -> Arc<Machines> {
+    pub async fn open(site: &Arc<Site>) -> Arc<Machines> {
         let state = Arc::new(Disk::open(&site.server.state).unwrap());
         let store = Store::open(&site.server.store).unwrap();
         let guest = guest::stage(&store, clock::now()).unwrap();
@@ -148,7 +148,7 @@ mod tests {
         Machines::open(site.clone(), state, Planner::new(store, guest), &[7; 32], said).await.unwrap()
     }
 
-    fn mac(number: usize) -> Mac {
+    pub fn mac(number: usize) -> Mac {
         let [.., a, b] = number.to_be_bytes();
         Mac::new([2, 0, 0, 0, a, b]).unwrap()
     }
@@ -163,12 +163,12 @@ mod tests {
         BootId::from_random(number.to_be_bytes())
     }
 
-    /// As many strangers as there may be, each the quieter the smaller its number; `pin` is what one holds, since when.
-    async fn fill(site: &Site, pin: impl Fn(usize) -> Option<(Phase, u64)>) {
+    /// So many strangers, each the quieter the smaller its number; `pin` is what one holds, since when.
+    pub async fn fill(site: &Site, count: usize, pin: impl Fn(usize) -> Option<(Phase, u64)>) {
         let state = Disk::open(&site.server.state).unwrap();
-        for first in (0..MOST).step_by(500) {
+        for first in (0..count).step_by(500) {
             let mut txn = Txn::new();
-            for number in first..first + 500 {
+            for number in first..count.min(first + 500) {
                 let macs = vec![mac(number)];
                 let record = MachineRecord { id: id(number), macs, name: None, first_seen: number as u64 };
                 txn = MACHINES.put(txn, record.id, &record).unwrap();
@@ -205,7 +205,7 @@ mod tests {
             1 => Some((Phase::Booting, 1)),
             _ => None,
         };
-        fill(&site, pin).await;
+        fill(&site, MOST, pin).await;
         let machines = open(&site).await;
         machines.step(mac(1), "address", true);
         let new = mac(60_000);
@@ -245,7 +245,8 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let site = site(home.path(), true);
         let begun = clock::now();
-        fill(&site, |number| Some((if number % 2 == 0 { Phase::Up } else { Phase::Booting }, begun))).await;
+        fill(&site, MOST, |number| Some((if number % 2 == 0 { Phase::Up } else { Phase::Booting }, begun)))
+            .await;
         let machines = open(&site).await;
         let new = mac(60_000);
         machines.leased(ADDRESS, new);
