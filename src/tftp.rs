@@ -176,7 +176,7 @@ impl Server {
 
 fn report(peer: SocketAddr, outcome: &Outcome) {
     match outcome {
-        Outcome::Completed { bytes } => tracing::info!(%peer, bytes, "fetched a loader over TFTP"),
+        Outcome::Completed { bytes } => tracing::info!(%peer, bytes, "fetched a file over TFTP"),
         other => tracing::debug!(%peer, outcome = ?other, "a TFTP transfer ended"),
     }
 }

@@ -31,7 +31,7 @@ pub struct Cookies {
 }
 
 impl Cookies {
-    /// `secret` is the handle key: a machine that asks another server of the site is known there too.
+    /// `secret` is the handle key: what a restarted or restored server has, so a machine on its way is not sent back.
     pub fn new(secret: &[u8; 32]) -> Self {
         Self { key: blake3::derive_key("oneroot 2026 boot script cookie", secret) }
     }
