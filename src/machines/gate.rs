@@ -29,8 +29,15 @@ pub struct Gate {
 
 /// A plan that is under way. It goes with the thread that works on it: who asked may be gone long before that.
 pub struct Slot {
-    _peer: Turn<IpAddr>,
+    peer: Turn<IpAddr>,
     _place: OwnedSemaphorePermit,
+}
+
+impl Slot {
+    /// Gives the place to the next, and keeps the peer's own turn.
+    pub fn leave(self) -> Turn<IpAddr> {
+        self.peer
+    }
 }
 
 impl Gate {
@@ -46,7 +53,7 @@ impl Gate {
         let turn = self.peers.take([peer]).await;
         let places = if is_named { &self.named } else { &self.others };
         let place = places.clone().acquire_owned().await.context("the server is about to end")?;
-        Ok(Slot { _peer: turn, _place: place })
+        Ok(Slot { peer: turn, _place: place })
     }
 }
 
@@ -73,7 +80,9 @@ mod tests {
         assert_eq!(strangers.len(), OTHERS);
         let named: Vec<Slot> = (2..100).filter_map(|peer| enter(&gate, peer, true)).collect();
         assert_eq!(named.len(), NAMED - 1, "the first is one of them");
-        drop(first);
+        let turn = first.leave();
+        assert!(enter(&gate, 1, true).is_none(), "its first request is not written yet");
+        drop((turn, enter(&gate, 99, true).unwrap()));
         assert!(enter(&gate, 1, true).is_some());
         assert!(enter(&gate, 250, false).is_none());
         drop(strangers);

@@ -96,9 +96,9 @@ impl Machines {
     async fn plan(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Result<Planned> {
         let site = self.site();
         let decision = decide(&site, mac)?;
+        let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         // Before anything is made for it.
         self.has_room(&site, mac, clock::now())?;
-        let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         let facts = Facts::of(&site, &decision, mac, peer);
         let (machines, home, wanted, frozen) =
             (self.clone(), site.home.clone(), decision.clone(), facts.clone());
@@ -118,7 +118,9 @@ impl Machines {
         }
         let machines = self.clone();
         let named = move || machines.planner.name(&stacked).and_then(|view| machines.read(view));
-        let (_slot, _read) = on_disk(slot, named).await?;
+        let (slot, _read) = on_disk(slot, named).await?;
+        // What is left waits for this machine's record and the disk, and takes no thread.
+        let _peer = slot.leave();
         self.pinned(&draft, request, fresh, boot).await
     }
 
