@@ -202,3 +202,21 @@ async fn head_is_as_long_as_the_words_of_a_refusal_too_and_writes_nothing() {
         assert_eq!(written(&site).await.1.len(), if kernel { 2 } else { 0 });
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_datagram_says_of_no_address_whose_it_is_and_a_connection_or_a_cookie_does() {
+    let home = tempfile::tempdir().unwrap();
+    let mut site = Site::clone(&site(home.path(), true));
+    site.networks.iter_mut().for_each(|network| network.proxy = true);
+    let machines = open(&Arc::new(site)).await;
+    let own = format!("boot/{}.ipxe", alpha().dashed());
+    for (number, via) in
+        [(1, Via::Tftp), (2, Via::Http(Ask::Length)), (3, Via::Http(Ask::Whole)), (4, Via::Tftp)]
+    {
+        let cookie = machines.cookies.make(address(number), alpha(), clock::now());
+        let name = if number == 4 { own.replace(".ipxe", &format!(".{cookie}.ipxe")) } else { own.clone() };
+        assert!(machines.resource(address(number), &name, via).await.is_some());
+        let bound = machines.known().mac_at(address(number));
+        assert_eq!(bound, Some(alpha()).filter(|_| number > 2), "{name} {via:?}");
+    }
+}
