@@ -14,9 +14,10 @@ use http_body_util::channel::Channel;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use oneroot_bootconf::again::Ask;
 use tokio::net::TcpStream;
 
-use crate::machines::{Machines, Resource};
+use crate::machines::{Machines, Resource, Via};
 use crate::net::accept::Slot;
 use crate::net::stalled::{Patient, STALLED};
 
@@ -64,11 +65,18 @@ async fn answer(
     if method != Method::GET && method != Method::HEAD {
         return plain(StatusCode::METHOD_NOT_ALLOWED, Some((header::ALLOW, "GET, HEAD")));
     }
-    let Some(resource) = machines.resource(peer, path, "HTTP").await else {
+    // RFC 9110 §14.2: a Range means something with GET alone. HEAD gives the length that the whole would have.
+    let part = headers.get(header::RANGE).filter(|_| method == Method::GET);
+    let ask = match part {
+        _ if method == Method::HEAD => Ask::Length,
+        Some(_) => Ask::Part,
+        None => Ask::Whole,
+    };
+    let Some(resource) = machines.resource(peer, path, Via::Http(ask)).await else {
         return plain(StatusCode::NOT_FOUND, None);
     };
     let length = resource.len();
-    let range = match headers.get(header::RANGE).map_or(Wanted::All, |value| wanted(value, length)) {
+    let range = match part.map_or(Wanted::All, |value| wanted(value, length)) {
         Wanted::All => None,
         Wanted::Part(from, to) => Some((from, to)),
         Wanted::Nothing => {

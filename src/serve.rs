@@ -19,7 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::machines::{Machines, Passes};
+use crate::machines::Machines;
 use crate::net::probe::Prober;
 use crate::net::six::Six;
 use crate::net::{self, accept, solicited};
@@ -140,9 +140,9 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     clock::fix(state.as_ref()).await?;
     let store = Store::open(&site.server.store).map_err(|cause| confined(cause.into()))?;
     let guest = guest::stage(&store, clock::now())?;
-    let (keyring, passes) = keys(&state).await?;
+    let (keyring, secret) = keys(&state).await?;
     let (said, mut heard) = mpsc::channel(SAYINGS);
-    let machines = Machines::open(site.clone(), state, Planner::new(store, guest), passes, said).await?;
+    let machines = Machines::open(site.clone(), state, Planner::new(store, guest), &secret, said).await?;
 
     let sockets = Sockets::bind(&site)?;
     units::close_the_rest();
@@ -246,15 +246,15 @@ fn confined(cause: anyhow::Error) -> anyhow::Error {
     cause
 }
 
-/// The keys that handles are sealed with: made once, for ever.
-async fn keys(state: &Disk) -> Result<(Keyring, Passes)> {
+/// The keys that handles are sealed with: made once, for ever. The current one is the secret of all other seals.
+async fn keys(state: &Disk) -> Result<(Keyring, [u8; 32])> {
     let keys = handle_keys(state, clock::random()?).await?;
     let secret = keys.secret().context("the state has handle keys, and none of them is the current one")?;
     let mut keyring = Keyring::new(keys.current, secret);
     for (id, secret) in keys.keys.iter().filter(|(id, _)| *id != keys.current) {
         keyring = keyring.with_old(*id, secret)?;
     }
-    Ok((keyring, Passes::new(secret)))
+    Ok((keyring, *secret))
 }
 
 /// Waits for the signal to stop, and reloads on the way.

@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::machines::{Machines, Resource};
+use crate::machines::{Machines, Resource, Via};
 
 /// Largest datagram that a client sends: an RRQ is 512 bytes, an ACK 4.
 const LARGEST: usize = 2048;
@@ -166,7 +166,7 @@ impl Server {
         self.ports.insert(session, Port { socket, peer: peer.remote, listener: listener.abort_handle() });
         let (events, machines) = (self.events.clone(), self.machines.clone());
         tokio::spawn(async move {
-            let found = machines.resource(peer.remote.ip().to_canonical(), &name, "TFTP").await;
+            let found = machines.resource(peer.remote.ip().to_canonical(), &name, Via::Tftp).await;
             let level = if found.is_some() { "serving" } else { "not there" };
             tracing::debug!(peer = %peer.remote, name, "TFTP file: {level}");
             let _ = events.send(Event::Found(session, found)).await;
@@ -176,7 +176,7 @@ impl Server {
 
 fn report(peer: SocketAddr, outcome: &Outcome) {
     match outcome {
-        Outcome::Completed { bytes } => tracing::info!(%peer, bytes, "fetched a loader over TFTP"),
+        Outcome::Completed { bytes } => tracing::info!(%peer, bytes, "fetched a file over TFTP"),
         other => tracing::debug!(%peer, outcome = ?other, "a TFTP transfer ended"),
     }
 }

@@ -4,31 +4,51 @@
 
 use std::net::IpAddr;
 
-use crate::identity::BootId;
+use crate::identity::{BootId, Mac};
 
 /// `http://server[:port]`, as clients are told.
 #[must_use]
 pub fn http_base(server: IpAddr, port: u16) -> String {
-    let host = match server {
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    };
+    let host = host(server);
     if port == 80 { format!("http://{host}") } else { format!("http://{host}:{port}") }
 }
 
-/// The script that boots a plan: `name` for the screen, the kernel's arguments, and whether there is an initrd.
-///
-/// `initrd=` is said to the kernel too: an EFI kernel finds the initrd by that name and by nothing else.
+/// An address as it stands in a URL.
+fn host(server: IpAddr) -> String {
+    match server {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    }
+}
+
+/// Where a machine's script is by HTTP.
 #[must_use]
-pub fn boot(base: &str, boot: BootId, name: &str, args: &[String], initrd: bool) -> String {
-    let mut script = format!("#!ipxe\necho oneroot: {name}, boot {boot}\n:again\n");
+pub fn url(base: &str, mac: Mac) -> String {
+    format!("{base}/boot/{}.ipxe", mac.dashed())
+}
+
+/// The script that boots a plan: `name` for the screen, the kernel's arguments, whether there is an initrd, and where the
+/// machine's script is.
+///
+/// `initrd=` is said to the kernel too: an EFI kernel finds the initrd by that name and by nothing else. What has failed three
+/// times asks anew what to boot, for the boot may be gone; each try waits its five seconds, and nothing of it ever ends, for
+/// firmware that is left to itself may ask for no boot again.
+#[must_use]
+pub fn boot(base: &str, boot: BootId, name: &str, args: &[String], initrd: bool, url: &str) -> String {
+    let mut script =
+        format!("#!ipxe\necho oneroot: {name}, boot {boot}\n:begin\nset tries:int32 0\n:again\n");
     let named = if initrd { " initrd=initrd" } else { "" };
     let args = args.join(" ");
     script.push_str(&format!("kernel --name kernel {base}/b/{boot}/kernel{named} {args} || goto failed\n"));
     if initrd {
         script.push_str(&format!("initrd --name initrd {base}/b/{boot}/initrd || goto failed\n"));
     }
-    script.push_str("boot || goto failed\n:failed\necho oneroot: that did not work, again in 5 s\nimgfree\nsleep 5\ngoto again\n");
+    script.push_str(
+        "boot || goto failed\n:failed\necho oneroot: that did not work, again in 5 s\nimgfree\nsleep 5\n",
+    );
+    script.push_str("inc tries\niseq ${tries} 3 || goto again\n");
+    script
+        .push_str(&format!("echo oneroot: asking anew what to boot\nchain --replace {url} ||\ngoto begin\n"));
     script
 }
 
@@ -40,8 +60,18 @@ pub fn refused(url: &str, reason: &str) -> String {
         .filter(|c| c.is_ascii_graphic() || *c == ' ')
         .filter(|c| !"${}&|".contains(*c))
         .collect();
+    let ask = format!("echo oneroot: asking again in 30 s\nsleep 30\nchain --replace {url} ||\ngoto again\n");
+    format!("#!ipxe\necho oneroot: {reason}\n:again\n{ask}")
+}
+
+/// What is told by TFTP before a peer has shown that it hears us: the way to the name with its cookie, which makes the boot.
+/// `server` is the address as the peer knows it.
+#[must_use]
+pub fn lead(server: IpAddr, mac: Mac, cookie: &str) -> String {
+    let own = format!("tftp://{}/boot/{}", host(server), mac.dashed());
     format!(
-        "#!ipxe\necho oneroot: {reason}\necho oneroot: asking again in 30 s\nsleep 30\nchain --replace {url} ||\n"
+        "#!ipxe\nchain --replace {own}.{cookie}.ipxe ||\n:again\necho oneroot: that did not work, again in 5 s\nsleep 5\n\
+         chain --replace {own}.ipxe ||\ngoto again\n"
     )
 }
 
@@ -52,7 +82,8 @@ mod tests {
     #[test]
     fn a_script_fetches_kernel_and_initrd_of_its_own_boot() {
         let base = http_base(IpAddr::from([10, 0, 0, 1]), 8080);
-        let script = boot(&base, BootId::from_random([1; 8]), "alpha", &["ro".to_owned()], true);
+        let script =
+            boot(&base, BootId::from_random([1; 8]), "alpha", &["ro".to_owned()], true, &url(&base, mac()));
         assert!(script.starts_with("#!ipxe\n"));
         assert!(script.contains(
             "kernel --name kernel http://10.0.0.1:8080/b/0101010101010101/kernel initrd=initrd ro ||"
@@ -60,10 +91,81 @@ mod tests {
         assert!(script.contains("initrd --name initrd http://10.0.0.1:8080/b/0101010101010101/initrd ||"));
     }
 
+    fn mac() -> Mac {
+        Mac::new([0x52, 0x54, 0, 0, 0, 0x0a]).unwrap()
+    }
+
+    /// What runs when this line fails each time that it can, as iPXE goes through a script: the commands, up to a bound.
+    fn failing(script: &str, most: usize) -> Vec<&str> {
+        let lines: Vec<&str> = script.lines().skip(1).collect();
+        let place = |label: &str| lines.iter().position(|line| *line == format!(":{label}")).unwrap();
+        let (mut at, mut tries, mut ran) = (0, 0, Vec::new());
+        while ran.len() < most {
+            let line = *lines.get(at).expect("a script never comes to its end");
+            at += 1;
+            let (command, otherwise) = line.split_once(" ||").unwrap_or((line, ""));
+            let word = command.split(' ').next().unwrap();
+            let failed = match word {
+                "set" => {
+                    tries = 0;
+                    false
+                }
+                "inc" => {
+                    tries += 1;
+                    false
+                }
+                "iseq" => tries != 3,
+                "kernel" | "initrd" | "boot" | "chain" => true,
+                "goto" => {
+                    at = place(command.split_once(' ').unwrap().1);
+                    continue;
+                }
+                _ => false,
+            };
+            ran.push(command);
+            assert!(!failed || line.contains("||"), "{line} would end the script");
+            if let Some(label) = otherwise.trim().strip_prefix("goto ").filter(|_| failed) {
+                at = place(label);
+            }
+        }
+        ran
+    }
+
+    #[test]
+    fn a_script_that_has_failed_three_times_asks_anew_what_to_boot_and_never_ends_or_hurries() {
+        let base = http_base(IpAddr::from([10, 0, 0, 1]), 80);
+        let own = url(&base, mac());
+        let boot = boot(&base, BootId::from_random([1; 8]), "alpha", &[], true, &own);
+        for script in [boot, refused(&own, "because"), lead([10, 0, 0, 1].into(), mac(), &"0a".repeat(16))] {
+            let ran = failing(&script, 1000);
+            let asks: Vec<usize> = (0..ran.len()).filter(|at| ran[*at].starts_with("chain")).collect();
+            assert!(asks.len() > 20, "{script}");
+            for pair in asks.windows(2) {
+                let between = &ran[pair[0]..pair[1]];
+                let kernels = between.iter().filter(|line| line.starts_with("kernel")).count();
+                assert!([0, 3].contains(&kernels), "{between:?}");
+                let waits = between.iter().filter(|line| line.starts_with("sleep")).count();
+                assert_eq!(waits, kernels.max(1), "{between:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_lead_is_what_ipxe_and_tftp_take_as_a_name() {
+        let script = lead([10, 0, 0, 1].into(), mac(), &"0a".repeat(16));
+        let name = format!("boot/52-54-00-00-00-0a.{}.ipxe", "0a".repeat(16));
+        assert!(
+            script.starts_with(&format!("#!ipxe\nchain --replace tftp://10.0.0.1/{name} ||\n")),
+            "{script}"
+        );
+        assert!(script.contains("\nchain --replace tftp://10.0.0.1/boot/52-54-00-00-00-0a.ipxe ||\n"));
+        assert!(name.len() < 128 && script.len() < 512, "one datagram, and DHCP's field for a name");
+    }
+
     #[test]
     fn a_reason_can_not_become_a_command() {
         let script = refused("http://10.0.0.1/x", "bad\nshell ${net0/mac} && exit | x");
-        assert_eq!(script.lines().count(), 5);
+        assert_eq!(script.lines().count(), 7);
         assert!(!script.contains('$') && !script.contains("&&"));
     }
 }

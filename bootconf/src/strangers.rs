@@ -78,20 +78,26 @@ pub fn is_stranger(record: &MachineRecord, site: &Site) -> bool {
     record.name.is_none() && record.macs.iter().all(|mac| site.machine(*mac).is_none())
 }
 
-/// Which strangers are forgotten so that one more can be remembered. `began` is when the server did, and `now` is now, both in
-/// seconds since 1970.
+/// Which strangers are forgotten so that one more can be remembered. `coming` are being written right now, and are not among
+/// `all`; `began` is when the server did, and `now` is now, both in seconds since 1970. `have` is asked for each that would
+/// go, the quietest first: no means that somebody changes that one at this moment, which is a sign of life.
 ///
 /// # Errors
 /// Each of them may still run.
-pub fn room(all: &[Stranger<'_>], began: u64, now: u64) -> Result<Vec<MachineId>, Full> {
-    let surplus = (all.len() + 1).saturating_sub(MOST);
+pub fn room(
+    all: &[Stranger<'_>],
+    coming: usize,
+    (began, now): (u64, u64),
+    have: &mut dyn FnMut(MachineId) -> bool,
+) -> Result<Vec<MachineId>, Full> {
+    let surplus = (all.len() + coming + 1).saturating_sub(MOST);
     if surplus == 0 {
         return Ok(Vec::new());
     }
     let mut idle: Vec<&Stranger<'_>> = all.iter().filter(|stranger| !stranger.may_run(began, now)).collect();
     idle.sort_by_key(|stranger| (stranger.sign(), stranger.record.id));
-    let forgotten: Vec<MachineId> =
-        idle.iter().take(surplus.min(AT_ONCE)).map(|stranger| stranger.record.id).collect();
+    let ids = idle.iter().map(|stranger| stranger.record.id).filter(|id| have(*id));
+    let forgotten: Vec<MachineId> = ids.take(surplus.min(AT_ONCE)).collect();
     if forgotten.is_empty() { Err(Full) } else { Ok(forgotten) }
 }
 
@@ -102,6 +108,11 @@ mod tests {
     use crate::identity::{BootId, Mac};
     use oneroot_tree::ViewId;
     use std::net::IpAddr;
+
+    /// While nobody else comes, and nobody is in the way.
+    fn room(all: &[Stranger<'_>], began: u64, now: u64) -> Result<Vec<MachineId>, Full> {
+        super::room(all, 0, (began, now), &mut |_| true)
+    }
 
     /// Long after all of them.
     const NOW: u64 = 100 * 86_400;
@@ -210,6 +221,19 @@ mod tests {
         let records: Vec<_> = (0..MOST + 1000).map(|number| record(number, number as u64)).collect();
         let forgotten = room(&without_pins(&records), 0, NOW).unwrap();
         assert_eq!(forgotten, (0..AT_ONCE).map(id).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_is_being_written_has_a_place_already_and_who_is_being_changed_does_not_give_way() {
+        let records = full();
+        let strangers = without_pins(&records[2..]);
+        let given_way =
+            |coming, have: &mut dyn FnMut(MachineId) -> bool| super::room(&strangers, coming, (0, NOW), have);
+        assert_eq!(given_way(1, &mut |_| true), Ok(vec![]), "the last place");
+        assert_eq!(given_way(2, &mut |_| true), Ok(vec![id(2)]));
+        assert_eq!(given_way(3, &mut |_| true), Ok(vec![id(2), id(3)]));
+        assert_eq!(given_way(2, &mut |other| other != id(2)), Ok(vec![id(3)]));
+        assert_eq!(given_way(2, &mut |_| false), Err(Full));
     }
 
     #[test]

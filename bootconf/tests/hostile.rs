@@ -94,11 +94,17 @@ proptest! {
 
 #[test]
 fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
-    let known = ["#!ipxe", "echo", "kernel", "initrd", "boot", "imgfree", "sleep", "goto", "chain"];
+    let known = [
+        "#!ipxe", "echo", "kernel", "initrd", "boot", "imgfree", "sleep", "goto", "chain", "set", "inc",
+        "iseq",
+    ];
     let base = script::http_base(IpAddr::from([10, 0, 0, 1]), 80);
+    let mac = "52:54:00:00:00:0a".parse().unwrap();
+    let (url, lead) = (script::url(&base, mac), script::lead([10, 0, 0, 1].into(), mac, "0a"));
     for initrd in [true, false] {
-        let script = script::boot(&base, BootId::from_random([1; 8]), "alpha", &["ro".to_owned()], initrd);
-        for line in script.lines().chain(script::refused(&base, "no").lines()) {
+        let args = ["ro".to_owned()];
+        let script = script::boot(&base, BootId::from_random([1; 8]), "alpha", &args, initrd, &url);
+        for line in script.lines().chain(script::refused(&url, "no").lines()).chain(lead.lines()) {
             let word = line.split(' ').next().unwrap();
             assert!(known.contains(&word) || word.starts_with(':'), "{line}");
             if ["kernel", "initrd"].contains(&word) {

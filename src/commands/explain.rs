@@ -242,9 +242,10 @@ pub fn rendered(site: &Site, machine: &str, json: bool) -> Result<Exit> {
         extra: &preview.decision.args,
     });
     let kernel = preview.stacked.kernel.as_ref();
+    let url = script::url(&base, preview.mac);
     let script = kernel
         .ok()
-        .map(|(_, initrd)| script::boot(&base, boot, &preview.facts.name, &args, initrd.is_some()));
+        .map(|(_, initrd)| script::boot(&base, boot, &preview.facts.name, &args, initrd.is_some(), &url));
     let rendered = Rendered { machine: preview.facts.name.clone(), script, files: files(&preview)? };
     if json {
         print::json(&rendered)?;

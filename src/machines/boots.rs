@@ -8,14 +8,14 @@ use oneroot_bootconf::pins::{Event, Pin, changes};
 use oneroot_bootconf::{BootId, MachineId};
 
 use super::Machines;
-use super::commit::{Changed, TRIES};
+use super::commit::{Changed, TRIES, Thing};
 use crate::clock;
 
 impl Machines {
     /// Applies an event to one machine's pins, durably.
     pub(super) async fn apply(self: &Arc<Self>, machine: MachineId, event: &Event) -> Result<bool> {
         for _ in 0..TRIES {
-            let turn = self.changing.clone().lock_owned().await;
+            let turn = self.turns.take([Thing::Machine(machine)]).await;
             let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
             let made = changes(&pins, event, &|pin| self.in_use(pin), clock::now());
             if made.is_empty() {

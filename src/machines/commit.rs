@@ -5,21 +5,33 @@ use std::sync::Arc;
 use anyhow::Result;
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::plan::BootPlan;
-use oneroot_bootconf::{MachineId, MachineRecord};
+use oneroot_bootconf::{Mac, MachineId, MachineRecord};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
-use tokio::sync::OwnedMutexGuard;
 
+use super::strangers::Place;
+use super::turns::Turn;
 use super::{MACHINES, Machines, PINS, PLANS};
 
 /// Times that a change is tried again after another server was quicker.
 pub(super) const TRIES: u32 = 8;
 
+/// What only one change at a time may touch; the revisions in each commit guard against other servers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Thing {
+    /// A machine's record and pins.
+    Machine(MachineId),
+    /// Whose a NIC is.
+    Nic(Mac),
+    /// Which record has a name of the site.
+    Name(String),
+}
+
 /// What is written together, or not at all.
 #[derive(Default)]
 pub(super) struct Changed {
     pub records: Vec<MachineRecord>,
-    /// Machines whose records go; their pins are among `pins`.
-    pub forgotten: Vec<MachineId>,
+    /// A new stranger's place. The records of those who give way to it go; their pins are among `pins`.
+    pub place: Option<Place>,
     pub plan: Option<BootPlan>,
     pub pins: Vec<PinChange>,
 }
@@ -28,7 +40,7 @@ impl Machines {
     ///
     /// In a task of its own, which has the turn until both are done: who asked may be gone by then, for a connection can end
     /// at any moment, and what is on the disk must be what is known.
-    pub(super) async fn commit(self: &Arc<Self>, turn: OwnedMutexGuard<()>, change: Changed) -> Result<bool> {
+    pub(super) async fn commit(self: &Arc<Self>, turn: Turn<Thing>, change: Changed) -> Result<bool> {
         let machines = self.clone();
         let written = tokio::spawn(async move {
             let _turn = turn;
@@ -37,7 +49,8 @@ impl Machines {
         written.await?
     }
 
-    async fn write(&self, Changed { records, forgotten, plan, pins: made }: &Changed) -> Result<bool> {
+    async fn write(&self, Changed { records, place, plan, pins: made }: &Changed) -> Result<bool> {
+        let forgotten = place.as_ref().map_or(&[][..], Place::forgotten);
         let mut txn = Txn::new();
         {
             let known = self.known();
@@ -51,6 +64,11 @@ impl Machines {
                 txn = MACHINES.delete(MACHINES.expect(txn, machine, expected(old)), machine);
             }
             if let Some(plan) = plan {
+                if !records.iter().any(|record| record.id == plan.machine) {
+                    // Another server may have forgotten it; a pin must not be nobody's.
+                    let old = known.machines.get(&plan.machine).map(|(_, revision)| *revision);
+                    txn = MACHINES.expect(txn, plan.machine, expected(old));
+                }
                 txn = PLANS.put(txn, plan.boot, plan)?;
             }
             for change in made {

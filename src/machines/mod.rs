@@ -3,8 +3,11 @@
 //! Every change is made durable first and shown second: a script, a grant or a word leaves only after the pin behind it
 //! is on the disk.
 
+#[cfg(test)]
+mod asked;
 mod boots;
 mod commit;
+mod gate;
 #[cfg(test)]
 mod isolation;
 mod known;
@@ -12,8 +15,10 @@ mod mounts;
 mod plans;
 mod recall;
 mod resource;
+mod seals;
 mod status;
 mod strangers;
+mod turns;
 
 use std::collections::HashMap;
 use std::io;
@@ -34,7 +39,7 @@ use tokio::task::JoinSet;
 
 pub use known::Known;
 pub use mounts::Passes;
-pub use resource::{LOADERS, Resource};
+pub use resource::{LOADERS, Resource, Via};
 pub use status::{MachineStatus, Status};
 
 use crate::clock;
@@ -42,7 +47,12 @@ use crate::net::probe::{Found, Prober, Reason};
 use crate::nfs::tree::MachineTree;
 use crate::objects::Objects;
 use crate::planner::Planner;
+use commit::Thing;
+use gate::Gate;
 use recall::Edition;
+use seals::Cookies;
+use strangers::Rooms;
+use turns::Turns;
 
 /// Machines by id.
 pub const MACHINES: Table<MachineRecord> = Table::new("machines");
@@ -61,6 +71,7 @@ pub struct Machines {
     pub state: Arc<Disk>,
     planner: Planner,
     passes: Passes,
+    cookies: Cookies,
     objects: Objects,
     loaders: PathBuf,
     known: RwLock<Known>,
@@ -69,8 +80,9 @@ pub struct Machines {
     trees: RwLock<HashMap<ViewId, Arc<MachineTree>>>,
     /// Views that are being read right now, so that a hundred calls start one load.
     loading: Mutex<Vec<ViewId>>,
-    /// One change of pins at a time; the revisions in each commit guard against other servers.
-    changing: Arc<tokio::sync::Mutex<()>>,
+    turns: Arc<Turns<Thing>>,
+    gate: Gate,
+    rooms: Arc<Mutex<Rooms>>,
     said: mpsc::Sender<String>,
     /// Seconds since 1970 at which this server began to listen.
     began: u64,
@@ -79,12 +91,13 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// Reads the tables and the views that pins hold. `said` takes the words that machines say.
+    /// Reads the tables and the views that pins hold. `secret` is the handle key, of which passes and cookies are made; `said`
+    /// takes the words that machines say.
     pub async fn open(
         site: Arc<Site>,
         state: Arc<Disk>,
         planner: Planner,
-        passes: Passes,
+        secret: &[u8; 32],
         said: mpsc::Sender<String>,
     ) -> Result<Arc<Self>> {
         let mut known = Known::default();
@@ -109,12 +122,15 @@ impl Machines {
             site: watch::Sender::new(site),
             state,
             planner,
-            passes,
+            passes: Passes::new(secret),
+            cookies: Cookies::new(secret),
             known: RwLock::new(known),
             edition: Edition::new(),
             trees: RwLock::default(),
             loading: Mutex::default(),
-            changing: Arc::default(),
+            turns: Arc::default(),
+            gate: Gate::new(),
+            rooms: Arc::default(),
             said,
             began: clock::now(),
             prober: OnceLock::new(),

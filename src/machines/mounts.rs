@@ -8,13 +8,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use oneroot_bootconf::access::Verdict;
-use oneroot_bootconf::export::{Export, Pass, SEAL};
+use oneroot_bootconf::export::{Export, Pass};
 use oneroot_bootconf::pins::{Event, Pin};
 use oneroot_bootconf::{BootId, Mac, Site};
 use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_tree::ViewId;
 use oneroot_tree::node::TreePath;
 
+use super::seals::{same, seal};
 use super::{Known, Machines};
 use crate::clock;
 use crate::net::neighbours;
@@ -33,16 +34,12 @@ impl Passes {
 
     /// The pass of a boot to its view.
     pub fn make(&self, boot: BootId, view: ViewId) -> Pass {
-        let mut seal = [0; SEAL];
-        let hash = blake3::keyed_hash(&self.key, format!("{boot}.{view}").as_bytes());
-        seal.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
+        let seal = seal(&self.key, &format!("{boot}.{view}"));
         Pass { boot, seal }
     }
 
     fn is_good(&self, pass: &Pass, view: ViewId) -> bool {
-        let made = self.make(pass.boot, view).seal;
-        // All bytes are compared, whatever the first difference: time tells nothing of the seal.
-        made.iter().zip(pass.seal).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+        same(&self.make(pass.boot, view).seal, &pass.seal)
     }
 }
 
@@ -55,11 +52,10 @@ impl Machines {
     /// | given by another server, and a neighbour of ours | if the neighbour table has that NIC there |
     /// | given by another server, behind a router | if the site names that NIC, and no other machine runs with the address |
     pub(super) fn may_boot(&self, site: &Site, peer: IpAddr, mac: Mac) -> bool {
-        let leased = self.known().mac_at(peer);
         if !site.is_proxied(peer) {
-            return leased == Some(mac);
+            return self.known().mac_at(peer) == Some(mac);
         }
-        let may = match neighbours::mac_of(peer) {
+        match neighbours::mac_of(peer) {
             Some(seen) => seen == mac.bytes(),
             // Nothing says who it is but its own word. It may be a machine of the site, which are as many as they are; a
             // name for every made-up NIC would fill the state.
@@ -68,11 +64,7 @@ impl Machines {
                 site.machine(mac).is_some()
                     && known.running_at(peer).is_none_or(|pin| known.machine_of(mac) == Some(pin.machine))
             }
-        };
-        if may && leased != Some(mac) {
-            self.leased(peer, mac);
         }
-        may
     }
 
     /// MNT: the machine at `peer` mounts a view that one of its pins holds. The pin runs, durably, before the answer.
@@ -175,6 +167,7 @@ fn start_of(tree: &MachineTree, below: &[u8]) -> Result<NodeId, MountError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use oneroot_bootconf::export::SEAL;
 
     #[test]
     fn a_pass_is_good_for_its_boot_and_view_and_every_bit_of_it_counts() {

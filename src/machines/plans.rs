@@ -1,9 +1,12 @@
-//! Plans: one is made when a boot script is fetched, and it is durable before the first byte leaves.
+//! Plans: one is made when a boot script is fetched and no boot that there is answers it (rules: `oneroot_bootconf::again`),
+//! and it is durable before the first byte leaves.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
+use oneroot_bootconf::again::{Ask, Request};
 use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
@@ -11,133 +14,224 @@ use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, changes};
 use oneroot_bootconf::plan::{BootPlan, Decision, Root, decide};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, script};
+use oneroot_tree::ViewId;
 
 use super::Machines;
-use super::commit::{Changed, TRIES};
+use super::commit::{Changed, TRIES, Thing};
+use super::gate::Slot;
 use crate::clock;
-use crate::planner::Stacked;
+
+/// All that a boot is told but whose it is: with a machine and a boot it is a plan.
+struct Draft {
+    /// One site for the whole plan, whatever is reloaded meanwhile.
+    site: Arc<Site>,
+    peer: IpAddr,
+    mac: Mac,
+    decision: Decision,
+    facts: Facts,
+    view: ViewId,
+    kernel: String,
+    initrd: Option<String>,
+}
+
+/// A machine as it is, or has to be.
+struct Recognised {
+    record: MachineRecord,
+    /// Whether the record has to be written.
+    is_new: bool,
+    pins: Vec<Pin>,
+}
+
+/// A plan, and whether it was made for this request.
+type Planned = (BootPlan, bool);
 
 impl Machines {
     /// The boot script for the machine at `peer` with this MAC: a plan, a pin, and the words that start it.
     ///
-    /// `None` when the address is not this MAC's: nobody gets another machine's script by guessing.
-    pub(super) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac) -> Option<String> {
+    /// `None` when the address is not this MAC's: nobody gets another machine's script by guessing. The peer has shown that it
+    /// hears us: by a TCP connection, or by a cookie.
+    pub(super) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Option<String> {
         let site = self.site();
-        if !self.may_boot(&site, peer, mac) {
-            tracing::warn!(%peer, %mac, "refused a boot script to an address that this machine does not have");
+        if !self.may_have_script(&site, peer, mac) {
             return None;
         }
+        // Where another server gives the addresses, this is what says who is there.
+        if ask != Ask::Length && self.known().mac_at(peer) != Some(mac) {
+            self.leased(peer, mac);
+        }
         let base = script::http_base(site.server_for(peer), site.server.http_port);
-        match self.plan(peer, mac).await {
-            Ok(plan) => {
-                tracing::info!(machine = plan.name, %mac, boot = %plan.boot, profile = plan.profile, view = %plan.view, "boots");
-                Some(script::boot(&base, plan.boot, &plan.name, &plan.args, plan.initrd.is_some()))
+        let url = script::url(&base, mac);
+        match self.plan(peer, mac, ask).await {
+            Ok((plan, made)) => {
+                if made {
+                    tracing::info!(machine = plan.name, %mac, boot = %plan.boot, profile = plan.profile, view = %plan.view, "boots");
+                } else {
+                    tracing::debug!(machine = plan.name, %mac, boot = %plan.boot, ?ask, "asks again for its boot script");
+                }
+                Some(script::boot(&base, plan.boot, &plan.name, &plan.args, plan.initrd.is_some(), &url))
             }
             Err(cause) => {
                 tracing::warn!(machine = self.name_of(mac), %mac, reason = format!("{cause:#}"), "has nothing to boot");
-                let url = format!("{base}/boot/{}.ipxe", mac.dashed());
                 Some(script::refused(&url, &format!("{cause:#}")))
             }
         }
     }
 
-    async fn plan(self: &Arc<Self>, peer: IpAddr, mac: Mac) -> Result<BootPlan> {
-        // One site for the whole plan, whatever is reloaded meanwhile.
+    /// What leads the machine at `peer` to its boot script by TFTP. It costs nothing and changes nothing, for nobody knows who
+    /// has sent the request.
+    pub(super) fn lead_script(&self, peer: IpAddr, mac: Mac) -> Option<String> {
+        let site = self.site();
+        let cookie = self.cookies.make(peer, mac, clock::now());
+        self.may_have_script(&site, peer, mac).then(|| script::lead(site.server_for(peer), mac, &cookie))
+    }
+
+    fn may_have_script(&self, site: &Site, peer: IpAddr, mac: Mac) -> bool {
+        let may = self.may_boot(site, peer, mac);
+        if !may {
+            tracing::warn!(%peer, %mac, "refused a boot script to an address that this machine does not have");
+        }
+        may
+    }
+
+    async fn plan(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Result<Planned> {
         let site = self.site();
         let decision = decide(&site, mac)?;
+        let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         // Before anything is made for it.
         self.has_room(&site, mac, clock::now())?;
         let facts = Facts::of(&site, &decision, mac, peer);
-        let (machines, wanted, frozen, home) =
-            (self.clone(), decision.clone(), facts.clone(), site.home.clone());
-        let stacked = tokio::task::spawn_blocking(move || -> Result<_> {
-            let stacked = machines.planner.stack(&home, &wanted, &frozen)?;
-            let read = machines.read(stacked.id)?;
-            Ok((stacked, read))
-        });
-        let (stacked, _read) = stacked.await??;
-        self.pinned(&site, peer, mac, &decision, facts, stacked).await
+        let (machines, home, wanted, frozen) =
+            (self.clone(), site.home.clone(), decision.clone(), facts.clone());
+        let (slot, stacked) = on_disk(slot, move || machines.planner.stack(&home, &wanted, &frozen)).await?;
+        let (kernel, initrd) = stacked.kernel.clone()?;
+        let draft = Draft { site, peer, mac, decision, facts, view: stacked.id, kernel, initrd };
+        let request = Request { mac, address: peer, ask, now: clock::now() };
+        let fresh = MachineId::from_random(clock::random()?);
+        let machine = self.recognised(&draft, fresh, request.now);
+        if let Some(plan) = self.again(&draft, &machine, &request) {
+            return Ok((plan, false));
+        }
+        let boot = BootId::from_random(clock::random()?);
+        if ask == Ask::Length {
+            // As long as any other: all ids have one length.
+            return Ok((self.plan_of(&draft, machine.record.id, boot), false));
+        }
+        let machines = self.clone();
+        let named = move || machines.planner.name(&stacked).and_then(|view| machines.read(view));
+        let (slot, _read) = on_disk(slot, named).await?;
+        // What is left waits for this machine's record and the disk, and takes no thread.
+        let _peer = slot.leave();
+        self.pinned(&draft, request, fresh, boot).await
     }
 
-    /// Writes the plan of a boot with its pin.
+    /// What a machine with this record is told by a boot with this id.
+    fn plan_of(&self, draft: &Draft, machine: MachineId, boot: BootId) -> BootPlan {
+        let Draft { site, peer, mac, decision, view, .. } = draft;
+        let pass = site.is_proxied(*peer).then(|| self.passes.make(boot, *view));
+        let args = arguments(&Boot {
+            initramfs: decision.initramfs,
+            server: site.server_for(*peer),
+            port: site.server.nfs_port,
+            export: Export { view: *view, pass },
+            mac: *mac,
+            machine,
+            boot,
+            extra: &decision.args,
+        });
+        BootPlan {
+            boot,
+            machine,
+            mac: *mac,
+            name: decision.name.clone().unwrap_or_else(|| mac.to_string()),
+            profile: decision.profile.clone(),
+            workloads: decision.workloads.clone(),
+            view: *view,
+            kernel: draft.kernel.clone(),
+            initrd: draft.initrd.clone(),
+            args,
+            root: Root::Nfs,
+            facts: Some(draft.facts.clone()),
+            why: decision.why.clone(),
+        }
+    }
+
+    /// The boot that there is, where it answers a request.
+    fn again(&self, draft: &Draft, machine: &Recognised, request: &Request) -> Option<BootPlan> {
+        if machine.is_new {
+            return None;
+        }
+        let known = self.known();
+        let told = |boot| known.plans.get(&boot).cloned();
+        let wanted = |boot| self.plan_of(draft, machine.record.id, boot);
+        let plan = request.answered_by(&machine.pins, &told, &wanted)?;
+        if request.ask != Ask::Length {
+            known.hear(plan.machine, request.now);
+        }
+        Some(plan)
+    }
+
+    /// Writes the plan of a boot with its pin, unless another request has done so meanwhile. `fresh` and `boot` are ids that
+    /// nobody has yet.
     async fn pinned(
         self: &Arc<Self>,
-        site: &Site,
-        peer: IpAddr,
-        mac: Mac,
-        decision: &Decision,
-        facts: Facts,
-        stacked: Stacked,
-    ) -> Result<BootPlan> {
-        let (view, (kernel, initrd)) = (stacked.id, stacked.kernel?);
-        let boot = BootId::from_random(clock::random()?);
-        let fresh = MachineId::from_random(clock::random()?);
+        draft: &Draft,
+        mut request: Request,
+        fresh: MachineId,
+        boot: BootId,
+    ) -> Result<Planned> {
         for _ in 0..TRIES {
-            let turn = self.changing.clone().lock_owned().await;
-            let now = clock::now();
-            let (record, new_record, pins) = self.recognised(site, mac, fresh, now);
-            let name = decision.name.clone().unwrap_or_else(|| mac.to_string());
-            let pass = site.is_proxied(peer).then(|| self.passes.make(boot, view));
-            let args = arguments(&Boot {
-                initramfs: decision.initramfs,
-                server: site.server_for(peer),
-                port: site.server.nfs_port,
-                export: Export { view, pass },
-                mac,
-                machine: record.id,
-                boot,
-                extra: &decision.args,
-            });
-            let plan = BootPlan {
-                boot,
-                machine: record.id,
-                mac,
-                name,
-                profile: decision.profile.clone(),
-                workloads: decision.workloads.clone(),
-                view,
-                kernel: kernel.clone(),
-                initrd: initrd.clone(),
-                args,
-                root: Root::Nfs,
-                facts: Some(facts.clone()),
-                why: decision.why.clone(),
-            };
-            let pin = Pin {
-                machine: record.id,
-                boot,
-                view,
-                phase: Phase::Booting,
-                mac,
-                address: peer,
-                made: now,
-                since: now,
-            };
-            let (forgotten, mut made) = self.room_for(&self.site(), &record, now)?;
-            made.extend(changes(&pins, &Event::Planned(pin), &|pin| self.in_use(pin), now));
-            let records = if new_record { self.with_disowned(&record) } else { Vec::new() };
-            let change = Changed { records, forgotten, plan: Some(plan.clone()), pins: made };
+            let things = self.touched(draft, &self.recognised(draft, fresh, request.now));
+            let turn = self.turns.take(things.clone()).await;
+            request.now = clock::now();
+            let machine = self.recognised(draft, fresh, request.now);
+            if !self.touched(draft, &machine).is_subset(&things) {
+                // Whom this NIC belongs to has changed meanwhile.
+                continue;
+            }
+            if let Some(plan) = self.again(draft, &machine, &request) {
+                return Ok((plan, false));
+            }
+            let plan = self.plan_of(draft, machine.record.id, boot);
+            let change = self.change_for(draft, &machine, &plan, request.now)?;
             if self.commit(turn, change).await? {
-                return Ok(plan);
+                return Ok((plan, true));
             }
         }
         bail!("another server keeps changing this machine's boots")
     }
 
-    /// The machine's record as it is or has to be, and its pins.
-    fn recognised(
-        &self,
-        site: &Site,
-        mac: Mac,
-        fresh: MachineId,
+    /// All that is written for a plan.
+    fn change_for(
+        self: &Arc<Self>,
+        draft: &Draft,
+        machine: &Recognised,
+        plan: &BootPlan,
         now: u64,
-    ) -> (MachineRecord, bool, Vec<Pin>) {
+    ) -> Result<Changed> {
+        let pin = Pin {
+            machine: plan.machine,
+            boot: plan.boot,
+            view: plan.view,
+            phase: Phase::Booting,
+            mac: draft.mac,
+            address: draft.peer,
+            made: now,
+            since: now,
+        };
+        let (place, mut pins) = self.room_for(&self.site(), &machine.record, now)?;
+        pins.extend(changes(&machine.pins, &Event::Planned(pin), &|pin| self.in_use(pin), now));
+        let records = if machine.is_new { self.with_disowned(&machine.record) } else { Vec::new() };
+        Ok(Changed { records, place, plan: Some(plan.clone()), pins })
+    }
+
+    /// The machine's record as it is or has to be, and its pins.
+    fn recognised(&self, draft: &Draft, fresh: MachineId, now: u64) -> Recognised {
         let known = self.known();
-        let site = site.machine(mac).map(|(name, machine)| (name, machine.macs.as_slice()));
+        let site = draft.site.machine(draft.mac).map(|(name, machine)| (name, machine.macs.as_slice()));
         let records = known.machines.values().map(|(record, _)| record);
-        let (record, new) = recognise(mac, site, records, fresh, now);
+        let (record, is_new) = recognise(draft.mac, site, records, fresh, now);
         let pins = known.pins_of(record.id).map(|(pin, _)| pin.clone()).collect();
-        (record, new, pins)
+        Recognised { record, is_new, pins }
     }
 
     /// A record, and those that lose a NIC to it: written together, or a NIC would be two machines' after a restart.
@@ -147,4 +241,26 @@ impl Machines {
         records.push(record.clone());
         records
     }
+
+    /// All that a plan may change, and all that says which machine it is for. Who has the turn for these is alone with them:
+    /// nobody else can make a record with one of the MACs or the name, or change one of the records.
+    fn touched(&self, draft: &Draft, machine: &Recognised) -> BTreeSet<Thing> {
+        let site = draft.site.machine(draft.mac);
+        let name = site.map(|(name, _)| Thing::Name(name.to_owned()));
+        let macs = site.map_or(&[][..], |(_, machine)| machine.macs.as_slice());
+        let macs = macs.iter().chain(&machine.record.macs).chain([&draft.mac]).map(|mac| Thing::Nic(*mac));
+        let written =
+            if machine.is_new { self.with_disowned(&machine.record) } else { vec![machine.record.clone()] };
+        let records = written.iter().map(|record| Thing::Machine(record.id));
+        name.into_iter().chain(macs).chain(records).collect()
+    }
+}
+
+/// Does something that waits for the disk in a thread of its own, which keeps the place of its plan to the end: whoever has
+/// asked may be gone by then, and ask again.
+async fn on_disk<T: Send + 'static>(
+    slot: Slot,
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<(Slot, T)> {
+    tokio::task::spawn_blocking(move || work().map(|done| (slot, done))).await?
 }

@@ -1,11 +1,13 @@
 //! A file that a machine may fetch before it has a root: bytes made for it, a file of its view, or a loader.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::{BootId, Mac};
 
 use super::Machines;
@@ -13,6 +15,24 @@ use crate::{clock, objects};
 
 /// Loaders that firmware is told of, and which firmware.
 pub const LOADERS: [(&str, &str); 2] = [("undionly.kpxe", "BIOS"), ("ipxe.efi", "UEFI")];
+
+/// The protocol that asks for a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Via {
+    /// The peer has made a connection, so it is where it says.
+    Http(Ask),
+    /// Anybody may have sent it.
+    Tftp,
+}
+
+impl fmt::Display for Via {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http(_) => "HTTP",
+            Self::Tftp => "TFTP",
+        })
+    }
+}
 
 /// What a name stands for, for the machine that asked.
 #[derive(Clone)]
@@ -89,12 +109,12 @@ impl Machines {
     ///
     /// | name | who gets it |
     /// |---|---|
-    /// | `boot/MAC.ipxe` | the machine whose lease has that MAC: its boot script, and a new plan |
+    /// | `boot/MAC.ipxe` by HTTP | the machine whose lease has that MAC: its boot script, and a plan where it needs one |
+    /// | `boot/MAC.ipxe` by TFTP | that machine: what leads it to the next |
+    /// | `boot/MAC.COOKIE.ipxe` by TFTP | the machine that was told the cookie: as by HTTP |
     /// | `b/BOOT/kernel`, `b/BOOT/initrd` | the machine whose boot that is: out of its own view |
     /// | a loader's file name | anybody |
-    ///
-    /// `via` is the protocol that asks, for the log.
-    pub async fn resource(self: &Arc<Self>, peer: IpAddr, name: &str, via: &str) -> Option<Resource> {
+    pub async fn resource(self: &Arc<Self>, peer: IpAddr, name: &str, via: Via) -> Option<Resource> {
         let name = name.trim_start_matches('/');
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
         if !name.bytes().all(plain) {
@@ -102,12 +122,7 @@ impl Machines {
         }
         let parts: Vec<&str> = name.split('/').collect();
         match parts.as_slice() {
-            ["boot", script] => {
-                let mac: Mac = script.strip_suffix(".ipxe")?.parse().ok()?;
-                let script = self.boot_script(peer, mac).await?;
-                self.step(mac, "script", false);
-                Some(Resource::Bytes(Arc::from(script.into_bytes())))
-            }
+            ["boot", script] => self.script(peer, script.strip_suffix(".ipxe")?, via).await,
             ["b", boot, which] => self.boot_file(peer, boot.parse().ok()?, which).await,
             [loader] => {
                 let found = self.loader(loader).await?;
@@ -120,6 +135,24 @@ impl Machines {
             }
             _ => None,
         }
+    }
+
+    /// A machine's script, by its MAC, or its MAC and a cookie.
+    async fn script(self: &Arc<Self>, peer: IpAddr, name: &str, via: Via) -> Option<Resource> {
+        let (mac, cookie) = name.split_once('.').map_or((name, None), |(mac, cookie)| (mac, Some(cookie)));
+        let mac: Mac = mac.parse().ok()?;
+        let script = match (via, cookie) {
+            (Via::Tftp, None) => self.lead_script(peer, mac)?,
+            (Via::Tftp, Some(cookie)) if self.cookies.is_good(cookie, peer, mac, clock::now()) => {
+                self.boot_script(peer, mac, Ask::Whole).await?
+            }
+            (Via::Http(ask), None) => self.boot_script(peer, mac, ask).await?,
+            (Via::Tftp | Via::Http(_), Some(_)) => return None,
+        };
+        if cookie.is_some() || matches!(via, Via::Http(Ask::Whole | Ask::Part)) {
+            self.step(mac, "script", false);
+        }
+        Some(Resource::Bytes(Arc::from(script.into_bytes())))
     }
 
     async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str) -> Option<Resource> {

@@ -1,11 +1,48 @@
 //! Machines that nobody has named, kept below a bound: made-up MACs must not fill the state (rules:
 //! `oneroot_bootconf::strangers`).
 
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::strangers::{Full, MOST, Stranger, is_stranger, room};
 use oneroot_bootconf::{Mac, MachineId, MachineRecord, Site};
 
 use super::Machines;
+use super::commit::Thing;
+use super::turns::Turn;
+
+/// Strangers that are being written at this moment: a place is somebody's from when it is given, and not from when the record
+/// is on the disk, or a hundred that come at once would all take the last one.
+#[derive(Default)]
+pub(super) struct Rooms {
+    coming: HashSet<MachineId>,
+    leaving: HashSet<MachineId>,
+}
+
+/// A new stranger's place, for as long as its record is being written.
+pub(super) struct Place {
+    rooms: Arc<Mutex<Rooms>>,
+    coming: MachineId,
+    forgotten: Vec<MachineId>,
+    /// Of those: nobody else changes them until they are gone.
+    _turns: Vec<Turn<Thing>>,
+}
+
+impl Place {
+    /// Who gives way.
+    pub fn forgotten(&self) -> &[MachineId] {
+        &self.forgotten
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.coming.remove(&self.coming);
+        rooms.leaving.retain(|id| !self.forgotten.contains(id));
+    }
+}
 
 impl Machines {
     /// Whether a NIC may boot as far as the number of strangers goes: it is known, or there is room. Costs nothing yet;
@@ -14,62 +51,81 @@ impl Machines {
         if site.machine(mac).is_some() || self.known().machine_of(mac).is_some() {
             return Ok(());
         }
-        self.surplus(site, now).map(drop)
+        self.surplus(&self.rooms(), site, now, &mut |_| true).map(drop)
     }
 
-    /// Who is forgotten so that a new record can be written, with the pins that go too.
+    /// A place for a new record, if it needs one, and the pins of those who give way to it.
     pub(super) fn room_for(
         &self,
         site: &Site,
         record: &MachineRecord,
         now: u64,
-    ) -> Result<(Vec<MachineId>, Vec<PinChange>), Full> {
+    ) -> Result<(Option<Place>, Vec<PinChange>), Full> {
         if !is_stranger(record, site) || self.known().machines.contains_key(&record.id) {
-            return Ok((Vec::new(), Vec::new()));
+            return Ok((None, Vec::new()));
         }
-        let forgotten = self.surplus(site, now)?;
+        let mut rooms = self.rooms();
+        let mut turns = Vec::new();
+        let mut have = |id| self.turns.take_now(Thing::Machine(id)).map(|turn| turns.push(turn)).is_some();
+        let forgotten = self.surplus(&rooms, site, now, &mut have)?;
+        rooms.coming.insert(record.id);
+        rooms.leaving.extend(&forgotten);
+        drop(rooms);
         let known = self.known();
         let pins = forgotten.iter().flat_map(|id| known.pins_of(*id));
         let pins = pins.map(|(pin, _)| PinChange::Delete(pin.boot)).collect();
-        Ok((forgotten, pins))
+        let place = Place { rooms: self.rooms.clone(), coming: record.id, forgotten, _turns: turns };
+        Ok((Some(place), pins))
     }
 
-    fn surplus(&self, site: &Site, now: u64) -> Result<Vec<MachineId>, Full> {
+    fn surplus(
+        &self,
+        rooms: &Rooms,
+        site: &Site,
+        now: u64,
+        have: &mut dyn FnMut(MachineId) -> bool,
+    ) -> Result<Vec<MachineId>, Full> {
         let known = self.known();
-        if known.machines.len() < MOST {
+        // Who is shown already counts there, though its place is still held.
+        let coming = rooms.coming.iter().filter(|id| !known.machines.contains_key(*id)).count();
+        if known.machines.len() + coming < MOST {
             return Ok(Vec::new());
         }
         let records = known.machines.values().map(|(record, _)| record);
         let strangers: Vec<Stranger<'_>> = records
-            .filter(|record| is_stranger(record, site))
+            .filter(|record| is_stranger(record, site) && !rooms.leaving.contains(&record.id))
             .map(|record| Stranger {
                 record,
                 pins: known.pins_of(record.id).map(|(pin, _)| pin).collect(),
                 heard: known.heard(record.id),
             })
             .collect();
-        room(&strangers, self.began, now)
+        room(&strangers, coming, (self.began, now), have)
+    }
+
+    fn rooms(&self) -> MutexGuard<'_, Rooms> {
+        self.rooms.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
-    use crate::machines::{MACHINES, PINS, PLANS, Passes};
+    use crate::machines::{MACHINES, PINS, PLANS};
     use crate::planner::Planner;
     use crate::{clock, commands, guest};
+    use oneroot_bootconf::again::Ask;
     use oneroot_bootconf::pins::{Phase, Pin};
     use oneroot_bootconf::{BootId, load_str};
     use oneroot_state::{Backend as _, Disk, Txn};
     use oneroot_tree::{Store, ViewId};
     use std::net::IpAddr;
     use std::path::Path;
-    use std::sync::Arc;
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 10));
 
     /// A site that boots whoever comes, staged.
-    fn site(home: &Path, kernel: bool) -> Arc<Site> {
+    pub fn site(home: &Path, kernel: bool) -> Arc<Site> {
         std::fs::create_dir_all(home.join("root/boot")).unwrap();
         if kernel {
             std::fs::write(home.join("root/boot/vmlinuz-1"), "kernel").unwrap();
@@ -84,16 +140,15 @@ mod tests {
         Arc::new(site)
     }
 
-    async fn open(site: &Arc<Site>) -> Arc<Machines> {
+    pub async fn open(site: &Arc<Site>) -> Arc<Machines> {
         let state = Arc::new(Disk::open(&site.server.state).unwrap());
         let store = Store::open(&site.server.store).unwrap();
         let guest = guest::stage(&store, clock::now()).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
-        let (planner, passes) = (Planner::new(store, guest), Passes::new(&[7; 32]));
-        Machines::open(site.clone(), state, planner, passes, said).await.unwrap()
+        Machines::open(site.clone(), state, Planner::new(store, guest), &[7; 32], said).await.unwrap()
     }
 
-    fn mac(number: usize) -> Mac {
+    pub fn mac(number: usize) -> Mac {
         let [.., a, b] = number.to_be_bytes();
         Mac::new([2, 0, 0, 0, a, b]).unwrap()
     }
@@ -108,12 +163,12 @@ mod tests {
         BootId::from_random(number.to_be_bytes())
     }
 
-    /// As many strangers as there may be, each the quieter the smaller its number; `pin` is what one holds, since when.
-    async fn fill(site: &Site, pin: impl Fn(usize) -> Option<(Phase, u64)>) {
+    /// So many strangers, each the quieter the smaller its number; `pin` is what one holds, since when.
+    pub async fn fill(site: &Site, count: usize, pin: impl Fn(usize) -> Option<(Phase, u64)>) {
         let state = Disk::open(&site.server.state).unwrap();
-        for first in (0..MOST).step_by(500) {
+        for first in (0..count).step_by(500) {
             let mut txn = Txn::new();
-            for number in first..first + 500 {
+            for number in first..count.min(first + 500) {
                 let macs = vec![mac(number)];
                 let record = MachineRecord { id: id(number), macs, name: None, first_seen: number as u64 };
                 txn = MACHINES.put(txn, record.id, &record).unwrap();
@@ -137,7 +192,7 @@ mod tests {
 
     async fn boots(machines: &Arc<Machines>, mac: Mac) -> bool {
         machines.leased(ADDRESS, mac);
-        machines.boot_script(ADDRESS, mac).await.unwrap().contains("/kernel")
+        machines.boot_script(ADDRESS, mac, Ask::Whole).await.unwrap().contains("/kernel")
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -150,7 +205,7 @@ mod tests {
             1 => Some((Phase::Booting, 1)),
             _ => None,
         };
-        fill(&site, pin).await;
+        fill(&site, MOST, pin).await;
         let machines = open(&site).await;
         machines.step(mac(1), "address", true);
         let new = mac(60_000);
@@ -180,8 +235,8 @@ mod tests {
         let (pins, _) = PINS.list(&state).await.unwrap();
         assert_eq!(
             (plans.len(), pins.len()),
-            (4, 5),
-            "each boot that was planned here, and the pin from before"
+            (3, 4),
+            "a boot of each machine that asked here, and the pin from before"
         );
     }
 
@@ -190,11 +245,12 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let site = site(home.path(), true);
         let begun = clock::now();
-        fill(&site, |number| Some((if number % 2 == 0 { Phase::Up } else { Phase::Booting }, begun))).await;
+        fill(&site, MOST, |number| Some((if number % 2 == 0 { Phase::Up } else { Phase::Booting }, begun)))
+            .await;
         let machines = open(&site).await;
         let new = mac(60_000);
         machines.leased(ADDRESS, new);
-        let told = machines.boot_script(ADDRESS, new).await.unwrap();
+        let told = machines.boot_script(ADDRESS, new, Ask::Whole).await.unwrap();
         assert!(told.contains("nobody has named") && told.contains("sleep 30"), "{told}");
         assert_eq!(machines.known().machine_of(new), None);
         assert_eq!(machines.known().machines.len(), MOST);

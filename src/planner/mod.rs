@@ -98,7 +98,10 @@ impl Planner {
         Ok(head.with_context(|| format!("{name} is not staged yet; run `oneroot stage`"))?.generation)
     }
 
-    /// Names the stack that the site's decision makes for a machine, and reads its view. `home` is the site's directory. Blocks on the disk.
+    /// The stack that the site's decision makes for a machine, and its view. `home` is the site's directory. Blocks on the disk.
+    ///
+    /// Nothing of it is promised to anybody before [`Self::name`]: of what it writes, renderings and borrowed kernels, each is
+    /// named by its content and goes with a collection.
     pub fn stack(&self, home: &Path, decision: &Decision, facts: &Facts) -> Result<Stacked> {
         let mut laid: Vec<Laid> = Vec::new();
         for part in &decision.parts {
@@ -120,13 +123,20 @@ impl Planner {
             }
         }
         laid.push(Laid { generation: self.guest, part: None, rendered: false });
-        let stack: Vec<GenerationId> = laid.iter().map(|laid| laid.generation).collect();
-        let id = self.store().put_stack(&stack)?;
-        let view = self.views.load(id)?;
+        let view = self.views.of(&generations(&laid))?;
         let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
         let kernel = kernel_and_initrd(decision, &names_in_boot(&view), &exists);
-        Ok(Stacked { id, view, laid, kernel })
+        Ok(Stacked { id: view.id(), view, laid, kernel })
     }
+
+    /// Gives a stack its name in the store, durably: before a pin promises it. Blocks on the disk.
+    pub fn name(&self, stacked: &Stacked) -> Result<ViewId> {
+        Ok(self.store().put_stack(&generations(&stacked.laid))?)
+    }
+}
+
+fn generations(laid: &[Laid]) -> Vec<GenerationId> {
+    laid.iter().map(|laid| laid.generation).collect()
 }
 
 /// The names in a view's `/boot`.

@@ -35,8 +35,8 @@ pub struct Guest {
     /// What has been waited for lies before this place.
     read: usize,
     commands: u32,
-    /// Of UEFI firmware, for as long as the machine runs.
-    _variables: Option<NamedTempFile>,
+    /// What QEMU reads or writes for as long as the machine runs: a firmware's variables, a script.
+    _file: Option<NamedTempFile>,
 }
 
 /// What a machine boots by.
@@ -53,6 +53,9 @@ pub enum Firmware {
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
 
+/// iPXE as a kernel, which runs the script that is its initrd (Debian's package ipxe).
+const IPXE: &str = "/usr/lib/ipxe/ipxe.lkrn";
+
 /// A machine before it is switched on.
 pub struct Hardware {
     name: String,
@@ -63,6 +66,8 @@ pub struct Hardware {
     memory: u32,
     /// Images of disks that it can read.
     disks: Vec<PathBuf>,
+    /// What iPXE runs in place of its own way to boot.
+    script: Option<String>,
 }
 
 impl Hardware {
@@ -70,7 +75,8 @@ impl Hardware {
     #[must_use]
     pub fn new(name: &str, last: &str) -> Self {
         let nics = vec![last.to_owned()];
-        Self { name: name.to_owned(), firmware: Firmware::Bios, nics, memory: MEMORY, disks: Vec::new() }
+        let (name, disks) = (name.to_owned(), Vec::new());
+        Self { name, firmware: Firmware::Bios, nics, memory: MEMORY, disks, script: None }
     }
 
     /// With another firmware.
@@ -98,6 +104,13 @@ impl Hardware {
     #[must_use]
     pub fn disk(mut self, image: PathBuf) -> Self {
         self.disks.push(image);
+        self
+    }
+
+    /// With an iPXE that runs this script.
+    #[must_use]
+    pub fn script(mut self, script: &str) -> Self {
+        self.script = Some(script.to_owned());
         self
     }
 
@@ -129,7 +142,13 @@ impl Hardware {
                     .arg(format!("filter-dump,id=f{id},netdev={id},file={}", file.display()));
             }
         }
-        let mut variables = None;
+        let mut file = None;
+        if let Some(script) = &self.script {
+            let mut written = tempfile::NamedTempFile::new()?;
+            written.write_all(script.as_bytes())?;
+            command.args(["-kernel", IPXE, "-initrd"]).arg(written.path());
+            file = Some(written);
+        }
         if self.firmware != Firmware::Bios {
             // The firmware writes its variables: each machine has a copy of its own.
             let copy = tempfile::NamedTempFile::new()?;
@@ -146,9 +165,9 @@ impl Hardware {
                     command.arg("-fw_cfg").arg(format!("name=opt/org.tianocore/{setting},string=no"));
                 }
             }
-            variables = Some(copy);
+            file = Some(copy);
         }
-        Guest::start(self.name, command, variables)
+        Guest::start(self.name, command, file)
     }
 }
 
@@ -158,11 +177,7 @@ impl Guest {
         Hardware::new(name, last).power_on(lab)
     }
 
-    pub(crate) fn start(
-        name: String,
-        mut command: Command,
-        variables: Option<NamedTempFile>,
-    ) -> Result<Self> {
+    pub(crate) fn start(name: String, mut command: Command, file: Option<NamedTempFile>) -> Result<Self> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut process = command.spawn().context("cannot start QEMU")?;
         let keyboard = process.stdin.take().context("QEMU has no stdin")?;
@@ -185,7 +200,7 @@ impl Guest {
                 }
             }));
         }
-        Ok(Self { name, process, keyboard, console, readers, read: 0, commands: 0, _variables: variables })
+        Ok(Self { name, process, keyboard, console, readers, read: 0, commands: 0, _file: file })
     }
 
     /// Waits until the console says `text`, and gives what it said up to there since the last wait.

@@ -142,7 +142,19 @@ impl Views {
         if let Some(view) = self.loaded(id) {
             return Ok(view);
         }
-        let generations = self.store.stack(id)?;
+        self.of(&self.store.stack(id)?)
+    }
+
+    /// The view of a stack that may have no name in the store yet: to look into it before anybody is promised it. Blocks on
+    /// the disk.
+    ///
+    /// # Errors
+    /// [`Error::StackHeight`], [`Error::NoGeneration`], [`Error::BadIndex`], or the system's.
+    pub fn of(&self, generations: &[GenerationId]) -> Result<Arc<View>> {
+        let id = view_id(generations);
+        if let Some(view) = self.loaded(id) {
+            return Ok(view);
+        }
         let mut levels: Vec<Arc<Level>> = Vec::with_capacity(generations.len());
         for height in 1..=generations.len() {
             let stack = generations.get(..height).unwrap_or_default();

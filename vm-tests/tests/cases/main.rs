@@ -6,6 +6,7 @@
 mod battery;
 mod boots;
 mod firmware;
+mod ipxe;
 mod nics;
 mod power;
 mod proxy;

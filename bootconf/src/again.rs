@@ -1,0 +1,73 @@
+//! When a request for a boot script makes a boot, and when it is answered with the one that there is.
+//!
+//! Anybody may ask for a machine's script as often as it likes: its firmware after an error, a user who is logged in on it.
+//! Each plan is a durable write, and pushes an older one out; so a request makes one only where it changes something.
+//!
+//! | asked for | the NIC's newest boot of which nothing was mounted | the answer | written |
+//! |---|---|---|---|
+//! | the whole script | says the same, and is younger than [`YOUNG`] | that boot | nothing |
+//! | the whole script | anything else, or there is none | a new boot | its plan and pin |
+//! | a part of it | says the same, however old | that boot | nothing |
+//! | a part of it | anything else, or there is none | a new boot | its plan and pin |
+//! | its length | whatever | as long as the script would be | nothing, ever |
+//!
+//! *Says the same*: if the boot were planned now, with its own id, each field of its [`BootPlan`] would be what it is, and it
+//! went to the address that asks now. The boot's id, and what is made of it (the words of the kernel's arguments that
+//! carry it, a pass), so are compared with themselves. A boot does not count when its machine has mounted the root of a later
+//! one, by whichever NIC: the later boot would be the older one's to end.
+
+use std::net::IpAddr;
+
+use crate::identity::{BootId, Mac};
+use crate::pins::{Phase, Pin};
+use crate::plan::BootPlan;
+
+/// Seconds for which a boot answers every request for its script. Firmware that fails asks again within a minute; a boot that
+/// was given up is not kept for long.
+pub const YOUNG: u64 = 600;
+
+/// How much of a script is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// All of it: HTTP's GET, a file by TFTP.
+    Whole,
+    /// Some bytes of it: a GET with a Range.
+    Part,
+    /// How long it is: HEAD.
+    Length,
+}
+
+/// A request for a boot script.
+#[derive(Debug, Clone, Copy)]
+pub struct Request {
+    /// The NIC whose script it is.
+    pub mac: Mac,
+    /// Where it goes.
+    pub address: IpAddr,
+    /// How much of it.
+    pub ask: Ask,
+    /// Seconds since 1970.
+    pub now: u64,
+}
+
+impl Request {
+    /// The boot that answers it. `pins` are the machine's, in any order; `told` is what a boot was told, `wanted` what it would
+    /// be told now.
+    pub fn answered_by(
+        &self,
+        pins: &[Pin],
+        told: &dyn Fn(BootId) -> Option<BootPlan>,
+        wanted: &dyn Fn(BootId) -> BootPlan,
+    ) -> Option<BootPlan> {
+        let order = |pin: &Pin| (pin.made, pin.boot);
+        let booting = pins.iter().filter(|pin| pin.phase == Phase::Booting && pin.mac == self.mac);
+        let newest = booting.max_by_key(|pin| order(pin))?;
+        let superseded = |pin: &Pin| pin.phase != Phase::Booting && order(pin) > order(newest);
+        // A clock that was set back makes no boot old.
+        let old = self.ask != Ask::Part && self.now.saturating_sub(newest.made) >= YOUNG;
+        if old || newest.address != self.address || pins.iter().any(superseded) {
+            return None;
+        }
+        told(newest.boot).filter(|told| *told == wanted(newest.boot))
+    }
+}

@@ -1,0 +1,32 @@
+//! What iPXE makes of our scripts where nothing boots: it follows them, and never comes to an end.
+
+use std::collections::BTreeSet;
+
+use oneroot_vm_tests::{Hardware, Lab, Server, SiteFiles};
+
+use crate::STEP;
+
+#[test]
+fn ipxe_follows_its_way_by_tftp_and_asks_anew_when_its_boot_is_gone() {
+    let lab = Lab::new().unwrap();
+    // What is fetched for a kernel is a script that fails: each try ends here.
+    let server = Server::start(SiteFiles::with_alpha(b"#!ipxe\nno-such-command\n").unwrap()).unwrap();
+    let script = "#!ipxe\ndhcp\nchain tftp://192.168.77.1/boot/${net0/mac:hexhyp}.ipxe\n";
+    let mut alpha = Hardware::new("alpha", "0a").script(script).power_on(&lab).unwrap();
+    let mut boots = BTreeSet::new();
+    for round in 1..=4 {
+        alpha.wait_for("oneroot: alpha, boot ", STEP).unwrap();
+        let told = alpha.wait_for("that did not work", STEP).unwrap();
+        boots.insert(told.get(..16).unwrap().to_owned());
+        let tried = alpha.wait_for("asking anew what to boot", STEP).unwrap();
+        assert_eq!(tried.matches("that did not work").count(), 2, "three tries: {tried}");
+        if round == 2 {
+            assert_eq!(boots.len(), 1, "the boot that there is answers");
+            server.run(&["release", "alpha"]).unwrap();
+        }
+    }
+    assert_eq!(boots.len(), 2, "{boots:?}");
+    let log = server.log();
+    assert!(log.contains("name=\"boot/52-54-00-00-00-0a."), "not by TFTP: {log}");
+    assert_eq!(log.matches(" boots ").count(), 2, "{log}");
+}
