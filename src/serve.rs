@@ -14,15 +14,18 @@ use oneroot_nfsd::{Keyring, Policy, PortTable, Ports, Service};
 use oneroot_state::{Disk, handle_keys};
 use oneroot_tree::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::Socket;
+use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::machines::Machines;
+use crate::net::keeper::Keeper;
 use crate::net::probe::Prober;
 use crate::net::six::Six;
-use crate::net::{self, accept, solicited};
+use crate::net::{self, Place, accept, solicited};
 use crate::nfs::rpcbind::Registration;
 use crate::nfs::waiting::{IN_FLIGHT, Waiting};
 use crate::nfs::{self, Server, Views};
@@ -45,15 +48,17 @@ struct Sockets {
     portmap: Portmap,
     http: Vec<TcpListener>,
     tftp: Vec<UdpSocket>,
+    solicited: Vec<AsyncFd<Socket>>,
     control: UnixListener,
 }
 
 impl Sockets {
-    fn bind(site: &Site) -> Result<Self> {
+    fn bind(site: &Site, keeper: &Keeper) -> Result<Self> {
         let addresses = site.server_addresses();
-        let six = site.server.ipv6.then(|| Six::new(&site.server.interfaces));
+        let six = site.server.ipv6.then(|| Six::new(keeper, &site.server.interfaces));
         let tcp = |port: u16, service: &str| -> Result<Vec<TcpListener>> {
-            let listen = |address: &IpAddr| net::listen(SocketAddr::new(*address, port), service);
+            let listen =
+                |address: &IpAddr| net::listen(SocketAddr::new(*address, port), Place::of(site), service);
             let mut sockets = addresses.iter().map(listen).collect::<Result<Vec<_>>>()?;
             if let Some(six) = &six {
                 sockets.extend(six.listen(&sockets, port, service));
@@ -61,18 +66,28 @@ impl Sockets {
             Ok(sockets)
         };
         let udp = |port: u16, service: &str| -> Result<Vec<UdpSocket>> {
-            let bind = |address: &IpAddr| net::datagrams(SocketAddr::new(*address, port), service);
+            let bind =
+                |address: &IpAddr| net::datagrams(SocketAddr::new(*address, port), Place::of(site), service);
             let mut sockets = addresses.iter().map(bind).collect::<Result<Vec<_>>>()?;
             if let Some(six) = &six {
                 sockets.extend(six.datagrams(&sockets, port, service));
             }
             Ok(sockets)
         };
+        // Machines boot without it, only later.
+        let solicited = |interface: &String| match solicited::open(keeper, interface) {
+            Ok(socket) => Some(socket),
+            Err(cause) => {
+                tracing::debug!("{cause:#}");
+                None
+            }
+        };
         Ok(Self {
             nfs: tcp(site.server.nfs_port, "NFS")?,
             portmap: Portmap::bind(&tcp, &udp, nfs_ports(site))?,
             http: tcp(site.server.http_port, "HTTP")?,
             tftp: udp(TFTP, "TFTP")?,
+            solicited: site.server.interfaces.iter().filter_map(solicited).collect(),
             control: control::listen(&site.server.state)?,
         })
     }
@@ -144,10 +159,12 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
     let (said, mut heard) = mpsc::channel(SAYINGS);
     let machines = Machines::open(site.clone(), state, Planner::new(store, guest), &secret, said).await?;
 
-    let sockets = Sockets::bind(&site)?;
+    let keeper = Keeper::open(&site)?;
+    let sockets = Sockets::bind(&site, &keeper)?;
     units::close_the_rest();
     machines.ask_by(Prober::open()?);
-    let dhcp_server = dhcp::Server::open(machines.clone()).await?;
+    machines.show(keeper.interfaces());
+    let dhcp_server = dhcp::Server::open(machines.clone(), &keeper).await?;
     let (portmap, portmap_datagrams, registration) = match sockets.portmap {
         Portmap::Ours(tcp, udp) => (tcp, udp, None),
         Portmap::Host(registration) => (Vec::new(), Vec::new(), Some(registration)),
@@ -184,13 +201,11 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
         tasks.spawn(tftp::serve(machines.clone(), socket, stopped.clone()));
     }
     tasks.spawn(until_then(until(), dhcp_server.serve()));
-    for interface in &site.server.interfaces {
-        match solicited::open(interface) {
-            Ok(socket) => drop(tasks.spawn(until_then(until(), solicited::serve(socket, machines.clone())))),
-            // Machines boot without it, only later.
-            Err(cause) => tracing::debug!("{cause:#}"),
-        }
+    for socket in sockets.solicited {
+        tasks.spawn(until_then(until(), solicited::serve(socket, machines.clone())));
     }
+    keeper.tell(&site);
+    tasks.spawn(until_then(until(), keeper.watch(machines.sites())));
     tasks.spawn(until_then(until(), control::serve(sockets.control, machines.clone())));
     let listener = machines.clone();
     tasks.spawn(until_then(until(), async move {

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
 use crate::machines::{Machines, Resource, Via};
+use crate::net::Backoff;
 
 /// Largest datagram that a client sends: an RRQ is 512 bytes, an ACK 4.
 const LARGEST: usize = 2048;
@@ -66,6 +67,7 @@ pub async fn serve(machines: Arc<Machines>, socket: UdpSocket, mut stop: watch::
         born: Instant::now(),
     };
     let mut datagram = vec![0; LARGEST];
+    let mut backoff = Backoff::default();
     loop {
         let due = server.engine.next_deadline();
         let wake = due.map_or(Duration::from_secs(3600), |due| {
@@ -77,14 +79,14 @@ pub async fn serve(machines: Arc<Machines>, socket: UdpSocket, mut stop: watch::
             _ = stop.changed() => return,
             received = server.well_known.recv_from(&mut datagram) => match received {
                 Ok((count, remote)) => {
+                    backoff.reset();
                     let peer = Peer { remote, local: server.local };
                     let now = server.now();
                     server.engine.request(now, peer, datagram.get(..count).unwrap_or_default())
                 }
                 // An ICMP error of an earlier send, or an interface that is down for now. Never a reason to end.
                 Err(cause) => {
-                    tracing::debug!(%cause, "TFTP receive");
-                    tokio::time::sleep(Duration::from_millis(10)).await;
+                    backoff.after(&cause, "TFTP requests").await;
                     continue;
                 }
             },
@@ -151,15 +153,17 @@ impl Server {
         let (events, listening) = (self.events.clone(), socket.clone());
         let listener = tokio::spawn(async move {
             let mut datagram = vec![0; LARGEST];
+            let mut backoff = Backoff::default();
             loop {
                 match listening.recv_from(&mut datagram).await {
                     Ok((count, from)) => {
+                        backoff.reset();
                         let bytes = datagram.get(..count).unwrap_or_default().to_vec();
                         if events.send(Event::Packet(session, from, bytes)).await.is_err() {
                             return;
                         }
                     }
-                    Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+                    Err(cause) => backoff.after(&cause, "a TFTP transfer's datagrams").await,
                 }
             }
         });

@@ -2,32 +2,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
 use std::collections::HashMap;
-use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
-use std::process::Command;
 
 use oneroot_vm_tests::{Lab, Server, SiteFiles};
 
-/// Busybox' client on a fresh host of a switch: what it was told, by udhcpc's names; `None` when nobody answered.
+/// What a fresh host of a switch is told; `None` when nobody answers.
 fn udhcpc(lab: &Lab, switch: &str) -> Option<HashMap<String, String>> {
-    let home = tempfile::tempdir().unwrap();
-    let script = home.path().join("script");
-    let told = home.path().join("told");
-    fs::write(&script, format!("#!/bin/sh\n[ $1 != bound ] || env >{}\n", told.display())).unwrap();
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
-    let run = |nic: &str| {
-        Command::new("busybox")
-            .args(["udhcpc", "-i", nic, "-n", "-q", "-f", "-t", "4", "-T", "1", "-s"])
-            .arg(&script)
-            .output()
-            .unwrap()
-    };
-    let done = lab.plug(switch, run).unwrap();
-    let said = String::from_utf8_lossy(&done.stderr);
-    assert!(done.status.success() || said.contains("no lease"), "{said}");
-    let told = fs::read_to_string(told).ok()?;
-    let pairs = told.lines().filter_map(|line| line.split_once('='));
-    Some(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
+    oneroot_vm_tests::udhcpc(lab, switch).unwrap()
 }
 
 const SECOND: &str = "[[network]]\nsubnet = \"192.168.78.0/24\"\nserver = \"192.168.78.1\"\nrouter = \"192.168.78.254\"\n\

@@ -74,6 +74,8 @@ pub struct Server {
     pub nfs_port: u16,
     /// Whether the services are listened on over IPv6 too, where nobody boots.
     pub ipv6: bool,
+    /// Whether an interface or an address that is not there at the start is waited for, while the rest is served.
+    pub wait_for_interfaces: bool,
     /// Where iPXE's binaries are.
     pub loaders: PathBuf,
     /// Whether NFS is answered to ports from 1024 on, which any user of a machine can use.

@@ -139,6 +139,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
             .note(&at.spot, format!("port {nfs_port} is for HTTP and for NFS; one of them needs another"));
     }
     let ipv6 = section.boolean(mistakes, "ipv6");
+    let wait = section.boolean(mistakes, "wait_for_interfaces");
     let unprivileged = section.boolean(mistakes, "allow_unprivileged_nfs_ports");
     section.finish(mistakes);
     Some(Server {
@@ -149,6 +150,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
         http_port,
         nfs_port,
         ipv6: ipv6.is_none_or(|at| at.value),
+        wait_for_interfaces: wait.is_some_and(|at| at.value),
         loaders,
         unprivileged_nfs_ports: unprivileged.is_some_and(|at| at.value),
     })

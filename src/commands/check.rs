@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::secrets;
 use crate::cli::Exit;
 use crate::machines::LOADERS;
-use crate::net::link;
+use crate::net::routing::Routing;
 use crate::planner::dry;
 use crate::print;
 
@@ -37,6 +37,20 @@ pub fn run(path: &Path, json: bool) -> Result<Exit> {
     Ok(if problems.is_empty() { Exit::Done } else { Exit::BadSite })
 }
 
+/// An interface that is not there.
+fn absent(name: &str, site: &Site) -> Option<String> {
+    match Routing::open().and_then(|routing| routing.named(name)) {
+        Ok(Some(_)) => None,
+        Ok(None) if site.server.wait_for_interfaces => Some(format!(
+            "no interface {name} yet: no machine is answered there until it comes; see `ip link`"
+        )),
+        Ok(None) => Some(format!(
+            "no interface {name}: oneroot doesn't start without it, unless [server] says `wait_for_interfaces = true`; see `ip link`"
+        )),
+        Err(cause) => Some(format!("cannot ask the kernel for the interface {name}: {cause}")),
+    }
+}
+
 /// What the site needs of its host and does not find. Any of it may come later, so none of it is a mistake of the site.
 fn warnings(site: &Site) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -46,10 +60,7 @@ fn warnings(site: &Site) -> Vec<String> {
             warnings.push(format!("{} is not there, so it cannot be staged", path.display()));
         }
     }
-    let interfaces = site.server.interfaces.iter();
-    warnings.extend(
-        interfaces.filter_map(|interface| link::index(interface).err()).map(|cause| cause.to_string()),
-    );
+    warnings.extend(site.server.interfaces.iter().filter_map(|name| absent(name, site)));
     for (loader, firmware) in LOADERS {
         let path = site.server.loaders.join(loader);
         if !path.exists() {

@@ -1,4 +1,4 @@
-//! `oneroot status`: a line for each machine.
+//! `oneroot status`: a line for each machine, and one for each interface.
 
 use std::path::Path;
 
@@ -6,6 +6,7 @@ use anyhow::Result;
 
 use crate::cli::Exit;
 use crate::machines::MachineStatus;
+use crate::net::interfaces::InterfaceStatus;
 use crate::print;
 use crate::{clock, control};
 
@@ -26,6 +27,13 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
         vec![["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE"].map(str::to_owned)];
     rows.extend(status.machines.iter().map(|machine| row(machine, status.now)));
     print::text(print::table(&rows))?;
+    let mut rows = vec![["INTERFACE", "MAC", "ADDRESSES", "STATE"].map(str::to_owned)];
+    rows.extend(status.interfaces.iter().map(interface));
+    print::text(format_args!("
+{}", print::table(&rows)))?;
+    for address in &status.missing_addresses {
+        print::line(format_args!("{address} is no address of this host: TFTP, HTTP and NFS can't be reached there"))?;
+    }
     if clock::is_off(status.clock_ahead) {
         print::text(format_args!("\n{}\n", clock::in_words(status.clock_ahead)))?;
     }
@@ -44,6 +52,16 @@ fn row(machine: &MachineStatus, now: u64) -> [String; 7] {
         or_dash(&machine.phase),
         or_dash(&last),
         or_dash(&since),
+    ]
+}
+
+fn interface(interface: &InterfaceStatus) -> [String; 4] {
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { text.to_owned() };
+    [
+        interface.name.clone(),
+        or_dash(interface.mac.as_deref().unwrap_or_default()),
+        or_dash(&interface.addresses.join(", ")),
+        interface.trouble.clone().unwrap_or_else(|| interface.state.clone()),
     ]
 }
 

@@ -20,7 +20,8 @@ use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::machines::Machines;
-use crate::net;
+use crate::net::keeper::Keeper;
+use crate::net::{self, Backoff, Place};
 use port::Port;
 use rules::{Rules, policy_mac, subnets};
 
@@ -61,11 +62,13 @@ pub struct Server {
 
 impl Server {
     /// Binds the interfaces and reads the leases.
-    pub async fn open(machines: Arc<Machines>) -> Result<Self> {
+    pub async fn open(machines: Arc<Machines>, keeper: &Keeper) -> Result<Self> {
         let site = machines.site();
-        let ports = site.server.interfaces.iter().map(|name| Port::open(name)).collect::<Result<_>>()?;
+        let ports =
+            site.server.interfaces.iter().map(|name| Port::open(keeper, name)).collect::<Result<_>>()?;
         let boot_server = |address: IpAddr| -> Result<_> {
-            Ok(Arc::new(net::datagrams(SocketAddr::new(address, BOOT_SERVER_PORT), "PXE boot servers")?))
+            let address = SocketAddr::new(address, BOOT_SERVER_PORT);
+            Ok(Arc::new(net::datagrams(address, Place::of(&site), "PXE boot servers")?))
         };
         let boot_servers = site.server_addresses().into_iter().map(boot_server).collect::<Result<_>>()?;
         let (leases, bad) = LEASES.list(machines.state.as_ref()).await?;
@@ -102,7 +105,6 @@ impl Server {
                 Some(event) = inbox.recv() => self.take(event, &events).await,
                 Ok(()) = sites.changed() => {
                     self.engine.set_subnets(subnets(&self.machines.site()));
-                    self.ports.iter_mut().for_each(Port::forget);
                 }
             }
         }
@@ -137,7 +139,7 @@ impl Server {
         let machines = self.machines.clone();
         match way {
             Way::Port(number) => {
-                let via = self.ports.get_mut(number).and_then(|port| port.via(&site));
+                let via = self.ports.get(number).and_then(|port| port.via(&site));
                 self.engine.handle(now, &Rules(&machines, site), Received { payload, via })
             }
             Way::BootServer(_, from) => {
@@ -192,9 +194,11 @@ impl Server {
 /// Passes on what a socket hears, for ever.
 async fn listen(socket: Arc<UdpSocket>, to: mpsc::Sender<Event>, way: impl Fn(SocketAddr) -> Option<Way>) {
     let mut datagram = vec![0; LARGEST];
+    let mut backoff = Backoff::default();
     loop {
         match socket.recv_from(&mut datagram).await {
             Ok((count, from)) => {
+                backoff.reset();
                 let payload = datagram.get(..count).unwrap_or_default().to_vec();
                 if let Some(way) = way(from)
                     && to.send(Event::Heard(way, payload)).await.is_err()
@@ -202,11 +206,8 @@ async fn listen(socket: Arc<UdpSocket>, to: mpsc::Sender<Event>, way: impl Fn(So
                     return;
                 }
             }
-            // The interface is down for now, or a reply was refused. The next message may be good.
-            Err(cause) => {
-                tracing::debug!(%cause, "DHCP receive");
-                tokio::time::sleep(Duration::from_millis(50)).await;
-            }
+            // A reply was refused. The next message may be good.
+            Err(cause) => backoff.after(&cause, "DHCP messages").await,
         }
     }
 }

@@ -43,6 +43,7 @@ pub use resource::{LOADERS, Resource, Via};
 pub use status::{MachineStatus, Status};
 
 use crate::clock;
+use crate::net::interfaces::Interfaces;
 use crate::net::probe::{Found, Prober, Reason};
 use crate::nfs::tree::MachineTree;
 use crate::objects::Objects;
@@ -88,6 +89,8 @@ pub struct Machines {
     began: u64,
     /// There from the moment at which the server has its sockets.
     prober: OnceLock<Prober>,
+    /// Likewise; for the status.
+    interfaces: OnceLock<Arc<Interfaces>>,
 }
 
 impl Machines {
@@ -134,6 +137,7 @@ impl Machines {
             said,
             began: clock::now(),
             prober: OnceLock::new(),
+            interfaces: OnceLock::new(),
         });
         let held = Arc::new(Mutex::new(held));
         let mut loaders = JoinSet::new();
@@ -179,6 +183,12 @@ impl Machines {
     pub fn ask_by(&self, prober: Prober) {
         // There is one in a process, set once at its start.
         let _ = self.prober.set(prober);
+    }
+
+    /// Shows these in the status from now on.
+    pub fn show(&self, interfaces: Arc<Interfaces>) {
+        // As above.
+        let _ = self.interfaces.set(interfaces);
     }
 
     /// Whether a host is at an address, and which; known after about a second. A hint, for anybody on the segment can answer.

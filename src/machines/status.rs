@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Machines;
 use crate::clock;
 use crate::control::Held;
+use crate::net::interfaces::InterfaceStatus;
 
 /// The whole answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -23,6 +24,12 @@ pub struct Status {
     pub version: String,
     /// Every machine that the site names or that was seen.
     pub machines: Vec<MachineStatus>,
+    /// The site's interfaces, in its order.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Addresses that machines are told and that this host does not have: nothing can be reached there.
+    #[serde(default)]
+    pub missing_addresses: Vec<String>,
 }
 
 /// One NIC's machine.
@@ -95,11 +102,15 @@ impl Machines {
             });
         }
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
+        let (site, interfaces) = (self.site(), self.interfaces.get());
+        let missing = interfaces.map_or_else(Vec::new, |interfaces| interfaces.missing(&site));
         Status {
             now: clock::shown(clock::now()),
             clock_ahead: clock::ahead(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             machines,
+            interfaces: interfaces.map_or_else(Vec::new, |interfaces| interfaces.status(&site)),
+            missing_addresses: missing.iter().map(ToString::to_string).collect(),
         }
     }
 

@@ -1,60 +1,41 @@
-//! A network interface: its name, number and hardware address, and a raw socket to send frames from it.
+//! Packet sockets (packet(7)): whole frames out, and addresses of interfaces in and out.
 //!
 //! DHCP answers go out as whole Ethernet frames with checksums of our own: a client without an address can't be asked
 //! by ARP, and a UDP socket on a veth or virtio link leaves the checksum to hardware that isn't there; iPXE drops such
-//! frames without a word (reference E7).
+//! frames without a word.
 
 use std::io;
-use std::net::UdpSocket;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 /// Bytes of `struct sockaddr_ll` (packet(7)): family 2, protocol 2, interface 4, type 2, packet 1, length 1, address 8.
 const LINK_ADDRESS: usize = 20;
-/// Where in it the interface's number, the length byte of an Ethernet address, and that address begin.
+/// Where in it the interface's number begins, and the length of a hardware address, which that follows.
 const INDEX_AT: usize = 4;
 const LENGTH_AT: usize = 11;
-const ADDRESS_AT: usize = 12;
+/// `ETH_P_IP`.
+const IPV4: u16 = 0x0800;
 
-/// An Ethernet interface of this host, with a raw socket on it.
-///
-/// Its facts come from system calls and not from `/sys/class/net`, which shows another network than the process is in
-/// when that was made with `unshare -n`.
+/// Sends whole Ethernet frames, by any interface, and hears nothing. It belongs to no interface, so it outlives all.
 #[derive(Debug)]
-pub struct Interface {
-    /// Its name, `eth0`.
-    pub name: String,
-    /// Its hardware address.
-    pub mac: [u8; 6],
-    /// Sends whole frames from it and receives none.
-    pub raw: Socket,
-}
+pub struct Frames(Socket);
 
-impl Interface {
-    /// Opens an interface. Needs CAP_NET_RAW.
-    pub fn open(name: &str) -> Result<Self> {
-        let index = index(name)?;
+impl Frames {
+    /// Needs CAP_NET_RAW here and not again.
+    pub fn open() -> Result<Self> {
         // Protocol 0: frames go out, nothing comes in, so no filter is needed.
         let raw = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))
             .context("cannot open a raw socket; it needs CAP_NET_RAW")?;
         raw.set_nonblocking(true)?;
-        raw.bind(&link_address(index, 0, None)?)
-            .with_context(|| format!("cannot bind a raw socket to {name}"))?;
-        let mac = hardware_address(&raw.local_addr()?)
-            .with_context(|| format!("{name} is no Ethernet interface"))?;
-        Ok(Self { name: name.to_owned(), mac, raw })
+        Ok(Self(raw))
     }
-}
 
-/// The number of an interface, in the network that this process is in.
-pub fn index(name: &str) -> Result<u32> {
-    let any = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("0.0.0.0:0"))?;
-    match rustix::net::netdevice::name_to_index(&any, name) {
-        Ok(index) => Ok(index),
-        Err(cause) => bail!("no interface {name}: {cause}; see `ip link`"),
+    /// Sends one frame by the interface with this number; a full queue is waited for by nobody, for the client asks again.
+    pub fn send(&self, index: u32, frame: &[u8]) -> io::Result<()> {
+        self.0.send_to(frame, &link_address(index, IPV4, None)?).map(drop)
     }
 }
 
@@ -92,17 +73,6 @@ fn bytes_of(address: &SockAddr) -> &[u8] {
     unsafe { std::slice::from_raw_parts(address.as_ptr().cast::<u8>(), address.len() as usize) }
 }
 
-/// The hardware address in a bound packet socket's own address.
-fn hardware_address(address: &SockAddr) -> Option<[u8; 6]> {
-    let bytes = bytes_of(address);
-    if *bytes.get(LENGTH_AT)? != 6 {
-        return None;
-    }
-    let mac: [u8; 6] = bytes.get(ADDRESS_AT..ADDRESS_AT + 6)?.try_into().ok()?;
-    // The loopback interface has six zeros, and no machine behind it.
-    (mac != [0; 6]).then_some(mac)
-}
-
 /// The number of the interface by which a packet came.
 pub fn index_in(address: &SockAddr) -> Option<u32> {
     bytes_of(address).get(INDEX_AT..)?.first_chunk().map(|bytes| u32::from_ne_bytes(*bytes))
@@ -122,9 +92,4 @@ pub fn registered(socket: Socket) -> io::Result<AsyncFd<Socket>> {
     socket.set_nonblocking(true)?;
     // SAFETY: the socket owns its descriptor, and nobody closes or replaces it: it goes with the AsyncFd that owns it.
     Ok(unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) }?)
-}
-
-/// Sends one frame; a full queue is waited for by nobody, for the client asks again.
-pub fn send_frame(socket: &Socket, frame: &[u8]) -> io::Result<()> {
-    socket.send(frame).map(drop)
 }

@@ -6,6 +6,9 @@
 //! [`six`] is bound to interfaces too.
 
 pub mod accept;
+mod backoff;
+pub mod interfaces;
+pub mod keeper;
 pub mod link;
 pub mod neighbours;
 mod netlink;
@@ -18,29 +21,59 @@ pub mod stalled;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use oneroot_bootconf::Site;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 
 use crate::units;
+pub use backoff::Backoff;
+use keeper::Keeper;
 
 /// Connections that the kernel keeps for us while the loop is busy.
 const BACKLOG: i32 = 1024;
 
+/// Where a socket is bound.
+#[derive(Clone, Copy)]
+pub enum Place<'a> {
+    /// To an address that this host has.
+    Here,
+    /// To an address that this host may only get later (ip(7), `IP_FREEBIND`). Waiting for it instead would need the
+    /// privilege to bind low ports for ever.
+    Late,
+    /// To an interface of this name, for as long as the server runs.
+    On(&'a Keeper, &'a str),
+}
+
+impl Place<'_> {
+    /// For an address of the site.
+    pub fn of(site: &Site) -> Self {
+        if site.server.wait_for_interfaces { Self::Late } else { Self::Here }
+    }
+
+    fn apply(self, socket: &Socket) -> io::Result<()> {
+        match self {
+            Self::Here => Ok(()),
+            Self::Late => socket.set_freebind_v4(true),
+            Self::On(keeper, interface) => keeper.hold(interface, socket, None),
+        }
+    }
+}
+
 /// Listens on a TCP address. A restart must not wait for old connections to leave TIME_WAIT.
-pub fn listen(address: SocketAddr, service: &str) -> Result<TcpListener> {
+pub fn listen(address: SocketAddr, place: Place<'_>, service: &str) -> Result<TcpListener> {
     let bind = || -> io::Result<TcpListener> {
         if let Some(socket) = units::passed(address, Type::STREAM) {
             socket.set_nonblocking(true)?;
             return TcpListener::from_std(socket.into());
         }
-        listener(address, None)
+        listener(address, place)
     };
-    bind().with_context(|| format!("cannot listen on TCP {address} for {service}{}", who_has(address.port())))
+    bind().map_err(|cause| not_bound(cause, "listen on TCP", address, service))
 }
 
-fn listener(address: SocketAddr, interface: Option<&str>) -> io::Result<TcpListener> {
-    let socket = socket(address, interface, Type::STREAM, Protocol::TCP)?;
+fn listener(address: SocketAddr, place: Place<'_>) -> io::Result<TcpListener> {
+    let socket = socket(address, place, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
     socket.set_keepalive(true)?;
     socket.bind(&address.into())?;
@@ -49,54 +82,45 @@ fn listener(address: SocketAddr, interface: Option<&str>) -> io::Result<TcpListe
 }
 
 /// A socket for one family: an IPv6 socket that also took IPv4 would be in the way of the one that has the address.
-fn socket(
-    address: SocketAddr,
-    interface: Option<&str>,
-    kind: Type,
-    protocol: Protocol,
-) -> io::Result<Socket> {
+fn socket(address: SocketAddr, place: Place<'_>, kind: Type, protocol: Protocol) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), kind, Some(protocol))?;
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    if let Some(interface) = interface {
-        socket.bind_device(Some(interface.as_bytes()))?;
-    }
+    place.apply(&socket)?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
 /// Binds a UDP address.
-pub fn datagrams(address: SocketAddr, service: &str) -> Result<UdpSocket> {
+pub fn datagrams(address: SocketAddr, place: Place<'_>, service: &str) -> Result<UdpSocket> {
     let bind = || -> io::Result<UdpSocket> {
         if let Some(socket) = units::passed(address, Type::DGRAM) {
             socket.set_nonblocking(true)?;
             return UdpSocket::from_std(socket.into());
         }
-        receiver(address, None)
+        receiver(address, place)
     };
-    bind().with_context(|| format!("cannot bind UDP {address} for {service}{}", who_has(address.port())))
+    bind().map_err(|cause| not_bound(cause, "bind UDP", address, service))
 }
 
-fn receiver(address: SocketAddr, interface: Option<&str>) -> io::Result<UdpSocket> {
-    let socket = socket(address, interface, Type::DGRAM, Protocol::UDP)?;
+fn receiver(address: SocketAddr, place: Place<'_>) -> io::Result<UdpSocket> {
+    let socket = socket(address, place, Type::DGRAM, Protocol::UDP)?;
     socket.bind(&address.into())?;
     UdpSocket::from_std(socket.into())
 }
 
 /// Binds a UDP port on one interface, broadcasts included.
-pub fn broadcasts(interface: &str, port: u16, service: &str) -> Result<UdpSocket> {
+pub fn broadcasts(keeper: &Keeper, interface: &str, port: u16, service: &str) -> Result<UdpSocket> {
+    let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let bind = || -> io::Result<UdpSocket> {
-        let socket = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_nonblocking(true)?;
+        let socket = socket(all, Place::On(keeper, interface), Type::DGRAM, Protocol::UDP)?;
         socket.set_reuse_address(true)?;
         socket.set_broadcast(true)?;
-        socket.bind_device(Some(interface.as_bytes()))?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::UNSPECIFIED, port)).into())?;
+        socket.bind(&all.into())?;
         UdpSocket::from_std(socket.into())
     };
-    bind()
-        .with_context(|| format!("cannot bind UDP port {port} on {interface} for {service}{}", who_has(port)))
+    bind().map_err(|cause| not_bound(cause, &format!("bind UDP on {interface}"), all, service))
 }
 
 /// Whether a bind failed because another program has the port.
@@ -104,12 +128,25 @@ pub fn is_taken(cause: &anyhow::Error) -> bool {
     cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::AddrInUse)
 }
 
+/// Why a socket could not be bound, for the admin who has to do something about it.
+fn not_bound(cause: io::Error, what: &str, address: SocketAddr, service: &str) -> anyhow::Error {
+    let hint = match cause.kind() {
+        io::ErrorKind::AddrInUse => who_has(address.port()),
+        io::ErrorKind::AddrNotAvailable => {
+            ": it is no address of this host; see `ip address`, or say `wait_for_interfaces = true` in [server] if it comes later"
+        }
+        io::ErrorKind::PermissionDenied => " (capability CAP_NET_BIND_SERVICE?)",
+        _ => "",
+    };
+    anyhow::Error::from(cause).context(format!("cannot {what} {address} for {service}{hint}"))
+}
+
 /// What usually sits on a port, for the admin who reads that it is taken.
 fn who_has(port: u16) -> &'static str {
     match port {
-        67 => " (another DHCP server? see `ss -ulpn sport = 67`; capability CAP_NET_BIND_SERVICE?)",
-        69 => " (another TFTP server? see `ss -ulpn sport = 69`; capability CAP_NET_BIND_SERVICE?)",
-        111 => " (see `ss -lnp sport = :111`; CAP_NET_BIND_SERVICE?)",
+        67 => " (another DHCP server? see `ss -ulpn sport = 67`)",
+        69 => " (another TFTP server? see `ss -ulpn sport = 69`)",
+        111 => " (see `ss -lnp sport = :111`)",
         2049 => " (the kernel's NFS server? see `ss -tlpn sport = 2049`)",
         _ => "",
     }

@@ -19,6 +19,7 @@ use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{
     AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, bind, recvfrom, sendto, socket_with,
 };
+use socket2::Socket;
 
 /// The kernel cuts what it says into pieces of at most 32 KiB.
 const PIECE: usize = 64 << 10;
@@ -26,6 +27,9 @@ const PIECE: usize = 64 << 10;
 const ALIGNED: usize = 4;
 /// Type and length in front of an attribute's value.
 const ATTRIBUTE_HEADER: usize = 4;
+/// Groups that the kernel tells by itself.
+const LINK: u32 = 0x1;
+const IPV4_ADDRESS: u32 = 0x10;
 /// The kernel's own address.
 const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
 
@@ -96,8 +100,12 @@ impl Netlink {
     }
 }
 
-/// A socket that hears what the kernel tells these groups (`RTMGRP_…`).
-pub fn socket(groups: u32) -> io::Result<OwnedFd> {
+/// A socket that hears of each change of a link (`RTMGRP_LINK`) or of an IPv4 address (`RTMGRP_IPV4_IFADDR`).
+pub fn news() -> io::Result<Socket> {
+    socket(LINK | IPV4_ADDRESS).map(Socket::from)
+}
+
+fn socket(groups: u32) -> io::Result<OwnedFd> {
     let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
     // Protocol 0 is NETLINK_ROUTE.
     let socket = socket_with(AddressFamily::NETLINK, SocketType::RAW, flags, None)?;

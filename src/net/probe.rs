@@ -28,8 +28,8 @@ use tokio::sync::watch;
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
-use super::link;
 use super::routing::{Routing, Way};
+use super::{Backoff, link};
 use crate::clock;
 
 /// Probes under way.
@@ -44,8 +44,6 @@ const ARP: u16 = 0x0806;
 const BROADCAST: [u8; 6] = [0xff; 6];
 /// Longest answer that is looked at: an echo with the longest IPv4 header has 84 bytes.
 const LONGEST: usize = 256;
-/// Pause after an error of a socket, so that one that stays is no busy loop.
-const PAUSE: Duration = Duration::from_millis(200);
 
 /// What a probe has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,10 +244,11 @@ impl Shared {
 
     /// Hears answers for ever.
     async fn listen(&self, socket: &AsyncFd<Socket>, hear: fn(&Self, &Socket) -> io::Result<()>) {
+        let mut backoff = Backoff::default();
         loop {
-            if let Err(cause) = socket.async_io(Interest::READABLE, |socket| hear(self, socket)).await {
-                tracing::debug!(%cause, "answers to probes");
-                tokio::time::sleep(PAUSE).await;
+            match socket.async_io(Interest::READABLE, |socket| hear(self, socket)).await {
+                Ok(()) => backoff.reset(),
+                Err(cause) => backoff.after(&cause, "answers to probes").await,
             }
         }
     }

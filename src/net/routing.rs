@@ -3,18 +3,24 @@
 use std::io;
 use std::net::Ipv4Addr;
 
-use netlink_packet_route::link::{LinkFlags, LinkHeader, LinkLayerType, LinkMessage};
+use netlink_packet_core::NLM_F_DUMP;
+use netlink_packet_route::address::{AddressHeader, AddressMessage};
+use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkLayerType, LinkMessage};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
+use rustix::io::Errno;
+
 use super::netlink::{Message, Netlink};
 
-/// Bytes of `struct ifinfomsg` and `struct rtmsg`, behind which their attributes are.
+/// Bytes of `struct ifinfomsg`, `struct ifaddrmsg` and `struct rtmsg`, behind which their attributes are.
 const LINK_HEADER: usize = 16;
+const ADDRESS_HEADER: usize = 8;
 const ROUTE_HEADER: usize = 12;
-/// `linux/if_link.h`, `linux/rtnetlink.h`.
+/// `linux/if_link.h`, `linux/if_addr.h`, `linux/rtnetlink.h`.
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
+const IFA_LOCAL: u16 = 2;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PREFSRC: u16 = 7;
@@ -31,6 +37,19 @@ pub struct Link {
     pub mac: Option<[u8; 6]>,
     /// Whether neighbours are asked for by ARP on it.
     pub asks: bool,
+    /// Whether it is switched on (`ip link set eth0 up`).
+    pub up: bool,
+    /// Whether something is connected to it.
+    pub carrier: bool,
+}
+
+/// An IPv4 address of this host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// The number of the interface that has it.
+    pub index: u32,
+    /// It.
+    pub address: Ipv4Addr,
 }
 
 /// How this host would reach an address.
@@ -88,6 +107,30 @@ impl Routing {
         })
     }
 
+    /// The interface of this name, if there is one.
+    pub fn named(&self, name: &str) -> io::Result<Option<Link>> {
+        let mut question = LinkMessage::default();
+        question.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+        match self.0.ask(RouteNetlinkMessage::GetLink(question), 0) {
+            Ok(answer) => Ok(answer.first().and_then(link)),
+            Err(cause) if Errno::from_io_error(&cause) == Some(Errno::NODEV) => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// All IPv4 addresses of this host, each interface's primary ones first.
+    pub fn addresses(&self) -> io::Result<Vec<Address>> {
+        let mut question = AddressMessage::default();
+        question.header.family = AddressFamily::Inet;
+        let answer = self.0.ask(RouteNetlinkMessage::GetAddress(question), NLM_F_DUMP)?;
+        let one = |message: &Message| {
+            let index = AddressHeader::parse(&message.payload).ok()?.index;
+            let address = message.attribute(ADDRESS_HEADER, IFA_LOCAL)?.first_chunk::<4>()?;
+            Some(Address { index, address: (*address).into() })
+        };
+        Ok(answer.iter().filter_map(one).collect())
+    }
+
     /// The interface with this number.
     fn link(&self, index: u32) -> io::Result<Link> {
         let mut question = LinkMessage::default();
@@ -109,6 +152,8 @@ fn link(message: &Message) -> Option<Link> {
         name: String::from_utf8_lossy(name).into_owned(),
         mac: mac.and_then(|mac| mac.try_into().ok()),
         asks: ethernet && !header.flags.contains(LinkFlags::Noarp),
+        up: header.flags.contains(LinkFlags::Up),
+        carrier: header.flags.contains(LinkFlags::LowerUp),
     })
 }
 
@@ -119,7 +164,6 @@ fn number(message: &Message, header: usize, attribute: u16) -> Option<u32> {
 /// How the kernel says that a packet would go nowhere: no route, or one that is there to refuse (`ip route add unreachable`,
 /// `prohibit`, `blackhole`).
 fn is_no_route(cause: &io::Error) -> bool {
-    use rustix::io::Errno;
     [Errno::NETUNREACH, Errno::HOSTUNREACH, Errno::ACCESS, Errno::INVAL]
         .into_iter()
         .any(|errno| Errno::from_io_error(cause) == Some(errno))

@@ -17,11 +17,13 @@ use rustix::io::Errno;
 use socket2::Type;
 use tokio::net::{TcpListener, UdpSocket};
 
-use super::{listener, receiver};
+use super::keeper::Keeper;
+use super::{Place, listener, receiver};
 use crate::units;
 
 /// Binds each port that is bound for IPv4 once more.
 pub struct Six<'a> {
+    keeper: &'a Keeper,
     interfaces: &'a [String],
     /// It was said that this host has none.
     absent: Cell<bool>,
@@ -29,8 +31,8 @@ pub struct Six<'a> {
 
 impl<'a> Six<'a> {
     /// On these interfaces.
-    pub fn new(interfaces: &'a [String]) -> Self {
-        Self { interfaces, absent: Cell::new(false) }
+    pub fn new(keeper: &'a Keeper, interfaces: &'a [String]) -> Self {
+        Self { keeper, interfaces, absent: Cell::new(false) }
     }
 
     /// The IPv6 listeners that belong beside these: none where one of these hears IPv6 already, as what systemd passes may.
@@ -42,7 +44,7 @@ impl<'a> Six<'a> {
             socket.set_nonblocking(true)?;
             TcpListener::from_std(socket.into())
         });
-        self.bound(passed.collect(), |interface| listener(all(port), Some(interface)), port, service)
+        self.bound(passed.collect(), |place| listener(all(port), place), port, service)
     }
 
     /// The same for datagrams.
@@ -54,18 +56,19 @@ impl<'a> Six<'a> {
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket.into())
         });
-        self.bound(passed.collect(), |interface| receiver(all(port), Some(interface)), port, service)
+        self.bound(passed.collect(), |place| receiver(all(port), place), port, service)
     }
 
     /// What was passed, or else our own, or else a line in the log.
     fn bound<S>(
         &self,
         passed: Vec<io::Result<S>>,
-        bind: impl Fn(&str) -> io::Result<S>,
+        bind: impl Fn(Place<'_>) -> io::Result<S>,
         port: u16,
         service: &str,
     ) -> Vec<S> {
-        let own = passed.is_empty().then(|| self.interfaces.iter().map(|interface| bind(interface)));
+        let bind_on = |interface: &String| bind(Place::On(self.keeper, interface));
+        let own = passed.is_empty().then(|| self.interfaces.iter().map(bind_on));
         let made = passed.into_iter().chain(own.into_iter().flatten());
         let kept = made.filter_map(|socket| match socket {
             Ok(socket) => Some(socket),

@@ -8,14 +8,14 @@
 use std::io::{self, ErrorKind};
 use std::net::{Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::Mac;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::unix::AsyncFd;
 
-use super::link;
+use super::keeper::Keeper;
+use super::{Backoff, link};
 use crate::machines::Machines;
 
 const SOLICITATION: u8 = 133;
@@ -28,11 +28,10 @@ const ON_LINK: u32 = 255;
 const LONGEST: usize = 256;
 
 /// A raw socket that hears solicitations on one interface.
-pub fn open(interface: &str) -> Result<AsyncFd<Socket>> {
+pub fn open(keeper: &Keeper, interface: &str) -> Result<AsyncFd<Socket>> {
     let make = || -> Result<AsyncFd<Socket>> {
         let socket = Socket::new(Domain::IPV6, Type::RAW, Some(Protocol::ICMPV6))?;
-        socket.bind_device(Some(interface.as_bytes()))?;
-        socket.join_multicast_v6(&ALL_ROUTERS, link::index(interface)?)?;
+        keeper.hold(interface, &socket, Some(ALL_ROUTERS))?;
         socket.set_unicast_hops_v6(ON_LINK)?;
         Ok(link::registered(socket)?)
     };
@@ -41,10 +40,12 @@ pub fn open(interface: &str) -> Result<AsyncFd<Socket>> {
 
 /// Answers for ever.
 pub async fn serve(socket: AsyncFd<Socket>, machines: Arc<Machines>) {
+    let mut backoff = Backoff::default();
     loop {
         let received = socket.async_io(tokio::io::Interest::READABLE, receive).await;
         match received {
             Ok(Some(asking)) => {
+                backoff.reset();
                 let Some(mac) = mac_of(*asking.ip()) else { continue };
                 if !machines.has_address(mac) {
                     continue;
@@ -53,11 +54,8 @@ pub async fn serve(socket: AsyncFd<Socket>, machines: Arc<Machines>) {
                 let sent = socket.get_ref().send_to(&NO_ROUTER, &SockAddr::from(SocketAddr::V6(asking)));
                 tracing::debug!(machine = machines.name_of(mac), %mac, ?sent, "is told that no IPv6 router is here");
             }
-            Ok(None) => {}
-            Err(cause) => {
-                tracing::debug!(%cause, "router solicitations");
-                tokio::time::sleep(Duration::from_millis(200)).await;
-            }
+            Ok(None) => backoff.reset(),
+            Err(cause) => backoff.after(&cause, "router solicitations").await,
         }
     }
 }

@@ -15,6 +15,7 @@ use oneroot_nfsd::{Exports, MountError, MountGrant, Refusal, Replies, Service, S
 use tokio::net::UdpSocket;
 
 use crate::machines::Machines;
+use crate::net::Backoff;
 use tree::MachineTree;
 use waiting::Waiting;
 
@@ -50,15 +51,16 @@ impl Server {
 pub async fn portmap_datagrams(server: Arc<Server>, socket: UdpSocket) {
     let mut datagram = vec![0; 2048];
     let mut replies = Replies::new();
+    let mut backoff = Backoff::default();
     loop {
         let (count, peer) = match socket.recv_from(&mut datagram).await {
             Ok(received) => received,
             Err(cause) => {
-                tracing::debug!(%cause, "portmap receive");
-                tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+                backoff.after(&cause, "portmap's datagrams").await;
                 continue;
             }
         };
+        backoff.reset();
         let who = SocketAddr::new(peer.ip().to_canonical(), peer.port());
         let call = datagram.get(..count).unwrap_or_default();
         replies.clear();

@@ -19,6 +19,7 @@ mod package;
 mod power;
 pub mod rpc;
 mod server;
+mod udhcpc;
 pub mod walk;
 pub mod wire;
 
@@ -30,3 +31,4 @@ pub use machine::{Boot, Host, Machine, Root};
 pub use package::PackagedRoot;
 pub use power::PowerMachine;
 pub use server::{Server, SiteFiles};
+pub use udhcpc::{udhcpc, udhcpc_on};

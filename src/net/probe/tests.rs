@@ -143,14 +143,15 @@ impl Flood {
         let send = move || {
             let kind = Some(rustix::thread::LinkNameSpaceType::Network);
             rustix::thread::move_into_link_name_space(network.as_fd(), kind).unwrap();
-            let interface = link::Interface::open(&nic).unwrap();
+            let frames = link::Frames::open().unwrap();
+            let index = Routing::open().unwrap().named(&nic).unwrap().unwrap().index;
             let mut sent = 0;
             while !told.load(Ordering::Relaxed) {
                 for address in &addresses {
                     let mut frame = [&BROADCAST[..], &MAC, &ARP.to_be_bytes()].concat();
                     frame.extend(wire::arp_request(MAC, Some(*address), *address));
                     frame[21] = 2;
-                    sent += usize::from(link::send_frame(&interface.raw, &frame).is_ok());
+                    sent += usize::from(frames.send(index, &frame).is_ok());
                 }
                 let _ = begun.0.send(());
             }
