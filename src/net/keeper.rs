@@ -31,10 +31,10 @@ use super::interfaces::{Interfaces, Seen, Trouble};
 use super::routing::{Link, Routing};
 use super::{link, netlink};
 
-/// A bridge that is made again comes in several steps within some milliseconds. They are looked at together.
-const SETTLED: Duration = Duration::from_millis(50);
+/// A bridge that is deleted, or made again, goes and comes in several steps. They are looked at together, and said as one.
+const SETTLED: Duration = Duration::from_millis(200);
 /// Where links come and go without end they are looked at all the same.
-const AT_LAST: Duration = Duration::from_millis(500);
+const AT_LAST: Duration = Duration::from_secs(1);
 /// When to try again what could not be done.
 const AGAIN: Duration = Duration::from_secs(1);
 /// The one interface that every network has. A socket waits there for its own, behind a filter.
