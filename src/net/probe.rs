@@ -8,7 +8,7 @@
 //! privilege is needed then.
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 mod wire;
 
 use std::collections::HashMap;

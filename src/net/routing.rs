@@ -6,6 +6,9 @@ use std::net::Ipv4Addr;
 use netlink_packet_core::NLM_F_DUMP;
 use netlink_packet_route::address::{AddressHeader, AddressMessage};
 use netlink_packet_route::link::{LinkAttribute, LinkFlags, LinkHeader, LinkLayerType, LinkMessage};
+use netlink_packet_route::neighbour::{
+    NeighbourAddress, NeighbourAttribute, NeighbourHeader, NeighbourMessage, NeighbourState,
+};
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
 
@@ -13,14 +16,16 @@ use rustix::io::Errno;
 
 use super::netlink::{Message, Netlink};
 
-/// Bytes of `struct ifinfomsg`, `struct ifaddrmsg` and `struct rtmsg`, behind which their attributes are.
+/// Bytes of `struct ifinfomsg`, `struct ifaddrmsg`, `struct ndmsg` and `struct rtmsg`, behind which their attributes are.
 const LINK_HEADER: usize = 16;
 const ADDRESS_HEADER: usize = 8;
+const NEIGHBOUR_HEADER: usize = 12;
 const ROUTE_HEADER: usize = 12;
-/// `linux/if_link.h`, `linux/if_addr.h`, `linux/rtnetlink.h`.
+/// `linux/if_link.h`, `linux/if_addr.h`, `linux/neighbour.h`, `linux/rtnetlink.h`.
 const IFLA_ADDRESS: u16 = 1;
 const IFLA_IFNAME: u16 = 3;
 const IFA_LOCAL: u16 = 2;
+const NDA_LLADDR: u16 = 2;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
 const RTA_PREFSRC: u16 = 7;
@@ -129,6 +134,33 @@ impl Routing {
             Some(Address { index, address: (*address).into() })
         };
         Ok(answer.iter().filter_map(one).collect())
+    }
+
+    /// The hardware address that a neighbour was last seen with; none for who is behind a router, or was never heard.
+    pub fn neighbour(&self, address: Ipv4Addr) -> io::Result<Option<[u8; 6]>> {
+        let Way::OnLink(link, _) = self.way(address)? else { return Ok(None) };
+        let mut question = NeighbourMessage::default();
+        question.header.family = AddressFamily::Inet;
+        question.header.ifindex = link.index;
+        question.attributes = vec![NeighbourAttribute::Destination(NeighbourAddress::Inet(address))];
+        let answer = match self.0.ask(RouteNetlinkMessage::GetNeighbour(question), 0) {
+            Ok(answer) => answer,
+            Err(cause) if Errno::from_io_error(&cause) == Some(Errno::NOENT) => return Ok(None),
+            Err(cause) => return Err(cause),
+        };
+        let known = answer.first().filter(|message| {
+            let state = NeighbourHeader::parse(&message.payload).map(|header| header.state);
+            // Not those that are still being asked for, or were in vain.
+            matches!(
+                state,
+                Ok(NeighbourState::Reachable
+                    | NeighbourState::Stale
+                    | NeighbourState::Delay
+                    | NeighbourState::Probe
+                    | NeighbourState::Permanent)
+            )
+        });
+        Ok(known.and_then(|known| known.attribute(NEIGHBOUR_HEADER, NDA_LLADDR)?.try_into().ok()))
     }
 
     /// The interface with this number.

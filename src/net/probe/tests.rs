@@ -6,12 +6,15 @@ use std::os::fd::AsFd as _;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 9);
-const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 200);
-const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 9];
+/// An address of the lab with a host.
+pub const HOST: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 9);
+/// One without.
+pub const NOBODY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 200);
+/// That host's hardware address.
+pub const MAC: [u8; 6] = [0x52, 0x54, 0, 0, 0, 9];
 
 /// A host that stays until this is dropped.
-struct Host(Child);
+pub struct Host(Child);
 
 impl Drop for Host {
     fn drop(&mut self) {
@@ -26,7 +29,7 @@ fn stay() -> Host {
 }
 
 /// A host on a switch at `address`, with [`MAC`].
-fn host(lab: &Lab, switch: &str, address: Ipv4Addr) -> Host {
+pub fn host(lab: &Lab, switch: &str, address: Ipv4Addr) -> Host {
     let come_up = |nic: &str| {
         ip(&format!("link set {nic} address 52:54:00:00:00:09")).unwrap();
         ip(&format!("addr add {address}/24 dev {nic}")).unwrap();
