@@ -187,7 +187,7 @@ impl Machines {
 
     /// Shows these in the status from now on.
     pub fn show(&self, interfaces: Arc<Interfaces>) {
-        // As above.
+        // Set once, as the prober is.
         let _ = self.interfaces.set(interfaces);
     }
 

@@ -11,7 +11,6 @@ use netlink_packet_route::neighbour::{
 };
 use netlink_packet_route::route::{RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteType};
 use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
-
 use rustix::io::Errno;
 
 use super::netlink::{Message, Netlink};
@@ -53,7 +52,7 @@ pub struct Link {
 pub struct Address {
     /// The number of the interface that has it.
     pub index: u32,
-    /// It.
+    /// Without its prefix length.
     pub address: Ipv4Addr,
 }
 
