@@ -134,6 +134,7 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
     // What the parser could make of a broken file would only give rise to more complaints.
     if !draft.partial {
         crate::compare::compare(&draft, &mut mistakes);
+        crate::paths::compare(&draft, &mut mistakes);
     }
     let problems = told(mistakes, files);
     match draft.server {
@@ -247,6 +248,8 @@ fn add<T>(
             &name.spot,
             "a name has 1 to 63 of a-z, 0-9, '-', '_' and '.', and begins with a letter or digit: it becomes a file's and a host's name",
         );
+    } else if let ("machine", Err(reason)) = (kind, tables::host_name(&name.value)) {
+        mistakes.note(&name.spot, reason);
     }
     if tables.insert(name.value, table).is_some() {
         mistakes.note(&name.spot, format!("there is another {kind} of this name"));

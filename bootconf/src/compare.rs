@@ -76,9 +76,16 @@ fn networks(draft: &Draft, mistakes: &mut Mistakes) {
         if let (Some((first, last)), Some(server)) = (network.value.pool, &draft.server)
             && let IpAddr::V4(address) = server.address
             && (first..=last).contains(&address)
+            && !network.value.exclude.iter().any(|(from, to)| (*from..=*to).contains(&address))
         {
             let spot = network.place("pool", &String::new());
-            mistakes.note(spot, format!("has the server's own address {address} in it"));
+            mistakes.note(spot, format!("has the server's own address {address} in it; exclude it"));
+        }
+        if let Some(server) = &draft.server
+            && [subnet.network(), subnet.broadcast()].map(IpAddr::V4).contains(&server.address)
+        {
+            let spot = network.place("subnet", &subnet);
+            mistakes.note(spot, format!("has the server's address {} as no host's", server.address));
         }
     }
 }
@@ -97,7 +104,9 @@ fn machines(draft: &Draft, mistakes: &mut Mistakes) {
         for address in value.addresses.iter().copied() {
             alone("address", address, name, &mut addresses, machine, "address", mistakes);
             let spot = machine.place("address", &address);
-            if draft.server.as_ref().is_some_and(|server| server.address == IpAddr::V4(address)) {
+            if draft.server.as_ref().is_some_and(|server| server.address == IpAddr::V4(address))
+                || draft.networks.iter().any(|network| network.value.server == Some(address))
+            {
                 mistakes.note(spot, format!("{address} is the server's own address"));
             }
             match draft.networks.iter().find(|network| network.value.subnet.contains(address)) {
@@ -114,9 +123,6 @@ fn machines(draft: &Draft, mistakes: &mut Mistakes) {
                                 "in {subnet} another DHCP server gives the addresses; keep {address} there"
                             ),
                         );
-                    }
-                    if network.value.server == Some(address) {
-                        mistakes.note(spot, format!("{address} is the server's own address"));
                     }
                     if network.value.router == Some(address) {
                         mistakes.note(spot, format!("{address} is the router's address"));

@@ -4,6 +4,7 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
+use crate::replies::fits;
 use crate::section::{At, Mistakes, Section};
 use crate::site::Network;
 use crate::tables::{Places, Table, good_name};
@@ -13,9 +14,13 @@ const SHORTEST_LEASE: u32 = 60;
 /// One that is longer is a slip of the fingers.
 const LONGEST_LEASE: u32 = 365 * 86_400;
 
-/// Whether an address can be one host's.
+/// What is said of an address that [`is_host`] refuses.
+pub(crate) const NO_HOST: &str = "is no address that other hosts can reach one by";
+
+/// Whether an address can be one host's to others: not 0/8, not loopback, and below the groups and what is reserved above them.
 pub(crate) fn is_host(address: Ipv4Addr) -> bool {
-    !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
+    let [first, ..] = address.octets();
+    first != 0 && first < 224 && !address.is_loopback()
 }
 
 /// A `[[network]]` table.
@@ -30,13 +35,13 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
                 Err(format!("has host bits; the network is {}/{}", subnet.network(), subnet.prefix()))
             }
             _ if !(8..=30).contains(&subnet.prefix()) => Err("must be of /8 to /30".to_owned()),
+            _ if !is_host(subnet.ip()) => Err("is no network of hosts".to_owned()),
             _ => Ok(subnet),
         })
     });
     let server = section.parsed::<Ipv4Addr>(mistakes, "server", "an IPv4 address");
-    let server = server.and_then(|at| {
-        at.check(mistakes, |address| is_host(address).then_some(address).ok_or("is no address of a host"))
-    });
+    let server = server
+        .and_then(|at| at.check(mistakes, |address| is_host(address).then_some(address).ok_or(NO_HOST)));
     let proxy = section.boolean(mistakes, "proxy");
     let authoritative = section.boolean(mistakes, "authoritative");
     let exclude: Vec<At<(Ipv4Addr, Ipv4Addr)>> = section
@@ -50,17 +55,19 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
     let router = section.parsed::<Ipv4Addr>(mistakes, "router", "an IPv4 address");
     let dns = section.strings(mistakes, "dns", true).into_iter().filter_map(|text| {
         text.check(mistakes, |text| match text.parse::<Ipv4Addr>() {
-            Ok(address) if is_host(address) => Ok(address),
+            // Each machine may have a name server of its own.
+            Ok(address) if is_host(address) || address.is_loopback() => Ok(address),
             _ => Err(format!("{text:?} is not an IPv4 address of a name server")),
         })
     });
-    let dns: Vec<Ipv4Addr> = dns.map(|at| at.value).collect();
+    let dns: Vec<At<Ipv4Addr>> = dns.collect();
     let domain = section.string(mistakes, "domain").and_then(|domain| {
         domain.check(mistakes, |text| {
             let good = text.len() <= 253 && !text.is_empty() && text.split('.').all(good_name);
             if good { Ok(text) } else { Err("is no domain name, such as \"lab.example\"") }
         })
     });
+    fits(&dns, domain.as_ref(), &spot, mistakes);
     let lease =
         section.string(mistakes, "lease").and_then(|lease| lease.check(mistakes, |text| lease_of(&text)));
     section.finish(mistakes);
@@ -78,6 +85,22 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
         let in_pool = |(first, last): (Ipv4Addr, Ipv4Addr)| first <= at.value.0 && at.value.1 <= last;
         if !pool.as_ref().is_some_and(|pool| in_pool(pool.value)) {
             mistakes.note(&at.spot, "is not inside the pool; there is nothing to exclude it from");
+        }
+    }
+    if let (Some(pool), Some(last)) = (&pool, exclude.last())
+        && is_covered(pool.value, exclude.iter().map(|at| at.value).collect())
+    {
+        mistakes
+            .note(&last.spot, "leaves nothing of the pool; leave `pool` out where no address is to be given");
+    }
+    if let Some(server) = &server {
+        if subnet.contains(server.value) && !inside(server.value) {
+            mistakes.note(&server.spot, format!("is no host's address in {subnet}"));
+        }
+        if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&server.value))
+            && !excluded(server.value)
+        {
+            mistakes.note(&server.spot, "is inside the pool; it would be given to a machine");
         }
     }
     if let (Some(proxy), Some(at)) = (&proxy, &pool)
@@ -111,11 +134,23 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
         pool,
         exclude: exclude.into_iter().map(|at| at.value).collect(),
         router: router.map(|at| at.value),
-        dns,
+        dns: dns.into_iter().map(|at| at.value).collect(),
         domain: domain.map(|at| at.value),
         lease: lease.map_or(86_400, |at| at.value),
     };
     Some(Table { value: network, spot, places: places.0 })
+}
+
+/// Whether ranges have all of a pool.
+fn is_covered((first, last): (Ipv4Addr, Ipv4Addr), mut ranges: Vec<(Ipv4Addr, Ipv4Addr)>) -> bool {
+    ranges.sort_unstable();
+    let mut next = u64::from(u32::from(first));
+    for (from, to) in ranges {
+        if u64::from(u32::from(from)) <= next {
+            next = next.max(u64::from(u32::from(to)) + 1);
+        }
+    }
+    next > u64::from(u32::from(last))
 }
 
 fn pool_of(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {

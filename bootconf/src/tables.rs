@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 
 use crate::args::Initramfs;
 use crate::identity::Mac;
-use crate::networks::is_host;
+use crate::networks::{NO_HOST, is_host};
+use crate::paths::{self, Directory};
 use crate::report::Spot;
 use crate::section::{At, Mistakes, Section};
 use crate::site::{Machine, Profile, Server, Vars, Workload};
@@ -47,6 +48,23 @@ impl Places {
     }
 }
 
+/// A machine's name is its host's: labels of letters, digits and hyphens (RFC 1123 §2.1), which systemd insists on, and
+/// nothing that a command would take for an address.
+pub(crate) fn host_name(name: &str) -> Result<(), &'static str> {
+    let label = |label: &str| {
+        !label.is_empty() && !label.contains('_') && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if !name.split('.').all(label) {
+        Err(
+            "is no host's name: between dots there are letters, digits and hyphens, and no hyphen first or last",
+        )
+    } else if name.parse::<Ipv4Addr>().is_ok() || name.parse::<Mac>().is_ok() {
+        Err("reads as an address; give the machine a name")
+    } else {
+        Ok(())
+    }
+}
+
 /// Names become files' and hosts' names.
 pub(crate) fn good_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
@@ -56,15 +74,31 @@ pub(crate) fn good_name(name: &str) -> bool {
 
 /// A path on the server, relative to the site file.
 pub(crate) fn path(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<PathBuf> {
-    let checked = at.check(mistakes, |text| {
-        let good = !text.is_empty() && !text.contains('\0');
-        if good { Ok(home.join(text)) } else { Err("is no path") }
-    });
-    checked.map(|at| at.value)
+    placed(at, home, mistakes).map(|at| at.value)
 }
 
-fn paths(list: Vec<At<String>>, home: &Path, mistakes: &mut Mistakes) -> Vec<PathBuf> {
-    list.into_iter().filter_map(|at| path(at, home, mistakes)).collect()
+fn placed(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<At<PathBuf>> {
+    at.check(mistakes, |text| {
+        let good = !text.is_empty() && !text.contains('\0');
+        if good { Ok(home.join(text)) } else { Err("is no path") }
+    })
+}
+
+/// Layers, whose places are kept.
+fn layers(
+    list: Vec<At<String>>,
+    key: &'static str,
+    home: &Path,
+    places: &mut Places,
+    mistakes: &mut Mistakes,
+) -> Vec<PathBuf> {
+    let placed = list.into_iter().filter_map(|at| placed(at, home, mistakes));
+    placed
+        .map(|at| {
+            places.0.insert((key, at.value.display().to_string()), at.spot);
+            at.value
+        })
+        .collect()
 }
 
 /// Arguments go into the kernel's command line and into an iPXE script: one word each, and nothing that either of the
@@ -95,7 +129,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
     let address = address.and_then(|address| {
         address.check(mistakes, |address| match address {
             IpAddr::V4(v4) if is_host(v4) => Ok(address),
-            IpAddr::V4(_) => Err("is no address of a host"),
+            IpAddr::V4(_) => Err(NO_HOST),
             IpAddr::V6(_) => Err("must be IPv4: firmware and klibc mount no root over IPv6"),
         })
     });
@@ -120,13 +154,14 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
             mistakes.note(&interface.spot, format!("interface {} is there twice", interface.value));
         }
     }
-    let mut directory = |key, default: &str| -> PathBuf {
-        let said = section.string(mistakes, key).and_then(|at| path(at, home, mistakes));
-        said.unwrap_or_else(|| home.join(default))
+    let mut directory = |key, default: &str| -> Directory {
+        let said = section.string(mistakes, key).and_then(|at| placed(at, home, mistakes));
+        Directory::new(said, home.join(default))
     };
     let store = directory("store", "/var/lib/oneroot/store");
     let state = directory("state", STATE);
-    let loaders = directory("loaders", "/usr/lib/ipxe");
+    let loaders = directory("loaders", "/usr/lib/ipxe").path;
+    paths::apart(&store, &state, &section.spot, mistakes);
     let http = section.port(mistakes, "http_port");
     let nfs = section.port(mistakes, "nfs_port");
     let http_port = http.as_ref().map_or(80, |at| at.value);
@@ -145,8 +180,8 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
     Some(Server {
         address: address?.value,
         interfaces: interfaces.into_iter().map(|at| at.value).collect(),
-        store,
-        state,
+        store: store.path,
+        state: state.path,
         http_port,
         nfs_port,
         ipv6: ipv6.is_none_or(|at| at.value),
@@ -160,7 +195,10 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
 pub(crate) fn profile(mut section: Section<'_>, home: &Path, mistakes: &mut Mistakes) -> Table<Profile> {
     let spot = section.spot.clone();
     let mut places = Places::default();
-    let source = section.section(mistakes, "source").and_then(|source| source_of(source, home, mistakes));
+    let source = section.section(mistakes, "source").and_then(|source| {
+        places.0.insert(("source", String::new()), source.spot.clone());
+        source_of(source, home, mistakes)
+    });
     let kernel_from = section.string(mistakes, "kernel_from").map(|at| places.keep("kernel_from", at));
     if kernel_from.is_some() {
         for key in ["kernel", "initrd", "initramfs"] {
@@ -187,7 +225,7 @@ pub(crate) fn profile(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
     let profile = Profile {
         source,
         extends,
-        layers: paths(section.strings(mistakes, "layers", false), home, mistakes),
+        layers: layers(section.strings(mistakes, "layers", false), "layers", home, &mut places, mistakes),
         kernel_from,
         kernel,
         initrd,
@@ -220,13 +258,14 @@ fn in_tree(at: At<String>, mistakes: &mut Mistakes) -> Option<String> {
 /// A `[workload.NAME]` table.
 pub(crate) fn workload(mut section: Section<'_>, home: &Path, mistakes: &mut Mistakes) -> Table<Workload> {
     let spot = section.spot.clone();
+    let mut places = Places::default();
     let workload = Workload {
-        layers: paths(section.strings(mistakes, "layers", false), home, mistakes),
+        layers: layers(section.strings(mistakes, "layers", false), "layers", home, &mut places, mistakes),
         args: arguments(section.strings(mistakes, "args", false), mistakes),
         vars: section.section(mistakes, "vars").map(|vars| variables(vars, mistakes)).unwrap_or_default(),
     };
     section.finish(mistakes);
-    Table { value: workload, spot, places: HashMap::new() }
+    Table { value: workload, spot, places: places.0 }
 }
 
 /// A `[machine.NAME]` table.
@@ -273,7 +312,14 @@ pub(crate) fn machine(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
         addresses: addresses.into_iter().map(|at| places.keep("address", at)).collect(),
         profile: profile.map_or(String::new(), |at| places.keep("profile", at)),
         workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
-        layer: section.string(mistakes, "layer").and_then(|at| path(at, home, mistakes)),
+        layer: layers(
+            section.string(mistakes, "layer").into_iter().collect(),
+            "layer",
+            home,
+            &mut places,
+            mistakes,
+        )
+        .pop(),
         args: arguments(section.strings(mistakes, "args", false), mistakes),
         vars: vars.unwrap_or_default(),
     };
