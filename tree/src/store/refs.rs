@@ -3,7 +3,6 @@
 //! One text file each, newest generation first, replaced as a whole: a crash leaves the old head or the new one.
 
 use std::fmt;
-use std::fs;
 use std::io::ErrorKind;
 
 use rustix::fs::FlockOperation;
