@@ -37,7 +37,8 @@ pub enum Command {
     Stage {
         /// Only these: profile names, machine names, layer directories [default: everything]
         names: Vec<String>,
-        /// Read every file of directories again, though size and times say that it is as it was
+        /// Read every file of directories again, though size and times say that it is as it was, and put right what the store's
+        /// disk has damaged
         #[arg(long)]
         afresh: bool,
         #[command(flatten)]

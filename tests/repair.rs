@@ -38,7 +38,6 @@ fn what_verify_advises_brings_lost_and_damaged_objects_back() {
     assert_eq!(verified.status.code(), Some(1));
     assert_eq!(said.matches("--afresh").count(), 2, "{said}");
 
-    fs::remove_file(object("two")).unwrap();
     assert!(oneroot(home, &["stage", "--afresh"]).status.success());
     let verified = oneroot(home, &["verify"]);
     assert!(verified.status.success(), "{}", String::from_utf8_lossy(&verified.stderr));

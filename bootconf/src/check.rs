@@ -8,6 +8,7 @@ use std::fs;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
+use oneroot_tree::confine::open_file;
 use toml::de::DeTable;
 
 use crate::networks::network;
@@ -99,13 +100,11 @@ fn beside_site(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 fn read(path: &Path) -> Result<String, String> {
-    // Asked before it is opened: opening a FIFO waits for a writer.
-    let meta = fs::metadata(path).map_err(|cause| format!("cannot be read: {cause}"))?;
-    if !meta.is_file() {
-        return Err("is not a regular file".to_owned());
-    }
     let mut bytes = Vec::new();
-    let file = fs::File::open(path).map_err(|cause| format!("cannot be opened: {cause}"))?;
+    let file = open_file(path).map_err(|cause| match cause.kind() {
+        ErrorKind::InvalidInput => "is not a regular file".to_owned(),
+        _ => format!("cannot be read: {cause}"),
+    })?;
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|cause| format!("cannot be read: {cause}"))?;
     if bytes.len() as u64 > LARGEST {
         return Err("is larger than 16 MiB, which is no site file".to_owned());

@@ -133,15 +133,12 @@ pub fn run(site: &Site, profile: &str, command: &[String], json: bool) -> Result
         return tell(json, &document, "nothing was changed");
     }
     // Somebody may have staged meanwhile; what they made is no longer what this began with.
+    let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Edited };
     ensure!(
-        store.head(&reference)? == Some(head),
+        store.move_head(&reference, head, staged)?,
         "profile {profile} was staged or rolled back meanwhile; the result is generation {}, `oneroot rollback` takes it no more; edit again",
         finished.generation
     );
-    store.set_head(
-        &reference,
-        Staged { generation: finished.generation, at: clock::now(), how: How::Edited },
-    )?;
     let words = format!(
         "profile {profile} is {} for new boots: {counts}; `oneroot rollback {profile}` takes it back",
         short(finished.generation),

@@ -69,6 +69,9 @@ struct Explained<'a> {
     kernel: Option<String>,
     initrd: Option<String>,
     trouble: Option<String>,
+    /// Links with a kernel's name that lead to no file.
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    passed_over: &'a [String],
     layers: Vec<LayerLine>,
     why: &'a [Why],
     /// The view that it runs with now, where a server runs and knows it.
@@ -100,6 +103,7 @@ pub fn machine(site: &Site, machine: &str, json: bool) -> Result<Exit> {
         view: stacked.id.to_string(),
         kernel: stacked.kernel.as_ref().ok().map(|(kernel, _)| kernel.clone()),
         initrd: stacked.kernel.as_ref().ok().and_then(|(_, initrd)| initrd.clone()),
+        passed_over: &stacked.dangling,
         trouble: stacked.kernel.as_ref().err().map(ToString::to_string),
         layers: layers.collect(),
         why: &preview.decision.why,
@@ -125,6 +129,12 @@ pub fn machine(site: &Site, machine: &str, json: bool) -> Result<Exit> {
         let path = path.clone().unwrap_or_else(|| "-".to_owned());
         rows.push([what.to_owned(), path, "found in the view".to_owned()]);
     }
+    rows.extend(
+        explained
+            .passed_over
+            .iter()
+            .map(|path| ["passed over".to_owned(), path.clone(), "a link that leads to no file".to_owned()]),
+    );
     print::text(format_args!("\n{}", print::table(&rows)))?;
     let mut rows = vec![["LAYER", "GENERATION", "STAGED FROM"].map(str::to_owned)];
     rows.extend(explained.layers.iter().rev().map(|layer| {

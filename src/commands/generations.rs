@@ -103,7 +103,13 @@ pub fn rollback(site: &Site, name: &str, to: Option<&str>, json: bool) -> Result
     };
     // What it points to must be whole before anything boots from it.
     store.generation(to)?;
-    store.set_head(reference, Staged { generation: to, at: clock::now(), how: How::RolledBack })?;
+    let head = history.first().copied().with_context(|| format!("{shown} is not staged"))?;
+    let staged = Staged { generation: to, at: clock::now(), how: How::RolledBack };
+    // "The one before" is another one, if somebody has staged meanwhile.
+    ensure!(
+        store.move_head(reference, head, staged)?,
+        "{shown} was staged or rolled back meanwhile; look at `oneroot generations {name}`, and roll back again"
+    );
     tell(
         json,
         &json!({ "name": shown, "generation": to.to_string() }),

@@ -18,6 +18,7 @@ use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use oneroot_bootconf::Registry;
+use oneroot_tree::confine::read_file;
 use oneroot_tree::stage::oci::{DOCUMENT_MAX, Descriptor, Digest, Layout, Platform, is_manifest, layers};
 use oneroot_tree::store::Workplace;
 use oneroot_tree::{Error, Store};
@@ -194,7 +195,7 @@ fn credentials(registry: &str) -> Result<RegistryAuth> {
     let named = std::env::var_os("REGISTRY_AUTH_FILE").map(PathBuf::from);
     let usual = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker/config.json"));
     let Some(path) = named.clone().or(usual) else { return Ok(RegistryAuth::Anonymous) };
-    match fs::read(&path) {
+    match read_file(&path) {
         Ok(bytes) => login(&bytes, registry).with_context(|| format!("cannot use {}", path.display())),
         Err(cause) if cause.kind() == io::ErrorKind::NotFound && named.is_none() => {
             Ok(RegistryAuth::Anonymous)

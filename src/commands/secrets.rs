@@ -1,12 +1,12 @@
 //! Secrets in layers that more than one machine sees: whoever is root on one of them has what is the others'.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use oneroot_bootconf::plan::{Part, decide};
 use oneroot_bootconf::{Mac, Site};
+use oneroot_tree::confine::open_file;
 use oneroot_tree::survey::{KEY_HEAD, is_private_key, may_be_key};
 
 use crate::planner::dry::files;
@@ -66,6 +66,6 @@ fn secret(layer: &Path, path: &Path) -> Option<&'static str> {
 
 fn head(path: &Path, most: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
+    open_file(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
     Some(bytes)
 }

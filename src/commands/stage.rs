@@ -1,6 +1,5 @@
 //! `oneroot stage`: every source of the site becomes a generation; machines get it at their next boot.
 
-use std::fs::File;
 use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
@@ -9,6 +8,7 @@ use anyhow::{Context as _, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
 use oneroot_bootconf::plan::{Part, parts};
 use oneroot_bootconf::{Site, Source};
+use oneroot_tree::confine::open_file;
 use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::stage::Progress;
 use oneroot_tree::stage::oci::Platform;
@@ -142,13 +142,25 @@ fn one(
         if !matches!(part, Part::Profile { .. }) {
             stage.own_all(0, 0);
         }
+        if afresh {
+            stage.distrust();
+        }
         match source {
             Source::Directory(path) => {
                 stage.remember(clock::since_1970(), afresh);
                 stage.directory(path)?;
             }
             Source::Tar(path) => {
-                let file = File::open(path).with_context(|| format!("cannot open {}", path.display()))?;
+                let file = open_file(path).with_context(|| {
+                    let hint =
+                        "what a program writes is a source of its own: command = [\"zstd\", \"-dc\", …]";
+                    let hint = if path.exists() && !path.is_file() {
+                        hint
+                    } else {
+                        "is it there, and may it be read?"
+                    };
+                    format!("cannot open {} ({hint})", path.display())
+                })?;
                 stage.archive(file)?;
             }
             Source::Image(path) => stage.oci(path, &Platform::host())?,
@@ -165,8 +177,13 @@ fn one(
     let finished = finished.with_context(|| format!("cannot stage {name}"))?;
     let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
     let mut warnings = warnings(store, site, part, &finished.index);
-    // Somebody else may have been quicker: what is replaced is what is there now.
-    let before = store.head(&reference)?;
+    match finished.progress.mended {
+        0 => {}
+        1 => warnings.push("an object that the store's disk had damaged was put right".to_owned()),
+        count => warnings.push(format!("{count} objects that the store's disk had damaged were put right")),
+    }
+    // Somebody else may have been quicker: what is replaced is what was there in that moment.
+    let before = store.set_head(&reference, staged)?;
     let old = before.and_then(|before| store.generation(before.generation).ok());
     let changed = before.is_none_or(|before| before.generation != finished.generation);
     if changed && before.is_some_and(|before| before.how == How::Edited) {
@@ -181,7 +198,6 @@ fn one(
         (_, Some(old)) => Counts::of(&diff(&old, &finished.index)),
         (_, None) => Counts::default(),
     };
-    store.set_head(&reference, staged)?;
     Ok(Outcome {
         name,
         generation: finished.generation.to_string(),

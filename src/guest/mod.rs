@@ -20,6 +20,8 @@ const MTIME: i64 = 1_700_000_000_000_000_000;
 /// Stages `/.oneroot`, unless the store has this binary's already. `now` is seconds since 1970.
 pub fn stage(store: &Arc<Store>, now: u64) -> Result<GenerationId> {
     let mut stage = Stage::begin(store, |_| {})?;
+    // No source has it, so nothing else would put it right.
+    stage.distrust();
     let meta = |mode| Meta { mode, mtime: MTIME, ..Meta::default() };
     for dir in ["", ".oneroot", ".oneroot/lower", ".oneroot/rw", SAY] {
         stage.insert(&TreePath::parse(dir.as_bytes())?, meta(0o755), Content::Directory { opaque: false })?;

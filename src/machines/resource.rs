@@ -9,8 +9,11 @@ use std::sync::Arc;
 
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::{BootId, Mac};
+use oneroot_tree::ObjectId;
+use oneroot_tree::confine::open_file;
 
 use super::Machines;
+use crate::objects::Objects;
 use crate::{clock, objects};
 
 /// Loaders that firmware is told of, and which firmware.
@@ -173,13 +176,15 @@ impl Machines {
         };
         self.step(mac, which, false);
         let machines = self.clone();
-        let found = tokio::task::spawn_blocking(move || -> Option<Resource> {
+        let found = tokio::task::spawn_blocking(move || -> Option<(ObjectId, u64)> {
             let merged = machines.planner.views.load(view).ok()?;
             let node = merged.follow(path.as_bytes())?;
-            let size = merged.stat(node)?.size;
-            Some(Resource::File { file: machines.objects.open(merged.object(node)?).ok()?, size })
+            Some((merged.object(node)?, merged.stat(node)?.size))
         });
-        found.await.ok()?
+        let (object, size) = found.await.ok()??;
+        let file = self.objects.open_good(object).await;
+        let file = file.inspect_err(|cause| Objects::complain(object, cause)).ok()?;
+        Some(Resource::File { file, size })
     }
 
     /// iPXE's binary for a kind of firmware. The name is one of ours and not the client's, so a link where the admin's
@@ -188,11 +193,8 @@ impl Machines {
         let (name, _) = LOADERS.into_iter().find(|(known, _)| *known == name)?;
         let path = self.loaders.join(name);
         let found = tokio::task::spawn_blocking(move || -> io::Result<Resource> {
-            let file = File::open(&path).and_then(|file| match file.metadata()? {
-                found if found.is_file() => Ok((file, found.len())),
-                _ => Err(io::ErrorKind::InvalidInput.into()),
-            });
-            let (file, size) = file.inspect_err(|cause| {
+            let file = open_file(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
+            let (size, file) = file.inspect_err(|cause| {
                 tracing::error!(path = %path.display(), %cause, "a loader cannot be served; install Debian's package ipxe");
             })?;
             Ok(Resource::File { file: Arc::new(file), size })

@@ -2,16 +2,18 @@
 //! is read without leaving the event loop.
 
 mod held;
+mod vouched;
 
 use std::collections::HashMap;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use held::Held;
 use oneroot_tree::{ObjectId, Store};
 use rustix::io::{Errno, ReadWriteFlags};
+use vouched::Vouched;
 
 /// Descriptors kept open at most, over all connections.
 const KEPT: usize = 512;
@@ -21,6 +23,7 @@ pub struct Objects {
     store: Arc<Store>,
     open: Mutex<HashMap<ObjectId, Arc<File>>>,
     held: Held,
+    vouched: Vouched,
 }
 
 /// Contents that must come from the disk before they can be appended.
@@ -44,7 +47,7 @@ fn halve<V, S>(table: &mut HashMap<ObjectId, V, S>) {
 impl Objects {
     /// Nothing is open yet.
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, open: Mutex::default(), held: Held::new() }
+        Self { store, open: Mutex::default(), held: Held::new(), vouched: Vouched::default() }
     }
 
     /// Opens an object, or finds it open.
@@ -53,6 +56,19 @@ impl Objects {
             Some(file) => Ok(file),
             None => Ok(self.keep(id, self.store.object(id)?)),
         }
+    }
+
+    /// [`Objects::open`], once its bytes are known to be those that it is named by. It may take as long as reading all of it.
+    ///
+    /// # Errors
+    /// `InvalidData` when they are others: the disk has changed them.
+    pub async fn open_good(&self, id: ObjectId) -> io::Result<Arc<File>> {
+        let file = self.open(id)?;
+        if self.vouched.is_good(id, &file).await? {
+            return Ok(file);
+        }
+        self.forget(id);
+        Err(changed())
     }
 
     /// [`Objects::open`], with at least so many bytes in it.
@@ -78,8 +94,15 @@ impl Objects {
         tracing::error!(object = %id, %cause, "what a file contains cannot be read: `oneroot verify` says what is lost");
     }
 
+    /// A descriptor that is open already. Where another file has the name by now, it is that one's: what was damaged was put
+    /// right, by a file that took its place.
     fn kept(&self, id: ObjectId) -> Option<Arc<File>> {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()
+        let kept = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()?;
+        if kept.metadata().is_ok_and(|found| found.nlink() > 0) {
+            return Some(kept);
+        }
+        // One whose name is gone altogether still has what it is asked for.
+        self.store.object(id).map_or(Some(kept), |file| Some(self.keep(id, file)))
     }
 
     fn keep(&self, id: ObjectId, file: File) -> Arc<File> {
@@ -169,10 +192,14 @@ impl Objects {
     /// remembered as it was.
     fn hold(&self, id: ObjectId, bytes: &[u8]) -> io::Result<Arc<[u8]>> {
         if *blake3::hash(bytes).as_bytes() != id.0 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is not what its name says"));
+            return Err(changed());
         }
         Ok(self.held.put(id, bytes))
     }
+}
+
+fn changed() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "it is not what its name says")
 }
 
 /// Whether this says that the store does not have what it should. Anything else is trouble of the moment (no descriptor, no

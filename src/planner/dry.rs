@@ -1,7 +1,6 @@
 //! Templates tried before any machine boots: each for every machine that has it, as it lies on the disk now.
 
 use std::collections::BTreeMap;
-use std::fs::File;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -9,6 +8,7 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::plan::{Part, decide};
 use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, render};
 use oneroot_bootconf::{Mac, Problem, Site};
+use oneroot_tree::confine::open_file;
 
 /// Directories below a layer that are looked into; a loop of bind mounts ends here.
 const DEEPEST: usize = 64;
@@ -53,7 +53,7 @@ fn collect(directory: &Path, found: &mut Vec<(String, String)>) {
         if path.as_os_str().as_encoded_bytes().ends_with(SUFFIX.as_bytes()) {
             let mut text = String::new();
             let read =
-                File::open(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_string(&mut text));
+                open_file(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_string(&mut text));
             if read.is_ok() {
                 found.push((path.display().to_string(), text));
             }

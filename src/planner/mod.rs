@@ -50,6 +50,8 @@ pub struct Stacked {
     pub laid: Vec<Laid>,
     /// Kernel and initrd: paths in the view.
     pub kernel: Result<(String, Option<String>), NoPlan>,
+    /// Links that have a kernel's name and lead to no file; they are passed over.
+    pub dangling: Vec<String>,
 }
 
 /// The store's name for a part of a stack.
@@ -125,8 +127,12 @@ impl Planner {
         laid.push(Laid { generation: self.guest, part: None, rendered: false });
         let view = self.views.of(&generations(&laid))?;
         let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
-        let kernel = kernel_and_initrd(decision, &names_in_boot(&view), &exists);
-        Ok(Stacked { id: view.id(), view, laid, kernel })
+        let named = |name: &String| exists(&format!("/boot/{name}"));
+        let (boot, lost): (Vec<_>, Vec<_>) = names_in_boot(&view).into_iter().partition(named);
+        let kernel = kernel_and_initrd(decision, &boot, &exists);
+        let lost = lost.into_iter().map(|name| format!("/boot/{name}")).chain(["/vmlinuz".to_owned()]);
+        let dangling = lost.filter(|path| is_dangling_kernel(&view, path)).collect();
+        Ok(Stacked { id: view.id(), view, laid, kernel, dangling })
     }
 
     /// Gives a stack its name in the store, durably: before a pin promises it. Blocks on the disk.
@@ -137,6 +143,16 @@ impl Planner {
 
 fn generations(laid: &[Laid]) -> Vec<GenerationId> {
     laid.iter().map(|laid| laid.generation).collect()
+}
+
+/// Whether a path has a kernel's name and is a link that leads to no file.
+fn is_dangling_kernel(view: &View, path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    let node =
+        TreePath::parse(path.trim_start_matches('/').as_bytes()).ok().and_then(|path| view.resolve(&path));
+    name.starts_with("vmlinuz")
+        && node.is_some_and(|node| view.target(node).is_some())
+        && view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_none()
 }
 
 /// The names in a view's `/boot`.

@@ -107,6 +107,8 @@ pub fn shown(layer: &str, template: &Template) -> String {
 
 fn stage(store: &Arc<Store>, found: &Found, layer: &str, facts: &Facts) -> Result<GenerationId> {
     let mut stage = Stage::begin(store, |_| {})?;
+    // No source has these files, so nothing else would put them right.
+    stage.distrust();
     for (path, meta) in &found.directories {
         stage.insert(&TreePath::parse(path)?, meta.clone(), Content::Directory { opaque: false })?;
     }

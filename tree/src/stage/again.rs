@@ -36,6 +36,9 @@ impl Home {
     fn at(&self, now: SystemTime, afresh: bool) -> Finished {
         let mut stage = Stage::begin(&self.store, |_| {}).unwrap();
         stage.remember(now.duration_since(SystemTime::UNIX_EPOCH).unwrap(), afresh);
+        if afresh {
+            stage.distrust();
+        }
         stage.directory(&self.root).unwrap();
         stage.finish().unwrap()
     }
@@ -140,6 +143,54 @@ fn afresh_reads_everything_and_brings_back_a_lost_object() {
     let afresh = home.at(SystemTime::now() + Duration::from_secs(3600), true);
     assert_eq!(afresh.progress.new_objects, 1);
     assert!(home.store.has_object(object));
+}
+
+#[test]
+fn afresh_puts_right_what_the_disk_has_changed_of_small_files_and_large_and_cut_off() {
+    let home = Home::new();
+    let large = vec![7; 3 * contents::CHUNK];
+    fs::write(home.root.join("large"), &large).unwrap();
+    // Twice in the tree: found damaged once.
+    fs::write(home.root.join("etc/b"), "b").unwrap();
+    home.again();
+    let path = |bytes: &[u8]| home.store.object_path(crate::ObjectId(*blake3::hash(bytes).as_bytes()));
+    let write = |path: PathBuf, bytes: &[u8]| {
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    write(path(b"b"), b"c");
+    write(path(b"hello\n"), b"");
+    let mut changed = large.clone();
+    changed[large.len() - 1] ^= 1;
+    write(path(&large), &changed);
+    let later = SystemTime::now() + Duration::from_secs(3600);
+    let finished = home.at(later, true);
+    assert_eq!((finished.progress.mended, finished.progress.new_objects), (3, 3));
+    for bytes in [&b"b"[..], b"hello\n", b"a", &large] {
+        assert!(fs::read(path(bytes)).unwrap() == bytes);
+    }
+    assert_eq!(home.at(later, true).progress.mended, 0);
+}
+
+#[test]
+fn zeros_over_a_stated_size_are_refused_with_the_file_s_name_whatever_they_are_read_from() {
+    let home = Home::new();
+    let zeros = vec![0; 4 * contents::CHUNK];
+    let stage = |most: u64| {
+        let mut stage = Stage::begin(&home.store, |_| {}).unwrap();
+        stage.contents.limit_holes(most);
+        stage
+    };
+    assert!(stage(zeros.len() as u64).object(zeros.as_slice(), b"here").is_ok());
+    let refused = stage(zeros.len() as u64 - 1).object(zeros.as_slice(), b"here").unwrap_err();
+    assert!(refused.to_string().contains("here"), "{refused}");
+    // Several files together; holes that are on no disk, before they are read.
+    File::create(home.root.join("one")).unwrap().set_len(4 << 20).unwrap();
+    assert!(stage(4 << 20).directory(&home.root).is_ok());
+    assert!(stage((4 << 20) - 1).directory(&home.root).is_err());
+    File::create(home.root.join("etc/two")).unwrap().set_len(4 << 20).unwrap();
+    assert!(stage(4 << 20).directory(&home.root).is_err());
+    assert!(stage(8 << 20).directory(&home.root).is_ok());
 }
 
 #[test]

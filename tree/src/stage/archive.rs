@@ -86,9 +86,13 @@ impl Stage<'_> {
                 Content::Block(major, minor)
             }
             EntryType::Fifo => Content::Fifo,
-            EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
+            EntryType::GNUSparse => {
+                // In the archive it takes less than the file has, by its holes.
+                let held = header.entry_size().map_err(Error::Archive)?;
+                self.contents.expect_hole(entry.size().saturating_sub(held), raw)?;
                 self.object(&mut entry, raw)?
             }
+            EntryType::Regular | EntryType::Continuous => self.object(&mut entry, raw)?,
             EntryType::XGlobalHeader => return Ok(None),
             _ => return Err(Error::entry(raw, "an entry of a type that is no file's")),
         };

@@ -3,7 +3,7 @@
 //! Shared by all threads of a stage. What fits into one buffer is hashed before anything is written, so a file that is
 //! there already costs a read and no write; a larger one is cloned where the file system can (`FICLONE`), else copied.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,10 @@ use crate::store::{Store, Workplace, disk_space, make_directory};
 
 /// Bytes moved at a time; what is smaller is hashed before it is written.
 pub(super) const CHUNK: usize = 256 * 1024;
+/// Bytes of zeros, 256 KiB at a time, that one stage reads at most. They are hashed like any other bytes, a few seconds for
+/// ten GiB, and there is no shortcut: BLAKE3 counts its chunks, so that no two of them are the same (its paper, 7.5). An archive
+/// of a few KiB can say that it has a hole of 2 TiB, and so can a user's file in a directory.
+const MOST_HOLES: u64 = 64 << 30;
 /// What a hole reads as.
 static ZEROS: [u8; CHUNK] = [0; CHUNK];
 
@@ -29,6 +33,13 @@ pub(super) struct Contents<'s> {
     files: AtomicU64,
     /// Cleared by the first clone that the file system refuses.
     clones: AtomicBool,
+    /// Zeros read so far.
+    holes: AtomicU64,
+    most_holes: u64,
+    /// The objects that the store has are looked at before they are taken for what their names say; these were good.
+    distrusted: Option<Mutex<HashSet<ObjectId>>>,
+    /// Objects of the store that were damaged, and are written anew.
+    mended: AtomicU64,
 }
 
 /// What became of one file's bytes.
@@ -55,7 +66,65 @@ impl<'s> Contents<'s> {
             new: Mutex::default(),
             files: AtomicU64::new(0),
             clones: AtomicBool::new(true),
+            holes: AtomicU64::new(0),
+            most_holes: MOST_HOLES,
+            distrusted: None,
+            mended: AtomicU64::new(0),
         })
+    }
+
+    /// From here on, an object that the store has counts as there only when it has the bytes that its name says.
+    pub(super) fn distrust(&mut self) {
+        self.distrusted.get_or_insert_default();
+    }
+
+    /// Objects of the store that were damaged, and are written anew.
+    pub(super) fn mended(&self) -> u64 {
+        self.mended.load(Ordering::Relaxed)
+    }
+
+    /// Refuses a file whose holes are too many before they are read.
+    ///
+    /// # Errors
+    /// [`Error::Entry`].
+    pub(super) fn expect_hole(&self, bytes: u64, source: &[u8]) -> Result<()> {
+        if self.holes.load(Ordering::Relaxed).saturating_add(bytes) > self.most_holes {
+            return Err(Error::entry(
+                source,
+                "with it, more than 64 GiB of the source are holes or zeros; leave the file out, or make it shorter",
+            ));
+        }
+        Ok(())
+    }
+
+    #[cfg(test)]
+    pub(super) fn limit_holes(&mut self, most: u64) {
+        self.most_holes = most;
+    }
+
+    fn hole(&self, bytes: usize, source: &[u8]) -> Result<()> {
+        self.expect_hole(bytes as u64, source)?;
+        self.holes.fetch_add(bytes as u64, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether the store has an object; if so, it is young.
+    fn has(&self, object: ObjectId) -> bool {
+        if !self.store.keep_object(object) {
+            return false;
+        }
+        let Some(good) = &self.distrusted else { return true };
+        let good = || good.lock().unwrap_or_else(PoisonError::into_inner);
+        if good().contains(&object) || self.fresh().contains_key(&object) {
+            return true;
+        }
+        let whole = self.store.hash_object(object, &mut |_| {}).is_ok_and(|hash| hash == object);
+        if whole {
+            good().insert(object);
+        } else {
+            self.mended.fetch_add(1, Ordering::Relaxed);
+        }
+        whole
     }
 
     pub(super) fn place(&self) -> &Workplace {
@@ -85,6 +154,7 @@ impl<'s> Contents<'s> {
             size += bytes.len() as u64;
             // A hole stays a hole: images of disks have gigabytes of them, which would be written and synced.
             if bytes == ZEROS {
+                self.hole(bytes.len(), source)?;
                 file.seek(SeekFrom::Start(size)).map_err(Error::io("seek in", &path))?;
             } else {
                 file.write_all(bytes).map_err(Error::io("write", &path))?;
@@ -97,6 +167,9 @@ impl<'s> Contents<'s> {
 
     /// Stores what an open file has: a large one by reference, where the file system can do that.
     pub(super) fn file(&self, from: &File, size: u64, buffer: &mut Vec<u8>, source: &[u8]) -> Result<Stored> {
+        if let Some(holes) = holes(from, size).filter(|holes| *holes > 0) {
+            self.expect_hole(holes, source)?;
+        }
         let mut from = from;
         if size < CHUNK as u64 || !self.clones.load(Ordering::Relaxed) {
             return self.stream(&mut from, buffer, source);
@@ -117,7 +190,11 @@ impl<'s> Contents<'s> {
             if filled == 0 {
                 break;
             }
-            hasher.update(buffer.get(..filled).unwrap_or_default());
+            let bytes = buffer.get(..filled).unwrap_or_default();
+            if bytes == ZEROS {
+                self.hole(bytes.len(), source)?;
+            }
+            hasher.update(bytes);
             size += filled as u64;
         }
         self.claim(ObjectId(*hasher.finalize().as_bytes()), size, number, &path)
@@ -127,7 +204,7 @@ impl<'s> Contents<'s> {
         let object = ObjectId(*blake3::hash(bytes).as_bytes());
         let size = bytes.len() as u64;
         let there = || Ok(Stored { object, size, new: false });
-        if self.store.keep_object(object) {
+        if self.has(object) {
             return there();
         }
         let number = self.files.fetch_add(1, Ordering::Relaxed);
@@ -142,7 +219,7 @@ impl<'s> Contents<'s> {
 
     /// Keeps a written file as this object, or removes it where there is one already.
     fn claim(&self, object: ObjectId, size: u64, number: u64, path: &Path) -> Result<Stored> {
-        let new = !self.store.keep_object(object) && {
+        let new = !self.has(object) && {
             let mut all = self.fresh();
             let vacant = !all.contains_key(&object);
             if vacant {
@@ -202,6 +279,27 @@ impl<'s> Contents<'s> {
     pub(super) fn sync(&self) -> Result<()> {
         rustix::fs::syncfs(self.place.dir()).map_err(Error::io("sync", self.place.path()))
     }
+}
+
+/// Bytes of an open file's holes; none where it has no fewer blocks than bytes, or where nobody can tell. Its offset is at the
+/// start again afterwards.
+fn holes(file: &File, size: u64) -> Option<u64> {
+    use rustix::fs::SeekFrom::{Data, Hole, Start};
+    if size < CHUNK as u64 || disk_space(&file.metadata().ok()?) >= size {
+        return None;
+    }
+    let (mut at, mut data) = (0, 0);
+    // Where no data follows, the kernel says ENXIO.
+    while let Ok(begins) = rustix::fs::seek(file, Data(at)) {
+        let Ok(ends) = rustix::fs::seek(file, Hole(begins)) else { break };
+        if ends <= begins {
+            break;
+        }
+        data += ends - begins;
+        at = ends;
+    }
+    rustix::fs::seek(file, Start(0)).ok()?;
+    Some(size.saturating_sub(data))
 }
 
 /// Reads until the buffer is full or the stream ends; how many bytes there are.

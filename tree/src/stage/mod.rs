@@ -46,7 +46,9 @@ pub struct Progress {
     pub bytes: u64,
     /// Objects that the store did not have yet.
     pub new_objects: u64,
-    /// Bytes of those, as long as their contents are.
+    /// Objects that the store had damaged, and that were written anew; only with [`Stage::distrust`].
+    pub mended: u64,
+    /// Bytes of new objects, as long as their contents are.
     pub new_bytes: u64,
     /// Bytes that those take of the disk, where holes take none. Only known when the stage is finished.
     pub new_on_disk: u64,
@@ -119,6 +121,12 @@ impl<'s> Stage<'s> {
         self.memory = Some((now, afresh));
     }
 
+    /// Looks at the bytes of each object that the store has already, and writes those anew that are not what their names say: what
+    /// the disk has damaged is put right.
+    pub fn distrust(&mut self) {
+        self.contents.distrust();
+    }
+
     /// Adds one node; see [`IndexBuilder::insert`].
     ///
     /// # Errors
@@ -174,6 +182,7 @@ impl<'s> Stage<'s> {
         // One thread waits for the disk while the other computes: objects get their names while the index is made and
         // written. Only then, when both last, the index gets its own.
         let has_new = contents.has_new();
+        tally.progress.mended = contents.mended();
         let (named, made) = if has_new { both(|| contents.name_all(), made) } else { (Ok(0), made()) };
         tally.progress.new_on_disk = named?;
         let (index, aside, memory) = made?;

@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use rustix::fs::Stat;
 
+use crate::confine::{open_file, read_file};
 use crate::error::{Error, Result};
 use crate::format::ReadAt as _;
 use crate::id::GenerationId;
@@ -173,7 +174,7 @@ pub(crate) fn forget_the_dead(store: &Store) -> Result<()> {
     let home = store.path().join("seen");
     for entry in fs::read_dir(&home).map_err(Error::io("list", &home))?.flatten() {
         let mut head = [0; HEADER];
-        let read = fs::File::open(entry.path()).and_then(|mut file| file.read_exact(&mut head));
+        let read = open_file(&entry.path()).and_then(|mut file| file.read_exact(&mut head));
         if read.is_err() || store.generation(GenerationId(head.array(16))).is_err() {
             // One that cannot be removed is a memory that serves no one, and no failure of a collection.
             let _ = fs::remove_file(entry.path());
@@ -193,7 +194,7 @@ fn mark_at(marks: &[u8], inode: u32) -> Mark {
 }
 
 fn recalled(store: &Store, path: &Path, device: u64) -> Option<(Index, Vec<u8>)> {
-    let mut bytes = fs::read(path).ok()?;
+    let mut bytes = read_file(path).ok()?;
     let body = bytes.len().checked_sub(CHECKSUM)?;
     let (said, checksum) = bytes.split_at_checked(body)?;
     let good = blake3::hash(said).as_bytes().as_slice() == checksum

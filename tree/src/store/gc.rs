@@ -11,13 +11,13 @@
 use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::Store;
 use super::verify::names;
-use crate::confine::Dir;
+use crate::confine::{Dir, lock_file};
 use crate::error::{Error, Result};
 use crate::id::{GenerationId, ObjectId, ViewId};
 
@@ -57,8 +57,7 @@ impl Store {
     /// anything.
     pub fn collect(&self, needed: &Needed, grace: Duration, now: SystemTime, dry: bool) -> Result<Collected> {
         let lock_path = self.path.join("gc.lock");
-        let lock = File::options().write(true).create(true).truncate(false).mode(0o600).open(&lock_path);
-        let lock = lock.map_err(Error::io("create", &lock_path))?;
+        let lock = lock_file(&lock_path).map_err(Error::io("create", &lock_path))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
             .map_err(Error::io("lock (another collection runs)", &lock_path))?;
         self.put_back_what_a_crash_left()?;

@@ -30,7 +30,7 @@ pub use stack::Views;
 pub use staging::Workplace;
 pub use verify::{Checked, Damage};
 
-use crate::confine::Dir;
+use crate::confine::{Dir, open_file};
 use crate::error::{Error, Result};
 use crate::id::{GenerationId, ObjectId};
 use crate::index::Index;
@@ -63,7 +63,7 @@ impl Store {
             }
         }
         let format = path.join("format");
-        match fs::read_to_string(&format) {
+        match open_file(&format).and_then(std::io::read_to_string) {
             Ok(text) if text == FORMAT => {}
             Ok(_) => return Err(Error::StoreFormat { path: path.to_owned() }),
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {

@@ -3,12 +3,12 @@
 //! One text file each, newest generation first, replaced as a whole: a crash leaves the old head or the new one.
 
 use std::fmt;
-use std::fs;
 use std::io::ErrorKind;
 
 use rustix::fs::FlockOperation;
 
 use super::{Store, staging};
+use crate::confine::open_file;
 use crate::error::{Error, Result};
 use crate::id::GenerationId;
 
@@ -114,7 +114,7 @@ impl Store {
     /// [`Error::BadRef`], or the system's.
     pub fn history(&self, name: &Ref) -> Result<Vec<Staged>> {
         let path = self.path.join("refs").join(name.to_string());
-        let text = match fs::read_to_string(&path) {
+        let text = match open_file(&path).and_then(std::io::read_to_string) {
             Ok(text) => text,
             Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             Err(cause) => return Err(Error::io("read", &path)(cause)),
@@ -143,11 +143,30 @@ impl Store {
         Ok(all)
     }
 
-    /// Makes a generation the head. The one that is the head already stays it, with its time.
+    /// Makes a generation the head, and says which one it has replaced. The one that is the head already stays it, with its
+    /// time.
     ///
     /// # Errors
     /// [`Error::NoGeneration`] when it is gone by now, [`Error::BadRef`], or the system's.
-    pub fn set_head(&self, name: &Ref, staged: Staged) -> Result<()> {
+    pub fn set_head(&self, name: &Ref, staged: Staged) -> Result<Option<Staged>> {
+        self.change_head(name, staged, &|_| true)
+    }
+
+    /// [`set_head`](Self::set_head), if the head is still the one that `staged` was made from; says whether it was.
+    ///
+    /// # Errors
+    /// As [`set_head`](Self::set_head).
+    pub fn move_head(&self, name: &Ref, from: Staged, staged: Staged) -> Result<bool> {
+        Ok(self.change_head(name, staged, &|head| head == Some(from))? == Some(from))
+    }
+
+    /// Nobody else can change a reference between the look at its head and the change.
+    fn change_head(
+        &self,
+        name: &Ref,
+        staged: Staged,
+        may: &dyn Fn(Option<Staged>) -> bool,
+    ) -> Result<Option<Staged>> {
         let refs = self.path.join("refs");
         // Two that change one reference at once would each forget what the other has made the head.
         let _lock = staging::gate(&refs, FlockOperation::LockExclusive)?;
@@ -158,9 +177,13 @@ impl Store {
         let path = refs.join(name.to_string());
         let parent = path.parent().unwrap_or(&refs);
         let mut history = self.history(name)?;
+        let before = history.first().copied();
+        if !may(before) {
+            return Ok(before);
+        }
         if history.first().is_some_and(|head| head.generation == staged.generation) {
             // Whoever made it that may have been killed before the name was synced.
-            return staging::sync_names(parent);
+            return staging::sync_names(parent).map(|()| before);
         }
         if !parent.exists() {
             super::make_directory(parent).map_err(Error::io("create", parent))?;
@@ -170,7 +193,7 @@ impl Store {
         history.truncate(HISTORY);
         let line = |staged: &Staged| format!("{} {} {}\n", staged.generation, staged.at, staged.how.as_str());
         let text: String = history.iter().map(line).collect();
-        self.write_whole(&path, text.as_bytes())
+        self.write_whole(&path, text.as_bytes()).map(|()| before)
     }
 }
 
@@ -204,6 +227,40 @@ mod tests {
             }
         });
         assert_eq!(store.history(&name).unwrap().len(), 40);
+    }
+
+    #[test]
+    fn a_head_is_moved_from_what_it_was_made_from_and_whoever_is_later_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("store")).unwrap();
+        let name = Ref::new(RefKind::Profile, "small").unwrap();
+        let made = |mode: u16| {
+            let mut stage = Stage::begin(&store, |_| {}).unwrap();
+            let meta = crate::node::Meta { mode, ..Default::default() };
+            let root = crate::node::TreePath::parse(b"").unwrap();
+            stage.insert(&root, meta, crate::node::Content::Directory { opaque: false }).unwrap();
+            Staged { generation: stage.finish().unwrap().generation, at: u64::from(mode), how: How::Edited }
+        };
+        let [first, second, third] = [1, 2, 3].map(made);
+        assert_eq!(store.set_head(&name, first).unwrap(), None);
+        // Of many who begin with the same head, one moves it.
+        let moved = std::thread::scope(|scope| {
+            let each = (10..18).map(made).collect::<Vec<_>>().into_iter();
+            let each: Vec<_> = each
+                .map(|to| {
+                    scope.spawn({
+                        let (store, name) = (&store, &name);
+                        move || store.move_head(name, first, to).unwrap()
+                    })
+                })
+                .collect();
+            each.into_iter().map(|one| one.join().unwrap()).filter(|moved| *moved).count()
+        });
+        assert_eq!((moved, store.history(&name).unwrap().len()), (1, 2));
+        let head = store.head(&name).unwrap();
+        assert!(!store.move_head(&name, first, second).unwrap());
+        assert_eq!(store.head(&name).unwrap(), head);
+        assert_eq!(store.set_head(&name, third).unwrap(), head, "what it has replaced");
     }
 
     #[test]

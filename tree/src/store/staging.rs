@@ -14,7 +14,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rustix::fs::FlockOperation;
 
 use super::Store;
-use crate::confine::Dir;
+use crate::confine::{Dir, open_either};
 use crate::error::{Error, Result};
 
 /// Pieces of litter that one sweep takes at most: each is held open meanwhile. The next one goes on.
@@ -143,7 +143,7 @@ fn sweep(staging: &Path) -> Result<()> {
     let mut litter = Vec::new();
     for entry in fs::read_dir(staging).map_err(Error::io("list", staging))?.flatten() {
         let path = entry.path();
-        let Ok(left) = File::open(&path) else { continue };
+        let Ok(left) = open_either(&path) else { continue };
         if rustix::fs::flock(&left, FlockOperation::NonBlockingLockExclusive).is_ok() {
             litter.push((left, path));
         }

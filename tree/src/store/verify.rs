@@ -19,12 +19,10 @@ const CHUNK: usize = 256 * 1024;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Damage {
     /// An object's bytes are not those that it is named by.
-    #[error(
-        "object {0} has other bytes than its name says; remove the file, then stage its sources with --afresh"
-    )]
+    #[error("object {0} has other bytes than its name says; stage its sources with --afresh")]
     Object(ObjectId),
     /// An object can't be read.
-    #[error("object {0} cannot be read: {1}")]
+    #[error("object {0} cannot be read: {1}; stage its sources with --afresh")]
     Unreadable(ObjectId, String),
     /// A generation needs an object that is not there.
     #[error("generation {0} needs object {1}, which is not there; stage its source with --afresh")]
@@ -75,7 +73,11 @@ impl Store {
                     damaged(Damage::Stranger(format!("objects/{head}/{tail}")));
                     continue;
                 };
-                match self.hash_of(id, &mut checked, report) {
+                let hash = self.hash_object(id, &mut |count| {
+                    checked.bytes += count;
+                    report(checked);
+                });
+                match hash {
                     Ok(hash) if hash == id => drop(good.insert(id)),
                     Ok(_) => damaged(Damage::Object(id)),
                     Err(cause) => damaged(Damage::Unreadable(id, cause.to_string())),
@@ -120,12 +122,8 @@ impl Store {
         Ok(checked)
     }
 
-    fn hash_of(
-        &self,
-        id: ObjectId,
-        checked: &mut Checked,
-        report: &mut dyn FnMut(Checked),
-    ) -> io::Result<ObjectId> {
+    /// The hash of what an object has, which should be its name. `read` hears of the bytes as they are read.
+    pub(crate) fn hash_object(&self, id: ObjectId, read: &mut dyn FnMut(u64)) -> io::Result<ObjectId> {
         let mut file = self.object(id)?;
         let mut hasher = blake3::Hasher::new();
         let mut buffer = vec![0; CHUNK];
@@ -137,8 +135,7 @@ impl Store {
                 Err(cause) => return Err(cause),
             };
             hasher.update(buffer.get(..count).unwrap_or_default());
-            checked.bytes += count as u64;
-            report(*checked);
+            read(count as u64);
         }
     }
 }

@@ -16,7 +16,6 @@ mod layout;
 mod tests;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::io::{Read, Seek as _};
 use std::path::Path;
 
@@ -28,6 +27,7 @@ use super::archive::{Brings, path_of};
 use super::packed::decompress;
 use super::records::Stream;
 use crate::build::is_aufs_own;
+use crate::confine::open_file;
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
 
@@ -64,7 +64,7 @@ impl Stage<'_> {
 
     /// Blobs are read by place, which a compressed archive does not allow; such a one is unpacked into the stage first.
     fn open_archive(&mut self, path: &Path) -> Result<Layout> {
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
+        let mut file = open_file(path).map_err(Error::io("open", path))?;
         let mut head = [0u8; 262];
         let count = file.read(&mut head).map_err(Error::io("read", path))?;
         file.rewind().map_err(Error::io("read", path))?;
