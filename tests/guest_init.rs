@@ -12,6 +12,7 @@ use tempfile::TempDir;
 
 const INIT: &str = include_str!("../src/guest/init");
 const START: &str = include_str!("../src/guest/start");
+const WATCH: &str = include_str!("../src/guest/watch");
 const BOOT: &str = "0123456789abcdef";
 const MACHINE_ID: &str = "0f0e0d0c0b0a49888786858483828180";
 
@@ -28,6 +29,18 @@ for number in 3 4 5 6 7 8 9; do
 done
 find / /run -xdev ! -type l -perm -0002 | while read -r path; do echo "writable=$path"; done
 find / /run /etc -xdev ! -type l | while read -r path; do echo "$path=$(stat -c %a "$path")"; done
+echo "machine-id=$(cat /etc/machine-id)"
+"#;
+
+/// An init that is not systemd, in a tree that has it too. It ends when what watches it has seen a terminal's getty.
+const OTHER: &str = r#"#!/bin/sh
+watched() { grep -q /.oneroot/watch /proc/[0-9]*/cmdline 2>/dev/null; }
+[ ! -e /run/systemd ] || echo "made=/run/systemd"
+sleep 3
+watched && echo "before=watched"
+/sbin/getty &
+while watched; do sleep 1; done
+kill $!
 echo "machine-id=$(cat /etc/machine-id)"
 "#;
 
@@ -48,6 +61,7 @@ fn root(shell: &Path) -> TempDir {
     program(&at("usr/lib/systemd/systemd"), PROBE);
     program(&at(".oneroot/init"), INIT);
     program(&at(".oneroot/start"), START);
+    program(&at(".oneroot/watch"), WATCH);
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     fs::copy(busybox.unwrap(), at("bin/busybox")).unwrap();
     for name in [
@@ -171,5 +185,19 @@ fn the_real_init_starts_as_the_kernel_would_have_started_it() {
         environment.sort_unstable();
         assert_eq!(environment, ["HOME=/", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "TERM=vt220"], "{shown}");
         assert_eq!(one("machine-id"), Some(MACHINE_ID), "{shown}");
+    }
+}
+
+#[test]
+fn an_init_that_is_not_systemd_finds_no_sign_of_it_and_is_up_when_it_offers_a_login() {
+    for shell in shells() {
+        let home = root(shell);
+        let sbin = home.path().join("root/sbin");
+        fs::remove_file(sbin.join("init")).unwrap();
+        program(&sbin.join("init"), OTHER);
+        program(&sbin.join("getty"), "#!/bin/sh\nsleep 100\n");
+        let told = boot(home.path(), SPOILED);
+        assert_eq!(told.get("made"), None, "{}", shell.display());
+        assert_eq!(told.get("before").map(Vec::len), Some(1), "no getty yet, with {}", shell.display());
     }
 }

@@ -13,6 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::export::Export;
 use crate::identity::{BootId, Mac, MachineId};
 
+/// What dracut is told to call the NIC that boots. Nothing of the running system needs it: see docs/decisions/0010.
+pub const BOOT_NIC: &str = "boot0";
+
 /// How long clients may believe attributes and names, in seconds.
 const CACHE: u32 = 86_400;
 
@@ -81,9 +84,11 @@ pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
             format!(
                 "root=nfs:{server}:{path}:vers=3,proto=tcp,port={port},mountport={port},mountproto=tcp,nolock,{ages},nocto"
             ),
-            "ip=dhcp".to_owned(),
             "rd.neednet=1".to_owned(),
-        ],
+        ]
+        .into_iter()
+        .chain(dracuts_nic(boot))
+        .collect(),
         Initramfs::None => vec![
             "root=/dev/nfs".to_owned(),
             format!(
@@ -102,12 +107,27 @@ pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
     root.into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
 }
 
+/// Which NIC dracut brings up. With systemd-networkd in it, `BOOTIF=` says nothing and `ip=dhcp` is for all NICs: the root
+/// would be mounted by whichever has its address first, and that address is not the one that booted. A NIC has to be named
+/// by its MAC before it can be meant. Who names NICs himself, or says that they keep the kernel's names, is left alone.
+fn dracuts_nic(boot: &Boot<'_>) -> Vec<String> {
+    let named = ["ifname=", "ip=", "net.ifnames=0"];
+    if boot.extra.iter().any(|argument| named.iter().any(|word| argument.starts_with(word))) {
+        return vec!["ip=dhcp".to_owned()];
+    }
+    vec![format!("ifname={BOOT_NIC}:{}", boot.mac), format!("ip={BOOT_NIC}:dhcp")]
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use oneroot_tree::ViewId;
 
     fn line(initramfs: Initramfs) -> String {
+        line_with(initramfs, "console=ttyS0")
+    }
+
+    fn line_with(initramfs: Initramfs, extra: &str) -> String {
         let boot = Boot {
             initramfs,
             server: IpAddr::from([192, 168, 77, 1]),
@@ -116,7 +136,7 @@ mod tests {
             mac: "52:54:00:00:00:0a".parse().unwrap(),
             machine: MachineId::from_random([1; 16]),
             boot: BootId::from_random([2; 8]),
-            extra: &["console=ttyS0".to_owned()],
+            extra: &[extra.to_owned()],
         };
         arguments(&boot).join(" ")
     }
@@ -142,6 +162,18 @@ mod tests {
             assert!(line.contains(option), "{option}");
         }
         assert!(!line.contains("nfsroot="));
+    }
+
+    #[test]
+    fn dracut_brings_up_the_nic_that_booted_and_no_other_unless_the_site_names_nics_itself() {
+        let ours = line(Initramfs::Dracut);
+        assert!(ours.contains(" ifname=boot0:52:54:00:00:00:0a ip=boot0:dhcp "), "{ours}");
+        assert!(!ours.contains("ip=dhcp"), "{ours}");
+        for own in ["ifname=lan:52:54:00:00:00:0a", "net.ifnames=0", "ip=ens3:dhcp"] {
+            let theirs = line_with(Initramfs::Dracut, own);
+            assert!(theirs.contains(" ip=dhcp ") && !theirs.contains("boot0"), "{theirs}");
+        }
+        assert!(!line(Initramfs::InitramfsTools).contains("ifname="), "klibc's ipconfig goes by BOOTIF");
     }
 
     #[test]

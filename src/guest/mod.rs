@@ -8,8 +8,9 @@ use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{GenerationId, Ref, RefKind, Stage, Store};
 
-/// Programs there: the first that a machine runs, and what that runs in the new root.
-const PROGRAMS: [(&str, &str); 2] = [("init", include_str!("init")), ("start", include_str!("start"))];
+/// Programs there: the first that a machine runs, what that runs in the new root, and what tells of an init that can't.
+const PROGRAMS: [(&str, &str); 3] =
+    [("init", include_str!("init")), ("start", include_str!("start")), ("watch", include_str!("watch"))];
 
 /// Directory whose names are words that machines say; none is ever there.
 pub const SAY: &str = ".oneroot/say";
