@@ -31,7 +31,8 @@ pub use check::{load, load_str, state_of};
 pub use identity::{BootId, Mac, MachineId, MachineRecord};
 pub use report::{Problem, Report};
 pub use site::{
-    Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars, Workload,
+    Confinement, Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars,
+    Workload,
 };
 
 /// The site that `oneroot init` prints: every key, explained.

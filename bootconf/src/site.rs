@@ -80,6 +80,35 @@ pub struct Server {
     pub loaders: PathBuf,
     /// Whether NFS is answered to ports from 1024 on, which any user of a machine can use.
     pub unprivileged_nfs_ports: bool,
+    /// Whether the server gives up what it has no need of.
+    pub confinement: Confinement,
+}
+
+/// What the server takes from itself when it starts: rights over the host's files, system calls, privileges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Confinement {
+    /// All that the kernel can take; what it can't is said.
+    #[default]
+    Auto,
+    /// All of it, or the server does not start.
+    Require,
+    /// Nothing: for debuggers and core dumps.
+    Off,
+}
+
+impl Confinement {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Auto, Self::Require, Self::Off];
+
+    /// As a site file spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Require => "require",
+            Self::Off => "off",
+        }
+    }
 }
 
 /// A `[[network]]` table.

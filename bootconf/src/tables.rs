@@ -11,7 +11,7 @@ use crate::networks::{NO_HOST, is_host};
 use crate::paths::{self, Directory};
 use crate::report::Spot;
 use crate::section::{At, Mistakes, Section};
-use crate::site::{Machine, Profile, Server, Vars, Workload};
+use crate::site::{Confinement, Machine, Profile, Server, Vars, Workload};
 use crate::sources::source_of;
 
 /// Where the state is, unless the site says otherwise.
@@ -176,6 +176,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
     let ipv6 = section.boolean(mistakes, "ipv6");
     let wait = section.boolean(mistakes, "wait_for_interfaces");
     let unprivileged = section.boolean(mistakes, "allow_unprivileged_nfs_ports");
+    let confinement = one_of(&mut section, mistakes, "confinement", Confinement::ALL, Confinement::as_str);
     section.finish(mistakes);
     Some(Server {
         address: address?.value,
@@ -188,6 +189,23 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
         wait_for_interfaces: wait.is_some_and(|at| at.value),
         loaders,
         unprivileged_nfs_ports: unprivileged.is_some_and(|at| at.value),
+        confinement: confinement.map(|at| at.value).unwrap_or_default(),
+    })
+}
+
+/// A key whose value is one of a few words.
+fn one_of<T: Copy, const N: usize>(
+    section: &mut Section<'_>,
+    mistakes: &mut Mistakes,
+    key: &'static str,
+    all: [T; N],
+    as_str: fn(T) -> &'static str,
+) -> Option<At<T>> {
+    section.string(mistakes, key)?.check(mistakes, |word| {
+        all.into_iter().find(|one| as_str(*one) == word).ok_or_else(|| {
+            let all = all.map(|one| format!("{:?}", as_str(one))).join(", ");
+            format!("{word:?} is none of {all}")
+        })
     })
 }
 
@@ -209,15 +227,7 @@ pub(crate) fn profile(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
     }
     let kernel = section.string(mistakes, "kernel").and_then(|at| in_tree(at, mistakes));
     let initrd = section.string(mistakes, "initrd").and_then(|at| in_tree(at, mistakes));
-    let initramfs = section.string(mistakes, "initramfs").and_then(|word| {
-        word.check(mistakes, |word| {
-            let found = Initramfs::ALL.into_iter().find(|initramfs| initramfs.as_str() == word);
-            found.ok_or_else(|| {
-                let all = Initramfs::ALL.map(|initramfs| format!("{:?}", initramfs.as_str())).join(", ");
-                format!("{word:?} is none of {all}")
-            })
-        })
-    });
+    let initramfs = one_of(&mut section, mistakes, "initramfs", Initramfs::ALL, Initramfs::as_str);
     let extends = section.string(mistakes, "extends").map(|at| places.keep("extends", at));
     if extends.is_none() {
         section.missing(mistakes, "source", "a profile has a source, or extends a profile that has one");

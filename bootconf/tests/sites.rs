@@ -11,7 +11,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use oneroot_bootconf::{EXAMPLE, load, load_str};
+use oneroot_bootconf::{Confinement, EXAMPLE, load, load_str};
 
 #[test]
 fn every_mistake_is_told_at_once_with_its_place_and_reason() {
@@ -47,6 +47,8 @@ fn a_good_site_in_any_line_endings_is_taken_as_it_stands() {
     assert_eq!(site("windows-line-ends").unwrap().unknown.as_deref(), Some("a"));
     let all = site("everything").unwrap();
     assert!(!all.server.ipv6 && all.server.wait_for_interfaces);
+    assert_eq!(smallest.server.confinement, Confinement::Auto);
+    assert_eq!(all.server.confinement, Confinement::Require);
     assert_eq!(all.server.store, Path::new("/site/store"), "relative paths are the site file's directory's");
     assert_eq!(all.networks[0].pool, Some(([10, 0, 0, 100].into(), [10, 0, 0, 199].into())));
     assert_eq!((all.networks[0].lease, all.networks[1].lease), (90, 86_400));
