@@ -3,6 +3,9 @@
 //!
 //! `openat2(2)` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS`: a name can't leave the directory,
 //! not even while somebody swaps a directory for a link (hostile-inputs F1). `O_NONBLOCK`, so that a FIFO can't hang us.
+//!
+//! systemd's `RestrictSUIDSGID=` forbids that call, whose modes no filter can see. Then a name is walked step by step,
+//! each with `O_NOFOLLOW` from the directory that the step before has opened: the same promise, for a call more a step.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -10,11 +13,16 @@ use std::io::{self, Read as _};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
 
 const BENEATH: ResolveFlags =
     ResolveFlags::BENEATH.union(ResolveFlags::NO_SYMLINKS).union(ResolveFlags::NO_MAGICLINKS);
+
+/// This process has no `openat2`.
+static WITHOUT: AtomicBool = AtomicBool::new(false);
 
 /// Opens a regular file that the admin named, for reading; links on the way to it are the admin's own. A FIFO, a device or a
 /// directory is refused, and none is waited for.
@@ -101,7 +109,7 @@ impl Dir {
     /// Opens a directory below this one.
     ///
     /// # Errors
-    /// The system's; `EXDEV` or `ELOOP` for a name that leads out or through a link.
+    /// The system's; `EXDEV`, `ELOOP` or `ENOTDIR` for a name that leads out or through a link.
     pub fn dir(&self, name: &[u8]) -> io::Result<Self> {
         let fd = self.openat(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
         Ok(Self { fd, path: self.path.join(OsStr::from_bytes(name)) })
@@ -135,14 +143,41 @@ impl Dir {
     }
 
     fn openat(&self, name: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        if WITHOUT.load(Ordering::Relaxed) {
+            return Ok(self.walk(name, flags, mode)?);
+        }
         // The kernel answers EAGAIN when a rename raced with a lookup that has to stay beneath; it asks to try again.
         for _ in 0..16 {
             match rustix::fs::openat2(&self.fd, name, flags | OFlags::CLOEXEC, mode, BENEATH) {
-                Err(rustix::io::Errno::AGAIN) => {}
+                Err(Errno::AGAIN) => {}
+                Err(Errno::NOSYS) => {
+                    WITHOUT.store(true, Ordering::Relaxed);
+                    return Ok(self.walk(name, flags, mode)?);
+                }
                 other => return Ok(other?),
             }
         }
-        Err(rustix::io::Errno::AGAIN.into())
+        Err(Errno::AGAIN.into())
+    }
+
+    /// Opens a name without `openat2`. Nothing leads up: `..` is refused, and what a directory was moved to meanwhile is of
+    /// no account, for it was beneath when it was opened.
+    fn walk(&self, name: &[u8], flags: OFlags, mode: Mode) -> rustix::io::Result<OwnedFd> {
+        if name.first() == Some(&b'/') || name.split(|byte| *byte == b'/').any(|step| step == b"..") {
+            return Err(Errno::XDEV);
+        }
+        let mut steps = name.split(|byte| *byte == b'/').filter(|step| !step.is_empty()).peekable();
+        let mut held: Option<OwnedFd> = None;
+        while let Some(step) = steps.next() {
+            let from = held.as_ref().unwrap_or(&self.fd);
+            let always = OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            if steps.peek().is_none() {
+                return rustix::fs::openat(from, step, flags | always, mode);
+            }
+            let passing = OFlags::PATH | OFlags::DIRECTORY | always;
+            held = Some(rustix::fs::openat(from, step, passing, Mode::empty())?);
+        }
+        Err(Errno::NOENT)
     }
 }
 
@@ -157,18 +192,60 @@ mod tests {
     use super::*;
     use std::os::unix::fs::symlink;
 
+    /// A way to open a file below a directory.
+    type Way = fn(&Dir, &[u8]) -> io::Result<OwnedFd>;
+
+    /// What the kernel resolves, and what is walked where it must not.
+    const WAYS: [Way; 2] = [
+        |dir, name| Ok(rustix::fs::openat2(dir, name, OFlags::RDONLY, Mode::empty(), BENEATH)?),
+        |dir, name| Ok(dir.walk(name, OFlags::RDONLY, Mode::empty())?),
+    ];
+
     #[test]
     fn no_name_leads_out_of_the_directory() {
         let home = tempfile::tempdir().unwrap();
-        std::fs::create_dir(home.path().join("in")).unwrap();
+        std::fs::create_dir_all(home.path().join("in/deep/er")).unwrap();
         std::fs::write(home.path().join("secret"), "x").unwrap();
+        std::fs::write(home.path().join("in/deep/er/file"), "x").unwrap();
         symlink("../secret", home.path().join("in/relative")).unwrap();
         symlink(home.path().join("secret"), home.path().join("in/absolute")).unwrap();
         symlink("..", home.path().join("in/up")).unwrap();
+        symlink("deep", home.path().join("in/inside")).unwrap();
         let dir = Dir::open(&home.path().join("in")).unwrap();
-        for name in ["../secret", "relative", "absolute", "up/secret", "/etc/passwd"] {
-            assert!(dir.file(name.as_bytes()).is_err(), "{name}");
+        for way in WAYS {
+            for name in ["deep/er/file", "deep//er/file", "./deep/er/file", "deep/er"] {
+                assert!(way(&dir, name.as_bytes()).is_ok(), "{name}");
+            }
+            for name in [
+                "../secret",
+                "relative",
+                "absolute",
+                "up/secret",
+                "/etc/passwd",
+                "",
+                "deep/../../secret",
+                "inside",
+                "inside/er/file",
+                "deep/er/file/x",
+                "deep/none/x",
+                "..",
+            ] {
+                assert!(way(&dir, name.as_bytes()).is_err(), "{name}");
+            }
         }
+    }
+
+    #[test]
+    fn a_file_that_is_walked_to_is_made_once_and_with_its_mode() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let home = tempfile::tempdir().unwrap();
+        std::fs::create_dir(home.path().join("a")).unwrap();
+        let dir = Dir::open(home.path()).unwrap();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL;
+        assert!(dir.walk(b"a/b", flags, Mode::RUSR).is_ok());
+        assert_eq!(dir.walk(b"a/b", flags, Mode::RUSR).unwrap_err(), Errno::EXIST);
+        let made = std::fs::metadata(home.path().join("a/b")).unwrap();
+        assert_eq!(made.permissions().mode() & 0o7777, 0o400);
     }
 
     #[test]
