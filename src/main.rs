@@ -5,6 +5,7 @@ mod backup;
 mod cli;
 mod clock;
 mod commands;
+mod confine;
 mod control;
 mod dhcp;
 mod escape;
@@ -31,9 +32,11 @@ use rustix::process::umask;
 fn main() -> ExitCode {
     units::inherit();
     let cli = cli::Cli::parse();
-    private(matches!(cli.command, cli::Command::Serve));
+    let serves = matches!(cli.command, cli::Command::Serve);
+    private(serves);
     logging::start(cli.verbose);
-    if let Err(cause) = logging::write() {
+    // What confines a server does so for threads that come later, so it starts this one by itself.
+    if !serves && let Err(cause) = logging::write() {
         print::trouble(format_args!("oneroot: there is no thread for the log: {cause}"));
         return cli::Exit::Failed.into();
     }

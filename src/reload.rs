@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use oneroot_bootconf::{Site, load};
 
+use crate::confine;
 use crate::machines::Machines;
 use crate::planner::dry;
 
@@ -19,8 +20,16 @@ pub type Refusal = Vec<String>;
 /// # Errors
 /// Everything that is wrong with it; the old site stays in force then.
 pub fn reload(machines: &Machines, path: &Path) -> Result<(), Refusal> {
+    let unreachable = confine::site_is_out_of_reach(path);
+    if !unreachable.is_empty() {
+        return Err(unreachable);
+    }
     let new =
         load(path).map_err(|report| report.problems.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    let unreachable = confine::out_of_reach(&new, path);
+    if !unreachable.is_empty() {
+        return Err(unreachable);
+    }
     let problems = dry::problems(&new);
     if !problems.is_empty() {
         return Err(problems.iter().map(ToString::to_string).collect());

@@ -31,7 +31,7 @@ use crate::nfs::waiting::{IN_FLIGHT, Waiting};
 use crate::nfs::{self, Server, Views};
 use crate::planner::{Planner, dry};
 use crate::reload::reload;
-use crate::{clock, control, dhcp, guest, http, tftp, units};
+use crate::{clock, confine, control, dhcp, guest, http, tftp, units};
 
 const PORTMAP: u16 = 111;
 const TFTP: u16 = 69;
@@ -53,7 +53,7 @@ struct Sockets {
 }
 
 impl Sockets {
-    fn bind(site: &Site, keeper: &Keeper) -> Result<Self> {
+    fn bind(site: &Site, keeper: &Keeper, control: Socket) -> Result<Self> {
         let addresses = site.server_addresses();
         let six = site.server.ipv6.then(|| Six::new(keeper, &site.server.interfaces));
         let tcp = |port: u16, service: &str| -> Result<Vec<TcpListener>> {
@@ -88,7 +88,7 @@ impl Sockets {
             http: tcp(site.server.http_port, "HTTP")?,
             tftp: udp(TFTP, "TFTP")?,
             solicited: site.server.interfaces.iter().filter_map(solicited).collect(),
-            control: control::listen(&site.server.state)?,
+            control: control::listen(&site.server.state, control)?,
         })
     }
 }
@@ -126,6 +126,11 @@ fn nfs_ports(site: &Site) -> Ports {
     Ports { nfs: port, mount: port, portmap_tcp: None, portmap_udp: None }
 }
 
+/// The TCP ports that a site's server listens on.
+pub fn tcp_ports(site: &Site) -> [u16; 3] {
+    [site.server.nfs_port, site.server.http_port, PORTMAP]
+}
+
 /// Descriptors of three full listeners, the objects that are kept open, TFTP's transfers, and all else.
 const DESCRIPTORS: u64 = 18 * 1024;
 
@@ -146,21 +151,22 @@ fn raise_descriptors() {
     }
 }
 
-/// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again.
-pub async fn run(site: Site, path: PathBuf) -> Result<()> {
+/// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again. `control` is
+/// the control socket, which has no name yet.
+pub async fn run(site: Site, path: PathBuf, control: Socket) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
-    let state = Arc::new(Disk::open(&site.server.state).map_err(|cause| confined(cause.into()))?);
+    let state = Arc::new(Disk::open(&site.server.state).map_err(|cause| confine::explain(cause.into()))?);
     // Before anything asks what time it is.
     clock::fix(state.as_ref()).await?;
-    let store = Store::open(&site.server.store).map_err(|cause| confined(cause.into()))?;
+    let store = Store::open(&site.server.store).map_err(|cause| confine::explain(cause.into()))?;
     let guest = guest::stage(&store, clock::now())?;
     let (keyring, secret) = keys(&state).await?;
     let (said, mut heard) = mpsc::channel(SAYINGS);
     let machines = Machines::open(site.clone(), state, Planner::new(store, guest), &secret, said).await?;
 
     let keeper = Keeper::open(&site)?;
-    let sockets = Sockets::bind(&site, &keeper)?;
+    let sockets = Sockets::bind(&site, &keeper, control)?;
     units::close_the_rest();
     machines.ask_by(Prober::open()?);
     machines.show(keeper.interfaces());
@@ -249,16 +255,6 @@ pub async fn run(site: Site, path: PathBuf) -> Result<()> {
         _ = interrupt.recv() => {}
     }
     Ok(())
-}
-
-/// The packaged unit lets the service write in one place: an admin who has a store elsewhere should not have to guess.
-fn confined(cause: anyhow::Error) -> anyhow::Error {
-    if format!("{cause:#}").contains("Read-only file system") {
-        return cause.context(
-            "under systemd, a store or state outside /var/lib/oneroot takes ReadWritePaths= in a drop-in",
-        );
-    }
-    cause
 }
 
 /// The keys that handles are sealed with: made once, for ever. The current one is the secret of all other seals.

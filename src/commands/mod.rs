@@ -26,7 +26,7 @@ use oneroot_bootconf::{EXAMPLE, Report, Site, state_of};
 pub use gc::Asked;
 
 use crate::cli::{Cli, Command, Exit, StateCommand};
-use crate::print;
+use crate::{confine, logging, print};
 
 /// Does what was asked.
 pub fn run(cli: &Cli) -> Result<Exit> {
@@ -63,13 +63,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Render { machine, output } => {
             with_site(cli, |site| explain::rendered(&site, machine, output.json))
         }
-        Command::Serve => with_site(cli, |site| {
-            let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-            let served = runtime.block_on(crate::serve::run(site, cli.site()));
-            // A read that hangs on a disk must not hold up the exit.
-            runtime.shutdown_background();
-            served.map(|()| Exit::Done)
-        }),
+        Command::Serve => with_site(cli, |site| serve(cli, site)),
         Command::State(StateCommand::Backup { file, force, output }) => {
             with_state(cli, |state| state::backup(state, file, *force, output.json))
         }
@@ -83,6 +77,27 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Verify(output) => with_site(cli, |site| verify::run(&site, output.json)),
         Command::Status(output) => with_state(cli, |state| status::run(state, output.json)),
     }
+}
+
+fn serve(cli: &Cli, site: Site) -> Result<Exit> {
+    // Asked before, for what a container may use of the processors stands in files that a server has no other need of.
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    let control = crate::control::socket();
+    let confined = confine::enforce(&site, &cli.site(), &crate::serve::tcp_ports(&site));
+    if let Err(cause) = logging::write() {
+        print::trouble(format_args!("oneroot: there is no thread for the log: {cause}"));
+        return Ok(Exit::Failed);
+    }
+    confined?;
+    let control = control?;
+    confine::tell();
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let runtime =
+        runtime.worker_threads(processors).enable_all().build().context("cannot start the runtime")?;
+    let served = runtime.block_on(crate::serve::run(site, cli.site(), control));
+    // A read that hangs on a disk must not hold up the exit.
+    runtime.shutdown_background();
+    served.map(|()| Exit::Done)
 }
 
 /// Tells what was done: a document for a program, or words for a person.

@@ -42,6 +42,11 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
     if clock::is_off(status.clock_ahead) {
         print::text(format_args!("\n{}\n", clock::in_words(status.clock_ahead)))?;
     }
+    if let Some(confinement) = &status.confinement
+        && let Some(words) = confinement.words()
+    {
+        println!("\n{words}");
+    }
     Ok(Exit::Done)
 }
 

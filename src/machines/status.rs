@@ -7,9 +7,9 @@ use oneroot_bootconf::pins::Pin;
 use serde::{Deserialize, Serialize};
 
 use super::Machines;
-use crate::clock;
 use crate::control::Held;
 use crate::net::interfaces::InterfaceStatus;
+use crate::{clock, confine};
 
 /// The whole answer.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct Status {
     pub clock_ahead: i64,
     /// Version of the server's binary.
     pub version: String,
+    /// What the server has taken from itself; none from a server that knows nothing of that.
+    #[serde(default)]
+    pub confinement: Option<confine::Report>,
     /// Every machine that the site names or that was seen.
     pub machines: Vec<MachineStatus>,
     /// The site's interfaces, in its order.
@@ -108,6 +111,7 @@ impl Machines {
             now: clock::shown(clock::now()),
             clock_ahead: clock::ahead(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
+            confinement: confine::report(),
             machines,
             interfaces: interfaces.map_or_else(Vec::new, |interfaces| interfaces.status(&site)),
             missing_addresses: missing.iter().map(ToString::to_string).collect(),

@@ -1,0 +1,85 @@
+//! Which paths a server with a site touches: one list, for the fence at the start and for the question at a reload whether
+//! it still holds.
+
+use std::path::{Path, PathBuf};
+
+use oneroot_bootconf::Site;
+
+/// Directories in which a site file may lie, and of which a server may not see all for that reason.
+const SHARED: [&str; 13] = [
+    "/", "/boot", "/dev", "/etc", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var",
+    "/var/lib",
+];
+
+/// All that is read: what the site is made of, the templates in layers, iPXE's binaries.
+pub fn read_by(site: &Site, file: &Path) -> Vec<PathBuf> {
+    let mut paths = site_files(file);
+    let layers = site.profiles.values().flat_map(|profile| &profile.layers);
+    let layers = layers.chain(site.workloads.values().flat_map(|workload| &workload.layers));
+    paths.extend(layers.chain(site.machines.values().filter_map(|machine| machine.layer.as_ref())).cloned());
+    // Often links to where a distribution has put them.
+    let loaders = std::fs::read_dir(&site.server.loaders).into_iter().flatten().flatten();
+    paths.extend(loaders.filter_map(|loader| led_to(&loader.path())));
+    paths.push(site.server.loaders.clone());
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+/// The site's directory, and where its links lead. A file that an editor has saved is another file of the same name, so
+/// directories and not files. Of a directory that others share the file alone: then its successor takes a restart.
+pub fn site_files(file: &Path) -> Vec<PathBuf> {
+    let file = std::path::absolute(file).unwrap_or_else(|_| file.to_owned());
+    let beside = file.with_file_name("machines.d");
+    let more = std::fs::read_dir(&beside).into_iter().flatten().flatten().map(|entry| entry.path());
+    let files = std::iter::once(file.clone()).chain(more);
+    let mut paths: Vec<PathBuf> = files.flat_map(|file| [around(&file), led_to(&file)]).flatten().collect();
+    paths.push(beside);
+    paths
+}
+
+fn led_to(file: &Path) -> Option<PathBuf> {
+    around(&file.canonicalize().ok()?)
+}
+
+/// The directory of a file, or the file.
+fn around(file: &Path) -> Option<PathBuf> {
+    let directory = file.parent()?;
+    let directory = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+    Some(if is_shared(&directory) { file.to_owned() } else { directory })
+}
+
+/// Whether a directory has much in it that is not the site's.
+fn is_shared(directory: &Path) -> bool {
+    SHARED.iter().any(|shared| directory == Path::new(shared)) || directory.join(".ssh").exists()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_in_a_directory_of_its_own_may_be_saved_anew_and_one_in_a_shared_directory_opens_nothing_else() {
+        let home = tempfile::tempdir().unwrap();
+        let file = home.path().join("site.toml");
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(site_files(&file)[0], home.path().canonicalize().unwrap());
+        // Somebody's home directory.
+        std::fs::create_dir(home.path().join(".ssh")).unwrap();
+        let paths = site_files(&file);
+        assert!(paths.iter().all(|path| path != home.path()), "{paths:?}");
+        assert!(paths.contains(&file) && paths.contains(&home.path().join("machines.d")), "{paths:?}");
+        let paths = site_files(Path::new("/etc/site.toml"));
+        assert!(!paths.contains(&PathBuf::from("/etc")), "{paths:?}");
+    }
+
+    #[test]
+    fn what_a_sites_links_lead_to_is_read_too() {
+        let (home, git) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(git.path().join("lab.toml"), "").unwrap();
+        std::fs::create_dir(home.path().join("machines.d")).unwrap();
+        std::os::unix::fs::symlink(git.path().join("lab.toml"), home.path().join("machines.d/lab.toml"))
+            .unwrap();
+        assert!(site_files(&home.path().join("site.toml")).contains(&git.path().canonicalize().unwrap()));
+    }
+}

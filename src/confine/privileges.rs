@@ -1,0 +1,43 @@
+//! Capabilities (capabilities(7)): two are kept, in no set can another come back. No program that is started gains any
+//! (`NoNewPrivs`), and the memory can't be read by others of our user, nor written to a core file (`PR_SET_DUMPABLE`).
+
+use anyhow::{Context as _, Result};
+use rustix::io::Errno;
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
+};
+
+/// NET_BIND_SERVICE: port 67 is bound again on an interface that comes back, so it is needed after the start too. NET_RAW:
+/// packet sockets, of such interfaces too, and SO_BINDTODEVICE.
+const KEPT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_RAW);
+
+/// Gives up all others, for ever.
+pub fn give_up() -> Result<()> {
+    // These two first: nothing can forbid them.
+    set_no_new_privs(true).context("NoNewPrivs can't be set")?;
+    set_dumpable_behavior(DumpableBehavior::NotDumpable).context("the memory stays readable")?;
+    clear_ambient_capability_set().context("the ambient set stays")?;
+    for number in 0..u64::BITS {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        // EINVAL: the kernel has none with this number.
+        if KEPT.contains(one) || !capability_is_in_bounding_set(one).unwrap_or(false) {
+            continue;
+        }
+        match remove_capability_from_bounding_set(one) {
+            // Without CAP_SETPCAP, as in a container. The set matters to programs that are started: NoNewPrivs keeps it
+            // from giving them anything.
+            Ok(()) | Err(Errno::PERM) => {}
+            Err(cause) => return Err(cause).context("the bounding set stays"),
+        }
+    }
+    let now = capabilities(None).context("cannot read the capabilities")?;
+    let kept = now.permitted & KEPT;
+    let wanted = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
+    // The packaged unit has left these two alone, and forbids the call.
+    if now != wanted {
+        set_capabilities(None, wanted).context("the capabilities stay")?;
+    }
+    Ok(())
+}
