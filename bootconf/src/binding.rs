@@ -5,11 +5,11 @@
 //!
 //! | what happens | the address |
 //! |---|---|
-//! | a plan is made, nothing is mounted | is not bound yet; the lease alone keeps it |
+//! | a plan is made, nothing is mounted | is not bound yet; DHCP keeps it for half an hour, then the lease alone does |
 //! | the root is mounted | is the machine's, and the NIC's that booted |
 //! | the lease ends, another NIC asks for it, the reservation changes | stays so |
-//! | the machine runs from another address | is free once the older pin is dropped ([`crate::pins`]) |
-//! | the admin releases the machine | is free |
+//! | the machine runs from another address | is free once the older pin is dropped ([`crate::pins`]) and a lease time is over |
+//! | the admin releases the machine | is free once a lease time is over |
 //! | nothing was heard for [`SILENCE`] | is probed; unanswered, it is free ([`crate::pins::Event::Silent`]). No probe is built |
 
 use std::net::IpAddr;

@@ -3,9 +3,10 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::check::Draft;
+use crate::networks::pool_size;
 use crate::report::nearest;
 use crate::section::{At, Mistakes};
 use crate::site::{Machine, Profile};
@@ -22,6 +23,7 @@ const DEEPEST: usize = 32;
 /// Notes what is wrong between the tables.
 pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
     networks(draft, mistakes);
+    rooms(draft, mistakes);
     for (name, profile) in &draft.profiles {
         if let Some(extends) = &profile.value.extends {
             exists("profile", extends, &draft.profiles, profile, "extends", mistakes);
@@ -86,6 +88,29 @@ fn networks(draft: &Draft, mistakes: &mut Mistakes) {
         {
             let spot = network.place("subnet", &subnet);
             mistakes.note(spot, format!("has the server's address {} as no host's", server.address));
+        }
+    }
+}
+
+/// Any machine that the site names may turn up in any of its networks: nobody says which, before it is there. So each pool
+/// has room for all that have no address of their own, which strangers are never given.
+fn rooms(draft: &Draft, mistakes: &mut Mistakes) {
+    let needed: usize = draft.machines.values().map(|machine| machine.value.without_address()).sum();
+    let kept: Vec<Ipv4Addr> =
+        draft.machines.values().flat_map(|machine| &machine.value.addresses).copied().collect();
+    let server = draft.server.as_ref().and_then(|server| match server.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    });
+    for network in draft.networks.iter().filter(|network| network.value.pool.is_some()) {
+        let size = pool_size(&network.value, server, kept.iter().copied());
+        if needed as u64 > size {
+            mistakes.note(
+                network.place("pool", &String::new()),
+                format!(
+                    "has {size} addresses, and {needed} NICs of named machines have none of their own, each of which may come here: make it larger, or give machines an `address`"
+                ),
+            );
         }
     }
 }

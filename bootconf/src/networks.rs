@@ -177,3 +177,51 @@ fn lease_of(text: &str) -> Result<u32, String> {
         _ => Err(format!("{text:?} must be from one minute to 365 days")),
     }
 }
+
+/// How many addresses a network's pool can give: not those that are kept for one NIC, nor the server's or the router's.
+pub(crate) fn pool_size(
+    network: &Network,
+    server: Option<Ipv4Addr>,
+    kept: impl IntoIterator<Item = Ipv4Addr>,
+) -> u64 {
+    let Some((first, last)) = network.pool.map(|(first, last)| (u32::from(first), u32::from(last))) else {
+        return 0;
+    };
+    let single = kept.into_iter().chain(network.router).chain(network.server.or(server));
+    let mut outside: Vec<(u32, u32)> = single.map(|address| (address.into(), address.into())).collect();
+    outside.extend(network.exclude.iter().map(|(from, to)| (u32::from(*from), u32::from(*to))));
+    outside.sort_unstable();
+    let (mut next, mut size) = (u64::from(first), 0);
+    for (from, to) in outside.into_iter().filter(|(from, to)| *to >= first && *from <= last) {
+        size += u64::from(from).saturating_sub(next);
+        next = next.max(u64::from(to) + 1);
+    }
+    size + (u64::from(last) + 1).saturating_sub(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_has_what_is_in_it_and_can_be_given() {
+        let at = |last: u8| Ipv4Addr::new(10, 0, 0, last);
+        let network = Network {
+            subnet: "10.0.0.0/24".parse().unwrap(),
+            server: None,
+            proxy: false,
+            authoritative: false,
+            pool: Some((at(10), at(29))),
+            exclude: vec![(at(12), at(14)), (at(14), at(15)), (at(28), at(29))],
+            router: Some(at(10)),
+            dns: Vec::new(),
+            domain: None,
+            lease: 3600,
+        };
+        assert_eq!(pool_size(&network, None, []), 20 - 4 - 2 - 1);
+        assert_eq!(pool_size(&network, Some(at(20)), [at(9), at(12), at(21), at(30)]), 20 - 4 - 2 - 1 - 2);
+        let all = Network { exclude: vec![(at(0), at(255))], ..network.clone() };
+        assert_eq!(pool_size(&all, None, []), 0);
+        assert_eq!(pool_size(&Network { pool: None, ..network }, None, []), 0);
+    }
+}

@@ -40,12 +40,15 @@ pub type Vars = BTreeMap<String, String>;
 pub(crate) struct Lookup {
     by_mac: HashMap<Mac, String>,
     by_address: HashMap<Ipv4Addr, Mac>,
+    /// NICs without an address of their own.
+    without_address: usize,
 }
 
 impl Lookup {
     pub(crate) fn of(machines: &BTreeMap<String, Machine>) -> Self {
         let mut lookup = Self::default();
         for (name, machine) in machines {
+            lookup.without_address += machine.without_address();
             for mac in &machine.macs {
                 lookup.by_mac.insert(*mac, name.clone());
             }
@@ -257,6 +260,17 @@ impl Site {
         self.lookup.by_address.get(&address).copied()
     }
 
+    /// Every address that is kept for a NIC.
+    pub fn all_reserved(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.lookup.by_address.keys().copied()
+    }
+
+    /// How many of the NICs that the site names take their address from a pool.
+    #[must_use]
+    pub fn without_address(&self) -> usize {
+        self.lookup.without_address
+    }
+
     /// The server's address as the machines at `address` are told it.
     #[must_use]
     pub fn server_for(&self, address: IpAddr) -> IpAddr {
@@ -304,6 +318,11 @@ impl Site {
 }
 
 impl Machine {
+    /// How many of its NICs take their address from a pool.
+    pub(crate) fn without_address(&self) -> usize {
+        self.macs.len().saturating_sub(self.addresses.len())
+    }
+
     /// The address that is kept for one of its NICs.
     #[must_use]
     pub fn address_of(&self, mac: Mac) -> Option<Ipv4Addr> {

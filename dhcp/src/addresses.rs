@@ -1,13 +1,26 @@
 //! Whose an address is: pins, reservations, leases, offers, and what rests. engine.rs has the table that this follows.
 
+use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
 use crate::asked::Asked;
 use crate::commits::Commits;
 use crate::declined::Declined;
+use crate::later::Later;
 use crate::lease::Leases;
 use crate::mac::Mac;
 use crate::offers::Offers;
+use crate::policy::{Claim, Policy};
+use crate::pool::{Choice, Pool, Pools, Standing};
+use crate::probes::Probes;
+use crate::rates::Rates;
+use crate::step::Now;
+use crate::subnets::{Subnet, Subnets};
+
+/// Addresses that turn out to be somebody's, before a client is told that none is free. Each is put right on the way.
+const TRIES: usize = 64;
+/// Seconds for which a stranger is given an address while [`Pool::is_tight`].
+const SHORT: u32 = 600;
 
 /// All that is known of addresses, pins and reservations apart: those are the policy's.
 #[derive(Debug, Default)]
@@ -16,12 +29,98 @@ pub(crate) struct Addresses {
     pub(crate) offers: Offers,
     pub(crate) commits: Commits,
     pub(crate) declined: Declined,
+    pub(crate) probes: Probes,
+    pub(crate) later: Later,
+    /// What strangers cost that lasts.
+    pub(crate) costs: Rates,
+    /// What is said and shown of each client.
+    pub(crate) notes: Rates,
+    pools: Option<Pools>,
+    /// Addresses that a pin was last seen to claim.
+    claimed: HashSet<Ipv4Addr>,
 }
 
 impl Addresses {
+    /// The pools are other ones now: they are made anew with the next message.
+    pub(crate) fn forget_pools(&mut self) {
+        self.pools = None;
+    }
+
+    /// Brings the pools up to date with all that has happened since the last message. `subnet` is where this one is from:
+    /// what has changed there by time alone is looked at too.
+    pub(crate) fn refresh(&mut self, now: Now, policy: &dyn Policy, subnets: &Subnets, subnet: &Subnet) {
+        let mut changed = policy.moved();
+        if self.pools.is_none() {
+            self.pools = Some(Pools::of(subnets.all()));
+            changed.extend(self.claimed.iter());
+            changed.extend(self.leases.addresses());
+            changed.extend(self.offers.addresses());
+            changed.extend(self.commits.addresses());
+            changed.extend(self.declined.resting(now.mono).map(|(address, _)| address));
+        }
+        changed.extend(self.leases.changed());
+        changed.extend(self.offers.changed(now.mono));
+        changed.extend(self.commits.changed());
+        changed.extend(self.declined.changed(now.mono));
+        changed.extend(self.probes.changed());
+        changed.extend(self.pool(subnet).map(|pool| pool.due(now.wall)).unwrap_or_default());
+        changed.into_iter().for_each(|address| self.settle(address, now, policy));
+    }
+
+    /// Puts an address where it belongs in its pool.
+    fn settle(&mut self, address: Ipv4Addr, now: Now, policy: &dyn Policy) {
+        let claim = policy.claim(address).filter(|claim| claim.holds(now.wall));
+        if claim.is_some() {
+            self.claimed.insert(address);
+        } else {
+            self.claimed.remove(&address);
+        }
+        let known = self.leases.at(address);
+        let has_room = self.has_room_at(address, now, policy);
+        let taken = policy.reserved(address).is_some()
+            || self.offers.holder(address, now.mono).is_some()
+            || self.commits.at(address).is_some()
+            || self.declined.rests(address, now.mono)
+            || self.probes.settles(address);
+        let standing = match claim {
+            _ if taken => Standing::Taken,
+            Some(Claim::Runs(_)) => Standing::Taken,
+            Some(Claim::Kept(_, until)) => Standing::Until(until),
+            None => known.map_or(Standing::New, |known| known.standing(now)),
+        };
+        if let Some(pool) = self.pools.as_mut().and_then(|pools| pools.with_mut(address)) {
+            pool.place(address, standing, has_room);
+        }
+    }
+
+    /// Whether one of the NICs for which room is kept has it at this address: by its lease, ended or not; else by what it is
+    /// offered or about to have, where it has no lease in this pool.
+    fn has_room_at(&self, address: Ipv4Addr, now: Now, policy: &dyn Policy) -> bool {
+        let named = |mac: Mac| policy.reservation(mac).is_some_and(|machine| machine.address.is_none());
+        if let Some(known) = self.leases.at(address)
+            && named(known.lease.mac)
+        {
+            return true;
+        }
+        let pool = |address| self.pools.as_ref()?.with(address)?.known_by(address);
+        let coming = self.commits.at(address).or_else(|| self.offers.holder(address, now.mono));
+        let elsewhere = |mac: Mac| {
+            let its = self.leased(mac).or_else(|| self.commits.of(mac).filter(|coming| *coming != address));
+            its.is_some_and(|its| pool(its).is_some() && pool(its) == pool(address))
+        };
+        coming.is_some_and(|mac| named(mac) && !elsewhere(mac))
+    }
+
+    fn pool(&self, subnet: &Subnet) -> Option<&Pool> {
+        self.pools.as_ref()?.in_subnet(subnet)
+    }
+
     /// The address for a client that looks for one: its own, else one from the pool.
-    pub(crate) fn find(&self, asked: &Asked<'_>) -> Option<Ipv4Addr> {
-        self.known(asked).or_else(|| self.pooled(asked))
+    pub(crate) fn find(&mut self, asked: &Asked<'_>) -> Option<Choice> {
+        match self.known(asked) {
+            Some(address) => Some(Choice::Give(address)),
+            None => self.pooled(asked),
+        }
     }
 
     /// The address that is this client's by pin, reservation, lease or offer.
@@ -31,8 +130,9 @@ impl Addresses {
         let held = asked.policy.held_by(mac);
         let reserved = asked.machine.as_ref().and_then(|machine| machine.address);
         let leased = self.leased(mac);
-        let offered = self.offers.of(mac, asked.now.mono);
-        let order = if boots { [reserved, held, leased, offered] } else { [held, reserved, leased, offered] };
+        let (first, second) = if boots { (reserved, held) } else { (held, reserved) };
+        let coming = self.commits.of(mac).or_else(|| self.offers.of(mac, asked.now.mono));
+        let order = [first, second, leased, coming];
         let subnet = &asked.place.subnet;
         let fits = |address: &Ipv4Addr| {
             let is = |other: Option<Ipv4Addr>| other == Some(*address);
@@ -42,54 +142,75 @@ impl Addresses {
             subnet.usable(*address)
                 && (runs || (given && !self.declined.rests(*address, asked.now.mono)))
                 && !self.taken(*address, asked)
+                && self.spares(*address, asked)
         };
         order.into_iter().flatten().find(fits)
     }
 
     pub(crate) fn leased(&self, mac: Mac) -> Option<Ipv4Addr> {
-        self.leases.of(mac).map(|(lease, _)| lease.address)
+        self.leases.of(mac).map(|known| known.lease.address)
     }
 
-    fn pooled(&self, asked: &Asked<'_>) -> Option<Ipv4Addr> {
-        let subnet = &asked.place.subnet;
-        let (first, last) = subnet.pool.map(|(first, last)| (u32::from(first), u32::from(last)))?;
-        let size = u64::from(last.checked_sub(first)?) + 1;
-        let start = hash(asked.client.mac) % size;
-        let nth =
-            |n: u64| u32::try_from((start + n) % size).ok().map(|offset| Ipv4Addr::from(first + offset));
-        let free = |address: &Ipv4Addr| {
-            subnet.gives(*address)
-                && !self.declined.rests(*address, asked.now.mono)
-                && !self.taken(*address, asked)
-        };
-        let mut ended: Option<(u64, Ipv4Addr)> = None;
-        for address in (0..size).filter_map(nth).filter(free) {
-            match self.leases.at(address) {
-                None => return Some(address),
-                // The first of equals wins, which is the nearest to where the hash points.
-                Some((lease, _)) if ended.is_none_or(|(expires, _)| lease.expires < expires) => {
-                    ended = Some((lease.expires, address));
-                }
-                Some(_) => {}
+    /// Whether room for the machines of the site is left, once this client has this address.
+    pub(crate) fn spares(&self, address: Ipv4Addr, asked: &Asked<'_>) -> bool {
+        let pool = self.pools.as_ref().and_then(|pools| pools.with(address));
+        let uses = |pool: &Pool| asked.is_stranger() && pool.is_free(address);
+        pool.is_none_or(|pool| !uses(pool) || pool.has_spare())
+    }
+
+    /// Whether addresses are free where this client is, and all of them are kept for machines of the site.
+    pub(crate) fn has_only_room(&self, asked: &Asked<'_>) -> bool {
+        self.pool(&asked.place.subnet).is_some_and(|pool| !pool.has_spare() && !pool.is_empty())
+    }
+
+    fn pooled(&mut self, asked: &Asked<'_>) -> Option<Choice> {
+        let subnet = asked.place.subnet.clone();
+        for _ in 0..TRIES {
+            let choice = self.pool(&subnet)?.choose(hash(asked.client.mac), asked.is_stranger())?;
+            let address = choice.address();
+            let free = match choice {
+                Choice::Give(address) => !self.taken(address, asked),
+                Choice::Probe(address) => !self.claimed(address, asked),
+            };
+            if free && subnet.gives(address) && !self.declined.rests(address, asked.now.mono) {
+                return Some(choice);
             }
+            self.settle(address, asked.now, asked.policy);
         }
-        ended.map(|(_, address)| address)
+        None
+    }
+
+    /// Seconds for which this client would be given an address now.
+    pub(crate) fn lease_secs(&self, asked: &Asked<'_>) -> u32 {
+        let subnet = &asked.place.subnet;
+        let short = asked.is_stranger()
+            && asked.policy.held_by(asked.client.mac).is_none()
+            && self.pool(subnet).is_some_and(Pool::is_tight);
+        if short { subnet.lease_secs.min(SHORT) } else { subnet.lease_secs }
     }
 
     /// Whether an address is somebody else's, so that this client can't have it.
     pub(crate) fn taken(&self, address: Ipv4Addr, asked: &Asked<'_>) -> bool {
-        let mac = asked.client.mac;
-        let others = |owner: Option<Mac>| {
-            owner.is_some_and(|owner| owner != mac && !asked.policy.replaced(owner, mac))
-        };
-        let runs_on = |expires: u64| expires > asked.now.wall;
-        let leased = self.leases.at(address).filter(|(lease, _)| runs_on(lease.expires));
-        others(asked.policy.holder(address))
-            || others(asked.policy.reserved(address))
-            || others(leased.map(|(lease, _)| lease.mac))
-            || others(self.offers.holder(address, asked.now.mono))
-            || others(self.commits.at(address))
+        let lease = self.leases.at(address).filter(|known| known.binds(asked.now));
+        lease.is_some_and(|known| others(known.lease.mac, asked)) || self.claimed(address, asked)
     }
+
+    /// The same, but for its lease.
+    fn claimed(&self, address: Ipv4Addr, asked: &Asked<'_>) -> bool {
+        let claim = asked.policy.claim(address).filter(|claim| claim.holds(asked.now.wall));
+        let owners = [
+            claim.map(Claim::mac),
+            asked.policy.reserved(address),
+            self.offers.holder(address, asked.now.mono),
+            self.commits.at(address),
+        ];
+        owners.into_iter().flatten().any(|owner| others(owner, asked))
+    }
+}
+
+/// Whether an owner is another than the client, whose place the client has not taken.
+fn others(owner: Mac, asked: &Asked<'_>) -> bool {
+    owner != asked.client.mac && !asked.policy.replaced(owner, asked.client.mac)
 }
 
 /// FNV-1a: spreads neighbouring MACs over the pool, the same on every server and for ever.

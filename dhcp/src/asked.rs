@@ -15,6 +15,13 @@ const CLIENT_PORT: u16 = 68;
 /// The flag by which a client asks for a broadcast, and by which a relay is told to make one (RFC 2131 §2).
 pub(crate) const BROADCAST: u16 = 0x8000;
 
+/// An address that a client is given, and for how many seconds.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Given {
+    pub(crate) address: Ipv4Addr,
+    pub(crate) secs: u32,
+}
+
 pub(crate) struct Asked<'a> {
     pub(crate) now: Now,
     pub(crate) policy: &'a dyn Policy,
@@ -42,6 +49,11 @@ impl<'a> Asked<'a> {
         Ok(Self { now, policy, request, client: Client::of(request), place, machine })
     }
 
+    /// Whether the site does not name its machine: what it costs is bounded, and it gets what the others leave.
+    pub(crate) fn is_stranger(&self) -> bool {
+        self.machine.is_none()
+    }
+
     /// What option 54 says: the relay's address where the relay wants to see renewals too (RFC 5107).
     pub(crate) fn server_id(&self) -> Ipv4Addr {
         self.request.server_override.unwrap_or(self.place.subnet.server)
@@ -60,8 +72,9 @@ impl<'a> Asked<'a> {
     }
 
     /// An OFFER or ACK with an address, or what an INFORM is told. `relay` stands in for a gateway.
-    pub(crate) fn reply(&self, kind: Kind, yiaddr: Option<Ipv4Addr>, relay: Option<Ipv4Addr>) -> Reply {
+    pub(crate) fn reply(&self, kind: Kind, given: Option<Given>, relay: Option<Ipv4Addr>) -> Reply {
         let (request, subnet) = (self.request, &self.place.subnet);
+        let yiaddr = given.map(|given| given.address);
         let boot = self.policy.boot(&self.client, subnet.server);
         let answer = Answer {
             request,
@@ -71,7 +84,7 @@ impl<'a> Asked<'a> {
             // shim, GRUB and the kernel's root server look at siaddr and nowhere else.
             siaddr: boot.as_ref().map_or(subnet.server, |boot| boot.server),
             file: boot.as_ref().map_or("", |boot| &boot.file),
-            options: options::full(self, boot.as_ref(), yiaddr, subnet.router.or(relay)),
+            options: options::full(self, boot.as_ref(), given, subnet.router.or(relay)),
             mtu: subnet.mtu,
         };
         self.send(&answer, self.route(kind, yiaddr), yiaddr)

@@ -9,7 +9,10 @@ use crate::step::Reply;
 
 /// Commits that may be under way at once. A store that hangs costs its own clients, not memory.
 const MOST: usize = 4096;
-/// Time after which a commit that has not come back keeps nobody waiting any more, milliseconds.
+/// Of them, those of machines that the site does not name: as many as the store takes into one sync, so that a machine of
+/// the site never waits for more than that.
+const MOST_OF_STRANGERS: usize = 512;
+/// Time after which a commit that has not come back keeps its NIC waiting no more, milliseconds.
 const WAITED_FOR: u64 = 30_000;
 
 /// One commit.
@@ -19,8 +22,12 @@ pub(crate) struct Commit {
     pub(crate) lease: Lease,
     /// The NIC whose ended lease gives way.
     pub(crate) evict: Option<Mac>,
-    /// What is sent when it is durable; a release has no answer.
+    /// What is sent when it is durable; a release has no answer, and what was acknowledged before has had its own.
     pub(crate) reply: Option<Reply>,
+    /// Whether it was acknowledged before, so that it is to be tried again.
+    pub(crate) again: bool,
+    /// Whether it is for a machine that the site does not name.
+    pub(crate) stranger: bool,
     /// When it was asked for, milliseconds.
     pub(crate) since: u64,
 }
@@ -31,27 +38,30 @@ pub(crate) struct Commits {
     by_token: HashMap<u64, Commit>,
     by_mac: HashMap<Mac, u64>,
     by_address: HashMap<Ipv4Addr, u64>,
+    of_strangers: usize,
     next: u64,
+    changed: Vec<Ipv4Addr>,
 }
 
 impl Commits {
-    /// Whether this NIC's lease or this address waits for the store, or too many do.
-    pub(crate) fn busy(&mut self, mac: Mac, address: Ipv4Addr, now: u64) -> bool {
-        if self.by_token.len() >= MOST {
-            let old: Vec<u64> = self
-                .by_token
-                .iter()
-                .filter(|(_, commit)| !waits(commit, now))
-                .map(|(token, _)| *token)
-                .collect();
-            old.into_iter().for_each(|token| drop(self.take(token)));
-        }
+    /// Whether this NIC's lease or this address waits for the store, or too many do. None is forgotten before it has come
+    /// back: until then nobody knows what the store has.
+    pub(crate) fn busy(&self, mac: Mac, address: Ipv4Addr, stranger: bool, now: u64) -> bool {
         let waiting = |token: Option<&u64>| {
             token.and_then(|token| self.by_token.get(token)).is_some_and(|commit| waits(commit, now))
         };
         self.by_token.len() >= MOST
+            || (stranger && self.of_strangers >= MOST_OF_STRANGERS)
             || waiting(self.by_mac.get(&mac))
             || waiting(self.by_address.get(&address))
+    }
+
+    /// Whether a lease will be less than it is once its NIC's commit has come back: it ends or is of another address.
+    pub(crate) fn unsettles(&self, lease: &Lease) -> bool {
+        let commit = self.by_mac.get(&lease.mac).and_then(|token| self.by_token.get(token));
+        commit.is_some_and(|commit| {
+            commit.lease.address != lease.address || commit.lease.expires < lease.expires
+        })
     }
 
     /// Notes a commit, and names it.
@@ -60,14 +70,25 @@ impl Commits {
         self.next = self.next.wrapping_add(1);
         self.by_mac.insert(commit.lease.mac, token);
         self.by_address.insert(commit.lease.address, token);
+        self.of_strangers += usize::from(commit.stranger);
+        self.changed.push(commit.lease.address);
         self.by_token.insert(token, commit);
         token
+    }
+
+    /// Its client has been answered already: when it fails it is tried again.
+    pub(crate) fn again(&mut self, token: u64) {
+        if let Some(commit) = self.by_token.get_mut(&token) {
+            commit.again = true;
+        }
     }
 
     /// A commit that has come back. One that nobody waits for any more still says what the store has.
     pub(crate) fn take(&mut self, token: u64) -> Option<Commit> {
         let commit = self.by_token.remove(&token)?;
         let its = |known: &u64| *known == token;
+        self.of_strangers -= usize::from(commit.stranger);
+        self.changed.push(commit.lease.address);
         if self.by_mac.get(&commit.lease.mac).is_some_and(its) {
             self.by_mac.remove(&commit.lease.mac);
         }
@@ -81,6 +102,21 @@ impl Commits {
     pub(crate) fn at(&self, address: Ipv4Addr) -> Option<Mac> {
         self.by_token.get(self.by_address.get(&address)?).map(|commit| commit.lease.mac)
     }
+
+    /// The address that this NIC is about to have.
+    pub(crate) fn of(&self, mac: Mac) -> Option<Ipv4Addr> {
+        self.by_token.get(self.by_mac.get(&mac)?).map(|commit| commit.lease.address)
+    }
+
+    /// Every address whose lease is being written.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.by_address.keys().copied()
+    }
+
+    /// Addresses whose lease is being written now and was not, or no more.
+    pub(crate) fn changed(&mut self) -> Vec<Ipv4Addr> {
+        std::mem::take(&mut self.changed)
+    }
 }
 
 fn waits(commit: &Commit, now: u64) -> bool {
@@ -91,40 +127,57 @@ fn waits(commit: &Commit, now: u64) -> bool {
 mod tests {
     use super::*;
 
+    fn commit(number: u32, stranger: bool) -> Commit {
+        let [_, b, c, d] = number.to_be_bytes();
+        let mac = Mac::new([2, 0, 0, b, c, d]).unwrap();
+        let address = Ipv4Addr::from(0x0a00_0000 + number);
+        let lease = Lease { mac, address, start: 0, expires: 60, relay: None };
+        Commit { lease, evict: None, reply: None, again: false, stranger, since: 0 }
+    }
+
+    fn add(commits: &mut Commits, commit: Commit, now: u64) -> Option<u64> {
+        let free = !commits.busy(commit.lease.mac, commit.lease.address, commit.stranger, now);
+        free.then(|| commits.add(commit))
+    }
+
     #[test]
     fn a_nic_and_an_address_are_in_one_commit_at_a_time() {
         let mut commits = Commits::default();
-        let [one, two] = [1, 2].map(|last| Mac::new([2, 0, 0, 0, 0, last]).unwrap());
-        let [first, second] = [1, 2].map(|last| Ipv4Addr::new(10, 0, 0, last));
-        let lease = Lease { mac: one, address: first, start: 0, expires: 60, relay: None };
-        let token = commits.add(Commit { lease, evict: None, reply: None, since: 0 });
-        assert!(commits.busy(one, second, 1) && commits.busy(two, first, 1));
-        assert!(!commits.busy(two, second, 1));
+        let (one, two) = (commit(1, false).lease, commit(2, false).lease);
+        let token = commits.add(commit(1, false));
+        assert!(commits.busy(one.mac, two.address, false, 1) && commits.busy(two.mac, one.address, false, 1));
+        assert!(!commits.busy(two.mac, two.address, false, 1));
+        assert!(!commits.busy(one.mac, one.address, false, WAITED_FOR), "its client may ask again by then");
+        assert_eq!(commits.at(one.address), Some(one.mac), "and nobody else has the address meanwhile");
         assert!(commits.take(token).is_some() && commits.take(token).is_none());
-        assert!(!commits.busy(one, second, 1) && !commits.busy(two, first, 1));
+        assert!(
+            !commits.busy(one.mac, two.address, false, 1) && !commits.busy(two.mac, one.address, false, 1)
+        );
+        assert_eq!(commits.changed(), [one.address, one.address]);
     }
 
     #[test]
     fn a_store_that_hangs_costs_its_own_clients_and_no_memory() {
         let mut commits = Commits::default();
-        let lease = |number: u32| {
-            let [_, b, c, d] = number.to_be_bytes();
-            let mac = Mac::new([2, 0, 0, b, c, d]).unwrap();
-            Lease { mac, address: Ipv4Addr::from(0x0a00_0000 + number), start: 0, expires: 60, relay: None }
-        };
+        let mut tokens: Vec<u64> = vec![];
         for number in 0..5000 {
-            let lease = lease(number);
-            if !commits.busy(lease.mac, lease.address, 0) {
-                commits.add(Commit { lease, evict: None, reply: None, since: 0 });
-            }
+            tokens.extend(add(&mut commits, commit(number, false), u64::from(number) * WAITED_FOR));
         }
-        assert_eq!(
-            (commits.by_token.len(), commits.by_mac.len(), commits.by_address.len()),
-            (MOST, MOST, MOST)
-        );
-        let late = lease(4999);
-        assert!(commits.busy(late.mac, late.address, WAITED_FOR - 1));
-        assert!(!commits.busy(late.mac, late.address, WAITED_FOR), "what has waited too long gives way");
+        let sizes = (commits.by_token.len(), commits.by_mac.len(), commits.by_address.len());
+        assert_eq!(sizes, (MOST, MOST, MOST));
+        tokens.into_iter().for_each(|token| drop(commits.take(token)));
         assert!(commits.by_mac.is_empty() && commits.by_address.is_empty());
+    }
+
+    #[test]
+    fn strangers_leave_room_in_the_store_for_machines_of_the_site() {
+        let mut commits = Commits::default();
+        let taken = (0..5000).filter(|number| add(&mut commits, commit(*number, true), 0).is_some()).count();
+        assert_eq!(taken, MOST_OF_STRANGERS);
+        let token = add(&mut commits, commit(6000, false), 0).unwrap();
+        commits.take(token);
+        assert!(add(&mut commits, commit(6001, true), 0).is_none());
+        commits.take(0);
+        assert!(add(&mut commits, commit(6001, true), 0).is_some());
     }
 }

@@ -1,4 +1,5 @@
-//! Declined addresses: somebody else uses them, so for a while they are given to nobody (hostile-inputs D15).
+//! Addresses at which another host was found after a client had declined them: for a while they are given to
+//! nobody.
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
@@ -14,25 +15,48 @@ const MOST_BY_ONE: usize = 4;
 
 /// Who declined an address, and until when it rests.
 #[derive(Debug, Default)]
-pub(crate) struct Declined(HashMap<Ipv4Addr, (Mac, u64)>);
+pub(crate) struct Declined {
+    by_address: HashMap<Ipv4Addr, (Mac, u64)>,
+    changed: Vec<Ipv4Addr>,
+}
 
 impl Declined {
-    /// Lets an address rest, unless the client has used up what it may decline.
-    pub(crate) fn add(&mut self, address: Ipv4Addr, by: Mac, now: u64) {
-        self.0.retain(|_, (_, until)| *until > now);
-        let by_one = self.0.values().filter(|(mac, _)| *mac == by).count();
-        if self.0.len() < MOST && by_one < MOST_BY_ONE {
-            self.0.insert(address, (by, now.saturating_add(REST)));
+    /// Lets an address rest; false when the client has used up what it may decline, or too many rest.
+    pub(crate) fn add(&mut self, address: Ipv4Addr, by: Mac, now: u64) -> bool {
+        self.expire(now);
+        let by_one = self.by_address.values().filter(|(mac, _)| *mac == by).count();
+        let room = self.by_address.len() < MOST && by_one < MOST_BY_ONE;
+        if room {
+            self.by_address.insert(address, (by, now.saturating_add(REST)));
+            self.changed.push(address);
         }
+        room
     }
 
     /// What rests, and on whose word.
     pub(crate) fn resting(&self, now: u64) -> impl Iterator<Item = (Ipv4Addr, Mac)> + '_ {
-        self.0.iter().filter(move |(_, (_, until))| *until > now).map(|(address, (by, _))| (*address, *by))
+        let resting = self.by_address.iter().filter(move |(_, (_, until))| *until > now);
+        resting.map(|(address, (by, _))| (*address, *by))
     }
 
     pub(crate) fn rests(&self, address: Ipv4Addr, now: u64) -> bool {
-        self.0.get(&address).is_some_and(|(_, until)| *until > now)
+        self.by_address.get(&address).is_some_and(|(_, until)| *until > now)
+    }
+
+    /// Addresses that rest now and did not, or no more.
+    pub(crate) fn changed(&mut self, now: u64) -> Vec<Ipv4Addr> {
+        self.expire(now);
+        std::mem::take(&mut self.changed)
+    }
+
+    fn expire(&mut self, now: u64) {
+        let changed = &mut self.changed;
+        self.by_address.retain(|address, (_, until)| {
+            if *until <= now {
+                changed.push(*address);
+            }
+            *until > now
+        });
     }
 }
 
@@ -48,7 +72,7 @@ mod tests {
             let mac = Mac::new([2, 0, 0, b, c, d]).unwrap();
             declined.add(Ipv4Addr::from(0x0a00_0000 + number), mac, 0);
         }
-        assert_eq!(declined.0.len(), MOST);
+        assert_eq!(declined.by_address.len(), MOST);
         assert!(!declined.rests(Ipv4Addr::new(10, 0, 0, 0), REST));
     }
 }

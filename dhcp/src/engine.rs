@@ -8,32 +8,48 @@
 //! | anything else: the system runs | 1 | 2 | 3 | 4 | 5: from the pool |
 //!
 //! So a changed reservation applies when the machine boots again, and never takes the address from under a running root.
-//! Nobody gets an address that another machine holds, is reserved for, or has a lease on that has not ended. From the
-//! pool comes the address that the MAC's hash points at, or the next free one: the same after a restart. Leases that have
-//! ended are reused when no address is left that nobody has had, the longest ended first. DHCP never touches a pin.
+//! Nobody gets an address that another machine holds, is reserved for, or has a lease on that has not ended; nor one with
+//! which another boots, or ran until lately. DHCP never touches a pin.
+//!
+//! From the pool (pool.rs) comes the first of these that there is:
+//!
+//! | an address | a machine that the site names | a stranger |
+//! |---|---|---|
+//! | that nobody has had, from where the MAC's hash points on: the same after a restart | gets it | gets it, while more is free than has to be kept |
+//! | whose lease was a stranger's, the longest ended first | gets it | the same |
+//! | the same, but the host was off since it began | gets it when nobody answers there | the same |
+//! | whose lease was a named machine's without an address of its own | gets it, in the same two steps | never gets it |
+//!
+//! What has to be kept is an address for each NIC that the site names, has no address for, and that has none here yet.
+//! While three quarters of a pool are given, a stranger's new lease is one of ten minutes, unless its root runs.
 //!
 //! | the address | firmware or iPXE | the system that runs |
 //! |---|---|---|
 //! | is in an exclusion, or no more in the pool | gets another, unless it is reserved for it | keeps its pin's or its lease's |
-//! | rests, for this client declined it | gets another, also instead of a reserved one | gets another, unless its pin holds it |
+//! | rests, for another host was found there | gets another, also instead of a reserved one | gets another, unless its pin holds it |
 //!
-//! A reserved address that was declined rests like any: the machine comes up on one from the pool, and the admin is told.
-//! One that its own pin holds does not rest: the root runs on it, conflict or not, and could not leave it.
+//! A reserved address at which another host was found rests like any: the machine comes up on one from the pool, and the
+//! admin is told. One that its own pin holds does not rest: the root runs on it, conflict or not, and could not leave it.
+//! What counts as another host is in found.rs.
 //!
 //! Which messages are answered (RFC 2131 §4.3), in networks that are not a proxy's (proxy.rs):
 //!
 //! | message | answer |
 //! |---|---|
-//! | any, another's server-id | silence; our offer is forgotten |
+//! | any, another's server-id | silence; what a stranger was offered is forgotten |
 //! | DISCOVER | OFFER; silence if no address is free |
 //! | REQUEST in SELECTING | ACK for the address that is this client's, else NAK |
 //! | in INIT-REBOOT | its address: ACK; another is its, or wrong network: NAK; nothing known: silence, NAK if authoritative |
 //! | in RENEWING, REBINDING | its address: ACK; another is its: NAK; nothing known, or wrong network: silence, NAK if authoritative |
 //! | any REQUEST, for the address that its root runs on | ACK or silence, never NAK |
 //! | INFORM | ACK to ciaddr, without an address or a lease |
-//! | RELEASE of its own lease | the lease ends, once that is durable; while a running pin holds the address, nothing |
-//! | DECLINE of its own address | nothing; the address rests |
+//! | RELEASE of its own lease | a stranger's ends, once that is durable; that of a machine of the site, or where a pin runs: nothing |
+//! | DECLINE of its own address | nothing; the address is looked at |
 //! | BOOTP | nothing; counted by itself |
+//!
+//! When an ACK waits for the disk is in writes.rs. A repeat of what is a client's already is answered from memory and not
+//! counted, whoever says it; what a stranger costs that lasts (an address held anew, a write, a probe) is counted
+//! (rates.rs).
 
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
@@ -43,17 +59,16 @@ use crate::asked::Asked;
 use crate::lease::{Lease, Revision};
 use crate::mac::Mac;
 use crate::policy::Policy;
-use crate::rates::Rates;
-use crate::step::{CommitError, DropReason, Now, Received, Step};
+use crate::probes::Purpose;
+use crate::step::{CommitError, DropReason, Found, Now, Received, Step};
 use crate::subnets::{Place, Subnet, Subnets};
 use crate::wire::Request;
-use crate::{proxy, states};
+use crate::{found, proxy, states, writes};
 
 /// A DHCP server without sockets.
 pub struct Engine {
     subnets: Subnets,
     addresses: Addresses,
-    rates: Rates,
     counters: HashMap<DropReason, u64>,
 }
 
@@ -62,13 +77,17 @@ impl Engine {
     #[must_use]
     pub fn new(subnets: Vec<Subnet>, leases: impl IntoIterator<Item = (Lease, Revision)>) -> Self {
         let mut addresses = Addresses::default();
+        let mut leases: Vec<_> = leases.into_iter().collect();
+        // Two of one address, which only a fault can have made: the last that was given counts.
+        leases.sort_by_key(|(lease, _)| (lease.start, lease.expires));
         leases.into_iter().for_each(|(lease, revision)| addresses.leases.put(lease, revision));
-        Self { subnets: Subnets::new(subnets), addresses, rates: Rates::default(), counters: HashMap::new() }
+        Self { subnets: Subnets::new(subnets), addresses, counters: HashMap::new() }
     }
 
-    /// The site has other networks now. Leases, offers and commits under way stay.
+    /// The site has other networks or machines now. Leases, offers and commits under way stay.
     pub fn set_subnets(&mut self, subnets: Vec<Subnet>) {
         self.subnets = Subnets::new(subnets);
+        self.addresses.forget_pools();
     }
 
     /// How often each reason has cost a message its answer.
@@ -83,13 +102,27 @@ impl Engine {
 
     /// Takes one datagram from port 67. Never blocks, never panics, whatever the bytes.
     pub fn handle(&mut self, now: Now, policy: &dyn Policy, received: Received<'_>) -> Step {
-        let step = self.parse(now, received.payload).and_then(|request| {
+        let request = Request::parse(received.payload).map_err(DropReason::Refused);
+        let step = request.and_then(|request| {
             let place = self.subnets.place(&request, received.via).ok_or(DropReason::NoSubnet)?;
-            let proxied = place.subnet.proxy;
-            let asked = Asked::new(now, policy, &request, place)?;
-            if proxied { proxy::offer(&asked) } else { states::answer(&mut self.addresses, &asked) }
+            self.answer(now, policy, &request, place)
         });
         self.counted(step.unwrap_or_else(Step::Dropped))
+    }
+
+    fn answer(
+        &mut self,
+        now: Now,
+        policy: &dyn Policy,
+        request: &Request,
+        place: Place,
+    ) -> Result<Step, DropReason> {
+        let asked = Asked::new(now, policy, request, place)?;
+        if asked.place.subnet.proxy {
+            return proxy::offer(&asked);
+        }
+        self.addresses.refresh(now, policy, &self.subnets, &asked.place.subnet);
+        states::answer(&mut self.addresses, &asked)
     }
 
     /// Takes one datagram from port 4011, where PXE firmware asks what to load. `from` is its source, to which the answer
@@ -101,7 +134,8 @@ impl Engine {
         received: Received<'_>,
         from: SocketAddrV4,
     ) -> Step {
-        let step = self.parse(now, received.payload).and_then(|request| {
+        let request = Request::parse(received.payload).map_err(DropReason::Refused);
+        let step = request.and_then(|request| {
             let subnet = self.subnets.with(*from.ip()).ok_or(DropReason::NoSubnet)?.clone();
             let asked = Asked::new(now, policy, &request, Place { subnet, local: false })?;
             proxy::boot_server(&asked, from)
@@ -109,7 +143,8 @@ impl Engine {
         self.counted(step.unwrap_or_else(Step::Dropped))
     }
 
-    /// A commit has come back: with its revision, or with the reason why not.
+    /// A commit has come back: with its revision, or with the reason why not. After a conflict, tell what the store has
+    /// first ([`Engine::learn`]).
     pub fn committed(&mut self, token: u64, result: Result<Revision, CommitError>) -> Step {
         let book = &mut self.addresses;
         let Some(done) = book.commits.take(token) else { return Step::Dropped(DropReason::Pending) };
@@ -120,22 +155,47 @@ impl Engine {
                 book.leases.put(done.lease, revision);
                 done.reply.map_or(Step::Dropped(DropReason::Noted), Step::Reply)
             }
-            Err(CommitError::Conflict | CommitError::Failed) => Step::Dropped(DropReason::NotDurable),
+            Err(CommitError::Conflict | CommitError::Failed) => {
+                if done.again {
+                    book.later.put_back(done.lease);
+                }
+                Step::Dropped(DropReason::NotDurable)
+            }
         };
         self.counted(step)
     }
 
+    /// A lease that was acknowledged without waiting for the disk, to be written now: asked for every second or so, until
+    /// there is none or enough are under way.
+    pub fn overdue(&mut self, now: Now) -> Option<Step> {
+        writes::overdue(&mut self.addresses, now)
+    }
+
+    /// A probe has come back.
+    pub fn probed(&mut self, now: Now, policy: &dyn Policy, token: u64, found: Found) -> Step {
+        let Some(probe) = self.addresses.probes.end(token) else { return Step::Dropped(DropReason::Asking) };
+        let at = (probe.address, probe.by);
+        let step = match probe.purpose {
+            Purpose::Declined => Err(found::declined(&mut self.addresses, now, policy, at, found)),
+            Purpose::Doubtful(waits) => {
+                let (request, place) = *waits;
+                if found::doubtful(&mut self.addresses, at, found) {
+                    self.answer(now, policy, &request, place)
+                } else {
+                    Err(DropReason::Asking)
+                }
+            }
+        };
+        self.counted(step.unwrap_or_else(Step::Dropped))
+    }
+
     /// Another server, or an admin, has changed a lease: this is what the store has now.
     pub fn learn(&mut self, mac: Mac, lease: Option<(Lease, Revision)>) {
+        self.addresses.offers.forget(mac);
         match lease {
             Some((lease, revision)) => self.addresses.leases.put(lease, revision),
             None => self.addresses.leases.remove(mac),
         }
-    }
-
-    fn parse(&mut self, now: Now, payload: &[u8]) -> Result<Request, DropReason> {
-        let request = Request::parse(payload).map_err(DropReason::Refused)?;
-        if self.rates.too_many(request.mac, now.mono) { Err(DropReason::TooMany) } else { Ok(request) }
     }
 
     fn counted(&mut self, step: Step) -> Step {

@@ -6,6 +6,8 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::mac::Mac;
+use crate::pool::Standing;
+use crate::step::Now;
 
 /// One NIC's address. There is one for a MAC, whatever client-ids it shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,33 +41,105 @@ pub struct LeaseChange {
     pub evict: Option<(Mac, Revision)>,
 }
 
+impl Lease {
+    /// When it is sure to have ended: `expires`, but for one that began before `sure_since`. How long its host was off is
+    /// not known, so that may run for its whole time from there.
+    pub(crate) fn over_at(&self, sure_since: u64) -> u64 {
+        if self.start >= sure_since {
+            return self.expires;
+        }
+        self.expires.max(sure_since.saturating_add(self.expires.saturating_sub(self.start)))
+    }
+}
+
+/// What became of asking for a host whose lease only looks ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// Nobody has asked.
+    No,
+    /// Nobody is there: it has ended.
+    Silent,
+    /// Somebody is: it runs until it is sure to be over.
+    There,
+}
+
+/// A lease as the store has it.
+#[derive(Debug, Clone)]
+pub(crate) struct Known {
+    pub(crate) lease: Lease,
+    pub(crate) revision: Revision,
+    pub(crate) asked: Asked,
+}
+
+impl Known {
+    /// Whether its address may be in use by it.
+    pub(crate) fn binds(&self, now: Now) -> bool {
+        let doubtful = self.asked != Asked::Silent && self.lease.over_at(now.sure_since) > now.wall;
+        self.lease.expires > now.wall || doubtful
+    }
+
+    pub(crate) fn standing(&self, now: Now) -> Standing {
+        let (expires, over) = (self.lease.expires, self.lease.over_at(now.sure_since));
+        match self.asked {
+            _ if expires > now.wall => Standing::Until(expires),
+            Asked::No if over > now.wall => Standing::Doubtful(over),
+            Asked::There if over > now.wall => Standing::Until(over),
+            _ => Standing::Ended(expires),
+        }
+    }
+}
+
 /// All leases, by MAC and by address.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    by_mac: HashMap<Mac, (Lease, Revision)>,
+    by_mac: HashMap<Mac, Known>,
     by_address: HashMap<Ipv4Addr, Mac>,
+    changed: Vec<Ipv4Addr>,
 }
 
 impl Leases {
+    /// Takes in what the store has. Of two leases of one address, which only a fault can have made, the first that is put
+    /// stays known to its NIC and the last counts.
     pub(crate) fn put(&mut self, lease: Lease, revision: Revision) {
         self.remove(lease.mac);
-        if let Some(other) = self.by_address.insert(lease.address, lease.mac) {
-            self.by_mac.remove(&other);
-        }
-        self.by_mac.insert(lease.mac, (lease, revision));
+        self.changed.push(lease.address);
+        self.by_address.insert(lease.address, lease.mac);
+        self.by_mac.insert(lease.mac, Known { lease, revision, asked: Asked::No });
     }
 
     pub(crate) fn remove(&mut self, mac: Mac) {
-        if let Some((lease, _)) = self.by_mac.remove(&mac) {
+        if let Some(Known { lease, .. }) = self.by_mac.remove(&mac)
+            && self.by_address.get(&lease.address) == Some(&mac)
+        {
             self.by_address.remove(&lease.address);
+            self.changed.push(lease.address);
         }
     }
 
-    pub(crate) fn of(&self, mac: Mac) -> Option<&(Lease, Revision)> {
+    /// Notes what was found at an address whose lease looks ended.
+    pub(crate) fn found(&mut self, address: Ipv4Addr, asked: Asked) {
+        let mac = self.by_address.get(&address);
+        if let Some(known) = mac.and_then(|mac| self.by_mac.get_mut(mac)) {
+            known.asked = asked;
+            self.changed.push(address);
+        }
+    }
+
+    pub(crate) fn of(&self, mac: Mac) -> Option<&Known> {
         self.by_mac.get(&mac)
     }
 
-    pub(crate) fn at(&self, address: Ipv4Addr) -> Option<&(Lease, Revision)> {
+    pub(crate) fn at(&self, address: Ipv4Addr) -> Option<&Known> {
         self.by_mac.get(self.by_address.get(&address)?)
+    }
+
+    /// Every address that a lease has, ended or not.
+    pub(crate) fn addresses(&self) -> impl Iterator<Item = Ipv4Addr> + '_ {
+        self.by_address.keys().copied()
+    }
+
+    /// Addresses whose lease has changed.
+    pub(crate) fn changed(&mut self) -> Vec<Ipv4Addr> {
+        std::mem::take(&mut self.changed)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::asked::Asked;
+use crate::asked::{Asked, Given};
 use crate::encode::{FILE, Kind};
 use crate::policy::BootFile;
 use crate::wire::MessageType;
@@ -36,14 +36,13 @@ pub(crate) fn nak(asked: &Asked<'_>) -> Options {
 pub(crate) fn full(
     asked: &Asked<'_>,
     boot: Option<&BootFile>,
-    yiaddr: Option<Ipv4Addr>,
+    given: Option<Given>,
     router: Option<Ipv4Addr>,
 ) -> Options {
     let (subnet, request, client) = (&asked.place.subnet, asked.request, &asked.client);
     let kind = if request.kind == MessageType::Discover { Kind::Offer } else { Kind::Ack };
     let mut options = head(asked, kind);
-    if yiaddr.is_some() {
-        let seconds = subnet.lease_secs;
+    if let Some(Given { secs: seconds, .. }) = given {
         options.push((51, seconds.to_be_bytes().to_vec()));
         options.push((58, (seconds / 2).to_be_bytes().to_vec()));
         options.push((59, (seconds - seconds / 8).to_be_bytes().to_vec()));

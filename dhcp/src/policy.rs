@@ -23,6 +23,33 @@ pub struct BootFile {
     pub file: String,
 }
 
+/// Whose an address is by a pin, whatever its lease says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// The machine with this NIC runs with it.
+    Runs(Mac),
+    /// The machine with this NIC boots with it, or ran with it until lately: nobody else gets it before this moment, in
+    /// seconds of site time.
+    Kept(Mac, u64),
+}
+
+impl Claim {
+    /// The NIC whose it is.
+    pub(crate) fn mac(self) -> Mac {
+        match self {
+            Self::Runs(mac) | Self::Kept(mac, _) => mac,
+        }
+    }
+
+    /// Whether it is good now, in seconds of site time.
+    pub(crate) fn holds(self, now: u64) -> bool {
+        match self {
+            Self::Runs(_) => true,
+            Self::Kept(_, until) => until > now,
+        }
+    }
+}
+
 /// Asked with every packet. Must answer from memory.
 pub trait Policy {
     /// The machine that the site knows by this MAC.
@@ -34,8 +61,11 @@ pub trait Policy {
     /// What this client loads next; `None` for one that boots from elsewhere. `server` is the address that its network is
     /// told: the only one of ours that it is sure to reach.
     fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile>;
-    /// The NIC whose machine runs with this address by a pin: nobody else may get it, whatever became of the lease.
-    fn holder(&self, address: Ipv4Addr) -> Option<Mac>;
+    /// Whose this address is by a pin.
+    fn claim(&self, address: Ipv4Addr) -> Option<Claim>;
+    /// Addresses of which [`Policy::claim`] says something else than when this was asked last; all that have one, the first
+    /// time. What is not told here is noticed only when the address is about to be given.
+    fn moved(&self) -> Vec<Ipv4Addr>;
     /// The address that this NIC's machine runs with.
     fn held_by(&self, mac: Mac) -> Option<Ipv4Addr>;
     /// Whether `new` has taken the place of `old` in one machine, and `old` is no machine's any more. Its lease and its

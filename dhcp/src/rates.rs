@@ -1,22 +1,23 @@
-//! How often one client is answered (hostile-inputs D13): a broken one costs itself, and nobody else.
+//! How often one client may cost something that lasts: a write, a probe, an address that is held, a line in the
+//! log. Answers from memory are not counted, so nobody can use up another's by speaking in its name.
 
 use std::collections::HashMap;
 
 use crate::mac::Mac;
 
-/// Messages of one MAC in [`WINDOW`] that are answered. A whole boot sends about ten.
+/// Times in [`WINDOW`] for one MAC. A whole boot needs about ten.
 const MOST_FROM_ONE: u32 = 30;
 /// Milliseconds.
 const WINDOW: u64 = 5_000;
 /// MACs whose rate is watched.
 const MOST_WATCHED: usize = 8192;
 
-/// Messages of each MAC in its present window, and when that began.
+/// How often each MAC did in its present window, and when that began.
 #[derive(Debug, Default)]
 pub(crate) struct Rates(HashMap<Mac, (u64, u32)>);
 
 impl Rates {
-    /// Counts a message; true when it is one too many.
+    /// Counts one; true when it is one too many.
     pub(crate) fn too_many(&mut self, mac: Mac, now: u64) -> bool {
         if self.0.len() >= MOST_WATCHED && !self.0.contains_key(&mac) {
             self.0.retain(|_, (since, _)| now.saturating_sub(*since) < WINDOW);

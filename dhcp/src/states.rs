@@ -3,12 +3,13 @@
 use std::net::Ipv4Addr;
 
 use crate::addresses::Addresses;
-use crate::asked::Asked;
-use crate::commits::Commit;
+use crate::asked::{Asked, Given};
 use crate::encode::Kind;
-use crate::lease::{Lease, LeaseChange};
-use crate::step::{DropReason, Reply, Step};
+use crate::pool::Choice;
+use crate::probes::Purpose;
+use crate::step::{DropReason, Step};
 use crate::wire::MessageType;
+use crate::writes;
 
 /// States from which a client sends REQUEST (RFC 2131 §4.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,19 +23,47 @@ enum State {
 /// Answers a message in a network where we give the addresses.
 pub(crate) fn answer(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
     if asked.is_for_another() {
-        book.offers.forget(asked.client.mac);
+        // What a machine of the site was offered stays: anybody can say in its name that it has chosen another server.
+        if asked.is_stranger() {
+            book.offers.forget(asked.client.mac);
+        }
         return Err(DropReason::OtherServer);
     }
     match asked.request.kind {
-        MessageType::Discover => {
-            let address = book.find(asked).ok_or(DropReason::PoolFull)?;
-            book.offers.hold(asked.client.mac, address, asked.now.mono);
-            Ok(Step::Reply(asked.reply(Kind::Offer, Some(address), asked.relay())))
-        }
+        MessageType::Discover => discover(book, asked),
         MessageType::Request => request(book, asked),
         MessageType::Inform => inform(book, asked),
-        MessageType::Decline => Err(decline(book, asked)),
-        MessageType::Release => release(book, asked),
+        MessageType::Decline => decline(book, asked),
+        MessageType::Release => writes::release(book, asked),
+    }
+}
+
+fn discover(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
+    let (mac, now, stranger) = (asked.client.mac, asked.now, asked.is_stranger());
+    let Some(choice) = book.find(asked) else {
+        return Err(if stranger && book.has_only_room(asked) {
+            DropReason::SetAside
+        } else {
+            DropReason::PoolFull
+        });
+    };
+    // What is the client's already is told it again and again; an address that is held for it anew is counted.
+    let its = [book.leased(mac), book.offers.of(mac, now.mono)].contains(&Some(choice.address()));
+    if stranger && !its && book.costs.too_many(mac, now.mono) {
+        return Err(DropReason::TooMany);
+    }
+    match choice {
+        Choice::Give(address) => {
+            let secs = book.lease_secs(asked);
+            book.offers.hold(mac, address, stranger, now.mono);
+            let given = Given { address, secs };
+            Ok(Step::Reply(asked.reply(Kind::Offer, Some(given), asked.relay())))
+        }
+        Choice::Probe(address) => {
+            let waits = Box::new((asked.request.clone(), asked.place.clone()));
+            let token = book.probes.begin(address, mac, Purpose::Doubtful(waits), stranger, now.mono);
+            Ok(Step::Probe { token: token.ok_or(DropReason::Asking)?, address })
+        }
     }
 }
 
@@ -57,47 +86,15 @@ fn request(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> 
     }
     let known = book.known(asked);
     // A lease is renewed whatever has been reserved or declined since: that waits for the next boot.
-    let renews = !asked.client.boots() && book.leased(mac) == Some(address) && !book.taken(address, asked);
+    let renews = !asked.client.boots()
+        && book.leased(mac) == Some(address)
+        && !book.taken(address, asked)
+        && book.spares(address, asked);
     match known {
-        its if renews || its == Some(address) => acknowledge(book, asked, address),
+        its if renews || its == Some(address) => writes::acknowledge(book, asked, address),
         None if state != State::Selecting && !subnet.authoritative => Err(DropReason::NoRecord),
         Some(_) | None => nak(),
     }
-}
-
-/// Asks for the lease to be written; its ACK waits.
-fn acknowledge(book: &mut Addresses, asked: &Asked<'_>, address: Ipv4Addr) -> Result<Step, DropReason> {
-    let (mac, wall) = (asked.client.mac, asked.now.wall);
-    let relay = asked.relay().or_else(|| relay_of(book, asked));
-    let mut reply = asked.reply(Kind::Ack, Some(address), relay);
-    reply.leased = true;
-    let expires = wall.saturating_add(u64::from(asked.place.subnet.lease_secs));
-    commit(book, asked, Lease { mac, address, start: wall, expires, relay }, Some(reply))
-}
-
-/// The relay that a client used before it renewed past it: still its gateway, where the site names none.
-fn relay_of(book: &Addresses, asked: &Asked<'_>) -> Option<Ipv4Addr> {
-    let (lease, _) = book.leases.of(asked.client.mac)?;
-    let (renews, direct) = (lease.address == asked.request.ciaddr, asked.request.giaddr.is_unspecified());
-    lease.relay.filter(|relay| renews && direct && asked.place.subnet.network.contains(*relay))
-}
-
-fn commit(
-    book: &mut Addresses,
-    asked: &Asked<'_>,
-    lease: Lease,
-    reply: Option<Reply>,
-) -> Result<Step, DropReason> {
-    if book.commits.busy(lease.mac, lease.address, asked.now.mono) {
-        return Err(DropReason::Pending);
-    }
-    let other = book.leases.at(lease.address).filter(|(other, _)| other.mac != lease.mac);
-    let evict = other.map(|(other, revision)| (other.mac, *revision));
-    let expected = book.leases.of(lease.mac).map(|(_, revision)| *revision);
-    let change = LeaseChange { put: lease.clone(), expected, evict };
-    let evict = evict.map(|(mac, _)| mac);
-    let token = book.commits.add(Commit { lease, evict, reply, since: asked.now.mono });
-    Ok(Step::Commit { token, change })
 }
 
 /// RFC 2131 §4.3.5: the client has an address already; there is no lease in the answer.
@@ -107,30 +104,23 @@ fn inform(book: &Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
     if !ciaddr.is_unspecified() && !asked.place.subnet.network.contains(ciaddr) {
         return Err(DropReason::NoSubnet);
     }
-    let relay = asked.relay().or_else(|| relay_of(book, asked));
+    let relay = asked.relay().or_else(|| writes::relay_of(book, asked));
     Ok(Step::Reply(asked.reply(Kind::Ack, None, relay)))
 }
 
-/// RFC 2131 §4.3.4. The lease ends now, durably, and stays on record: its address is the last to be given to another.
-fn release(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
-    let (ciaddr, wall) = (asked.request.ciaddr, asked.now.wall);
-    let Some((lease, _)) = book.leases.of(asked.client.mac).filter(|(lease, _)| lease.address == ciaddr)
-    else {
-        return Err(DropReason::Noted);
-    };
-    if asked.policy.holder(ciaddr).is_some() || lease.expires <= wall {
+/// RFC 2131 §3.1: the client says that somebody else is at the address. Anybody can say so in its name, so it is looked at
+/// first. Only its own can be declined.
+fn decline(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
+    let (mac, now, stranger) = (asked.client.mac, asked.now.mono, asked.is_stranger());
+    let offered = book.offers.of(mac, now);
+    let its = |address: &Ipv4Addr| book.leased(mac) == Some(*address) || offered == Some(*address);
+    let address = asked.request.requested.filter(its).ok_or(DropReason::Noted)?;
+    if book.declined.rests(address, now) {
         return Err(DropReason::Noted);
     }
-    commit(book, asked, Lease { expires: wall, ..lease.clone() }, None)
-}
-
-/// RFC 2131 §3.1: the client has found somebody else at the address. Only its own can be declined.
-fn decline(book: &mut Addresses, asked: &Asked<'_>) -> DropReason {
-    let mac = asked.client.mac;
-    let offered = book.offers.of(mac, asked.now.mono);
-    let its = |address: &Ipv4Addr| book.leased(mac) == Some(*address) || offered == Some(*address);
-    let Some(address) = asked.request.requested.filter(its) else { return DropReason::Noted };
-    book.offers.forget(mac);
-    book.declined.add(address, mac, asked.now.mono);
-    DropReason::Declined
+    if stranger && book.costs.too_many(mac, now) {
+        return Err(DropReason::TooMany);
+    }
+    let token = book.probes.begin(address, mac, Purpose::Declined, stranger, now);
+    Ok(Step::Probe { token: token.ok_or(DropReason::Noted)?, address })
 }

@@ -9,8 +9,10 @@ use crate::wire::Refused;
 /// The time, twice: leases must make sense after a restart, offers must not depend on a clock that is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Now {
-    /// Seconds since 1970.
+    /// Site time: seconds since 1970.
     pub wall: u64,
+    /// The site time from which on every duration is sure. A lease that began before it may run on though it looks ended.
+    pub sure_since: u64,
     /// Milliseconds since any fixed moment.
     pub mono: u64,
 }
@@ -37,8 +39,28 @@ pub enum Step {
         /// What to write.
         change: LeaseChange,
     },
+    /// Find out whether a host is at this address, then call [`crate::Engine::probed`] with the token.
+    Probe {
+        /// Which probe.
+        token: u64,
+        /// Where.
+        address: Ipv4Addr,
+    },
     /// Nothing; counted.
     Dropped(DropReason),
+}
+
+/// What a probe has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A host with this hardware address.
+    Mac(Mac),
+    /// A host, and no way to tell which: it is behind a router.
+    Answered,
+    /// Nobody.
+    Silent,
+    /// Nobody could be asked.
+    Unable,
 }
 
 /// A datagram to send, from the port that the request came to.
@@ -52,7 +74,8 @@ pub struct Reply {
     pub mac: Mac,
     /// The address that the client is given, for the log; none in a NAK, and where another server gives it.
     pub address: Option<Ipv4Addr>,
-    /// Whether it is an ACK with a lease behind it.
+    /// Whether it is an ACK with a lease behind it that is to be noted: not so where the same client is acknowledged again
+    /// and again from memory.
     pub leased: bool,
     /// Whether firmware or iPXE asked: a boot begins here.
     pub boots: bool,
@@ -86,6 +109,14 @@ pub enum DropReason {
     /// No address is free.
     #[error("no address is free; make the pool larger or release machines that are gone")]
     PoolFull,
+    /// Only what is kept for machines of the site is free.
+    #[error(
+        "no address is free for a machine that the site does not name; make the pool larger, or name the machine"
+    )]
+    SetAside,
+    /// Its address may still be in use: somebody asks.
+    #[error("the only address left is being asked for")]
+    Asking,
     /// The client has chosen another server.
     #[error("for another server")]
     OtherServer,
@@ -109,6 +140,9 @@ pub enum DropReason {
     /// Somebody else uses an address that a client was given.
     #[error("an address was declined: another host uses it; find that host, or exclude the address")]
     Declined,
+    /// A client says that somebody else uses its address, and nobody else was found there.
+    #[error("an address was declined, and no other host was found at it; it is given on")]
+    Unproven,
     /// Another server's affair in a proxy network.
     #[error("in a network where another server gives the addresses")]
     Proxied,

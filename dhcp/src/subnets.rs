@@ -35,6 +35,11 @@ pub struct Subnet {
     pub pool: Option<(Ipv4Addr, Ipv4Addr)>,
     /// First and last addresses that the pool does not give.
     pub exclude: Vec<(Ipv4Addr, Ipv4Addr)>,
+    /// Addresses in the pool that are kept for one machine each.
+    pub reserved: Vec<Ipv4Addr>,
+    /// NICs that the site names and that have no address of their own. Any of them may come here, so the pool has room for
+    /// all of them that no stranger is given.
+    pub named: u32,
     /// Lease time in seconds.
     pub lease_secs: u32,
     /// Largest IP datagram of the link.
@@ -76,6 +81,10 @@ pub(crate) struct Subnets(Vec<Arc<Subnet>>);
 impl Subnets {
     pub(crate) fn new(subnets: Vec<Subnet>) -> Self {
         Self(subnets.into_iter().map(Arc::new).collect())
+    }
+
+    pub(crate) fn all(&self) -> impl Iterator<Item = &Subnet> {
+        self.0.iter().map(Arc::as_ref)
     }
 
     pub(crate) fn with(&self, address: Ipv4Addr) -> Option<&Arc<Subnet>> {

@@ -16,6 +16,9 @@ const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Options looked at. A client sends twenty; more are somebody's attempt.
 const MOST_OPTIONS: usize = 128;
 
+/// Longest option that is in one part (RFC 2132 §2).
+const LONGEST_OPTION: usize = 255;
+
 /// Why a datagram is no request. Each is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, thiserror::Error)]
 pub enum Refused {
@@ -160,7 +163,10 @@ impl Request {
                 60 => request.vendor_class = data.to_vec(),
                 61 => request.client_id = data.to_vec(),
                 77 => request.user_class = data.to_vec(),
-                82 => request.relay_info = data.to_vec(),
+                // In several parts it is one that no reply has the room to bring back.
+                82 => {
+                    request.relay_info = if data.len() <= LONGEST_OPTION { data.to_vec() } else { Vec::new() }
+                }
                 93 => {
                     let pairs = data.chunks_exact(2).filter_map(|pair| pair.try_into().ok());
                     request.architectures = pairs.map(u16::from_be_bytes).collect();

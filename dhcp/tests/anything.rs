@@ -5,8 +5,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use oneroot_dhcp::{
-    BootFile, Client, Engine, Mac, Now, Policy, Received, Reply, Request, Reservation, Revision, Route, Step,
-    Subnet,
+    BootFile, Claim, Client, Engine, Found, Mac, Now, Policy, Received, Reply, Request, Reservation,
+    Revision, Route, Step, Subnet,
 };
 use proptest::prelude::*;
 
@@ -32,8 +32,11 @@ impl Policy for Open {
         let file = format!("http://10.0.0.1/{}", "y".repeat(usize::from(client.mac.bytes()[3])));
         Some(BootFile { server, file })
     }
-    fn holder(&self, _: Ipv4Addr) -> Option<Mac> {
+    fn claim(&self, _: Ipv4Addr) -> Option<Claim> {
         None
+    }
+    fn moved(&self) -> Vec<Ipv4Addr> {
+        vec![]
     }
     fn held_by(&self, mac: Mac) -> Option<Ipv4Addr> {
         (mac.bytes()[5] < 128).then_some(Ipv4Addr::new(10, 0, 4, mac.bytes()[5]))
@@ -52,6 +55,8 @@ fn subnet(number: u8, proxy: bool, mtu: u16) -> Subnet {
         domain: Some("x".repeat(200)),
         pool: Some((Ipv4Addr::new(10, number, 1, 0), Ipv4Addr::new(10, number, 2, 0))),
         exclude: vec![(Ipv4Addr::new(10, number, 1, 3), Ipv4Addr::new(10, number, 1, 9))],
+        reserved: vec![],
+        named: 0,
         lease_secs: u32::MAX,
         mtu,
         authoritative: true,
@@ -132,6 +137,7 @@ fn replies(
         };
         let step = match step {
             Step::Commit { token, .. } => engine.committed(token, Ok(Revision(1))),
+            Step::Probe { token, .. } => engine.probed(now, &Open, token, Found::Answered),
             step => step,
         };
         if let Step::Reply(reply) = step {
@@ -166,7 +172,7 @@ proptest! {
         datagrams in datagrams(), wall in any::<u64>(), mono in any::<u64>(), mtu in 500u16..2000,
     ) {
         let mut engine = Engine::new(vec![subnet(0, false, mtu), subnet(1, false, mtu), subnet(2, true, mtu)], []);
-        for (request, _, _, reply) in replies(&mut engine, &datagrams, Now { wall, mono }) {
+        for (request, _, _, reply) in replies(&mut engine, &datagrams, Now { wall, sure_since: 0, mono }) {
             let takes = request.max_size.unwrap_or(576).max(576).min(mtu.max(576)) - 28;
             prop_assert!((300..=usize::from(takes)).contains(&reply.payload.len()));
             prop_assert_eq!(reply.payload.iter().rev().find(|byte| **byte != 0), Some(&255), "has its end mark");
@@ -178,7 +184,7 @@ proptest! {
         datagrams in datagrams(), wall in any::<u64>(), mono in any::<u64>(),
     ) {
         let mut engine = Engine::new(vec![subnet(0, true, 1500)], []);
-        for (request, on_4011, _, reply) in replies(&mut engine, &datagrams, Now { wall, mono }) {
+        for (request, on_4011, _, reply) in replies(&mut engine, &datagrams, Now { wall, sure_since: 0, mono }) {
             prop_assert_eq!(&reply.payload[16..20], [0; 4], "yiaddr");
             prop_assert_eq!((reply.address, reply.leased), (None, false));
             prop_assert_eq!(kind(&reply), if on_4011 { 5 } else { 2 });
@@ -199,7 +205,7 @@ proptest! {
         datagrams in datagrams(), wall in any::<u64>(), mono in any::<u64>(),
     ) {
         let mut engine = Engine::new(vec![subnet(0, true, 1500), subnet(1, false, 1500)], []);
-        for (_, on_4011, via, reply) in replies(&mut engine, &datagrams, Now { wall, mono }) {
+        for (_, on_4011, via, reply) in replies(&mut engine, &datagrams, Now { wall, sure_since: 0, mono }) {
             if via == 0 && !on_4011 && matches!(reply.route, Route::Broadcast | Route::Direct(..)) {
                 prop_assert_eq!(&reply.payload[16..20], [0; 4], "yiaddr");
                 prop_assert_eq!(kind(&reply), 2);

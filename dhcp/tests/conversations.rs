@@ -8,6 +8,7 @@
 //! machine MAC NAME [ADDRESS]         the site knows it
 //! unknown no                         machines that the site does not know get nothing
 //! hold MAC ADDRESS | let-go MAC      a running pin
+//! keep MAC ADDRESS +60s              a pin that boots, or one that has ended: nobody else gets the address so long
 //! replace MAC MAC                    the site has the second NIC in the place of the first
 //! > KIND mac=MAC [requested=A] [server=A] [ciaddr=A] [giaddr=A] [via=A|none] [flags=8000] [hops=N] [ipxe] [pxe] [http]
 //!   [arch=N] [opt.N=HEX] [from=A:PORT]    via is the first subnet's server if nothing is said; from: came to port 4011
@@ -15,9 +16,13 @@
 //! < KIND [yiaddr=A] [ciaddr=A] [siaddr=A] [file=F] [flags=8000] [size=N] [route=broadcast|direct:MAC:A|relay:A:P|back:A:P]
 //!   [opt.N=HEX|-] [last=N]           last: the option before the end mark
 //! < commit MAC ADDRESS [ended] [evict=MAC]    and then: commit ok | commit fail
+//! < probe ADDRESS                    and then: found MAC | found somebody | found nobody | found nothing-out
 //! < dropped WORDS                    the reason has these words
+//! later                              what was acknowledged and is to be written now: < commit, or: < nothing
+//! restarted                          the host was off for an unknown time, just now
 //! resting [MAC:A ...]                addresses that were declined
 //! time +60s
+//! 100x                               the lines from here to `end`, so often
 //! ```
 #![allow(
     clippy::unwrap_used,
@@ -26,19 +31,22 @@
     reason = "a test stops at its first surprise"
 )]
 
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::{Decodable as _, v4};
 use oneroot_dhcp::{
-    BootFile, Client, CommitError, Engine, Mac, Now, Policy, Received, Reservation, Revision, Route, Step,
-    Subnet,
+    BootFile, Claim, Client, CommitError, Engine, Found, Mac, Now, Policy, Received, Reservation, Revision,
+    Route, Step, Subnet,
 };
 
 #[derive(Default)]
 struct Site {
     machines: HashMap<Mac, Reservation>,
     held: HashMap<Mac, Ipv4Addr>,
+    kept: HashMap<Ipv4Addr, (Mac, u64)>,
+    moved: RefCell<Vec<Ipv4Addr>>,
     /// The NICs that were taken out, and what took their place.
     replaced: HashMap<Mac, Mac>,
     refuse_unknown: bool,
@@ -68,8 +76,13 @@ impl Policy for Site {
         Some(BootFile { server, file })
     }
 
-    fn holder(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.held.iter().find(|(_, held)| **held == address).map(|(mac, _)| *mac)
+    fn claim(&self, address: Ipv4Addr) -> Option<Claim> {
+        let runs = self.held.iter().find(|(_, held)| **held == address).map(|(mac, _)| Claim::Runs(*mac));
+        runs.or_else(|| self.kept.get(&address).map(|(mac, until)| Claim::Kept(*mac, *until)))
+    }
+
+    fn moved(&self) -> Vec<Ipv4Addr> {
+        self.moved.take()
     }
 
     fn held_by(&self, mac: Mac) -> Option<Ipv4Addr> {
@@ -79,6 +92,11 @@ impl Policy for Site {
     fn replaced(&self, old: Mac, new: Mac) -> bool {
         self.replaced.get(&old) == Some(&new)
     }
+}
+
+/// Of `+60s`.
+fn seconds(text: &str) -> u64 {
+    text.trim_start_matches('+').trim_end_matches('s').parse().unwrap()
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -152,6 +170,7 @@ struct Conversation {
     engine: Option<Engine>,
     now: Now,
     step: Option<Step>,
+    nothing: bool,
     token: u64,
     revision: u64,
 }
@@ -167,6 +186,7 @@ impl Conversation {
                 let address = parts.get(2).map(|address| address.parse().unwrap());
                 let machine = Reservation { address, hostname: Some(parts[1].to_owned()) };
                 self.site.machines.insert(parts[0].parse().unwrap(), machine);
+                self.reload();
             }
             "unknown" => self.site.refuse_unknown = rest == "no",
             "replace" => {
@@ -174,16 +194,31 @@ impl Conversation {
                 let machine = self.site.machines.remove(&old).unwrap();
                 self.site.machines.insert(new, machine);
                 self.site.replaced.insert(old, new);
+                self.reload();
             }
-            "hold" => drop(self.site.held.insert(parts[0].parse().unwrap(), parts[1].parse().unwrap())),
-            "let-go" => drop(self.site.held.remove(&parts[0].parse().unwrap())),
+            "hold" => {
+                let address = parts[1].parse().unwrap();
+                let before = self.site.held.insert(parts[0].parse().unwrap(), address);
+                self.site.moved.borrow_mut().extend(before.into_iter().chain([address]));
+            }
+            "let-go" => {
+                let address = self.site.held.remove(&parts[0].parse().unwrap());
+                self.site.moved.borrow_mut().extend(address);
+            }
+            "keep" => {
+                let until = self.now.wall + seconds(parts[2]);
+                let address = parts[1].parse().unwrap();
+                self.site.kept.insert(address, (parts[0].parse().unwrap(), until));
+                self.site.moved.borrow_mut().push(address);
+            }
+            "restarted" => self.now.sure_since = self.now.wall,
             "time" => {
-                let seconds: u64 = rest.trim_start_matches('+').trim_end_matches('s').parse().unwrap();
-                self.now = Now { wall: self.now.wall + seconds, mono: self.now.mono + 1000 * seconds };
+                self.now.wall += seconds(rest);
+                self.now.mono += 1000 * seconds(rest);
             }
             ">" => {
                 assert!(self.step.is_none(), "{at}: nobody has looked at {:?}", self.step);
-                let subnets = self.subnets.clone();
+                let subnets = self.subnets();
                 let engine = self.engine.get_or_insert_with(|| Engine::new(subnets, []));
                 let words = words(rest);
                 let value = |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| *value);
@@ -212,6 +247,23 @@ impl Conversation {
                 let result =
                     if rest == "ok" { Ok(Revision(self.revision)) } else { Err(CommitError::Failed) };
                 self.step = Some(self.engine.as_mut().unwrap().committed(self.token, result));
+            }
+            "found" => {
+                let found = match rest {
+                    "nobody" => Found::Silent,
+                    "somebody" => Found::Answered,
+                    "nothing-out" => Found::Unable,
+                    mac => Found::Mac(mac.parse().unwrap()),
+                };
+                let engine = self.engine.as_mut().unwrap();
+                self.step = Some(engine.probed(self.now, &self.site, self.token, found));
+            }
+            "later" => {
+                self.step = self.engine.as_mut().unwrap().overdue(self.now);
+                self.nothing = self.step.is_none();
+            }
+            "<" if rest == "nothing" => {
+                assert!(std::mem::take(&mut self.nothing), "{at}: not nothing, {:?}", self.step);
             }
             "<" => {
                 let step = self.step.take().unwrap_or_else(|| panic!("{at}: nothing came in"));
@@ -244,14 +296,30 @@ impl Conversation {
                 .map(|text| text.split_once('-').unwrap())
                 .map(|(first, last)| (first.parse().unwrap(), last.parse().unwrap()))
                 .collect(),
+            reserved: vec![],
+            named: 0,
             lease_secs: value("lease").unwrap_or("3600").parse().unwrap(),
             mtu: value("mtu").unwrap_or("1500").parse().unwrap(),
             authoritative: value("authoritative").is_some(),
             proxy: value("proxy").is_some(),
         });
+        self.reload();
+    }
+
+    fn reload(&mut self) {
+        let subnets = self.subnets();
         if let Some(engine) = &mut self.engine {
-            engine.set_subnets(self.subnets.clone());
+            engine.set_subnets(subnets);
         }
+    }
+
+    /// The networks, with what the site keeps in them.
+    fn subnets(&self) -> Vec<Subnet> {
+        let addresses = || self.site.machines.values().map(|machine| machine.address);
+        let named = u32::try_from(addresses().filter(Option::is_none).count()).unwrap();
+        let reserved: Vec<Ipv4Addr> = addresses().flatten().collect();
+        let kept = |subnet: &Subnet| Subnet { reserved: reserved.clone(), named, ..subnet.clone() };
+        self.subnets.iter().map(kept).collect()
     }
 
     fn expect(&mut self, rest: &str, step: Step, at: &str) {
@@ -259,6 +327,10 @@ impl Conversation {
         match (kind, step) {
             ("dropped", Step::Dropped(reason)) => {
                 assert!(reason.to_string().contains(more), "{at}: dropped {reason}, not {more:?}");
+            }
+            ("probe", Step::Probe { token, address }) => {
+                assert_eq!(address.to_string(), more, "{at}");
+                self.token = token;
             }
             ("commit", Step::Commit { token, change }) => {
                 let words: Vec<&str> = more.split_whitespace().collect();
@@ -334,6 +406,29 @@ fn last_option(payload: &[u8]) -> u8 {
     raw_options(payload).last().unwrap().0
 }
 
+/// The lines that say something, with their numbers, as often as they are said.
+fn lines(text: &str) -> Vec<(usize, &str)> {
+    let mut said = vec![];
+    let mut again: Option<(usize, usize)> = None;
+    for (number, line) in text.lines().enumerate() {
+        let line = line.split(" #").next().unwrap_or_default().trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(times) = line.strip_suffix('x') {
+            again = Some((times.parse().unwrap(), said.len()));
+        } else if line == "end" {
+            let (times, from) = again.take().unwrap();
+            let body: Vec<_> = said.drain(from..).collect();
+            (0..times).for_each(|_| said.extend_from_slice(&body));
+        } else {
+            said.push((number + 1, line));
+        }
+    }
+    assert!(again.is_none(), "no end");
+    said
+}
+
 #[test]
 fn every_conversation_goes_as_it_is_written() {
     let mut seen = 0;
@@ -341,15 +436,20 @@ fn every_conversation_goes_as_it_is_written() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
         let site = Site::default();
-        let now = Now { wall: 1_000_000, mono: 5_000 };
-        let mut talk =
-            Conversation { site, subnets: vec![], engine: None, now, step: None, token: 0, revision: 0 };
+        let now = Now { wall: 1_000_000, sure_since: 0, mono: 5_000 };
+        let mut talk = Conversation {
+            site,
+            subnets: vec![],
+            engine: None,
+            now,
+            step: None,
+            nothing: false,
+            token: 0,
+            revision: 0,
+        };
         println!("{name}");
-        for (number, line) in std::fs::read_to_string(&path).unwrap().lines().enumerate() {
-            let line = line.split(" #").next().unwrap_or_default().trim();
-            if !line.is_empty() && !line.starts_with('#') {
-                talk.line(line, &format!("{name}:{}", number + 1));
-            }
+        for (number, line) in lines(&std::fs::read_to_string(&path).unwrap()) {
+            talk.line(line, &format!("{name}:{number}"));
         }
         assert!(talk.step.is_none(), "{name}: nobody has looked at {:?}", talk.step);
         seen += 1;

@@ -49,7 +49,6 @@ pub fn ahead() -> i64 {
 
 /// The site time from which on every duration is sure: what began before it may have lasted any time, for the host was off
 /// in between and only the wall clock says for how long.
-#[allow(dead_code, reason = "the DHCP engine asks for it next")]
 pub fn sure_since() -> u64 {
     ANCHOR.get().map_or(0, |anchor| anchor.time)
 }

@@ -1,39 +1,44 @@
-//! DHCP's sockets and its durability: the engine says what to answer and what to write first; this loop writes, waits
-//! for the disk, and only then sends. Commits run side by side, so the group commit in `state` takes them together.
+//! DHCP's sockets and its durability: the engine says what to answer, what to write first and where to look; this loop
+//! writes, waits for the disk or the probe, and only then sends. Commits run side by side, so the group commit in `state`
+//! takes them together.
 
+mod inbox;
 mod port;
 mod rules;
+mod store;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use oneroot_dhcp::{
-    CommitError, DropReason, Engine, Lease, LeaseChange, Now, Received, Reply, Revision, Route, Step,
-};
-use oneroot_state::{Backend as _, Error as StateError, Expect, Table, Txn};
+use oneroot_dhcp::{DropReason, Engine, Found, LeaseChange, Now, Received, Reply, Route, Step};
+use socket2::SockRef;
 use tokio::net::UdpSocket;
-use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
 use crate::clock;
 use crate::machines::Machines;
 use crate::net::keeper::Keeper;
-use crate::net::{self, Backoff, Place};
+use crate::net::{self, Backoff, Place, probe};
+use inbox::{Inbox, Next, Whose};
 use port::Port;
-use rules::{Rules, policy_mac, subnets};
+use rules::{Rules, policy_mac, subnets, wire_mac};
+use store::Written;
 
 /// Where PXE firmware asks what to load once it was told of a boot server.
 const BOOT_SERVER_PORT: u16 = 4011;
 /// Largest message that is looked at; a client's is 300 to 1,500 bytes.
 const LARGEST: usize = 2048;
-/// Messages and commits that may wait for the engine; what is more waits in the kernel, and is lost there.
-const WAITING: usize = 4096;
-
-/// Leases by MAC.
-const LEASES: Table<Lease> = Table::new("leases");
+/// Bytes that the kernel may keep for us while other work has the processor: some 4,000 messages. Where it allows less, it
+/// gives what it allows.
+const BUFFER: usize = 4 << 20;
+/// Messages that are taken from a socket, or from the inbox, before others have their turn.
+const BATCH: usize = 64;
+/// How often leases are written that were acknowledged before, and how many at once.
+const LATER: Duration = Duration::from_secs(1);
+const AT_ONCE: usize = 512;
 
 /// Where a message came from, and where its answer leaves by.
 #[derive(Debug, Clone, Copy)]
@@ -44,10 +49,15 @@ enum Way {
     BootServer(usize, SocketAddrV4),
 }
 
-enum Event {
-    Heard(Way, Vec<u8>),
-    Committed(u64, Result<Revision, CommitError>),
+/// Something that was begun and has come back.
+enum Done {
+    Written(u64, Written),
+    Probed(u64, Found),
 }
+
+/// A message, and where it came from.
+type Message = (Way, Vec<u8>);
+type Waiting = Inbox<Done, oneroot_bootconf::Mac, Message>;
 
 /// The DHCP server on all its interfaces.
 pub struct Server {
@@ -55,8 +65,9 @@ pub struct Server {
     engine: Engine,
     ports: Vec<Port>,
     boot_servers: Vec<Arc<UdpSocket>>,
-    /// By which way the ACK of a commit leaves.
-    ways: HashMap<u64, Way>,
+    /// By which way the answer to a commit or a probe leaves.
+    writing: HashMap<u64, Way>,
+    probing: HashMap<u64, Way>,
     born: Instant,
 }
 
@@ -71,71 +82,104 @@ impl Server {
             Ok(Arc::new(net::datagrams(address, Place::of(&site), "PXE boot servers")?))
         };
         let boot_servers = site.server_addresses().into_iter().map(boot_server).collect::<Result<_>>()?;
-        let (leases, bad) = LEASES.list(machines.state.as_ref()).await?;
-        for record in bad {
-            tracing::error!(key = record.key, cause = record.cause, "left out a lease that does not read");
-        }
-        for (_, lease) in &leases {
-            if let Some(mac) = policy_mac(lease.value.mac) {
-                machines.leased(IpAddr::V4(lease.value.address), mac);
+        let leases = store::all(&machines).await?;
+        for (lease, _) in &leases {
+            if let Some(mac) = policy_mac(lease.mac) {
+                machines.leased(IpAddr::V4(lease.address), mac);
             }
         }
-        let leases = leases.into_iter().map(|(_, lease)| (lease.value, Revision(lease.revision.0)));
         let engine = Engine::new(subnets(&site), leases);
-        let (born, ways) = (Instant::now(), HashMap::new());
-        Ok(Self { machines, engine, ports, boot_servers, ways, born })
+        let (writing, probing, born) = (HashMap::new(), HashMap::new(), Instant::now());
+        Ok(Self { machines, engine, ports, boot_servers, writing, probing, born })
     }
 
     /// Serves for ever.
     pub async fn serve(mut self) {
-        let (events, mut inbox) = mpsc::channel(WAITING);
+        let inbox = Arc::new(Waiting::new());
         let mut listeners = JoinSet::new();
-        for (number, port) in self.ports.iter().enumerate() {
-            listeners.spawn(listen(port.socket.clone(), events.clone(), move |_| Some(Way::Port(number))));
-        }
-        for (number, socket) in self.boot_servers.iter().enumerate() {
-            listeners.spawn(listen(socket.clone(), events.clone(), move |from| match from {
-                SocketAddr::V4(from) => Some(Way::BootServer(number, from)),
-                SocketAddr::V6(_) => None,
-            }));
+        let sockets =
+            self.ports.iter().enumerate().map(|(number, port)| (port.socket.clone(), number, false));
+        let others =
+            self.boot_servers.iter().enumerate().map(|(number, socket)| (socket.clone(), number, true));
+        for (socket, number, boots) in sockets.chain(others) {
+            let way = move |from| match from {
+                SocketAddr::V4(from) if boots => Some(Way::BootServer(number, from)),
+                SocketAddr::V6(_) if boots => None,
+                _ => Some(Way::Port(number)),
+            };
+            listeners.spawn(listen(socket, self.machines.clone(), inbox.clone(), way));
         }
         let mut sites = self.machines.sites();
+        let mut later = tokio::time::interval(LATER);
         loop {
             tokio::select! {
-                Some(event) = inbox.recv() => self.take(event, &events).await,
+                next = inbox.next() => self.take(next, &inbox),
                 Ok(()) = sites.changed() => {
                     self.engine.set_subnets(subnets(&self.machines.site()));
                 }
+                _ = later.tick() => self.write_later(&inbox),
             }
+            // It never waits while messages wait, and others on this thread would.
+            tokio::task::consume_budget().await;
         }
     }
 
-    async fn take(&mut self, event: Event, events: &mpsc::Sender<Event>) {
-        let (way, step) = match event {
-            Event::Heard(way, payload) => (way, self.handle(way, &payload)),
-            Event::Committed(token, result) => {
-                let Some(way) = self.ways.remove(&token) else { return };
-                (way, self.engine.committed(token, result))
+    fn take(&mut self, next: Next<Done, Message>, inbox: &Arc<Waiting>) {
+        let (way, step) = match next {
+            Next::Heard((way, payload)) => (Some(way), self.handle(way, &payload)),
+            Next::Done(Done::Written(token, Written { result, learned })) => {
+                learned.into_iter().for_each(|(mac, lease)| self.engine.learn(mac, lease));
+                (self.writing.remove(&token), self.engine.committed(token, result))
+            }
+            Next::Done(Done::Probed(token, found)) => {
+                let (now, rules) = (self.now(), Rules(&self.machines, self.machines.site()));
+                let step = self.engine.probed(now, &rules, token, found);
+                (self.probing.remove(&token), step)
             }
         };
-        match step {
-            Step::Reply(reply) => self.send(way, &reply).await,
-            Step::Dropped(reason) => self.dropped(reason),
-            Step::Commit { token, change } => {
-                self.ways.insert(token, way);
-                let (machines, events) = (self.machines.clone(), events.clone());
+        match (step, way) {
+            (Step::Reply(reply), Some(way)) => self.send(way, &reply),
+            (Step::Reply(_), None) => {}
+            (Step::Dropped(reason), _) => self.dropped(reason),
+            (Step::Commit { token, change }, way) => {
+                way.map(|way| self.writing.insert(token, way));
+                self.write(token, change, inbox);
+            }
+            (Step::Probe { token, address }, way) => {
+                way.map(|way| self.probing.insert(token, way));
+                let (machines, inbox) = (self.machines.clone(), inbox.clone());
                 tokio::spawn(async move {
-                    let result = write(&machines, &change).await;
-                    let _ = events.send(Event::Committed(token, result)).await;
+                    let found = found(machines.probe(address).await);
+                    inbox.done(Done::Probed(token, found));
                 });
             }
         }
     }
 
-    fn handle(&mut self, way: Way, payload: &[u8]) -> Step {
+    fn write(&self, token: u64, change: LeaseChange, inbox: &Arc<Waiting>) {
+        let (machines, inbox) = (self.machines.clone(), inbox.clone());
+        tokio::spawn(async move {
+            let written = store::write(&machines, &change).await;
+            inbox.done(Done::Written(token, written));
+        });
+    }
+
+    /// Writes leases that were acknowledged before, for their pins bind the addresses.
+    fn write_later(&mut self, inbox: &Arc<Waiting>) {
+        let now = self.now();
+        for _ in 0..AT_ONCE {
+            let Some(Step::Commit { token, change }) = self.engine.overdue(now) else { return };
+            self.write(token, change, inbox);
+        }
+    }
+
+    fn now(&self) -> Now {
         let mono = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let now = Now { wall: clock::now(), mono };
-        let site = self.machines.site();
+        Now { wall: clock::now(), sure_since: clock::sure_since(), mono }
+    }
+
+    fn handle(&mut self, way: Way, payload: &[u8]) -> Step {
+        let (now, site) = (self.now(), self.machines.site());
         let machines = self.machines.clone();
         match way {
             Way::Port(number) => {
@@ -149,7 +193,8 @@ impl Server {
         }
     }
 
-    async fn send(&mut self, way: Way, reply: &Reply) {
+    /// Nobody waits for a full queue: what is lost is asked for again, and all others would wait too.
+    fn send(&mut self, way: Way, reply: &Reply) {
         if let (true, Some(address), Some(mac)) = (reply.leased, reply.address, policy_mac(reply.mac)) {
             self.machines.leased(IpAddr::V4(address), mac);
             self.machines.step(mac, "address", reply.boots);
@@ -157,11 +202,11 @@ impl Server {
         }
         let sent = match (way, reply.route) {
             (Way::BootServer(number, _), Route::Back(to)) => match self.boot_servers.get(number) {
-                Some(socket) => socket.send_to(&reply.payload, to).await.map(drop),
+                Some(socket) => socket.try_send_to(&reply.payload, to.into()).map(drop),
                 None => Ok(()),
             },
             (Way::Port(number), _) => match self.ports.get_mut(number) {
-                Some(port) => port.send(reply, &self.machines.site()).await,
+                Some(port) => port.send(reply, &self.machines.site()),
                 None => Ok(()),
             },
             (Way::BootServer(..), _) => Ok(()),
@@ -175,15 +220,18 @@ impl Server {
     fn dropped(&mut self, reason: DropReason) {
         let ordinary = matches!(
             reason,
-            DropReason::Noted | DropReason::OtherServer | DropReason::Pending | DropReason::Proxied
+            DropReason::Noted
+                | DropReason::OtherServer
+                | DropReason::Pending
+                | DropReason::Asking
+                | DropReason::Proxied
         );
         if ordinary {
             return;
         }
         let count = self.engine.counters().find(|(other, _)| *other == reason).map_or(0, |(_, count)| count);
         if reason == DropReason::Declined {
-            let mono = u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX);
-            for (address, by) in self.engine.declined(Now { wall: clock::now(), mono }) {
+            for (address, by) in self.engine.declined(self.now()) {
                 tracing::warn!(%address, mac = %by, "rests: a machine has found another host there");
             }
         }
@@ -192,44 +240,62 @@ impl Server {
 }
 
 /// Passes on what a socket hears, for ever.
-async fn listen(socket: Arc<UdpSocket>, to: mpsc::Sender<Event>, way: impl Fn(SocketAddr) -> Option<Way>) {
+async fn listen(
+    socket: Arc<UdpSocket>,
+    machines: Arc<Machines>,
+    inbox: Arc<Waiting>,
+    way: impl Fn(SocketAddr) -> Option<Way>,
+) {
+    widen(&socket);
     let mut datagram = vec![0; LARGEST];
+    let hear = |datagram: &[u8], from| {
+        if let Some(way) = way(from) {
+            inbox.heard(whose(&machines, datagram), (way, datagram.to_vec()));
+        }
+    };
     let mut backoff = Backoff::default();
     loop {
         match socket.recv_from(&mut datagram).await {
             Ok((count, from)) => {
                 backoff.reset();
-                let payload = datagram.get(..count).unwrap_or_default().to_vec();
-                if let Some(way) = way(from)
-                    && to.send(Event::Heard(way, payload)).await.is_err()
-                {
-                    return;
-                }
+                hear(datagram.get(..count).unwrap_or_default(), from);
             }
             // A reply was refused. The next message may be good.
             Err(cause) => backoff.after(&cause, "DHCP messages").await,
         }
+        for _ in 0..BATCH {
+            let Ok((count, from)) = socket.try_recv_from(&mut datagram) else { break };
+            hear(datagram.get(..count).unwrap_or_default(), from);
+        }
     }
 }
 
-/// Makes a lease durable.
-async fn write(machines: &Machines, change: &LeaseChange) -> Result<Revision, CommitError> {
-    let at = |revision: Revision| Expect::At(oneroot_state::Revision(revision.0));
-    let mac = change.put.mac;
-    let mut txn = LEASES.expect(Txn::new(), mac, change.expected.map_or(Expect::Absent, at));
-    if let Some((other, revision)) = change.evict {
-        txn = LEASES.delete(LEASES.expect(txn, other, at(revision)), other);
+/// Has the kernel keep more for a socket. Past what an ordinary program is allowed only with CAP_NET_ADMIN, which is not
+/// needed for anything else: without it, it is what is allowed.
+fn widen(socket: &UdpSocket) {
+    let forced = rustix::net::sockopt::set_socket_recv_buffer_size_force(socket, BUFFER);
+    if forced.is_err()
+        && let Err(cause) = SockRef::from(socket).set_recv_buffer_size(BUFFER)
+    {
+        tracing::debug!(%cause, "the buffer for DHCP messages stays as it is");
     }
-    let txn = LEASES.put(txn, mac, &change.put).map_err(|_| CommitError::Failed)?;
-    match machines.state.commit(txn).await {
-        Ok(revision) => Ok(Revision(revision.0)),
-        Err(cause) => {
-            tracing::error!(%mac, %cause, "a lease could not be written, so it is not acknowledged");
-            Err(if matches!(cause, StateError::Conflict { .. }) {
-                CommitError::Conflict
-            } else {
-                CommitError::Failed
-            })
-        }
+}
+
+/// Whose a message is, by a look at its hardware address (RFC 2131 §2) and no more.
+fn whose(machines: &Machines, payload: &[u8]) -> Whose<oneroot_bootconf::Mac> {
+    let bytes = payload.get(28..34).and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
+    match bytes.and_then(oneroot_bootconf::Mac::new).filter(|mac| machines.goes_first(*mac)) {
+        Some(mac) => Whose::Machine(mac),
+        None => Whose::Stranger,
+    }
+}
+
+/// What a probe has found, as the engine takes it.
+fn found(found: probe::Found) -> Found {
+    match found {
+        probe::Found::Mac(mac) => wire_mac(mac).map_or(Found::Answered, Found::Mac),
+        probe::Found::Answered => Found::Answered,
+        probe::Found::Silent => Found::Silent,
+        probe::Found::Unable(_) => Found::Unable,
     }
 }

@@ -43,9 +43,11 @@ impl Port {
     }
 
     /// Sends a reply to where it goes.
-    pub async fn send(&mut self, reply: &Reply, site: &Site) -> io::Result<()> {
+    pub fn send(&mut self, reply: &Reply, site: &Site) -> io::Result<()> {
         match reply.route {
-            Route::Relay(to) | Route::Back(to) => self.socket.send_to(&reply.payload, to).await.map(drop),
+            Route::Relay(to) | Route::Back(to) => {
+                self.socket.try_send_to(&reply.payload, to.into()).map(drop)
+            }
             Route::Broadcast => self.send_frame([0xff; 6], Ipv4Addr::BROADCAST, &reply.payload, site),
             Route::Direct(mac, address) => self.send_frame(mac.bytes(), address, &reply.payload, site),
         }

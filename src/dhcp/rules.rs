@@ -4,9 +4,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use oneroot_bootconf::{Site, script};
-use oneroot_dhcp::{BootFile, Client, Mac, Policy, Reservation, Subnet};
+use oneroot_dhcp::{BootFile, Claim, Client, Mac, Policy, Reservation, Subnet};
 
-use crate::machines::Machines;
+use crate::machines::{self, Machines};
 
 /// Largest IP datagram that every Ethernet takes; replies are far smaller.
 const ETHERNET_MTU: u16 = 1500;
@@ -16,7 +16,8 @@ pub fn policy_mac(mac: Mac) -> Option<oneroot_bootconf::Mac> {
     oneroot_bootconf::Mac::new(mac.bytes())
 }
 
-fn wire_mac(mac: oneroot_bootconf::Mac) -> Option<Mac> {
+/// The other way round.
+pub fn wire_mac(mac: oneroot_bootconf::Mac) -> Option<Mac> {
     Mac::new(mac.bytes()).ok()
 }
 
@@ -30,6 +31,7 @@ pub fn v4(address: IpAddr) -> Option<Ipv4Addr> {
 
 /// The site's networks, as the engine takes them.
 pub fn subnets(site: &Site) -> Vec<Subnet> {
+    let reserved: Vec<Ipv4Addr> = site.all_reserved().collect();
     let subnet = |network: &oneroot_bootconf::Network| {
         let server = network.server.or_else(|| v4(site.server.address))?;
         Some(Subnet {
@@ -40,6 +42,8 @@ pub fn subnets(site: &Site) -> Vec<Subnet> {
             domain: network.domain.clone(),
             pool: network.pool,
             exclude: network.exclude.clone(),
+            reserved: reserved.iter().filter(|address| network.subnet.contains(**address)).copied().collect(),
+            named: u32::try_from(site.without_address()).unwrap_or(u32::MAX),
             lease_secs: network.lease,
             mtu: ETHERNET_MTU,
             authoritative: network.authoritative,
@@ -80,8 +84,15 @@ impl Policy for Rules<'_> {
         Some(BootFile { server, file })
     }
 
-    fn holder(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.0.holder(IpAddr::V4(address)).and_then(wire_mac)
+    fn claim(&self, address: Ipv4Addr) -> Option<Claim> {
+        match self.0.claim(IpAddr::V4(address))? {
+            machines::Claim::Runs(mac) => wire_mac(mac).map(Claim::Runs),
+            machines::Claim::Kept(mac, until) => wire_mac(mac).map(|mac| Claim::Kept(mac, until)),
+        }
+    }
+
+    fn moved(&self) -> Vec<Ipv4Addr> {
+        self.0.moved().into_iter().filter_map(v4).collect()
     }
 
     fn held_by(&self, mac: Mac) -> Option<Ipv4Addr> {

@@ -8,9 +8,11 @@ use oneroot_bootconf::plan::BootPlan;
 use oneroot_bootconf::{Mac, MachineId, MachineRecord};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 
+use super::claims::Rested;
 use super::strangers::Place;
 use super::turns::Turn;
 use super::{MACHINES, Machines, PINS, PLANS};
+use crate::clock;
 
 /// Times that a change is tried again after another server was quicker.
 pub(super) const TRIES: u32 = 8;
@@ -52,6 +54,7 @@ impl Machines {
     async fn write(&self, Changed { records, place, plan, pins: made }: &Changed) -> Result<bool> {
         let forgotten = place.as_ref().map_or(&[][..], Place::forgotten);
         let mut txn = Txn::new();
+        let rested = Rested::of(&self.known(), &self.site(), made, clock::now());
         {
             let known = self.known();
             let expected = |revision: Option<_>| revision.map_or(Expect::Absent, Expect::At);
@@ -83,7 +86,7 @@ impl Machines {
                 };
             }
         }
-        let revision = match self.state.commit(txn).await {
+        let revision = match self.state.commit(rested.write(txn)?).await {
             Ok(revision) => revision,
             Err(StateError::Conflict { .. }) => return Ok(false),
             Err(cause) => return Err(cause.into()),
@@ -103,6 +106,7 @@ impl Machines {
                     PinChange::Delete(boot) => idle.extend(known.drop_pin(*boot)),
                 }
             }
+            rested.show(&mut known);
             forgotten.iter().for_each(|machine| known.drop_machine(*machine));
             // A view that went with one machine's pin may have come back with another's.
             idle.retain(|view| !known.is_held(*view));

@@ -14,6 +14,8 @@ use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord};
 use oneroot_state::Revision;
 use oneroot_tree::ViewId;
 
+use super::claims::{Moved, Rest};
+
 /// A step of a boot, as it is shown: what, and when in seconds since 1970.
 #[derive(Debug, Clone, serde::Serialize)]
 pub struct Progress {
@@ -45,6 +47,9 @@ pub struct Known {
     booting: HashMap<IpAddr, Vec<BootId>>,
     /// Running pins by the NIC that booted; asked with every DHCP packet.
     holding: HashMap<Mac, Vec<BootId>>,
+    /// Addresses with which a machine ran until lately.
+    pub rests: HashMap<IpAddr, Rest>,
+    pub moved: Moved,
     steps: HashMap<Mac, Vec<Progress>>,
     /// When a machine that holds something last called, seconds since 1970; 0 before it has.
     heard: HashMap<MachineId, AtomicU64>,
@@ -86,6 +91,7 @@ impl Known {
             self.running.entry(pin.address).or_default().push(pin.boot);
             self.holding.entry(pin.mac).or_default().push(pin.boot);
         }
+        self.moved.put(pin.address);
         self.pins.insert(pin.boot, (pin, revision));
     }
 
@@ -107,6 +113,7 @@ impl Known {
         forget(&mut self.running, &pin.address, boot);
         forget(&mut self.booting, &pin.address, boot);
         forget(&mut self.holding, &pin.mac, boot);
+        self.moved.put(pin.address);
     }
 
     /// A NIC has this address by a durable lease.
@@ -148,16 +155,28 @@ impl Known {
     pub fn machine_at(&self, address: IpAddr) -> Option<MachineId> {
         let running = self.running_at(address).map(|pin| pin.machine);
         let leased = || self.machine_of(self.mac_at(address)?);
-        let booting = || {
-            let pins = self.pins_in(self.booting.get(&address)?);
-            pins.max_by_key(|pin| (pin.made, pin.boot)).map(|pin| pin.machine)
-        };
-        running.or_else(leased).or_else(booting)
+        running.or_else(leased).or_else(|| self.booting_at(address).map(|pin| pin.machine))
     }
 
     /// The pin that binds an address.
     pub fn running_at(&self, address: IpAddr) -> Option<&Pin> {
         binding::holder(self.pins_in(self.running.get(&address)?), address)
+    }
+
+    /// All pins that run with an address.
+    pub fn running_with(&self, address: IpAddr) -> impl Iterator<Item = &Pin> {
+        self.pins_in(self.running.get(&address).map_or(&[][..], Vec::as_slice))
+    }
+
+    /// The newest pin whose script went to an address and whose root is not mounted yet.
+    pub fn booting_at(&self, address: IpAddr) -> Option<&Pin> {
+        self.pins_in(self.booting.get(&address)?).max_by_key(|pin| (pin.made, pin.boot))
+    }
+
+    /// An address rests from now on.
+    pub fn put_rest(&mut self, address: IpAddr, rest: Rest) {
+        self.rests.insert(address, rest);
+        self.moved.put(address);
     }
 
     /// The pin that binds a NIC.

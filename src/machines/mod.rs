@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod asked;
 mod boots;
+mod claims;
 mod commit;
 mod gate;
 #[cfg(test)]
@@ -37,6 +38,7 @@ use oneroot_tree::ViewId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use claims::Claim;
 pub use known::Known;
 pub use mounts::Passes;
 pub use resource::{LOADERS, Resource, Via};
@@ -108,7 +110,8 @@ impl Machines {
         let (machines, bad) = MACHINES.list(state_ref).await?;
         let (pins, more) = PINS.list(state_ref).await?;
         let (plans, most) = PLANS.list(state_ref).await?;
-        for record in bad.iter().chain(&more).chain(&most) {
+        let others = claims::read(state_ref, &mut known).await?;
+        for record in bad.iter().chain(&more).chain(&most).chain(&others) {
             tracing::error!(
                 key = record.key,
                 cause = record.cause,
@@ -192,7 +195,6 @@ impl Machines {
     }
 
     /// Whether a host is at an address, and which; known after about a second. A hint, for anybody on the segment can answer.
-    #[allow(dead_code, reason = "who asks comes with the next changes")]
     pub async fn probe(&self, address: Ipv4Addr) -> Found {
         match self.prober.get() {
             Some(prober) => prober.probe(address).await,
@@ -325,11 +327,6 @@ impl Machines {
         self.known().has_address(mac)
     }
 
-    /// The NIC of the machine that runs with this address.
-    pub fn holder(&self, address: IpAddr) -> Option<Mac> {
-        self.known().running_at(address).map(|pin| pin.mac)
-    }
-
     /// Whether the site has `new` in the machine that had `old`, and `old` in no machine any more.
     pub fn replaced(&self, site: &Site, old: Mac, new: Mac) -> bool {
         let Some((name, _)) = site.machine(new).filter(|_| site.machine(old).is_none()) else { return false };
@@ -339,6 +336,11 @@ impl Machines {
         let pinned = || known.pin_of(old).map(|pin| pin.machine);
         record.is_some_and(|(record, _)| record.name.as_deref() == Some(name))
             || pinned().is_some_and(|machine| known.machine_of(new) == Some(machine))
+    }
+
+    /// Whether a NIC's messages are looked at before strangers': the site names it, or its machine runs.
+    pub fn goes_first(&self, mac: Mac) -> bool {
+        self.site.borrow().machine(mac).is_some() || self.held_by(mac).is_some()
     }
 
     /// The address that this NIC's machine runs with.

@@ -1,0 +1,61 @@
+//! What it means that somebody, or nobody, was found at an address.
+//!
+//! | at a declined address is | the address |
+//! |---|---|
+//! | a MAC that is neither the client's that declined it nor that of whoever the address belongs to | rests |
+//! | the client itself, or its owner | is given on: somebody else spoke in its name |
+//! | somebody behind a relay, who can't be told from the client | rests, unless it is reserved or a root runs with it |
+//! | nobody; or nobody could be asked | is given on |
+//!
+//! | at an address whose lease only looks ended is | the address |
+//! |---|---|
+//! | nobody, or the client that asks for it now | is given |
+//! | anybody else | is not given before its lease is sure to be over |
+//! | nobody could be asked | is asked for again with the next message |
+
+use std::net::Ipv4Addr;
+
+use crate::addresses::Addresses;
+use crate::lease::Asked;
+use crate::mac::Mac;
+use crate::policy::Policy;
+use crate::step::{DropReason, Found, Now};
+
+/// At an address that this client has declined.
+pub(crate) fn declined(
+    book: &mut Addresses,
+    now: Now,
+    policy: &dyn Policy,
+    (address, by): (Ipv4Addr, Mac),
+    found: Found,
+) -> DropReason {
+    let claim = policy.claim(address).filter(|claim| claim.holds(now.wall)).map(|claim| claim.mac());
+    let reserved = policy.reserved(address);
+    let foreign = match found {
+        Found::Mac(mac) => {
+            let leased = book.leases.at(address).map(|known| known.lease.mac);
+            ![Some(by), claim, reserved, leased].contains(&Some(mac))
+        }
+        Found::Answered => claim.is_none() && reserved.is_none(),
+        Found::Silent | Found::Unable => false,
+    };
+    if !foreign || !book.declined.add(address, by, now.mono) {
+        return DropReason::Unproven;
+    }
+    if book.offers.of(by, now.mono) == Some(address) {
+        book.offers.forget(by);
+    }
+    DropReason::Declined
+}
+
+/// At an address whose lease only looks ended, for this client: whether it can be answered now.
+pub(crate) fn doubtful(book: &mut Addresses, (address, by): (Ipv4Addr, Mac), found: Found) -> bool {
+    let asked = match found {
+        Found::Silent => Asked::Silent,
+        Found::Mac(mac) if mac == by => Asked::Silent,
+        Found::Mac(_) | Found::Answered => Asked::There,
+        Found::Unable => Asked::No,
+    };
+    book.leases.found(address, asked);
+    asked == Asked::Silent
+}

@@ -1,0 +1,136 @@
+//! What becomes durable, and what need not: acknowledging an address, and giving it back.
+//!
+//! | REQUEST for its address | acknowledged | written |
+//! |---|---|---|
+//! | of a lease that is durable and has more than half its time left | at once, for the time that is left | nothing |
+//! | that its root runs on, from the system that runs | at once: the pin is durable, and binds the address | later, once for all |
+//! | else | once it is on the disk | first |
+
+use std::net::Ipv4Addr;
+
+use crate::addresses::Addresses;
+use crate::asked::{Asked, Given};
+use crate::commits::Commit;
+use crate::encode::Kind;
+use crate::lease::{Lease, LeaseChange};
+use crate::policy::Claim;
+use crate::step::{DropReason, Now, Reply, Step};
+
+/// Acknowledges an address that is the client's.
+pub(crate) fn acknowledge(
+    book: &mut Addresses,
+    asked: &Asked<'_>,
+    address: Ipv4Addr,
+) -> Result<Step, DropReason> {
+    let (mac, now) = (asked.client.mac, asked.now);
+    let relay = asked.relay().or_else(|| relay_of(book, asked));
+    let secs = book.lease_secs(asked);
+    if let Some(left) = left(book, asked, address, secs) {
+        let durable = book.leases.of(mac).filter(|known| known.lease.relay != relay);
+        if let Some(known) = durable {
+            book.later.put(Lease { relay, ..known.lease.clone() });
+        }
+        return Ok(at_once(book, asked, Given { address, secs: left }, relay));
+    }
+    let expires = now.wall.saturating_add(u64::from(secs));
+    // Shown a shorter time than it was once, a client may not have heard of it: its lease never gets shorter here.
+    let before = book.leases.of(mac).filter(|known| known.lease.address == address);
+    let expires = before.map_or(expires, |known| known.lease.expires.max(expires));
+    let lease = Lease { mac, address, start: now.wall, expires, relay };
+    let given = Given { address, secs };
+    if !asked.client.boots() && asked.policy.claim(address) == Some(Claim::Runs(mac)) {
+        // A lease of another address is that of a boot which has begun since, and is not written over.
+        let elsewhere = |known: &crate::lease::Known| known.lease.address != address && known.binds(now);
+        if !book.leases.of(mac).is_some_and(elsewhere) {
+            book.later.put(lease);
+        }
+        return Ok(at_once(book, asked, given, relay));
+    }
+    let mut reply = asked.reply(Kind::Ack, Some(given), relay);
+    reply.leased = true;
+    if asked.is_stranger() && book.costs.too_many(mac, now.mono) {
+        return Err(DropReason::TooMany);
+    }
+    commit(book, now, asked.is_stranger(), lease, Some(reply))
+}
+
+/// The seconds that are left of a durable lease of this address, where that is more than half of what it would get.
+fn left(book: &Addresses, asked: &Asked<'_>, address: Ipv4Addr, secs: u32) -> Option<u32> {
+    let mac = asked.client.mac;
+    let lease = &book.leases.of(mac)?.lease;
+    let left = lease.expires.saturating_sub(asked.now.wall).min(u64::from(asked.place.subnet.lease_secs));
+    let good = lease.address == address && left > u64::from(secs / 2) && !book.commits.unsettles(lease);
+    u32::try_from(left).ok().filter(|_| good)
+}
+
+fn at_once(book: &mut Addresses, asked: &Asked<'_>, given: Given, relay: Option<Ipv4Addr>) -> Step {
+    let mut reply = asked.reply(Kind::Ack, Some(given), relay);
+    reply.leased = !book.notes.too_many(asked.client.mac, asked.now.mono);
+    Step::Reply(reply)
+}
+
+/// The relay that a client used before it renewed past it: still its gateway, where the site names none.
+pub(crate) fn relay_of(book: &Addresses, asked: &Asked<'_>) -> Option<Ipv4Addr> {
+    let lease = &book.leases.of(asked.client.mac)?.lease;
+    let (renews, direct) = (lease.address == asked.request.ciaddr, asked.request.giaddr.is_unspecified());
+    lease.relay.filter(|relay| renews && direct && asked.place.subnet.network.contains(*relay))
+}
+
+/// RFC 2131 §4.3.4. A stranger's lease ends now, durably, and stays on record: its address is the last to be given to
+/// another. A machine of the site has its address or its room anyway, so nothing is written, whoever says so in its name.
+pub(crate) fn release(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
+    let (mac, ciaddr, now) = (asked.client.mac, asked.request.ciaddr, asked.now);
+    let its = book.leases.of(mac).map(|known| &known.lease).filter(|lease| lease.address == ciaddr);
+    let Some(lease) = its.filter(|_| asked.is_stranger()).cloned() else { return Err(DropReason::Noted) };
+    if matches!(asked.policy.claim(ciaddr), Some(Claim::Runs(_))) || lease.expires <= now.wall {
+        return Err(DropReason::Noted);
+    }
+    if book.costs.too_many(mac, now.mono) {
+        return Err(DropReason::TooMany);
+    }
+    commit(book, now, true, Lease { start: now.wall, expires: now.wall, ..lease }, None)
+}
+
+/// The next lease that was acknowledged and is still to be written.
+pub(crate) fn overdue(book: &mut Addresses, now: Now) -> Option<Step> {
+    for _ in 0..book.later.len() {
+        let mut lease = book.later.take()?;
+        let (mac, address) = (lease.mac, lease.address);
+        if book.commits.busy(mac, address, false, now.mono) {
+            book.later.put(lease);
+            continue;
+        }
+        let other = book.leases.at(address).filter(|known| known.lease.mac != mac && known.binds(now));
+        if other.is_some() {
+            continue;
+        }
+        if let Some(known) = book.leases.of(mac).filter(|known| known.lease.address == address) {
+            lease.expires = lease.expires.max(known.lease.expires);
+        }
+        if let Ok(Step::Commit { token, change }) = commit(book, now, false, lease, None) {
+            book.commits.again(token);
+            return Some(Step::Commit { token, change });
+        }
+    }
+    None
+}
+
+fn commit(
+    book: &mut Addresses,
+    now: Now,
+    stranger: bool,
+    lease: Lease,
+    reply: Option<Reply>,
+) -> Result<Step, DropReason> {
+    if book.commits.busy(lease.mac, lease.address, stranger, now.mono) {
+        return Err(DropReason::Pending);
+    }
+    book.later.forget(lease.mac);
+    let other = book.leases.at(lease.address).filter(|known| known.lease.mac != lease.mac);
+    let evict = other.map(|known| (known.lease.mac, known.revision));
+    let expected = book.leases.of(lease.mac).map(|known| known.revision);
+    let change = LeaseChange { put: lease.clone(), expected, evict };
+    let evict = evict.map(|(mac, _)| mac);
+    let commit = Commit { lease, evict, reply, again: false, stranger, since: now.mono };
+    Ok(Step::Commit { token: book.commits.add(commit), change })
+}

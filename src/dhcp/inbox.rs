@@ -1,0 +1,217 @@
+//! What waits for the engine, and in which order it is taken.
+//!
+//! | what | taken | how many wait |
+//! |---|---|---|
+//! | commits and probes that have come back | first | as many as were begun: the engine bounds them |
+//! | messages of machines that the site names, or that run | next, one of each machine in turn | one of each machine, and [`WAITING`] in all besides; of one machine its last [`OF_ONE`] |
+//! | messages of strangers | then, but at least one after every [`IN_A_ROW`] others | [`OF_STRANGERS`]; the oldest goes |
+//!
+//! So a machine of the site never waits for strangers, nor for whoever speaks in another machine's name. Strangers are
+//! served in the order in which they came, and the newest first once many wait: who has waited long has given up.
+
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::sync::{Mutex, PoisonError};
+
+use tokio::sync::Notify;
+
+/// Messages of all machines that wait, beside one of each.
+const WAITING: usize = 4096;
+/// Messages of one machine that wait.
+const OF_ONE: usize = 8;
+/// Messages of strangers that wait.
+const OF_STRANGERS: usize = 1024;
+/// From so many on the newest of them is served first.
+const MANY: usize = 256;
+/// Messages of machines that are served before a stranger is, where one waits.
+const IN_A_ROW: usize = 8;
+
+/// Whose a message is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whose<K> {
+    /// A machine's that is served first.
+    Machine(K),
+    /// Anybody else's.
+    Stranger,
+}
+
+/// All queues. `D` is what has come back, `K` a machine, `M` a message.
+pub struct Inbox<D, K, M> {
+    queues: Mutex<Queues<D, K, M>>,
+    woken: Notify,
+}
+
+/// What is taken next.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next<D, M> {
+    /// Something that was begun has come back.
+    Done(D),
+    /// Somebody asks.
+    Heard(M),
+}
+
+struct Queues<D, K, M> {
+    done: VecDeque<D>,
+    machines: HashMap<K, VecDeque<M>>,
+    turns: VecDeque<K>,
+    of_machines: usize,
+    strangers: VecDeque<M>,
+    in_a_row: usize,
+}
+
+impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
+    pub fn new() -> Self {
+        let queues = Queues {
+            done: VecDeque::new(),
+            machines: HashMap::new(),
+            turns: VecDeque::new(),
+            of_machines: 0,
+            strangers: VecDeque::new(),
+            in_a_row: 0,
+        };
+        Self { queues: Mutex::new(queues), woken: Notify::new() }
+    }
+
+    pub fn done(&self, done: D) {
+        self.with(|queues| queues.done.push_back(done));
+        self.woken.notify_one();
+    }
+
+    pub fn heard(&self, whose: Whose<K>, message: M) {
+        self.with(|queues| match whose {
+            Whose::Machine(machine) => queues.machine(machine, message),
+            Whose::Stranger => queues.stranger(message),
+        });
+        self.woken.notify_one();
+    }
+
+    /// The next one; for one reader alone.
+    pub async fn next(&self) -> Next<D, M> {
+        loop {
+            if let Some(next) = self.with(Queues::next) {
+                return next;
+            }
+            self.woken.notified().await;
+        }
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Queues<D, K, M>) -> T) -> T {
+        act(&mut self.queues.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl<D, K: Copy + Eq + Hash, M> Queues<D, K, M> {
+    fn machine(&mut self, machine: K, message: M) {
+        let full = self.of_machines >= WAITING;
+        let waiting = self.machines.entry(machine).or_default();
+        if waiting.is_empty() {
+            self.turns.push_back(machine);
+        } else if full || waiting.len() >= OF_ONE {
+            // Its client has asked anew since.
+            waiting.pop_front();
+            self.of_machines -= 1;
+        }
+        waiting.push_back(message);
+        self.of_machines += 1;
+    }
+
+    fn stranger(&mut self, message: M) {
+        if self.strangers.len() >= OF_STRANGERS {
+            self.strangers.pop_front();
+        }
+        self.strangers.push_back(message);
+    }
+
+    fn next(&mut self) -> Option<Next<D, M>> {
+        if let Some(done) = self.done.pop_front() {
+            return Some(Next::Done(done));
+        }
+        let turn = self.in_a_row >= IN_A_ROW;
+        let message = if turn {
+            self.next_stranger().or_else(|| self.next_machine())
+        } else {
+            self.next_machine().or_else(|| self.next_stranger())
+        };
+        message.map(Next::Heard)
+    }
+
+    fn next_machine(&mut self) -> Option<M> {
+        let machine = self.turns.pop_front()?;
+        let waiting = self.machines.get_mut(&machine)?;
+        let message = waiting.pop_front();
+        if waiting.is_empty() {
+            self.machines.remove(&machine);
+        } else {
+            self.turns.push_back(machine);
+        }
+        self.of_machines -= usize::from(message.is_some());
+        self.in_a_row += 1;
+        message
+    }
+
+    fn next_stranger(&mut self) -> Option<M> {
+        self.in_a_row = 0;
+        if self.strangers.len() >= MANY { self.strangers.pop_back() } else { self.strangers.pop_front() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Numbers = Inbox<u32, u32, (u32, u32)>;
+
+    fn taken(inbox: &Numbers) -> Vec<Next<u32, (u32, u32)>> {
+        std::iter::from_fn(|| inbox.with(Queues::next)).collect()
+    }
+
+    fn heard(inbox: &Numbers) -> Vec<(u32, u32)> {
+        let message = |next| if let Next::Heard(message) = next { Some(message) } else { None };
+        taken(inbox).into_iter().filter_map(message).collect()
+    }
+
+    #[test]
+    fn machines_are_served_in_turn_and_before_strangers() {
+        let inbox = Numbers::new();
+        (0..3).for_each(|number| inbox.heard(Whose::Stranger, (0, number)));
+        (0..100).for_each(|number| inbox.heard(Whose::Machine(1), (1, number)));
+        inbox.heard(Whose::Machine(2), (2, 0));
+        inbox.done(7);
+        let next = taken(&inbox);
+        assert_eq!(next[0], Next::Done(7));
+        assert_eq!(next[1..4], [Next::Heard((1, 92)), Next::Heard((2, 0)), Next::Heard((1, 93))]);
+        assert_eq!(next.len(), 1 + 3 + OF_ONE + 1, "of one machine its last ones wait");
+    }
+
+    #[test]
+    fn a_stranger_is_served_though_machines_never_stop() {
+        let inbox = Numbers::new();
+        inbox.heard(Whose::Stranger, (0, 0));
+        let served = (0..100).find(|number| {
+            inbox.heard(Whose::Machine(1), (1, *number));
+            inbox.with(Queues::next) == Some(Next::Heard((0, 0)))
+        });
+        assert_eq!(served, Some(u32::try_from(IN_A_ROW).unwrap()));
+    }
+
+    #[test]
+    fn a_flood_of_strangers_keeps_no_machine_out_and_the_newest_is_served_first() {
+        let inbox = Numbers::new();
+        (0..50_000).for_each(|number| inbox.heard(Whose::Stranger, (0, number)));
+        (0..9000).for_each(|number| inbox.heard(Whose::Machine(number), (1, number)));
+        (0..9000).for_each(|number| inbox.heard(Whose::Machine(number), (2, number)));
+        assert!(inbox.with(|queues| queues.of_machines) == 9000, "one of each, for there are many");
+        let served = heard(&inbox);
+        assert_eq!(served.iter().filter(|(kind, _)| *kind == 2).count(), 9000);
+        assert_eq!(served.iter().find(|(kind, _)| *kind == 0), Some(&(0, 49_999)));
+        assert_eq!(served.iter().filter(|(kind, _)| *kind == 0).count(), OF_STRANGERS);
+        assert!(inbox.with(|queues| queues.machines.is_empty() && queues.turns.is_empty()));
+    }
+
+    #[test]
+    fn strangers_are_served_in_order_where_few_wait() {
+        let inbox = Numbers::new();
+        (0..100).for_each(|number| inbox.heard(Whose::Stranger, (0, number)));
+        assert_eq!(heard(&inbox), (0..100).map(|number| (0, number)).collect::<Vec<_>>());
+    }
+}
