@@ -4,8 +4,7 @@
 //! Whoever takes over a thread of the server through a fault in it has what that thread has. Each of these steps binds the
 //! thread that takes it and all that it starts later, and none reaches a thread that runs already (Landlock could not
 //! before Linux 7.0). So [`enforce`] runs on the main thread while that is the only one: before the log's writer, the
-//! state's, and the runtime. State and sockets are opened from inside; what they need is what a running server needs too,
-//! which binds its ports again when an interface comes back.
+//! state's, and the runtime. State and sockets are opened from inside.
 //!
 //! `serve` starts no program. Those that a site names (installers, commands) are started by `stage` and `edit`, which are
 //! processes of the admin's own, so nothing here has to leave a way to start one.

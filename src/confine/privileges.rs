@@ -9,8 +9,8 @@ use rustix::thread::{
     remove_capability_from_bounding_set, set_capabilities, set_no_new_privs,
 };
 
-/// NET_BIND_SERVICE: port 67 is bound again on an interface that comes back, so it is needed after the start too. NET_RAW:
-/// packet sockets, of such interfaces too, and SO_BINDTODEVICE.
+/// NET_BIND_SERVICE: ports are bound from inside; by then there are threads, each with capabilities of its own, and nobody who
+/// could give it up for all. NET_RAW: packet sockets, and SO_BINDTODEVICE for an interface that comes back.
 const KEPT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_RAW);
 
 /// Gives up all others, for ever.

@@ -7,21 +7,22 @@
     reason = "a test stops at its first surprise"
 )]
 
+#[cfg(debug_assertions)]
+mod attacks;
+
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
-use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use oneroot_vm_tests::{Lab, Server, SiteFiles};
 
-const PERM: i64 = -(libc::EPERM as i64);
-const ACCES: i64 = -(libc::EACCES as i64);
-const NOSYS: i64 = -(libc::ENOSYS as i64);
+#[cfg(debug_assertions)]
+use attacks::{ACCES, Attack, Outcome, PERM, attacks};
 
 /// The version of this kernel's Landlock; below zero where there is none.
 fn landlock() -> i64 {
@@ -75,201 +76,6 @@ impl Drop for Bystander {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// An attack: what it is, the call, its arguments, what a server that is not confined is answered, what one that is.
-#[cfg(debug_assertions)]
-struct Attack {
-    what: &'static str,
-    number: libc::c_long,
-    arguments: String,
-    open: Outcome,
-    refused: i64,
-}
-
-/// What happens on a server that is not confined.
-#[cfg(debug_assertions)]
-#[derive(Debug, Clone, Copy)]
-enum Outcome {
-    /// It is done.
-    Done,
-    /// The kernel takes the call up, and answers what is wrong with these arguments: they are wrong so that the test's host
-    /// comes to no harm.
-    Heard,
-    /// Not tried: it would harm the host, or end the server.
-    Untried,
-}
-
-#[cfg(debug_assertions)]
-fn attacks(outside: &Path, site: &Path, bystander: u32) -> Vec<Attack> {
-    use Outcome::{Done, Heard, Untried};
-    const AT: i32 = libc::AT_FDCWD;
-    let (read, make) = (libc::O_RDONLY, libc::O_WRONLY | libc::O_CREAT);
-    let open = |path: &str, flags: i32| format!("{AT} @{path} {flags} 420");
-    let (outside, site) = (outside.display(), site.display());
-    let row =
-        |what, number, arguments: String, open, refused| Attack { what, number, arguments, open, refused };
-    vec![
-        // Files.
-        row("reads passwords", libc::SYS_openat, open("/etc/shadow", read), Done, ACCES),
-        row(
-            "reads them by a newer call",
-            libc::SYS_openat2,
-            format!("{AT} @/etc/shadow :{} 24", "00".repeat(24)),
-            Done,
-            ACCES,
-        ),
-        row("lists the root", libc::SYS_openat, open("/", read | libc::O_DIRECTORY), Done, ACCES),
-        row("reads root's keys", libc::SYS_openat, open("/root", read | libc::O_DIRECTORY), Done, ACCES),
-        row(
-            "reads another process",
-            libc::SYS_openat,
-            open(&format!("/proc/{bystander}/environ"), read),
-            Done,
-            ACCES,
-        ),
-        row("reads this machine's disk", libc::SYS_openat, open("/dev/null", read), Done, ACCES),
-        row(
-            "changes the kernel's settings",
-            libc::SYS_openat,
-            open("/proc/sys/kernel/core_pattern", libc::O_WRONLY),
-            Done,
-            ACCES,
-        ),
-        row("makes a file elsewhere", libc::SYS_openat, open(&format!("{outside}/made"), make), Done, ACCES),
-        row(
-            "changes a file elsewhere",
-            libc::SYS_openat,
-            open(&format!("{outside}/there"), libc::O_RDWR),
-            Done,
-            ACCES,
-        ),
-        row(
-            "empties a file elsewhere",
-            libc::SYS_openat,
-            open(&format!("{outside}/there"), libc::O_WRONLY | libc::O_TRUNC),
-            Done,
-            ACCES,
-        ),
-        row(
-            "changes the site",
-            libc::SYS_openat,
-            open(&format!("{site}/site.toml"), libc::O_RDWR),
-            Done,
-            ACCES,
-        ),
-        row(
-            "puts a file into a layer",
-            libc::SYS_openat,
-            open(&format!("{site}/layers/common/made"), make),
-            Done,
-            ACCES,
-        ),
-        row(
-            "takes a file away elsewhere",
-            libc::SYS_unlinkat,
-            format!("{AT} @{outside}/going 0"),
-            Done,
-            ACCES,
-        ),
-        row(
-            "makes a directory elsewhere",
-            libc::SYS_mkdirat,
-            format!("{AT} @{outside}/dir 448"),
-            Done,
-            ACCES,
-        ),
-        row(
-            "carries the state out",
-            libc::SYS_renameat2,
-            format!("{AT} @{site}/state/lock {AT} @{outside}/lock 0"),
-            Untried,
-            ACCES,
-        ),
-        row(
-            "makes a device",
-            libc::SYS_mknodat,
-            format!("{AT} @{site}/state/null {} 259", libc::S_IFCHR | 0o600),
-            Done,
-            PERM,
-        ),
-        row("gives a file away", libc::SYS_fchownat, format!("{AT} @{outside}/there 1 1 0"), Done, PERM),
-        row("opens a file by its handle", libc::SYS_open_by_handle_at, format!("{AT} 0 0"), Heard, PERM),
-        row("opens a file's mode", libc::SYS_fchmodat, format!("{AT} @{outside}/there 438"), Done, PERM),
-        row("cuts a file", libc::SYS_truncate, format!("@{outside}/there 3"), Done, PERM),
-        // Programs, and code of its own.
-        row("starts a shell", libc::SYS_execve, "@/bin/sh 0 0".into(), Untried, PERM),
-        row("starts a program", libc::SYS_execve, "@/nowhere 0 0".into(), Heard, PERM),
-        row("starts one by another call", libc::SYS_execveat, format!("{AT} @/nowhere 0 0 0"), Heard, PERM),
-        row("becomes two", libc::SYS_clone, format!("{} 0 0 0 0", libc::SIGCHLD), Untried, PERM),
-        row("becomes two unseen", libc::SYS_clone3, "0 0".into(), Heard, NOSYS),
-        row("makes memory code", libc::SYS_mmap, "0 4096 7 0x22 -1 0".into(), Done, PERM),
-        row("makes a file of memory", libc::SYS_memfd_create, "@x 0".into(), Done, PERM),
-        // Other processes.
-        row("follows a process", libc::SYS_ptrace, format!("0x4206 {bystander} 0 0"), Done, PERM),
-        row(
-            "reads a process' memory",
-            libc::SYS_process_vm_readv,
-            format!("{bystander} 0 0 0 0 0"),
-            Done,
-            PERM,
-        ),
-        row("signals a process", libc::SYS_kill, format!("{bystander} 0"), Done, PERM),
-        row(
-            "signals a thread of another process",
-            libc::SYS_tgkill,
-            format!("{bystander} {bystander} 0"),
-            Done,
-            PERM,
-        ),
-        row("changes a process' limits", libc::SYS_prlimit64, format!("{bystander} 7 0 0"), Done, PERM),
-        row("takes a process' descriptors", libc::SYS_pidfd_open, format!("{bystander} 0"), Done, PERM),
-        // The kernel.
-        row("loads a module", libc::SYS_init_module, "0 0 @".into(), Untried, PERM),
-        row("loads a module from a file", libc::SYS_finit_module, "0 @ 0".into(), Untried, PERM),
-        row("loads another kernel", libc::SYS_kexec_load, "0 0 0 0".into(), Untried, PERM),
-        row("restarts the host", libc::SYS_reboot, "0 0 0 0".into(), Heard, PERM),
-        row("loads a program into the kernel", libc::SYS_bpf, "0 0 0".into(), Heard, PERM),
-        row("asks by a ring", libc::SYS_io_uring_setup, "1 0".into(), Heard, PERM),
-        row("handles page faults", libc::SYS_userfaultfd, "1".into(), Done, PERM),
-        row("counts events", libc::SYS_perf_event_open, "0 0 -1 -1 0".into(), Heard, PERM),
-        row("looks for keys", libc::SYS_keyctl, "0 -3 0".into(), Done, PERM),
-        row("sets the clock", libc::SYS_clock_settime, "0 0".into(), Heard, PERM),
-        // Namespaces, mounts, users.
-        row("makes a user namespace", libc::SYS_unshare, format!("{}", libc::CLONE_NEWUSER), Heard, PERM),
-        row("makes a mount namespace", libc::SYS_unshare, format!("{}", libc::CLONE_NEWNS), Untried, PERM),
-        row("mounts", libc::SYS_mount, "0 0 0 0 0".into(), Heard, PERM),
-        row("mounts by a newer call", libc::SYS_fsopen, "@tmpfs 0".into(), Done, PERM),
-        row("changes its root", libc::SYS_chroot, "@/nowhere".into(), Heard, PERM),
-        row("becomes somebody else", libc::SYS_setresuid, "-1 -1 -1".into(), Done, PERM),
-        row("takes rights back", libc::SYS_capset, "0 0".into(), Heard, PERM),
-        // The network.
-        row("asks the kernel's cryptography", libc::SYS_socket, "38 5 0".into(), Untried, PERM),
-        row("speaks to a hypervisor", libc::SYS_socket, format!("{} 1 0", libc::AF_VSOCK), Untried, PERM),
-        row(
-            "speaks to the packet filter",
-            libc::SYS_socket,
-            format!("16 3 {}", libc::NETLINK_NETFILTER),
-            Done,
-            PERM,
-        ),
-        row(
-            "speaks to systemd or the bus",
-            libc::SYS_socket,
-            format!("{} {} 0", libc::AF_UNIX, libc::SOCK_STREAM),
-            Done,
-            PERM,
-        ),
-        row(
-            "speaks to a daemon by datagrams",
-            libc::SYS_socket,
-            format!("{} {} 0", libc::AF_UNIX, libc::SOCK_DGRAM),
-            Done,
-            PERM,
-        ),
-        row("asks for a ring of packets", libc::SYS_setsockopt, "0 263 5 0 0".into(), Heard, PERM),
-        row("speaks Bluetooth", libc::SYS_socket, "31 3 0".into(), Untried, PERM),
-    ]
 }
 
 #[cfg(debug_assertions)]
@@ -573,6 +379,45 @@ fn a_directory_that_was_put_in_the_place_of_the_sites_asks_for_a_restart() {
     assert!(told.contains(&format!("{}", layer.display())) && told.contains("restart"), "{told}");
     // What is not there is nothing to read.
     fs::remove_dir(&layer).unwrap();
+    assert!(server.reload().unwrap().contains("is in force for new boots"));
+}
+
+/// What the packaged unit's filter answers to two calls: openat2 is not there (`RestrictSUIDSGID=`), capset is refused.
+const UNIT: &str = r#"
+import ctypes, os, struct, sys
+answer = lambda call, errno: [(0x15, 0, 1, call), (6, 0, 0, 0x50000 | errno)]
+code = [(0x20, 0, 0, 0), *answer(int(sys.argv[1]), 38), *answer(int(sys.argv[2]), 1), (6, 0, 0, 0x7fff0000)]
+code = b"".join(struct.pack("HBBI", *line) for line in code)
+held = ctypes.create_string_buffer(code)
+program = struct.pack("HxxxxxxQ", len(code) // 8, ctypes.addressof(held))
+call = ctypes.CDLL(None).prctl
+assert call(38, 1, 0, 0, 0) == 0 and call(22, 2, program) == 0
+os.execv(sys.argv[3], sys.argv[3:])
+"#;
+
+#[test]
+fn a_server_behind_the_packaged_units_wall_puts_up_its_own_too() {
+    if !can_confine() {
+        return;
+    }
+    let _lab = Lab::new().unwrap();
+    let mut server = Server::new(site("require")).unwrap();
+    server.stage().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let (script, wrapper) = (home.path().join("unit.py"), home.path().join("oneroot"));
+    fs::write(&script, UNIT).unwrap();
+    let real = server.binary().to_owned();
+    let words = format!(
+        "#!/bin/sh\nexec setpriv --bounding-set -all,+net_bind_service,+net_raw --inh-caps -all \\\n\
+         python3 {script:?} {} {} {real:?} \"$@\"\n",
+        libc::SYS_openat2,
+        libc::SYS_capset
+    );
+    fs::write(&wrapper, words).unwrap();
+    fs::set_permissions(&wrapper, fs::Permissions::from_mode(0o755)).unwrap();
+    server.set_binary(wrapper);
+    server.restart().unwrap();
+    assert_eq!(ask(&server, "status")["confinement"]["lacking"], serde_json::json!([]));
     assert!(server.reload().unwrap().contains("is in force for new boots"));
 }
 
