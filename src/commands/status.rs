@@ -45,7 +45,7 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
     if let Some(confinement) = &status.confinement
         && let Some(words) = confinement.words()
     {
-        println!("\n{words}");
+        print::text(format_args!("\n{words}\n"))?;
     }
     Ok(Exit::Done)
 }
