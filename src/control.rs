@@ -266,7 +266,8 @@ mod tests {
     fn the_socket_has_its_mode_from_the_first_moment_on() {
         let home = tempfile::tempdir().unwrap();
         let path = home.path().join("socket");
-        let _socket = bind(&path).unwrap();
+        let socket = socket().unwrap();
+        socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
         assert_eq!(
             std::fs::metadata(&path).unwrap().mode() & 0o777,
             0o600,
