@@ -89,7 +89,7 @@ async fn converse(mut stream: Questioner, machines: &Arc<Machines>) -> Result<()
     let uid = stream.peer_cred()?.uid();
     if uid != 0 && uid != geteuid().as_raw() {
         tracing::warn!(uid, "refused to answer a user who is not root on the control socket");
-        let refusal = Refusal { error: "the server answers root and its own user only".to_owned() };
+        let refusal = Refusal { refused: "the server answers root and its own user only".to_owned() };
         timeout(PATIENCE, stream.write_all(&serde_json::to_vec(&refusal)?)).await??;
         return Ok(());
     }
@@ -110,7 +110,7 @@ async fn converse(mut stream: Questioner, machines: &Arc<Machines>) -> Result<()
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Refusal {
-    error: String,
+    refused: String,
 }
 
 /// Works something out that is as large as the site is, away from the threads that serve.
@@ -228,7 +228,7 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
     match serde_json::from_slice::<Refusal>(&answer) {
-        Ok(Refusal { error }) => Err(anyhow::anyhow!(error).context(not_ours(state))),
+        Ok(Refusal { refused }) => Err(anyhow::anyhow!(refused).context(not_ours(state))),
         Err(_) => Ok(Some(answer)),
     }
 }
