@@ -2,7 +2,7 @@
 CARGO ?= cargo
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks fuzz bench-nfs bench-tree bench-guest clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks fuzz bench-nfs bench-dhcp bench-tree bench-guest clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -47,6 +47,15 @@ bench-nfs:
 	@$(CARGO) build -q --release -p oneroot
 	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir $(TARGET)/bench
 	@ONEROOT_BIN=$(TARGET)/release/oneroot $(TARGET)/bench/release/oneroot-bench run --json $(TARGET)/bench-nfs.json $(BENCH)
+
+# How long machines of the site wait for their addresses while strangers flood the server; see docs/benchmarks.md. As root,
+# and on a machine that does nothing else meanwhile. BEFORE=BINARY measures another version in the same run.
+bench-dhcp:
+	@scripts/need bench
+	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: ports below 1024, a network namespace" >&2; exit 1; }
+	@$(CARGO) build -q --release -p oneroot
+	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir $(TARGET)/bench
+	@$(TARGET)/bench/release/oneroot-bench dhcp $(if $(BEFORE),before=$(BEFORE)) now=$(TARGET)/release/oneroot --json $(TARGET)/bench-dhcp.json $(BENCH)
 
 # Staging beside cp -a and rsync -a, and ten thousand machines over one tree; see docs/benchmarks.md. As root, on a
 # machine that does nothing else meanwhile.

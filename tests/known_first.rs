@@ -222,8 +222,9 @@ fn flooded<T: Send>(
             let sink = UdpSocket::bind((Ipv4Addr::new(192, 168, 77, 3), 67)).unwrap();
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {
-                    // Some 20,000 in a second.
-                    for _ in 0..20 {
+                    // Some 4,000 in a second: more is `make bench-dhcp`'s, for a server that is built for speed and a machine
+                    // that does nothing else.
+                    for _ in 0..4 {
                         let number = sent.fetch_add(1, Ordering::Relaxed);
                         if number >= most {
                             return;
@@ -269,7 +270,7 @@ fn a_flood_of_made_up_macs_leaves_no_machine_of_the_site_unanswered() {
             })
             .count()
     });
-    assert!(sent > 10_000, "that was no flood: {sent}");
+    assert!(sent > 2000, "that was no flood: {sent}");
     assert_eq!(answered, asked);
 }
 
@@ -315,6 +316,6 @@ fn a_flood_in_one_machines_name_leaves_neither_it_nor_another_unanswered() {
             })
             .count()
     });
-    assert!(sent > 10_000, "that was no flood: {sent}");
+    assert!(sent > 2000, "that was no flood: {sent}");
     assert_eq!(answered, asked);
 }

@@ -1,4 +1,5 @@
-//! `make bench-nfs`: oneroot's NFS server beside nfs-ganesha, nfs3_server and two floors, in one run.
+//! `make bench-nfs`: oneroot's NFS server beside nfs-ganesha, nfs3_server and two floors, in one run. `make bench-dhcp`:
+//! see [`dhcp`].
 //!
 //! One tree, one load generator, one machine, one server at a time, in a network namespace of the benchmark's own. What
 //! each figure means is said in docs/benchmarks.md.
@@ -10,6 +11,7 @@
 
 mod cases;
 mod cpu;
+mod dhcp;
 mod floors;
 mod load;
 mod mirror;
@@ -57,6 +59,7 @@ fn main() -> Result<()> {
             print!("{}", record::record(Path::new(capture))?);
             Ok(())
         }
+        ["dhcp", rest @ ..] => dhcp::run(rest),
         ["run", rest @ ..] => Options::parse(rest)?.run(),
         _ => bail!(USAGE),
     }

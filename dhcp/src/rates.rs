@@ -17,6 +17,11 @@ const MOST_WATCHED: usize = 8192;
 pub(crate) struct Rates(HashMap<Mac, (u64, u32)>);
 
 impl Rates {
+    /// Whether no further MAC can be watched.
+    pub(crate) fn is_full(&self) -> bool {
+        self.0.len() >= MOST_WATCHED
+    }
+
     /// Counts one; true when it is one too many.
     pub(crate) fn too_many(&mut self, mac: Mac, now: u64) -> bool {
         if self.0.len() >= MOST_WATCHED && !self.0.contains_key(&mac) {

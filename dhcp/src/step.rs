@@ -74,8 +74,8 @@ pub struct Reply {
     pub mac: Mac,
     /// The address that the client is given, for the log; none in a NAK, and where another server gives it.
     pub address: Option<Ipv4Addr>,
-    /// Whether it is an ACK with a lease behind it that is to be noted: not so where the same client is acknowledged again
-    /// and again from memory.
+    /// Whether it is an ACK with a lease behind it, and news: the lease has just been written, or a boot begins with one
+    /// that was there.
     pub leased: bool,
     /// Whether firmware or iPXE asked: a boot begins here.
     pub boots: bool,

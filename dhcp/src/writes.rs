@@ -64,8 +64,11 @@ fn left(book: &Addresses, asked: &Asked<'_>, address: Ipv4Addr, secs: u32) -> Op
 }
 
 fn at_once(book: &mut Addresses, asked: &Asked<'_>, given: Given, relay: Option<Ipv4Addr>) -> Step {
+    let (mac, now) = (asked.client.mac, asked.now.mono);
     let mut reply = asked.reply(Kind::Ack, Some(given), relay);
-    reply.leased = !book.notes.too_many(asked.client.mac, asked.now.mono);
+    // Only that a boot begins is news, and not from whoever says so without end.
+    let watched = !asked.is_stranger() || !book.notes.is_full();
+    reply.leased = reply.boots && watched && !book.notes.too_many(mac, now);
     Step::Reply(reply)
 }
 
