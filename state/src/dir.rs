@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 use redb::backends::FileBackend;
+use rustix::fs::OFlags;
 
 use crate::Error;
 use crate::store::Medium;
@@ -20,11 +21,30 @@ const FILE_MODE: u32 = 0o600;
 /// place.
 const OTHERS: u32 = 0o077;
 
+/// Through no link, and without waiting for the other end of a FIFO.
+const QUIETLY: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_signed();
+
 /// A locked state directory.
 pub(crate) struct Dir {
     path: PathBuf,
+    /// The directory itself, whatever has its name by now.
+    home: File,
     /// Held as long as this lives; the kernel lets it go with the process, however that ends.
-    _lock: File,
+    lock: File,
+    /// The file that counts. It is held, so that no other file can get its inode number.
+    held: Option<File>,
+    /// The one that is being made.
+    fresh: Option<File>,
+}
+
+/// What a start would find by now.
+enum Found {
+    /// The file that counts, in the directory that is locked.
+    Ours,
+    /// No state, or ours in another directory.
+    Nothing(&'static str),
+    /// A state that is not ours.
+    Another,
 }
 
 impl Dir {
@@ -38,7 +58,79 @@ impl Dir {
         if let Some(cause) = not_ours_alone(path, &fs::metadata(path).map_err(cannot)?) {
             return Err(Error::Open { path: path.to_owned(), cause });
         }
-        Ok(Self { path: path.to_owned(), _lock: lock(path)? })
+        let home = File::open(path).map_err(cannot)?;
+        Ok(Self { path: path.to_owned(), home, lock: lock(path)?, held: None, fresh: None })
+    }
+
+    /// What lies in the configured place: files are removed, and directories moved away, under a program that has them open.
+    fn found(&self) -> io::Result<Found> {
+        let there = match fs::metadata(&self.path) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                return Ok(Found::Nothing("the state directory is gone"));
+            }
+            there => there?,
+        };
+        match fs::symlink_metadata(self.file()) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+                return Ok(Found::Nothing("the state's file was removed"));
+            }
+            Err(cause) => return Err(cause),
+            Ok(file) => match &self.held {
+                Some(held) if same(&held.metadata()?, &file) => {}
+                _ => return Ok(Found::Another),
+            },
+        }
+        if !same(&self.home.metadata()?, &there) {
+            return Ok(Found::Nothing("another directory is in the place of the state's"));
+        }
+        Ok(if self.has_lock()? { Found::Ours } else { Found::Nothing("the state's lock was removed") })
+    }
+
+    fn has_lock(&self) -> io::Result<bool> {
+        match fs::symlink_metadata(self.path.join("lock")) {
+            Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
+            there => Ok(same(&there?, &self.lock.metadata()?)),
+        }
+    }
+
+    /// Makes the place one's own again, where nobody else's state is.
+    fn take_again(&mut self) -> io::Result<()> {
+        let shown = self.path.display();
+        if let Found::Another = self.found()? {
+            return Err(io::Error::other(format!(
+                "{shown} has a state that is not this server's, which stays as it is; put the right one there and start again"
+            )));
+        }
+        let device = self.home.metadata()?.dev();
+        // Under a mount point whose disk is gone lies a directory that the disk will hide again.
+        let elsewhere = || {
+            io::Error::other(format!("{shown} is on another file system than it was; is its disk mounted?"))
+        };
+        if fs::metadata(&self.path).is_err_and(|cause| cause.kind() == io::ErrorKind::NotFound) {
+            let parent = File::open(self.path.parent().unwrap_or(Path::new("/")))?;
+            if parent.metadata()?.dev() != device {
+                return Err(elsewhere());
+            }
+            fs::DirBuilder::new().mode(DIR_MODE).create(&self.path)?;
+            parent.sync_all()?;
+        }
+        let home = File::open(&self.path)?;
+        let found = home.metadata()?;
+        if found.dev() != device {
+            return Err(elsewhere());
+        }
+        if let Some(cause) = not_ours_alone(&self.path, &found) {
+            return Err(io::Error::other(format!("{shown} {cause}")));
+        }
+        if !same(&found, &self.home.metadata()?) || !self.has_lock()? {
+            self.lock = lock(&self.path).map_err(io::Error::other)?;
+            self.home = home;
+            tracing::warn!(
+                directory = %shown,
+                "the state directory was removed or replaced, and is made anew; commands that ask the server find it again after a restart"
+            );
+        }
+        Ok(())
     }
 
     /// The file that counts.
@@ -62,14 +154,24 @@ impl Medium for Dir {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(cause) => return Err(cause),
         }
-        let file = OpenOptions::new().read(true).write(true).open(self.file())?;
+        let file = OpenOptions::new().read(true).write(true).custom_flags(QUIETLY).open(self.file())?;
         if file.metadata()?.permissions().mode() & 0o077 != 0 {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         }
+        self.held = Some(file.try_clone()?);
         FileBackend::new(file).map(Some).map_err(io::Error::other)
     }
 
+    fn in_place(&mut self) -> io::Result<()> {
+        match self.found()? {
+            Found::Ours => Ok(()),
+            Found::Nothing(cause) => Err(io::Error::other(cause)),
+            Found::Another => Err(io::Error::other("another state is in the place of this server's")),
+        }
+    }
+
     fn fresh(&mut self) -> io::Result<FileBackend> {
+        self.take_again()?;
         self.abandon();
         let file = OpenOptions::new()
             .read(true)
@@ -77,11 +179,14 @@ impl Medium for Dir {
             .create_new(true)
             .mode(FILE_MODE)
             .open(self.fresh_file())?;
+        self.fresh = Some(file.try_clone()?);
         FileBackend::new(file).map_err(io::Error::other)
     }
 
     fn adopt(&mut self) -> io::Result<()> {
-        fs::rename(self.fresh_file(), self.file())
+        fs::rename(self.fresh_file(), self.file())?;
+        self.held = self.fresh.take();
+        Ok(())
     }
 
     fn sync_names(&mut self) -> io::Result<()> {
@@ -89,6 +194,7 @@ impl Medium for Dir {
     }
 
     fn abandon(&mut self) {
+        self.fresh = None;
         match fs::remove_file(self.fresh_file()) {
             Err(cause) if cause.kind() != io::ErrorKind::NotFound => {
                 tracing::warn!(file = %self.fresh_file().display(), %cause, "a left-over file cannot be removed");
@@ -117,6 +223,10 @@ fn not_ours_alone(path: &Path, meta: &fs::Metadata) -> Option<String> {
     })
 }
 
+fn same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
+    (a.dev(), a.ino()) == (b.dev(), b.ino())
+}
+
 /// The file that counts, in a state directory.
 pub(crate) fn file_in(dir: &Path) -> PathBuf {
     dir.join("state.redb")
@@ -125,8 +235,9 @@ pub(crate) fn file_in(dir: &Path) -> PathBuf {
 fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let cannot = |cause: io::Error| Error::Open { path: path.clone(), cause: cause.to_string() };
-    let open = OpenOptions::new().write(true).create(true).truncate(false).mode(FILE_MODE).open(&path);
-    let mut file = open.map_err(cannot)?;
+    let mut options = OpenOptions::new();
+    let options = options.write(true).create(true).truncate(false).mode(FILE_MODE).custom_flags(QUIETLY);
+    let mut file = options.open(&path).map_err(cannot)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {

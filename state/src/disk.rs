@@ -139,6 +139,12 @@ impl<M: Medium> Writer<M> {
         while inbox.blocking_recv_many(&mut group, GROUP) > 0 {
             self.commit(&mut group);
         }
+        if let Err(cause) = self.store.settle(|| self.mirror.with(Contents::clone)) {
+            tracing::error!(
+                cause,
+                "the state is not where the next start looks for it, and cannot be put there"
+            );
+        }
     }
 
     fn commit(&mut self, group: &mut Vec<Asked>) {

@@ -153,6 +153,50 @@ async fn what_was_answered_is_there_after_a_power_cut_and_no_half_of_what_was_no
 }
 
 #[tokio::test]
+async fn a_file_that_is_removed_under_the_writer_is_made_anew_and_nothing_is_answered_on_the_old_one() {
+    let mut noticed = 0;
+    for seed in seeds(200) {
+        let (machine, mut chance, mut told) = (Machine::new(seed), Chance(!seed), Told::default());
+        let context = format!("seed {seed}");
+        let disk = open(&machine).unwrap();
+        told.found(&disk, &context).await;
+        for _ in 0..2 {
+            machine.fail(chance.below(60), Fault::Removed, false);
+            while told.commit(&disk, &some_txn(&mut chance), &context).await {}
+            noticed += 1;
+            // What was answered before is in the one that the next commit makes.
+            assert!(told.commit(&disk, &some_txn(&mut chance), &context).await, "{context}");
+        }
+        // With nothing written since, the end does it.
+        machine.fail(0, Fault::Removed, false);
+        let last = told.commit(&disk, &some_txn(&mut chance), &context).await;
+        assert!(!last, "{context}");
+        drop(disk);
+        machine.restart();
+        told.found(&open(&machine).unwrap(), &context).await;
+    }
+    assert!(noticed > 0);
+}
+
+#[tokio::test]
+async fn another_state_that_takes_the_place_is_never_written_over_and_nothing_is_answered() {
+    for seed in seeds(60) {
+        let (machine, mut chance, mut told) = (Machine::new(seed), Chance(!seed), Told::default());
+        let context = format!("seed {seed}");
+        let disk = open(&machine).unwrap();
+        told.found(&disk, &context).await;
+        machine.fail(chance.below(60), Fault::Replaced, false);
+        while told.commit(&disk, &some_txn(&mut chance), &context).await {}
+        let (made, image) = (machine.made(), machine.image());
+        for _ in 0..5 {
+            assert!(!told.commit(&disk, &some_txn(&mut chance), &context).await, "{context}");
+        }
+        drop(disk);
+        assert_eq!((machine.made(), machine.image()), (made, image), "{context}");
+    }
+}
+
+#[tokio::test]
 async fn a_power_cut_takes_from_the_end_of_a_burst_and_never_what_was_answered() {
     for seed in seeds(60) {
         let (machine, mut chance) = (Machine::new(seed), Chance(!seed));

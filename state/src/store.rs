@@ -32,7 +32,10 @@ pub(crate) trait Medium: Send + 'static {
     /// The file that counts; `None` when there has never been one.
     fn current(&mut self) -> io::Result<Option<Self::Storage>>;
 
-    /// An empty file beside it.
+    /// Whether a start would find the file that was written last: neither it nor its directory was removed or replaced.
+    fn in_place(&mut self) -> io::Result<()>;
+
+    /// An empty file beside it. Refused where somebody else's state has taken the place.
     fn fresh(&mut self) -> io::Result<Self::Storage>;
 
     /// Puts the fresh file in the place of the current one; durably once the names are synced.
@@ -94,8 +97,20 @@ impl<M: Medium> Store<M> {
     ) -> Result<(), String> {
         let Some(database) = self.database.take() else { return self.remake(&held(), changes, revision) };
         put(&database, &Contents::default(), changes, revision).map_err(|cause| cause.to_string())?;
+        // A file without its name takes everything, and is found by nobody.
+        self.medium.in_place().map_err(|cause| cause.to_string())?;
         self.database = Some(database);
         Ok(())
+    }
+
+    /// At the end: the next start must find what was answered, though nothing was written since the file lost its name.
+    pub(crate) fn settle(&mut self, held: impl FnOnce() -> Contents) -> Result<(), String> {
+        if self.medium.in_place().is_ok() {
+            return Ok(());
+        }
+        self.database = None;
+        let held = held();
+        self.remake(&held, &[], held.revision)
     }
 
     fn remake(&mut self, held: &Contents, changes: &[Change], revision: u64) -> Result<(), String> {
@@ -103,7 +118,8 @@ impl<M: Medium> Store<M> {
             let database = builder().create_with_backend(storage).map_err(|cause| cause.to_string())?;
             put(&database, held, changes, revision).map_err(|cause| cause.to_string())?;
             // The file's data is synced by the commit.
-            self.medium.adopt().and_then(|()| self.medium.sync_names()).map_err(|cause| cause.to_string())?;
+            let named = self.medium.adopt().and_then(|()| self.medium.sync_names());
+            named.and_then(|()| self.medium.in_place()).map_err(|cause| cause.to_string())?;
             Ok(database)
         });
         match made {

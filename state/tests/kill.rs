@@ -23,7 +23,7 @@ fn whatever_was_acknowledged_before_a_kill_is_there_after_it() {
     for round in 0..KILLS {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "whatever_was_acknowledged_before_a_kill_is_there_after_it", "--nocapture"]);
-        let mut process = command.env(CHILD, home.path()).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process = command.env(CHILD, home.path().join("state")).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let reader = std::thread::spawn(move || -> Vec<String> {
             let said = lines.map_while(Result::ok);
@@ -36,7 +36,7 @@ fn whatever_was_acknowledged_before_a_kill_is_there_after_it() {
         let promised = reader.join().unwrap();
         acknowledged += promised.len();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        let disk = Disk::open(home.path()).unwrap();
+        let disk = Disk::open(&home.path().join("state")).unwrap();
         for key in promised {
             assert!(
                 runtime.block_on(disk.get(&key)).unwrap().is_some(),
@@ -44,7 +44,7 @@ fn whatever_was_acknowledged_before_a_kill_is_there_after_it() {
             );
         }
         drop(disk);
-        wait_until_closed(home.path());
+        wait_until_closed(&home.path().join("state"));
     }
     assert!(acknowledged > 100, "the child hardly ran: {acknowledged}");
 }

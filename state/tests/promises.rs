@@ -92,18 +92,18 @@ async fn memory_keeps_the_promises() {
 async fn the_disk_keeps_the_promises() {
     // In memory where there is some: three thousand syncs are not what is tested.
     let home = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    conforms(&Disk::open(home.path()).unwrap()).await;
+    conforms(&Disk::open(&home.path().join("state")).unwrap()).await;
 }
 
 #[tokio::test]
 async fn what_was_answered_is_there_after_a_restart_with_its_revision() {
     let home = tempfile::tempdir().unwrap();
-    let disk = Disk::open(home.path()).unwrap();
+    let disk = Disk::open(&home.path().join("state")).unwrap();
     let kept = disk.commit(put("kept", "yes")).await.unwrap();
     disk.commit(put("gone", "x")).await.unwrap();
     let removed = disk.commit(Txn::new().delete("gone")).await.unwrap();
     close(disk).await;
-    let disk = reopen(home.path()).await;
+    let disk = reopen(&home.path().join("state")).await;
     assert_eq!(disk.get("kept").await.unwrap().unwrap().revision, kept);
     assert!(disk.get("gone").await.unwrap().is_none());
     assert!(disk.commit(put("next", "x")).await.unwrap() > removed, "the counter never goes back");
@@ -129,15 +129,15 @@ async fn reopen(path: &std::path::Path) -> Disk {
 #[tokio::test]
 async fn a_second_process_on_the_directory_is_refused_and_told_so() {
     let home = tempfile::tempdir().unwrap();
-    let _first = Disk::open(home.path()).unwrap();
-    let refused = Disk::open(home.path()).err().unwrap();
+    let _first = Disk::open(&home.path().join("state")).unwrap();
+    let refused = Disk::open(&home.path().join("state")).err().unwrap();
     assert!(refused.to_string().contains("is in use by another oneroot"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_commits_share_few_syncs() {
     let home = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::open(home.path()).unwrap());
+    let disk = Arc::new(Disk::open(&home.path().join("state")).unwrap());
     let before = disk.groups();
     let tasks: Vec<_> = (0..2000)
         .map(|number| {
@@ -156,7 +156,7 @@ async fn many_commits_share_few_syncs() {
 #[tokio::test]
 async fn a_conflict_in_a_batch_fails_alone() {
     let home = tempfile::tempdir().unwrap();
-    let disk = Disk::open(home.path()).unwrap();
+    let disk = Disk::open(&home.path().join("state")).unwrap();
     let claim =
         |who: &str| disk.commit(put("address/10.0.0.5", who).expect("address/10.0.0.5", Expect::Absent));
     let (a, b, c) = tokio::join!(claim("a"), claim("b"), disk.commit(put("other", "x")));

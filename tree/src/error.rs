@@ -127,6 +127,12 @@ pub enum Error {
         /// Its mode.
         mode: u32,
     },
+    /// The store's directory is another one than was opened, or none.
+    #[error("{path} was removed or replaced since it was opened; put it back, or start again with what is there", path = path.display())]
+    StoreMoved {
+        /// The store's directory.
+        path: PathBuf,
+    },
     /// A reference's file does not read as one.
     #[error("reference {0} is damaged; stage it again")]
     BadRef(String),

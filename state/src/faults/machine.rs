@@ -38,6 +38,10 @@ pub(super) enum Fault {
     Broken,
     /// The power goes: this and all further operations fail, until the restart.
     Cut,
+    /// Nothing fails, but somebody removes the file.
+    Removed,
+    /// Nothing fails, but somebody puts another state in the file's place.
+    Replaced,
 }
 
 #[derive(Debug)]
@@ -98,6 +102,8 @@ struct Inner {
     files: Vec<File>,
     /// The file that has the name, and the one that is being made, as seen.
     current: Option<usize>,
+    /// The file that was opened or named last, if this machine did it.
+    held: Option<usize>,
     fresh: Option<usize>,
     /// Whom the name meant on the platter, then each that it was given to since.
     names: Vec<Option<usize>>,
@@ -122,6 +128,15 @@ impl Inner {
         let fault = next.fault;
         if !next.lasting {
             self.due.remove(0);
+        }
+        if let Fault::Removed | Fault::Replaced = fault {
+            self.current = None;
+            if fault == Fault::Replaced {
+                self.files.push(File::default());
+                self.current = Some(self.files.len() - 1);
+            }
+            self.names = vec![self.current];
+            return Ok(());
         }
         self.off |= fault == Fault::Cut;
         Err(io::Error::from_raw_os_error(if fault == Fault::Full { 28 } else { 5 }))
@@ -164,6 +179,7 @@ impl Machine {
             let kept = inner.chance.below(inner.names.len());
             inner.current = inner.names[kept];
             inner.names = vec![inner.current];
+            inner.held = None;
             inner.due.clear();
             inner.off = false;
         });
@@ -271,14 +287,29 @@ impl Medium for Machine {
 
     fn current(&mut self) -> io::Result<Option<Storage>> {
         self.abandon();
-        let file = self.with(|inner| inner.operate(true).map(|()| inner.current))?;
+        let file = self.with(|inner| {
+            inner.operate(true)?;
+            inner.held = inner.current;
+            io::Result::Ok(inner.current)
+        })?;
         Ok(file.map(|file| Storage { machine: self.clone(), file }))
+    }
+
+    fn in_place(&mut self) -> io::Result<()> {
+        self.with(|inner| {
+            inner.operate(true)?;
+            let found = inner.current.is_some() && inner.current == inner.held;
+            if found { Ok(()) } else { Err(io::Error::other("another file has the name")) }
+        })
     }
 
     fn fresh(&mut self) -> io::Result<Storage> {
         self.abandon();
         let file = self.with(|inner| {
             inner.operate(false)?;
+            if inner.current.is_some() && inner.current != inner.held {
+                return Err(io::Error::other("there is a state that is not ours"));
+            }
             if inner.fresh.is_some() {
                 return Err(io::Error::from(io::ErrorKind::AlreadyExists));
             }
@@ -293,6 +324,7 @@ impl Medium for Machine {
         self.with(|inner| {
             inner.operate(false)?;
             inner.current = inner.fresh.take();
+            inner.held = inner.current;
             inner.names.push(inner.current);
             Ok(())
         })

@@ -171,6 +171,7 @@ impl<'s> Stage<'s> {
     /// already go with the next collection.
     pub fn finish(self) -> Result<Finished> {
         let Self { store, builder, contents, seen, mut tally, .. } = self;
+        store.in_place()?;
         let made = || {
             let (index, order) = builder.finish_ordered()?;
             let aside = store.write_generation(&index)?;

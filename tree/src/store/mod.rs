@@ -42,6 +42,7 @@ const FORMAT: &str = "oneroot store 1\n";
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
+    home: Dir,
     objects: Dir,
     generations: Dir,
     stacks: Dir,
@@ -74,6 +75,7 @@ impl Store {
         let dir = |name: &str| Dir::open(&path.join(name)).map_err(Error::io("open", path.join(name)));
         Ok(Arc::new(Self {
             path: path.to_owned(),
+            home: Dir::open(path).map_err(Error::io("open", path))?,
             objects: dir("objects")?,
             generations: dir("generations")?,
             stacks: dir("stacks")?,
@@ -84,6 +86,30 @@ impl Store {
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the directory that was opened still has its name, and its parts theirs. What is read comes from those that were
+    /// opened, and what is written goes where the names lead: into another store, a generation would lie without its objects.
+    ///
+    /// # Errors
+    /// [`Error::StoreMoved`], or the system's.
+    pub(crate) fn in_place(&self) -> Result<()> {
+        let parts = [
+            (&self.home, ""),
+            (&self.objects, "objects"),
+            (&self.generations, "generations"),
+            (&self.stacks, "stacks"),
+        ];
+        for (held, part) in parts {
+            let held = rustix::fs::fstat(held).map_err(Error::io("look at", held.path()))?;
+            let there = rustix::fs::stat(self.path.join(part));
+            if there.is_err()
+                || there.is_ok_and(|there| (there.st_dev, there.st_ino) != (held.st_dev, held.st_ino))
+            {
+                return Err(Error::StoreMoved { path: self.path.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// Opens an object for reading. Its bytes never change.

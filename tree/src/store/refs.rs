@@ -103,8 +103,10 @@ impl Store {
     /// The generation that a reference has now.
     ///
     /// # Errors
-    /// [`Error::BadRef`], or the system's.
+    /// [`Error::BadRef`], [`Error::StoreMoved`], or the system's.
     pub fn head(&self, name: &Ref) -> Result<Option<Staged>> {
+        // References are looked up by their path, and what they name in the directories that were opened.
+        self.in_place()?;
         Ok(self.history(name)?.first().copied())
     }
 
@@ -167,6 +169,7 @@ impl Store {
         staged: Staged,
         may: &dyn Fn(Option<Staged>) -> bool,
     ) -> Result<Option<Staged>> {
+        self.in_place()?;
         let refs = self.path.join("refs");
         // Two that change one reference at once would each forget what the other has made the head.
         let _lock = staging::gate(&refs, FlockOperation::LockExclusive)?;

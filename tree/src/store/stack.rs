@@ -38,6 +38,7 @@ impl Store {
         if generations.is_empty() || generations.len() > usize::from(u16::MAX) {
             return Err(Error::StackHeight(generations.len()));
         }
+        self.in_place()?;
         // Whoever names a stack is about to use it: from here on, a collection finds its generations young.
         let missing = |id: &&GenerationId| !self.keep_generation(**id);
         if let Some(id) = generations.iter().find(missing) {

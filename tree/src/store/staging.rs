@@ -52,6 +52,7 @@ impl Store {
     /// # Errors
     /// The system's.
     pub fn workplace(&self) -> Result<Workplace> {
+        self.in_place()?;
         let staging = self.path().join("staging");
         sweep(&staging)?;
         let (lock, path) = locked(&staging, |path| {
@@ -64,6 +65,7 @@ impl Store {
 
     /// Puts a small file in place; see [`write_whole`].
     pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        self.in_place()?;
         write_whole(&self.path().join("staging"), path, bytes)
     }
 }
