@@ -106,6 +106,7 @@ fn make(home: &Path, machines: usize, nodes: usize) {
             address: address.into(),
             made: NOW,
             since: NOW,
+            named: true,
         };
         let record = MachineRecord { id, macs: vec![mac], name: Some(name), first_seen: NOW };
         records.push((format!("machines/{id}"), serde_json::to_string(&record).unwrap()));

@@ -168,7 +168,7 @@ pub async fn run(site: Site, path: PathBuf, control: Socket) -> Result<()> {
     let keeper = Keeper::open(&site)?;
     let sockets = Sockets::bind(&site, &keeper, control)?;
     units::close_the_rest();
-    machines.ask_by(Prober::open()?);
+    machines.ask_by(Arc::new(Prober::open()?));
     machines.show(keeper.interfaces());
     let dhcp_server = dhcp::Server::open(machines.clone(), &keeper).await?;
     let (portmap, portmap_datagrams, registration) = match sockets.portmap {

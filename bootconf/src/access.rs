@@ -72,6 +72,7 @@ mod tests {
             address: std::net::IpAddr::from([10, 0, 0, owner]),
             made: 0,
             since: 0,
+            named: true,
         }
     }
 

@@ -64,7 +64,7 @@ impl Request {
         let newest = booting.max_by_key(|pin| order(pin))?;
         let superseded = |pin: &Pin| pin.phase != Phase::Booting && order(pin) > order(newest);
         // A clock that was set back makes no boot old.
-        let old = self.ask != Ask::Part && self.now.saturating_sub(newest.made) >= YOUNG;
+        let old = self.ask != Ask::Part && self.now.saturating_sub(newest.since) >= YOUNG;
         if old || newest.address != self.address || pins.iter().any(superseded) {
             return None;
         }

@@ -121,18 +121,22 @@ fn dracuts_nic(boot: &Boot<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::export::SEAL;
     use oneroot_tree::ViewId;
 
+    /// What the kernel keeps of its command line on x86 and arm64, its own end included.
+    const COMMAND_LINE: usize = 2048;
+
     fn line(initramfs: Initramfs) -> String {
-        line_with(initramfs, "console=ttyS0")
+        line_with(initramfs, None, "console=ttyS0")
     }
 
-    fn line_with(initramfs: Initramfs, extra: &str) -> String {
+    fn line_with(initramfs: Initramfs, seal: Option<[u8; SEAL]>, extra: &str) -> String {
         let boot = Boot {
             initramfs,
             server: IpAddr::from([192, 168, 77, 1]),
             port: 2049,
-            export: Export { view: ViewId([0xab; 16]), pass: None },
+            export: Export::of(ViewId([0xab; 16]), BootId::from_random([2; 8]), seal),
             mac: "52:54:00:00:00:0a".parse().unwrap(),
             machine: MachineId::from_random([1; 16]),
             boot: BootId::from_random([2; 8]),
@@ -148,7 +152,7 @@ mod tests {
         let line = line(Initramfs::InitramfsTools);
         let nfsroot = line.split(' ').find_map(|word| word.strip_prefix("nfsroot=")).unwrap();
         let (path, options) = nfsroot.split_once(',').unwrap();
-        assert_eq!(path, format!("192.168.77.1:/v/{}", "ab".repeat(16)));
+        assert_eq!(path, format!("192.168.77.1:/v/{}.{}", "ab".repeat(16), "02".repeat(8)));
         for option in options.split(',') {
             let name = option.split('=').next().unwrap();
             assert!(known.split_whitespace().any(|known| known == name), "{option}");
@@ -170,7 +174,7 @@ mod tests {
         assert!(ours.contains(" ifname=boot0:52:54:00:00:00:0a ip=boot0:dhcp "), "{ours}");
         assert!(!ours.contains("ip=dhcp"), "{ours}");
         for own in ["ifname=lan:52:54:00:00:00:0a", "net.ifnames=0", "ip=ens3:dhcp"] {
-            let theirs = line_with(Initramfs::Dracut, own);
+            let theirs = line_with(Initramfs::Dracut, None, own);
             assert!(theirs.contains(" ip=dhcp ") && !theirs.contains("boot0"), "{theirs}");
         }
         assert!(!line(Initramfs::InitramfsTools).contains("ifname="), "klibc's ipconfig goes by BOOTIF");
@@ -183,6 +187,19 @@ mod tests {
         let options = nfsroot.split_once(',').unwrap().1;
         let added = "vers=2,tcp,rsize=4096,wsize=4096,".len() + ",nolock,addr=255.255.255.255".len();
         assert!(options.len() + added < 256, "{}", options.len() + added);
+    }
+
+    /// With a pass as without: most of the line is left to the site's own arguments.
+    #[test]
+    fn a_path_with_boot_and_pass_leaves_the_line_to_the_site() {
+        for initramfs in Initramfs::ALL {
+            let (plain, passed) =
+                (line(initramfs), line_with(initramfs, Some([0xcd; SEAL]), "console=ttyS0"));
+            assert_eq!(passed.len(), plain.len() + ".".len() + 2 * SEAL);
+            assert!(passed.len() < COMMAND_LINE / 4, "{}", passed.len());
+            let path = format!(":/v/{}.{}.{}", "ab".repeat(16), "02".repeat(8), "cd".repeat(16));
+            assert!(passed.contains(&path), "{passed}");
+        }
     }
 
     #[test]

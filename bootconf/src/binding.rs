@@ -62,6 +62,7 @@ mod tests {
             address: IpAddr::from([10, 0, 0, address]),
             made: u64::from(made),
             since: u64::from(made),
+            named: true,
         }
     }
 

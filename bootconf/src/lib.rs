@@ -4,6 +4,7 @@
 //! who asks and who holds ([`access`]). What it decides, `src/` does.
 
 pub mod access;
+pub mod admission;
 pub mod again;
 pub mod args;
 pub mod binding;

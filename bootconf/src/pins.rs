@@ -1,19 +1,21 @@
-//! Pins: which machine's boot holds which view, and what ends that (design.md, "Boots and pins").
+//! Pins: which machine's boot holds which view, and what ends that (docs/decisions/0003 has the rows by number).
 //!
 //! | event | what happens to the machine's pins |
 //! |---|---|
-//! | a plan is made | a new pin, *booting*. Of older booting ones only the newest stays; the running one stays |
-//! | MNT of a view that one of its pins holds | the newest such pin is *running*; again, it stays so |
-//! | MNT with a pass ([`crate::export`]) from an address | that boot's pin is *running*, with this address from now on |
-//! | MNT of any other view | nothing; the mount is refused |
-//! | a boot says `up` | its pin is running and up; older pins are dropped but those that a connection uses |
-//! | [`GRACE`] after a later boot began to run | as if it had said `up` |
+//! | a plan is made | a new pin, *booting*. Of older booting ones only the newest stays; the mounted ones stay |
+//! | MNT of a boot's root, admitted ([`crate::admission`]) | that boot's pin is *running*, with the NIC and address that it was mounted from |
+//! | MNT of it again, from elsewhere, when nobody answers where it was | the address is this one from now on |
+//! | any other MNT | nothing |
+//! | a mounted boot says `up` | its pin is *up*; older pins are dropped but those that a connection uses |
+//! | a boot that was never mounted says so | nothing: whoever can fetch a script can say that |
+//! | [`GRACE`] after a later boot was mounted | as if it had said `up` |
 //! | released by the admin | all of them are dropped |
 //! | silent for days, and a probe of its address went unanswered ([`crate::binding`]) | all but those in use are dropped |
 //! | any DHCP packet | nothing: DHCP is no event here. A `dhclient` in the guest must not take its root away |
 //!
-//! A machine holds at most [`MOST`] pins. What gives way to a new plan is the oldest booting one, then the oldest that no
-//! connection uses; the newest that ran never does, and one in use only where all are.
+//! A machine holds at most [`MOST`] pins, and one more where all of them are mounted: a plan takes the place of the oldest
+//! that was never mounted and of no other, for any user of a machine can have plans made. A mount takes the place of the
+//! mounted pin that is needed least, where there are [`MOST`] others.
 
 use std::net::IpAddr;
 
@@ -22,7 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::identity::{BootId, Mac, MachineId};
 
-/// Pins of one machine at most.
+/// Pins of one machine at most, but for the one beside as many mounted ones.
 pub const MOST: usize = 3;
 /// Seconds after which a running boot counts as up though it never said so: an image without the word must not keep
 /// the old view for ever.
@@ -55,10 +57,29 @@ pub struct Pin {
     pub mac: Mac,
     /// The address that it booted with; it belongs to the machine while the pin runs.
     pub address: IpAddr,
-    /// When the plan was made, seconds since 1970.
+    /// When the plan was made, seconds since 1970; later than the machine's plans before it, whatever the clock says.
     pub made: u64,
     /// When the phase was entered, seconds since 1970.
     pub since: u64,
+    /// Whether the path of its root names the boot. Before that was so it named the view alone, and a mount of that is this
+    /// pin's where no newer one holds the view.
+    #[serde(default)]
+    pub named: bool,
+}
+
+impl Pin {
+    /// Whether its root was mounted: then somebody may be there, whatever has been heard of late.
+    #[must_use]
+    pub fn is_mounted(&self) -> bool {
+        self.phase != Phase::Booting
+    }
+
+    /// Whether a word of this boot is believed, looked up from an address in a view: only from where its root is mounted,
+    /// and in it. Any user of any machine that holds a view can look any name up there.
+    #[must_use]
+    pub fn hears(&self, from: IpAddr, view: ViewId) -> bool {
+        self.is_mounted() && (self.address, self.view) == (from, view)
+    }
 }
 
 /// What may happen to a machine's pins.
@@ -66,10 +87,24 @@ pub struct Pin {
 pub enum Event {
     /// A plan was made: this is its pin.
     Planned(Pin),
-    /// The machine mounts this view.
-    Mounted(ViewId),
-    /// The machine of this boot mounts its root from this address, as its pass proves.
-    MountedFrom(BootId, IpAddr),
+    /// A boot's root is mounted.
+    Mounted {
+        /// The boot.
+        boot: BootId,
+        /// The NIC that it was mounted by.
+        mac: Mac,
+        /// From where.
+        address: IpAddr,
+    },
+    /// The same, from elsewhere than before, where nobody answers any more.
+    Moved {
+        /// The boot.
+        boot: BootId,
+        /// The NIC that it was mounted by.
+        mac: Mac,
+        /// From where.
+        address: IpAddr,
+    },
     /// This boot says that it is up.
     Up(BootId),
     /// Time has passed.
@@ -93,34 +128,21 @@ pub enum PinChange {
 /// `now` is seconds since 1970.
 pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: u64) -> Vec<PinChange> {
     let mut order: Vec<&Pin> = pins.iter().collect();
-    // A clock that was set back must not make the newest boot the oldest.
     order.sort_by_key(|pin| (pin.made, pin.boot));
     match event {
-        Event::Planned(new) => planned(&order, new, in_use),
-        Event::Mounted(view) => {
-            let Some(pin) = order.iter().rev().find(|pin| pin.view == *view) else { return Vec::new() };
-            match pin.phase {
-                Phase::Booting => {
-                    vec![PinChange::Put(Pin { phase: Phase::Running, since: now, ..(*pin).clone() })]
-                }
-                Phase::Running | Phase::Up => Vec::new(),
-            }
-        }
-        Event::MountedFrom(boot, address) => {
-            let pin = order.iter().find(|pin| pin.boot == *boot);
-            let Some(pin) = pin.filter(|pin| pin.phase == Phase::Booting || pin.address != *address) else {
-                return Vec::new();
-            };
-            let (phase, since) =
-                if pin.phase == Phase::Booting { (Phase::Running, now) } else { (pin.phase, pin.since) };
-            vec![PinChange::Put(Pin { phase, since, address: *address, ..(*pin).clone() })]
+        Event::Planned(new) => planned(&order, new),
+        Event::Mounted { boot, mac, address } => mounted(&order, *boot, (*mac, *address), in_use, now),
+        Event::Moved { boot, mac, address } => {
+            let pin = order.iter().find(|pin| pin.boot == *boot && pin.is_mounted());
+            let pin = pin.filter(|pin| (pin.mac, pin.address) != (*mac, *address));
+            let moved = |pin: &&Pin| PinChange::Put(Pin { mac: *mac, address: *address, ..(*pin).clone() });
+            pin.map(moved).into_iter().collect()
         }
         Event::Up(boot) => {
-            let Some(place) = order.iter().position(|pin| pin.boot == *boot) else { return Vec::new() };
-            let (older, rest) = order.split_at(place);
-            let up = rest.first().filter(|pin| pin.phase != Phase::Up);
-            let put = up.map(|pin| PinChange::Put(Pin { phase: Phase::Up, since: now, ..(*pin).clone() }));
-            put.into_iter().chain(dropped(older, in_use)).collect()
+            let place = order.iter().position(|pin| pin.boot == *boot && pin.is_mounted());
+            let Some((older, pin)) = place.and_then(|place| parted(&order, place)) else { return Vec::new() };
+            let up = (pin.phase != Phase::Up).then(|| Pin { phase: Phase::Up, since: now, ..pin.clone() });
+            up.map(PinChange::Put).into_iter().chain(ended(older, pin, in_use)).collect()
         }
         Event::Tick => {
             let settled = |pin: &&Pin| match pin.phase {
@@ -128,42 +150,63 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
                 Phase::Running => now.saturating_sub(pin.since) >= GRACE,
                 Phase::Up => true,
             };
-            let Some(place) = order.iter().rposition(settled) else { return Vec::new() };
-            dropped(order.get(..place).unwrap_or_default(), in_use).collect()
+            let place = order.iter().rposition(settled);
+            let Some((older, pin)) = place.and_then(|place| parted(&order, place)) else { return Vec::new() };
+            ended(older, pin, in_use).collect()
         }
         Event::Released => order.iter().map(|pin| PinChange::Delete(pin.boot)).collect(),
         // A client behind a firewall answers no probe and reads all the same.
-        Event::Silent => dropped(&order, in_use).collect(),
+        Event::Silent => {
+            let silent = order.iter().filter(|pin| !in_use(pin));
+            silent.map(|pin| PinChange::Delete(pin.boot)).collect()
+        }
     }
 }
 
-fn planned(order: &[&Pin], new: &Pin, in_use: &dyn Fn(&Pin) -> bool) -> Vec<PinChange> {
-    let mut left = order.to_vec();
-    let mut changes = Vec::new();
-    let mut booting = left.iter().filter(|pin| pin.phase == Phase::Booting).count();
+fn planned(order: &[&Pin], new: &Pin) -> Vec<PinChange> {
+    let (booting, mounted): (Vec<&Pin>, Vec<&Pin>) = order.iter().partition(|pin| !pin.is_mounted());
     // The last plan but this one may be what the firmware is loading right now: iPXE fetches a script again after an
-    // error. So one booting pin stays beside the new one.
-    while booting > 1 || left.len() >= MOST {
-        let victim = left.remove(gives_way(&left, in_use));
-        booting = left.iter().filter(|pin| pin.phase == Phase::Booting).count();
-        changes.push(PinChange::Delete(victim.boot));
-    }
-    changes.push(PinChange::Put(new.clone()));
-    changes
+    // error. So one booting pin stays beside the new one, if there is a place.
+    let stay = usize::from(mounted.len() + 2 <= MOST);
+    let gone = booting.get(..booting.len().saturating_sub(stay)).unwrap_or_default();
+    let gone = gone.iter().map(|pin| PinChange::Delete(pin.boot));
+    // Which of two boots is the older one decides which of them ends: not two in one second, nor a clock that was set back.
+    let made = order.last().map_or(new.made, |newest| new.made.max(newest.made.saturating_add(1)));
+    gone.chain([PinChange::Put(Pin { made, ..new.clone() })]).collect()
 }
 
-/// Which of a machine's pins, oldest first, gives way to a new plan: the oldest booting one; else the oldest that no
-/// connection uses; else the oldest, for the machine is on the newest that ran.
-fn gives_way(left: &[&Pin], in_use: &dyn Fn(&Pin) -> bool) -> usize {
-    let newest_running = left.iter().rposition(|pin| pin.phase != Phase::Booting);
-    let booting = left.iter().position(|pin| pin.phase == Phase::Booting);
-    let idle =
-        || (0..left.len()).zip(left).find(|(place, pin)| Some(*place) != newest_running && !in_use(pin));
-    booting.or_else(|| idle().map(|(place, _)| place)).unwrap_or(0)
+fn mounted(
+    order: &[&Pin],
+    boot: BootId,
+    (mac, address): (Mac, IpAddr),
+    in_use: &dyn Fn(&Pin) -> bool,
+    now: u64,
+) -> Vec<PinChange> {
+    let Some(pin) = order.iter().find(|pin| pin.boot == boot && !pin.is_mounted()) else { return Vec::new() };
+    let running = Pin { phase: Phase::Running, since: now, mac, address, ..(*pin).clone() };
+    // A machine that is reset again and again before it is up mounts a root each time, and none of them settles.
+    let mut others: Vec<&Pin> = order.iter().copied().filter(|pin| pin.is_mounted()).collect();
+    others.sort_by_key(|pin| (in_use(pin), pin.phase == Phase::Up));
+    let gone = others.get(..(others.len() + 1).saturating_sub(MOST)).unwrap_or_default();
+    let gone = gone.iter().map(|pin| PinChange::Delete(pin.boot));
+    [PinChange::Put(running)].into_iter().chain(gone).collect()
 }
 
-fn dropped<'p>(older: &'p [&Pin], in_use: &'p dyn Fn(&Pin) -> bool) -> impl Iterator<Item = PinChange> + 'p {
-    older.iter().filter(|pin| !in_use(pin)).map(|pin| PinChange::Delete(pin.boot))
+/// The pins before a place, and the one there.
+fn parted<'o, 'p>(order: &'o [&'p Pin], place: usize) -> Option<(&'o [&'p Pin], &'p Pin)> {
+    Some((order.get(..place)?, order.get(place)?))
+}
+
+/// What a boot that was mounted, and has come up, leaves nobody in need of. Where it holds the same view at the same address
+/// itself, calls of the older one can't be told from its own, and whoever makes them loses nothing.
+fn ended<'p>(
+    older: &'p [&'p Pin],
+    by: &'p Pin,
+    in_use: &'p dyn Fn(&Pin) -> bool,
+) -> impl Iterator<Item = PinChange> + 'p {
+    let same = |pin: &Pin| (pin.view, pin.address) == (by.view, by.address);
+    let ends = move |pin: &&&Pin| !pin.is_mounted() || same(pin) || !in_use(pin);
+    older.iter().filter(ends).map(|pin| PinChange::Delete(pin.boot))
 }
 
 #[cfg(test)]
@@ -180,7 +223,12 @@ mod tests {
             address: IpAddr::from([10, 0, 0, 1]),
             made: u64::from(number),
             since: u64::from(number),
+            named: true,
         }
+    }
+
+    fn mounts(pin: &Pin) -> Event {
+        Event::Mounted { boot: pin.boot, mac: pin.mac, address: pin.address }
     }
 
     fn idle(_: &Pin) -> bool {
@@ -202,6 +250,16 @@ mod tests {
     }
 
     #[test]
+    fn a_later_plan_is_the_newer_one_in_the_same_second_and_after_a_clock_was_set_back() {
+        let pins = [pin(7, Phase::Up)];
+        for made in [7, 3] {
+            let plan = Pin { made, ..pin(2, Phase::Booting) };
+            let put = PinChange::Put(Pin { made: 8, ..plan.clone() });
+            assert_eq!(changes(&pins, &Event::Planned(plan), &idle, made), [put]);
+        }
+    }
+
+    #[test]
     fn plans_that_were_never_mounted_do_not_pile_up() {
         let pins = [pin(1, Phase::Up), pin(2, Phase::Booting), pin(3, Phase::Booting)];
         let changes = changes(&pins, &Event::Planned(pin(4, Phase::Booting)), &idle, 50);
@@ -209,48 +267,81 @@ mod tests {
     }
 
     #[test]
-    fn a_machine_holds_at_most_three_pins_and_keeps_the_newest_running_one() {
-        let pins = [pin(1, Phase::Running), pin(2, Phase::Running), pin(3, Phase::Running)];
-        let made = changes(&pins, &Event::Planned(pin(4, Phase::Booting)), &|_| true, 50);
-        assert_eq!(deleted(&made), [pins[0].boot]);
-        let pins = [pin(1, Phase::Running), pin(2, Phase::Booting), pin(3, Phase::Booting)];
-        let made = changes(&pins, &Event::Planned(pin(4, Phase::Booting)), &idle, 50);
-        assert!(!deleted(&made).contains(&pins[0].boot));
+    fn a_plan_takes_the_place_of_plans_alone_and_stands_beside_three_mounted_roots() {
+        let given_way = |phases: &[Phase]| {
+            let pins: Vec<Pin> = (1..).zip(phases).map(|(number, phase)| pin(number, *phase)).collect();
+            let made = changes(&pins, &Event::Planned(pin(9, Phase::Booting)), &idle, 1_000_000);
+            let boots = deleted(&made).into_iter();
+            boots.map(|boot| pins.iter().position(|pin| pin.boot == boot).unwrap()).collect::<Vec<_>>()
+        };
+        let (ran, up, booting) = (Phase::Running, Phase::Up, Phase::Booting);
+        assert_eq!(given_way(&[booting, booting]), [0]);
+        assert_eq!(given_way(&[up, booting, booting]), [1]);
+        assert_eq!(given_way(&[booting, up, booting]), [0]);
+        assert_eq!(given_way(&[up, ran, booting]), [2]);
+        assert!(given_way(&[ran, ran, ran]).is_empty());
+        assert_eq!(given_way(&[ran, ran, ran, booting]), [3]);
     }
 
     #[test]
-    fn a_mount_of_a_pinned_view_runs_and_of_any_other_does_nothing() {
-        let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
-        let made = changes(&pins, &Event::Mounted(ViewId([2; 16])), &idle, 50);
+    fn no_number_of_plans_takes_a_mounted_root_away_whether_it_is_read_or_not() {
+        for roots in 1..=MOST {
+            let mut pins: Vec<Pin> =
+                (1..=roots).map(|root| pin(u8::try_from(root).unwrap(), Phase::Running)).collect();
+            let mounted = pins.clone();
+            for number in 10..30 {
+                let made = changes(&pins, &Event::Planned(pin(number, Phase::Booting)), &idle, 1_000_000);
+                pins.retain(|pin| !deleted(&made).contains(&pin.boot));
+                pins.push(pin(number, Phase::Booting));
+                assert!(pins.len() <= MOST.max(roots + 1), "plan {number} beside {roots} roots");
+                assert!(mounted.iter().all(|pin| pins.contains(pin)), "plan {number} took a root of {roots}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_mount_beyond_three_takes_the_place_of_the_root_that_is_needed_least() {
+        let given_way = |phases: [Phase; 3], used: &[u64]| {
+            let pins = [pin(1, phases[0]), pin(2, phases[1]), pin(3, phases[2]), pin(4, Phase::Booting)];
+            let made = changes(&pins, &mounts(&pins[3]), &|pin| used.contains(&pin.made), 50);
+            assert!(matches!(&made[0], PinChange::Put(pin) if pin.made == 4 && pin.phase == Phase::Running));
+            let boots = deleted(&made).into_iter();
+            boots.map(|boot| pins.iter().position(|pin| pin.boot == boot).unwrap()).collect::<Vec<_>>()
+        };
+        let (ran, up) = (Phase::Running, Phase::Up);
+        assert_eq!(given_way([up, ran, ran], &[]), [1], "the oldest that never came up");
+        assert_eq!(given_way([up, ran, ran], &[2]), [2], "nor one that is read");
+        assert_eq!(given_way([up, ran, ran], &[2, 3]), [0]);
+        assert_eq!(given_way([ran, ran, ran], &[1, 2, 3]), [0]);
+    }
+
+    #[test]
+    fn a_mount_runs_the_boot_that_it_names_and_no_other_of_the_same_view() {
+        let pins = [
+            pin(1, Phase::Up),
+            pin(2, Phase::Booting),
+            Pin { view: ViewId([2; 16]), ..pin(3, Phase::Booting) },
+        ];
+        let made = changes(&pins, &mounts(&pins[1]), &idle, 50);
         assert_eq!(made, [PinChange::Put(Pin { phase: Phase::Running, since: 50, ..pins[1].clone() })]);
-        assert_eq!(changes(&pins, &Event::Mounted(ViewId([7; 16])), &idle, 50), []);
-        assert_eq!(
-            changes(&pins, &Event::Mounted(ViewId([1; 16])), &idle, 50),
-            [],
-            "a second mount changes nothing"
-        );
+        assert_eq!(changes(&pins, &mounts(&pins[0]), &idle, 50), [], "a second mount changes nothing");
+        assert_eq!(changes(&pins, &mounts(&pin(8, Phase::Booting)), &idle, 50), [], "that boot is over");
     }
 
     #[test]
-    fn a_pass_binds_the_address_that_shows_it_and_again_when_that_changes() {
+    fn a_mount_binds_nic_and_address_and_a_move_changes_them_and_begins_no_phase_anew() {
         let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
-        let other = IpAddr::from([10, 0, 0, 99]);
-        let made = changes(&pins, &Event::MountedFrom(pins[1].boot, other), &idle, 50);
-        let running = Pin { phase: Phase::Running, since: 50, address: other, ..pins[1].clone() };
-        assert_eq!(made, [PinChange::Put(running.clone())]);
-        assert_eq!(
-            changes(std::slice::from_ref(&running), &Event::MountedFrom(running.boot, other), &idle, 60),
-            []
-        );
-        let back = Event::MountedFrom(running.boot, pins[0].address);
-        let moved = changes(std::slice::from_ref(&running), &back, &idle, 60);
-        assert_eq!(
-            moved,
-            [PinChange::Put(Pin { address: pins[0].address, ..running })],
-            "a phase begins once"
-        );
-        let gone = Event::MountedFrom(BootId::from_random([8; 8]), other);
-        assert_eq!(changes(&pins, &gone, &idle, 50), []);
+        let (other, nic) = (IpAddr::from([10, 0, 0, 99]), "52:54:00:00:00:0c".parse().unwrap());
+        let mount = Event::Mounted { boot: pins[1].boot, mac: nic, address: other };
+        let running = Pin { phase: Phase::Running, since: 50, mac: nic, address: other, ..pins[1].clone() };
+        assert_eq!(changes(&pins, &mount, &idle, 50), [PinChange::Put(running.clone())]);
+        let again = std::slice::from_ref(&running);
+        assert_eq!(changes(again, &mounts(&pins[1]), &idle, 60), [], "where it is mounted is settled once");
+        let moved = |pin: &Pin| Event::Moved { boot: running.boot, mac: pin.mac, address: pin.address };
+        assert_eq!(changes(again, &moved(&running), &idle, 60), []);
+        let back = Pin { mac: pins[1].mac, address: pins[1].address, ..running.clone() };
+        assert_eq!(changes(again, &moved(&pins[1]), &idle, 60), [PinChange::Put(back)]);
+        assert_eq!(changes(&pins, &moved(&pins[0]), &idle, 60), [], "it was never mounted");
     }
 
     #[test]
@@ -260,6 +351,43 @@ mod tests {
         assert_eq!(deleted(&made), [pins[0].boot]);
         let used = |pin: &Pin| pin.boot == BootId::from_random([1; 8]);
         assert_eq!(deleted(&changes(&pins, &Event::Up(pins[1].boot), &used, 50)), []);
+    }
+
+    #[test]
+    fn a_boot_that_was_never_mounted_ends_nothing_whatever_it_says_and_however_long_it_lasts() {
+        let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
+        assert_eq!(changes(&pins, &Event::Up(pins[1].boot), &idle, 50), []);
+        assert_eq!(changes(&pins, &Event::Tick, &idle, u64::MAX), []);
+    }
+
+    #[test]
+    fn of_two_boots_with_one_view_at_one_address_the_older_ends_though_the_view_is_read() {
+        let (first, second) = (pin(1, Phase::Up), Pin { view: ViewId([1; 16]), ..pin(2, Phase::Running) });
+        let ended = |second: &Pin| {
+            deleted(&changes(&[first.clone(), second.clone()], &Event::Up(second.boot), &|_| true, 50))
+        };
+        assert_eq!(ended(&second), [first.boot]);
+        let elsewhere = Pin { address: IpAddr::from([10, 0, 0, 2]), ..second.clone() };
+        assert_eq!(ended(&elsewhere), [], "the older one's address is its own");
+        assert_eq!(ended(&Pin { view: ViewId([2; 16]), ..second }), []);
+    }
+
+    #[test]
+    fn plans_older_than_a_boot_that_came_up_are_over_though_their_view_is_read() {
+        let pins = [pin(1, Phase::Booting), pin(2, Phase::Running), pin(3, Phase::Booting)];
+        assert_eq!(deleted(&changes(&pins, &Event::Up(pins[1].boot), &|_| true, 50)), [pins[0].boot]);
+    }
+
+    #[test]
+    fn a_word_is_believed_from_where_the_boots_root_is_mounted_and_in_its_view() {
+        for phase in [Phase::Running, Phase::Up] {
+            let pin = pin(1, phase);
+            assert!(pin.hears(pin.address, pin.view));
+            assert!(!pin.hears(IpAddr::from([10, 0, 0, 2]), pin.view));
+            assert!(!pin.hears(pin.address, ViewId([2; 16])));
+        }
+        let never_mounted = pin(1, Phase::Booting);
+        assert!(!never_mounted.hears(never_mounted.address, never_mounted.view));
     }
 
     #[test]
@@ -285,37 +413,6 @@ mod tests {
     fn release_drops_all() {
         let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
         assert_eq!(deleted(&changes(&pins, &Event::Released, &idle, 50)).len(), 2);
-    }
-
-    #[test]
-    fn a_root_that_a_connection_reads_outlives_any_number_of_plans() {
-        let mut pins = vec![pin(1, Phase::Running), pin(2, Phase::Running), pin(3, Phase::Booting)];
-        let used = |pin: &Pin| pin.made == 1;
-        for number in 4..20 {
-            let made = changes(&pins, &Event::Planned(pin(number, Phase::Booting)), &used, 50);
-            pins.retain(|pin| !deleted(&made).contains(&pin.boot));
-            pins.push(pin(number, Phase::Booting));
-            assert!(pins.len() <= MOST);
-            assert!(pins.iter().any(|pin| pin.made == 1), "plan {number} took the root that is read");
-            assert!(pins.iter().any(|pin| pin.made == 2), "plan {number} took the newest that ran");
-        }
-    }
-
-    #[test]
-    fn what_gives_way_is_a_booting_pin_then_an_idle_one_and_never_the_newest_that_ran() {
-        let given_way = |phases: [Phase; 3], used: &[u64]| {
-            let pins = [pin(1, phases[0]), pin(2, phases[1]), pin(3, phases[2])];
-            let made =
-                changes(&pins, &Event::Planned(pin(4, Phase::Booting)), &|pin| used.contains(&pin.made), 50);
-            deleted(&made)
-                .iter()
-                .map(|boot| pins.iter().position(|pin| pin.boot == *boot))
-                .collect::<Vec<_>>()
-        };
-        let (ran, booting) = (Phase::Running, Phase::Booting);
-        assert_eq!(given_way([ran, ran, booting], &[]), [Some(2)]);
-        assert_eq!(given_way([ran, ran, ran], &[1]), [Some(1)]);
-        assert_eq!(given_way([ran, ran, ran], &[1, 2]), [Some(0)]);
     }
 
     #[test]

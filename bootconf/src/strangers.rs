@@ -143,6 +143,7 @@ mod tests {
             address: IpAddr::from([10, 0, 0, 1]),
             made: since,
             since,
+            named: true,
         }
     }
 

@@ -58,6 +58,7 @@ fn pin(plan: &BootPlan, made: u64) -> Pin {
         address: address(plan.mac.bytes()[5]),
         made,
         since: made,
+        named: true,
     }
 }
 
@@ -291,7 +292,7 @@ impl World {
     fn mounts(&mut self, nic: u8) {
         let pin = self.last.get(&nic).and_then(|boot| self.pins.iter().find(|pin| pin.boot == *boot));
         if let Some(pin) = pin.filter(|pin| pin.phase == Phase::Booting) {
-            let event = Event::MountedFrom(pin.boot, pin.address);
+            let event = Event::Mounted { boot: pin.boot, mac: pin.mac, address: pin.address };
             self.happens(&event);
             self.mounts += 1;
         }
@@ -334,12 +335,12 @@ proptest! {
     }
 
     #[test]
-    fn nor_of_either_nic_of_a_machine_that_has_two_unless_two_mounted_roots_leave_place_for_one_boot(
+    fn nor_of_either_nic_of_a_machine_that_has_two_unless_mounted_roots_leave_place_for_one_boot(
         steps in prop::collection::vec(step(), 1..120),
     ) {
         let world = World::live(steps, 2);
         if let Some([first, next]) = world.too_many() {
-            prop_assert!(next.mounted == 2, "{first:?} {next:?}");
+            prop_assert!(next.mounted >= 2, "{first:?} {next:?}");
         }
     }
 }

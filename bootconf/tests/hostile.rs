@@ -51,7 +51,7 @@ proptest! {
     }
 
     #[test]
-    fn any_path_of_a_mount_is_an_export_in_its_one_spelling_or_none(path in "/v/[0-9a-fA-F]{32}(\\.[0-9a-f]{16}\\.[0-9a-fA-F]{32})?(/.*)?|\\PC{0,80}".prop_map(String::into_bytes)) {
+    fn any_path_of_a_mount_is_an_export_in_its_one_spelling_or_none(path in "/v/[0-9a-fA-F]{32}(\\.[0-9a-fA-F]{16}(\\.[0-9a-fA-F]{32})?)?(/.*)?|\\PC{0,80}".prop_map(String::into_bytes)) {
         if let Some((export, below)) = Export::parse(&path) {
             prop_assert_eq!([export.to_string().as_bytes(), below].concat(), path);
         }
@@ -60,7 +60,7 @@ proptest! {
     #[test]
     fn ids_read_back_as_they_were_printed(bytes in any::<[u8; 16]>()) {
         let view = ViewId(bytes);
-        let export = Export { view, pass: None };
+        let export = Export { view, named: None };
         let path = export.to_string();
         prop_assert_eq!(Export::parse(path.as_bytes()), Some((export, b"".as_slice())));
         let machine = MachineId::from_random(bytes);

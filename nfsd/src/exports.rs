@@ -1,10 +1,10 @@
 //! Who may use which view (design.md, "Who may read what"). The rule is the shell's; this crate only asks, on
 //! every call.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use crate::{Tree, ViewId};
+use crate::{NodeId, Tree, ViewId};
 
 /// Why a peer does not get a view whose handle is good.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,4 +31,10 @@ pub trait Exports: Send + Sync {
 
     /// The paths that this peer, and no other, could mount: all that MOUNT's EXPORT and DUMP will tell it.
     fn mounts(&self, peer: IpAddr) -> Vec<Vec<u8>>;
+
+    /// A name was looked up that is not there, by a caller who may search the directory. To some shells that says
+    /// something; it must not block. `peer` is as above, with the port that the call came from.
+    fn missed(&self, peer: SocketAddr, tree: &Self::Tree, dir: NodeId, name: &[u8]) {
+        let _ = (peer, tree, dir, name);
+    }
 }

@@ -156,8 +156,8 @@ impl<E: Exports> Service<E> {
                 if !privileged {
                     return Err(Rejection::Auth(AuthStat::TooWeak));
                 }
-                let request =
-                    nfs3::Request { exports: &self.exports, keyring: &self.keyring, peer: ip, caller };
+                let peer = SocketAddr::new(ip, peer.port());
+                let request = nfs3::Request { exports: &self.exports, keyring: &self.keyring, peer, caller };
                 if call.program == nfs3::PROGRAM {
                     nfs3::answer(&request, call.procedure, call.args, out)?;
                 } else {

@@ -245,7 +245,7 @@ pub fn rendered(site: &Site, machine: &str, json: bool) -> Result<Exit> {
         initramfs: preview.decision.initramfs,
         server: preview.facts.site.server,
         port: site.server.nfs_port,
-        export: Export { view: preview.stacked.id, pass: None },
+        export: Export::of(preview.stacked.id, boot, None),
         mac: preview.mac,
         machine: MachineId::from_random([0; 16]),
         boot,

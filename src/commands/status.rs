@@ -27,6 +27,10 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
         vec![["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE"].map(str::to_owned)];
     rows.extend(status.machines.iter().map(|machine| row(machine, status.now)));
     print::text(print::table(&rows))?;
+    for refused in status.machines.iter().filter_map(|machine| machine.refused.as_ref()) {
+        let ago = age(status.now.saturating_sub(refused.at));
+        print::text(format_args!("{ago} ago: {}\n", refused.told))?;
+    }
     let mut rows = vec![["INTERFACE", "MAC", "ADDRESSES", "STATE"].map(str::to_owned)];
     rows.extend(status.interfaces.iter().map(interface));
     print::text(format_args!(

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oneroot_bootconf::admission::Seen;
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::pins::Phase;
 use oneroot_bootconf::strangers::MOST;
@@ -12,10 +13,12 @@ use oneroot_bootconf::{BootId, Mac, MachineId, Site};
 use oneroot_state::Disk;
 use tokio::task::JoinSet;
 
+use super::around::made_up::Links;
 use super::commit::Thing;
 use super::strangers::tests::{fill, mac, open, site};
 use super::{MACHINES, Machines, PINS, PLANS, Via};
 use crate::clock;
+use crate::net::probe::Found;
 
 /// Long enough for anything but waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -209,6 +212,7 @@ async fn a_datagram_says_of_no_address_whose_it_is_and_a_connection_or_a_cookie_
     let mut site = Site::clone(&site(home.path(), true));
     site.networks.iter_mut().for_each(|network| network.proxy = true);
     let machines = open(&Arc::new(site)).await;
+    machines.ask_by(Links::of(Seen::Remote, Found::Silent));
     let own = format!("boot/{}.ipxe", alpha().dashed());
     for (number, via) in
         [(1, Via::Tftp), (2, Via::Http(Ask::Length)), (3, Via::Http(Ask::Whole)), (4, Via::Tftp)]

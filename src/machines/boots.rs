@@ -4,20 +4,41 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use oneroot_bootconf::pins::{Event, Pin, changes};
+use oneroot_bootconf::pins::{Event, Pin, PinChange, changes};
 use oneroot_bootconf::{BootId, MachineId};
+use tokio::task::JoinSet;
 
 use super::Machines;
 use super::commit::{Changed, TRIES, Thing};
 use crate::clock;
+use crate::nfs::tree::Saying;
+
+/// Ports from here on are any user's.
+const FIRST_UNPRIVILEGED: u16 = 1024;
+/// Addresses that are asked at once whether anybody is there.
+const ASKED_AT_ONCE: usize = 32;
 
 impl Machines {
-    /// Applies an event to one machine's pins, durably.
+    /// Applies an event to one machine's pins, durably. One that changes nothing waits for nobody: neither for whatever is
+    /// being written for that machine nor for the disk.
     pub(super) async fn apply(self: &Arc<Self>, machine: MachineId, event: &Event) -> Result<bool> {
+        // Nobody has been asked, so whoever may be somewhere else is there. A tick asks.
+        self.apply_but(machine, event, &|pin| self.is_elsewhere(pin)).await
+    }
+
+    /// The same; of the pins that would end, those that `stays` says are not let go of.
+    async fn apply_but(
+        self: &Arc<Self>,
+        machine: MachineId,
+        event: &Event,
+        stays: &(dyn Fn(&Pin) -> bool + Sync),
+    ) -> Result<bool> {
         for _ in 0..TRIES {
+            if self.due(machine, event, stays).is_empty() {
+                return Ok(false);
+            }
             let turn = self.turns.take([Thing::Machine(machine)]).await;
-            let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
-            let made = changes(&pins, event, &|pin| self.in_use(pin), clock::now());
+            let made = self.due(machine, event, stays);
             if made.is_empty() {
                 return Ok(false);
             }
@@ -28,25 +49,50 @@ impl Machines {
         bail!("another server keeps changing this machine's boots")
     }
 
+    /// What an event would change as things are.
+    fn due(&self, machine: MachineId, event: &Event, stays: &dyn Fn(&Pin) -> bool) -> Vec<PinChange> {
+        let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
+        changes(&pins, event, &|pin| self.in_use(pin) || stays(pin), clock::now())
+    }
+
+    /// Whether a root is mounted at another address than its machine's newest, where another server gives the addresses: a
+    /// mount from elsewhere ends nothing for as long as somebody answers there.
+    fn is_elsewhere(&self, pin: &Pin) -> bool {
+        let known = self.known();
+        let mounted = known.pins_of(pin.machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
+        let newest = mounted.max_by_key(|pin| (pin.made, pin.boot));
+        pin.is_mounted()
+            && self.site().is_proxied(pin.address)
+            && newest.is_some_and(|at| at.address != pin.address)
+    }
+
     /// Whether an NFS client has used a pin's view of late; a client that is only idle closes after five minutes.
     pub(super) fn in_use(&self, pin: &Pin) -> bool {
         let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         trees.get(&pin.view).is_some_and(|tree| tree.used_lately())
     }
 
-    /// A machine has said a word: `BOOT.WORD`, looked up under `/.oneroot/say`.
-    pub async fn heard(self: &Arc<Self>, saying: &str) {
-        let Some((boot, word)) = saying.split_once('.') else { return };
+    /// A word, `BOOT.WORD`, was looked up under `/.oneroot/say`. Any user of any machine that holds the view can do that, so
+    /// it is believed of a boot whose root is mounted, from where it is mounted, and in its own view.
+    pub async fn heard(self: &Arc<Self>, saying: &Saying) {
+        let Some((boot, word)) = saying.text.split_once('.') else { return };
         let Ok(boot) = boot.parse::<BootId>() else { return };
-        let known = self.known().pins.get(&boot).map(|(pin, _)| (pin.machine, pin.mac));
-        let Some((machine, mac)) = known else { return };
         if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return;
         }
+        let known = self.known().pins.get(&boot).map(|(pin, _)| pin.clone());
+        let Some(pin) = known else { return };
+        if !pin.hears(saying.peer.ip(), saying.view) {
+            tracing::debug!(peer = %saying.peer, %boot, "left a word of that boot unheard: its root is not mounted from there");
+            return;
+        }
+        let mac = pin.mac;
         tracing::info!(machine = self.name_of(mac), %mac, %boot, "says it has come to: {word}");
         self.step(mac, word, false);
+        // Where the site lets users call from ports of their own, their words are shown and end nothing.
         if word == "up"
-            && let Err(cause) = self.apply(machine, &Event::Up(boot)).await
+            && saying.peer.port() < FIRST_UNPRIVILEGED
+            && let Err(cause) = self.apply(pin.machine, &Event::Up(boot)).await
         {
             tracing::error!(%mac, cause = format!("{cause:#}"), "cannot write that a machine is up");
         }
@@ -96,10 +142,144 @@ impl Machines {
         let mut machines: Vec<MachineId> = self.known().pins.values().map(|(pin, _)| pin.machine).collect();
         machines.sort_unstable();
         machines.dedup();
+        let mut asked = JoinSet::new();
         for machine in machines {
             if let Err(cause) = self.apply(machine, &Event::Tick).await {
                 tracing::error!(%machine, cause = format!("{cause:#}"), "cannot let go of old boots");
             }
+            if self.due(machine, &Event::Tick, &|_| false).is_empty() {
+                continue;
+            }
+            if asked.len() >= ASKED_AT_ONCE {
+                asked.join_next().await;
+            }
+            let machines = self.clone();
+            asked.spawn(async move { machines.let_go_elsewhere(machine).await });
         }
+        while asked.join_next().await.is_some() {}
+    }
+
+    /// Ends what a machine holds at addresses at which nobody is any more.
+    async fn let_go_elsewhere(self: &Arc<Self>, machine: MachineId) {
+        let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
+        let mut there = Vec::new();
+        for pin in pins.iter().filter(|pin| self.is_elsewhere(pin)) {
+            if self.is_there(machine, pin.address).await {
+                there.push(pin.boot);
+            }
+        }
+        if let Err(cause) = self.apply_but(machine, &Event::Tick, &|pin| there.contains(&pin.boot)).await {
+            tracing::error!(%machine, cause = format!("{cause:#}"), "cannot let go of old boots");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::guest;
+    use crate::machines::around::made_up::Links;
+    use crate::machines::{MACHINES, PINS};
+    use crate::net::probe::{Found, Reason};
+    use crate::planner::Planner;
+    use oneroot_bootconf::admission::Seen;
+    use oneroot_bootconf::pins::Phase;
+    use oneroot_bootconf::{Mac, MachineRecord, load_str};
+    use oneroot_state::{Backend as _, Disk, Txn};
+    use oneroot_tree::{Store, ViewId};
+    use std::io::ErrorKind;
+    use std::net::{IpAddr, SocketAddr};
+
+    const OLD: [u8; 4] = [10, 0, 0, 1];
+    const NEW: [u8; 4] = [10, 0, 0, 2];
+
+    fn mac(number: u8) -> Mac {
+        Mac::new([2, 0, 0, 0, 0, number]).unwrap()
+    }
+
+    fn pin(number: u8, phase: Phase, address: [u8; 4]) -> Pin {
+        Pin {
+            machine: MachineId::from_random([1; 16]),
+            boot: BootId::from_random([number; 8]),
+            view: ViewId([number; 16]),
+            phase,
+            mac: mac(1),
+            address: address.into(),
+            made: number.into(),
+            since: clock::now(),
+            named: true,
+        }
+    }
+
+    /// A server with these pins of one machine, in a network where another one gives the addresses.
+    async fn with(home: &std::path::Path, pins: &[Pin]) -> (Arc<Machines>, Arc<Links>) {
+        let text = "[server]\naddress = \"10.0.0.250\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+            [[network]]\nsubnet = \"10.0.0.0/24\"\nproxy = true\n[profile.a]\nsource = { directory = \"root\" }\n";
+        let site = Arc::new(load_str("site.toml", text, home).unwrap());
+        let state = Arc::new(Disk::open(&site.server.state).unwrap());
+        let record = MachineRecord {
+            id: MachineId::from_random([1; 16]),
+            macs: vec![mac(1), mac(2)],
+            name: None,
+            first_seen: 0,
+        };
+        let mut txn = MACHINES.put(Txn::new(), record.id, &record).unwrap();
+        for pin in pins {
+            txn = PINS.put(txn, pin.boot, pin).unwrap();
+        }
+        state.commit(txn).await.unwrap();
+        let store = Store::open(&site.server.store).unwrap();
+        let guest = guest::stage(&store, 0).unwrap();
+        let (said, _) = tokio::sync::mpsc::channel(1);
+        let planner = Planner::new(store, guest);
+        let machines = Machines::open(site, state, planner, &[7; 32], said).await.unwrap();
+        let links = Links::of(Seen::Unheard, Found::Silent);
+        machines.ask_by(links.clone());
+        (machines, links)
+    }
+
+    fn held(machines: &Machines) -> Vec<BootId> {
+        let mut boots: Vec<BootId> = machines.known().pins.keys().copied().collect();
+        boots.sort();
+        boots
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_root_elsewhere_ends_once_nobody_of_its_machine_answers_there() {
+        let home = tempfile::tempdir().unwrap();
+        let (old, new) = (pin(1, Phase::Up, OLD), pin(2, Phase::Running, NEW));
+        let (machines, links) = with(home.path(), &[old.clone(), new.clone()]).await;
+        let from = SocketAddr::new(new.address, 700);
+        let up = Saying { peer: from, view: new.view, text: format!("{}.up", new.boot) };
+        machines.heard(&up).await;
+        assert_eq!(machines.known().pins[&new.boot].0.phase, Phase::Up);
+        assert_eq!(held(&machines), [old.boot, new.boot], "a word asks nobody, and ends nothing elsewhere");
+        let there = [Found::Mac(mac(2)), Found::Answered, Found::Unable(Reason::NotSent(ErrorKind::Other))];
+        for found in there {
+            *links.found.lock().unwrap() = found;
+            machines.tick().await;
+            assert_eq!(held(&machines), [old.boot, new.boot], "{found:?}");
+        }
+        // Another machine has the address by now.
+        *links.found.lock().unwrap() = Found::Mac(mac(9));
+        machines.tick().await;
+        assert_eq!(held(&machines), [new.boot]);
+        assert!(links.asked.lock().unwrap().iter().all(|asked| IpAddr::from(*asked) == old.address));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn up_from_a_port_of_any_user_is_shown_and_ends_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let (old, new) = (pin(1, Phase::Up, NEW), pin(2, Phase::Running, NEW));
+        let (machines, _) = with(home.path(), &[old.clone(), new.clone()]).await;
+        let say = |port| {
+            let peer = SocketAddr::new(new.address, port);
+            Saying { peer, view: new.view, text: format!("{}.up", new.boot) }
+        };
+        machines.heard(&say(1024)).await;
+        assert_eq!(held(&machines), [old.boot, new.boot]);
+        assert!(machines.known().steps(mac(1)).iter().any(|step| step.step == "up"));
+        machines.heard(&say(1023)).await;
+        assert_eq!(held(&machines), [new.boot]);
     }
 }

@@ -196,6 +196,7 @@ mod tests {
             address: IpAddr::from(address),
             made,
             since: made,
+            named: true,
         }
     }
 

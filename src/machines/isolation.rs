@@ -4,17 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::Path;
+use std::sync::LazyLock;
 
 use oneroot_bootconf::access::Verdict;
-use oneroot_bootconf::export::{Export, Pass};
+use oneroot_bootconf::admission::{Admitted, Refused, Seen, admit};
+use oneroot_bootconf::export::Export;
 use oneroot_bootconf::pins::{Event, Phase, Pin};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, load_str};
-use oneroot_nfsd::MountError;
 use oneroot_state::Revision;
 use oneroot_tree::ViewId;
 
 use super::known::Known;
-use super::mounts::{Passes, admitted};
+use super::mounts::{Shown, question};
+use super::{Passes, reader_at};
 
 const MACHINES: u16 = 300;
 /// Held by every fourth machine beside its own view.
@@ -51,6 +53,7 @@ fn pin(owner: u16, number: u16, of: u16, phase: Phase) -> Pin {
         address: address(owner),
         made: number.into(),
         since: 0,
+        named: true,
     }
 }
 
@@ -82,7 +85,12 @@ fn park() -> (Known, Vec<Pin>, BTreeMap<u16, BTreeSet<u16>>) {
 }
 
 /// A site on the machines' network, where another server gives the addresses or we do.
-fn site(proxy: bool) -> Site {
+fn site(proxy: bool) -> &'static Site {
+    static SITES: LazyLock<[Site; 2]> = LazyLock::new(|| [false, true].map(made));
+    &SITES[usize::from(proxy)]
+}
+
+fn made(proxy: bool) -> Site {
     let text = format!(
         "[server]\naddress = \"10.2.255.1\"\ninterface = \"eth0\"\n\
          [[network]]\nsubnet = \"10.2.0.0/16\"\nproxy = {proxy}\n\
@@ -112,94 +120,166 @@ fn no_machine_of_three_hundred_may_read_a_view_that_it_does_not_hold() {
     }
 }
 
+/// Decides one mount as the server does, with what the links are made to say of the peer.
+fn mount<'k>(
+    known: &'k Known,
+    proxy: bool,
+    peer: IpAddr,
+    export: &Export,
+    seen: Seen,
+) -> Result<Admitted<'k>, Refused> {
+    let shown = Shown::of(&Passes::new(&[7; 32]), site(proxy), |_| seen, peer, export);
+    admit(&question(known, peer, export, shown))
+}
+
+fn unnamed(of: u16) -> Export {
+    Export { view: view(of), named: None }
+}
+
+fn passed(pin: &Pin) -> Export {
+    Export::of(pin.view, pin.boot, Some(Passes::new(&[7; 32]).make(pin.boot, pin.view)))
+}
+
 #[test]
 fn a_stranger_waits_for_views_that_are_held_and_mounts_none() {
-    let (known, ..) = park();
-    let (stranger, passes, site) = (address(9999), Passes::new(&[7; 32]), site(false));
+    let (known, pins, _) = park();
+    let stranger = address(9999);
+    let ours = |export| mount(&known, false, stranger, &export, Seen::Unheard).unwrap_err();
     assert_eq!(known.machine_at(stranger), None);
     for asked in views() {
         let (later, no) = if asked == UNHELD {
-            (Verdict::Gone, MountError::NoEnt)
+            (Verdict::Gone, Refused::Gone)
         } else {
-            (Verdict::Later, MountError::Acces)
+            (Verdict::Later, Refused::NotMounted)
         };
         assert_eq!(known.verdict(None, view(asked)), later);
-        let export = Export { view: view(asked), pass: None };
-        assert_eq!(admitted(&known, &passes, &site, stranger, &export).unwrap_err(), no);
+        assert_eq!(ours(unnamed(asked)), no);
+    }
+    for pin in &pins {
+        let has = Refused::Nobody(pin.address);
+        assert_eq!(ours(Export::of(pin.view, pin.boot, None)), has);
+        assert_eq!(ours(passed(pin)), has, "with a machine's pass, which says nothing here");
     }
 }
 
 #[test]
-fn a_mount_of_another_machines_path_is_refused_and_moves_no_pin() {
-    let (known, _, holds) = park();
-    let (passes, site) = (Passes::new(&[7; 32]), site(false));
-    for (number, held) in &holds {
-        for asked in views() {
-            let export = Export { view: view(asked), pass: None };
-            match admitted(&known, &passes, &site, address(*number), &export) {
-                Ok((pin, event)) => {
-                    assert!(held.contains(&asked), "machine {number} mounts view {asked}");
-                    assert_eq!((pin.machine, pin.view), (machine(*number), view(asked)));
-                    assert!(matches!(event, Event::Mounted(mounted) if mounted == view(asked)));
-                }
-                Err(MountError::Acces) => assert!(!held.contains(&asked) && asked != UNHELD),
-                Err(error) => assert_eq!((error, asked), (MountError::NoEnt, UNHELD)),
+fn each_machine_mounts_the_roots_of_its_own_boots_and_moves_the_one_that_the_path_names() {
+    let (known, pins, _) = park();
+    for pin in &pins {
+        for export in [Export::of(pin.view, pin.boot, None), passed(pin)] {
+            for number in 0..MACHINES {
+                let due = if pin.machine == machine(number) { Ok(pin) } else { Err(Refused::Other) };
+                let asked = mount(&known, false, address(number), &export, Seen::Unheard);
+                assert_eq!(asked.as_ref().map(|admitted| admitted.pin).map_err(|refused| *refused), due);
+                let Ok(Admitted { event, vacant, .. }) = asked else { continue };
+                let first = Event::Mounted { boot: pin.boot, mac: pin.mac, address: pin.address };
+                assert_eq!(event, (!pin.is_mounted()).then_some(first));
+                assert_eq!(vacant, [] as [IpAddr; 0]);
             }
         }
     }
 }
 
-/// Beside another DHCP server the pass is all there is: it admits to its own boot's view, and to nothing else.
 #[test]
-fn a_pass_admits_to_its_boot_alone_and_no_other_pass_does() {
-    let (known, pins, _) = park();
-    let (passes, others) = (Passes::new(&[7; 32]), Passes::new(&[8; 32]));
-    let (peer, site) = (address(9999), site(true));
-    let refusal =
-        |view, pass| admitted(&known, &passes, &site, peer, &Export { view, pass: Some(pass) }).unwrap_err();
-    for (at, own) in pins.iter().enumerate() {
-        let pass = passes.make(own.boot, own.view);
-        let export = Export { view: own.view, pass: Some(pass) };
-        let (pin, event) = admitted(&known, &passes, &site, peer, &export).unwrap();
-        assert_eq!(pin, own);
-        assert!(matches!(event, Event::MountedFrom(boot, from) if (boot, from) == (own.boot, peer)));
-
-        let other = &pins[(at + 1) % pins.len()];
-        let seal = passes.make(other.boot, other.view).seal;
-        assert_eq!(
-            refusal(own.view, Pass { boot: own.boot, seal }),
-            MountError::Acces,
-            "another boot's seal"
-        );
-        assert_eq!(refusal(own.view, others.make(own.boot, own.view)), MountError::Acces, "another key's");
-        assert_eq!(refusal(view(UNHELD), pass), MountError::NoEnt, "for a view that is not that boot's");
-        if other.view != own.view {
-            assert_eq!(refusal(other.view, pass), MountError::NoEnt, "for another's view");
+fn a_path_without_a_boot_opens_what_its_machine_has_mounted_and_moves_no_pin() {
+    let (known, _, holds) = park();
+    for (number, held) in &holds {
+        for asked in views() {
+            let admitted = mount(&known, false, address(*number), &unnamed(asked), Seen::Unheard);
+            match admitted {
+                Ok(Admitted { pin, event, .. }) => {
+                    assert!(held.contains(&asked), "machine {number} mounts view {asked}");
+                    assert_eq!((pin.machine, pin.view), (machine(*number), view(asked)));
+                    assert!(pin.is_mounted() && event.is_none());
+                }
+                Err(Refused::Gone) => assert_eq!(asked, UNHELD),
+                Err(refused) => {
+                    assert_eq!(refused, Refused::NotMounted);
+                    assert!(!held.contains(&asked) || number % 3 != 1, "machine {number}, view {asked}");
+                }
+            }
         }
     }
-    let nobody = BootId::from_random([0xff; 8]);
-    assert_eq!(refusal(view(1), passes.make(nobody, view(1))), MountError::NoEnt, "a boot that is over");
 }
 
-/// Whoever has seen a machine's command line has its pass. Where our leases say who is at an address, it opens nothing.
+/// The pass stands on a machine's command line, for every user of it to read and to tell others.
 #[test]
-fn a_pass_says_nothing_where_we_give_the_addresses() {
+fn beside_another_server_a_pass_opens_its_boots_root_to_a_mac_of_its_own_machine_and_to_no_other() {
     let (known, pins, _) = park();
-    let (passes, site) = (Passes::new(&[7; 32]), site(false));
-    let stranger = address(9999);
-    for (at, own) in pins.iter().enumerate() {
-        let export = Export { view: own.view, pass: Some(passes.make(own.boot, own.view)) };
-        let shown = |peer| admitted(&known, &passes, &site, peer, &export);
-        assert_eq!(shown(stranger).unwrap_err(), MountError::Acces, "a stranger with a machine's pass");
-        let (pin, event) = shown(own.address).unwrap();
-        assert_eq!((pin.machine, pin.view), (own.machine, own.view));
-        assert!(
-            matches!(event, Event::Mounted(view) if view == own.view),
-            "the address admits, and is bound by no pass"
-        );
-        let other = &pins[(at + 1) % pins.len()];
-        if other.machine != own.machine && own.view != view(SHARED) {
-            assert_eq!(shown(other.address).unwrap_err(), MountError::Acces, "another machine with it");
+    for own in &pins {
+        let shown = passed(own);
+        for number in 0..MACHINES {
+            let seen = Seen::Neighbour(mac(number).bytes());
+            // From whichever address: that machine's, or its own.
+            for from in [own.address, address(number)] {
+                let asked = mount(&known, true, from, &shown, seen);
+                if own.machine == machine(number) {
+                    assert_eq!(asked.unwrap().pin, own);
+                } else {
+                    assert_eq!(asked.unwrap_err(), Refused::Mac(mac(number).bytes()));
+                }
+            }
         }
+        assert_eq!(mount(&known, true, own.address, &passed(own), Seen::Unheard), Err(Refused::Unheard));
+    }
+}
+
+#[test]
+fn behind_a_router_a_pass_opens_to_a_second_address_only_when_nobody_is_at_the_first() {
+    let (known, pins, _) = park();
+    for own in &pins {
+        let elsewhere = mount(&known, true, address(9999), &passed(own), Seen::Remote).unwrap();
+        let first = if own.is_mounted() { vec![own.address] } else { Vec::new() };
+        assert_eq!((elsewhere.pin, elsewhere.vacant), (own, first));
+        let again = mount(&known, true, own.address, &passed(own), Seen::Remote).unwrap();
+        assert_eq!(again.vacant, [] as [IpAddr; 0]);
+    }
+}
+
+#[test]
+fn a_pass_that_was_never_given_for_that_boot_and_view_opens_nothing() {
+    let (known, pins, _) = park();
+    for (at, own) in pins.iter().enumerate() {
+        let seen = Seen::Neighbour(own.mac.bytes());
+        let refusal = |view, boot, seal| {
+            let export = Export::of(view, boot, Some(seal));
+            mount(&known, true, own.address, &export, seen).unwrap_err()
+        };
+        let (ours, others) = (Passes::new(&[7; 32]), Passes::new(&[8; 32]));
+        let seal = ours.make(own.boot, own.view);
+        let other = &pins[(at + 1) % pins.len()];
+        let of_other = ours.make(other.boot, other.view);
+        assert_eq!(refusal(own.view, own.boot, of_other), Refused::Forged, "another boot's seal");
+        assert_eq!(
+            refusal(own.view, own.boot, others.make(own.boot, own.view)),
+            Refused::Forged,
+            "another key's"
+        );
+        assert_eq!(
+            refusal(view(UNHELD), own.boot, seal),
+            Refused::Gone,
+            "for a view that is not that boot's"
+        );
+        if other.view != own.view {
+            assert_eq!(refusal(other.view, own.boot, seal), Refused::Gone, "for another's view");
+        }
+        let nobody = BootId::from_random([0xff; 8]);
+        assert_eq!(
+            refusal(own.view, nobody, ours.make(nobody, own.view)),
+            Refused::Gone,
+            "a boot that is over"
+        );
+    }
+}
+
+/// A script goes to whoever seems to be there, and handles can be had on any machine. Neither is enough to read with.
+#[test]
+fn beside_another_server_only_a_mounted_root_says_whose_an_address_is() {
+    let (known, pins, _) = park();
+    for number in 0..MACHINES {
+        let runs = pins.iter().any(|pin| pin.address == address(number) && pin.is_mounted());
+        let reader = reader_at(&known, site(true), address(number));
+        assert_eq!(reader, runs.then(|| machine(number)));
+        assert_eq!(reader_at(&known, site(false), address(number)), Some(machine(number)));
     }
 }

@@ -153,9 +153,23 @@ impl Known {
     /// A running pin comes first: the address is its machine's, whatever DHCP has been told since. The script comes last:
     /// it is all that is left after a restart where another server gives the addresses.
     pub fn machine_at(&self, address: IpAddr) -> Option<MachineId> {
-        let running = self.running_at(address).map(|pin| pin.machine);
-        let leased = || self.machine_of(self.mac_at(address)?);
-        running.or_else(leased).or_else(|| self.booting_at(address).map(|pin| pin.machine))
+        self.nic_at(address).map(|(machine, _)| machine)
+    }
+
+    /// The same, with the NIC that has the address.
+    pub fn nic_at(&self, address: IpAddr) -> Option<(MachineId, Mac)> {
+        let running = self.mounted_at(address);
+        let leased = || {
+            let mac = self.mac_at(address)?;
+            Some((self.machine_of(mac)?, mac))
+        };
+        running.or_else(leased).or_else(|| self.booting_at(address).map(|pin| (pin.machine, pin.mac)))
+    }
+
+    /// The machine that has mounted a root from an address, and its NIC: where another server gives the addresses, nothing
+    /// less says who is there.
+    pub fn mounted_at(&self, address: IpAddr) -> Option<(MachineId, Mac)> {
+        self.running_at(address).map(|pin| (pin.machine, pin.mac))
     }
 
     /// The pin that binds an address.

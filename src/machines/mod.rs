@@ -3,6 +3,7 @@
 //! Every change is made durable first and shown second: a script, a grant or a word leaves only after the pin behind it
 //! is on the disk.
 
+mod around;
 #[cfg(test)]
 mod asked;
 mod boots;
@@ -13,8 +14,10 @@ mod gate;
 mod isolation;
 mod known;
 mod mounts;
+mod passes;
 mod plans;
 mod recall;
+mod refusals;
 mod resource;
 mod seals;
 mod status;
@@ -22,37 +25,37 @@ mod strangers;
 mod turns;
 
 use std::collections::HashMap;
-use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::BootPlan;
-use oneroot_bootconf::{Mac, MachineRecord, Site};
+use oneroot_bootconf::{Mac, MachineId, MachineRecord, Site};
 use oneroot_nfsd::Refusal;
 use oneroot_state::{Disk, Table};
 use oneroot_tree::ViewId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
+pub use around::Around;
 pub use claims::Claim;
 pub use known::Known;
-pub use mounts::Passes;
 pub use resource::{LOADERS, Resource, Via};
 pub use status::{MachineStatus, Status};
 
 use crate::clock;
 use crate::net::interfaces::Interfaces;
-use crate::net::probe::{Found, Prober, Reason};
-use crate::nfs::tree::MachineTree;
+use crate::nfs::tree::{MachineTree, Saying};
 use crate::objects::Objects;
 use crate::planner::Planner;
 use commit::Thing;
 use gate::Gate;
+use passes::Passes;
 use recall::Edition;
+use refusals::Refusals;
 use seals::Cookies;
 use strangers::Rooms;
 use turns::Turns;
@@ -86,11 +89,13 @@ pub struct Machines {
     turns: Arc<Turns<Thing>>,
     gate: Gate,
     rooms: Arc<Mutex<Rooms>>,
-    said: mpsc::Sender<String>,
+    said: mpsc::Sender<Saying>,
+    /// The last refusal of each machine's root.
+    refusals: Mutex<Refusals>,
     /// Seconds since 1970 at which this server began to listen.
     began: u64,
     /// There from the moment at which the server has its sockets.
-    prober: OnceLock<Prober>,
+    around: OnceLock<Arc<dyn Around>>,
     /// Likewise; for the status.
     interfaces: OnceLock<Arc<Interfaces>>,
 }
@@ -103,7 +108,7 @@ impl Machines {
         state: Arc<Disk>,
         planner: Planner,
         secret: &[u8; 32],
-        said: mpsc::Sender<String>,
+        said: mpsc::Sender<Saying>,
     ) -> Result<Arc<Self>> {
         let mut known = Known::default();
         let state_ref = state.as_ref();
@@ -138,8 +143,9 @@ impl Machines {
             gate: Gate::new(),
             rooms: Arc::default(),
             said,
+            refusals: Mutex::default(),
             began: clock::now(),
-            prober: OnceLock::new(),
+            around: OnceLock::new(),
             interfaces: OnceLock::new(),
         });
         let held = Arc::new(Mutex::new(held));
@@ -182,24 +188,10 @@ impl Machines {
         &self.objects
     }
 
-    /// Asks by these sockets from now on.
-    pub fn ask_by(&self, prober: Prober) {
-        // There is one in a process, set once at its start.
-        let _ = self.prober.set(prober);
-    }
-
     /// Shows these in the status from now on.
     pub fn show(&self, interfaces: Arc<Interfaces>) {
         // Set once, as the prober is.
         let _ = self.interfaces.set(interfaces);
-    }
-
-    /// Whether a host is at an address, and which; known after about a second. A hint, for anybody on the segment can answer.
-    pub async fn probe(&self, address: Ipv4Addr) -> Found {
-        match self.prober.get() {
-            Some(prober) => prober.probe(address).await,
-            None => Found::Unable(Reason::NotSent(io::ErrorKind::NotConnected)),
-        }
     }
 
     fn known(&self) -> RwLockReadGuard<'_, Known> {
@@ -220,8 +212,9 @@ impl Machines {
 
     /// What this peer may do with a view. A machine that may use it has been heard of.
     fn verdict(&self, peer: IpAddr, view: ViewId) -> Verdict {
+        let site = self.site();
         let known = self.known();
-        let machine = known.machine_at(peer);
+        let machine = reader_at(&known, &site, peer);
         let verdict = known.verdict(machine, view);
         if let (Verdict::Allow, Some(machine)) = (verdict, machine) {
             known.hear(machine, clock::now());
@@ -243,13 +236,22 @@ impl Machines {
             Verdict::Gone => return Err(Refusal::Stale),
             Verdict::Later => return Err(Refusal::Jukebox),
         }
-        if let Some(tree) = self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&view) {
+        if let Some(tree) = self.in_memory(view) {
             tree.touch(second);
-            recall::keep(moment, peer, view, tree);
-            return Ok(tree.clone());
+            recall::keep(moment, peer, view, &tree);
+            return Ok(tree);
         }
         self.load_soon(view);
         Err(Refusal::Jukebox)
+    }
+
+    /// A view, if it needs no reading.
+    fn in_memory(&self, view: ViewId) -> Option<Arc<MachineTree>> {
+        self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&view).cloned()
+    }
+
+    fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a view in the background, unless somebody does already.
@@ -296,6 +298,13 @@ impl Machines {
     pub fn name_of(&self, mac: Mac) -> String {
         self.site().machine(mac).map_or_else(|| mac.to_string(), |(name, _)| name.to_owned())
     }
+}
+
+/// The machine whose views may be read from an address. Where another server gives the addresses, a script goes to whoever
+/// seems to be there, and handles can be had on any machine: only a mounted root says whose an address is.
+fn reader_at(known: &Known, site: &Site, peer: IpAddr) -> Option<MachineId> {
+    let at = if site.is_proxied(peer) { known.mounted_at(peer) } else { known.nic_at(peer) };
+    at.map(|(machine, _)| machine)
 }
 
 /// A view in memory that is let go of with this, unless a pin holds it by then: a boot may come to nothing, and whoever asked

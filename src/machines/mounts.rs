@@ -1,47 +1,22 @@
-//! Mounts: which machine an address is, and which root it may mount (rules: `oneroot_bootconf::{access, pins}`).
+//! Mounts: who is at an address, and which root may be mounted from there (rules: `oneroot_bootconf::admission`).
 //!
-//! Where oneroot gives the addresses, a lease or a running pin says who is at one. Where another server does, nothing
-//! does, so the export path carries a pass: a keyed hash of boot and view. Whoever shows a good one was given that boot's
-//! script, and its address is bound to that machine, durably.
+//! Where oneroot gives the addresses, a lease or a running pin says who is at one. Where another server does, the export
+//! path carries a pass ([`super::Passes`]), and the links around say whether whoever shows it can be that machine.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use oneroot_bootconf::access::Verdict;
-use oneroot_bootconf::export::{Export, Pass};
+use oneroot_bootconf::admission::{Admitted, Proxied, Question, Refused, Seen, admit};
+use oneroot_bootconf::export::Export;
 use oneroot_bootconf::pins::{Event, Pin};
-use oneroot_bootconf::{BootId, Mac, Site};
+use oneroot_bootconf::{Mac, MachineId, Site};
 use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_tree::ViewId;
 use oneroot_tree::node::TreePath;
 
-use super::seals::{same, seal};
-use super::{Known, Machines};
+use super::{Known, Machines, Passes, Read, reader_at};
 use crate::clock;
-use crate::net::neighbours;
 use crate::nfs::tree::MachineTree;
-
-/// Makes passes and knows its own again.
-pub struct Passes {
-    key: [u8; 32],
-}
-
-impl Passes {
-    /// `secret` is the handle key: what a restored or shared state has, so passes outlive the server that made them.
-    pub fn new(secret: &[u8; 32]) -> Self {
-        Self { key: blake3::derive_key("oneroot 2026 export pass", secret) }
-    }
-
-    /// The pass of a boot to its view.
-    pub fn make(&self, boot: BootId, view: ViewId) -> Pass {
-        let seal = seal(&self.key, &format!("{boot}.{view}"));
-        Pass { boot, seal }
-    }
-
-    fn is_good(&self, pass: &Pass, view: ViewId) -> bool {
-        same(&self.make(pass.boot, view).seal, &pass.seal)
-    }
-}
 
 impl Machines {
     /// Whether the boot script of `mac` may go to `peer`.
@@ -49,17 +24,18 @@ impl Machines {
     /// | the address is | the script goes there |
     /// |---|---|
     /// | given by us | if its lease is that NIC's |
-    /// | given by another server, and a neighbour of ours | if the neighbour table has that NIC there |
+    /// | given by another server, and on a link of ours | if the neighbour table has that NIC there |
     /// | given by another server, behind a router | if the site names that NIC, and no other machine runs with the address |
     pub(super) fn may_boot(&self, site: &Site, peer: IpAddr, mac: Mac) -> bool {
         if !site.is_proxied(peer) {
             return self.known().mac_at(peer) == Some(mac);
         }
-        match neighbours::mac_of(peer) {
-            Some(seen) => seen == mac.bytes(),
+        match self.seen(peer) {
+            Seen::Neighbour(seen) => seen == mac.bytes(),
+            Seen::Unheard => false,
             // Nothing says who it is but its own word. It may be a machine of the site, which are as many as they are; a
             // name for every made-up NIC would fill the state.
-            None => {
+            Seen::Remote => {
                 let known = self.known();
                 site.machine(mac).is_some()
                     && known.running_at(peer).is_none_or(|pin| known.machine_of(mac) == Some(pin.machine))
@@ -67,89 +43,200 @@ impl Machines {
         }
     }
 
-    /// MNT: the machine at `peer` mounts a view that one of its pins holds. The pin runs, durably, before the answer.
-    pub async fn mount(self: &Arc<Self>, peer: IpAddr, path: &[u8]) -> Result<MountGrant, MountError> {
-        let (export, below) = Export::parse(path).ok_or(MountError::NoEnt)?;
+    /// MNT. A root that is mounted for the first time runs, durably, before the answer; one that runs already waits for
+    /// neither the disk nor anybody's turn.
+    pub async fn mount(self: &Arc<Self>, peer: SocketAddr, path: &[u8]) -> Result<MountGrant, MountError> {
+        let (peer, (export, below)) = (peer.ip(), Export::parse(path).ok_or(MountError::NoEnt)?);
         let view = export.view;
-        let (pin, event) = self.admitted(peer, &export)?;
-        let loader = self.clone();
-        let loaded = tokio::task::spawn_blocking(move || loader.read(view)).await;
-        let read = match loaded.map_err(anyhow::Error::from).and_then(|read| read) {
-            Ok(read) => read,
-            Err(cause) => {
-                tracing::error!(%peer, %view, cause = format!("{cause:#}"), "cannot serve a pinned view");
-                return Err(MountError::Io);
-            }
+        let (pin, event) = self.admitted(peer, &export).await?;
+        let read = self.ready(peer, view).await?;
+        let root = start_of(read.tree(), below)?;
+        let mac = match &event {
+            Some(Event::Mounted { mac, .. } | Event::Moved { mac, .. }) => *mac,
+            _ => pin.mac,
         };
-        let root = start_of(&read.tree, below)?;
-        let mac = pin.mac;
-        match self.apply(pin.machine, &event).await {
-            Ok(true) => tracing::info!(machine = self.name_of(mac), %mac, %view, "mounts its root"),
+        let changed = match &event {
+            Some(event) => self.apply(pin.machine, event).await,
+            None => Ok(false),
+        };
+        match changed {
+            Ok(true) => {
+                tracing::info!(machine = self.name_of(mac), %mac, %peer, boot = %pin.boot, %view, "mounts its root");
+            }
             // It was let go of while its view was read.
             Ok(false) if !self.known().pins.contains_key(&pin.boot) => return Err(MountError::NoEnt),
-            Ok(false) => tracing::debug!(machine = self.name_of(mac), %mac, %view, "mounts its root again"),
+            Ok(false) => {
+                tracing::debug!(machine = self.name_of(mac), %mac, %peer, %view, "mounts its root again");
+            }
             Err(cause) => {
                 tracing::error!(%mac, cause = format!("{cause:#}"), "cannot write that a root is mounted");
                 return Err(MountError::ServerFault);
             }
         }
+        if event.is_some() {
+            self.refusals().forget(pin.machine);
+        }
         self.step(mac, "root", false);
         Ok(MountGrant { view: view.0, root })
     }
 
-    /// The pin by which a peer may mount an export, and what the mount does to it. A machine that may has been heard of.
-    fn admitted(&self, peer: IpAddr, export: &Export) -> Result<(Pin, Event), MountError> {
-        let site = self.site();
-        let known = self.known();
-        let (pin, event) = admitted(&known, &self.passes, &site, peer, export)?;
-        known.hear(pin.machine, clock::now());
-        Ok((pin.clone(), event))
+    /// A view to begin from: from memory, or read now.
+    async fn ready(self: &Arc<Self>, peer: IpAddr, view: ViewId) -> Result<Ready, MountError> {
+        if let Some(tree) = self.in_memory(view) {
+            return Ok(Ready::Held(tree));
+        }
+        let loader = self.clone();
+        let loaded = tokio::task::spawn_blocking(move || loader.read(view)).await;
+        let read = loaded.map_err(anyhow::Error::from).and_then(|read| read);
+        read.map(Ready::Read).map_err(|cause| {
+            tracing::error!(%peer, %view, cause = format!("{cause:#}"), "cannot serve a pinned view");
+            MountError::Io
+        })
     }
 
-    /// The paths that the machine at `peer` can mount.
+    /// The pin by which a peer may mount an export, and what the mount does to it. A machine that may has been heard of.
+    async fn admitted(&self, peer: IpAddr, export: &Export) -> Result<(Pin, Option<Event>), MountError> {
+        let asked = {
+            // Before the tables are locked: the links may be a file to read.
+            let shown = Shown::of(&self.passes, &self.site(), |peer| self.seen(peer), peer, export);
+            let known = self.known();
+            let question = question(&known, peer, export, shown);
+            let admitted = admit(&question);
+            admitted
+                .map(|Admitted { pin, event, vacant }| (pin.clone(), event, vacant))
+                .map_err(|refused| (refused, question.named.map(|pin| (pin.machine, pin.mac))))
+        };
+        let (pin, event, vacant) =
+            asked.map_err(|(refused, whose)| self.refuse(peer, export, refused, whose))?;
+        for address in vacant {
+            if self.is_there(pin.machine, address).await {
+                let whose = Some((pin.machine, pin.mac));
+                return Err(self.refuse(peer, export, Refused::Answers(address), whose));
+            }
+        }
+        self.known().hear(pin.machine, clock::now());
+        Ok((pin, event))
+    }
+
+    /// Says who was refused whose root, in the log and in `status`.
+    fn refuse(
+        &self,
+        peer: IpAddr,
+        export: &Export,
+        refused: Refused,
+        whose: Option<(MachineId, Mac)>,
+    ) -> MountError {
+        if refused == Refused::Gone {
+            return MountError::NoEnt;
+        }
+        let Some((machine, mac)) = whose else {
+            tracing::warn!(%peer, view = %export.view, "refused to mount a view that is not mounted from there");
+            return MountError::Acces;
+        };
+        let name = self.name_of(mac);
+        let told = refused.told(peer, &name);
+        if self.refusals().note(machine, told.clone(), clock::now()) {
+            tracing::warn!(machine = name, %mac, %peer, "refused a mount: {told}");
+        }
+        MountError::Acces
+    }
+
+    /// The paths that the machine at `peer` can mount, of the boots whose root it has mounted. A path of any other is told
+    /// in that boot's script alone: an automounter mounts whatever stands here, and must not make a plan a boot.
     pub fn mounts(&self, peer: IpAddr) -> Vec<Vec<u8>> {
-        let known = self.known();
-        let Some(machine) = known.machine_at(peer) else { return Vec::new() };
-        let exports = known.pins_of(machine).map(|(pin, _)| Export { view: pin.view, pass: None });
-        exports.map(|export| export.to_string().into_bytes()).collect()
+        let (site, known) = (self.site(), self.known());
+        let Some(machine) = reader_at(&known, &site, peer) else { return Vec::new() };
+        let mounted = known.pins_of(machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
+        mounted.map(|pin| Export::of(pin.view, pin.boot, None).to_string().into_bytes()).collect()
     }
 }
 
-/// Beside another DHCP server a pass admits whoever shows it; without one, the address must be a machine's that holds the
-/// view.
-pub(super) fn admitted<'k>(
-    known: &'k Known,
-    passes: &Passes,
-    site: &Site,
-    peer: IpAddr,
-    export: &Export,
-) -> Result<(&'k Pin, Event), MountError> {
-    let view = export.view;
-    // Where we give the addresses, they say who is there, and a pass says nothing.
-    if let Some(pass) = export.pass.as_ref().filter(|_| site.is_proxied(peer)) {
-        let pin = known.pins.get(&pass.boot).map(|(pin, _)| pin);
-        return match pin.filter(|pin| pin.view == view) {
-            Some(pin) if passes.is_good(pass, view) => Ok((pin, Event::MountedFrom(pass.boot, peer))),
-            Some(_) => {
-                tracing::warn!(%peer, boot = %pass.boot, "refused a mount with a pass that was never given");
-                Err(MountError::Acces)
-            }
-            None => Err(MountError::NoEnt),
-        };
-    }
-    let machine = known.machine_at(peer);
-    match known.verdict(machine, view) {
-        Verdict::Allow => {}
-        Verdict::Gone => return Err(MountError::NoEnt),
-        Verdict::Refuse | Verdict::Later => {
-            tracing::warn!(%peer, %view, "refused to mount a view that this address does not hold");
-            return Err(MountError::Acces);
+/// A view that is in memory: held by a pin, or read for this mount.
+enum Ready {
+    Held(Arc<MachineTree>),
+    Read(Read),
+}
+
+impl Ready {
+    fn tree(&self) -> &MachineTree {
+        match self {
+            Self::Held(tree) => tree,
+            Self::Read(read) => &read.tree,
         }
     }
-    let machine = machine.ok_or(MountError::Acces)?;
-    let pins = known.holders(view).filter(|pin| pin.machine == machine);
-    let pin = pins.max_by_key(|pin| (pin.made, pin.boot)).ok_or(MountError::Acces)?;
-    Ok((pin, Event::Mounted(view)))
+}
+
+/// What a pass is worth, and who shows it; none where we give the addresses, which say who is there.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shown {
+    pub is_good: bool,
+    pub seen: Seen,
+}
+
+impl Shown {
+    /// Asks the links only where the pass is good.
+    pub fn of(
+        passes: &Passes,
+        site: &Site,
+        seen: impl FnOnce(IpAddr) -> Seen,
+        peer: IpAddr,
+        export: &Export,
+    ) -> Option<Self> {
+        site.is_proxied(peer).then(|| {
+            let seal = export.named.and_then(|named| Some((named.boot, named.seal?)));
+            let is_good = seal.is_some_and(|(boot, seal)| passes.is_good(seal, boot, export.view));
+            Self { is_good, seen: if is_good { seen(peer) } else { Seen::Unheard } }
+        })
+    }
+}
+
+/// All that the tables say of a mount.
+pub(super) fn question<'k>(
+    known: &'k Known,
+    peer: IpAddr,
+    export: &Export,
+    shown: Option<Shown>,
+) -> Question<'k> {
+    let named = export.named.and_then(|named| known.pins.get(&named.boot)).map(|(pin, _)| pin);
+    let at = if shown.is_some() { known.mounted_at(peer) } else { known.nic_at(peer) };
+    let own = at.into_iter().flat_map(|(machine, _)| known.pins_of(machine)).map(|(pin, _)| pin);
+    let proxied = shown.map(|Shown { is_good, seen }| Proxied {
+        is_good,
+        seen,
+        macs: named.map(|pin| macs_of(known, pin.machine)).unwrap_or_default(),
+        mounted_at: named.map(|pin| mounted_from(known, pin.machine)).unwrap_or_default(),
+    });
+    Question {
+        export: *export,
+        named,
+        peer,
+        at,
+        own: own.collect(),
+        held: known.is_held(export.view),
+        proxied,
+    }
+}
+
+/// A machine's MACs: those of its record, and those that its pins were made for, which may have been replaced since. Not one
+/// that has gone into another machine.
+pub(super) fn macs_of(known: &Known, machine: MachineId) -> Vec<Mac> {
+    let record = known.machines.get(&machine).map(|(record, _)| record.macs.clone());
+    let mut macs = record.unwrap_or_default();
+    macs.extend(known.pins_of(machine).map(|(pin, _)| pin.mac));
+    macs.retain(|mac| known.machine_of(*mac).is_none_or(|owner| owner == machine));
+    macs.sort_unstable();
+    macs.dedup();
+    macs
+}
+
+/// Where a machine has mounted roots, but for addresses from which another machine has since.
+fn mounted_from(known: &Known, machine: MachineId) -> Vec<IpAddr> {
+    let mounted = known.pins_of(machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
+    let own = |address: &IpAddr| known.mounted_at(*address).is_some_and(|(at, _)| at == machine);
+    let mut addresses: Vec<IpAddr> = mounted.map(|pin| pin.address).filter(own).collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses
 }
 
 /// The directory of a view that a mount begins at: a client may mount a part. No link is followed.
@@ -161,27 +248,5 @@ fn start_of(tree: &MachineTree, below: &[u8]) -> Result<NodeId, MountError> {
         Some(FileKind::Directory) => Ok(start),
         Some(_) => Err(MountError::NotDir),
         None => Err(MountError::NoEnt),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use oneroot_bootconf::export::SEAL;
-
-    #[test]
-    fn a_pass_is_good_for_its_boot_and_view_and_every_bit_of_it_counts() {
-        let passes = Passes::new(&[7; 32]);
-        let (boot, view) = (BootId::from_random([1; 8]), ViewId([2; 16]));
-        let pass = passes.make(boot, view);
-        assert!(passes.is_good(&pass, view));
-        assert!(!passes.is_good(&pass, ViewId([3; 16])));
-        assert!(!passes.is_good(&Pass { boot: BootId::from_random([9; 8]), ..pass }, view));
-        assert!(!Passes::new(&[8; 32]).is_good(&pass, view));
-        for bit in 0..SEAL * 8 {
-            let mut seal = pass.seal;
-            seal[bit / 8] ^= 1 << (bit % 8);
-            assert!(!passes.is_good(&Pass { boot, seal }, view), "bit {bit}");
-        }
     }
 }

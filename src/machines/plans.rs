@@ -127,12 +127,12 @@ impl Machines {
     /// What a machine with this record is told by a boot with this id.
     fn plan_of(&self, draft: &Draft, machine: MachineId, boot: BootId) -> BootPlan {
         let Draft { site, peer, mac, decision, view, .. } = draft;
-        let pass = site.is_proxied(*peer).then(|| self.passes.make(boot, *view));
+        let seal = site.is_proxied(*peer).then(|| self.passes.make(boot, *view));
         let args = arguments(&Boot {
             initramfs: decision.initramfs,
             server: site.server_for(*peer),
             port: site.server.nfs_port,
-            export: Export { view: *view, pass },
+            export: Export::of(*view, boot, seal),
             mac: *mac,
             machine,
             boot,
@@ -217,6 +217,7 @@ impl Machines {
             address: draft.peer,
             made: now,
             since: now,
+            named: true,
         };
         let (place, mut pins) = self.room_for(&self.site(), &machine.record, now)?;
         pins.extend(changes(&machine.pins, &Event::Planned(pin), &|pin| self.in_use(pin), now));

@@ -7,6 +7,7 @@ use oneroot_bootconf::pins::Pin;
 use serde::{Deserialize, Serialize};
 
 use super::Machines;
+use super::refusals::Refusal;
 use crate::control::Held;
 use crate::net::interfaces::InterfaceStatus;
 use crate::{clock, confine};
@@ -58,6 +59,9 @@ pub struct MachineStatus {
     pub since: Option<u64>,
     /// The steps of the present boot.
     pub steps: Vec<Step>,
+    /// The last mount of its root that was refused, until it mounts one.
+    #[serde(default)]
+    pub refused: Option<Refusal>,
 }
 
 /// One step of a boot.
@@ -102,6 +106,7 @@ impl Machines {
                 phase: newest.map(|pin| format!("{:?}", pin.phase).to_lowercase()),
                 since: newest.map(|pin| clock::shown(pin.since)),
                 steps: steps.collect(),
+                refused: newest.and_then(|pin| self.refusals().of(pin.machine)),
             });
         }
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));

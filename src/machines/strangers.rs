@@ -183,6 +183,7 @@ pub(super) mod tests {
                     address: IpAddr::from([10, 9, 0, 1]),
                     made: since,
                     since,
+                    named: true,
                 };
                 txn = PINS.put(txn, boot, &pin).unwrap();
             }

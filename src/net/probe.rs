@@ -145,7 +145,6 @@ impl Prober {
         found.unwrap_or(Found::Silent)
     }
 
-    #[allow(dead_code, reason = "who asks comes with the next changes")]
     /// How this host would reach an address: by which interface, where it is on a link of ours.
     pub fn way(&self, to: Ipv4Addr) -> io::Result<Way> {
         self.shared.routing.way(to)

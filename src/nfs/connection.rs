@@ -78,7 +78,7 @@ async fn converse(
             match server.service.call(peer, Transport::Tcp, record, &mut out.replies) {
                 Step::Answered | Step::Ignore => {}
                 Step::Mount(call) => {
-                    let granted = server.mount(peer.ip(), &call.path).await;
+                    let granted = server.mount(call.peer, &call.path).await;
                     server.service.mounted(&call, granted, &mut out.replies);
                 }
                 Step::Close(cause) => break Some(cause),

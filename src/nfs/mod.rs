@@ -11,7 +11,7 @@ pub mod waiting;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use oneroot_nfsd::{Exports, MountError, MountGrant, Refusal, Replies, Service, Step, Transport};
+use oneroot_nfsd::{Exports, MountError, MountGrant, NodeId, Refusal, Replies, Service, Step, Transport};
 use tokio::net::UdpSocket;
 
 use crate::machines::Machines;
@@ -29,6 +29,10 @@ impl Exports for Views {
         self.0.tree(peer, oneroot_tree::ViewId(view))
     }
 
+    fn missed(&self, peer: SocketAddr, tree: &MachineTree, dir: NodeId, name: &[u8]) {
+        tree.missed(peer, dir, name);
+    }
+
     fn mounts(&self, peer: IpAddr) -> Vec<Vec<u8>> {
         self.0.mounts(peer)
     }
@@ -42,7 +46,7 @@ pub struct Server {
 }
 
 impl Server {
-    async fn mount(&self, peer: IpAddr, path: &[u8]) -> Result<MountGrant, MountError> {
+    async fn mount(&self, peer: SocketAddr, path: &[u8]) -> Result<MountGrant, MountError> {
         self.machines.mount(peer, path).await
     }
 }

@@ -1,12 +1,13 @@
 //! A merged view as the NFS file operations see it, and the place where machines say how far they are.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oneroot_nfsd::{Attr, FileKind, NodeId, Time, Totals};
-use oneroot_tree::View;
 use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::Node;
+use oneroot_tree::{View, ViewId};
 use tokio::sync::mpsc;
 
 use crate::{clock, guest};
@@ -18,18 +19,30 @@ const LONGEST_SAYING: usize = 64;
 /// five minutes, so a view that is not called for six has no connection.
 const LATELY: u64 = 360;
 
+/// A name that was looked up where machines say how far they are, and who did so. Whether that is to be believed is
+/// decided by who hears it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Saying {
+    /// From where, and from which port.
+    pub peer: SocketAddr,
+    /// The view in which it was looked up.
+    pub view: ViewId,
+    /// `BOOT.WORD`.
+    pub text: String,
+}
+
 /// One view, ready to be served.
 pub struct MachineTree {
     view: Arc<View>,
     say: Option<Node>,
-    said: mpsc::Sender<String>,
+    said: mpsc::Sender<Saying>,
     /// Seconds of [`clock::coarse`] at which a call was last answered from it; 0 for never.
     used: AtomicU64,
 }
 
 impl MachineTree {
     /// `said` takes each `BOOT.WORD` that a machine looks up; when nobody listens fast enough, words are lost, not calls.
-    pub fn new(view: Arc<View>, said: mpsc::Sender<String>) -> Self {
+    pub fn new(view: Arc<View>, said: mpsc::Sender<Saying>) -> Self {
         let say = TreePath::parse(guest::SAY.as_bytes()).ok().and_then(|path| view.resolve(&path));
         Self { view, say, said, used: AtomicU64::new(0) }
     }
@@ -39,6 +52,15 @@ impl MachineTree {
         // Machines of one view share this; writing what is there would take the cache line from each other.
         if self.used.load(Ordering::Relaxed) != now {
             self.used.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// A name that is not in a directory was looked up there.
+    pub fn missed(&self, peer: SocketAddr, dir: NodeId, name: &[u8]) {
+        if name.len() <= LONGEST_SAYING && self.say.is_some() && self.say == node(dir) {
+            let text = String::from_utf8_lossy(name).into_owned();
+            // A full queue means that somebody shouts; the machine's own boot must not wait for it.
+            let _ = self.said.try_send(Saying { peer, view: self.view.id(), text });
         }
     }
 
@@ -103,12 +125,7 @@ impl oneroot_nfsd::Tree for MachineTree {
     }
 
     fn lookup(&self, dir: NodeId, name: &[u8]) -> Option<NodeId> {
-        let dir = node(dir)?;
-        if self.say == Some(dir) && name.len() <= LONGEST_SAYING {
-            // A full queue means that somebody shouts; the machine's own boot must not wait for it.
-            let _ = self.said.try_send(String::from_utf8_lossy(name).into_owned());
-        }
-        self.view.lookup(dir, name).map(id)
+        self.view.lookup(node(dir)?, name).map(id)
     }
 
     fn parent(&self, dir: NodeId) -> Option<NodeId> {

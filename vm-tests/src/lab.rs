@@ -5,6 +5,7 @@
 //! where the whole test runs under `unshare -Ur`.
 
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
 
@@ -18,7 +19,7 @@ pub const INTERFACE: &str = "lab0";
 
 /// A network namespace with a switch. The thread that made it stays in it.
 pub struct Lab {
-    ports: std::cell::Cell<u32>,
+    ports: AtomicU32,
 }
 
 impl Lab {
@@ -38,13 +39,12 @@ impl Lab {
         ] {
             ip(&command)?;
         }
-        Ok(Self { ports: std::cell::Cell::new(0) })
+        Ok(Self { ports: AtomicU32::new(0) })
     }
 
     /// A new port of the switch: the name of a tap device for QEMU.
     pub fn port(&self) -> Result<String> {
-        let name = format!("port{}", self.ports.get());
-        self.ports.set(self.ports.get() + 1);
+        let name = format!("port{}", self.ports.fetch_add(1, Ordering::Relaxed));
         ip(&format!("tuntap add {name} mode tap"))
             .context("cannot make a tap device: /dev/net/tun must be readable and writable")?;
         ip(&format!("link set {name} master {INTERFACE} up"))?;
@@ -72,8 +72,7 @@ impl Lab {
     /// Does something on a host without an address, and is told the name of its NIC. The host is a thread in a namespace
     /// of its own, on a cable to the switch; programs that it starts and leaves running keep it up.
     pub fn plug<T: Send>(&self, switch: &str, act: impl FnOnce(&str) -> T + Send) -> Result<T> {
-        let number = self.ports.get();
-        self.ports.set(number + 1);
+        let number = self.ports.fetch_add(1, Ordering::Relaxed);
         let (cable, end) = (format!("port{number}"), format!("host{number}"));
         ip(&format!("link add {cable} type veth peer name {end}"))?;
         ip(&format!("link set {cable} master {switch} up"))?;

@@ -15,6 +15,8 @@ use crate::lab::{INTERFACE, Lab, SERVER, ip};
 use crate::rpc::{self, Answer, opaque, words};
 
 const PATIENCE: Duration = Duration::from_secs(30);
+/// NFS3ERR_NOENT.
+const NOENT: u32 = 2;
 /// NFS3ERR_JUKEBOX: ask again later.
 const JUKEBOX: u32 = 10_008;
 
@@ -116,6 +118,12 @@ fn offered(answer: &[u8]) -> Result<Ipv4Addr> {
 }
 
 impl Machine {
+    /// One that has taken an address by itself, as another server's DHCP tells it.
+    #[must_use]
+    pub fn at(last: u8, address: Ipv4Addr) -> Self {
+        Self { last, address }
+    }
+
     /// Connects from its own address to a port of the server's; `from` is the source port, 0 for any.
     pub fn connect(&self, to: u16, from: u16) -> Result<TcpStream> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
@@ -281,6 +289,14 @@ impl Root {
             handle = self.nfs(3, &arguments).with_context(|| format!("{name} of {path}"))?.opaque()?;
         }
         Ok(handle)
+    }
+
+    /// Looks up `BOOT.WORD` where machines say how far they are; it is never there.
+    pub fn say(&mut self, saying: &str) -> Result<()> {
+        let say = self.lookup(".oneroot/say")?;
+        let status = self.call(100_003, 3, &[opaque(&say), opaque(saying.as_bytes())].concat())?.word()?;
+        ensure!(status == NOENT, "the look-up of {saying} is answered {status}");
+        Ok(())
     }
 
     fn call(&mut self, program: u32, procedure: u32, arguments: &[u8]) -> Result<Answer> {

@@ -11,7 +11,7 @@ mod listing;
 mod query;
 mod readonly;
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crate::access::Caller;
@@ -37,7 +37,8 @@ pub const MAX_LISTING: u32 = 64 * 1024 - 32;
 pub(crate) struct Request<'a, E> {
     pub(crate) exports: &'a E,
     pub(crate) keyring: &'a Keyring,
-    pub(crate) peer: IpAddr,
+    /// Never an IPv4-mapped IPv6 address.
+    pub(crate) peer: SocketAddr,
     pub(crate) caller: Caller,
 }
 
@@ -54,7 +55,7 @@ impl<E: Exports> Request<'_, E> {
     /// that order, so that a forged handle learns nothing about views.
     fn open(&self, handle: &[u8]) -> Result<Opened<E::Tree>, Fault> {
         let Handle { view, node } = self.keyring.open(handle).ok_or(Fault::BadHandle)?;
-        let tree = self.exports.tree(self.peer, view)?;
+        let tree = self.exports.tree(self.peer.ip(), view)?;
         let found = ops::find(&*tree, node)?;
         Ok(Opened { tree, view, found })
     }

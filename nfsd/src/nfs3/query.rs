@@ -4,7 +4,7 @@ use super::encode::{self, OK, failure, fattr, post_op, post_op_attr};
 use super::{MAX_READ, Request};
 use crate::access;
 use crate::handle::Handle;
-use crate::ops::{self, MAX_NAME};
+use crate::ops::{self, Fault, MAX_NAME};
 use crate::replies::Replies;
 use crate::xdr::{Malformed, Reader, halves};
 use crate::{Exports, Totals, Tree};
@@ -62,7 +62,12 @@ pub(super) fn lookup<E: Exports>(
             post_op_attr(&mut out, dir.fsid(), &child.attr);
             post_op(&mut out, Some(&dir));
         }
-        Err(fault) => failure(&mut out, fault, Some(&dir)),
+        Err(fault) => {
+            if fault == Fault::NoEnt {
+                request.exports.missed(request.peer, &dir.tree, dir.found.node, name);
+            }
+            failure(&mut out, fault, Some(&dir));
+        }
     }
     Ok(())
 }

@@ -4,7 +4,7 @@
 //! that the service asks it about the right peer and view on every call, and says nothing but the answer.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use oneroot_nfsd::{
     Exports, Handle, MountError, NodeId, Policy, PortTable, Ports, Refusal, Replies, Service, Step,
@@ -17,8 +17,11 @@ use crate::world::{World, keyring};
 const MACHINES: u8 = 40;
 const ACCES: u32 = 13;
 
+/// A name that was looked up in vain: by whom, where.
+type Missed = (SocketAddr, NodeId, Vec<u8>);
+
 /// Machine `n` is at 10.1.0.n and has booted view n.
-struct Park(Arc<World>);
+struct Park(Arc<World>, Arc<Mutex<Vec<Missed>>>);
 
 fn address(machine: u8) -> IpAddr {
     Ipv4Addr::new(10, 1, 0, machine).into()
@@ -40,14 +43,22 @@ impl Exports for Park {
         if address(machine) == peer { Ok(Arc::clone(&self.0)) } else { Err(Refusal::Acces) }
     }
 
+    fn missed(&self, peer: SocketAddr, _: &World, dir: NodeId, name: &[u8]) {
+        self.1.lock().unwrap().push((peer, dir, name.to_vec()));
+    }
+
     fn mounts(&self, peer: IpAddr) -> Vec<Vec<u8>> {
         (0..MACHINES).filter(|machine| address(*machine) == peer).map(path).collect()
     }
 }
 
 fn park() -> Service<Park> {
+    heard_by(Arc::default())
+}
+
+fn heard_by(missed: Arc<Mutex<Vec<Missed>>>) -> Service<Park> {
     let ports = Ports { nfs: 2049, mount: 2049, portmap_tcp: None, portmap_udp: None };
-    Service::new(Park(Arc::new(World::new())), keyring(), PortTable::new(ports), Policy::default())
+    Service::new(Park(Arc::new(World::new()), missed), keyring(), PortTable::new(ports), Policy::default())
 }
 
 /// Peers as IPv4 and as a dual-stack socket names them.
@@ -203,4 +214,31 @@ fn export_and_dump_tell_a_machine_of_its_own_paths_alone() {
             }
         }
     }
+}
+
+/// Whatever a shell takes a missing name for, it hears who asked, and of nothing that was refused or found.
+#[test]
+fn the_shell_hears_who_looks_up_a_name_that_is_not_there_and_from_which_port() {
+    let missed = Arc::default();
+    let service = heard_by(Arc::clone(&missed));
+    let world = World::new();
+    let ask = |peer: SocketAddr, dir: &str, name: &[u8], cred: &Cred| {
+        let handle = keyring().seal(Handle { view: view(1), node: world.find(dir) });
+        let message = wire::call(9, [100_003, 3, 3], cred, &[opaque(&handle), opaque(name)].concat());
+        answer(&service, peer, &message);
+    };
+    let (root, user) = (Cred::sys(0, 0, &[]), Cred::sys(1001, 1001, &[]));
+    let [plain, mapped] = peers(1);
+    for peer in [plain, mapped] {
+        ask(peer, "/etc", b"boot.up", &root);
+    }
+    ask(plain, "/etc", b"boot.user", &user);
+    ask(plain, "/etc", b"passwd", &root);
+    ask(plain, "/home/ann", b"no right to search", &user);
+    ask(plain, "/etc/passwd", b"no directory", &root);
+    ask(SocketAddr::new(plain.ip(), 1024), "/etc", b"a port of any user", &root);
+    ask(peers(2)[0], "/etc", b"no machine of this view", &root);
+    let etc = world.find("/etc");
+    let heard = |name: &[u8]| (plain, etc, name.to_vec());
+    assert_eq!(*missed.lock().unwrap(), [heard(b"boot.up"), heard(b"boot.up"), heard(b"boot.user")]);
 }

@@ -1,0 +1,267 @@
+//! Who may end a boot: not an ordinary user of the machine, who fetches its script and says that it is up, and not another
+//! host that has read the pass on its command line.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
+
+use std::fs;
+use std::io::Write as _;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+use oneroot_vm_tests::{Lab, Machine, Server, SiteFiles, ip};
+use serde_json::Value;
+
+const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A clock that is as far ahead of the host's as a file says, in seconds: eight bytes, read at each call.
+const CLOCK: &str = "#include <fcntl.h>\n#include <stdlib.h>\n#include <sys/mman.h>\n#include <sys/syscall.h>\n\
+    #include <time.h>\n#include <unistd.h>\n\
+    static volatile long *ahead;\n\
+    __attribute__((constructor)) static void begin(void) {\n\
+        int file = open(getenv(\"AHEAD\"), O_RDONLY);\n\
+        if (file >= 0) ahead = mmap(0, sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);\n\
+    }\n\
+    int clock_gettime(clockid_t clock, struct timespec *now) {\n\
+        int failed = syscall(SYS_clock_gettime, clock, now);\n\
+        if (!failed && ahead) now->tv_sec += *ahead;\n\
+        return failed;\n\
+    }\n";
+
+/// A server whose clock the test moves.
+struct Clocked {
+    server: Server,
+    ahead: PathBuf,
+}
+
+impl Clocked {
+    fn start(site: SiteFiles) -> Self {
+        let path = |name: &str| site.path().join(name);
+        let (source, library, ahead) = (path("clock.c"), path("clock.so"), path("ahead"));
+        fs::write(&source, CLOCK).unwrap();
+        fs::write(&ahead, 0u64.to_ne_bytes()).unwrap();
+        let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
+        assert!(made.unwrap().success());
+        let environment = [("LD_PRELOAD", library.to_str().unwrap()), ("AHEAD", ahead.to_str().unwrap())];
+        Self { server: Server::start_with(site, &environment).unwrap(), ahead }
+    }
+
+    fn is_ahead_by(&self, time: Duration) {
+        // In its place: the server has it mapped.
+        let mut file = fs::File::options().write(true).open(&self.ahead).unwrap();
+        file.write_all(&time.as_secs().to_ne_bytes()).unwrap();
+    }
+
+    /// Phases of a machine's pins, sorted.
+    fn pins(&self, machine: &str) -> Vec<String> {
+        let told: Value =
+            serde_json::from_str(&self.server.run(&["gc", "--json", "--dry-run"]).unwrap()).unwrap();
+        let held = told["held"].as_array().unwrap().iter().filter(|pin| pin["machine"] == machine);
+        let mut phases: Vec<String> = held.map(|pin| pin["phase"].as_str().unwrap().to_owned()).collect();
+        phases.sort();
+        phases
+    }
+
+    fn wait_for_pins(&self, machine: &str, phases: &[&str]) {
+        let begun = Instant::now();
+        while self.pins(machine) != phases {
+            assert!(begun.elapsed() < PATIENCE, "{machine} holds {:?}, not {phases:?}", self.pins(machine));
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+/// Root, kernel and initrd, and two machines.
+fn site() -> SiteFiles {
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
+    site
+}
+
+fn change(site: &Path) {
+    fs::write(site.join("root/changed"), "a later tree").unwrap();
+}
+
+#[test]
+fn a_user_who_fetches_the_script_and_says_up_takes_no_root_away_however_long_nobody_reads() {
+    let lab = Lab::new().unwrap();
+    let mut clocked = Clocked::start(site());
+    let (alpha, root) = lab
+        .on_machines(RELAY, |host| {
+            let [alpha, beta] = [10, 11].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
+            let [mut root, mut other] = [alpha, beta].map(|machine| {
+                let boot = machine.boot().unwrap();
+                let mut root = machine.mount(&boot.export).unwrap();
+                root.say(&format!("{}.up", boot.id)).unwrap();
+                root
+            });
+            for machine in ["alpha", "beta"] {
+                clocked.wait_for_pins(machine, &["up"]);
+            }
+            change(clocked.server.site.path());
+            clocked.server.stage().unwrap();
+
+            // Alpha's user fetches the script, from any port, and looks a name up: the kernel does it for her, from a port of root's.
+            let fetched = alpha.boot().unwrap();
+            root.say(&format!("{}.up", fetched.id)).unwrap();
+            // Beta boots in earnest.
+            let booted = beta.boot().unwrap();
+            let mut later = beta.mount(&booted.export).unwrap();
+            later.say(&format!("{}.up", booted.id)).unwrap();
+            other.read_all().unwrap();
+            // Words are heard one after the other, so alpha's has been.
+            clocked.wait_for_pins("beta", &["up", "up"]);
+
+            (alpha, root)
+        })
+        .unwrap();
+
+    // Connections end, the server starts again, and for two days nobody says a word. Beta's old root goes meanwhile.
+    clocked.server.kill9().unwrap();
+    clocked.server.restart().unwrap();
+    clocked.is_ahead_by(Duration::from_secs(2 * 86_400));
+    clocked.wait_for_pins("beta", &["up"]);
+    lab.on_machines(RELAY, |host| {
+        ip(&format!("addr add {}/24 dev {}", alpha.address, host.nic())).unwrap();
+        alpha.resume(root.handle().to_vec()).unwrap().read_all().unwrap();
+    })
+    .unwrap();
+    assert_eq!(clocked.pins("alpha"), ["booting", "up"]);
+}
+
+/// Two machines that share a view, for neither has a layer of its own.
+#[test]
+fn a_word_is_heard_from_the_machine_whose_boot_it_names_alone() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    site.add(
+        "[machine.gamma]\nmac = \"52:54:00:00:00:0c\"\nprofile = \"debian\"\n\
+         [machine.delta]\nmac = \"52:54:00:00:00:0d\"\nprofile = \"debian\"\n",
+    );
+    let server = Server::start(site).unwrap();
+    lab.on_machines(RELAY, |host| {
+        let [mut gamma, mut delta] = [12, 13].map(|last| {
+            let machine = host.lease(last, PATIENCE).unwrap().unwrap();
+            let boot = machine.boot().unwrap();
+            (boot.id, machine.mount(&boot.export).unwrap())
+        });
+        delta.1.say(&format!("{}.up", gamma.0)).unwrap();
+        delta.1.say(&format!("{}.here", delta.0)).unwrap();
+        server.wait_for_step("delta", "here", PATIENCE).unwrap();
+        assert_eq!(server.machine("gamma").unwrap()["phase"], "running");
+        gamma.1.say(&format!("{}.up", gamma.0)).unwrap();
+        server.wait_for_step("gamma", "up", PATIENCE).unwrap();
+    })
+    .unwrap();
+}
+
+/// What the server says of the last refused mount of alpha's root.
+fn refused(server: &Server) -> String {
+    server.machine("alpha").unwrap()["refused"]["told"].as_str().unwrap_or_default().to_owned()
+}
+
+#[test]
+fn an_address_of_another_dhcp_server_gets_no_root_and_is_told_of() {
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site()).unwrap();
+    let boot = lab.on_machines(RELAY, |host| {
+        let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        alpha.boot().unwrap()
+    });
+    let boot = boot.unwrap();
+    let mounted = lab.on_host("192.168.77.209/24", || {
+        Machine::at(10, [192, 168, 77, 209].into()).mount(&boot.export).map(drop).unwrap_err().to_string()
+    });
+    assert!(mounted.unwrap().ends_with("is answered 13"));
+    let told = "192.168.77.209 asked for alpha's root, but alpha has 192.168.77.10: is another DHCP server on this network?";
+    assert_eq!(refused(&server), told);
+    assert!(server.run(&["status"]).unwrap().contains(told) && server.log().contains(told));
+}
+
+/// A host with a MAC and an address of its own.
+fn on_nic<T: Send>(lab: &Lab, last: u8, address: Ipv4Addr, act: impl FnOnce(Machine) -> T + Send) -> T {
+    let done = lab.plug("lab0", |nic| {
+        ip(&format!("link set {nic} address 52:54:00:00:00:{last:02x}")).unwrap();
+        ip(&format!("addr add {address}/24 dev {nic}")).unwrap();
+        act(Machine::at(last, address))
+    });
+    done.unwrap()
+}
+
+#[test]
+fn beside_another_dhcp_server_another_host_mounts_nothing_with_a_machines_pass() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    let proxied =
+        site.text().replace("pool = \"192.168.77.100-192.168.77.199\"\nlease = \"12h\"", "proxy = true");
+    site.set_text(&proxied.replace("address = \"192.168.77.10\"", ""));
+    let server = Server::start(site).unwrap();
+    let (runs, running) = mpsc::channel();
+    let (tried, is_tried) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let lab = &lab;
+        let alpha = scope.spawn(move || {
+            on_nic(lab, 10, [192, 168, 77, 50].into(), move |alpha| {
+                let boot = alpha.boot().unwrap();
+                let mut root = alpha.mount(&boot.export).unwrap();
+                root.say(&format!("{}.up", boot.id)).unwrap();
+                // The pass of a plan that is not mounted is as easily had.
+                runs.send([boot.export.clone(), alpha.boot().unwrap().export]).unwrap();
+                is_tried.recv_timeout(PATIENCE).unwrap();
+                let read = root.read_all().unwrap();
+                alpha.mount(&boot.export).unwrap();
+                read.len()
+            })
+        });
+        let passes = running.recv_timeout(PATIENCE).unwrap();
+        server.wait_for_step("alpha", "up", PATIENCE).unwrap();
+        on_nic(lab, 11, [192, 168, 77, 209].into(), |thief| {
+            for pass in &passes {
+                let refused = thief.mount(pass).map(drop).unwrap_err().to_string();
+                assert!(refused.ends_with("is answered 13"), "{refused}");
+            }
+        });
+        let told =
+            "192.168.77.209 asked for alpha's root, but is 52:54:00:00:00:0b, which is no MAC of alpha's";
+        assert_eq!(refused(&server), told);
+        assert_eq!(server.log().matches(told).count(), 1, "once a minute");
+        tried.send(()).unwrap();
+        assert!(alpha.join().unwrap() > 2, "alpha reads on");
+    });
+    assert_eq!(server.machine("alpha").unwrap()["address"], "192.168.77.50");
+}
+
+/// A router with two hosts behind it, which are addresses of its own: nobody's MAC is seen from here but the router's.
+#[test]
+fn behind_a_router_a_pass_opens_elsewhere_only_once_nobody_answers_where_the_root_is_mounted() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    let text = site.text().replace("address = \"192.168.77.10\"", "");
+    site.set_text(&text);
+    site.add("[[network]]\nsubnet = \"10.9.0.0/24\"\nproxy = true\n");
+    let server = Server::start(site).unwrap();
+    ip("route add 10.9.0.0/24 via 192.168.77.3").unwrap();
+    on_nic(&lab, 3, [192, 168, 77, 3].into(), |_| {
+        let [alpha, other] = [5, 6].map(|last| Machine::at(10, [10, 9, 0, last].into()));
+        for machine in [alpha, other] {
+            ip(&format!("addr add {}/32 dev lo", machine.address)).unwrap();
+        }
+        let boot = alpha.boot().unwrap();
+        let mut root = alpha.mount(&boot.export).unwrap();
+        root.say(&format!("{}.up", boot.id)).unwrap();
+        let planned = alpha.boot().unwrap();
+        for pass in [&boot.export, &planned.export] {
+            assert!(other.mount(pass).map(drop).unwrap_err().to_string().ends_with("is answered 13"));
+        }
+        assert!(
+            refused(&server).starts_with("10.9.0.6 asked for alpha's root, but somebody answers at 10.9.0.5")
+        );
+        root.read_all().unwrap();
+        alpha.mount(&boot.export).unwrap();
+        // Another server has given the machine another address.
+        ip("addr del 10.9.0.5/32 dev lo").unwrap();
+        other.mount(&boot.export).unwrap().read_all().unwrap();
+    });
+}
