@@ -47,11 +47,46 @@ fn move_away_and_leave_an_empty_one(state: &Path) {
     assert!(Command::new("mkdir").args(["-m", "700"]).arg(state).status().unwrap().success());
 }
 
+/// A server that is not confined may make directories anew.
+fn unconfined() -> SiteFiles {
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    let text = site.text().replace("[server]\n", "[server]\nconfinement = \"off\"\n");
+    site.set_text(&text);
+    site
+}
+
+#[test]
+fn a_confined_server_makes_a_removed_file_anew_and_waits_for_a_directory_that_was_moved_away() {
+    let lab = Lab::new().unwrap();
+    let mut server = Server::start(SiteFiles::with_alpha(b"kernel").unwrap()).unwrap();
+    let state = server.site.path().join("state");
+    let told = lab
+        .on_machines(RELAY, |host| {
+            let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+            remove_file(&state);
+            let second = until_acknowledged(host);
+            move_away(&state);
+            for last in 250..253 {
+                // Where the kernel has no Landlock it is made anew, and what is acknowledged then is as good.
+                let acknowledged = host.lease(last, SOON).unwrap();
+                assert!(acknowledged.is_none() || state.exists());
+            }
+            if !state.exists() {
+                fs::rename(state.with_extension("away"), &state).unwrap();
+            }
+            [alpha, second, until_acknowledged(host)]
+        })
+        .unwrap();
+    server.kill9().unwrap();
+    server.restart().unwrap();
+    assert!(told.iter().all(|machine| has_lease(&server, machine)));
+}
+
 #[test]
 fn a_state_that_is_removed_or_moved_is_made_anew_before_anything_is_acknowledged_on_it() {
     for act in [remove_file, remove_all, move_away, move_away_and_leave_an_empty_one] {
         let lab = Lab::new().unwrap();
-        let mut server = Server::start(SiteFiles::with_alpha(b"kernel").unwrap()).unwrap();
+        let mut server = Server::start(unconfined()).unwrap();
         let state = server.site.path().join("state");
         let (alpha, handle, new) = lab
             .on_machines(RELAY, |host| {
@@ -77,7 +112,7 @@ fn a_state_that_is_removed_or_moved_is_made_anew_before_anything_is_acknowledged
 #[test]
 fn a_state_that_is_removed_while_nothing_is_written_is_there_again_when_the_server_has_ended() {
     let lab = Lab::new().unwrap();
-    let mut server = Server::start(SiteFiles::with_alpha(b"kernel").unwrap()).unwrap();
+    let mut server = Server::start(unconfined()).unwrap();
     let alpha = lab.on_machines(RELAY, |host| host.lease(10, PATIENCE).unwrap().unwrap()).unwrap();
     fs::remove_dir_all(server.site.path().join("state")).unwrap();
     server.signal("TERM").unwrap();

@@ -95,6 +95,19 @@ impl Dir {
 
     /// Makes the place one's own again, where nobody else's state is.
     fn take_again(&mut self) -> io::Result<()> {
+        let taken = self.try_to_take();
+        taken.map_err(|cause| match cause.kind() {
+            // A server that is confined to its directories has no other one in their place.
+            io::ErrorKind::PermissionDenied => io::Error::other(format!(
+                "{} is not the directory that this server was given at its start, and it may not make another ({cause}); \
+                 move it back, or put a backup there and start again",
+                self.path.display()
+            )),
+            _ => cause,
+        })
+    }
+
+    fn try_to_take(&mut self) -> io::Result<()> {
         let shown = self.path.display();
         if let Found::Another = self.found()? {
             return Err(io::Error::other(format!(

@@ -23,7 +23,8 @@ fn whatever_was_acknowledged_before_a_kill_is_there_after_it() {
     for round in 0..KILLS {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command.args(["--exact", "whatever_was_acknowledged_before_a_kill_is_there_after_it", "--nocapture"]);
-        let mut process = command.env(CHILD, home.path().join("state")).stdout(Stdio::piped()).spawn().unwrap();
+        let mut process =
+            command.env(CHILD, home.path().join("state")).stdout(Stdio::piped()).spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         let reader = std::thread::spawn(move || -> Vec<String> {
             let said = lines.map_while(Result::ok);
