@@ -197,15 +197,15 @@ fn an_idle_machine_keeps_its_address_and_reads_on_though_lease_and_connection_ar
     let long = std::env::var_os("ONEROOT_LONG").is_some();
     let idle = Duration::from_secs(if long { 400 } else { 75 });
     let lab = Lab::new().unwrap();
-    // One address, a lease of one minute: when it has ended, the next machine would take the address.
+    // One address, a lease of one minute: when it has ended, the next machine would take the address. Nobody has named
+    // either, for a pool that is too small for named machines is refused.
     let mut site = SiteFiles::new(&debian, "192.168.77.100-192.168.77.100", "1m").unwrap();
-    site.machine("alpha", "0a", "").unwrap();
-    site.machine("beta", "0b", "").unwrap();
+    site.add("[unknown]\nprofile = \"debian\"\n");
     let mut server = Server::start(site).unwrap();
     let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
     alpha.log_in().unwrap();
     alpha.wait_until_settled();
-    assert_eq!(text(&server.machine("alpha").unwrap(), "address"), "192.168.77.100");
+    assert_eq!(text(&server.machine("52:54:00:00:00:0a").unwrap(), "address"), "192.168.77.100");
     std::thread::sleep(idle);
     server.kill9().unwrap();
     server.restart().unwrap();
@@ -216,8 +216,9 @@ fn an_idle_machine_keeps_its_address_and_reads_on_though_lease_and_connection_ar
         assert!(begun.elapsed() < SOON, "beta was never told to wait");
         std::thread::sleep(Duration::from_millis(200));
     }
+    let beta = server.machine("52:54:00:00:00:0b");
     assert!(
-        text(&server.machine("beta").unwrap(), "boot").is_empty(),
+        beta.ok().is_none_or(|beta| text(&beta, "boot").is_empty()),
         "nobody gets the address of a running root"
     );
     let read = "echo 3 >/proc/sys/vm/drop_caches; cat /usr/bin/* 2>/dev/null | sha256sum && hostname -I";
