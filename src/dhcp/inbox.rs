@@ -6,11 +6,14 @@
 //! | messages of machines that the site names, or that run | next, one of each machine in turn | one of each machine, and [`WAITING`] in all besides; of one machine its last [`OF_ONE`] |
 //! | messages of strangers | then, but at least one after every [`IN_A_ROW`] others | [`OF_STRANGERS`]; the oldest goes |
 //!
-//! So a machine of the site never waits for strangers, nor for whoever speaks in another machine's name. Strangers are
-//! served in the order in which they came, and the newest first once many wait: who has waited long has given up.
+//! So a machine of the site never waits for strangers, nor for whoever speaks in another machine's name. Whoever floods in
+//! its own name shares its places with it by the address that a message is from: what goes is the oldest of the one that
+//! has most. Strangers are served in the order in which they came, and the newest first once many wait: who has waited long
+//! has given up.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
+use std::net::SocketAddr;
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::Notify;
@@ -50,9 +53,34 @@ pub enum Next<D, M> {
     Heard(M),
 }
 
+/// One machine's messages, each with where it is from.
+struct Machine<M> {
+    waiting: VecDeque<(SocketAddr, M)>,
+    /// Where the one that was taken last was from.
+    last: Option<SocketAddr>,
+}
+
+impl<M> Machine<M> {
+    /// Lets the oldest go of the sender that has most of them: its client has asked anew since.
+    fn drop_one(&mut self) {
+        let count = |from: SocketAddr| self.waiting.iter().filter(|(other, _)| *other == from).count();
+        let most = self.waiting.iter().map(|(from, _)| count(*from)).max();
+        let place = self.waiting.iter().position(|(from, _)| Some(count(*from)) == most);
+        place.and_then(|place| self.waiting.remove(place));
+    }
+
+    /// The oldest that is not from where the last one was; else the oldest.
+    fn next(&mut self) -> Option<M> {
+        let other = self.waiting.iter().position(|(from, _)| Some(*from) != self.last);
+        let (from, message) = self.waiting.remove(other.unwrap_or(0))?;
+        self.last = Some(from);
+        Some(message)
+    }
+}
+
 struct Queues<D, K, M> {
     done: VecDeque<D>,
-    machines: HashMap<K, VecDeque<M>>,
+    machines: HashMap<K, Machine<M>>,
     turns: VecDeque<K>,
     of_machines: usize,
     strangers: VecDeque<M>,
@@ -77,9 +105,9 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
         self.woken.notify_one();
     }
 
-    pub fn heard(&self, whose: Whose<K>, message: M) {
+    pub fn heard(&self, whose: Whose<K>, from: SocketAddr, message: M) {
         self.with(|queues| match whose {
-            Whose::Machine(machine) => queues.machine(machine, message),
+            Whose::Machine(machine) => queues.machine(machine, from, message),
             Whose::Stranger => queues.stranger(message),
         });
         self.woken.notify_one();
@@ -101,17 +129,17 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
 }
 
 impl<D, K: Copy + Eq + Hash, M> Queues<D, K, M> {
-    fn machine(&mut self, machine: K, message: M) {
+    fn machine(&mut self, machine: K, from: SocketAddr, message: M) {
         let full = self.of_machines >= WAITING;
-        let waiting = self.machines.entry(machine).or_default();
-        if waiting.is_empty() {
+        let queue =
+            self.machines.entry(machine).or_insert_with(|| Machine { waiting: VecDeque::new(), last: None });
+        if queue.waiting.is_empty() {
             self.turns.push_back(machine);
-        } else if full || waiting.len() >= OF_ONE {
-            // Its client has asked anew since.
-            waiting.pop_front();
+        } else if full || queue.waiting.len() >= OF_ONE {
+            queue.drop_one();
             self.of_machines -= 1;
         }
-        waiting.push_back(message);
+        queue.waiting.push_back((from, message));
         self.of_machines += 1;
     }
 
@@ -137,9 +165,9 @@ impl<D, K: Copy + Eq + Hash, M> Queues<D, K, M> {
 
     fn next_machine(&mut self) -> Option<M> {
         let machine = self.turns.pop_front()?;
-        let waiting = self.machines.get_mut(&machine)?;
-        let message = waiting.pop_front();
-        if waiting.is_empty() {
+        let queue = self.machines.get_mut(&machine)?;
+        let message = queue.next();
+        if queue.waiting.is_empty() {
             self.machines.remove(&machine);
         } else {
             self.turns.push_back(machine);
@@ -161,6 +189,10 @@ mod tests {
 
     type Numbers = Inbox<u32, u32, (u32, u32)>;
 
+    fn from(last: u8) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, last], 68))
+    }
+
     fn taken(inbox: &Numbers) -> Vec<Next<u32, (u32, u32)>> {
         std::iter::from_fn(|| inbox.with(Queues::next)).collect()
     }
@@ -173,9 +205,9 @@ mod tests {
     #[test]
     fn machines_are_served_in_turn_and_before_strangers() {
         let inbox = Numbers::new();
-        (0..3).for_each(|number| inbox.heard(Whose::Stranger, (0, number)));
-        (0..100).for_each(|number| inbox.heard(Whose::Machine(1), (1, number)));
-        inbox.heard(Whose::Machine(2), (2, 0));
+        (0..3).for_each(|number| inbox.heard(Whose::Stranger, from(0), (0, number)));
+        (0..100).for_each(|number| inbox.heard(Whose::Machine(1), from(0), (1, number)));
+        inbox.heard(Whose::Machine(2), from(0), (2, 0));
         inbox.done(7);
         let next = taken(&inbox);
         assert_eq!(next[0], Next::Done(7));
@@ -186,9 +218,9 @@ mod tests {
     #[test]
     fn a_stranger_is_served_though_machines_never_stop() {
         let inbox = Numbers::new();
-        inbox.heard(Whose::Stranger, (0, 0));
+        inbox.heard(Whose::Stranger, from(0), (0, 0));
         let served = (0..100).find(|number| {
-            inbox.heard(Whose::Machine(1), (1, *number));
+            inbox.heard(Whose::Machine(1), from(0), (1, *number));
             inbox.with(Queues::next) == Some(Next::Heard((0, 0)))
         });
         assert_eq!(served, Some(u32::try_from(IN_A_ROW).unwrap()));
@@ -197,9 +229,9 @@ mod tests {
     #[test]
     fn a_flood_of_strangers_keeps_no_machine_out_and_the_newest_is_served_first() {
         let inbox = Numbers::new();
-        (0..50_000).for_each(|number| inbox.heard(Whose::Stranger, (0, number)));
-        (0..9000).for_each(|number| inbox.heard(Whose::Machine(number), (1, number)));
-        (0..9000).for_each(|number| inbox.heard(Whose::Machine(number), (2, number)));
+        (0..50_000).for_each(|number| inbox.heard(Whose::Stranger, from(0), (0, number)));
+        (0..9000).for_each(|number| inbox.heard(Whose::Machine(number), from(0), (1, number)));
+        (0..9000).for_each(|number| inbox.heard(Whose::Machine(number), from(0), (2, number)));
         assert!(inbox.with(|queues| queues.of_machines) == 9000, "one of each, for there are many");
         let served = heard(&inbox);
         assert_eq!(served.iter().filter(|(kind, _)| *kind == 2).count(), 9000);
@@ -211,7 +243,20 @@ mod tests {
     #[test]
     fn strangers_are_served_in_order_where_few_wait() {
         let inbox = Numbers::new();
-        (0..100).for_each(|number| inbox.heard(Whose::Stranger, (0, number)));
+        (0..100).for_each(|number| inbox.heard(Whose::Stranger, from(0), (0, number)));
         assert_eq!(heard(&inbox), (0..100).map(|number| (0, number)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn a_flood_in_a_machines_name_from_elsewhere_takes_no_place_of_its_own() {
+        let inbox = Numbers::new();
+        inbox.heard(Whose::Machine(1), from(1), (1, 0));
+        (0..1000).for_each(|number| inbox.heard(Whose::Machine(1), from(2), (2, number)));
+        inbox.heard(Whose::Machine(1), from(1), (1, 1));
+        (0..1000).for_each(|number| inbox.heard(Whose::Machine(1), from(2), (2, number)));
+        let served = heard(&inbox);
+        assert_eq!(served.len(), OF_ONE);
+        assert_eq!(served.iter().filter(|(whose, _)| *whose == 1).count(), 2);
+        assert_eq!(served[..3], [(1, 0), (2, 994), (1, 1)], "in turn");
     }
 }

@@ -250,7 +250,7 @@ async fn listen(
     let mut datagram = vec![0; LARGEST];
     let hear = |datagram: &[u8], from| {
         if let Some(way) = way(from) {
-            inbox.heard(whose(&machines, datagram), (way, datagram.to_vec()));
+            inbox.heard(whose(&machines, datagram), from, (way, datagram.to_vec()));
         }
     };
     let mut backoff = Backoff::default();
