@@ -108,7 +108,10 @@ pub enum Event {
     /// This boot says that it is up.
     Up(BootId),
     /// Time has passed.
-    Tick,
+    Tick {
+        /// From when on durations are sure: what was before it may have lasted any time, and counts as none.
+        sure_since: u64,
+    },
     /// The admin lets go of the machine.
     Released,
     /// Nothing was heard of the machine for days, and it did not answer a probe.
@@ -144,10 +147,10 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
             let up = (pin.phase != Phase::Up).then(|| Pin { phase: Phase::Up, since: now, ..pin.clone() });
             up.map(PinChange::Put).into_iter().chain(ended(older, pin, in_use)).collect()
         }
-        Event::Tick => {
+        Event::Tick { sure_since } => {
             let settled = |pin: &&Pin| match pin.phase {
                 Phase::Booting => false,
-                Phase::Running => now.saturating_sub(pin.since) >= GRACE,
+                Phase::Running => now.saturating_sub(pin.since.max(*sure_since)) >= GRACE,
                 Phase::Up => true,
             };
             let place = order.iter().rposition(settled);
@@ -357,7 +360,7 @@ mod tests {
     fn a_boot_that_was_never_mounted_ends_nothing_whatever_it_says_and_however_long_it_lasts() {
         let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
         assert_eq!(changes(&pins, &Event::Up(pins[1].boot), &idle, 50), []);
-        assert_eq!(changes(&pins, &Event::Tick, &idle, u64::MAX), []);
+        assert_eq!(changes(&pins, &Event::Tick { sure_since: 0 }, &idle, u64::MAX), []);
     }
 
     #[test]
@@ -393,17 +396,28 @@ mod tests {
     #[test]
     fn a_boot_that_never_says_up_counts_as_up_after_the_grace_time() {
         let pins = [pin(1, Phase::Up), Pin { since: 100, ..pin(2, Phase::Running) }];
-        assert_eq!(changes(&pins, &Event::Tick, &idle, 100 + GRACE - 1), []);
-        assert_eq!(deleted(&changes(&pins, &Event::Tick, &idle, 100 + GRACE)), [pins[0].boot]);
+        assert_eq!(changes(&pins, &Event::Tick { sure_since: 0 }, &idle, 100 + GRACE - 1), []);
+        assert_eq!(
+            deleted(&changes(&pins, &Event::Tick { sure_since: 0 }, &idle, 100 + GRACE)),
+            [pins[0].boot]
+        );
+    }
+
+    #[test]
+    fn the_grace_time_is_counted_from_the_hosts_start_for_nobody_knows_how_long_it_was_off() {
+        let pins = [pin(1, Phase::Up), Pin { since: 100, ..pin(2, Phase::Running) }];
+        let tick = Event::Tick { sure_since: 100_000 };
+        assert_eq!(changes(&pins, &tick, &idle, 100_000 + GRACE - 1), []);
+        assert_eq!(deleted(&changes(&pins, &tick, &idle, 100_000 + GRACE)), [pins[0].boot]);
     }
 
     #[test]
     fn time_alone_never_drops_the_only_running_pin() {
         let pins = [pin(1, Phase::Running)];
-        assert_eq!(changes(&pins, &Event::Tick, &idle, u64::MAX), []);
+        assert_eq!(changes(&pins, &Event::Tick { sure_since: 0 }, &idle, u64::MAX), []);
         let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
         assert_eq!(
-            changes(&pins, &Event::Tick, &idle, u64::MAX),
+            changes(&pins, &Event::Tick { sure_since: 0 }, &idle, u64::MAX),
             [],
             "a boot that never mounted replaces nothing"
         );

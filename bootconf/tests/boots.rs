@@ -145,7 +145,7 @@ impl World {
         let unit = if time.ends_with('d') { 86_400 } else { 1 };
         self.now += time.trim_end_matches(['s', 'd']).parse::<u64>().unwrap() * unit;
         for name in ["alpha", "beta"] {
-            self.happens(name, &Event::Tick);
+            self.happens(name, &Event::Tick { sure_since: 0 });
         }
     }
 

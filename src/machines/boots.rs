@@ -144,10 +144,10 @@ impl Machines {
         machines.dedup();
         let mut asked = JoinSet::new();
         for machine in machines {
-            if let Err(cause) = self.apply(machine, &Event::Tick).await {
+            if let Err(cause) = self.apply(machine, &Event::Tick { sure_since: clock::sure_since() }).await {
                 tracing::error!(%machine, cause = format!("{cause:#}"), "cannot let go of old boots");
             }
-            if self.due(machine, &Event::Tick, &|_| false).is_empty() {
+            if self.due(machine, &Event::Tick { sure_since: clock::sure_since() }, &|_| false).is_empty() {
                 continue;
             }
             if asked.len() >= ASKED_AT_ONCE {
@@ -168,7 +168,12 @@ impl Machines {
                 there.push(pin.boot);
             }
         }
-        if let Err(cause) = self.apply_but(machine, &Event::Tick, &|pin| there.contains(&pin.boot)).await {
+        if let Err(cause) = self
+            .apply_but(machine, &Event::Tick { sure_since: clock::sure_since() }, &|pin| {
+                there.contains(&pin.boot)
+            })
+            .await
+        {
             tracing::error!(%machine, cause = format!("{cause:#}"), "cannot let go of old boots");
         }
     }
