@@ -10,7 +10,7 @@
 //! | the lease ends, another NIC asks for it, the reservation changes | stays so |
 //! | the machine runs from another address | is free once the older pin is dropped ([`crate::pins`]) and a lease time is over |
 //! | the admin releases the machine | is free once a lease time is over |
-//! | nothing was heard for [`SILENCE`] | is probed; unanswered, it is free ([`crate::pins::Event::Silent`]). No probe is built |
+//! | nothing was heard for [`SILENCE`] | is probed; unanswered, it is free ([`crate::pins::Event::Silent`]). Nothing calls this yet |
 
 use std::net::IpAddr;
 
