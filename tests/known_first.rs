@@ -75,10 +75,10 @@ impl Relay {
         self.socket.send_to(&message, (SERVER, 67)).unwrap();
     }
 
-    /// Asks as a client does: again when nobody answers, and for an answer to its own question.
+    /// Asks as a client does: the same again when nobody answers.
     fn ask(&mut self, kind: u8, mac: [u8; 6], options: &[(u8, Ipv4Addr)]) -> Option<Told> {
+        let message = self.message(kind, mac, options);
         (0..self.tries).find_map(|_| {
-            let message = self.message(kind, mac, options);
             self.socket.send_to(&message, (SERVER, 67)).unwrap();
             let begun = Instant::now();
             let mut reply = [0; 1500];
