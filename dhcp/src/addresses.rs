@@ -46,25 +46,31 @@ impl Addresses {
         self.pools = None;
     }
 
-    /// Brings the pools up to date with all that has happened since the last message. `subnet` is where this one is from:
-    /// what has changed there by time alone is looked at too.
-    pub(crate) fn refresh(&mut self, now: Now, policy: &dyn Policy, subnets: &Subnets, subnet: &Subnet) {
+    /// Brings the pools up to date with all that has happened since the last message.
+    pub(crate) fn refresh(&mut self, now: Now, policy: &dyn Policy, subnets: &Subnets) {
         let mut changed = policy.moved();
-        if self.pools.is_none() {
-            self.pools = Some(Pools::of(subnets.all()));
-            changed.extend(self.claimed.iter());
-            changed.extend(self.leases.addresses());
-            changed.extend(self.offers.addresses());
-            changed.extend(self.commits.addresses());
-            changed.extend(self.declined.resting(now.mono).map(|(address, _)| address));
-        }
         changed.extend(self.leases.changed());
         changed.extend(self.offers.changed(now.mono));
         changed.extend(self.commits.changed());
         changed.extend(self.declined.changed(now.mono));
         changed.extend(self.probes.changed());
-        changed.extend(self.pool(subnet).map(|pool| pool.due(now.wall)).unwrap_or_default());
+        if self.pools.is_none() {
+            self.pools = Some(Pools::of(subnets.all()));
+            changed = self.claimed.iter().copied().chain(changed).collect();
+            changed.extend(self.leases.addresses());
+            changed.extend(self.offers.addresses());
+            changed.extend(self.commits.addresses());
+            changed.extend(self.declined.resting(now.mono).map(|(address, _)| address));
+            changed.sort_unstable();
+            changed.dedup();
+        }
         changed.into_iter().for_each(|address| self.settle(address, now, policy));
+    }
+
+    /// The same with what has changed in one network by time alone.
+    pub(crate) fn pass_time(&mut self, now: Now, policy: &dyn Policy, subnet: &Subnet) {
+        let due = self.pool(subnet).map(|pool| pool.due(now.wall)).unwrap_or_default();
+        due.into_iter().for_each(|address| self.settle(address, now, policy));
     }
 
     /// Puts an address where it belongs in its pool.

@@ -90,6 +90,11 @@ impl Engine {
         self.addresses.forget_pools();
     }
 
+    /// Looks at every lease, so that the first message after a start or a reload need not wait for that.
+    pub fn prepare(&mut self, now: Now, policy: &dyn Policy) {
+        self.addresses.refresh(now, policy, &self.subnets);
+    }
+
     /// How often each reason has cost a message its answer.
     pub fn counters(&self) -> impl Iterator<Item = (DropReason, u64)> + '_ {
         self.counters.iter().map(|(reason, count)| (*reason, *count))
@@ -121,7 +126,8 @@ impl Engine {
         if asked.place.subnet.proxy {
             return proxy::offer(&asked);
         }
-        self.addresses.refresh(now, policy, &self.subnets, &asked.place.subnet);
+        self.addresses.refresh(now, policy, &self.subnets);
+        self.addresses.pass_time(now, policy, &asked.place.subnet);
         states::answer(&mut self.addresses, &asked)
     }
 

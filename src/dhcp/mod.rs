@@ -36,7 +36,8 @@ const LARGEST: usize = 2048;
 const BUFFER: usize = 4 << 20;
 /// Messages that are taken from a socket, or from the inbox, before others have their turn.
 const BATCH: usize = 64;
-/// How often leases are written that were acknowledged before, and how many at once.
+/// How often leases are written that were acknowledged before, and how many at once; and how often it is said what was
+/// dropped.
 const LATER: Duration = Duration::from_secs(1);
 const AT_ONCE: usize = 512;
 
@@ -68,6 +69,8 @@ pub struct Server {
     /// By which way the answer to a commit or a probe leaves.
     writing: HashMap<u64, Way>,
     probing: HashMap<u64, Way>,
+    /// How often each reason for dropping a message had been counted when that was last said.
+    told: HashMap<DropReason, u64>,
     born: Instant,
 }
 
@@ -89,8 +92,11 @@ impl Server {
             }
         }
         let engine = Engine::new(subnets(&site), leases);
-        let (writing, probing, born) = (HashMap::new(), HashMap::new(), Instant::now());
-        Ok(Self { machines, engine, ports, boot_servers, writing, probing, born })
+        let (writing, probing, told) = (HashMap::new(), HashMap::new(), HashMap::new());
+        let born = Instant::now();
+        let mut server = Self { machines, engine, ports, boot_servers, writing, probing, told, born };
+        server.prepare();
+        Ok(server)
     }
 
     /// Serves for ever.
@@ -116,8 +122,12 @@ impl Server {
                 next = inbox.next() => self.take(next, &inbox),
                 Ok(()) = sites.changed() => {
                     self.engine.set_subnets(subnets(&self.machines.site()));
+                    self.prepare();
                 }
-                _ = later.tick() => self.write_later(&inbox),
+                _ = later.tick() => {
+                    self.write_later(&inbox);
+                    self.tell();
+                }
             }
             // It never waits while messages wait, and others on this thread would.
             tokio::task::consume_budget().await;
@@ -139,8 +149,7 @@ impl Server {
         };
         match (step, way) {
             (Step::Reply(reply), Some(way)) => self.send(way, &reply),
-            (Step::Reply(_), None) => {}
-            (Step::Dropped(reason), _) => self.dropped(reason),
+            (Step::Reply(_), None) | (Step::Dropped(_), _) => {}
             (Step::Commit { token, change }, way) => {
                 way.map(|way| self.writing.insert(token, way));
                 self.write(token, change, inbox);
@@ -171,6 +180,11 @@ impl Server {
             let Some(Step::Commit { token, change }) = self.engine.overdue(now) else { return };
             self.write(token, change, inbox);
         }
+    }
+
+    fn prepare(&mut self) {
+        let (now, rules) = (self.now(), Rules(&self.machines, self.machines.site()));
+        self.engine.prepare(now, &rules);
     }
 
     fn now(&self) -> Now {
@@ -216,26 +230,30 @@ impl Server {
         }
     }
 
-    /// Counted by the engine; the log limits how often each reason is said, for anybody can send bad packets.
-    fn dropped(&mut self, reason: DropReason) {
-        let ordinary = matches!(
-            reason,
-            DropReason::Noted
-                | DropReason::OtherServer
-                | DropReason::Pending
-                | DropReason::Asking
-                | DropReason::Proxied
-        );
-        if ordinary {
-            return;
-        }
-        let count = self.engine.counters().find(|(other, _)| *other == reason).map_or(0, |(_, count)| count);
-        if reason == DropReason::Declined {
-            for (address, by) in self.engine.declined(self.now()) {
-                tracing::warn!(%address, mac = %by, "rests: a machine has found another host there");
+    /// Says why messages were dropped since this was called last, once for each reason: a line for each message would cost
+    /// more than to look at it.
+    fn tell(&mut self) {
+        let counts: Vec<_> = self.engine.counters().collect();
+        for (reason, count) in counts {
+            let told = self.told.insert(reason, count).unwrap_or(0);
+            let ordinary = matches!(
+                reason,
+                DropReason::Noted
+                    | DropReason::OtherServer
+                    | DropReason::Pending
+                    | DropReason::Asking
+                    | DropReason::Proxied
+            );
+            if ordinary || count == told {
+                continue;
             }
+            if reason == DropReason::Declined {
+                for (address, by) in self.engine.declined(self.now()) {
+                    tracing::warn!(%address, mac = %by, "rests: a machine has found another host there");
+                }
+            }
+            tracing::warn!(%reason, now = count - told, in_all = count, "dropped DHCP messages");
         }
-        tracing::warn!(%reason, count, "dropped a DHCP message");
     }
 }
 
