@@ -221,11 +221,11 @@ pub async fn run(site: Site, path: PathBuf, control: Socket) -> Result<()> {
     }));
     let ticker = machines.clone();
     tasks.spawn(until_then(until(), async move {
-        let mut noted = clock::now();
+        let mut noted = 0;
         loop {
+            noted = clock::watch(ticker.state.as_ref(), noted).await;
             tokio::time::sleep(TICK).await;
             ticker.tick().await;
-            noted = clock::watch(ticker.state.as_ref(), noted).await;
         }
     }));
     tracing::info!(

@@ -23,21 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Looks at the status until it is as it should be, 50 ms apart.
 const LOOKS: usize = 200;
 
-/// A site whose one loader is a line of text.
 fn site() -> SiteFiles {
-    let mut site = SiteFiles::small().unwrap();
-    fs::create_dir(site.path().join("loaders")).unwrap();
-    fs::write(site.path().join("loaders/ipxe.efi"), "a loader").unwrap();
-    let text = site.text().replace("[server]\n", "[server]\nloaders = \"loaders\"\n");
-    site.set_text(&text);
-    site
+    SiteFiles::with_loader().unwrap()
 }
 
 /// The same for a server that may start before its interface.
 fn patient_site() -> SiteFiles {
     let mut site = site();
-    let text = site.text().replace("[server]\n", "[server]\nwait_for_interfaces = true\n");
-    site.set_text(&text);
+    site.server("wait_for_interfaces = true");
     site
 }
 

@@ -16,13 +16,8 @@ const NFS: u32 = 100_003;
 const MOUNT: u32 = 100_005;
 const PORTMAP: u32 = 100_000;
 
-/// A site whose one loader is a line of text.
 fn site() -> SiteFiles {
-    let mut site = SiteFiles::small().unwrap();
-    fs::create_dir(site.path().join("loaders")).unwrap();
-    fs::write(site.path().join("loaders/ipxe.efi"), "a loader").unwrap();
-    let text = site.text().replace("[server]\n", "[server]\nloaders = \"loaders\"\n");
-    site.set_text(&text);
+    let mut site = SiteFiles::with_loader().unwrap();
     site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
     site
 }

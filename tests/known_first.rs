@@ -261,17 +261,19 @@ fn a_flood_of_made_up_macs_leaves_no_machine_of_the_site_unanswered() {
         let number = u32::try_from(number).unwrap();
         message(number, DISCOVER, stranger(1 << 20 | number), from, &[])
     };
-    let (answered, sent) = flooded(&lab, 400_000, flood, |relay| {
-        let machines = [ALPHA, BETA].into_iter().cycle().take(asked);
-        machines
-            .take_while(|mac| {
-                std::thread::sleep(Duration::from_millis(50));
-                relay.dora(*mac).is_some()
-            })
-            .count()
-    });
+    let (answered, sent) = flooded(&lab, 400_000, flood, |relay| answered(relay, asked));
     assert!(sent > 2000, "that was no flood: {sent}");
     assert_eq!(answered, asked);
+}
+
+/// How many of so many questions, of two machines in turn, are answered before the first that is not.
+fn answered(relay: &mut Relay, asked: usize) -> usize {
+    let machines = [ALPHA, BETA].into_iter().cycle().take(asked);
+    let is_answered = |mac: &[u8; 6]| {
+        std::thread::sleep(Duration::from_millis(50));
+        relay.dora(*mac).is_some()
+    };
+    machines.take_while(is_answered).count()
 }
 
 /// Leases that run for a day, from `first` on, in the state of a server that does not run.
@@ -307,15 +309,7 @@ fn a_flood_in_one_machines_name_leaves_neither_it_nor_another_unanswered() {
             _ => message(number, DISCOVER, ALPHA, from, &[]),
         }
     };
-    let (answered, sent) = flooded(&lab, 400_000, flood, |relay| {
-        let machines = [ALPHA, BETA].into_iter().cycle().take(asked);
-        machines
-            .take_while(|mac| {
-                std::thread::sleep(Duration::from_millis(50));
-                relay.dora(*mac).is_some()
-            })
-            .count()
-    });
+    let (answered, sent) = flooded(&lab, 400_000, flood, |relay| answered(relay, asked));
     assert!(sent > 2000, "that was no flood: {sent}");
     assert_eq!(answered, asked);
 }

@@ -32,19 +32,14 @@ impl Anchor {
     }
 }
 
-/// The anchor of this start of the host, and the records that it makes needless.
-pub fn choose(
-    known: impl Iterator<Item = Anchor>,
-    kernel: &str,
-    since_start: u64,
-    wall: u64,
-) -> (Anchor, Vec<Anchor>) {
+/// The anchor of this start of the host.
+pub fn choose(known: impl Iterator<Item = Anchor>, kernel: &str, since_start: u64, wall: u64) -> Anchor {
     let (own, others): (Vec<Anchor>, Vec<Anchor>) = known.partition(|anchor| anchor.kernel == kernel);
     if let Some(own) = own.into_iter().next() {
-        return (own, others);
+        return own;
     }
     let time = others.iter().map(|other| other.seen).fold(wall, u64::max);
-    (Anchor { kernel: kernel.to_owned(), since_start, time, seen: time }, others)
+    Anchor { kernel: kernel.to_owned(), since_start, time, seen: time }
 }
 
 #[cfg(test)]
@@ -59,7 +54,7 @@ mod tests {
     fn within_one_start_of_the_host_the_wall_clock_says_nothing() {
         let known = || [anchor("this", 100, 5_000, 5_600)].into_iter();
         for wall in [0, 5_100, 5_000 + 86_400] {
-            let (chosen, _) = choose(known(), "this", 200, wall);
+            let chosen = choose(known(), "this", 200, wall);
             assert_eq!(chosen.time_at(200), 5_100, "at {wall}");
         }
     }
@@ -67,17 +62,16 @@ mod tests {
     #[test]
     fn after_another_start_the_wall_clock_counts_unless_it_is_behind_what_was_seen() {
         let known = || [anchor("before", 100, 5_000, 5_600)].into_iter();
-        let (chosen, others) = choose(known(), "this", 7, 9_000);
+        let chosen = choose(known(), "this", 7, 9_000);
         assert_eq!((chosen.time_at(7), chosen.time_at(8), chosen.time), (9_000, 9_001, 9_000));
-        assert_eq!(others, known().collect::<Vec<_>>(), "nobody needs it any more");
-        let (chosen, _) = choose(known(), "this", 7, 0);
+        let chosen = choose(known(), "this", 7, 0);
         assert_eq!(chosen.time_at(7), 5_600, "a board without a battery starts in 1970");
     }
 
     #[test]
     fn a_record_of_any_numbers_stops_no_start() {
-        let (chosen, _) = choose([anchor("this", u64::MAX, u64::MAX, 0)].into_iter(), "this", 7, 9_000);
+        let chosen = choose([anchor("this", u64::MAX, u64::MAX, 0)].into_iter(), "this", 7, 9_000);
         assert_eq!(chosen.time_at(u64::MAX), u64::MAX);
-        assert_eq!(choose(std::iter::empty(), "this", 7, 9_000).0.time_at(8), 9_001);
+        assert_eq!(choose(std::iter::empty(), "this", 7, 9_000).time_at(8), 9_001);
     }
 }

@@ -58,39 +58,48 @@ fn since_start() -> u64 {
     u64::try_from(clock_gettime(ClockId::Boottime).tv_sec).unwrap_or(0)
 }
 
-/// Begins site time, from what the state says of it; the first to call this in a process decides.
+/// Begins site time, from what the state says of it; the first to call this in a process decides. Nothing is written:
+/// machines that run wait for this start, and the disk may be full or hang. [`watch`] writes.
 pub async fn fix(state: &impl Backend) -> Result<()> {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
-        .context("cannot tell one start of this host from another")?;
+    let kernel = kernel()?;
     let (known, _) = ANCHORS.list(state).await?;
     let known = known.into_iter().map(|(_, at)| at.value);
-    let (anchor, others) = anchor::choose(known, kernel.trim(), since_start(), since_1970().as_secs());
-    let anchor = ANCHOR.get_or_init(|| anchor);
-    let txn = others.iter().fold(Txn::new(), |txn, other| ANCHORS.delete(txn, &other.kernel));
-    note(state, txn, anchor).await?;
+    ANCHOR.get_or_init(|| anchor::choose(known, &kernel, since_start(), since_1970().as_secs()));
     tell_of_jumps();
     Ok(())
 }
 
+/// Which start of the host this is: the kernel's boot_id.
+fn kernel() -> Result<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+        .context("cannot tell one start of this host from another")?;
+    Ok(id.trim().to_owned())
+}
+
 /// Says when the wall clock was set, and writes down now and then how far site time has come. `last` is when that was
-/// written last; the new one is returned.
+/// written last, 0 for not since the start; the new one is returned.
 pub async fn watch(state: &impl Backend, last: u64) -> u64 {
     tell_of_jumps();
     let (now, Some(anchor)) = (now(), ANCHOR.get()) else { return last };
     if now.saturating_sub(last) < NOTED {
         return last;
     }
-    if let Err(cause) = note(state, Txn::new(), anchor).await {
-        // The state says by itself that it cannot be written; site time goes on without the note.
-        tracing::debug!(%cause, "the clock's record stays as it was");
+    match note(state, &Anchor { seen: now, ..anchor.clone() }).await {
+        Ok(()) => now,
+        // The state says by itself that it cannot be written; the next look tries again.
+        Err(cause) => {
+            tracing::debug!(%cause, "the clock's record stays as it was");
+            last
+        }
     }
-    now
 }
 
-async fn note(state: &impl Backend, txn: Txn, anchor: &Anchor) -> Result<(), oneroot_state::Error> {
-    let seen = anchor.time_at(since_start());
-    let txn = ANCHORS.put(txn, &anchor.kernel, &Anchor { seen, ..anchor.clone() })?;
-    state.commit(txn).await.map(drop)
+/// Other starts of the host say nothing that this one does not.
+async fn note(state: &impl Backend, anchor: &Anchor) -> Result<(), oneroot_state::Error> {
+    let (known, _) = ANCHORS.list(state).await?;
+    let others = known.into_iter().map(|(_, at)| at.value.kernel).filter(|kernel| *kernel != anchor.kernel);
+    let txn = others.fold(Txn::new(), |txn, kernel| ANCHORS.delete(txn, kernel));
+    state.commit(ANCHORS.put(txn, &anchor.kernel, anchor)?).await.map(drop)
 }
 
 fn tell_of_jumps() {
@@ -118,8 +127,7 @@ pub fn is_off(ahead: i64) -> bool {
 /// By how much a wall clock is ahead of the site time that this state has, where no server runs that could be asked.
 /// Nothing is known after another start of the host.
 pub async fn ahead_of(state: &impl Backend) -> Result<i64> {
-    let kernel = std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?;
-    let Some(at) = ANCHORS.get(state, kernel.trim()).await? else { return Ok(0) };
+    let Some(at) = ANCHORS.get(state, kernel()?).await? else { return Ok(0) };
     let (wall, site) =
         (i64::try_from(since_1970().as_secs())?, i64::try_from(at.value.time_at(since_start()))?);
     Ok(wall.saturating_sub(site))

@@ -65,8 +65,8 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
             Some(_) => {}
         }
     }
-    let held = match control::ask_pins(&site.server.state)? {
-        Some(held) => held,
+    let (held, ahead) = match control::ask_pins(&site.server.state)? {
+        Some(held) => (held, control::ask_clock(&site.server.state)?.unwrap_or(0)),
         None => offline(site)?,
     };
     let mut needed = Needed::default();
@@ -77,7 +77,7 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
         needed.generations.extend(history.iter().take(usize::from(keep)).map(|staged| staged.generation));
     }
     let grace = Duration::from_secs(u64::from(grace) * 3600);
-    let collected = store.collect(&needed, grace, now(site)?, dry_run)?;
+    let collected = store.collect(&needed, grace, now(ahead), dry_run)?;
     let outcome = Outcome {
         dry_run,
         views: collected.stacks,
@@ -119,29 +119,19 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
 
 /// The time, as files that were written lately have it. A wall clock that was set ahead makes what is being staged look
 /// old, and old is what may go: so it is taken back by as much. One that was set back only keeps things longer.
-fn now(site: &Site) -> Result<SystemTime> {
-    let state = &site.server.state;
-    let ahead = match control::ask_clock(state)? {
-        Some(ahead) => ahead,
-        None if !Disk::is_there(state)? => 0,
-        None => runtime()?.block_on(clock::ahead_of(&Disk::open(state)?))?,
-    };
+fn now(ahead: i64) -> SystemTime {
     let ahead = Duration::from_secs(u64::try_from(ahead).unwrap_or(0));
-    Ok(SystemTime::now().checked_sub(ahead).unwrap_or(SystemTime::UNIX_EPOCH))
+    SystemTime::now().checked_sub(ahead).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
-    tokio::runtime::Builder::new_current_thread().build()
-}
-
-/// What the state says, where no server runs. It is locked meanwhile, so none can start and make a pin. Where none ever
+/// What the state says, where no server runs: who holds what, and by how much the wall clock is ahead. It is locked meanwhile, so none can start and make a pin. Where none ever
 /// ran there is no pin, and one that starts now makes its first for a view that is young.
-fn offline(site: &Site) -> Result<Vec<Held>> {
+fn offline(site: &Site) -> Result<(Vec<Held>, i64)> {
     if !Disk::is_there(&site.server.state)? {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), 0));
     }
     let state = Disk::open(&site.server.state)?;
-    let runtime = runtime()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let (pins, unreadable) = runtime.block_on(PINS.list(&state))?;
     if let Some(record) = unreadable.first() {
         // It could hold anything.
@@ -152,5 +142,5 @@ fn offline(site: &Site) -> Result<Vec<Held>> {
         plans.iter().find(|(_, plan)| plan.value.boot == boot).map(|(_, plan)| plan.value.name.clone())
     };
     let held = pins.into_iter().map(|(_, pin)| Held::of(&pin.value, name(pin.value.boot)));
-    Ok(held.collect())
+    Ok((held.collect(), runtime.block_on(clock::ahead_of(&state))?))
 }

@@ -33,11 +33,7 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
     }
     let mut rows = vec![["INTERFACE", "MAC", "ADDRESSES", "STATE"].map(str::to_owned)];
     rows.extend(status.interfaces.iter().map(interface));
-    print::text(format_args!(
-        "
-{}",
-        print::table(&rows)
-    ))?;
+    print::text(format_args!("\n{}", print::table(&rows)))?;
     for address in &status.missing_addresses {
         print::line(format_args!(
             "{address} is no address of this host: TFTP, HTTP and NFS can't be reached there"

@@ -67,6 +67,20 @@ impl SiteFiles {
         Ok(Self { home, text })
     }
 
+    /// The small site with one loader, `ipxe.efi`, that is a line of text.
+    pub fn with_loader() -> Result<Self> {
+        let mut site = Self::small()?;
+        fs::create_dir(site.path().join("loaders"))?;
+        fs::write(site.path().join("loaders/ipxe.efi"), "a loader")?;
+        site.server("loaders = \"loaders\"");
+        Ok(site)
+    }
+
+    /// Adds a line to the site's `[server]`.
+    pub fn server(&mut self, line: &str) {
+        self.text = self.text.replacen("[server]\n", &format!("[server]\n{line}\n"), 1);
+    }
+
     /// Adds TOML to the site.
     pub fn add(&mut self, text: &str) {
         self.text.push('\n');
