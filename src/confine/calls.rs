@@ -179,8 +179,10 @@ const PRCTLS: [u64; 4] =
 /// What of a socket's type is no flag.
 const SOCKET_KIND: u64 = 0xf;
 
-/// Questions about interfaces and terminals, and what std and tokio set on descriptors.
-const IOCTLS: [u64; 12] = [
+/// Questions about interfaces, terminals and what waits in a socket (SIOCOUTQ, by its other name), and what std and tokio
+/// set on descriptors.
+const IOCTLS: [u64; 13] = [
+    libc::TIOCOUTQ,
     libc::FIONBIO,
     libc::FIONREAD,
     libc::FIOCLEX,
