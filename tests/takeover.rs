@@ -265,3 +265,61 @@ fn behind_a_router_a_pass_opens_elsewhere_only_once_nobody_answers_where_the_roo
         other.mount(&boot.export).unwrap().read_all().unwrap();
     });
 }
+
+/// Two hosts behind a router, where another server gives addresses, and a machine of the site that has its address of ours.
+#[test]
+fn a_host_behind_a_router_takes_no_lease_by_a_script_and_makes_no_plans_by_asking_from_here_and_there() {
+    let lab = Lab::new().unwrap();
+    let mut files = site();
+    files.add("[[network]]\nsubnet = \"10.9.0.0/24\"\nproxy = true\n");
+    let server = Server::start(files).unwrap();
+    ip("route add 10.9.0.0/24 via 192.168.77.3").unwrap();
+    let (asks, asked) = mpsc::channel();
+    let (boots, booted) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let lab = &lab;
+        scope.spawn(move || {
+            on_nic(lab, 3, [192, 168, 77, 3].into(), |_| {
+                let hosts = [5, 6].map(|last| Machine::at(10, [10, 9, 0, last].into()));
+                hosts.iter().for_each(|host| ip(&format!("addr add {}/32 dev lo", host.address)).unwrap());
+                for turn in asked {
+                    let refused: Vec<String> = hosts
+                        .iter()
+                        .filter_map(|host| host.boot().err())
+                        .map(|cause| cause.to_string())
+                        .collect();
+                    boots.send((turn, refused)).unwrap();
+                }
+            });
+        });
+        let others_ask = move |turn: u32| {
+            asks.send(turn).unwrap();
+            let (answered, refused) = booted.recv_timeout(PATIENCE).unwrap();
+            assert_eq!(answered, turn);
+            refused
+        };
+        let server = &server;
+        lab.on_machines(RELAY, move |host| {
+            let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+            let boot = alpha.boot().unwrap();
+            // While it loads, nobody else is told anything.
+            for refused in others_ask(1) {
+                assert!(refused.contains("this machine boots at 192.168.77.10"), "{refused}");
+            }
+            let mut root = alpha.mount(&boot.export).unwrap();
+            root.say(&format!("{}.up", boot.id)).unwrap();
+            server.wait_for_step("alpha", "up", PATIENCE).unwrap();
+            for turn in 2..20 {
+                assert_eq!(others_ask(turn).len(), 1, "one of them was told a boot, the other waits");
+            }
+            // It is where its lease says: its root, its next script, and its next mount.
+            root.read_all().unwrap();
+            let next = alpha.boot().unwrap();
+            alpha.mount(&next.export).unwrap().read_all().unwrap();
+        })
+        .unwrap();
+    });
+    let planned =
+        server.log().lines().filter(|line| line.contains("boots") && line.contains("view=")).count();
+    assert_eq!(planned, 3, "alpha's two and one of the hosts'");
+}

@@ -174,8 +174,11 @@ fn by_pass<'p>(pin: &'p Pin, peer: IpAddr, proxied: &Proxied) -> Result<Admitted
         Seen::Remote => (pin.mac, proxied.mounted_at.clone()),
     };
     let moved = pin.is_mounted() && pin.address != peer;
-    let event =
-        if moved { Some(Event::Moved { boot: pin.boot, mac, address: peer }) } else { first(pin, mac, peer) };
+    let event = if moved {
+        Some(Event::Moved { boot: pin.boot, before: pin.address, mac, address: peer })
+    } else {
+        first(pin, mac, peer)
+    };
     Ok(Admitted { pin, event, vacant })
 }
 
@@ -376,7 +379,7 @@ mod tests {
         let same = admit(&shown(&booting, at(1), Seen::Remote, vec![at(1)])).unwrap();
         assert_eq!((same.event, same.vacant), (mounted(&booting, 1, at(1)), vec![]));
         let moved = admit(&shown(&up, at(9), Seen::Remote, vec![at(1)])).unwrap();
-        let event = Event::Moved { boot: up.boot, mac: mac(1), address: at(9) };
+        let event = Event::Moved { boot: up.boot, before: up.address, mac: mac(1), address: at(9) };
         assert_eq!((moved.event, moved.vacant), (Some(event), vec![at(1)]));
     }
 
@@ -385,7 +388,7 @@ mod tests {
         let up = pin(1, Phase::Up);
         let shown = |seen, mounted_at| admit(&shown(&up, at(50), seen, mounted_at)).unwrap();
         let own = Seen::Neighbour(mac(11).bytes());
-        let event = Some(Event::Moved { boot: up.boot, mac: mac(11), address: at(50) });
+        let event = Some(Event::Moved { boot: up.boot, before: up.address, mac: mac(11), address: at(50) });
         let moved = shown(own, vec![at(1)]);
         assert_eq!((moved.event, moved.vacant), (event.clone(), vec![at(1)]));
         let moved = shown(own, vec![]);

@@ -11,6 +11,10 @@
 //! | a part of it | anything else, or there is none | a new boot | its plan and pin |
 //! | its length | whatever | as long as the script would be | nothing, ever |
 //!
+//! Behind another server's router nothing but its own word says who asks. So it does not make a plan for a NIC that has a young
+//! one at another address: whoever says to be a machine of the site makes one in [`YOUNG`] seconds, and that one pushes out
+//! none that the machine itself is loading ([`Request::waits_for`]).
+//!
 //! *Says the same*: if the boot were planned now, with its own id, each field of its [`BootPlan`] would be what it is, and it
 //! went to the address that asks now. The boot's id, and what is made of it (the words of the kernel's arguments that
 //! carry it, a pass), so are compared with themselves. A boot does not count when its machine has mounted the root of a later
@@ -48,9 +52,24 @@ pub struct Request {
     pub ask: Ask,
     /// Seconds since 1970.
     pub now: u64,
+    /// Whether a lease or a link says that it is that NIC; else it is its own word alone.
+    pub is_vouched_for: bool,
 }
 
 impl Request {
+    /// Where the NIC boots already, as far as anybody can tell: one who is not vouched for has to wait for that.
+    pub fn waits_for(&self, pins: &[Pin]) -> Option<IpAddr> {
+        let young = |pin: &&Pin| self.now.saturating_sub(pin.since) < YOUNG;
+        let newest = self.newest(pins).filter(young).filter(|_| !self.is_vouched_for)?;
+        (newest.address != self.address).then_some(newest.address)
+    }
+
+    /// The NIC's newest boot of which nothing was mounted.
+    fn newest<'p>(&self, pins: &'p [Pin]) -> Option<&'p Pin> {
+        let booting = pins.iter().filter(|pin| pin.phase == Phase::Booting && pin.mac == self.mac);
+        booting.max_by_key(|pin| order(pin))
+    }
+
     /// The boot that answers it. `pins` are the machine's, in any order; `told` is what a boot was told, `wanted` what it would
     /// be told now.
     pub fn answered_by(
@@ -59,9 +78,7 @@ impl Request {
         told: &dyn Fn(BootId) -> Option<BootPlan>,
         wanted: &dyn Fn(BootId) -> BootPlan,
     ) -> Option<BootPlan> {
-        let order = |pin: &Pin| (pin.made, pin.boot);
-        let booting = pins.iter().filter(|pin| pin.phase == Phase::Booting && pin.mac == self.mac);
-        let newest = booting.max_by_key(|pin| order(pin))?;
+        let newest = self.newest(pins)?;
         let superseded = |pin: &Pin| pin.phase != Phase::Booting && order(pin) > order(newest);
         // A clock that was set back makes no boot old.
         let old = self.ask != Ask::Part && self.now.saturating_sub(newest.since) >= YOUNG;
@@ -70,4 +87,8 @@ impl Request {
         }
         told(newest.boot).filter(|told| *told == wanted(newest.boot))
     }
+}
+
+fn order(pin: &Pin) -> (u64, BootId) {
+    (pin.made, pin.boot)
 }

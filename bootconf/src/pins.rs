@@ -100,6 +100,8 @@ pub enum Event {
     Moved {
         /// The boot.
         boot: BootId,
+        /// Where it was mounted when that was asked.
+        before: IpAddr,
         /// The NIC that it was mounted by.
         mac: Mac,
         /// From where.
@@ -135,8 +137,10 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
     match event {
         Event::Planned(new) => planned(&order, new),
         Event::Mounted { boot, mac, address } => mounted(&order, *boot, (*mac, *address), in_use, now),
-        Event::Moved { boot, mac, address } => {
-            let pin = order.iter().find(|pin| pin.boot == *boot && pin.is_mounted());
+        Event::Moved { boot, before, mac, address } => {
+            // It may have moved meanwhile, to where nobody was asked.
+            let there = |pin: &&&Pin| pin.boot == *boot && pin.is_mounted() && pin.address == *before;
+            let pin = order.iter().find(there);
             let pin = pin.filter(|pin| (pin.mac, pin.address) != (*mac, *address));
             let moved = |pin: &&Pin| PinChange::Put(Pin { mac: *mac, address: *address, ..(*pin).clone() });
             pin.map(moved).into_iter().collect()
@@ -340,7 +344,11 @@ mod tests {
         assert_eq!(changes(&pins, &mount, &idle, 50), [PinChange::Put(running.clone())]);
         let again = std::slice::from_ref(&running);
         assert_eq!(changes(again, &mounts(&pins[1]), &idle, 60), [], "where it is mounted is settled once");
-        let moved = |pin: &Pin| Event::Moved { boot: running.boot, mac: pin.mac, address: pin.address };
+        let from =
+            |before, to: &Pin| Event::Moved { boot: running.boot, before, mac: to.mac, address: to.address };
+        let moved = |pin: &Pin| from(other, pin);
+        let elsewhere = IpAddr::from([10, 0, 0, 7]);
+        assert_eq!(changes(again, &from(elsewhere, &pins[1]), &idle, 60), [], "it is not there any more");
         assert_eq!(changes(again, &moved(&running), &idle, 60), []);
         let back = Pin { mac: pins[1].mac, address: pins[1].address, ..running.clone() };
         assert_eq!(changes(again, &moved(&pins[1]), &idle, 60), [PinChange::Put(back)]);

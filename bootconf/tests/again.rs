@@ -65,7 +65,7 @@ fn pin(plan: &BootPlan, made: u64) -> Pin {
 const MADE: u64 = 1_000_000;
 
 fn request(ask: Ask, now: u64) -> Request {
-    Request { mac: mac(1), address: address(1), ask, now }
+    Request { mac: mac(1), address: address(1), ask, now, is_vouched_for: true }
 }
 
 /// The boot that answers NIC 1's request, where boot 7 has been told this and would be told that.
@@ -206,6 +206,24 @@ fn the_newest_boot_of_the_nic_counts_and_none_that_is_older_than_a_root_that_is_
     }
 }
 
+#[test]
+fn who_has_only_its_own_word_waits_while_the_nic_boots_elsewhere() {
+    let plan = told(boot(7), 1, 1);
+    let booting = pin(&plan, MADE);
+    let asks = |at, now, is_vouched_for| {
+        let request = Request { address: address(at), is_vouched_for, ..request(Ask::Whole, now) };
+        request.waits_for(std::slice::from_ref(&booting))
+    };
+    assert_eq!(asks(2, MADE + YOUNG - 1, false), Some(address(1)));
+    assert_eq!(asks(2, MADE + YOUNG, false), None, "what was told long ago is nobody's to wait for");
+    assert_eq!(asks(1, MADE, false), None, "it is the one that was told");
+    assert_eq!(asks(2, MADE, true), None, "a lease or the link says who it is");
+    let request = Request { address: address(2), is_vouched_for: false, ..request(Ask::Whole, MADE) };
+    for other in [Pin { phase: Phase::Up, ..booting.clone() }, Pin { mac: mac(2), ..booting.clone() }] {
+        assert_eq!(request.waits_for(&[other]), None);
+    }
+}
+
 /// What happens to a machine of two NICs.
 #[derive(Debug, Clone)]
 enum Step {
@@ -266,7 +284,8 @@ impl World {
     }
 
     fn asks(&mut self, nic: u8, ask: Ask) {
-        let request = Request { mac: mac(nic), address: address(nic), ask, now: self.now };
+        let request =
+            Request { mac: mac(nic), address: address(nic), ask, now: self.now, is_vouched_for: true };
         let wanted = |boot| told(boot, nic, self.edition);
         let answer = request.answered_by(&self.pins, &|boot| self.plans.get(&boot).cloned(), &wanted);
         if ask == Ask::Length {

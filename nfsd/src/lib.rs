@@ -35,5 +35,5 @@ pub use nfs3::{MAX_LISTING, MAX_READ};
 pub use portmap::{Mapping, MappingProtocol, PortTable, Ports};
 pub use record::{MAX_FRAGMENTS, MAX_RECORD, RecordStream};
 pub use replies::{FileRange, Replies, Segment};
-pub use service::{Policy, Service, Step, Transport};
+pub use service::{FIRST_UNPRIVILEGED_PORT, Policy, Service, Step, Transport};
 pub use tree::{Attr, FileKind, NodeId, Time, Totals, Tree};

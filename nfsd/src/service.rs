@@ -16,7 +16,7 @@ use crate::rpc::{self, AuthStat, Call, NoCall, Rejection};
 use crate::{Caller, Error, Exports, nfs3};
 
 /// Ports below this are only for root, on any sane client.
-const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
+pub const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 /// Every program's do-nothing procedure, which clients ping with. It is never refused for its credential.
 const NULL: u32 = 0;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use oneroot_bootconf::pins::{Event, Pin, PinChange, changes};
 use oneroot_bootconf::{BootId, MachineId};
+use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use tokio::task::JoinSet;
 
 use super::Machines;
@@ -13,8 +14,6 @@ use super::commit::{Changed, TRIES, Thing};
 use crate::clock;
 use crate::nfs::tree::Saying;
 
-/// Ports from here on are any user's.
-const FIRST_UNPRIVILEGED: u16 = 1024;
 /// Addresses that are asked at once whether anybody is there.
 const ASKED_AT_ONCE: usize = 32;
 
@@ -58,12 +57,12 @@ impl Machines {
     /// Whether a root is mounted at another address than its machine's newest, where another server gives the addresses: a
     /// mount from elsewhere ends nothing for as long as somebody answers there.
     fn is_elsewhere(&self, pin: &Pin) -> bool {
-        let known = self.known();
+        let (site, known) = (self.site(), self.known());
         let mounted = known.pins_of(pin.machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
         let newest = mounted.max_by_key(|pin| (pin.made, pin.boot));
-        pin.is_mounted()
-            && self.site().is_proxied(pin.address)
-            && newest.is_some_and(|at| at.address != pin.address)
+        // Either address may be one of which only a pass says whose it is.
+        let is_doubtful = |at: &Pin| site.is_proxied(at.address) || site.is_proxied(pin.address);
+        pin.is_mounted() && newest.is_some_and(|at| at.address != pin.address && is_doubtful(at))
     }
 
     /// Whether an NFS client has used a pin's view of late; a client that is only idle closes after five minutes.
@@ -91,7 +90,7 @@ impl Machines {
         self.step(mac, word, false);
         // Where the site lets users call from ports of their own, their words are shown and end nothing.
         if word == "up"
-            && saying.peer.port() < FIRST_UNPRIVILEGED
+            && saying.peer.port() < FIRST_UNPRIVILEGED_PORT
             && let Err(cause) = self.apply(pin.machine, &Event::Up(boot)).await
         {
             tracing::error!(%mac, cause = format!("{cause:#}"), "cannot write that a machine is up");
@@ -283,7 +282,7 @@ mod tests {
         };
         machines.heard(&say(1024)).await;
         assert_eq!(held(&machines), [old.boot, new.boot]);
-        assert!(machines.known().steps(mac(1)).iter().any(|step| step.step == "up"));
+        assert!(machines.steps().of(mac(1)).iter().any(|step| step.step == "up"));
         machines.heard(&say(1023)).await;
         assert_eq!(held(&machines), [new.boot]);
     }

@@ -91,7 +91,7 @@ impl Machines {
             Err(StateError::Conflict { .. }) => return Ok(false),
             Err(cause) => return Err(cause.into()),
         };
-        let mut idle = Vec::new();
+        let (mut idle, mut gone, mut nics) = (Vec::new(), Vec::new(), Vec::new());
         {
             let mut known = self.known_mut();
             for record in records {
@@ -103,15 +103,21 @@ impl Machines {
             for change in made {
                 match change {
                     PinChange::Put(pin) => known.put_pin(pin.clone(), revision),
-                    PinChange::Delete(boot) => idle.extend(known.drop_pin(*boot)),
+                    PinChange::Delete(boot) => {
+                        gone.extend(known.pins.get(boot).map(|(pin, _)| pin.machine));
+                        idle.extend(known.drop_pin(*boot));
+                    }
                 }
             }
+            gone.retain(|machine| known.pins_of(*machine).next().is_none());
             rested.show(&mut known);
-            forgotten.iter().for_each(|machine| known.drop_machine(*machine));
+            nics.extend(forgotten.iter().flat_map(|machine| known.drop_machine(*machine)));
             // A view that went with one machine's pin may have come back with another's.
             idle.retain(|view| !known.is_held(*view));
         }
         idle.into_iter().for_each(|view| self.unload(view));
+        gone.into_iter().for_each(|machine| self.refusals().forget(machine));
+        nics.into_iter().for_each(|mac| self.steps().forget(mac));
         Ok(true)
     }
 }

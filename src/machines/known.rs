@@ -16,20 +16,6 @@ use oneroot_tree::ViewId;
 
 use super::claims::{Moved, Rest};
 
-/// A step of a boot, as it is shown: what, and when in seconds since 1970.
-#[derive(Debug, Clone, serde::Serialize)]
-pub struct Progress {
-    /// `address`, `script`, `kernel`, `initrd`, `root`, or the machine's own word.
-    pub step: String,
-    /// When it happened first in this boot, milliseconds since 1970.
-    pub at_ms: u64,
-}
-
-/// Steps kept for one MAC; a boot has about ten.
-const MOST_STEPS: usize = 64;
-/// MACs whose steps are kept; the rest is only counted.
-const MOST_SHOWN: usize = 20_000;
-
 /// The tables.
 #[derive(Default)]
 pub struct Known {
@@ -50,7 +36,6 @@ pub struct Known {
     /// Addresses with which a machine ran until lately.
     pub rests: HashMap<IpAddr, Rest>,
     pub moved: Moved,
-    steps: HashMap<Mac, Vec<Progress>>,
     /// When a machine that holds something last called, seconds since 1970; 0 before it has.
     heard: HashMap<MachineId, AtomicU64>,
 }
@@ -69,15 +54,15 @@ impl Known {
         self.machines.insert(record.id, (record, revision));
     }
 
-    /// Forgets a machine whose pins are gone.
-    pub fn drop_machine(&mut self, machine: MachineId) {
-        let Some((record, _)) = self.machines.remove(&machine) else { return };
-        for mac in record.macs {
-            if self.by_mac.get(&mac) == Some(&machine) {
-                self.by_mac.remove(&mac);
-                self.steps.remove(&mac);
-            }
+    /// Forgets a machine whose pins are gone; the NICs that are nobody's now.
+    pub fn drop_machine(&mut self, machine: MachineId) -> Vec<Mac> {
+        let Some((record, _)) = self.machines.remove(&machine) else { return Vec::new() };
+        let own = record.macs.into_iter().filter(|mac| self.by_mac.get(mac) == Some(&machine));
+        let own: Vec<Mac> = own.collect();
+        for mac in &own {
+            self.by_mac.remove(mac);
         }
+        own
     }
 
     pub fn put_pin(&mut self, pin: Pin, revision: Revision) {
@@ -137,9 +122,9 @@ impl Known {
         self.by_address.get(&address).copied()
     }
 
-    /// Whether a NIC has an address by a durable lease.
-    pub fn has_address(&self, mac: Mac) -> bool {
-        self.address_of.contains_key(&mac)
+    /// The address that a NIC has by a durable lease.
+    pub fn address(&self, mac: Mac) -> Option<IpAddr> {
+        self.address_of.get(&mac).copied()
     }
 
     /// The machine that has a MAC.
@@ -227,12 +212,10 @@ impl Known {
 
     /// What a machine, or an address that is nobody's yet, may do with a view.
     pub fn verdict(&self, machine: Option<MachineId>, view: ViewId) -> Verdict {
-        // A machine has three pins at most, a view as many as there are machines in its profile: its own are asked first.
+        // A machine has three pins at most, a view as many as there are machines in its profile: of those one is enough to
+        // say that it is held.
         let own = machine.into_iter().flat_map(|machine| self.pins_of(machine)).map(|(pin, _)| pin);
-        match verdict(machine, view, own) {
-            Verdict::Allow => Verdict::Allow,
-            _ => verdict(machine, view, self.holders(view)),
-        }
+        verdict(machine, view, own.chain(self.holders(view).take(1)))
     }
 
     /// Whether a pin holds a view.
@@ -245,31 +228,9 @@ impl Known {
         self.by_view.keys().copied().collect()
     }
 
-    /// Notes a step of a boot; `first` begins a new boot.
-    pub fn step(&mut self, mac: Mac, step: &str, first: bool, at_ms: u64) {
-        if !self.steps.contains_key(&mac) && self.steps.len() >= MOST_SHOWN {
-            return;
-        }
-        let steps = self.steps.entry(mac).or_default();
-        if first {
-            steps.clear();
-        }
-        if steps.len() < MOST_STEPS && !steps.iter().any(|known| known.step == step) {
-            steps.push(Progress { step: step.to_owned(), at_ms });
-        }
-    }
-
-    /// The steps of a NIC's present boot.
-    pub fn steps(&self, mac: Mac) -> &[Progress] {
-        self.steps.get(&mac).map_or(&[], Vec::as_slice)
-    }
-
-    /// Every NIC that has been seen or is recorded.
-    pub fn macs(&self) -> Vec<Mac> {
-        let mut all: Vec<Mac> = self.by_mac.keys().chain(self.steps.keys()).copied().collect();
-        all.sort_unstable();
-        all.dedup();
-        all
+    /// Every NIC that is recorded.
+    pub fn macs(&self) -> impl Iterator<Item = Mac> + '_ {
+        self.by_mac.keys().copied()
     }
 }
 
@@ -295,7 +256,8 @@ mod tests {
             known.leased(IpAddr::from([10, 0, 0, number % 2]), mac(number));
         }
         assert_eq!((known.address_of.len(), known.by_address.len()), (2, 2));
-        assert!(known.has_address(mac(200)) && known.has_address(mac(199)) && !known.has_address(mac(198)));
+        let has = |number| known.address(mac(number)).is_some();
+        assert!(has(200) && has(199) && !has(198));
         known.leased(IpAddr::from([10, 0, 0, 1]), mac(200));
         assert_eq!(known.mac_at(IpAddr::from([10, 0, 0, 0])), None, "it has moved");
         assert_eq!((known.address_of.len(), known.by_address.len()), (1, 1));

@@ -21,6 +21,7 @@ mod refusals;
 mod resource;
 mod seals;
 mod status;
+mod steps;
 mod strangers;
 mod turns;
 
@@ -57,6 +58,7 @@ use passes::Passes;
 use recall::Edition;
 use refusals::Refusals;
 use seals::Cookies;
+use steps::Steps;
 use strangers::Rooms;
 use turns::Turns;
 
@@ -90,6 +92,8 @@ pub struct Machines {
     gate: Gate,
     rooms: Arc<Mutex<Rooms>>,
     said: mpsc::Sender<Saying>,
+    /// How far each boot has come; apart from the tables, for it decides nothing.
+    steps: Mutex<Steps>,
     /// The last refusal of each machine's root.
     refusals: Mutex<Refusals>,
     /// Seconds since 1970 at which this server began to listen.
@@ -143,6 +147,7 @@ impl Machines {
             gate: Gate::new(),
             rooms: Arc::default(),
             said,
+            steps: Mutex::default(),
             refusals: Mutex::default(),
             began: clock::now(),
             around: OnceLock::new(),
@@ -291,7 +296,11 @@ impl Machines {
 
     /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
     pub fn step(&self, mac: Mac, step: &str, first: bool) {
-        self.known_mut().step(mac, step, first, clock::now_ms());
+        self.steps().note(mac, step, first, clock::now_ms());
+    }
+
+    fn steps(&self) -> MutexGuard<'_, Steps> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// What people call the machine with this MAC.
@@ -333,7 +342,7 @@ impl Machines {
 
     /// Whether a NIC has an address of ours.
     pub fn has_address(&self, mac: Mac) -> bool {
-        self.known().has_address(mac)
+        self.known().address(mac).is_some()
     }
 
     /// Whether the site has `new` in the machine that had `old`, and `old` in no machine any more.

@@ -18,27 +18,38 @@ use super::{Known, Machines, Passes, Read, reader_at};
 use crate::clock;
 use crate::nfs::tree::MachineTree;
 
+/// Who asks for a NIC's boot script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asker {
+    /// A lease of ours or the neighbour table says that it is that NIC.
+    Vouched,
+    /// It says so itself, from behind a router.
+    OnItsWord,
+}
+
 impl Machines {
-    /// Whether the boot script of `mac` may go to `peer`.
+    /// Whether the boot script of `mac` may go to `peer`, and who that is.
     ///
     /// | the address is | the script goes there |
     /// |---|---|
     /// | given by us | if its lease is that NIC's |
     /// | given by another server, and on a link of ours | if the neighbour table has that NIC there |
     /// | given by another server, behind a router | if the site names that NIC, and no other machine runs with the address |
-    pub(super) fn may_boot(&self, site: &Site, peer: IpAddr, mac: Mac) -> bool {
+    pub(super) fn asker(&self, site: &Site, peer: IpAddr, mac: Mac) -> Option<Asker> {
+        let vouched = |is: bool| is.then_some(Asker::Vouched);
         if !site.is_proxied(peer) {
-            return self.known().mac_at(peer) == Some(mac);
+            return vouched(self.known().mac_at(peer) == Some(mac));
         }
         match self.seen(peer) {
-            Seen::Neighbour(seen) => seen == mac.bytes(),
-            Seen::Unheard => false,
+            Seen::Neighbour(seen) => vouched(seen == mac.bytes()),
+            Seen::Unheard => None,
             // Nothing says who it is but its own word. It may be a machine of the site, which are as many as they are; a
             // name for every made-up NIC would fill the state.
             Seen::Remote => {
                 let known = self.known();
-                site.machine(mac).is_some()
-                    && known.running_at(peer).is_none_or(|pin| known.machine_of(mac) == Some(pin.machine))
+                let is_free =
+                    known.running_at(peer).is_none_or(|pin| known.machine_of(mac) == Some(pin.machine));
+                (site.machine(mac).is_some() && is_free).then_some(Asker::OnItsWord)
             }
         }
     }

@@ -19,6 +19,7 @@ use oneroot_tree::ViewId;
 use super::Machines;
 use super::commit::{Changed, TRIES, Thing};
 use super::gate::Slot;
+use super::mounts::Asker;
 use crate::clock;
 
 /// All that a boot is told but whose it is: with a machine and a boot it is a plan.
@@ -52,16 +53,22 @@ impl Machines {
     /// hears us: by a TCP connection, or by a cookie.
     pub(super) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Option<String> {
         let site = self.site();
-        if !self.may_have_script(&site, peer, mac) {
+        let asker = self.asked_by(&site, peer, mac)?;
+        if ask == Ask::Length && site.machine(mac).is_none() && self.known().machine_of(mac).is_none() {
+            // What a script would be made of is put into the store, and of made-up NICs there is no end: the length of a
+            // script is told to those that have had one, or have a name.
             return None;
         }
-        // Where another server gives the addresses, this is what says who is there.
-        if ask != Ask::Length && self.known().mac_at(peer) != Some(mac) {
+        // Where another server gives the addresses, this is what says who is there; and nobody's word takes the place of a
+        // lease that we have given.
+        let ours = self.known().address(mac).is_some_and(|address| !site.is_proxied(address));
+        let is_news = self.known().mac_at(peer) != Some(mac) && (asker == Asker::Vouched || !ours);
+        if ask != Ask::Length && is_news {
             self.leased(peer, mac);
         }
         let base = script::http_base(site.server_for(peer), site.server.http_port);
         let url = script::url(&base, mac);
-        match self.plan(peer, mac, ask).await {
+        match self.plan(&site, (peer, asker), mac, ask).await {
             Ok((plan, made)) => {
                 if made {
                     tracing::info!(machine = plan.name, %mac, boot = %plan.boot, profile = plan.profile, view = %plan.view, "boots");
@@ -82,33 +89,40 @@ impl Machines {
     pub(super) fn lead_script(&self, peer: IpAddr, mac: Mac) -> Option<String> {
         let site = self.site();
         let cookie = self.cookies.make(peer, mac, clock::now());
-        self.may_have_script(&site, peer, mac).then(|| script::lead(site.server_for(peer), mac, &cookie))
+        self.asked_by(&site, peer, mac).map(|_| script::lead(site.server_for(peer), mac, &cookie))
     }
 
-    fn may_have_script(&self, site: &Site, peer: IpAddr, mac: Mac) -> bool {
-        let may = self.may_boot(site, peer, mac);
-        if !may {
+    fn asked_by(&self, site: &Site, peer: IpAddr, mac: Mac) -> Option<Asker> {
+        let asker = self.asker(site, peer, mac);
+        if asker.is_none() {
             tracing::warn!(%peer, %mac, "refused a boot script to an address that this machine does not have");
         }
-        may
+        asker
     }
 
-    async fn plan(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Result<Planned> {
-        let site = self.site();
-        let decision = decide(&site, mac)?;
+    async fn plan(
+        self: &Arc<Self>,
+        site: &Arc<Site>,
+        (peer, asker): (IpAddr, Asker),
+        mac: Mac,
+        ask: Ask,
+    ) -> Result<Planned> {
+        let decision = decide(site, mac)?;
         let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         // Before anything is made for it.
-        self.has_room(&site, mac, clock::now())?;
-        let facts = Facts::of(&site, &decision, mac, peer);
+        self.has_room(site, mac, clock::now())?;
+        let facts = Facts::of(site, &decision, mac, peer);
         let (machines, home, wanted, frozen) =
             (self.clone(), site.home.clone(), decision.clone(), facts.clone());
         let (slot, stacked) = on_disk(slot, move || machines.planner.stack(&home, &wanted, &frozen)).await?;
         let (kernel, initrd) = stacked.kernel.clone()?;
-        let draft = Draft { site, peer, mac, decision, facts, view: stacked.id, kernel, initrd };
-        let request = Request { mac, address: peer, ask, now: clock::now() };
+        let draft =
+            Draft { site: site.clone(), peer, mac, decision, facts, view: stacked.id, kernel, initrd };
+        let is_vouched_for = asker == Asker::Vouched;
+        let request = Request { mac, address: peer, ask, now: clock::now(), is_vouched_for };
         let fresh = MachineId::from_random(clock::random()?);
         let machine = self.recognised(&draft, fresh, request.now);
-        if let Some(plan) = self.again(&draft, &machine, &request) {
+        if let Some(plan) = self.again(&draft, &machine, &request)? {
             return Ok((plan, false));
         }
         let boot = BootId::from_random(clock::random()?);
@@ -156,18 +170,21 @@ impl Machines {
     }
 
     /// The boot that there is, where it answers a request.
-    fn again(&self, draft: &Draft, machine: &Recognised, request: &Request) -> Option<BootPlan> {
+    fn again(&self, draft: &Draft, machine: &Recognised, request: &Request) -> Result<Option<BootPlan>> {
         if machine.is_new {
-            return None;
+            return Ok(None);
+        }
+        if let Some(address) = request.waits_for(&machine.pins) {
+            bail!("this machine boots at {address}; another address has to wait for that");
         }
         let known = self.known();
         let told = |boot| known.plans.get(&boot).cloned();
         let wanted = |boot| self.plan_of(draft, machine.record.id, boot);
-        let plan = request.answered_by(&machine.pins, &told, &wanted)?;
-        if request.ask != Ask::Length {
+        let plan = request.answered_by(&machine.pins, &told, &wanted);
+        if let Some(plan) = plan.as_ref().filter(|_| request.ask != Ask::Length) {
             known.hear(plan.machine, request.now);
         }
-        Some(plan)
+        Ok(plan)
     }
 
     /// Writes the plan of a boot with its pin, unless another request has done so meanwhile. `fresh` and `boot` are ids that
@@ -188,7 +205,7 @@ impl Machines {
                 // Whom this NIC belongs to has changed meanwhile.
                 continue;
             }
-            if let Some(plan) = self.again(draft, &machine, &request) {
+            if let Some(plan) = self.again(draft, &machine, &request)? {
                 return Ok((plan, false));
             }
             let plan = self.plan_of(draft, machine.record.id, boot);
@@ -219,7 +236,7 @@ impl Machines {
             since: now,
             named: true,
         };
-        let (place, mut pins) = self.room_for(&self.site(), &machine.record, now)?;
+        let (place, mut pins) = self.room_for(&draft.site, &machine.record, now)?;
         pins.extend(changes(&machine.pins, &Event::Planned(pin), &|pin| self.in_use(pin), now));
         let records = if machine.is_new { self.with_disowned(&machine.record) } else { Vec::new() };
         Ok(Changed { records, place, plan: Some(plan.clone()), pins })

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Machines;
 use super::refusals::Refusal;
+use super::steps::Step;
 use crate::control::Held;
 use crate::net::interfaces::InterfaceStatus;
 use crate::{clock, confine};
@@ -64,20 +65,11 @@ pub struct MachineStatus {
     pub refused: Option<Refusal>,
 }
 
-/// One step of a boot.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Step {
-    /// What.
-    pub step: String,
-    /// When, milliseconds since 1970.
-    pub at_ms: u64,
-}
-
 impl Machines {
     /// What is known of every machine right now.
     pub fn status(&self) -> Status {
-        let known = self.known();
-        let mut macs = known.macs();
+        let (known, steps) = (self.known(), self.steps());
+        let mut macs: Vec<Mac> = known.macs().chain(steps.macs()).collect();
         macs.extend(self.site().machines.values().flat_map(|machine| machine.macs.iter().copied()));
         macs.sort_unstable();
         macs.dedup();
@@ -93,8 +85,6 @@ impl Machines {
         for mac in macs {
             let newest = newest.get(&mac);
             let plan = newest.and_then(|pin| known.plans.get(&pin.boot));
-            let steps =
-                known.steps(mac).iter().map(|step| Step { step: step.step.clone(), at_ms: step.at_ms });
             machines.push(MachineStatus {
                 name: self.name_of(mac),
                 mac: mac.to_string(),
@@ -105,7 +95,7 @@ impl Machines {
                 kernel: plan.map(|plan| plan.kernel.clone()),
                 phase: newest.map(|pin| format!("{:?}", pin.phase).to_lowercase()),
                 since: newest.map(|pin| clock::shown(pin.since)),
-                steps: steps.collect(),
+                steps: steps.of(mac).to_vec(),
                 refused: newest.and_then(|pin| self.refusals().of(pin.machine)),
             });
         }

@@ -217,7 +217,8 @@ pub(super) mod tests {
             boots(&machines, "52:54:00:00:00:0a".parse().unwrap()).await,
             "nor does a machine of the site"
         );
-        assert!(!machines.known().macs().contains(&mac(1)), "forgotten");
+        assert!(machines.known().machine_of(mac(1)).is_none(), "forgotten");
+        assert!(machines.steps().of(mac(1)).is_empty(), "with its steps");
         drop(machines);
 
         let state = Disk::open(&site.server.state).unwrap();
