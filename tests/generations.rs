@@ -86,21 +86,64 @@ fn generations_are_listed_newest_first_and_compared() {
     assert_eq!(json(home.path(), &["diff", &by_id[..10], "small~0"]), lines, "by the first characters too");
 }
 
+fn refused(home: &Path, words: &[&str]) -> String {
+    let done = oneroot(home, words);
+    assert_eq!(done.status.code(), Some(1), "{words:?}");
+    String::from_utf8(done.stderr).unwrap()
+}
+
 #[test]
-fn rollback_is_one_command_and_can_be_taken_back() {
+fn a_rollback_says_what_it_left_and_does_not_toggle() {
     let home = site();
-    let now = |home: &Path| text(home, &["cat", "alpha", "/etc/motd"]);
-    assert_eq!(now(home.path()), "two\n");
-    assert!(text(home.path(), &["rollback", "small"]).contains("running machines keep what they booted"));
-    assert_eq!(now(home.path()), "one\n", "what alpha would boot now");
-    text(home.path(), &["rollback", "small"]);
-    assert_eq!(now(home.path()), "two\n", "the one before is the one that it was rolled back from");
+    let now = || text(home.path(), &["cat", "alpha", "/etc/motd"]);
+    let head = || json(home.path(), &["generations", "small"])[0]["generation"].clone();
+    let newest = head();
+    assert_eq!(now(), "two\n");
+    let told = text(home.path(), &["rollback", "small"]);
+    assert!(told.contains("running machines keep what they booted"), "{told}");
+    assert!(told.contains(&format!("and was {}", &newest.as_str().unwrap()[..12])), "{told}");
+    assert_eq!(now(), "one\n", "what alpha would boot now");
+    let again = refused(home.path(), &["rollback", "small"]);
+    assert!(again.contains("was rolled back") && again.contains("oneroot generations small"), "{again}");
+    assert_eq!(now(), "one\n");
+    assert!(refused(home.path(), &["rollback", "small", "~0"]).contains("already"));
     let told = json(home.path(), &["rollback", "small", "~1"]);
-    assert_eq!(told["generation"], json(home.path(), &["generations", "small"])[0]["generation"]);
-    assert_eq!(now(home.path()), "one\n");
-    let nothing = oneroot(home.path(), &["rollback", "alpha"]);
-    assert_eq!(nothing.status.code(), Some(1));
-    assert!(String::from_utf8_lossy(&nothing.stderr).contains("no generation before"));
+    assert_eq!([&told["generation"], &told["how"]], [&newest, &"rolled-forward".into()]);
+    assert_eq!(now(), "two\n");
+    assert_eq!(told["generation"], head());
+    assert!(refused(home.path(), &["rollback", "alpha"]).contains("no generation before"));
+}
+
+#[test]
+fn a_rollback_holds_whatever_is_staged_until_somebody_says_otherwise() {
+    let home = site();
+    let now = || text(home.path(), &["cat", "alpha", "/etc/motd"]);
+    let stage = || {
+        let done = oneroot(home.path(), &["stage"]);
+        assert!(done.status.success());
+        [done.stdout, done.stderr].map(|text| String::from_utf8(text).unwrap())
+    };
+    text(home.path(), &["rollback", "small"]);
+    // By a timer, by a colleague, for another profile's sake: the bad source is staged again.
+    let [table, told] = stage();
+    assert!(table.contains("waits") && told.contains("was rolled back"), "{table}{told}");
+    assert_eq!(now(), "one\n");
+    fs::write(home.path().join("root/etc/motd"), "three\n").unwrap();
+    let [_, told] = stage();
+    assert_eq!(now(), "one\n");
+    let listed = json(home.path(), &["generations", "small"]);
+    let waits = listed[1]["generation"].as_str().unwrap();
+    assert_eq!(listed[1]["how"], "waiting");
+    // What it says to type does it, and ends it.
+    let typed = format!("oneroot rollback small {}", &waits[..12]);
+    assert!(told.contains(&typed), "{told}");
+    text(home.path(), &["gc", "--grace", "1"]);
+    text(home.path(), &typed.split(' ').skip(1).collect::<Vec<_>>());
+    assert_eq!(now(), "three\n");
+    fs::write(home.path().join("root/etc/motd"), "four\n").unwrap();
+    let [table, _] = stage();
+    assert!(!table.contains("waits"), "{table}");
+    assert_eq!(now(), "four\n");
 }
 
 #[test]

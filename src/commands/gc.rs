@@ -74,7 +74,9 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
         needed.views.insert(pin.view.parse().with_context(|| format!("the view of {}", pin.machine))?);
     }
     for (_, history) in store.references()? {
-        needed.generations.extend(history.iter().take(usize::from(keep)).map(|staged| staged.generation));
+        needed
+            .generations
+            .extend(history.all().iter().take(usize::from(keep)).map(|staged| staged.generation));
     }
     let grace = Duration::from_secs(u64::from(grace) * 3600);
     let collected = store.collect(&needed, grace, now(ahead), dry_run)?;

@@ -8,7 +8,7 @@ use oneroot_bootconf::Site;
 use oneroot_bootconf::plan::parts;
 use oneroot_tree::diff::{Aspect, Counts, What, diff};
 use oneroot_tree::node::Kind;
-use oneroot_tree::store::{How, Staged};
+use oneroot_tree::store::{History, How, Staged};
 use oneroot_tree::{GenerationId, Ref, Store};
 use serde::Serialize;
 use serde_json::json;
@@ -27,12 +27,12 @@ const SHORTEST: usize = 6;
 #[derive(Serialize)]
 struct Line {
     name: String,
-    /// How many before the present one: 0 is what machines boot now.
+    /// How many before the present one: 0 is what machines boot now. What waits behind a rollback counts too.
     back: usize,
     generation: String,
     /// Seconds since 1970.
     at: u64,
-    /// How it became the head: staged, edited, rolled-back.
+    /// How it became the head: staged, edited, rolled-back, rolled-forward; or waiting, if it was staged while a rollback held.
     how: &'static str,
     entries: u32,
     /// Of all contents, holes too.
@@ -51,7 +51,7 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
     let store = Store::open(&site.server.store)?;
     let mut lines = Vec::new();
     for (shown, reference) in references(site, name)? {
-        for (back, staged) in store.history(&reference)?.into_iter().enumerate() {
+        for (back, staged) in store.history(&reference)?.all().iter().enumerate() {
             let index = store.generation(staged.generation);
             let (entries, bytes) = index.map_or((0, 0), |index| (index.inodes(), index.content_bytes()));
             let generation = staged.generation.to_string();
@@ -70,14 +70,13 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
         print::json(&lines)?;
         return Ok(Exit::Done);
     }
-    let now = clock::now();
     let mut rows = vec![["NAME", "GENERATION", "", "SINCE", "HOW", "ENTRIES", "CONTENTS"].map(str::to_owned)];
     rows.extend(lines.iter().map(|line| {
         [
             line.name.clone(),
             line.generation.chars().take(12).collect(),
             if line.back == 0 { "now".to_owned() } else { format!("~{}", line.back) },
-            format!("{} ago", age(now.saturating_sub(line.at))),
+            ago(line.at),
             line.how.to_owned(),
             line.entries.to_string(),
             HumanBytes(line.bytes).to_string(),
@@ -95,29 +94,66 @@ pub fn rollback(site: &Site, name: &str, to: Option<&str>, json: bool) -> Result
         bail!("the site has {} profiles, machines or layers {name:?}; rollback takes one", found.len());
     };
     let history = store.history(reference)?;
+    let head =
+        history.head().with_context(|| format!("{shown} is not staged; run `oneroot stage {name}`"))?;
     let to = match to {
         Some(text) => one_of(&history, text)?,
-        None => {
-            history.get(1).with_context(|| format!("{shown} has no generation before this one"))?.generation
-        }
+        None => before(&history, shown, name)?,
     };
+    ensure!(to != head.generation, "{shown} is {} already, since {}", short(to), ago(head.at));
     // What it points to must be whole before anything boots from it.
     store.generation(to)?;
-    let head = history.first().copied().with_context(|| format!("{shown} is not staged"))?;
-    let staged = Staged { generation: to, at: clock::now(), how: How::RolledBack };
+    let how = history.way_to(to);
+    let staged = Staged { generation: to, at: clock::now(), how };
     // "The one before" is another one, if somebody has staged meanwhile.
     ensure!(
         store.move_head(reference, head, staged)?,
         "{shown} was staged or rolled back meanwhile; look at `oneroot generations {name}`, and roll back again"
     );
-    tell(
-        json,
-        &json!({ "name": shown, "generation": to.to_string() }),
-        format!("{shown} is {} again for new boots; running machines keep what they booted", short(to)),
-    )
+    let left = short(head.generation);
+    let holds = match how {
+        How::RolledForward => String::new(),
+        _ => format!(
+            "; `oneroot stage` no longer moves it: once the source is right, stage it, and \
+             `oneroot rollback {name} GENERATION` with the new one"
+        ),
+    };
+    let document = json!({
+        "name": shown,
+        "generation": to.to_string(),
+        "left": head.generation.to_string(),
+        "how": how.as_str(),
+    });
+    let words = format!(
+        "{shown} is {} again for new boots, and was {left}; running machines keep what they booted{holds}",
+        short(to)
+    );
+    tell(json, &document, words)
 }
 
-fn one_of(history: &[Staged], text: &str) -> Result<GenerationId> {
+/// The generation before the head, unless that is what a rollback has left.
+fn before(history: &History, shown: &str, name: &str) -> Result<GenerationId> {
+    if let Some(held) = history.held() {
+        bail!(
+            "{shown} was rolled back {} already, and the generation before that is the one that it was rolled back from; \
+             say which one is meant: `oneroot generations {name}` lists them, and `oneroot rollback {name} GENERATION` takes it",
+            ago(held.at)
+        );
+    }
+    let before =
+        history.all().get(1).with_context(|| format!("{shown} has no generation before this one"))?;
+    Ok(before.generation)
+}
+
+fn ago(at: u64) -> String {
+    format!("{} ago", age(clock::now().saturating_sub(at)))
+}
+
+fn one_of(history: &History, text: &str) -> Result<GenerationId> {
+    one_of_all(history.all(), text)
+}
+
+fn one_of_all(history: &[Staged], text: &str) -> Result<GenerationId> {
     if let Some(back) = text.strip_prefix('~').and_then(|back| back.parse::<usize>().ok()) {
         return Ok(history
             .get(back)
@@ -156,9 +192,9 @@ pub fn find(site: &Site, store: &Arc<Store>, text: &str) -> Result<GenerationId>
     );
     let mut all = Vec::new();
     for (_, reference) in references(site, None)? {
-        all.extend(store.history(&reference)?);
+        all.extend_from_slice(store.history(&reference)?.all());
     }
-    one_of(&all, text)
+    one_of_all(&all, text)
 }
 
 /// The first characters of a generation's name.

@@ -12,12 +12,13 @@ use oneroot_tree::confine::open_file;
 use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::stage::Progress;
 use oneroot_tree::stage::oci::Platform;
-use oneroot_tree::store::{How, Staged};
+use oneroot_tree::store::{How, Placed, Staged};
 use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
 use oneroot_tree::{Index, IndexBuilder, Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
+use super::generations::short;
 use super::{packages, registry, sources};
 use crate::cli::Exit;
 use crate::planner::{reference, shown};
@@ -30,6 +31,8 @@ struct Outcome {
     name: String,
     generation: String,
     changed: bool,
+    /// A rollback holds what new boots get: this waits.
+    waits: bool,
     entries: u64,
     /// Of all contents, holes too.
     bytes: u64,
@@ -46,6 +49,17 @@ struct Outcome {
     changes: Counts,
     /// What should be looked at before a machine boots it.
     warnings: Vec<String>,
+}
+
+impl Outcome {
+    /// What is to be said of it in a word.
+    fn state(&self) -> &'static str {
+        match (self.changed, self.waits) {
+            (_, true) => "waits",
+            (true, false) => "new",
+            (false, false) => "unchanged",
+        }
+    }
 }
 
 /// Stages what was named, or everything.
@@ -76,7 +90,7 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
         [
             outcome.name.clone(),
             outcome.generation.chars().take(12).collect(),
-            if outcome.changed { "new" } else { "unchanged" }.to_owned(),
+            outcome.state().to_owned(),
             outcome.entries.to_string(),
             HumanBytes(outcome.bytes).to_string(),
             HumanBytes(outcome.shared_bytes).to_string(),
@@ -101,6 +115,16 @@ pub fn is(part: &Part, name: &str) -> bool {
         Part::Machine { name: machine, .. } => machine == name,
         Part::Layer { path } => path == Path::new(name) || path.ends_with(name),
         Part::Kernel { .. } => false,
+    }
+}
+
+/// By what name `is` finds it.
+fn called(part: &Part) -> String {
+    match part {
+        Part::Profile { name } | Part::Machine { name, .. } | Part::Kernel { profile: name, .. } => {
+            name.clone()
+        }
+        Part::Layer { path } => path.display().to_string(),
     }
 }
 
@@ -183,10 +207,18 @@ fn one(
         count => warnings.push(format!("{count} objects that the store's disk had damaged were put right")),
     }
     // Somebody else may have been quicker: what is replaced is what was there in that moment.
-    let before = store.set_head(&reference, staged)?;
+    let (placed, before) = store.stage_head(&reference, staged)?;
     let old = before.and_then(|before| store.generation(before.generation).ok());
-    let changed = before.is_none_or(|before| before.generation != finished.generation);
-    if changed && before.is_some_and(|before| before.how == How::Edited) {
+    let changed = placed != Placed::Unchanged;
+    if placed == Placed::Waits {
+        let (head, new) = (before.map(|before| short(before.generation)), short(finished.generation));
+        warnings.push(format!(
+            "new boots still get {}, for it was rolled back; `oneroot rollback {} {new}` gives them what was staged now",
+            head.unwrap_or_default(),
+            called(part)
+        ));
+    }
+    if placed == Placed::Head && before.is_some_and(|before| before.how == How::Edited) {
         warnings.push("what was staged does not have the changes of `oneroot edit`; `oneroot rollback` brings them back".to_owned());
     }
     // What comes first is all new. One that was lost or damaged can't be compared with, and is no reason not to stage.
@@ -202,6 +234,7 @@ fn one(
         name,
         generation: finished.generation.to_string(),
         changed,
+        waits: placed == Placed::Waits,
         entries: finished.progress.entries,
         bytes: finished.index.content_bytes(),
         unread: finished.progress.unread,

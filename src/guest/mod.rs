@@ -34,6 +34,6 @@ pub fn stage(store: &Arc<Store>, now: u64) -> Result<GenerationId> {
     }
     let generation = stage.finish()?.generation;
     let name = Ref::new(RefKind::Builtin, "oneroot").context("the built-in generation's name")?;
-    store.set_head(&name, Staged { generation, at: now, how: How::Staged })?;
+    store.stage_head(&name, Staged { generation, at: now, how: How::Staged })?;
     Ok(generation)
 }

@@ -5,7 +5,7 @@
 //! objects/ab/cd…       regular files' contents, by BLAKE3
 //! generations/<id>     indexes
 //! stacks/<view id>     lists of generations, bottom first
-//! refs/<kind>/<name>   the generations that a profile, layer or machine has had, newest first
+//! refs/<kind>/<name>   the generations that a profile, layer or machine has had, newest first ([`History`])
 //! seen/<directory>     what its files were when they were last read ([`crate::stage`])
 //! staging/<n>          what is being written and has no name yet; what a crash left is removed when a stage begins
 //! ```
@@ -13,6 +13,7 @@
 //! an empty file that deduplication then keeps for ever. Nothing with a name is ever written again.
 
 mod gc;
+mod history;
 mod refs;
 mod stack;
 mod staging;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 
 pub(crate) use gc::disk_space;
 pub use gc::{Collected, Needed, SHORTEST_GRACE};
-pub use refs::{How, Ref, RefKind, Staged};
+pub use history::{History, How, Placed, Staged};
+pub use refs::{Ref, RefKind};
 pub use stack::Views;
 pub use staging::Workplace;
 pub use verify::{Checked, Damage};

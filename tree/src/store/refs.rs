@@ -7,13 +7,10 @@ use std::io::ErrorKind;
 
 use rustix::fs::FlockOperation;
 
+use super::history::{History, Placed, Staged};
 use super::{Store, staging};
 use crate::confine::open_file;
 use crate::error::{Error, Result};
-use crate::id::GenerationId;
-
-/// Generations that a reference remembers; older ones are only in the stacks that use them.
-const HISTORY: usize = 100;
 
 /// What a reference names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -46,44 +43,6 @@ pub struct Ref {
     name: String,
 }
 
-/// One line of a reference's history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Staged {
-    /// The generation.
-    pub generation: GenerationId,
-    /// When it became the head, seconds since 1970.
-    pub at: u64,
-    /// By which command.
-    pub how: How,
-}
-
-/// How a generation became the head.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
-    /// Its source was staged.
-    Staged,
-    /// A command changed the one before; its source does not know of that.
-    Edited,
-    /// It had been the head before.
-    RolledBack,
-}
-
-impl How {
-    /// As it is written in the reference, and for people.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Staged => "staged",
-            Self::Edited => "edited",
-            Self::RolledBack => "rolled-back",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        [Self::Staged, Self::Edited, Self::RolledBack].into_iter().find(|how| how.as_str() == word)
-    }
-}
-
 impl Ref {
     /// `None` for a name that can't be a file's: empty, too long, with `/`, NUL or a leading dot.
     #[must_use]
@@ -107,33 +66,28 @@ impl Store {
     pub fn head(&self, name: &Ref) -> Result<Option<Staged>> {
         // References are looked up by their path, and what they name in the directories that were opened.
         self.in_place()?;
-        Ok(self.history(name)?.first().copied())
+        Ok(self.history(name)?.head())
     }
 
     /// All that a reference remembers, newest first.
     ///
     /// # Errors
     /// [`Error::BadRef`], or the system's.
-    pub fn history(&self, name: &Ref) -> Result<Vec<Staged>> {
+    pub fn history(&self, name: &Ref) -> Result<History> {
         let path = self.path.join("refs").join(name.to_string());
         let text = match open_file(&path).and_then(std::io::read_to_string) {
             Ok(text) => text,
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(History::default()),
             Err(cause) => return Err(Error::io("read", &path)(cause)),
         };
-        let line = |line: &str| {
-            let mut words = line.split(' ');
-            let (generation, at) = (words.next()?.parse().ok()?, words.next()?.parse().ok()?);
-            Some(Staged { generation, at, how: words.next().map_or(Some(How::Staged), How::parse)? })
-        };
-        text.lines().map(|text| line(text).ok_or_else(|| Error::BadRef(name.to_string()))).collect()
+        History::parse(&text).ok_or_else(|| Error::BadRef(name.to_string()))
     }
 
     /// Every reference of the store, as `kind/name`, with all that it remembers, newest first.
     ///
     /// # Errors
     /// [`Error::BadRef`], or the system's.
-    pub fn references(&self) -> Result<Vec<(String, Vec<Staged>)>> {
+    pub fn references(&self) -> Result<Vec<(String, History)>> {
         let mut all = Vec::new();
         for kind in [RefKind::Profile, RefKind::Layer, RefKind::Machine, RefKind::Builtin] {
             let directory = self.path.join("refs").join(kind.directory());
@@ -145,30 +99,34 @@ impl Store {
         Ok(all)
     }
 
-    /// Makes a generation the head, and says which one it has replaced. The one that is the head already stays it, with its
-    /// time.
+    /// Takes in a generation that was staged, and says where it went and which head there was. It becomes the head, unless
+    /// it is that already, or a rollback holds.
     ///
     /// # Errors
     /// [`Error::NoGeneration`] when it is gone by now, [`Error::BadRef`], or the system's.
-    pub fn set_head(&self, name: &Ref, staged: Staged) -> Result<Option<Staged>> {
-        self.change_head(name, staged, &|_| true)
+    pub fn stage_head(&self, name: &Ref, staged: Staged) -> Result<(Placed, Option<Staged>)> {
+        self.change(name, staged, &|history| {
+            let before = history.head();
+            (history.stage(staged), before)
+        })
     }
 
-    /// [`set_head`](Self::set_head), if the head is still the one that `staged` was made from; says whether it was.
+    /// Makes a generation the head, if the head is still `from`; says whether it was.
     ///
     /// # Errors
-    /// As [`set_head`](Self::set_head).
+    /// As [`stage_head`](Self::stage_head).
     pub fn move_head(&self, name: &Ref, from: Staged, staged: Staged) -> Result<bool> {
-        Ok(self.change_head(name, staged, &|head| head == Some(from))? == Some(from))
+        self.change(name, staged, &|history| {
+            let is_there = history.head() == Some(from);
+            if is_there && from.generation != staged.generation {
+                history.put(staged);
+            }
+            is_there
+        })
     }
 
     /// Nobody else can change a reference between the look at its head and the change.
-    fn change_head(
-        &self,
-        name: &Ref,
-        staged: Staged,
-        may: &dyn Fn(Option<Staged>) -> bool,
-    ) -> Result<Option<Staged>> {
+    fn change<T>(&self, name: &Ref, staged: Staged, change: &dyn Fn(&mut History) -> T) -> Result<T> {
         self.in_place()?;
         let refs = self.path.join("refs");
         // Two that change one reference at once would each forget what the other has made the head.
@@ -179,31 +137,27 @@ impl Store {
         }
         let path = refs.join(name.to_string());
         let parent = path.parent().unwrap_or(&refs);
-        let mut history = self.history(name)?;
-        let before = history.first().copied();
-        if !may(before) {
-            return Ok(before);
-        }
-        if history.first().is_some_and(|head| head.generation == staged.generation) {
+        let before = self.history(name)?;
+        let mut history = before.clone();
+        let told = change(&mut history);
+        if history == before {
             // Whoever made it that may have been killed before the name was synced.
-            return staging::sync_names(parent).map(|()| before);
+            return if parent.exists() { staging::sync_names(parent).map(|()| told) } else { Ok(told) };
         }
         if !parent.exists() {
             super::make_directory(parent).map_err(Error::io("create", parent))?;
             staging::sync_names(&refs)?;
         }
-        history.insert(0, staged);
-        history.truncate(HISTORY);
-        let line = |staged: &Staged| format!("{} {} {}\n", staged.generation, staged.at, staged.how.as_str());
-        let text: String = history.iter().map(line).collect();
-        self.write_whole(&path, text.as_bytes()).map(|()| before)
+        self.write_whole(&path, history.to_string().as_bytes()).map(|()| told)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::id::GenerationId;
     use crate::stage::Stage;
+    use crate::store::How;
 
     #[test]
     fn heads_that_are_set_at_once_are_all_remembered() {
@@ -224,12 +178,12 @@ mod tests {
                         let root = crate::node::TreePath::parse(b"").unwrap();
                         stage.insert(&root, meta, crate::node::Content::Directory { opaque: false }).unwrap();
                         let generation = stage.finish().unwrap().generation;
-                        store.set_head(name, Staged { generation, at: 0, how: How::Staged }).unwrap();
+                        store.stage_head(name, Staged { generation, at: 0, how: How::Staged }).unwrap();
                     }
                 });
             }
         });
-        assert_eq!(store.history(&name).unwrap().len(), 40);
+        assert_eq!(store.history(&name).unwrap().all().len(), 40);
     }
 
     #[test]
@@ -245,7 +199,7 @@ mod tests {
             Staged { generation: stage.finish().unwrap().generation, at: u64::from(mode), how: How::Edited }
         };
         let [first, second, third] = [1, 2, 3].map(made);
-        assert_eq!(store.set_head(&name, first).unwrap(), None);
+        assert_eq!(store.stage_head(&name, first).unwrap(), (Placed::Head, None));
         // Of many who begin with the same head, one moves it.
         let moved = std::thread::scope(|scope| {
             let each = (10..18).map(made).collect::<Vec<_>>().into_iter();
@@ -259,11 +213,11 @@ mod tests {
                 .collect();
             each.into_iter().map(|one| one.join().unwrap()).filter(|moved| *moved).count()
         });
-        assert_eq!((moved, store.history(&name).unwrap().len()), (1, 2));
+        assert_eq!((moved, store.history(&name).unwrap().all().len()), (1, 2));
         let head = store.head(&name).unwrap();
         assert!(!store.move_head(&name, first, second).unwrap());
         assert_eq!(store.head(&name).unwrap(), head);
-        assert_eq!(store.set_head(&name, third).unwrap(), head, "what it has replaced");
+        assert_eq!(store.stage_head(&name, third).unwrap(), (Placed::Head, head), "what it has replaced");
     }
 
     #[test]
@@ -272,7 +226,7 @@ mod tests {
         let store = Store::open(&home.path().join("store")).unwrap();
         let name = Ref::new(RefKind::Profile, "small").unwrap();
         let gone = Staged { generation: GenerationId([9; 32]), at: 0, how: How::Staged };
-        assert!(matches!(store.set_head(&name, gone), Err(Error::NoGeneration(_))));
+        assert!(matches!(store.stage_head(&name, gone), Err(Error::NoGeneration(_))));
         assert_eq!(store.head(&name).unwrap(), None);
     }
 }
