@@ -10,6 +10,7 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 
 use crate::facts::Facts;
+use crate::report::nearest;
 
 /// The end of a template's name; without it, it is the name of what is rendered.
 pub const SUFFIX: &str = ".j2";
@@ -58,7 +59,7 @@ pub fn render(file: &str, text: &str, facts: &Facts) -> Result<String, RenderErr
         SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true).build();
     environment.set_syntax(syntax.map_err(|cause| fault(0, cause.to_string()))?);
     environment.set_fuel(Some(FUEL));
-    let told = |cause: &minijinja::Error| fault(cause.line().unwrap_or(0), reason(cause, text));
+    let told = |cause: &minijinja::Error| fault(cause.line().unwrap_or(0), reason(cause, text, facts));
     let rendered =
         environment.render_named_str(file, text, Value::from(Serde(facts))).map_err(|cause| told(&cause))?;
     if rendered.len() > LARGEST {
@@ -67,20 +68,75 @@ pub fn render(file: &str, text: &str, facts: &Facts) -> Result<String, RenderErr
     Ok(rendered)
 }
 
-fn reason(cause: &minijinja::Error, text: &str) -> String {
-    let place = cause.range().and_then(|range| text.get(range)).map(str::trim).unwrap_or_default();
+fn reason(cause: &minijinja::Error, text: &str, facts: &Facts) -> String {
+    let range = cause.range().unwrap_or_default();
+    let before = text.get(..range.start).unwrap_or_default().trim_end();
+    let place = match before.strip_suffix('|') {
+        // A filter was given nothing: what stands before it is not defined.
+        Some(before) => before.trim_end().rsplit(|c| !is_name(c)).next().unwrap_or_default(),
+        None => text.get(range).map(str::trim).unwrap_or_default(),
+    };
     match cause.kind() {
-        ErrorKind::UndefinedError => {
-            format!(
-                "{place:?} is not defined for every machine that has this file; give it a value in [vars], or test it with `is defined`"
-            )
-        }
+        ErrorKind::UndefinedError => undefined(place, facts),
         ErrorKind::OutOfFuel => "takes too many steps; does it loop without end?".to_owned(),
         ErrorKind::TemplateNotFound => "includes another template, which cannot be had here".to_owned(),
         _ => match cause.detail() {
             Some(detail) => format!("{}: {detail}", cause.kind()),
             None => cause.kind().to_string(),
         },
+    }
+}
+
+fn is_name(c: char) -> bool {
+    c.is_alphanumeric() || c == '_' || c == '.'
+}
+
+/// Names of facts that are not there for every machine.
+const SOMETIMES: [&str; 2] = ["address", "site.domain"];
+/// Every name that a template may use, but for the variables' own.
+const NAMES: [&str; 9] =
+    ["name", "mac", "macs", "address", "profile", "workloads", "vars", "site.server", "site.domain"];
+/// What others call them.
+const OTHERS: [(&str, &str); 9] = [
+    ("hostname", "name"),
+    ("host", "name"),
+    ("fqdn", "name"),
+    ("ip", "address"),
+    ("ipaddr", "address"),
+    ("ip_address", "address"),
+    ("mac_address", "mac"),
+    ("server", "site.server"),
+    ("domain", "site.domain"),
+];
+
+/// What is wrong with a name that stands for nothing, and what to write. A variable is under `vars`, and nothing else is.
+fn undefined(place: &str, facts: &Facts) -> String {
+    let name = place.split(|c| !is_name(c)).next().unwrap_or_default();
+    let fact = OTHERS.iter().find(|(other, _)| *other == name).map(|(_, fact)| *fact);
+    match name.strip_prefix("vars.") {
+        Some(variable) => {
+            let meant = nearest(variable, facts.vars.keys().map(String::as_str));
+            let meant = meant.map(|meant| format!("; {meant}")).unwrap_or_default();
+            format!(
+                "{place:?} is not defined for every machine that has this file; give it a value in [vars], or test it with `is defined`{meant}"
+            )
+        }
+        None if facts.vars.contains_key(name) => {
+            format!("{place:?} is not defined: {name} is a variable, so write `{{{{ vars.{name} }}}}`")
+        }
+        None if SOMETIMES.contains(&name) => {
+            format!(
+                "{place:?} is not defined for every machine that has this file; test it with `is defined`"
+            )
+        }
+        None => {
+            let meant = fact.map(|fact| format!("did you mean `{fact}`?")).or_else(|| nearest(name, NAMES));
+            let meant = meant.map(|meant| format!("; {meant}")).unwrap_or_default();
+            format!(
+                "{place:?} is not defined{meant} (there are {}; and `vars.NAME` for what [vars] has)",
+                NAMES.join(", ")
+            )
+        }
     }
 }
 
@@ -125,6 +181,48 @@ mod tests {
             assert!(told.reason.contains(name) && told.reason.contains("is not defined"), "{told}");
         }
         assert_eq!(of("{% if address is defined %}x{% else %}y{% endif %}").unwrap(), "y");
+    }
+
+    #[test]
+    fn a_name_that_stands_for_nothing_is_answered_with_what_to_write() {
+        for (text, remedy) in [
+            ("{{ role }}", "write `{{ vars.role }}`"),
+            (
+                "{{ vars.rolle }}",
+                "give it a value in [vars], or test it with `is defined`; did you mean `role`?",
+            ),
+            ("{{ vars.threads }}", "give it a value in [vars]"),
+            ("{{ hostname }}", "did you mean `name`?"),
+            ("{{ hostname | upper }}", "did you mean `name`?"),
+            ("{{ domain }}", "did you mean `site.domain`?"),
+            ("{{ profil }}", "did you mean `profile`?"),
+            ("{{ site.domain }}", "test it with `is defined`"),
+            ("{{ threads }}", "there are name, mac, macs, address"),
+        ] {
+            let told = of(text).unwrap_err();
+            assert!(told.reason.contains(remedy), "{text}: {told}");
+        }
+    }
+
+    /// The page that describes them has a row for each, so has the list in the message.
+    #[test]
+    fn every_fact_is_described() {
+        let page = include_str!("../../docs/templates.md");
+        let mut facts = facts();
+        (facts.address, facts.site.domain) = (Some([10, 0, 0, 10].into()), Some("example.org".to_owned()));
+        let all = serde_json::to_value(&facts).unwrap();
+        let mut names = Vec::new();
+        for (name, value) in all.as_object().unwrap() {
+            match value.as_object().filter(|_| name == "site") {
+                Some(site) => names.extend(site.keys().map(|key| format!("site.{key}"))),
+                None => names.push(name.clone()),
+            }
+        }
+        names.iter().for_each(|name| {
+            assert!(NAMES.contains(&name.as_str()), "{name}");
+            assert!(page.contains(&format!("| `{name}")), "{name}");
+        });
+        assert_eq!(names.len(), NAMES.len());
     }
 
     #[test]
