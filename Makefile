@@ -55,7 +55,7 @@ bench-dhcp:
 	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: ports below 1024, a network namespace" >&2; exit 1; }
 	@$(CARGO) build -q --release -p oneroot
 	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir $(TARGET)/bench
-	@$(TARGET)/bench/release/oneroot-bench dhcp $(if $(BEFORE),before=$(BEFORE)) now=$(TARGET)/release/oneroot --json $(TARGET)/bench-dhcp.json $(BENCH)
+	@ONEROOT_BIN=$(TARGET)/release/oneroot $(TARGET)/bench/release/oneroot-bench dhcp $(if $(BEFORE),before=$(BEFORE)) now=$(TARGET)/release/oneroot --json $(TARGET)/bench-dhcp.json $(BENCH)
 
 # Staging beside cp -a and rsync -a, and ten thousand machines over one tree; see docs/benchmarks.md. As root, on a
 # machine that does nothing else meanwhile.

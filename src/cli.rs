@@ -4,17 +4,30 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 
 use crate::commands::Asked;
 
 /// Where a packaged oneroot looks for its site.
 const SYSTEM_SITE: &str = "/etc/oneroot/site.toml";
 
+/// What somebody types on the first day.
+const FIRST: &str = "\
+Examples:
+  oneroot init >site.toml          a commented site to fill in
+  oneroot check                    what is wrong with it, and what is missing around it
+  oneroot stage                    read its sources; machines get them at their next boot
+  oneroot serve                    as root, or `systemctl start oneroot`
+  oneroot status                   how far each machine is
+  oneroot explain alpha            what alpha would boot, and why
+  oneroot rollback debian          the tree before, for new boots
+`oneroot COMMAND --help` has more, `oneroot man | man -l -` the whole page.";
+
 /// One root tree, many machines: DHCP, TFTP, HTTP boot and a read-only NFS root in one program.
 ///
 /// Exit codes: 0 done; 1 failed; 2 wrong usage; 3 the site is wrong; 4 no server is running.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, after_help = FIRST)]
 pub struct Cli {
     /// The site file [default: ./site.toml if it is there, else /etc/oneroot/site.toml]
     #[arg(long, global = true, value_name = "FILE")]
@@ -34,6 +47,10 @@ pub enum Command {
     /// Say everything that is wrong with the site, with file, line and reason
     Check(Output),
     /// Read profiles and layers into generations
+    #[command(after_help = "Examples:\n\
+\x20 oneroot stage                    everything that the site has\n\
+\x20 oneroot stage debian layers/lab  one profile and one layer\n\
+\x20 oneroot stage --json             a document: {\"staged\": […], \"failed\": […]}")]
     Stage {
         /// Only these: profile names, machine names, layer directories [default: everything]
         names: Vec<String>,
@@ -55,6 +72,10 @@ pub enum Command {
         output: Output,
     },
     /// Write a generation, or the root that a machine would boot, to a tar archive or an empty directory
+    #[command(after_help = "Examples:\n\
+\x20 oneroot export alpha alpha.tar          the root that alpha would boot\n\
+\x20 oneroot export debian~1 /srv/before     a generation, as a directory (as root)\n\
+\x20 oneroot export debian - | zstd >a.tzst  compressed by a program of yours")]
     Export {
         /// A machine, a profile, NAME~1, or the first characters of a generation
         what: String,
@@ -74,6 +95,10 @@ pub enum Command {
         output: Output,
     },
     /// Give new boots an earlier generation again; running machines keep what they have
+    #[command(after_help = "Examples:\n\
+\x20 oneroot rollback debian                 the generation before; `stage` leaves it there\n\
+\x20 oneroot generations debian              which there are\n\
+\x20 oneroot rollback debian 3f2a9c17d0e4    one of those: the newest ends the rollback")]
     Rollback {
         /// A profile, machine or layer
         name: String,
@@ -83,6 +108,8 @@ pub enum Command {
         output: Output,
     },
     /// Show what changed from one generation to another
+    #[command(after_help = "Examples:\n\
+\x20 oneroot diff debian~1 debian            what the last stage changed")]
     Diff {
         /// A name, NAME~1 for the one before, or the first characters of a generation
         old: String,
@@ -109,6 +136,9 @@ pub enum Command {
         path: String,
     },
     /// Remove from the store what no machine, profile or layer needs any more, and say who holds what
+    #[command(after_help = "Examples:\n\
+\x20 oneroot gc --dry-run                    what would go, and who holds what\n\
+\x20 oneroot gc --release 7                  lets go of machines that were silent for a week")]
     Gc {
         #[command(flatten)]
         asked: Asked,
@@ -147,6 +177,15 @@ pub enum Command {
     },
     /// Show every machine and how far it has booted
     Status(Output),
+    /// Print what a shell needs to complete oneroot's words
+    #[command(after_help = "Examples:\n\
+\x20 oneroot completions bash >/etc/bash_completion.d/oneroot   (the package brings it)")]
+    Completions {
+        /// Which shell
+        shell: Shell,
+    },
+    /// Print the manual page
+    Man,
 }
 
 /// What to do with the state.

@@ -3,7 +3,7 @@
 //! (`less`, `head`, `ssh`). Programs read `--json`.
 
 use std::fmt::{Display, Write as _};
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal, Write as _};
 
 use anyhow::Result;
 use serde::Serialize;
@@ -15,12 +15,51 @@ use crate::escape;
 /// # Errors
 /// Standard output takes no more. A reader that has seen enough (`| head`) is no error.
 pub fn text(text: impl Display) -> Result<()> {
-    let text = text.to_string();
+    plain(&escape::lines(&text.to_string()))
+}
+
+/// What has nothing in it that a terminal should not obey.
+fn plain(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
-    match out.write_all(escape::lines(&text).as_bytes()).and_then(|()| out.flush()) {
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(cause) if cause.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }
+}
+
+/// A table on standard output: the first row is its heading, which stands out on a terminal.
+///
+/// # Errors
+/// As [`text`].
+pub fn rows<const N: usize>(rows: &[[String; N]]) -> Result<()> {
+    let table = table(rows);
+    let (heading, below) = table.split_once('\n').unwrap_or((&table, ""));
+    let heading = styled(heading, Style::Heading, shows_colour(&io::stdout()));
+    plain(&format!("{heading}\n{below}"))
+}
+
+/// How words stand out.
+#[derive(Clone, Copy)]
+enum Style {
+    Heading,
+    Warning,
+    Error,
+}
+
+fn styled(words: &str, style: Style, colour: bool) -> String {
+    let code = match style {
+        _ if !colour => return words.to_owned(),
+        Style::Heading => "1",
+        Style::Warning => "33",
+        Style::Error => "31",
+    };
+    format!("\x1b[{code}m{words}\x1b[0m")
+}
+
+/// Whether whoever reads wants colours (https://no-color.org).
+fn shows_colour(stream: &impl IsTerminal) -> bool {
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|word| !word.is_empty());
+    stream.is_terminal() && !plain && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
 }
 
 /// A line on standard output, whatever is in it.
@@ -41,7 +80,16 @@ pub fn json(document: &impl Serialize) -> Result<()> {
 
 /// A line on standard error, whatever is in it. One that nobody reads is no reason to fail.
 pub fn trouble(words: impl Display) {
-    let _ = writeln!(io::stderr().lock(), "{}", escape::line(&words.to_string()));
+    let words = words.to_string();
+    let words = escape::line(&words);
+    let colour = shows_colour(&io::stderr());
+    let begins = [("warning:", Style::Warning), ("oneroot:", Style::Error)];
+    let style = begins.into_iter().find(|(begin, _)| words.starts_with(begin));
+    let words = match style.and_then(|(begin, style)| Some((words.strip_prefix(begin)?, begin, style))) {
+        Some((rest, begin, style)) => styled(begin, style, colour) + rest,
+        None => words.into_owned(),
+    };
+    let _ = writeln!(io::stderr().lock(), "{words}");
 }
 
 /// JSON in which every character that is not plain is an escape: serde_json leaves those that are not below a space, and a
@@ -87,6 +135,14 @@ mod tests {
     fn a_table_lines_up() {
         let rows = [["A".to_owned(), "B".to_owned()], ["long".to_owned(), "x".to_owned()]];
         assert_eq!(table(&rows), "A     B\nlong  x\n");
+    }
+
+    #[test]
+    fn what_stands_out_is_coded_for_a_terminal_alone() {
+        assert_eq!(styled("MACHINE", Style::Heading, true), "\x1b[1mMACHINE\x1b[0m");
+        assert_eq!(styled("warning:", Style::Warning, false), "warning:");
+        let file = tempfile::tempfile().unwrap();
+        assert!(!shows_colour(&file), "a file is no terminal");
     }
 
     #[test]

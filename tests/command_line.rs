@@ -56,7 +56,8 @@ fn staging_again_changes_nothing_and_a_change_makes_a_new_generation() {
     let stage = || -> serde_json::Value {
         let done = oneroot(home.path(), &["stage", "--json"]);
         assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
-        serde_json::from_slice(&done.stdout).unwrap()
+        let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
+        told["staged"].clone()
     };
     let first = stage();
     assert_eq!(first[0]["changed"], true);
@@ -170,4 +171,129 @@ fn a_command_fills_a_directory_and_one_that_fails_is_told_with_its_last_words() 
         "made\n",
         "the old one is kept"
     );
+}
+
+#[test]
+fn a_bad_source_leaves_the_others_staged_and_is_told_with_its_reason_and_exit_code_1() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(home.path().join("root/etc")).unwrap();
+    let profile = |name: &str, source: &str| format!("[profile.{name}]\nsource = {{ {source} }}\n");
+    let site =
+        "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n"
+            .to_owned()
+            + &profile("aaa", "tar = \"gone.tar\"")
+            + &profile("bbb", "directory = \"root\"")
+            + &profile("ccc", "command = [\"false\"]");
+    std::fs::write(home.path().join("site.toml"), site).unwrap();
+    let done = oneroot(home.path(), &["stage"]);
+    let (out, told) = (text(&done.stdout), text(&done.stderr));
+    assert_eq!(done.status.code(), Some(1), "{told}");
+    assert!(out.contains("profile bbb") && !out.contains("aaa"), "{out}");
+    for wanted in
+        ["cannot stage profile aaa", "gone.tar", "cannot stage profile ccc", "2 sources could not be staged"]
+    {
+        assert!(told.contains(wanted), "{wanted}: {told}");
+    }
+    let document: serde_json::Value =
+        serde_json::from_slice(&oneroot(home.path(), &["stage", "--json"]).stdout).unwrap();
+    let failed: Vec<&str> =
+        document["failed"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        (failed, &document["staged"][0]["name"]),
+        (vec!["profile aaa", "profile ccc"], &"profile bbb".into())
+    );
+}
+
+#[test]
+fn a_name_with_a_slip_is_answered_with_the_one_that_is_like_it() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(home.path().join("root")).unwrap();
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+                [profile.debian]\nsource = { directory = \"root\" }\n[machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nprofile = \"debian\"\n";
+    std::fs::write(home.path().join("site.toml"), site).unwrap();
+    for words in [
+        ["stage", "debain"],
+        ["rollback", "debain"],
+        ["generations", "debain"],
+        ["explain", "alhpa"],
+        ["render", "alhpa"],
+        ["ls", "debain"],
+    ] {
+        let done = oneroot(home.path(), &words);
+        let told = text(&done.stderr);
+        let meant = if words[1] == "debain" { "did you mean `debian`?" } else { "did you mean `alpha`?" };
+        assert!(done.status.code() == Some(1) && told.contains(meant), "{words:?}: {told}");
+    }
+}
+
+#[test]
+fn one_tree_has_one_count_wherever_it_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("root");
+    std::fs::create_dir_all(root.join("a/b")).unwrap();
+    std::fs::write(root.join("a/file"), "x").unwrap();
+    std::fs::hard_link(root.join("a/file"), root.join("a/again")).unwrap();
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+                [profile.small]\nsource = { directory = \"root\" }\n";
+    std::fs::write(home.path().join("site.toml"), site).unwrap();
+    let json = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&oneroot(home.path(), words).stdout).unwrap()
+    };
+    let staged = json(&["stage", "--json"])["staged"][0].clone();
+    let counts = [
+        &staged["entries"],
+        &staged["changes"]["added"],
+        &json(&["generations", "--json"])[0]["entries"],
+        &json(&["export", "small", "small.tar", "--json"])["entries"],
+    ];
+    assert_eq!(counts, [5; 4].map(serde_json::Value::from).each_ref(), "./ a a/b a/file a/again");
+}
+
+#[test]
+fn the_name_of_a_compressed_archive_becomes_no_directory() {
+    let home = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(home.path().join("root")).unwrap();
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+                [profile.small]\nsource = { directory = \"root\" }\n";
+    std::fs::write(home.path().join("site.toml"), site).unwrap();
+    assert!(oneroot(home.path(), &["stage"]).status.success());
+    for (name, program) in [("a.tgz", "gzip"), ("a.tar.gz", "gzip"), ("a.tar.zst", "zstd"), ("A.TXZ", "xz")] {
+        let done = oneroot(home.path(), &["export", "small", name]);
+        assert_eq!(done.status.code(), Some(1));
+        assert!(
+            text(&done.stderr).contains(&format!("export small - | {program} >{name}")),
+            "{}",
+            text(&done.stderr)
+        );
+        assert!(!home.path().join(name).exists());
+    }
+}
+
+#[test]
+fn of_two_stages_at_once_one_waits_and_says_so() {
+    let home = tempfile::tempdir().unwrap();
+    // The first goes on until it is told that the second waits.
+    let program = "#!/bin/sh\necho began >began\nuntil [ -e goes-on ]; do sleep 0.05; done\n";
+    std::fs::write(home.path().join("make"), program).unwrap();
+    std::fs::set_permissions(home.path().join("make"), std::os::unix::fs::PermissionsExt::from_mode(0o755))
+        .unwrap();
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+                [profile.small]\nsource = { command = [\"./make\"] }\n";
+    std::fs::write(home.path().join("site.toml"), site).unwrap();
+    let begin = || {
+        let mut stage = std::process::Command::new(env!("CARGO_BIN_EXE_oneroot"));
+        stage.current_dir(home.path()).arg("stage").stderr(std::process::Stdio::piped());
+        stage.stdout(std::process::Stdio::null()).spawn().unwrap()
+    };
+    let first = begin();
+    while !home.path().join("began").exists() {
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    let mut second = begin();
+    let mut told = String::new();
+    let mut said = std::io::BufReader::new(second.stderr.take().unwrap());
+    std::io::BufRead::read_line(&mut said, &mut told).unwrap();
+    assert!(told.contains("another `oneroot stage` is at work"), "{told}");
+    std::fs::write(home.path().join("goes-on"), "").unwrap();
+    assert!(first.wait_with_output().unwrap().status.success() && second.wait().unwrap().success());
 }

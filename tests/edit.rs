@@ -183,7 +183,7 @@ fn an_export_is_the_machines_root_and_staged_again_it_is_the_same() {
     fs::write(home.path().join("site.toml"), site).unwrap();
     let staged: serde_json::Value =
         serde_json::from_str(&text(home.path(), &["stage", "small", "--json"])).unwrap();
-    assert_eq!(staged[0]["changed"], false, "{staged}");
+    assert_eq!(staged["staged"][0]["changed"], false, "{staged}");
 }
 
 #[test]

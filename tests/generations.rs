@@ -238,7 +238,7 @@ fn a_stage_tells_what_it_changed_of_what_somebody_quicker_has_staged() {
             .unwrap();
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
         let told: serde_json::Value = serde_json::from_slice(&done.stdout).unwrap();
-        told[0].clone()
+        told["staged"][0].clone()
     };
     stage("ours\n", false);
     let told = stage("ours\n", true);

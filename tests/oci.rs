@@ -240,7 +240,8 @@ fn an_image_is_the_same_generation_from_a_directory_an_archive_and_a_registry() 
     for _ in 0..2 {
         let done = oneroot(home, &["stage", "--json"]);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        let outcomes: Vec<Value> = serde_json::from_slice(&done.stdout).unwrap();
+        let told: Value = serde_json::from_slice(&done.stdout).unwrap();
+        let outcomes = told["staged"].as_array().unwrap();
         assert_eq!(outcomes.len(), 4);
         generations.extend(outcomes.iter().map(|outcome| outcome["generation"].as_str().unwrap().to_owned()));
     }

@@ -74,7 +74,8 @@ pub(crate) fn line_and_column(text: &str, offset: usize) -> (usize, usize) {
 }
 
 /// The known word that a wrong one is most like, if it is like any.
-pub(crate) fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
+#[must_use]
+pub fn nearest<'k>(word: &str, known: impl IntoIterator<Item = &'k str>) -> Option<String> {
     let scored = known.into_iter().map(|candidate| (distance(word, candidate), candidate));
     let (distance, candidate) = scored.min()?;
     (distance <= 1 + word.len() / 4).then(|| format!("did you mean `{candidate}`?"))

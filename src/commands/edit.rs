@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::generations::short;
 use super::stage::spinner;
-use super::tell;
+use super::{meant, tell};
 use crate::cli::Exit;
 use crate::clock;
 use crate::planner::reference;
@@ -63,7 +63,9 @@ const TICK: Duration = Duration::from_millis(50);
 
 /// `oneroot edit PROFILE [-- COMMAND]`.
 pub fn run(site: &Site, profile: &str, command: &[String], json: bool) -> Result<Exit> {
-    let known = site.profiles.get(profile).with_context(|| format!("the site has no profile {profile:?}"))?;
+    let known = site.profiles.get(profile).with_context(|| {
+        format!("the site has no profile {profile:?}{}", meant(profile, site.profiles.keys().cloned()))
+    })?;
     ensure!(
         known.source.is_some(),
         "profile {profile} has no tree of its own; edit the one that it extends, or give it a layer"

@@ -16,6 +16,7 @@ use oneroot_tree::{Store, View};
 use serde::Serialize;
 
 use super::generations::word;
+use super::meant;
 use crate::cli::Exit;
 use crate::planner::templates::{self, Template};
 use crate::planner::{Laid, Planner, Stacked, shown};
@@ -36,9 +37,10 @@ fn preview(site: &Site, machine: &str) -> Result<Preview> {
     let named = site.machines.get(machine).and_then(|machine| machine.macs.first().copied());
     let mac = match named {
         Some(mac) => mac,
-        None => machine
-            .parse::<Mac>()
-            .with_context(|| format!("{machine:?} is neither a machine of this site nor a MAC address"))?,
+        None => machine.parse::<Mac>().with_context(|| {
+            let meant = meant(machine, site.machines.keys().cloned());
+            format!("{machine:?} is neither a machine of this site nor a MAC address{meant}")
+        })?,
     };
     let decision = decide(site, mac)?;
     let facts = Facts::expected(site, &decision, mac);
@@ -135,12 +137,14 @@ pub fn machine(site: &Site, machine: &str, json: bool) -> Result<Exit> {
             .iter()
             .map(|path| ["passed over".to_owned(), path.clone(), "a link that leads to no file".to_owned()]),
     );
-    print::text(format_args!("\n{}", print::table(&rows)))?;
+    print::line("")?;
+    print::rows(&rows)?;
     let mut rows = vec![["LAYER", "GENERATION", "STAGED FROM"].map(str::to_owned)];
     rows.extend(explained.layers.iter().rev().map(|layer| {
         [layer.place.to_string(), layer.generation.chars().take(12).collect(), layer.what.clone()]
     }));
-    print::text(format_args!("\n{}", print::table(&rows)))?;
+    print::line("")?;
+    print::rows(&rows)?;
     if let Some(trouble) = &explained.trouble {
         print::trouble(format_args!("oneroot: {trouble}"));
         return Ok(Exit::Failed);
@@ -211,7 +215,7 @@ pub fn path(site: &Site, machine: &str, path: &str, json: bool) -> Result<Exit> 
             ]
         }));
         if lines.iter().any(|line| line.seen) {
-            print::text(print::table(&rows))?;
+            print::rows(&rows)?;
         } else if lines.is_empty() {
             print::trouble(format_args!("oneroot: no layer of {machine} has {path}"));
         } else {

@@ -37,6 +37,12 @@ pub fn run(site: &Site, what: &str, to: &Path, force: bool, json: bool) -> Resul
         let told = written.with_context(|| format!("cannot write {}", to.display()))?;
         new.keep()?;
         told
+    } else if let Some(program) = compressed_by(to) {
+        bail!(
+            "{} would be a directory: archives are not compressed here; `oneroot export {what} - | {program} >{}` makes one",
+            to.display(),
+            to.display()
+        );
     } else {
         ensure!(
             rustix::process::geteuid().is_root(),
@@ -51,6 +57,19 @@ pub fn run(site: &Site, what: &str, to: &Path, force: bool, json: bool) -> Resul
     }
     let words = format!("{what}: {} entries, {} in {}", told.entries, HumanBytes(told.bytes), to.display());
     tell(json, &json!({ "what": what, "to": to, "entries": told.entries, "bytes": told.bytes }), words)
+}
+
+/// The program that makes a file of this name out of an archive: nobody means a directory by it.
+fn compressed_by(to: &Path) -> Option<&'static str> {
+    let ending = to.extension()?.to_str()?.to_ascii_lowercase();
+    match ending.as_str() {
+        "tgz" | "gz" | "taz" => Some("gzip"),
+        "txz" | "xz" => Some("xz"),
+        "tzst" | "zst" => Some("zstd"),
+        "tbz" | "tbz2" | "bz2" => Some("bzip2"),
+        "lz4" => Some("lz4"),
+        _ => None,
+    }
 }
 
 fn make_empty(directory: &Path) -> Result<()> {

@@ -98,7 +98,8 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
             let sign = pin.quiet.map_or_else(|| "-".to_owned(), |quiet| format!("{} ago", age(quiet)));
             [pin.machine.clone(), pin.phase.clone(), sign, pin.view.clone()]
         }));
-        print::text(print::table(&rows) + "\n")?;
+        print::rows(&rows)?;
+        print::line("")?;
         let abandoned =
             outcome.held.iter().filter(|pin| pin.quiet.is_some_and(|quiet| quiet >= ABANDONED * DAY));
         let abandoned = abandoned.count();

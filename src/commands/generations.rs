@@ -13,7 +13,8 @@ use oneroot_tree::{GenerationId, Ref, Store};
 use serde::Serialize;
 use serde_json::json;
 
-use super::stage::is;
+use super::meant;
+use super::stage::{called, is};
 use super::status::age;
 use super::tell;
 use crate::cli::Exit;
@@ -34,7 +35,8 @@ struct Line {
     at: u64,
     /// How it became the head: staged, edited, rolled-back, rolled-forward; or waiting, if it was staged while a rollback held.
     how: &'static str,
-    entries: u32,
+    /// Paths in it, its root too.
+    entries: u64,
     /// Of all contents, holes too.
     bytes: u64,
 }
@@ -50,10 +52,14 @@ fn references(site: &Site, name: Option<&str>) -> Result<Vec<(String, Ref)>> {
 pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
     let store = Store::open(&site.server.store)?;
     let mut lines = Vec::new();
-    for (shown, reference) in references(site, name)? {
+    let found = references(site, name)?;
+    if let Some(name) = name.filter(|_| found.is_empty()) {
+        bail!("the site has no profile, machine or layer {name:?}{}", like(site, name));
+    }
+    for (shown, reference) in found {
         for (back, staged) in store.history(&reference)?.all().iter().enumerate() {
             let index = store.generation(staged.generation);
-            let (entries, bytes) = index.map_or((0, 0), |index| (index.inodes(), index.content_bytes()));
+            let (entries, bytes) = index.map_or((0, 0), |index| (index.paths(), index.content_bytes()));
             let generation = staged.generation.to_string();
             lines.push(Line {
                 name: shown.clone(),
@@ -82,7 +88,7 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
             HumanBytes(line.bytes).to_string(),
         ]
     }));
-    print::text(print::table(&rows))?;
+    print::rows(&rows)?;
     Ok(Exit::Done)
 }
 
@@ -91,6 +97,7 @@ pub fn rollback(site: &Site, name: &str, to: Option<&str>, json: bool) -> Result
     let store = Store::open(&site.server.store)?;
     let found = references(site, Some(name))?;
     let [(shown, reference)] = found.as_slice() else {
+        ensure!(!found.is_empty(), "the site has no profile, machine or layer {name:?}{}", like(site, name));
         bail!("the site has {} profiles, machines or layers {name:?}; rollback takes one", found.len());
     };
     let history = store.history(reference)?;
@@ -145,6 +152,11 @@ fn before(history: &History, shown: &str, name: &str) -> Result<GenerationId> {
     Ok(before.generation)
 }
 
+/// What of the site may have been meant.
+fn like(site: &Site, name: &str) -> String {
+    meant(name, parts(site).iter().map(|(part, _)| called(part)))
+}
+
 fn ago(at: u64) -> String {
     format!("{} ago", age(clock::now().saturating_sub(at)))
 }
@@ -194,7 +206,9 @@ pub fn find(site: &Site, store: &Arc<Store>, text: &str) -> Result<GenerationId>
     for (_, reference) in references(site, None)? {
         all.extend_from_slice(store.history(&reference)?.all());
     }
-    one_of_all(&all, text)
+    one_of_all(&all, text).with_context(|| {
+        format!("the site has no machine, profile or layer {name:?}, nor a generation{}", like(site, name))
+    })
 }
 
 /// The first characters of a generation's name.

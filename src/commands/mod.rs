@@ -9,6 +9,7 @@ mod gc;
 mod generations;
 mod look;
 mod packages;
+mod pages;
 mod registry;
 mod release;
 mod secrets;
@@ -21,7 +22,7 @@ mod verify;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use oneroot_bootconf::{EXAMPLE, Report, Site, state_of};
+use oneroot_bootconf::{EXAMPLE, Report, Site, nearest, state_of};
 
 pub use gc::Asked;
 
@@ -76,6 +77,8 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Gc { asked, output } => with_site(cli, |site| gc::run(&site, asked, output.json)),
         Command::Verify(output) => with_site(cli, |site| verify::run(&site, output.json)),
         Command::Status(output) => with_state(cli, |state| status::run(state, output.json)),
+        Command::Completions { shell } => pages::completions(*shell),
+        Command::Man => pages::man(),
     }
 }
 
@@ -108,6 +111,12 @@ fn tell(json: bool, document: &impl serde::Serialize, words: impl std::fmt::Disp
         print::line(words)?;
     }
     Ok(Exit::Done)
+}
+
+/// What somebody may have meant by a name that nothing has: the end of a sentence.
+fn meant(name: &str, all: impl IntoIterator<Item = String>) -> String {
+    let all: Vec<String> = all.into_iter().collect();
+    nearest(name, all.iter().map(String::as_str)).map_or_else(String::new, |meant| format!("; {meant}"))
 }
 
 /// Reads the site, or says what is wrong with it.

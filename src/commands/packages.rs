@@ -9,11 +9,12 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, bail};
+use indicatif::ProgressBar;
 use oneroot_bootconf::{Installer, Packages};
 use oneroot_tree::Stage;
 
 use super::apart::{apart, is_here};
-use super::sources::tail;
+use super::sources::{tail, told};
 
 /// A program that installs packages into a new root. To add one: this, and its name in [`Installer`].
 trait Install {
@@ -27,14 +28,14 @@ trait Install {
 }
 
 /// Installs and stages.
-pub fn stage(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
+pub fn stage(stage: &mut Stage<'_>, wanted: &Packages, bar: &ProgressBar) -> Result<()> {
     match wanted.with {
-        Installer::Mmdebstrap => install::<Mmdebstrap>(stage, wanted),
-        Installer::Dnf => install::<Dnf>(stage, wanted),
+        Installer::Mmdebstrap => install::<Mmdebstrap>(stage, wanted, bar),
+        Installer::Dnf => install::<Dnf>(stage, wanted, bar),
     }
 }
 
-fn install<I: Install>(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
+fn install<I: Install>(stage: &mut Stage<'_>, wanted: &Packages, bar: &ProgressBar) -> Result<()> {
     if let Some(missing) = I::PROGRAMS.iter().find(|program| !is_here(program)) {
         bail!("there is no {missing} here; install {}", I::NEEDS);
     }
@@ -45,8 +46,8 @@ fn install<I: Install>(stage: &mut Stage<'_>, wanted: &Packages) -> Result<()> {
     program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said.try_clone()?);
     let mut child = program.spawn().context("cannot run setpriv; install the package util-linux")?;
     let archive = child.stdout.take().with_context(|| format!("{name} has no output"))?;
-    let staged = stage.archive(archive);
-    let done = child.wait()?;
+    let (staged, done) = told(&said, bar, || (stage.archive(archive), child.wait()));
+    let done = done?;
     match staged {
         Err(cause) if !matches!(cause, oneroot_tree::Error::Archive(_)) => {
             // The program ended because nobody read on, and what it says of that is not the cause.

@@ -14,11 +14,12 @@ use oneroot_tree::stage::Progress;
 use oneroot_tree::stage::oci::Platform;
 use oneroot_tree::store::{How, Placed, Staged};
 use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
-use oneroot_tree::{Index, IndexBuilder, Stage, Store};
+use oneroot_tree::{Index, Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
 use super::generations::short;
+use super::meant;
 use super::{packages, registry, sources};
 use crate::cli::Exit;
 use crate::planner::{reference, shown};
@@ -33,6 +34,7 @@ struct Outcome {
     changed: bool,
     /// A rollback holds what new boots get: this waits.
     waits: bool,
+    /// Paths in it, its root too.
     entries: u64,
     /// Of all contents, holes too.
     bytes: u64,
@@ -49,6 +51,21 @@ struct Outcome {
     changes: Counts,
     /// What should be looked at before a machine boots it.
     warnings: Vec<String>,
+}
+
+/// A source that could not be staged.
+#[derive(Serialize)]
+struct Failed {
+    name: String,
+    /// Why, and what to do.
+    error: String,
+}
+
+/// The document.
+#[derive(Serialize)]
+struct Told<'a> {
+    staged: &'a [Outcome],
+    failed: &'a [Failed],
 }
 
 impl Outcome {
@@ -69,18 +86,54 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
     for name in names {
         anyhow::ensure!(
             all.iter().any(|(part, _)| is(part, name)),
-            "the site has no profile, machine or layer {name:?}"
+            "the site has no profile, machine or layer {name:?}{}",
+            meant(name, all.iter().map(|(part, _)| called(part)))
         );
     }
+    // Two at once would each read all of it, and the one that began earlier may end later. A source's own program that
+    // stages would wait for itself.
+    let _turn = if sources::is_in_one(store.path()) {
+        None
+    } else {
+        Some(store.turn(&mut || {
+            let store = store.path().display();
+            print::trouble(format_args!(
+                "oneroot: another `oneroot stage` is at work in {store}; waiting for it"
+            ));
+        })?)
+    };
     let mut outcomes = Vec::new();
+    // What is wrong with one source is no reason to leave the others as they were.
+    let mut failed = Vec::new();
     for (part, source) in &all {
         if names.is_empty() || names.iter().any(|name| is(part, name)) {
-            outcomes.push(one(&store, site, part, source, afresh, json)?);
+            match one(&store, site, part, source, afresh, json) {
+                Ok(outcome) => outcomes.push(outcome),
+                Err(cause) => failed.push(Failed { name: titled(part), error: format!("{cause:#}") }),
+            }
         }
     }
+    let exit = if failed.is_empty() { Exit::Done } else { Exit::Failed };
     if json {
-        print::json(&outcomes)?;
-        return Ok(Exit::Done);
+        print::json(&Told { staged: &outcomes, failed: &failed })?;
+        return Ok(exit);
+    }
+    show(&outcomes)?;
+    for Failed { error, .. } in &failed {
+        print::trouble(format_args!("oneroot: {error}"));
+    }
+    if !failed.is_empty() && !outcomes.is_empty() {
+        let count =
+            if failed.len() == 1 { "one source".to_owned() } else { format!("{} sources", failed.len()) };
+        print::trouble(format_args!("oneroot: {count} could not be staged; what the table shows was"));
+    }
+    Ok(exit)
+}
+
+/// What was done, for people.
+fn show(outcomes: &[Outcome]) -> Result<()> {
+    if outcomes.is_empty() {
+        return Ok(());
     }
     let mut rows = vec![
         ["STAGED", "GENERATION", "", "ENTRIES", "CONTENTS", "SHARED", "NEW ON DISK", "CHANGES"]
@@ -98,14 +151,14 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
             if outcome.changed { outcome.changes.to_string() } else { String::new() },
         ]
     }));
-    print::text(print::table(&rows))?;
-    for outcome in &outcomes {
+    print::rows(&rows)?;
+    for outcome in outcomes {
         outcome
             .warnings
             .iter()
             .for_each(|warning| print::trouble(format_args!("warning: {}: {warning}", outcome.name)));
     }
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// Whether an admin means this part by a name.
@@ -119,12 +172,21 @@ pub fn is(part: &Part, name: &str) -> bool {
 }
 
 /// By what name `is` finds it.
-fn called(part: &Part) -> String {
+pub fn called(part: &Part) -> String {
     match part {
         Part::Profile { name } | Part::Machine { name, .. } | Part::Kernel { profile: name, .. } => {
             name.clone()
         }
         Part::Layer { path } => path.display().to_string(),
+    }
+}
+
+/// What it is called in a sentence.
+fn titled(part: &Part) -> String {
+    match part {
+        Part::Profile { .. } | Part::Kernel { .. } => shown(part),
+        Part::Machine { name, .. } => format!("machine {name}"),
+        Part::Layer { path } => format!("layer {}", path.display()),
     }
 }
 
@@ -138,16 +200,12 @@ fn one(
 ) -> Result<Outcome> {
     let home = &site.home;
     let reference = reference(home, part)?;
-    let name = match part {
-        Part::Profile { .. } | Part::Kernel { .. } => shown(part),
-        Part::Machine { name, .. } => format!("machine {name}"),
-        Part::Layer { path } => format!("layer {}", path.display()),
-    };
+    let name = titled(part);
     let bar = spinner(&name, quiet);
     // As many as last time, more or less: then it can be seen how far it is.
     let last = store.head(&reference)?.and_then(|head| store.generation(head.generation).ok());
     if let Some(last) = last {
-        expect(&bar, u64::from(last.inodes()));
+        expect(&bar, last.paths());
     }
     let begun = std::time::Instant::now();
     let report = |progress: Progress| {
@@ -192,8 +250,8 @@ fn one(
                 let pulled = registry::pull(registry, store, &bar)?;
                 stage.oci(pulled.path(), &Platform::host())?;
             }
-            Source::Packages(wanted) => packages::stage(&mut stage, wanted)?,
-            Source::Command(words) => sources::command(&mut stage, home, words)?,
+            Source::Packages(wanted) => packages::stage(&mut stage, wanted, &bar)?,
+            Source::Command(words) => sources::command(&mut stage, home, words, &bar)?,
         }
         Ok(stage.finish()?)
     })();
@@ -224,8 +282,8 @@ fn one(
     // What comes first is all new. One that was lost or damaged can't be compared with, and is no reason not to stage.
     let changes = match (before, old) {
         (None, _) => {
-            let nothing = IndexBuilder::new().finish()?;
-            Counts { changed: 0, ..Counts::of(&diff(&nothing, &finished.index)) }
+            let added = usize::try_from(finished.index.paths()).unwrap_or(usize::MAX);
+            Counts { added, ..Counts::default() }
         }
         (_, Some(old)) => Counts::of(&diff(&old, &finished.index)),
         (_, None) => Counts::default(),
@@ -235,7 +293,7 @@ fn one(
         generation: finished.generation.to_string(),
         changed,
         waits: placed == Placed::Waits,
-        entries: finished.progress.entries,
+        entries: finished.index.paths(),
         bytes: finished.index.content_bytes(),
         unread: finished.progress.unread,
         new_objects: finished.progress.new_objects,

@@ -26,14 +26,15 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
     let mut rows =
         vec![["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE"].map(str::to_owned)];
     rows.extend(status.machines.iter().map(|machine| row(machine, status.now)));
-    print::text(print::table(&rows))?;
+    print::rows(&rows)?;
     for refused in status.machines.iter().filter_map(|machine| machine.refused.as_ref()) {
         let ago = age(status.now.saturating_sub(refused.at));
         print::text(format_args!("{ago} ago: {}\n", refused.told))?;
     }
     let mut rows = vec![["INTERFACE", "MAC", "ADDRESSES", "STATE"].map(str::to_owned)];
     rows.extend(status.interfaces.iter().map(interface));
-    print::text(format_args!("\n{}", print::table(&rows)))?;
+    print::line("")?;
+    print::rows(&rows)?;
     for address in &status.missing_addresses {
         print::line(format_args!(
             "{address} is no address of this host: TFTP, HTTP and NFS can't be reached there"

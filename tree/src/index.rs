@@ -78,6 +78,12 @@ impl Index {
         self.bytes.u32_at(8)
     }
 
+    /// Number of paths, the root's too: a file that has two names counts twice.
+    #[must_use]
+    pub fn paths(&self) -> u64 {
+        self.names as u64 + 1
+    }
+
     /// Bytes in all regular files.
     #[must_use]
     pub fn content_bytes(&self) -> u64 {

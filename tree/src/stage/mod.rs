@@ -109,6 +109,12 @@ impl<'s> Stage<'s> {
         })
     }
 
+    /// The store that it goes into.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        self.store
+    }
+
     /// Gives every node from here on this owner and group. A layer in an admin's checkout belongs to the admin, and a
     /// merged directory takes its owner from the upper layer: without this, `/etc` would become the admin's.
     pub fn own_all(&mut self, uid: u32, gid: u32) {

@@ -29,7 +29,7 @@ pub use gc::{Collected, Needed, SHORTEST_GRACE};
 pub use history::{History, How, Placed, Staged};
 pub use refs::{Ref, RefKind};
 pub use stack::Views;
-pub use staging::Workplace;
+pub use staging::{Turn, Workplace};
 pub use verify::{Checked, Damage};
 
 use crate::confine::{Dir, open_file};

@@ -166,7 +166,36 @@ fn sweep(staging: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Locks a directory of the store. Others wait, so it is held for moments only.
+/// The turn to stage, until it is dropped.
+pub struct Turn {
+    _lock: File,
+}
+
+impl Store {
+    /// Waits until nobody else has the turn to stage; `waits` is called once if somebody has. Stages don't need it to be
+    /// right, only to do no work twice.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn turn(&self, waits: &mut dyn FnMut()) -> Result<Turn> {
+        self.in_place()?;
+        // What stages remember of directories; nobody else locks it.
+        let seen = self.path().join("seen");
+        let now = File::open(&seen).and_then(|lock| {
+            let had = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
+            had.map(|()| lock).map_err(io::Error::from)
+        });
+        match now {
+            Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
+                waits();
+                gate(&seen, FlockOperation::LockExclusive).map(|lock| Turn { _lock: lock })
+            }
+            lock => lock.map(|lock| Turn { _lock: lock }).map_err(Error::io("lock", &seen)),
+        }
+    }
+}
+
+/// Locks a directory of the store. Others wait, so it is held for moments only, but for the turn to stage.
 pub(super) fn gate(directory: &Path, how: FlockOperation) -> Result<File> {
     let gate = File::open(directory).map_err(Error::io("open", directory))?;
     loop {
