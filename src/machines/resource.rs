@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
 
 use oneroot_bootconf::again::Ask;
@@ -57,6 +57,18 @@ impl Resource {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File { size, .. } => *size,
+        }
+    }
+
+    /// What tells it from any other file of its name (RFC 9110 §8.8.3). `None` where the system does not say.
+    pub fn tag(&self) -> Option<String> {
+        match self {
+            Self::Bytes(bytes) => Some(format!("\"{:.16}\"", blake3::hash(bytes).to_hex())),
+            Self::File { file, size } => {
+                let meta = file.metadata().ok()?;
+                // A file that is replaced is another inode, one that is changed has another time.
+                Some(format!("\"{:x}-{:x}-{:x}{:09x}\"", meta.ino(), size, meta.mtime(), meta.mtime_nsec()))
+            }
         }
     }
 
@@ -118,12 +130,12 @@ impl Machines {
     /// | `b/BOOT/kernel`, `b/BOOT/initrd` | the machine whose boot that is: out of its own view |
     /// | a loader's file name | anybody |
     pub async fn resource(self: &Arc<Self>, peer: IpAddr, name: &str, via: Via) -> Option<Resource> {
-        let name = name.trim_start_matches('/');
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
         if !name.bytes().all(plain) {
             return None;
         }
-        let parts: Vec<&str> = name.split('/').collect();
+        // Firmware joins directory and name as it likes: `//name` and `./name` are `name`.
+        let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         match parts.as_slice() {
             ["boot", script] => self.script(peer, script.strip_suffix(".ipxe")?, via).await,
             ["b", boot, which] => self.boot_file(peer, boot.parse().ok()?, which).await,

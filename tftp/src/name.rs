@@ -8,14 +8,14 @@ use crate::TftpError;
 
 /// Returns a relative path with plain components.
 ///
-/// `.` and `..` are refused rather than resolved: no client needs them, and a name that is not resolved can't be
-/// resolved wrongly. Bytes that are not UTF-8 are refused, as no file is served under such a name.
+/// `.` vanishes as a doubled slash does. `..` is refused rather than resolved: no client needs it, and a name that is not
+/// resolved can't be resolved wrongly. Bytes that are not UTF-8 are refused, as no file is served under such a name.
 pub(crate) fn clean(raw: &[u8]) -> Result<String, TftpError> {
     let meant = raw.split(|byte| *byte < 0x20 || *byte == 0xff).next().unwrap_or_default();
     let text = std::str::from_utf8(meant).map_err(|_| TftpError::BadName)?;
     let mut path = String::with_capacity(text.len());
-    for component in text.split(['/', '\\']).filter(|component| !component.is_empty()) {
-        if component == "." || component == ".." {
+    for component in text.split(['/', '\\']).filter(|component| !matches!(*component, "" | ".")) {
+        if component == ".." {
             return Err(TftpError::BadName);
         }
         if !path.is_empty() {
@@ -34,7 +34,13 @@ mod tests {
 
     #[test]
     fn slashes_of_all_kinds_mean_the_same_path() {
-        for name in ["boot/grub/x.efi", "/boot/grub/x.efi", "\\boot\\grub\\x.efi", "//boot\\/grub//x.efi"] {
+        for name in [
+            "boot/grub/x.efi",
+            "/boot/grub/x.efi",
+            "\\boot\\grub\\x.efi",
+            "//boot\\/grub//x.efi",
+            "./boot/./grub/x.efi",
+        ] {
             assert_eq!(clean(name.as_bytes()).as_deref(), Ok("boot/grub/x.efi"), "{name}");
         }
     }
@@ -52,8 +58,8 @@ mod tests {
     }
 
     #[test]
-    fn dots_are_refused_wherever_they_stand() {
-        for name in ["..", ".", "../x", "a/../../x", "..\\x", "a\\..", "a/./b", "/.."] {
+    fn a_way_up_is_refused_wherever_it_stands() {
+        for name in ["..", "../x", "a/../../x", "..\\x", "a\\..", "./..", "/.."] {
             assert_eq!(clean(name.as_bytes()), Err(TftpError::BadName), "{name}");
         }
         assert_eq!(clean(b"..a/b..").as_deref(), Ok("..a/b.."));
@@ -61,7 +67,7 @@ mod tests {
 
     #[test]
     fn nothing_is_not_a_name() {
-        for name in [&b""[..], b"/", b"\\\\", b"\xffx", b"\n"] {
+        for name in [&b""[..], b"/", b".", b"\\\\", b"\xffx", b"\n"] {
             assert_eq!(clean(name), Err(TftpError::NoName));
         }
     }

@@ -72,7 +72,11 @@ pub(crate) fn incoming(datagram: &[u8]) -> Incoming {
 fn read_request(mut body: &[u8], cut: bool) -> Result<ReadRequest, TftpError> {
     let unterminated = if cut { TftpError::TooLong } else { TftpError::Malformed };
     let name = field(&mut body).ok_or(unterminated)?;
-    let mode = field(&mut body).ok_or(unterminated)?;
+    // The last word of some clients' requests has no NUL, as they count the bytes of the datagram.
+    let mode = match field(&mut body) {
+        None if !cut && !body.is_empty() => std::mem::take(&mut body),
+        mode => mode.ok_or(unterminated)?,
+    };
     let netascii = mode.eq_ignore_ascii_case(b"netascii");
     if !netascii && !mode.eq_ignore_ascii_case(b"octet") {
         return Err(TftpError::BadMode);
@@ -183,7 +187,7 @@ pub(crate) fn oack(options: Options, size: u64) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Inside, Options, decimal, incoming, inside, options, wire_number};
+    use super::{Incoming, Inside, Options, decimal, incoming, inside, options, wire_number};
     use proptest::prelude::*;
 
     #[test]
@@ -192,6 +196,15 @@ mod tests {
             assert_eq!(decimal(value.as_bytes()), None, "{value:?}");
         }
         assert_eq!(decimal(b"100000000000"), Some(100_000_000_000));
+    }
+
+    #[test]
+    fn a_mode_that_ends_with_the_datagram_is_a_mode() {
+        let Incoming::Read(request) = incoming(b"\0\x01ipxe.efi\0octet") else { panic!() };
+        assert_eq!((request.name.as_str(), request.options), ("ipxe.efi", Options::default()));
+        for other in [&b"\0\x01ipxe.efi\0oct"[..], b"\0\x01ipxe.efi\0", b"\0\x01ipxe.efi"] {
+            assert!(matches!(incoming(other), Incoming::Refused(_)), "{other:?}");
+        }
     }
 
     #[test]

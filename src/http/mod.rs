@@ -1,7 +1,9 @@
-//! HTTP/1.1 boot files (RFC 9110, 9112): GET and HEAD with single ranges, of the few names that [`Machines`] knows.
+//! HTTP/1.1 boot files (RFC 9110, 9112): GET and HEAD with single ranges and conditions, of the few names that [`Machines`] knows.
 //!
 //! No path ever reaches a file system: a name is looked up in the asking machine's boot plans, or it is not there. Names
 //! are plain ASCII, so nothing is percent-decoded and nothing can hide in an encoding (hostile-inputs H1).
+
+mod range;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,6 +18,8 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use oneroot_bootconf::again::Ask;
 use tokio::net::TcpStream;
+
+use range::{Asked, asked};
 
 use crate::machines::{Machines, Resource, Via};
 use crate::net::accept::Slot;
@@ -48,6 +52,8 @@ pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr,
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIME)
         .max_buf_size(HEAD_BYTES)
+        // GRUB and shim compare names of fields as they are written here (RFC 9110 §5.1: any case).
+        .title_case_headers(true)
         .serve_connection(TokioIo::new(stream), answer);
     if let Err(cause) = connection.await {
         tracing::debug!(%peer, %cause, "an HTTP connection ended");
@@ -63,7 +69,9 @@ async fn answer(
     slot: Arc<Slot>,
 ) -> Response<Body> {
     if method != Method::GET && method != Method::HEAD {
-        return plain(StatusCode::METHOD_NOT_ALLOWED, Some((header::ALLOW, "GET, HEAD")));
+        let mut response = refused(method, StatusCode::METHOD_NOT_ALLOWED, "there are GET and HEAD");
+        set(&mut response, header::ALLOW, "GET, HEAD");
+        return response;
     }
     // RFC 9110 §14.2: a Range means something with GET alone. HEAD gives the length that the whole would have.
     let part = headers.get(header::RANGE).filter(|_| method == Method::GET);
@@ -73,37 +81,55 @@ async fn answer(
         None => Ask::Whole,
     };
     let Some(resource) = machines.resource(peer, path, Via::Http(ask)).await else {
-        return plain(StatusCode::NOT_FOUND, None);
+        return refused(method, StatusCode::NOT_FOUND, "there is no such file for you here");
     };
-    let length = resource.len();
-    let range = match part.map_or(Wanted::All, |value| wanted(value, length)) {
-        Wanted::All => None,
-        Wanted::Part(from, to) => Some((from, to)),
-        Wanted::Nothing => {
-            let mut response = plain(StatusCode::RANGE_NOT_SATISFIABLE, None);
+    let (length, tag) = (resource.len(), resource.tag());
+    let (from, to, status) = match asked(headers, part, tag.as_deref(), length) {
+        Asked::All => (0, length, StatusCode::OK),
+        Asked::Part(from, to) => (from, to, StatusCode::PARTIAL_CONTENT),
+        Asked::Nothing => {
+            let mut response =
+                refused(method, StatusCode::RANGE_NOT_SATISFIABLE, "the file ends before that");
             set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
             return response;
         }
+        Asked::Other => {
+            return refused(method, StatusCode::PRECONDITION_FAILED, "this is another file by now");
+        }
+        Asked::Known => {
+            let mut response = Response::new(Body::empty());
+            *response.status_mut() = StatusCode::NOT_MODIFIED;
+            set(&mut response, header::ETAG, tag.as_deref().unwrap_or_default());
+            return response;
+        }
     };
-    let (from, to) = range.unwrap_or((0, length));
     let body = if method == Method::HEAD { Body::empty() } else { body(resource, from, to, slot) };
     let mut response = Response::new(body);
     set(&mut response, header::CONTENT_LENGTH, &(to - from).to_string());
     set(&mut response, header::ACCEPT_RANGES, "bytes");
     set(&mut response, header::CONTENT_TYPE, content_type(path));
-    if range.is_some() {
-        *response.status_mut() = StatusCode::PARTIAL_CONTENT;
+    if let Some(tag) = &tag {
+        set(&mut response, header::ETAG, tag);
+    }
+    *response.status_mut() = status;
+    if status == StatusCode::PARTIAL_CONTENT {
         set(&mut response, header::CONTENT_RANGE, &format!("bytes {from}-{}/{length}", to - 1));
     }
     response
 }
 
-fn plain(status: StatusCode, extra: Option<(header::HeaderName, &'static str)>) -> Response<Body> {
-    let mut response = Response::new(Body::empty());
+/// An error, with words: shim waits ten seconds for the body of an answer that has none, three times in each boot. An answer
+/// to HEAD can't have any, so the connection ends with it.
+fn refused(method: &Method, status: StatusCode, words: &str) -> Response<Body> {
+    let words = format!("{status}: {words}\n");
+    let length = words.len();
+    let is_head = method == Method::HEAD;
+    let mut response = Response::new(if is_head { Body::empty() } else { words.into() });
     *response.status_mut() = status;
-    set(&mut response, header::CONTENT_LENGTH, "0");
-    if let Some((name, value)) = extra {
-        set(&mut response, name, value);
+    set(&mut response, header::CONTENT_LENGTH, &length.to_string());
+    set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
+    if is_head {
+        set(&mut response, header::CONNECTION, "close");
     }
     response
 }
@@ -120,45 +146,6 @@ fn content_type(path: &str) -> &'static str {
         Some("efi") => "application/efi",
         Some("ipxe") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
-    }
-}
-
-/// What a Range header asks of a file.
-#[derive(Debug, PartialEq, Eq)]
-enum Wanted {
-    All,
-    /// From the first to before the second.
-    Part(u64, u64),
-    Nothing,
-}
-
-/// RFC 9110 §14.2: one range in bytes is honoured; several, or anything malformed, mean the whole file.
-fn wanted(value: &HeaderValue, length: u64) -> Wanted {
-    let spec = value.to_str().ok().and_then(|text| text.strip_prefix("bytes="));
-    let Some((first, last)) =
-        spec.filter(|spec| !spec.contains(',')).and_then(|spec| spec.trim().split_once('-'))
-    else {
-        return Wanted::All;
-    };
-    let number = |text: &str| -> Option<u64> {
-        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-            // A number past 2^64 is past the end of any file.
-            Some(text.parse().unwrap_or(u64::MAX))
-        } else {
-            None
-        }
-    };
-    match (first, number(first), last, number(last)) {
-        ("", None, _, Some(0)) => Wanted::Nothing,
-        ("", None, _, Some(_)) if length == 0 => Wanted::Nothing,
-        ("", None, _, Some(count)) => Wanted::Part(length.saturating_sub(count), length),
-        (_, Some(from), "", None) if from < length => Wanted::Part(from, length),
-        (_, Some(from), _, Some(to)) if from <= to && from < length => {
-            Wanted::Part(from, to.saturating_add(1).min(length))
-        }
-        (_, Some(from), _, Some(to)) if from > to => Wanted::All,
-        (_, Some(_), "", None) | (_, Some(_), _, Some(_)) => Wanted::Nothing,
-        _ => Wanted::All,
     }
 }
 
@@ -200,39 +187,4 @@ async fn read(resource: &Resource, at: u64, length: usize) -> std::io::Result<By
         source.read_at(at, length, &mut chunk).map(|()| chunk.into())
     });
     read.await.map_err(std::io::Error::other)?
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn of(spec: &str, length: u64) -> Wanted {
-        wanted(&HeaderValue::from_str(spec).unwrap(), length)
-    }
-
-    #[test]
-    fn one_range_is_honoured() {
-        assert_eq!(of("bytes=0-0", 10), Wanted::Part(0, 1));
-        assert_eq!(of("bytes=3-", 10), Wanted::Part(3, 10));
-        assert_eq!(of("bytes=-4", 10), Wanted::Part(6, 10));
-        assert_eq!(of("bytes=-40", 10), Wanted::Part(0, 10));
-        assert_eq!(of("bytes=9-18446744073709551615", 10), Wanted::Part(9, 10));
-    }
-
-    #[test]
-    fn a_range_past_the_end_has_nothing() {
-        for spec in ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=99999999999999999999-"] {
-            assert_eq!(of(spec, 10), Wanted::Nothing, "{spec}");
-        }
-        assert_eq!(of("bytes=-1", 0), Wanted::Nothing);
-    }
-
-    #[test]
-    fn what_is_no_single_range_means_the_whole_file() {
-        for spec in
-            ["bytes=0-1,3-4", "bytes=5-2", "bytes=-", "bytes=", "lines=1-2", "bytes=a-b", "bytes=+1-2"]
-        {
-            assert_eq!(of(spec, 10), Wanted::All, "{spec}");
-        }
-    }
 }

@@ -1,0 +1,144 @@
+//! What a request asks of a file: all of it, a part, or nothing because of what the client has (RFC 9110 §13, §14).
+
+use axum::http::{HeaderMap, HeaderValue, header};
+
+/// What is to be answered.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// The file.
+    All,
+    /// From the first to before the second.
+    Part(u64, u64),
+    /// A part that it has not.
+    Nothing,
+    /// A condition names another file than this one.
+    Other,
+    /// The client has it already.
+    Known,
+}
+
+/// By the headers, in the order of RFC 9110 §13.2.2. `range` is the Range, where it means something; `tag` the file's ETag.
+///
+/// Dates are no conditions here, for files have none: If-Unmodified-Since and If-Modified-Since are passed over, as §13.1
+/// has it, and a Range with a date in If-Range gives the whole file (§13.1.5).
+pub fn asked(headers: &HeaderMap, range: Option<&HeaderValue>, tag: Option<&str>, length: u64) -> Asked {
+    let names = |value: &HeaderValue| value.to_str().is_ok_and(|text| lists(text, tag));
+    if headers.get(header::IF_MATCH).is_some_and(|value| !names(value)) {
+        return Asked::Other;
+    }
+    if headers.get(header::IF_NONE_MATCH).is_some_and(names) {
+        return Asked::Known;
+    }
+    let is_same = |value: &HeaderValue| tag.is_some_and(|tag| value.as_bytes() == tag.as_bytes());
+    let range = range.filter(|_| headers.get(header::IF_RANGE).is_none_or(is_same));
+    match range.map_or(Wanted::All, |value| wanted(value, length)) {
+        Wanted::All => Asked::All,
+        Wanted::Part(from, to) => Asked::Part(from, to),
+        Wanted::Nothing => Asked::Nothing,
+    }
+}
+
+/// Whether a list of tags has this one. `*` is any file that is there.
+fn lists(text: &str, tag: Option<&str>) -> bool {
+    text.split(',').map(str::trim).any(|one| one == "*" || tag.is_some_and(|tag| one == tag))
+}
+
+/// What a Range header asks of a file.
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    All,
+    /// From the first to before the second.
+    Part(u64, u64),
+    Nothing,
+}
+
+/// RFC 9110 §14.2: one range in bytes is honoured; several, or anything malformed, mean the whole file.
+fn wanted(value: &HeaderValue, length: u64) -> Wanted {
+    let spec = value.to_str().ok().and_then(|text| text.strip_prefix("bytes="));
+    let Some((first, last)) =
+        spec.filter(|spec| !spec.contains(',')).and_then(|spec| spec.trim().split_once('-'))
+    else {
+        return Wanted::All;
+    };
+    let number = |text: &str| -> Option<u64> {
+        if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+            // A number past 2^64 is past the end of any file.
+            Some(text.parse().unwrap_or(u64::MAX))
+        } else {
+            None
+        }
+    };
+    match (first, number(first), last, number(last)) {
+        ("", None, _, Some(0)) => Wanted::Nothing,
+        ("", None, _, Some(_)) if length == 0 => Wanted::Nothing,
+        ("", None, _, Some(count)) => Wanted::Part(length.saturating_sub(count), length),
+        (_, Some(from), "", None) if from < length => Wanted::Part(from, length),
+        (_, Some(from), _, Some(to)) if from <= to && from < length => {
+            Wanted::Part(from, to.saturating_add(1).min(length))
+        }
+        (_, Some(from), _, Some(to)) if from > to => Wanted::All,
+        (_, Some(_), "", None) | (_, Some(_), _, Some(_)) => Wanted::Nothing,
+        _ => Wanted::All,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(spec: &str, length: u64) -> Wanted {
+        wanted(&HeaderValue::from_str(spec).unwrap(), length)
+    }
+
+    #[test]
+    fn one_range_is_honoured() {
+        assert_eq!(of("bytes=0-0", 10), Wanted::Part(0, 1));
+        assert_eq!(of("bytes=3-", 10), Wanted::Part(3, 10));
+        assert_eq!(of("bytes=-4", 10), Wanted::Part(6, 10));
+        assert_eq!(of("bytes=-40", 10), Wanted::Part(0, 10));
+        assert_eq!(of("bytes=9-18446744073709551615", 10), Wanted::Part(9, 10));
+    }
+
+    #[test]
+    fn a_range_past_the_end_has_nothing() {
+        for spec in ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=99999999999999999999-"] {
+            assert_eq!(of(spec, 10), Wanted::Nothing, "{spec}");
+        }
+        assert_eq!(of("bytes=-1", 0), Wanted::Nothing);
+    }
+
+    #[test]
+    fn what_is_no_single_range_means_the_whole_file() {
+        for spec in
+            ["bytes=0-1,3-4", "bytes=5-2", "bytes=-", "bytes=", "lines=1-2", "bytes=a-b", "bytes=+1-2"]
+        {
+            assert_eq!(of(spec, 10), Wanted::All, "{spec}");
+        }
+    }
+
+    #[test]
+    fn conditions_are_looked_at_before_the_range_and_a_range_of_another_file_is_all_of_this_one() {
+        let of = |fields: &[(header::HeaderName, &'static str)]| {
+            let headers: HeaderMap =
+                fields.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect();
+            asked(&headers, headers.get(header::RANGE), Some("\"a1\""), 10)
+        };
+        let part = (header::RANGE, "bytes=5-");
+        assert_eq!(of(std::slice::from_ref(&part)), Asked::Part(5, 10));
+        for (condition, expected) in [
+            ((header::IF_RANGE, "\"a1\""), Asked::Part(5, 10)),
+            ((header::IF_RANGE, "\"b2\""), Asked::All),
+            ((header::IF_RANGE, "W/\"a1\""), Asked::All),
+            ((header::IF_RANGE, "Sun, 29 Nov 2026 10:00:00 GMT"), Asked::All),
+            ((header::IF_MATCH, "\"a1\""), Asked::Part(5, 10)),
+            ((header::IF_MATCH, "\"b2\", \"a1\""), Asked::Part(5, 10)),
+            ((header::IF_MATCH, "*"), Asked::Part(5, 10)),
+            ((header::IF_MATCH, "\"b2\""), Asked::Other),
+            ((header::IF_NONE_MATCH, "\"a1\""), Asked::Known),
+            ((header::IF_NONE_MATCH, "\"b2\""), Asked::Part(5, 10)),
+            ((header::IF_UNMODIFIED_SINCE, "Sun, 29 Nov 2026 10:00:00 GMT"), Asked::Part(5, 10)),
+        ] {
+            assert_eq!(of(&[part.clone(), condition.clone()]), expected, "{condition:?}");
+        }
+    }
+}
