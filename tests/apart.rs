@@ -41,6 +41,35 @@ fn an_installer_that_hangs_up_its_process_group_is_an_error_message_and_not_the_
 }
 
 #[test]
+fn a_sources_program_ignores_no_signal_whatever_oneroot_was_started_under() {
+    let script = "grep -E '^Sig(Ign|Blk)' /proc/self/status >told; exit 1";
+    let (home, oneroot) = with(script);
+    let site = fs::read_to_string(home.path().join("site.toml")).unwrap();
+    let of_a_command = site.clone() + "[profile.other]\nsource = { command = [\"./mmdebstrap\"] }\n";
+    fs::write(home.path().join("site.toml"), of_a_command).unwrap();
+    // As `nohup` and a shell's `&` leave it.
+    let heedless = |profile: &str| {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", "trap '' HUP INT QUIT; exec \"$@\"", "sh"]).arg(oneroot.get_program());
+        shell.args(["stage", profile]).current_dir(home.path());
+        shell.envs(oneroot.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        let told = home.path().join("told");
+        let done = shell.output().unwrap();
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        let told = fs::read_to_string(&told).unwrap_or_else(|_| panic!("it did not run: {said}"));
+        fs::remove_file(home.path().join("told")).unwrap();
+        told
+    };
+    for profile in ["debian", "other"] {
+        let told = heedless(profile);
+        // 32 and 33 are the C library's own, and what started us may have ignored them.
+        let is_clean = |mask: &str| u64::from_str_radix(mask, 16).unwrap() & !(3 << 31) == 0;
+        let masks: Vec<&str> = told.split_whitespace().filter(|word| !word.contains(':')).collect();
+        assert!(masks.len() == 2 && masks.into_iter().all(is_clean), "{profile}: {told}");
+    }
+}
+
+#[test]
 fn an_installer_is_read_to_its_end_though_the_archive_ends_before() {
     // Two blocks of zeros end an archive; tar fills up to 10,240 bytes, and may do so later.
     let done = ended(

@@ -9,9 +9,22 @@ const APART: &str = include_str!("apart.sh");
 /// The same program apart. What the script cannot pass on, for we are killed and it is not asked, the kernel does.
 pub fn apart(program: &Command) -> Command {
     let mut apart = Command::new("setpriv");
-    apart.args(["--pdeathsig", "TERM", "sh", "-c", APART, "apart"]);
+    apart.args(["--pdeathsig", "TERM"]).args(UNHEEDED).args(["sh", "-c", APART, "apart"]);
     apart.arg(program.get_program()).args(program.get_args());
     apart
+}
+
+/// What ignores a signal hands that down: under `nohup` an installer would not hear the hangup that it sends to what it has
+/// started, and wait for ever. A shell can't undo it (POSIX: what was ignored on entry can't be trapped). Nothing is blocked
+/// in what Rust starts.
+const UNHEEDED: [&str; 2] = ["env", "--default-signal"];
+
+/// An admin's program as it would begin in a shell of its own, whatever this was started under.
+pub fn fresh(program: &str) -> Command {
+    let [env, default] = UNHEEDED;
+    let mut fresh = Command::new(env);
+    fresh.arg(default).arg(program);
+    fresh
 }
 
 /// Whether a shell would find a program by its name.

@@ -6,7 +6,6 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -18,6 +17,7 @@ use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Stage, Store, Views, export};
 use serde_json::json;
 
+use super::apart::{fresh, is_here};
 use super::generations::short;
 use super::stage::spinner;
 use super::{meant, tell};
@@ -93,7 +93,8 @@ pub fn run(site: &Site, profile: &str, command: &[String], json: bool) -> Result
 
     let shell = ["/bin/sh".to_owned(), "-l".to_owned()];
     let words = if command.is_empty() { &shell } else { command };
-    let mut program = Command::new("unshare");
+    ensure!(is_here("unshare"), "there is no unshare here; install the package util-linux");
+    let mut program = fresh("unshare");
     if json {
         // Standard output is the document's alone.
         program.stdout(std::io::stderr());
@@ -115,7 +116,7 @@ pub fn run(site: &Site, profile: &str, command: &[String], json: bool) -> Result
         .arg(&root)
         .args(words)
         .status()
-        .context("cannot run unshare; install the package util-linux")?;
+        .context("cannot run env; install the package coreutils")?;
     if !done.success() {
         let how =
             done.signal().map_or_else(|| done.to_string(), |signal| format!("was killed by signal {signal}"));

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read as _, Seek as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
 
@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use indicatif::ProgressBar;
 use oneroot_tree::Stage;
 
+use super::apart::{fresh, is_here};
 use crate::escape;
 
 /// Lines of a failed program that are shown.
@@ -36,8 +37,14 @@ pub fn is_in_one(store: &Path) -> bool {
 pub fn command(stage: &mut Stage<'_>, home: &Path, words: &[String], bar: &ProgressBar) -> Result<()> {
     let directory = tempfile::tempdir().context("cannot make a directory for the command")?;
     let (program, arguments) = words.split_first().context("the command is empty")?;
+    if !is_there(home, program) {
+        bail!(
+            "there is no program {program}: a name is looked for in PATH, and a path from {}",
+            home.display()
+        );
+    }
     let mut said = tempfile::tempfile()?;
-    let mut runs = Command::new(program);
+    let mut runs = fresh(program);
     runs.args(arguments).arg(directory.path()).current_dir(home).stdin(Stdio::null());
     runs.env(IN_ONE, stage.store().path());
     runs.stdout(said.try_clone()?).stderr(said.try_clone()?);
@@ -46,6 +53,11 @@ pub fn command(stage: &mut Stage<'_>, home: &Path, words: &[String], bar: &Progr
         bail!("{program} ended with {done}; it said:\n{}", tail(&mut said)?);
     }
     Ok(stage.directory(directory.path())?)
+}
+
+/// `env` has no error of its own for what is not there, but an exit code.
+fn is_there(home: &Path, program: &str) -> bool {
+    if program.contains('/') { home.join(program).exists() } else { is_here(program) }
 }
 
 /// Shows the last line of what a program says meanwhile: installing packages takes minutes.
