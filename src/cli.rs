@@ -138,7 +138,7 @@ pub enum Command {
     /// Remove from the store what no machine, profile or layer needs any more, and say who holds what
     #[command(after_help = "Examples:\n\
 \x20 oneroot gc --dry-run                    what would go, and who holds what\n\
-\x20 oneroot gc --release 7                  lets go of machines that were silent for a week")]
+\x20 oneroot gc --release 7                  releases machines not seen for a week first")]
     Gc {
         #[command(flatten)]
         asked: Asked,
@@ -168,7 +168,7 @@ pub enum Command {
     /// Keep the state (leases, pins, keys) elsewhere, or bring it back
     #[command(subcommand)]
     State(StateCommand),
-    /// Let go of a machine: its pins end, and with them its hold on address and root
+    /// Release a machine that is gone: its address and its root are free again
     Release {
         /// Its name, or one of its MAC addresses
         machine: String,

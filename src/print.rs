@@ -56,7 +56,7 @@ fn styled(words: &str, style: Style, colour: bool) -> String {
     format!("\x1b[{code}m{words}\x1b[0m")
 }
 
-/// Whether whoever reads wants colours (https://no-color.org).
+/// Whether whoever reads wants colours (<https://no-color.org>).
 fn shows_colour(stream: &impl IsTerminal) -> bool {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|word| !word.is_empty());
     stream.is_terminal() && !plain && std::env::var_os("TERM").is_some_and(|term| term != "dumb")

@@ -158,7 +158,8 @@ fn roll_back(run: &Run, server: &Server, chance: &mut Chance) {
         {
             // What no collection has to keep may be gone; then it is no head. Who stages meanwhile is not undone unseen.
             let said = refused.to_string();
-            let known = ["in the store", "there are not", "staged or rolled back meanwhile", "already"];
+            let known =
+                ["in the store", "there are", "there is no", "staged or rolled back meanwhile", "already"];
             assert!(known.iter().any(|reason| said.contains(reason)), "{said}");
         } else {
             run.count("rollbacks", 1);

@@ -152,7 +152,7 @@ fn a_machine_that_the_site_does_not_have_is_named() {
     assert_eq!(done.status.code(), Some(1));
     assert!(
         String::from_utf8_lossy(&done.stderr)
-            .contains("\"gamma\" is neither a machine of this site nor a MAC")
+            .contains("no machine \"gamma\"; this site has alpha")
     );
 }
 

@@ -1,4 +1,4 @@
-//! Who may read what (design.md): one rule, asked on every NFS call and for every boot file.
+//! Who may read what: one rule, asked on every NFS call and for every boot file.
 //!
 //! | the asking address is | the view is pinned by | answer |
 //! |---|---|---|

@@ -1,4 +1,4 @@
-//! Whose an address is: a machine's as long as it has a running pin with it (design.md, "Identity").
+//! Whose an address is: a machine's as long as it has a running pin with it (docs/decisions/0003).
 //!
 //! The pin is the durable record; the binding is read from it and needs none of its own. It is independent of the lease:
 //! initramfs clients never renew, and a client that believes what it read for a day is silent for hours.

@@ -1,4 +1,4 @@
-//! From site files to a checked [`Site`], or to all that is wrong with them at once (design.md, "What an admin does").
+//! From site files to a checked [`Site`], or to all that is wrong with them at once.
 //!
 //! A file is read whole and bounded, parsed with places, then table by table ([`crate::tables`]), then the tables are
 //! compared with each other ([`crate::compare`]). Each step goes on after a mistake, so that one run tells them all.
@@ -172,7 +172,7 @@ fn read_tables(files: &[File], home: &Path) -> (Draft, Mistakes) {
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let spot = Spot { span: error.span().unwrap_or(0..0), ..spot.clone() };
-            mistakes.note(&spot, error.message().to_owned());
+            mistakes.note(&spot, syntax(text, spot.span.start, error.message()));
         }
         if errors.is_empty() {
             draft.read(Section::new(root.get_ref(), spot), home, number == 0, &mut mistakes);
@@ -180,6 +180,24 @@ fn read_tables(files: &[File], home: &Path) -> (Draft, Mistakes) {
         draft.partial |= !errors.is_empty();
     }
     (draft, mistakes)
+}
+
+/// What is wrong with a line that is no TOML. Of the commonest two the parser's words say what TOML is like, and not what was
+/// written.
+fn syntax(text: &str, at: usize, message: &str) -> String {
+    let start = text.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |end| end + 1);
+    let line = text.get(start..).and_then(|rest| rest.lines().next()).unwrap_or_default();
+    let Some((key, value)) = line.split_once('=').filter(|_| message.contains("must be quoted")) else {
+        return message.to_owned();
+    };
+    let (key, value) = (key.trim(), value.split('#').next().unwrap_or_default().trim());
+    match value {
+        "" => format!("`{key}` has no value"),
+        word if word.chars().all(|char| char.is_alphanumeric() || "-_./:".contains(char)) => {
+            format!("a string is written in quotes: {key} = \"{word}\"")
+        }
+        _ => message.to_owned(),
+    }
 }
 
 fn told(mistakes: Mistakes, files: &[File]) -> Vec<Problem> {

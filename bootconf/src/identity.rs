@@ -1,4 +1,4 @@
-//! Who a machine is: the MAC finds it, the machine id stays with it (design.md, "Identity").
+//! Who a machine is: the MAC finds it, the machine id stays with it (docs/decisions/0003).
 
 use std::fmt;
 use std::str::FromStr;

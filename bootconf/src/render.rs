@@ -1,4 +1,4 @@
-//! Templates: files named `*.j2` in layers, rendered by minijinja from a machine's [`Facts`] (design.md, "Rendered files").
+//! Templates: files named `*.j2` in layers, rendered by minijinja from a machine's [`Facts`] (docs/templates.md).
 //!
 //! Strict: a variable that is not there is a mistake, never an empty string in a configuration file. A template can't run
 //! for ever, read a file, or know what time it is.

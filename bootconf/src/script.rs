@@ -1,6 +1,6 @@
 //! Boot scripts for iPXE, in the words that its version of 2019 knows, which is what Debian 12 ships.
 //!
-//! Nothing that a client has sent is ever pasted in: URLs and arguments come from the plan alone (hostile-inputs H6).
+//! Nothing that a client has sent is ever pasted in: URLs and arguments come from the plan alone.
 
 use std::net::IpAddr;
 

@@ -338,7 +338,7 @@ pub(crate) fn machine(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
 }
 
 /// Names and strings for templates. A value with a line break would write lines of its own into a rendered file
-/// (hostile-inputs C5), so it is refused here and not at boot time.
+///, so it is refused here and not at boot time.
 pub(crate) fn variables(section: Section<'_>, mistakes: &mut Mistakes) -> Vars {
     let mut vars = BTreeMap::new();
     for (name, value) in section.all_strings(mistakes) {

@@ -1,4 +1,4 @@
-//! Bytes and texts that nobody meant well (hostile-inputs C1, C2, H6): parsers answer, with something bounded.
+//! Bytes and texts that nobody meant well: parsers answer, with something bounded.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,

@@ -1,5 +1,5 @@
-//! Whole Ethernet frames around a DHCP reply, with checksums of our own (reference E7: what a UDP socket leaves to the
-//! hardware is missing on virtual links, and iPXE drops it without a word).
+//! Whole Ethernet frames around a DHCP reply, with checksums of our own: what a UDP socket leaves to the hardware is
+//! missing on virtual links, and iPXE drops such a packet without a word.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 

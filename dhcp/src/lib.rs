@@ -4,7 +4,7 @@
 //! and answers with [`Step`]s. An ACK comes in two: [`Step::Commit`] says what must be durable, and only
 //! [`Engine::committed`] brings the reply.
 //!
-//! The MAC finds the machine, always (design.md, "Identity"): client-id and option 82 are echoed, never keyed on, for one
+//! The MAC finds the machine, always (docs/decisions/0003): client-id and option 82 are echoed, never keyed on, for one
 //! box shows up as many DHCP clients on its way from firmware to running system.
 
 mod addresses;

@@ -50,14 +50,14 @@ pub(crate) fn full(
     options.push((1, subnet.network.mask().octets().to_vec()));
     options.push((3, router.map(|router| router.octets().to_vec()).unwrap_or_default()));
     if client.ipxe {
-        // "no-pxedhcp": else iPXE waits two seconds and more for a proxy DHCP server (reference E3).
+        // "no-pxedhcp": else iPXE waits two seconds and more for a proxy DHCP server.
         options.push((175, vec![176, 1, 1]));
     }
     let wants = |code| request.wanted.contains(&code);
     if let Some(boot) = boot {
         if client.http {
             // UEFI HTTP Boot throws away an offer that does not say this. PXE firmware must not be told its own class
-            // back: it would go looking for a boot server on port 4011 and never start (reference E4).
+            // back: it would go looking for a boot server on port 4011 and never start.
             options.push((60, b"HTTPClient".to_vec()));
         }
         // HTTP Boot needs the URL here; others find it in `file`, where it fits.

@@ -1,5 +1,4 @@
-//! Permission from mode, owner and groups, for a caller as AUTH_SYS names it (RFC 1813 §3.3.4; hostile input
-//! N13).
+//! Permission from mode, owner and groups, for a caller as AUTH_SYS names it (RFC 1813 §3.3.4).
 //!
 //! uid 0 is not squashed: a root file system is full of 0600 root files and setuid programs. The rules are
 //! those of the Linux server, which Linux clients have been written against. Nothing here can be written; but what

@@ -1,4 +1,4 @@
-//! Who may use which view (design.md, "Who may read what"). The rule is the shell's; this crate only asks, on
+//! Who may use which view (docs/security.md). The rule is the shell's; this crate only asks, on
 //! every call.
 
 use std::net::{IpAddr, SocketAddr};

@@ -1,4 +1,4 @@
-//! File handles: how a node is named on the wire, for ever (design.md, "Handles"; hostile inputs N6, N7).
+//! File handles: how a node is named on the wire, for ever (docs/decisions/0004).
 //!
 //! 44 bytes: format version 1, key id 1, view id 16, layer 2, inode number 8 (both big endian), tag 16. The
 //! tag is the front of keyed BLAKE3 over all that stands before it. Nothing in a handle depends on the

@@ -1,4 +1,4 @@
-//! MOUNT v3 (RFC 1813 Appendix I): the way to a root handle (hostile input N14).
+//! MOUNT v3 (RFC 1813 Appendix I): the way to a root handle.
 //!
 //! MNT is not answered here. The shell decides it and makes the pin durable first, so the call goes back to
 //! it as a [`MountCall`] and the reply is written when [`crate::Service::mounted`] brings the result. UMNT

@@ -1,4 +1,4 @@
-//! File operations on a tree, with no protocol version in them (hostile inputs N8, N9, N10).
+//! File operations on a tree, with no protocol version in them.
 //!
 //! A codec opens a handle, calls one of these, and writes what comes back in its own shape. Permission is
 //! checked here, so that no codec can forget it.

@@ -1,5 +1,4 @@
-//! Portmapper, version 2 (RFC 1833 §3): where MOUNT and NFS listen, and nothing else (hostile inputs N17,
-//! N18).
+//! Portmapper, version 2 (RFC 1833 §3): where MOUNT and NFS listen, and nothing else.
 //!
 //! klibc's nfsmount can't be told a MOUNT port, so stock Debian boots only where TCP port 111 answers GETPORT
 //! truly. rpcbind's versions 3 and 4 are a mismatch, after which their clients fall back to 2.

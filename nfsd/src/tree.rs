@@ -1,7 +1,7 @@
 //! What the file operations need to know of a merged tree; the shell implements it over `oneroot-tree`'s
 //! views.
 //!
-//! Types are those of POSIX and design.md ("Handles", "Merge"); no NFS version shows here.
+//! Types are those of POSIX and docs/decisions/0004; no NFS version shows here.
 
 /// A node of a view: the layer that it comes from and its inode number there. A merged directory is named by
 /// its topmost contributor, so the name never depends on how a merge was computed.

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Result, bail};
 use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
@@ -32,14 +32,29 @@ struct Preview {
     stacked: Stacked,
 }
 
+/// The machines that the site names, as far as a line has room for them.
+fn names_of(site: &Site) -> String {
+    const SHOWN: usize = 8;
+    let names: Vec<&str> = site.machines.keys().map(String::as_str).take(SHOWN).collect();
+    let more = site.machines.len().saturating_sub(names.len());
+    match (names.is_empty(), more) {
+        (true, _) => "; this site names none".to_owned(),
+        (_, 0) => format!("; this site has {}", names.join(", ")),
+        (_, more) => format!("; this site has {} and {more} more", names.join(", ")),
+    }
+}
+
 /// Works out what a machine would boot. `machine` is its name or one of its MACs.
 fn preview(site: &Site, machine: &str) -> Result<Preview> {
     let named = site.machines.get(machine).and_then(|machine| machine.macs.first().copied());
     let mac = match named {
         Some(mac) => mac,
-        None => machine.parse::<Mac>().with_context(|| {
-            let meant = meant(machine, site.machines.keys().cloned());
-            format!("{machine:?} is neither a machine of this site nor a MAC address{meant}")
+        None => machine.parse::<Mac>().or_else(|cause| {
+            // What has a colon is a MAC address with a slip.
+            if machine.contains(':') {
+                return Err(cause.into());
+            }
+            bail!("no machine {machine:?}{}{}", names_of(site), meant(machine, site.machines.keys().cloned()))
         })?,
     };
     let decision = decide(site, mac)?;

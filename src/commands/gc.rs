@@ -44,7 +44,7 @@ pub struct Asked {
     /// Hours for which whatever was staged or used stays, needed or not
     #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
     grace: u16,
-    /// First let go of machines that have given no sign for so many days: they have no root any more if they still run
+    /// First release machines that have not been seen for so many days: one that still runs loses its root
     #[arg(long, value_name = "DAYS", conflicts_with = "dry_run", value_parser = clap::value_parser!(u16).range(1..))]
     release: Option<u16>,
 }
@@ -105,7 +105,7 @@ pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
         let abandoned = abandoned.count();
         if abandoned > 0 {
             print::line(format_args!(
-                "{abandoned} of them have given no sign for {ABANDONED} days; `oneroot gc --release {ABANDONED}` lets go of such"
+                "{abandoned} of them have not been seen for {ABANDONED} days; `oneroot gc --release {ABANDONED}` releases such machines"
             ))?;
         }
     }

@@ -169,7 +169,13 @@ fn one_of_all(history: &[Staged], text: &str) -> Result<GenerationId> {
     if let Some(back) = text.strip_prefix('~').and_then(|back| back.parse::<usize>().ok()) {
         return Ok(history
             .get(back)
-            .with_context(|| format!("there are not {back} generations before it"))?
+            .with_context(|| match history.len() {
+                0 | 1 => "there is no generation before the present one; nothing to go back to".to_owned(),
+                count => format!(
+                    "there are {} generations before the present one, so ~{back} is none of them",
+                    count - 1
+                ),
+            })?
             .generation);
     }
     ensure!(text.len() >= SHORTEST, "{text:?} is too short for a generation's name");
@@ -194,8 +200,7 @@ pub fn find(site: &Site, store: &Arc<Store>, text: &str) -> Result<GenerationId>
     let named = references(site, Some(name))?;
     if let [(shown, reference)] = named.as_slice() {
         let history = store.history(reference)?;
-        return one_of(&history, back.as_deref().unwrap_or("~0"))
-            .with_context(|| format!("{shown} is not staged so"));
+        return one_of(&history, back.as_deref().unwrap_or("~0")).with_context(|| shown.clone());
     }
     ensure!(
         named.is_empty(),

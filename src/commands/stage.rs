@@ -340,10 +340,7 @@ fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<
             warnings.push(format!("{what}: {}{more}", paths.named.join(", ")));
         }
     };
-    say(
-        &found.acls,
-        "files with ACLs, which are not served: the group's bits of their mode are what the group gets",
-    );
+    say(&found.acls, "files with ACLs, which clients don't see over NFS: only owner, group and mode apply");
     say(
         &found.capabilities,
         "files with capabilities, which NFSv3 does not carry; give them setuid, or their services AmbientCapabilities=",

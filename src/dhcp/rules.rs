@@ -73,7 +73,7 @@ impl Policy for Rules<'_> {
     fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile> {
         let base = script::http_base(IpAddr::V4(server), self.1.server.http_port);
         let file = match (client.ipxe, client.http, client.pxe, client.architecture) {
-            // iPXE never gets a loader: it would load itself for ever (reference E6).
+            // iPXE never gets a loader: it would load itself for ever.
             (true, ..) => format!("{base}/boot/{}.ipxe", policy_mac(client.mac)?.dashed()),
             (false, true, _, Some(0x10)) => format!("{base}/ipxe.efi"),
             (false, false, true, Some(0) | None) => "undionly.kpxe".to_owned(),

@@ -1,5 +1,5 @@
-//! What a machine finds at `/.oneroot`: an ordinary generation that the binary brings along (design.md, "What a machine
-//! does with a read-only root"). A new binary brings a new one, for new boots only.
+//! What a machine finds at `/.oneroot`: an ordinary generation that the binary brings along
+//! (docs/boot-story.md). A new binary brings a new one, for new boots only.
 
 use std::sync::Arc;
 

@@ -1,7 +1,7 @@
 //! HTTP/1.1 boot files (RFC 9110, 9112): GET and HEAD with single ranges and conditions, of the few names that [`Machines`] knows.
 //!
 //! No path ever reaches a file system: a name is looked up in the asking machine's boot plans, or it is not there. Names
-//! are plain ASCII, so nothing is percent-decoded and nothing can hide in an encoding (hostile-inputs H1).
+//! are plain ASCII, so nothing is percent-decoded and nothing can hide in an encoding.
 
 mod range;
 

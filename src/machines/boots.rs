@@ -86,7 +86,7 @@ impl Machines {
             return;
         }
         let mac = pin.mac;
-        tracing::info!(machine = self.name_of(mac), %mac, %boot, "says it has come to: {word}");
+        tracing::info!(machine = self.name_of(mac), %mac, %boot, "reached: {word}");
         self.step(mac, word, false);
         // Where the site lets users call from ports of their own, their words are shown and end nothing.
         if word == "up"
@@ -130,7 +130,7 @@ impl Machines {
         let mut ended = 0;
         for (machine, pins) in quiet {
             self.apply(machine, &Event::Released).await?;
-            tracing::info!(%machine, pins, "released: it has given no sign for {seconds} s");
+            tracing::info!(%machine, pins, "released: not seen for {seconds} s");
             ended += pins;
         }
         Ok(ended)
@@ -144,7 +144,7 @@ impl Machines {
         let mut asked = JoinSet::new();
         for machine in machines {
             if let Err(cause) = self.apply(machine, &Event::Tick { sure_since: clock::sure_since() }).await {
-                tracing::error!(%machine, cause = format!("{cause:#}"), "cannot let go of old boots");
+                tracing::error!(%machine, cause = format!("{cause:#}"), "cannot end old boots");
             }
             if self.due(machine, &Event::Tick { sure_since: clock::sure_since() }, &|_| false).is_empty() {
                 continue;
@@ -173,7 +173,7 @@ impl Machines {
             })
             .await
         {
-            tracing::error!(%machine, cause = format!("{cause:#}"), "cannot let go of old boots");
+            tracing::error!(%machine, cause = format!("{cause:#}"), "cannot end old boots");
         }
     }
 }

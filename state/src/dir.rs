@@ -1,6 +1,6 @@
 //! The state directory: who may use it, and how a file in it gets its name durably.
 //!
-//! `lock` says which process has it (hostile-inputs L5). `state.redb` is the file that counts. `state.redb.new` is one
+//! `lock` says which process has it. `state.redb` is the file that counts. `state.redb.new` is one
 //! that was being made when the process ended, and counts for nothing (L6).
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};

@@ -1,5 +1,5 @@
 //! A disk that forgets what was not synced, and one that fails: what was answered is there, whatever happens
-//! (hostile-inputs L1, L2, L6).
+//!.
 //!
 //! Each run compares the whole contents, revisions too, with what the answers said. A run prints its seed when it
 //! fails; `ONEROOT_SEED=n` runs that one alone.

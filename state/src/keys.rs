@@ -1,5 +1,5 @@
 //! The secrets that file handles are sealed with. Made once; a server that shares or restores the state has the same
-//! ones, so handles survive restart, upgrade and failover (hostile-inputs B.6).
+//! ones, so handles survive restart, upgrade and failover.
 
 use std::fmt;
 

@@ -1,7 +1,7 @@
 //! The redb file: what lies in it, how it is opened and checked, and how it is made anew after a failed write.
 //!
 //! A write or sync that failed leaves pages in the kernel's cache that look written and are not on the disk
-//! ("fsyncgate"): the same file must never be gone on with (hostile-inputs L2). The mirror has everything that was ever
+//! ("fsyncgate"): the same file must never be gone on with. The mirror has everything that was ever
 //! answered, so the next write makes a fresh file from it, and the fresh one takes the old one's place by rename.
 
 use std::io;

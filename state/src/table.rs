@@ -15,7 +15,7 @@ pub struct Table<T> {
     holds: PhantomData<fn() -> T>,
 }
 
-/// A record that does not read. It is left where it is, and never stops a start (hostile-inputs L3).
+/// A record that does not read. It is left where it is, and never stops a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
     /// Its whole key.

@@ -2,7 +2,7 @@
 //! and through no symbolic link, or by a path that the admin wrote.
 //!
 //! `openat2(2)` with `RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS`: a name can't leave the directory,
-//! not even while somebody swaps a directory for a link (hostile-inputs F1). `O_NONBLOCK`, so that a FIFO can't hang us.
+//! not even while somebody swaps a directory for a link. `O_NONBLOCK`, so that a FIFO can't hang us.
 //!
 //! systemd's `RestrictSUIDSGID=` forbids that call, whose modes no filter can see. Then a name is walked step by step,
 //! each with `O_NOFOLLOW` from the directory that the step before has opened: the same promise, for a call more a step.

@@ -1,5 +1,5 @@
 //! Names of stored things. Each is a hash, so a name means the same on every server that has the store
-//! (design.md, "Trees"): [`ObjectId`] of a file's content, [`GenerationId`] of a logical index, [`ViewId`] of a stack.
+//! (docs/decisions/0004): [`ObjectId`] of a file's content, [`GenerationId`] of a logical index, [`ViewId`] of a stack.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,4 +1,4 @@
-//! A generation's index, read in place: two tables and a heap (design.md, "Trees").
+//! A generation's index, read in place: two tables and a heap (docs/decisions/0004).
 //!
 //! Inode numbers start at 1, which is the root. An index file is checked once, when it is read: magic, sizes and a
 //! checksum over all of it. After that every access is bounds-checked anyway; a wrong offset reads as nothing.

@@ -1,4 +1,4 @@
-//! READDIR and READDIRPLUS (RFC 1813 §3.3.16, §3.3.17; hostile inputs N10, N11).
+//! READDIR and READDIRPLUS (RFC 1813 §3.3.16, §3.3.17).
 //!
 //! A page is written straight into the reply, entry by entry, and stops before the byte that would be one too
 //! many. The cookie verifier is always 0 and never checked: cookies are good for as long as the view is (see

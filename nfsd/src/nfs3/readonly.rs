@@ -1,5 +1,4 @@
-//! The procedures that would change something: they check their handles, then answer ROFS (hostile input
-//! N12).
+//! The procedures that would change something: they check their handles, then answer ROFS.
 //!
 //! Only the handles are decoded. The answer doesn't depend on the rest, and a parser that isn't there has no
 //! bugs. ROFS and not ACCES: programs know what to do about a read-only file system.

@@ -1,4 +1,4 @@
-//! Forged handles, ten million of them: none is taken (hostile inputs N6).
+//! Forged handles, ten million of them: none is taken.
 //!
 //! What a forger has is good handles, its own and, if it listens, other machines'. So each forgery starts from those:
 //! bits flipped, fields and tags exchanged, cut, stretched, moved; and some from nothing. ONEROOT_HANDLES is how many,

@@ -1,4 +1,4 @@
-//! Record marking under hostile input: N1, N2, and streams cut anywhere.
+//! Record marking under hostile input: lengths that promise too much, fragments without end, and streams cut anywhere.
 
 use oneroot_nfsd::{Error, MAX_FRAGMENTS, MAX_RECORD, RecordStream};
 use proptest::prelude::*;

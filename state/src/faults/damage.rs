@@ -1,4 +1,4 @@
-//! A file that is not what was written: refused with what to do about it, never begun anew (hostile-inputs L4).
+//! A file that is not what was written: refused with what to do about it, never begun anew.
 
 use redb::{Database, TableDefinition};
 

@@ -1,4 +1,4 @@
-//! Hostile input T13 at full size: floods of requests, and what one call may return at most.
+//! Floods of requests, and what one call may return at most.
 
 use std::net::SocketAddr;
 
