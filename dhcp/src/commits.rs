@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use crate::lease::Lease;
+use crate::lease::{Lease, Revision};
 use crate::mac::Mac;
 use crate::step::Reply;
 
@@ -20,6 +20,8 @@ const WAITED_FOR: u64 = 30_000;
 pub(crate) struct Commit {
     /// The lease as the store will have it.
     pub(crate) lease: Lease,
+    /// What the store has of this NIC, for all that was known when it was asked for.
+    pub(crate) expected: Option<Revision>,
     /// The NIC whose ended lease gives way.
     pub(crate) evict: Option<Mac>,
     /// What is sent when it is durable; a release has no answer, and what was acknowledged before has had its own.
@@ -58,10 +60,8 @@ impl Commits {
 
     /// Whether a lease will be less than it is once its NIC's commit has come back: it ends or is of another address.
     pub(crate) fn unsettles(&self, lease: &Lease) -> bool {
-        let commit = self.by_mac.get(&lease.mac).and_then(|token| self.by_token.get(token));
-        commit.is_some_and(|commit| {
-            commit.lease.address != lease.address || commit.lease.expires < lease.expires
-        })
+        let coming = self.lease_of(lease.mac);
+        coming.is_some_and(|coming| coming.address != lease.address || coming.expires < lease.expires)
     }
 
     /// Notes a commit, and names it.
@@ -105,7 +105,12 @@ impl Commits {
 
     /// The address that this NIC is about to have.
     pub(crate) fn of(&self, mac: Mac) -> Option<Ipv4Addr> {
-        self.by_token.get(self.by_mac.get(&mac)?).map(|commit| commit.lease.address)
+        self.lease_of(mac).map(|lease| lease.address)
+    }
+
+    /// The lease that this NIC is about to have.
+    pub(crate) fn lease_of(&self, mac: Mac) -> Option<&Lease> {
+        self.by_token.get(self.by_mac.get(&mac)?).map(|commit| &commit.lease)
     }
 
     /// Every address whose lease is being written.
@@ -132,7 +137,7 @@ mod tests {
         let mac = Mac::new([2, 0, 0, b, c, d]).unwrap();
         let address = Ipv4Addr::from(0x0a00_0000 + number);
         let lease = Lease { mac, address, start: 0, expires: 60, relay: None };
-        Commit { lease, evict: None, reply: None, again: false, stranger, since: 0 }
+        Commit { lease, expected: None, evict: None, reply: None, again: false, stranger, since: 0 }
     }
 
     fn add(commits: &mut Commits, commit: Commit, now: u64) -> Option<u64> {

@@ -161,8 +161,10 @@ impl Engine {
                 book.leases.put(done.lease, revision);
                 done.reply.map_or(Step::Dropped(DropReason::Noted), Step::Reply)
             }
-            Err(CommitError::Conflict | CommitError::Failed) => {
-                if done.again {
+            Err(cause) => {
+                // It is tried again only over what it was meant to be written over.
+                let known = book.leases.of(done.lease.mac).map(|known| known.revision);
+                if done.again && cause == CommitError::Failed && known == done.expected {
                     book.later.put_back(done.lease);
                 }
                 Step::Dropped(DropReason::NotDurable)
@@ -198,6 +200,7 @@ impl Engine {
     /// Another server, or an admin, has changed a lease: this is what the store has now.
     pub fn learn(&mut self, mac: Mac, lease: Option<(Lease, Revision)>) {
         self.addresses.offers.forget(mac);
+        self.addresses.later.forget(mac);
         match lease {
             Some((lease, revision)) => self.addresses.leases.put(lease, revision),
             None => self.addresses.leases.remove(mac),

@@ -39,11 +39,7 @@ pub(crate) fn acknowledge(
     let lease = Lease { mac, address, start: now.wall, expires, relay };
     let given = Given { address, secs };
     if !asked.client.boots() && asked.policy.claim(address) == Some(Claim::Runs(mac)) {
-        // A lease of another address is that of a boot which has begun since, and is not written over.
-        let elsewhere = |known: &crate::lease::Known| known.lease.address != address && known.binds(now);
-        if !book.leases.of(mac).is_some_and(elsewhere) {
-            book.later.put(lease);
-        }
+        book.later.put(lease);
         return Ok(at_once(book, asked, given, relay));
     }
     let mut reply = asked.reply(Kind::Ack, Some(given), relay);
@@ -94,6 +90,17 @@ pub(crate) fn release(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, D
     commit(book, now, true, Lease { start: now.wall, expires: now.wall, ..lease }, None)
 }
 
+/// Whether a lease that waits says less than what is known by now, so that it is not written. A lease of another address,
+/// durable or about to be, is that of a boot which has begun since.
+fn is_old(book: &Addresses, waits: &Lease, now: Now) -> bool {
+    let (mac, address) = (waits.mac, waits.address);
+    let its = book.leases.of(mac).filter(|known| known.binds(now)).map(|known| &known.lease);
+    let coming = book.commits.lease_of(mac).filter(|coming| coming.expires > now.wall);
+    let elsewhere = its.into_iter().chain(coming).any(|lease| lease.address != address);
+    let others = book.leases.at(address).is_some_and(|known| known.lease.mac != mac && known.binds(now));
+    elsewhere || others || book.commits.at(address).is_some_and(|coming| coming != mac)
+}
+
 /// The next lease that was acknowledged and is still to be written.
 pub(crate) fn overdue(book: &mut Addresses, now: Now) -> Option<Step> {
     for _ in 0..book.later.len() {
@@ -103,8 +110,7 @@ pub(crate) fn overdue(book: &mut Addresses, now: Now) -> Option<Step> {
             book.later.put(lease);
             continue;
         }
-        let other = book.leases.at(address).filter(|known| known.lease.mac != mac && known.binds(now));
-        if other.is_some() {
+        if is_old(book, &lease, now) {
             continue;
         }
         if let Some(known) = book.leases.of(mac).filter(|known| known.lease.address == address) {
@@ -134,6 +140,6 @@ fn commit(
     let expected = book.leases.of(lease.mac).map(|known| known.revision);
     let change = LeaseChange { put: lease.clone(), expected, evict };
     let evict = evict.map(|(mac, _)| mac);
-    let commit = Commit { lease, evict, reply, again: false, stranger, since: now.mono };
+    let commit = Commit { lease, expected, evict, reply, again: false, stranger, since: now.mono };
     Ok(Step::Commit { token: book.commits.add(commit), change })
 }

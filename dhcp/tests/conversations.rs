@@ -15,7 +15,9 @@
 //! > hex BYTES                        anything at all
 //! < KIND [yiaddr=A] [ciaddr=A] [siaddr=A] [file=F] [flags=8000] [size=N] [route=broadcast|direct:MAC:A|relay:A:P|back:A:P]
 //!   [opt.N=HEX|-] [last=N]           last: the option before the end mark
-//! < commit MAC ADDRESS [ended] [evict=MAC]    and then: commit ok | commit fail
+//! < commit MAC ADDRESS [ended] [evict=MAC]    and then: commit ok | commit fail | commit conflict
+//!                                    with MAC ADDRESS behind it where it is not the last one
+//! learn MAC ADDRESS +60s | learn MAC nothing    what the store has, before a conflict
 //! < probe ADDRESS                    and then: found MAC | found somebody | found nobody | found nothing-out
 //! < dropped WORDS                    the reason has these words
 //! later                              what was acknowledged and is to be written now: < commit, or: < nothing
@@ -37,8 +39,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::{Decodable as _, v4};
 use oneroot_dhcp::{
-    BootFile, Claim, Client, CommitError, Engine, Found, Mac, Now, Policy, Received, Reservation, Revision,
-    Route, Step, Subnet,
+    BootFile, Claim, Client, CommitError, Engine, Found, Lease, Mac, Now, Policy, Received, Reservation,
+    Revision, Route, Step, Subnet,
 };
 
 #[derive(Default)]
@@ -172,6 +174,8 @@ struct Conversation {
     step: Option<Step>,
     nothing: bool,
     token: u64,
+    /// The tokens of commits, by `MAC ADDRESS`; the last of each.
+    commits: HashMap<String, u64>,
     revision: u64,
 }
 
@@ -244,9 +248,25 @@ impl Conversation {
             }
             "commit" => {
                 self.revision += 1;
-                let result =
-                    if rest == "ok" { Ok(Revision(self.revision)) } else { Err(CommitError::Failed) };
-                self.step = Some(self.engine.as_mut().unwrap().committed(self.token, result));
+                let (result, which) = rest.split_once(' ').unwrap_or((rest, ""));
+                let result = match result {
+                    "ok" => Ok(Revision(self.revision)),
+                    "fail" => Err(CommitError::Failed),
+                    "conflict" => Err(CommitError::Conflict),
+                    other => panic!("{at}: what is {other:?}?"),
+                };
+                let token = if which.is_empty() { self.token } else { self.commits[which] };
+                self.step = Some(self.engine.as_mut().unwrap().committed(token, result));
+            }
+            "learn" => {
+                self.revision += 1;
+                let mac: Mac = parts[0].parse().unwrap();
+                let lease = (parts[1] != "nothing").then(|| {
+                    let (start, expires) = (self.now.wall, self.now.wall + seconds(parts[2]));
+                    let address = parts[1].parse().unwrap();
+                    (Lease { mac, address, start, expires, relay: None }, Revision(self.revision))
+                });
+                self.engine.as_mut().unwrap().learn(mac, lease);
             }
             "found" => {
                 let found = match rest {
@@ -341,6 +361,7 @@ impl Conversation {
                 let said: Vec<String> = ended.into_iter().chain(evicted).collect();
                 assert_eq!(said, words[2..], "{at}");
                 self.token = token;
+                self.commits.insert(words[..2].join(" "), token);
             }
             (_, Step::Reply(reply)) => {
                 assert!(reply.payload.len() >= 300, "{at}: short replies are dropped by ROMs and relays");
@@ -445,6 +466,7 @@ fn every_conversation_goes_as_it_is_written() {
             step: None,
             nothing: false,
             token: 0,
+            commits: HashMap::new(),
             revision: 0,
         };
         println!("{name}");
