@@ -91,14 +91,15 @@ pub(crate) fn release(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, D
 }
 
 /// Whether a lease that waits says less than what is known by now, so that it is not written. A lease of another address,
-/// durable or about to be, is that of a boot which has begun since.
+/// durable or about to be, is that of a boot which has begun since; one that began later says more, also that it has ended.
 fn is_old(book: &Addresses, waits: &Lease, now: Now) -> bool {
     let (mac, address) = (waits.mac, waits.address);
     let its = book.leases.of(mac).filter(|known| known.binds(now)).map(|known| &known.lease);
     let coming = book.commits.lease_of(mac).filter(|coming| coming.expires > now.wall);
     let elsewhere = its.into_iter().chain(coming).any(|lease| lease.address != address);
     let others = book.leases.at(address).is_some_and(|known| known.lease.mac != mac && known.binds(now));
-    elsewhere || others || book.commits.at(address).is_some_and(|coming| coming != mac)
+    let newer = book.leases.of(mac).is_some_and(|known| known.lease.start > waits.start);
+    newer || elsewhere || others || book.commits.at(address).is_some_and(|coming| coming != mac)
 }
 
 /// The next lease that was acknowledged and is still to be written.

@@ -16,7 +16,7 @@
 //! < KIND [yiaddr=A] [ciaddr=A] [siaddr=A] [file=F] [flags=8000] [size=N] [route=broadcast|direct:MAC:A|relay:A:P|back:A:P]
 //!   [opt.N=HEX|-] [last=N]           last: the option before the end mark
 //! < commit MAC ADDRESS [ended] [evict=MAC]    and then: commit ok | commit fail | commit conflict
-//!                                    with MAC ADDRESS behind it where it is not the last one
+//!                                    with MAC ADDRESS behind it where it is not the last one, and ends no lease
 //! learn MAC ADDRESS +60s | learn MAC nothing    what the store has, before a conflict
 //! < probe ADDRESS                    and then: found MAC | found somebody | found nobody | found nothing-out
 //! < dropped WORDS                    the reason has these words
@@ -361,7 +361,9 @@ impl Conversation {
                 let said: Vec<String> = ended.into_iter().chain(evicted).collect();
                 assert_eq!(said, words[2..], "{at}");
                 self.token = token;
-                self.commits.insert(words[..2].join(" "), token);
+                if !words[2..].contains(&"ended") {
+                    self.commits.insert(words[..2].join(" "), token);
+                }
             }
             (_, Step::Reply(reply)) => {
                 assert!(reply.payload.len() >= 300, "{at}: short replies are dropped by ROMs and relays");
@@ -452,7 +454,7 @@ fn lines(text: &str) -> Vec<(usize, &str)> {
 
 #[test]
 fn every_conversation_goes_as_it_is_written() {
-    let mut seen = 0;
+    let (mut seen, mut failed) = (0, vec![]);
     for entry in std::fs::read_dir("tests/conversations").unwrap() {
         let path = entry.unwrap().path();
         let name = path.file_name().unwrap().to_str().unwrap().to_owned();
@@ -469,12 +471,17 @@ fn every_conversation_goes_as_it_is_written() {
             commits: HashMap::new(),
             revision: 0,
         };
-        println!("{name}");
-        for (number, line) in lines(&std::fs::read_to_string(&path).unwrap()) {
-            talk.line(line, &format!("{name}:{number}"));
+        let went = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            for (number, line) in lines(&std::fs::read_to_string(&path).unwrap()) {
+                talk.line(line, &format!("{name}:{number}"));
+            }
+            assert!(talk.step.is_none(), "{name}: nobody has looked at {:?}", talk.step);
+        }));
+        if went.is_err() {
+            failed.push(name);
         }
-        assert!(talk.step.is_none(), "{name}: nobody has looked at {:?}", talk.step);
         seen += 1;
     }
+    assert!(failed.is_empty(), "not as it is written: {failed:?}");
     assert!(seen >= 30, "the conversations were not found");
 }
