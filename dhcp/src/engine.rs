@@ -157,7 +157,10 @@ impl Engine {
         let step = match result {
             Ok(revision) => {
                 done.evict.into_iter().for_each(|mac| book.leases.remove(mac));
-                book.offers.forget(done.lease.mac);
+                // Only where this answers it: its client may have been offered another address since a late write began.
+                if done.reply.is_some() {
+                    book.offers.forget(done.lease.mac);
+                }
                 book.leases.put(done.lease, revision);
                 done.reply.map_or(Step::Dropped(DropReason::Noted), Step::Reply)
             }

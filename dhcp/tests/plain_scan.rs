@@ -456,7 +456,10 @@ impl World {
         if good {
             evict.map(|mac| self.model.leases.remove(&mac));
             evict.map(|mac| self.model.found.remove(&mac));
-            self.model.offers.remove(&lease.mac);
+            // A lease that was given back answers no offer.
+            if lease.expires > lease.start {
+                self.model.offers.remove(&lease.mac);
+            }
             self.model.found.remove(&lease.mac);
             self.model.leases.insert(lease.mac, (lease, revision));
         }
