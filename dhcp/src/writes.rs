@@ -60,7 +60,7 @@ fn at_once(book: &mut Addresses, asked: &Asked<'_>, given: Given, relay: Option<
     let (mac, now) = (asked.client.mac, asked.now.mono);
     let mut reply = asked.reply(Kind::Ack, Some(given), relay);
     // Only that a boot begins is news, and not from whoever says so without end.
-    let watched = !asked.is_stranger() || !book.notes.is_full();
+    let watched = !asked.is_stranger() || !book.notes.is_full(now);
     reply.leased = reply.boots && watched && !book.notes.too_many(mac, now);
     Step::Reply(reply)
 }
