@@ -36,7 +36,7 @@
 //!
 //! | message | answer |
 //! |---|---|
-//! | any, another's server-id | silence; what a stranger was offered is forgotten |
+//! | any, another's server-id | silence; what was offered stays for its minute |
 //! | DISCOVER | OFFER; silence if no address is free |
 //! | REQUEST in SELECTING | ACK for the address that is this client's, else NAK |
 //! | in INIT-REBOOT | its address: ACK; another is its, or wrong network: NAK; nothing known: silence, NAK if authoritative |

@@ -23,10 +23,8 @@ enum State {
 /// Answers a message in a network where we give the addresses.
 pub(crate) fn answer(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
     if asked.is_for_another() {
-        // What a machine of the site was offered stays: anybody can say in its name that it has chosen another server.
-        if asked.is_stranger() {
-            book.offers.forget(asked.client.mac);
-        }
+        // What it was offered stays for its minute: anybody can say in its name that it has chosen another server, and to
+        // hold the address for it anew would be counted.
         return Err(DropReason::OtherServer);
     }
     match asked.request.kind {
@@ -49,11 +47,14 @@ fn discover(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason>
     };
     // What is the client's already is told it again and again; an address that is held for it anew is counted.
     let its = [book.leased(mac), book.offers.of(mac, now.mono)].contains(&Some(choice.address()));
-    if stranger && !its && book.costs.too_many(mac, now.mono) {
+    if stranger && !its && book.costs.is_used_up(mac, now.mono) {
         return Err(DropReason::TooMany);
     }
     match choice {
         Choice::Give(address) => {
+            if stranger && !its {
+                book.costs.too_many(mac, now.mono);
+            }
             let secs = book.lease_secs(asked);
             book.offers.hold(mac, address, stranger, now.mono);
             let given = Given { address, secs };
@@ -61,10 +62,20 @@ fn discover(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason>
         }
         Choice::Probe(address) => {
             let waits = Box::new((asked.request.clone(), asked.place.clone()));
-            let token = book.probes.begin(address, mac, Purpose::Doubtful(waits), stranger, now.mono);
-            Ok(Step::Probe { token: token.ok_or(DropReason::Asking)?, address })
+            let token = probe(book, asked, address, Purpose::Doubtful(waits)).ok_or(DropReason::Asking)?;
+            Ok(Step::Probe { token, address })
         }
     }
+}
+
+/// Begins to look at an address. Only what has begun is counted: a repeat costs nothing, whoever sends it.
+fn probe(book: &mut Addresses, asked: &Asked<'_>, address: Ipv4Addr, purpose: Purpose) -> Option<u64> {
+    let (mac, now, stranger) = (asked.client.mac, asked.now.mono, asked.is_stranger());
+    let token = book.probes.begin(address, mac, purpose, stranger, now)?;
+    if stranger {
+        book.costs.too_many(mac, now);
+    }
+    Some(token)
 }
 
 fn request(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
@@ -111,16 +122,16 @@ fn inform(book: &Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
 /// RFC 2131 §3.1: the client says that somebody else is at the address. Anybody can say so in its name, so it is looked at
 /// first. Only its own can be declined.
 fn decline(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
-    let (mac, now, stranger) = (asked.client.mac, asked.now.mono, asked.is_stranger());
+    let (mac, now) = (asked.client.mac, asked.now.mono);
     let offered = book.offers.of(mac, now);
     let its = |address: &Ipv4Addr| book.leased(mac) == Some(*address) || offered == Some(*address);
     let address = asked.request.requested.filter(its).ok_or(DropReason::Noted)?;
     if book.declined.rests(address, now) {
         return Err(DropReason::Noted);
     }
-    if stranger && book.costs.too_many(mac, now) {
+    if asked.is_stranger() && book.costs.is_used_up(mac, now) {
         return Err(DropReason::TooMany);
     }
-    let token = book.probes.begin(address, mac, Purpose::Declined, stranger, now);
-    Ok(Step::Probe { token: token.ok_or(DropReason::Noted)?, address })
+    let token = probe(book, asked, address, Purpose::Declined).ok_or(DropReason::Noted)?;
+    Ok(Step::Probe { token, address })
 }
