@@ -16,7 +16,7 @@
 use std::net::Ipv4Addr;
 
 use crate::addresses::Addresses;
-use crate::lease::Asked;
+use crate::lease::Probed;
 use crate::mac::Mac;
 use crate::policy::Policy;
 use crate::step::{DropReason, Found, Now};
@@ -50,12 +50,12 @@ pub(crate) fn declined(
 
 /// At an address whose lease only looks ended, for this client: whether it can be answered now.
 pub(crate) fn doubtful(book: &mut Addresses, (address, by): (Ipv4Addr, Mac), found: Found) -> bool {
-    let asked = match found {
-        Found::Silent => Asked::Silent,
-        Found::Mac(mac) if mac == by => Asked::Silent,
-        Found::Mac(_) | Found::Answered => Asked::There,
-        Found::Unable => Asked::No,
+    let probed = match found {
+        Found::Silent => Probed::Silent,
+        Found::Mac(mac) if mac == by => Probed::Silent,
+        Found::Mac(_) | Found::Answered => Probed::There,
+        Found::Unable => Probed::No,
     };
-    book.leases.found(address, asked);
-    asked == Asked::Silent
+    book.leases.found(address, probed);
+    probed == Probed::Silent
 }

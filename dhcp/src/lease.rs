@@ -54,7 +54,7 @@ impl Lease {
 
 /// What became of asking for a host whose lease only looks ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum Probed {
     /// Nobody has asked.
     No,
     /// Nobody is there: it has ended.
@@ -68,22 +68,22 @@ pub(crate) enum Asked {
 pub(crate) struct Known {
     pub(crate) lease: Lease,
     pub(crate) revision: Revision,
-    pub(crate) asked: Asked,
+    pub(crate) probed: Probed,
 }
 
 impl Known {
     /// Whether its address may be in use by it.
     pub(crate) fn binds(&self, now: Now) -> bool {
-        let doubtful = self.asked != Asked::Silent && self.lease.over_at(now.sure_since) > now.wall;
+        let doubtful = self.probed != Probed::Silent && self.lease.over_at(now.sure_since) > now.wall;
         self.lease.expires > now.wall || doubtful
     }
 
     pub(crate) fn standing(&self, now: Now) -> Standing {
         let (expires, over) = (self.lease.expires, self.lease.over_at(now.sure_since));
-        match self.asked {
+        match self.probed {
             _ if expires > now.wall => Standing::Until(expires),
-            Asked::No if over > now.wall => Standing::Doubtful(over),
-            Asked::There if over > now.wall => Standing::Until(over),
+            Probed::No if over > now.wall => Standing::Doubtful(over),
+            Probed::There if over > now.wall => Standing::Until(over),
             _ => Standing::Ended(expires),
         }
     }
@@ -104,7 +104,7 @@ impl Leases {
         self.remove(lease.mac);
         self.changed.push(lease.address);
         self.by_address.insert(lease.address, lease.mac);
-        self.by_mac.insert(lease.mac, Known { lease, revision, asked: Asked::No });
+        self.by_mac.insert(lease.mac, Known { lease, revision, probed: Probed::No });
     }
 
     pub(crate) fn remove(&mut self, mac: Mac) {
@@ -117,10 +117,10 @@ impl Leases {
     }
 
     /// Notes what was found at an address whose lease looks ended.
-    pub(crate) fn found(&mut self, address: Ipv4Addr, asked: Asked) {
+    pub(crate) fn found(&mut self, address: Ipv4Addr, probed: Probed) {
         let mac = self.by_address.get(&address);
         if let Some(known) = mac.and_then(|mac| self.by_mac.get_mut(mac)) {
-            known.asked = asked;
+            known.probed = probed;
             self.changed.push(address);
         }
     }
