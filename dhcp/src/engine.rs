@@ -36,7 +36,8 @@
 //!
 //! | message | answer |
 //! |---|---|
-//! | any, another's server-id | silence; what was offered stays for its minute |
+//! | a renewal of its own address, whatever server-id | as without one |
+//! | any other, another's server-id | silence; what was offered stays for its minute |
 //! | DISCOVER | OFFER; silence if no address is free |
 //! | REQUEST in SELECTING | ACK for the address that is this client's, else NAK |
 //! | in INIT-REBOOT | its address: ACK; another is its, or wrong network: NAK; nothing known: silence, NAK if authoritative |

@@ -22,7 +22,7 @@ enum State {
 
 /// Answers a message in a network where we give the addresses.
 pub(crate) fn answer(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
-    if asked.is_for_another() {
+    if asked.is_for_another() && !renews_ours(book, asked) {
         // What it was offered stays for its minute: anybody can say in its name that it has chosen another server, and to
         // hold the address for it anew would be counted.
         return Err(DropReason::OtherServer);
@@ -34,6 +34,14 @@ pub(crate) fn answer(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, Dr
         MessageType::Decline => decline(book, asked),
         MessageType::Release => writes::release(book, asked),
     }
+}
+
+/// Whether a client renews or rebinds an address that it has of us. It must not name a server then (RFC 2131 §4.3.2), so
+/// it does not matter whom it names.
+fn renews_ours(book: &Addresses, asked: &Asked<'_>) -> bool {
+    let (request, mac) = (asked.request, asked.client.mac);
+    let its = [book.leased(mac), asked.policy.held_by(mac)].contains(&Some(request.ciaddr));
+    request.kind == MessageType::Request && request.requested.is_none() && its
 }
 
 fn discover(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
@@ -85,7 +93,7 @@ fn request(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> 
         (Ipv4Addr::UNSPECIFIED, None) => (State::InitReboot, request.requested),
         (address, _) => (State::Renewing, Some(address)),
     };
-    let Some(address) = address else { return Err(DropReason::NoRecord) };
+    let Some(address) = address else { return Err(DropReason::NoAddress) };
     let nak = || {
         // A machine is never told to give up the address that its root runs on, whatever it asks.
         let runs = !asked.client.boots() && asked.policy.held_by(mac) == Some(address);

@@ -120,6 +120,9 @@ pub enum DropReason {
     /// The client has chosen another server.
     #[error("for another server")]
     OtherServer,
+    /// It asks for an address, and does not say for which.
+    #[error("a request that names no address (option 50 is missing)")]
+    NoAddress,
     /// A client that we know nothing of asks for its old address.
     #[error("from a client that is not in our records")]
     NoRecord,

@@ -65,7 +65,7 @@ pub struct Request {
     pub xid: u32,
     /// Its flags, echoed; 0x8000 asks for a broadcast.
     pub flags: u16,
-    /// The address that it uses already.
+    /// The address that it uses already; none in a DISCOVER or DECLINE.
     pub ciaddr: Ipv4Addr,
     /// The relay that brought the message.
     pub giaddr: Ipv4Addr,
@@ -186,6 +186,11 @@ impl Request {
             _ if bootp => return Err(Refused::Bootp),
             _ => return Err(Refused::MessageType),
         };
+        // RFC 2131 table 5: it has none yet. What firmware leaves there, of its last boot or of another network, says
+        // neither where it is nor where it can be reached.
+        if matches!(request.kind, MessageType::Discover | MessageType::Decline) {
+            request.ciaddr = Ipv4Addr::UNSPECIFIED;
+        }
         request.read_relay_info();
         Ok(request)
     }
