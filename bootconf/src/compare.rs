@@ -152,6 +152,9 @@ fn machines(draft: &Draft, mistakes: &mut Mistakes) {
                     if network.value.router == Some(address) {
                         mistakes.note(spot, format!("{address} is the router's address"));
                     }
+                    if network.value.dns.contains(&address) {
+                        mistakes.note(spot, format!("{address} is a name server's address"));
+                    }
                 }
             }
         }
