@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use oneroot_dhcp::{DropReason, Engine, Found, LeaseChange, Now, Received, Reply, Route, Step};
+use oneroot_dhcp::{DropReason, Engine, Found, Lease, LeaseChange, Now, Received, Reply, Route, Step};
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -52,7 +52,7 @@ enum Way {
 
 /// Something that was begun and has come back.
 enum Done {
-    Written(u64, Written),
+    Written(u64, Lease, Written),
     Probed(u64, Found),
 }
 
@@ -86,11 +86,7 @@ impl Server {
         };
         let boot_servers = site.server_addresses().into_iter().map(boot_server).collect::<Result<_>>()?;
         let leases = store::all(&machines).await?;
-        for (lease, _) in &leases {
-            if let Some(mac) = policy_mac(lease.mac) {
-                machines.leased(IpAddr::V4(lease.address), mac);
-            }
-        }
+        leases.iter().for_each(|(lease, _)| leased(&machines, lease));
         let engine = Engine::new(subnets(&site), leases);
         let (writing, probing, told) = (HashMap::new(), HashMap::new(), HashMap::new());
         let born = Instant::now();
@@ -137,7 +133,13 @@ impl Server {
     fn take(&mut self, next: Next<Done, Message>, inbox: &Arc<Waiting>) {
         let (way, step) = match next {
             Next::Heard((way, payload)) => (Some(way), self.handle(way, &payload)),
-            Next::Done(Done::Written(token, Written { result, learned })) => {
+            Next::Done(Done::Written(token, lease, Written { result, learned })) => {
+                // Whatever the log says of it, and whether its client waits for an answer: this is whose the address is now.
+                let written = result.is_ok().then_some(&lease);
+                let leases = written
+                    .into_iter()
+                    .chain(learned.iter().filter_map(|(_, lease)| Some(&lease.as_ref()?.0)));
+                leases.for_each(|lease| leased(&self.machines, lease));
                 learned.into_iter().for_each(|(mac, lease)| self.engine.learn(mac, lease));
                 (self.writing.remove(&token), self.engine.committed(token, result))
             }
@@ -169,7 +171,7 @@ impl Server {
         let (machines, inbox) = (self.machines.clone(), inbox.clone());
         tokio::spawn(async move {
             let written = store::write(&machines, &change).await;
-            inbox.done(Done::Written(token, written));
+            inbox.done(Done::Written(token, change.put, written));
         });
     }
 
@@ -197,7 +199,7 @@ impl Server {
         let machines = self.machines.clone();
         match way {
             Way::Port(number) => {
-                let via = self.ports.get(number).and_then(|port| port.via(&site));
+                let via = self.ports.get(number).and_then(Port::via);
                 self.engine.handle(now, &Rules(&machines, site), Received { payload, via })
             }
             Way::BootServer(_, from) => {
@@ -210,7 +212,6 @@ impl Server {
     /// Nobody waits for a full queue: what is lost is asked for again, and all others would wait too.
     fn send(&mut self, way: Way, reply: &Reply) {
         if let (true, Some(address), Some(mac)) = (reply.leased, reply.address, policy_mac(reply.mac)) {
-            self.machines.leased(IpAddr::V4(address), mac);
             self.machines.step(mac, "address", reply.boots);
             tracing::info!(machine = self.machines.name_of(mac), %mac, %address, "has an address");
         }
@@ -254,6 +255,13 @@ impl Server {
             }
             tracing::warn!(%reason, now = count - told, in_all = count, "dropped DHCP messages");
         }
+    }
+}
+
+/// Notes whose an address is, as the store has it.
+fn leased(machines: &Machines, lease: &Lease) {
+    if let Some(mac) = policy_mac(lease.mac) {
+        machines.leased(IpAddr::V4(lease.address), mac);
     }
 }
 

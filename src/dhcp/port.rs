@@ -38,8 +38,8 @@ impl Port {
     }
 
     /// Our address on it, in one of the site's networks; none while it has none, or where only relays' messages come.
-    pub fn via(&self, site: &Site) -> Option<Ipv4Addr> {
-        self.interfaces.via(&self.name, site)
+    pub fn via(&self) -> Option<Ipv4Addr> {
+        self.interfaces.seen(&self.name).via
     }
 
     /// Sends a reply to where it goes.
@@ -61,7 +61,7 @@ impl Port {
                 io::Error::new(io::ErrorKind::NotConnected, format!("{} is not there", self.name))
             })?;
         self.frames = self.frames.wrapping_add(1);
-        let told = self.via(site).and_then(|via| v4(site.server_for(IpAddr::V4(via))));
+        let told = seen.via.and_then(|via| v4(site.server_for(IpAddr::V4(via))));
         let from = told.or_else(|| v4(site.server.address)).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let envelope = Envelope {
             from_mac: mac,

@@ -66,19 +66,22 @@ pub struct Seen {
     pub link: Option<Link>,
     /// Its IPv4 addresses.
     pub addresses: Vec<Ipv4Addr>,
+    /// Our address there, in one of the site's networks; none while it has none, or where only relays' messages come. It is
+    /// worked out when something has changed, and not for each message.
+    pub via: Option<Ipv4Addr>,
     /// Why its sockets are not bound to it.
     pub unbound: Option<String>,
 }
 
 impl Seen {
     /// What hinders it most.
-    pub fn trouble(&self, via: Option<Ipv4Addr>) -> Option<Trouble> {
+    pub fn trouble(&self) -> Option<Trouble> {
         let Some(link) = &self.link else { return Some(Trouble::NotThere) };
         match &self.unbound {
             _ if link.mac.is_none() => Some(Trouble::NotEthernet),
             _ if !link.up => Some(Trouble::Down),
             Some(cause) => Some(Trouble::NotBound(cause.clone())),
-            None if via.is_none() => Some(Trouble::NoAddress),
+            None if self.via.is_none() => Some(Trouble::NoAddress),
             None => (!link.carrier).then_some(Trouble::NoCarrier),
         }
     }
@@ -131,27 +134,16 @@ impl Interfaces {
         host.iter().any(|one| IpAddr::V4(one.address) == address)
     }
 
-    /// Our address on an interface, in one of the site's networks; none while it has none, or where only relays' messages
-    /// come.
-    pub fn via(&self, name: &str, site: &Site) -> Option<Ipv4Addr> {
-        let seen = self.seen(name);
-        seen.link.as_ref()?;
-        site.networks.iter().find_map(|network| {
-            let inside = |address: &Ipv4Addr| network.subnet.contains(*address);
-            let own = seen.addresses.iter().copied().find(inside);
-            own.or_else(|| address_on(name, network.subnet.nth(1)?).filter(inside))
-        })
-    }
-
     /// What hinders an interface, if anything does.
-    pub fn trouble(&self, name: &str, site: &Site) -> Option<Trouble> {
-        self.seen(name).trouble(self.via(name, site))
+    pub fn trouble(&self, name: &str) -> Option<Trouble> {
+        self.seen(name).trouble()
     }
 
     /// Each of them, in the site's order.
     pub fn status(&self, site: &Site) -> Vec<InterfaceStatus> {
         let one = |name: &String| {
-            let (seen, trouble) = (self.seen(name), self.trouble(name, site));
+            let seen = self.seen(name);
+            let trouble = seen.trouble();
             let mac = seen.link.as_ref().and_then(|link| link.mac).and_then(Mac::new);
             InterfaceStatus {
                 name: name.clone(),
@@ -168,6 +160,15 @@ impl Interfaces {
     pub fn missing(&self, site: &Site) -> Vec<IpAddr> {
         site.server_addresses().into_iter().filter(|address| !self.is_here(*address)).collect()
     }
+}
+
+/// Our address on an interface with these, in one of the site's networks.
+pub fn via(name: &str, own: &[Ipv4Addr], site: &Site) -> Option<Ipv4Addr> {
+    site.networks.iter().find_map(|network| {
+        let inside = |address: &Ipv4Addr| network.subnet.contains(*address);
+        let its = own.iter().copied().find(inside);
+        its.or_else(|| address_on(name, network.subnet.nth(1)?).filter(inside))
+    })
 }
 
 /// The address from which this host would send to `to` by an interface: one that has none of its own borrows another's.

@@ -28,7 +28,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
-use super::interfaces::{Interfaces, Seen, Trouble};
+use super::interfaces::{Interfaces, Seen, Trouble, via};
 use super::routing::{Link, Routing};
 use super::{link, netlink};
 
@@ -94,7 +94,7 @@ impl Keeper {
         };
         keeper.look(site).context(no_netlink)?;
         for name in &site.server.interfaces {
-            match keeper.interfaces.trouble(name, site) {
+            match keeper.interfaces.trouble(name) {
                 Some(Trouble::NotThere) if !site.server.wait_for_interfaces => bail!(
                     "no interface {name}; see `ip link`, or say `wait_for_interfaces = true` in [server] if it comes later"
                 ),
@@ -177,8 +177,10 @@ impl Keeper {
             let before = self.interfaces.seen(name);
             let unbound = self.bind(name, &before, link.as_ref()).err().map(|cause| cause.to_string());
             let index = link.as_ref().map(|link| link.index);
-            let own = addresses.iter().filter(|one| Some(one.index) == index).map(|one| one.address);
-            self.interfaces.put(name, Seen { addresses: own.collect(), link, unbound });
+            let own: Vec<_> =
+                addresses.iter().filter(|one| Some(one.index) == index).map(|one| one.address).collect();
+            let via = link.as_ref().and_then(|_| via(name, &own, site));
+            self.interfaces.put(name, Seen { addresses: own, link, via, unbound });
         }
         self.interfaces.put_host(addresses);
         Ok(())
@@ -204,6 +206,8 @@ impl Keeper {
 struct Said {
     /// Those that have served, for which to come is to come back.
     served: HashSet<String>,
+    /// Those that have never had an address in a network of the site while they were there: only relays' messages come.
+    relays: HashSet<String>,
     troubles: HashMap<String, Trouble>,
     missing: HashSet<IpAddr>,
 }
@@ -212,7 +216,7 @@ impl Said {
     fn tell(&mut self, interfaces: &Interfaces, site: &Site) {
         for name in &site.server.interfaces {
             // An interface to which nothing is connected is as good as any: a bridge whose first machine is yet to come.
-            let trouble = interfaces.trouble(name, site).filter(|trouble| *trouble > Trouble::NoCarrier);
+            let trouble = interfaces.trouble(name).filter(|trouble| *trouble > Trouble::NoCarrier);
             self.interface(name, trouble);
         }
         let missing = interfaces.missing(site);
@@ -230,32 +234,109 @@ impl Said {
         }
     }
 
-    /// Only what is worse than what was said: an interface that is made again is there first, then has an address, and is up
-    /// last, and nobody needs to read of each step.
     fn interface(&mut self, interface: &str, trouble: Option<Trouble>) {
-        match (trouble, self.troubles.get(interface)) {
-            (Some(trouble), said) if said.is_none_or(|said| *said < trouble) => {
-                if trouble == Trouble::NotThere && self.served.contains(interface) {
-                    tracing::warn!(
-                        interface,
-                        "{interface} is gone: no machine is answered there until it is back"
-                    );
-                } else {
-                    tracing::warn!(interface, "{interface} {trouble}");
-                }
-                self.troubles.insert(interface.to_owned(), trouble);
+        match self.news(interface, trouble) {
+            Some(News::Gone) => {
+                tracing::warn!(
+                    interface,
+                    "{interface} is gone: no machine is answered there until it is back"
+                );
             }
-            (None, Some(_)) => {
+            Some(News::Hindered(trouble)) => tracing::warn!(interface, "{interface} {trouble}"),
+            Some(News::Serves(word)) => {
+                tracing::info!(interface, "{interface} is {word}: machines are answered there");
+            }
+            Some(News::Relays) => {
+                tracing::info!(
+                    interface,
+                    "{interface} is back, without an address in a network of the site, as before"
+                );
+            }
+            None => {}
+        }
+    }
+
+    /// Only what is worse than what was said: an interface that is made again is there first, then has an address, and is up
+    /// last, and nobody needs to read of each step. One that never had an address is back without one.
+    fn news(&mut self, interface: &str, trouble: Option<Trouble>) -> Option<News> {
+        let said = self.troubles.get(interface);
+        match trouble {
+            None if said.is_none() => {
+                self.served.insert(interface.to_owned());
+                None
+            }
+            None => {
                 self.troubles.remove(interface);
-                let back = if self.served.insert(interface.to_owned()) { "there" } else { "back" };
-                tracing::info!(interface, "{interface} is {back}: machines are answered there");
+                self.relays.remove(interface);
+                let first = self.served.insert(interface.to_owned());
+                Some(News::Serves(if first { "there" } else { "back" }))
             }
-            (None, None) => drop(self.served.insert(interface.to_owned())),
-            (Some(_), _) => {}
+            Some(trouble) if said.is_none_or(|said| *said < trouble) => {
+                let known = self.served.contains(interface) || self.relays.contains(interface);
+                if trouble == Trouble::NoAddress && !self.served.contains(interface) {
+                    self.relays.insert(interface.to_owned());
+                }
+                self.troubles.insert(interface.to_owned(), trouble.clone());
+                let gone = trouble == Trouble::NotThere && known;
+                Some(if gone { News::Gone } else { News::Hindered(trouble) })
+            }
+            Some(Trouble::NoAddress)
+                if said != Some(&Trouble::NoAddress) && self.relays.contains(interface) =>
+            {
+                self.troubles.insert(interface.to_owned(), Trouble::NoAddress);
+                Some(News::Relays)
+            }
+            Some(_) => None,
         }
     }
 }
 
+/// What is new of an interface.
+#[derive(Debug, PartialEq, Eq)]
+enum News {
+    Gone,
+    Hindered(Trouble),
+    /// It is there, or back.
+    Serves(&'static str),
+    /// It is back without an address, which it never had.
+    Relays,
+}
+
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(said: &mut Said, troubles: impl IntoIterator<Item = Option<Trouble>>) -> Vec<News> {
+        troubles.into_iter().filter_map(|trouble| said.news("br0", trouble)).collect()
+    }
+
+    #[test]
+    fn an_interface_that_never_had_an_address_is_said_to_be_back_without_one() {
+        let mut said = Said::default();
+        let (none, gone) = (Some(Trouble::NoAddress), Some(Trouble::NotThere));
+        let first = told(&mut said, [none.clone(), none.clone()]);
+        assert_eq!(first, [News::Hindered(Trouble::NoAddress)]);
+        for _ in 0..2 {
+            let again = told(&mut said, [gone.clone(), gone.clone(), none.clone(), none.clone()]);
+            assert_eq!(again, [News::Gone, News::Relays]);
+        }
+    }
+
+    #[test]
+    fn an_interface_that_has_served_is_back_when_it_has_its_address() {
+        let mut said = Said::default();
+        let steps = [None, Some(Trouble::NotThere), Some(Trouble::Down), Some(Trouble::NoAddress), None];
+        assert_eq!(told(&mut said, steps), [News::Gone, News::Serves("back")]);
+    }
+
+    #[test]
+    fn an_interface_that_comes_late_is_there() {
+        let mut said = Said::default();
+        let steps = [Some(Trouble::NotThere), Some(Trouble::NoAddress), None];
+        assert_eq!(told(&mut said, steps), [News::Hindered(Trouble::NotThere), News::Serves("there")]);
+    }
 }

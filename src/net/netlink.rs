@@ -30,6 +30,7 @@ const ATTRIBUTE_HEADER: usize = 4;
 /// Groups that the kernel tells by itself.
 const LINK: u32 = 0x1;
 const IPV4_ADDRESS: u32 = 0x10;
+const IPV4_ROUTE: u32 = 0x40;
 /// The kernel's own address.
 const KERNEL: SocketAddrNetlink = SocketAddrNetlink::new(0, 0);
 
@@ -100,9 +101,10 @@ impl Netlink {
     }
 }
 
-/// A socket that hears of each change of a link (`RTMGRP_LINK`) or of an IPv4 address (`RTMGRP_IPV4_IFADDR`).
+/// A socket that hears of each change of a link (`RTMGRP_LINK`), of an IPv4 address (`RTMGRP_IPV4_IFADDR`), or of an IPv4 route
+/// (`RTMGRP_IPV4_ROUTE`), by which an interface without an address borrows another's.
 pub fn news() -> io::Result<Socket> {
-    socket(LINK | IPV4_ADDRESS).map(Socket::from)
+    socket(LINK | IPV4_ADDRESS | IPV4_ROUTE).map(Socket::from)
 }
 
 fn socket(groups: u32) -> io::Result<OwnedFd> {
