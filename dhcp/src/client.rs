@@ -12,10 +12,13 @@ pub struct Client {
     pub pxe: bool,
     /// It says `HTTPClient`: UEFI HTTP Boot.
     pub http: bool,
-    /// It is iPXE: a loader would only load itself, for ever.
+    /// It is iPXE: a loader would only load itself, for ever, where it is as good as ours.
     pub ipxe: bool,
-    /// The first architecture that it names (RFC 4578, IANA's list).
-    pub architecture: Option<u16>,
+    /// It is an iPXE that says what it can, and not HTTP (some ROMs): it loads ours first, which can.
+    pub without_http: bool,
+    /// Architectures that it can load for, the one that it likes best first (RFC 4578 §2.1, IANA's list): what option 93 says,
+    /// else what its class says.
+    pub architectures: Vec<u16>,
 }
 
 impl Client {
@@ -27,8 +30,19 @@ impl Client {
             pxe: request.vendor_class.starts_with(b"PXEClient"),
             http: request.vendor_class.starts_with(b"HTTPClient"),
             ipxe: request.ipxe_options || user_classes(&request.user_class).any(|class| class == b"iPXE"),
-            architecture: request.architectures.first().copied(),
+            without_http: request.ipxe_without_http,
+            architectures: match request.architectures.as_slice() {
+                [] => named_by_class(&request.vendor_class).into_iter().collect(),
+                all => all.to_vec(),
+            },
         }
+    }
+
+    /// Whether it is a BIOS: it names that and nothing else, or is a ROM so old that it names nothing. What UEFI there is
+    /// can't run a BIOS' loader, so whoever names anything else is never given one.
+    #[must_use]
+    pub fn is_bios(&self) -> bool {
+        self.pxe && self.architectures.iter().all(|architecture| *architecture == 0)
     }
 
     /// A boot has just begun: this is not the system that runs already.
@@ -36,6 +50,13 @@ impl Client {
     pub fn boots(&self) -> bool {
         self.pxe || self.http || self.ipxe
     }
+}
+
+/// The number in `PXEClient:Arch:00007:UNDI:003016` (PXE 2.1 §2.2) and `HTTPClient:Arch:00016`.
+fn named_by_class(class: &[u8]) -> Option<u16> {
+    let mut words = std::str::from_utf8(class).ok()?.split(':').skip(1);
+    words.next().filter(|word| *word == "Arch")?;
+    words.next()?.parse().ok()
 }
 
 /// Option 77: RFC 3004 says a list with lengths, iPXE sends the bare word. If the lengths add up, it is a list.

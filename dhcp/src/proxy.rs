@@ -39,11 +39,11 @@ pub(crate) fn offer(asked: &Asked<'_>) -> Result<Step, DropReason> {
         return Err(DropReason::Proxied);
     }
     let client = &asked.client;
-    let firmware = match client.architecture {
+    let firmware = match client {
         _ if client.ipxe => Firmware::Ipxe,
         _ if client.http => Firmware::Http,
-        None | Some(0) if client.pxe => Firmware::Bios,
-        Some(_) if client.pxe => Firmware::Uefi,
+        _ if client.is_bios() => Firmware::Bios,
+        _ if client.pxe => Firmware::Uefi,
         _ => return Err(DropReason::Proxied),
     };
     let boot = boot(asked)?;

@@ -15,7 +15,11 @@ const LARGEST: usize = 1500;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
 /// Options looked at. A client sends twenty; more are somebody's attempt.
 const MOST_OPTIONS: usize = 128;
-
+/// Where a header has the server's name and the file, which options may be in.
+const SNAME: std::ops::Range<usize> = 44..108;
+const FILE: std::ops::Range<usize> = 108..236;
+/// Sub-option of 175 by which iPXE says that it can HTTP.
+const IPXE_HTTP: u8 = 0x13;
 /// Longest option that is in one part (RFC 2132 §2).
 const LONGEST_OPTION: usize = 255;
 
@@ -97,6 +101,8 @@ pub struct Request {
     pub guid: Vec<u8>,
     /// Whether option 175 is there: iPXE's own.
     pub ipxe_options: bool,
+    /// Whether that lists what iPXE can, and HTTP is not in it.
+    pub ipxe_without_http: bool,
 }
 
 impl Request {
@@ -147,34 +153,22 @@ impl Request {
             architectures: Vec::new(),
             guid: Vec::new(),
             ipxe_options: false,
+            ipxe_without_http: false,
         };
+        let mut overload = 0;
         for option in message.opts().take(MOST_OPTIONS) {
-            let data = option.data();
-            // One malformed option is left out; it never costs the others.
-            match u8::from(option.code()) {
-                50 => request.requested = address(data).or(request.requested),
-                53 => {
-                    bootp = false;
-                    kind = <[u8; 1]>::try_from(data).ok().map(|[kind]| kind);
+            match (u8::from(option.code()), option.data()) {
+                (52, [value]) => overload = *value,
+                (53, data) => (bootp, kind) = (false, one(data)),
+                (code, data) => request.read(code, data),
+            }
+        }
+        for field in overloaded(datagram, overload) {
+            for (code, data) in plain_options(field).take(MOST_OPTIONS) {
+                match code {
+                    53 => (bootp, kind) = (false, one(data)),
+                    _ => request.read(code, data),
                 }
-                54 => request.server_id = address(data).or(request.server_id),
-                55 => request.wanted = data.to_vec(),
-                57 => request.max_size = data.try_into().ok().map(u16::from_be_bytes),
-                60 => request.vendor_class = data.to_vec(),
-                61 => request.client_id = data.to_vec(),
-                77 => request.user_class = data.to_vec(),
-                // In several parts it is one that no reply has the room to bring back.
-                82 => {
-                    request.relay_info = if data.len() <= LONGEST_OPTION { data.to_vec() } else { Vec::new() }
-                }
-                93 => {
-                    let pairs = data.chunks_exact(2).filter_map(|pair| pair.try_into().ok());
-                    request.architectures = pairs.map(u16::from_be_bytes).collect();
-                }
-                97 => request.guid = data.to_vec(),
-                118 => request.subnet_selection = network(data),
-                175 => request.ipxe_options = true,
-                _ => {}
             }
         }
         request.kind = match kind {
@@ -195,23 +189,79 @@ impl Request {
         Ok(request)
     }
 
-    /// Reads the relay's sub-options, if their lengths add up; if not, they are echoed and not believed.
-    fn read_relay_info(&mut self) {
-        let mut rest = self.relay_info.as_slice();
-        let (mut link, mut server) = (None, None);
-        while let Some((&[code, length], tail)) = rest.split_first_chunk() {
-            let Some((data, tail)) = tail.split_at_checked(usize::from(length)) else { return };
-            match code {
-                5 => link = network(data),
-                11 => server = network(data),
-                _ => {}
+    /// Takes in one option. A malformed one is left out; it never costs the others.
+    fn read(&mut self, code: u8, data: &[u8]) {
+        match code {
+            50 => self.requested = address(data).or(self.requested),
+            54 => self.server_id = address(data).or(self.server_id),
+            55 => self.wanted = data.to_vec(),
+            57 => self.max_size = data.try_into().ok().map(u16::from_be_bytes),
+            60 => self.vendor_class = data.to_vec(),
+            61 => self.client_id = data.to_vec(),
+            77 => self.user_class = data.to_vec(),
+            // In several parts it is one that no reply has the room to bring back.
+            82 => self.relay_info = if data.len() <= LONGEST_OPTION { data.to_vec() } else { Vec::new() },
+            93 => {
+                let pairs = data.chunks_exact(2).filter_map(|pair| pair.try_into().ok());
+                self.architectures = pairs.map(u16::from_be_bytes).collect();
             }
-            rest = tail;
-        }
-        if rest.is_empty() {
-            (self.link_selection, self.server_override) = (link, server);
+            97 => self.guid = data.to_vec(),
+            118 => self.subnet_selection = network(data),
+            175 => {
+                self.ipxe_options = true;
+                self.ipxe_without_http = sub_options(data)
+                    .is_some_and(|list| !list.is_empty() && !list.iter().any(|(code, _)| *code == IPXE_HTTP));
+            }
+            _ => {}
         }
     }
+
+    /// Reads the relay's sub-options, if their lengths add up; if not, they are echoed and not believed.
+    fn read_relay_info(&mut self) {
+        for (code, data) in sub_options(&self.relay_info).unwrap_or_default() {
+            match code {
+                5 => self.link_selection = network(data),
+                11 => self.server_override = network(data),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Sub-options, each with its code; none unless their lengths add up.
+fn sub_options(mut rest: &[u8]) -> Option<Vec<(u8, &[u8])>> {
+    let mut found = Vec::new();
+    while let Some((&[code, length], tail)) = rest.split_first_chunk() {
+        let (data, tail) = tail.split_at_checked(usize::from(length))?;
+        found.push((code, data));
+        rest = tail;
+    }
+    rest.is_empty().then_some(found)
+}
+
+/// The fields that option 52 says have options in them too, in the order in which they are read (RFC 2131 §4.1).
+fn overloaded(datagram: &[u8], option: u8) -> impl Iterator<Item = &[u8]> {
+    let field = |bit: u8, place: std::ops::Range<usize>| datagram.get(place).filter(|_| option & bit != 0);
+    let known = (1..=3).contains(&option);
+    [field(1, FILE), field(2, SNAME)].into_iter().flatten().filter(move |_| known)
+}
+
+/// Options as they lie in a field, up to its end mark or to one that does not fit.
+fn plain_options(field: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
+    let mut rest = field;
+    std::iter::from_fn(move || {
+        while let [0, tail @ ..] = rest {
+            rest = tail;
+        }
+        let (&[code, length], tail) = rest.split_first_chunk()?;
+        let (data, tail) = tail.split_at_checked(usize::from(length)).filter(|_| code != 255)?;
+        rest = tail;
+        Some((code, data))
+    })
+}
+
+fn one(data: &[u8]) -> Option<u8> {
+    <[u8; 1]>::try_from(data).ok().map(|[value]| value)
 }
 
 fn address(data: &[u8]) -> Option<Ipv4Addr> {

@@ -192,7 +192,7 @@ proptest! {
             prop_assert!(client.boots());
             // UEFI comes to port 4011 for it; all others are told what to load, or nothing. Only a relay's 255 bytes
             // could leave no room for it.
-            let redirected = !on_4011 && !client.ipxe && !client.http && client.architecture.is_some_and(|arch| arch != 0);
+            let redirected = !on_4011 && !client.ipxe && !client.http && !client.is_bios();
             if !redirected && request.relay_info.is_empty() {
                 prop_assert!(has_boot_file(&reply.payload, client.http && !client.ipxe && !on_4011));
             }

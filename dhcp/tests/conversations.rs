@@ -11,7 +11,7 @@
 //! keep MAC ADDRESS +60s              a pin that boots, or one that has ended: nobody else gets the address so long
 //! replace MAC MAC                    the site has the second NIC in the place of the first
 //! > KIND mac=MAC [requested=A] [server=A] [ciaddr=A] [giaddr=A] [via=A|none] [flags=8000] [hops=N] [ipxe] [pxe] [http]
-//!   [arch=N] [opt.N=HEX] [from=A:PORT]    via is the first subnet's server if nothing is said; from: came to port 4011
+//!   [arch=N,N] [class=WORDS] [opt.N=HEX] [from=A:PORT]    via is the first subnet's server if nothing is said; from: came to port 4011
 //! > hex BYTES                        anything at all
 //! < KIND [yiaddr=A] [ciaddr=A] [siaddr=A] [file=F] [flags=8000] [size=N] [route=broadcast|direct:MAC:A|relay:A:P|back:A:P]
 //!   [opt.N=HEX|-] [last=N]           last: the option before the end mark
@@ -68,11 +68,12 @@ impl Policy for Site {
     }
 
     fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile> {
-        let file = match (client.ipxe, client.http, client.pxe, client.architecture) {
-            (true, ..) => format!("http://{server}/boot/{}.ipxe", client.mac),
-            (false, true, ..) => format!("http://{server}/ipxe.efi"),
-            (false, false, true, Some(7 | 11)) => "ipxe.efi".to_owned(),
-            (false, false, true, Some(0) | None) => "undionly.kpxe".to_owned(),
+        let uefi = client.architectures.iter().any(|architecture| [7, 11].contains(architecture));
+        let file = match client {
+            _ if client.ipxe && !client.without_http => format!("http://{server}/boot/{}.ipxe", client.mac),
+            _ if client.http => format!("http://{server}/ipxe.efi"),
+            _ if client.pxe && uefi => "ipxe.efi".to_owned(),
+            _ if client.is_bios() => "undionly.kpxe".to_owned(),
             _ => return None,
         };
         Some(BootFile { server, file })
@@ -154,7 +155,11 @@ fn packet(line: &str) -> Vec<u8> {
             "ipxe" => option(77, b"iPXE"),
             "pxe" => option(60, b"PXEClient:Arch:00000:UNDI:002001"),
             "http" => option(60, b"HTTPClient:Arch:00016"),
-            "arch" => option(93, &value.parse::<u16>().unwrap().to_be_bytes()),
+            "arch" => {
+                let all = value.split(',').map(|one| one.parse::<u16>().unwrap().to_be_bytes());
+                option(93, all.flatten().collect::<Vec<u8>>().as_slice());
+            }
+            "class" => option(60, value.as_bytes()),
             word => {
                 if let Some(code) = word.strip_prefix("opt.") {
                     option(code.parse().unwrap(), &unhex(value));

@@ -22,7 +22,10 @@ fn who(client: &Client) -> String {
         (false, false, true) => "pxe",
         (false, false, false) => return "system".to_owned(),
     };
-    client.architecture.map_or(class.to_owned(), |architecture| format!("{class} arch={architecture}"))
+    client
+        .architectures
+        .first()
+        .map_or(class.to_owned(), |architecture| format!("{class} arch={architecture}"))
 }
 
 fn unhex(text: &str, at: &str) -> Vec<u8> {
