@@ -34,7 +34,7 @@ const LARGEST: usize = 2048;
 /// Bytes that the kernel may keep for us while other work has the processor: some 4,000 messages. Where it allows less, it
 /// gives what it allows.
 const BUFFER: usize = 4 << 20;
-/// Messages that are taken from a socket, or from the inbox, before others have their turn.
+/// Messages that are taken from a socket before others have their turn. From the inbox one is taken at a time.
 const BATCH: usize = 64;
 /// How often leases are written that were acknowledged before, and how many at once; and how often it is said what was
 /// dropped.
