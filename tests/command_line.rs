@@ -101,7 +101,10 @@ fn attributes_that_no_client_will_see_are_named_when_they_are_staged() {
         return;
     }
     let said = text(&oneroot(home.path(), &["stage"]).stderr);
-    assert!(said.contains("files with ACLs, which clients don't see over NFS") && said.contains("/etc/motd"), "{said}");
+    assert!(
+        said.contains("files with ACLs, which clients don't see over NFS") && said.contains("/etc/motd"),
+        "{said}"
+    );
     assert!(said.contains("user.note (1)"), "{said}");
 }
 

@@ -163,3 +163,21 @@ fn tftp_is_answered_from_the_address_that_was_asked_whatever_the_name_looks_like
     })
     .unwrap();
 }
+
+#[test]
+fn of_several_directories_of_loaders_the_first_that_has_a_file_counts() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::with_loader().unwrap();
+    std::fs::create_dir(site.path().join("more")).unwrap();
+    std::fs::write(site.path().join("more/ipxe-arm64.efi"), "for arm64").unwrap();
+    std::fs::write(site.path().join("more/ipxe.efi"), "the second").unwrap();
+    site.set_text(&site.text().replace("loaders = \"loaders\"", "loaders = [\"loaders\", \"more\"]"));
+    let server = Server::start(site).unwrap();
+    lab.on_host("192.168.77.9/24", || {
+        assert_eq!(Kept::open().ask("GET /ipxe.efi", "").body, "a loader");
+        assert_eq!(Kept::open().ask("GET /ipxe-arm64.efi", "").body, "for arm64");
+        assert!(Kept::open().ask("GET /undionly.kpxe", "").head.contains(" 404 "));
+    })
+    .unwrap();
+    assert!(server.log().contains("install the package ipxe"), "{}", server.log());
+}

@@ -150,10 +150,7 @@ fn a_machine_that_the_site_does_not_have_is_named() {
     let home = site();
     let done = oneroot(home.path(), &["explain", "gamma"]);
     assert_eq!(done.status.code(), Some(1));
-    assert!(
-        String::from_utf8_lossy(&done.stderr)
-            .contains("no machine \"gamma\"; this site has alpha")
-    );
+    assert!(String::from_utf8_lossy(&done.stderr).contains("no machine \"gamma\"; this site has alpha"));
 }
 
 #[test]

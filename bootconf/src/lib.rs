@@ -12,6 +12,7 @@ mod check;
 mod compare;
 pub mod export;
 pub mod facts;
+pub mod firmware;
 pub mod identity;
 mod networks;
 mod paths;

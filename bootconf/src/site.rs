@@ -79,8 +79,8 @@ pub struct Server {
     pub ipv6: bool,
     /// Whether an interface or an address that is not there at the start is waited for, while the rest is served.
     pub wait_for_interfaces: bool,
-    /// Where iPXE's binaries are.
-    pub loaders: PathBuf,
+    /// Where iPXE's binaries are: the first directory that has one of a name counts.
+    pub loaders: Vec<PathBuf>,
     /// Whether NFS is answered to ports from 1024 on, which any user of a machine can use.
     pub unprivileged_nfs_ports: bool,
     /// Whether the server gives up what it has no need of.

@@ -160,8 +160,12 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
     };
     let store = directory("store", "/var/lib/oneroot/store");
     let state = directory("state", STATE);
-    let loaders = directory("loaders", "/usr/lib/ipxe").path;
     paths::apart(&store, &state, &section.spot, mistakes);
+    let loaders = section.strings(mistakes, "loaders", true);
+    let loaders: Vec<PathBuf> = match loaders.is_empty() {
+        true => vec![PathBuf::from("/usr/lib/ipxe")],
+        false => loaders.into_iter().filter_map(|at| Some(placed(at, home, mistakes)?.value)).collect(),
+    };
     let http = section.port(mistakes, "http_port");
     let nfs = section.port(mistakes, "nfs_port");
     let http_port = http.as_ref().map_or(80, |at| at.value);

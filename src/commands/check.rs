@@ -3,12 +3,12 @@
 use std::path::Path;
 
 use anyhow::Result;
+use oneroot_bootconf::firmware::{LOADERS, Loader};
 use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
 use serde::Serialize;
 
 use super::secrets;
 use crate::cli::Exit;
-use crate::machines::LOADERS;
 use crate::net::routing::Routing;
 use crate::planner::dry;
 use crate::print;
@@ -51,6 +51,20 @@ fn absent(name: &str, site: &Site) -> Option<String> {
     }
 }
 
+/// A loader that is in none of the site's directories.
+fn missing(site: &Site, loader: &Loader) -> Option<String> {
+    let places: Vec<_> = site.server.loaders.iter().map(|place| place.join(loader.file)).collect();
+    if places.iter().any(|place| place.exists()) {
+        return None;
+    }
+    let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let (firmware, package) = (loader.firmware, loader.package);
+    Some(format!(
+        "{} is not there: {firmware} machines without iPXE get no loader; install {package}",
+        places.join(" or ")
+    ))
+}
+
 /// What the site needs of its host and does not find. Any of it may come later, so none of it is a mistake of the site.
 fn warnings(site: &Site) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -61,13 +75,8 @@ fn warnings(site: &Site) -> Vec<String> {
         }
     }
     warnings.extend(site.server.interfaces.iter().filter_map(|name| absent(name, site)));
-    for (loader, firmware) in LOADERS {
-        let path = site.server.loaders.join(loader);
-        if !path.exists() {
-            let path = path.display();
-            warnings.push(format!("{path} is not there: {firmware} machines without iPXE get no loader; install the package ipxe"));
-        }
-    }
+    warnings
+        .extend(LOADERS.iter().filter(|loader| loader.is_common).filter_map(|loader| missing(site, loader)));
     warnings.extend(secrets::warnings(site));
     warnings
 }

@@ -18,9 +18,11 @@ pub fn read_by(site: &Site, file: &Path) -> Vec<PathBuf> {
     let layers = layers.chain(site.workloads.values().flat_map(|workload| &workload.layers));
     paths.extend(layers.chain(site.machines.values().filter_map(|machine| machine.layer.as_ref())).cloned());
     // Often links to where a distribution has put them.
-    let loaders = std::fs::read_dir(&site.server.loaders).into_iter().flatten().flatten();
-    paths.extend(loaders.filter_map(|loader| led_to(&loader.path())));
-    paths.push(site.server.loaders.clone());
+    for directory in &site.server.loaders {
+        let loaders = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        paths.extend(loaders.filter_map(|loader| led_to(&loader.path())));
+        paths.push(directory.clone());
+    }
     paths.sort();
     paths.dedup();
     paths

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use oneroot_bootconf::firmware;
 use oneroot_bootconf::{Site, script};
 use oneroot_dhcp::{BootFile, Claim, Client, Mac, Policy, Reservation, Subnet};
 
@@ -53,43 +54,6 @@ pub fn subnets(site: &Site) -> Vec<Subnet> {
     site.networks.iter().filter_map(subnet).collect()
 }
 
-/// The loader for a kind of firmware: of all that it names, the first for which there is one.
-fn loader(client: &Client) -> Option<&'static str> {
-    if client.is_bios() {
-        return Some("undionly.kpxe");
-    }
-    let one = |architecture: &u16| match (client.http, architecture) {
-        (true, 0x10) => Some("ipxe.efi"),
-        // Some x64 firmware says EBC, 9 (RFC 4578, erratum).
-        (false, 7 | 9) => Some("ipxe.efi"),
-        _ => None,
-    };
-    client.architectures.iter().find_map(one)
-}
-
-/// What firmware says that it is, in words (IANA, "Processor Architecture Types").
-fn firmware(client: &Client) -> String {
-    let name = |architecture: &u16| match architecture {
-        0 => "BIOS".to_owned(),
-        6 => "32-bit x86 UEFI".to_owned(),
-        7 | 9 => "x64 UEFI".to_owned(),
-        10 => "32-bit ARM UEFI".to_owned(),
-        11 => "arm64 UEFI".to_owned(),
-        15 => "32-bit x86 UEFI HTTP".to_owned(),
-        16 => "x64 UEFI HTTP".to_owned(),
-        18 => "32-bit ARM UEFI HTTP".to_owned(),
-        19 => "arm64 UEFI HTTP".to_owned(),
-        25 => "riscv32 UEFI".to_owned(),
-        27 => "riscv64 UEFI".to_owned(),
-        28 => "riscv64 UEFI HTTP".to_owned(),
-        39 => "loongarch64 UEFI".to_owned(),
-        40 => "loongarch64 UEFI HTTP".to_owned(),
-        other => format!("architecture {other}"),
-    };
-    let names: Vec<_> = client.architectures.iter().take(4).map(name).collect();
-    if names.is_empty() { "unnamed".to_owned() } else { names.join(", ") }
-}
-
 /// The rules in force for one packet.
 pub struct Rules<'a>(pub &'a Machines, pub Arc<Site>);
 
@@ -118,13 +82,13 @@ impl Policy for Rules<'_> {
         if !client.boots() {
             return None;
         }
-        let file =
-            loader(client).map(|name| if client.http { format!("{base}/{name}") } else { name.to_owned() });
-        if file.is_none() {
-            let (mac, firmware) = (client.mac, firmware(client));
+        let Some(loader) = firmware::loader(&client.architectures, client.is_bios(), client.http) else {
+            let (mac, firmware) = (client.mac, firmware::named(&client.architectures));
             tracing::warn!(%mac, firmware, "{firmware} firmware asked for a loader, and there is none for it");
-        }
-        file.map(|file| BootFile { server, file })
+            return None;
+        };
+        let name = loader.file;
+        Some(BootFile { server, file: if client.http { format!("{base}/{name}") } else { name.to_owned() } })
     }
 
     fn claim(&self, address: Ipv4Addr) -> Option<Claim> {
@@ -144,38 +108,5 @@ impl Policy for Rules<'_> {
 
     fn replaced(&self, old: Mac, new: Mac) -> bool {
         policy_mac(old).zip(policy_mac(new)).is_some_and(|(old, new)| self.0.replaced(&self.1, old, new))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn client(pxe: bool, http: bool, architectures: &[u16]) -> Client {
-        let mac = Mac::new([2, 0, 0, 0, 0, 1]).unwrap();
-        let (ipxe, without_http) = (false, false);
-        Client { mac, pxe, http, ipxe, without_http, architectures: architectures.to_vec() }
-    }
-
-    #[test]
-    fn firmware_gets_the_loader_of_the_first_that_it_names_and_uefi_never_a_bios_one() {
-        let pxe = |list: &[u16]| loader(&client(true, false, list));
-        assert_eq!((pxe(&[]), pxe(&[0])), (Some("undionly.kpxe"), Some("undionly.kpxe")));
-        assert_eq!(
-            (pxe(&[7]), pxe(&[9]), pxe(&[6, 7])),
-            (Some("ipxe.efi"), Some("ipxe.efi"), Some("ipxe.efi"))
-        );
-        assert_eq!((pxe(&[0, 7]), pxe(&[0, 6]), pxe(&[27])), (Some("ipxe.efi"), None, None));
-        let http = |list: &[u16]| loader(&client(false, true, list));
-        assert_eq!(
-            (http(&[15, 16]), http(&[7]), http(&[0]), http(&[])),
-            (Some("ipxe.efi"), None, None, None)
-        );
-    }
-
-    #[test]
-    fn firmware_without_a_loader_is_named() {
-        assert_eq!(firmware(&client(true, false, &[27])), "riscv64 UEFI");
-        assert_eq!(firmware(&client(true, false, &[6, 99])), "32-bit x86 UEFI, architecture 99");
     }
 }

@@ -44,7 +44,7 @@ use tokio::task::JoinSet;
 pub use around::Around;
 pub use claims::Claim;
 pub use known::Known;
-pub use resource::{LOADERS, Resource, Via};
+pub use resource::{Resource, Via};
 pub use status::{MachineStatus, Status};
 
 use crate::clock;
@@ -81,7 +81,7 @@ pub struct Machines {
     passes: Passes,
     cookies: Cookies,
     objects: Objects,
-    loaders: PathBuf,
+    loaders: Vec<PathBuf>,
     known: RwLock<Known>,
     /// Of `known` and `trees`.
     edition: Edition,

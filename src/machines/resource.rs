@@ -5,9 +5,11 @@ use std::fs::File;
 use std::io;
 use std::net::IpAddr;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use oneroot_bootconf::again::Ask;
+use oneroot_bootconf::firmware::LOADERS;
 use oneroot_bootconf::{BootId, Mac};
 use oneroot_tree::ObjectId;
 use oneroot_tree::confine::open_file;
@@ -15,9 +17,6 @@ use oneroot_tree::confine::open_file;
 use super::Machines;
 use crate::objects::Objects;
 use crate::{clock, objects};
-
-/// Loaders that firmware is told of, and which firmware.
-pub const LOADERS: [(&str, &str); 2] = [("undionly.kpxe", "BIOS"), ("ipxe.efi", "UEFI")];
 
 /// The protocol that asks for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -202,12 +201,19 @@ impl Machines {
     /// iPXE's binary for a kind of firmware. The name is one of ours and not the client's, so a link where the admin's
     /// package has put one (Debian's `ipxe.efi` is one) may be followed.
     async fn loader(&self, name: &str) -> Option<Resource> {
-        let (name, _) = LOADERS.into_iter().find(|(known, _)| *known == name)?;
-        let path = self.loaders.join(name);
+        let loader = LOADERS.iter().find(|loader| loader.file == name)?;
+        let places: Vec<PathBuf> = self.loaders.iter().map(|place| place.join(loader.file)).collect();
         let found = tokio::task::spawn_blocking(move || -> io::Result<Resource> {
-            let file = open_file(&path).and_then(|file| Ok((file.metadata()?.len(), file)));
-            let (size, file) = file.inspect_err(|cause| {
-                tracing::error!(path = %path.display(), %cause, "a loader cannot be served; install Debian's package ipxe");
+            let mut found = Err(io::Error::from(io::ErrorKind::NotFound));
+            for path in &places {
+                found = open_file(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+                if found.as_ref().err().is_none_or(|cause| cause.kind() != io::ErrorKind::NotFound) {
+                    break;
+                }
+            }
+            let (size, file) = found.inspect_err(|cause| {
+                let path = places.first().map(|path| path.display().to_string()).unwrap_or_default();
+                tracing::error!(path, %cause, "a loader cannot be served; install {}", loader.package);
             })?;
             Ok(Resource::File { file: Arc::new(file), size })
         });
