@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Lab, Server, SiteFiles, ip};
 
 /// What a fresh host of a switch is told; `None` when nobody answers.
 fn udhcpc(lab: &Lab, switch: &str) -> Option<HashMap<String, String>> {
@@ -34,6 +34,27 @@ fn each_interface_gives_addresses_of_its_own_network_and_names_the_server_there(
     let addresses: Vec<&str> = given.iter().map(|told| told["ip"].as_str()).collect();
     assert_eq!(addresses, ["192.168.78.20", "192.168.78.22"], "what is excluded is given to nobody");
     assert!(udhcpc(&lab, "lab1").is_none(), "the pool has no more");
+}
+
+#[test]
+fn of_two_networks_on_one_wire_a_machine_is_in_that_of_its_own_address() {
+    let lab = Lab::new().unwrap();
+    ip("addr add 192.168.78.1/24 dev lab0").unwrap();
+    let mut site = SiteFiles::small().unwrap();
+    site.add(SECOND);
+    site.machine("alpha", "0a", "address = \"192.168.78.10\"").unwrap();
+    let _server = Server::start(site).unwrap();
+    let alpha = lab.plug("lab0", |nic| {
+        ip(&format!("link set {nic} address 52:54:00:00:00:0a")).unwrap();
+        oneroot_vm_tests::udhcpc_on(nic).unwrap().unwrap()
+    });
+    let alpha = alpha.unwrap();
+    assert_eq!(
+        [&alpha["ip"], &alpha["serverid"], &alpha["router"]],
+        ["192.168.78.10", "192.168.78.1", "192.168.78.254"]
+    );
+    let other = udhcpc(&lab, "lab0").unwrap();
+    assert_eq!(other["serverid"], "192.168.77.1", "{other:?}");
 }
 
 #[test]

@@ -110,7 +110,8 @@ impl Engine {
     pub fn handle(&mut self, now: Now, policy: &dyn Policy, received: Received<'_>) -> Step {
         let request = Request::parse(received.payload).map_err(DropReason::Refused);
         let step = request.and_then(|request| {
-            let place = self.subnets.place(&request, received.via).ok_or(DropReason::NoSubnet)?;
+            let own = policy.reservation(request.mac).and_then(|kept| kept.address);
+            let place = self.subnets.place(&request, received.via, own).ok_or(DropReason::NoSubnet)?;
             self.answer(now, policy, &request, place)
         });
         self.counted(step.unwrap_or_else(Step::Dropped))

@@ -22,9 +22,9 @@ pub struct Now {
 pub struct Received<'a> {
     /// Its bytes.
     pub payload: &'a [u8],
-    /// The address of the interface by which it came. Without it, a message that does not say where it is from is
-    /// answered only if the server has an address in one network alone.
-    pub via: Option<Ipv4Addr>,
+    /// Our addresses on the interface by which it came, one in each network of its wire. Without any, a message that does
+    /// not say where it is from is answered only if the server has an address in one network alone.
+    pub via: &'a [Ipv4Addr],
 }
 
 /// What to do.

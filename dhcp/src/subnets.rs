@@ -7,7 +7,8 @@
 //! | option 118, subnet selection (RFC 3011) | the one with that address, or none |
 //! | through a relay | the one with giaddr, or none |
 //! | from a client that has an address of ours | the one with ciaddr: a renewal comes by unicast, from anywhere |
-//! | else | the one with the address of the interface by which it came |
+//! | from a NIC whose own address is in a network of the wire by which it came | that one |
+//! | else | the one with the (first) address of the interface by which it came |
 //!
 //! "Or none" is silence: an address of another network than the one that was asked for would be of no use.
 
@@ -91,12 +92,16 @@ impl Subnets {
         self.0.iter().find(|subnet| subnet.network.contains(address))
     }
 
-    /// `via` is the address of the interface by which the message came, if that is known.
-    pub(crate) fn place(&self, request: &Request, via: Option<Ipv4Addr>) -> Option<Place> {
-        let link = match via {
-            Some(address) => self.with(address),
-            None => self.only_link(),
+    /// `via` are our addresses on the interface by which the message came, if that is known; `own` is the address that the
+    /// site keeps for its NIC.
+    pub(crate) fn place(&self, request: &Request, via: &[Ipv4Addr], own: Option<Ipv4Addr>) -> Option<Place> {
+        let links: Vec<&Arc<Subnet>> = match via {
+            [] => self.only_link().into_iter().collect(),
+            all => all.iter().filter_map(|address| self.with(*address)).collect(),
         };
+        // Two networks on one wire: neither says which is meant, so the site does.
+        let kept = own.and_then(|own| links.iter().find(|link| link.network.contains(own)));
+        let link = kept.or(links.first()).copied();
         let chosen = if request.giaddr.is_unspecified() {
             let fresh = request.ciaddr.is_unspecified();
             match link.filter(|link| link.proxy && fresh) {
@@ -108,7 +113,7 @@ impl Subnets {
             self.with(asked).filter(|_| self.relays(request.giaddr, via))
         };
         let subnet = chosen?.clone();
-        let local = link.is_some_and(|link| Arc::ptr_eq(link, &subnet));
+        let local = links.into_iter().any(|link| Arc::ptr_eq(link, &subnet));
         Some(Place { subnet, local })
     }
 
@@ -126,8 +131,8 @@ impl Subnets {
     }
 
     /// Whether replies may be sent to this relay: ours, everybody's and nobody's addresses are made up.
-    fn relays(&self, giaddr: Ipv4Addr, via: Option<Ipv4Addr>) -> bool {
-        let ours = Some(giaddr) == via || self.0.iter().any(|subnet| subnet.server == giaddr);
+    fn relays(&self, giaddr: Ipv4Addr, via: &[Ipv4Addr]) -> bool {
+        let ours = via.contains(&giaddr) || self.0.iter().any(|subnet| subnet.server == giaddr);
         let all = |subnet: &Arc<Subnet>| subnet.network.prefix() < 31 && subnet.network.broadcast() == giaddr;
         let nobody = giaddr.is_loopback() || giaddr.is_multicast() || giaddr.is_broadcast();
         !(ours || nobody || self.with(giaddr).is_some_and(all))

@@ -10,7 +10,7 @@
 //! hold MAC ADDRESS | let-go MAC      a running pin
 //! keep MAC ADDRESS +60s              a pin that boots, or one that has ended: nobody else gets the address so long
 //! replace MAC MAC                    the site has the second NIC in the place of the first
-//! > KIND mac=MAC [requested=A] [server=A] [ciaddr=A] [giaddr=A] [via=A|none] [flags=8000] [hops=N] [ipxe] [pxe] [http]
+//! > KIND mac=MAC [requested=A] [server=A] [ciaddr=A] [giaddr=A] [via=A,A|none] [flags=8000] [hops=N] [ipxe] [pxe] [http]
 //!   [arch=N,N] [class=WORDS] [opt.N=HEX] [from=A:PORT]    via is the first subnet's server if nothing is said; from: came to port 4011
 //! > hex BYTES                        anything at all
 //! < KIND [yiaddr=A] [ciaddr=A] [siaddr=A] [file=F] [flags=8000] [size=N] [route=broadcast|direct:MAC:A|relay:A:P|back:A:P]
@@ -231,13 +231,13 @@ impl Conversation {
                 let engine = self.engine.get_or_insert_with(|| Engine::new(subnets, []));
                 let words = words(rest);
                 let value = |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| *value);
-                let via = match value("via") {
-                    Some("none") => None,
-                    Some(text) => Some(text.parse().unwrap()),
-                    None => self.subnets.first().map(|subnet| subnet.server),
+                let via: Vec<Ipv4Addr> = match value("via") {
+                    Some("none") => Vec::new(),
+                    Some(text) => text.split(',').map(|address| address.parse().unwrap()).collect(),
+                    None => self.subnets.first().map(|subnet| subnet.server).into_iter().collect(),
                 };
                 let packet = packet(rest);
-                let received = Received { payload: &packet, via };
+                let received = Received { payload: &packet, via: &via };
                 let from: Option<SocketAddrV4> = value("from").map(|text| text.parse().unwrap());
                 self.step = Some(match from {
                     Some(from) => engine.handle_4011(self.now, &self.site, received, from),

@@ -322,7 +322,7 @@ impl World {
     }
 
     fn say(&mut self, packet: &[u8]) -> Step {
-        let received = Received { payload: packet, via: Some(SERVER) };
+        let received = Received { payload: packet, via: &[SERVER] };
         self.engine.handle(self.now(), &self.site, received)
     }
 
@@ -541,7 +541,7 @@ fn an_address_among_a_million_is_found_without_looking_at_the_others() {
     let site = Site { moved: RefCell::new(claims.keys().copied().collect()), claims, ..site };
     let mut engine = Engine::new(vec![site.subnet((first, last))], (0..total).map(lease));
     let mut say = |number: u32| {
-        let received = Received { payload: &packet(1, stranger(number), None, &[]), via: Some(SERVER) };
+        let received = Received { payload: &packet(1, stranger(number), None, &[]), via: &[SERVER] };
         let step = engine.handle(now, &site, received);
         assert!(matches!(step, Step::Reply(_)), "{step:?}");
         site.asked.take()

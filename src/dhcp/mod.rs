@@ -199,11 +199,12 @@ impl Server {
         let machines = self.machines.clone();
         match way {
             Way::Port(number) => {
-                let via = self.ports.get(number).and_then(Port::via);
+                let seen = self.ports.get(number).map(Port::seen);
+                let via = seen.as_ref().map_or(&[][..], |seen| &seen.via);
                 self.engine.handle(now, &Rules(&machines, site), Received { payload, via })
             }
             Way::BootServer(_, from) => {
-                let received = Received { payload, via: None };
+                let received = Received { payload, via: &[] };
                 self.engine.handle_4011(now, &Rules(&machines, site), received, from)
             }
         }

@@ -12,7 +12,7 @@ use tokio::net::UdpSocket;
 
 use super::rules::v4;
 use crate::net;
-use crate::net::interfaces::Interfaces;
+use crate::net::interfaces::{Interfaces, Seen};
 use crate::net::keeper::Keeper;
 use crate::net::link::Frames;
 
@@ -37,9 +37,9 @@ impl Port {
         Ok(Self { name, interfaces, raw: Frames::open()?, socket, frames: 0 })
     }
 
-    /// Our address on it, in one of the site's networks; none while it has none, or where only relays' messages come.
-    pub fn via(&self) -> Option<Ipv4Addr> {
-        self.interfaces.seen(&self.name).via
+    /// What is known of its interface.
+    pub fn seen(&self) -> Arc<Seen> {
+        self.interfaces.seen(&self.name)
     }
 
     /// Sends a reply to where it goes.
@@ -48,12 +48,12 @@ impl Port {
             Route::Relay(to) | Route::Back(to) => {
                 self.socket.try_send_to(&reply.payload, to.into()).map(drop)
             }
-            Route::Broadcast => self.send_frame([0xff; 6], Ipv4Addr::BROADCAST, &reply.payload, site),
-            Route::Direct(mac, address) => self.send_frame(mac.bytes(), address, &reply.payload, site),
+            Route::Broadcast => self.send_frame([0xff; 6], Ipv4Addr::BROADCAST, reply, site),
+            Route::Direct(mac, address) => self.send_frame(mac.bytes(), address, reply, site),
         }
     }
 
-    fn send_frame(&mut self, to_mac: [u8; 6], to: Ipv4Addr, payload: &[u8], site: &Site) -> io::Result<()> {
+    fn send_frame(&mut self, to_mac: [u8; 6], to: Ipv4Addr, reply: &Reply, site: &Site) -> io::Result<()> {
         let seen = self.interfaces.seen(&self.name);
         let (index, mac) =
             seen.link.as_ref().and_then(|link| Some((link.index, link.mac?))).ok_or_else(|| {
@@ -61,7 +61,9 @@ impl Port {
                 io::Error::new(io::ErrorKind::NotConnected, format!("{} is not there", self.name))
             })?;
         self.frames = self.frames.wrapping_add(1);
-        let told = seen.via.and_then(|via| v4(site.server_for(IpAddr::V4(via))));
+        // From the address that it is told, which is that of its own network.
+        let place = reply.address.or(seen.via.first().copied());
+        let told = place.and_then(|place| v4(site.server_for(IpAddr::V4(place))));
         let from = told.or_else(|| v4(site.server.address)).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let envelope = Envelope {
             from_mac: mac,
@@ -69,7 +71,7 @@ impl Port {
             from: SocketAddrV4::new(from, SERVER_PORT),
             to: SocketAddrV4::new(to, CLIENT_PORT),
         };
-        match frame::udp(&envelope, self.frames, payload) {
+        match frame::udp(&envelope, self.frames, &reply.payload) {
             Some(frame) => self.raw.send(index, &frame),
             None => Err(io::ErrorKind::InvalidInput.into()),
         }

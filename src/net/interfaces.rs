@@ -8,6 +8,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use ipnetwork::Ipv4Network;
 use oneroot_bootconf::{Mac, Site};
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
@@ -66,9 +67,9 @@ pub struct Seen {
     pub link: Option<Link>,
     /// Its IPv4 addresses.
     pub addresses: Vec<Ipv4Addr>,
-    /// Our address there, in one of the site's networks; none while it has none, or where only relays' messages come. It is
-    /// worked out when something has changed, and not for each message.
-    pub via: Option<Ipv4Addr>,
+    /// Our addresses there, one in each of the site's networks that is on this wire; none while it has none, or where only
+    /// relays' messages come. They are worked out when something has changed, and not for each message.
+    pub via: Vec<Ipv4Addr>,
     /// Why its sockets are not bound to it.
     pub unbound: Option<String>,
 }
@@ -81,7 +82,7 @@ impl Seen {
             _ if link.mac.is_none() => Some(Trouble::NotEthernet),
             _ if !link.up => Some(Trouble::Down),
             Some(cause) => Some(Trouble::NotBound(cause.clone())),
-            None if self.via.is_none() => Some(Trouble::NoAddress),
+            None if self.via.is_empty() => Some(Trouble::NoAddress),
             None => (!link.carrier).then_some(Trouble::NoCarrier),
         }
     }
@@ -162,13 +163,17 @@ impl Interfaces {
     }
 }
 
-/// Our address on an interface with these, in one of the site's networks.
-pub fn via(name: &str, own: &[Ipv4Addr], site: &Site) -> Option<Ipv4Addr> {
-    site.networks.iter().find_map(|network| {
-        let inside = |address: &Ipv4Addr| network.subnet.contains(*address);
-        let its = own.iter().copied().find(inside);
-        its.or_else(|| address_on(name, network.subnet.nth(1)?).filter(inside))
-    })
+/// Our addresses on an interface with these, one in each of the site's networks.
+pub fn via(name: &str, own: &[Ipv4Addr], site: &Site) -> Vec<Ipv4Addr> {
+    let networks = || site.networks.iter().map(|network| network.subnet);
+    let its: Vec<Ipv4Addr> = networks()
+        .filter_map(|subnet| own.iter().copied().find(|address| subnet.contains(*address)))
+        .collect();
+    if !its.is_empty() {
+        return its;
+    }
+    let borrowed = |subnet: Ipv4Network| address_on(name, subnet.nth(1)?).filter(|its| subnet.contains(*its));
+    networks().find_map(borrowed).into_iter().collect()
 }
 
 /// The address from which this host would send to `to` by an interface: one that has none of its own borrows another's.

@@ -179,7 +179,7 @@ impl Keeper {
             let index = link.as_ref().map(|link| link.index);
             let own: Vec<_> =
                 addresses.iter().filter(|one| Some(one.index) == index).map(|one| one.address).collect();
-            let via = link.as_ref().and_then(|_| via(name, &own, site));
+            let via = link.as_ref().map_or_else(Vec::new, |_| via(name, &own, site));
             self.interfaces.put(name, Seen { addresses: own, link, via, unbound });
         }
         self.interfaces.put_host(addresses);
