@@ -8,12 +8,17 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use oneroot_bootconf::args::Initramfs;
+use oneroot_bootconf::facts::{Facts, SiteFacts};
+use oneroot_bootconf::given::Given;
 use tempfile::TempDir;
 
 const INIT: &str = include_str!("../src/guest/init");
 const START: &str = include_str!("../src/guest/start");
+const PLACE: &str = include_str!("../src/guest/place");
 const WATCH: &str = include_str!("../src/guest/watch");
 const BOOT: &str = "0123456789abcdef";
+const MAC: &str = "52:54:00:00:00:0a";
 const MACHINE_ID: &str = "0f0e0d0c0b0a49888786858483828180";
 
 /// What stands in for systemd tells about itself, and ends.
@@ -29,6 +34,13 @@ for number in 3 4 5 6 7 8 9; do
 done
 find / /run -xdev ! -type l -perm -0002 | while read -r path; do echo "writable=$path"; done
 find / /run /etc -xdev ! -type l | while read -r path; do echo "$path=$(stat -c %a "$path")"; done
+for path in /etc/hostname /etc/hosts /etc/resolv.conf /run/systemd/resolve/stub-resolv.conf \
+    /run/systemd/network/00-oneroot.network /etc/systemd/network/70-boot0.link /run/NetworkManager/conf.d/00-oneroot.conf \
+    /run/network/ifstate.lan0 /etc/network/interfaces.d/oneroot /run/systemd/system/networking.service.d/oneroot.conf \
+    "/run/systemd/system/ifup@lan0.service.d/oneroot.conf"; do
+    [ ! -f "$path" ] || echo "text of $path=$(tr '\n' '|' <"$path")"
+done
+[ ! -e /run/systemd ] || echo "sign=/run/systemd"
 echo "machine-id=$(cat /etc/machine-id)"
 "#;
 
@@ -48,9 +60,19 @@ echo "machine-id=$(cat /etc/machine-id)"
 fn root(shell: &Path) -> TempDir {
     let home = tempfile::tempdir().unwrap();
     let at = |path: &str| home.path().join("root").join(path);
-    for directory in
-        ["bin", "proc", "dev", "run", "etc", "usr/lib/systemd/system", "lib", "sbin", "tmp", ".oneroot/say"]
-    {
+    for directory in [
+        "bin",
+        "proc",
+        "sys",
+        "dev",
+        "run",
+        "etc",
+        "usr/lib/systemd/system",
+        "lib",
+        "sbin",
+        "tmp",
+        ".oneroot/say",
+    ] {
         fs::create_dir_all(at(directory)).unwrap();
     }
     for directory in [".oneroot/rw", ".oneroot/lower"] {
@@ -59,8 +81,14 @@ fn root(shell: &Path) -> TempDir {
     symlink("../usr/lib/systemd", at("lib/systemd")).unwrap();
     symlink("../lib/systemd/systemd", at("sbin/init")).unwrap();
     program(&at("usr/lib/systemd/systemd"), PROBE);
+    for (path, text) in given().files() {
+        let path = at(".oneroot").join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
     program(&at(".oneroot/init"), INIT);
     program(&at(".oneroot/start"), START);
+    program(&at(".oneroot/place"), PLACE);
     program(&at(".oneroot/watch"), WATCH);
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     fs::copy(busybox.unwrap(), at("bin/busybox")).unwrap();
@@ -68,6 +96,7 @@ fn root(shell: &Path) -> TempDir {
         "cat",
         "chmod",
         "chroot",
+        "cp",
         "env",
         "find",
         "grep",
@@ -75,6 +104,7 @@ fn root(shell: &Path) -> TempDir {
         "mkdir",
         "mount",
         "pivot_root",
+        "readlink",
         "rm",
         "sleep",
         "stat",
@@ -98,6 +128,26 @@ fn root(shell: &Path) -> TempDir {
     home
 }
 
+/// What the server writes for this machine.
+fn given() -> Given {
+    let facts = Facts {
+        name: "alpha".to_owned(),
+        mac: MAC.to_owned(),
+        macs: vec![MAC.to_owned()],
+        address: None,
+        profile: "debian".to_owned(),
+        workloads: Vec::new(),
+        vars: BTreeMap::new(),
+        site: SiteFacts {
+            server: [10, 0, 0, 1].into(),
+            domain: None,
+            dns: vec![[10, 0, 0, 2].into()],
+            ntp: Vec::new(),
+        },
+    };
+    Given::of(&facts, Initramfs::Dracut)
+}
+
 fn program(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
@@ -114,11 +164,13 @@ fn boot(home: &Path, before: &str) -> BTreeMap<String, Vec<String>> {
         "set -e; cd {home}; mount --bind root root; mount -t proc proc root/proc; mount --bind cmdline root/proc/cmdline\n\
          mount -t tmpfs -o mode=0755 dev root/dev; : >root/dev/null; mount --bind /dev/null root/dev/null\n\
          : >root/dev/console; mount -o remount,bind,ro root\n\
+         ip link add lan0 type bridge; ip link set lan0 address {MAC}\n\
          {before}\nexec chroot root /.oneroot/init single x\n",
         home = home.display()
     );
     let done = Command::new("unshare")
-        .args(["--mount", "--pid", "--fork", "--propagation", "private", "/bin/sh", "-c", &script])
+        .args(["--mount", "--net", "--pid", "--fork", "--propagation", "private", "/bin/sh", "-c", &script])
+        .env("PATH", std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin")
         .stdin(Stdio::null())
         .output()
         .unwrap();
@@ -200,4 +252,75 @@ fn an_init_that_is_not_systemd_finds_no_sign_of_it_and_is_up_when_it_offers_a_lo
         assert_eq!(told.get("made"), None, "{}", shell.display());
         assert_eq!(told.get("before").map(Vec::len), Some(1), "no getty yet, with {}", shell.display());
     }
+}
+
+/// A tree before it boots, as a change to one with nothing in `/etc`; what a file is then; its path.
+type Placed<'a> = (&'a str, &'a str, Option<&'a str>);
+
+#[test]
+fn what_a_machine_is_given_is_put_where_the_tree_has_nothing_better() {
+    let unit =
+        "[Service]|ExecStop=|ExecStop=-/sbin/ifdown -a --read-environment --exclude=lo --exclude=lan0|";
+    let placed: &[Placed<'_>] = &[
+        (":", "/etc/hostname", Some("alpha|")),
+        ("echo localhost >etc/hostname", "/etc/hostname", Some("alpha|")),
+        (": >etc/hostname", "/etc/hostname", Some("alpha|")),
+        ("echo own >etc/hostname", "/etc/hostname", Some("own|")),
+        (
+            ":",
+            "/etc/hosts",
+            Some("127.0.0.1 localhost|127.0.1.1 alpha|::1 localhost ip6-localhost ip6-loopback|"),
+        ),
+        ("echo own >etc/hosts", "/etc/hosts", Some("own|")),
+        (":", "/etc/resolv.conf", Some("nameserver 10.0.0.2|")),
+        ("echo search x >etc/resolv.conf", "/etc/resolv.conf", Some("nameserver 10.0.0.2|")),
+        ("echo nameserver 9.9.9.9 >etc/resolv.conf", "/etc/resolv.conf", Some("nameserver 9.9.9.9|")),
+        (
+            "ln -s ../run/systemd/resolve/stub-resolv.conf etc/resolv.conf",
+            "/run/systemd/resolve/stub-resolv.conf",
+            Some("nameserver 10.0.0.2|"),
+        ),
+        ("ln -s /run/x/y etc/resolv.conf", "/etc/resolv.conf", Some("nameserver 10.0.0.2|")),
+        (":", "/etc/systemd/network/70-boot0.link", Some("")),
+        (":", "/run/network/ifstate.lan0", None),
+        ("mkdir -p etc/network/interfaces.d", "/run/network/ifstate.lan0", Some("lan0|")),
+        (
+            "mkdir -p etc/network/interfaces.d",
+            "/etc/network/interfaces.d/oneroot",
+            Some("no-auto-down lan0|"),
+        ),
+        ("mkdir etc/network", "/etc/network/interfaces.d/oneroot", None),
+        ("mkdir etc/network", "/run/systemd/system/networking.service.d/oneroot.conf", Some(unit)),
+        (
+            "mkdir etc/network",
+            "/run/systemd/system/ifup@lan0.service.d/oneroot.conf",
+            Some("[Service]|ExecStop=|"),
+        ),
+    ];
+    for shell in shells() {
+        for (change, path, text) in placed {
+            let home = root(shell);
+            let changed =
+                Command::new("sh").args(["-c", change]).current_dir(home.path().join("root")).status();
+            assert!(changed.unwrap().success(), "{change}");
+            let told = boot(home.path(), SPOILED);
+            let found = told.get(&format!("text of {path}")).and_then(|said| said.first());
+            assert_eq!(found.map(String::as_str), *text, "{path} after {change} with {}", shell.display());
+            assert_eq!(told.get("writable"), None, "{change} with {}", shell.display());
+        }
+    }
+}
+
+#[test]
+fn what_systemd_is_given_is_there_for_systemd_alone() {
+    let home = root(Path::new("/bin/busybox"));
+    let network = "text of /run/systemd/network/00-oneroot.network";
+    let told = boot(home.path(), "umask 022");
+    assert!(told.contains_key(network) && told.contains_key("sign"), "{told:?}");
+    let init = home.path().join("root/sbin/init");
+    fs::remove_file(&init).unwrap();
+    program(&init, PROBE);
+    let told = boot(home.path(), "umask 022");
+    assert!(!told.contains_key(network) && !told.contains_key("sign"), "{told:?}");
+    assert!(told.contains_key("text of /run/NetworkManager/conf.d/00-oneroot.conf"), "{told:?}");
 }

@@ -2,7 +2,7 @@
 //!
 //! No clock, no random source and nothing of the environment is among them: the same facts give the same files.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,12 @@ pub struct SiteFacts {
     /// Domain name, where the network has one.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub domain: Option<String>,
+    /// Name servers.
+    #[serde(default)]
+    pub dns: Vec<Ipv4Addr>,
+    /// Time servers.
+    #[serde(default)]
+    pub ntp: Vec<Ipv4Addr>,
 }
 
 impl Facts {
@@ -60,6 +66,8 @@ impl Facts {
             site: SiteFacts {
                 server: site.server_for(address),
                 domain: network.and_then(|network| network.domain.clone()),
+                dns: network.map_or(Vec::new(), |network| network.dns.clone()),
+                ntp: network.map_or(Vec::new(), |network| network.ntp.clone()),
             },
         }
     }

@@ -13,6 +13,7 @@ mod compare;
 pub mod export;
 pub mod facts;
 pub mod firmware;
+pub mod given;
 pub mod identity;
 mod networks;
 mod paths;

@@ -53,14 +53,9 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
         .collect();
     let pool = section.string(mistakes, "pool").and_then(|pool| pool.check(mistakes, |text| pool_of(&text)));
     let router = section.parsed::<Ipv4Addr>(mistakes, "router", "an IPv4 address");
-    let dns = section.strings(mistakes, "dns", true).into_iter().filter_map(|text| {
-        text.check(mistakes, |text| match text.parse::<Ipv4Addr>() {
-            // Each machine may have a name server of its own.
-            Ok(address) if is_host(address) || address.is_loopback() => Ok(address),
-            _ => Err(format!("{text:?} is not an IPv4 address of a name server")),
-        })
-    });
-    let dns: Vec<At<Ipv4Addr>> = dns.collect();
+    // Each machine may have a name server of its own.
+    let dns = hosts(&mut section, mistakes, "dns", "a name server", Ipv4Addr::is_loopback);
+    let ntp = hosts(&mut section, mistakes, "ntp", "a time server", |_| false);
     let domain = section.string(mistakes, "domain").and_then(|domain| {
         domain.check(mistakes, |text| {
             let good = text.len() <= 253 && !text.is_empty() && text.split('.').all(good_name);
@@ -135,6 +130,7 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
         exclude: exclude.into_iter().map(|at| at.value).collect(),
         router: router.map(|at| at.value),
         dns: dns.into_iter().map(|at| at.value).collect(),
+        ntp: ntp.into_iter().map(|at| at.value).collect(),
         domain: domain.map(|at| at.value),
         lease: lease.map_or(86_400, |at| at.value),
     };
@@ -151,6 +147,23 @@ fn is_covered((first, last): (Ipv4Addr, Ipv4Addr), mut ranges: Vec<(Ipv4Addr, Ip
         }
     }
     next > u64::from(u32::from(last))
+}
+
+/// A list of servers' addresses; `too` are those that may stand for one though no other host has them.
+fn hosts(
+    section: &mut Section<'_>,
+    mistakes: &mut Mistakes,
+    key: &'static str,
+    what: &str,
+    too: impl Fn(&Ipv4Addr) -> bool,
+) -> Vec<At<Ipv4Addr>> {
+    let told = section.strings(mistakes, key, true).into_iter().filter_map(|text| {
+        text.check(mistakes, |text| match text.parse::<Ipv4Addr>() {
+            Ok(address) if is_host(address) || too(&address) => Ok(address),
+            _ => Err(format!("{text:?} is not an IPv4 address of {what}")),
+        })
+    });
+    told.collect()
 }
 
 fn pool_of(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
@@ -215,6 +228,7 @@ mod tests {
             exclude: vec![(at(12), at(14)), (at(14), at(15)), (at(28), at(29))],
             router: Some(at(10)),
             dns: Vec::new(),
+            ntp: Vec::new(),
             domain: None,
             lease: 3600,
         };

@@ -154,7 +154,7 @@ mod tests {
             profile: "debian".to_owned(),
             workloads: vec!["night".to_owned(), "render".to_owned()],
             vars: [("role".to_owned(), "build".to_owned())].into(),
-            site: SiteFacts { server: [10, 0, 0, 1].into(), domain: None },
+            site: SiteFacts { server: [10, 0, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
         }
     }
 

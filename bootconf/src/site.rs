@@ -133,6 +133,8 @@ pub struct Network {
     pub router: Option<Ipv4Addr>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
+    /// Time servers.
+    pub ntp: Vec<Ipv4Addr>,
     /// Domain name.
     pub domain: Option<String>,
     /// Lease time in seconds.

@@ -30,6 +30,8 @@ pub struct Subnet {
     pub router: Option<Ipv4Addr>,
     /// Name servers.
     pub dns: Vec<Ipv4Addr>,
+    /// Time servers.
+    pub ntp: Vec<Ipv4Addr>,
     /// Domain name.
     pub domain: Option<String>,
     /// First and last address for machines without one of their own.

@@ -52,6 +52,7 @@ fn subnet(number: u8, proxy: bool, mtu: u16) -> Subnet {
         server: Ipv4Addr::new(10, number, 0, 1),
         router: None,
         dns: vec![Ipv4Addr::new(10, 0, 0, 1); 60],
+        ntp: vec![Ipv4Addr::new(10, 0, 0, 3); 20],
         domain: Some("x".repeat(200)),
         pool: Some((Ipv4Addr::new(10, number, 1, 0), Ipv4Addr::new(10, number, 2, 0))),
         exclude: vec![(Ipv4Addr::new(10, number, 1, 3), Ipv4Addr::new(10, number, 1, 9))],

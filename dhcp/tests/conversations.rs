@@ -2,7 +2,7 @@
 //! time passes. Replies are read with dhcproto's own decoder, which shares no code with our encoder.
 //!
 //! ```text
-//! subnet 10.0.0.0/24 server=10.0.0.1 [router=A] [dns=A,A] [domain=D] [pool=A-A] [exclude=A-A,A-A] [lease=S]
+//! subnet 10.0.0.0/24 server=10.0.0.1 [router=A] [dns=A,A] [ntp=A,A] [domain=D] [pool=A-A] [exclude=A-A,A-A] [lease=S]
 //!        [authoritative] [proxy]     on one line; after the first message, with the lines beside it: a reload
 //! no-subnets                         forget them, before the lines of a reload
 //! machine MAC NAME [ADDRESS]         the site knows it
@@ -301,15 +301,16 @@ impl Conversation {
     fn subnet(&mut self, rest: &str) {
         let words = words(rest);
         let value = |key: &str| words.iter().find(|(word, _)| *word == key).map(|(_, value)| *value);
+        let addresses = |key: &str| {
+            let told = value(key).into_iter().flat_map(|text| text.split(','));
+            told.map(|text| text.parse().unwrap()).collect()
+        };
         self.subnets.push(Subnet {
             network: words[0].0.parse().unwrap(),
             server: value("server").unwrap().parse().unwrap(),
             router: value("router").map(|text| text.parse().unwrap()),
-            dns: value("dns")
-                .into_iter()
-                .flat_map(|text| text.split(','))
-                .map(|text| text.parse().unwrap())
-                .collect(),
+            dns: addresses("dns"),
+            ntp: addresses("ntp"),
             domain: value("domain").map(str::to_owned),
             pool: value("pool").map(|text| {
                 let (first, last) = text.split_once('-').unwrap();

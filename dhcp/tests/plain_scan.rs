@@ -66,6 +66,7 @@ impl Site {
             server: SERVER,
             router: None,
             dns: vec![],
+            ntp: vec![],
             domain: None,
             pool: Some(pool),
             exclude: vec![(at(3), at(4))],

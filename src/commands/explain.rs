@@ -74,7 +74,8 @@ pub fn view(site: &Site, machine: &str) -> Result<(Arc<View>, Arc<Store>)> {
 
 /// What a layer of a stack is, for people.
 fn name_of(laid: &Laid) -> String {
-    let name = laid.part.as_ref().map_or("oneroot itself".to_owned(), shown);
+    let ours = if laid.given { "oneroot, for this machine" } else { "oneroot itself" };
+    let name = laid.part.as_ref().map_or(ours.to_owned(), shown);
     if laid.rendered { format!("{name} (rendered)") } else { name }
 }
 

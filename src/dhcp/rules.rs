@@ -40,6 +40,7 @@ pub fn subnets(site: &Site) -> Vec<Subnet> {
             server,
             router: network.router,
             dns: network.dns.clone(),
+            ntp: network.ntp.clone(),
             domain: network.domain.clone(),
             pool: network.pool,
             exclude: network.exclude.clone(),

@@ -8,15 +8,20 @@ use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{GenerationId, Ref, RefKind, Stage, Store};
 
-/// Programs there: the first that a machine runs, what that runs in the new root, and what tells of an init that can't.
-const PROGRAMS: [(&str, &str); 3] =
-    [("init", include_str!("init")), ("start", include_str!("start")), ("watch", include_str!("watch"))];
+/// Programs there: the first that a machine runs, what that runs in the new root, what puts in place what the machine is
+/// given, and what tells of an init that can't.
+const PROGRAMS: [(&str, &str); 4] = [
+    ("init", include_str!("init")),
+    ("start", include_str!("start")),
+    ("place", include_str!("place")),
+    ("watch", include_str!("watch")),
+];
 
 /// Directory whose names are words that machines say; none is ever there.
 pub const SAY: &str = ".oneroot/say";
 
 /// One time for all of it, whenever and wherever the binary was built, or each server would have its own generation.
-const MTIME: i64 = 1_700_000_000_000_000_000;
+pub const MTIME: i64 = 1_700_000_000_000_000_000;
 
 /// Stages `/.oneroot`, unless the store has this binary's already. `now` is seconds since 1970.
 pub fn stage(store: &Arc<Store>, now: u64) -> Result<GenerationId> {

@@ -3,6 +3,7 @@
 //! Pure of machines and boots: `serve` asks it for a boot, `explain` and `render` ask it for a person.
 
 pub mod dry;
+mod given;
 mod kernels;
 pub mod templates;
 
@@ -11,6 +12,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::given::Given;
 use oneroot_bootconf::plan::{Decision, NoPlan, Part, kernel_and_initrd};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{GenerationId, Ref, RefKind, Store, View, ViewId, Views};
@@ -25,6 +27,7 @@ pub struct Planner {
     /// Templates found and rendered so far.
     pub templates: Templates,
     kernels: Kernels,
+    given: given::Staged,
     /// `/.oneroot` of this binary, the top of every stack.
     guest: GenerationId,
 }
@@ -36,6 +39,8 @@ pub struct Laid {
     pub generation: GenerationId,
     /// What it was staged from; none for `/.oneroot`.
     pub part: Option<Part>,
+    /// It is what this machine is given in `/.oneroot`.
+    pub given: bool,
     /// It is what the templates of that part have become.
     pub rendered: bool,
 }
@@ -85,7 +90,13 @@ pub fn shown(part: &Part) -> String {
 impl Planner {
     /// A planner that lays `guest` on top of every stack.
     pub fn new(store: Arc<Store>, guest: GenerationId) -> Self {
-        Self { views: Views::new(store), templates: Templates::default(), kernels: Kernels::default(), guest }
+        Self {
+            views: Views::new(store),
+            templates: Templates::default(),
+            kernels: Kernels::default(),
+            given: given::Staged::default(),
+            guest,
+        }
     }
 
     /// The store that everything comes from.
@@ -111,20 +122,22 @@ impl Planner {
                 let lender = parts.iter().map(|part| self.head(home, part)).collect::<Result<Vec<_>>>()?;
                 let below: Vec<GenerationId> = laid.iter().map(|laid| laid.generation).collect();
                 let generation = self.kernels.borrowed(&self.views, &lender, &below)?;
-                laid.push(Laid { generation, part: Some(part.clone()), rendered: false });
+                laid.push(Laid { generation, part: Some(part.clone()), given: false, rendered: false });
                 continue;
             }
             let generation = self.head(home, part)?;
-            laid.push(Laid { generation, part: Some(part.clone()), rendered: false });
+            laid.push(Laid { generation, part: Some(part.clone()), given: false, rendered: false });
             // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
             if !matches!(part, Part::Profile { .. })
                 && let Some(generation) =
                     self.templates.rendered(self.store(), generation, &shown(part), facts)?
             {
-                laid.push(Laid { generation, part: Some(part.clone()), rendered: true });
+                laid.push(Laid { generation, part: Some(part.clone()), given: false, rendered: true });
             }
         }
-        laid.push(Laid { generation: self.guest, part: None, rendered: false });
+        let given = self.given.generation(self.store(), Given::of(facts, decision.initramfs))?;
+        laid.push(Laid { generation: given, part: None, given: true, rendered: false });
+        laid.push(Laid { generation: self.guest, part: None, given: false, rendered: false });
         let view = self.views.of(&generations(&laid))?;
         let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
         let named = |name: &String| exists(&format!("/boot/{name}"));

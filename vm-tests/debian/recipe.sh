@@ -7,7 +7,7 @@ out=$1
 # BOOT=nfs puts NFS and the NIC drivers into the initrd. zstd unpacks quickest where a CPU is emulated.
 mmdebstrap --quiet --variant=minbase \
     --include=systemd,systemd-sysv,udev,kmod,linux-image-cloud-amd64,initramfs-tools,klibc-utils,zstd \
-    --include=iproute2,isc-dhcp-client,curl,libnfs-utils,procps,login,passwd \
+    --include=iproute2,isc-dhcp-client,ifupdown,curl,libnfs-utils,procps,login,passwd \
     --essential-hook='mkdir -p "$1/etc/initramfs-tools/conf.d"' \
     --essential-hook='printf "BOOT=nfs\nCOMPRESS=zstd\n" >"$1/etc/initramfs-tools/conf.d/oneroot"' \
     --customize-hook='echo root:root | chroot "$1" chpasswd' \

@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result, bail};
 
 const RECIPE: &str = include_str!("../debian/recipe.sh");
 const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
+const TRIXIE: &str = include_str!("../debian/trixie.sh");
+const MANAGERS: &str = include_str!("../debian/managers.sh");
+const SYSVINIT: &str = include_str!("../debian/sysvinit.sh");
 
 /// A program or file, and Debian's package that has it.
 const TOOLS: [(&str, &str); 8] = [
@@ -57,15 +60,35 @@ pub fn here(root: fn() -> Result<PathBuf>) -> Option<PathBuf> {
 
 /// The Debian 12 root as a tar. The first call takes a minute and more; later ones find it in the cache.
 pub fn debian() -> Result<PathBuf> {
-    made("debian-12", RECIPE)
+    made("debian-12", RECIPE, "bookworm")
 }
 
 /// The same with dracut in the place of initramfs-tools.
 pub fn debian_with_dracut() -> Result<PathBuf> {
-    made("debian-12-dracut", WITH_DRACUT)
+    made("debian-12-dracut", WITH_DRACUT, "bookworm")
 }
 
-fn made(name: &str, recipe: &str) -> Result<PathBuf> {
+/// Debian 13 with dracut and systemd-networkd.
+pub fn trixie() -> Result<PathBuf> {
+    made("debian-13-dracut", TRIXIE, "trixie")
+}
+
+/// Debian 12 with every network manager.
+pub fn bookworm_managers() -> Result<PathBuf> {
+    made("debian-12-managers", MANAGERS, "bookworm")
+}
+
+/// Debian 13 with every network manager.
+pub fn trixie_managers() -> Result<PathBuf> {
+    made("debian-13-managers", MANAGERS, "trixie")
+}
+
+/// Debian 12 with sysvinit.
+pub fn sysvinit() -> Result<PathBuf> {
+    made("debian-12-sysvinit", SYSVINIT, "bookworm")
+}
+
+fn made(name: &str, recipe: &str, suite: &str) -> Result<PathBuf> {
     let key = blake3::hash(recipe.as_bytes()).to_hex();
     let cache = cache()?;
     let tar = cache.join(format!("{name}-{}.tar", key.chars().take(16).collect::<String>()));
@@ -82,6 +105,7 @@ fn made(name: &str, recipe: &str) -> Result<PathBuf> {
     let made = Command::new("sh")
         .arg(&script)
         .arg(&unfinished)
+        .arg(suite)
         .stdout(fs::File::create(&log)?)
         .stderr(fs::File::options().append(true).open(&log)?)
         // When it fails, mmdebstrap sends SIGHUP to its whole process group.

@@ -60,8 +60,10 @@ const IPXE: &str = "/usr/lib/ipxe/ipxe.lkrn";
 pub struct Hardware {
     name: String,
     firmware: Firmware,
-    /// Last bytes of its NICs' MACs; it boots from the first.
+    /// Last bytes of its NICs' MACs.
     nics: Vec<String>,
+    /// Place of the NIC that it boots from.
+    boots_from: usize,
     /// MiB.
     memory: u32,
     /// Images of disks that it can read.
@@ -76,7 +78,7 @@ impl Hardware {
     pub fn new(name: &str, last: &str) -> Self {
         let nics = vec![last.to_owned()];
         let (name, disks) = (name.to_owned(), Vec::new());
-        Self { name, firmware: Firmware::Bios, nics, memory: MEMORY, disks, script: None }
+        Self { name, firmware: Firmware::Bios, nics, boots_from: 0, memory: MEMORY, disks, script: None }
     }
 
     /// With another firmware.
@@ -90,6 +92,14 @@ impl Hardware {
     #[must_use]
     pub fn nic(mut self, last: &str) -> Self {
         self.nics.push(last.to_owned());
+        self
+    }
+
+    /// With one more NIC, before those that it has and so before the one that it boots from.
+    #[must_use]
+    pub fn nic_before(mut self, last: &str) -> Self {
+        self.nics.insert(0, last.to_owned());
+        self.boots_from += 1;
         self
     }
 
@@ -130,7 +140,7 @@ impl Hardware {
             // With offloads, QEMU would write ten bytes of its own before each frame.
             let plain = if captures.is_some() { ",vnet_hdr=off" } else { "" };
             command.arg("-netdev").arg(format!("tap,id={id},ifname={port},script=no,downscript=no{plain}"));
-            let order = number + 1;
+            let order = if number == self.boots_from { 1 } else { number + 2 };
             command
                 .arg("-device")
                 .arg(format!("virtio-net-pci,netdev={id},mac=52:54:00:00:00:{last},bootindex={order}{rom}"));

@@ -2,7 +2,7 @@
 
 use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts};
 
-use crate::{POOL, assert_modes};
+use crate::{POOL, assert_modes, long};
 
 #[test]
 fn uefi_firmware_comes_up_by_tftp_with_its_own_pxe_client() {
@@ -36,6 +36,9 @@ fn uefi_firmware_comes_up_by_http_boot() {
 
 #[test]
 fn dracut_mounts_the_root_as_initramfs_tools_does() {
+    if !long() {
+        return;
+    }
     let Some(debian) = artifacts::here(artifacts::debian_with_dracut) else { return };
     let lab = Lab::new().unwrap();
     let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();

@@ -5,8 +5,10 @@
 
 mod battery;
 mod boots;
+mod dnsmasq;
 mod firmware;
 mod ipxe;
+mod managers;
 mod nics;
 mod power;
 mod proxy;
@@ -47,4 +49,13 @@ fn assert_modes(guest: &mut Guest) {
     let environment =
         guest.ok("tr '\\0' '\\n' </proc/1/environ | sed 's/=.*//' | sort | tr '\\n' ' '").unwrap();
     assert_eq!(environment.trim(), "HOME PATH TERM");
+}
+
+/// Whether the cases that `make test` has no time for are wanted.
+fn long() -> bool {
+    let long = std::env::var_os("ONEROOT_LONG").is_some();
+    if !long {
+        println!("left to `make test-vm-all`");
+    }
+    long
 }

@@ -1,46 +1,16 @@
 //! Beside an existing DHCP server, which keeps giving the addresses.
 
-use std::process::{Child, Command, Stdio};
-
 use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts};
 
+use crate::dnsmasq::Dnsmasq;
 use crate::{SOON, assert_no_io_error, text};
-
-/// Another's DHCP server, on a host of its own; it knows nothing of booting.
-struct Dnsmasq(Child);
-
-impl Dnsmasq {
-    fn start(lab: &Lab) -> Self {
-        let start = || {
-            Command::new("dnsmasq")
-                .args([
-                    "--keep-in-foreground",
-                    "--port=0",
-                    "--conf-file=/dev/null",
-                    "--leasefile-ro",
-                    "--log-facility=-",
-                ])
-                .args(["--user=root", "--pid-file=", "--dhcp-range=192.168.77.50,192.168.77.60,1h"])
-                .stdin(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-        };
-        Self(lab.on_host("192.168.77.2/24", start).unwrap().unwrap())
-    }
-}
-
-impl Drop for Dnsmasq {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 #[test]
 fn machines_boot_beside_an_existing_dhcp_server_each_to_its_own_root() {
     let Some(debian) = artifacts::here(artifacts::debian) else { return };
     let lab = Lab::new().unwrap();
-    let _dnsmasq = Dnsmasq::start(&lab);
+    // Another's DHCP server; it knows nothing of booting.
+    let _dnsmasq = Dnsmasq::start(&lab, &["--port=0", "--dhcp-range=192.168.77.50,192.168.77.60,1h"]);
     let mut site = SiteFiles::new(&debian, "192.168.77.100-192.168.77.199", "1h").unwrap();
     let proxied =
         site.text().replace("pool = \"192.168.77.100-192.168.77.199\"\nlease = \"1h\"", "proxy = true");

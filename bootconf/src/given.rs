@@ -1,0 +1,204 @@
+//! What a machine is given beside its tree: a few files that lie in `/.oneroot` of its own view, for its init to put into
+//! `/run` and `/etc` (docs/decisions/0010).
+//!
+//! They say two things to whatever manages the network in that tree: leave the NIC that carries the root alone, and here is
+//! what its lease said. A pure function of frozen facts: the same facts give the same files.
+
+use std::net::Ipv4Addr;
+
+use crate::args::{BOOT_NIC, Initramfs};
+use crate::facts::Facts;
+
+/// Where the files are, by what they are for: `run/` is put into `/run` as it is, `etc/` where the tree has nothing better.
+pub const HOME: &str = ".oneroot";
+/// resolv.conf(5): the resolver heeds so many name servers.
+const MOST_SERVERS: usize = 3;
+
+/// Everything that the files are made of.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Given {
+    /// MAC of the NIC that boots, with colons.
+    mac: String,
+    name: String,
+    domain: Option<String>,
+    dns: Vec<Ipv4Addr>,
+    ntp: Vec<Ipv4Addr>,
+    /// The initramfs was told to rename the NIC.
+    renamed: bool,
+}
+
+impl Given {
+    /// What a machine with these facts is given.
+    #[must_use]
+    pub fn of(facts: &Facts, initramfs: Initramfs) -> Self {
+        Self {
+            mac: facts.mac.clone(),
+            name: facts.name.clone(),
+            domain: facts.site.domain.clone(),
+            dns: facts.site.dns.clone(),
+            ntp: facts.site.ntp.clone(),
+            renamed: initramfs == Initramfs::Dracut,
+        }
+    }
+
+    /// The files, by their paths below [`HOME`], in order.
+    #[must_use]
+    pub fn files(&self) -> Vec<(String, String)> {
+        let mut files = vec![
+            ("etc/hostname".to_owned(), format!("{}\n", self.name)),
+            ("etc/hosts".to_owned(), self.hosts()),
+            // Which NIC is meant, for the managers that know NICs by name alone: only the machine knows that.
+            ("nic".to_owned(), format!("{}\n", self.mac)),
+            ("run/NetworkManager/conf.d/00-oneroot.conf".to_owned(), self.network_manager()),
+            ("run/systemd/network/00-oneroot.network".to_owned(), self.networkd()),
+        ];
+        if self.renamed {
+            files.extend(self.naming());
+        }
+        if !self.dns.is_empty() {
+            files.push(("etc/resolv.conf".to_owned(), self.resolv_conf()));
+            let searched = self.domain.as_ref().map_or(String::new(), |domain| format!("Domains={domain}\n"));
+            let text = format!("[Resolve]\nDNS={}\n{searched}", list(&self.dns, " "));
+            files.push(("run/systemd/resolved.conf.d/oneroot.conf".to_owned(), text));
+        }
+        if !self.ntp.is_empty() {
+            let text = format!("[Time]\nNTP={}\n", list(&self.ntp, " "));
+            files.push(("run/systemd/timesyncd.conf.d/oneroot.conf".to_owned(), text));
+            let sources = self.ntp.iter().map(|server| format!("server {server} iburst\n")).collect();
+            files.push(("run/chrony-dhcp/oneroot.sources".to_owned(), sources));
+        }
+        files.sort();
+        files
+    }
+
+    /// systemd-networkd drops an address that it finds and does not know, and then reads no byte more of its own root. It may
+    /// ask for the lease itself, and learns so what the lease says.
+    fn networkd(&self) -> String {
+        format!(
+            "# The root comes over this NIC.\n[Match]\nMACAddress={}\nKind=!*\n\n[Network]\nDHCP=ipv4\n\
+             KeepConfiguration=yes\n\n[DHCPv4]\nClientIdentifier=mac\nUseDomains=yes\n",
+            self.mac
+        )
+    }
+
+    /// The NIC has the name that dracut was told to give it; udev gives it the one that it would have had, where the kernel
+    /// renames a NIC that is up (6.2), and lists that name beside the other where it does not. What dracut was told stands on
+    /// the kernel's command line, from which systemd makes the same link file once more, so that is hidden.
+    fn naming(&self) -> [(String, String); 2] {
+        let policy = "database onboard slot path";
+        let text = format!(
+            "[Match]\nMACAddress={}\n\n[Link]\nNamePolicy=kernel {policy}\nAlternativeNamesPolicy={policy}\n",
+            self.mac
+        );
+        [
+            (format!("etc/systemd/network/70-{BOOT_NIC}.link"), String::new()),
+            ("run/systemd/network/98-oneroot.link".to_owned(), text),
+        ]
+    }
+
+    /// NetworkManager leaves the NIC alone, and so would know no name server.
+    fn network_manager(&self) -> String {
+        let mut text = format!(
+            "# The root comes over this NIC.\n[device-oneroot]\nmatch-device=mac:{}\nmanaged=0\n",
+            self.mac
+        );
+        if !self.dns.is_empty() {
+            let searched =
+                self.domain.as_ref().map_or(String::new(), |domain| format!("searches={domain}\n"));
+            text += &format!(
+                "\n[global-dns]\n{searched}\n[global-dns-domain-*]\nservers={}\n",
+                list(&self.dns, ",")
+            );
+        }
+        text
+    }
+
+    fn resolv_conf(&self) -> String {
+        let searched = self.domain.iter().map(|domain| format!("search {domain}\n"));
+        let servers = self.dns.iter().take(MOST_SERVERS).map(|server| format!("nameserver {server}\n"));
+        searched.chain(servers).collect()
+    }
+
+    fn hosts(&self) -> String {
+        let full = self.domain.as_ref().map_or(String::new(), |domain| format!("{}.{domain} ", self.name));
+        format!(
+            "127.0.0.1 localhost\n127.0.1.1 {full}{}\n::1 localhost ip6-localhost ip6-loopback\n",
+            self.name
+        )
+    }
+}
+
+fn list(addresses: &[Ipv4Addr], between: &str) -> String {
+    addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(between)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn given(change: impl FnOnce(&mut Given)) -> std::collections::BTreeMap<String, String> {
+        let mut given = Given {
+            mac: "52:54:00:00:00:0a".to_owned(),
+            name: "alpha".to_owned(),
+            domain: Some("lab.example".to_owned()),
+            dns: (1..=4).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect(),
+            ntp: vec![Ipv4Addr::new(10, 0, 0, 9)],
+            renamed: true,
+        };
+        change(&mut given);
+        given.files().into_iter().collect()
+    }
+
+    #[test]
+    fn what_the_lease_says_is_said_to_each_program_in_its_own_words() {
+        let files = given(|_| {});
+        let says = |path: &str, text: &str| {
+            assert!(files.get(path).is_some_and(|file| file.contains(text)), "{path}: {files:#?}");
+        };
+        says("etc/hostname", "alpha\n");
+        says("etc/hosts", "127.0.1.1 alpha.lab.example alpha\n");
+        says(
+            "etc/resolv.conf",
+            "search lab.example\nnameserver 10.0.0.1\nnameserver 10.0.0.2\nnameserver 10.0.0.3\n",
+        );
+        says(
+            "run/systemd/resolved.conf.d/oneroot.conf",
+            "DNS=10.0.0.1 10.0.0.2 10.0.0.3 10.0.0.4\nDomains=lab.example\n",
+        );
+        says("run/systemd/timesyncd.conf.d/oneroot.conf", "NTP=10.0.0.9\n");
+        says("run/chrony-dhcp/oneroot.sources", "server 10.0.0.9 iburst\n");
+        says("run/NetworkManager/conf.d/00-oneroot.conf", "servers=10.0.0.1,10.0.0.2,10.0.0.3,10.0.0.4\n");
+    }
+
+    #[test]
+    fn the_nic_of_the_root_is_named_by_its_mac_to_each_manager() {
+        let files = given(|_| {});
+        let matched = "MACAddress=52:54:00:00:00:0a\n";
+        for (path, text) in [
+            ("nic", "52:54:00:00:00:0a\n"),
+            ("run/systemd/network/00-oneroot.network", matched),
+            ("run/systemd/network/98-oneroot.link", matched),
+            ("run/NetworkManager/conf.d/00-oneroot.conf", "match-device=mac:52:54:00:00:00:0a\nmanaged=0\n"),
+        ] {
+            assert!(files.get(path).is_some_and(|file| file.contains(text)), "{path}: {files:#?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_would_say_nothing_is_not_there() {
+        let files = given(|given| {
+            (given.dns, given.ntp, given.domain, given.renamed) = (Vec::new(), Vec::new(), None, false);
+        });
+        let paths: Vec<&str> = files.keys().map(String::as_str).collect();
+        let always = [
+            "etc/hostname",
+            "etc/hosts",
+            "nic",
+            "run/NetworkManager/conf.d/00-oneroot.conf",
+            "run/systemd/network/00-oneroot.network",
+        ];
+        assert_eq!(paths, always);
+        let names = |line: &str| line.contains("dns") || line.starts_with("Domains=");
+        assert!(!files.values().flat_map(|text| text.lines()).any(names), "{files:#?}");
+    }
+}

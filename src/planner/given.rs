@@ -1,0 +1,102 @@
+//! A machine's own generation: what `bootconf::given` says that it is given, staged like any layer and laid over its tree.
+//!
+//! The result is named by its content, so a machine that has not changed gives the same name and writes nothing. What has
+//! been staged once is remembered.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Result;
+use oneroot_bootconf::given::{Given, HOME};
+use oneroot_tree::node::{Content, Meta, TreePath};
+use oneroot_tree::{GenerationId, Stage, Store};
+
+use crate::guest::MTIME;
+
+/// Machines that are remembered, each with a line's worth of facts.
+const MOST_REMEMBERED: usize = 50_000;
+
+/// What has been staged so far.
+#[derive(Default)]
+pub struct Staged(Mutex<HashMap<Given, GenerationId>>);
+
+impl Staged {
+    /// The generation with what a machine is given. Blocks on the disk.
+    pub fn generation(&self, store: &Arc<Store>, given: Given) -> Result<GenerationId> {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&given).copied();
+        // No reference names it, so a collection may have taken it since.
+        if let Some(known) = known.filter(|known| store.keep_generation(*known)) {
+            return Ok(known);
+        }
+        let generation = stage(store, &given)?;
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= MOST_REMEMBERED {
+            known.clear();
+        }
+        known.insert(given, generation);
+        Ok(generation)
+    }
+}
+
+fn stage(store: &Arc<Store>, given: &Given) -> Result<GenerationId> {
+    let mut stage = Stage::begin(store, |_| {})?;
+    let meta = |mode| Meta { mode, mtime: MTIME, ..Meta::default() };
+    let files: Vec<(String, String)> =
+        given.files().into_iter().map(|(path, text)| (format!("{HOME}/{path}"), text)).collect();
+    let above = |path: &str| {
+        path.match_indices('/')
+            .map(|(end, _)| path.get(..end).unwrap_or_default().to_owned())
+            .collect::<Vec<_>>()
+    };
+    let directories: BTreeSet<String> =
+        files.iter().flat_map(|(path, _)| above(path)).chain([String::new()]).collect();
+    for directory in directories {
+        let path = TreePath::parse(directory.as_bytes())?;
+        stage.insert(&path, meta(0o755), Content::Directory { opaque: false })?;
+    }
+    for (path, text) in &files {
+        let content = stage.object(text.as_bytes(), path.as_bytes())?;
+        stage.insert(&TreePath::parse(path.as_bytes())?, meta(0o644), content)?;
+    }
+    Ok(stage.finish()?.generation)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oneroot_bootconf::args::Initramfs;
+    use oneroot_bootconf::facts::{Facts, SiteFacts};
+
+    fn facts(name: &str) -> Facts {
+        Facts {
+            name: name.to_owned(),
+            mac: "52:54:00:00:00:0a".to_owned(),
+            macs: vec!["52:54:00:00:00:0a".to_owned()],
+            address: None,
+            profile: "debian".to_owned(),
+            workloads: Vec::new(),
+            vars: [].into(),
+            site: SiteFacts {
+                server: [10, 0, 0, 1].into(),
+                domain: None,
+                dns: vec![[10, 0, 0, 2].into()],
+                ntp: Vec::new(),
+            },
+        }
+    }
+
+    #[test]
+    fn an_unchanged_machine_has_the_same_generation_on_any_server_and_another_machine_has_another() {
+        let of = |name: &str| {
+            let home = tempfile::tempdir().unwrap();
+            let store = Store::open(home.path()).unwrap();
+            let (staged, given) = (Staged::default(), Given::of(&facts(name), Initramfs::InitramfsTools));
+            let first = staged.generation(&store, given.clone()).unwrap();
+            assert_eq!(staged.generation(&store, given.clone()).unwrap(), first, "remembered");
+            assert_eq!(Staged::default().generation(&store, given).unwrap(), first, "staged again");
+            first
+        };
+        assert_eq!(of("alpha"), of("alpha"));
+        assert_ne!(of("alpha"), of("beta"));
+    }
+}
