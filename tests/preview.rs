@@ -82,9 +82,10 @@ fn explain_says_where_each_part_of_a_boot_comes_from() {
         .iter()
         .map(|layer| layer["what"].as_str().unwrap().to_owned())
         .collect();
-    let ends = ["small", "common", "common (rendered)", "alpha", "alpha (rendered)", "oneroot itself"];
+    let ours = ["oneroot, for this machine", "oneroot itself"];
+    let ends = ["small", "common", "common (rendered)", "alpha", "alpha (rendered)", ours[0], ours[1]];
     assert!(
-        layers.len() == 6 && layers.iter().zip(ends).all(|(layer, end)| layer.ends_with(end)),
+        layers.len() == ends.len() && layers.iter().zip(ends).all(|(layer, end)| layer.ends_with(end)),
         "{layers:?}"
     );
     let why = told["why"].as_array().unwrap();
@@ -105,6 +106,11 @@ fn explain_of_a_path_names_layer_generation_and_template_and_what_they_hide() {
         "{hostname}"
     );
     assert_eq!(hostname[1]["what"], "profile small");
+    let given = json(home.path(), &["explain", "alpha", "/.oneroot/etc/hostname"]);
+    assert_eq!(
+        given[0]["what"], "oneroot, for this machine",
+        "what a machine is given can be seen before it boots"
+    );
     let gone = oneroot(home.path(), &["explain", "alpha", "/etc/motd"]);
     assert_eq!(gone.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&gone.stderr).contains("removed"));
