@@ -94,10 +94,21 @@ fn is_name(c: char) -> bool {
 /// Names of facts that are not there for every machine.
 const SOMETIMES: [&str; 2] = ["address", "site.domain"];
 /// Every name that a template may use, but for the variables' own.
-const NAMES: [&str; 9] =
-    ["name", "mac", "macs", "address", "profile", "workloads", "vars", "site.server", "site.domain"];
+const NAMES: [&str; 11] = [
+    "name",
+    "mac",
+    "macs",
+    "address",
+    "profile",
+    "workloads",
+    "vars",
+    "site.server",
+    "site.domain",
+    "site.dns",
+    "site.ntp",
+];
 /// What others call them.
-const OTHERS: [(&str, &str); 9] = [
+const OTHERS: [(&str, &str); 12] = [
     ("hostname", "name"),
     ("host", "name"),
     ("fqdn", "name"),
@@ -107,6 +118,9 @@ const OTHERS: [(&str, &str); 9] = [
     ("mac_address", "mac"),
     ("server", "site.server"),
     ("domain", "site.domain"),
+    ("dns", "site.dns"),
+    ("nameservers", "site.dns"),
+    ("ntp", "site.ntp"),
 ];
 
 /// What is wrong with a name that stands for nothing, and what to write. A variable is under `vars`, and nothing else is.
