@@ -35,7 +35,7 @@ fn assert_given(guest: &mut Guest, name: &str, last: &str) {
         Some("192.168.77.77")
     );
     assert!(guest.ok("getent hosts files").unwrap().contains("192.168.77.77"), "the domain is searched");
-    let addresses = guest.ok("ip -4 -o addr show scope global").unwrap();
+    let addresses = guest.ok("ip -color=never -4 -o addr show scope global").unwrap();
     assert_eq!(addresses.lines().count(), 1, "{addresses}");
     assert!(addresses.contains(&format!("{address}/24")), "{addresses}");
     assert!(guest.ok("cat /run/systemd/timesyncd.conf.d/oneroot.conf").unwrap().contains("192.168.77.3"));
@@ -44,7 +44,7 @@ fn assert_given(guest: &mut Guest, name: &str, last: &str) {
 
 fn assert_no_failures(guest: &mut Guest) {
     guest.wait_until_settled();
-    assert_eq!(guest.ok("systemctl --failed --no-legend").unwrap(), "");
+    assert_eq!(guest.ok("systemctl --failed --no-legend --no-pager").unwrap(), "");
 }
 
 /// Reads what is in no cache, from a root whose NIC must still be there.
