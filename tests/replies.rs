@@ -34,14 +34,19 @@ fn options(packet: &[u8]) -> HashMap<u8, Vec<u8>> {
 }
 
 #[test]
-fn the_longest_list_of_name_servers_and_domain_that_is_accepted_reaches_the_client_with_the_least_room() {
+fn the_longest_lists_of_servers_and_domain_that_are_accepted_reach_the_client_with_the_least_room() {
     let lab = Lab::new().unwrap();
     let mut site = SiteFiles::small().unwrap();
-    let dns: Vec<String> = (1..=16).map(|last| format!("\"192.168.77.{last}\"")).collect();
-    let domain = format!("{}.{}", "a".repeat(30), "b".repeat(30));
+    let dns: Vec<String> = (1..=12).map(|last| format!("\"192.168.77.{last}\"")).collect();
+    let ntp: Vec<String> = (21..=23).map(|last| format!("\"192.168.77.{last}\"")).collect();
+    let domain = format!("{}.{}", "a".repeat(31), "b".repeat(31));
     let longest = site.text().replace(
         "lease = \"1h\"",
-        &format!("lease = \"1h\"\ndns = [{}]\ndomain = \"{domain}\"", dns.join(", ")),
+        &format!(
+            "lease = \"1h\"\ndns = [{}]\nntp = [{}]\ndomain = \"{domain}\"",
+            dns.join(", "),
+            ntp.join(", ")
+        ),
     );
     site.set_text(&longest);
     let name = "n".repeat(63);
@@ -61,7 +66,8 @@ fn the_longest_list_of_name_servers_and_domain_that_is_accepted_reaches_the_clie
     let offer = offer.unwrap();
     assert!(offer.len() <= 548, "{} bytes", offer.len());
     let options = options(&offer);
-    assert_eq!((options[&60].as_slice(), options[&6].len()), (b"HTTPClient".as_slice(), 64));
+    assert_eq!((options[&60].as_slice(), options[&6].len()), (b"HTTPClient".as_slice(), 48));
+    assert_eq!(options[&42], [192, 168, 77, 21, 192, 168, 77, 22, 192, 168, 77, 23]);
     assert!(options[&67].ends_with(b".ipxe"));
     assert_eq!((options[&12].as_slice(), options[&15].as_slice()), (name.as_bytes(), domain.as_bytes()));
 }

@@ -155,6 +155,9 @@ fn machines(draft: &Draft, mistakes: &mut Mistakes) {
                     if network.value.dns.contains(&address) {
                         mistakes.note(spot, format!("{address} is a name server's address"));
                     }
+                    if network.value.ntp.contains(&address) {
+                        mistakes.note(spot, format!("{address} is a time server's address"));
+                    }
                 }
             }
         }

@@ -62,7 +62,7 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
             if good { Ok(text) } else { Err("is no domain name, such as \"lab.example\"") }
         })
     });
-    fits(&dns, domain.as_ref(), &spot, mistakes);
+    fits(&dns, &ntp, domain.as_ref(), &spot, mistakes);
     let lease =
         section.string(mistakes, "lease").and_then(|lease| lease.check(mistakes, |text| lease_of(&text)));
     section.finish(mistakes);

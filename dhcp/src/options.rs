@@ -69,8 +69,8 @@ pub(crate) fn full(
     options.push((6, subnet.dns.iter().flat_map(Ipv4Addr::octets).collect()));
     options.push((12, hostname.unwrap_or_default().as_bytes().to_vec()));
     options.push((15, subnet.domain.as_deref().unwrap_or_default().as_bytes().to_vec()));
-    options.push((28, subnet.network.broadcast().octets().to_vec()));
     options.push((42, subnet.ntp.iter().flat_map(Ipv4Addr::octets).collect()));
+    options.push((28, subnet.network.broadcast().octets().to_vec()));
     options.extend(echoes(asked));
     if client.boots() {
         options.push((97, request.guid.clone()));
