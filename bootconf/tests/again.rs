@@ -129,6 +129,8 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("facts: vars", fact(&|facts| drop(facts.vars.insert("a".to_owned(), "b".to_owned())))),
         ("facts: server", fact(&|facts| facts.site.server = address(77))),
         ("facts: domain", fact(&|facts| facts.site.domain = Some("example.org".to_owned()))),
+        ("facts: dns", fact(&|facts| facts.site.dns.push([10, 0, 0, 2].into()))),
+        ("facts: ntp", fact(&|facts| facts.site.ntp.push([10, 0, 0, 2].into()))),
     ]
 }
 
