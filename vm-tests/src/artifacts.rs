@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+const ARM64: &str = include_str!("../debian/arm64.sh");
 const RECIPE: &str = include_str!("../debian/recipe.sh");
 const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
 const TRIXIE: &str = include_str!("../debian/trixie.sh");
@@ -86,6 +87,25 @@ pub fn trixie_managers() -> Result<PathBuf> {
 /// Debian 12 with sysvinit.
 pub fn sysvinit() -> Result<PathBuf> {
     made("debian-12-sysvinit", SYSVINIT, "bookworm")
+}
+
+/// Debian 13 for arm64, with the loader for its firmware. It takes an arm64 QEMU and firmware beside what [`tools`] looks for.
+pub fn arm64() -> Result<PathBuf> {
+    const NEEDS: [(&str, &str); 4] = [
+        ("/usr/bin/qemu-system-aarch64", "qemu-system-arm"),
+        ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64"),
+        ("/usr/bin/qemu-aarch64-static", "qemu-user-static"),
+        ("/usr/bin/arch-test", "arch-test"),
+    ];
+    let missing: Vec<&str> =
+        NEEDS.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
+    if !missing.is_empty() {
+        bail!(
+            "packages are missing; run: sudo apt-get install -y --no-install-recommends {}",
+            missing.join(" ")
+        );
+    }
+    made("debian-13-arm64", ARM64, "trixie")
 }
 
 fn made(name: &str, recipe: &str, suite: &str) -> Result<PathBuf> {

@@ -48,7 +48,29 @@ pub enum Firmware {
     UefiPxe,
     /// OVMF, which asks for nothing but HTTP.
     UefiHttp,
+    /// An arm64 machine's AAVMF, which is edk2 too, by TFTP.
+    Arm64Pxe,
+    /// The same by HTTP.
+    Arm64Http,
 }
+
+impl Firmware {
+    fn is_arm64(self) -> bool {
+        matches!(self, Self::Arm64Pxe | Self::Arm64Http)
+    }
+
+    fn is_http(self) -> bool {
+        matches!(self, Self::UefiHttp | Self::Arm64Http)
+    }
+
+    /// edk2's code and its variables.
+    fn edk2(self) -> [&'static str; 2] {
+        if self.is_arm64() { [AAVMF_CODE, AAVMF_VARIABLES] } else { [OVMF_CODE, OVMF_VARIABLES] }
+    }
+}
+
+const AAVMF_CODE: &str = "/usr/share/AAVMF/AAVMF_CODE.fd";
+const AAVMF_VARIABLES: &str = "/usr/share/AAVMF/AAVMF_VARS.fd";
 
 const OVMF_CODE: &str = "/usr/share/OVMF/OVMF_CODE_4M.fd";
 const OVMF_VARIABLES: &str = "/usr/share/OVMF/OVMF_VARS_4M.fd";
@@ -126,7 +148,13 @@ impl Hardware {
 
     /// Switches it on, each NIC on a port of the lab.
     pub fn power_on(self, lab: &Lab) -> Result<Guest> {
-        let mut command = Command::new("qemu-system-x86_64");
+        let mut command = if self.firmware.is_arm64() {
+            let mut command = Command::new("qemu-system-aarch64");
+            command.args(["-machine", "virt", "-cpu", "cortex-a57"]);
+            command
+        } else {
+            Command::new("qemu-system-x86_64")
+        };
         // TCG always: on some hosts a nested KVM hangs in 16-bit firmware code.
         command.args(["-accel", "tcg,thread=multi", "-nographic", "-device", "virtio-rng-pci"]);
         command.arg("-m").arg(self.memory.to_string());
@@ -162,15 +190,14 @@ impl Hardware {
         if self.firmware != Firmware::Bios {
             // The firmware writes its variables: each machine has a copy of its own.
             let copy = tempfile::NamedTempFile::new()?;
-            std::fs::copy(OVMF_VARIABLES, copy.path()).context("cannot copy OVMF's variables")?;
+            let [code, variables] = self.firmware.edk2();
+            std::fs::copy(variables, copy.path()).with_context(|| format!("cannot copy {variables}"))?;
             let path = copy.path().display();
-            command.arg("-drive").arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={OVMF_CODE}"));
+            command.arg("-drive").arg(format!("if=pflash,format=raw,unit=0,readonly=on,file={code}"));
             command.arg("-drive").arg(format!("if=pflash,format=raw,unit=1,file={path}"));
-            for (setting, off) in [
-                ("IPv6PXESupport", true),
-                ("IPv6Support", true),
-                ("IPv4PXESupport", self.firmware == Firmware::UefiHttp),
-            ] {
+            for (setting, off) in
+                [("IPv6PXESupport", true), ("IPv6Support", true), ("IPv4PXESupport", self.firmware.is_http())]
+            {
                 if off {
                     command.arg("-fw_cfg").arg(format!("name=opt/org.tianocore/{setting},string=no"));
                 }

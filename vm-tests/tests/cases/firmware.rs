@@ -1,5 +1,8 @@
 //! Every way from the power button to the root that a machine may have.
 
+use std::path::Path;
+use std::process::Command;
+
 use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts};
 
 use crate::{POOL, assert_modes, long};
@@ -56,4 +59,46 @@ fn dracut_mounts_the_root_as_initramfs_tools_does() {
     assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
     alpha.type_line("poweroff").unwrap();
     alpha.wait_for_power_off(crate::SOON).unwrap();
+}
+
+/// A site whose profile is an arm64 tree, with the loader that is in it beside the host's.
+fn arm64(tree: &Path) -> SiteFiles {
+    let mut site = SiteFiles::new(tree, POOL, "1h").unwrap();
+    site.set_text(&site.text().replace("console=ttyS0", "console=ttyAMA0"));
+    let loaders = site.path().join("loaders");
+    std::fs::create_dir(&loaders).unwrap();
+    let mut tar = Command::new("tar");
+    tar.arg("-xf").arg(tree).arg("-C").arg(&loaders).arg("--strip-components=4");
+    assert!(tar.arg("./usr/lib/ipxe/ipxe-arm64.efi").status().unwrap().success());
+    site.server("loaders = [\"/usr/lib/ipxe\", \"loaders\"]");
+    site.machine("alpha", "0a", "").unwrap();
+    site
+}
+
+fn arm64_comes_up(firmware: Firmware, loaded: &str) {
+    if !long() {
+        return;
+    }
+    let Some(tree) = artifacts::here(artifacts::arm64) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(arm64(&tree)).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").firmware(firmware).memory(1024).power_on(&lab).unwrap();
+    alpha.log_in().unwrap();
+    assert_eq!(alpha.ok("uname -m").unwrap(), "aarch64");
+    assert_eq!(alpha.ok("hostname").unwrap(), "alpha");
+    assert!(server.log().contains(loaded), "{}", server.log());
+    alpha.wait_until_settled();
+    assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
+    alpha.type_line("poweroff").unwrap();
+    alpha.wait_for_power_off(crate::SOON).unwrap();
+}
+
+#[test]
+fn arm64_firmware_comes_up_by_tftp() {
+    arm64_comes_up(Firmware::Arm64Pxe, "loads ipxe-arm64.efi by TFTP");
+}
+
+#[test]
+fn arm64_firmware_comes_up_by_http_boot() {
+    arm64_comes_up(Firmware::Arm64Http, "loads ipxe-arm64.efi by HTTP");
 }
