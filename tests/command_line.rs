@@ -300,3 +300,68 @@ fn of_two_stages_at_once_one_waits_and_says_so() {
     std::fs::write(home.path().join("goes-on"), "").unwrap();
     assert!(first.wait_with_output().unwrap().status.success() && second.wait().unwrap().success());
 }
+
+#[test]
+fn a_tree_that_no_machine_could_come_up_with_is_said_to_be_one_when_it_is_staged() {
+    let home = tempfile::tempdir().unwrap();
+    let root = home.path().join("root");
+    let write = |path: &str, bytes: &[u8]| {
+        let path = root.join(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, bytes).unwrap();
+    };
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+                [profile.small]\nsource = { directory = \"root\" }\n[profile.other]\nextends = \"small\"\n";
+    std::fs::write(home.path().join("site.toml"), site).unwrap();
+    let said = || text(&oneroot(home.path(), &["stage"]).stderr);
+    write("boot/vmlinuz-6.1", b"kernel");
+    // What Ubuntu's dracut leaves where initramfs-tools' would be.
+    let names =
+        ["usr/lib/dracut-lib.sh", "usr/sbin/mount.nfs", "lib/modules/6.1/kernel/drivers/net/virtio_net.ko"];
+    write("boot/initrd.img-6.1", &newc(&names));
+    write("usr/sbin/sshd", b"");
+    let bare = said();
+    for wanted in [
+        "no sh, which oneroot's init needs",
+        "no mount,",
+        "no /sbin/init",
+        "sshd has no host keys",
+        "write `initramfs = \"dracut\"` in [profile.small]",
+    ] {
+        assert!(bare.contains(wanted), "{wanted}: {bare}");
+    }
+    for program in ["bin/sh", "bin/mount", "usr/bin/env", "usr/sbin/chroot", "sbin/init"] {
+        write(program, b"x");
+    }
+    write("etc/ssh/ssh_host_ed25519_key", b"x");
+    std::fs::write(home.path().join("site.toml"), format!("{site}initramfs = \"dracut\"\n")).unwrap();
+    let more = ["usr/sbin/nfsroot", "lib/modules/6.1/kernel/fs/nfs/nfsv3.ko.xz"];
+    write("boot/initrd.img-6.1", &newc(&[&names[..], &more].concat()));
+    let mended = said();
+    assert!(mended.contains("SSH host keys are in the tree") && !mended.contains("init needs"), "{mended}");
+    assert!(!mended.contains("initrd.img"), "the one that extends it boots it rightly: {mended}");
+    write("boot/initrd.img-6.1", &newc(&names));
+    std::fs::write(
+        home.path().join("site.toml"),
+        site.replace("root\" }\n", "root\" }\ninitramfs = \"dracut\"\n"),
+    )
+    .unwrap();
+    let lacking = said();
+    assert!(lacking.contains("lacks dracut's module nfs") && lacking.contains("module nfsv3"), "{lacking}");
+    write("boot/initrd.img-6.1", b"BZh91AY&SY");
+    assert!(said().contains("/boot/initrd.img-6.1 can't be looked into"));
+}
+
+/// An initramfs with empty files of these names.
+fn newc(names: &[&str]) -> Vec<u8> {
+    let mut archive = Vec::new();
+    for name in names.iter().chain([&"TRAILER!!!"]) {
+        let mut numbers = [0; 13];
+        numbers[11] = name.len() + 1;
+        archive.extend(b"070701");
+        numbers.iter().for_each(|number| archive.extend(format!("{number:08x}").bytes()));
+        archive.extend(name.bytes().chain([0]));
+        archive.resize(archive.len().next_multiple_of(4), 0);
+    }
+    archive
+}

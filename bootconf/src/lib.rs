@@ -15,6 +15,7 @@ pub mod facts;
 pub mod firmware;
 pub mod given;
 pub mod identity;
+pub mod initrd;
 mod networks;
 mod paths;
 pub mod pins;

@@ -7,6 +7,7 @@ mod explain;
 mod export;
 mod gc;
 mod generations;
+mod lacks;
 mod look;
 mod packages;
 mod pages;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::generations::short;
 use super::meant;
-use super::{packages, registry, sources};
+use super::{lacks, packages, registry, sources};
 use crate::cli::Exit;
 use crate::planner::{reference, shown};
 use crate::print;
@@ -369,6 +369,13 @@ fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<
         if !found.initrds.contains(kernel) {
             warnings.push(format!("kernel {kernel} has no initrd in /boot, so it is passed over (but for `initramfs = \"none\"`)"));
         }
+    }
+    match lacks::alone(store, index.generation()) {
+        Ok(view) => {
+            let open = |object| store.object(object).map_err(std::io::Error::other);
+            warnings.extend(lacks::of(site, name, &view, &found.kernels, &open));
+        }
+        Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
     }
     warnings
 }

@@ -12,6 +12,7 @@ pub mod export;
 mod format;
 pub mod id;
 pub mod index;
+pub mod initrd;
 mod newfile;
 pub mod node;
 pub mod stage;

@@ -18,6 +18,8 @@ pub(crate) mod seen;
 mod tests;
 mod walk;
 
+pub(crate) use packed::decompress;
+
 use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use std::io::{self, BufRead, BufReader, Read};
 const XZ_MEMORY: u64 = 256 << 20;
 
 /// Unpacks whatever it is.
-pub(super) fn decompress<'r>(stream: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
+pub(crate) fn decompress<'r>(stream: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
     let mut stream = BufReader::with_capacity(super::contents::CHUNK, stream);
     let head = stream.fill_buf()?;
     Ok(match head {
