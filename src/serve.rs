@@ -226,6 +226,7 @@ pub async fn run(site: Site, path: PathBuf, control: Socket) -> Result<()> {
             noted = clock::watch(ticker.state.as_ref(), noted).await;
             tokio::time::sleep(TICK).await;
             ticker.tick().await;
+            ticker.tell_of_stalls(clock::now());
         }
     }));
     tracing::info!(

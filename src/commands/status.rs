@@ -31,6 +31,11 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
         let ago = age(status.now.saturating_sub(refused.at));
         print::text(format_args!("{ago} ago: {}\n", refused.told))?;
     }
+    for machine in &status.machines {
+        if let Some(stalled) = &machine.stalled {
+            print::line(format_args!("{}: {stalled} (see troubleshooting.md)", machine.name))?;
+        }
+    }
     let mut rows = vec![["INTERFACE", "MAC", "ADDRESSES", "STATE"].map(str::to_owned)];
     rows.extend(status.interfaces.iter().map(interface));
     print::line("")?;

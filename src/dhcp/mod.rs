@@ -216,6 +216,7 @@ impl Server {
             self.machines.step(mac, "address", reply.boots);
             tracing::info!(machine = self.machines.name_of(mac), %mac, %address, "has an address");
         }
+        self.note(reply);
         let sent = match (way, reply.route) {
             (Way::BootServer(number, _), Route::Back(to)) => match self.boot_servers.get(number) {
                 Some(socket) => socket.try_send_to(&reply.payload, to.into()).map(drop),
@@ -229,6 +230,16 @@ impl Server {
         };
         if let Err(cause) = sent {
             tracing::warn!(mac = %reply.mac, %cause, "a DHCP reply could not be sent");
+        }
+    }
+
+    /// Notes what a reply says of how far a boot has come.
+    fn note(&self, reply: &Reply) {
+        let Some(mac) = policy_mac(reply.mac) else { return };
+        if !reply.boots {
+            self.machines.asked_for_address(mac);
+        } else if is_proxy_offer(reply) && self.machines.goes_first(mac) {
+            self.machines.step(mac, "offer", true);
         }
     }
 
@@ -315,6 +326,11 @@ fn whose(machines: &Machines, payload: &[u8]) -> Whose<oneroot_bootconf::Mac> {
         Some(mac) => Whose::Machine(mac),
         None => Whose::Stranger,
     }
+}
+
+/// Whether a reply is an OFFER of something to boot and of no address: beside another DHCP server. Option 53 is the first.
+fn is_proxy_offer(reply: &Reply) -> bool {
+    reply.address.is_none() && reply.payload.get(240..243) == Some(&[53, 1, 2])
 }
 
 /// What a probe has found, as the engine takes it.

@@ -20,6 +20,7 @@ mod recall;
 mod refusals;
 mod resource;
 mod seals;
+mod stalls;
 mod status;
 mod steps;
 mod strangers;
@@ -58,7 +59,7 @@ use passes::Passes;
 use recall::Edition;
 use refusals::Refusals;
 use seals::Cookies;
-use steps::Steps;
+use steps::{Moment, Steps};
 use strangers::Rooms;
 use turns::Turns;
 
@@ -296,7 +297,33 @@ impl Machines {
 
     /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
     pub fn step(&self, mac: Mac, step: &str, first: bool) {
-        self.steps().note(mac, step, first, clock::now_ms());
+        self.steps().note(mac, step, first, present());
+    }
+
+    /// A client that is no firmware asks for an address, or is answered.
+    pub fn asked_for_address(&self, mac: Mac) {
+        self.steps().asked(mac, present());
+    }
+
+    /// Says which boots do not go on, each once.
+    pub fn tell_of_stalls(&self, now: u64) {
+        let macs: Vec<Mac> = self.steps().macs().collect();
+        for mac in macs {
+            let (is_ours, runs) = {
+                let known = self.known();
+                let machine = known.machine_of(mac);
+                let mut pins = machine.into_iter().flat_map(|machine| known.pins_of(machine));
+                (machine.is_some(), pins.any(|(pin, _)| pin.is_mounted()))
+            };
+            // Anybody's computer may ask for an address and boot from its disk.
+            if !is_ours && self.site().machine(mac).is_none() {
+                continue;
+            }
+            let stalled = self.steps().stalls(mac, runs, now);
+            if let Some(stalled) = stalled {
+                tracing::warn!(machine = self.name_of(mac), %mac, "{stalled} (see troubleshooting.md)");
+            }
+        }
     }
 
     fn steps(&self) -> MutexGuard<'_, Steps> {
@@ -307,6 +334,11 @@ impl Machines {
     pub fn name_of(&self, mac: Mac) -> String {
         self.site().machine(mac).map_or_else(|| mac.to_string(), |(name, _)| name.to_owned())
     }
+}
+
+/// This moment, by both clocks.
+fn present() -> Moment {
+    Moment { now: clock::now(), shown_ms: clock::now_ms() }
 }
 
 /// The machine whose views may be read from an address. Where another server gives the addresses, a script goes to whoever

@@ -20,6 +20,7 @@ use super::Machines;
 use super::commit::{Changed, TRIES, Thing};
 use super::gate::Slot;
 use super::mounts::Asker;
+use super::steps::REFUSED;
 use crate::clock;
 
 /// All that a boot is told but whose it is: with a machine and a boot it is a plan.
@@ -75,10 +76,16 @@ impl Machines {
                 } else {
                     tracing::debug!(machine = plan.name, %mac, boot = %plan.boot, ?ask, "asks again for its boot script");
                 }
+                if ask != Ask::Length {
+                    self.step(mac, "script", false);
+                }
                 Some(script::boot(&base, plan.boot, &plan.name, &plan.args, plan.initrd.is_some(), &url))
             }
             Err(cause) => {
                 tracing::warn!(machine = self.name_of(mac), %mac, reason = format!("{cause:#}"), "has nothing to boot");
+                if ask != Ask::Length {
+                    self.step(mac, REFUSED, false);
+                }
                 Some(script::refused(&url, &format!("{cause:#}")))
             }
         }

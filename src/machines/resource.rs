@@ -163,9 +163,6 @@ impl Machines {
             (Via::Http(ask), None) => self.boot_script(peer, mac, ask).await?,
             (Via::Tftp | Via::Http(_), Some(_)) => return None,
         };
-        if cookie.is_some() || matches!(via, Via::Http(Ask::Whole | Ask::Part)) {
-            self.step(mac, "script", false);
-        }
         Some(Resource::Bytes(Arc::from(script.into_bytes())))
     }
 

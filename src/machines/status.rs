@@ -6,9 +6,10 @@ use oneroot_bootconf::Mac;
 use oneroot_bootconf::pins::Pin;
 use serde::{Deserialize, Serialize};
 
-use super::Machines;
+use super::{Known, Machines};
 use super::refusals::Refusal;
-use super::steps::Step;
+use super::stalls::Stalled;
+use super::steps::{Step, Steps};
 use crate::control::Held;
 use crate::net::interfaces::InterfaceStatus;
 use crate::{clock, confine};
@@ -63,6 +64,9 @@ pub struct MachineStatus {
     /// The last mount of its root that was refused, until it mounts one.
     #[serde(default)]
     pub refused: Option<Refusal>,
+    /// That its boot does not go on, and what usually causes that.
+    #[serde(default)]
+    pub stalled: Option<Stalled>,
 }
 
 impl Machines {
@@ -97,6 +101,7 @@ impl Machines {
                 since: newest.map(|pin| clock::shown(pin.since)),
                 steps: steps.of(mac).to_vec(),
                 refused: newest.and_then(|pin| self.refusals().of(pin.machine)),
+                stalled: self.stalled(&known, &steps, mac),
             });
         }
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
@@ -111,6 +116,14 @@ impl Machines {
             interfaces: interfaces.map_or_else(Vec::new, |interfaces| interfaces.status(&site)),
             missing_addresses: missing.iter().map(ToString::to_string).collect(),
         }
+    }
+
+    fn stalled(&self, known: &Known, steps: &Steps, mac: Mac) -> Option<Stalled> {
+        let machine = known.machine_of(mac);
+        let mut pins = machine.into_iter().flat_map(|machine| known.pins_of(machine));
+        let runs = pins.any(|(pin, _)| pin.is_mounted());
+        let is_ours = machine.is_some() || self.site().machine(mac).is_some();
+        steps.stalled(mac, runs, clock::now()).filter(|_| is_ours)
     }
 
     /// When a pin's machine last gave a sign, seconds since 1970. What was before this server began is not known, so that
