@@ -10,48 +10,22 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Lab, Machine, Server, SiteFiles, ip};
+use oneroot_vm_tests::{Clock, Lab, Machine, Server, SiteFiles, ip};
 use serde_json::Value;
 
 const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A clock that is as far ahead of the host's as a file says, in seconds: eight bytes, read at each call.
-const CLOCK: &str = "#include <fcntl.h>\n#include <stdlib.h>\n#include <sys/mman.h>\n#include <sys/syscall.h>\n\
-    #include <time.h>\n#include <unistd.h>\n\
-    static volatile long *ahead;\n\
-    __attribute__((constructor)) static void begin(void) {\n\
-        int file = open(getenv(\"AHEAD\"), O_RDONLY);\n\
-        if (file >= 0) ahead = mmap(0, sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);\n\
-    }\n\
-    int clock_gettime(clockid_t clock, struct timespec *now) {\n\
-        int failed = syscall(SYS_clock_gettime, clock, now);\n\
-        if (!failed && ahead) now->tv_sec += *ahead;\n\
-        return failed;\n\
-    }\n";
-
 /// A server whose clock the test moves.
 struct Clocked {
     server: Server,
-    ahead: PathBuf,
+    clock: Clock,
 }
 
 impl Clocked {
     fn start(site: SiteFiles) -> Self {
-        let path = |name: &str| site.path().join(name);
-        let (source, library, ahead) = (path("clock.c"), path("clock.so"), path("ahead"));
-        fs::write(&source, CLOCK).unwrap();
-        fs::write(&ahead, 0u64.to_ne_bytes()).unwrap();
-        let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-        assert!(made.unwrap().success());
-        let environment = [("LD_PRELOAD", library.to_str().unwrap()), ("AHEAD", ahead.to_str().unwrap())];
-        Self { server: Server::start_with(site, &environment).unwrap(), ahead }
-    }
-
-    fn is_ahead_by(&self, time: Duration) {
-        // In its place: the server has it mapped.
-        let mut file = fs::File::options().write(true).open(&self.ahead).unwrap();
-        file.write_all(&time.as_secs().to_ne_bytes()).unwrap();
+        let (server, clock) = Clock::start(site).unwrap();
+        Self { server, clock }
     }
 
     /// Phases of a machine's pins, sorted.
@@ -121,7 +95,7 @@ fn a_user_who_fetches_the_script_and_says_up_takes_no_root_away_however_long_nob
     // Connections end, the server starts again, and for two days nobody says a word. Beta's old root goes meanwhile.
     clocked.server.kill9().unwrap();
     clocked.server.restart().unwrap();
-    clocked.is_ahead_by(Duration::from_secs(2 * 86_400));
+    clocked.clock.is_ahead_by(Duration::from_secs(2 * 86_400)).unwrap();
     clocked.wait_for_pins("beta", &["up"]);
     lab.on_machines(RELAY, |host| {
         ip(&format!("addr add {}/24 dev {}", alpha.address, host.nic())).unwrap();

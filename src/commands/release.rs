@@ -25,7 +25,8 @@ pub fn run(state: &Path, machine: &str, json: bool) -> Result<Exit> {
             let words = match pins {
                 0 => format!("{machine} held nothing"),
                 _ => format!(
-                    "{machine} is released: {pins} boots ended; if it still runs, it has no root any more"
+                    "{machine} is released: {pins} {} ended; if it still runs, it has no root any more",
+                    if pins == 1 { "boot" } else { "boots" }
                 ),
             };
             tell(json, &json!({ "machine": machine, "boots_ended": pins }), words)

@@ -5,10 +5,15 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::cli::Exit;
-use crate::machines::MachineStatus;
+use crate::machines::{MachineStatus, Status};
 use crate::net::interfaces::InterfaceStatus;
 use crate::print;
 use crate::{clock, control};
+
+const HEAD: [&str; 9] =
+    ["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE", "LAST SEEN", "TREE"];
+/// Seconds without a sign after which a machine's phase is old news.
+const QUIET: u64 = 3600;
 
 /// Asks the running server and prints what it says.
 pub fn run(state: &Path, json: bool) -> Result<Exit> {
@@ -23,18 +28,11 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
         print::json(&status)?;
         return Ok(Exit::Done);
     }
-    let mut rows =
-        vec![["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE"].map(str::to_owned)];
-    rows.extend(status.machines.iter().map(|machine| row(machine, status.now)));
+    let mut rows = vec![HEAD.map(str::to_owned)];
+    rows.extend(status.machines.iter().map(|machine| row(machine, &status)));
     print::rows(&rows)?;
-    for refused in status.machines.iter().filter_map(|machine| machine.refused.as_ref()) {
-        let ago = age(status.now.saturating_sub(refused.at));
-        print::text(format_args!("{ago} ago: {}\n", refused.told))?;
-    }
-    for machine in &status.machines {
-        if let Some(stalled) = &machine.stalled {
-            print::line(format_args!("{}: {stalled} (see troubleshooting.md)", machine.name))?;
-        }
+    for line in status.machines.iter().flat_map(|machine| notes(machine, status.now)) {
+        print::line(line)?;
     }
     let mut rows = vec![["INTERFACE", "MAC", "ADDRESSES", "STATE"].map(str::to_owned)];
     rows.extend(status.interfaces.iter().map(interface));
@@ -56,19 +54,57 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-fn row(machine: &MachineStatus, now: u64) -> [String; 7] {
+fn row(machine: &MachineStatus, status: &Status) -> [String; HEAD.len()] {
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let last = machine.steps.last().map(|step| step.step.clone());
-    let since = machine.since.map(|since| age(now.saturating_sub(since)));
+    let since = machine.since.map(|since| age(status.now.saturating_sub(since)));
     [
         machine.name.clone(),
         machine.mac.clone(),
         or_dash(&machine.address),
         or_dash(&machine.profile),
-        or_dash(&machine.phase),
+        phase(machine, status),
         or_dash(&last),
         or_dash(&since),
+        seen(machine, status),
+        match &machine.behind {
+            None => "-",
+            Some(reasons) if reasons.is_empty() => "current",
+            Some(_) => "behind",
+        }
+        .to_owned(),
     ]
+}
+
+/// The phase, and whether that is old news: a machine that is switched off tells nobody.
+fn phase(machine: &MachineStatus, status: &Status) -> String {
+    let Some(phase) = &machine.phase else {
+        return if machine.steps.is_empty() { "never booted" } else { "-" }.to_owned();
+    };
+    let silent = status.now.saturating_sub(machine.seen.unwrap_or(status.began));
+    if silent >= QUIET { format!("{phase}, quiet") } else { phase.clone() }
+}
+
+/// How long ago it was heard of; `>5m` where it was not since the server started, five minutes ago.
+fn seen(machine: &MachineStatus, status: &Status) -> String {
+    match machine.seen {
+        Some(seen) => age(status.now.saturating_sub(seen)),
+        None if machine.phase.is_some() => format!(">{}", age(status.now.saturating_sub(status.began))),
+        None => "-".to_owned(),
+    }
+}
+
+/// What has no room in a row.
+fn notes(machine: &MachineStatus, now: u64) -> Vec<String> {
+    let ago = |at: u64| age(now.saturating_sub(at));
+    let refused = machine.refused.iter().map(|refused| format!("{} ago: {}", ago(refused.at), refused.told));
+    let name = &machine.name;
+    let stalled = machine.stalled.iter().map(|stalled| format!("{name}: {stalled} (see troubleshooting.md)"));
+    let planned = machine.planned.iter().map(|planned| {
+        let ago = ago(planned.since);
+        format!("{name}: its boot script was fetched {ago} ago and no root mounted since: it boots again, or somebody has looked at the script")
+    });
+    refused.chain(stalled).chain(planned).collect()
 }
 
 fn interface(interface: &InterfaceStatus) -> [String; 4] {

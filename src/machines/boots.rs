@@ -1,6 +1,7 @@
 //! Boots: a mount, a word or time moves a machine's pins (rules: `oneroot_bootconf::pins`). What makes a pin is a plan
 //! (`plans.rs`).
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
@@ -97,19 +98,44 @@ impl Machines {
         }
     }
 
-    /// The admin lets go of a machine, by its name or a MAC: how many pins ended.
+    /// The admin lets go of a machine, by anything that the status prints of it: how many pins ended.
     pub async fn release(self: &Arc<Self>, machine: &str) -> Result<usize> {
-        let id = {
-            let known = self.known();
-            let named = known.machines.values().find(|(record, _)| record.name.as_deref() == Some(machine));
-            let by_mac = || known.machine_of(machine.parse().ok()?);
-            named.map(|(record, _)| record.id).or_else(by_mac)
-        };
-        let Some(id) = id else { bail!("no machine {machine:?} has ever booted here") };
+        let Some(id) = self.called(machine)? else { return Ok(0) };
         let held = self.known().pins_of(id).count();
         self.apply(id, &Event::Released).await?;
         tracing::info!(machine, pins = held, "released");
         Ok(held)
+    }
+
+    /// The machine that somebody means by its name, a MAC, an address or a boot; none where the site has it and it has never
+    /// booted.
+    fn called(&self, text: &str) -> Result<Option<MachineId>> {
+        let (site, known) = (self.site(), self.known());
+        if let Some((record, _)) = known.machines.values().find(|(record, _)| record.name.as_deref() == Some(text)) {
+            return Ok(Some(record.id));
+        }
+        if let Some(machine) = site.machines.get(text) {
+            return Ok(machine.macs.iter().find_map(|mac| known.machine_of(*mac)));
+        }
+        if let Ok(mac) = text.parse() {
+            let pinned = || known.pin_of(mac).map(|pin| pin.machine);
+            let found = known.machine_of(mac).or_else(pinned);
+            if found.is_some() || site.machine(mac).is_some() {
+                return Ok(found);
+            }
+            bail!("no machine with the MAC {mac} has ever booted here; see `oneroot status`");
+        }
+        if let Ok(address) = text.parse::<IpAddr>() {
+            let Some(found) = known.machine_at(address) else {
+                bail!("no machine boots or runs at {address}; see `oneroot status`");
+            };
+            return Ok(Some(found));
+        }
+        if let Ok(boot) = text.parse::<BootId>() {
+            let Some((pin, _)) = known.pins.get(&boot) else { bail!("no machine holds the boot {boot}") };
+            return Ok(Some(pin.machine));
+        }
+        bail!("no machine {text:?} has ever booted here; a machine is a name, a MAC, an address or a boot, as `oneroot status` has them")
     }
 
     /// Lets go of all machines that have given no sign for so many seconds: how many pins ended.
@@ -192,7 +218,7 @@ mod tests {
     use oneroot_state::{Backend as _, Disk, Txn};
     use oneroot_tree::{Store, ViewId};
     use std::io::ErrorKind;
-    use std::net::{IpAddr, SocketAddr};
+    use std::net::SocketAddr;
 
     const OLD: [u8; 4] = [10, 0, 0, 1];
     const NEW: [u8; 4] = [10, 0, 0, 2];

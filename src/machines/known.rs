@@ -227,11 +227,6 @@ impl Known {
     pub fn views(&self) -> Vec<ViewId> {
         self.by_view.keys().copied().collect()
     }
-
-    /// Every NIC that is recorded.
-    pub fn macs(&self) -> impl Iterator<Item = Mac> + '_ {
-        self.by_mac.keys().copied()
-    }
 }
 
 /// Takes a boot out of one list of an index, and the list when it is empty.

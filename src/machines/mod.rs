@@ -6,6 +6,7 @@
 mod around;
 #[cfg(test)]
 mod asked;
+mod behind;
 mod boots;
 mod claims;
 mod commit;
@@ -19,6 +20,7 @@ mod plans;
 mod recall;
 mod refusals;
 mod resource;
+mod rows;
 mod seals;
 mod stalls;
 mod status;

@@ -16,11 +16,10 @@ use oneroot_bootconf::plan::{BootPlan, Decision, Root, decide};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, script};
 use oneroot_tree::ViewId;
 
-use super::Machines;
+use super::{Machines, present};
 use super::commit::{Changed, TRIES, Thing};
 use super::gate::Slot;
 use super::mounts::Asker;
-use super::steps::REFUSED;
 use crate::clock;
 
 /// All that a boot is told but whose it is: with a machine and a boot it is a plan.
@@ -84,7 +83,8 @@ impl Machines {
             Err(cause) => {
                 tracing::warn!(machine = self.name_of(mac), %mac, reason = format!("{cause:#}"), "has nothing to boot");
                 if ask != Ask::Length {
-                    self.step(mac, REFUSED, false);
+                    let told = format!("{} has nothing to boot: {cause:#}", self.name_of(mac));
+                    self.steps().refuse(mac, told, present());
                 }
                 Some(script::refused(&url, &format!("{cause:#}")))
             }

@@ -1,15 +1,16 @@
 //! How far each machine is, as `oneroot status` shows it.
 
-use std::collections::HashMap;
-
-use oneroot_bootconf::Mac;
 use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::plan::decide;
+use oneroot_bootconf::{Mac, Site};
 use serde::{Deserialize, Serialize};
 
-use super::{Known, Machines};
+use super::Machines;
+use super::behind::Looked;
 use super::refusals::Refusal;
+use super::rows::{From, Row};
 use super::stalls::Stalled;
-use super::steps::{Step, Steps};
+use super::steps::Step;
 use crate::control::Held;
 use crate::net::interfaces::InterfaceStatus;
 use crate::{clock, confine};
@@ -19,6 +20,9 @@ use crate::{clock, confine};
 pub struct Status {
     /// Seconds since 1970 at the server, by its wall clock.
     pub now: u64,
+    /// Seconds since 1970 at which it was started, by the same clock.
+    #[serde(default)]
+    pub began: u64,
     /// Seconds by which that clock is ahead of the time that has really passed; negative when it is behind. Leases and
     /// boots go by the latter.
     #[serde(default)]
@@ -38,18 +42,21 @@ pub struct Status {
     pub missing_addresses: Vec<String>,
 }
 
-/// One NIC's machine.
+/// One machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct MachineStatus {
     /// Its name, or its MAC.
     pub name: String,
-    /// Its MAC.
+    /// The NIC that booted last, or its first.
     pub mac: String,
-    /// Its address, while it has one.
+    /// All its NICs.
+    #[serde(default)]
+    pub macs: Vec<String>,
+    /// Its address: of its boot, else of its lease, else the one that the site keeps for it.
     pub address: Option<String>,
-    /// Its profile in the present boot.
+    /// Its profile: of its boot, else the one that it would boot.
     pub profile: Option<String>,
-    /// Its newest boot.
+    /// Its newest boot whose root is mounted; where there is none, its newest plan.
     pub boot: Option<String>,
     /// The view of that boot.
     pub view: Option<String>,
@@ -59,9 +66,19 @@ pub struct MachineStatus {
     pub phase: Option<String>,
     /// When that phase began, seconds since 1970.
     pub since: Option<u64>,
+    /// A plan that is newer than that boot and whose root was never mounted: it boots again, or somebody has fetched its
+    /// script.
+    #[serde(default)]
+    pub planned: Option<Planned>,
+    /// When the machine was last heard of, seconds since 1970; none where it has not been since the server started.
+    #[serde(default)]
+    pub seen: Option<u64>,
+    /// Why it would boot something else now than it did: empty where it would not, none where that is not known.
+    #[serde(default)]
+    pub behind: Option<Vec<String>>,
     /// The steps of the present boot.
     pub steps: Vec<Step>,
-    /// The last mount of its root that was refused, until it mounts one.
+    /// The last boot script or mount of a root that it was refused, until it gets one.
     #[serde(default)]
     pub refused: Option<Refusal>,
     /// That its boot does not go on, and what usually causes that.
@@ -69,46 +86,36 @@ pub struct MachineStatus {
     pub stalled: Option<Stalled>,
 }
 
+/// A plan whose root was never mounted.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Planned {
+    /// Its boot.
+    pub boot: String,
+    /// Its view.
+    pub view: String,
+    /// When it was made, seconds since 1970.
+    pub since: u64,
+}
+
 impl Machines {
-    /// What is known of every machine right now.
+    /// What is known of every machine right now. Blocks on the disk.
     pub fn status(&self) -> Status {
-        let (known, steps) = (self.known(), self.steps());
-        let mut macs: Vec<Mac> = known.macs().chain(steps.macs()).collect();
-        macs.extend(self.site().machines.values().flat_map(|machine| machine.macs.iter().copied()));
-        macs.sort_unstable();
-        macs.dedup();
-        // Everybody who changes something waits meanwhile, so no pin is looked at for every machine.
-        let mut newest: HashMap<Mac, &Pin> = HashMap::new();
-        for (pin, _) in known.pins.values() {
-            let of_mac = newest.entry(pin.mac).or_insert(pin);
-            if (pin.made, pin.boot) > (of_mac.made, of_mac.boot) {
-                *of_mac = pin;
-            }
-        }
-        let mut machines: Vec<MachineStatus> = Vec::new();
-        for mac in macs {
-            let newest = newest.get(&mac);
-            let plan = newest.and_then(|pin| known.plans.get(&pin.boot));
-            machines.push(MachineStatus {
-                name: self.name_of(mac),
-                mac: mac.to_string(),
-                address: newest.map(|pin| pin.address.to_string()),
-                profile: plan.map(|plan| plan.profile.clone()),
-                boot: newest.map(|pin| pin.boot.to_string()),
-                view: newest.map(|pin| pin.view.to_string()),
-                kernel: plan.map(|plan| plan.kernel.clone()),
-                phase: newest.map(|pin| format!("{:?}", pin.phase).to_lowercase()),
-                since: newest.map(|pin| clock::shown(pin.since)),
-                steps: steps.of(mac).to_vec(),
-                refused: newest.and_then(|pin| self.refusals().of(pin.machine)),
-                stalled: self.stalled(&known, &steps, mac),
-            });
-        }
+        let site = self.site();
+        let rows = {
+            // Everybody who changes something waits meanwhile: nothing but memory is looked at here.
+            let (known, steps) = (self.known(), self.steps());
+            let (now, refusals) = (clock::now(), self.refusals());
+            From { site: &site, known: &known, steps: &steps, refusals: &refusals, now }.rows()
+        };
+        let mut looked = Looked::default();
+        let mut machines: Vec<MachineStatus> =
+            rows.into_iter().map(|row| self.shown(&site, &mut looked, row)).collect();
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
-        let (site, interfaces) = (self.site(), self.interfaces.get());
+        let interfaces = self.interfaces.get();
         let missing = interfaces.map_or_else(Vec::new, |interfaces| interfaces.missing(&site));
         Status {
             now: clock::shown(clock::now()),
+            began: clock::shown(self.began),
             clock_ahead: clock::ahead(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             confinement: confine::report(),
@@ -118,12 +125,34 @@ impl Machines {
         }
     }
 
-    fn stalled(&self, known: &Known, steps: &Steps, mac: Mac) -> Option<Stalled> {
-        let machine = known.machine_of(mac);
-        let mut pins = machine.into_iter().flat_map(|machine| known.pins_of(machine));
-        let runs = pins.any(|(pin, _)| pin.is_mounted());
-        let is_ours = machine.is_some() || self.site().machine(mac).is_some();
-        steps.stalled(mac, runs, clock::now()).filter(|_| is_ours)
+    fn shown(&self, site: &Site, looked: &mut Looked, row: Row) -> MachineStatus {
+        let (boot, mac) = (row.boot.as_ref(), row.mac);
+        let profile = boot.and_then(|boot| boot.profile.clone());
+        let booted = boot.map(|boot| if row.macs.contains(&boot.pin.mac) { boot.pin.mac } else { mac });
+        let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
+        let pin = boot.map(|boot| &boot.pin);
+        MachineStatus {
+            profile: profile.or_else(|| Some(decide(site, mac).ok()?.profile)),
+            name: row.name.unwrap_or_else(|| mac.to_string()),
+            mac: mac.to_string(),
+            macs: row.macs.iter().map(Mac::to_string).collect(),
+            address: row.address.map(|address| address.to_string()),
+            boot: pin.map(|pin| pin.boot.to_string()),
+            view: pin.map(|pin| pin.view.to_string()),
+            kernel: boot.and_then(|boot| boot.kernel.clone()),
+            phase: pin.map(|pin| format!("{:?}", pin.phase).to_lowercase()),
+            since: pin.map(|pin| clock::shown(pin.since)),
+            planned: row.planned.map(|pin| Planned {
+                boot: pin.boot.to_string(),
+                view: pin.view.to_string(),
+                since: clock::shown(pin.made),
+            }),
+            seen: row.seen.map(clock::shown),
+            behind,
+            steps: row.steps,
+            refused: row.refused,
+            stalled: row.stalled,
+        }
     }
 
     /// When a pin's machine last gave a sign, seconds since 1970. What was before this server began is not known, so that

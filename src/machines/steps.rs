@@ -6,7 +6,9 @@ use std::collections::HashMap;
 use oneroot_bootconf::Mac;
 use serde::{Deserialize, Serialize};
 
+use super::refusals::Refusal;
 use super::stalls::{self, Stalled};
+use crate::clock;
 
 /// One step of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,6 +46,8 @@ struct Boot {
     /// Site time of the last new step, and of the last sign of any kind.
     last: u64,
     seen: u64,
+    /// Why there was nothing to boot, the last time that it asked. Kept by site time.
+    refused: Option<Refusal>,
     /// It was said that it has stalled.
     told: bool,
 }
@@ -63,15 +67,29 @@ impl Steps {
             *boot = Boot { began: true, ..Boot::default() };
         }
         // It asks again and again, and the reason may be mended meanwhile.
-        let refused = |known: &Step| known.step == REFUSED;
         if step == REFUSED || step == "script" {
-            boot.steps.retain(|known| !refused(known));
+            boot.steps.retain(|known| known.step != REFUSED);
+            boot.refused = None;
         }
         boot.seen = at.now;
         if boot.steps.len() < MOST_STEPS && !boot.steps.iter().any(|known| known.step == step) {
             boot.steps.push(Step { step: step.to_owned(), at_ms: at.shown_ms });
             boot.last = at.now;
         }
+    }
+
+    /// A machine asks for its boot script and there is nothing to boot.
+    pub fn refuse(&mut self, mac: Mac, why: String, at: Moment) {
+        self.note(mac, REFUSED, false, at);
+        if let Some(boot) = self.0.get_mut(&mac) {
+            boot.refused = Some(Refusal { told: why, at: at.now });
+        }
+    }
+
+    /// Why there was nothing to boot, as people are told the time.
+    pub fn refused(&self, mac: Mac) -> Option<Refusal> {
+        let Refusal { told, at } = self.0.get(&mac)?.refused.as_ref()?;
+        Some(Refusal { told: told.clone(), at: clock::shown(*at) })
     }
 
     /// A client that is no firmware asks for an address: the initramfs, where a kernel was fetched and no root is mounted yet.

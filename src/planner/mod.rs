@@ -104,8 +104,13 @@ impl Planner {
         self.views.store()
     }
 
+    /// `/.oneroot` of this binary.
+    pub fn guest(&self) -> GenerationId {
+        self.guest
+    }
+
     /// The generation that a part has now.
-    fn head(&self, home: &Path, part: &Part) -> Result<GenerationId> {
+    pub fn head(&self, home: &Path, part: &Part) -> Result<GenerationId> {
         let name = reference(home, part)?;
         let head = self.store().head(&name)?;
         Ok(head.with_context(|| format!("{name} is not staged yet; run `oneroot stage`"))?.generation)

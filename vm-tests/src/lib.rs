@@ -10,6 +10,7 @@
 
 pub mod artifacts;
 pub mod capture;
+mod clock;
 mod disk;
 mod ganesha;
 mod guest;
@@ -23,6 +24,7 @@ mod udhcpc;
 pub mod walk;
 pub mod wire;
 
+pub use clock::Clock;
 pub use disk::SmallDisk;
 pub use ganesha::Ganesha;
 pub use guest::{Firmware, Guest, Hardware, cpu_seconds};

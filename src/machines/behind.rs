@@ -1,0 +1,123 @@
+//! Whether a machine runs what it would boot now. Asked of every machine at once, so nothing is rendered, stacked or written
+//! for it: the generations that its view is a stack of are compared with the heads, and what its boot was told with what the
+//! site says. A rendered generation is the same where its template's layer and the facts are.
+//!
+//! What is not compared: which file of the same view is the kernel, where the site names another.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use oneroot_bootconf::args::{Boot, arguments};
+use oneroot_bootconf::export::Export;
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::plan::{Decision, Part, decide};
+use oneroot_bootconf::{Mac, Site};
+use oneroot_tree::{GenerationId, ViewId};
+
+use super::Machines;
+use super::rows::Booted;
+use crate::planner::shown;
+
+/// What was looked up so far: the same for many machines.
+#[derive(Default)]
+pub struct Looked {
+    heads: BTreeMap<Part, Option<GenerationId>>,
+    stacks: HashMap<ViewId, Option<Vec<GenerationId>>>,
+}
+
+/// A place of the stack that a machine would boot.
+enum Place {
+    /// This generation, of this part.
+    Is(GenerationId, String),
+    /// What this part's templates become, or another profile's kernel: made at a boot.
+    Made,
+}
+
+impl Machines {
+    /// Why a machine would boot something else now; nothing where it would not, none where that is not known. Blocks on the
+    /// disk.
+    pub(super) fn behind(
+        &self,
+        site: &Site,
+        looked: &mut Looked,
+        mac: Mac,
+        booted: &Booted,
+    ) -> Option<Vec<String>> {
+        let decision = match decide(site, mac) {
+            Ok(decision) => decision,
+            Err(cause) => return Some(vec![cause.to_string()]),
+        };
+        let view = booted.pin.view;
+        let stack =
+            looked.stacks.entry(view).or_insert_with(|| self.planner.store().stack(view).ok()).clone()?;
+        let (places, renders) = self.places(site, looked, &decision)?;
+        let mut reasons = differences(&places, &stack);
+        let facts = Facts::of(site, &decision, mac, booted.pin.address);
+        if renders && booted.facts.as_ref().is_some_and(|before| *before != facts) {
+            reasons.push("what its templates are rendered from has changed".to_owned());
+        }
+        // Before paths named the boot, a boot was told another path.
+        if booted.pin.named && booted.args != self.told(site, &decision, mac, booted) {
+            reasons.push("its kernel arguments have changed".to_owned());
+        }
+        Some(reasons)
+    }
+
+    /// The arguments of this boot, were it planned now.
+    fn told(&self, site: &Site, decision: &Decision, mac: Mac, booted: &Booted) -> Vec<String> {
+        let pin = &booted.pin;
+        let planned_at = booted.facts.as_ref().map_or(pin.address, |facts| facts.address.unwrap_or(pin.address));
+        let server = |at: IpAddr| site.server_for(at);
+        let seal = site.is_proxied(planned_at).then(|| self.passes.make(pin.boot, pin.view));
+        arguments(&Boot {
+            initramfs: decision.initramfs,
+            server: server(planned_at),
+            port: site.server.nfs_port,
+            export: Export::of(pin.view, pin.boot, seal),
+            mac,
+            machine: pin.machine,
+            boot: pin.boot,
+            extra: &decision.args,
+        })
+    }
+
+    /// The stack that a decision makes, and whether anything of it is rendered; none where something of it is not staged.
+    fn places(&self, site: &Site, looked: &mut Looked, decision: &Decision) -> Option<(Vec<Place>, bool)> {
+        let (mut places, mut renders) = (Vec::new(), false);
+        for part in &decision.parts {
+            if matches!(part, Part::Kernel { .. }) {
+                places.push(Place::Made);
+                continue;
+            }
+            let head = looked.heads.entry(part.clone());
+            let head = (*head.or_insert_with(|| self.planner.head(&site.home, part).ok()))?;
+            places.push(Place::Is(head, shown(part)));
+            let store = self.planner.store();
+            if !matches!(part, Part::Profile { .. })
+                && !self.planner.templates.of(store, head).ok()?.templates.is_empty()
+            {
+                places.push(Place::Made);
+                renders = true;
+            }
+        }
+        places.push(Place::Is(self.planner.guest(), "oneroot's own init".to_owned()));
+        Some((places, renders))
+    }
+}
+
+/// What differs, in words.
+fn differences(places: &[Place], stack: &[GenerationId]) -> Vec<String> {
+    let is = |place: &Place, at: &GenerationId| match place {
+        Place::Is(head, _) => head == at,
+        Place::Made => true,
+    };
+    if places.len() == stack.len() {
+        let other = places.iter().zip(stack).filter(|(place, at)| !is(place, at));
+        let name = |place: &Place| match place {
+            Place::Is(_, name) => Some(format!("{name} is another")),
+            Place::Made => None,
+        };
+        return other.filter_map(|(place, _)| name(place)).collect();
+    }
+    vec!["its profile or its layers have changed".to_owned()]
+}

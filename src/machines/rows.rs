@@ -1,0 +1,132 @@
+//! The rows of `oneroot status`: one for each machine, whichever of its NICs has booted.
+//!
+//! | a row is | its MACs |
+//! |---|---|
+//! | a machine of the site, also one that has never booted | the site's; a NIC that was replaced is no row of its own |
+//! | a machine that is on record and not in the site | its record's |
+//! | a NIC that has taken a step and is nobody's | that one |
+//!
+//! Made under the tables' lock, so nothing here is looked up by going through all of them, and nothing waits for a disk.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::{Mac, MachineId, Site};
+
+use super::Known;
+use super::refusals::{Refusal, Refusals};
+use super::stalls::Stalled;
+use super::steps::{Step, Steps};
+
+/// What a boot was told, as far as the status asks.
+pub struct Booted {
+    pub pin: Pin,
+    pub profile: Option<String>,
+    pub kernel: Option<String>,
+    pub args: Vec<String>,
+    pub facts: Option<Facts>,
+}
+
+/// One machine.
+pub struct Row {
+    /// Its name in the site.
+    pub name: Option<String>,
+    /// The NIC that booted last, or the first that it has.
+    pub mac: Mac,
+    /// All its NICs.
+    pub macs: Vec<Mac>,
+    pub address: Option<IpAddr>,
+    /// Its newest boot whose root is mounted, else its newest plan.
+    pub boot: Option<Booted>,
+    /// A plan that is newer than that.
+    pub planned: Option<Pin>,
+    pub steps: Vec<Step>,
+    pub refused: Option<Refusal>,
+    pub stalled: Option<Stalled>,
+    /// Site time at which it was last heard of.
+    pub seen: Option<u64>,
+}
+
+/// All that rows are made of.
+pub struct From<'a> {
+    pub site: &'a Site,
+    pub known: &'a Known,
+    pub steps: &'a Steps,
+    pub refusals: &'a Refusals,
+    /// Site time.
+    pub now: u64,
+}
+
+impl From<'_> {
+    /// Every row, in no order.
+    pub fn rows(&self) -> Vec<Row> {
+        let by_name: HashMap<&str, MachineId> =
+            self.known.machines.values().filter_map(|(record, _)| Some((record.name.as_deref()?, record.id))).collect();
+        let (mut rows, mut taken, mut shown) = (Vec::new(), HashSet::new(), HashSet::new());
+        for (name, machine) in &self.site.machines {
+            let by_mac = || machine.macs.iter().find_map(|mac| self.known.machine_of(*mac));
+            let id = by_name.get(name.as_str()).copied().or_else(by_mac).filter(|id| taken.insert(*id));
+            shown.extend(id.into_iter().flat_map(|id| self.macs_of(id)));
+            shown.extend(&machine.macs);
+            rows.extend(self.row(Some(name), machine.macs.clone(), id));
+        }
+        for (record, _) in self.known.machines.values() {
+            if taken.insert(record.id) {
+                let mut macs = self.macs_of(record.id);
+                macs.retain(|mac| shown.insert(*mac));
+                rows.extend(self.row(None, macs, Some(record.id)));
+            }
+        }
+        let others: Vec<Mac> = self.steps.macs().filter(|mac| !shown.contains(mac)).collect();
+        rows.extend(others.into_iter().filter_map(|mac| self.row(None, vec![mac], None)));
+        rows
+    }
+
+    /// The NICs of a record and of its pins.
+    fn macs_of(&self, id: MachineId) -> Vec<Mac> {
+        let own = self.known.machines.get(&id).map(|(record, _)| record.macs.clone()).unwrap_or_default();
+        let pinned = self.known.pins_of(id).map(|(pin, _)| pin.mac);
+        own.into_iter().chain(pinned).collect()
+    }
+
+    fn row(&self, name: Option<&String>, macs: Vec<Mac>, id: Option<MachineId>) -> Option<Row> {
+        let pins = || id.into_iter().flat_map(|id| self.known.pins_of(id)).map(|(pin, _)| pin);
+        let newest = pins().max_by_key(|pin| (pin.made, pin.boot));
+        let mounted = pins().filter(|pin| pin.is_mounted()).max_by_key(|pin| (pin.made, pin.boot));
+        let counts = mounted.or(newest);
+        let planned = newest.filter(|pin| !pin.is_mounted() && counts != Some(*pin));
+        let stepped = macs.iter().filter_map(|mac| Some((self.steps.seen(*mac)?, *mac))).max();
+        let booted = counts.map(|pin| pin.mac).filter(|mac| macs.contains(mac));
+        let mac = stepped.map(|(_, mac)| mac).or(booted).or_else(|| macs.first().copied())?;
+        let heard = id.and_then(|id| self.known.heard(id));
+        let lease = || macs.iter().find_map(|mac| self.known.address(*mac));
+        let kept = || macs.iter().find_map(|mac| self.site.machine(*mac)?.1.address_of(*mac)).map(IpAddr::V4);
+        let is_ours = name.is_some() || id.is_some();
+        let refused = id.and_then(|id| self.refusals.of(id)).into_iter().chain(self.steps.refused(mac));
+        Some(Row {
+            name: name.cloned(),
+            mac,
+            address: counts.map(|pin| pin.address).or_else(lease).or_else(kept),
+            boot: counts.map(|pin| self.booted(pin)),
+            planned: planned.cloned(),
+            steps: self.steps.of(mac).to_vec(),
+            refused: refused.max_by_key(|refused| refused.at),
+            stalled: self.steps.stalled(mac, mounted.is_some(), self.now).filter(|_| is_ours),
+            seen: heard.max(stepped.map(|(seen, _)| seen)),
+            macs,
+        })
+    }
+
+    fn booted(&self, pin: &Pin) -> Booted {
+        let plan = self.known.plans.get(&pin.boot);
+        Booted {
+            pin: pin.clone(),
+            profile: plan.map(|plan| plan.profile.clone()),
+            kernel: plan.map(|plan| plan.kernel.clone()),
+            args: plan.map(|plan| plan.args.clone()).unwrap_or_default(),
+            facts: plan.and_then(|plan| plan.facts.clone()),
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! A server whose clocks a test moves: all of them at once, as time that passes moves them.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{Server, SiteFiles};
+
+/// A clock that is as far ahead of the host's as a file says, in seconds: eight bytes, read at each call.
+const CLOCK: &str = "#include <fcntl.h>\n#include <stdlib.h>\n#include <sys/mman.h>\n#include <sys/syscall.h>\n\
+    #include <time.h>\n#include <unistd.h>\n\
+    static volatile long *ahead;\n\
+    __attribute__((constructor)) static void begin(void) {\n\
+        int file = open(getenv(\"AHEAD\"), O_RDONLY);\n\
+        if (file >= 0) ahead = mmap(0, sizeof *ahead, PROT_READ, MAP_SHARED, file, 0);\n\
+    }\n\
+    int clock_gettime(clockid_t clock, struct timespec *now) {\n\
+        int failed = syscall(SYS_clock_gettime, clock, now);\n\
+        if (!failed && ahead) now->tv_sec += *ahead;\n\
+        return failed;\n\
+    }\n";
+
+/// The clock of one server.
+pub struct Clock {
+    ahead: PathBuf,
+}
+
+impl Clock {
+    /// Starts a server, and gives its clock.
+    pub fn start(site: SiteFiles) -> Result<(Server, Self)> {
+        let path = |name: &str| site.path().join(name);
+        let (source, library, ahead) = (path("clock.c"), path("clock.so"), path("ahead"));
+        fs::write(&source, CLOCK)?;
+        fs::write(&ahead, 0u64.to_ne_bytes())?;
+        let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status()?;
+        ensure!(made.success(), "cc does not make a library");
+        let text = |path: &PathBuf| path.to_str().map(str::to_owned).context("a path is no text");
+        let (preload, file) = (text(&library)?, text(&ahead)?);
+        let server = Server::start_with(site, &[("LD_PRELOAD", &preload), ("AHEAD", &file)])?;
+        Ok((server, Self { ahead }))
+    }
+
+    /// From now on it is so far ahead of the host's.
+    pub fn is_ahead_by(&self, time: Duration) -> Result<()> {
+        // In its place: the server has it mapped.
+        let mut file = fs::File::options().write(true).open(&self.ahead)?;
+        Ok(file.write_all(&time.as_secs().to_ne_bytes())?)
+    }
+}
