@@ -170,11 +170,13 @@ pub enum Command {
     State(StateCommand),
     /// Release a machine that is gone: its address and its root are free again
     Release {
-        /// Its name, or one of its MAC addresses
+        /// Its name, a MAC, an address or a boot: what `oneroot status` has of it
         machine: String,
         #[command(flatten)]
         output: Output,
     },
+    /// Have the running server read the site again, and say whether it is in force or what is wrong with it
+    Reload(Output),
     /// Show every machine and how far it has booted
     Status(Output),
     /// Print what a shell needs to complete oneroot's words

@@ -18,14 +18,17 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::net::{UnixListener, UnixStream as Questioner};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::machines::{Machines, Status};
+use crate::reload::Refusal as BadSite;
 use crate::{backup, clock};
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
 const BACKUP: &str = "backup";
+/// The question that is answered once the site was read.
+const RELOAD: &str = "reload";
 /// Time for which a server that gives a backup may say nothing.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Longest question.
@@ -34,8 +37,13 @@ const LONGEST: u64 = 256;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for which a questioner waits for more of the answer: the state of a disk may be part of it.
 const ANSWER: Duration = Duration::from_secs(60);
+/// The same for a reload: every template is tried for every machine.
+const READING: Duration = Duration::from_secs(600);
 /// Conversations at once; the kernel keeps a few more waiting.
 const MOST: usize = 16;
+
+/// Whoever asks for a reload, and is told what became of it.
+pub type Reloads = mpsc::Sender<oneshot::Sender<Result<(), BadSite>>>;
 
 fn path(state: &Path) -> PathBuf {
     state.join("control.sock")
@@ -68,7 +76,7 @@ pub fn listen(state: &Path, socket: Socket) -> Result<UnixListener> {
 }
 
 /// Answers questions, each in a task of its own.
-pub async fn serve(socket: UnixListener, machines: Arc<Machines>) {
+pub async fn serve(socket: UnixListener, machines: Arc<Machines>, reloads: Reloads) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -76,16 +84,16 @@ pub async fn serve(socket: UnixListener, machines: Arc<Machines>) {
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let machines = machines.clone();
+        let (machines, reloads) = (machines.clone(), reloads.clone());
         tokio::spawn(async move {
             // A questioner that hangs or goes away costs nobody anything.
-            let _ = converse(stream, &machines).await;
+            let _ = converse(stream, &machines, &reloads).await;
             drop(place);
         });
     }
 }
 
-async fn converse(mut stream: Questioner, machines: &Arc<Machines>) -> Result<()> {
+async fn converse(mut stream: Questioner, machines: &Arc<Machines>, reloads: &Reloads) -> Result<()> {
     let uid = stream.peer_cred()?.uid();
     if uid != 0 && uid != geteuid().as_raw() {
         tracing::warn!(uid, "refused to answer a user who is not root on the control socket");
@@ -101,9 +109,19 @@ async fn converse(mut stream: Questioner, machines: &Arc<Machines>) -> Result<()
         backup::give(machines.state.as_ref(), clock::now(), stream).await;
         return Ok(());
     }
-    let answer = answer(machines, question.trim()).await?;
+    let answer = match question.trim() {
+        RELOAD => serde_json::to_vec(&reload(reloads).await?)?,
+        question => answer(machines, question).await?,
+    };
     timeout(PATIENCE, stream.write_all(&answer)).await??;
     Ok(())
+}
+
+/// Has the site read again by whoever does that one at a time.
+async fn reload(reloads: &Reloads) -> Result<Reloaded> {
+    let (asked, done) = oneshot::channel();
+    reloads.send(asked).await?;
+    Ok(Reloaded { problems: done.await?.err().unwrap_or_default() })
 }
 
 /// In the place of an answer.
@@ -141,6 +159,8 @@ async fn answer(machines: &Arc<Machines>, question: &str) -> Result<Vec<u8>> {
             };
             serde_json::to_vec(&released)?
         }
+        #[cfg(debug_assertions)]
+        ("passed", seconds) => serde_json::to_vec(&clock::let_pass(seconds.parse()?))?,
         #[cfg(debug_assertions)]
         ("system-call", words) => serde_json::to_vec(&crate::confine::hook::call(words)?)?,
         _ => b"{\"error\":\"no such question\"}".to_vec(),
@@ -180,6 +200,18 @@ pub struct Released {
     pub pins: usize,
     /// Why it did not happen.
     pub error: Option<String>,
+}
+
+/// What became of a reload.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// Why the site did not come into force; nothing when it did.
+    pub problems: Vec<String>,
+}
+
+/// Asks a running server to read its site again; `None` when none runs.
+pub fn ask_reload(state: &Path) -> Result<Option<Reloaded>> {
+    ask_json(state, RELOAD)
 }
 
 /// Asks a running server how its machines are; `None` when none runs.
@@ -242,7 +274,7 @@ fn asked(state: &Path, question: &str) -> Result<Option<UnixStream>> {
         Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => return Err(not_ours(state)),
         Err(cause) => return Err(cause).with_context(|| format!("cannot ask {}", path(state).display())),
     };
-    stream.set_read_timeout(Some(ANSWER))?;
+    stream.set_read_timeout(Some(if question == RELOAD { READING } else { ANSWER }))?;
     writeln!(stream, "{question}")?;
     Ok(Some(stream))
 }

@@ -1,4 +1,4 @@
-//! SIGHUP: the site is read again, and comes into force whole or not at all.
+//! SIGHUP and `oneroot reload`: the site is read again, and comes into force whole or not at all.
 //!
 //! What is in force already (sockets, store, state) can't change under running machines; a site that changes it waits for
 //! a restart, which is a pause to them and nothing more.

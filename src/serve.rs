@@ -4,7 +4,7 @@
 
 use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use socket2::Socket;
 use tokio::io::unix::AsyncFd;
 use tokio::net::{TcpListener, UdpSocket, UnixListener};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::machines::Machines;
@@ -30,7 +30,7 @@ use crate::nfs::rpcbind::Registration;
 use crate::nfs::waiting::{IN_FLIGHT, Waiting};
 use crate::nfs::{self, Server, Views};
 use crate::planner::{Planner, dry};
-use crate::reload::reload;
+use crate::reload::{Refusal, reload};
 use crate::{clock, confine, control, dhcp, guest, http, tftp, units};
 
 const PORTMAP: u16 = 111;
@@ -152,8 +152,8 @@ fn raise_descriptors() {
 }
 
 /// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again. `control` is
-/// the control socket, which has no name yet.
-pub async fn run(site: Site, path: PathBuf, control: Socket) -> Result<()> {
+/// the control socket, which has no name yet; `needs` is what the host lacks for this site, and is no reason not to start.
+pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
     let state = Arc::new(Disk::open(&site.server.state).map_err(|cause| confine::explain(cause.into()))?);
@@ -212,7 +212,9 @@ pub async fn run(site: Site, path: PathBuf, control: Socket) -> Result<()> {
     }
     keeper.tell(&site);
     tasks.spawn(until_then(until(), keeper.watch(machines.sites())));
-    tasks.spawn(until_then(until(), control::serve(sockets.control, machines.clone())));
+    // One at a time: who asks while a reload runs waits for its own.
+    let (reloads, mut asked) = mpsc::channel(1);
+    tasks.spawn(until_then(until(), control::serve(sockets.control, machines.clone(), reloads)));
     let listener = machines.clone();
     tasks.spawn(until_then(until(), async move {
         while let Some(saying) = heard.recv().await {
@@ -234,6 +236,7 @@ pub async fn run(site: Site, path: PathBuf, control: Socket) -> Result<()> {
         interfaces = site.server.interfaces.join(","),
         "ready: DHCP, TFTP, HTTP and NFS are served"
     );
+    needs.iter().for_each(|need| tracing::warn!("{need}"));
     units::ready("serving");
     // A broken template is one machine's trouble at its next boot: the others do not wait until every layer was read.
     let tried = site.clone();
@@ -241,7 +244,7 @@ pub async fn run(site: Site, path: PathBuf, control: Socket) -> Result<()> {
         dry::problems(&tried).iter().for_each(|problem| tracing::error!(reason = %problem));
     });
 
-    until_told(&mut tasks, &machines, path).await?;
+    until_told(&mut tasks, &machines, path, &mut asked).await?;
     tracing::info!("stopping; machines wait for the next start");
     units::stopping();
     // Machines that boot now should ask the next start, not a port where nobody is.
@@ -269,26 +272,43 @@ async fn keys(state: &Disk) -> Result<(Keyring, [u8; 32])> {
     Ok((keyring, *secret))
 }
 
+/// Reads the site again, and says what became of that.
+async fn again(machines: &Arc<Machines>, path: &Path) -> Result<Result<(), Refusal>> {
+    units::reloading();
+    let (machines, path) = (machines.clone(), path.to_owned());
+    let done = tokio::task::spawn_blocking(move || reload(&machines, &path)).await?;
+    match &done {
+        Ok(()) => tracing::info!("the site was read again and is in force for new boots"),
+        Err(refusal) => {
+            refusal.iter().for_each(|reason| tracing::error!(%reason));
+            tracing::error!("the site was not taken over; the old one stays in force");
+        }
+    }
+    units::ready("serving");
+    Ok(done)
+}
+
 /// Waits for the signal to stop, and reloads on the way.
-async fn until_told(tasks: &mut JoinSet<()>, machines: &Arc<Machines>, path: PathBuf) -> Result<()> {
+async fn until_told(
+    tasks: &mut JoinSet<()>,
+    machines: &Arc<Machines>,
+    path: PathBuf,
+    asked: &mut mpsc::Receiver<oneshot::Sender<Result<(), Refusal>>>,
+) -> Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
     loop {
         tokio::select! {
+            // A reload that was asked for before the stop is made before it.
+            biased;
+            _ = hangup.recv() => drop(again(machines, &path).await?),
+            Some(asker) = asked.recv() => {
+                let done = again(machines, &path).await?;
+                // Whoever asked may be gone by now.
+                let _ = asker.send(done);
+            }
             _ = terminate.recv() => return Ok(()),
             _ = interrupt.recv() => return Ok(()),
-            _ = hangup.recv() => {
-                units::reloading();
-                let (machines, path) = (machines.clone(), path.clone());
-                match tokio::task::spawn_blocking(move || reload(&machines, &path)).await? {
-                    Ok(()) => tracing::info!("the site was read again and is in force for new boots"),
-                    Err(refusal) => {
-                        refusal.iter().for_each(|reason| tracing::error!(%reason));
-                        tracing::error!("the site was not taken over; the old one stays in force");
-                    }
-                }
-                units::ready("serving");
-            }
             // A service only ends when it is told to; one that ends by itself takes the others with it, loudly.
             ended = tasks.join_next() => anyhow::bail!("a service has ended by itself: {ended:?}"),
         }

@@ -59,6 +59,37 @@ fn a_broken_site_a_broken_template_and_a_moved_socket_are_refused_whole_and_the_
 }
 
 #[test]
+fn whoever_asks_for_a_reload_is_told_what_became_of_it_and_the_exit_code_says_so() {
+    let _lab = Lab::new().unwrap();
+    let mut server = Server::start(site()).unwrap();
+    let ask = |server: &Server| {
+        server.site.write().unwrap();
+        let mut command = Command::new(server.binary());
+        let done = command.current_dir(server.site.path()).arg("reload").output().unwrap();
+        let told = [done.stdout, done.stderr].concat();
+        (done.status.code(), String::from_utf8(told).unwrap())
+    };
+    server.site.machine("beta", "0b", "").unwrap();
+    let (code, told) = ask(&server);
+    assert_eq!(code, Some(0), "{told}");
+    assert!(told.contains("is in force") && server.machine("beta").is_ok(), "{told}");
+    let good = server.site.text().to_owned();
+    server.site.machine("gamma", "0c", "addres = \"192.168.77.12\"").unwrap();
+    let (code, told) = ask(&server);
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("machine.gamma.addres") && told.contains("the old one stays in force"), "{told}");
+    // What only the server can know.
+    server.site.set_text(&good.replace("store = \"store\"", "store = \"elsewhere\""));
+    let (code, told) = ask(&server);
+    assert_eq!(code, Some(3), "{told}");
+    assert!(told.contains("server.store has changed, which takes a restart"), "{told}");
+    server.site.set_text(&good);
+    server.site.write().unwrap();
+    server.kill9().unwrap();
+    assert_eq!(ask(&server).0, Some(4));
+}
+
+#[test]
 fn systemd_is_told_of_ready_reloading_and_stopping() {
     let _lab = Lab::new().unwrap();
     let home = tempfile::tempdir().unwrap();

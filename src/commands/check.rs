@@ -3,13 +3,13 @@
 use std::path::Path;
 
 use anyhow::Result;
-use oneroot_bootconf::firmware::{LOADERS, Loader};
 use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
 use serde::Serialize;
 
-use super::secrets;
+use super::{needs, secrets};
 use crate::cli::Exit;
 use crate::net::routing::Routing;
+use crate::net::{OR_WAIT, no_address};
 use crate::planner::dry;
 use crate::print;
 
@@ -51,18 +51,21 @@ fn absent(name: &str, site: &Site) -> Option<String> {
     }
 }
 
-/// A loader that is in none of the site's directories.
-fn missing(site: &Site, loader: &Loader) -> Option<String> {
-    let places: Vec<_> = site.server.loaders.iter().map(|place| place.join(loader.file)).collect();
-    if places.iter().any(|place| place.exists()) {
-        return None;
-    }
-    let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
-    let (firmware, package) = (loader.firmware, loader.package);
-    Some(format!(
-        "{} is not there: {firmware} machines without iPXE get no loader; install {package}",
-        places.join(" or ")
-    ))
+/// Addresses that machines are told and that this host does not have.
+fn addresses(site: &Site) -> Vec<String> {
+    let has = Routing::open().and_then(|routing| routing.addresses());
+    let has: Vec<_> = match has {
+        Ok(has) => has.iter().map(|one| one.address).collect(),
+        Err(cause) => return vec![format!("cannot ask the kernel for this host's addresses: {cause}")],
+    };
+    let missing = site.server_addresses().into_iter().filter(|address| !has.iter().any(|one| one == address));
+    let told = missing.map(|address| no_address(site, address, &has));
+    let end = if site.server.wait_for_interfaces {
+        "TFTP, HTTP and NFS can't be reached there until it is".to_owned()
+    } else {
+        format!("oneroot doesn't start without it: {OR_WAIT}")
+    };
+    told.map(|told| format!("{told}; {end}")).collect()
 }
 
 /// What the site needs of its host and does not find. Any of it may come later, so none of it is a mistake of the site.
@@ -75,8 +78,10 @@ fn warnings(site: &Site) -> Vec<String> {
         }
     }
     warnings.extend(site.server.interfaces.iter().filter_map(|name| absent(name, site)));
-    warnings
-        .extend(LOADERS.iter().filter(|loader| loader.is_common).filter_map(|loader| missing(site, loader)));
+    warnings.extend(addresses(site));
+    warnings.extend(needs::loaders(site));
+    warnings.extend(needs::installers(&plan::parts(site)).into_iter().map(|(_, told)| told));
+    warnings.extend(needs::to_stage(site, &needs::unstaged(site)));
     warnings.extend(secrets::warnings(site));
     warnings
 }

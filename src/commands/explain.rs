@@ -113,7 +113,9 @@ pub fn machine(site: &Site, machine: &str, json: bool) -> Result<Exit> {
         what: name_of(laid),
     });
     let running = control::ask_status(&site.server.state)?
-        .and_then(|status| status.machines.into_iter().find(|seen| seen.macs.contains(&preview.mac.to_string())))
+        .and_then(|status| {
+            status.machines.into_iter().find(|seen| seen.macs.contains(&preview.mac.to_string()))
+        })
         .and_then(|seen| seen.view);
     let explained = Explained {
         machine: &preview.facts.name,

@@ -9,10 +9,12 @@ mod gc;
 mod generations;
 mod lacks;
 mod look;
+mod needs;
 mod packages;
 mod pages;
 mod registry;
 mod release;
+mod reload;
 mod secrets;
 mod sources;
 pub(crate) mod stage;
@@ -75,6 +77,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Release { machine, output } => {
             with_state(cli, |state| release::run(state, machine, output.json))
         }
+        Command::Reload(output) => with_state(cli, |state| reload::run(state, output.json)),
         Command::Gc { asked, output } => with_site(cli, |site| gc::run(&site, asked, output.json)),
         Command::Verify(output) => with_site(cli, |site| verify::run(&site, output.json)),
         Command::Status(output) => with_state(cli, |state| status::run(state, output.json)),
@@ -84,6 +87,11 @@ pub fn run(cli: &Cli) -> Result<Exit> {
 }
 
 fn serve(cli: &Cli, site: Site) -> Result<Exit> {
+    // Told below, once there is a log; by then they would be given up.
+    let privileged = confine::has_what_it_keeps();
+    // While nothing of ours is bound there, and before the fence.
+    let others = crate::net::holders::dhcp();
+    let installers = needs::installers(&oneroot_bootconf::plan::parts(&site));
     // Asked before, for what a container may use of the processors stands in files that a server has no other need of.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let control = crate::control::socket();
@@ -92,13 +100,21 @@ fn serve(cli: &Cli, site: Site) -> Result<Exit> {
         print::trouble(format_args!("oneroot: there is no thread for the log: {cause}"));
         return Ok(Exit::Failed);
     }
+    privileged?;
     confined?;
     let control = control?;
     confine::tell();
+    if let Some(at) = others.first() {
+        tracing::warn!(
+            "another program on this host listens on UDP port 67 ({at}): if it is a DHCP server for the same machines, each \
+             takes whichever answers first; `ss -ulpn 'sport = :67'` says which it is"
+        );
+    }
+    let needs = needs::at_start(&site, installers);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime =
         runtime.worker_threads(processors).enable_all().build().context("cannot start the runtime")?;
-    let served = runtime.block_on(crate::serve::run(site, cli.site(), control));
+    let served = runtime.block_on(crate::serve::run(site, cli.site(), control, &needs));
     // A read that hangs on a disk must not hold up the exit.
     runtime.shutdown_background();
     served.map(|()| Exit::Done)

@@ -27,6 +27,18 @@ trait Install {
     fn command(wanted: &Packages) -> Command;
 }
 
+/// What has to be installed on this host for these packages, where a program of theirs is missing.
+pub fn missing(wanted: &Packages) -> Option<String> {
+    fn of<I: Install>() -> Option<String> {
+        let missing = I::PROGRAMS.iter().find(|program| !is_here(program))?;
+        Some(format!("there is no {missing} here; install {}", I::NEEDS))
+    }
+    match wanted.with {
+        Installer::Mmdebstrap => of::<Mmdebstrap>(),
+        Installer::Dnf => of::<Dnf>(),
+    }
+}
+
 /// Installs and stages.
 pub fn stage(stage: &mut Stage<'_>, wanted: &Packages, bar: &ProgressBar) -> Result<()> {
     match wanted.with {
@@ -36,8 +48,8 @@ pub fn stage(stage: &mut Stage<'_>, wanted: &Packages, bar: &ProgressBar) -> Res
 }
 
 fn install<I: Install>(stage: &mut Stage<'_>, wanted: &Packages, bar: &ProgressBar) -> Result<()> {
-    if let Some(missing) = I::PROGRAMS.iter().find(|program| !is_here(program)) {
-        bail!("there is no {missing} here; install {}", I::NEEDS);
+    if let Some(missing) = missing(wanted) {
+        bail!(missing);
     }
     let program = I::command(wanted);
     let name = program.get_program().to_string_lossy().into_owned();

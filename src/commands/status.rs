@@ -43,6 +43,15 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
             "{address} is no address of this host: TFTP, HTTP and NFS can't be reached there"
         ))?;
     }
+    for other in &status.other_servers {
+        let ago = age(status.now.saturating_sub(other.at));
+        let what =
+            other.address.as_ref().map_or("its offer".to_owned(), |address| format!("{address} from it"));
+        let (server, machine) = (&other.server, &other.machine);
+        print::line(format_args!(
+            "another DHCP server, {server}, answers on this network: {machine} took {what} {ago} ago"
+        ))?;
+    }
     if clock::is_off(status.clock_ahead) {
         print::text(format_args!("\n{}\n", clock::in_words(status.clock_ahead)))?;
     }

@@ -55,6 +55,19 @@ impl Report {
     }
 }
 
+/// Whether a server may do what it has to: said once, and not by each socket in its own words.
+pub fn has_what_it_keeps() -> Result<()> {
+    let lacking = privileges::lacking();
+    if !lacking.is_empty() {
+        let lacking = lacking.join(" and ");
+        bail!(
+            "oneroot serve needs {lacking}: run it as root, or give it these (`AmbientCapabilities=CAP_NET_BIND_SERVICE \
+             CAP_NET_RAW` in its unit, or `setcap cap_net_bind_service,cap_net_raw+ep` on the program)"
+        );
+    }
+    Ok(())
+}
+
 /// Takes all that a server with this site, read from `file`, has no need of. Before any other thread runs.
 /// `ports` are those that it listens on for TCP.
 ///

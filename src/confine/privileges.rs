@@ -13,6 +13,23 @@ use rustix::thread::{
 /// could give it up for all. NET_RAW: packet sockets, and SO_BINDTODEVICE for an interface that comes back.
 const KEPT: CapabilitySet = CapabilitySet::NET_BIND_SERVICE.union(CapabilitySet::NET_RAW);
 
+/// Ports below this one take NET_BIND_SERVICE (ip(7)); DHCP's is 67.
+const UNPRIVILEGED: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+
+/// Those of the two that this process needs and does not have. A kernel that does not say has both.
+pub fn lacking() -> Vec<&'static str> {
+    let Ok(now) = capabilities(None) else { return Vec::new() };
+    let binds = std::fs::read_to_string(UNPRIVILEGED).ok().and_then(|text| text.trim().parse::<u16>().ok());
+    let binds =
+        now.effective.contains(CapabilitySet::NET_BIND_SERVICE) || binds.is_some_and(|first| first <= 67);
+    let raw = now.effective.contains(CapabilitySet::NET_RAW);
+    [("CAP_NET_BIND_SERVICE", binds), ("CAP_NET_RAW", raw)]
+        .into_iter()
+        .filter(|(_, has)| !has)
+        .map(|(name, _)| name)
+        .collect()
+}
+
 /// Gives up all others, for ever.
 pub fn give_up() -> Result<()> {
     // These two first: nothing can forbid them.

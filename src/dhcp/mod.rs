@@ -13,13 +13,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use oneroot_dhcp::{DropReason, Engine, Found, Lease, LeaseChange, Now, Received, Reply, Route, Step};
+use oneroot_dhcp::{
+    DropReason, Engine, Found, Lease, LeaseChange, MessageType, Now, Received, Reply, Request, Route, Step,
+};
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::machines::Machines;
+use crate::machines::{Machines, Taken};
 use crate::net::keeper::Keeper;
 use crate::net::{self, Backoff, Place, probe};
 use inbox::{Inbox, Next, Whose};
@@ -132,7 +134,13 @@ impl Server {
 
     fn take(&mut self, next: Next<Done, Message>, inbox: &Arc<Waiting>) {
         let (way, step) = match next {
-            Next::Heard((way, payload)) => (Some(way), self.handle(way, &payload)),
+            Next::Heard((way, payload)) => {
+                let step = self.handle(way, &payload);
+                if matches!(step, Step::Dropped(DropReason::OtherServer)) {
+                    self.chose_another(&payload);
+                }
+                (Some(way), step)
+            }
             Next::Done(Done::Written(token, lease, Written { result, learned })) => {
                 // Whatever the log says of it, and whether its client waits for an answer: this is whose the address is now.
                 let written = result.is_ok().then_some(&lease);
@@ -230,6 +238,16 @@ impl Server {
         };
         if let Err(cause) = sent {
             tracing::warn!(mac = %reply.mac, %cause, "a DHCP reply could not be sent");
+        }
+    }
+
+    /// A client has taken another server's offer. A DISCOVER names no server, and a release or decline is about the past.
+    fn chose_another(&self, payload: &[u8]) {
+        let Ok(request) = Request::parse(payload) else { return };
+        if let (MessageType::Request, Some(server), Some(mac)) =
+            (request.kind, request.server_id, policy_mac(request.mac))
+        {
+            self.machines.took_anothers(Taken { server, mac, address: request.requested });
         }
     }
 

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::given::Given;
 use oneroot_bootconf::plan::{Decision, Part, decide};
 use oneroot_bootconf::{Mac, Site};
 use oneroot_tree::{GenerationId, ViewId};
@@ -29,7 +30,7 @@ pub struct Looked {
 enum Place {
     /// This generation, of this part.
     Is(GenerationId, String),
-    /// What this part's templates become, or another profile's kernel: made at a boot.
+    /// What this part's templates become, another profile's kernel, or the machine's own files: made at a boot.
     Made,
 }
 
@@ -52,29 +53,36 @@ impl Machines {
             looked.stacks.entry(view).or_insert_with(|| self.planner.store().stack(view).ok()).clone()?;
         let (places, renders) = self.places(site, looked, &decision)?;
         let mut reasons = differences(&places, &stack);
-        let facts = Facts::of(site, &decision, mac, booted.pin.address);
+        let address = planned_at(booted);
+        let facts = Facts::of(site, &decision, mac, address);
         if renders && booted.facts.as_ref().is_some_and(|before| *before != facts) {
             reasons.push("what its templates are rendered from has changed".to_owned());
         }
+        let given = |facts: &Facts| Given::of(facts, decision.initramfs);
+        if booted.facts.as_ref().is_some_and(|before| given(before) != given(&facts)) {
+            reasons.push("its name, NIC, domain, name servers or time servers have changed".to_owned());
+        }
+        let kept = site.machine(mac).and_then(|(_, machine)| machine.address_of(mac)).map(IpAddr::V4);
+        if kept.is_some_and(|kept| kept != address) {
+            reasons.push("the site keeps another address for it".to_owned());
+        }
         // Before paths named the boot, a boot was told another path.
-        if booted.pin.named && booted.args != self.told(site, &decision, mac, booted) {
+        if booted.pin.named && booted.args != self.told(site, &decision, address, booted) {
             reasons.push("its kernel arguments have changed".to_owned());
         }
         Some(reasons)
     }
 
     /// The arguments of this boot, were it planned now.
-    fn told(&self, site: &Site, decision: &Decision, mac: Mac, booted: &Booted) -> Vec<String> {
+    fn told(&self, site: &Site, decision: &Decision, address: IpAddr, booted: &Booted) -> Vec<String> {
         let pin = &booted.pin;
-        let planned_at = booted.facts.as_ref().map_or(pin.address, |facts| facts.address.unwrap_or(pin.address));
-        let server = |at: IpAddr| site.server_for(at);
-        let seal = site.is_proxied(planned_at).then(|| self.passes.make(pin.boot, pin.view));
+        let seal = site.is_proxied(address).then(|| self.passes.make(pin.boot, pin.view));
         arguments(&Boot {
             initramfs: decision.initramfs,
-            server: server(planned_at),
+            server: site.server_for(address),
             port: site.server.nfs_port,
             export: Export::of(pin.view, pin.boot, seal),
-            mac,
+            mac: booted.mac,
             machine: pin.machine,
             boot: pin.boot,
             extra: &decision.args,
@@ -100,9 +108,15 @@ impl Machines {
                 renders = true;
             }
         }
+        places.push(Place::Made);
         places.push(Place::Is(self.planner.guest(), "oneroot's own init".to_owned()));
         Some((places, renders))
     }
+}
+
+/// The address that a boot was planned for: its root may be mounted from another.
+fn planned_at(booted: &Booted) -> IpAddr {
+    booted.facts.as_ref().and_then(|facts| facts.address).unwrap_or(booted.pin.address)
 }
 
 /// What differs, in words.
@@ -119,5 +133,5 @@ fn differences(places: &[Place], stack: &[GenerationId]) -> Vec<String> {
         };
         return other.filter_map(|(place, _)| name(place)).collect();
     }
-    vec!["its profile or its layers have changed".to_owned()]
+    vec!["its profile, its layers or oneroot have changed".to_owned()]
 }

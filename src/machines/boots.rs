@@ -111,7 +111,9 @@ impl Machines {
     /// booted.
     fn called(&self, text: &str) -> Result<Option<MachineId>> {
         let (site, known) = (self.site(), self.known());
-        if let Some((record, _)) = known.machines.values().find(|(record, _)| record.name.as_deref() == Some(text)) {
+        if let Some((record, _)) =
+            known.machines.values().find(|(record, _)| record.name.as_deref() == Some(text))
+        {
             return Ok(Some(record.id));
         }
         if let Some(machine) = site.machines.get(text) {
@@ -135,7 +137,9 @@ impl Machines {
             let Some((pin, _)) = known.pins.get(&boot) else { bail!("no machine holds the boot {boot}") };
             return Ok(Some(pin.machine));
         }
-        bail!("no machine {text:?} has ever booted here; a machine is a name, a MAC, an address or a boot, as `oneroot status` has them")
+        bail!(
+            "no machine {text:?} has ever booted here; a machine is a name, a MAC, an address or a boot, as `oneroot status` has them"
+        )
     }
 
     /// Lets go of all machines that have given no sign for so many seconds: how many pins ended.

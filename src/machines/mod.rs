@@ -15,6 +15,7 @@ mod gate;
 mod isolation;
 mod known;
 mod mounts;
+mod others;
 mod passes;
 mod plans;
 mod recall;
@@ -47,6 +48,7 @@ use tokio::task::JoinSet;
 pub use around::Around;
 pub use claims::Claim;
 pub use known::Known;
+pub use others::Taken;
 pub use resource::{Resource, Via};
 pub use status::{MachineStatus, Status};
 
@@ -57,6 +59,7 @@ use crate::objects::Objects;
 use crate::planner::Planner;
 use commit::Thing;
 use gate::Gate;
+use others::Others;
 use passes::Passes;
 use recall::Edition;
 use refusals::Refusals;
@@ -99,6 +102,8 @@ pub struct Machines {
     steps: Mutex<Steps>,
     /// The last refusal of each machine's root.
     refusals: Mutex<Refusals>,
+    /// Other DHCP servers.
+    others: Mutex<Others>,
     /// Seconds since 1970 at which this server began to listen.
     began: u64,
     /// There from the moment at which the server has its sockets.
@@ -152,6 +157,7 @@ impl Machines {
             said,
             steps: Mutex::default(),
             refusals: Mutex::default(),
+            others: Mutex::default(),
             began: clock::now(),
             around: OnceLock::new(),
             interfaces: OnceLock::new(),
@@ -260,6 +266,10 @@ impl Machines {
 
     fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Reads a view in the background, unless somebody does already.

@@ -141,15 +141,50 @@ impl Machines {
             return MountError::NoEnt;
         }
         let Some((machine, mac)) = whose else {
-            tracing::warn!(%peer, view = %export.view, "refused to mount a view that is not mounted from there");
+            let who = self.who_is(peer);
+            tracing::warn!(
+                %peer,
+                view = %export.view,
+                "refused a mount: {peer} ({who}) asked for a root by a path that names no boot, and has not mounted that root; \
+                 the path of its boot is in its boot script"
+            );
             return MountError::Acces;
         };
         let name = self.name_of(mac);
-        let told = refused.told(peer, &name);
+        let is_given = self.known().mac_at(peer).is_some();
+        let told = match refused {
+            Refused::Nobody(_) if !is_given => {
+                let seen = self.latest_other_server().map(|server| format!(" ({server} was seen)"));
+                refused.told(peer, &name) + &seen.unwrap_or_default()
+            }
+            // A machine that has its address from us and has not booted yet is on no record.
+            Refused::Nobody(_) | Refused::Other => {
+                format!("{} ({})", Refused::Other.told(peer, &name), self.who_is(peer))
+            }
+            _ => refused.told(peer, &name),
+        };
         if self.refusals().note(machine, told.clone(), clock::now()) {
             tracing::warn!(machine = name, %mac, %peer, "refused a mount: {told}");
         }
         MountError::Acces
+    }
+
+    /// Whose an address is, for people: a name and a MAC.
+    fn who_is(&self, peer: IpAddr) -> String {
+        let mac = {
+            let known = self.known();
+            known.nic_at(peer).map(|(_, mac)| mac).or_else(|| known.mac_at(peer))
+        };
+        match (mac, self.seen(peer)) {
+            (Some(mac), _) if self.site().machine(mac).is_some() => format!("{}, {mac}", self.name_of(mac)),
+            (Some(mac), _) => mac.to_string(),
+            (None, Seen::Neighbour([a, b, c, d, e, f])) => {
+                format!(
+                    "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, no machine that has an address of ours"
+                )
+            }
+            (None, _) => "no machine that has an address of ours".to_owned(),
+        }
     }
 
     /// The paths that the machine at `peer` can mount, of the boots whose root it has mounted. A path of any other is told

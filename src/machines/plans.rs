@@ -16,10 +16,10 @@ use oneroot_bootconf::plan::{BootPlan, Decision, Root, decide};
 use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, script};
 use oneroot_tree::ViewId;
 
-use super::{Machines, present};
 use super::commit::{Changed, TRIES, Thing};
 use super::gate::Slot;
 use super::mounts::Asker;
+use super::{Machines, present};
 use crate::clock;
 
 /// All that a boot is told but whose it is: with a machine and a boot it is a plan.

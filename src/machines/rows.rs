@@ -23,6 +23,8 @@ use super::steps::{Step, Steps};
 /// What a boot was told, as far as the status asks.
 pub struct Booted {
     pub pin: Pin,
+    /// The NIC that its script went to; the root may be mounted by another.
+    pub mac: Mac,
     pub profile: Option<String>,
     pub kernel: Option<String>,
     pub args: Vec<String>,
@@ -62,8 +64,12 @@ pub struct From<'a> {
 impl From<'_> {
     /// Every row, in no order.
     pub fn rows(&self) -> Vec<Row> {
-        let by_name: HashMap<&str, MachineId> =
-            self.known.machines.values().filter_map(|(record, _)| Some((record.name.as_deref()?, record.id))).collect();
+        let by_name: HashMap<&str, MachineId> = self
+            .known
+            .machines
+            .values()
+            .filter_map(|(record, _)| Some((record.name.as_deref()?, record.id)))
+            .collect();
         let (mut rows, mut taken, mut shown) = (Vec::new(), HashSet::new(), HashSet::new());
         for (name, machine) in &self.site.machines {
             let by_mac = || machine.macs.iter().find_map(|mac| self.known.machine_of(*mac));
@@ -123,6 +129,7 @@ impl From<'_> {
         let plan = self.known.plans.get(&pin.boot);
         Booted {
             pin: pin.clone(),
+            mac: plan.map_or(pin.mac, |plan| plan.mac),
             profile: plan.map(|plan| plan.profile.clone()),
             kernel: plan.map(|plan| plan.kernel.clone()),
             args: plan.map(|plan| plan.args.clone()).unwrap_or_default(),

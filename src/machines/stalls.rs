@@ -105,7 +105,10 @@ pub const TABLE: &[Row] = &[
         step: "init",
         seconds: 60,
         did: "runs oneroot's init",
-        causes: &["the kernel has no overlay module", "the machine has too little memory for its writable layer"],
+        causes: &[
+            "the kernel has no overlay module",
+            "the machine has too little memory for its writable layer",
+        ],
     },
     Row {
         step: "failed-*",

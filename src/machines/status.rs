@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Machines;
 use super::behind::Looked;
+use super::others::OtherServer;
 use super::refusals::Refusal;
 use super::rows::{From, Row};
 use super::stalls::Stalled;
@@ -40,6 +41,9 @@ pub struct Status {
     /// Addresses that machines are told and that this host does not have: nothing can be reached there.
     #[serde(default)]
     pub missing_addresses: Vec<String>,
+    /// Other DHCP servers that machines took offers of, where this one gives the addresses.
+    #[serde(default)]
+    pub other_servers: Vec<OtherServer>,
 }
 
 /// One machine.
@@ -122,13 +126,14 @@ impl Machines {
             machines,
             interfaces: interfaces.map_or_else(Vec::new, |interfaces| interfaces.status(&site)),
             missing_addresses: missing.iter().map(ToString::to_string).collect(),
+            other_servers: self.other_servers(),
         }
     }
 
     fn shown(&self, site: &Site, looked: &mut Looked, row: Row) -> MachineStatus {
         let (boot, mac) = (row.boot.as_ref(), row.mac);
         let profile = boot.and_then(|boot| boot.profile.clone());
-        let booted = boot.map(|boot| if row.macs.contains(&boot.pin.mac) { boot.pin.mac } else { mac });
+        let booted = boot.map(|boot| if row.macs.contains(&boot.mac) { boot.mac } else { mac });
         let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
         let pin = boot.map(|boot| &boot.pin);
         MachineStatus {

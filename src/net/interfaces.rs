@@ -129,6 +129,12 @@ impl Interfaces {
         *self.host.write().unwrap_or_else(PoisonError::into_inner) = addresses;
     }
 
+    /// All addresses of this host.
+    pub fn host(&self) -> Vec<Ipv4Addr> {
+        let host = self.host.read().unwrap_or_else(PoisonError::into_inner);
+        host.iter().map(|one| one.address).collect()
+    }
+
     /// Whether an address is one of this host's.
     pub fn is_here(&self, address: IpAddr) -> bool {
         let host = self.host.read().unwrap_or_else(PoisonError::into_inner);

@@ -30,7 +30,7 @@ use tokio::time::{sleep, timeout};
 
 use super::interfaces::{Interfaces, Seen, Trouble, via};
 use super::routing::{Link, Routing};
-use super::{link, netlink};
+use super::{OR_WAIT, link, netlink, no_address};
 
 /// A bridge that is deleted, or made again, goes and comes in several steps. They are looked at together, and said as one.
 const SETTLED: Duration = Duration::from_millis(200);
@@ -101,6 +101,11 @@ impl Keeper {
                 Some(Trouble::NotEthernet) => bail!("{name} is no Ethernet interface"),
                 _ => {}
             }
+        }
+        if let Some(missing) = keeper.interfaces.missing(site).into_iter().next()
+            && !site.server.wait_for_interfaces
+        {
+            bail!("{}; {OR_WAIT}", no_address(site, missing, &keeper.interfaces.host()));
         }
         Ok(keeper)
     }

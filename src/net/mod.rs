@@ -7,6 +7,7 @@
 
 pub mod accept;
 mod backoff;
+pub mod holders;
 pub mod interfaces;
 pub mod keeper;
 pub mod link;
@@ -19,7 +20,7 @@ pub mod solicited;
 pub mod stalled;
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use anyhow::Result;
 use oneroot_bootconf::Site;
@@ -128,26 +129,44 @@ pub fn is_taken(cause: &anyhow::Error) -> bool {
     cause.downcast_ref::<io::Error>().is_some_and(|cause| cause.kind() == io::ErrorKind::AddrInUse)
 }
 
+/// An address that machines are told and that this host does not have. `has` are those that it has.
+pub fn no_address(site: &Site, missing: IpAddr, has: &[Ipv4Addr]) -> String {
+    let key = if missing == site.server.address { "[server] address" } else { "server of a [[network]]" };
+    let has: Vec<String> =
+        has.iter().filter(|address| !address.is_loopback()).map(ToString::to_string).collect();
+    let has = if has.is_empty() { "no other".to_owned() } else { has.join(", ") };
+    format!("{missing} ({key}) is no address of this host, which has {has}")
+}
+
+/// What mends that: it is a mistake, or comes later.
+pub const OR_WAIT: &str = "correct the site, or say `wait_for_interfaces = true` in [server] if it comes later or floats between servers";
+
 /// Why a socket could not be bound, for the admin who has to do something about it.
 fn not_bound(cause: io::Error, what: &str, address: SocketAddr, service: &str) -> anyhow::Error {
     let hint = match cause.kind() {
-        io::ErrorKind::AddrInUse => who_has(address.port()),
-        io::ErrorKind::AddrNotAvailable => {
-            ": it is no address of this host; see `ip address`, or say `wait_for_interfaces = true` in [server] if it comes later"
-        }
-        io::ErrorKind::PermissionDenied => " (capability CAP_NET_BIND_SERVICE?)",
-        _ => "",
+        io::ErrorKind::AddrInUse => who_has(what, address.port(), service),
+        io::ErrorKind::AddrNotAvailable => format!(": it is no address of this host; {OR_WAIT}"),
+        io::ErrorKind::PermissionDenied => ": run it as root, or give it CAP_NET_BIND_SERVICE".to_owned(),
+        _ => String::new(),
     };
     anyhow::Error::from(cause).context(format!("cannot {what} {address} for {service}{hint}"))
 }
 
-/// What usually sits on a port, for the admin who reads that it is taken.
-fn who_has(port: u16) -> &'static str {
-    match port {
-        67 => " (another DHCP server? see `ss -ulpn sport = 67`)",
-        69 => " (another TFTP server? see `ss -ulpn sport = 69`)",
-        111 => " (see `ss -lnp sport = :111`)",
-        2049 => " (the kernel's NFS server? see `ss -tlpn sport = 2049`)",
+/// What usually sits on a port, how to see what does, and the key of the site by which oneroot takes another.
+fn who_has(what: &str, port: u16, service: &str) -> String {
+    let usual = match (port, service) {
+        (67, _) => " (another DHCP server?)",
+        (69, _) => " (another TFTP server?)",
+        (111, _) => " (rpcbind?)",
+        (_, "HTTP") => " (a web server?)",
+        (_, "NFS") => " (the kernel's NFS server?)",
         _ => "",
-    }
+    };
+    let other = match service {
+        "HTTP" => "; stop it, or give oneroot another port with `http_port` in [server]",
+        "NFS" => "; stop it, or give oneroot another port with `nfs_port` in [server]",
+        _ => "; stop it",
+    };
+    let kind = if what.contains("UDP") { 'u' } else { 't' };
+    format!(": another program has the port{usual}, and `ss -l{kind}np 'sport = :{port}'` says which{other}")
 }

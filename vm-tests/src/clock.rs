@@ -1,7 +1,9 @@
-//! A server whose clocks a test moves: all of them at once, as time that passes moves them.
+//! A server whose clocks a test moves: all of them at once, as time that passes moves them. Those that it asks libc for by a
+//! library of ours, the time since the host's start by the server itself, which only one with debug assertions does.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{Read as _, Write as _};
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
@@ -27,6 +29,7 @@ const CLOCK: &str = "#include <fcntl.h>\n#include <stdlib.h>\n#include <sys/mman
 /// The clock of one server.
 pub struct Clock {
     ahead: PathBuf,
+    control: PathBuf,
 }
 
 impl Clock {
@@ -40,14 +43,20 @@ impl Clock {
         ensure!(made.success(), "cc does not make a library");
         let text = |path: &PathBuf| path.to_str().map(str::to_owned).context("a path is no text");
         let (preload, file) = (text(&library)?, text(&ahead)?);
+        let control = path("state/control.sock");
         let server = Server::start_with(site, &[("LD_PRELOAD", &preload), ("AHEAD", &file)])?;
-        Ok((server, Self { ahead }))
+        Ok((server, Self { ahead, control }))
     }
 
     /// From now on it is so far ahead of the host's.
     pub fn is_ahead_by(&self, time: Duration) -> Result<()> {
         // In its place: the server has it mapped.
         let mut file = fs::File::options().write(true).open(&self.ahead)?;
-        Ok(file.write_all(&time.as_secs().to_ne_bytes())?)
+        file.write_all(&time.as_secs().to_ne_bytes())?;
+        let (mut server, mut answer) = (UnixStream::connect(&self.control)?, String::new());
+        writeln!(server, "passed {}", time.as_secs())?;
+        server.read_to_string(&mut answer)?;
+        ensure!(answer == time.as_secs().to_string(), "the server lets no time pass: {answer}");
+        Ok(())
     }
 }

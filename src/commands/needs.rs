@@ -1,0 +1,81 @@
+//! What a site needs of its host and does not find: said by `check`, and at the start of a server. Any of it may come later,
+//! so none of it is a mistake of the site.
+
+use oneroot_bootconf::firmware::{LOADERS, Loader};
+use oneroot_bootconf::plan::{self, Part};
+use oneroot_bootconf::{Site, Source};
+use oneroot_tree::Store;
+
+use super::packages;
+use crate::planner::{reference, shown};
+
+/// Parts that are named in one line.
+const MOST_NAMED: usize = 5;
+
+/// Loaders that firmware asks for and that are in none of the site's directories; but for those of rare firmware.
+pub fn loaders(site: &Site) -> Vec<String> {
+    LOADERS.iter().filter(|loader| loader.is_common).filter_map(|loader| missing(site, loader)).collect()
+}
+
+fn missing(site: &Site, loader: &Loader) -> Option<String> {
+    let places: Vec<_> = site.server.loaders.iter().map(|place| place.join(loader.file)).collect();
+    if places.iter().any(|place| place.exists()) {
+        return None;
+    }
+    let places: Vec<String> = places.iter().map(|place| place.display().to_string()).collect();
+    let (firmware, package) = (loader.firmware, loader.package);
+    Some(format!(
+        "{} is not there: {firmware} machines without iPXE get no loader; install {package}",
+        places.join(" or ")
+    ))
+}
+
+/// Parts of the site that are not staged yet. A store that is not there has nothing in it; of one that can't be looked into
+/// nothing is known.
+pub fn unstaged(site: &Site) -> Vec<(Part, Source)> {
+    let parts = plan::parts(site);
+    if !site.server.store.exists() {
+        return parts;
+    }
+    let Ok(store) = Store::open(&site.server.store) else { return Vec::new() };
+    let is_staged = |part: &Part| {
+        let head = reference(&site.home, part).ok().and_then(|name| store.head(&name).ok());
+        head.is_none_or(|head| head.is_some())
+    };
+    parts.into_iter().filter(|(part, _)| !is_staged(part)).collect()
+}
+
+/// What is not staged, in one line.
+pub fn to_stage(site: &Site, unstaged: &[(Part, Source)]) -> Option<String> {
+    if unstaged.is_empty() {
+        return None;
+    }
+    if unstaged.len() == plan::parts(site).len() {
+        return Some("nothing is staged yet, so no machine can boot: run `oneroot stage`".to_owned());
+    }
+    let named: Vec<String> = unstaged.iter().take(MOST_NAMED).map(|(part, _)| shown(part)).collect();
+    let more = unstaged.len().saturating_sub(named.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    Some(format!(
+        "not staged yet: {}{more}; machines that need it can't boot: run `oneroot stage`",
+        named.join(", ")
+    ))
+}
+
+/// What the sources of these parts are installed with and this host does not have.
+pub fn installers(parts: &[(Part, Source)]) -> Vec<(Part, String)> {
+    let one = |(part, source): &(Part, Source)| {
+        let Source::Packages(packages) = source else { return None };
+        let told = format!("{} can't be staged: {}", shown(part), packages::missing(packages)?);
+        Some((part.clone(), told))
+    };
+    parts.iter().filter_map(one).collect()
+}
+
+/// All that the start of a server says. `installers` are those that are missing, asked for before the server was confined.
+pub fn at_start(site: &Site, installers: Vec<(Part, String)>) -> Vec<String> {
+    let unstaged = unstaged(site);
+    let is_needed = |part: &Part| unstaged.iter().any(|(other, _)| other == part);
+    let installers = installers.into_iter().filter(|(part, _)| is_needed(part)).map(|(_, told)| told);
+    loaders(site).into_iter().chain(installers).chain(to_stage(site, &unstaged)).collect()
+}
