@@ -179,5 +179,5 @@ fn of_several_directories_of_loaders_the_first_that_has_a_file_counts() {
         assert!(Kept::open().ask("GET /undionly.kpxe", "").head.contains(" 404 "));
     })
     .unwrap();
-    assert!(server.log().contains("install the package ipxe"), "{}", server.log());
+    server.wait_for_log("install the package ipxe", PATIENCE).unwrap();
 }

@@ -118,8 +118,8 @@ fn a_mount_of_a_root_that_is_not_mounted_from_there_says_who_asked_and_what_to_d
         beta.mount(&boot.export).map(drop).unwrap_err();
     })
     .unwrap();
-    let log = server.log();
-    assert!(log.contains("refused a mount: 192.168.77.11 (beta, 52:54:00:00:00:0b) asked for a root by a path that names no boot"));
+    let said = "refused a mount: 192.168.77.11 (beta, 52:54:00:00:00:0b) asked for a root by a path that names no boot";
+    server.wait_for_log(said, PATIENCE).unwrap();
     let told = server.machine("alpha").unwrap()["refused"]["told"].as_str().unwrap().to_owned();
     assert!(told.ends_with("that address is another machine's (beta, 52:54:00:00:00:0b)"), "{told}");
 }

@@ -291,6 +291,18 @@ impl Server {
         found.cloned().with_context(|| format!("no machine {name} in the status"))
     }
 
+    /// Waits until the log has these words: a line waits in a queue before it is written.
+    pub fn wait_for_log(&self, words: &str, limit: Duration) -> Result<()> {
+        let begun = Instant::now();
+        while !self.log().contains(words) {
+            if begun.elapsed() > limit {
+                bail!("the log never said {words:?}");
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Ok(())
+    }
+
     /// Waits until a machine has come to a step of its boot.
     pub fn wait_for_step(&self, name: &str, step: &str, limit: Duration) -> Result<()> {
         let begun = Instant::now();
