@@ -258,6 +258,9 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    if let Ok(Err(cause)) = tokio::time::timeout(DRAIN, machines.state.settle()).await {
+        tracing::error!(%cause, "the state is not where the next start looks for it");
+    }
     Ok(())
 }
 

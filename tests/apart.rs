@@ -45,8 +45,11 @@ fn a_sources_program_ignores_no_signal_whatever_oneroot_was_started_under() {
     let script = "grep -E '^Sig(Ign|Blk)' /proc/self/status >told; exit 1";
     let (home, oneroot) = with(script);
     let site = fs::read_to_string(home.path().join("site.toml")).unwrap();
-    let of_a_command = site.clone() + "[profile.other]\nsource = { command = [\"./mmdebstrap\"] }\n";
+    let of_a_command = site.clone() + "[profile.other]\nsource = { command = [\"./a=1/mmdebstrap\"] }\n";
     fs::write(home.path().join("site.toml"), of_a_command).unwrap();
+    // A path that env(1) would take for a variable.
+    fs::create_dir(home.path().join("a=1")).unwrap();
+    fs::copy(home.path().join("mmdebstrap"), home.path().join("a=1/mmdebstrap")).unwrap();
     // As `nohup` and a shell's `&` leave it.
     let heedless = |profile: &str| {
         let mut shell = Command::new("sh");

@@ -341,8 +341,8 @@ pub(crate) fn machine(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
     Table { value: machine, spot, places: places.0 }
 }
 
-/// Names and strings for templates. A value with a line break would write lines of its own into a rendered file
-///, so it is refused here and not at boot time.
+/// Names and strings for templates. A value with a line break would write lines of its own into a rendered file,
+/// so it is refused here and not at boot time.
 pub(crate) fn variables(section: Section<'_>, mistakes: &mut Mistakes) -> Vars {
     let mut vars = BTreeMap::new();
     for (name, value) in section.all_strings(mistakes) {

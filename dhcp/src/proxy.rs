@@ -1,4 +1,4 @@
-//! Beside another DHCP server: what to boot, and never an address (PXE 2.1 §2.2; reference §1.6).
+//! Beside another DHCP server: what to boot, and never an address (PXE 2.1 §2.2).
 //!
 //! | client | OFFER on port 67 |
 //! |---|---|

@@ -1,5 +1,5 @@
 //! From a datagram to a checked request. dhcproto's borrowed message walks the options; everything that could make it
-//! panic or read the wrong bytes is checked before (crates notes §3: `chaddr()` trusts `hlen`, the owned decoder drops
+//! panic or read the wrong bytes is checked before (`chaddr()` trusts `hlen`, the owned decoder drops
 //! all options after a malformed one).
 
 use std::net::Ipv4Addr;
@@ -167,6 +167,8 @@ impl Request {
             for (code, data) in plain_options(field).take(MOST_OPTIONS) {
                 match code {
                     53 => (bootp, kind) = (false, one(data)),
+                    // A relay's alone, which looks for another's among the options and not in here.
+                    82 => {}
                     _ => request.read(code, data),
                 }
             }

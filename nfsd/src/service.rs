@@ -2,8 +2,7 @@
 //!
 //! All programs are served on every listener; clients tell them apart by number, so MOUNT and NFS may share a
 //! port. Over UDP there is only the portmapper. No duplicate-request cache: every procedure of a read-only
-//! server can be carried out twice, and a client that repeats an xid after a reconnect must be answered
-//!.
+//! server can be carried out twice, and a client that repeats an xid after a reconnect must be answered.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};

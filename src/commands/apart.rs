@@ -23,7 +23,8 @@ const UNHEEDED: [&str; 2] = ["env", "--default-signal"];
 pub fn fresh(program: &str) -> Command {
     let [env, default] = UNHEEDED;
     let mut fresh = Command::new(env);
-    fresh.arg(default).arg(program);
+    // Without the shell, a program with an equals sign in its path would be taken for a variable.
+    fresh.arg(default).args(["sh", "-c", "exec \"$0\" \"$@\"", program]);
     fresh
 }
 

@@ -29,7 +29,10 @@ const IN_ONE: &str = "ONEROOT_STAGES";
 
 /// Whether this was called by the program of a source that is being staged into this store.
 pub fn is_in_one(store: &Path) -> bool {
-    std::env::var_os(IN_ONE).is_some_and(|stages| Path::new(&stages) == store)
+    let same = |stages: &Path| {
+        stages.canonicalize().ok().is_some_and(|stages| store.canonicalize().ok() == Some(stages))
+    };
+    std::env::var_os(IN_ONE).is_some_and(|stages| same(Path::new(&stages)))
 }
 
 /// Runs an admin's program in the site's directory, with an empty directory as its last argument, and stages what is in

@@ -25,9 +25,9 @@ use crate::machines::{Machines, Resource, Via};
 use crate::net::accept::Slot;
 use crate::net::stalled::{Patient, STALLED};
 
-/// Time for a whole request head; what takes longer is a slow loris (H3).
+/// Time for a whole request head; what takes longer is a slow loris.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Bytes of a request head at most (H4).
+/// Bytes of a request head at most.
 const HEAD_BYTES: usize = 16 * 1024;
 /// Bytes of a file that are read at a time. A download whose peer is slow holds four such: two that hyper writes, one behind
 /// them, one that waits for its place. So all connections there may be hold 320 MiB, and no download has to give way to

@@ -23,10 +23,11 @@ pub enum Asked {
 /// has it, and a Range with a date in If-Range gives the whole file (§13.1.5).
 pub fn asked(headers: &HeaderMap, range: Option<&HeaderValue>, tag: Option<&str>, length: u64) -> Asked {
     let names = |value: &HeaderValue| value.to_str().is_ok_and(|text| lists(text, tag));
-    if headers.get(header::IF_MATCH).is_some_and(|value| !names(value)) {
+    let any = |name: header::HeaderName| headers.get_all(name).iter().any(names);
+    if headers.contains_key(header::IF_MATCH) && !any(header::IF_MATCH) {
         return Asked::Other;
     }
-    if headers.get(header::IF_NONE_MATCH).is_some_and(names) {
+    if any(header::IF_NONE_MATCH) {
         return Asked::Known;
     }
     let is_same = |value: &HeaderValue| tag.is_some_and(|tag| value.as_bytes() == tag.as_bytes());

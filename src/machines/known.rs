@@ -15,6 +15,7 @@ use oneroot_state::Revision;
 use oneroot_tree::ViewId;
 
 use super::claims::{Moved, Rest};
+use super::places::Places;
 
 /// The tables.
 #[derive(Default)]
@@ -23,8 +24,10 @@ pub struct Known {
     pub pins: HashMap<BootId, (Pin, Revision)>,
     pub plans: HashMap<BootId, BootPlan>,
     by_mac: HashMap<Mac, MachineId>,
-    by_address: HashMap<IpAddr, Mac>,
-    address_of: HashMap<Mac, IpAddr>,
+    /// NICs that have an address of ours by a durable lease.
+    leased: Places,
+    /// NICs that were seen at an address which another server has given: it takes no lease of ours away.
+    noted: Places,
     by_view: HashMap<ViewId, Vec<BootId>>,
     by_machine: HashMap<MachineId, Vec<BootId>>,
     /// Running pins by their machine's address; asked on every NFS call.
@@ -103,28 +106,22 @@ impl Known {
 
     /// A NIC has this address by a durable lease.
     pub fn leased(&mut self, address: IpAddr, mac: Mac) {
-        if let Some(old) = self.address_of.insert(mac, address)
-            && self.by_address.get(&old) == Some(&mac)
-        {
-            self.by_address.remove(&old);
-        }
-        // Whoever had it before has none now: MACs that come and go are never more than there are addresses.
-        if let Some(before) = self.by_address.insert(address, mac)
-            && before != mac
-            && self.address_of.get(&before) == Some(&address)
-        {
-            self.address_of.remove(&before);
-        }
+        self.leased.put(address, mac);
     }
 
-    /// The NIC that an address was leased to.
+    /// A NIC is at an address that another server has given.
+    pub fn noted(&mut self, address: IpAddr, mac: Mac) {
+        self.noted.put(address, mac);
+    }
+
+    /// The NIC that an address was leased to, or that is there as far as is known.
     pub fn mac_at(&self, address: IpAddr) -> Option<Mac> {
-        self.by_address.get(&address).copied()
+        self.leased.mac(address).or_else(|| self.noted.mac(address))
     }
 
-    /// The address that a NIC has by a durable lease.
+    /// The address that a NIC has by a durable lease, or where it was seen.
     pub fn address(&self, mac: Mac) -> Option<IpAddr> {
-        self.address_of.get(&mac).copied()
+        self.leased.address(mac).or_else(|| self.noted.address(mac))
     }
 
     /// The machine that has a MAC.
@@ -244,17 +241,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nics_that_come_and_go_are_remembered_only_as_far_as_there_are_addresses() {
+    fn a_nic_that_is_seen_where_another_server_gives_addresses_keeps_its_lease_of_ours() {
         let mut known = Known::default();
         let mac = |number: u8| Mac::new([2, 0, 0, 0, 0, number]).unwrap();
-        for number in 1..=200 {
-            known.leased(IpAddr::from([10, 0, 0, number % 2]), mac(number));
-        }
-        assert_eq!((known.address_of.len(), known.by_address.len()), (2, 2));
-        let has = |number| known.address(mac(number)).is_some();
-        assert!(has(200) && has(199) && !has(198));
-        known.leased(IpAddr::from([10, 0, 0, 1]), mac(200));
-        assert_eq!(known.mac_at(IpAddr::from([10, 0, 0, 0])), None, "it has moved");
-        assert_eq!((known.address_of.len(), known.by_address.len()), (1, 1));
+        let [home, away, other] = [[10, 0, 0, 5], [10, 9, 0, 5], [10, 9, 0, 6]].map(IpAddr::from);
+        known.leased(home, mac(1));
+        known.noted(away, mac(2));
+        known.noted(away, mac(1));
+        assert_eq!([home, away].map(|address| known.mac_at(address)), [Some(mac(1)); 2]);
+        assert_eq!((known.address(mac(1)), known.address(mac(2))), (Some(home), None));
+        known.noted(other, mac(1));
+        assert_eq!((known.mac_at(away), known.mac_at(home)), (None, Some(mac(1))), "it has moved there");
     }
 }

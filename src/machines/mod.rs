@@ -17,6 +17,7 @@ mod known;
 mod mounts;
 mod others;
 mod passes;
+mod places;
 mod plans;
 mod recall;
 mod refusals;

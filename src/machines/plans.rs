@@ -59,12 +59,9 @@ impl Machines {
             // script is told to those that have had one, or have a name.
             return None;
         }
-        // Where another server gives the addresses, this is what says who is there; and nobody's word takes the place of a
-        // lease that we have given.
-        let ours = self.known().address(mac).is_some_and(|address| !site.is_proxied(address));
-        let is_news = self.known().mac_at(peer) != Some(mac) && (asker == Asker::Vouched || !ours);
-        if ask != Ask::Length && is_news {
-            self.leased(peer, mac);
+        // Where another server gives the addresses, this is what says who is there.
+        if ask != Ask::Length && self.known().mac_at(peer) != Some(mac) {
+            self.known_mut().noted(peer, mac);
         }
         let base = script::http_base(site.server_for(peer), site.server.http_port);
         let url = script::url(&base, mac);

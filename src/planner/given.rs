@@ -52,7 +52,8 @@ fn stage(store: &Arc<Store>, given: &Given) -> Result<GenerationId> {
         files.iter().flat_map(|(path, _)| above(path)).chain([String::new()]).collect();
     for directory in directories {
         let path = TreePath::parse(directory.as_bytes())?;
-        stage.insert(&path, meta(0o755), Content::Directory { opaque: false })?;
+        // What a tree has there, as one that was copied off a running machine, is another machine's.
+        stage.insert(&path, meta(0o755), Content::Directory { opaque: directory == HOME })?;
     }
     for (path, text) in &files {
         let content = stage.object(text.as_bytes(), path.as_bytes())?;
@@ -83,6 +84,24 @@ mod tests {
                 ntp: Vec::new(),
             },
         }
+    }
+
+    #[test]
+    fn what_a_tree_has_of_another_machine_is_hidden() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let given = Given::of(&facts("alpha"), Initramfs::InitramfsTools);
+        let mut copied = Stage::begin(&store, |_| {}).unwrap();
+        for directory in ["", ".oneroot", ".oneroot/run"] {
+            let path = TreePath::parse(directory.as_bytes()).unwrap();
+            copied.insert(&path, Meta::default(), Content::Directory { opaque: false }).unwrap();
+        }
+        let file = copied.object(b"another's".as_slice(), b"x").unwrap();
+        copied.insert(&TreePath::parse(b".oneroot/run/x").unwrap(), Meta::default(), file).unwrap();
+        let tree = copied.finish().unwrap().generation;
+        let own = Staged::default().generation(&store, given).unwrap();
+        let view = oneroot_tree::Views::new(store.clone()).of(&[tree, own]).unwrap();
+        assert!(view.follow(b"/.oneroot/nic").is_some() && view.follow(b"/.oneroot/run/x").is_none());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The state directory: who may use it, and how a file in it gets its name durably.
 //!
 //! `lock` says which process has it. `state.redb` is the file that counts. `state.redb.new` is one
-//! that was being made when the process ended, and counts for nothing (L6).
+//! that was being made when the process ended, and counts for nothing.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};

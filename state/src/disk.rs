@@ -86,6 +86,16 @@ impl Disk {
         Ok(Self { mirror, queue: Some(queue), writer: Some(writer), said })
     }
 
+    /// Sees to it that the next start finds what was answered, though the file has lost its name since. The end of the writer
+    /// does so too; but a process can end before whoever else has the state has let it go.
+    ///
+    /// # Errors
+    /// [`Error::NotDurable`], [`Error::Closed`].
+    pub async fn settle(&self) -> Result<(), Error> {
+        // A transaction of nothing is answered behind all that was queued before it.
+        self.commit(Txn::new()).await.map(drop)
+    }
+
     /// Groups written so far; each may have carried many transactions.
     #[must_use]
     pub fn groups(&self) -> u64 {
@@ -162,6 +172,10 @@ impl<M: Medium> Writer<M> {
             self.said.groups.fetch_add(1, Ordering::Relaxed);
             self.said.set_health(Health::Durable);
             self.mirror.publish(changes);
+        } else if group.iter().any(|(txn, _)| txn.is_empty())
+            && let Err(cause) = self.store.settle(|| self.mirror.with(Contents::clone))
+        {
+            return self.refuse(group, &cause);
         }
         // Those who asked may have gone; their transactions are made all the same.
         for ((_, answer), decided) in group.drain(..).zip(decided) {

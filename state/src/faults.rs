@@ -1,5 +1,4 @@
-//! A disk that forgets what was not synced, and one that fails: what was answered is there, whatever happens
-//!.
+//! A disk that forgets what was not synced, and one that fails: what was answered is there, whatever happens.
 //!
 //! Each run compares the whole contents, revisions too, with what the answers said. A run prints its seed when it
 //! fails; `ONEROOT_SEED=n` runs that one alone.

@@ -58,6 +58,10 @@ impl Txn {
         Self::default()
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.expects.is_empty() && self.writes.is_empty()
+    }
+
     /// The writes of all of these, whatever is there.
     #[must_use]
     pub fn of_all(records: BTreeMap<String, Arc<[u8]>>) -> Self {

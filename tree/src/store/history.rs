@@ -114,9 +114,9 @@ impl History {
     /// The generation that was made last, whether it is the head or not.
     #[must_use]
     pub fn newest(&self) -> Option<Staged> {
-        // Of two in one second the one that stands first was made later.
-        let made = self.0.iter().rev().filter(|staged| staged.how.is_made());
-        made.max_by_key(|staged| staged.at).copied()
+        // By their order and not by their times: clocks are set back. What waits was made after all that stands behind it.
+        let waits = self.0.get(1).filter(|staged| staged.how == How::Waiting);
+        waits.or_else(|| self.0.iter().find(|staged| staged.how.is_made())).copied()
     }
 
     /// How it would become the head by an admin's word.
@@ -143,7 +143,11 @@ impl History {
         }
         if self.newest().is_none_or(|newest| newest.generation != staged.generation) {
             self.0.insert(1, Staged { how: How::Waiting, ..staged });
-            self.0.truncate(MOST);
+            // What makes room is never the line that holds.
+            let oldest = self.0.iter().rposition(|staged| staged.how == How::Waiting);
+            if let Some(oldest) = oldest.filter(|_| self.0.len() > MOST) {
+                self.0.remove(oldest);
+            }
         }
         Placed::Waits
     }
@@ -231,5 +235,13 @@ mod tests {
         });
         assert_eq!(history.all().len(), MOST);
         assert_eq!(history.head(), Some(one(1, 30, How::RolledBack)));
+        // An edit stands before the line that holds.
+        let mut history = rolled_back();
+        history.put(one(3, 40, How::Edited));
+        (0..300u64).for_each(|round| {
+            let placed = history.stage(one(u8::try_from(round % 200).unwrap() + 10, 100, How::Staged));
+            assert_eq!(placed, Placed::Waits, "{round}");
+        });
+        assert_eq!((history.all().len(), history.held()), (MOST, Some(one(1, 30, How::RolledBack))));
     }
 }
