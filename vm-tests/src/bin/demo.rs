@@ -65,7 +65,7 @@ fn run() -> Result<bool> {
         let failed = Command::new("unshare").arg("-Ur").args(std::env::args_os()).exec();
         bail!("cannot run unshare: {failed}");
     }
-    artifacts::tools()?;
+    artifacts::tools("demo")?;
     println!("a Debian 12 root: made once with mmdebstrap (a minute or two), then kept");
     let debian = artifacts::debian()?;
     println!("  {}", debian.display());
