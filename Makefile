@@ -26,9 +26,10 @@ test: need-test
 test-vm: need-test build
 	@scripts/test vm
 
-# The virtual machines with nothing cut short: the idle case waits until lease and connection have really ended.
+# The virtual machines with nothing cut short: the idle case waits until lease and connection have really ended. PART= is one
+# of the parts that scripts/test lists, each of at most an hour: `make test-vm-all PART=firmware`.
 test-vm-all: need-test build
-	@ONEROOT_LONG=1 scripts/test vm
+	@scripts/test vm-all $(PART)
 
 # What takes longer than a commit should: 100,000 random layer stacks against the kernel's overlayfs.
 stacks:
