@@ -103,7 +103,7 @@ fn made(name: &str, recipe: &str, suite: &str) -> Result<PathBuf> {
     fs::write(&script, recipe)?;
     let unfinished = cache.join("unfinished.tar");
     let log = cache.join("mmdebstrap.log");
-    let made = Command::new("sh")
+    let made = installer()?
         .arg(&script)
         .arg(&unfinished)
         .arg(suite)
@@ -123,12 +123,31 @@ fn made(name: &str, recipe: &str, suite: &str) -> Result<PathBuf> {
     Ok(tar)
 }
 
+/// What a recipe is run with. Under `nohup`, mmdebstrap would not hear the hangup that it sends to what it has started.
+fn installer() -> Result<Command> {
+    let mut installer = Command::new("env");
+    installer.arg("--default-signal");
+    let users = fs::read_to_string("/proc/self/uid_map")?;
+    if users.split_whitespace().last() == Some("1") {
+        bail!(
+            "a Debian root has files of many users, and in this user namespace there is one: run it under \
+             `unshare -r --map-auto`, which takes the package uidmap and a line for you in /etc/subuid and /etc/subgid"
+        );
+    }
+    if !users.contains("4294967295") {
+        // mmdebstrap takes itself for root, and mounts: here that takes mounts and processes of one's own.
+        installer.args(["unshare", "--mount", "--pid", "--fork", "--kill-child"]);
+    }
+    installer.arg("sh");
+    Ok(installer)
+}
+
 /// `$ONEROOT_CACHE`, else oneroot's corner of the user's cache.
 fn cache() -> Result<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    let user = || variable("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
     let cache = variable("ONEROOT_CACHE").or_else(|| Some(user()?.join("oneroot")));
-    let cache = cache.context("there is no HOME to cache the Debian root in; set ONEROOT_CACHE")?;
+    let cache = cache.context("there is no home to cache the Debian root in; set ONEROOT_CACHE")?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     Ok(cache)
 }
