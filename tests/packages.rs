@@ -97,6 +97,8 @@ fn oneroot(home: &Path, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_oneroot"))
         .current_dir(home)
         .env("TMPDIR", temporary)
+        // What dnf says is looked at.
+        .env("LC_ALL", "C")
         .args(words)
         .output()
         .unwrap()
@@ -116,7 +118,8 @@ fn what_dnf_installs_arrives_with_its_owners_and_a_kernel_that_boots_from_nfs() 
         println!("skipped: needs root, for files of several owners; a user with /etc/subuid can do the same");
         return;
     }
-    let home = tempfile::tempdir().unwrap();
+    // Where rpmbuild puts its own: neither it nor a mirror's address likes a TMPDIR with a space in its name.
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
     repository(home.path());
     fs::write(home.path().join("key"), "a key that has signed nothing").unwrap();
     site(home.path(), ", keyring = \"key\"");

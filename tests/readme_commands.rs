@@ -8,9 +8,9 @@ use std::path::Path;
 use std::process::Command;
 
 /// What every Debian has, and nothing that a task needs.
-const ESSENTIAL: [&str; 14] = [
+const ESSENTIAL: [&str; 15] = [
     "sh", "sed", "sort", "head", "tail", "dirname", "uname", "mktemp", "rm", "cat", "grep", "tr", "cc",
-    "printf",
+    "printf", "chmod",
 ];
 const CARGO: &str = "echo cargo 1.90.0";
 /// An apt that knows of each package what it has; the words that it was called with are in `told`.
