@@ -12,6 +12,7 @@ Provides: systemd, kmod, dracut-network, nfs-utils, iproute
 %description
 x
 %install
+umask 022
 mkdir -p %{buildroot}/bin %{buildroot}/usr/bin %{buildroot}/etc %{buildroot}/boot
 cp %{busybox} %{buildroot}/bin/busybox
 for name in sh cat id; do ln -s busybox %{buildroot}/bin/$name; done
@@ -30,6 +31,7 @@ const KERNEL: &str = r"
 %description
 x
 %install
+umask 022
 mkdir -p %{buildroot}/usr/lib/modules/9.9-1
 echo kernel >%{buildroot}/usr/lib/modules/9.9-1/vmlinuz
 %files
@@ -40,6 +42,7 @@ Requires: base
 %description
 x
 %install
+umask 022
 mkdir -p %{buildroot}/usr/bin %{buildroot}/var/lib/tool
 echo tool >%{buildroot}/usr/bin/tool
 echo ping >%{buildroot}/usr/bin/ping
