@@ -181,7 +181,13 @@ mod tests {
             ("var", 0o711),
         ] {
             let meta = Meta { mode, ..Meta::default() };
-            builder.insert(&TreePath::parse(path.as_bytes()).unwrap(), meta, Content::Directory).unwrap();
+            builder
+                .insert(
+                    &TreePath::parse(path.as_bytes()).unwrap(),
+                    meta,
+                    Content::Directory { opaque: false },
+                )
+                .unwrap();
         }
         let mut found = survey(&builder.finish().unwrap(), &|_| None);
         found.closed.named.sort();
