@@ -1,6 +1,7 @@
 # What a person types. `make demo` and `make test` get what they need by themselves; see scripts/need.
 CARGO ?= cargo
-TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# Quoted wherever it is used: a checkout may lie in a directory with a space in its name.
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
 .PHONY: demo test build need-demo need-test test-vm test-vm-all stacks fuzz bench-nfs bench-dhcp bench-tree bench-guest clean
 
@@ -25,9 +26,10 @@ test: need-test
 test-vm: need-test build
 	@scripts/test vm
 
-# The virtual machines with nothing cut short: the idle case waits until lease and connection have really ended.
+# The virtual machines with nothing cut short: the idle case waits until lease and connection have really ended. PART= is one
+# of the parts that scripts/test lists, each of at most an hour: `make test-vm-all PART=firmware`.
 test-vm-all: need-test build
-	@ONEROOT_LONG=1 scripts/test vm
+	@scripts/test vm-all $(PART)
 
 # What takes longer than a commit should: 100,000 random layer stacks against the kernel's overlayfs.
 stacks:
@@ -45,8 +47,8 @@ bench-nfs:
 	@scripts/need bench
 	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: ports below 1024, a network namespace" >&2; exit 1; }
 	@$(CARGO) build -q --release -p oneroot
-	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir $(TARGET)/bench
-	@ONEROOT_BIN=$(TARGET)/release/oneroot $(TARGET)/bench/release/oneroot-bench run --json $(TARGET)/bench-nfs.json $(BENCH)
+	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
+	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" run --json "$(TARGET)/bench-nfs.json" $(BENCH)
 
 # How long machines of the site wait for their addresses while strangers flood the server; see docs/benchmarks.md. As root,
 # and on a machine that does nothing else meanwhile. BEFORE=BINARY measures another version in the same run.
@@ -54,8 +56,8 @@ bench-dhcp:
 	@scripts/need bench
 	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: ports below 1024, a network namespace" >&2; exit 1; }
 	@$(CARGO) build -q --release -p oneroot
-	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir $(TARGET)/bench
-	@ONEROOT_BIN=$(TARGET)/release/oneroot $(TARGET)/bench/release/oneroot-bench dhcp $(if $(BEFORE),before=$(BEFORE)) now=$(TARGET)/release/oneroot --json $(TARGET)/bench-dhcp.json $(BENCH)
+	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
+	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" dhcp $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" --json "$(TARGET)/bench-dhcp.json" $(BENCH)
 
 # Staging beside cp -a and rsync -a, and ten thousand machines over one tree; see docs/benchmarks.md. As root, on a
 # machine that does nothing else meanwhile.
@@ -70,7 +72,7 @@ bench-guest:
 	@scripts/need bench-guest
 	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: ganesha, and a tree of many owners" >&2; exit 1; }
 	@$(CARGO) build -q --release -p oneroot -p oneroot-vm-tests
-	@$(TARGET)/release/bench-guest $(ROUNDS)
+	@"$(TARGET)/release/bench-guest" $(ROUNDS)
 
 clean:
 	$(CARGO) clean

@@ -43,7 +43,7 @@ fn main() -> ExitCode {
     let code = match commands::run(&cli) {
         Ok(code) => code.into(),
         Err(cause) => {
-            let words = format!("oneroot: {cause:#}");
+            let words = format!("oneroot: {cause:#}{}", remedy(&cause));
             match cli.command {
                 cli::Command::Serve => logging::last_words(&words),
                 // What a program has said has several lines.
@@ -54,6 +54,19 @@ fn main() -> ExitCode {
     };
     logging::finish();
     code
+}
+
+/// What to do where the system has refused: store and state are root's, so whoever is not root is told so once, here.
+fn remedy(cause: &anyhow::Error) -> &'static str {
+    let is_refused = |cause: &(dyn std::error::Error + 'static)| {
+        let io = cause.downcast_ref::<std::io::Error>().or_else(|| match cause.downcast_ref() {
+            Some(oneroot_tree::Error::Io { cause, .. }) => Some(cause),
+            _ => None,
+        });
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::PermissionDenied)
+    };
+    let is_root = rustix::process::geteuid().is_root();
+    if !is_root && cause.chain().any(is_refused) { "; run it as root" } else { "" }
 }
 
 /// What a server makes is for nobody else, whatever it was started with. What a command makes is as its user wants it; but

@@ -73,6 +73,17 @@ fn a_sources_program_ignores_no_signal_whatever_oneroot_was_started_under() {
 }
 
 #[test]
+fn an_installer_makes_what_machines_may_read_whatever_umask_the_admin_has() {
+    let (home, oneroot) = with("umask >told; exit 1");
+    let mut shell = Command::new("sh");
+    shell.args(["-c", "umask 077; exec \"$@\"", "sh"]).arg(oneroot.get_program()).arg("stage");
+    shell.current_dir(home.path());
+    shell.envs(oneroot.get_envs().filter_map(|(name, value)| Some((name, value?))));
+    shell.output().unwrap();
+    assert_eq!(fs::read_to_string(home.path().join("told")).unwrap().trim(), "0022");
+}
+
+#[test]
 fn an_installer_is_read_to_its_end_though_the_archive_ends_before() {
     // Two blocks of zeros end an archive; tar fills up to 10,240 bytes, and may do so later.
     let done = ended(

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 fn oneroot(home: &std::path::Path, words: &[&str]) -> Output {
@@ -35,13 +36,94 @@ fn a_broken_site_is_refused_with_its_place_and_exit_code_3() {
 }
 
 #[test]
-fn what_init_prints_is_a_site_that_check_calls_good() {
+fn what_init_prints_has_no_mistake_and_check_says_that_it_is_still_to_be_filled_in() {
     let home = tempfile::tempdir().unwrap();
     let example = oneroot(home.path(), &["init"]);
     fs::write(home.path().join("site.toml"), &example.stdout).unwrap();
     let done = oneroot(home.path(), &["check"]);
-    assert_eq!(done.status.code(), Some(0), "{}", text(&done.stderr));
-    assert!(text(&done.stderr).contains("warning: "), "the example's files are not there, and that is said");
+    let said = text(&done.stderr);
+    assert_eq!(done.status.code(), Some(0), "{said}");
+    assert!(said.starts_with("warning: this is the example"), "{said}");
+    let told = text(&done.stdout);
+    assert!(
+        told.ends_with(&format!(": no mistakes, and {} warnings\n", said.lines().count())),
+        "{told}{said}"
+    );
+
+    fs::write(home.path().join("site.toml"), text(&example.stdout) + "# mine\n").unwrap();
+    assert!(!text(&oneroot(home.path(), &["check"]).stderr).contains("the example"), "it has been edited");
+}
+
+#[test]
+fn who_is_not_root_is_told_to_be_it_and_not_that_files_are_missing() {
+    let uids = fs::read_to_string("/proc/self/uid_map").unwrap();
+    if !rustix::process::geteuid().is_root() || !uids.contains("4294967295") {
+        println!("skipped: another user needs real root");
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let open = |path: &str, mode: u32| {
+        fs::set_permissions(home.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
+    };
+    for directory in ["layers/common", "root", "private/state"] {
+        fs::create_dir_all(home.path().join(directory)).unwrap();
+    }
+    // The checkout may be one that nobody else may enter.
+    fs::copy(env!("CARGO_BIN_EXE_oneroot"), home.path().join("oneroot")).unwrap();
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"private/store\"\nstate = \"private/state\"\n\
+                [profile.small]\nsource = { directory = \"root\" }\nlayers = [\"layers/common\"]\n\
+                [unknown]\nprofile = \"small\"\n";
+    fs::write(home.path().join("site.toml"), site).unwrap();
+    for (path, mode) in [
+        ("", 0o755),
+        ("oneroot", 0o755),
+        ("site.toml", 0o644),
+        ("root", 0o755),
+        ("layers", 0o700),
+        ("private", 0o700),
+    ] {
+        open(path, mode);
+    }
+    let run_as_nobody = |program: &std::path::Path, word: &str| {
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"]);
+        command.arg(program).arg(word).current_dir(home.path()).output().unwrap()
+    };
+    let as_nobody = |word: &str| text(&run_as_nobody(&home.path().join("oneroot"), word).stderr);
+    if !run_as_nobody("ls".as_ref(), &home.path().display().to_string()).status.success() {
+        println!("skipped: nobody else may enter {}", home.path().display());
+        return;
+    }
+    for command in ["stage", "generations", "status"] {
+        let said = as_nobody(command);
+        assert_eq!(said.matches("as root").count(), 1, "{command}: {said}");
+    }
+    let said = as_nobody("check");
+    assert!(
+        said.contains("layers/common cannot be looked at") && !said.contains("is not there, so"),
+        "{said}"
+    );
+    open("site.toml", 0o600);
+    for command in ["check", "stage"] {
+        let said = as_nobody(command);
+        assert!(said.contains("site.toml: cannot be read") && said.contains("as root"), "{command}: {said}");
+    }
+}
+
+#[test]
+fn a_layer_written_under_umask_077_is_told_to_close_the_machines_directories() {
+    let home = tempfile::tempdir().unwrap();
+    for (path, mode) in [("root/etc", 0o755), ("layer/etc", 0o700)] {
+        fs::create_dir_all(home.path().join(path)).unwrap();
+        fs::set_permissions(home.path().join(path), fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
+                [profile.small]\nsource = { directory = \"root\" }\nlayers = [\"layer\"]\n\
+                [unknown]\nprofile = \"small\"\n";
+    fs::write(home.path().join("site.toml"), site).unwrap();
+    let said = text(&oneroot(home.path(), &["stage"]).stderr);
+    let told: Vec<&str> = said.lines().filter(|line| line.contains("only root may enter")).collect();
+    assert!(matches!(told[..], [one] if one.contains("layer: ") && one.contains(": /etc")), "{said}");
 }
 
 #[test]
@@ -61,7 +143,7 @@ fn staging_again_changes_nothing_and_a_change_makes_a_new_generation() {
     };
     let first = stage();
     assert_eq!(first[0]["changed"], true);
-    assert!(first[0]["warnings"][0].as_str().unwrap().contains("no kernel in /boot"), "{first}");
+    assert!(first[0]["warnings"].to_string().contains("no kernel in /boot"), "{first}");
     assert!(first[0]["changes"]["added"].as_u64().unwrap() >= 2, "what comes first is new: {first}");
     assert_eq!((&first[0]["new_bytes"], &first[0]["shared_bytes"]), (&3.into(), &0.into()));
     assert!(first[0]["new_on_disk"].as_u64().unwrap() > 0, "{first}");
@@ -157,14 +239,14 @@ fn a_command_fills_a_directory_and_one_that_fails_is_told_with_its_last_words() 
     let site = |command: &str| {
         let text = format!(
             "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
-             [profile.made]\nsource = {{ command = [\"sh\", \"-c\", \"{command}\", \"make\"] }}\n"
+             [profile.made]\nsource = {{ command = [\"sh\", \"-c\", '{command}', \"make\"] }}\n"
         );
         fs::write(home.path().join("site.toml"), text).unwrap();
     };
-    site("mkdir $1/etc && echo made >$1/etc/motd");
+    site(r#"mkdir "$1/etc" && echo made >"$1/etc/motd""#);
     assert!(oneroot(home.path(), &["stage"]).status.success());
     assert_eq!(text(&oneroot(home.path(), &["cat", "made", "/etc/motd"]).stdout), "made\n");
-    site("mkdir $1/half; echo no mirror answers >&2; exit 7");
+    site(r#"mkdir "$1/half"; echo no mirror answers >&2; exit 7"#);
     let done = oneroot(home.path(), &["stage"]);
     assert_eq!(done.status.code(), Some(1));
     let said = text(&done.stderr);

@@ -12,6 +12,7 @@ Provides: systemd, kmod, dracut-network, nfs-utils, iproute
 %description
 x
 %install
+umask 022
 mkdir -p %{buildroot}/bin %{buildroot}/usr/bin %{buildroot}/etc %{buildroot}/boot
 cp %{busybox} %{buildroot}/bin/busybox
 for name in sh cat id; do ln -s busybox %{buildroot}/bin/$name; done
@@ -30,6 +31,7 @@ const KERNEL: &str = r"
 %description
 x
 %install
+umask 022
 mkdir -p %{buildroot}/usr/lib/modules/9.9-1
 echo kernel >%{buildroot}/usr/lib/modules/9.9-1/vmlinuz
 %files
@@ -40,6 +42,7 @@ Requires: base
 %description
 x
 %install
+umask 022
 mkdir -p %{buildroot}/usr/bin %{buildroot}/var/lib/tool
 echo tool >%{buildroot}/usr/bin/tool
 echo ping >%{buildroot}/usr/bin/ping
@@ -97,6 +100,8 @@ fn oneroot(home: &Path, words: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_oneroot"))
         .current_dir(home)
         .env("TMPDIR", temporary)
+        // What dnf says is looked at.
+        .env("LC_ALL", "C")
         .args(words)
         .output()
         .unwrap()
@@ -116,7 +121,8 @@ fn what_dnf_installs_arrives_with_its_owners_and_a_kernel_that_boots_from_nfs() 
         println!("skipped: needs root, for files of several owners; a user with /etc/subuid can do the same");
         return;
     }
-    let home = tempfile::tempdir().unwrap();
+    // Where rpmbuild puts its own: neither it nor a mirror's address likes a TMPDIR with a space in its name.
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
     repository(home.path());
     fs::write(home.path().join("key"), "a key that has signed nothing").unwrap();
     site(home.path(), ", keyring = \"key\"");

@@ -42,7 +42,7 @@ pub fn load(path: &Path) -> Result<Site, Report> {
     match beside_site(&beside) {
         Ok(more) => names.extend(more),
         // Machines that can't be read must not look like machines that were taken away.
-        Err(cause) => unreadable.push(whole_file(&beside, format!("cannot be read: {cause}"))),
+        Err(cause) => unreadable.push(whole_file(&beside, cannot_be_read(&cause))),
     }
     let mut files = Vec::new();
     for name in names {
@@ -99,13 +99,22 @@ fn beside_site(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     Ok(more)
 }
 
+fn cannot_be_read(cause: &std::io::Error) -> String {
+    match cause.kind() {
+        ErrorKind::PermissionDenied => {
+            format!("cannot be read: {cause}; run this as root, or as a user who may read it")
+        }
+        _ => format!("cannot be read: {cause}"),
+    }
+}
+
 fn read(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = open_file(path).map_err(|cause| match cause.kind() {
         ErrorKind::InvalidInput => "is not a regular file".to_owned(),
-        _ => format!("cannot be read: {cause}"),
+        _ => cannot_be_read(&cause),
     })?;
-    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|cause| format!("cannot be read: {cause}"))?;
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|cause| cannot_be_read(&cause))?;
     if bytes.len() as u64 > LARGEST {
         return Err("is larger than 16 MiB, which is no site file".to_owned());
     }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
 use serde::Serialize;
 
-use super::{needs, secrets};
+use super::{EXAMPLE, needs, secrets};
 use crate::cli::Exit;
 use crate::net::routing::Routing;
 use crate::net::{OR_WAIT, no_address};
@@ -19,10 +19,16 @@ struct Checked<'a> {
     warnings: &'a [String],
 }
 
+const UNTOUCHED: &str = "this is the example that `oneroot init` prints: put in your own address, interface, network, sources and machines";
+
 /// Prints problems and warnings; only problems make the site a bad one.
 pub fn run(path: &Path, json: bool) -> Result<Exit> {
     let (problems, warnings) = match load(path) {
-        Ok(site) => (dry::problems(&site), warnings(&site)),
+        Ok(site) => {
+            let untouched = std::fs::read_to_string(path).is_ok_and(|text| text == EXAMPLE);
+            let untouched = untouched.then(|| UNTOUCHED.to_owned());
+            (dry::problems(&site), untouched.into_iter().chain(warnings(&site)).collect())
+        }
         Err(Report { problems }) => (problems, Vec::new()),
     };
     if json {
@@ -31,7 +37,12 @@ pub fn run(path: &Path, json: bool) -> Result<Exit> {
         problems.iter().for_each(print::trouble);
         warnings.iter().for_each(|warning| print::trouble(format_args!("warning: {warning}")));
         if problems.is_empty() {
-            print::line(format_args!("{}: good", path.display()))?;
+            let path = path.display();
+            match warnings.len() {
+                0 => print::line(format_args!("{path}: good"))?,
+                1 => print::line(format_args!("{path}: no mistakes, and one warning"))?,
+                count => print::line(format_args!("{path}: no mistakes, and {count} warnings"))?,
+            }
         }
     }
     Ok(if problems.is_empty() { Exit::Done } else { Exit::BadSite })
@@ -73,9 +84,13 @@ fn warnings(site: &Site) -> Vec<String> {
     let mut warnings = Vec::new();
     for (_, source) in plan::parts(site) {
         let (Source::Directory(path) | Source::Tar(path) | Source::Image(path)) = source else { continue };
-        if !path.exists() {
-            warnings.push(format!("{} is not there, so it cannot be staged", path.display()));
-        }
+        // Not `exists()`: what this user may not look at is there all the same.
+        let reason = match path.try_exists() {
+            Ok(true) => continue,
+            Ok(false) => "is not there, so it cannot be staged".to_owned(),
+            Err(cause) => format!("cannot be looked at ({cause}); run this as the user who stages"),
+        };
+        warnings.push(format!("{} {reason}", path.display()));
     }
     warnings.extend(site.server.interfaces.iter().filter_map(|name| absent(name, site)));
     warnings.extend(addresses(site));

@@ -18,11 +18,9 @@ done
 # Before any package is there, so that the first initramfs is a good one already: for any machine, and with NFS.
 printf 'hostonly="no"\nadd_dracutmodules+=" nfs "\nadd_drivers+=" nfsv3 overlay "\n' >"$root/etc/dracut.conf.d/oneroot.conf"
 
-# Debian's rpm keeps its database in the caller's home, where the new root's own rpm would never look.
+# Debian's rpm keeps its database in the caller's home (12) or in /var/lib/rpm (13), where the new root's own rpm would not look.
 export HOME="$work/home"
-case $(rpm --eval '%{_dbpath}') in
-    "$HOME"* | *.rpmdb*) echo '%_dbpath /usr/lib/sysimage/rpm' >"$HOME/.rpmmacros" ;;
-esac
+echo '%_dbpath /usr/lib/sysimage/rpm' >"$HOME/.rpmmacros"
 dnf --installroot="$root" --assumeyes --quiet --setopt=keepcache=0 --setopt=install_weak_deps=0 "$@"
 ours=$(rpm --eval '%{_dbpath}')
 theirs=$(chroot "$root" rpm --eval '%{_dbpath}' 2>/dev/null) || theirs=

@@ -345,6 +345,11 @@ fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<
         &found.capabilities,
         "files with capabilities, which NFSv3 does not carry; give them setuid, or their services AmbientCapabilities=",
     );
+    say(
+        &found.closed,
+        "directories that only root may enter, on the machines too, for their modes are taken over; chmod 755 them (umask 077 \
+         makes them so), and see to the files in them",
+    );
     say(&found.open_keys, "private keys that every user of the machine can read; chmod 600 them");
     if !found.attributes.is_empty() {
         let named: Vec<String> =

@@ -23,6 +23,8 @@ pub struct Survey {
     pub attributes: BTreeMap<String, usize>,
     /// Private keys that every user of the machine may read.
     pub open_keys: Paths,
+    /// Directories that every user of a machine goes through, and that only their owner may enter here.
+    pub closed: Paths,
     /// Versions of the kernels in `/boot`.
     pub kernels: Vec<String>,
     /// Versions that have an initrd in `/boot`.
@@ -66,6 +68,9 @@ pub fn survey(index: &Index, head: &dyn Fn(ObjectId) -> Option<Vec<u8>>) -> Surv
             match inode.kind() {
                 Kind::Directory | Kind::OpaqueDirectory => {
                     found.attributes_of(&inode.xattrs(), &below);
+                    if inode.mode() & 0o001 == 0 && is_everybodys(&below) {
+                        found.closed.add(&below);
+                    }
                     if matches!(path.as_slice(), b"usr/lib/modules" | b"lib/modules") {
                         found.modules.push(String::from_utf8_lossy(entry.name).into_owned());
                     }
@@ -118,6 +123,31 @@ impl Survey {
     }
 }
 
+/// Directories that nobody closes on purpose: with `/etc` at 0700, a machine's services can't read `/etc/passwd`. It is what
+/// umask 077 makes of a layer written by hand, and a layer's directory gives the machine's its mode.
+fn is_everybodys(path: &[u8]) -> bool {
+    const NAMES: [&str; 17] = [
+        "bin",
+        "etc",
+        "home",
+        "lib",
+        "lib64",
+        "opt",
+        "run",
+        "sbin",
+        "srv",
+        "tmp",
+        "usr",
+        "usr/bin",
+        "usr/lib",
+        "usr/local",
+        "usr/sbin",
+        "usr/share",
+        "var",
+    ];
+    NAMES.iter().any(|name| name.as_bytes() == path)
+}
+
 /// Names that private keys have. Looking into every file would read the whole tree again.
 #[must_use]
 pub fn may_be_key(name: &[u8]) -> bool {
@@ -137,6 +167,32 @@ mod tests {
     use super::*;
     use crate::build::IndexBuilder;
     use crate::node::{Content, Meta, TreePath};
+
+    #[test]
+    fn a_directory_that_everybody_goes_through_and_nobody_may_enter_is_found_and_one_that_is_private_is_not()
+    {
+        let mut builder = IndexBuilder::new();
+        for (path, mode) in [
+            ("etc", 0o700),
+            ("etc/ssl", 0o700),
+            ("root", 0o700),
+            ("usr", 0o755),
+            ("usr/lib", 0o750),
+            ("var", 0o711),
+        ] {
+            let meta = Meta { mode, ..Meta::default() };
+            builder
+                .insert(
+                    &TreePath::parse(path.as_bytes()).unwrap(),
+                    meta,
+                    Content::Directory { opaque: false },
+                )
+                .unwrap();
+        }
+        let mut found = survey(&builder.finish().unwrap(), &|_| None);
+        found.closed.named.sort();
+        assert_eq!(found.closed.named, ["/etc", "/usr/lib"]);
+    }
 
     #[test]
     fn what_is_lost_open_or_unmatched_is_found_and_what_is_in_order_is_not() {

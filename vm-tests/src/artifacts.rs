@@ -14,32 +14,13 @@ const TRIXIE: &str = include_str!("../debian/trixie.sh");
 const MANAGERS: &str = include_str!("../debian/managers.sh");
 const SYSVINIT: &str = include_str!("../debian/sysvinit.sh");
 
-/// A program or file, and Debian's package that has it.
-const TOOLS: [(&str, &str); 8] = [
-    ("qemu-system-x86_64", "qemu-system-x86"),
-    ("/usr/lib/ipxe/qemu/pxe-virtio.rom", "ipxe-qemu"),
-    ("/usr/lib/ipxe/undionly.kpxe", "ipxe"),
-    ("/usr/share/OVMF/OVMF_CODE_4M.fd", "ovmf"),
-    ("ip", "iproute2"),
-    ("mmdebstrap", "mmdebstrap"),
-    ("mkfs.ext4", "e2fsprogs"),
-    ("busybox", "busybox-static"),
-];
-
-/// Says which packages are missing, with the command that installs them.
-pub fn tools() -> Result<()> {
-    let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-    let there = |probe: &str| {
-        let in_path = || path.split(':').any(|dir| Path::new(dir).join(probe).exists());
-        if probe.starts_with('/') { Path::new(probe).exists() } else { in_path() }
-    };
-    let missing: Vec<&str> =
-        TOOLS.iter().filter(|(probe, _)| !there(probe)).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        bail!(
-            "packages are missing; run: sudo apt-get install -y --no-install-recommends {}",
-            missing.join(" ")
-        );
+/// What a task needs and this host lacks (`scripts/need` has the lists), with the command that installs it.
+pub fn tools(task: &str) -> Result<()> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/need");
+    let asked = Command::new(&script).args(["--missing", task]).output();
+    let asked = asked.with_context(|| format!("cannot run {}", script.display()))?;
+    if !asked.status.success() {
+        bail!("{}", String::from_utf8_lossy(&asked.stderr).trim().trim_start_matches("oneroot: "));
     }
     Ok(())
 }
@@ -49,7 +30,7 @@ pub fn tools() -> Result<()> {
 /// To be called before the thread moves into a lab: there is no mirror in there.
 #[must_use]
 pub fn here(root: fn() -> Result<PathBuf>) -> Option<PathBuf> {
-    let reason = match tools().and_then(|()| root()) {
+    let reason = match tools("vm").and_then(|()| root()) {
         Ok(tar) => return Some(tar),
         Err(reason) => reason,
     };
@@ -122,7 +103,7 @@ fn made(name: &str, recipe: &str, suite: &str) -> Result<PathBuf> {
     fs::write(&script, recipe)?;
     let unfinished = cache.join("unfinished.tar");
     let log = cache.join("mmdebstrap.log");
-    let made = Command::new("sh")
+    let made = installer()?
         .arg(&script)
         .arg(&unfinished)
         .arg(suite)
@@ -142,12 +123,31 @@ fn made(name: &str, recipe: &str, suite: &str) -> Result<PathBuf> {
     Ok(tar)
 }
 
+/// What a recipe is run with. Under `nohup`, mmdebstrap would not hear the hangup that it sends to what it has started.
+fn installer() -> Result<Command> {
+    let mut installer = Command::new("env");
+    installer.arg("--default-signal");
+    let users = fs::read_to_string("/proc/self/uid_map")?;
+    if users.split_whitespace().last() == Some("1") {
+        bail!(
+            "a Debian root has files of many users, and in this user namespace there is one: run it under \
+             `unshare -r --map-auto`, which takes the package uidmap and a line for you in /etc/subuid and /etc/subgid"
+        );
+    }
+    if !users.contains("4294967295") {
+        // mmdebstrap takes itself for root, and mounts: here that takes mounts and processes of one's own.
+        installer.args(["unshare", "--mount", "--pid", "--fork", "--kill-child"]);
+    }
+    installer.arg("sh");
+    Ok(installer)
+}
+
 /// `$ONEROOT_CACHE`, else oneroot's corner of the user's cache.
 fn cache() -> Result<PathBuf> {
     let variable = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let user = || variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
+    let user = || variable("XDG_CACHE_HOME").or_else(|| Some(std::env::home_dir()?.join(".cache")));
     let cache = variable("ONEROOT_CACHE").or_else(|| Some(user()?.join("oneroot")));
-    let cache = cache.context("there is no HOME to cache the Debian root in; set ONEROOT_CACHE")?;
+    let cache = cache.context("there is no home to cache the Debian root in; set ONEROOT_CACHE")?;
     fs::create_dir_all(&cache).with_context(|| format!("cannot make {}", cache.display()))?;
     Ok(cache)
 }

@@ -19,7 +19,7 @@ pub fn udhcpc_on(nic: &str) -> Result<Option<HashMap<String, String>>> {
     let home = tempfile::tempdir()?;
     let script = home.path().join("script");
     let told = home.path().join("told");
-    fs::write(&script, format!("#!/bin/sh\n[ $1 != bound ] || env >{}\n", told.display()))?;
+    fs::write(&script, format!("#!/bin/sh\n[ $1 != bound ] || env >'{}'\n", told.display()))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     let done = Command::new("busybox")
         .args(["udhcpc", "-i", nic, "-n", "-q", "-f", "-t", "4", "-T", "1", "-s"])

@@ -3,7 +3,7 @@
 #![allow(clippy::print_stdout, reason = "it is a program that shows something")]
 
 use std::os::unix::process::CommandExt as _;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
@@ -61,11 +61,14 @@ fn main() -> ExitCode {
 
 fn run() -> Result<bool> {
     if !rustix::process::geteuid().is_root() {
-        // Root in a user namespace of our own is enough for everything here.
-        let failed = Command::new("unshare").arg("-Ur").args(std::env::args_os()).exec();
+        // Root in a user namespace of our own is enough for everything here, with the users that a Debian root has.
+        let many = ["-r", "--map-auto"];
+        let has_many = Command::new("unshare").args(many).arg("true").stderr(Stdio::null()).status();
+        let words = if has_many.is_ok_and(|ended| ended.success()) { &many[..] } else { &["-r"] };
+        let failed = Command::new("unshare").args(words).args(std::env::args_os()).exec();
         bail!("cannot run unshare: {failed}");
     }
-    artifacts::tools()?;
+    artifacts::tools("demo")?;
     println!("a Debian 12 root: made once with mmdebstrap (a minute or two), then kept");
     let debian = artifacts::debian()?;
     println!("  {}", debian.display());

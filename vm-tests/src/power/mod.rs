@@ -58,8 +58,8 @@ impl PowerMachine {
             let name = module.rsplit('/').next().unwrap_or(module);
             fs::copy(modules.join(format!("{module}.ko")), initramfs.join(format!("modules/{name}.ko")))?;
         }
-        let archive = format!("cd {} && find . | busybox cpio -o -H newc >../initrd", initramfs.display());
-        run(Command::new("sh").args(["-c", &archive]))?;
+        let archive = "find . | busybox cpio -o -H newc >../initrd";
+        run(Command::new("sh").args(["-c", archive]).current_dir(&initramfs))?;
 
         let root = at("root");
         for directory in ["bin", "sbin", "dev", "proc", "sys", "tmp", "run", "data", "site"] {

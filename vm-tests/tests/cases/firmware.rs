@@ -5,7 +5,7 @@ use std::process::Command;
 
 use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts};
 
-use crate::{POOL, assert_modes, long};
+use crate::{POOL, assert_modes};
 
 #[test]
 fn uefi_firmware_comes_up_by_tftp_with_its_own_pxe_client() {
@@ -38,10 +38,8 @@ fn uefi_firmware_comes_up_by_http_boot() {
 }
 
 #[test]
+#[ignore = "make test-vm-all"]
 fn dracut_mounts_the_root_as_initramfs_tools_does() {
-    if !long() {
-        return;
-    }
     let Some(debian) = artifacts::here(artifacts::debian_with_dracut) else { return };
     let lab = Lab::new().unwrap();
     let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
@@ -76,9 +74,6 @@ fn arm64(tree: &Path) -> SiteFiles {
 }
 
 fn arm64_comes_up(firmware: Firmware, loaded: &str) {
-    if !long() {
-        return;
-    }
     let Some(tree) = artifacts::here(artifacts::arm64) else { return };
     let lab = Lab::new().unwrap();
     let server = Server::start(arm64(&tree)).unwrap();
@@ -94,11 +89,13 @@ fn arm64_comes_up(firmware: Firmware, loaded: &str) {
 }
 
 #[test]
+#[ignore = "make test-vm-all"]
 fn arm64_firmware_comes_up_by_tftp() {
     arm64_comes_up(Firmware::Arm64Pxe, "loads ipxe-arm64.efi by TFTP");
 }
 
 #[test]
+#[ignore = "make test-vm-all"]
 fn arm64_firmware_comes_up_by_http_boot() {
     arm64_comes_up(Firmware::Arm64Http, "loads ipxe-arm64.efi by HTTP");
 }

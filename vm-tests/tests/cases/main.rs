@@ -50,12 +50,3 @@ fn assert_modes(guest: &mut Guest) {
         guest.ok("tr '\\0' '\\n' </proc/1/environ | sed 's/=.*//' | sort | tr '\\n' ' '").unwrap();
     assert_eq!(environment.trim(), "HOME PATH TERM");
 }
-
-/// Whether the cases that `make test` has no time for are wanted.
-fn long() -> bool {
-    let long = std::env::var_os("ONEROOT_LONG").is_some();
-    if !long {
-        println!("left to `make test-vm-all`");
-    }
-    long
-}

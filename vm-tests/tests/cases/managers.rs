@@ -6,7 +6,7 @@ use std::path::Path;
 use oneroot_vm_tests::{Guest, Hardware, Lab, Server, SiteFiles, artifacts};
 
 use crate::dnsmasq::Dnsmasq;
-use crate::{POOL, STEP, assert_modes, assert_no_io_error, long};
+use crate::{POOL, STEP, assert_modes, assert_no_io_error};
 
 /// A site whose network has a name server, a domain and a time server. Its machines have no layers, so no file of theirs
 /// says what they are called.
@@ -173,28 +173,22 @@ fn each_manager(debian: &Path) {
 }
 
 #[test]
+#[ignore = "make test-vm-all"]
 fn under_each_manager_of_bookworm_a_machine_keeps_its_root_and_learns_what_its_lease_says() {
-    if long()
-        && let Some(debian) = artifacts::here(artifacts::bookworm_managers)
-    {
-        each_manager(&debian);
-    }
+    let Some(debian) = artifacts::here(artifacts::bookworm_managers) else { return };
+    each_manager(&debian);
 }
 
 #[test]
+#[ignore = "make test-vm-all"]
 fn under_each_manager_of_trixie_a_machine_keeps_its_root_and_learns_what_its_lease_says() {
-    if long()
-        && let Some(debian) = artifacts::here(artifacts::trixie_managers)
-    {
-        each_manager(&debian);
-    }
+    let Some(debian) = artifacts::here(artifacts::trixie_managers) else { return };
+    each_manager(&debian);
 }
 
 #[test]
+#[ignore = "make test-vm-all"]
 fn with_sysvinit_a_machine_says_that_it_is_up_and_switches_itself_off() {
-    if !long() {
-        return;
-    }
     let Some(debian) = artifacts::here(artifacts::sysvinit) else { return };
     let lab = Lab::new().unwrap();
     let mut site = site(&debian);

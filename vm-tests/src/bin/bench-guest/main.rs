@@ -43,7 +43,7 @@ fn run() -> Result<bool> {
         .nth(1)
         .map_or(Ok(1), |rounds| rounds.parse())
         .context("usage: bench-guest [ROUNDS]")?;
-    artifacts::tools()?;
+    artifacts::tools("bench-guest")?;
     let debian = artifacts::debian()?;
     let lab = Lab::new()?;
     eprintln!("staging a Debian and {} files over it", view::FILES);
