@@ -117,11 +117,13 @@ impl IndexBuilder {
     /// # Errors
     /// [`Error::Entry`] when there is no such node, or it is a directory.
     pub fn link(&mut self, path: &TreePath<'_>, target: &TreePath<'_>) -> Result<()> {
-        let printable = || target.names().join(&b'/');
-        let node =
-            self.find(target).ok_or_else(|| Error::entry(&printable(), "hard link to a missing file"))?;
+        let refused = |what: &str| {
+            let target = target.names().join(&b'/').escape_ascii().to_string();
+            Error::entry(&path.names().join(&b'/'), format!("a hard link to {target}, {what}"))
+        };
+        let node = self.find(target).ok_or_else(|| refused("which is not there before it"))?;
         if matches!(self.node_mut(node)?.content, Content::Directory { .. }) {
-            return Err(Error::entry(&printable(), "hard link to a directory"));
+            return Err(refused("which is a directory"));
         }
         let Some((name, parents)) = path.names().split_last() else {
             return Err(Error::entry(b"/", "the root can't be a hard link"));
@@ -181,6 +183,12 @@ impl IndexBuilder {
     #[must_use]
     pub fn find(&self, path: &TreePath<'_>) -> Option<NodeRef> {
         self.walk(path.names())
+    }
+
+    /// Whether there is a directory at a path, with something in it.
+    pub(crate) fn is_filled(&self, path: &TreePath<'_>) -> bool {
+        let node = self.find(path).and_then(|node| self.nodes.get(node.0));
+        node.is_some_and(|node| node.children.iter().next().is_some())
     }
 
     /// What kind of node is at a path.

@@ -9,6 +9,8 @@ pub(crate) mod archive;
 mod contents;
 mod directory;
 mod hands;
+mod header;
+mod members;
 pub mod oci;
 mod packed;
 mod planting;
