@@ -185,12 +185,6 @@ impl IndexBuilder {
         self.walk(path.names())
     }
 
-    /// Whether there is a directory at a path, with something in it.
-    pub(crate) fn is_filled(&self, path: &TreePath<'_>) -> bool {
-        let node = self.find(path).and_then(|node| self.nodes.get(node.0));
-        node.is_some_and(|node| node.children.iter().next().is_some())
-    }
-
     /// What kind of node is at a path.
     #[must_use]
     pub fn kind(&self, path: &TreePath<'_>) -> Option<Kind> {

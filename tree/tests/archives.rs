@@ -5,9 +5,8 @@
 //!
 //! | GNU tar | we |
 //! |---|---|
-//! | extracts it | have its tree, whatever tarfile makes of it, or refuse with a reason of [`REFUSALS`] |
-//! | complains, and of nothing but what [`COMPLAINTS`] has | have tarfile's tree, or refuse |
-//! | complains | refuse |
+//! | extracts it (exit code 0) | have its tree, whatever tarfile makes of it, or refuse with a reason of [`REFUSALS`] |
+//! | has an error, and so may have left something out | refuse |
 //!
 //! A refusal names the entry or the byte. Of *tame* archives, whose fields are all such as some tar writes, those that GNU tar
 //! extracts are not refused at all.
@@ -41,10 +40,29 @@ use make::Made;
 use random::Random;
 
 /// What we refuse and GNU tar takes, and why.
-const REFUSALS: &[(&str, &str)] = &[];
-
-/// What GNU tar complains about and we take, as tarfile does.
-const COMPLAINTS: &[&str] = &[];
+const REFUSALS: &[(&str, &str)] = &[
+    ("the archive ends in the middle of a header", "it has been cut off, and GNU tar says nothing"),
+    ("and the entry is missing", "it has been cut off, and GNU tar says nothing"),
+    ("a long name without a name", "GNU tar reads on as if there were none"),
+    ("in its header is no number", "GNU tar knows a base-64 of its own past"),
+    ("which is no file's", "GNU tar takes what it doesn't know for a file"),
+    ("a device in a header of the old format", "device 0, 0 is overlayfs' whiteout"),
+    ("negative or has over 32 bits", "Linux has no such owner"),
+    ("here is no header of an entry", "GNU tar looks for the next one, and has sometimes none to miss"),
+    ("another archive, or the rest of this one", "GNU tar ends at an empty block, and what follows would be missing"),
+    ("extended records that are not LENGTH KEY=VALUE", "GNU tar says nothing where no entry follows"),
+    ("the map of its holes is not in order", "no tar writes places within blocks, and the two oracles read other bytes"),
+    ("in a header that has no room for them", "GNU tar takes it for a file, tarfile for its map"),
+    ("an extended record", "GNU tar reads a part of it, or takes another one that replaces it"),
+    ("of a kind that has no data", "it has been cut off, and GNU tar says nothing"),
+    ("as --format=posix writes it", "a part of what describes it"),
+    ("does not fit its size", "the two oracles read other bytes"),
+    ("an earlier entry of this name is one", "GNU tar gives the file the directory's owner and time, tarfile refuses"),
+    ("which is a directory", "of itself"),
+    ("has a NUL in it", "GNU tar cuts it there"),
+    ("it has no entries", "an empty archive is hardly what was meant"),
+    ("readers differ on", "GNU tar does not do what POSIX says"),
+];
 
 /// The archives that CI looks at; `ONEROOT_ARCHIVES=FROM..TO` for others, `make archives` for 100,000.
 const SEEDS: &str = "0..2000";
@@ -188,8 +206,8 @@ struct Counts {
     archives: u64,
     tame: u64,
     as_gnu: u64,
-    as_python: u64,
-    oracles_differ: u64,
+    /// Of those, the ones that tarfile makes the same tree of.
+    as_both: u64,
     all_refuse: u64,
     refused: BTreeMap<&'static str, u64>,
     wrong: Vec<String>,
@@ -199,6 +217,15 @@ fn staged(store: &Arc<Store>, bytes: &[u8]) -> Result<Tree, String> {
     let mut stage = Stage::begin(store, |_| {}).unwrap();
     stage.archive(bytes).map_err(|cause| cause.to_string())?;
     Ok(ours(store, &stage.finish().unwrap().index))
+}
+
+/// tarfile leaves the times of symbolic links as they come.
+fn without_link_times(tree: &Tree) -> Tree {
+    let plain = |line: &String| match line.split_once(" at ") {
+        Some((owner, rest)) if line.starts_with("Symlink") => format!("{owner} names{}", rest.split_once(" names").unwrap().1),
+        _ => line.clone(),
+    };
+    tree.iter().map(|(path, line)| (path.clone(), plain(line))).collect()
 }
 
 /// What differs, a line for each path.
@@ -221,29 +248,17 @@ fn judge(made: &Made, got: Result<Tree, String>, answer: &Answer, since: i128, c
     counts.tame += u64::from(made.tame);
     let gnu = theirs(&answer.gnu, since);
     let python = theirs(&answer.python, since);
-    if answer.gnu.good && answer.python.good && gnu != python {
-        counts.oracles_differ += 1;
-    }
     match got {
         Ok(tree) if answer.gnu.good => {
             if tree != gnu {
                 return Err(format!("not GNU tar's tree:{}", differences(&tree, &gnu)));
             }
             counts.as_gnu += 1;
+            counts.as_both += u64::from(answer.python.good && without_link_times(&gnu) == without_link_times(&python));
         }
-        Ok(tree) => {
-            let said = answer.gnu.said.lines().filter(|line| !line.ends_with("previous errors"));
-            let known = |line: &str| COMPLAINTS.iter().any(|complaint| line.contains(complaint));
-            if let Some(line) = said.filter(|line| line.starts_with("tar: ")).find(|line| !known(line)) {
-                return Err(format!("taken, and GNU tar says {line:?}"));
-            }
-            if !answer.python.good || tree != python {
-                return Err(format!("taken, and no oracle has this tree:{}", differences(&tree, &python)));
-            }
-            counts.as_python += 1;
-        }
+        Ok(_) => return Err("taken, and GNU tar refuses".to_owned()),
         Err(said) => {
-            if !said.contains("entry ") && !said.contains("byte ") {
+            if !["entry ", "byte ", "it has no entries"].iter().any(|name| said.contains(name)) {
                 return Err(format!("a refusal that names nothing: {said}"));
             }
             if !answer.gnu.good {
@@ -311,7 +326,7 @@ fn every_random_archive_is_gnu_tars_tree_or_is_refused_by_name() {
         wrong.extend(counts.wrong.iter().cloned());
         eprintln!("{:?}", Counts { wrong: Vec::new(), ..counts });
     }
-    for each in wrong.iter().take(12) {
+    for each in wrong.iter().take(20) {
         eprintln!("{each}");
     }
     assert!(wrong.is_empty(), "{} archives", wrong.len());

@@ -43,13 +43,14 @@ impl Stage<'_> {
 
     fn archive_entry<R: Read>(&mut self, members: &mut Members<R>, member: &Member) -> Result<()> {
         if member.kind == Kind::Label {
-            return Ok(());
+            return meta(&member.header, &member.records).map(drop).map_err(|reason| Error::entry(&member.name, reason));
         }
         let path = member.path()?;
         let brings = self.read_member(members, member)?;
-        // tar doesn't remove what it has extracted into a directory either.
-        if !matches!(brings, Brings::Node(_, Content::Directory { .. })) && self.builder.is_filled(&path) {
-            return Err(Error::entry(&member.name, "it would replace a directory that has entries already"));
+        // GNU tar replaces an empty one and gives the file the directory's owner and mode; tarfile refuses.
+        let gives_way = matches!(brings, Brings::Node(_, Content::Directory { .. } | Content::Whiteout));
+        if !gives_way && self.builder.kind(&path).is_some_and(crate::node::Kind::is_directory) {
+            return Err(Error::entry(&member.name, "it is no directory, and an earlier entry of this name is one"));
         }
         match brings {
             Brings::Node(meta, content) => self.insert(&path, meta, content),
@@ -141,12 +142,12 @@ fn device(header: &Header) -> Result<(u32, u32), Cow<'static, str>> {
 
 /// Owner, mode and time from the header, and from the extended records that override it.
 fn meta(header: &Header, records: &Records) -> Result<Meta, Cow<'static, str>> {
-    let owner = |key, field| match records.number(key)? {
+    let owner = |key: &str, field| match records.number(key.as_bytes()) {
         Some(said) => narrow(said, key),
         None => narrow(number(header, field)?, key),
     };
-    let mtime = match records.get(b"mtime") {
-        Some(said) => nanoseconds(said).ok_or("an extended record mtime that is no time, or is after 2262")?,
+    let mtime = match records.time() {
+        Some(said) => said,
         None => number(header, &MTIME)?.checked_mul(1_000_000_000).ok_or("a time after 2262")?,
     };
     let mut meta = Meta {
@@ -189,22 +190,6 @@ fn says_more_than_a_mode(key: &[u8], acl: &[u8]) -> bool {
         fields.next() == Some(b"mask") || fields.next().is_some_and(|who| !who.is_empty())
     };
     acl.split(|byte| matches!(byte, b'\n' | b',')).any(more) || !key.ends_with(b".access") && !acl.is_empty()
-}
-
-/// PAX times are decimal seconds, with a fraction and a sign where they need one. What is finer than a nanosecond is cut off
-/// downwards.
-fn nanoseconds(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|digit| digit.is_ascii_digit()) {
-        return None;
-    }
-    let seconds: i64 = whole.parse().ok()?;
-    let finer = fraction.bytes().skip(9).any(|digit| digit != b'0');
-    let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
-    let total = seconds.checked_mul(1_000_000_000)?.checked_add(fraction.parse().ok()?)?;
-    if negative { total.checked_neg()?.checked_sub(i64::from(finer)) } else { Some(total) }
 }
 
 /// overlayfs marks an opaque directory with an attribute; both of its spellings.

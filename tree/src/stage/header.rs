@@ -26,7 +26,7 @@ pub(super) struct Field {
 pub(super) const MODE: Field = Field { at: 100, length: 8, what: "mode" };
 pub(super) const UID: Field = Field { at: 108, length: 8, what: "uid" };
 pub(super) const GID: Field = Field { at: 116, length: 8, what: "gid" };
-pub(super) const SIZE: Field = Field { at: 124, length: 12, what: "size" };
+const SIZE: Field = Field { at: 124, length: 12, what: "size" };
 pub(super) const MTIME: Field = Field { at: 136, length: 12, what: "time" };
 pub(super) const MAJOR: Field = Field { at: 329, length: 8, what: "device's major number" };
 pub(super) const MINOR: Field = Field { at: 337, length: 8, what: "device's minor number" };
@@ -87,6 +87,11 @@ impl Header {
         number(self.bytes(field))
     }
 
+    /// How many bytes follow.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.number(&SIZE).and_then(|size| u64::try_from(size).ok())
+    }
+
     /// The four places of data that stand in a sparse file's header, and whether a block of more follows.
     pub(super) fn sparse(&self) -> (&[u8], bool) {
         (self.0.get(386..482).unwrap_or_default(), self.0.get(482).is_some_and(|more| *more != 0))
@@ -106,7 +111,8 @@ pub(super) fn until_nul(bytes: &[u8]) -> &[u8] {
     bytes.split(|byte| *byte == 0).next().unwrap_or_default()
 }
 
-/// A number as headers have them: octal with blanks around, nothing for zero, or binary behind a first byte 0x80 or 0xff.
+/// A number as headers have them: octal with blanks around, NULs for zero, or binary behind a first byte 0x80 or 0xff. Blanks
+/// alone are a number that nobody has filled in.
 pub(super) fn number(field: &[u8]) -> Option<i64> {
     if let Some((first @ (0x80 | 0xff), rest)) = field.split_first() {
         let start = if *first == 0xff { -1i64 } else { 0 };
@@ -116,7 +122,7 @@ pub(super) fn number(field: &[u8]) -> Option<i64> {
     let text = field.strip_prefix(&[0]).unwrap_or(field);
     let text = std::str::from_utf8(until_nul(text)).ok()?.trim_matches([' ', '\t', '\n']);
     if text.is_empty() {
-        return Some(0);
+        return field.contains(&0).then_some(0);
     }
     if !text.bytes().all(|digit| (b'0'..=b'7').contains(&digit)) {
         return None;
@@ -136,7 +142,8 @@ mod tests {
             (b"\0\x30\x36\x34\x34\0\0\0", Some(0o644)),
             (b"77777777", Some(0o77_777_777)),
             (b"\0\0\0\0", Some(0)),
-            (b"    ", Some(0)),
+            (b"    ", None),
+            (b"  \0 ", Some(0)),
             (b"\x80\0\0\x01\x02", Some(0x102)),
             (b"\xff\xff\xff\xfe", Some(-2)),
             (b"\x80\xff\xff\xff\xff\xff\xff\xff\xff", None),

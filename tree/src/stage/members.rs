@@ -12,7 +12,7 @@
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
-use super::header::{BLOCK, Format, Header, REAL_SIZE, SIZE, number, until_nul};
+use super::header::{BLOCK, Format, Header, REAL_SIZE, number, until_nul};
 use super::packed;
 use super::records::Records;
 use crate::error::{Error, Result};
@@ -200,8 +200,7 @@ impl<R: Read> Members<R> {
 
     /// The bytes behind a header that describes another entry.
     fn payload(&mut self, header: &Header) -> Result<Vec<u8>> {
-        let size = header.number(&SIZE).and_then(|size| u64::try_from(size).ok());
-        let size = size.ok_or_else(|| self.broken("the size of extended records, or of a name, is no number"))?;
+        let size = header.size().ok_or_else(|| self.broken("the size of extended records, or of a name, is no number"))?;
         if size > MOST {
             return Err(self.broken("over 1 MiB of extended records, or of a name, for one entry"));
         }
@@ -243,9 +242,8 @@ impl<R: Read> Members<R> {
                     .into(),
             ));
         }
-        let own = header.number(&SIZE).and_then(|size| u64::try_from(size).ok());
-        let own = own.ok_or_else(|| refused("the size in its header is no number".into()))?;
-        let size = records.number("size").map_err(&refused)?.unwrap_or(own);
+        let own = header.size().ok_or_else(|| refused("the size in its header is no number".into()))?;
+        let size = records.number(b"size").unwrap_or(own);
         let mut kind = kind_of(header.kind(), &name).map_err(&refused)?;
         self.data = match kind {
             Kind::Regular | Kind::Sparse(_) | Kind::Label => size,
@@ -395,6 +393,9 @@ impl<R: Read> Read for Body<'_, R> {
             return Ok(count);
         }
         let count = want(left.min(self.members.data));
+        if count == 0 && left == 0 {
+            return Ok(0);
+        }
         let count = self.members.from.read(into.get_mut(..count).unwrap_or_default())?;
         if count == 0 && left > 0 && !into.is_empty() {
             return Err(io::Error::new(ErrorKind::UnexpectedEof, "the archive ends in the middle of it"));

@@ -9,9 +9,9 @@ use std::rc::Rc;
 
 /// Records of one entry.
 const MOST: usize = 4096;
-/// Keys that decide what a tree is made of. POSIX has an empty value take back what was said before, and no tar writes
-/// that; the oracles make three things of it.
-const SAY_SOMETHING: [&[u8]; 6] = [b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"];
+/// Keys that decide what a tree is made of. POSIX has an empty value take back what was said before; no tar writes that, and
+/// the readers make three things of it, so it is refused.
+const COUNT: [&[u8]; 6] = [b"path", b"linkpath", b"size", b"uid", b"gid", b"mtime"];
 
 /// Bytes of all records for all entries.
 const MOST_BYTES: usize = 1 << 20;
@@ -45,9 +45,7 @@ impl Records {
             if records.len() == MOST {
                 return Err("over 4,096 extended records for one entry".into());
             }
-            if value.is_empty() && SAY_SOMETHING.contains(&key) {
-                return Err(format!("an extended record {:?} without a value", key.escape_ascii().to_string()).into());
-            }
+            check(key, value)?;
             records.push((key.to_vec(), value.to_vec()));
             rest = after;
         }
@@ -59,6 +57,18 @@ impl Records {
     /// # Errors
     /// When there are too many.
     pub(super) fn add(&mut self, more: Self) -> Result<(), Cow<'static, str>> {
+        let counting = |list: &List| -> List {
+            list.iter().filter(|(key, _)| COUNT.contains(&key.as_slice())).cloned().collect()
+        };
+        let (before, now) = (counting(&self.global), counting(&more.own));
+        // POSIX keeps what is not said again, and of two the last; GNU tar forgets the former and takes the first.
+        let is_said = |key: &[u8]| now.iter().filter(|(known, _)| known == key).count();
+        if let Some((key, _)) = before.iter().find(|(key, _)| is_said(key) == 0) {
+            return Err(format!("records for all entries, without {} of earlier ones: readers differ on whether it stays", key.escape_ascii()).into());
+        }
+        if let Some((key, _)) = now.iter().find(|(key, _)| is_said(key) > 1) {
+            return Err(format!("records for all entries with {} twice: readers differ on which counts", key.escape_ascii()).into());
+        }
         let global = Rc::make_mut(&mut self.global);
         for (key, value) in more.own {
             global.retain(|(known, _)| *known != key);
@@ -86,18 +96,34 @@ impl Records {
         self.iter().rfind(|(key, _)| *key == wanted).map(|(_, value)| value)
     }
 
-    /// A number that is not negative.
-    ///
-    /// # Errors
-    /// Says in a few words what is wrong.
-    pub(super) fn number(&self, key: &'static str) -> Result<Option<u64>, Cow<'static, str>> {
-        let Some(value) = self.get(key.as_bytes()) else { return Ok(None) };
-        let digits = std::str::from_utf8(value).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        let number = digits.and_then(|text| text.parse().ok());
-        number.map(Some).ok_or_else(|| {
-            format!("an extended record {key} that is no number: {:?}", value.escape_ascii().to_string()).into()
-        })
+    /// A number that is not negative. That it is one was checked.
+    pub(super) fn number(&self, key: &[u8]) -> Option<u64> {
+        whole(self.get(key)?)
     }
+
+    /// A time in nanoseconds since 1970. That it is one was checked.
+    pub(super) fn time(&self) -> Option<i64> {
+        nanoseconds(self.get(b"mtime")?)
+    }
+}
+
+/// Whether a tree's record says what it is for; those that others replace have to, too.
+fn check(key: &[u8], value: &[u8]) -> Result<(), Cow<'static, str>> {
+    let good = match key {
+        b"path" | b"linkpath" => !value.is_empty(),
+        b"size" | b"uid" | b"gid" => whole(value).is_some(),
+        b"mtime" => nanoseconds(value).is_some(),
+        _ => true,
+    };
+    if good {
+        return Ok(());
+    }
+    let [key, value] = [key, value].map(|text| text.escape_ascii().to_string());
+    Err(format!("an extended record {key} that says {value:?}").into())
+}
+
+fn whole(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()))?.parse().ok()
 }
 
 /// The first record without its length and newline, and what comes behind it.
@@ -107,6 +133,22 @@ fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (record, after) = bytes.split_at_checked(length)?;
     let (last, record) = record.get(space + 1..)?.split_last()?;
     (*last == b'\n').then_some((record, after))
+}
+
+/// PAX times are decimal seconds, with a fraction and a sign where they need one. What is finer than a nanosecond is cut off
+/// downwards.
+fn nanoseconds(text: &[u8]) -> Option<i64> {
+    let text = std::str::from_utf8(text).ok()?;
+    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    if whole.is_empty() || !whole.bytes().chain(fraction.bytes()).all(|digit| digit.is_ascii_digit()) {
+        return None;
+    }
+    let seconds: i64 = whole.parse().ok()?;
+    let finer = fraction.bytes().skip(9).any(|digit| digit != b'0');
+    let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
+    let total = seconds.checked_mul(1_000_000_000)?.checked_add(fraction.parse().ok()?)?;
+    if negative { total.checked_neg()?.checked_sub(i64::from(finer)) } else { Some(total) }
 }
 
 #[cfg(test)]
@@ -124,14 +166,34 @@ mod tests {
     }
 
     #[test]
+    fn what_counts_has_to_say_something() {
+        for wrong in ["path=", "linkpath=", "size=", "size=-1", "uid=x", "gid=+1", "mtime=", "mtime=1.5.5", "mtime=99999999999"] {
+            let text = format!("{} {wrong}\n", wrong.len() + if wrong.len() > 6 { 4 } else { 3 });
+            assert!(Records::parse(text.as_bytes()).is_err(), "{text:?}");
+        }
+        for (text, value) in [
+            ("7", 7_000_000_000),
+            ("1.5", 1_500_000_000),
+            ("-1.5", -1_500_000_000),
+            ("-0.0000000001", -1),
+            ("0.0000000019", 1),
+        ] {
+            assert_eq!(nanoseconds(text.as_bytes()), Some(value), "{text}");
+        }
+    }
+
+    #[test]
     fn a_newline_in_a_value_ends_no_record_and_a_later_one_counts() {
         let records = Records::parse(b"9 path=a\n12 path=b\nc\n11 size=12\n").unwrap();
         assert_eq!(records.get(b"path"), Some(&b"b\nc"[..]));
-        assert_eq!(records.number("size"), Ok(Some(12)));
+        assert_eq!(records.number(b"size"), Some(12));
         let mut global = Records::default();
-        global.add(Records::parse(b"8 gid=1\n8 uid=1\n").unwrap()).unwrap();
-        global.add(Records::parse(b"8 uid=2\n").unwrap()).unwrap();
+        global.add(Records::parse(b"8 uid=1\n").unwrap()).unwrap();
+        global.add(Records::parse(b"8 uid=2\n8 gid=1\n").unwrap()).unwrap();
+        for unclear in [&b"8 uid=2\n"[..], b"8 uid=2\n8 gid=1\n8 gid=2\n", b"6 a=b\n"] {
+            assert!(global.clone().add(Records::parse(unclear).unwrap()).is_err(), "readers do not agree");
+        }
         let all = global.with(Records::parse(b"8 gid=3\n").unwrap());
-        assert_eq!((all.number("uid"), all.number("gid")), (Ok(Some(2)), Ok(Some(3))));
+        assert_eq!((all.number(b"uid"), all.number(b"gid")), (Some(2), Some(3)));
     }
 }

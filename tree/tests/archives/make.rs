@@ -69,12 +69,16 @@ struct Maker<'r> {
     tame: bool,
     bytes: Vec<u8>,
     story: String,
+    /// Whether there are records for all entries.
+    global: bool,
+    /// Files that there are, for links to them.
+    files: Vec<Vec<u8>>,
 }
 
 /// The archive of this seed.
 pub fn archive(random: &mut Random) -> Made {
     let tame = random.below(2) == 0;
-    let mut maker = Maker { random, tame, bytes: Vec::new(), story: String::new() };
+    let mut maker = Maker { random, tame, bytes: Vec::new(), story: String::new(), global: false, files: Vec::new() };
     for _ in 0..=maker.random.below(6) {
         maker.entry();
     }
@@ -106,6 +110,10 @@ impl Maker<'_> {
     }
 
     fn target(&mut self) -> Vec<u8> {
+        if !self.files.is_empty() && self.random.below(3) != 0 {
+            let count = self.files.len() as u64;
+            return self.files[usize::try_from(self.random.below(count)).unwrap()].clone();
+        }
         let targets: &[&[u8]] = if self.wild(4) { &WILD_TARGETS } else { &TARGETS };
         self.random.one(targets).to_vec()
     }
@@ -141,6 +149,9 @@ impl Maker<'_> {
         let mut name = self.name();
         if self.tame {
             name = tidied(kind, name);
+        }
+        if b"0\x0036".contains(&kind) {
+            self.files.push(name.clone());
         }
         self.say(&format!("{} {magic:?} {:?}", char::from(kind).escape_default(), name.escape_ascii().to_string()));
         let mut block = Block::new(magic, kind);
@@ -201,11 +212,11 @@ impl Maker<'_> {
                 let target = self.target();
                 self.long(b'K', &target);
             }
-            2 => {
+            2 if !self.tame || !std::mem::replace(&mut self.global, true) => {
                 let records = self.records(kind, true);
                 self.extended(b'g', &records);
             }
-            3 => {
+            3 if !self.tame || !std::mem::replace(&mut self.global, true) => {
                 // A global one between the two does not make a local one void.
                 let records = self.records(kind, false);
                 self.extended(b'x', &records);
@@ -286,7 +297,11 @@ impl Maker<'_> {
                 }
                 _ => (b"ctime", b"8.25".to_vec()),
             };
-            record(&mut all, key, &value);
+            // What is said twice for all entries, tars do not agree on.
+            let again = all.windows(key.len() + 2).any(|window| window == [b" ", key, b"="].concat());
+            if !(self.tame && global && again) {
+                record(&mut all, key, &value);
+            }
         }
         if self.wild(12) {
             let cut = self.random.below(all.len() as u64);
