@@ -72,10 +72,24 @@ pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
         Part::Kernel { profile, .. } => anyhow::bail!("the kernel of {profile} has no name in the store"),
         Part::Layer { path } => {
             let path = path.strip_prefix(home).unwrap_or(path);
-            (RefKind::Layer, path.display().to_string().replace('+', "++").replace('/', "+"))
+            (RefKind::Layer, layer_name(&path.display().to_string()))
         }
     };
     Ref::new(kind, &name).with_context(|| format!("{name:?} is too long for a name in the store"))
+}
+
+/// A layer's path as a file name that no other path has: a dot first would hide it, and a long one is not taken.
+fn layer_name(path: &str) -> String {
+    const LONGEST: usize = 200;
+    let name = path.replace('+', "++").replace('/', "+");
+    if name.len() <= LONGEST && !name.starts_with(['.', '=']) {
+        return name;
+    }
+    let marked = format!("={name}");
+    if marked.len() <= LONGEST {
+        return marked;
+    }
+    format!("=={}", blake3::hash(path.as_bytes()).to_hex())
 }
 
 /// A part as people know it.

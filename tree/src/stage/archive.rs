@@ -118,6 +118,9 @@ impl Member {
     fn target(&self) -> Result<Vec<u8>> {
         match self.link.as_slice() {
             b"" => Err(Error::entry(&self.name, "a link without a target")),
+            link if self.kind == Kind::HardLink && (link.ends_with(b"/") || link.ends_with(b"/.")) => {
+                Err(Error::entry(&self.name, "a hard link whose target is named as a directory"))
+            }
             link if link.contains(&0) => Err(Error::entry(&self.name, "a link whose target has a NUL in it")),
             link => Ok(link.to_vec()),
         }
@@ -142,14 +145,13 @@ fn device(header: &Header) -> Result<(u32, u32), Cow<'static, str>> {
 
 /// Owner, mode and time from the header, and from the extended records that override it.
 fn meta(header: &Header, records: &Records) -> Result<Meta, Cow<'static, str>> {
-    let owner = |key: &str, field| match records.number(key.as_bytes()) {
-        Some(said) => narrow(said, key),
-        None => narrow(number(header, field)?, key),
+    // What stands in the header has to be a number, too, where a record overrides it.
+    let owner = |key: &str, field| {
+        let own = narrow(number(header, field)?, key)?;
+        records.number(key.as_bytes()).map_or(Ok(own), |said| narrow(said, key))
     };
-    let mtime = match records.time() {
-        Some(said) => said,
-        None => number(header, &MTIME)?.checked_mul(1_000_000_000).ok_or("a time after 2262")?,
-    };
+    let mtime = number(header, &MTIME)?;
+    let mtime = records.time().or_else(|| mtime.checked_mul(1_000_000_000)).ok_or("a time after 2262")?;
     let mut meta = Meta {
         mode: u16::try_from(number(header, &MODE)? & 0o7777).unwrap_or(0),
         uid: owner("uid", &UID)?,
