@@ -160,6 +160,43 @@ fn a_machine_that_the_site_does_not_have_is_named() {
 }
 
 #[test]
+fn layers_outside_the_sites_directory_and_in_hidden_ones_are_staged_as_any_other() {
+    let outer = tempfile::tempdir().unwrap();
+    let home = outer.path().join("site");
+    let long = format!("layers/{}", ["long"; 60].join("/"));
+    let layers = ["../shared/a", ".layers/b", &long];
+    let site = SITE.replace(r#"["layers/common"]"#, &format!("{layers:?}")).replace("layer = ", "# ");
+    for (path, text) in [
+        ("site.toml".to_owned(), site.as_str()),
+        ("root/boot/vmlinuz-6.1".to_owned(), "kernel"),
+        ("root/boot/initrd.img-6.1".to_owned(), "initrd"),
+        (format!("{}/etc/a", layers[0]), "a"),
+        (format!("{}/etc/b", layers[1]), "b"),
+        (format!("{}/etc/c", layers[2]), "c"),
+    ] {
+        let path = home.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    assert!(oneroot(&home, &["check"]).status.success());
+    json(&home, &["stage"]);
+    for path in ["/etc/a", "/etc/b", "/etc/c"] {
+        assert_eq!(json(&home, &["explain", "alpha", path])[0]["seen"], true, "{path}");
+    }
+}
+
+#[test]
+fn an_applications_own_template_is_kept_as_it_is_without_one_suffix() {
+    let home = site();
+    fs::write(home.path().join("layers/common/etc/app.conf.j2.j2"), "{{ the_applications }}\n").unwrap();
+    assert!(oneroot(home.path(), &["check"]).status.success());
+    json(home.path(), &["stage"]);
+    let kept = oneroot(home.path(), &["cat", "alpha", "/etc/app.conf.j2"]);
+    assert_eq!(String::from_utf8_lossy(&kept.stdout), "{{ the_applications }}\n");
+    assert_eq!(json(home.path(), &["render", "alpha"])["files"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn check_names_secrets_that_more_than_one_machine_sees() {
     let home = tempfile::tempdir().unwrap();
     let put = |path: &str, text: &str| {

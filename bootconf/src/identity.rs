@@ -56,9 +56,12 @@ impl FromStr for Mac {
         let groups = |separator: char, count: usize, digits: std::ops::RangeInclusive<usize>| {
             let each = || text.split(separator);
             let good = each().count() == count && each().all(|group| digits.contains(&group.len()));
-            good.then(|| each().map(|group| format!("{group:0>width$}", width = *digits.end())).collect::<String>())
+            good.then(|| {
+                each().map(|group| format!("{group:0>width$}", width = *digits.end())).collect::<String>()
+            })
         };
-        let digits = groups(':', 6, 1..=2).or_else(|| groups('-', 6, 2..=2)).or_else(|| groups('.', 3, 4..=4));
+        let digits =
+            groups(':', 6, 1..=2).or_else(|| groups('-', 6, 2..=2)).or_else(|| groups('.', 3, 4..=4));
         unhex::<6>(digits.as_deref().unwrap_or(text)).and_then(Self::new).ok_or_else(bad)
     }
 }

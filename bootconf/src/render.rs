@@ -19,7 +19,8 @@ pub const SUFFIX: &str = ".j2";
 #[must_use]
 pub fn is_kept(name: &[u8]) -> bool {
     let once = name.strip_suffix(SUFFIX.as_bytes());
-    once.and_then(|name| name.strip_suffix(SUFFIX.as_bytes())).is_some_and(|name| !name.is_empty() && !name.ends_with(b"/"))
+    once.and_then(|name| name.strip_suffix(SUFFIX.as_bytes()))
+        .is_some_and(|name| !name.is_empty() && !name.ends_with(b"/"))
 }
 
 /// Largest template and largest result, in bytes. They are configuration files.

@@ -146,7 +146,12 @@ fn find(index: &Index) -> Found {
             } else if let (Kind::Regular, Some(object)) = (inode.kind(), inode.object())
                 && entry.name.strip_suffix(SUFFIX.as_bytes()).is_some_and(|name| !name.is_empty())
             {
-                found.templates.push(Template { path: below, meta: inode.meta(), object, content: inode.content() });
+                found.templates.push(Template {
+                    path: below,
+                    meta: inode.meta(),
+                    object,
+                    content: inode.content(),
+                });
                 // A merged directory is the upper layer's, so the rendered layer has those of the layer it lies over.
                 for (depth, inode) in way.iter().enumerate() {
                     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').take(depth).collect();

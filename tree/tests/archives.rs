@@ -49,9 +49,15 @@ const REFUSALS: &[(&str, &str)] = &[
     ("a device in a header of the old format", "device 0, 0 is overlayfs' whiteout"),
     ("negative or has over 32 bits", "Linux has no such owner"),
     ("here is no header of an entry", "GNU tar looks for the next one, and has sometimes none to miss"),
-    ("another archive, or the rest of this one", "GNU tar ends at an empty block, and what follows would be missing"),
+    (
+        "another archive, or the rest of this one",
+        "GNU tar ends at an empty block, and what follows would be missing",
+    ),
     ("extended records that are not LENGTH KEY=VALUE", "GNU tar says nothing where no entry follows"),
-    ("the map of its holes is not in order", "no tar writes places within blocks, and the two oracles read other bytes"),
+    (
+        "the map of its holes is not in order",
+        "no tar writes places within blocks, and the two oracles read other bytes",
+    ),
     ("in a header that has no room for them", "GNU tar takes it for a file, tarfile for its map"),
     ("an extended record", "GNU tar reads a part of it, or takes another one that replaces it"),
     ("of a kind that has no data", "it has been cut off, and GNU tar says nothing"),
@@ -108,7 +114,10 @@ fn line(kind: Kind, mode: u32, owner: (u32, u32), mtime: i128, names: &[Vec<u8>]
 /// A tree as an extractor left it; `since` is when it began.
 fn theirs(found: &Extracted, since: i128) -> Tree {
     let decoded = |hex: &str| -> Vec<u8> {
-        hex.as_bytes().chunks(2).map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap()).collect()
+        hex.as_bytes()
+            .chunks(2)
+            .map(|two| u8::from_str_radix(str::from_utf8(two).unwrap(), 16).unwrap())
+            .collect()
     };
     let each = found.tree.iter().map(|node| {
         let kind = match node.kind {
@@ -179,12 +188,8 @@ struct Oracle {
 impl Oracle {
     fn new() -> Self {
         let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/archives/oracle.py");
-        let mut child = Command::new("python3")
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        let mut child =
+            Command::new("python3").arg(script).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (to, from) = (child.stdin.take().unwrap(), BufReader::new(child.stdout.take().unwrap()));
         Self { child, to, from }
     }
@@ -226,7 +231,9 @@ fn staged(store: &Arc<Store>, bytes: &[u8]) -> Result<Tree, String> {
 /// tarfile leaves the times of symbolic links as they come.
 fn without_link_times(tree: &Tree) -> Tree {
     let plain = |line: &String| match line.split_once(" at ") {
-        Some((owner, rest)) if line.starts_with("Symlink") => format!("{owner} names{}", rest.split_once(" names").unwrap().1),
+        Some((owner, rest)) if line.starts_with("Symlink") => {
+            format!("{owner} names{}", rest.split_once(" names").unwrap().1)
+        }
         _ => line.clone(),
     };
     tree.iter().map(|(path, line)| (path.clone(), plain(line))).collect()
@@ -247,7 +254,13 @@ fn differences(ours: &Tree, theirs: &Tree) -> String {
     text
 }
 
-fn judge(made: &Made, got: Result<Tree, String>, answer: &Answer, since: i128, counts: &mut Counts) -> Result<(), String> {
+fn judge(
+    made: &Made,
+    got: Result<Tree, String>,
+    answer: &Answer,
+    since: i128,
+    counts: &mut Counts,
+) -> Result<(), String> {
     counts.archives += 1;
     counts.tame += u64::from(made.tame);
     let gnu = theirs(&answer.gnu, since);
@@ -258,7 +271,8 @@ fn judge(made: &Made, got: Result<Tree, String>, answer: &Answer, since: i128, c
                 return Err(format!("not GNU tar's tree:{}", differences(&tree, &gnu)));
             }
             counts.as_gnu += 1;
-            counts.as_both += u64::from(answer.python.good && without_link_times(&gnu) == without_link_times(&python));
+            counts.as_both +=
+                u64::from(answer.python.good && without_link_times(&gnu) == without_link_times(&python));
         }
         Ok(_) => return Err("taken, and GNU tar refuses".to_owned()),
         Err(said) => {
@@ -299,7 +313,11 @@ fn run(seeds: std::ops::Range<u64>, number: usize) -> Counts {
         if let Err(wrong) = judge(&made, got, &answer, since, &mut counts) {
             counts.wrong.push(format!(
                 "seed {seed}{}: {wrong}\n    {}\n    GNU tar: {} {:?}; tarfile: {}",
-                if made.tame { " (tame)" } else { "" }, made.story, answer.gnu.good, answer.gnu.said, answer.python.said
+                if made.tame { " (tame)" } else { "" },
+                made.story,
+                answer.gnu.good,
+                answer.gnu.said,
+                answer.python.said
             ));
         }
         if counts.archives.is_multiple_of(1000) {

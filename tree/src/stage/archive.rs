@@ -8,8 +8,8 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 
 use super::Stage;
-use super::header::{Field, GID, Header, MAJOR, MINOR, MODE, MTIME, UID};
 use super::header::Format;
+use super::header::{Field, GID, Header, MAJOR, MINOR, MODE, MTIME, UID};
 use super::members::{Kind, Member, Members};
 use super::packed::decompress;
 use super::records::Records;
@@ -43,14 +43,19 @@ impl Stage<'_> {
 
     fn archive_entry<R: Read>(&mut self, members: &mut Members<R>, member: &Member) -> Result<()> {
         if member.kind == Kind::Label {
-            return meta(&member.header, &member.records).map(drop).map_err(|reason| Error::entry(&member.name, reason));
+            return meta(&member.header, &member.records)
+                .map(drop)
+                .map_err(|reason| Error::entry(&member.name, reason));
         }
         let path = member.path()?;
         let brings = self.read_member(members, member)?;
         // GNU tar replaces an empty one and gives the file the directory's owner and mode; tarfile refuses.
         let gives_way = matches!(brings, Brings::Node(_, Content::Directory { .. } | Content::Whiteout));
         if !gives_way && self.builder.kind(&path).is_some_and(crate::node::Kind::is_directory) {
-            return Err(Error::entry(&member.name, "it is no directory, and an earlier entry of this name is one"));
+            return Err(Error::entry(
+                &member.name,
+                "it is no directory, and an earlier entry of this name is one",
+            ));
         }
         match brings {
             Brings::Node(meta, content) => self.insert(&path, meta, content),
@@ -59,7 +64,11 @@ impl Stage<'_> {
     }
 
     /// Describes one entry, with a file's bytes in an object already.
-    pub(super) fn read_member<R: Read>(&mut self, members: &mut Members<R>, member: &Member) -> Result<Brings> {
+    pub(super) fn read_member<R: Read>(
+        &mut self,
+        members: &mut Members<R>,
+        member: &Member,
+    ) -> Result<Brings> {
         let refused = |reason| Error::entry(&member.name, reason);
         let meta = meta(&member.header, &member.records).map_err(refused)?;
         let content = match &member.kind {

@@ -52,7 +52,8 @@ impl Header {
             each.map(|(at, byte)| value(if place.contains(&at) { b' ' } else { *byte })).sum()
         };
         // Some old tars took bytes for signed numbers.
-        (said == counted(i64::from) || said == counted(|byte| i64::from(byte.cast_signed()))).then_some(header)
+        (said == counted(i64::from) || said == counted(|byte| i64::from(byte.cast_signed())))
+            .then_some(header)
     }
 
     pub(super) fn format(&self) -> Format {

@@ -99,7 +99,8 @@ impl<R: Read> Members<R> {
         let mut pending = Pending::default();
         loop {
             let Some(header) = self.header()? else {
-                let is_pending = pending.records.is_some() || pending.name.is_some() || pending.link.is_some();
+                let is_pending =
+                    pending.records.is_some() || pending.name.is_some() || pending.link.is_some();
                 return if is_pending {
                     Err(self.broken("it ends behind what describes an entry, and the entry is missing"))
                 } else {
@@ -200,7 +201,9 @@ impl<R: Read> Members<R> {
 
     /// The bytes behind a header that describes another entry.
     fn payload(&mut self, header: &Header) -> Result<Vec<u8>> {
-        let size = header.size().ok_or_else(|| self.broken("the size of extended records, or of a name, is no number"))?;
+        let size = header
+            .size()
+            .ok_or_else(|| self.broken("the size of extended records, or of a name, is no number"))?;
         if size > MOST {
             return Err(self.broken("over 1 MiB of extended records, or of a name, for one entry"));
         }
@@ -234,7 +237,9 @@ impl<R: Read> Members<R> {
         self.last = Some(name.clone());
         let refused = |reason: Cow<'static, str>| Error::entry(&name, reason);
         if let Some((key, _)) = records.iter().find(|(key, _)| key.starts_with(b"GNU.volume.")) {
-            return Err(refused(format!("part of an archive of several volumes ({})", key.escape_ascii()).into()));
+            return Err(refused(
+                format!("part of an archive of several volumes ({})", key.escape_ascii()).into(),
+            ));
         }
         if records.iter().any(|(key, _)| key.starts_with(SPARSE) || key == b"SCHILY.realsize") {
             return Err(refused(
@@ -265,7 +270,12 @@ impl<R: Read> Members<R> {
     }
 
     /// The places of a sparse file's data, and its size with holes. The rest of its map stands before its data.
-    fn sparse(&mut self, header: &Header, size: u64, records: &Records) -> Result<(Vec<(u64, u64)>, u64), Broken> {
+    fn sparse(
+        &mut self,
+        header: &Header,
+        size: u64,
+        records: &Records,
+    ) -> Result<(Vec<(u64, u64)>, u64), Broken> {
         if header.format() != Format::Gnu || records.get(b"size").is_some() {
             return Err(Broken::Here("a file with holes in a header that has no room for them".into()));
         }
@@ -361,7 +371,9 @@ fn kind_of(kind: u8, name: &[u8]) -> Result<Kind, Cow<'static, str>> {
         b'S' => Kind::Sparse(Vec::new()),
         b'V' => Kind::Label,
         b'M' => return Err("the rest of a file whose beginning is in another volume of the archive".into()),
-        other => return Err(format!("an entry of type '{}', which is no file's", other.escape_ascii()).into()),
+        other => {
+            return Err(format!("an entry of type '{}', which is no file's", other.escape_ascii()).into());
+        }
     })
 }
 

@@ -64,10 +64,18 @@ impl Records {
         // POSIX keeps what is not said again, and of two the last; GNU tar forgets the former and takes the first.
         let is_said = |key: &[u8]| now.iter().filter(|(known, _)| known == key).count();
         if let Some((key, _)) = before.iter().find(|(key, _)| is_said(key) == 0) {
-            return Err(format!("records for all entries, without {} of earlier ones: readers differ on whether it stays", key.escape_ascii()).into());
+            return Err(format!(
+                "records for all entries, without {} of earlier ones: readers differ on whether it stays",
+                key.escape_ascii()
+            )
+            .into());
         }
         if let Some((key, _)) = now.iter().find(|(key, _)| is_said(key) > 1) {
-            return Err(format!("records for all entries with {} twice: readers differ on which counts", key.escape_ascii()).into());
+            return Err(format!(
+                "records for all entries with {} twice: readers differ on which counts",
+                key.escape_ascii()
+            )
+            .into());
         }
         let global = Rc::make_mut(&mut self.global);
         for (key, value) in more.own {
@@ -167,7 +175,17 @@ mod tests {
 
     #[test]
     fn what_counts_has_to_say_something() {
-        for wrong in ["path=", "linkpath=", "size=", "size=-1", "uid=x", "gid=+1", "mtime=", "mtime=1.5.5", "mtime=99999999999"] {
+        for wrong in [
+            "path=",
+            "linkpath=",
+            "size=",
+            "size=-1",
+            "uid=x",
+            "gid=+1",
+            "mtime=",
+            "mtime=1.5.5",
+            "mtime=99999999999",
+        ] {
             let text = format!("{} {wrong}\n", wrong.len() + if wrong.len() > 6 { 4 } else { 3 });
             assert!(Records::parse(text.as_bytes()).is_err(), "{text:?}");
         }

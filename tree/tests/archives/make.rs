@@ -14,7 +14,20 @@ pub struct Made {
 
 /// Few names, so that entries meet; each place is spelled in several ways.
 const NAMES: [&[u8]; 14] = [
-    b"a", b"b", b"c", b"d", b"d/", b"d/a", b"d/e", b"d/e/", b"d/e/f", b"./a", b"l", b"./d/e/../e/f", b"a/", b"f/g",
+    b"a",
+    b"b",
+    b"c",
+    b"d",
+    b"d/",
+    b"d/a",
+    b"d/e",
+    b"d/e/",
+    b"d/e/f",
+    b"./a",
+    b"l",
+    b"./d/e/../e/f",
+    b"a/",
+    b"f/g",
 ];
 const WILD_NAMES: [&[u8]; 10] = [b"", b"./", b"/a", b"d//a", b"a/.", b"..", b"../a", b"l/a", b"a/b", b"."];
 const TARGETS: [&[u8]; 8] = [b"a", b"./a", b"b", b"d/a", b"d/e/f", b"l", b"c", b"/a"];
@@ -78,7 +91,8 @@ struct Maker<'r> {
 /// The archive of this seed.
 pub fn archive(random: &mut Random) -> Made {
     let tame = random.below(2) == 0;
-    let mut maker = Maker { random, tame, bytes: Vec::new(), story: String::new(), global: false, files: Vec::new() };
+    let mut maker =
+        Maker { random, tame, bytes: Vec::new(), story: String::new(), global: false, files: Vec::new() };
     for _ in 0..=maker.random.below(6) {
         maker.entry();
     }
@@ -153,7 +167,11 @@ impl Maker<'_> {
         if b"0\x0036".contains(&kind) {
             self.files.push(name.clone());
         }
-        self.say(&format!("{} {magic:?} {:?}", char::from(kind).escape_default(), name.escape_ascii().to_string()));
+        self.say(&format!(
+            "{} {magic:?} {:?}",
+            char::from(kind).escape_default(),
+            name.escape_ascii().to_string()
+        ));
         let mut block = Block::new(magic, kind);
         if magic == Magic::Ustar && name.len() > 4 && self.random.below(2) == 0 && name.starts_with(b"d/e/") {
             block.text(0, 100, &name[4..]);
@@ -271,7 +289,9 @@ impl Maker<'_> {
             let (key, value): (&[u8], Vec<u8>) = match self.random.below(if self.tame { 7 } else { 11 }) {
                 0 => (b"uid", self.random.below(70_000).to_string().into()),
                 1 => (b"gid", self.random.below(70_000).to_string().into()),
-                2 => (b"mtime", self.random.one(&[b"7".as_slice(), b"1.5", b"-1.5", b"99.123456789"]).to_vec()),
+                2 => {
+                    (b"mtime", self.random.one(&[b"7".as_slice(), b"1.5", b"-1.5", b"99.123456789"]).to_vec())
+                }
                 3 => (b"comment", b"of\nno use".to_vec()),
                 4 if !global => (b"path", if self.tame { tidied(kind, self.name()) } else { self.name() }),
                 5 if !global && b"12".contains(&kind) => (b"linkpath", self.target()),

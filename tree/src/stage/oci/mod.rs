@@ -96,7 +96,9 @@ impl Stage<'_> {
             match name.strip_prefix(MARK) {
                 Some(OPAQUE) => layer.opaque.push(parent.names().join(&b'/')),
                 Some(rest) if rest.starts_with(MARK) => {}
-                Some(b"" | b"." | b"..") => return Err(Error::entry(&member.name, "a whiteout without a name")),
+                Some(b"" | b"." | b"..") => {
+                    return Err(Error::entry(&member.name, "a whiteout without a name"));
+                }
                 Some(hidden) => layer.hidden.push(parent.join(hidden).names().join(&b'/')),
                 None => layer.take(whole, self.read_member(&mut members, &member)?),
             }
