@@ -197,6 +197,38 @@ fn an_applications_own_template_is_kept_as_it_is_without_one_suffix() {
 }
 
 #[test]
+fn a_layer_that_would_replace_the_link_of_a_usr_merged_tree_is_refused_with_the_path_to_write_instead() {
+    let home = site();
+    let layer = home.path().join("layers/common");
+    fs::create_dir_all(home.path().join("root/usr/lib/modules")).unwrap();
+    std::os::unix::fs::symlink("usr/lib", home.path().join("root/lib")).unwrap();
+    json(home.path(), &["stage"]);
+    let head = json(home.path(), &["explain", "alpha"])["view"].clone();
+    fs::create_dir_all(layer.join("lib/firmware")).unwrap();
+    fs::write(layer.join("lib/firmware/nic.bin"), "x").unwrap();
+    for command in ["check", "stage"] {
+        let done = oneroot(home.path(), &[command]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success(), "{command}");
+        assert!(said.contains("layers/common"), "{command}: {said}");
+        assert!(said.contains("the link /lib -> /usr/lib") && said.contains("put its files into usr/lib/"), "{command}: {said}");
+    }
+    assert_eq!(json(home.path(), &["explain", "alpha"])["view"], head, "what is staged stays");
+    fs::write(layer.join(".wh.lib"), "").unwrap();
+    assert!(oneroot(home.path(), &["check"]).status.success(), "a whiteout says that it is meant");
+    json(home.path(), &["stage"]);
+    // The other way round: the tree becomes a merged one, under a layer that was right so far.
+    fs::remove_file(layer.join(".wh.lib")).unwrap();
+    fs::remove_file(home.path().join("root/lib")).unwrap();
+    fs::create_dir(home.path().join("root/lib")).unwrap();
+    json(home.path(), &["stage"]);
+    fs::remove_dir(home.path().join("root/lib")).unwrap();
+    std::os::unix::fs::symlink("usr/lib", home.path().join("root/lib")).unwrap();
+    let done = oneroot(home.path(), &["stage", "small"]);
+    assert!(String::from_utf8_lossy(&done.stderr).contains("layers/common: has a directory lib/"), "{done:?}");
+}
+
+#[test]
 fn check_names_secrets_that_more_than_one_machine_sees() {
     let home = tempfile::tempdir().unwrap();
     let put = |path: &str, text: &str| {

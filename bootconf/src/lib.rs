@@ -27,6 +27,7 @@ pub mod script;
 mod section;
 mod site;
 mod sources;
+mod stacks;
 pub mod strangers;
 mod tables;
 mod version;
@@ -34,6 +35,7 @@ mod version;
 pub use check::{load, load_str, state_of};
 pub use identity::{BootId, Mac, MachineId, MachineRecord};
 pub use report::{Problem, Report, nearest};
+pub use stacks::stacks;
 pub use site::{
     Confinement, Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars,
     Workload,

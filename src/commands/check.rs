@@ -6,7 +6,7 @@ use anyhow::Result;
 use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
 use serde::Serialize;
 
-use super::{needs, secrets};
+use super::{layers, needs, secrets};
 use crate::cli::Exit;
 use crate::net::routing::Routing;
 use crate::net::{OR_WAIT, no_address};
@@ -22,7 +22,11 @@ struct Checked<'a> {
 /// Prints problems and warnings; only problems make the site a bad one.
 pub fn run(path: &Path, json: bool) -> Result<Exit> {
     let (problems, warnings) = match load(path) {
-        Ok(site) => (dry::problems(&site), warnings(&site)),
+        Ok(site) => {
+            let mut problems = dry::problems(&site);
+            problems.extend(layers::problems(&site));
+            (problems, warnings(&site))
+        }
         Err(Report { problems }) => (problems, Vec::new()),
     };
     if json {

@@ -8,6 +8,7 @@ mod export;
 mod gc;
 mod generations;
 mod lacks;
+mod layers;
 mod look;
 mod needs;
 mod packages;

@@ -20,7 +20,7 @@ use std::sync::Arc;
 
 use super::generations::short;
 use super::meant;
-use super::{lacks, packages, registry, sources};
+use super::{lacks, layers, packages, registry, sources};
 use crate::cli::Exit;
 use crate::planner::{reference, shown};
 use crate::print;
@@ -257,6 +257,7 @@ fn one(
     })();
     bar.finish_and_clear();
     let finished = finished.with_context(|| format!("cannot stage {name}"))?;
+    layers::refuse(store, site, part, finished.generation).with_context(|| format!("cannot stage {name}"))?;
     let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
     let mut warnings = warnings(store, site, part, &finished.index);
     match finished.progress.mended {
