@@ -211,7 +211,10 @@ fn a_layer_that_would_replace_the_link_of_a_usr_merged_tree_is_refused_with_the_
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert!(!done.status.success(), "{command}");
         assert!(said.contains("layers/common"), "{command}: {said}");
-        assert!(said.contains("the link /lib -> /usr/lib") && said.contains("put its files into usr/lib/"), "{command}: {said}");
+        assert!(
+            said.contains("the link /lib -> /usr/lib") && said.contains("put its files into usr/lib/"),
+            "{command}: {said}"
+        );
     }
     assert_eq!(json(home.path(), &["explain", "alpha"])["view"], head, "what is staged stays");
     fs::write(layer.join(".wh.lib"), "").unwrap();
@@ -225,7 +228,10 @@ fn a_layer_that_would_replace_the_link_of_a_usr_merged_tree_is_refused_with_the_
     fs::remove_dir(home.path().join("root/lib")).unwrap();
     std::os::unix::fs::symlink("usr/lib", home.path().join("root/lib")).unwrap();
     let done = oneroot(home.path(), &["stage", "small"]);
-    assert!(String::from_utf8_lossy(&done.stderr).contains("layers/common: has a directory lib/"), "{done:?}");
+    assert!(
+        String::from_utf8_lossy(&done.stderr).contains("layers/common: has a directory lib/"),
+        "{done:?}"
+    );
 }
 
 #[test]

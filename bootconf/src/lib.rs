@@ -35,11 +35,11 @@ mod version;
 pub use check::{load, load_str, state_of};
 pub use identity::{BootId, Mac, MachineId, MachineRecord};
 pub use report::{Problem, Report, nearest};
-pub use stacks::stacks;
 pub use site::{
     Confinement, Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars,
     Workload,
 };
+pub use stacks::stacks;
 
 /// The site that `oneroot init` prints: every key, explained.
 pub const EXAMPLE: &str = include_str!("../../examples/site.toml");

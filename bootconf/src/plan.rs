@@ -275,7 +275,9 @@ pub fn parts(site: &Site) -> Vec<(Part, Source)> {
             all.push((part, source));
         }
     };
-    let layer = |path: &PathBuf| (Part::Layer { path: path.clone() }, Source::Directory(path.clone()));
+    let layer = |path: &PathBuf| {
+        (Part::Layer { path: path.clone() }, Source::Directory { path: path.clone(), one_file_system: true })
+    };
     for (name, profile) in &site.profiles {
         if let Some(source) = &profile.source {
             add(Part::Profile { name: name.clone() }, source.clone());
@@ -287,7 +289,10 @@ pub fn parts(site: &Site) -> Vec<(Part, Source)> {
     }
     for (name, machine) in &site.machines {
         if let Some(path) = &machine.layer {
-            add(Part::Machine { name: name.clone(), path: path.clone() }, Source::Directory(path.clone()));
+            add(
+                Part::Machine { name: name.clone(), path: path.clone() },
+                Source::Directory { path: path.clone(), one_file_system: true },
+            );
         }
     }
     all

@@ -76,7 +76,9 @@ fn addresses(site: &Site) -> Vec<String> {
 fn warnings(site: &Site) -> Vec<String> {
     let mut warnings = Vec::new();
     for (_, source) in plan::parts(site) {
-        let (Source::Directory(path) | Source::Tar(path) | Source::Image(path)) = source else { continue };
+        let (Source::Directory { path, .. } | Source::Tar(path) | Source::Image(path)) = source else {
+            continue;
+        };
         if !path.exists() {
             warnings.push(format!("{} is not there, so it cannot be staged", path.display()));
         }

@@ -18,7 +18,8 @@ const DEEPEST: usize = 64;
 /// Refuses a part that would replace links, or whose links would be replaced, where it were the head.
 pub fn refuse(store: &Store, site: &Site, part: &Part, generation: GenerationId) -> Result<()> {
     let told = told(site, &mut |of| {
-        if of == part { Some(generation) } else { head(store, site, of) }.and_then(|id| store.generation(id).ok())
+        if of == part { Some(generation) } else { head(store, site, of) }
+            .and_then(|id| store.generation(id).ok())
     });
     // What is wrong between two others was so before.
     match told.into_iter().find(|(layer, below, _)| layer == part || below.contains(part)) {
@@ -31,7 +32,9 @@ pub fn refuse(store: &Store, site: &Site, part: &Part, generation: GenerationId)
 pub fn problems(site: &Site) -> Vec<Problem> {
     // A store that is not there is not made by looking at a site.
     let is_there = site.server.store.join("refs").is_dir();
-    let Some(store) = is_there.then(|| Store::open(&site.server.store).ok()).flatten() else { return Vec::new() };
+    let Some(store) = is_there.then(|| Store::open(&site.server.store).ok()).flatten() else {
+        return Vec::new();
+    };
     let told = told(site, &mut |of| match of {
         Part::Layer { path } | Part::Machine { path, .. } => directories(path),
         of => head(&store, site, of).and_then(|id| store.generation(id).ok()),
@@ -66,8 +69,7 @@ fn told(site: &Site, index: &mut dyn FnMut(&Part) -> Option<Index>) -> Vec<(Part
         for (place, part) in stack.iter().enumerate() {
             let Some(layer) = known.get(part).and_then(Option::as_ref) else { continue };
             let under = stack.get(..place).unwrap_or_default();
-            let below: Vec<&Index> =
-                under.iter().filter_map(|part| known.get(part)?.as_ref()).collect();
+            let below: Vec<&Index> = under.iter().filter_map(|part| known.get(part)?.as_ref()).collect();
             for Replaced { link, leads_to } in replaced(layer, &below) {
                 let reason = format!(
                     "has a directory {link}/, which would replace the link /{link} -> /{leads_to} of what is below it, and hide all \
@@ -114,7 +116,8 @@ fn is_opaque(directory: &Path) -> bool {
     let Ok(directory) = Dir::open(directory) else { return false };
     let is = |name: &str| {
         let mut value = [0u8; 2];
-        rustix::fs::fgetxattr(&directory, name, &mut value).is_ok_and(|length| value.get(..length) == Some(b"y"))
+        rustix::fs::fgetxattr(&directory, name, &mut value)
+            .is_ok_and(|length| value.get(..length) == Some(b"y"))
     };
     is("trusted.overlay.opaque") || is("user.overlay.opaque")
 }

@@ -10,8 +10,8 @@ use oneroot_bootconf::plan::{Part, parts};
 use oneroot_bootconf::{Site, Source};
 use oneroot_tree::confine::open_file;
 use oneroot_tree::diff::{Counts, diff};
-use oneroot_tree::stage::Progress;
 use oneroot_tree::stage::oci::Platform;
+use oneroot_tree::stage::{Noted, Progress};
 use oneroot_tree::store::{How, Placed, Staged};
 use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
 use oneroot_tree::{Index, Stage, Store};
@@ -228,7 +228,9 @@ fn one(
             stage.distrust();
         }
         match source {
-            Source::Directory(path) => {
+            Source::Directory { path, one_file_system } => {
+                stage.one_file_system(*one_file_system);
+                stage.leave_out(&site.server.state);
                 stage.remember(clock::since_1970(), afresh);
                 stage.directory(path)?;
             }
@@ -260,6 +262,7 @@ fn one(
     layers::refuse(store, site, part, finished.generation).with_context(|| format!("cannot stage {name}"))?;
     let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
     let mut warnings = warnings(store, site, part, &finished.index);
+    warnings.extend(noted(&finished.noted));
     match finished.progress.mended {
         0 => {}
         1 => warnings.push("an object that the store's disk had damaged was put right".to_owned()),
@@ -323,6 +326,26 @@ fn expect(bar: &ProgressBar, entries: u64) {
     bar.set_length(entries);
     let style = ProgressStyle::with_template("{spinner} {prefix} [{bar:24}] {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+}
+
+/// What was left out of a directory, and what was read and is mostly nothing.
+fn noted(noted: &Noted) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for path in &noted.own {
+        warnings.push(format!("{path} is one of oneroot's own directories, so what is in it was left out"));
+    }
+    for path in &noted.file_systems {
+        warnings.push(format!(
+            "{path} has another file system mounted on it, which was left out; `one_file_system = false` in the source takes in all but the kernel's own"
+        ));
+    }
+    for (path, holes) in &noted.sparse {
+        warnings.push(format!(
+            "{path} has {} of holes, which are read like any other bytes each time it changes; is it needed in a root?",
+            HumanBytes(*holes)
+        ));
+    }
+    warnings
 }
 
 /// What a survey of a generation gives to say.

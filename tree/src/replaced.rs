@@ -140,15 +140,26 @@ mod tests {
 
     #[test]
     fn a_directory_over_a_link_to_one_is_told_with_the_path_to_write_instead() {
-        let merged: &[&str] =
-            &["lib -> usr/lib", "usr/lib/", "var/run -> ../run", "run/", "etc/", "var/lock -> /var/run/lock", "run/lock/"];
+        let merged: &[&str] = &[
+            "lib -> usr/lib",
+            "usr/lib/",
+            "var/run -> ../run",
+            "run/",
+            "etc/",
+            "var/lock -> /var/run/lock",
+            "run/lock/",
+        ];
         let pair = |link: &str, to: &str| (link.to_owned(), to.to_owned());
         assert_eq!(told(&["lib/modules/x", "etc/x"], &[merged]), [pair("lib", "usr/lib")]);
         assert_eq!(
             told(&["var/run/a", "var/lock/b", "usr/lib/c"], &[merged]),
             [pair("var/lock", "run/lock"), pair("var/run", "run")]
         );
-        assert_eq!(told(&["lib/x"], &[merged, &["etc/y"]]), [pair("lib", "usr/lib")], "through a layer between");
+        assert_eq!(
+            told(&["lib/x"], &[merged, &["etc/y"]]),
+            [pair("lib", "usr/lib")],
+            "through a layer between"
+        );
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! extracts are not refused at all.
 //!
 //! Allowed differences, and why: the mode of a symbolic link (Linux has one for all), the time of a directory that no entry made
-//! (the moment of extraction there, 0 here).
+//! or that was written into later (the moment of extraction there).
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -228,6 +228,17 @@ fn staged(store: &Arc<Store>, bytes: &[u8]) -> Result<Tree, String> {
     Ok(ours(store, &stage.finish().unwrap().index))
 }
 
+/// The tree without the times of those directories that have the moment of extraction there.
+fn with_their_moments(mut tree: Tree, theirs: &Tree) -> Tree {
+    for (path, line) in &mut tree {
+        if theirs.get(path).is_some_and(|line| line.starts_with("Directory") && line.contains(" at 0 ")) {
+            let (owner, rest) = line.split_once(" at ").unwrap();
+            *line = format!("{owner} at 0 {}", rest.split_once(' ').unwrap().1);
+        }
+    }
+    tree
+}
+
 /// tarfile leaves the times of symbolic links as they come.
 fn without_link_times(tree: &Tree) -> Tree {
     let plain = |line: &String| match line.split_once(" at ") {
@@ -267,6 +278,7 @@ fn judge(
     let python = theirs(&answer.python, since);
     match got {
         Ok(tree) if answer.gnu.good => {
+            let tree = with_their_moments(tree, &gnu);
             if tree != gnu {
                 return Err(format!("not GNU tar's tree:{}", differences(&tree, &gnu)));
             }
@@ -311,14 +323,18 @@ fn run(seeds: std::ops::Range<u64>, number: usize) -> Counts {
         let answer = oracle.ask(&path);
         let got = staged(&store, &made.bytes);
         if let Err(wrong) = judge(&made, got, &answer, since, &mut counts) {
-            counts.wrong.push(format!(
+            let wrong = format!(
                 "seed {seed}{}: {wrong}\n    {}\n    GNU tar: {} {:?}; tarfile: {}",
                 if made.tame { " (tame)" } else { "" },
                 made.story,
                 answer.gnu.good,
                 answer.gnu.said,
                 answer.python.said
-            ));
+            );
+            if counts.wrong.len() < 10 {
+                eprintln!("{wrong}");
+            }
+            counts.wrong.push(wrong);
         }
         if counts.archives.is_multiple_of(1000) {
             eprintln!("{number}: {} archives, {} wrong", counts.archives, counts.wrong.len());
@@ -348,9 +364,6 @@ fn every_random_archive_is_gnu_tars_tree_or_is_refused_by_name() {
     for counts in parts {
         wrong.extend(counts.wrong.iter().cloned());
         eprintln!("{:?}", Counts { wrong: Vec::new(), ..counts });
-    }
-    for each in wrong.iter().take(20) {
-        eprintln!("{each}");
     }
     assert!(wrong.is_empty(), "{} archives", wrong.len());
 }

@@ -313,6 +313,20 @@ fn a_sparse_file_is_read_with_its_holes_or_refused_and_never_taken_for_its_map()
 }
 
 #[test]
+fn a_file_with_many_holes_is_told_by_name_and_one_with_few_is_not() {
+    let (home, store) = store();
+    let root = home.path().join("root");
+    fs::create_dir_all(root.join("var/log")).unwrap();
+    fs::File::create(root.join("var/log/lastlog")).unwrap().set_len(2 << 20).unwrap();
+    fs::File::create(root.join("var/log/faillog")).unwrap().set_len(600 << 10).unwrap();
+    let finished = stage(&store, |stage| {
+        stage.contents.tell_holes(1 << 20);
+        stage.directory(&root)
+    });
+    assert_eq!(finished.unwrap().noted.sparse, [("/var/log/lastlog".to_owned(), 2 << 20)]);
+}
+
+#[test]
 fn an_acl_as_tar_writes_it_is_found_as_one_of_the_kernels_is() {
     let (home, store) = store();
     let root = home.path().join("root");

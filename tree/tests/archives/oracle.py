@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tarfile
 
-GNU = ["tar", "-x", "-p", "--same-owner", "--numeric-owner", "--delay-directory-restore", "-f"]
+GNU = ["tar", "-x", "-p", "--same-owner", "--numeric-owner", "-f"]
 
 
 def tree(root):
