@@ -245,12 +245,14 @@ fn one(
                     };
                     format!("cannot open {} ({hint})", path.display())
                 })?;
-                stage.archive(file)?;
+                stage.archive(file).with_context(|| path.display().to_string())?;
             }
-            Source::Image(path) => stage.oci(path, &Platform::host())?,
+            Source::Image(path) => {
+                stage.oci(path, &Platform::host()).with_context(|| path.display().to_string())?;
+            }
             Source::Registry(registry) => {
                 let pulled = registry::pull(registry, store, &bar)?;
-                stage.oci(pulled.path(), &Platform::host())?;
+                stage.oci(pulled.path(), &Platform::host()).with_context(|| registry.image.clone())?;
             }
             Source::Packages(wanted) => packages::stage(&mut stage, wanted, &bar)?,
             Source::Command(words) => sources::command(&mut stage, home, words, &bar)?,

@@ -67,6 +67,14 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A layer of an image is not what an archive can be.
+    #[error("image: layer {digest}: {cause}")]
+    Layer {
+        /// Its digest.
+        digest: String,
+        /// What is wrong in it.
+        cause: Box<Error>,
+    },
     /// A blob of an image is not there at all.
     #[error("image: blob {digest} is not there; pull or save the image again, with all its layers")]
     NoBlob {

@@ -42,12 +42,11 @@ impl Stage<'_> {
     }
 
     fn archive_entry<R: Read>(&mut self, members: &mut Members<R>, member: &Member) -> Result<()> {
-        if member.kind == Kind::Label {
-            return meta(&member.header, &member.records)
-                .map(drop)
-                .map_err(|reason| Error::entry(&member.name, reason));
-        }
         let path = member.path()?;
+        if member.kind == Kind::Label {
+            // It is no file's, but what it says has to make sense.
+            return meta(&member.header, &member.records).map(drop).map_err(|reason| Error::entry(&member.name, reason));
+        }
         let brings = self.read_member(members, member)?;
         // GNU tar replaces an empty one and gives the file the directory's owner and mode; tarfile refuses.
         let gives_way = matches!(brings, Brings::Node(_, Content::Directory { .. } | Content::Whiteout));

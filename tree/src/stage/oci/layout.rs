@@ -53,12 +53,17 @@ impl Digest {
     }
 }
 
+/// What is absent may be `null`, too: Go writes an empty list or map so, and the spec's schema lets it.
+pub(super) fn or_null<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 /// How one document speaks of another (image-spec, *descriptor*).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// What it is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub media_type: String,
     /// Its name, unchecked.
     pub digest: String,
@@ -67,7 +72,7 @@ pub struct Descriptor {
     /// What it runs on, in an index.
     pub platform: Option<Said>,
     /// Names and notes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -75,10 +80,10 @@ pub struct Descriptor {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Said {
     /// `amd64`, in Go's spelling.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub architecture: String,
     /// `linux`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub os: String,
     /// `v8`.
     pub variant: Option<String>,

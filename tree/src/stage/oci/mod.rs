@@ -56,8 +56,13 @@ impl Stage<'_> {
     pub fn oci(&mut self, path: &Path, platform: &Platform) -> Result<()> {
         let layout = if path.is_dir() { Layout::directory(path)? } else { self.open_archive(path)? };
         for descriptor in layers(&layout, platform)? {
-            let layer = self.read_layer(layout.blob(&descriptor)?)?;
-            self.apply(layer)?;
+            let blob = layout.blob(&descriptor)?;
+            self.read_layer(blob).and_then(|layer| self.apply(layer)).map_err(|cause| match cause {
+                Error::Archive(_) | Error::Entry { .. } => {
+                    Error::Layer { digest: descriptor.digest.clone(), cause: Box::new(cause) }
+                }
+                other => other,
+            })?;
         }
         Ok(())
     }
