@@ -8,6 +8,8 @@ use super::random::Random;
 pub struct Made {
     pub bytes: Vec<u8>,
     pub tame: bool,
+    /// A place has been spelled in two ways: GNU tar then gives a directory the metadata of the entry that came first.
+    pub respelled: bool,
     /// Its entries in words, for whoever must look into a difference.
     pub story: String,
 }
@@ -86,18 +88,23 @@ struct Maker<'r> {
     global: bool,
     /// Files that there are, for links to them.
     files: Vec<Vec<u8>>,
+    /// Whether names begin with `./`: a tar writes all so, or none.
+    dotted: bool,
+    spelled: Vec<Vec<u8>>,
 }
 
 /// The archive of this seed.
 pub fn archive(random: &mut Random) -> Made {
     let tame = random.below(2) == 0;
     let mut maker =
-        Maker { random, tame, bytes: Vec::new(), story: String::new(), global: false, files: Vec::new() };
+        Maker { random, tame, bytes: Vec::new(), story: String::new(), global: false, files: Vec::new(), dotted: false, spelled: Vec::new() };
+    maker.dotted = maker.random.below(3) == 0;
     for _ in 0..=maker.random.below(6) {
         maker.entry();
     }
     maker.end();
-    Made { bytes: maker.bytes, tame, story: maker.story }
+    let respelled = respelled(&maker.spelled);
+    Made { bytes: maker.bytes, tame, respelled, story: maker.story }
 }
 
 impl Maker<'_> {
@@ -111,6 +118,18 @@ impl Maker<'_> {
     }
 
     fn name(&mut self) -> Vec<u8> {
+        let mut name = self.any_name();
+        let is_plain = name.first().is_some_and(u8::is_ascii_alphabetic);
+        if self.dotted && is_plain {
+            name.splice(..0, *b"./");
+        } else if !self.dotted && name.starts_with(b"./") && name.len() > 2 {
+            name.drain(..2);
+        }
+        self.spelled.push(name.clone());
+        name
+    }
+
+    fn any_name(&mut self) -> Vec<u8> {
         // Most names are new: where entries meet, one in two is in the other's way.
         if self.random.below(3) != 0 {
             let number = self.random.below(40);
@@ -446,6 +465,16 @@ impl Maker<'_> {
             _ => self.bytes.resize(self.bytes.len() + 1024, 0),
         }
     }
+}
+
+/// Whether two of these are one place in two spellings; a slash at the end makes none.
+fn respelled(names: &[Vec<u8>]) -> bool {
+    let plain = |name: &[u8]| -> Vec<u8> {
+        let steps = name.split(|byte| *byte == b'/').filter(|step| !step.is_empty() && *step != b".");
+        steps.collect::<Vec<_>>().join(&b'/')
+    };
+    let cut = |name: &[u8]| name.strip_suffix(b"/").unwrap_or(name).to_vec();
+    names.iter().any(|one| names.iter().any(|other| plain(one) == plain(other) && cut(one) != cut(other)))
 }
 
 /// A directory's name may end in a slash, and a file's that does is a directory's: a tame archive has no others.
