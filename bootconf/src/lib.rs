@@ -16,6 +16,7 @@ pub mod firmware;
 pub mod given;
 pub mod identity;
 pub mod initrd;
+pub mod kernels;
 mod networks;
 mod paths;
 pub mod pins;

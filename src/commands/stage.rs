@@ -386,14 +386,19 @@ fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<
         return warnings;
     }
     if found.kernels.is_empty() {
-        warnings.push("no kernel in /boot: nothing boots it unless a layer over it brings one".to_owned());
+        warnings.push(
+            "no kernel in /boot or /usr/lib/modules: nothing boots it unless a layer over it brings one"
+                .to_owned(),
+        );
     }
     for kernel in &found.kernels {
         if !found.modules.contains(kernel) {
             warnings.push(format!("kernel {kernel} has no modules in /usr/lib/modules"));
         }
         if !found.initrds.contains(kernel) {
-            warnings.push(format!("kernel {kernel} has no initrd in /boot, so it is passed over (but for `initramfs = \"none\"`)"));
+            warnings.push(format!(
+                "kernel {kernel} has no initrd, so it is passed over (but for `initramfs = \"none\"`)"
+            ));
         }
     }
     match lacks::alone(store, index.generation()) {

@@ -64,6 +64,8 @@ const REFUSALS: &[(&str, &str)] = &[
     ("of a kind that has no data", "it has been cut off, and GNU tar says nothing"),
     ("as --format=posix writes it", "a part of what describes it"),
     ("does not fit its size", "the two oracles read other bytes"),
+    (THROUGH, "GNU tar goes where an earlier entry's link leads; tarfile, too, and out of the tree"),
+    ("is longer than its header says", "GNU tar reads on to the next NUL, tarfile does not"),
     (COLLISION, "GNU tar gives the file the directory's owner and time, tarfile refuses"),
     ("which is a directory", "of itself"),
     ("a time after 2262", "an index has nanoseconds in 64 bits"),
@@ -75,6 +77,7 @@ const REFUSALS: &[(&str, &str)] = &[
     ("readers differ on", "GNU tar does not do what POSIX says"),
 ];
 
+const THROUGH: &str = "the path runs through a file or a link";
 const OF_ITSELF: &str = "is named as a directory";
 const COLLISION: &str = "an earlier entry of this name is one";
 
@@ -247,7 +250,8 @@ fn with_their_moments(mut tree: Tree, theirs: &Tree) -> Tree {
 
 /// The tree without what is said of its directories.
 fn bare(tree: &Tree) -> Tree {
-    let plain = |line: &String| if line.starts_with("Directory") { "Directory".to_owned() } else { line.clone() };
+    let plain =
+        |line: &String| if line.starts_with("Directory") { "Directory".to_owned() } else { line.clone() };
     tree.iter().map(|(path, line)| (path.clone(), plain(line))).collect()
 }
 
@@ -313,7 +317,7 @@ fn judge(
                 return Err(format!("refused, and GNU tar takes it: {said}"));
             };
             // Tame entries meet as others do.
-            if made.tame && ![COLLISION, OF_ITSELF].contains(reason) {
+            if made.tame && ![COLLISION, OF_ITSELF, THROUGH].contains(reason) {
                 return Err(format!("refused, though nothing is wrong with it: {said}"));
             }
             *counts.refused.entry(reason).or_default() += 1;

@@ -45,7 +45,9 @@ impl Stage<'_> {
         let path = member.path()?;
         if member.kind == Kind::Label {
             // It is no file's, but what it says has to make sense.
-            return meta(&member.header, &member.records).map(drop).map_err(|reason| Error::entry(&member.name, reason));
+            return meta(&member.header, &member.records)
+                .map(drop)
+                .map_err(|reason| Error::entry(&member.name, reason));
         }
         let brings = self.read_member(members, member)?;
         // GNU tar replaces an empty one and gives the file the directory's owner and mode; tarfile refuses.

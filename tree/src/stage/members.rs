@@ -199,8 +199,8 @@ impl<R: Read> Members<R> {
         }
     }
 
-    /// The bytes behind a header that describes another entry.
-    fn payload(&mut self, header: &Header) -> Result<Vec<u8>> {
+    /// The bytes behind a header that describes another entry, and their padding.
+    fn payload(&mut self, header: &Header) -> Result<(Vec<u8>, Vec<u8>)> {
         let size = header
             .size()
             .ok_or_else(|| self.broken("the size of extended records, or of a name, is no number"))?;
@@ -214,18 +214,26 @@ impl<R: Read> Members<R> {
         if (bytes.len() as u64) < padded {
             return Err(self.broken("the archive ends in the middle of extended records, or of a name"));
         }
-        bytes.truncate(usize::try_from(size).unwrap_or(bytes.len()));
-        Ok(bytes)
+        let padding = bytes.split_off(usize::try_from(size).unwrap_or(bytes.len()).min(bytes.len()));
+        Ok((bytes, padding))
     }
 
     fn records(&mut self, header: &Header) -> Result<Records> {
-        let bytes = self.payload(header)?;
+        let (bytes, _) = self.payload(header)?;
         Records::parse(&bytes).map_err(|reason| self.broken(reason))
     }
 
     fn long(&mut self, header: &Header) -> Result<Vec<u8>> {
-        let text = until_nul(&self.payload(header)?).to_vec();
-        if text.is_empty() { Err(self.broken("a long name without a name")) } else { Ok(text) }
+        let (bytes, padding) = self.payload(header)?;
+        let text = until_nul(&bytes);
+        if text.is_empty() {
+            return Err(self.broken("a long name without a name"));
+        }
+        // GNU tar reads on to the next NUL.
+        if text.len() == bytes.len() && padding.first().is_some_and(|byte| *byte != 0) {
+            return Err(self.broken("a long name that is longer than its header says"));
+        }
+        Ok(text.to_vec())
     }
 
     /// Puts together what header, records and long names say.

@@ -187,7 +187,8 @@ fn a_hard_link_with_a_size_swallows_nothing_and_a_file_with_a_slash_is_a_directo
     let whole = tar.clone();
     let made = stage(&store, |stage| stage.archive(whole.as_slice())).unwrap();
     let view = Views::new(store.clone()).load(store.put_stack(&[made.generation]).unwrap()).unwrap();
-    let stat = |path: &str| view.stat(view.resolve(&TreePath::parse(path.as_bytes()).unwrap()).unwrap()).unwrap();
+    let stat =
+        |path: &str| view.stat(view.resolve(&TreePath::parse(path.as_bytes()).unwrap()).unwrap()).unwrap();
     assert_eq!(stat("etc").kind, Kind::Directory);
     assert_eq!((stat("b").fileid, stat("c").size), (stat("a").fileid, 3));
     let mut with_data = whole[..2048].to_vec();
@@ -199,7 +200,8 @@ fn a_hard_link_with_a_size_swallows_nothing_and_a_file_with_a_slash_is_a_directo
 #[test]
 fn a_packing_that_is_not_read_is_named() {
     let (_home, store) = store();
-    for (head, name) in [(&b"BZh91AY&SY"[..], "bzip2"), (b"\x04\x22\x4d\x18x", "lz4"), (b"PK\x03\x04", "zip")] {
+    for (head, name) in [(&b"BZh91AY&SY"[..], "bzip2"), (b"\x04\x22\x4d\x18x", "lz4"), (b"PK\x03\x04", "zip")]
+    {
         let refused = stage(&store, |stage| stage.archive(head)).unwrap_err().to_string();
         assert_eq!(refused, format!("archive: {name} is not supported; recompress with zstd, xz or gzip"));
     }

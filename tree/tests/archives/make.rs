@@ -96,8 +96,16 @@ struct Maker<'r> {
 /// The archive of this seed.
 pub fn archive(random: &mut Random) -> Made {
     let tame = random.below(2) == 0;
-    let mut maker =
-        Maker { random, tame, bytes: Vec::new(), story: String::new(), global: false, files: Vec::new(), dotted: false, spelled: Vec::new() };
+    let mut maker = Maker {
+        random,
+        tame,
+        bytes: Vec::new(),
+        story: String::new(),
+        global: false,
+        files: Vec::new(),
+        dotted: false,
+        spelled: Vec::new(),
+    };
     maker.dotted = maker.random.below(3) == 0;
     for _ in 0..=maker.random.below(6) {
         maker.entry();

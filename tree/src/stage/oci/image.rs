@@ -120,7 +120,9 @@ pub fn layers(layout: &Layout, platform: &Platform) -> Result<Vec<Descriptor>> {
     let Manifest { config, layers } = layout.document(&manifest)?;
     let Config { platform: said, rootfs } = layout.document(&config)?;
     let Some(rootfs) = rootfs else {
-        return Err(Error::Image("it is an artifact and no image of a file system: its config has no rootfs".to_owned()));
+        return Err(Error::Image(
+            "it is an artifact and no image of a file system: its config has no rootfs".to_owned(),
+        ));
     };
     if !platform.takes(&said.os, &said.architecture) {
         return Err(Error::NoPlatform { wanted: platform.to_string(), there: spelled(&said) });

@@ -54,7 +54,9 @@ impl Digest {
 }
 
 /// What is absent may be `null`, too: Go writes an empty list or map so, and the spec's schema lets it.
-pub(super) fn or_null<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(from: D) -> Result<T, D::Error> {
+pub(super) fn or_null<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
     Ok(Option::deserialize(from)?.unwrap_or_default())
 }
 

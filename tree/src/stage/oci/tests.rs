@@ -375,7 +375,8 @@ fn what_may_be_absent_may_be_null_and_an_artifact_beside_the_image_is_passed_ove
     let config = writer.blob(CONFIG, config.to_string().as_bytes());
     let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer], "annotations": null });
     let mut manifest = writer.blob(MANIFEST, manifest.to_string().as_bytes());
-    (manifest["annotations"], manifest["platform"], manifest["urls"]) = (Value::Null, Value::Null, Value::Null);
+    (manifest["annotations"], manifest["platform"], manifest["urls"]) =
+        (Value::Null, Value::Null, Value::Null);
     writer.index(&[signature.clone(), manifest]);
     assert_eq!(writer.stage(&writer.path()).unwrap().index.inodes(), 2);
     writer.index(&[signature.clone()]);
