@@ -25,6 +25,8 @@
 #[path = "archives/make.rs"]
 mod make;
 mod random;
+#[path = "archives/target.rs"]
+mod target;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -384,4 +386,18 @@ fn every_random_archive_is_gnu_tars_tree_or_is_refused_by_name() {
         eprintln!("{:?}", Counts { wrong: Vec::new(), ..counts });
     }
     assert!(wrong.is_empty(), "{} archives", wrong.len());
+}
+
+/// Each input goes through the very function that the fuzzer calls; a finding lies in the corpus as `broke-WHAT`.
+#[test]
+fn what_fuzzers_begin_with_and_have_kept_is_read_the_same_however_it_is_cut() {
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../fuzz/corpus/archive");
+    let mut files: Vec<_> = fs::read_dir(corpus).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 10, "{} inputs in {corpus}", files.len());
+    let seeds = (0..200).map(|seed| target::unsealed(&make::archive(&mut Random::new(seed)).bytes));
+    for input in seeds.chain(files.iter().map(|file| fs::read(file).unwrap())) {
+        target::run(&input);
+    }
+    target::done();
 }

@@ -2,7 +2,7 @@
 //!
 //! Half of them are *tame*: each field is one that some tar writes. The others have whatever can stand in a header.
 
-use super::random::Random;
+use crate::random::Random;
 
 /// An archive, and how it was made.
 pub struct Made {
