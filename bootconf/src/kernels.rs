@@ -21,13 +21,12 @@
 //! 3. The newest version; of one version, the first place above.
 //! 4. The links come last, for they name no version: the modules and the initrd are only known to be the kernel's by it.
 
+use oneroot_tree::survey::NO_KERNELS;
+
 use crate::args::Initramfs;
 use crate::plan::{Decision, NoPlan};
 use crate::version;
 
-/// Names of files in `/boot` that begin as kernels do and are none that firmware or iPXE can start: packed, signed apart, left
-/// over by `make install`.
-const NO_KERNELS: [&str; 8] = [".gz", ".xz", ".zst", ".bz2", ".old", ".sig", ".hmac", ".map"];
 /// Words in a version that say what a kernel is for.
 const SPECIAL: [&str; 6] = ["debug", "dbg", "rt", "realtime", "rescue", "kdump"];
 /// Directories of `/boot` and of the modules that are looked into.

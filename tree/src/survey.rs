@@ -9,6 +9,9 @@ use crate::node::Kind;
 
 /// Bytes of a file that are looked at for a private key's first line.
 pub const KEY_HEAD: usize = 128;
+/// Ends of names in `/boot` that begin as kernels do and are none that firmware or iPXE can start: packed, signed apart, left
+/// over by `make install`.
+pub const NO_KERNELS: [&str; 8] = [".gz", ".xz", ".zst", ".bz2", ".old", ".sig", ".hmac", ".map"];
 /// Paths that are named for each finding; the rest is counted.
 const MOST_NAMED: usize = 10;
 
@@ -116,10 +119,10 @@ impl Survey {
         match (directory, name) {
             ("boot", _) => self.boot_file(name),
             (_, "linux") if directory.starts_with("boot/") && steps == 3 => {
-                self.kernels.push(version.to_owned())
+                self.kernels.push(version.to_owned());
             }
             (_, "initrd") if directory.starts_with("boot/") && steps == 3 => {
-                self.initrds.push(version.to_owned())
+                self.initrds.push(version.to_owned());
             }
             (_, "vmlinuz") if directory.starts_with("usr/lib/modules/") && steps == 4 => {
                 self.kernels.push(version.to_owned());
@@ -132,7 +135,6 @@ impl Survey {
     }
 
     fn boot_file(&mut self, name: &str) {
-        const NO_KERNELS: [&str; 8] = [".gz", ".xz", ".zst", ".bz2", ".old", ".sig", ".hmac", ".map"];
         let kernel = ["vmlinuz-", "kernel-", "vmlinux-"].iter().find_map(|prefix| name.strip_prefix(prefix));
         self.kernels.extend(
             kernel.filter(|version| !NO_KERNELS.iter().any(|end| version.ends_with(end))).map(str::to_owned),

@@ -50,13 +50,18 @@ impl Stage<'_> {
                 .map_err(|reason| Error::entry(&member.name, reason));
         }
         let brings = self.read_member(members, member)?;
+        let there = self.builder.kind(&path).map(crate::node::Kind::is_directory);
+        let is_directory = matches!(brings, Brings::Node(_, Content::Directory { .. }));
+        let hides = matches!(brings, Brings::Node(_, Content::Whiteout));
         // GNU tar replaces an empty one and gives the file the directory's owner and mode; tarfile refuses.
-        let gives_way = matches!(brings, Brings::Node(_, Content::Directory { .. } | Content::Whiteout));
-        if !gives_way && self.builder.kind(&path).is_some_and(crate::node::Kind::is_directory) {
+        if !is_directory && !hides && there == Some(true) {
             return Err(Error::entry(
                 &member.name,
                 "it is no directory, and an earlier entry of this name is one",
             ));
+        }
+        if is_directory && there == Some(false) && member.name.ends_with(b"/.") {
+            return Err(Error::entry(&member.name, "an earlier entry of this name is no directory"));
         }
         match brings {
             Brings::Node(meta, content) => self.insert(&path, meta, content),

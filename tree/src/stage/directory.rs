@@ -68,7 +68,7 @@ impl Stage<'_> {
     }
 
     fn borders(&mut self, device: u64) -> Borders {
-        self.leave_out(&self.store.path().to_owned());
+        self.leave_out(self.store.path());
         Borders { device, ..self.borders.clone() }
     }
 

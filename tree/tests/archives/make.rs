@@ -34,8 +34,8 @@ const NAMES: [&[u8]; 14] = [
 const WILD_NAMES: [&[u8]; 10] = [b"", b"./", b"/a", b"d//a", b"a/.", b"..", b"../a", b"l/a", b"a/b", b"."];
 const TARGETS: [&[u8]; 8] = [b"a", b"./a", b"b", b"d/a", b"d/e/f", b"l", b"c", b"/a"];
 const WILD_TARGETS: [&[u8]; 6] = [b"", b"a/", b"../a", b"d", b"missing", b"a/."];
-const KINDS: &[u8] = b"0000000\05555112234677SD";
-const WILD_KINDS: &[u8] = b"0\0123456677SVDMNgxXLKAZ9";
+const KINDS: &[u8] = b"0000000\x005555112234677SD";
+const WILD_KINDS: &[u8] = b"0\x00123456677SVDMNgxXLKAZ9";
 
 /// How a header says which tar has written it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -181,10 +181,10 @@ impl Maker<'_> {
         let magic = if self.tame && b"SD34".contains(&kind) { Magic::Gnu } else { magic };
         let mut size = None;
         for _ in 0..self.random.below(3) {
-            if self.random.below(4) == 0 {
-                if let Some(said) = self.described(kind) {
-                    size = said;
-                }
+            if self.random.below(4) == 0
+                && let Some(said) = self.described(kind)
+            {
+                size = said;
             }
         }
         let mut name = self.name();

@@ -379,7 +379,7 @@ fn what_may_be_absent_may_be_null_and_an_artifact_beside_the_image_is_passed_ove
         (Value::Null, Value::Null, Value::Null);
     writer.index(&[signature.clone(), manifest]);
     assert_eq!(writer.stage(&writer.path()).unwrap().index.inodes(), 2);
-    writer.index(&[signature.clone()]);
+    writer.index(std::slice::from_ref(&signature));
     let refused = writer.stage(&writer.path()).unwrap_err().to_string();
     assert!(refused.contains("no image at all"), "{refused}");
     let mut said = signature;
