@@ -9,6 +9,7 @@ mod gc;
 mod generations;
 mod lacks;
 mod layers;
+mod logins;
 mod look;
 mod needs;
 mod packages;
