@@ -17,6 +17,7 @@ mod pages;
 mod registry;
 mod release;
 mod reload;
+mod review;
 mod secrets;
 mod sources;
 pub(crate) mod stage;

@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 use super::generations::short;
 use super::meant;
-use super::{lacks, layers, packages, registry, sources};
+use super::{lacks, layers, packages, registry, review, sources};
 use crate::cli::Exit;
-use crate::planner::{reference, shown};
+use crate::planner::{names, reference, shown};
 use crate::print;
 use crate::{clock, escape};
 
@@ -330,6 +330,15 @@ fn expect(bar: &ProgressBar, entries: u64) {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
 }
 
+/// A configuration file's text; none for what is no such file.
+fn text_of(store: &Arc<Store>, view: &oneroot_tree::View, path: &str) -> Option<String> {
+    const LARGEST: u64 = 256 * 1024;
+    let object = view.object(view.follow(path.as_bytes())?)?;
+    let mut text = String::new();
+    store.object(object).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
 /// What was left out of a directory, and what was read and is mostly nothing.
 fn noted(noted: &Noted) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -405,6 +414,9 @@ fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<
         Ok(view) => {
             let open = |object| store.object(object).map_err(std::io::Error::other);
             warnings.extend(lacks::of(site, name, &view, &found.kernels, &open));
+            let text = |path: &str| text_of(store, &view, path);
+            let names = |directory: &str| names(&view, directory);
+            warnings.extend(review::of(&review::Tree { text: &text, names: &names }));
         }
         Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
     }

@@ -189,7 +189,7 @@ fn is_dangling_kernel(view: &View, path: &str) -> bool {
 }
 
 /// The names in a directory of a view; none where there is no such directory.
-fn names(view: &View, directory: &str) -> Vec<String> {
+pub fn names(view: &View, directory: &str) -> Vec<String> {
     let directory = view.follow(directory.as_bytes());
     let is_directory =
         |node: &oneroot_tree::view::Node| view.stat(*node).is_some_and(|stat| stat.kind.is_directory());
