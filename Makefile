@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Quoted wherever it is used: a checkout may lie in a directory with a space in its name.
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks fuzz bench-nfs bench-dhcp bench-tree bench-guest clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-tree bench-guest clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -34,6 +34,10 @@ test-vm-all: need-test build
 # What takes longer than a commit should: 100,000 random layer stacks against the kernel's overlayfs.
 stacks:
 	ONEROOT_STACKS=$(or $(STACKS),0..100000) $(CARGO) test --release -p oneroot-tree --test overlayfs -- --nocapture
+
+# 100,000 random archives against GNU tar and Python's tarfile; as root.
+archives:
+	ONEROOT_ARCHIVES=$(or $(ARCHIVES),0..100000) $(CARGO) test --release -p oneroot-tree --test archives -- --nocapture
 
 # Each fuzz target for TIME seconds, as many at once as there are cores; docs/security.md says what must hold. The tests
 # replay what fuzzers have kept.

@@ -41,6 +41,8 @@ fn server(count: u32) -> Server {
     server.stage().unwrap();
     server.run(&["state", "restore", "--unverified", "old"]).unwrap();
     server.restart().unwrap();
+    // The record of its clock is written right behind that.
+    std::thread::sleep(Duration::from_secs(1));
     server
 }
 

@@ -290,11 +290,13 @@ fn without_a_login_or_without_the_tag_the_registrys_no_is_told() {
     fs::write(home.join("auth.json"), "{}").unwrap();
     let at = format!("127.0.0.1:{}/lab/root", registry.port);
     site(home, &[("tag", format!("oci = \"docker://{at}:two\", insecure = true"))]);
-    for _ in 0..2 {
+    for logged_in in [false, true] {
         let done = oneroot(home, &["stage"]);
         let said = String::from_utf8_lossy(&done.stderr).into_owned();
         assert_eq!(done.status.code(), Some(1), "{said}");
         assert!(said.contains(&format!("cannot pull {at}:two")), "{said}");
+        let how = if logged_in { "with the login for" } else { "without a login: there is none" };
+        assert!(said.contains(how) && said.contains("auth.json"), "{said}");
         log_in(home, registry.port);
     }
 }

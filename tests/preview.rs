@@ -160,6 +160,81 @@ fn a_machine_that_the_site_does_not_have_is_named() {
 }
 
 #[test]
+fn layers_outside_the_sites_directory_and_in_hidden_ones_are_staged_as_any_other() {
+    let outer = tempfile::tempdir().unwrap();
+    let home = outer.path().join("site");
+    let long = format!("layers/{}", ["long"; 60].join("/"));
+    let layers = ["../shared/a", ".layers/b", &long];
+    let site = SITE.replace(r#"["layers/common"]"#, &format!("{layers:?}")).replace("layer = ", "# ");
+    for (path, text) in [
+        ("site.toml".to_owned(), site.as_str()),
+        ("root/boot/vmlinuz-6.1".to_owned(), "kernel"),
+        ("root/boot/initrd.img-6.1".to_owned(), "initrd"),
+        (format!("{}/etc/a", layers[0]), "a"),
+        (format!("{}/etc/b", layers[1]), "b"),
+        (format!("{}/etc/c", layers[2]), "c"),
+    ] {
+        let path = home.join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+    assert!(oneroot(&home, &["check"]).status.success());
+    json(&home, &["stage"]);
+    for path in ["/etc/a", "/etc/b", "/etc/c"] {
+        assert_eq!(json(&home, &["explain", "alpha", path])[0]["seen"], true, "{path}");
+    }
+}
+
+#[test]
+fn an_applications_own_template_is_kept_as_it_is_without_one_suffix() {
+    let home = site();
+    fs::write(home.path().join("layers/common/etc/app.conf.j2.j2"), "{{ the_applications }}\n").unwrap();
+    assert!(oneroot(home.path(), &["check"]).status.success());
+    json(home.path(), &["stage"]);
+    let kept = oneroot(home.path(), &["cat", "alpha", "/etc/app.conf.j2"]);
+    assert_eq!(String::from_utf8_lossy(&kept.stdout), "{{ the_applications }}\n");
+    assert_eq!(json(home.path(), &["render", "alpha"])["files"].as_array().unwrap().len(), 2);
+}
+
+#[test]
+fn a_layer_that_would_replace_the_link_of_a_usr_merged_tree_is_refused_with_the_path_to_write_instead() {
+    let home = site();
+    let layer = home.path().join("layers/common");
+    fs::create_dir_all(home.path().join("root/usr/lib/modules")).unwrap();
+    std::os::unix::fs::symlink("usr/lib", home.path().join("root/lib")).unwrap();
+    json(home.path(), &["stage"]);
+    let head = json(home.path(), &["explain", "alpha"])["view"].clone();
+    fs::create_dir_all(layer.join("lib/firmware")).unwrap();
+    fs::write(layer.join("lib/firmware/nic.bin"), "x").unwrap();
+    for command in ["check", "stage"] {
+        let done = oneroot(home.path(), &[command]);
+        let said = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(!done.status.success(), "{command}");
+        assert!(said.contains("layers/common"), "{command}: {said}");
+        assert!(
+            said.contains("the link /lib -> /usr/lib") && said.contains("put its files into usr/lib/"),
+            "{command}: {said}"
+        );
+    }
+    assert_eq!(json(home.path(), &["explain", "alpha"])["view"], head, "what is staged stays");
+    fs::write(layer.join(".wh.lib"), "").unwrap();
+    assert!(oneroot(home.path(), &["check"]).status.success(), "a whiteout says that it is meant");
+    json(home.path(), &["stage"]);
+    // The other way round: the tree becomes a merged one, under a layer that was right so far.
+    fs::remove_file(layer.join(".wh.lib")).unwrap();
+    fs::remove_file(home.path().join("root/lib")).unwrap();
+    fs::create_dir(home.path().join("root/lib")).unwrap();
+    json(home.path(), &["stage"]);
+    fs::remove_dir(home.path().join("root/lib")).unwrap();
+    std::os::unix::fs::symlink("usr/lib", home.path().join("root/lib")).unwrap();
+    let done = oneroot(home.path(), &["stage", "small"]);
+    assert!(
+        String::from_utf8_lossy(&done.stderr).contains("layers/common: has a directory lib/"),
+        "{done:?}"
+    );
+}
+
+#[test]
 fn check_names_secrets_that_more_than_one_machine_sees() {
     let home = tempfile::tempdir().unwrap();
     let put = |path: &str, text: &str| {

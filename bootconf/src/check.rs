@@ -272,7 +272,7 @@ fn add<T>(
     if !good_name(&name.value) {
         mistakes.note(
             &name.spot,
-            "a name has 1 to 63 of a-z, 0-9, '-', '_' and '.', and begins with a letter or digit: it becomes a file's and a host's name",
+            "a name has 1 to 63 of a-z, 0-9, '-', '_' and '.', begins with a letter or digit, and has no '-' or '.' last and no two dots together: it becomes a file's and a host's name",
         );
     } else if let ("machine", Err(reason)) = (kind, tables::host_name(&name.value)) {
         mistakes.note(&name.spot, reason);

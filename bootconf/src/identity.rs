@@ -48,15 +48,21 @@ impl fmt::Display for Mac {
 impl FromStr for Mac {
     type Err = BadIdentity;
 
-    /// Six pairs of digits with `:`, with `-`, or with nothing between them.
+    /// Six pairs of digits with `:`, with `-`, or with nothing between them; with `:`, a leading zero may be missing, as
+    /// Solaris and BSD print it; three groups of four with `.`, as switches do.
     fn from_str(text: &str) -> Result<Self, BadIdentity> {
         let bad =
             || BadIdentity { what: "a machine's MAC address, such as 52:54:00:12:34:56", text: shown(text) };
-        let separated = [b':', b'-'].iter().any(|separator| {
-            text.len() == 17 && text.bytes().skip(2).step_by(3).all(|byte| byte == *separator)
-        });
-        let digits: String = if separated { text.replace([':', '-'], "") } else { text.to_owned() };
-        unhex::<6>(&digits).and_then(Self::new).ok_or_else(bad)
+        let groups = |separator: char, count: usize, digits: std::ops::RangeInclusive<usize>| {
+            let each = || text.split(separator);
+            let good = each().count() == count && each().all(|group| digits.contains(&group.len()));
+            good.then(|| {
+                each().map(|group| format!("{group:0>width$}", width = *digits.end())).collect::<String>()
+            })
+        };
+        let digits =
+            groups(':', 6, 1..=2).or_else(|| groups('-', 6, 2..=2)).or_else(|| groups('.', 3, 4..=4));
+        unhex::<6>(digits.as_deref().unwrap_or(text)).and_then(Self::new).ok_or_else(bad)
     }
 }
 

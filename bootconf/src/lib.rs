@@ -16,6 +16,7 @@ pub mod firmware;
 pub mod given;
 pub mod identity;
 pub mod initrd;
+pub mod kernels;
 mod networks;
 mod paths;
 pub mod pins;
@@ -27,6 +28,7 @@ pub mod script;
 mod section;
 mod site;
 mod sources;
+mod stacks;
 pub mod strangers;
 mod tables;
 mod version;
@@ -38,6 +40,7 @@ pub use site::{
     Confinement, Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars,
     Workload,
 };
+pub use stacks::stacks;
 
 /// The site that `oneroot init` prints: every key, explained.
 pub const EXAMPLE: &str = include_str!("../../examples/site.toml");

@@ -116,7 +116,7 @@ pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
 fn shared(draft: &Draft) -> Vec<(&Spot, &Path)> {
     let mut shared = Vec::new();
     for profile in draft.profiles.values() {
-        if let Some(Source::Directory(path)) = &profile.value.source {
+        if let Some(Source::Directory { path, .. }) = &profile.value.source {
             shared.push((profile.place("source", &String::new()), path.as_path()));
         }
         let layers = profile.value.layers.iter();

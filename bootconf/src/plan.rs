@@ -10,7 +10,6 @@ use crate::args::Initramfs;
 use crate::facts::Facts;
 use crate::identity::{BootId, Mac, MachineId};
 use crate::site::{Profile, Site, Source, Vars};
-use crate::version;
 
 /// One part of a machine's stack, before it is a generation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -275,7 +274,9 @@ pub fn parts(site: &Site) -> Vec<(Part, Source)> {
             all.push((part, source));
         }
     };
-    let layer = |path: &PathBuf| (Part::Layer { path: path.clone() }, Source::Directory(path.clone()));
+    let layer = |path: &PathBuf| {
+        (Part::Layer { path: path.clone() }, Source::Directory { path: path.clone(), one_file_system: true })
+    };
     for (name, profile) in &site.profiles {
         if let Some(source) = &profile.source {
             add(Part::Profile { name: name.clone() }, source.clone());
@@ -287,85 +288,11 @@ pub fn parts(site: &Site) -> Vec<(Part, Source)> {
     }
     for (name, machine) in &site.machines {
         if let Some(path) = &machine.layer {
-            add(Part::Machine { name: name.clone(), path: path.clone() }, Source::Directory(path.clone()));
+            add(
+                Part::Machine { name: name.clone(), path: path.clone() },
+                Source::Directory { path: path.clone(), one_file_system: true },
+            );
         }
     }
     all
-}
-
-/// Kernel and initrd of a view. `boot` are the names in the view's `/boot`, `exists` asks for any other path.
-///
-/// 1. A kernel or initrd path that the site names is taken as it is. A `*` in the kernel's stands for anything, and the
-///    newest counts; in the initrd's it stands for the kernel's version.
-/// 2. Else the newest `vmlinuz-VERSION` in `/boot`, else `/vmlinuz`, else `/boot/vmlinuz`. The symbolic links come last,
-///    for they name no version: the modules and the initrd are only known to be the kernel's by the version.
-/// 3. Unless the kernel mounts its root itself, only a kernel counts that has an initrd of its own version. So an upgrade
-///    that left a kernel without one does not make the machine unbootable; it boots the one before.
-///
-/// # Errors
-/// [`NoPlan::NoKernel`], [`NoPlan::NoInitrd`].
-pub fn kernel_and_initrd(
-    decision: &Decision,
-    boot: &[String],
-    exists: &dyn Fn(&str) -> bool,
-) -> Result<(String, Option<String>), NoPlan> {
-    let no_kernel =
-        |wanted: &str| NoPlan::NoKernel { profile: decision.profile.clone(), wanted: wanted.to_owned() };
-    let kernels = match &decision.kernel {
-        Some(pattern) if version::is_pattern(pattern) => in_boot(boot, pattern),
-        Some(path) => Some(path.clone()).filter(|path| exists(path)).into_iter().collect(),
-        None => {
-            let links = ["/vmlinuz", "/boot/vmlinuz"].into_iter().filter(|path| exists(path));
-            in_boot(boot, "/boot/vmlinuz-*").into_iter().chain(links.map(str::to_owned)).collect()
-        }
-    };
-    let Some(newest) = kernels.first().cloned() else {
-        let wanted = decision.kernel.as_ref().map(|wanted| format!(": {wanted} is not there"));
-        return Err(no_kernel(&wanted.unwrap_or_default()));
-    };
-    if decision.initramfs == Initramfs::None && decision.initrd.is_none() {
-        return Ok((newest, None));
-    }
-    let pair = kernels.into_iter().find_map(|kernel| {
-        let initrd = initrd_of(&kernel, decision.initrd.as_deref(), boot, exists)?;
-        Some((kernel, Some(initrd)))
-    });
-    pair.ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: newest })
-}
-
-/// The paths of `/boot` that fit a pattern, newest first.
-fn in_boot(boot: &[String], pattern: &str) -> Vec<String> {
-    let Some(pattern) = pattern.strip_prefix("/boot/") else { return Vec::new() };
-    let mut names: Vec<&String> = boot.iter().filter(|name| version::fits(name, pattern)).collect();
-    names.sort_by(|a, b| version::compare(b, a));
-    names.into_iter().map(|name| format!("/boot/{name}")).collect()
-}
-
-fn initrd_of(
-    kernel: &str,
-    wanted: Option<&str>,
-    boot: &[String],
-    exists: &dyn Fn(&str) -> bool,
-) -> Option<String> {
-    let version = kernel.rsplit('/').next().and_then(|name| name.split_once('-')).map(|(_, version)| version);
-    match (wanted, version) {
-        // In an initrd's pattern the `*` is the kernel's version and nothing else: 6.10's initrd is not 6.1's.
-        (Some(pattern), Some(version)) if version::is_pattern(pattern) => {
-            Some(pattern.replace('*', version)).filter(|path| exists(path))
-        }
-        (Some(pattern), None) if version::is_pattern(pattern) => in_boot(boot, pattern).into_iter().next(),
-        (Some(path), _) => Some(path.to_owned()).filter(|path| exists(path)),
-        // Debian's, dracut's and SUSE's names.
-        (None, Some(version)) => [
-            format!("/boot/initrd.img-{version}"),
-            format!("/boot/initramfs-{version}.img"),
-            format!("/boot/initrd-{version}"),
-        ]
-        .into_iter()
-        .find(|path| exists(path)),
-        (None, None) => ["/initrd.img", "/boot/initrd.img", "/boot/initramfs.img", "/boot/initrd"]
-            .map(str::to_owned)
-            .into_iter()
-            .find(|path| exists(path)),
-    }
 }

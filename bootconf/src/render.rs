@@ -14,6 +14,15 @@ use crate::report::nearest;
 
 /// The end of a template's name; without it, it is the name of what is rendered.
 pub const SUFFIX: &str = ".j2";
+/// Whether a file of this name is an application's own template, and only loses one [`SUFFIX`]: `x.j2.j2` becomes `x.j2`,
+/// byte for byte.
+#[must_use]
+pub fn is_kept(name: &[u8]) -> bool {
+    let once = name.strip_suffix(SUFFIX.as_bytes());
+    once.and_then(|name| name.strip_suffix(SUFFIX.as_bytes()))
+        .is_some_and(|name| !name.is_empty() && !name.ends_with(b"/"))
+}
+
 /// Largest template and largest result, in bytes. They are configuration files.
 pub const LARGEST: usize = 1 << 20;
 /// Steps that a template may take; a loop over a thousand names takes some ten thousand.

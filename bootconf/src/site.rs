@@ -145,7 +145,12 @@ pub struct Network {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Source {
     /// A directory, such as a chroot.
-    Directory(PathBuf),
+    Directory {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether other file systems that are mounted in it are left out. Those of the kernel always are.
+        one_file_system: bool,
+    },
     /// A tar archive, plain or compressed.
     Tar(PathBuf),
     /// An OCI image layout: a directory, or a tar archive of one.

@@ -10,6 +10,7 @@ use crate::tables::path;
 pub(crate) fn source_of(mut source: Section<'_>, home: &Path, mistakes: &mut Mistakes) -> Option<Source> {
     let tar = source.string(mistakes, "tar");
     let directory = source.string(mistakes, "directory");
+    let one_file_system = source.boolean(mistakes, "one_file_system");
     let oci = source.string(mistakes, "oci");
     let insecure = source.boolean(mistakes, "insecure");
     let command = source.strings(mistakes, "command", false);
@@ -38,6 +39,10 @@ pub(crate) fn source_of(mut source: Section<'_>, home: &Path, mistakes: &mut Mis
         );
         return None;
     }
+    if let (Some(at), None) = (&one_file_system, &directory) {
+        mistakes.note(&at.spot, "goes with `directory`, and there is none");
+    }
+    let one_file_system = one_file_system.is_none_or(|at| at.value);
     let remote = oci.as_ref().is_some_and(|at| at.value.starts_with(REGISTRY));
     if let (Some(at), false) = (&insecure, remote || packages.release.is_some()) {
         mistakes.note(
@@ -54,7 +59,7 @@ pub(crate) fn source_of(mut source: Section<'_>, home: &Path, mistakes: &mut Mis
         return path(tar, home, mistakes).map(Source::Tar);
     }
     if let Some(directory) = directory {
-        return path(directory, home, mistakes).map(Source::Directory);
+        return path(directory, home, mistakes).map(|path| Source::Directory { path, one_file_system });
     }
     if let Some(oci) = oci {
         return if remote {

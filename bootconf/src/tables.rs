@@ -18,9 +18,23 @@ use crate::sources::source_of;
 pub(crate) const STATE: &str = "/var/lib/oneroot/state";
 /// TCP port of the portmapper, which klibc's nfsmount can't do without (protocols.md §3.2).
 const PORTMAP: u16 = 111;
-/// Words that say how the root is found. A second one would win over ours, and the machine hang for no visible reason.
-const OURS: [&str; 8] =
-    ["root", "nfsroot", "nfsaddrs", "boot", "BOOTIF", "init", "systemd.machine_id", "oneroot.boot"];
+/// Words that say how the root is found. A second one would win over ours, and the machine hang for no visible reason. With
+/// `_` for each `-`: systemd takes one for the other.
+const OURS: [&str; 13] = [
+    "root",
+    "netroot",
+    "nfsroot",
+    "nfsaddrs",
+    "boot",
+    "BOOTIF",
+    "init",
+    "initrd",
+    "noinitrd",
+    "rd.neednet",
+    "rw",
+    "systemd.machine_id",
+    "oneroot.boot",
+];
 
 /// A checked table, with the places of those values that are compared with other tables.
 #[derive(Debug)]
@@ -69,7 +83,8 @@ pub(crate) fn host_name(name: &str) -> Result<(), &'static str> {
 pub(crate) fn good_name(name: &str) -> bool {
     let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
     let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    first && name.len() <= 63 && name.bytes().all(allowed)
+    let last = !name.ends_with(['-', '.']) && !name.contains("..");
+    first && last && name.len() <= 63 && name.bytes().all(allowed)
 }
 
 /// A path on the server, relative to the site file.
@@ -106,20 +121,38 @@ fn layers(
 fn arguments(list: Vec<At<String>>, mistakes: &mut Mistakes) -> Vec<String> {
     let checked = list.into_iter().filter_map(|argument| {
         argument.check(mistakes, |text| {
-            let name = text.split('=').next().unwrap_or_default();
+            // The kernel takes quotation marks around a word away.
+            let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+            let (name, value) = (name.trim_start_matches('"').replace('-', "_"), value.trim_matches('"'));
             if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
                 Err(format!("{text:?} is not one kernel argument: it has to be printable, without spaces"))
             } else if text.contains("${") || text == "||" || text == "&&" {
                 Err(format!("{text:?} means something to iPXE"))
-            } else if OURS.contains(&name) {
-                let instead = if name == "init" { "; say oneroot.init= for the init to run" } else { "" };
-                Err(format!("{name}= is oneroot's own argument{instead}"))
+            } else if OURS.contains(&name.as_str()) {
+                let instead = match name.as_str() {
+                    "init" => "; say oneroot.init= for the init to run",
+                    "initrd" => "; say `initrd = \"/boot/…\"` in the profile",
+                    "rw" => "; what the machine may write lies over its root",
+                    _ => "",
+                };
+                let equals = if text.contains('=') { "=" } else { "" };
+                Err(format!("{name}{equals} is oneroot's own argument{instead}"))
+            } else if name == "ip" && !names_a_nic(value) {
+                Err("ip= is oneroot's own argument; only dracut's ip=NIC:METHOD, for a NIC that ifname= names, adds to it".to_owned())
             } else {
                 Ok(text)
             }
         })
     });
     checked.map(|at| at.value).collect()
+}
+
+/// dracut's `ip=NIC:METHOD`. All else would replace the address by which the root is mounted.
+fn names_a_nic(value: &str) -> bool {
+    let mut fields = value.split(':');
+    let first = fields.next().unwrap_or_default();
+    let is_name = first.starts_with(|letter: char| letter.is_ascii_alphabetic());
+    is_name && fields.next().is_some() && fields.next().is_none_or(|mtu| mtu.parse::<u16>().is_ok())
 }
 
 /// The `[server]` table.

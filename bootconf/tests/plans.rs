@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::plan::{BootPlan, Decision, NoPlan, Part, Root, decide, kernel_and_initrd};
+use oneroot_bootconf::kernels::{Tree, kernel_and_initrd};
+use oneroot_bootconf::plan::{BootPlan, Decision, NoPlan, Part, Root, decide};
 use oneroot_bootconf::{BootId, Mac, MachineId, Site, load_str};
 use oneroot_tree::ViewId;
 
@@ -27,11 +28,16 @@ fn wanting(kernel: Option<&str>, initrd: Option<&str>) -> Decision {
 
 /// Chooses in a `/boot` of these names, with these other paths.
 fn choose(decision: &Decision, boot: &[&str], other: &[&str]) -> Result<(String, Option<String>), NoPlan> {
-    let names: Vec<String> = boot.iter().map(|name| (*name).to_owned()).collect();
-    let exists = |path: &str| {
-        other.contains(&path) || path.strip_prefix("/boot/").is_some_and(|name| boot.contains(&name))
+    let paths: Vec<String> = boot.iter().map(|name| format!("/boot/{name}")).collect();
+    let paths: Vec<&str> = paths.iter().map(String::as_str).chain(other.iter().copied()).collect();
+    let names = |directory: &str| {
+        let below = paths.iter().filter_map(|path| path.strip_prefix(directory)?.strip_prefix('/'));
+        let mut names: Vec<String> =
+            below.filter_map(|rest| rest.split('/').next()).map(str::to_owned).collect();
+        names.dedup();
+        names
     };
-    kernel_and_initrd(decision, &names, &exists)
+    kernel_and_initrd(decision, &Tree { names: &names, exists: &|path| paths.contains(&path) })
 }
 
 fn pair(kernel: &str, initrd: &str) -> Result<(String, Option<String>), NoPlan> {
@@ -180,6 +186,99 @@ fn paths_that_the_site_names_are_taken_as_they_are() {
         choose(&decision, &["vmlinuz-6.1", "initrd.img-6.1"], &other),
         pair("/opt/bzImage", "/opt/cpio")
     );
+}
+
+/// A test for each row of the table in `kernels.rs`, and for each rule below it.
+#[test]
+fn every_place_of_kernels_is_looked_into_and_special_ones_come_last() {
+    let rows: &[(&[&str], &[&str], &str, &str)] = &[
+        (&["vmlinuz-6.1", "initrd.img-6.1"], &[], "/boot/vmlinuz-6.1", "/boot/initrd.img-6.1"),
+        (&["vmlinuz-6.1", "initramfs-6.1.img"], &[], "/boot/vmlinuz-6.1", "/boot/initramfs-6.1.img"),
+        (&["vmlinuz-6.1", "initrd-6.1"], &[], "/boot/vmlinuz-6.1", "/boot/initrd-6.1"),
+        (&["vmlinuz-lts", "initramfs-lts"], &[], "/boot/vmlinuz-lts", "/boot/initramfs-lts"),
+        (
+            &["kernel-6.6-gentoo", "initramfs-6.6-gentoo.img"],
+            &[],
+            "/boot/kernel-6.6-gentoo",
+            "/boot/initramfs-6.6-gentoo.img",
+        ),
+        (&["vmlinux-6.1", "initrd.img-6.1"], &[], "/boot/vmlinux-6.1", "/boot/initrd.img-6.1"),
+        (
+            &[],
+            &["/boot/abc/6.1/linux", "/boot/abc/6.1/initrd"],
+            "/boot/abc/6.1/linux",
+            "/boot/abc/6.1/initrd",
+        ),
+        (
+            &[],
+            &["/usr/lib/modules/6.1/vmlinuz", "/usr/lib/modules/6.1/initramfs.img"],
+            "/usr/lib/modules/6.1/vmlinuz",
+            "/usr/lib/modules/6.1/initramfs.img",
+        ),
+        (&[], &["/vmlinuz", "/initrd.img"], "/vmlinuz", "/initrd.img"),
+        // Rule 1.
+        (&["vmlinuz-6.2", "vmlinuz-6.1", "initrd-6.1"], &[], "/boot/vmlinuz-6.1", "/boot/initrd-6.1"),
+        // Rule 2.
+        (
+            &["vmlinuz-6.2+debug", "initrd-6.2+debug", "vmlinuz-6.1", "initrd-6.1"],
+            &[],
+            "/boot/vmlinuz-6.1",
+            "/boot/initrd-6.1",
+        ),
+        (
+            &[
+                "vmlinuz-6.1-28-rt-amd64",
+                "initrd-6.1-28-rt-amd64",
+                "vmlinuz-6.1-28-amd64",
+                "initrd-6.1-28-amd64",
+            ],
+            &[],
+            "/boot/vmlinuz-6.1-28-amd64",
+            "/boot/initrd-6.1-28-amd64",
+        ),
+        (&["vmlinuz-6.2-rt", "initrd-6.2-rt"], &[], "/boot/vmlinuz-6.2-rt", "/boot/initrd-6.2-rt"),
+        // Rule 3.
+        (
+            &["vmlinuz-6.1", "initrd-6.1"],
+            &["/usr/lib/modules/6.2/vmlinuz", "/usr/lib/modules/6.2/initramfs.img"],
+            "/usr/lib/modules/6.2/vmlinuz",
+            "/usr/lib/modules/6.2/initramfs.img",
+        ),
+        (
+            &["vmlinux-6.1", "vmlinuz-6.1", "initrd-6.1"],
+            &["/usr/lib/modules/6.1/vmlinuz", "/usr/lib/modules/6.1/initramfs.img"],
+            "/boot/vmlinuz-6.1",
+            "/boot/initrd-6.1",
+        ),
+        (
+            &[
+                "vmlinux-6.2.gz",
+                "vmlinuz-6.3.old",
+                "vmlinuz-6.1",
+                "initrd-6.1",
+                "initrd-6.2.gz",
+                "initrd-6.3.old",
+            ],
+            &[],
+            "/boot/vmlinuz-6.1",
+            "/boot/initrd-6.1",
+        ),
+        // Rule 4.
+        (
+            &["vmlinuz-6.1", "initrd-6.1"],
+            &["/vmlinuz", "/initrd.img"],
+            "/boot/vmlinuz-6.1",
+            "/boot/initrd-6.1",
+        ),
+    ];
+    for (boot, other, kernel, initrd) in rows {
+        assert_eq!(choose(&wanting(None, None), boot, other), pair(kernel, initrd), "{boot:?} {other:?}");
+    }
+    let boot = ["vmlinuz-6.2+debug", "initrd-6.2+debug", "vmlinuz-6.1", "initrd-6.1"];
+    let asked = choose(&wanting(Some("/boot/vmlinuz-*"), None), &boot, &[]);
+    assert_eq!(asked, pair("/boot/vmlinuz-6.1", "/boot/initrd-6.1"));
+    let asked = choose(&wanting(Some("/boot/vmlinuz-*+debug"), None), &boot, &[]);
+    assert_eq!(asked, pair("/boot/vmlinuz-6.2+debug", "/boot/initrd-6.2+debug"));
 }
 
 #[test]

@@ -15,3 +15,19 @@ mod world;
 
 #[path = "../../nfsd/tests/nfsd/targets/mod.rs"]
 pub mod targets;
+
+#[allow(dead_code)]
+#[path = "../../tree/tests/archives/target.rs"]
+pub mod archive;
+#[allow(dead_code)]
+#[path = "../../tree/tests/archives/make.rs"]
+mod make;
+#[allow(dead_code)]
+#[path = "../../tree/tests/random/mod.rs"]
+mod random;
+
+/// What the fuzzer of archives begins with: those of the first seeds of `tree/tests/archives.rs`.
+pub fn archives() -> Vec<Vec<u8>> {
+    let made = (0..64).map(|seed| make::archive(&mut random::Random::new(seed)).bytes);
+    made.map(|bytes| archive::unsealed(&bytes)).collect()
+}

@@ -6,7 +6,7 @@ use anyhow::Result;
 use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
 use serde::Serialize;
 
-use super::{EXAMPLE, needs, secrets};
+use super::{EXAMPLE, layers, needs, secrets};
 use crate::cli::Exit;
 use crate::net::routing::Routing;
 use crate::net::{OR_WAIT, no_address};
@@ -27,7 +27,9 @@ pub fn run(path: &Path, json: bool) -> Result<Exit> {
         Ok(site) => {
             let untouched = std::fs::read_to_string(path).is_ok_and(|text| text == EXAMPLE);
             let untouched = untouched.then(|| UNTOUCHED.to_owned());
-            (dry::problems(&site), untouched.into_iter().chain(warnings(&site)).collect())
+            let mut problems = dry::problems(&site);
+            problems.extend(layers::problems(&site));
+            (problems, untouched.into_iter().chain(warnings(&site)).collect())
         }
         Err(Report { problems }) => (problems, Vec::new()),
     };
@@ -83,7 +85,9 @@ fn addresses(site: &Site) -> Vec<String> {
 fn warnings(site: &Site) -> Vec<String> {
     let mut warnings = Vec::new();
     for (_, source) in plan::parts(site) {
-        let (Source::Directory(path) | Source::Tar(path) | Source::Image(path)) = source else { continue };
+        let (Source::Directory { path, .. } | Source::Tar(path) | Source::Image(path)) = source else {
+            continue;
+        };
         // Not `exists()`: what this user may not look at is there all the same.
         let reason = match path.try_exists() {
             Ok(true) => continue,

@@ -8,7 +8,7 @@ use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::plan::{Decision, Part, Why, decide};
-use oneroot_bootconf::render::render;
+use oneroot_bootconf::render::{is_kept, render};
 use oneroot_bootconf::{BootId, Mac, MachineId, Site, script};
 use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::Says;
@@ -302,7 +302,8 @@ fn files(preview: &Preview) -> Result<Vec<RenderedFile>> {
     let mut files = Vec::new();
     for laid in preview.stacked.laid.iter().filter(|laid| !laid.rendered) {
         let Some(part @ (Part::Layer { .. } | Part::Machine { .. })) = &laid.part else { continue };
-        for template in &preview.planner.templates.of(store, laid.generation)?.templates {
+        let found = preview.planner.templates.of(store, laid.generation)?;
+        for template in found.templates.iter().filter(|template| !is_kept(&template.path)) {
             files.push(one(preview, &shown(part), template)?);
         }
     }

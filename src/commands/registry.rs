@@ -11,20 +11,20 @@ use std::pin::Pin;
 use std::task::{Context as Task, Poll};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use base64::Engine as _;
+use anyhow::{Context as _, Result, ensure};
 use indicatif::{HumanBytes, ProgressBar};
 use oci_client::client::{ClientConfig, ClientProtocol};
 use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use oneroot_bootconf::Registry;
-use oneroot_tree::confine::read_file;
 use oneroot_tree::stage::oci::{DOCUMENT_MAX, Descriptor, Digest, Layout, Platform, is_manifest, layers};
 use oneroot_tree::store::Workplace;
 use oneroot_tree::{Error, Store};
 use serde::Deserialize;
 use serde_json::json;
 use tokio::io::AsyncWrite;
+
+use super::logins;
 
 /// A registry that says nothing for so long is gone.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -44,7 +44,8 @@ pub fn pull(registry: &Registry, store: &Store, bar: &ProgressBar) -> Result<Wor
     fs::write(home.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let puller = Puller::new(registry, home.path())?;
-    runtime.block_on(puller.image(bar)).with_context(|| format!("cannot pull {}", registry.image))?;
+    let pulled = runtime.block_on(puller.image(bar));
+    pulled.with_context(|| format!("cannot pull {} ({})", registry.image, puller.told))?;
     Ok(home)
 }
 
@@ -52,6 +53,8 @@ struct Puller {
     client: Client,
     image: Reference,
     auth: RegistryAuth,
+    /// Where the login is from, or where none was.
+    told: String,
     home: PathBuf,
 }
 
@@ -68,8 +71,9 @@ impl Puller {
             ..ClientConfig::default()
         };
         let client = Client::try_from(config).context("cannot make a client")?;
-        let auth = credentials(image.registry())?;
-        Ok(Self { client, image, auth, home: home.to_owned() })
+        let uid = rustix::process::geteuid().as_raw();
+        let login = logins::login(image.registry(), image.repository(), &|name| std::env::var_os(name), uid)?;
+        Ok(Self { client, image, auth: login.auth, told: login.told, home: home.to_owned() })
     }
 
     async fn image(&self, bar: &ProgressBar) -> Result<()> {
@@ -187,66 +191,5 @@ impl<R: Fn(u64) + Unpin> AsyncWrite for Bounded<R> {
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Task<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
-    }
-}
-
-/// What `docker login` or `podman login` left for this registry: `$REGISTRY_AUTH_FILE`, or `~/.docker/config.json`.
-fn credentials(registry: &str) -> Result<RegistryAuth> {
-    let named = std::env::var_os("REGISTRY_AUTH_FILE").map(PathBuf::from);
-    let usual = std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".docker/config.json"));
-    let Some(path) = named.clone().or(usual) else { return Ok(RegistryAuth::Anonymous) };
-    match read_file(&path) {
-        Ok(bytes) => login(&bytes, registry).with_context(|| format!("cannot use {}", path.display())),
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound && named.is_none() => {
-            Ok(RegistryAuth::Anonymous)
-        }
-        Err(cause) => Err(cause).with_context(|| format!("cannot read {}", path.display())),
-    }
-}
-
-fn login(file: &[u8], registry: &str) -> Result<RegistryAuth> {
-    #[derive(Deserialize)]
-    struct Logins {
-        #[serde(default)]
-        auths: std::collections::BTreeMap<String, Login>,
-    }
-    #[derive(Deserialize)]
-    struct Login {
-        auth: Option<String>,
-    }
-    let logins: Logins = serde_json::from_slice(file)?;
-    let host = |key: &str| {
-        let key = key.trim_start_matches("https://").trim_start_matches("http://");
-        key.split('/').next().unwrap_or_default().to_owned()
-    };
-    // Docker's own registry has another name in its file than in an image's.
-    let same = |key: &str| host(key) == registry || registry == "docker.io" && host(key) == "index.docker.io";
-    // Without `auth` the secret is with a helper program, which is not asked: then it is tried without.
-    let found = logins.auths.iter().find(|(key, login)| same(key) && login.auth.is_some());
-    let Some(auth) = found.and_then(|(_, login)| login.auth.as_ref()) else {
-        return Ok(RegistryAuth::Anonymous);
-    };
-    let plain = base64::engine::general_purpose::STANDARD.decode(auth).ok();
-    let plain = plain.and_then(|bytes| String::from_utf8(bytes).ok());
-    match plain.as_deref().and_then(|text| text.split_once(':')) {
-        Some((user, secret)) => Ok(RegistryAuth::Basic(user.to_owned(), secret.to_owned())),
-        None => bail!("the login for {registry} does not read"),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_login_is_used_for_its_own_registry_and_no_other() {
-        let file = br#"{"auths":{"https://index.docker.io/v1/":{"auth":"YTpi"},"r.example:5000":{"auth":"dXNlcjpwYTpzcw=="},"helper.example":{}},"credsStore":"x"}"#;
-        let basic = |user: &str, secret: &str| RegistryAuth::Basic(user.to_owned(), secret.to_owned());
-        assert_eq!(login(file, "r.example:5000").unwrap(), basic("user", "pa:ss"));
-        assert_eq!(login(file, "docker.io").unwrap(), basic("a", "b"));
-        for other in ["r.example", "helper.example", "evil.example"] {
-            assert_eq!(login(file, other).unwrap(), RegistryAuth::Anonymous);
-        }
-        assert!(login(br#"{"auths":{"a":{"auth":"%"}}}"#, "a").is_err());
     }
 }

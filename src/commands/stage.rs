@@ -10,8 +10,8 @@ use oneroot_bootconf::plan::{Part, parts};
 use oneroot_bootconf::{Site, Source};
 use oneroot_tree::confine::open_file;
 use oneroot_tree::diff::{Counts, diff};
-use oneroot_tree::stage::Progress;
 use oneroot_tree::stage::oci::Platform;
+use oneroot_tree::stage::{Noted, Progress};
 use oneroot_tree::store::{How, Placed, Staged};
 use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
 use oneroot_tree::{Index, Stage, Store};
@@ -20,9 +20,9 @@ use std::sync::Arc;
 
 use super::generations::short;
 use super::meant;
-use super::{lacks, packages, registry, sources};
+use super::{lacks, layers, packages, registry, review, sources};
 use crate::cli::Exit;
-use crate::planner::{reference, shown};
+use crate::planner::{names, reference, shown};
 use crate::print;
 use crate::{clock, escape};
 
@@ -228,7 +228,9 @@ fn one(
             stage.distrust();
         }
         match source {
-            Source::Directory(path) => {
+            Source::Directory { path, one_file_system } => {
+                stage.one_file_system(*one_file_system);
+                stage.leave_out(&site.server.state);
                 stage.remember(clock::since_1970(), afresh);
                 stage.directory(path)?;
             }
@@ -243,12 +245,14 @@ fn one(
                     };
                     format!("cannot open {} ({hint})", path.display())
                 })?;
-                stage.archive(file)?;
+                stage.archive(file).with_context(|| path.display().to_string())?;
             }
-            Source::Image(path) => stage.oci(path, &Platform::host())?,
+            Source::Image(path) => {
+                stage.oci(path, &Platform::host()).with_context(|| path.display().to_string())?;
+            }
             Source::Registry(registry) => {
                 let pulled = registry::pull(registry, store, &bar)?;
-                stage.oci(pulled.path(), &Platform::host())?;
+                stage.oci(pulled.path(), &Platform::host()).with_context(|| registry.image.clone())?;
             }
             Source::Packages(wanted) => packages::stage(&mut stage, wanted, &bar)?,
             Source::Command(words) => sources::command(&mut stage, home, words, &bar)?,
@@ -257,8 +261,10 @@ fn one(
     })();
     bar.finish_and_clear();
     let finished = finished.with_context(|| format!("cannot stage {name}"))?;
+    layers::refuse(store, site, part, finished.generation).with_context(|| format!("cannot stage {name}"))?;
     let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
     let mut warnings = warnings(store, site, part, &finished.index);
+    warnings.extend(noted(&finished.noted));
     match finished.progress.mended {
         0 => {}
         1 => warnings.push("an object that the store's disk had damaged was put right".to_owned()),
@@ -324,6 +330,35 @@ fn expect(bar: &ProgressBar, entries: u64) {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
 }
 
+/// A configuration file's text; none for what is no such file.
+fn text_of(store: &Arc<Store>, view: &oneroot_tree::View, path: &str) -> Option<String> {
+    const LARGEST: u64 = 256 * 1024;
+    let object = view.object(view.follow(path.as_bytes())?)?;
+    let mut text = String::new();
+    store.object(object).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
+    Some(text)
+}
+
+/// What was left out of a directory, and what was read and is mostly nothing.
+fn noted(noted: &Noted) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for path in &noted.own {
+        warnings.push(format!("{path} is one of oneroot's own directories, so what is in it was left out"));
+    }
+    for path in &noted.file_systems {
+        warnings.push(format!(
+            "{path} has another file system mounted on it, which was left out; `one_file_system = false` in the source takes in all but the kernel's own"
+        ));
+    }
+    for (path, holes) in &noted.sparse {
+        warnings.push(format!(
+            "{path} has {} of holes, which are read like any other bytes each time it changes; is it needed in a root?",
+            HumanBytes(*holes)
+        ));
+    }
+    warnings
+}
+
 /// What a survey of a generation gives to say.
 fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<String> {
     let head = |object| {
@@ -365,20 +400,28 @@ fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<
         return warnings;
     }
     if found.kernels.is_empty() {
-        warnings.push("no kernel in /boot: nothing boots it unless a layer over it brings one".to_owned());
+        warnings.push(
+            "no kernel in /boot or /usr/lib/modules: nothing boots it unless a layer over it brings one"
+                .to_owned(),
+        );
     }
     for kernel in &found.kernels {
         if !found.modules.contains(kernel) {
             warnings.push(format!("kernel {kernel} has no modules in /usr/lib/modules"));
         }
         if !found.initrds.contains(kernel) {
-            warnings.push(format!("kernel {kernel} has no initrd in /boot, so it is passed over (but for `initramfs = \"none\"`)"));
+            warnings.push(format!(
+                "kernel {kernel} has no initrd, so it is passed over (but for `initramfs = \"none\"`)"
+            ));
         }
     }
     match lacks::alone(store, index.generation()) {
         Ok(view) => {
             let open = |object| store.object(object).map_err(std::io::Error::other);
             warnings.extend(lacks::of(site, name, &view, &found.kernels, &open));
+            let text = |path: &str| text_of(store, &view, path);
+            let names = |directory: &str| names(&view, directory);
+            warnings.extend(review::of(&review::Tree { text: &text, names: &names }));
         }
         Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::plan::{Part, decide};
-use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, render};
+use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, is_kept, render};
 use oneroot_bootconf::{Mac, Problem, Site};
 use oneroot_tree::confine::open_file;
 
@@ -50,7 +50,8 @@ pub fn problems(site: &Site) -> Vec<Problem> {
 /// Every template below a directory. What can't be read is `stage`'s to tell.
 fn collect(directory: &Path, found: &mut Vec<(String, String)>) {
     files(directory, &mut |path| {
-        if path.as_os_str().as_encoded_bytes().ends_with(SUFFIX.as_bytes()) {
+        let name = path.as_os_str().as_encoded_bytes();
+        if name.ends_with(SUFFIX.as_bytes()) && !is_kept(name) {
             let mut text = String::new();
             let read =
                 open_file(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_string(&mut text));

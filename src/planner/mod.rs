@@ -13,7 +13,8 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
-use oneroot_bootconf::plan::{Decision, NoPlan, Part, kernel_and_initrd};
+use oneroot_bootconf::kernels::{Tree, kernel_and_initrd};
+use oneroot_bootconf::plan::{Decision, NoPlan, Part};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{GenerationId, Ref, RefKind, Store, View, ViewId, Views};
 
@@ -72,10 +73,24 @@ pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
         Part::Kernel { profile, .. } => anyhow::bail!("the kernel of {profile} has no name in the store"),
         Part::Layer { path } => {
             let path = path.strip_prefix(home).unwrap_or(path);
-            (RefKind::Layer, path.display().to_string().replace('+', "++").replace('/', "+"))
+            (RefKind::Layer, layer_name(&path.display().to_string()))
         }
     };
     Ref::new(kind, &name).with_context(|| format!("{name:?} is too long for a name in the store"))
+}
+
+/// A layer's path as a file name that no other path has: a dot first would hide it, and a long one is not taken.
+fn layer_name(path: &str) -> String {
+    const LONGEST: usize = 200;
+    let name = path.replace('+', "++").replace('/', "+");
+    if name.len() <= LONGEST && !name.starts_with(['.', '=']) {
+        return name;
+    }
+    let marked = format!("={name}");
+    if marked.len() <= LONGEST {
+        return marked;
+    }
+    format!("=={}", blake3::hash(path.as_bytes()).to_hex())
 }
 
 /// A part as people know it.
@@ -145,10 +160,10 @@ impl Planner {
         laid.push(Laid { generation: self.guest, part: None, given: false, rendered: false });
         let view = self.views.of(&generations(&laid))?;
         let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
-        let named = |name: &String| exists(&format!("/boot/{name}"));
-        let (boot, lost): (Vec<_>, Vec<_>) = names_in_boot(&view).into_iter().partition(named);
-        let kernel = kernel_and_initrd(decision, &boot, &exists);
-        let lost = lost.into_iter().map(|name| format!("/boot/{name}")).chain(["/vmlinuz".to_owned()]);
+        let listed = |directory: &str| names(&view, directory);
+        let kernel = kernel_and_initrd(decision, &Tree { names: &listed, exists: &exists });
+        let lost = listed("/boot").into_iter().map(|name| format!("/boot/{name}"));
+        let lost = lost.filter(|path| !exists(path)).chain(["/vmlinuz".to_owned()]);
         let dangling = lost.filter(|path| is_dangling_kernel(&view, path)).collect();
         Ok(Stacked { id: view.id(), view, laid, kernel, dangling })
     }
@@ -173,9 +188,12 @@ fn is_dangling_kernel(view: &View, path: &str) -> bool {
         && view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_none()
 }
 
-/// The names in a view's `/boot`.
-fn names_in_boot(view: &View) -> Vec<String> {
-    let boot = TreePath::parse(b"boot").ok().and_then(|path| view.resolve(&path));
-    let names = boot.into_iter().flat_map(|boot| view.entries(boot)).map(|(name, _)| name);
+/// The names in a directory of a view; none where there is no such directory.
+pub fn names(view: &View, directory: &str) -> Vec<String> {
+    let directory = view.follow(directory.as_bytes());
+    let is_directory =
+        |node: &oneroot_tree::view::Node| view.stat(*node).is_some_and(|stat| stat.kind.is_directory());
+    let names =
+        directory.filter(is_directory).into_iter().flat_map(|node| view.entries(node)).map(|(name, _)| name);
     names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
 }

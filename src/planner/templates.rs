@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::render::{LARGEST, SUFFIX, render};
+use oneroot_bootconf::render::{LARGEST, SUFFIX, is_kept, render};
 use oneroot_tree::index::{Index, ROOT};
 use oneroot_tree::node::{Content, Kind, Meta, TreePath};
 use oneroot_tree::{GenerationId, ObjectId, Stage, Store};
@@ -24,6 +24,7 @@ pub struct Template {
     pub path: Vec<u8>,
     meta: Meta,
     object: ObjectId,
+    content: Content,
 }
 
 impl Template {
@@ -114,8 +115,12 @@ fn stage(store: &Arc<Store>, found: &Found, layer: &str, facts: &Facts) -> Resul
     }
     for template in &found.templates {
         let name = shown(layer, template);
-        let text = render(&name, &text(store, template, &name)?, facts)?;
-        let content = stage.object(text.as_bytes(), template.target())?;
+        let content = if is_kept(&template.path) {
+            template.content.clone()
+        } else {
+            let text = render(&name, &text(store, template, &name)?, facts)?;
+            stage.object(text.as_bytes(), template.target())?
+        };
         stage.insert(&TreePath::parse(template.target())?, template.meta.clone(), content)?;
         // The template itself is no file of the machine's.
         stage.insert(&TreePath::parse(&template.path)?, Meta::default(), Content::Whiteout)?;
@@ -141,7 +146,12 @@ fn find(index: &Index) -> Found {
             } else if let (Kind::Regular, Some(object)) = (inode.kind(), inode.object())
                 && entry.name.strip_suffix(SUFFIX.as_bytes()).is_some_and(|name| !name.is_empty())
             {
-                found.templates.push(Template { path: below, meta: inode.meta(), object });
+                found.templates.push(Template {
+                    path: below,
+                    meta: inode.meta(),
+                    object,
+                    content: inode.content(),
+                });
                 // A merged directory is the upper layer's, so the rendered layer has those of the layer it lies over.
                 for (depth, inode) in way.iter().enumerate() {
                     let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').take(depth).collect();

@@ -117,11 +117,13 @@ impl IndexBuilder {
     /// # Errors
     /// [`Error::Entry`] when there is no such node, or it is a directory.
     pub fn link(&mut self, path: &TreePath<'_>, target: &TreePath<'_>) -> Result<()> {
-        let printable = || target.names().join(&b'/');
-        let node =
-            self.find(target).ok_or_else(|| Error::entry(&printable(), "hard link to a missing file"))?;
+        let refused = |what: &str| {
+            let target = target.names().join(&b'/').escape_ascii().to_string();
+            Error::entry(&path.names().join(&b'/'), format!("a hard link to {target}, {what}"))
+        };
+        let node = self.find(target).ok_or_else(|| refused("which is not there before it"))?;
         if matches!(self.node_mut(node)?.content, Content::Directory { .. }) {
-            return Err(Error::entry(&printable(), "hard link to a directory"));
+            return Err(refused("which is a directory"));
         }
         let Some((name, parents)) = path.names().split_last() else {
             return Err(Error::entry(b"/", "the root can't be a hard link"));

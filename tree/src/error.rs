@@ -1,5 +1,6 @@
 //! What can go wrong with a tree, by cause. Each text is a fragment that fits after "cannot stage x: ".
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -50,7 +51,7 @@ pub enum Error {
         /// The entry's path in the source, with odd bytes escaped.
         name: String,
         /// Why it is refused.
-        reason: &'static str,
+        reason: Cow<'static, str>,
     },
     /// An archive is not what it says it is.
     #[error("archive: {0}")]
@@ -65,6 +66,14 @@ pub enum Error {
         digest: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// A layer of an image is not what an archive can be.
+    #[error("image: layer {digest}: {cause}")]
+    Layer {
+        /// Its digest.
+        digest: String,
+        /// What is wrong in it.
+        cause: Box<Error>,
     },
     /// A blob of an image is not there at all.
     #[error("image: blob {digest} is not there; pull or save the image again, with all its layers")]
@@ -153,8 +162,8 @@ impl Error {
     }
 
     /// An [`Error::Entry`] for the entry with this raw name.
-    pub fn entry(name: &[u8], reason: &'static str) -> Self {
-        Self::Entry { name: name.escape_ascii().to_string(), reason }
+    pub fn entry(name: &[u8], reason: impl Into<Cow<'static, str>>) -> Self {
+        Self::Entry { name: name.escape_ascii().to_string(), reason: reason.into() }
     }
 }
 

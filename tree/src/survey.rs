@@ -9,6 +9,9 @@ use crate::node::Kind;
 
 /// Bytes of a file that are looked at for a private key's first line.
 pub const KEY_HEAD: usize = 128;
+/// Ends of names in `/boot` that begin as kernels do and are none that firmware or iPXE can start: packed, signed apart, left
+/// over by `make install`.
+pub const NO_KERNELS: [&str; 8] = [".gz", ".xz", ".zst", ".bz2", ".old", ".sig", ".hmac", ".map"];
 /// Paths that are named for each finding; the rest is counted.
 const MOST_NAMED: usize = 10;
 
@@ -25,9 +28,9 @@ pub struct Survey {
     pub open_keys: Paths,
     /// Directories that every user of a machine goes through, and that only their owner may enter here.
     pub closed: Paths,
-    /// Versions of the kernels in `/boot`.
+    /// Versions of the kernels, in all places where they are looked for.
     pub kernels: Vec<String>,
-    /// Versions that have an initrd in `/boot`.
+    /// Versions that have an initrd there.
     pub initrds: Vec<String>,
     /// Versions that have modules in `/usr/lib/modules` or `/lib/modules`.
     pub modules: Vec<String>,
@@ -77,9 +80,7 @@ pub fn survey(index: &Index, head: &dyn Fn(ObjectId) -> Option<Vec<u8>>) -> Surv
                     todo.push((entry.inode, below));
                 }
                 Kind::Regular => {
-                    if path == b"boot" {
-                        found.boot_file(entry.name);
-                    }
+                    found.kernel_or_initrd(&path, entry.name);
                     found.attributes_of(&inode.xattrs(), &below);
                     let readable = inode.mode() & 0o004 != 0 && may_be_key(entry.name);
                     let key = || head(inode.object()?).filter(|bytes| is_private_key(bytes));
@@ -91,6 +92,8 @@ pub fn survey(index: &Index, head: &dyn Fn(ObjectId) -> Option<Vec<u8>>) -> Surv
             }
         }
     }
+    found.kernels.sort();
+    found.kernels.dedup();
     found
 }
 
@@ -111,12 +114,37 @@ impl Survey {
         }
     }
 
-    fn boot_file(&mut self, name: &[u8]) {
-        let Ok(name) = std::str::from_utf8(name) else { return };
-        if let Some(version) = name.strip_prefix("vmlinuz-") {
-            self.kernels.push(version.to_owned());
+    /// The places of `bootconf/src/kernels.rs`.
+    fn kernel_or_initrd(&mut self, directory: &[u8], name: &[u8]) {
+        let (Ok(directory), Ok(name)) = (std::str::from_utf8(directory), std::str::from_utf8(name)) else {
+            return;
+        };
+        let version = directory.rsplit('/').next().unwrap_or_default();
+        let steps = directory.split('/').count();
+        match (directory, name) {
+            ("boot", _) => self.boot_file(name),
+            (_, "linux") if directory.starts_with("boot/") && steps == 3 => {
+                self.kernels.push(version.to_owned());
+            }
+            (_, "initrd") if directory.starts_with("boot/") && steps == 3 => {
+                self.initrds.push(version.to_owned());
+            }
+            (_, "vmlinuz") if directory.starts_with("usr/lib/modules/") && steps == 4 => {
+                self.kernels.push(version.to_owned());
+            }
+            (_, "initramfs.img") if directory.starts_with("usr/lib/modules/") && steps == 4 => {
+                self.initrds.push(version.to_owned());
+            }
+            _ => {}
         }
-        let initramfs = name.strip_prefix("initramfs-").and_then(|rest| rest.strip_suffix(".img"));
+    }
+
+    fn boot_file(&mut self, name: &str) {
+        let kernel = ["vmlinuz-", "kernel-", "vmlinux-"].iter().find_map(|prefix| name.strip_prefix(prefix));
+        self.kernels.extend(
+            kernel.filter(|version| !NO_KERNELS.iter().any(|end| version.ends_with(end))).map(str::to_owned),
+        );
+        let initramfs = name.strip_prefix("initramfs-").map(|rest| rest.strip_suffix(".img").unwrap_or(rest));
         let initrd =
             initramfs.or_else(|| name.strip_prefix("initrd.img-")).or_else(|| name.strip_prefix("initrd-"));
         self.initrds.extend(initrd.map(str::to_owned));

@@ -11,6 +11,8 @@
     reason = "a test stops at its first surprise"
 )]
 
+mod random;
+
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs;
@@ -24,26 +26,7 @@ use oneroot_tree::{GenerationId, Stage, Store, View, Views};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 
-/// A small generator of our own: the same seed is the same stack on every machine, for ever.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % limit
-    }
-
-    fn one<'a, T>(&mut self, of: &'a [T]) -> &'a T {
-        &of[usize::try_from(self.below(of.len() as u64)).unwrap()]
-    }
-
-    /// A small number for a mode, an owner or a device.
-    fn mode(&mut self, limit: u64) -> u32 {
-        u32::try_from(self.below(limit)).unwrap()
-    }
-}
+use random::Random;
 
 /// Few names, so that layers collide often; one has a newline, one is no UTF-8.
 const NAMES: [&[u8]; 7] = [b"a", b"b", b"c", b"dir", b"new\nline", b"z\xfc", b"lib"];
@@ -258,7 +241,7 @@ fn served(view: &View, node: Node) -> String {
 fn compare(seed: u64) -> (u64, usize) {
     // In memory where there is room for it: the merge is tested here, and not the disk's patience with syncs.
     let home = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+    let mut random = Random::new(seed);
     let store = Store::open(&home.path().join("store")).unwrap();
     let deep = random.below(8) == 0;
     let height = if deep { random.one(&[DEEPEST / 2, DEEPEST]).to_owned() } else { 2 + random.below(4) };

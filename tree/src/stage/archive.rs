@@ -4,13 +4,15 @@
 //! Nothing is unpacked: names go into the index and bytes into objects, so neither root nor a check of what lies on the
 //! disk is needed, and an archive can't write anywhere (RUSTSEC-2026-0067 is the class that this avoids).
 
+use std::borrow::Cow;
 use std::io::{self, Read};
 
-use tar::EntryType;
-
 use super::Stage;
+use super::header::Format;
+use super::header::{Field, GID, Header, MAJOR, MINOR, MODE, MTIME, UID};
+use super::members::{Kind, Member, Members};
 use super::packed::decompress;
-use super::records::{Records, Stream};
+use super::records::Records;
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
 
@@ -20,8 +22,6 @@ const XATTR: &[u8] = b"SCHILY.xattr.";
 pub(crate) const ACL: &str = "SCHILY.acl.";
 /// The same ACLs, where an archive has them as attributes.
 const POSIX_ACL: &[u8] = b"system.posix_acl_";
-/// What comes after it says where a file's holes are. GNU's older format says so in headers, which are understood.
-const SPARSE: &[u8] = b"GNU.sparse.";
 
 impl Stage<'_> {
     /// Reads a whole tar stream into the stage.
@@ -29,74 +29,87 @@ impl Stage<'_> {
     /// # Errors
     /// [`Error::Archive`] for a broken stream, [`Error::Entry`] for an entry that no tree can have.
     pub fn archive(&mut self, stream: impl Read) -> Result<()> {
-        let (mut archive, records) = Stream::new(decompress(stream).map_err(Error::Archive)?);
-        let mut seen = 0u64;
-        for entry in archive.entries().map_err(Error::Archive)? {
-            self.archive_entry(entry.map_err(Error::Archive)?, &records.take())?;
-            seen += 1;
+        let mut members = Members::new(decompress(stream).map_err(Error::Archive)?);
+        let mut is_empty = true;
+        while let Some(member) = members.next()? {
+            self.archive_entry(&mut members, &member)?;
+            is_empty = false;
         }
-        if seen == 0 {
+        if is_empty {
             return Err(Error::Archive(io::Error::new(io::ErrorKind::UnexpectedEof, "it has no entries")));
         }
-        // An archive ends before its stream does: the checksum of a compressed one is still to come, and a program that
-        // is not read to its end takes the closed pipe for a failure.
-        io::copy(&mut archive.into_inner(), &mut io::sink()).map_err(Error::Archive)?;
-        Ok(())
+        members.finish()
     }
 
-    fn archive_entry<R: Read>(&mut self, entry: tar::Entry<'_, R>, records: &Records) -> Result<()> {
-        let raw = path_of(&entry, records);
-        let path = TreePath::parse(&raw)?;
-        match self.read_tar_entry(entry, records, &raw)? {
-            Some(Brings::Node(meta, content)) => self.insert(&path, meta, content),
-            Some(Brings::Link(target)) => self.link(&path, &TreePath::parse(&target)?),
-            None => Ok(()),
+    fn archive_entry<R: Read>(&mut self, members: &mut Members<R>, member: &Member) -> Result<()> {
+        let path = member.path()?;
+        if member.kind == Kind::Label {
+            // It is no file's, but what it says has to make sense.
+            return meta(&member.header, &member.records)
+                .map(drop)
+                .map_err(|reason| Error::entry(&member.name, reason));
         }
-    }
-
-    /// Describes one entry, with a file's bytes in an object already; nothing for an entry that is no part of a tree.
-    pub(super) fn read_tar_entry<R: Read>(
-        &mut self,
-        mut entry: tar::Entry<'_, R>,
-        records: &Records,
-        raw: &[u8],
-    ) -> Result<Option<Brings>> {
-        let meta = meta(&entry, records).map_err(Error::Archive)?;
-        if records.iter().any(|(key, _)| key.starts_with(SPARSE)) {
+        let brings = self.read_member(members, member)?;
+        let there = self.builder.kind(&path).map(crate::node::Kind::is_directory);
+        let is_directory = matches!(brings, Brings::Node(_, Content::Directory { .. }));
+        let hides = matches!(brings, Brings::Node(_, Content::Whiteout));
+        // GNU tar replaces an empty one and gives the file the directory's owner and mode; tarfile refuses.
+        if !is_directory && !hides && there == Some(true) {
             return Err(Error::entry(
-                raw,
-                "a file with holes as --format=posix writes it, which is not read; pack with --format=gnu, or without --sparse",
+                &member.name,
+                "it is no directory, and an earlier entry of this name is one",
             ));
         }
-        let header = entry.header();
-        let device = || -> io::Result<(u32, u32)> {
-            Ok((header.device_major()?.unwrap_or(0), header.device_minor()?.unwrap_or(0)))
-        };
-        let content = match header.entry_type() {
-            EntryType::Directory => Content::Directory { opaque: opaque(&meta) },
-            EntryType::Symlink => Content::Symlink(target(&entry, records, raw)?),
-            EntryType::Link => return Ok(Some(Brings::Link(target(&entry, records, raw)?))),
-            EntryType::Char => match device().map_err(Error::Archive)? {
+        if is_directory && there == Some(false) && member.name.ends_with(b"/.") {
+            return Err(Error::entry(&member.name, "an earlier entry of this name is no directory"));
+        }
+        match brings {
+            Brings::Node(meta, content) => self.insert(&path, meta, content),
+            Brings::Link(target) => self.link(&path, &TreePath::parse(&target)?),
+        }
+    }
+
+    /// Describes one entry, with a file's bytes in an object already.
+    pub(super) fn read_member<R: Read>(
+        &mut self,
+        members: &mut Members<R>,
+        member: &Member,
+    ) -> Result<Brings> {
+        let refused = |reason| Error::entry(&member.name, reason);
+        let meta = meta(&member.header, &member.records).map_err(refused)?;
+        let content = match &member.kind {
+            Kind::Directory => Content::Directory { opaque: opaque(&meta) },
+            Kind::Symlink => Content::Symlink(member.target()?),
+            Kind::HardLink => return Ok(Brings::Link(member.target()?)),
+            Kind::Character => match device(&member.header).map_err(refused)? {
                 // overlayfs' whiteout.
                 (0, 0) => Content::Whiteout,
                 (major, minor) => Content::Character(major, minor),
             },
-            EntryType::Block => {
-                let (major, minor) = device().map_err(Error::Archive)?;
+            Kind::Block => {
+                let (major, minor) = device(&member.header).map_err(refused)?;
                 Content::Block(major, minor)
             }
-            EntryType::Fifo => Content::Fifo,
-            EntryType::GNUSparse => {
+            Kind::Fifo => Content::Fifo,
+            Kind::Sparse(places) => {
                 // In the archive it takes less than the file has, by its holes.
-                let held = header.entry_size().map_err(Error::Archive)?;
-                self.contents.expect_hole(entry.size().saturating_sub(held), raw)?;
-                self.object(&mut entry, raw)?
+                let held: u64 = places.iter().map(|(_, length)| *length).sum();
+                self.contents.expect_hole(member.size.saturating_sub(held), &member.name)?;
+                self.content(members, member)?
             }
-            EntryType::Regular | EntryType::Continuous => self.object(&mut entry, raw)?,
-            EntryType::XGlobalHeader => return Ok(None),
-            _ => return Err(Error::entry(raw, "an entry of a type that is no file's")),
+            Kind::Regular => self.content(members, member)?,
+            Kind::Label => return Err(refused("a volume's label, which is no file".into())),
         };
-        Ok(Some(Brings::Node(without_overlay_marks(meta), content)))
+        Ok(Brings::Node(without_overlay_marks(meta), content))
+    }
+
+    fn content<R: Read>(&mut self, members: &mut Members<R>, member: &Member) -> Result<Content> {
+        self.object(members.body(member), &member.name).map_err(|cause| match cause {
+            Error::Io { doing: "read", cause, .. } => {
+                Error::entry(&member.name, format!("its content cannot be read: {cause}"))
+            }
+            other => other,
+        })
     }
 }
 
@@ -108,45 +121,64 @@ pub(super) enum Brings {
     Link(Vec<u8>),
 }
 
-/// An entry's name in its archive.
-pub(super) fn path_of<R: Read>(entry: &tar::Entry<'_, R>, records: &Records) -> Vec<u8> {
-    records.with_newline(b"path").map_or_else(|| entry.path_bytes().into_owned(), <[u8]>::to_vec)
+impl Member {
+    /// Where it belongs.
+    pub(super) fn path(&self) -> Result<TreePath<'_>> {
+        if self.name.ends_with(b"/.") && self.kind != Kind::Directory {
+            return Err(Error::entry(&self.name, "a name that ends in '/.' and is no directory's"));
+        }
+        TreePath::parse(&self.name)
+    }
+
+    fn target(&self) -> Result<Vec<u8>> {
+        match self.link.as_slice() {
+            b"" => Err(Error::entry(&self.name, "a link without a target")),
+            link if self.kind == Kind::HardLink && (link.ends_with(b"/") || link.ends_with(b"/.")) => {
+                Err(Error::entry(&self.name, "a hard link whose target is named as a directory"))
+            }
+            link if link.contains(&0) => Err(Error::entry(&self.name, "a link whose target has a NUL in it")),
+            link => Ok(link.to_vec()),
+        }
+    }
 }
 
-fn target<R: Read>(entry: &tar::Entry<'_, R>, records: &Records, raw: &[u8]) -> Result<Vec<u8>> {
-    let plain = || entry.link_name_bytes().map(std::borrow::Cow::into_owned);
-    let target = records.with_newline(b"linkpath").map(<[u8]>::to_vec).or_else(plain);
-    target.filter(|text| !text.is_empty()).ok_or_else(|| Error::entry(raw, "a link without a target"))
+/// A number of a header that the entry needs.
+fn number(header: &Header, field: &Field) -> Result<i64, Cow<'static, str>> {
+    header.number(field).ok_or_else(|| format!("the {} in its header is no number", field.what).into())
 }
 
-/// Owner, mode and time from the header, and from the PAX records that override it.
-fn meta<R: Read>(entry: &tar::Entry<'_, R>, records: &Records) -> io::Result<Meta> {
-    let header = entry.header();
-    let narrow = |number: u64, what: &str| {
-        u32::try_from(number)
-            .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, format!("{what} over 32 bits")))
+fn narrow(number: impl TryInto<u32>, what: &str) -> Result<u32, Cow<'static, str>> {
+    number.try_into().map_err(|_| format!("its {what} is negative or has over 32 bits").into())
+}
+
+fn device(header: &Header) -> Result<(u32, u32), Cow<'static, str>> {
+    if header.format() == Format::Old {
+        return Err("a device in a header of the old format, which has no place for its numbers".into());
+    }
+    Ok((narrow(number(header, &MAJOR)?, MAJOR.what)?, narrow(number(header, &MINOR)?, MINOR.what)?))
+}
+
+/// Owner, mode and time from the header, and from the extended records that override it.
+fn meta(header: &Header, records: &Records) -> Result<Meta, Cow<'static, str>> {
+    // What stands in the header has to be a number, too, where a record overrides it.
+    let owner = |key: &str, field| {
+        let own = narrow(number(header, field)?, key)?;
+        records.number(key.as_bytes()).map_or(Ok(own), |said| narrow(said, key))
     };
+    let mtime = number(header, &MTIME)?;
+    let mtime = records.time().or_else(|| mtime.checked_mul(1_000_000_000)).ok_or("a time after 2262")?;
     let mut meta = Meta {
-        mode: u16::try_from(header.mode()? & 0o7777).unwrap_or(0),
-        uid: narrow(header.uid()?, "a uid")?,
-        gid: narrow(header.gid()?, "a gid")?,
-        // GNU tar writes a time before 1970 in two's complement.
-        mtime: header.mtime()?.cast_signed().saturating_mul(1_000_000_000),
+        mode: u16::try_from(number(header, &MODE)? & 0o7777).unwrap_or(0),
+        uid: owner("uid", &UID)?,
+        gid: owner("gid", &GID)?,
+        mtime,
         xattrs: Vec::new(),
     };
     for (key, value) in records.iter() {
-        let number = || std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
-        match key {
-            b"uid" => meta.uid = number().unwrap_or(meta.uid),
-            b"gid" => meta.gid = number().unwrap_or(meta.gid),
-            b"mtime" => meta.mtime = nanoseconds(value).unwrap_or(meta.mtime),
-            _ => {
-                if let Some(name) = key.strip_prefix(XATTR) {
-                    meta.xattrs.push((name.to_vec(), value.to_vec()));
-                } else if key.starts_with(ACL.as_bytes()) && says_more_than_a_mode(key, value) {
-                    meta.xattrs.push((key.to_vec(), value.to_vec()));
-                }
-            }
+        if let Some(name) = key.strip_prefix(XATTR) {
+            meta.set_attribute(name, value);
+        } else if key.starts_with(ACL.as_bytes()) && says_more_than_a_mode(key, value) {
+            meta.set_attribute(key, value);
         }
     }
     // tar says an ACL twice when it is asked for both, and with both it would be another tree than with one.
@@ -160,6 +192,14 @@ fn meta<R: Read>(entry: &tar::Entry<'_, R>, records: &Records) -> io::Result<Met
     Ok(meta)
 }
 
+impl Meta {
+    /// A record that comes again replaces what it said before.
+    fn set_attribute(&mut self, name: &[u8], value: &[u8]) {
+        self.xattrs.retain(|(known, _)| known != name);
+        self.xattrs.push((name.to_vec(), value.to_vec()));
+    }
+}
+
 /// GNU tar gives a directory with a default ACL one for access, too, whatever the directory has: often only its mode.
 fn says_more_than_a_mode(key: &[u8], acl: &[u8]) -> bool {
     let more = |entry: &[u8]| {
@@ -167,17 +207,6 @@ fn says_more_than_a_mode(key: &[u8], acl: &[u8]) -> bool {
         fields.next() == Some(b"mask") || fields.next().is_some_and(|who| !who.is_empty())
     };
     acl.split(|byte| matches!(byte, b'\n' | b',')).any(more) || !key.ends_with(b".access") && !acl.is_empty()
-}
-
-/// PAX times are decimal seconds, with a fraction and a sign where they need one.
-fn nanoseconds(text: &[u8]) -> Option<i64> {
-    let text = std::str::from_utf8(text).ok()?;
-    let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
-    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    let seconds: i64 = whole.parse().ok()?;
-    let fraction: String = fraction.chars().chain(std::iter::repeat('0')).take(9).collect();
-    let total = seconds.checked_mul(1_000_000_000)?.checked_add(fraction.parse().ok()?)?;
-    Some(if negative { -total } else { total })
 }
 
 /// overlayfs marks an opaque directory with an attribute; both of its spellings.

@@ -21,6 +21,8 @@ pub(super) const CHUNK: usize = 256 * 1024;
 /// ten GiB, and there is no shortcut: BLAKE3 counts its chunks, so that no two of them are the same (its paper, 7.5). An archive
 /// of a few KiB can say that it has a hole of 2 TiB, and so can a user's file in a directory.
 const MOST_HOLES: u64 = 64 << 30;
+/// Holes of one file that are told, in bytes: a log of last logins by uid has a terabyte of them, and a disk's image some GiB.
+const TOLD_HOLES: u64 = 1 << 30;
 /// What a hole reads as.
 static ZEROS: [u8; CHUNK] = [0; CHUNK];
 
@@ -40,6 +42,9 @@ pub(super) struct Contents<'s> {
     distrusted: Option<Mutex<HashSet<ObjectId>>>,
     /// Objects of the store that were damaged, and are written anew.
     mended: AtomicU64,
+    /// Files with many holes, and how many bytes.
+    sparse: Mutex<Vec<(String, u64)>>,
+    told_holes: u64,
 }
 
 /// What became of one file's bytes.
@@ -70,12 +75,21 @@ impl<'s> Contents<'s> {
             most_holes: MOST_HOLES,
             distrusted: None,
             mended: AtomicU64::new(0),
+            sparse: Mutex::default(),
+            told_holes: TOLD_HOLES,
         })
     }
 
     /// From here on, an object that the store has counts as there only when it has the bytes that its name says.
     pub(super) fn distrust(&mut self) {
         self.distrusted.get_or_insert_default();
+    }
+
+    /// Files of a directory that have a GiB of holes or more, in the order of their names.
+    pub(super) fn sparse(&self) -> Vec<(String, u64)> {
+        let mut all = self.sparse.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        all.sort();
+        all
     }
 
     /// Objects of the store that were damaged, and are written anew.
@@ -100,6 +114,11 @@ impl<'s> Contents<'s> {
     #[cfg(test)]
     pub(super) fn limit_holes(&mut self, most: u64) {
         self.most_holes = most;
+    }
+
+    #[cfg(test)]
+    pub(super) fn tell_holes(&mut self, from: u64) {
+        self.told_holes = from;
     }
 
     fn hole(&self, bytes: usize, source: &[u8]) -> Result<()> {
@@ -169,6 +188,10 @@ impl<'s> Contents<'s> {
     pub(super) fn file(&self, from: &File, size: u64, buffer: &mut Vec<u8>, source: &[u8]) -> Result<Stored> {
         if let Some(holes) = holes(from, size).filter(|holes| *holes > 0) {
             self.expect_hole(holes, source)?;
+            if holes >= self.told_holes {
+                let name = format!("/{}", source.escape_ascii());
+                self.sparse.lock().unwrap_or_else(PoisonError::into_inner).push((name, holes));
+            }
         }
         let mut from = from;
         if size < CHUNK as u64 || !self.clones.load(Ordering::Relaxed) {

@@ -1,8 +1,9 @@
 //! A directory as a source: a chroot, a layer in an admin's home, an overlayfs upper directory.
 //!
 //! Every file is opened below a held directory and through no link ([`crate::confine`]), then described from the open
-//! file itself, so a name that changes under the walk can't smuggle anything in. Other file systems mounted inside are
-//! left out, as `--one-file-system` does: a chroot often has `/proc` mounted.
+//! file itself, so a name that changes under the walk can't smuggle anything in. What is left out is told by name: the
+//! server's own directories, whose store would swallow itself; what the kernel mounts, for a chroot often has `/proc` mounted;
+//! and other file systems, unless the source says otherwise.
 //!
 //! First all names; then the contents of the files that are not known, while the nodes take their places.
 
@@ -16,7 +17,7 @@ use super::contents::{Contents, Stored};
 use super::hands::{at_work, both};
 use super::planting::Planting;
 use super::seen::{Mark, Seen};
-use super::walk::{Known, Listing, What, described, joined, walk, xattrs};
+use super::walk::{Borders, Known, LeftOut, Listing, What, described, joined, walk, xattrs};
 use super::{Stage, Tally};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
@@ -30,7 +31,47 @@ struct Read {
     stored: Stored,
 }
 
+/// What an admin should hear of a directory that was staged.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Noted {
+    /// Directories with another file system on them, which was left out.
+    pub file_systems: Vec<String>,
+    /// The server's own directories, which were left out.
+    pub own: Vec<String>,
+    /// Files that have a GiB of holes or more, and how many bytes of holes: they are read like any other bytes.
+    pub sparse: Vec<(String, u64)>,
+}
+
+impl Noted {
+    fn left_out(&mut self, path: &[u8], why: Option<LeftOut>) {
+        let list = match why {
+            None => return,
+            Some(LeftOut::Own) => &mut self.own,
+            Some(LeftOut::FileSystem) => &mut self.file_systems,
+        };
+        list.push(format!("/{}", path.escape_ascii()));
+    }
+}
+
 impl Stage<'_> {
+    /// Whether other file systems that are mounted in a directory are left out, as they are unless this says otherwise. Those of
+    /// the kernel always are.
+    pub fn one_file_system(&mut self, one: bool) {
+        self.borders.one_file_system = one;
+    }
+
+    /// Leaves one of the server's own directories out of what is staged, wherever it lies in it. The store always is.
+    pub fn leave_out(&mut self, directory: &Path) {
+        // What is not there can't be in the way.
+        let stat = rustix::fs::stat(directory);
+        self.borders.own.extend(stat.ok().map(|stat| (stat.st_dev, stat.st_ino)));
+    }
+
+    fn borders(&mut self, device: u64) -> Borders {
+        self.leave_out(self.store.path());
+        Borders { device, ..self.borders.clone() }
+    }
+
     /// Reads a whole directory tree into the stage.
     ///
     /// # Errors
@@ -39,14 +80,18 @@ impl Stage<'_> {
         let dir = Dir::open(root).map_err(Error::io("open", root))?;
         let device = rustix::fs::fstat(&dir).map_err(Error::io("stat", root))?.st_dev;
         let seen = self.memory.map(|(now, afresh)| Seen::recall(self.store, root, device, now, afresh));
+        let borders = self.borders(device);
         let Tally { progress, report } = &mut self.tally;
         let so_far = progress.entries;
-        let mut listings = walk(&dir, device, seen.as_ref(), &mut |entries| {
+        let mut listings = walk(&dir, &borders, seen.as_ref(), &mut |entries| {
             progress.entries = so_far + entries;
             report(*progress);
         })?;
         // The root is in no listing.
         progress.entries += 1;
+        for listing in &listings {
+            self.noted.left_out(&listing.path, listing.left_out);
+        }
         let files = unread(&mut listings, device);
         let mut planting = Planting::new(&mut self.builder, self.owner, device, seen.as_ref());
         let (contents, tally) = (&self.contents, &mut self.tally);

@@ -9,6 +9,8 @@ pub(crate) mod archive;
 mod contents;
 mod directory;
 mod hands;
+mod header;
+mod members;
 pub mod oci;
 mod packed;
 mod planting;
@@ -32,10 +34,12 @@ use crate::node::{Content, Meta, TreePath};
 use crate::store::Store;
 use crate::view::{Node, View};
 use contents::{Contents, Stored};
+pub use directory::Noted;
 use hands::both;
 pub use seen::forget;
 pub(crate) use seen::forget_the_dead;
 use seen::{Mark, Seen};
+use walk::Borders;
 
 /// How far a stage is, for a progress bar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -66,6 +70,8 @@ pub struct Stage<'s> {
     /// The time since 1970, and whether to read all the same, when directories are to be remembered.
     memory: Option<(Duration, bool)>,
     seen: Option<(Seen, Vec<(NodeRef, Mark)>)>,
+    borders: Borders,
+    noted: Noted,
     tally: Tally<'s>,
 }
 
@@ -107,6 +113,8 @@ impl<'s> Stage<'s> {
             owner: None,
             memory: None,
             seen: None,
+            borders: Borders { one_file_system: true, ..Borders::default() },
+            noted: Noted::default(),
             tally: Tally { progress: Progress::default(), report: Box::new(report) },
         })
     }
@@ -178,7 +186,8 @@ impl<'s> Stage<'s> {
     /// [`crate::Error::TooLarge`], or the system's. Nothing promises the new generation then; objects that have their names
     /// already go with the next collection.
     pub fn finish(self) -> Result<Finished> {
-        let Self { store, builder, contents, seen, mut tally, .. } = self;
+        let Self { store, builder, contents, seen, mut tally, mut noted, .. } = self;
+        noted.sparse = contents.sparse();
         store.in_place()?;
         let made = || {
             let (index, order) = builder.finish_ordered()?;
@@ -209,7 +218,7 @@ impl<'s> Stage<'s> {
         if let Some(memory) = memory {
             memory.keep();
         }
-        Ok(Finished { generation, index, progress: tally.progress })
+        Ok(Finished { generation, index, progress: tally.progress, noted })
     }
 }
 
@@ -233,4 +242,6 @@ pub struct Finished {
     pub index: Index,
     /// What was read and written on the way.
     pub progress: Progress,
+    /// What was left out, or is odd.
+    pub noted: Noted,
 }

@@ -26,6 +26,26 @@ pub(crate) fn decompress<'r>(stream: impl Read + 'r) -> io::Result<Box<dyn Read 
     })
 }
 
+/// How what begins so is packed, where it is known and not read here.
+pub(super) fn unread(head: &[u8]) -> Option<&'static str> {
+    const ALL: [(&[u8], &str); 13] = [
+        (b"BZh", "bzip2"),
+        (b"\x04\x22\x4d\x18", "lz4"),
+        (b"LZIP", "lzip"),
+        (b"\x5d\0\0", "lzma"),
+        (b"\x89LZO", "lzop"),
+        (b"\x1f\x9d", "compress"),
+        (b"PK\x03\x04", "zip"),
+        (b"7z\xbc\xaf", "7-Zip"),
+        (b"07070", "cpio"),
+        (b"!<arch>\n", "ar (a .deb?)"),
+        (b"\xed\xab\xee\xdb", "rpm"),
+        (b"hsqs", "squashfs"),
+        (b"QFI\xfb", "qcow2"),
+    ];
+    ALL.iter().find(|(mark, _)| head.starts_with(mark)).map(|(_, name)| *name)
+}
+
 /// One member of a stream.
 trait Member<R>: Read + Sized {
     fn begin(stream: R) -> io::Result<Self>;

@@ -20,6 +20,64 @@ use crate::node::{Attributes, Content, Meta};
 /// Bytes that the kernel fills with names at once.
 const NAMES: usize = 64 * 1024;
 
+/// What is left out of a directory tree, though it lies in it.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Borders {
+    /// The root's file system.
+    pub device: u64,
+    /// Whether other file systems are left out. Those of the kernel always are.
+    pub one_file_system: bool,
+    /// The server's own directories, by device and inode number.
+    pub own: Vec<(u64, u64)>,
+}
+
+/// File systems that have no files of anybody's: proc, sysfs, cgroup, cgroup2, devpts, debugfs, tracefs, securityfs, efivarfs,
+/// bpf, pstore, configfs, mqueue, hugetlbfs, autofs, binfmt_misc (linux/magic.h).
+const KERNELS: [u32; 16] = [
+    0x9fa0,
+    0x6265_6572,
+    0x0027_e0eb,
+    0x6367_7270,
+    0x1cd1,
+    0x6462_6720,
+    0x7472_6163,
+    0x7363_6673,
+    0xde5e_81e4,
+    0xcafe_4a11,
+    0x6165_676c,
+    0x6265_6570,
+    0x1980_0202,
+    0x9584_58f6,
+    0x0187,
+    0x4249_4e4d,
+];
+
+impl Borders {
+    /// Why what is in a directory is left out; nothing for most.
+    fn left_out(&self, dir: &Dir, stat: &Stat) -> Option<LeftOut> {
+        if self.own.contains(&(stat.st_dev, stat.st_ino)) {
+            return Some(LeftOut::Own);
+        }
+        if stat.st_dev == self.device {
+            return None;
+        }
+        let is_kernels = || {
+            let kind = rustix::fs::fstatfs(dir).ok().and_then(|stat| u32::try_from(stat.f_type).ok());
+            kind.is_some_and(|kind| KERNELS.contains(&kind))
+        };
+        (self.one_file_system || is_kernels()).then_some(LeftOut::FileSystem)
+    }
+}
+
+/// Why a directory is empty in the index that is none on the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum LeftOut {
+    /// It is the server's own.
+    Own,
+    /// Another file system is mounted there.
+    FileSystem,
+}
+
 /// One directory, listed. A directory's number is higher than its parent's; the root's is 0.
 pub(super) struct Listing {
     number: usize,
@@ -28,6 +86,8 @@ pub(super) struct Listing {
     pub names: Names,
     /// What the names stand for, in their order.
     pub entries: Vec<What>,
+    /// What was in it and is not here.
+    pub left_out: Option<LeftOut>,
 }
 
 /// The names in a directory, in byte order.
@@ -96,7 +156,7 @@ struct Queue {
 /// A walk under way.
 struct Walk<'w> {
     root: &'w Dir,
-    device: u64,
+    borders: &'w Borders,
     seen: Option<&'w Seen>,
     queue: Mutex<Queue>,
     /// There is something to do, or it is over.
@@ -106,14 +166,14 @@ struct Walk<'w> {
 /// Lists all directories of a tree, by number. `report` hears the entries seen so far.
 pub(super) fn walk(
     root: &Dir,
-    device: u64,
+    borders: &Borders,
     seen: Option<&Seen>,
     report: &mut dyn FnMut(u64),
 ) -> Result<Vec<Listing>> {
     let first = Task { number: 0, path: Vec::new(), known: seen.and_then(Seen::root) };
     let queue =
         Queue { todo: vec![first], busy: 0, idle: 0, next: 1, entries: 0, done: Vec::new(), failed: None };
-    let walk = Walk { root, device, seen, queue: Mutex::new(queue), more: Condvar::new() };
+    let walk = Walk { root, borders, seen, queue: Mutex::new(queue), more: Condvar::new() };
     let look = || {
         let entries = walk.queue().entries;
         report(entries);
@@ -246,8 +306,8 @@ impl Walk<'_> {
         let xattrs = xattrs(&dir).map_err(|cause| failed("read attributes of", cause))?;
         let meta = described(&stat, xattrs);
         let (mut names, mut entries, mut below) = (Names::default(), Vec::new(), Vec::new());
-        // Another file system is mounted here: what is on it is not this tree's.
-        if stat.st_dev == self.device {
+        let left_out = self.borders.left_out(&dir, &stat);
+        if left_out.is_none() {
             names = Names::read(&dir, scratch).map_err(|cause| failed("list", cause))?;
             entries.reserve_exact(names.places.len());
             let mut before = self.seen.zip(task.known).and_then(|(seen, inode)| seen.names(inode));
@@ -266,7 +326,7 @@ impl Walk<'_> {
                 entries.push(what.unwrap_or(What::Directory(0)));
             }
         }
-        Ok((Listing { number: task.number, path: task.path, meta, names, entries }, below))
+        Ok((Listing { number: task.number, path: task.path, meta, names, entries, left_out }, below))
     }
 
     /// What a name stands for; none for a directory.
@@ -297,7 +357,7 @@ impl Walk<'_> {
     fn regular(&self, stat: &Stat, known: Option<u32>) -> What {
         let linked = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
         // overlayfs may give files another device than their directory's, and then numbers that mean nothing later.
-        let seen = self.seen.filter(|_| stat.st_dev == self.device);
+        let seen = self.seen.filter(|_| stat.st_dev == self.borders.device);
         match known.filter(|inode| seen.is_some_and(|seen| seen.is_unchanged(*inode, stat))) {
             Some(inode) => What::Known(Known {
                 inode,

@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::layout::{Descriptor, Layout, Said};
+use super::layout::{Descriptor, Layout, Said, or_null};
 use crate::error::{Error, Result};
 
 /// How deep indexes may lie in each other; buildx makes two.
@@ -71,12 +71,14 @@ impl std::fmt::Display for Platform {
 
 #[derive(Deserialize)]
 struct ImageIndex {
+    #[serde(default, deserialize_with = "or_null")]
     manifests: Vec<Descriptor>,
 }
 
 #[derive(Deserialize)]
 struct Manifest {
     config: Descriptor,
+    #[serde(default, deserialize_with = "or_null")]
     layers: Vec<Descriptor>,
 }
 
@@ -84,11 +86,13 @@ struct Manifest {
 struct Config {
     #[serde(flatten)]
     platform: Said,
-    rootfs: RootFs,
+    /// Only images of file systems have one; artifacts, such as signatures and charts, have not.
+    rootfs: Option<RootFs>,
 }
 
 #[derive(Deserialize)]
 struct RootFs {
+    #[serde(default, deserialize_with = "or_null")]
     diff_ids: Vec<String>,
 }
 
@@ -115,6 +119,11 @@ pub fn layers(layout: &Layout, platform: &Platform) -> Result<Vec<Descriptor>> {
     let manifest = choose(layout, platform)?;
     let Manifest { config, layers } = layout.document(&manifest)?;
     let Config { platform: said, rootfs } = layout.document(&config)?;
+    let Some(rootfs) = rootfs else {
+        return Err(Error::Image(
+            "it is an artifact and no image of a file system: its config has no rootfs".to_owned(),
+        ));
+    };
     if !platform.takes(&said.os, &said.architecture) {
         return Err(Error::NoPlatform { wanted: platform.to_string(), there: spelled(&said) });
     }
@@ -169,7 +178,12 @@ fn choose(layout: &Layout, platform: &Platform) -> Result<Descriptor> {
             Some(said) => said.clone(),
             None => {
                 let manifest: Manifest = layout.document(&descriptor)?;
-                layout.document::<Config>(&manifest.config)?.platform
+                let config: Config = layout.document(&manifest.config)?;
+                // An artifact beside the image: nothing to boot.
+                if config.rootfs.is_none() {
+                    continue;
+                }
+                config.platform
             }
         };
         there.push(spelled(&said));

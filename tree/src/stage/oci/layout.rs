@@ -13,6 +13,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
+use super::super::members::{Kind, Members};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 
@@ -52,12 +53,19 @@ impl Digest {
     }
 }
 
+/// What is absent may be `null`, too: Go writes an empty list or map so, and the spec's schema lets it.
+pub(super) fn or_null<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + Default>(
+    from: D,
+) -> Result<T, D::Error> {
+    Ok(Option::deserialize(from)?.unwrap_or_default())
+}
+
 /// How one document speaks of another (image-spec, *descriptor*).
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
     /// What it is.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub media_type: String,
     /// Its name, unchecked.
     pub digest: String,
@@ -66,7 +74,7 @@ pub struct Descriptor {
     /// What it runs on, in an index.
     pub platform: Option<Said>,
     /// Names and notes.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -74,10 +82,10 @@ pub struct Descriptor {
 #[derive(Debug, Clone, Deserialize)]
 pub struct Said {
     /// `amd64`, in Go's spelling.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub architecture: String,
     /// `linux`.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "or_null")]
     pub os: String,
     /// `v8`.
     pub variant: Option<String>,
@@ -108,18 +116,17 @@ impl Layout {
     /// [`Error::Image`] when there is none in it, [`Error::Archive`] for a broken one; the system's.
     pub fn archive(file: File) -> Result<Self> {
         let mut members = BTreeMap::new();
-        let mut archive = tar::Archive::new(&file);
-        for entry in archive.entries_with_seek().map_err(Error::Archive)? {
-            let entry = entry.map_err(Error::Archive)?;
-            if entry.header().entry_type() != tar::EntryType::Regular {
+        let mut archive = Members::seeking(&file);
+        while let Some(member) = archive.next()? {
+            if member.kind != Kind::Regular {
                 continue;
             }
             if members.len() == MEMBERS_MAX {
                 return Err(Error::Image(format!("the archive has more than {MEMBERS_MAX} files")));
             }
-            let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+            let name = String::from_utf8_lossy(&member.name).into_owned();
             let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
-            members.insert(name, (entry.raw_file_position(), entry.size()));
+            members.insert(name, (member.at, member.size));
         }
         Self(Home::Archive { file, members }).checked()
     }

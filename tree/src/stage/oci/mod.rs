@@ -23,9 +23,9 @@ pub use image::{Platform, is_manifest, layers};
 pub use layout::{DOCUMENT_MAX, Descriptor, Digest, Layout};
 
 use super::Stage;
-use super::archive::{Brings, path_of};
+use super::archive::Brings;
+use super::members::{Kind, Members};
 use super::packed::decompress;
-use super::records::Stream;
 use crate::build::is_aufs_own;
 use crate::confine::open_file;
 use crate::error::{Error, Result};
@@ -56,8 +56,13 @@ impl Stage<'_> {
     pub fn oci(&mut self, path: &Path, platform: &Platform) -> Result<()> {
         let layout = if path.is_dir() { Layout::directory(path)? } else { self.open_archive(path)? };
         for descriptor in layers(&layout, platform)? {
-            let layer = self.read_layer(layout.blob(&descriptor)?)?;
-            self.apply(layer)?;
+            let blob = layout.blob(&descriptor)?;
+            self.read_layer(blob).and_then(|layer| self.apply(layer)).map_err(|cause| match cause {
+                Error::Archive(_) | Error::Entry { .. } => {
+                    Error::Layer { digest: descriptor.digest.clone(), cause: Box::new(cause) }
+                }
+                other => other,
+            })?;
         }
         Ok(())
     }
@@ -79,15 +84,15 @@ impl Stage<'_> {
     /// Reads a layer whole before any of it is applied: its whiteouts may stand behind what they must not hide.
     fn read_layer(&mut self, stream: impl Read) -> Result<Layer> {
         let mut layer = Layer::default();
-        let (mut archive, records) = Stream::new(decompress(stream).map_err(Error::Archive)?);
-        for entry in archive.entries().map_err(Error::Archive)? {
-            let entry = entry.map_err(Error::Archive)?;
-            let records = records.take();
-            let raw = path_of(&entry, &records);
-            let path = TreePath::parse(&raw)?;
+        let mut members = Members::new(decompress(stream).map_err(Error::Archive)?);
+        while let Some(member) = members.next()? {
+            if member.kind == Kind::Label {
+                continue;
+            }
+            let path = member.path()?;
             let whole = path.names().join(&b'/');
             let Some((parent, name)) = path.split_last() else {
-                layer.take(whole, self.read_tar_entry(entry, &records, &raw)?);
+                layer.take(whole, self.read_member(&mut members, &member)?);
                 continue;
             };
             if is_aufs_own(parent.names())? {
@@ -96,14 +101,17 @@ impl Stage<'_> {
             match name.strip_prefix(MARK) {
                 Some(OPAQUE) => layer.opaque.push(parent.names().join(&b'/')),
                 Some(rest) if rest.starts_with(MARK) => {}
-                Some(b"" | b"." | b"..") => return Err(Error::entry(&raw, "a whiteout without a name")),
+                Some(b"" | b"." | b"..") => {
+                    return Err(Error::entry(&member.name, "a whiteout without a name"));
+                }
                 Some(hidden) => layer.hidden.push(parent.join(hidden).names().join(&b'/')),
-                None => layer.take(whole, self.read_tar_entry(entry, &records, &raw)?),
+                None => layer.take(whole, self.read_member(&mut members, &member)?),
             }
             if layer.brings.len() + layer.hidden.len() + layer.opaque.len() > ENTRIES {
                 return Err(Error::TooLarge("entries in a layer"));
             }
         }
+        members.finish()?;
         Ok(layer)
     }
 
@@ -159,15 +167,14 @@ impl Stage<'_> {
 impl Layer {
     /// Sorts what an entry brings; overlayfs' own marks, which images made from its directories can have, mean the same
     /// as the image spec's.
-    fn take(&mut self, path: Vec<u8>, brings: Option<Brings>) {
+    fn take(&mut self, path: Vec<u8>, brings: Brings) {
         match brings {
-            None => {}
-            Some(Brings::Node(_, Content::Whiteout)) => self.hidden.push(path),
-            Some(Brings::Node(meta, Content::Directory { opaque: true })) => {
+            Brings::Node(_, Content::Whiteout) => self.hidden.push(path),
+            Brings::Node(meta, Content::Directory { opaque: true }) => {
                 self.opaque.push(path.clone());
                 self.brings.push((path, Brings::Node(meta, Content::Directory { opaque: false })));
             }
-            Some(brings) => self.brings.push((path, brings)),
+            brings => self.brings.push((path, brings)),
         }
     }
 }

@@ -365,6 +365,42 @@ fn no_byte_of_a_blob_that_is_not_its_descriptors_is_used() {
 }
 
 #[test]
+fn what_may_be_absent_may_be_null_and_an_artifact_beside_the_image_is_passed_over() {
+    let writer = Writer::new();
+    let empty = writer.blob("application/vnd.oci.empty.v1+json", b"{}");
+    let signature = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "artifactType": "application/x-signature", "config": empty, "layers": [empty], "annotations": null });
+    let signature = writer.blob(MANIFEST, signature.to_string().as_bytes());
+    let layer = writer.blob(PLAIN, &tar_of([("a", Bytes("x"))]));
+    let config = json!({ "architecture": "amd64", "os": "linux", "variant": null, "history": null, "config": null, "rootfs": { "type": "layers", "diff_ids": ["sha256:0"] } });
+    let config = writer.blob(CONFIG, config.to_string().as_bytes());
+    let manifest = json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [layer], "annotations": null });
+    let mut manifest = writer.blob(MANIFEST, manifest.to_string().as_bytes());
+    (manifest["annotations"], manifest["platform"], manifest["urls"]) =
+        (Value::Null, Value::Null, Value::Null);
+    writer.index(&[signature.clone(), manifest]);
+    assert_eq!(writer.stage(&writer.path()).unwrap().index.inodes(), 2);
+    writer.index(std::slice::from_ref(&signature));
+    let refused = writer.stage(&writer.path()).unwrap_err().to_string();
+    assert!(refused.contains("no image at all"), "{refused}");
+    let mut said = signature;
+    said["platform"] = json!({ "architecture": "amd64", "os": "linux" });
+    writer.index(&[said]);
+    let refused = writer.stage(&writer.path()).unwrap_err().to_string();
+    assert!(refused.contains("it is an artifact"), "{refused}");
+    fs::write(writer.path().join("index.json"), r#"{ "schemaVersion": 2, "manifests": null }"#).unwrap();
+    assert!(writer.stage(&writer.path()).unwrap_err().to_string().contains("no image at all"));
+}
+
+#[test]
+fn what_is_wrong_in_a_layer_is_told_with_the_layers_name() {
+    let writer = Writer::new();
+    let bad = tar_of([("a", Link("missing"))]);
+    let digest = writer.blob(PLAIN, &bad)["digest"].as_str().unwrap().to_owned();
+    let refused = writer.image(&[tar_of([("b", Dir)]), bad]).unwrap_err().to_string();
+    assert!(refused.contains(&digest) && refused.contains("entry a"), "{refused}");
+}
+
+#[test]
 fn huge_documents_deep_indexes_and_what_is_no_image_are_refused() {
     let writer = Writer::new();
     let huge = writer.blob(MANIFEST, &vec![b' '; 5 << 20]);

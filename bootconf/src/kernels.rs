@@ -1,0 +1,184 @@
+//! Which kernel and which initrd of a tree boot.
+//!
+//! What the site names is taken as it is: a path, or a pattern in `/boot` whose `*` stands for anything in a kernel's name, of
+//! which the newest counts, and for the kernel's version in an initrd's. Else kernels are looked for in these places:
+//!
+//! | place | whose | its initrd |
+//! |---|---|---|
+//! | `/boot/vmlinuz-VERSION` | nearly everybody's | `/boot/initrd.img-VERSION`, `/boot/initramfs-VERSION.img`, `/boot/initrd-VERSION`, `/boot/initramfs-VERSION` |
+//! | `/boot/kernel-VERSION` | Gentoo's | the same |
+//! | `/boot/vmlinux-VERSION` | ppc64's, s390's | the same |
+//! | `/boot/TOKEN/VERSION/linux` | systemd's kernel-install, Boot Loader Specification | `initrd` beside it |
+//! | `/usr/lib/modules/VERSION/vmlinuz` | bootc's, ostree's | `initramfs.img` beside it |
+//! | `/vmlinuz`, `/boot/vmlinuz` | links | `/initrd.img`, `/boot/initrd.img`, `/boot/initramfs.img`, `/boot/initrd` |
+//!
+//! and this is the order:
+//!
+//! 1. Unless the kernel mounts its root itself, only a kernel counts that has an initrd of its own version. So an upgrade that
+//!    left a kernel without one does not make the machine unbootable; it boots the one before.
+//! 2. Kernels for debugging, of real time and for rescue (`+debug`, `-rt`, `-rescue-`) come behind all others: who wants one
+//!    says so.
+//! 3. The newest version; of one version, the first place above.
+//! 4. The links come last, for they name no version: the modules and the initrd are only known to be the kernel's by it.
+
+use oneroot_tree::survey::NO_KERNELS;
+
+use crate::args::Initramfs;
+use crate::plan::{Decision, NoPlan};
+use crate::version;
+
+/// Words in a version that say what a kernel is for.
+const SPECIAL: [&str; 6] = ["debug", "dbg", "rt", "realtime", "rescue", "kdump"];
+/// Directories of `/boot` and of the modules that are looked into.
+const MOST_LISTED: usize = 256;
+
+/// A view, as far as kernels are concerned.
+pub struct Tree<'t> {
+    /// The names in a directory.
+    pub names: &'t dyn Fn(&str) -> Vec<String>,
+    /// Whether a path leads to a regular file.
+    pub exists: &'t dyn Fn(&str) -> bool,
+}
+
+/// A kernel that was found.
+struct Kernel {
+    path: String,
+    version: Option<String>,
+    /// Where its initrd may be.
+    initrds: Vec<String>,
+}
+
+/// Kernel and initrd of a view.
+///
+/// # Errors
+/// [`NoPlan::NoKernel`], [`NoPlan::NoInitrd`].
+pub fn kernel_and_initrd(decision: &Decision, tree: &Tree<'_>) -> Result<(String, Option<String>), NoPlan> {
+    let no_kernel =
+        |wanted: &str| NoPlan::NoKernel { profile: decision.profile.clone(), wanted: wanted.to_owned() };
+    let kernels = match &decision.kernel {
+        Some(pattern) if version::is_pattern(pattern) => matching(tree, pattern),
+        Some(path) => Some(Kernel::at(path)).filter(|_| (tree.exists)(path)).into_iter().collect(),
+        None => all(tree),
+    };
+    let Some(newest) = kernels.first().map(|kernel| kernel.path.clone()) else {
+        let wanted = decision.kernel.as_ref().map(|wanted| format!(": {wanted} is not there"));
+        return Err(no_kernel(&wanted.unwrap_or_default()));
+    };
+    if decision.initramfs == Initramfs::None && decision.initrd.is_none() {
+        return Ok((newest, None));
+    }
+    let pair = kernels.into_iter().find_map(|kernel| {
+        let initrd = kernel.initrd(decision.initrd.as_deref(), tree)?;
+        Some((kernel.path, Some(initrd)))
+    });
+    pair.ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: newest })
+}
+
+/// The kernels in all places, best first.
+fn all(tree: &Tree<'_>) -> Vec<Kernel> {
+    let mut found = Vec::new();
+    let boot = (tree.names)("/boot");
+    for prefix in ["vmlinuz-", "kernel-", "vmlinux-"] {
+        let named = boot.iter().filter(|name| name.starts_with(prefix));
+        let kernels = named.filter(|name| !NO_KERNELS.iter().any(|end| name.ends_with(end)));
+        found.extend(
+            kernels
+                .map(|name| format!("/boot/{name}"))
+                .filter(|path| (tree.exists)(path))
+                .map(|path| Kernel::at(&path)),
+        );
+    }
+    for token in boot.iter().take(MOST_LISTED) {
+        for version in (tree.names)(&format!("/boot/{token}")).into_iter().take(MOST_LISTED) {
+            let beside = format!("/boot/{token}/{version}");
+            found.extend(Kernel::beside(&beside, "linux", version, "initrd", tree));
+        }
+    }
+    for version in (tree.names)("/usr/lib/modules").into_iter().take(MOST_LISTED) {
+        let beside = format!("/usr/lib/modules/{version}");
+        found.extend(Kernel::beside(&beside, "vmlinuz", version, "initramfs.img", tree));
+    }
+    sort(&mut found);
+    let links = ["/vmlinuz", "/boot/vmlinuz"].into_iter().filter(|path| (tree.exists)(path));
+    found.extend(links.map(Kernel::at));
+    found
+}
+
+/// The kernels in `/boot` that fit a pattern, best first.
+fn matching(tree: &Tree<'_>, pattern: &str) -> Vec<Kernel> {
+    let names = in_boot(tree, pattern);
+    let mut found: Vec<Kernel> = names.iter().map(|path| Kernel::at(path)).collect();
+    sort(&mut found);
+    found
+}
+
+/// The paths of `/boot` that fit a pattern, newest first.
+fn in_boot(tree: &Tree<'_>, pattern: &str) -> Vec<String> {
+    let Some(pattern) = pattern.strip_prefix("/boot/") else { return Vec::new() };
+    let mut names: Vec<String> =
+        (tree.names)("/boot").into_iter().filter(|name| version::fits(name, pattern)).collect();
+    names.sort_by(|a, b| version::compare(b, a));
+    names.into_iter().map(|name| format!("/boot/{name}")).filter(|path| (tree.exists)(path)).collect()
+}
+
+/// Best first; the order of places stays where versions are the same.
+fn sort(kernels: &mut [Kernel]) {
+    kernels.sort_by(|a, b| {
+        let by_version = || match (&a.version, &b.version) {
+            (Some(a), Some(b)) => version::compare(b, a),
+            (a, b) => b.is_some().cmp(&a.is_some()),
+        };
+        a.is_special().cmp(&b.is_special()).then_with(by_version)
+    });
+}
+
+impl Kernel {
+    /// A kernel whose name says its version, or no version.
+    fn at(path: &str) -> Self {
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let version = name.split_once('-').map(|(_, version)| version.to_owned());
+        let initrds = match &version {
+            // Debian's, dracut's, SUSE's and Alpine's names.
+            Some(version) => vec![
+                format!("/boot/initrd.img-{version}"),
+                format!("/boot/initramfs-{version}.img"),
+                format!("/boot/initrd-{version}"),
+                format!("/boot/initramfs-{version}"),
+            ],
+            None => ["/initrd.img", "/boot/initrd.img", "/boot/initramfs.img", "/boot/initrd"]
+                .map(str::to_owned)
+                .into(),
+        };
+        Self { path: path.to_owned(), version, initrds }
+    }
+
+    /// A kernel in a directory of its version.
+    fn beside(directory: &str, name: &str, version: String, initrd: &str, tree: &Tree<'_>) -> Option<Self> {
+        let path = format!("{directory}/{name}");
+        let is_there = (tree.exists)(&path);
+        is_there.then(|| Self {
+            path,
+            version: Some(version),
+            initrds: vec![format!("{directory}/{initrd}")],
+        })
+    }
+
+    fn is_special(&self) -> bool {
+        let version = self.version.as_deref().unwrap_or_default();
+        version.split(['-', '+', '.', '_']).any(|word| SPECIAL.contains(&word))
+    }
+
+    fn initrd(&self, wanted: Option<&str>, tree: &Tree<'_>) -> Option<String> {
+        match (wanted, &self.version) {
+            // In an initrd's pattern the `*` is the kernel's version and nothing else: 6.10's initrd is not 6.1's.
+            (Some(pattern), Some(version)) if version::is_pattern(pattern) => {
+                Some(pattern.replace('*', version)).filter(|path| (tree.exists)(path))
+            }
+            (Some(pattern), None) if version::is_pattern(pattern) => {
+                in_boot(tree, pattern).into_iter().next()
+            }
+            (Some(path), _) => Some(path.to_owned()).filter(|path| (tree.exists)(path)),
+            (None, _) => self.initrds.iter().find(|path| (tree.exists)(path)).cloned(),
+        }
+    }
+}
