@@ -128,3 +128,48 @@ fn asked_what_is_missing_it_installs_nothing_though_it_is_root() {
     assert!(code == Some(1) && said.contains("apt-get update && "), "{said}");
     assert_eq!(told(&host), "");
 }
+
+/// What `scripts/test` says with these cases of virtual machines; of each, whether it is `#[ignore]`d. What cargo was to run
+/// is in `told`.
+fn with_cases(cases: &[(&str, bool)], words: &[&str]) -> (Option<i32>, String, String) {
+    let list = |wanted: &dyn Fn(bool) -> bool| {
+        let named = cases.iter().filter(|(_, ignored)| wanted(*ignored)).map(|(name, _)| *name);
+        named.map(|name| format!("echo {name}: test")).collect::<Vec<_>>().join("; ")
+    };
+    let cargo = format!(
+        "case \"$*\" in *--ignored*) true; {} ;; *--list*) true; {} ;; *) echo \"$ONEROOT_LONG $*\" >>told ;; esac",
+        list(&|ignored| ignored),
+        list(&|_| true)
+    );
+    let host = host(&[("cargo", cargo.as_str()), ("id", "echo 0")]);
+    let path = format!("{}:{}", host.path().join("bin").display(), std::env::var("PATH").unwrap());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts/test");
+    let done = Command::new(script).args(words).env("PATH", path).env("ONEROOT_LONG", "").output().unwrap();
+    let said = String::from_utf8(done.stdout).unwrap() + &String::from_utf8(done.stderr).unwrap();
+    (done.status.code(), said, told(&host))
+}
+
+#[test]
+fn a_run_of_the_virtual_machines_has_at_most_24_cases_and_a_part_has_the_modules_that_it_names() {
+    let names: Vec<String> = (0..30).map(|number| format!("boots::case_{number}")).collect();
+    let cases = |ignored: usize| -> Vec<(&str, bool)> {
+        names.iter().enumerate().map(|(at, name)| (name.as_str(), at < ignored)).collect()
+    };
+    let (code, said, told) = with_cases(&cases(5), &["vm"]);
+    assert!(code == Some(1) && said.contains("24") && said.contains("#[ignore"), "{said}");
+    assert!(!told.contains("--nocapture"), "nothing is begun: {told}");
+    let (code, said, told) = with_cases(&cases(6), &["vm"]);
+    assert!(
+        code == Some(0) && told.contains("--nocapture") && !told.contains("--include-ignored"),
+        "{said}{told}"
+    );
+
+    let (code, said, told) = with_cases(&cases(6), &["vm-all", "firmware"]);
+    assert_eq!(code, Some(0), "{said}");
+    let run = told.lines().find(|line| line.contains("--include-ignored")).unwrap();
+    assert!(run.starts_with("1 ") && run.ends_with(" firmware:: ipxe:: proxy::"), "{run}");
+    assert_eq!(with_cases(&cases(6), &["vm-all", "none"]).0, Some(2));
+
+    let (code, said, _) = with_cases(&[("moons::case", false)], &["vm"]);
+    assert!(code == Some(1) && said.contains("moons.rs"), "{said}");
+}
