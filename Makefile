@@ -27,7 +27,7 @@ test-vm: need-test build
 	@scripts/test vm
 
 # The virtual machines with nothing cut short: the idle case waits until lease and connection have really ended. PART= is one
-# of the parts that scripts/test lists, each of at most an hour: `make test-vm-all PART=firmware`.
+# of the parts that scripts/test lists, each meant to take at most an hour: `make test-vm-all PART=firmware`.
 test-vm-all: need-test build
 	@scripts/test vm-all $(PART)
 
