@@ -22,10 +22,11 @@ use std::path::Path;
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
+use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::pins::{Phase, Pin};
-use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord};
+use oneroot_ids::{BootId, GenerationId, Mac, MachineId};
 use oneroot_tree::node::{Content, Meta, TreePath};
-use oneroot_tree::{GenerationId, IndexBuilder, Stage, Store};
+use oneroot_tree::{IndexBuilder, Stage, Store};
 use serde_json::json;
 
 const FILES: usize = 20;

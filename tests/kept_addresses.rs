@@ -10,7 +10,8 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use oneroot_dhcp::{Lease, Mac};
+use oneroot_dhcp::Lease;
+use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Disk, Table, Txn};
 use oneroot_vm_tests::{Lab, Server, SiteFiles, SmallDisk};
 

@@ -11,7 +11,8 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use oneroot_dhcp::{Lease, Mac};
+use oneroot_dhcp::Lease;
+use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Disk, Table, Txn};
 use oneroot_vm_tests::{Lab, Server, SiteFiles};
 

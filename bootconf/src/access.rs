@@ -11,9 +11,8 @@
 //! This isolates the machines of an honest network; it does not authenticate. Whoever can take a MAC or an address of
 //! the segment is that machine: docs/security.md says so plainly.
 
-use oneroot_tree::ViewId;
+use oneroot_ids::{MachineId, ViewId};
 
-use crate::identity::MachineId;
 use crate::pins::Pin;
 
 /// The answer.
@@ -55,8 +54,8 @@ pub fn verdict<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::BootId;
     use crate::pins::Phase;
+    use oneroot_ids::BootId;
 
     fn machine(number: u8) -> MachineId {
         MachineId::from_random([number; 16])

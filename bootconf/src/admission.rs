@@ -17,8 +17,8 @@
 use std::net::IpAddr;
 
 use crate::export::{Export, Named};
-use crate::identity::{Mac, MachineId};
 use crate::pins::{Event, Pin};
+use oneroot_ids::{Mac, MachineId};
 
 /// Who is at an address, as far as the links say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,9 +205,8 @@ fn unnamed<'p>(question: &Question<'p>) -> Result<Admitted<'p>, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::BootId;
     use crate::pins::Phase;
-    use oneroot_tree::ViewId;
+    use oneroot_ids::{BootId, ViewId};
 
     const SEAL: Option<[u8; 16]> = Some([5; 16]);
 

@@ -22,9 +22,9 @@
 
 use std::net::IpAddr;
 
-use crate::identity::{BootId, Mac};
 use crate::pins::{Phase, Pin};
 use crate::plan::BootPlan;
+use oneroot_ids::{BootId, Mac};
 
 /// Seconds for which a boot answers every request for its script. Firmware that fails asks again within a minute; a boot that
 /// was given up is not kept for long.

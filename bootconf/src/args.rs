@@ -11,7 +11,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::export::Export;
-use crate::identity::{BootId, Mac, MachineId};
+use oneroot_ids::{BootId, Mac, MachineId};
 
 /// What dracut is told to call the NIC that boots. Nothing of the running system needs it: see docs/decisions/0010.
 pub const BOOT_NIC: &str = "boot0";
@@ -122,7 +122,7 @@ fn dracuts_nic(boot: &Boot<'_>) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::export::SEAL;
-    use oneroot_tree::ViewId;
+    use oneroot_ids::ViewId;
 
     /// What the kernel keeps of its command line on x86 and arm64, its own end included.
     const COMMAND_LINE: usize = 2048;

@@ -14,8 +14,8 @@
 
 use std::net::IpAddr;
 
-use crate::identity::Mac;
 use crate::pins::{Phase, Pin};
+use oneroot_ids::Mac;
 
 /// Seconds without a packet after which a machine's address is probed, and a stranger may be forgotten ([`crate::strangers`]).
 pub const SILENCE: u64 = 7 * 86_400;
@@ -44,9 +44,8 @@ fn newest<'p>(pins: impl IntoIterator<Item = &'p Pin>, wanted: impl Fn(&Pin) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::identity::{BootId, MachineId};
     use crate::pins::{Event, PinChange, changes};
-    use oneroot_tree::ViewId;
+    use oneroot_ids::{BootId, MachineId, ViewId};
 
     fn mac(number: u8) -> Mac {
         Mac::new([0x52, 0x54, 0, 0, 0, number]).unwrap()

@@ -7,9 +7,7 @@
 
 use std::fmt;
 
-use oneroot_tree::ViewId;
-
-use crate::identity::BootId;
+use oneroot_ids::{BootId, ViewId, hex};
 
 /// Bytes of a seal.
 pub const SEAL: usize = 16;
@@ -38,8 +36,7 @@ impl fmt::Display for Export {
         let Some(Named { boot, seal }) = &self.named else { return Ok(()) };
         write!(f, ".{boot}")?;
         let Some(seal) = seal else { return Ok(()) };
-        write!(f, ".")?;
-        seal.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+        write!(f, ".{}", hex(seal))
     }
 }
 

@@ -6,9 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::identity::Mac;
 use crate::plan::Decision;
 use crate::site::{Site, Vars};
+use oneroot_ids::Mac;
 
 /// A machine's facts, by the names that templates use.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

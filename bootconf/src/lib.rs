@@ -34,7 +34,7 @@ mod tables;
 mod version;
 
 pub use check::{load, load_str, state_of};
-pub use identity::{BootId, Mac, MachineId, MachineRecord};
+pub use identity::MachineRecord;
 pub use report::{Problem, Report, nearest};
 pub use site::{
     Confinement, Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars,

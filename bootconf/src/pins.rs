@@ -19,10 +19,8 @@
 
 use std::net::IpAddr;
 
-use oneroot_tree::ViewId;
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use serde::{Deserialize, Serialize};
-
-use crate::identity::{BootId, Mac, MachineId};
 
 /// Pins of one machine at most, but for the one beside as many mounted ones.
 pub const MOST: usize = 3;

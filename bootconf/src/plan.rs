@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use oneroot_tree::ViewId;
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use serde::{Deserialize, Serialize};
 
 use crate::args::Initramfs;
 use crate::facts::Facts;
-use crate::identity::{BootId, Mac, MachineId};
 use crate::site::{Profile, Site, Source, Vars};
 
 /// One part of a machine's stack, before it is a generation.

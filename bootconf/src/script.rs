@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use crate::identity::{BootId, Mac};
+use oneroot_ids::{BootId, Mac};
 
 /// `http://server[:port]`, as clients are told.
 #[must_use]

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnetwork::Ipv4Network;
 
 use crate::args::Initramfs;
-use crate::identity::Mac;
+use oneroot_ids::Mac;
 
 /// A whole site: `site.toml` with what lies beside it in `machines.d`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::identity::Mac;
 use crate::plan::{Part, decide};
 use crate::site::Site;
+use oneroot_ids::Mac;
 
 /// A MAC for a machine that the site does not name: locally administered, nobody's.
 const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];

@@ -21,8 +21,9 @@
 
 use crate::Site;
 use crate::binding::is_silent;
-use crate::identity::{MachineId, MachineRecord};
+use crate::identity::MachineRecord;
 use crate::pins::{Phase, Pin};
+use oneroot_ids::MachineId;
 
 /// Strangers that are remembered.
 pub const MOST: usize = 10_000;
@@ -105,8 +106,7 @@ pub fn room(
 mod tests {
     use super::*;
     use crate::binding::SILENCE;
-    use crate::identity::{BootId, Mac};
-    use oneroot_tree::ViewId;
+    use oneroot_ids::{BootId, Mac, ViewId};
     use std::net::IpAddr;
 
     /// While nobody else comes, and nobody is in the way.

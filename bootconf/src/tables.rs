@@ -6,13 +6,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::args::Initramfs;
-use crate::identity::Mac;
 use crate::networks::{NO_HOST, is_host};
 use crate::paths::{self, Directory};
 use crate::report::Spot;
 use crate::section::{At, Mistakes, Section};
 use crate::site::{Confinement, Machine, Profile, Server, Vars, Workload};
 use crate::sources::source_of;
+use oneroot_ids::Mac;
 
 /// Where the state is, unless the site says otherwise.
 pub(crate) const STATE: &str = "/var/lib/oneroot/state";

@@ -8,10 +8,10 @@ use std::path::Path;
 
 use oneroot_bootconf::again::{Ask, Request, YOUNG};
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::load_str;
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootPlan, Root, Why, decide};
-use oneroot_bootconf::{BootId, Mac, MachineId, load_str};
-use oneroot_tree::ViewId;
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
 
 fn mac(last: u8) -> Mac {

@@ -21,8 +21,7 @@ use oneroot_bootconf::admission::{Question, admit};
 use oneroot_bootconf::binding::holder;
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::pins::{Event, MOST, Phase, Pin, PinChange, changes};
-use oneroot_bootconf::{BootId, Mac, MachineId};
-use oneroot_tree::ViewId;
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
 #[derive(Default)]
 struct World {

@@ -10,8 +10,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use oneroot_bootconf::export::Export;
-use oneroot_bootconf::{BootId, EXAMPLE, Mac, MachineId, load, load_str, script};
-use oneroot_tree::ViewId;
+use oneroot_bootconf::{EXAMPLE, load, load_str, script};
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
 
 proptest! {

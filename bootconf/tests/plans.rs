@@ -6,8 +6,8 @@ use std::path::Path;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::{Tree, kernel_and_initrd};
 use oneroot_bootconf::plan::{BootPlan, Decision, NoPlan, Part, Root, decide};
-use oneroot_bootconf::{BootId, Mac, MachineId, Site, load_str};
-use oneroot_tree::ViewId;
+use oneroot_bootconf::{Site, load_str};
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
 fn site() -> Site {
     load_str("everything", include_str!("valid/everything.toml"), Path::new("/site")).unwrap()

@@ -8,7 +8,6 @@ use crate::commits::Commits;
 use crate::declined::Declined;
 use crate::later::Later;
 use crate::lease::Leases;
-use crate::mac::Mac;
 use crate::offers::Offers;
 use crate::policy::{Claim, Policy};
 use crate::pool::{Choice, Pool, Pools, Standing};
@@ -16,6 +15,7 @@ use crate::probes::Probes;
 use crate::rates::Rates;
 use crate::step::Now;
 use crate::subnets::{Subnet, Subnets};
+use oneroot_ids::Mac;
 
 /// Addresses that turn out to be somebody's, before a client is told that none is free. Each is put right on the way.
 const TRIES: usize = 64;

@@ -1,7 +1,7 @@
 //! Which of a machine's many DHCP clients is asking: firmware, iPXE, or the system.
 
-use crate::mac::Mac;
 use crate::wire::Request;
+use oneroot_ids::Mac;
 
 /// A client, as boot policy sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
 use crate::lease::{Lease, Revision};
-use crate::mac::Mac;
 use crate::step::Reply;
+use oneroot_ids::Mac;
 
 /// Commits that may be under way at once. A store that hangs costs its own clients, not memory.
 const MOST: usize = 4096;

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use crate::mac::Mac;
+use oneroot_ids::Mac;
 
 /// Milliseconds for which a declined address rests.
 const REST: u64 = 600_000;

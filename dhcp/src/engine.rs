@@ -58,13 +58,13 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use crate::addresses::Addresses;
 use crate::asked::Asked;
 use crate::lease::{Lease, Revision};
-use crate::mac::Mac;
 use crate::policy::Policy;
 use crate::probes::Purpose;
 use crate::step::{CommitError, DropReason, Found, Now, Received, Step};
 use crate::subnets::{Place, Subnet, Subnets};
 use crate::wire::Request;
 use crate::{found, proxy, states, writes};
+use oneroot_ids::Mac;
 
 /// A DHCP server without sockets.
 pub struct Engine {

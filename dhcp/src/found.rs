@@ -17,9 +17,9 @@ use std::net::Ipv4Addr;
 
 use crate::addresses::Addresses;
 use crate::lease::Probed;
-use crate::mac::Mac;
 use crate::policy::Policy;
 use crate::step::{DropReason, Found, Now};
+use oneroot_ids::Mac;
 
 /// At an address that this client has declined.
 pub(crate) fn declined(

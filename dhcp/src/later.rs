@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use crate::lease::Lease;
-use crate::mac::Mac;
+use oneroot_ids::Mac;
 
 /// NICs whose lease waits. What is more is not written: the pin binds the address without it, and the next renewal
 /// comes.

@@ -5,9 +5,9 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::mac::Mac;
 use crate::pool::Standing;
 use crate::step::Now;
+use oneroot_ids::Mac;
 
 /// One NIC's address. There is one for a MAC, whatever client-ids it shows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::Ipv4Addr;
 
-use crate::mac::Mac;
+use oneroot_ids::Mac;
 
 /// Time that an offer is held, milliseconds. Some firmware uses an offered address without ever asking for it.
 const HELD: u64 = 60_000;

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::client::Client;
-use crate::mac::Mac;
+use oneroot_ids::Mac;
 
 /// What the site has for a machine that it knows.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

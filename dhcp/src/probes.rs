@@ -3,9 +3,9 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use crate::mac::Mac;
 use crate::subnets::Place;
 use crate::wire::Request;
+use oneroot_ids::Mac;
 
 /// Probes that may be under way at once.
 const MOST: usize = 32;

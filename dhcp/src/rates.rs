@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use crate::mac::Mac;
+use oneroot_ids::Mac;
 
 /// Times in [`WINDOW`] for one MAC. A whole boot needs about ten.
 const MOST_FROM_ONE: u32 = 30;

@@ -3,8 +3,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::lease::LeaseChange;
-use crate::mac::Mac;
 use crate::wire::Refused;
+use oneroot_ids::Mac;
 
 /// The time, twice: leases must make sense after a restart, offers must not depend on a clock that is set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

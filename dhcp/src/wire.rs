@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 
 use dhcproto::v4::borrowed::Message;
 
-use crate::mac::Mac;
+use oneroot_ids::Mac;
 
 /// Fixed header and magic cookie (RFC 2131 §2).
 const SMALLEST: usize = 240;
@@ -125,7 +125,7 @@ impl Request {
         }
         let bytes: [u8; 6] =
             datagram.get(28..34).and_then(|bytes| bytes.try_into().ok()).ok_or(Refused::Length)?;
-        let mac = Mac::new(bytes).map_err(|_| Refused::HardwareAddress)?;
+        let mac = Mac::new(bytes).ok_or(Refused::HardwareAddress)?;
         // Long enough, Ethernet with six bytes, and with the cookie: what dhcproto takes for granted holds.
         let message = Message::new(datagram).map_err(|_| Refused::NotDhcp)?;
         let flags =

@@ -5,9 +5,10 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use oneroot_dhcp::{
-    BootFile, Claim, Client, Engine, Found, Mac, Now, Policy, Received, Reply, Request, Reservation,
-    Revision, Route, Step, Subnet,
+    BootFile, Claim, Client, Engine, Found, Now, Policy, Received, Reply, Request, Reservation, Revision,
+    Route, Step, Subnet,
 };
+use oneroot_ids::Mac;
 use proptest::prelude::*;
 
 /// A site with an answer to everything, and long ones.

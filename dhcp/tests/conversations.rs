@@ -39,9 +39,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::{Decodable as _, v4};
 use oneroot_dhcp::{
-    BootFile, Claim, Client, CommitError, Engine, Found, Lease, Mac, Now, Policy, Received, Reservation,
-    Revision, Route, Step, Subnet,
+    BootFile, Claim, Client, CommitError, Engine, Found, Lease, Now, Policy, Received, Reservation, Revision,
+    Route, Step, Subnet,
 };
+use oneroot_ids::Mac;
 
 #[derive(Default)]
 struct Site {

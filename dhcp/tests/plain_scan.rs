@@ -12,9 +12,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use oneroot_dhcp::{
-    BootFile, Claim, Client, CommitError, Engine, Found, Lease, Mac, Now, Policy, Received, Reservation,
-    Revision, Step, Subnet,
+    BootFile, Claim, Client, CommitError, Engine, Found, Lease, Now, Policy, Received, Reservation, Revision,
+    Step, Subnet,
 };
+use oneroot_ids::Mac;
 use proptest::prelude::*;
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 1);

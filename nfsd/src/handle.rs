@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use oneroot_ids::same;
+
 use crate::{Error, NodeId};
 
 /// Names a view: the front of its stack object's hash. Given by the shell, opaque here.
@@ -89,7 +91,7 @@ impl Keyring {
             return None;
         }
         let (_, key) = self.keys.iter().find(|(known, _)| *known == id)?;
-        if !same_tag(&tag_of(key, body), tag) {
+        if !same(&tag_of(key, body), tag) {
             return None;
         }
         let (view, rest) = rest.split_first_chunk::<16>()?;
@@ -110,19 +112,6 @@ impl fmt::Debug for Keyring {
 fn tag_of(key: &[u8; 32], body: &[u8]) -> [u8; TAG_LEN] {
     let hash = blake3::keyed_hash(key, body);
     hash.as_bytes().first_chunk().copied().unwrap_or_default()
-}
-
-/// Compares in constant time, or a peer could find a tag byte by byte. [`blake3::Hash`] promises that for 32
-/// bytes, so both tags are widened to it.
-fn same_tag(one: &[u8; TAG_LEN], other: &[u8; TAG_LEN]) -> bool {
-    let wide = |tag: &[u8; TAG_LEN]| {
-        let mut bytes = [0; 32];
-        if let Some(front) = bytes.first_chunk_mut() {
-            *front = *tag;
-        }
-        blake3::Hash::from_bytes(bytes)
-    };
-    wide(one) == wide(other)
 }
 
 #[cfg(test)]

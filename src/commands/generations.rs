@@ -6,10 +6,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::plan::parts;
+use oneroot_ids::GenerationId;
 use oneroot_tree::diff::{Aspect, Counts, What, diff};
 use oneroot_tree::node::Kind;
 use oneroot_tree::store::{History, How, Staged};
-use oneroot_tree::{GenerationId, Ref, Store};
+use oneroot_tree::{Ref, Store};
 use serde::Serialize;
 use serde_json::json;
 

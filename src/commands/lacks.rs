@@ -44,7 +44,7 @@ pub fn of(site: &Site, profile: &str, view: &View, kernels: &[String], open: Ope
 }
 
 /// Opens a file of the view.
-pub type Open<'a> = &'a dyn Fn(oneroot_tree::ObjectId) -> io::Result<std::fs::File>;
+pub type Open<'a> = &'a dyn Fn(oneroot_ids::ObjectId) -> io::Result<std::fs::File>;
 
 fn look(file: std::fs::File) -> io::Result<Initrd> {
     let mut found = Initrd::default();
@@ -57,7 +57,7 @@ fn look(file: std::fs::File) -> io::Result<Initrd> {
     Ok(found)
 }
 
-fn initrd_of(view: &View, kernel: &str) -> Option<(String, oneroot_tree::ObjectId)> {
+fn initrd_of(view: &View, kernel: &str) -> Option<(String, oneroot_ids::ObjectId)> {
     let names =
         [format!("initrd.img-{kernel}"), format!("initramfs-{kernel}.img"), format!("initrd-{kernel}")];
     names.into_iter().find_map(|name| {
@@ -130,7 +130,7 @@ fn host_keys(view: &View) -> Option<String> {
 /// The view of one generation alone.
 pub fn alone(
     store: &Arc<oneroot_tree::Store>,
-    generation: oneroot_tree::GenerationId,
+    generation: oneroot_ids::GenerationId,
 ) -> anyhow::Result<Arc<View>> {
     let views = oneroot_tree::Views::new(store.clone());
     Ok(views.of(&[generation])?)

@@ -6,9 +6,10 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use oneroot_bootconf::plan::Part;
 use oneroot_bootconf::{Problem, Site, stacks};
+use oneroot_ids::GenerationId;
 use oneroot_tree::confine::Dir;
 use oneroot_tree::node::{Content, Meta, TreePath};
-use oneroot_tree::{GenerationId, Index, IndexBuilder, Replaced, Store, replaced};
+use oneroot_tree::{Index, IndexBuilder, Replaced, Store, replaced};
 
 use crate::planner::{reference, shown};
 

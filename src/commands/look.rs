@@ -16,7 +16,7 @@ use crate::print;
 
 /// What is looked into, merged: a machine's view, or a generation on its own.
 pub fn look_into(site: &Site, what: &str) -> Result<(Arc<View>, Arc<Store>)> {
-    if site.machines.contains_key(what) || what.parse::<oneroot_bootconf::Mac>().is_ok() {
+    if site.machines.contains_key(what) || what.parse::<oneroot_ids::Mac>().is_ok() {
         return explain::view(site, what);
     }
     let store = Store::open(&site.server.store)?;

@@ -16,6 +16,7 @@ use anyhow::Result;
 use oneroot_dhcp::{
     DropReason, Engine, Found, Lease, LeaseChange, MessageType, Now, Received, Reply, Request, Route, Step,
 };
+use oneroot_ids::Mac;
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -26,7 +27,7 @@ use crate::net::keeper::Keeper;
 use crate::net::{self, Backoff, Place, probe};
 use inbox::{Inbox, Next, Whose};
 use port::Port;
-use rules::{Rules, policy_mac, subnets, wire_mac};
+use rules::{Rules, subnets};
 use store::Written;
 
 /// Where PXE firmware asks what to load once it was told of a boot server.
@@ -60,7 +61,7 @@ enum Done {
 
 /// A message, and where it came from.
 type Message = (Way, Vec<u8>);
-type Waiting = Inbox<Done, oneroot_bootconf::Mac, Message>;
+type Waiting = Inbox<Done, oneroot_ids::Mac, Message>;
 
 /// The DHCP server on all its interfaces.
 pub struct Server {
@@ -220,7 +221,8 @@ impl Server {
 
     /// Nobody waits for a full queue: what is lost is asked for again, and all others would wait too.
     fn send(&mut self, way: Way, reply: &Reply) {
-        if let (true, Some(address), Some(mac)) = (reply.leased, reply.address, policy_mac(reply.mac)) {
+        let mac = reply.mac;
+        if let (true, Some(address)) = (reply.leased, reply.address) {
             self.machines.step(mac, "address", reply.boots);
             tracing::info!(machine = self.machines.name_of(mac), %mac, %address, "has an address");
         }
@@ -237,23 +239,21 @@ impl Server {
             (Way::BootServer(..), _) => Ok(()),
         };
         if let Err(cause) = sent {
-            tracing::warn!(mac = %reply.mac, %cause, "a DHCP reply could not be sent");
+            tracing::warn!(%mac, %cause, "a DHCP reply could not be sent");
         }
     }
 
     /// A client has taken another server's offer. A DISCOVER names no server, and a release or decline is about the past.
     fn chose_another(&self, payload: &[u8]) {
         let Ok(request) = Request::parse(payload) else { return };
-        if let (MessageType::Request, Some(server), Some(mac)) =
-            (request.kind, request.server_id, policy_mac(request.mac))
-        {
-            self.machines.took_anothers(Taken { server, mac, address: request.requested });
+        if let (MessageType::Request, Some(server)) = (request.kind, request.server_id) {
+            self.machines.took_anothers(Taken { server, mac: request.mac, address: request.requested });
         }
     }
 
     /// Notes what a reply says of how far a boot has come.
     fn note(&self, reply: &Reply) {
-        let Some(mac) = policy_mac(reply.mac) else { return };
+        let mac = reply.mac;
         if !reply.boots {
             self.machines.asked_for_address(mac);
         } else if is_proxy_offer(reply) && self.machines.goes_first(mac) {
@@ -290,9 +290,7 @@ impl Server {
 
 /// Notes whose an address is, as the store has it.
 fn leased(machines: &Machines, lease: &Lease) {
-    if let Some(mac) = policy_mac(lease.mac) {
-        machines.leased(IpAddr::V4(lease.address), mac);
-    }
+    machines.leased(IpAddr::V4(lease.address), lease.mac);
 }
 
 /// Passes on what a socket hears, for ever.
@@ -338,9 +336,9 @@ fn widen(socket: &UdpSocket) {
 }
 
 /// Whose a message is, by a look at its hardware address (RFC 2131 §2) and no more.
-fn whose(machines: &Machines, payload: &[u8]) -> Whose<oneroot_bootconf::Mac> {
+fn whose(machines: &Machines, payload: &[u8]) -> Whose<Mac> {
     let bytes = payload.get(28..34).and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
-    match bytes.and_then(oneroot_bootconf::Mac::new).filter(|mac| machines.goes_first(*mac)) {
+    match bytes.and_then(Mac::new).filter(|mac| machines.goes_first(*mac)) {
         Some(mac) => Whose::Machine(mac),
         None => Whose::Stranger,
     }
@@ -354,7 +352,7 @@ fn is_proxy_offer(reply: &Reply) -> bool {
 /// What a probe has found, as the engine takes it.
 fn found(found: probe::Found) -> Found {
     match found {
-        probe::Found::Mac(mac) => wire_mac(mac).map_or(Found::Answered, Found::Mac),
+        probe::Found::Mac(mac) => Found::Mac(mac),
         probe::Found::Answered => Found::Answered,
         probe::Found::Silent => Found::Silent,
         probe::Found::Unable(_) => Found::Unable,

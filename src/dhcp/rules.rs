@@ -5,22 +5,13 @@ use std::sync::Arc;
 
 use oneroot_bootconf::firmware;
 use oneroot_bootconf::{Site, script};
-use oneroot_dhcp::{BootFile, Claim, Client, Mac, Policy, Reservation, Subnet};
+use oneroot_dhcp::{BootFile, Claim, Client, Policy, Reservation, Subnet};
+use oneroot_ids::Mac;
 
 use crate::machines::{self, Machines};
 
 /// Largest IP datagram that every Ethernet takes; replies are far smaller.
 const ETHERNET_MTU: u16 = 1500;
-
-/// The same address in policy's words; a MAC that the wire accepts is one that policy accepts.
-pub fn policy_mac(mac: Mac) -> Option<oneroot_bootconf::Mac> {
-    oneroot_bootconf::Mac::new(mac.bytes())
-}
-
-/// The other way round.
-pub fn wire_mac(mac: oneroot_bootconf::Mac) -> Option<Mac> {
-    Mac::new(mac.bytes()).ok()
-}
 
 /// IPv4, which all of this is.
 pub fn v4(address: IpAddr) -> Option<Ipv4Addr> {
@@ -60,12 +51,12 @@ pub struct Rules<'a>(pub &'a Machines, pub Arc<Site>);
 
 impl Policy for Rules<'_> {
     fn reservation(&self, mac: Mac) -> Option<Reservation> {
-        let (name, machine) = self.1.machine(policy_mac(mac)?)?;
-        Some(Reservation { address: machine.address_of(policy_mac(mac)?), hostname: Some(name.to_owned()) })
+        let (name, machine) = self.1.machine(mac)?;
+        Some(Reservation { address: machine.address_of(mac), hostname: Some(name.to_owned()) })
     }
 
     fn reserved(&self, address: Ipv4Addr) -> Option<Mac> {
-        self.1.reserved(address).and_then(wire_mac)
+        self.1.reserved(address)
     }
 
     fn serve_unknown(&self) -> bool {
@@ -77,7 +68,7 @@ impl Policy for Rules<'_> {
         // iPXE never gets a loader: it would load itself for ever. But one that can't do HTTP gets ours, which
         // can, and asks again.
         if client.ipxe && !client.without_http {
-            let file = format!("{base}/boot/{}.ipxe", policy_mac(client.mac)?.dashed());
+            let file = format!("{base}/boot/{}.ipxe", client.mac.dashed());
             return Some(BootFile { server, file });
         }
         if !client.boots() {
@@ -93,10 +84,10 @@ impl Policy for Rules<'_> {
     }
 
     fn claim(&self, address: Ipv4Addr) -> Option<Claim> {
-        match self.0.claim(IpAddr::V4(address))? {
-            machines::Claim::Runs(mac) => wire_mac(mac).map(Claim::Runs),
-            machines::Claim::Kept(mac, until) => wire_mac(mac).map(|mac| Claim::Kept(mac, until)),
-        }
+        Some(match self.0.claim(IpAddr::V4(address))? {
+            machines::Claim::Runs(mac) => Claim::Runs(mac),
+            machines::Claim::Kept(mac, until) => Claim::Kept(mac, until),
+        })
     }
 
     fn moved(&self) -> Vec<Ipv4Addr> {
@@ -104,10 +95,10 @@ impl Policy for Rules<'_> {
     }
 
     fn held_by(&self, mac: Mac) -> Option<Ipv4Addr> {
-        self.0.held_by(policy_mac(mac)?).and_then(v4)
+        self.0.held_by(mac).and_then(v4)
     }
 
     fn replaced(&self, old: Mac, new: Mac) -> bool {
-        policy_mac(old).zip(policy_mac(new)).is_some_and(|(old, new)| self.0.replaced(&self.1, old, new))
+        self.0.replaced(&self.1, old, new)
     }
 }

@@ -1,7 +1,8 @@
 //! Leases on the disk.
 
 use anyhow::Result;
-use oneroot_dhcp::{CommitError, Lease, LeaseChange, Mac, Revision};
+use oneroot_dhcp::{CommitError, Lease, LeaseChange, Revision};
+use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Error as StateError, Expect, Table, Txn};
 
 use crate::machines::Machines;

@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
+use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::store::{How, Staged};
-use oneroot_tree::{GenerationId, Ref, RefKind, Stage, Store};
+use oneroot_tree::{Ref, RefKind, Stage, Store};
 
 /// Programs there: the first that a machine runs, what that runs in the new root, what puts in place what the machine is
 /// given, and what tells of an init that can't.

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 
-use oneroot_bootconf::MachineId;
 use oneroot_bootconf::admission::Seen;
+use oneroot_ids::MachineId;
 
 use super::Machines;
 use super::mounts::macs_of;

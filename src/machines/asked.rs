@@ -5,11 +5,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oneroot_bootconf::Site;
 use oneroot_bootconf::admission::Seen;
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::pins::Phase;
 use oneroot_bootconf::strangers::MOST;
-use oneroot_bootconf::{BootId, Mac, MachineId, Site};
+use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_state::Disk;
 use tokio::task::JoinSet;
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use oneroot_bootconf::pins::{Event, Pin, PinChange, changes};
-use oneroot_bootconf::{BootId, MachineId};
+use oneroot_ids::{BootId, MachineId};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use tokio::task::JoinSet;
 
@@ -218,9 +218,10 @@ mod tests {
     use crate::planner::Planner;
     use oneroot_bootconf::admission::Seen;
     use oneroot_bootconf::pins::Phase;
-    use oneroot_bootconf::{Mac, MachineRecord, load_str};
+    use oneroot_bootconf::{MachineRecord, load_str};
+    use oneroot_ids::{Mac, ViewId};
     use oneroot_state::{Backend as _, Disk, Txn};
-    use oneroot_tree::{Store, ViewId};
+    use oneroot_tree::Store;
     use std::io::ErrorKind;
     use std::net::SocketAddr;
 

@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::Result;
+use oneroot_bootconf::Site;
 use oneroot_bootconf::pins::{Phase, Pin, PinChange};
 use oneroot_bootconf::strangers::STARTING;
-use oneroot_bootconf::{BootId, Mac, Site};
+use oneroot_ids::{BootId, Mac};
 use oneroot_state::{Backend as _, Disk, Quarantined, Table, Txn, Versioned};
 use serde::{Deserialize, Serialize};
 
@@ -169,9 +170,9 @@ impl Machines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oneroot_bootconf::{MachineId, load_str};
+    use oneroot_bootconf::load_str;
+    use oneroot_ids::{MachineId, ViewId};
     use oneroot_state::Revision;
-    use oneroot_tree::ViewId;
     use std::path::Path;
 
     const NOW: u64 = 100_000;

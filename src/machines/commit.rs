@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::plan::BootPlan;
-use oneroot_bootconf::{Mac, MachineId, MachineRecord};
+use oneroot_ids::{Mac, MachineId};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 
 use super::claims::Rested;

@@ -10,9 +10,9 @@ use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::admission::{Admitted, Refused, Seen, admit};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::pins::{Event, Phase, Pin};
-use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, load_str};
+use oneroot_bootconf::{MachineRecord, Site, load_str};
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::Revision;
-use oneroot_tree::ViewId;
 
 use super::known::Known;
 use super::mounts::{Shown, question};

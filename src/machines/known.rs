@@ -6,13 +6,13 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::access::{Verdict, verdict};
 use oneroot_bootconf::binding;
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::plan::BootPlan;
-use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord};
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::Revision;
-use oneroot_tree::ViewId;
 
 use super::claims::{Moved, Rest};
 use super::places::Places;

@@ -39,10 +39,10 @@ use anyhow::{Context as _, Result};
 use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::BootPlan;
-use oneroot_bootconf::{Mac, MachineId, MachineRecord, Site};
+use oneroot_bootconf::{MachineRecord, Site};
+use oneroot_ids::{Mac, MachineId, ViewId};
 use oneroot_nfsd::Refusal;
 use oneroot_state::{Disk, Table};
-use oneroot_tree::ViewId;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 

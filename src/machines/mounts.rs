@@ -6,12 +6,12 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use oneroot_bootconf::Site;
 use oneroot_bootconf::admission::{Admitted, Proxied, Question, Refused, Seen, admit};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::pins::{Event, Pin};
-use oneroot_bootconf::{Mac, MachineId, Site};
+use oneroot_ids::{Mac, MachineId, ViewId};
 use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
-use oneroot_tree::ViewId;
 use oneroot_tree::node::TreePath;
 
 use super::{Known, Machines, Passes, Read, reader_at};

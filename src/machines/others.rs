@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use oneroot_bootconf::Mac;
+use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use super::Machines;

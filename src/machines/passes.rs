@@ -1,10 +1,9 @@
 //! Passes: the keyed hash in an export's path, where no lease says who is at an address (docs/decisions/0006).
 
-use oneroot_bootconf::BootId;
 use oneroot_bootconf::export::SEAL;
-use oneroot_tree::ViewId;
+use oneroot_ids::{BootId, ViewId, same};
 
-use super::seals::{same, seal};
+use super::seals::seal;
 
 /// Makes passes and knows its own again.
 pub struct Passes {

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::IpAddr;
 
-use oneroot_bootconf::Mac;
+use oneroot_ids::Mac;
 
 /// Addresses with their NICs.
 #[derive(Default)]

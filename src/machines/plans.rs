@@ -13,8 +13,8 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, changes};
 use oneroot_bootconf::plan::{BootPlan, Decision, Root, decide};
-use oneroot_bootconf::{BootId, Mac, MachineId, MachineRecord, Site, script};
-use oneroot_tree::ViewId;
+use oneroot_bootconf::{MachineRecord, Site, script};
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
 use super::commit::{Changed, TRIES, Thing};
 use super::gate::Slot;

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Weak};
 
-use oneroot_tree::ViewId;
+use oneroot_ids::ViewId;
 
 use crate::nfs::tree::MachineTree;
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use oneroot_bootconf::MachineId;
+use oneroot_ids::MachineId;
 use serde::{Deserialize, Serialize};
 
 use crate::clock;

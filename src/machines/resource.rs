@@ -10,8 +10,7 @@ use std::sync::Arc;
 
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::firmware::LOADERS;
-use oneroot_bootconf::{BootId, Mac};
-use oneroot_tree::ObjectId;
+use oneroot_ids::{BootId, Mac, ObjectId};
 use oneroot_tree::confine::open_file;
 
 use super::Machines;

@@ -11,9 +11,10 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
+use oneroot_bootconf::Site;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::pins::Pin;
-use oneroot_bootconf::{Mac, MachineId, Site};
+use oneroot_ids::{Mac, MachineId};
 
 use super::Known;
 use super::refusals::{Refusal, Refusals};

@@ -5,8 +5,8 @@
 
 use std::net::IpAddr;
 
-use oneroot_bootconf::Mac;
 use oneroot_bootconf::export::SEAL;
+use oneroot_ids::{Mac, hex, same};
 
 /// Seconds for which a cookie is good at least, and half of those for which it is at most. iPXE asks for the name within a
 /// second of reading it.
@@ -18,11 +18,6 @@ pub fn seal(key: &[u8; 32], message: &str) -> [u8; SEAL] {
     let hash = blake3::keyed_hash(key, message.as_bytes());
     seal.iter_mut().zip(hash.as_bytes()).for_each(|(to, from)| *to = *from);
     seal
-}
-
-/// Whether two seals are the same. All bytes are compared, whatever the first difference: time tells nothing of the seal.
-pub fn same(a: &[u8], b: &[u8]) -> bool {
-    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
 }
 
 /// Makes cookies and knows its own again.
@@ -50,7 +45,7 @@ impl Cookies {
 
     fn of(&self, peer: IpAddr, mac: Mac, window: u64) -> String {
         let seal = seal(&self.key, &format!("{peer} {mac} {window}"));
-        seal.iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&seal)
     }
 }
 

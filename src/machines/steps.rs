@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use oneroot_bootconf::Mac;
+use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use super::refusals::Refusal;

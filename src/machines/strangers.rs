@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::strangers::{Full, MOST, Stranger, is_stranger, room};
-use oneroot_bootconf::{Mac, MachineId, MachineRecord, Site};
+use oneroot_bootconf::{MachineRecord, Site};
+use oneroot_ids::{Mac, MachineId};
 
 use super::Machines;
 use super::commit::Thing;
@@ -115,10 +116,11 @@ pub(super) mod tests {
     use crate::planner::Planner;
     use crate::{clock, commands, guest};
     use oneroot_bootconf::again::Ask;
+    use oneroot_bootconf::load_str;
     use oneroot_bootconf::pins::{Phase, Pin};
-    use oneroot_bootconf::{BootId, load_str};
+    use oneroot_ids::{BootId, ViewId};
     use oneroot_state::{Backend as _, Disk, Txn};
-    use oneroot_tree::{Store, ViewId};
+    use oneroot_tree::Store;
     use std::net::IpAddr;
     use std::path::Path;
 

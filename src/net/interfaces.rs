@@ -9,7 +9,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use ipnetwork::Ipv4Network;
-use oneroot_bootconf::{Mac, Site};
+use oneroot_bootconf::Site;
+use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 use socket2::SockRef;
 

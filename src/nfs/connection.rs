@@ -12,8 +12,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oneroot_ids::ObjectId;
 use oneroot_nfsd::{FileRange, RecordStream, Replies, Segment, Step, Transport};
-use oneroot_tree::ObjectId;
 use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;

@@ -26,7 +26,7 @@ impl Exports for Views {
     type Tree = MachineTree;
 
     fn tree(&self, peer: IpAddr, view: oneroot_nfsd::ViewId) -> Result<Arc<MachineTree>, Refusal> {
-        self.0.tree(peer, oneroot_tree::ViewId(view))
+        self.0.tree(peer, oneroot_ids::ViewId(view))
     }
 
     fn missed(&self, peer: SocketAddr, tree: &MachineTree, dir: NodeId, name: &[u8]) {

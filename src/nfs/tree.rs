@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use oneroot_ids::ViewId;
 use oneroot_nfsd::{Attr, FileKind, NodeId, Time, Totals};
+use oneroot_tree::View;
 use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::Node;
-use oneroot_tree::{View, ViewId};
 use tokio::sync::mpsc;
 
 use crate::{clock, guest};

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use oneroot_tree::ObjectId;
+use oneroot_ids::ObjectId;
 
 /// Bytes of the largest file that is held.
 pub const LARGEST: usize = 32 * 1024;

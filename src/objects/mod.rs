@@ -11,7 +11,8 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use held::Held;
-use oneroot_tree::{ObjectId, Store};
+use oneroot_ids::ObjectId;
+use oneroot_tree::Store;
 use rustix::io::{Errno, ReadWriteFlags};
 use vouched::Vouched;
 

@@ -12,7 +12,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use oneroot_tree::ObjectId;
+use oneroot_ids::ObjectId;
 use tokio::sync::Mutex as Turn;
 
 /// Objects that are remembered; a site has a kernel and an initrd for each profile.

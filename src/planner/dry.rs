@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::plan::{Part, decide};
 use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, is_kept, render};
-use oneroot_bootconf::{Mac, Problem, Site};
+use oneroot_bootconf::{Problem, Site};
+use oneroot_ids::Mac;
 use oneroot_tree::confine::open_file;
 
 /// Directories below a layer that are looked into; a loop of bind mounts ends here.

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Result;
 use oneroot_bootconf::given::{Given, HOME};
+use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Meta, TreePath};
-use oneroot_tree::{GenerationId, Stage, Store};
+use oneroot_tree::{Stage, Store};
 
 use crate::guest::MTIME;
 

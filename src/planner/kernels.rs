@@ -7,8 +7,9 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context as _, Result};
+use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Meta, TreePath};
-use oneroot_tree::{GenerationId, Stage, View, Views};
+use oneroot_tree::{Stage, View, Views};
 
 /// Layers remembered.
 const MOST_REMEMBERED: usize = 1_000;

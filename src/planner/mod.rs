@@ -15,8 +15,9 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_bootconf::kernels::{Tree, kernel_and_initrd};
 use oneroot_bootconf::plan::{Decision, NoPlan, Part};
+use oneroot_ids::{GenerationId, ViewId};
 use oneroot_tree::node::TreePath;
-use oneroot_tree::{GenerationId, Ref, RefKind, Store, View, ViewId, Views};
+use oneroot_tree::{Ref, RefKind, Store, View, Views};
 
 use kernels::Kernels;
 use templates::Templates;

@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::render::{LARGEST, SUFFIX, is_kept, render};
+use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_tree::index::{Index, ROOT};
 use oneroot_tree::node::{Content, Kind, Meta, TreePath};
-use oneroot_tree::{GenerationId, ObjectId, Stage, Store};
+use oneroot_tree::{Stage, Store};
 
 /// Renderings that are remembered. A machine has one for each of its layers that has templates.
 const MOST_REMEMBERED: usize = 50_000;

@@ -19,9 +19,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Meta, TreePath};
 use oneroot_tree::stage::Finished;
-use oneroot_tree::{GenerationId, Stage, Store, Views};
+use oneroot_tree::{Stage, Store, Views};
 
 const ROUNDS: usize = 3;
 

@@ -163,8 +163,8 @@ fn compare(a: &Inode<'_>, b: &Inode<'_>, path: &[u8], found: &mut Vec<Difference
 mod tests {
     use super::*;
     use crate::build::IndexBuilder;
-    use crate::id::ObjectId;
     use crate::node::{Content, Meta, TreePath};
+    use oneroot_ids::ObjectId;
 
     /// `d path mode` or `f path text`.
     fn index(lines: &[&str]) -> Index {

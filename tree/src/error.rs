@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use crate::{GenerationId, ViewId};
+use oneroot_ids::{GenerationId, ViewId};
 
 /// A tree operation failed.
 #[derive(Debug, thiserror::Error)]

@@ -6,9 +6,9 @@
 //! ordered by directory number, then by name, so a directory's names are one run.
 
 use crate::error::{Error, Result};
-use crate::id::GenerationId;
 use crate::index::Index;
 use crate::node::{Content, Kind, Meta};
+use oneroot_ids::GenerationId;
 
 /// Opens the logical form; its number is the format's version.
 const LOGICAL: &[u8] = b"oneroot generation 1\n";

@@ -6,8 +6,8 @@
 use std::cmp::Ordering;
 
 use crate::format::{self as f, ReadAt};
-use crate::id::{GenerationId, ObjectId};
 use crate::node::{Content, Kind, Meta};
+use oneroot_ids::{GenerationId, ObjectId};
 
 /// Number of the root directory in every index.
 pub const ROOT: u32 = 1;

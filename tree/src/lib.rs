@@ -10,7 +10,6 @@ pub mod diff;
 mod error;
 pub mod export;
 mod format;
-pub mod id;
 pub mod index;
 pub mod initrd;
 mod newfile;
@@ -23,7 +22,6 @@ pub mod view;
 
 pub use build::{IndexBuilder, NodeRef};
 pub use error::{Error, Result};
-pub use id::{BadId, GenerationId, ObjectId, ViewId};
 pub use index::Index;
 pub use newfile::NewFile;
 pub use replaced::{Replaced, replaced};

@@ -1,7 +1,7 @@
 //! What a tree is made of: nodes with their metadata, and checked paths to them.
 
 use crate::error::{Error, Result};
-use crate::id::ObjectId;
+use oneroot_ids::ObjectId;
 
 /// Longest name of one entry, in bytes: Linux's `NAME_MAX`, and what NFS clients are told.
 pub const NAME_MAX: usize = 255;

@@ -3,9 +3,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::id::ObjectId;
 use crate::index::{Index, ROOT};
 use crate::node::Kind;
+use oneroot_ids::ObjectId;
 
 /// Bytes of a file that are looked at for a private key's first line.
 pub const KEY_HEAD: usize = 128;

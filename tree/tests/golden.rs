@@ -2,8 +2,9 @@
 //! handle and pin in the field is void; then it needs a new format version and a way over, not a new expectation.
 #![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
+use oneroot_ids::ObjectId;
 use oneroot_tree::node::{Content, Meta, TreePath};
-use oneroot_tree::{IndexBuilder, ObjectId, Store};
+use oneroot_tree::{IndexBuilder, Store};
 
 fn sample() -> IndexBuilder {
     let mut builder = IndexBuilder::new();

@@ -20,9 +20,10 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 
+use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Kind, Meta, TreePath};
 use oneroot_tree::view::Node;
-use oneroot_tree::{GenerationId, Stage, Store, View, Views};
+use oneroot_tree::{Stage, Store, View, Views};
 use rustix::fs::{CWD, FileType, Mode, XattrFlags};
 use rustix::mount::{MountFlags, UnmountFlags};
 

@@ -12,12 +12,12 @@ use rustix::io::Errno;
 use super::{Item, count, items};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
-use crate::id::GenerationId;
 use crate::node::Kind;
 use crate::stage::Progress;
 use crate::stage::seen::{Mark, Seen};
 use crate::store::Store;
 use crate::view::View;
+use oneroot_ids::GenerationId;
 
 /// What was written where.
 pub struct Exported {

@@ -12,10 +12,10 @@ use std::collections::HashMap;
 pub use archive::archive;
 pub use directory::{Exported, directory};
 
-use crate::id::ObjectId;
 use crate::node::{Kind, Meta};
 use crate::stage::Progress;
 use crate::view::{Node, View};
+use oneroot_ids::ObjectId;
 
 /// One node on its way out.
 struct Item<'v> {

@@ -136,7 +136,7 @@ fn a_memory_that_is_torn_or_whose_generation_is_gone_is_no_memory() {
 fn afresh_reads_everything_and_brings_back_a_lost_object() {
     let home = Home::new();
     home.again();
-    let object = crate::ObjectId(*blake3::hash(b"hello\n").as_bytes());
+    let object = oneroot_ids::ObjectId(*blake3::hash(b"hello\n").as_bytes());
     fs::remove_file(home.store.object_path(object)).unwrap();
     home.again();
     assert!(!home.store.has_object(object), "nothing was read");
@@ -153,7 +153,7 @@ fn afresh_puts_right_what_the_disk_has_changed_of_small_files_and_large_and_cut_
     // Twice in the tree: found damaged once.
     fs::write(home.root.join("etc/b"), "b").unwrap();
     home.again();
-    let path = |bytes: &[u8]| home.store.object_path(crate::ObjectId(*blake3::hash(bytes).as_bytes()));
+    let path = |bytes: &[u8]| home.store.object_path(oneroot_ids::ObjectId(*blake3::hash(bytes).as_bytes()));
     let write = |path: PathBuf, bytes: &[u8]| {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
         fs::write(path, bytes).unwrap();

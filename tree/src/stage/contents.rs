@@ -11,9 +11,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::id::ObjectId;
 use crate::node::Content;
 use crate::store::{Store, Workplace, disk_space, make_directory};
+use oneroot_ids::ObjectId;
 
 /// Bytes moved at a time; what is smaller is hashed before it is written.
 pub(super) const CHUNK: usize = 256 * 1024;

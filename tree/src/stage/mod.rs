@@ -28,7 +28,6 @@ use std::time::Duration;
 
 use crate::build::{IndexBuilder, NodeRef};
 use crate::error::Result;
-use crate::id::GenerationId;
 use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
 use crate::store::Store;
@@ -36,6 +35,7 @@ use crate::view::{Node, View};
 use contents::{Contents, Stored};
 pub use directory::Noted;
 use hands::both;
+use oneroot_ids::GenerationId;
 pub use seen::forget;
 pub(crate) use seen::forget_the_dead;
 use seen::{Mark, Seen};

@@ -9,8 +9,8 @@ use super::seen::{Mark, Seen};
 use super::walk::{Known, Listing, Unread, What};
 use crate::build::{IndexBuilder, NodeRef};
 use crate::error::{Error, Result};
-use crate::id::ObjectId;
 use crate::node::{Content, Meta, TreePath};
+use oneroot_ids::ObjectId;
 
 /// What a file is until it has been read.
 const UNREAD: Content = Content::Regular { object: ObjectId([0; 32]), size: 0 };

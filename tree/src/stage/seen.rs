@@ -23,10 +23,10 @@ use rustix::fs::Stat;
 use crate::confine::{open_file, read_file};
 use crate::error::{Error, Result};
 use crate::format::ReadAt as _;
-use crate::id::GenerationId;
 use crate::index::{Index, Inode, ROOT};
 use crate::node::Kind;
 use crate::store::{Store, Workplace};
+use oneroot_ids::GenerationId;
 
 const MAGIC: &[u8; 16] = b"oneroot seen 1\n\0";
 const HEADER: usize = 16 + 32 + 8;

@@ -19,7 +19,7 @@ use super::Store;
 use super::verify::names;
 use crate::confine::{Dir, lock_file};
 use crate::error::{Error, Result};
-use crate::id::{GenerationId, ObjectId, ViewId};
+use oneroot_ids::{GenerationId, ObjectId, ViewId};
 
 /// Shortest grace time. A stage reads its first object long before it names its index.
 pub const SHORTEST_GRACE: Duration = Duration::from_secs(3600);

@@ -10,7 +10,7 @@
 
 use std::fmt;
 
-use crate::id::GenerationId;
+use oneroot_ids::GenerationId;
 
 /// Generations that a reference remembers; older ones are only in the stacks that use them.
 const MOST: usize = 100;

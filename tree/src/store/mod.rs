@@ -34,8 +34,8 @@ pub use verify::{Checked, Damage};
 
 use crate::confine::{Dir, open_file};
 use crate::error::{Error, Result};
-use crate::id::{GenerationId, ObjectId};
 use crate::index::Index;
+use oneroot_ids::{GenerationId, ObjectId};
 use staging::Aside;
 
 const FORMAT: &str = "oneroot store 1\n";

@@ -155,9 +155,9 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::id::GenerationId;
     use crate::stage::Stage;
     use crate::store::How;
+    use oneroot_ids::GenerationId;
 
     #[test]
     fn heads_that_are_set_at_once_are_all_remembered() {

@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use super::gc::{make_young, open_wherever};
 use super::{Store, staging};
 use crate::error::{Error, Result};
-use crate::id::{GenerationId, ViewId};
 use crate::index::Index;
 use crate::view::{Level, View};
+use oneroot_ids::{GenerationId, ViewId};
 
 /// First line of a stack object; its number is the format's version.
 const STACK: &str = "oneroot stack 1\n";

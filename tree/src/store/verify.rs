@@ -10,7 +10,7 @@ use std::path::Path;
 use super::Store;
 use super::gc::ASIDE;
 use crate::error::{Error, Result};
-use crate::id::{GenerationId, ObjectId, ViewId};
+use oneroot_ids::{GenerationId, ObjectId, ViewId};
 
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;

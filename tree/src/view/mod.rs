@@ -12,9 +12,9 @@ pub use claims::{Claim, Says};
 pub use level::{Level, Node};
 pub use walk::Walk;
 
-use crate::id::{ObjectId, ViewId};
 use crate::index::{Inode, ROOT};
 use crate::node::{Kind, TreePath};
+use oneroot_ids::{ObjectId, ViewId};
 
 /// A directory's size as it is served. Its real one is the host's business and would differ between two stagings.
 const DIRECTORY_SIZE: u64 = 4096;

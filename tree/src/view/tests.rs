@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::*;
 use crate::build::IndexBuilder;
-use crate::id::ObjectId;
 use crate::node::{Content, Meta};
+use oneroot_ids::ObjectId;
 
 /// `d path`, `o path` (opaque), `f path text`, `l path target`, `h path target` (hard link), `w path` (whiteout).
 fn layer(lines: &str) -> Arc<Index> {
