@@ -418,7 +418,7 @@ mod tests {
     fn every_table_of_the_program_can_be_restored() {
         let mut found = BTreeMap::new();
         let home = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
-        let mut todo = vec![home.join("src"), home.join("state/src")];
+        let mut todo = ["src", "machines/src", "state/src"].map(|part| home.join(part)).to_vec();
         while let Some(directory) = todo.pop() {
             for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
                 let path = entry.path();

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use oneroot_bootconf::pins::Pin;
 use rustix::fs::Mode;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
@@ -21,9 +20,11 @@ use tokio::net::{UnixListener, UnixStream as Questioner};
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
-use crate::machines::{Machines, Status};
+use crate::net::interfaces::Interfaces;
 use crate::reload::Refusal as BadSite;
+use crate::status::Status;
 use crate::{backup, clock};
+use oneroot_machines::{Held, Machines};
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
 const BACKUP: &str = "backup";
@@ -75,8 +76,16 @@ pub fn listen(state: &Path, socket: Socket) -> Result<UnixListener> {
     bind().with_context(|| format!("cannot bind {}", path.display()))
 }
 
+/// All that answers are made of.
+#[derive(Clone)]
+pub struct Answers {
+    pub machines: Arc<Machines>,
+    pub interfaces: Arc<Interfaces>,
+    pub reloads: Reloads,
+}
+
 /// Answers questions, each in a task of its own.
-pub async fn serve(socket: UnixListener, machines: Arc<Machines>, reloads: Reloads) {
+pub async fn serve(socket: UnixListener, answers: Answers) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
         let Ok(place) = places.clone().acquire_owned().await else { return };
@@ -84,16 +93,16 @@ pub async fn serve(socket: UnixListener, machines: Arc<Machines>, reloads: Reloa
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let (machines, reloads) = (machines.clone(), reloads.clone());
+        let answers = answers.clone();
         tokio::spawn(async move {
             // A questioner that hangs or goes away costs nobody anything.
-            let _ = converse(stream, &machines, &reloads).await;
+            let _ = converse(stream, &answers).await;
             drop(place);
         });
     }
 }
 
-async fn converse(mut stream: Questioner, machines: &Arc<Machines>, reloads: &Reloads) -> Result<()> {
+async fn converse(mut stream: Questioner, answers: &Answers) -> Result<()> {
     let uid = stream.peer_cred()?.uid();
     if uid != 0 && uid != geteuid().as_raw() {
         tracing::warn!(uid, "refused to answer a user who is not root on the control socket");
@@ -106,12 +115,12 @@ async fn converse(mut stream: Questioner, machines: &Arc<Machines>, reloads: &Re
     timeout(PATIENCE, read).await??;
     if question.trim() == BACKUP {
         // It is long, and may be taken slowly.
-        backup::give(machines.state.as_ref(), clock::now(), stream).await;
+        backup::give(answers.machines.state.as_ref(), clock::now(), stream).await;
         return Ok(());
     }
     let answer = match question.trim() {
-        RELOAD => serde_json::to_vec(&reload(reloads).await?)?,
-        question => answer(machines, question).await?,
+        RELOAD => serde_json::to_vec(&reload(&answers.reloads).await?)?,
+        question => answer(answers, question).await?,
     };
     timeout(PATIENCE, stream.write_all(&answer)).await??;
     Ok(())
@@ -133,17 +142,18 @@ struct Refusal {
 
 /// Works something out that is as large as the site is, away from the threads that serve.
 async fn apart<T: Serialize + Send + 'static>(
-    machines: &Arc<Machines>,
-    ask: impl FnOnce(&Machines) -> T + Send + 'static,
+    answers: &Answers,
+    ask: impl FnOnce(&Answers) -> T + Send + 'static,
 ) -> Result<Vec<u8>> {
-    let machines = machines.clone();
-    tokio::task::spawn_blocking(move || Ok(serde_json::to_vec(&ask(&machines))?)).await?
+    let answers = answers.clone();
+    tokio::task::spawn_blocking(move || Ok(serde_json::to_vec(&ask(&answers))?)).await?
 }
 
-async fn answer(machines: &Arc<Machines>, question: &str) -> Result<Vec<u8>> {
+async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
+    let machines = &answers.machines;
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
-        ("status", "") => apart(machines, Machines::status).await?,
-        ("pins", "") => apart(machines, Machines::held).await?,
+        ("status", "") => apart(answers, |of| Status::of(&of.machines, &of.interfaces)).await?,
+        ("pins", "") => apart(answers, |of| of.machines.held()).await?,
         ("clock", "") => serde_json::to_vec(&clock::ahead())?,
         ("release-quiet", seconds) => {
             let released = match machines.release_quiet(seconds.parse()?).await {
@@ -165,32 +175,6 @@ async fn answer(machines: &Arc<Machines>, question: &str) -> Result<Vec<u8>> {
         ("system-call", words) => serde_json::to_vec(&crate::confine::hook::call(words)?)?,
         _ => b"{\"error\":\"no such question\"}".to_vec(),
     })
-}
-
-/// A pin, for people.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct Held {
-    /// Whose it is: a name, or a MAC.
-    pub machine: String,
-    /// `booting`, `running` or `up`.
-    pub phase: String,
-    /// What it holds.
-    pub view: String,
-    /// Seconds for which its machine has given no sign; none where no server runs that would know.
-    #[serde(default)]
-    pub quiet: Option<u64>,
-}
-
-impl Held {
-    /// A pin under the name that its machine has.
-    pub fn of(pin: &Pin, name: Option<String>) -> Self {
-        Self {
-            machine: name.unwrap_or_else(|| pin.mac.to_string()),
-            phase: format!("{:?}", pin.phase).to_lowercase(),
-            view: pin.view.to_string(),
-            quiet: None,
-        }
-    }
 }
 
 /// What became of a release.

@@ -9,17 +9,14 @@ mod confine;
 mod control;
 mod dhcp;
 mod escape;
-mod guest;
 mod http;
 mod logging;
-mod machines;
 mod net;
 mod nfs;
-mod objects;
-mod planner;
 mod print;
 mod reload;
 mod serve;
+mod status;
 mod tftp;
 mod units;
 

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use oneroot_bootconf::{Site, load};
 
 use crate::confine;
-use crate::machines::Machines;
-use crate::planner::dry;
+use oneroot_machines::Machines;
+use oneroot_machines::planner::dry;
 
 /// Why a site did not come into force: each reason with its place where it has one.
 pub type Refusal = Vec<String>;

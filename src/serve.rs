@@ -21,7 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
-use crate::machines::Machines;
+use crate::clock::ThisHost;
 use crate::net::keeper::Keeper;
 use crate::net::probe::Prober;
 use crate::net::six::Six;
@@ -29,9 +29,11 @@ use crate::net::{self, Place, accept, solicited};
 use crate::nfs::rpcbind::Registration;
 use crate::nfs::waiting::{IN_FLIGHT, Waiting};
 use crate::nfs::{self, Server, Views};
-use crate::planner::{Planner, dry};
 use crate::reload::{Refusal, reload};
-use crate::{clock, confine, control, dhcp, guest, http, tftp, units};
+use crate::{clock, confine, control, dhcp, http, tftp, units};
+use oneroot_machines::Machines;
+use oneroot_machines::guest;
+use oneroot_machines::planner::{Planner, dry};
 
 const PORTMAP: u16 = 111;
 const TFTP: u16 = 69;
@@ -163,13 +165,14 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
     let guest = guest::stage(&store, clock::now())?;
     let (keyring, secret) = keys(&state).await?;
     let (said, mut heard) = mpsc::channel(SAYINGS);
-    let machines = Machines::open(site.clone(), state, Planner::new(store, guest), &secret, said).await?;
+    let machines =
+        Machines::open(site.clone(), state, Arc::new(ThisHost), Planner::new(store, guest), &secret, said)
+            .await?;
 
     let keeper = Keeper::open(&site)?;
     let sockets = Sockets::bind(&site, &keeper, control)?;
     units::close_the_rest();
     machines.ask_by(Arc::new(Prober::open()?));
-    machines.show(keeper.interfaces());
     let dhcp_server = dhcp::Server::open(machines.clone(), &keeper).await?;
     let (portmap, portmap_datagrams, registration) = match sockets.portmap {
         Portmap::Ours(tcp, udp) => (tcp, udp, None),
@@ -211,10 +214,11 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
         tasks.spawn(until_then(until(), solicited::serve(socket, machines.clone())));
     }
     keeper.tell(&site);
-    tasks.spawn(until_then(until(), keeper.watch(machines.sites())));
     // One at a time: who asks while a reload runs waits for its own.
     let (reloads, mut asked) = mpsc::channel(1);
-    tasks.spawn(until_then(until(), control::serve(sockets.control, machines.clone(), reloads)));
+    let answers = control::Answers { machines: machines.clone(), interfaces: keeper.interfaces(), reloads };
+    tasks.spawn(until_then(until(), control::serve(sockets.control, answers)));
+    tasks.spawn(until_then(until(), keeper.watch(machines.sites())));
     let listener = machines.clone();
     tasks.spawn(until_then(until(), async move {
         while let Some(saying) = heard.recv().await {

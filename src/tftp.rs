@@ -14,19 +14,22 @@ use tokio::net::UdpSocket;
 use tokio::sync::{mpsc, watch};
 use tokio::task::AbortHandle;
 
-use crate::machines::{Machines, Resource, Via};
 use crate::net::Backoff;
+use oneroot_machines::{Machines, Resource, Via};
 
 /// Largest datagram that a client sends: an RRQ is 512 bytes, an ACK 4.
 const LARGEST: usize = 2048;
 
-impl Content for Resource {
+/// A resource, as a transfer reads it.
+struct Sent(Resource);
+
+impl Content for Sent {
     fn len(&self) -> u64 {
-        Resource::len(self)
+        self.0.len()
     }
 
     fn read_at(&self, offset: u64, to: &mut [u8]) -> io::Result<usize> {
-        self.fill(offset, to)
+        self.0.fill(offset, to)
     }
 }
 
@@ -97,7 +100,7 @@ pub async fn serve(machines: Arc<Machines>, socket: UdpSocket, mut stop: watch::
                         asked = Some(session);
                         server.engine.packet(now, session, from, &bytes)
                     }
-                    Event::Found(session, Some(resource)) => server.engine.opened(now, session, Box::new(resource)),
+                    Event::Found(session, Some(resource)) => server.engine.opened(now, session, Box::new(Sent(resource))),
                     Event::Found(session, None) => server.engine.refused(now, session, TftpError::NotFound),
                 }
             }

@@ -13,10 +13,10 @@ use oneroot_bootconf::facts::{Facts, SiteFacts};
 use oneroot_bootconf::given::Given;
 use tempfile::TempDir;
 
-const INIT: &str = include_str!("../src/guest/init");
-const START: &str = include_str!("../src/guest/start");
-const PLACE: &str = include_str!("../src/guest/place");
-const WATCH: &str = include_str!("../src/guest/watch");
+const INIT: &str = include_str!("../machines/src/guest/init");
+const START: &str = include_str!("../machines/src/guest/start");
+const PLACE: &str = include_str!("../machines/src/guest/place");
+const WATCH: &str = include_str!("../machines/src/guest/watch");
 const BOOT: &str = "0123456789abcdef";
 const MAC: &str = "52:54:00:00:00:0a";
 const MACHINE_ID: &str = "0f0e0d0c0b0a49888786858483828180";

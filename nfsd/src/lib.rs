@@ -7,7 +7,7 @@
 //! [`Exports`] (who may use which).
 //!
 //! Bottom to top: `xdr` and `record` are wire shapes, `rpc` is the call and its refusals, `handle` is how a
-//! node is named for ever, `access` and `ops` are the file rules with no protocol version in them, `portmap`,
+//! node is named for ever, `access`, `ops` and `request` are the file rules with no protocol version in them, `portmap`,
 //! `mount` and `nfs3` are codecs over those, and `service` picks the codec.
 
 mod access;
@@ -20,6 +20,7 @@ mod ops;
 mod portmap;
 mod record;
 mod replies;
+mod request;
 mod rpc;
 pub mod rpcbind;
 mod service;
@@ -34,6 +35,6 @@ pub use mount::{MAX_PATH, MountCall, MountError, MountGrant};
 pub use nfs3::{MAX_LISTING, MAX_READ};
 pub use portmap::{Mapping, MappingProtocol, PortTable, Ports};
 pub use record::{MAX_FRAGMENTS, MAX_RECORD, RecordStream};
-pub use replies::{FileRange, Replies, Segment};
-pub use service::{FIRST_UNPRIVILEGED_PORT, Policy, Service, Step, Transport};
+pub use replies::{FileRange, Replies, Segment, Transport};
+pub use service::{FIRST_UNPRIVILEGED_PORT, Policy, Service, Step, lost};
 pub use tree::{Attr, FileKind, NodeId, Time, Totals, Tree};

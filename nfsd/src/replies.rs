@@ -6,10 +6,18 @@
 //! reply.
 
 use crate::xdr::Writer;
-use crate::{Transport, nfs3, rpc};
+
+/// How a message came, and so how its reply is framed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Transport {
+    /// A record; replies carry record marks.
+    Tcp,
+    /// A datagram; the reply is the datagram to send back.
+    Udp,
+}
 
 /// A run of bytes of one object, to be sent in place. An object that turns out shorter is the shell's to
-/// handle: as long as nothing of the reply has been sent, with [`Replies::lost`]; later it can only close the connection.
+/// handle: as long as nothing of the reply has been sent, with [`crate::lost`]; later it can only close the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FileRange {
     /// The content id, as given by [`crate::Tree::object`].
@@ -85,22 +93,9 @@ impl Replies {
     }
 
     /// How many bytes before the range with this number are of its own reply, mark included. Until those are sent, the
-    /// reply can still be [another one](Replies::lost).
+    /// reply can still be [another one](crate::lost).
     pub fn head(&self, range: usize) -> usize {
         self.heads.get(range).copied().unwrap_or_default()
-    }
-
-    /// What to send instead of a READ's whole reply when its contents can't be had: NFS3ERR_IO. `head` is the front of
-    /// that reply; [`padding`](Replies::padding) of what follows the range is left out with it.
-    pub fn lost(head: &[u8]) -> Self {
-        let xid = head.get(4..8).and_then(|xid| xid.first_chunk()).copied().unwrap_or_default();
-        let mut out = Replies::new();
-        let frame = out.open(Transport::Tcp);
-        let mut writer = out.writer();
-        rpc::accept(&mut writer, u32::from_be_bytes(xid));
-        nfs3::contents_lost(&mut writer);
-        out.close(frame);
-        out
     }
 
     /// Bytes that follow a range and belong to its reply.
@@ -209,23 +204,6 @@ mod tests {
             [Segment::Bytes(&reply), file, Segment::Bytes(&middle), file, Segment::Bytes(&[0; 3])]
         );
         assert_eq!(out.len(), 40);
-    }
-
-    #[test]
-    fn a_reply_whose_contents_are_lost_can_be_another_one() {
-        let mut out = Replies::new();
-        for xid in [8, 9] {
-            let frame = out.open(Transport::Tcp);
-            crate::rpc::accept(&mut out.writer(), xid);
-            out.file(RANGE);
-            out.writer().padding(5);
-            out.close(frame);
-        }
-        let (position, range) = out.ranges()[1];
-        assert_eq!((out.head(0), out.head(1), Replies::padding(&range)), (28, 28, 3));
-        let lost = Replies::lost(&out.bytes()[position - out.head(1)..position]);
-        let words = lost.bytes().as_chunks().0.iter().map(|word| u32::from_be_bytes(*word));
-        assert_eq!(words.collect::<Vec<_>>(), [0x8000_0020, 9, 1, 0, 0, 0, 0, 5, 0]);
     }
 
     #[test]

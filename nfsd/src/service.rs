@@ -10,7 +10,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::handle::Keyring;
 use crate::mount::{self, MountCall, MountError, MountGrant};
 use crate::portmap::{self, PortTable};
-use crate::replies::Replies;
+use crate::replies::{Replies, Transport};
+use crate::request::Request;
 use crate::rpc::{self, AuthStat, Call, NoCall, Rejection};
 use crate::{Caller, Error, Exports, nfs3};
 
@@ -19,15 +20,6 @@ pub const FIRST_UNPRIVILEGED_PORT: u16 = 1024;
 
 /// Every program's do-nothing procedure, which clients ping with. It is never refused for its credential.
 const NULL: u32 = 0;
-
-/// How a message came, and so how its reply is framed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Transport {
-    /// A record; replies carry record marks.
-    Tcp,
-    /// A datagram; the reply is the datagram to send back.
-    Udp,
-}
 
 /// What the site allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -156,7 +148,7 @@ impl<E: Exports> Service<E> {
                     return Err(Rejection::Auth(AuthStat::TooWeak));
                 }
                 let peer = SocketAddr::new(ip, peer.port());
-                let request = nfs3::Request { exports: &self.exports, keyring: &self.keyring, peer, caller };
+                let request = Request { exports: &self.exports, keyring: &self.keyring, peer, caller };
                 if call.program == nfs3::PROGRAM {
                     nfs3::answer(&request, call.procedure, call.args, out)?;
                 } else {
@@ -167,6 +159,19 @@ impl<E: Exports> Service<E> {
         }
         Ok(None)
     }
+}
+
+/// What to send instead of a READ's whole reply when its contents can't be had: an error of that read, and no end of the
+/// connection. `head` is the front of that reply; [`padding`](Replies::padding) of what follows the range is left out with it.
+pub fn lost(head: &[u8]) -> Replies {
+    let xid = head.get(4..8).and_then(|xid| xid.first_chunk()).copied().unwrap_or_default();
+    let mut out = Replies::new();
+    let frame = out.open(Transport::Tcp);
+    let mut writer = out.writer();
+    rpc::accept(&mut writer, u32::from_be_bytes(xid));
+    nfs3::contents_lost(&mut writer);
+    out.close(frame);
+    out
 }
 
 fn only_version(call: &Call<'_>, served: u32) -> Result<(), Rejection> {
@@ -187,4 +192,27 @@ fn reject(transport: Transport, xid: u32, rejection: Rejection, out: &mut Replie
     rpc::reject(&mut out.writer(), xid, rejection);
     out.close(frame);
     Step::Answered
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::FileRange;
+
+    #[test]
+    fn a_reply_whose_contents_are_lost_can_be_another_one() {
+        let mut out = Replies::new();
+        for xid in [8, 9] {
+            let frame = out.open(Transport::Tcp);
+            crate::rpc::accept(&mut out.writer(), xid);
+            out.file(FileRange { object: [1; 32], offset: 0, len: 5 });
+            out.writer().padding(5);
+            out.close(frame);
+        }
+        let (position, range) = out.ranges()[1];
+        assert_eq!((out.head(0), out.head(1), Replies::padding(&range)), (28, 28, 3));
+        let instead = lost(&out.bytes()[position - out.head(1)..position]);
+        let words = instead.bytes().as_chunks().0.iter().map(|word| u32::from_be_bytes(*word));
+        assert_eq!(words.collect::<Vec<_>>(), [0x8000_0020, 9, 1, 0, 0, 0, 0, 5, 0]);
+    }
 }

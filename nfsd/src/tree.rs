@@ -32,26 +32,13 @@ pub enum FileKind {
     Socket,
 }
 
-/// A point in time as NFSv3 carries it (RFC 1813 §2.6 nfstime3): unsigned seconds since 1970, good until
-/// 2106.
+/// A point in time, as an index has it. What a version of the protocol can't carry, its codec clamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Time {
-    /// Seconds since 1970-01-01 UTC.
-    pub secs: u32,
-    /// Nanoseconds, below 1,000,000,000.
+    /// Seconds since 1970-01-01 UTC; negative before that.
+    pub secs: i64,
+    /// Nanoseconds after them, below 1,000,000,000.
     pub nanos: u32,
-}
-
-impl Time {
-    /// The nearest time that can be told: before 1970 becomes 1970, after 2106 the last instant of 2106.
-    pub fn clamped(secs: i64, nanos: u32) -> Self {
-        const LAST_NANO: u32 = 999_999_999;
-        match u32::try_from(secs) {
-            Ok(secs) => Time { secs, nanos: nanos.min(LAST_NANO) },
-            Err(_) if secs < 0 => Time { secs: 0, nanos: 0 },
-            Err(_) => Time { secs: u32::MAX, nanos: LAST_NANO },
-        }
-    }
 }
 
 /// A node's attributes, as stored in the index. The access time is not kept: it is told as `mtime`.
@@ -123,17 +110,4 @@ pub trait Tree: Send + Sync {
 
     /// Sums over the view.
     fn totals(&self) -> Totals;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_that_nfs_cannot_tell_become_the_nearest_that_it_can() {
-        assert_eq!(Time::clamped(-1, 5), Time { secs: 0, nanos: 0 });
-        assert_eq!(Time::clamped(7, 5), Time { secs: 7, nanos: 5 });
-        assert_eq!(Time::clamped(1 << 32, 0), Time { secs: u32::MAX, nanos: 999_999_999 });
-        assert_eq!(Time::clamped(7, 4_000_000_000).nanos, 999_999_999);
-    }
 }

@@ -6,11 +6,13 @@
 
 mod anchor;
 
+use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
+use oneroot_machines::Host;
 use oneroot_state::{Backend, Txn};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -155,23 +157,40 @@ pub fn coarse_ms() -> u64 {
     seconds.unwrap_or(0).max(1) * 1000 + nanoseconds.unwrap_or(0) / 1_000_000
 }
 
-/// [`coarse_ms`] in seconds.
-pub fn coarse() -> u64 {
-    coarse_ms() / 1000
+/// The host, as the domain asks it.
+#[derive(Debug, Clone, Copy)]
+pub struct ThisHost;
+
+impl Host for ThisHost {
+    fn now(&self) -> u64 {
+        now()
+    }
+
+    fn shown(&self, time: u64) -> u64 {
+        shown(time)
+    }
+
+    fn sure_since(&self) -> u64 {
+        sure_since()
+    }
+
+    fn shown_ms(&self) -> u64 {
+        u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn coarse(&self) -> u64 {
+        coarse_ms() / 1000
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()> {
+        let count = rustix::rand::getrandom(&mut *bytes, rustix::rand::GetRandomFlags::empty())?;
+        if count == bytes.len() { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
 }
 
 /// Bytes that nobody can guess.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    let count = rustix::rand::getrandom(&mut bytes, rustix::rand::GetRandomFlags::empty());
-    anyhow::ensure!(
-        count.context("the kernel has no random bytes")? == N,
-        "the kernel has too few random bytes"
-    );
+    ThisHost.fill_random(&mut bytes).context("the kernel has no random bytes")?;
     Ok(bytes)
-}
-
-/// Milliseconds since 1970 by the wall clock, for the steps of a boot.
-pub fn now_ms() -> u64 {
-    u64::try_from(since_1970().as_millis()).unwrap_or(u64::MAX)
 }

@@ -10,8 +10,8 @@ use super::{EXAMPLE, layers, needs, secrets};
 use crate::cli::Exit;
 use crate::net::routing::Routing;
 use crate::net::{OR_WAIT, no_address};
-use crate::planner::dry;
 use crate::print;
+use oneroot_machines::planner::dry;
 
 #[derive(Serialize)]
 struct Checked<'a> {

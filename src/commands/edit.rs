@@ -23,7 +23,7 @@ use super::stage::spinner;
 use super::{meant, tell};
 use crate::cli::Exit;
 use crate::clock;
-use crate::planner::reference;
+use oneroot_machines::planner::reference;
 
 /// Runs in the new namespaces. `$1` is the copy; the rest is the command. What is mounted goes with the namespace, and
 /// what is put over a file of the tree is not in the tree.

@@ -19,10 +19,11 @@ use serde::Serialize;
 use super::generations::word;
 use super::meant;
 use crate::cli::Exit;
-use crate::planner::templates::{self, Template};
-use crate::planner::{Laid, Planner, Stacked, shown};
 use crate::print;
-use crate::{clock, control, guest};
+use crate::{clock, control};
+use oneroot_machines::guest;
+use oneroot_machines::planner::templates::{self, Template};
+use oneroot_machines::planner::{Laid, Planner, Stacked, shown};
 
 /// A machine's next boot, as far as it can be known before it happens.
 struct Preview {

@@ -17,9 +17,10 @@ use serde::Serialize;
 use super::status::age;
 use crate::cli::Exit;
 use crate::clock;
-use crate::control::{self, Held, Released};
-use crate::machines::{PINS, PLANS};
+use crate::control::{self, Released};
 use crate::print;
+use oneroot_machines::Held;
+use oneroot_machines::{PINS, PLANS};
 
 #[derive(Serialize)]
 struct Outcome {

@@ -20,8 +20,8 @@ use super::status::age;
 use super::tell;
 use crate::cli::Exit;
 use crate::clock;
-use crate::planner::{reference, shown};
 use crate::print;
+use oneroot_machines::planner::{reference, shown};
 
 /// Fewest characters by which a generation may be called.
 const SHORTEST: usize = 6;

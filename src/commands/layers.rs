@@ -11,7 +11,7 @@ use oneroot_tree::confine::Dir;
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::{Index, IndexBuilder, Replaced, Store, replaced};
 
-use crate::planner::{reference, shown};
+use oneroot_machines::planner::{reference, shown};
 
 /// Directories below a layer that are looked into; a loop of bind mounts ends here.
 const DEEPEST: usize = 64;

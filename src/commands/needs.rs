@@ -7,7 +7,7 @@ use oneroot_bootconf::{Site, Source};
 use oneroot_tree::Store;
 
 use super::packages;
-use crate::planner::{reference, shown};
+use oneroot_machines::planner::{reference, shown};
 
 /// Parts that are named in one line.
 const MOST_NAMED: usize = 5;

@@ -10,7 +10,7 @@ use oneroot_ids::Mac;
 use oneroot_tree::confine::open_file;
 use oneroot_tree::survey::{KEY_HEAD, is_private_key, may_be_key};
 
-use crate::planner::dry::files;
+use oneroot_machines::planner::dry::files;
 
 /// Files with password hashes, and the field that has them.
 const HASHES: [&str; 4] = ["etc/shadow", "etc/shadow-", "etc/gshadow", "etc/gshadow-"];

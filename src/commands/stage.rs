@@ -22,9 +22,9 @@ use super::generations::short;
 use super::meant;
 use super::{lacks, layers, packages, registry, review, sources};
 use crate::cli::Exit;
-use crate::planner::{names, reference, shown};
 use crate::print;
 use crate::{clock, escape};
+use oneroot_machines::planner::{names, reference, shown};
 
 /// What became of one source.
 #[derive(Serialize)]

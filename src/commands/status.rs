@@ -5,10 +5,11 @@ use std::path::Path;
 use anyhow::Result;
 
 use crate::cli::Exit;
-use crate::machines::{MachineStatus, Status};
 use crate::net::interfaces::InterfaceStatus;
 use crate::print;
+use crate::status::Status;
 use crate::{clock, control};
+use oneroot_machines::MachineStatus;
 
 const HEAD: [&str; 9] =
     ["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE", "LAST SEEN", "TREE"];

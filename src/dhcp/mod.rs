@@ -22,10 +22,11 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use crate::clock;
-use crate::machines::{Machines, Taken};
+use crate::net::interfaces::Interfaces;
 use crate::net::keeper::Keeper;
-use crate::net::{self, Backoff, Place, probe};
+use crate::net::{self, Backoff, Place};
 use inbox::{Inbox, Next, Whose};
+use oneroot_machines::{Machines, Taken};
 use port::Port;
 use rules::{Rules, subnets};
 use store::Written;
@@ -66,6 +67,7 @@ type Waiting = Inbox<Done, oneroot_ids::Mac, Message>;
 /// The DHCP server on all its interfaces.
 pub struct Server {
     machines: Arc<Machines>,
+    interfaces: Arc<Interfaces>,
     engine: Engine,
     ports: Vec<Port>,
     boot_servers: Vec<Arc<UdpSocket>>,
@@ -93,7 +95,17 @@ impl Server {
         let engine = Engine::new(subnets(&site), leases);
         let (writing, probing, told) = (HashMap::new(), HashMap::new(), HashMap::new());
         let born = Instant::now();
-        let mut server = Self { machines, engine, ports, boot_servers, writing, probing, told, born };
+        let mut server = Self {
+            machines,
+            interfaces: keeper.interfaces(),
+            engine,
+            ports,
+            boot_servers,
+            writing,
+            probing,
+            told,
+            born,
+        };
         server.prepare();
         Ok(server)
     }
@@ -246,7 +258,10 @@ impl Server {
     /// A client has taken another server's offer. A DISCOVER names no server, and a release or decline is about the past.
     fn chose_another(&self, payload: &[u8]) {
         let Ok(request) = Request::parse(payload) else { return };
-        if let (MessageType::Request, Some(server)) = (request.kind, request.server_id) {
+        // This host may have other addresses, which a relay or a client may name.
+        if let (MessageType::Request, Some(server)) = (request.kind, request.server_id)
+            && !self.interfaces.is_here(server.into())
+        {
             self.machines.took_anothers(Taken { server, mac: request.mac, address: request.requested });
         }
     }
@@ -350,11 +365,11 @@ fn is_proxy_offer(reply: &Reply) -> bool {
 }
 
 /// What a probe has found, as the engine takes it.
-fn found(found: probe::Found) -> Found {
+fn found(found: oneroot_machines::Found) -> Found {
     match found {
-        probe::Found::Mac(mac) => Found::Mac(mac),
-        probe::Found::Answered => Found::Answered,
-        probe::Found::Silent => Found::Silent,
-        probe::Found::Unable(_) => Found::Unable,
+        oneroot_machines::Found::Mac(mac) => Found::Mac(mac),
+        oneroot_machines::Found::Answered => Found::Answered,
+        oneroot_machines::Found::Silent => Found::Silent,
+        oneroot_machines::Found::Unable(_) => Found::Unable,
     }
 }

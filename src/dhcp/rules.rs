@@ -8,7 +8,7 @@ use oneroot_bootconf::{Site, script};
 use oneroot_dhcp::{BootFile, Claim, Client, Policy, Reservation, Subnet};
 use oneroot_ids::Mac;
 
-use crate::machines::{self, Machines};
+use oneroot_machines::Machines;
 
 /// Largest IP datagram that every Ethernet takes; replies are far smaller.
 const ETHERNET_MTU: u16 = 1500;
@@ -85,8 +85,8 @@ impl Policy for Rules<'_> {
 
     fn claim(&self, address: Ipv4Addr) -> Option<Claim> {
         Some(match self.0.claim(IpAddr::V4(address))? {
-            machines::Claim::Runs(mac) => Claim::Runs(mac),
-            machines::Claim::Kept(mac, until) => Claim::Kept(mac, until),
+            oneroot_machines::Claim::Runs(mac) => Claim::Runs(mac),
+            oneroot_machines::Claim::Kept(mac, until) => Claim::Kept(mac, until),
         })
     }
 

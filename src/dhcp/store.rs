@@ -5,7 +5,7 @@ use oneroot_dhcp::{CommitError, Lease, LeaseChange, Revision};
 use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Error as StateError, Expect, Table, Txn};
 
-use crate::machines::Machines;
+use oneroot_machines::Machines;
 
 /// Leases by MAC.
 const LEASES: Table<Lease> = Table::new("leases");

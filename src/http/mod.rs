@@ -21,9 +21,9 @@ use tokio::net::TcpStream;
 
 use range::{Asked, asked};
 
-use crate::machines::{Machines, Resource, Via};
 use crate::net::accept::Slot;
 use crate::net::stalled::{Patient, STALLED};
+use oneroot_machines::{Machines, Resource, Via};
 
 /// Time for a whole request head; what takes longer is a slow loris.
 const HEAD_TIME: Duration = Duration::from_secs(10);

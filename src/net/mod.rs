@@ -6,6 +6,7 @@
 //! [`six`] is bound to interfaces too.
 
 pub mod accept;
+mod around;
 mod backoff;
 pub mod holders;
 pub mod interfaces;

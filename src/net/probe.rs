@@ -13,7 +13,6 @@ mod wire;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::fmt;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,6 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use oneroot_ids::Mac;
+use oneroot_machines::{Found, Reason};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -44,40 +44,6 @@ const ARP: u16 = 0x0806;
 const BROADCAST: [u8; 6] = [0xff; 6];
 /// Longest answer that is looked at: an echo with the longest IPv4 header has 84 bytes.
 const LONGEST: usize = 256;
-
-/// What a probe has found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
-    /// A host on a link of ours, with this hardware address: the first that answered.
-    Mac(Mac),
-    /// A host, and no way to tell which: it is behind a router, or is this one.
-    Answered,
-    /// Nobody, within about a second.
-    Silent,
-    /// Nobody was asked, so nothing is known.
-    Unable(Reason),
-}
-
-/// Why nobody was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reason {
-    /// Too many others are being asked for.
-    Busy,
-    /// This host has no way to it, or it is no host's address.
-    NoRoute,
-    /// No question could be sent: an interface is down or gone, or the kernel has no memory.
-    NotSent(io::ErrorKind),
-}
-
-impl fmt::Display for Reason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Busy => write!(f, "{MOST} other addresses are being asked for"),
-            Self::NoRoute => write!(f, "there is no route to it"),
-            Self::NotSent(cause) => write!(f, "nothing could be sent to it: {cause}"),
-        }
-    }
-}
 
 /// Asks for addresses.
 pub struct Prober {

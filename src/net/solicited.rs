@@ -16,7 +16,7 @@ use tokio::io::unix::AsyncFd;
 
 use super::keeper::Keeper;
 use super::{Backoff, link};
-use crate::machines::Machines;
+use oneroot_machines::Machines;
 
 const SOLICITATION: u8 = 133;
 /// Type 134, code 0, checksum by the kernel; hop limit not said; no flags; lifetime, reachable and retransmission 0.

@@ -22,7 +22,7 @@ use super::Server;
 use super::desk::{self, Desk, Out};
 use crate::net::accept::Slot;
 use crate::net::stalled::{STALLED, Stall};
-use crate::objects::{self, Objects};
+use oneroot_machines::objects::{self, Objects};
 
 /// Reply bytes gathered before they are written, file contents included. A READ adds 1 MiB at most.
 const BATCH: u64 = 128 * 1024;
@@ -134,7 +134,7 @@ impl Sending<'_> {
                 Objects::complain(ObjectId(range.object), &cause);
                 // Nothing of this reply has left yet.
                 let head = output.split_off(output.len().saturating_sub(replies.head(number)));
-                output.extend(Replies::lost(&head).bytes());
+                output.extend(oneroot_nfsd::lost(&head).bytes());
                 skipped = Replies::padding(&range);
             }
             number += 1;

@@ -5,7 +5,6 @@
 pub mod connection;
 mod desk;
 pub mod rpcbind;
-pub mod tree;
 pub mod waiting;
 
 use std::net::{IpAddr, SocketAddr};
@@ -14,9 +13,8 @@ use std::sync::Arc;
 use oneroot_nfsd::{Exports, MountError, MountGrant, NodeId, Refusal, Replies, Service, Step, Transport};
 use tokio::net::UdpSocket;
 
-use crate::machines::Machines;
 use crate::net::Backoff;
-use tree::MachineTree;
+use oneroot_machines::{MachineTree, Machines};
 use waiting::Waiting;
 
 /// The machines, as nfsd asks about them.

@@ -6,11 +6,11 @@
 //! such a machine could run a single program (seen with Linux 6.1). So the program is served, and every answer is that
 //! there is none.
 
-use super::Request;
 use super::encode::{OK, failure, post_op};
 use crate::Exports;
 use crate::ops::Fault;
 use crate::replies::Replies;
+use crate::request::Request;
 use crate::rpc::Rejection;
 use crate::xdr::{Malformed, Reader};
 

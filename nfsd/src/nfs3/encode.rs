@@ -1,10 +1,10 @@
 //! The types that NFSv3 results share (RFC 1813 §2.5, §2.6): statuses, attributes, weak cache consistency
 //! data.
 
-use super::Opened;
 use crate::ops::Fault;
+use crate::request::Opened;
 use crate::xdr::{Writer, halves};
-use crate::{Attr, FileKind, Tree};
+use crate::{Attr, FileKind, Time, Tree};
 
 /// NFS3_OK.
 pub(super) const OK: u32 = 0;
@@ -30,6 +30,17 @@ pub(super) fn status(fault: Fault) -> u32 {
     }
 }
 
+/// nfstime3: unsigned seconds since 1970, good until 2106. The nearest time that it can tell: before 1970 becomes 1970, after
+/// 2106 the last instant of 2106.
+fn nfstime(time: Time) -> [u32; 2] {
+    const LAST_NANO: u32 = 999_999_999;
+    match u32::try_from(time.secs) {
+        Ok(secs) => [secs, time.nanos.min(LAST_NANO)],
+        Err(_) if time.secs < 0 => [0, 0],
+        Err(_) => [u32::MAX, LAST_NANO],
+    }
+}
+
 /// fattr3.
 pub(super) fn fattr(out: &mut Writer<'_>, fsid: u64, attr: &Attr) {
     let kind = match attr.kind {
@@ -43,7 +54,7 @@ pub(super) fn fattr(out: &mut Writer<'_>, fsid: u64, attr: &Attr) {
     };
     let ([size_high, size_low], [used_high, used_low]) = (halves(attr.size), halves(attr.used));
     let ([fsid_high, fsid_low], [fileid_high, fileid_low]) = (halves(fsid), halves(attr.fileid));
-    let (mtime, ctime) = (attr.mtime, attr.ctime);
+    let ([mtime_secs, mtime_nanos], [ctime_secs, ctime_nanos]) = (nfstime(attr.mtime), nfstime(attr.ctime));
     out.words([
         kind,
         attr.mode & 0o7777,
@@ -60,12 +71,12 @@ pub(super) fn fattr(out: &mut Writer<'_>, fsid: u64, attr: &Attr) {
         fsid_low,
         fileid_high,
         fileid_low,
-        mtime.secs,
-        mtime.nanos,
-        mtime.secs,
-        mtime.nanos,
-        ctime.secs,
-        ctime.nanos,
+        mtime_secs,
+        mtime_nanos,
+        mtime_secs,
+        mtime_nanos,
+        ctime_secs,
+        ctime_nanos,
     ]);
 }
 
@@ -93,4 +104,18 @@ pub(super) fn wcc<T: Tree>(out: &mut Writer<'_>, of: Option<&Opened<T>>) {
 pub(super) fn failure<T: Tree>(out: &mut Writer<'_>, fault: Fault, of: Option<&Opened<T>>) {
     out.u32(status(fault));
     post_op(out, of);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_nfsv3_cannot_tell_become_the_nearest_one() {
+        let told = |secs, nanos| nfstime(Time { secs, nanos });
+        assert_eq!(told(-1, 5), [0, 0]);
+        assert_eq!(told(7, 5), [7, 5]);
+        assert_eq!(told(1 << 32, 0), [u32::MAX, 999_999_999]);
+        assert_eq!(told(7, 4_000_000_000), [7, 999_999_999]);
+    }
 }

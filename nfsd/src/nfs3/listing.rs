@@ -5,12 +5,16 @@
 //! [`crate::ops::Listing`]), and a client that kept a verifier from an older server must not lose its place.
 
 use super::encode::{FATTR_LEN, OK, failure, post_op, post_op_attr};
-use super::{MAX_LISTING, Opened, Request};
 use crate::handle::{HANDLE_LEN, Handle};
 use crate::ops::{self, Entry, Fault};
 use crate::replies::Replies;
+use crate::request::{Opened, Request};
 use crate::xdr::{Malformed, Reader, Writer, pad};
 use crate::{Exports, Tree};
+
+/// The most bytes of a READDIR or READDIRPLUS result (READDIR3resok), whatever the client allows. With the
+/// record mark, the RPC head and the status before it, one reply stays within 64 KiB.
+pub const MAX_LISTING: u32 = 64 * 1024 - 32;
 
 /// The result around the entries: directory attributes, verifier, end of list, eof.
 const AROUND_LEN: usize = 4 + FATTR_LEN + 8 + 4 + 4;

@@ -11,61 +11,18 @@ mod listing;
 mod query;
 mod readonly;
 
-use std::net::SocketAddr;
-use std::sync::Arc;
+pub use listing::MAX_LISTING;
+pub use query::MAX_READ;
 
-use crate::access::Caller;
-use crate::handle::{Handle, Keyring};
-use crate::ops::{self, Fault, Found};
+use crate::Exports;
+use crate::ops::Fault;
 use crate::replies::Replies;
+use crate::request::Request;
 use crate::rpc::Rejection;
 use crate::xdr::{Malformed, Reader, Writer};
-use crate::{Exports, Tree, ViewId};
 
 pub(crate) const PROGRAM: u32 = 100_003;
 pub(crate) const VERSION: u32 = 3;
-
-/// The most bytes that one READ gives (rtmax): Linux's own maximum for rsize.
-pub const MAX_READ: u32 = 1024 * 1024;
-
-/// The most bytes of a READDIR or READDIRPLUS result (READDIR3resok), whatever the client allows. With the
-/// record mark, the RPC head and the status before it, one reply stays within 64 KiB.
-pub const MAX_LISTING: u32 = 64 * 1024 - 32;
-
-/// What all procedures need to know of a call.
-#[derive(Debug)]
-pub(crate) struct Request<'a, E> {
-    pub(crate) exports: &'a E,
-    pub(crate) keyring: &'a Keyring,
-    /// Never an IPv4-mapped IPv6 address.
-    pub(crate) peer: SocketAddr,
-    pub(crate) caller: Caller,
-}
-
-/// A handle that was opened, in a view that the caller may use, on a node that is there.
-#[derive(Debug)]
-struct Opened<T> {
-    tree: Arc<T>,
-    view: ViewId,
-    found: Found,
-}
-
-impl<E: Exports> Request<'_, E> {
-    /// Every procedure starts here: is the handle ours, may this peer use the view, is the node in it? In
-    /// that order, so that a forged handle learns nothing about views.
-    fn open(&self, handle: &[u8]) -> Result<Opened<E::Tree>, Fault> {
-        let Handle { view, node } = self.keyring.open(handle).ok_or(Fault::BadHandle)?;
-        let tree = self.exports.tree(self.peer.ip(), view)?;
-        let found = ops::find(&*tree, node)?;
-        Ok(Opened { tree, view, found })
-    }
-}
-
-impl<T: Tree> Opened<T> {
-    fn fsid(&self) -> u64 {
-        self.tree.fsid()
-    }
-}
 
 /// The result of a READ whose contents can't be had.
 pub(crate) fn contents_lost(out: &mut Writer<'_>) {

@@ -1,13 +1,16 @@
 //! The procedures that look at one object: GETATTR, LOOKUP, ACCESS, READLINK, READ, FSSTAT, FSINFO, PATHCONF.
 
 use super::encode::{self, OK, failure, fattr, post_op, post_op_attr};
-use super::{MAX_READ, Request};
 use crate::access;
 use crate::handle::Handle;
 use crate::ops::{self, Fault, MAX_NAME};
 use crate::replies::Replies;
+use crate::request::Request;
 use crate::xdr::{Malformed, Reader, halves};
 use crate::{Exports, Totals, Tree};
+
+/// The most bytes that one READ gives (rtmax): Linux's own maximum for rsize.
+pub const MAX_READ: u32 = 1024 * 1024;
 
 /// rtmult and wtmult: a page, which clients round to anyway.
 const MULTIPLE: u32 = 4096;

@@ -4,10 +4,10 @@
 //! bugs. ROFS and not ACCES: programs know what to do about a read-only file system.
 
 use super::encode::{post_op, status, wcc};
-use super::{Opened, Request};
 use crate::Exports;
 use crate::ops::Fault;
 use crate::replies::Replies;
+use crate::request::{Opened, Request};
 use crate::xdr::{Malformed, Reader};
 
 /// Why it fails, and what it was about, if that much is true.

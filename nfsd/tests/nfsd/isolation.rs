@@ -1,6 +1,6 @@
 //! Many machines and one service: nobody gets anything by another's handle, whatever is asked.
 //!
-//! Who may use what is the shell's (tests of `src/machines` have its rules). Here it is a table, and what is tested is
+//! Who may use what is the shell's (tests of `machines/src` have its rules). Here it is a table, and what is tested is
 //! that the service asks it about the right peer and view on every call, and says nothing but the answer.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

@@ -49,7 +49,7 @@ pub(crate) fn fattr(world: &World, attr: &Attr) -> Vec<u8> {
     out.extend(world.fsid().to_be_bytes());
     out.extend(attr.fileid.to_be_bytes());
     for time in [attr.mtime, attr.mtime, attr.ctime] {
-        out.extend(u32s(&[time.secs, time.nanos]));
+        out.extend(u32s(&[u32::try_from(time.secs).unwrap(), time.nanos]));
     }
     out
 }

@@ -72,7 +72,7 @@ impl World {
         let ino = self.nodes.len() as u64 + 1;
         let id = NodeId { layer: 2, ino };
         let (mtime, ctime) =
-            (Time { secs: 1000 + ino as u32, nanos: ino as u32 }, Time { secs: 2000 + ino as u32, nanos: 7 });
+            (Time { secs: 1000 + ino as i64, nanos: ino as u32 }, Time { secs: 2000 + ino as i64, nanos: 7 });
         let parent = self.enter(path, id).unwrap_or(id);
         let attr = Attr {
             kind,

@@ -12,7 +12,6 @@ use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use super::Machines;
-use crate::clock;
 
 /// Servers that are told apart, and lines that are said: more are somebody's attempt.
 const MOST: usize = 16;
@@ -69,15 +68,12 @@ impl Others {
 }
 
 impl Machines {
-    /// A client where we give the addresses has taken another server's offer.
+    /// A client where we give the addresses has taken another server's offer. It is not one of this host's other addresses,
+    /// which a relay or a client may name.
     pub fn took_anothers(&self, taken: Taken) {
-        // One of this host's other addresses, which a relay or a client may name.
-        if self.interfaces.get().is_some_and(|interfaces| interfaces.is_here(taken.server.into())) {
-            return;
-        }
         let Taken { server, mac, address } = taken;
         let is_named = self.site().machine(mac).is_some();
-        if self.others().note(taken, is_named, clock::now()) {
+        if self.others().note(taken, is_named, self.host.now()) {
             let name = self.name_of(mac);
             let what = address.map_or("its offer".to_owned(), |address| format!("{address} from it"));
             tracing::warn!(
@@ -90,14 +86,14 @@ impl Machines {
     }
 
     /// All that were seen since the server started.
-    pub(super) fn other_servers(&self) -> Vec<OtherServer> {
+    pub fn other_servers(&self) -> Vec<OtherServer> {
         let seen: Vec<(Taken, u64)> = self.others().seen.values().copied().collect();
         let one = |(taken, at): (Taken, u64)| OtherServer {
             server: taken.server.to_string(),
             machine: self.name_of(taken.mac),
             mac: taken.mac.to_string(),
             address: taken.address.map(|address| address.to_string()),
-            at: clock::shown(at),
+            at: self.host.shown(at),
         };
         seen.into_iter().map(one).collect()
     }

@@ -6,8 +6,6 @@ use std::collections::HashMap;
 use oneroot_ids::MachineId;
 use serde::{Deserialize, Serialize};
 
-use crate::clock;
-
 /// Seconds between two lines of one machine.
 const QUIET: u64 = 60;
 
@@ -40,10 +38,9 @@ impl Refusals {
         self.0.remove(&machine);
     }
 
-    /// The last refusal of a machine, as people are told the time.
+    /// The last refusal of a machine.
     pub fn of(&self, machine: MachineId) -> Option<Refusal> {
-        let (Refusal { told, at }, _) = self.0.get(&machine)?;
-        Some(Refusal { told: told.clone(), at: clock::shown(*at) })
+        self.0.get(&machine).map(|(refusal, _)| refusal.clone())
     }
 }
 

@@ -112,15 +112,17 @@ impl Machines {
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
-    use crate::machines::{MACHINES, PINS, PLANS};
+    use crate::guest;
+    use crate::host::still::{NOW, Still};
     use crate::planner::Planner;
-    use crate::{clock, commands, guest};
+    use crate::{MACHINES, PINS, PLANS};
     use oneroot_bootconf::again::Ask;
     use oneroot_bootconf::load_str;
     use oneroot_bootconf::pins::{Phase, Pin};
     use oneroot_ids::{BootId, ViewId};
     use oneroot_state::{Backend as _, Disk, Txn};
-    use oneroot_tree::Store;
+    use oneroot_tree::store::{How, Staged};
+    use oneroot_tree::{Ref, RefKind, Stage, Store};
     use std::net::IpAddr;
     use std::path::Path;
 
@@ -138,16 +140,23 @@ pub(super) mod tests {
             [profile.a]\nsource = { directory = \"root\" }\n\
             [machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nprofile = \"a\"\n";
         let site = load_str("site.toml", text, home).unwrap();
-        commands::stage::run(&site, &[], false, true).unwrap();
+        let store = Store::open(&site.server.store).unwrap();
+        let mut stage = Stage::begin(&store, |_| {}).unwrap();
+        stage.directory(&home.join("root")).unwrap();
+        let generation = stage.finish().unwrap().generation;
+        let name = Ref::new(RefKind::Profile, "a").unwrap();
+        store.stage_head(&name, Staged { generation, at: NOW, how: How::Staged }).unwrap();
         Arc::new(site)
     }
 
     pub async fn open(site: &Arc<Site>) -> Arc<Machines> {
         let state = Arc::new(Disk::open(&site.server.state).unwrap());
         let store = Store::open(&site.server.store).unwrap();
-        let guest = guest::stage(&store, clock::now()).unwrap();
+        let guest = guest::stage(&store, NOW).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
-        Machines::open(site.clone(), state, Planner::new(store, guest), &[7; 32], said).await.unwrap()
+        Machines::open(site.clone(), state, Still::new(), Planner::new(store, guest), &[7; 32], said)
+            .await
+            .unwrap()
     }
 
     pub fn mac(number: usize) -> Mac {
@@ -204,7 +213,7 @@ pub(super) mod tests {
         let site = site(home.path(), true);
         // The quietest of all runs; the next has fetched a script long ago and mounted nothing.
         let pin = |number| match number {
-            0 => Some((Phase::Running, clock::now() - 3600)),
+            0 => Some((Phase::Running, NOW - 3600)),
             1 => Some((Phase::Booting, 1)),
             _ => None,
         };
@@ -248,7 +257,7 @@ pub(super) mod tests {
     async fn a_new_stranger_is_refused_when_each_may_run_and_all_others_boot() {
         let home = tempfile::tempdir().unwrap();
         let site = site(home.path(), true);
-        let begun = clock::now();
+        let begun = NOW;
         fill(&site, MOST, |number| Some((if number % 2 == 0 { Phase::Up } else { Phase::Booting }, begun)))
             .await;
         let machines = open(&site).await;
@@ -269,9 +278,9 @@ pub(super) mod tests {
         assert!(boots(&machines, mac(1)).await);
         let (view, tree) =
             machines.trees_mut().iter().next().map(|(view, tree)| (*view, tree.clone())).unwrap();
-        tree.touch(clock::coarse());
+        tree.touch(NOW);
         assert!(boots(&machines, mac(2)).await, "another machine, the same view");
-        assert!(machines.load(view).unwrap().used_lately());
+        assert!(machines.load(view).unwrap().used_lately(NOW));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,44 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::Machines;
 use super::behind::Looked;
-use super::others::OtherServer;
 use super::refusals::Refusal;
 use super::rows::{From, Row};
 use super::stalls::Stalled;
 use super::steps::Step;
-use crate::control::Held;
-use crate::net::interfaces::InterfaceStatus;
-use crate::{clock, confine};
-
-/// The whole answer.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct Status {
-    /// Seconds since 1970 at the server, by its wall clock.
-    pub now: u64,
-    /// Seconds since 1970 at which it was started, by the same clock.
-    #[serde(default)]
-    pub began: u64,
-    /// Seconds by which that clock is ahead of the time that has really passed; negative when it is behind. Leases and
-    /// boots go by the latter.
-    #[serde(default)]
-    pub clock_ahead: i64,
-    /// Version of the server's binary.
-    pub version: String,
-    /// What the server has taken from itself; none from a server that knows nothing of that.
-    #[serde(default)]
-    pub confinement: Option<confine::Report>,
-    /// Every machine that the site names or that was seen.
-    pub machines: Vec<MachineStatus>,
-    /// The site's interfaces, in its order.
-    #[serde(default)]
-    pub interfaces: Vec<InterfaceStatus>,
-    /// Addresses that machines are told and that this host does not have: nothing can be reached there.
-    #[serde(default)]
-    pub missing_addresses: Vec<String>,
-    /// Other DHCP servers that machines took offers of, where this one gives the addresses.
-    #[serde(default)]
-    pub other_servers: Vec<OtherServer>,
-}
 
 /// One machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -102,33 +68,52 @@ pub struct Planned {
     pub since: u64,
 }
 
+/// A pin, for people.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Held {
+    /// Whose it is: a name, or a MAC.
+    pub machine: String,
+    /// `booting`, `running` or `up`.
+    pub phase: String,
+    /// What it holds.
+    pub view: String,
+    /// Seconds for which its machine has given no sign; none where no server runs that would know.
+    #[serde(default)]
+    pub quiet: Option<u64>,
+}
+
+impl Held {
+    /// A pin under the name that its machine has.
+    pub fn of(pin: &Pin, name: Option<String>) -> Self {
+        Self {
+            machine: name.unwrap_or_else(|| pin.mac.to_string()),
+            phase: format!("{:?}", pin.phase).to_lowercase(),
+            view: pin.view.to_string(),
+            quiet: None,
+        }
+    }
+}
+
 impl Machines {
-    /// What is known of every machine right now. Blocks on the disk.
-    pub fn status(&self) -> Status {
+    /// What is known of every machine right now, in the order of their names. Blocks on the disk.
+    pub fn status(&self) -> Vec<MachineStatus> {
         let site = self.site();
         let rows = {
             // Everybody who changes something waits meanwhile: nothing but memory is looked at here.
             let (known, steps) = (self.known(), self.steps());
-            let (now, refusals) = (clock::now(), self.refusals());
+            let (now, refusals) = (self.host.now(), self.refusals());
             From { site: &site, known: &known, steps: &steps, refusals: &refusals, now }.rows()
         };
         let mut looked = Looked::default();
         let mut machines: Vec<MachineStatus> =
             rows.into_iter().map(|row| self.shown(&site, &mut looked, row)).collect();
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
-        let interfaces = self.interfaces.get();
-        let missing = interfaces.map_or_else(Vec::new, |interfaces| interfaces.missing(&site));
-        Status {
-            now: clock::shown(clock::now()),
-            began: clock::shown(self.began),
-            clock_ahead: clock::ahead(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            confinement: confine::report(),
-            machines,
-            interfaces: interfaces.map_or_else(Vec::new, |interfaces| interfaces.status(&site)),
-            missing_addresses: missing.iter().map(ToString::to_string).collect(),
-            other_servers: self.other_servers(),
-        }
+        machines
+    }
+
+    /// Seconds since 1970 at which this server began to serve, by the wall clock.
+    pub fn began(&self) -> u64 {
+        self.host.shown(self.began)
     }
 
     fn shown(&self, site: &Site, looked: &mut Looked, row: Row) -> MachineStatus {
@@ -147,16 +132,16 @@ impl Machines {
             view: pin.map(|pin| pin.view.to_string()),
             kernel: boot.and_then(|boot| boot.kernel.clone()),
             phase: pin.map(|pin| format!("{:?}", pin.phase).to_lowercase()),
-            since: pin.map(|pin| clock::shown(pin.since)),
+            since: pin.map(|pin| self.host.shown(pin.since)),
             planned: row.planned.map(|pin| Planned {
                 boot: pin.boot.to_string(),
                 view: pin.view.to_string(),
-                since: clock::shown(pin.made),
+                since: self.host.shown(pin.made),
             }),
-            seen: row.seen.map(clock::shown),
+            seen: row.seen.map(|seen| self.host.shown(seen)),
             behind,
             steps: row.steps,
-            refused: row.refused,
+            refused: row.refused.map(|Refusal { told, at }| Refusal { told, at: self.host.shown(at) }),
             stalled: row.stalled,
         }
     }
@@ -174,7 +159,7 @@ impl Machines {
             known.pins.values().map(|(pin, _)| (pin.clone(), known.heard(pin.machine))).collect();
         drop(known);
         let one = |(pin, heard): &(Pin, Option<u64>)| Held {
-            quiet: Some(clock::now().saturating_sub(self.last_sign(pin, *heard))),
+            quiet: Some(self.host.now().saturating_sub(self.last_sign(pin, *heard))),
             ..Held::of(pin, Some(self.name_of(pin.mac)))
         };
         let mut held: Vec<Held> = pins.iter().map(one).collect();

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context as _, Result};
+use crate::{Error, Result};
 use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::{Stage, View, Views};
@@ -37,7 +37,7 @@ impl Kernels {
             return Ok(known);
         }
         let view = |stack: &[GenerationId]| views.load(views.store().put_stack(stack)?);
-        let lender = view(lender).context("the profile that lends the kernel has no tree")?;
+        let lender = view(lender).map_err(Error::Lender)?;
         let below = if below.is_empty() { None } else { Some(view(below)?) };
         let mut stage = Stage::begin(views.store(), |_| {})?;
         lay(&mut stage, &lender, below.as_deref())?;

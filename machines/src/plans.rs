@@ -5,7 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use crate::host::random;
+use crate::{Error, Result};
 use oneroot_bootconf::again::{Ask, Request};
 use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::export::Export;
@@ -20,7 +21,6 @@ use super::commit::{Changed, TRIES, Thing};
 use super::gate::Slot;
 use super::mounts::Asker;
 use super::{Machines, present};
-use crate::clock;
 
 /// All that a boot is told but whose it is: with a machine and a boot it is a plan.
 struct Draft {
@@ -78,12 +78,12 @@ impl Machines {
                 Some(script::boot(&base, plan.boot, &plan.name, &plan.args, plan.initrd.is_some(), &url))
             }
             Err(cause) => {
-                tracing::warn!(machine = self.name_of(mac), %mac, reason = format!("{cause:#}"), "has nothing to boot");
+                tracing::warn!(machine = self.name_of(mac), %mac, reason = format!("{cause}"), "has nothing to boot");
                 if ask != Ask::Length {
-                    let told = format!("{} has nothing to boot: {cause:#}", self.name_of(mac));
-                    self.steps().refuse(mac, told, present());
+                    let told = format!("{} has nothing to boot: {cause}", self.name_of(mac));
+                    self.steps().refuse(mac, told, present(self.host.as_ref()));
                 }
-                Some(script::refused(&url, &format!("{cause:#}")))
+                Some(script::refused(&url, &format!("{cause}")))
             }
         }
     }
@@ -92,7 +92,7 @@ impl Machines {
     /// has sent the request.
     pub(super) fn lead_script(&self, peer: IpAddr, mac: Mac) -> Option<String> {
         let site = self.site();
-        let cookie = self.cookies.make(peer, mac, clock::now());
+        let cookie = self.cookies.make(peer, mac, self.host.now());
         self.asked_by(&site, peer, mac).map(|_| script::lead(site.server_for(peer), mac, &cookie))
     }
 
@@ -114,7 +114,7 @@ impl Machines {
         let decision = decide(site, mac)?;
         let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         // Before anything is made for it.
-        self.has_room(site, mac, clock::now())?;
+        self.has_room(site, mac, self.host.now())?;
         let facts = Facts::of(site, &decision, mac, peer);
         let (machines, home, wanted, frozen) =
             (self.clone(), site.home.clone(), decision.clone(), facts.clone());
@@ -123,13 +123,13 @@ impl Machines {
         let draft =
             Draft { site: site.clone(), peer, mac, decision, facts, view: stacked.id, kernel, initrd };
         let is_vouched_for = asker == Asker::Vouched;
-        let request = Request { mac, address: peer, ask, now: clock::now(), is_vouched_for };
-        let fresh = MachineId::from_random(clock::random()?);
+        let request = Request { mac, address: peer, ask, now: self.host.now(), is_vouched_for };
+        let fresh = MachineId::from_random(random(self.host.as_ref()).map_err(Error::Random)?);
         let machine = self.recognised(&draft, fresh, request.now);
         if let Some(plan) = self.again(&draft, &machine, &request)? {
             return Ok((plan, false));
         }
-        let boot = BootId::from_random(clock::random()?);
+        let boot = BootId::from_random(random(self.host.as_ref()).map_err(Error::Random)?);
         if ask == Ask::Length {
             // As long as any other: all ids have one length.
             return Ok((self.plan_of(&draft, machine.record.id, boot), false));
@@ -179,7 +179,7 @@ impl Machines {
             return Ok(None);
         }
         if let Some(address) = request.waits_for(&machine.pins) {
-            bail!("this machine boots at {address}; another address has to wait for that");
+            return Err(Error::BootsElsewhere(address));
         }
         let known = self.known();
         let told = |boot| known.plans.get(&boot).cloned();
@@ -203,7 +203,7 @@ impl Machines {
         for _ in 0..TRIES {
             let things = self.touched(draft, &self.recognised(draft, fresh, request.now));
             let turn = self.turns.take(things.clone()).await;
-            request.now = clock::now();
+            request.now = self.host.now();
             let machine = self.recognised(draft, fresh, request.now);
             if !self.touched(draft, &machine).is_subset(&things) {
                 // Whom this NIC belongs to has changed meanwhile.
@@ -218,7 +218,7 @@ impl Machines {
                 return Ok((plan, true));
             }
         }
-        bail!("another server keeps changing this machine's boots")
+        Err(Error::Contended)
     }
 
     /// All that is written for a plan.

@@ -1,4 +1,4 @@
-//! Where protocols meet policy: who is at an address, what it boots, what it may read, and how far it has come.
+//! The domain, no sockets, no printing, no clock of its own. Where protocols meet policy: who is at an address, what it boots, what it may read, and how far it has come.
 //!
 //! Every change is made durable first and shown second: a script, a grant or a word leaves only after the pin behind it
 //! is on the disk.
@@ -10,14 +10,19 @@ mod behind;
 mod boots;
 mod claims;
 mod commit;
+mod error;
 mod gate;
+pub mod guest;
+mod host;
 #[cfg(test)]
 mod isolation;
 mod known;
 mod mounts;
+pub mod objects;
 mod others;
 mod passes;
 mod places;
+pub mod planner;
 mod plans;
 mod recall;
 mod refusals;
@@ -28,6 +33,7 @@ mod stalls;
 mod status;
 mod steps;
 mod strangers;
+mod tree;
 mod turns;
 
 use std::collections::HashMap;
@@ -35,33 +41,34 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use anyhow::{Context as _, Result};
 use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{Mac, MachineId, ViewId};
-use oneroot_nfsd::Refusal;
 use oneroot_state::{Disk, Table};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use around::Around;
-pub use claims::Claim;
-pub use known::Known;
-pub use others::Taken;
+pub use around::{Around, Found, Probing, Reason};
+pub use claims::{Claim, RESTS, Rest};
+pub use error::{Error, Result};
+pub use host::Host;
+pub use others::{OtherServer, Taken};
+pub use refusals::Refusal;
 pub use resource::{Resource, Via};
-pub use status::{MachineStatus, Status};
+pub use stalls::Stalled;
+pub use status::{Held, MachineStatus, Planned};
+pub use steps::Step;
+pub use tree::{MachineTree, Saying};
 
-use crate::clock;
-use crate::net::interfaces::Interfaces;
-use crate::nfs::tree::{MachineTree, Saying};
-use crate::objects::Objects;
-use crate::planner::Planner;
 use commit::Thing;
 use gate::Gate;
+use known::Known;
+use objects::Objects;
 use others::Others;
 use passes::Passes;
+use planner::Planner;
 use recall::Edition;
 use refusals::Refusals;
 use seals::Cookies;
@@ -83,7 +90,9 @@ const MOST_LOADERS: usize = 8;
 pub struct Machines {
     /// The site in force; those who keep something of it watch for the next.
     site: watch::Sender<Arc<Site>>,
+    /// What must survive a crash.
     pub state: Arc<Disk>,
+    host: Arc<dyn Host>,
     planner: Planner,
     passes: Passes,
     cookies: Cookies,
@@ -109,8 +118,6 @@ pub struct Machines {
     began: u64,
     /// There from the moment at which the server has its sockets.
     around: OnceLock<Arc<dyn Around>>,
-    /// Likewise; for the status.
-    interfaces: OnceLock<Arc<Interfaces>>,
 }
 
 impl Machines {
@@ -119,6 +126,7 @@ impl Machines {
     pub async fn open(
         site: Arc<Site>,
         state: Arc<Disk>,
+        host: Arc<dyn Host>,
         planner: Planner,
         secret: &[u8; 32],
         said: mpsc::Sender<Saying>,
@@ -128,7 +136,7 @@ impl Machines {
         let (machines, bad) = MACHINES.list(state_ref).await?;
         let (pins, more) = PINS.list(state_ref).await?;
         let (plans, most) = PLANS.list(state_ref).await?;
-        let others = claims::read(state_ref, &mut known).await?;
+        let others = claims::read(state_ref, &mut known, (host.sure_since(), host.now())).await?;
         for record in bad.iter().chain(&more).chain(&most).chain(&others) {
             tracing::error!(
                 key = record.key,
@@ -139,12 +147,13 @@ impl Machines {
         machines.into_iter().for_each(|(_, at)| known.put_machine(at.value, at.revision));
         pins.into_iter().for_each(|(_, at)| known.put_pin(at.value, at.revision));
         known.plans.extend(plans.into_iter().map(|(_, at)| (at.value.boot, at.value)));
-        let held = known.views();
+        let (held, began) = (known.views(), host.now());
         let machines = Arc::new(Self {
             objects: Objects::new(planner.store().clone()),
             loaders: site.server.loaders.clone(),
             site: watch::Sender::new(site),
             state,
+            host,
             planner,
             passes: Passes::new(secret),
             cookies: Cookies::new(secret),
@@ -159,9 +168,8 @@ impl Machines {
             steps: Mutex::default(),
             refusals: Mutex::default(),
             others: Mutex::default(),
-            began: clock::now(),
+            began,
             around: OnceLock::new(),
-            interfaces: OnceLock::new(),
         });
         let held = Arc::new(Mutex::new(held));
         let mut loaders = JoinSet::new();
@@ -203,12 +211,6 @@ impl Machines {
         &self.objects
     }
 
-    /// Shows these in the status from now on.
-    pub fn show(&self, interfaces: Arc<Interfaces>) {
-        // Set once, as the prober is.
-        let _ = self.interfaces.set(interfaces);
-    }
-
     fn known(&self) -> RwLockReadGuard<'_, Known> {
         self.known.read().unwrap_or_else(PoisonError::into_inner)
     }
@@ -232,14 +234,18 @@ impl Machines {
         let machine = reader_at(&known, &site, peer);
         let verdict = known.verdict(machine, view);
         if let (Verdict::Allow, Some(machine)) = (verdict, machine) {
-            known.hear(machine, clock::now());
+            known.hear(machine, self.host.now());
         }
         verdict
     }
 
     /// The tree of a view, for a peer that may see it. Asked on every NFS call.
-    pub fn tree(self: &Arc<Self>, peer: IpAddr, view: ViewId) -> Result<Arc<MachineTree>, Refusal> {
-        let second = clock::coarse();
+    pub fn tree(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        view: ViewId,
+    ) -> Result<Arc<MachineTree>, oneroot_nfsd::Refusal> {
+        let second = self.host.coarse();
         let moment = self.edition.at(second);
         if let Some(tree) = recall::find(moment, peer, view) {
             tree.touch(second);
@@ -247,9 +253,9 @@ impl Machines {
         }
         match self.verdict(peer, view) {
             Verdict::Allow => {}
-            Verdict::Refuse => return Err(Refusal::Acces),
-            Verdict::Gone => return Err(Refusal::Stale),
-            Verdict::Later => return Err(Refusal::Jukebox),
+            Verdict::Refuse => return Err(oneroot_nfsd::Refusal::Acces),
+            Verdict::Gone => return Err(oneroot_nfsd::Refusal::Stale),
+            Verdict::Later => return Err(oneroot_nfsd::Refusal::Jukebox),
         }
         if let Some(tree) = self.in_memory(view) {
             tree.touch(second);
@@ -257,7 +263,7 @@ impl Machines {
             return Ok(tree);
         }
         self.load_soon(view);
-        Err(Refusal::Jukebox)
+        Err(oneroot_nfsd::Refusal::Jukebox)
     }
 
     /// A view, if it needs no reading.
@@ -291,7 +297,7 @@ impl Machines {
 
     /// Reads a view, ready to be served. Blocks on the disk.
     fn load(&self, view: ViewId) -> Result<Arc<MachineTree>> {
-        let merged = self.planner.views.load(view).with_context(|| format!("view {view}"))?;
+        let merged = self.planner.views.load(view).map_err(|cause| Error::View { view, cause })?;
         // One that is there knows when it was used last, and that keeps pins.
         let mut trees = self.trees_mut();
         let tree = trees.entry(view).or_insert_with(|| Arc::new(MachineTree::new(merged, self.said.clone())));
@@ -310,12 +316,12 @@ impl Machines {
 
     /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
     pub fn step(&self, mac: Mac, step: &str, first: bool) {
-        self.steps().note(mac, step, first, present());
+        self.steps().note(mac, step, first, present(self.host.as_ref()));
     }
 
     /// A client that is no firmware asks for an address, or is answered.
     pub fn asked_for_address(&self, mac: Mac) {
-        self.steps().asked(mac, present());
+        self.steps().asked(mac, present(self.host.as_ref()));
     }
 
     /// Says which boots do not go on, each once.
@@ -350,8 +356,8 @@ impl Machines {
 }
 
 /// This moment, by both clocks.
-fn present() -> Moment {
-    Moment { now: clock::now(), shown_ms: clock::now_ms() }
+fn present(host: &dyn Host) -> Moment {
+    Moment { now: host.now(), shown_ms: host.shown_ms() }
 }
 
 /// The machine whose views may be read from an address. Where another server gives the addresses, a script goes to whoever

@@ -8,7 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use super::refusals::Refusal;
 use super::stalls::{self, Stalled};
-use crate::clock;
 
 /// One step of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,10 +85,9 @@ impl Steps {
         }
     }
 
-    /// Why there was nothing to boot, as people are told the time.
+    /// Why there was nothing to boot.
     pub fn refused(&self, mac: Mac) -> Option<Refusal> {
-        let Refusal { told, at } = self.0.get(&mac)?.refused.as_ref()?;
-        Some(Refusal { told: told.clone(), at: clock::shown(*at) })
+        self.0.get(&mac)?.refused.clone()
     }
 
     /// A client that is no firmware asks for an address: the initramfs, where a kernel was fetched and no root is mounted yet.

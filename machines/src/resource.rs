@@ -14,8 +14,8 @@ use oneroot_ids::{BootId, Mac, ObjectId};
 use oneroot_tree::confine::open_file;
 
 use super::Machines;
+use crate::objects;
 use crate::objects::Objects;
-use crate::{clock, objects};
 
 /// The protocol that asks for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,12 @@ pub enum Resource {
 }
 
 impl Resource {
+    /// Whether it has no bytes.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
     /// Its length in bytes.
     pub fn len(&self) -> u64 {
         match self {
@@ -157,7 +163,7 @@ impl Machines {
         let mac: Mac = mac.parse().ok()?;
         let script = match (via, cookie) {
             (Via::Tftp, None) => self.lead_script(peer, mac)?,
-            (Via::Tftp, Some(cookie)) if self.cookies.is_good(cookie, peer, mac, clock::now()) => {
+            (Via::Tftp, Some(cookie)) if self.cookies.is_good(cookie, peer, mac, self.host.now()) => {
                 self.boot_script(peer, mac, Ask::Whole).await?
             }
             (Via::Http(ask), None) => self.boot_script(peer, mac, ask).await?,
@@ -179,7 +185,7 @@ impl Machines {
                 "initrd" => plan.initrd.clone()?,
                 _ => return None,
             };
-            known.hear(plan.machine, clock::now());
+            known.hear(plan.machine, self.host.now());
             (plan.view, plan.mac, path)
         };
         self.step(mac, which, false);

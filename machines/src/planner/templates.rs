@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, Result};
+use crate::{Error, Result};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::render::{LARGEST, SUFFIX, is_kept, render};
 use oneroot_ids::{GenerationId, ObjectId};
@@ -97,9 +97,9 @@ impl Templates {
 /// A template's text.
 pub fn text(store: &Store, template: &Template, shown: &str) -> Result<String> {
     let mut bytes = Vec::new();
-    let limit = u64::try_from(LARGEST)? + 1;
+    let limit = LARGEST as u64 + 1;
     store.object(template.object)?.take(limit).read_to_end(&mut bytes)?;
-    String::from_utf8(bytes).with_context(|| format!("{shown}: is not UTF-8, so it is no template"))
+    String::from_utf8(bytes).map_err(|_| Error::NoText(shown.to_owned()))
 }
 
 /// The name of a template for people: its layer's and its own.

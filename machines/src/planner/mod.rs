@@ -10,7 +10,7 @@ pub mod templates;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use crate::{Error, Result};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_bootconf::kernels::{Tree, kernel_and_initrd};
@@ -71,13 +71,13 @@ pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
         Part::Machine { name, .. } => (RefKind::Machine, name.clone()),
         // A path is no file name; what takes the slashes' place can be in a path, so it is doubled there.
         // Its parts have references of their own, and what is made of them is found by its content.
-        Part::Kernel { profile, .. } => anyhow::bail!("the kernel of {profile} has no name in the store"),
+        Part::Kernel { profile, .. } => return Err(Error::Nameless(profile.clone())),
         Part::Layer { path } => {
             let path = path.strip_prefix(home).unwrap_or(path);
             (RefKind::Layer, layer_name(&path.display().to_string()))
         }
     };
-    Ref::new(kind, &name).with_context(|| format!("{name:?} is too long for a name in the store"))
+    Ref::new(kind, &name).ok_or(Error::Name(name))
 }
 
 /// A layer's path as a file name that no other path has: a dot first would hide it, and a long one is not taken.
@@ -129,7 +129,7 @@ impl Planner {
     pub fn head(&self, home: &Path, part: &Part) -> Result<GenerationId> {
         let name = reference(home, part)?;
         let head = self.store().head(&name)?;
-        Ok(head.with_context(|| format!("{name} is not staged yet; run `oneroot stage`"))?.generation)
+        Ok(head.ok_or_else(|| Error::NotStaged(name.to_string()))?.generation)
     }
 
     /// The stack that the site's decision makes for a machine, and its view. `home` is the site's directory. Blocks on the disk.

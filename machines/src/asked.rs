@@ -18,8 +18,8 @@ use super::around::made_up::Links;
 use super::commit::Thing;
 use super::strangers::tests::{fill, mac, open, site};
 use super::{MACHINES, Machines, PINS, PLANS, Via};
-use crate::clock;
-use crate::net::probe::Found;
+use crate::Found;
+use crate::host::still::NOW;
 
 /// Long enough for anything but waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -113,7 +113,7 @@ async fn strangers_that_come_at_once_get_the_places_that_there_are_and_no_more()
     const FREE: usize = 5;
     let home = tempfile::tempdir().unwrap();
     let site = site(home.path(), true);
-    fill(&site, MOST - FREE, |_| Some((Phase::Up, clock::now()))).await;
+    fill(&site, MOST - FREE, |_| Some((Phase::Up, NOW))).await;
     let machines = open(&site).await;
     let told = at_once(&machines, 60_000..60_040).await;
     assert_eq!(told.len(), FREE);
@@ -149,7 +149,7 @@ async fn requests_of_every_kind_in_any_order_make_one_boot_and_head_says_how_lon
         let mut machines = open(&site).await;
         machines.leased(address(1), asked);
         let own = format!("boot/{}.ipxe", asked.dashed());
-        let cookie = machines.cookies.make(address(1), asked, clock::now());
+        let cookie = machines.cookies.make(address(1), asked, NOW);
         let proven = format!("boot/{}.{cookie}.ipxe", asked.dashed());
         let (mut told, mut lengths) = (BTreeSet::new(), BTreeSet::new());
         for _ in 0..60 {
@@ -221,7 +221,7 @@ async fn a_datagram_says_of_no_address_whose_it_is_and_a_connection_or_a_cookie_
     for (number, via) in
         [(1, Via::Tftp), (2, Via::Http(Ask::Length)), (3, Via::Http(Ask::Whole)), (4, Via::Tftp)]
     {
-        let cookie = machines.cookies.make(address(number), alpha(), clock::now());
+        let cookie = machines.cookies.make(address(number), alpha(), NOW);
         let name = if number == 4 { own.replace(".ipxe", &format!(".{cookie}.ipxe")) } else { own.clone() };
         assert!(machines.resource(address(number), &name, via).await.is_some());
         let bound = machines.known().mac_at(address(number));

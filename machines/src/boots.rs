@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use crate::{Error, Result};
 use oneroot_bootconf::pins::{Event, Pin, PinChange, changes};
 use oneroot_ids::{BootId, MachineId};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
@@ -12,8 +12,7 @@ use tokio::task::JoinSet;
 
 use super::Machines;
 use super::commit::{Changed, TRIES, Thing};
-use crate::clock;
-use crate::nfs::tree::Saying;
+use crate::tree::Saying;
 
 /// Addresses that are asked at once whether anybody is there.
 const ASKED_AT_ONCE: usize = 32;
@@ -46,13 +45,13 @@ impl Machines {
                 return Ok(true);
             }
         }
-        bail!("another server keeps changing this machine's boots")
+        Err(Error::Contended)
     }
 
     /// What an event would change as things are.
     fn due(&self, machine: MachineId, event: &Event, stays: &dyn Fn(&Pin) -> bool) -> Vec<PinChange> {
         let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
-        changes(&pins, event, &|pin| self.in_use(pin) || stays(pin), clock::now())
+        changes(&pins, event, &|pin| self.in_use(pin) || stays(pin), self.host.now())
     }
 
     /// Whether a root is mounted at another address than its machine's newest, where another server gives the addresses: a
@@ -69,7 +68,7 @@ impl Machines {
     /// Whether an NFS client has used a pin's view of late; a client that is only idle closes after five minutes.
     pub(super) fn in_use(&self, pin: &Pin) -> bool {
         let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        trees.get(&pin.view).is_some_and(|tree| tree.used_lately())
+        trees.get(&pin.view).is_some_and(|tree| tree.used_lately(self.host.coarse()))
     }
 
     /// A word, `BOOT.WORD`, was looked up under `/.oneroot/say`. Any user of any machine that holds the view can do that, so
@@ -94,7 +93,7 @@ impl Machines {
             && saying.peer.port() < FIRST_UNPRIVILEGED_PORT
             && let Err(cause) = self.apply(pin.machine, &Event::Up(boot)).await
         {
-            tracing::error!(%mac, cause = format!("{cause:#}"), "cannot write that a machine is up");
+            tracing::error!(%mac, %cause, "cannot write that a machine is up");
         }
     }
 
@@ -125,21 +124,19 @@ impl Machines {
             if found.is_some() || site.machine(mac).is_some() {
                 return Ok(found);
             }
-            bail!("no machine with the MAC {mac} has ever booted here; see `oneroot status`");
+            return Err(Error::UnknownMac(mac));
         }
         if let Ok(address) = text.parse::<IpAddr>() {
             let Some(found) = known.machine_at(address) else {
-                bail!("no machine boots or runs at {address}; see `oneroot status`");
+                return Err(Error::UnknownAddress(address));
             };
             return Ok(Some(found));
         }
         if let Ok(boot) = text.parse::<BootId>() {
-            let Some((pin, _)) = known.pins.get(&boot) else { bail!("no machine holds the boot {boot}") };
-            return Ok(Some(pin.machine));
+            let pin = known.pins.get(&boot).map(|(pin, _)| pin.machine);
+            return pin.map(Some).ok_or(Error::UnknownBoot(boot));
         }
-        bail!(
-            "no machine {text:?} has ever booted here; a machine is a name, a MAC, an address or a boot, as `oneroot status` has them"
-        )
+        Err(Error::UnknownMachine(text.to_owned()))
     }
 
     /// Lets go of all machines that have given no sign for so many seconds: how many pins ended.
@@ -153,7 +150,7 @@ impl Machines {
                 let (last, pins) = latest.entry(pin.machine).or_default();
                 (*last, *pins) = ((*last).max(sign), *pins + 1);
             }
-            let now = clock::now();
+            let now = self.host.now();
             let silent = latest.into_iter().filter(|(_, (last, _))| now.saturating_sub(*last) >= seconds);
             silent.map(|(machine, (_, pins))| (machine, pins)).collect()
         };
@@ -173,10 +170,11 @@ impl Machines {
         machines.dedup();
         let mut asked = JoinSet::new();
         for machine in machines {
-            if let Err(cause) = self.apply(machine, &Event::Tick { sure_since: clock::sure_since() }).await {
-                tracing::error!(%machine, cause = format!("{cause:#}"), "cannot end old boots");
+            if let Err(cause) = self.apply(machine, &Event::Tick { sure_since: self.host.sure_since() }).await
+            {
+                tracing::error!(%machine, %cause, "cannot end old boots");
             }
-            if self.due(machine, &Event::Tick { sure_since: clock::sure_since() }, &|_| false).is_empty() {
+            if self.due(machine, &Event::Tick { sure_since: self.host.sure_since() }, &|_| false).is_empty() {
                 continue;
             }
             if asked.len() >= ASKED_AT_ONCE {
@@ -198,12 +196,12 @@ impl Machines {
             }
         }
         if let Err(cause) = self
-            .apply_but(machine, &Event::Tick { sure_since: clock::sure_since() }, &|pin| {
+            .apply_but(machine, &Event::Tick { sure_since: self.host.sure_since() }, &|pin| {
                 there.contains(&pin.boot)
             })
             .await
         {
-            tracing::error!(%machine, cause = format!("{cause:#}"), "cannot end old boots");
+            tracing::error!(%machine, %cause, "cannot end old boots");
         }
     }
 }
@@ -211,11 +209,12 @@ impl Machines {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::around::made_up::Links;
     use crate::guest;
-    use crate::machines::around::made_up::Links;
-    use crate::machines::{MACHINES, PINS};
-    use crate::net::probe::{Found, Reason};
+    use crate::host::still::{NOW, Still};
     use crate::planner::Planner;
+    use crate::{Found, Reason};
+    use crate::{MACHINES, PINS};
     use oneroot_bootconf::admission::Seen;
     use oneroot_bootconf::pins::Phase;
     use oneroot_bootconf::{MachineRecord, load_str};
@@ -241,7 +240,7 @@ mod tests {
             mac: mac(1),
             address: address.into(),
             made: number.into(),
-            since: clock::now(),
+            since: NOW,
             named: true,
         }
     }
@@ -267,7 +266,7 @@ mod tests {
         let guest = guest::stage(&store, 0).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
         let planner = Planner::new(store, guest);
-        let machines = Machines::open(site, state, planner, &[7; 32], said).await.unwrap();
+        let machines = Machines::open(site, state, Still::new(), planner, &[7; 32], said).await.unwrap();
         let links = Links::of(Seen::Unheard, Found::Silent);
         machines.ask_by(links.clone());
         (machines, links)

@@ -1,19 +1,51 @@
 //! What the links around the server say of an address. The domain asks through a trait: it opens no socket, and a test
 //! says itself who is where.
 
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 use std::pin::Pin;
 use std::sync::Arc;
 
 use oneroot_bootconf::admission::Seen;
-use oneroot_ids::MachineId;
+use oneroot_ids::{Mac, MachineId};
 
 use super::Machines;
 use super::mounts::macs_of;
-use crate::net::neighbours;
-use crate::net::probe::{Found, Prober, Reason};
-use crate::net::routing::Way;
+
+/// What a probe has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Found {
+    /// A host on a link of ours, with this hardware address: the first that answered.
+    Mac(Mac),
+    /// A host, and no way to tell which: it is behind a router, or is this one.
+    Answered,
+    /// Nobody, within about a second.
+    Silent,
+    /// Nobody was asked, so nothing is known.
+    Unable(Reason),
+}
+
+/// Why nobody was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Too many others are being asked for.
+    Busy,
+    /// This host has no way to it, or it is no host's address.
+    NoRoute,
+    /// No question could be sent: an interface is down or gone, or the kernel has no memory.
+    NotSent(io::ErrorKind),
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Busy => write!(f, "too many other addresses are being asked for"),
+            Self::NoRoute => write!(f, "there is no route to it"),
+            Self::NotSent(cause) => write!(f, "nothing could be sent to it: {cause}"),
+        }
+    }
+}
 
 /// A probe under way.
 pub type Probing<'a> = Pin<Box<dyn Future<Output = Found> + Send + 'a>>;
@@ -25,24 +57,6 @@ pub trait Around: Send + Sync {
 
     /// Asks whether anybody is there, and who. Takes about a second where nobody is.
     fn probe(&self, address: Ipv4Addr) -> Probing<'_>;
-}
-
-impl Around for Prober {
-    fn seen(&self, address: Ipv4Addr) -> Seen {
-        match self.way(address) {
-            // The table may have an address of behind a router too, for whoever asks for ours says what is his.
-            Ok(Way::Routed) => Seen::Remote,
-            // A link without hardware addresses, such as a tunnel, is as good as a router.
-            Ok(Way::OnLink(link, _)) if !link.asks => Seen::Remote,
-            Ok(Way::OnLink(..)) => neighbours::mac_of(address.into()).map_or(Seen::Unheard, Seen::Neighbour),
-            // Whoever is behind a router is believed more, so who is not is whoever may not be.
-            Ok(Way::Ours | Way::Nowhere) | Err(_) => Seen::Unheard,
-        }
-    }
-
-    fn probe(&self, address: Ipv4Addr) -> Probing<'_> {
-        Box::pin(Prober::probe(self, address))
-    }
 }
 
 impl Machines {

@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 
 use oneroot_ids::ViewId;
 
-use crate::nfs::tree::MachineTree;
+use crate::tree::MachineTree;
 
 /// Answers kept by a thread. Each has one place by view and peer; a larger storm than this only asks the tables.
 const KEPT: usize = 1024;
@@ -35,7 +35,7 @@ impl Edition {
         self.0.store(NEXT.fetch_add(1, Ordering::Relaxed), Ordering::Release);
     }
 
-    /// The tables at this second of [`crate::clock::coarse`]; taken before they are read.
+    /// The tables at this second of [`crate::Host::coarse`]; taken before they are read.
     pub fn at(&self, second: u64) -> Moment {
         Moment { edition: self.0.load(Ordering::Acquire), second }
     }

@@ -10,7 +10,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use crate::{Error, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::turns::{Turn, Turns};
@@ -52,7 +52,7 @@ impl Gate {
         // First the peer's own turn: of those that wait for a place, each is another's.
         let turn = self.peers.take([peer]).await;
         let places = if is_named { &self.named } else { &self.others };
-        let place = places.clone().acquire_owned().await.context("the server is about to end")?;
+        let place = places.clone().acquire_owned().await.map_err(|_| Error::Ending)?;
         Ok(Slot { peer: turn, _place: place })
     }
 }

@@ -11,7 +11,7 @@ use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::Node;
 use tokio::sync::mpsc;
 
-use crate::{clock, guest};
+use crate::guest;
 
 /// Longest `BOOT.WORD` that is listened to.
 const LONGEST_SAYING: usize = 64;
@@ -37,7 +37,7 @@ pub struct MachineTree {
     view: Arc<View>,
     say: Option<Node>,
     said: mpsc::Sender<Saying>,
-    /// Seconds of [`clock::coarse`] at which a call was last answered from it; 0 for never.
+    /// Seconds of [`crate::Host::coarse`] at which a call was last answered from it; 0 for never.
     used: AtomicU64,
 }
 
@@ -48,7 +48,7 @@ impl MachineTree {
         Self { view, say, said, used: AtomicU64::new(0) }
     }
 
-    /// A call is answered from it, at this second of [`clock::coarse`].
+    /// A call is answered from it, at this second of [`crate::Host::coarse`].
     pub fn touch(&self, now: u64) {
         // Machines of one view share this; writing what is there would take the cache line from each other.
         if self.used.load(Ordering::Relaxed) != now {
@@ -65,10 +65,10 @@ impl MachineTree {
         }
     }
 
-    /// Whether a client used it within the last [`LATELY`].
-    pub fn used_lately(&self) -> bool {
+    /// Whether a client used it within the last [`LATELY`] before this second of [`crate::Host::coarse`].
+    pub fn used_lately(&self, now: u64) -> bool {
         let used = self.used.load(Ordering::Relaxed);
-        used > 0 && clock::coarse().saturating_sub(used) < LATELY
+        used > 0 && now.saturating_sub(used) < LATELY
     }
 }
 
@@ -94,10 +94,10 @@ impl oneroot_nfsd::Tree for MachineTree {
 
     fn attr(&self, of: NodeId) -> Option<Attr> {
         let stat = self.view.stat(node(of)?)?;
-        let time = Time::clamped(
-            stat.mtime.div_euclid(1_000_000_000),
-            u32::try_from(stat.mtime.rem_euclid(1_000_000_000)).unwrap_or(0),
-        );
+        let time = Time {
+            secs: stat.mtime.div_euclid(1_000_000_000),
+            nanos: u32::try_from(stat.mtime.rem_euclid(1_000_000_000)).unwrap_or(0),
+        };
         let kind = match stat.kind {
             Kind::Regular => FileKind::Regular,
             Kind::Directory | Kind::OpaqueDirectory => FileKind::Directory,

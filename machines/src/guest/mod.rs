@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use crate::{Error, Result};
 use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::store::{How, Staged};
@@ -21,6 +21,8 @@ const PROGRAMS: [(&str, &str); 4] = [
 /// Directory whose names are words that machines say; none is ever there.
 pub const SAY: &str = ".oneroot/say";
 
+/// The name that it has in the store.
+const NAME: &str = "oneroot";
 /// One time for all of it, whenever and wherever the binary was built, or each server would have its own generation.
 pub const MTIME: i64 = 1_700_000_000_000_000_000;
 
@@ -39,7 +41,7 @@ pub fn stage(store: &Arc<Store>, now: u64) -> Result<GenerationId> {
         stage.insert(&TreePath::parse(path.as_bytes())?, meta(0o755), program)?;
     }
     let generation = stage.finish()?.generation;
-    let name = Ref::new(RefKind::Builtin, "oneroot").context("the built-in generation's name")?;
+    let name = Ref::new(RefKind::Builtin, NAME).ok_or_else(|| Error::Name(NAME.to_owned()))?;
     store.stage_head(&name, Staged { generation, at: now, how: How::Staged })?;
     Ok(generation)
 }

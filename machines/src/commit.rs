@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::Result;
+use crate::Result;
 use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::plan::BootPlan;
@@ -13,7 +13,6 @@ use super::claims::Rested;
 use super::strangers::Place;
 use super::turns::Turn;
 use super::{MACHINES, Machines, PINS, PLANS};
-use crate::clock;
 
 /// Times that a change is tried again after another server was quicker.
 pub(super) const TRIES: u32 = 8;
@@ -55,7 +54,7 @@ impl Machines {
     async fn write(&self, Changed { records, place, plan, pins: made }: &Changed) -> Result<bool> {
         let forgotten = place.as_ref().map_or(&[][..], Place::forgotten);
         let mut txn = Txn::new();
-        let rested = Rested::of(&self.known(), &self.site(), made, clock::now());
+        let rested = Rested::of(&self.known(), &self.site(), made, self.host.now());
         {
             let known = self.known();
             let expected = |revision: Option<_>| revision.map_or(Expect::Absent, Expect::At);

@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use anyhow::Result;
+use crate::Result;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::pins::{Phase, Pin, PinChange};
 use oneroot_bootconf::strangers::STARTING;
@@ -19,7 +19,6 @@ use oneroot_state::{Backend as _, Disk, Quarantined, Table, Txn, Versioned};
 use serde::{Deserialize, Serialize};
 
 use super::{Known, Machines};
-use crate::clock;
 
 /// Rests by address.
 pub const RESTS: Table<Rest> = Table::new("rests");
@@ -111,11 +110,14 @@ impl Rested {
     }
 }
 
-/// Reads the rests. Those that are over go from the disk here and nowhere else: there is one for each address at most
+/// Reads the rests, at a site time, and with the time from which on durations are sure. Those that are over go from the disk here and nowhere else: there is one for each address at most
 /// until then, and nobody else writes yet.
-pub(super) async fn read(state: &Disk, known: &mut Known) -> Result<Vec<Quarantined>> {
+pub(super) async fn read(
+    state: &Disk,
+    known: &mut Known,
+    (sure, now): (u64, u64),
+) -> Result<Vec<Quarantined>> {
     let (rests, bad) = RESTS.list(state).await?;
-    let (sure, now) = (clock::sure_since(), clock::now());
     let (mut swept, mut over) = (Txn::new(), 0);
     for (address, Versioned { value: rest, .. }) in rests {
         match address.parse() {
@@ -158,7 +160,7 @@ impl Known {
 impl Machines {
     /// Whose an address is by a pin that runs, boots, or has ended lately.
     pub fn claim(&self, address: IpAddr) -> Option<Claim> {
-        self.known().claim(address, clock::sure_since(), clock::now())
+        self.known().claim(address, self.host.sure_since(), self.host.now())
     }
 
     /// Addresses of which [`Machines::claim`] may say something else than when this was asked last.

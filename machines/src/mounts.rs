@@ -15,8 +15,8 @@ use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_tree::node::TreePath;
 
 use super::{Known, Machines, Passes, Read, reader_at};
-use crate::clock;
-use crate::nfs::tree::MachineTree;
+use crate::Error;
+use crate::tree::MachineTree;
 
 /// Who asks for a NIC's boot script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Machines {
                 tracing::debug!(machine = self.name_of(mac), %mac, %peer, %view, "mounts its root again");
             }
             Err(cause) => {
-                tracing::error!(%mac, cause = format!("{cause:#}"), "cannot write that a root is mounted");
+                tracing::error!(%mac, %cause, "cannot write that a root is mounted");
                 return Err(MountError::ServerFault);
             }
         }
@@ -98,9 +98,9 @@ impl Machines {
         }
         let loader = self.clone();
         let loaded = tokio::task::spawn_blocking(move || loader.read(view)).await;
-        let read = loaded.map_err(anyhow::Error::from).and_then(|read| read);
+        let read = loaded.map_err(Error::from).and_then(|read| read);
         read.map(Ready::Read).map_err(|cause| {
-            tracing::error!(%peer, %view, cause = format!("{cause:#}"), "cannot serve a pinned view");
+            tracing::error!(%peer, %view, %cause, "cannot serve a pinned view");
             MountError::Io
         })
     }
@@ -125,7 +125,7 @@ impl Machines {
                 return Err(self.refuse(peer, export, Refused::Answers(address), whose));
             }
         }
-        self.known().hear(pin.machine, clock::now());
+        self.known().hear(pin.machine, self.host.now());
         Ok((pin, event))
     }
 
@@ -163,7 +163,7 @@ impl Machines {
             }
             _ => refused.told(peer, &name),
         };
-        if self.refusals().note(machine, told.clone(), clock::now()) {
+        if self.refusals().note(machine, told.clone(), self.host.now()) {
             tracing::warn!(machine = name, %mac, %peer, "refused a mount: {told}");
         }
         MountError::Acces

@@ -1,0 +1,91 @@
+//! Why a machine does not get what it asks for, or an admin not what was asked of the machines.
+
+use std::io;
+use std::net::IpAddr;
+
+use oneroot_bootconf::plan::NoPlan;
+use oneroot_bootconf::render::RenderError;
+use oneroot_bootconf::strangers::Full;
+use oneroot_ids::{BootId, Mac, ViewId};
+
+/// By cause. Each says what to do next where that is not plain.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The site gives the machine nothing to boot.
+    #[error(transparent)]
+    NoPlan(#[from] NoPlan),
+    /// There is no room for one more machine that nobody has named.
+    #[error(transparent)]
+    Full(#[from] Full),
+    /// A template can't be rendered for the machine.
+    #[error(transparent)]
+    Template(#[from] RenderError),
+    /// A template is no text.
+    #[error("{0}: is not UTF-8, so it is no template")]
+    NoText(String),
+    /// The store can't do it.
+    #[error(transparent)]
+    Tree(#[from] oneroot_tree::Error),
+    /// A view can't be read.
+    #[error("view {view}: {cause}")]
+    View {
+        /// Which.
+        view: ViewId,
+        /// Why.
+        cause: oneroot_tree::Error,
+    },
+    /// A part of the machine's stack has no generation.
+    #[error("{0} is not staged yet; run `oneroot stage`")]
+    NotStaged(String),
+    /// The name of a part can't be a name in the store.
+    #[error("{0:?} is too long for a name in the store")]
+    Name(String),
+    /// A part has no name in the store: it is found by its content.
+    #[error("the kernel of {0} has no name in the store")]
+    Nameless(String),
+    /// Another profile lends the kernel, and has no tree.
+    #[error("the profile that lends the kernel has no tree: {0}")]
+    Lender(oneroot_tree::Error),
+    /// The state can't be read or written.
+    #[error(transparent)]
+    State(#[from] oneroot_state::Error),
+    /// Another address has begun to boot in this machine's name (rule M9 of docs/decisions/0003).
+    #[error("this machine boots at {0}; another address has to wait for that")]
+    BootsElsewhere(IpAddr),
+    /// Whatever was tried, another server had changed the same records.
+    #[error("another server keeps changing this machine's boots")]
+    Contended,
+    /// A MAC that no machine was seen with.
+    #[error("no machine with the MAC {0} has ever booted here; see `oneroot status`")]
+    UnknownMac(Mac),
+    /// An address that no machine boots or runs with.
+    #[error("no machine boots or runs at {0}; see `oneroot status`")]
+    UnknownAddress(IpAddr),
+    /// A boot that no pin is of.
+    #[error("no machine holds the boot {0}")]
+    UnknownBoot(BootId),
+    /// A word that is no machine.
+    #[error(
+        "no machine {0:?} has ever booted here; a machine is a name, a MAC, an address or a boot, as `oneroot status` has them"
+    )]
+    UnknownMachine(String),
+    /// The kernel has no random bytes.
+    #[error("the kernel has no random bytes: {0}")]
+    Random(io::Error),
+    /// An object of the store can't be read.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+    /// The server is about to end.
+    #[error("the server is about to end")]
+    Ending,
+}
+
+/// What the domain returns.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl From<tokio::task::JoinError> for Error {
+    /// A task that was cut off: by the end of the process, for nothing here cancels one and nothing panics.
+    fn from(_: tokio::task::JoinError) -> Self {
+        Self::Ending
+    }
+}

@@ -1,0 +1,55 @@
+//! What `oneroot status` shows, as one document: of the machines, of this server, and of what it hears around it.
+
+use oneroot_machines::{MachineStatus, Machines, OtherServer};
+use serde::{Deserialize, Serialize};
+
+use crate::net::interfaces::{InterfaceStatus, Interfaces};
+use crate::{clock, confine};
+
+/// The whole answer.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Seconds since 1970 at the server, by its wall clock.
+    pub now: u64,
+    /// Seconds since 1970 at which it was started, by the same clock.
+    #[serde(default)]
+    pub began: u64,
+    /// Seconds by which that clock is ahead of the time that has really passed; negative when it is behind. Leases and
+    /// boots go by the latter.
+    #[serde(default)]
+    pub clock_ahead: i64,
+    /// Version of the server's binary.
+    pub version: String,
+    /// What the server has taken from itself; none from a server that knows nothing of that.
+    #[serde(default)]
+    pub confinement: Option<confine::Report>,
+    /// Every machine that the site names or that was seen.
+    pub machines: Vec<MachineStatus>,
+    /// The site's interfaces, in its order.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceStatus>,
+    /// Addresses that machines are told and that this host does not have: nothing can be reached there.
+    #[serde(default)]
+    pub missing_addresses: Vec<String>,
+    /// Other DHCP servers that machines took offers of, where this one gives the addresses.
+    #[serde(default)]
+    pub other_servers: Vec<OtherServer>,
+}
+
+impl Status {
+    /// Right now. Blocks on the disk.
+    pub fn of(machines: &Machines, interfaces: &Interfaces) -> Self {
+        let site = machines.site();
+        Self {
+            now: clock::shown(clock::now()),
+            began: machines.began(),
+            clock_ahead: clock::ahead(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            confinement: confine::report(),
+            machines: machines.status(),
+            interfaces: interfaces.status(&site),
+            missing_addresses: interfaces.missing(&site).iter().map(ToString::to_string).collect(),
+            other_servers: machines.other_servers(),
+        }
+    }
+}
