@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{ErrorKind, Read as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use oneroot_tree::confine::open_file;
@@ -19,6 +20,8 @@ use crate::tables::{self, Table, good_name};
 
 /// A site file that is larger was not written by a person.
 const LARGEST: u64 = 16 * 1024 * 1024;
+/// `S_ISVTX`.
+const STICKY: u32 = 0o1000;
 /// What is told of one site at most; a file of nothing but mistakes is one mistake.
 const MOST_TOLD: usize = 1000;
 
@@ -44,6 +47,12 @@ pub fn load(path: &Path) -> Result<Site, Report> {
         // Machines that can't be read must not look like machines that were taken away.
         Err(cause) => unreadable.push(whole_file(&beside, cannot_be_read(&cause))),
     }
+    unreadable.extend([home, &beside].into_iter().filter_map(|directory| {
+        let meta = fs::metadata(directory).ok()?;
+        // In a directory like /tmp nobody can take another's file away.
+        let reason = open_to_all(meta.mode()).filter(|_| meta.mode() & STICKY == 0)?;
+        Some(whole_file(directory, reason))
+    }));
     let mut files = Vec::new();
     for name in names {
         match read(&name) {
@@ -61,12 +70,12 @@ pub fn load(path: &Path) -> Result<Site, Report> {
 }
 
 /// Where a site says that its state is, whatever else is wrong with it: for asking a server that runs with the site as it
-/// was. `None` when the file does not read as TOML.
+/// was. `None` when the file cannot be read.
 #[must_use]
 pub fn state_of(path: &Path) -> Option<PathBuf> {
     let whole = std::path::absolute(path).ok()?;
     let text = read(path).ok()?;
-    let root = DeTable::parse(&text).ok()?;
+    let (root, _) = DeTable::parse_recoverable(&text);
     let server = root.get_ref().get("server").and_then(|server| server.get_ref().as_table());
     let said = server.and_then(|server| server.get("state")).and_then(|state| state.get_ref().as_str());
     Some(whole.parent()?.join(said.unwrap_or(tables::STATE)))
@@ -108,12 +117,24 @@ fn cannot_be_read(cause: &std::io::Error) -> String {
     }
 }
 
+/// What is wrong with a mode by which everybody may write: a site says what is run as root, and what machines run.
+fn open_to_all(mode: u32) -> Option<String> {
+    let mode = mode & 0o7777;
+    (mode & 0o002 != 0).then(|| {
+        format!("can be changed by every user (mode {mode:04o}), and what a site says is run as root; chmod o-w it")
+    })
+}
+
 fn read(path: &Path) -> Result<String, String> {
     let mut bytes = Vec::new();
     let file = open_file(path).map_err(|cause| match cause.kind() {
         ErrorKind::InvalidInput => "is not a regular file".to_owned(),
         _ => cannot_be_read(&cause),
     })?;
+    let meta = file.metadata().map_err(|cause| cannot_be_read(&cause))?;
+    if let Some(reason) = open_to_all(meta.mode()) {
+        return Err(reason);
+    }
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|cause| cannot_be_read(&cause))?;
     if bytes.len() as u64 > LARGEST {
         return Err("is larger than 16 MiB, which is no site file".to_owned());

@@ -8,6 +8,7 @@
 //! | fewer than [`MOST`] | is remembered |
 //! | as many, and one of them holds no pin that may still run | is remembered; the quietest such one is forgotten, with its pins |
 //! | as many, and each may still run | is refused |
+//! | however many, and [`BURST`] new ones have come faster than one in [`EVERY`] s | waits for its turn |
 //!
 //! | a pin | may still run |
 //! |---|---|
@@ -36,8 +37,51 @@ const AT_ONCE: usize = 64;
 
 /// Why a machine that nobody has named gets no boot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{MOST} machines that nobody has named boot here already; give this one a [machine] table")]
-pub struct Full;
+pub enum Full {
+    /// There are as many as are remembered, and each may still run.
+    #[error("{MOST} machines that nobody has named boot here already; give this one a [machine] table")]
+    Many,
+    /// New ones come faster than is good for the store.
+    #[error(
+        "{BURST} machines that nobody has named came one after another, and now one in {EVERY} s may boot; this one asks \
+         again, or give it a [machine] table"
+    )]
+    Fast,
+}
+
+/// New strangers that may boot one after another, and the seconds after which one more may. Each leaves a generation of its
+/// own in the store, which a collection gives back after its grace: so many and no more can be there, whoever makes up MACs.
+pub const BURST: u64 = MOST as u64;
+/// See [`BURST`].
+pub const EVERY: u64 = 10;
+
+/// Counts new strangers.
+#[derive(Debug, Clone, Copy)]
+pub struct Newcomers {
+    left: u64,
+    /// Up to when what [`EVERY`] gives is counted in `left`, in seconds of site time.
+    counted: u64,
+}
+
+impl Default for Newcomers {
+    fn default() -> Self {
+        Self { left: BURST, counted: 0 }
+    }
+}
+
+impl Newcomers {
+    /// One more comes.
+    ///
+    /// # Errors
+    /// [`Full::Fast`]: it has to wait.
+    pub fn admit(&mut self, now: u64) -> Result<(), Full> {
+        let more = now.saturating_sub(self.counted) / EVERY;
+        self.counted = self.counted.saturating_add(more.saturating_mul(EVERY));
+        self.left = self.left.saturating_add(more).min(BURST);
+        self.left = self.left.checked_sub(1).ok_or(Full::Fast)?;
+        Ok(())
+    }
+}
 
 /// A record that counts.
 #[derive(Debug, Clone)]
@@ -99,7 +143,7 @@ pub fn room(
     idle.sort_by_key(|stranger| (stranger.sign(), stranger.record.id));
     let ids = idle.iter().map(|stranger| stranger.record.id).filter(|id| have(*id));
     let forgotten: Vec<MachineId> = ids.take(surplus.min(AT_ONCE)).collect();
-    if forgotten.is_empty() { Err(Full) } else { Ok(forgotten) }
+    if forgotten.is_empty() { Err(Full::Many) } else { Ok(forgotten) }
 }
 
 #[cfg(test)]
@@ -155,6 +199,23 @@ mod tests {
     fn without_pins(records: &[MachineRecord]) -> Vec<Stranger<'_>> {
         let stranger = |record| Stranger { record, pins: Vec::new(), heard: None };
         records.iter().map(stranger).collect()
+    }
+
+    #[test]
+    fn new_ones_come_in_a_burst_and_then_one_by_one() {
+        let mut newcomers = Newcomers::default();
+        let admitted =
+            |newcomers: &mut Newcomers, now| (0..2 * BURST).filter(|_| newcomers.admit(now).is_ok()).count();
+        let start = 1_800_000_003;
+        assert_eq!(admitted(&mut newcomers, start), BURST as usize);
+        assert_eq!(admitted(&mut newcomers, start + EVERY - 4), 0);
+        let over_a_day: usize = (0..86_400).map(|second| admitted(&mut newcomers, start + second)).sum();
+        assert_eq!(over_a_day, 86_400 / EVERY as usize);
+        assert_eq!(
+            admitted(&mut newcomers, start + 30 * 86_400),
+            BURST as usize,
+            "it is full again, and no fuller"
+        );
     }
 
     #[test]
@@ -214,7 +275,7 @@ mod tests {
         let (records, young) = (full(), pin(Phase::Booting, NOW));
         let mut strangers = without_pins(&records);
         strangers.iter_mut().for_each(|stranger| stranger.pins = vec![&young]);
-        assert_eq!(room(&strangers, 0, NOW), Err(Full));
+        assert_eq!(room(&strangers, 0, NOW), Err(Full::Many));
     }
 
     #[test]
@@ -234,7 +295,7 @@ mod tests {
         assert_eq!(given_way(2, &mut |_| true), Ok(vec![id(2)]));
         assert_eq!(given_way(3, &mut |_| true), Ok(vec![id(2), id(3)]));
         assert_eq!(given_way(2, &mut |other| other != id(2)), Ok(vec![id(3)]));
-        assert_eq!(given_way(2, &mut |_| false), Err(Full));
+        assert_eq!(given_way(2, &mut |_| false), Err(Full::Many));
     }
 
     #[test]

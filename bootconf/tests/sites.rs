@@ -164,3 +164,46 @@ fn what_is_no_file_of_text_is_refused_and_never_waited_for() {
     let deep = format!("x = {}{}", "[".repeat(20_000), "]".repeat(20_000));
     assert!(load_str("deep.toml", &deep, Path::new("/")).is_err());
 }
+
+#[test]
+fn a_site_that_every_user_may_change_is_refused_and_says_how_to_mend_it() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let home = tempfile::tempdir().unwrap();
+    let site = home.path().join("site.toml");
+    let beside = home.path().join("machines.d");
+    std::fs::create_dir(&beside).unwrap();
+    std::fs::write(&site, oneroot_bootconf::EXAMPLE).unwrap();
+    std::fs::write(beside.join("lab.toml"), "").unwrap();
+    let mode = |path: &std::path::Path, mode| {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    };
+    let complaint =
+        || oneroot_bootconf::load(&site).err().map(|report| report.to_string()).unwrap_or_default();
+    let lab = beside.join("lab.toml");
+    for (path, good, bad) in [
+        (&site, 0o664, 0o666),
+        (&lab, 0o640, 0o602),
+        (&beside, 0o775, 0o777),
+        (&home.path().to_owned(), 0o700, 0o707),
+    ] {
+        mode(path, bad);
+        let told = complaint();
+        assert!(
+            told.contains(&path.display().to_string()) && told.contains("chmod o-w"),
+            "{}: {told}",
+            path.display()
+        );
+        mode(path, good);
+        assert!(!complaint().contains("chmod"), "{}", path.display());
+    }
+    mode(home.path(), 0o1777);
+    assert!(!complaint().contains("chmod"), "as /tmp is");
+}
+
+#[test]
+fn where_the_state_is_can_be_told_of_a_site_with_a_line_that_is_no_toml() {
+    let home = tempfile::tempdir().unwrap();
+    let site = home.path().join("site.toml");
+    std::fs::write(&site, "[server]\nstate = \"here\"\nstore = \n[[network]\n").unwrap();
+    assert_eq!(oneroot_bootconf::state_of(&site), Some(home.path().join("here")));
+}

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use oneroot_bootconf::pins::PinChange;
-use oneroot_bootconf::strangers::{Full, MOST, Stranger, is_stranger, room};
+use oneroot_bootconf::strangers::{Full, MOST, Newcomers, Stranger, is_stranger, room};
 use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{Mac, MachineId};
 
@@ -19,6 +19,7 @@ use super::turns::Turn;
 pub(super) struct Rooms {
     coming: HashSet<MachineId>,
     leaving: HashSet<MachineId>,
+    newcomers: Newcomers,
 }
 
 /// A new stranger's place, for as long as its record is being written.
@@ -52,7 +53,10 @@ impl Machines {
         if site.machine(mac).is_some() || self.known().machine_of(mac).is_some() {
             return Ok(());
         }
-        self.surplus(&self.rooms(), site, now, &mut |_| true).map(drop)
+        let mut rooms = self.rooms();
+        self.surplus(&rooms, site, now, &mut |_| true)?;
+        // From here on something is put into the store for it.
+        rooms.newcomers.admit(now)
     }
 
     /// A place for a new record, if it needs one, and the pins of those who give way to it.
@@ -119,6 +123,7 @@ pub(super) mod tests {
     use oneroot_bootconf::again::Ask;
     use oneroot_bootconf::load_str;
     use oneroot_bootconf::pins::{Phase, Pin};
+    use oneroot_bootconf::strangers::BURST;
     use oneroot_ids::{BootId, ViewId};
     use oneroot_state::{Backend as _, Disk, Txn};
     use oneroot_tree::store::{How, Staged};
@@ -268,6 +273,24 @@ pub(super) mod tests {
         assert_eq!(machines.known().machine_of(new), None);
         assert_eq!(machines.known().machines.len(), MOST);
         assert!(boots(&machines, mac(7)).await, "one that is known");
+        assert!(boots(&machines, "52:54:00:00:00:0a".parse().unwrap()).await, "a machine of the site");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn made_up_macs_without_end_put_no_more_into_the_store_than_a_burst_of_them() {
+        let home = tempfile::tempdir().unwrap();
+        let site = site(home.path(), true);
+        let machines = open(&site).await;
+        let stacks = || std::fs::read_dir(site.server.store.join("stacks")).unwrap().count();
+        let before = stacks();
+        // All but three places of the burst are taken, at one and the same moment.
+        (0..BURST - 3).for_each(|_| machines.rooms().newcomers.admit(NOW).unwrap());
+        let mut booted = 0;
+        for number in 0..20 {
+            booted += usize::from(boots(&machines, mac(number)).await);
+        }
+        assert_eq!((booted, stacks() - before), (3, 3));
+        assert!(boots(&machines, mac(0)).await, "who is known by then boots on");
         assert!(boots(&machines, "52:54:00:00:00:0a".parse().unwrap()).await, "a machine of the site");
     }
 

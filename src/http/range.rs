@@ -22,12 +22,14 @@ pub enum Asked {
 /// Dates are no conditions here, for files have none: If-Unmodified-Since and If-Modified-Since are passed over, as §13.1
 /// has it, and a Range with a date in If-Range gives the whole file (§13.1.5).
 pub fn asked(headers: &HeaderMap, range: Option<&HeaderValue>, tag: Option<&str>, length: u64) -> Asked {
-    let names = |value: &HeaderValue| value.to_str().is_ok_and(|text| lists(text, tag));
-    let any = |name: header::HeaderName| headers.get_all(name).iter().any(names);
-    if headers.contains_key(header::IF_MATCH) && !any(header::IF_MATCH) {
+    let any = |name: header::HeaderName, weak: bool| {
+        headers.get_all(name).iter().any(|value| value.to_str().is_ok_and(|text| lists(text, tag, weak)))
+    };
+    if headers.contains_key(header::IF_MATCH) && !any(header::IF_MATCH, false) {
         return Asked::Other;
     }
-    if any(header::IF_NONE_MATCH) {
+    // A script has no tag, and is never known already: it may be another boot's.
+    if tag.is_some() && any(header::IF_NONE_MATCH, true) {
         return Asked::Known;
     }
     let is_same = |value: &HeaderValue| tag.is_some_and(|tag| value.as_bytes() == tag.as_bytes());
@@ -39,9 +41,11 @@ pub fn asked(headers: &HeaderMap, range: Option<&HeaderValue>, tag: Option<&str>
     }
 }
 
-/// Whether a list of tags has this one. `*` is any file that is there.
-fn lists(text: &str, tag: Option<&str>) -> bool {
-    text.split(',').map(str::trim).any(|one| one == "*" || tag.is_some_and(|tag| one == tag))
+/// Whether a list of tags has this one. `*` is any file that is there. Compared weakly, a tag is as good with `W/` before it
+/// as without (§8.8.3.2).
+fn lists(text: &str, tag: Option<&str>, weak: bool) -> bool {
+    let same = |one: &str| Some(if weak { one.strip_prefix("W/").unwrap_or(one) } else { one }) == tag;
+    text.split(',').map(str::trim).any(|one| one == "*" || same(one))
 }
 
 /// What a Range header asks of a file.
@@ -137,9 +141,17 @@ mod tests {
             ((header::IF_MATCH, "\"b2\""), Asked::Other),
             ((header::IF_NONE_MATCH, "\"a1\""), Asked::Known),
             ((header::IF_NONE_MATCH, "\"b2\""), Asked::Part(5, 10)),
+            ((header::IF_NONE_MATCH, "W/\"a1\""), Asked::Known),
+            ((header::IF_MATCH, "W/\"a1\""), Asked::Other),
             ((header::IF_UNMODIFIED_SINCE, "Sun, 29 Nov 2026 10:00:00 GMT"), Asked::Part(5, 10)),
         ] {
             assert_eq!(of(&[part.clone(), condition.clone()]), expected, "{condition:?}");
         }
+    }
+
+    #[test]
+    fn a_script_is_sent_whatever_the_client_has() {
+        let headers = HeaderMap::from_iter([(header::IF_NONE_MATCH, HeaderValue::from_static("*"))]);
+        assert_eq!(asked(&headers, None, None, 10), Asked::All);
     }
 }
