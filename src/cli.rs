@@ -6,8 +6,6 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 
-use crate::commands::Asked;
-
 /// Where a packaged oneroot looks for its site.
 const SYSTEM_SITE: &str = "/etc/oneroot/site.toml";
 
@@ -141,7 +139,7 @@ pub enum Command {
 \x20 oneroot gc --release 7                  releases machines not seen for a week first")]
     Gc {
         #[command(flatten)]
-        asked: Asked,
+        asked: GcAsked,
         #[command(flatten)]
         output: Output,
     },
@@ -252,4 +250,21 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
+}
+
+/// What was asked for.
+#[derive(Args)]
+pub struct GcAsked {
+    /// Only say what would go
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Generations of each profile, layer and machine that are kept, the present one included
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub keep: u16,
+    /// Hours for which whatever was staged or used stays, needed or not
+    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
+    pub grace: u16,
+    /// First release machines that have not been seen for so many days: one that still runs loses its root
+    #[arg(long, value_name = "DAYS", conflicts_with = "dry_run", value_parser = clap::value_parser!(u16).range(1..))]
+    pub release: Option<u16>,
 }

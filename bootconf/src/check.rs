@@ -12,11 +12,12 @@ use std::path::{Path, PathBuf};
 use oneroot_tree::confine::open_file;
 use toml::de::DeTable;
 
-use crate::networks::network;
+use crate::draft::Draft;
 use crate::report::{Problem, Report, Spot, line_and_column};
-use crate::section::{At, Mistakes, Section};
-use crate::site::{Lookup, Machine, Network, Profile, Server, Site, Vars, Workload};
-use crate::tables::{self, Table, good_name};
+use crate::section::{Mistakes, Section};
+use crate::site::{Lookup, Site};
+use crate::table::Table;
+use crate::tables;
 
 /// A site file that is larger was not written by a person.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -144,20 +145,6 @@ fn read(path: &Path) -> Result<String, String> {
     })
 }
 
-/// All tables of all files, before they are compared with each other.
-#[derive(Default)]
-pub(crate) struct Draft {
-    pub(crate) server: Option<Server>,
-    pub(crate) networks: Vec<Table<Network>>,
-    pub(crate) profiles: BTreeMap<String, Table<Profile>>,
-    pub(crate) workloads: BTreeMap<String, Table<Workload>>,
-    pub(crate) machines: BTreeMap<String, Table<Machine>>,
-    pub(crate) unknown: Option<At<String>>,
-    pub(crate) vars: Vars,
-    /// Whether some table could not be made sense of, so that what seems not to exist may be in it.
-    pub(crate) partial: bool,
-}
-
 fn check(files: &[File], home: &Path) -> Result<Site, Report> {
     let (draft, mut mistakes) = read_tables(files, home);
     // What the parser could make of a broken file would only give rise to more complaints.
@@ -245,60 +232,4 @@ fn told(mistakes: Mistakes, files: &[File]) -> Vec<Problem> {
         problems.push(whole_file(Path::new(&last.file), format!("and {more} mistakes more")));
     }
     problems
-}
-
-impl Draft {
-    fn read(&mut self, mut root: Section<'_>, home: &Path, main: bool, mistakes: &mut Mistakes) {
-        for (name, table) in root.named(mistakes, "machine") {
-            let machine = tables::machine(table, home, mistakes);
-            add("machine", name, machine, &mut self.machines, mistakes);
-        }
-        if main {
-            root.missing(mistakes, "server", "a site begins with a [server] table");
-            let server = root.section(mistakes, "server");
-            self.server = server.and_then(|section| tables::server(section, home, mistakes));
-            for section in root.sections(mistakes, "network") {
-                let network = network(section, mistakes);
-                self.partial |= network.is_none();
-                self.networks.extend(network);
-            }
-            for (name, table) in root.named(mistakes, "profile") {
-                let profile = tables::profile(table, home, mistakes);
-                add("profile", name, profile, &mut self.profiles, mistakes);
-            }
-            for (name, table) in root.named(mistakes, "workload") {
-                let workload = tables::workload(table, home, mistakes);
-                add("workload", name, workload, &mut self.workloads, mistakes);
-            }
-            if let Some(section) = root.section(mistakes, "vars") {
-                self.vars = tables::variables(section, mistakes);
-            }
-            if let Some(mut section) = root.section(mistakes, "unknown") {
-                self.unknown = section.string(mistakes, "profile");
-                section.missing(mistakes, "profile", "the profile that unknown machines boot");
-                section.finish(mistakes);
-            }
-        }
-        root.finish(mistakes);
-    }
-}
-
-fn add<T>(
-    kind: &str,
-    name: At<String>,
-    table: Table<T>,
-    tables: &mut BTreeMap<String, Table<T>>,
-    mistakes: &mut Mistakes,
-) {
-    if !good_name(&name.value) {
-        mistakes.note(
-            &name.spot,
-            "a name has 1 to 63 of a-z, 0-9, '-', '_' and '.', begins with a letter or digit, and has no '-' or '.' last and no two dots together: it becomes a file's and a host's name",
-        );
-    } else if let ("machine", Err(reason)) = (kind, tables::host_name(&name.value)) {
-        mistakes.note(&name.spot, reason);
-    }
-    if tables.insert(name.value, table).is_some() {
-        mistakes.note(&name.spot, format!("there is another {kind} of this name"));
-    }
 }

@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::check::Draft;
+use crate::draft::Draft;
 use crate::networks::pool_size;
 use crate::report::nearest;
 use crate::section::{At, Mistakes};
 use crate::site::{Machine, Profile};
-use crate::tables::Table;
+use crate::table::Table;
 
 type Named<T> = BTreeMap<String, Table<T>>;
 

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::Decision;
+use crate::decision::Decision;
 use crate::site::{Site, Vars};
 use oneroot_ids::Mac;
 

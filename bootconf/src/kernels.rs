@@ -24,7 +24,7 @@
 use oneroot_tree::survey::NO_KERNELS;
 
 use crate::args::Initramfs;
-use crate::plan::{Decision, NoPlan};
+use crate::decision::{Decision, NoPlan};
 use crate::version;
 
 /// Words in a version that say what a kernel is for.

@@ -10,6 +10,9 @@ pub mod args;
 pub mod binding;
 mod check;
 mod compare;
+pub mod decision;
+mod directories;
+mod draft;
 pub mod export;
 pub mod facts;
 pub mod firmware;
@@ -30,6 +33,7 @@ mod site;
 mod sources;
 mod stacks;
 pub mod strangers;
+mod table;
 mod tables;
 mod version;
 

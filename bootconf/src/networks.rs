@@ -7,7 +7,7 @@ use ipnetwork::Ipv4Network;
 use crate::replies::fits;
 use crate::section::{At, Mistakes, Section};
 use crate::site::Network;
-use crate::tables::{Places, Table, good_name};
+use crate::table::{Places, Table, good_name};
 
 /// A lease shorter than this would make every client renew all the time, in seconds.
 const SHORTEST_LEASE: u32 = 60;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use crate::section::{At, Mistakes, Section};
 use crate::site::{Installer, Packages, Registry, Source};
-use crate::tables::path;
+use crate::table::path;
 
 /// Reads `source = { … }`. One of six keys says which kind it is.
 pub(crate) fn source_of(mut source: Section<'_>, home: &Path, mistakes: &mut Mistakes) -> Option<Source> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::{Part, decide};
+use crate::decision::{Part, decide};
 use crate::site::Site;
 use oneroot_ids::Mac;
 

@@ -1,17 +1,17 @@
 //! One table of a site file at a time: what a person typed (strings, TOML's types) becomes a checked value, or mistakes.
 //! What needs more than one table is [`crate::compare`]'s.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::args::Initramfs;
+use crate::directories::{Directory, apart};
 use crate::networks::{NO_HOST, is_host};
-use crate::paths::{self, Directory};
-use crate::report::Spot;
 use crate::section::{At, Mistakes, Section};
 use crate::site::{Confinement, Machine, Profile, Server, Vars, Workload};
 use crate::sources::source_of;
+use crate::table::{Places, Table, placed};
 use oneroot_ids::Mac;
 
 /// Where the state is, unless the site says otherwise.
@@ -35,69 +35,6 @@ const OURS: [&str; 13] = [
     "systemd.machine_id",
     "oneroot.boot",
 ];
-
-/// A checked table, with the places of those values that are compared with other tables.
-#[derive(Debug)]
-pub(crate) struct Table<T> {
-    pub(crate) value: T,
-    pub(crate) spot: Spot,
-    pub(crate) places: HashMap<(&'static str, String), Spot>,
-}
-
-impl<T> Table<T> {
-    /// Where `key` says `value`; the table's own place for a value that no file says.
-    pub(crate) fn place(&self, key: &'static str, value: &impl ToString) -> &Spot {
-        self.places.get(&(key, value.to_string())).unwrap_or(&self.spot)
-    }
-}
-
-/// The places collected while a table is read.
-#[derive(Default)]
-pub(crate) struct Places(pub(crate) HashMap<(&'static str, String), Spot>);
-
-impl Places {
-    pub(crate) fn keep<T: ToString>(&mut self, key: &'static str, at: At<T>) -> T {
-        self.0.insert((key, at.value.to_string()), at.spot);
-        at.value
-    }
-}
-
-/// A machine's name is its host's: labels of letters, digits and hyphens (RFC 1123 §2.1), which systemd insists on, and
-/// nothing that a command would take for an address.
-pub(crate) fn host_name(name: &str) -> Result<(), &'static str> {
-    let label = |label: &str| {
-        !label.is_empty() && !label.contains('_') && !label.starts_with('-') && !label.ends_with('-')
-    };
-    if !name.split('.').all(label) {
-        Err(
-            "is no host's name: between dots there are letters, digits and hyphens, and no hyphen first or last",
-        )
-    } else if name.parse::<Ipv4Addr>().is_ok() || name.parse::<Mac>().is_ok() {
-        Err("reads as an address; give the machine a name")
-    } else {
-        Ok(())
-    }
-}
-
-/// Names become files' and hosts' names.
-pub(crate) fn good_name(name: &str) -> bool {
-    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
-    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
-    let last = !name.ends_with(['-', '.']) && !name.contains("..");
-    first && last && name.len() <= 63 && name.bytes().all(allowed)
-}
-
-/// A path on the server, relative to the site file.
-pub(crate) fn path(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<PathBuf> {
-    placed(at, home, mistakes).map(|at| at.value)
-}
-
-fn placed(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<At<PathBuf>> {
-    at.check(mistakes, |text| {
-        let good = !text.is_empty() && !text.contains('\0');
-        if good { Ok(home.join(text)) } else { Err("is no path") }
-    })
-}
 
 /// Layers, whose places are kept.
 fn layers(
@@ -193,7 +130,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
     };
     let store = directory("store", "/var/lib/oneroot/store");
     let state = directory("state", STATE);
-    paths::apart(&store, &state, &section.spot, mistakes);
+    apart(&store, &state, &section.spot, mistakes);
     let loaders = section.strings(mistakes, "loaders", true);
     let loaders: Vec<PathBuf> = match loaders.is_empty() {
         true => vec![PathBuf::from("/usr/lib/ipxe")],

@@ -7,10 +7,11 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use oneroot_bootconf::again::{Ask, Request, YOUNG};
+use oneroot_bootconf::decision::{Why, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::load_str;
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
-use oneroot_bootconf::plan::{BootPlan, Root, Why, decide};
+use oneroot_bootconf::plan::{BootPlan, Root};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
 

@@ -3,9 +3,10 @@
 
 use std::path::Path;
 
+use oneroot_bootconf::decision::{Decision, NoPlan, Part, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::{Tree, kernel_and_initrd};
-use oneroot_bootconf::plan::{BootPlan, Decision, NoPlan, Part, Root, decide};
+use oneroot_bootconf::plan::{BootPlan, Root};
 use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 

@@ -15,8 +15,8 @@ use oneroot_state::Disk;
 use tokio::task::JoinSet;
 
 use super::around::made_up::Links;
-use super::commit::Thing;
 use super::strangers::tests::{fill, mac, open, site};
+use super::turns::Thing;
 use super::{MACHINES, Machines, PINS, PLANS, Via};
 use crate::Found;
 use crate::host::still::NOW;

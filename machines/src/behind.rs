@@ -9,10 +9,10 @@ use std::net::IpAddr;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::args::{Boot, arguments};
+use oneroot_bootconf::decision::{Decision, Part, decide};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
-use oneroot_bootconf::plan::{Decision, Part, decide};
 use oneroot_ids::{GenerationId, Mac, ViewId};
 
 use super::Machines;

@@ -11,7 +11,8 @@ use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use tokio::task::JoinSet;
 
 use super::Machines;
-use super::commit::{Changed, TRIES, Thing};
+use super::commit::{Changed, TRIES};
+use super::turns::Thing;
 use crate::tree::Saying;
 
 /// Addresses that are asked at once whether anybody is there.

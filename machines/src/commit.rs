@@ -6,27 +6,15 @@ use crate::Result;
 use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::plan::BootPlan;
-use oneroot_ids::{Mac, MachineId};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 
 use super::claims::Rested;
 use super::strangers::Place;
-use super::turns::Turn;
+use super::turns::{Thing, Turn};
 use super::{MACHINES, Machines, PINS, PLANS};
 
 /// Times that a change is tried again after another server was quicker.
 pub(super) const TRIES: u32 = 8;
-
-/// What only one change at a time may touch; the revisions in each commit guard against other servers.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) enum Thing {
-    /// A machine's record and pins.
-    Machine(MachineId),
-    /// Whose a NIC is.
-    Nic(Mac),
-    /// Which record has a name of the site.
-    Name(String),
-}
 
 /// What is written together, or not at all.
 #[derive(Default)]

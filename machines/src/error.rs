@@ -3,7 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 
-use oneroot_bootconf::plan::NoPlan;
+use oneroot_bootconf::decision::NoPlan;
 use oneroot_bootconf::render::RenderError;
 use oneroot_bootconf::strangers::Full;
 use oneroot_ids::{BootId, Mac, ViewId};

@@ -62,7 +62,6 @@ pub use status::{Held, MachineStatus, Planned};
 pub use steps::Step;
 pub use tree::{MachineTree, Saying};
 
-use commit::Thing;
 use gate::Gate;
 use known::Known;
 use objects::Objects;
@@ -74,7 +73,7 @@ use refusals::Refusals;
 use seals::Cookies;
 use steps::{Moment, Steps};
 use strangers::Rooms;
-use turns::Turns;
+use turns::{Thing, Turns};
 
 /// Machines by id.
 pub const MACHINES: Table<MachineRecord> = Table::new("machines");

@@ -9,17 +9,19 @@ use crate::host::random;
 use crate::{Error, Result};
 use oneroot_bootconf::again::{Ask, Request};
 use oneroot_bootconf::args::{Boot, arguments};
+use oneroot_bootconf::decision::{Decision, decide};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::pins::{Event, Phase, Pin, changes};
-use oneroot_bootconf::plan::{BootPlan, Decision, Root, decide};
+use oneroot_bootconf::plan::{BootPlan, Root};
 use oneroot_bootconf::{MachineRecord, Site, script};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
-use super::commit::{Changed, TRIES, Thing};
+use super::commit::{Changed, TRIES};
 use super::gate::Slot;
 use super::mounts::Asker;
+use super::turns::Thing;
 use super::{Machines, present};
 
 /// All that a boot is told but whose it is: with a machine and a boot it is a plan.

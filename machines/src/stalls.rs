@@ -5,6 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// A boot script that only said why there is nothing to boot.
+pub const REFUSED: &str = "refused";
+
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
@@ -132,7 +135,7 @@ pub const TABLE: &[Row] = &[
 ];
 
 /// Steps after which there is nothing to wait for.
-const ENDS: [&str; 3] = ["up", "up-unknown", super::steps::REFUSED];
+const ENDS: [&str; 3] = ["up", "up-unknown", REFUSED];
 
 /// A boot that does not go on, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

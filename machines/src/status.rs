@@ -1,8 +1,8 @@
 //! How far each machine is, as `oneroot status` shows it.
 
 use oneroot_bootconf::Site;
+use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::pins::Pin;
-use oneroot_bootconf::plan::decide;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 

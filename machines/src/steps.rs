@@ -7,7 +7,7 @@ use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use super::refusals::Refusal;
-use super::stalls::{self, Stalled};
+use super::stalls::{self, REFUSED, Stalled};
 
 /// One step of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,8 +18,6 @@ pub struct Step {
     pub at_ms: u64,
 }
 
-/// A boot script that only said why there is nothing to boot.
-pub const REFUSED: &str = "refused";
 /// The address that a machine asks for once its kernel runs.
 pub const INITRAMFS: &str = "initramfs";
 /// Steps kept for one MAC; a boot has about ten.

@@ -10,8 +10,7 @@ use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{Mac, MachineId};
 
 use super::Machines;
-use super::commit::Thing;
-use super::turns::Turn;
+use super::turns::{Thing, Turn};
 
 /// Strangers that are being written at this moment: a place is somebody's from when it is given, and not from when the record
 /// is on the disk, or a hundred that come at once would all take the last one.

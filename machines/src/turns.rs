@@ -7,7 +7,19 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use oneroot_ids::{Mac, MachineId};
 use tokio::sync::OwnedMutexGuard;
+
+/// What only one change at a time may touch; the revisions in each commit guard against other servers.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Thing {
+    /// A machine's record and pins.
+    Machine(MachineId),
+    /// Whose a NIC is.
+    Nic(Mac),
+    /// Which record has a name of the site.
+    Name(String),
+}
 
 type Lock = Arc<tokio::sync::Mutex<()>>;
 

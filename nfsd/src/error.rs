@@ -8,12 +8,12 @@
 /// dropped).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// A record mark announced, together with what came before, more than [`crate::MAX_RECORD`] bytes. Either
+    /// A record mark announced, together with what came before, more than [`crate::limits::MAX_RECORD`] bytes. Either
     /// the peer is hostile or the stream is out of step; nothing after it can be trusted.
-    #[error("record exceeds {} bytes; close the connection", crate::MAX_RECORD)]
+    #[error("record exceeds {} bytes; close the connection", crate::limits::MAX_RECORD)]
     RecordTooLong,
-    /// More than [`crate::MAX_FRAGMENTS`] fragments without a last one.
-    #[error("record has more than {} fragments; close the connection", crate::MAX_FRAGMENTS)]
+    /// More than [`crate::limits::MAX_FRAGMENTS`] fragments without a last one.
+    #[error("record has more than {} fragments; close the connection", crate::limits::MAX_FRAGMENTS)]
     TooManyFragments,
     /// A whole record of no bytes: no client sends one, and it has no xid to answer to.
     #[error("record is empty; close the connection")]

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Result;
-use oneroot_bootconf::{Problem, Report, Site, Source, load, plan};
+use oneroot_bootconf::{Problem, Report, Site, Source, decision, load};
 use serde::Serialize;
 
 use super::{EXAMPLE, layers, needs, secrets};
@@ -84,7 +84,7 @@ fn addresses(site: &Site) -> Vec<String> {
 /// What the site needs of its host and does not find. Any of it may come later, so none of it is a mistake of the site.
 fn warnings(site: &Site) -> Vec<String> {
     let mut warnings = Vec::new();
-    for (_, source) in plan::parts(site) {
+    for (_, source) in decision::parts(site) {
         let (Source::Directory { path, .. } | Source::Tar(path) | Source::Image(path)) = source else {
             continue;
         };
@@ -99,7 +99,7 @@ fn warnings(site: &Site) -> Vec<String> {
     warnings.extend(site.server.interfaces.iter().filter_map(|name| absent(name, site)));
     warnings.extend(addresses(site));
     warnings.extend(needs::loaders(site));
-    warnings.extend(needs::installers(&plan::parts(site)).into_iter().map(|(_, told)| told));
+    warnings.extend(needs::installers(&decision::parts(site)).into_iter().map(|(_, told)| told));
     warnings.extend(needs::to_stage(site, &needs::unstaged(site)));
     warnings.extend(secrets::warnings(site));
     warnings

@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
-use oneroot_bootconf::plan::Part;
+use oneroot_bootconf::decision::Part;
 use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Stage, Store, Views, export};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use oneroot_bootconf::args::{Boot, arguments};
+use oneroot_bootconf::decision::{Decision, Part, Why, decide};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::plan::{Decision, Part, Why, decide};
 use oneroot_bootconf::render::{is_kept, render};
 use oneroot_bootconf::{Site, script};
 use oneroot_ids::{BootId, Mac, MachineId};

@@ -6,7 +6,6 @@
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context as _, Result, bail};
-use clap::Args;
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_state::Disk;
@@ -15,7 +14,7 @@ use oneroot_tree::store::Needed;
 use serde::Serialize;
 
 use super::status::age;
-use crate::cli::Exit;
+use crate::cli::{Exit, GcAsked};
 use crate::clock;
 use crate::control::{self, Released};
 use crate::print;
@@ -33,31 +32,14 @@ struct Outcome {
     held: Vec<Held>,
 }
 
-/// What was asked for.
-#[derive(Args)]
-pub struct Asked {
-    /// Only say what would go
-    #[arg(long)]
-    dry_run: bool,
-    /// Generations of each profile, layer and machine that are kept, the present one included
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-    keep: u16,
-    /// Hours for which whatever was staged or used stays, needed or not
-    #[arg(long, default_value_t = 24, value_parser = clap::value_parser!(u16).range(1..))]
-    grace: u16,
-    /// First release machines that have not been seen for so many days: one that still runs loses its root
-    #[arg(long, value_name = "DAYS", conflicts_with = "dry_run", value_parser = clap::value_parser!(u16).range(1..))]
-    release: Option<u16>,
-}
-
 /// Seconds.
 const DAY: u64 = 86_400;
 /// Days without a sign after which a machine is shown as abandoned. Linux reads a cached root for a day without a word.
 const ABANDONED: u64 = 7;
 
 /// Collects, and prints what is held and what has gone.
-pub fn run(site: &Site, asked: &Asked, json: bool) -> Result<Exit> {
-    let Asked { dry_run, keep, grace, release } = *asked;
+pub fn run(site: &Site, asked: &GcAsked, json: bool) -> Result<Exit> {
+    let GcAsked { dry_run, keep, grace, release } = *asked;
     let store = Store::open(&site.server.store)?;
     if let (Some(days), false) = (release, dry_run) {
         match control::ask_release_quiet(&site.server.state, u64::from(days) * DAY)? {

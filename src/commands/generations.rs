@@ -5,7 +5,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
-use oneroot_bootconf::plan::parts;
+use oneroot_bootconf::decision::parts;
 use oneroot_ids::GenerationId;
 use oneroot_tree::diff::{Aspect, Counts, What, diff};
 use oneroot_tree::node::Kind;

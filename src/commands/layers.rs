@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use oneroot_bootconf::plan::Part;
+use oneroot_bootconf::decision::Part;
 use oneroot_bootconf::{Problem, Site, stacks};
 use oneroot_ids::GenerationId;
 use oneroot_tree::confine::Dir;

@@ -30,8 +30,6 @@ use std::path::Path;
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::{EXAMPLE, Report, Site, nearest, state_of};
 
-pub use gc::Asked;
-
 use crate::cli::{Cli, Command, Exit, StateCommand};
 use crate::{confine, logging, print};
 
@@ -94,7 +92,7 @@ fn serve(cli: &Cli, site: Site) -> Result<Exit> {
     let privileged = confine::has_what_it_keeps();
     // While nothing of ours is bound there, and before the fence.
     let others = crate::net::holders::dhcp();
-    let installers = needs::installers(&oneroot_bootconf::plan::parts(&site));
+    let installers = needs::installers(&oneroot_bootconf::decision::parts(&site));
     // Asked before, for what a container may use of the processors stands in files that a server has no other need of.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let control = crate::control::socket();

@@ -1,8 +1,9 @@
 //! What a site needs of its host and does not find: said by `check`, and at the start of a server. Any of it may come later,
 //! so none of it is a mistake of the site.
 
+use oneroot_bootconf::decision;
+use oneroot_bootconf::decision::Part;
 use oneroot_bootconf::firmware::{LOADERS, Loader};
-use oneroot_bootconf::plan::{self, Part};
 use oneroot_bootconf::{Site, Source};
 use oneroot_tree::Store;
 
@@ -33,7 +34,7 @@ fn missing(site: &Site, loader: &Loader) -> Option<String> {
 /// Parts of the site that are not staged yet. A store that is not there has nothing in it; of one that can't be looked into
 /// nothing is known.
 pub fn unstaged(site: &Site) -> Vec<(Part, Source)> {
-    let parts = plan::parts(site);
+    let parts = decision::parts(site);
     if !site.server.store.exists() {
         return parts;
     }
@@ -50,7 +51,7 @@ pub fn to_stage(site: &Site, unstaged: &[(Part, Source)]) -> Option<String> {
     if unstaged.is_empty() {
         return None;
     }
-    if unstaged.len() == plan::parts(site).len() {
+    if unstaged.len() == decision::parts(site).len() {
         return Some("nothing is staged yet, so no machine can boot: run `oneroot stage`".to_owned());
     }
     let named: Vec<String> = unstaged.iter().take(MOST_NAMED).map(|(part, _)| shown(part)).collect();

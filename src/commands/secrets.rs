@@ -5,7 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use oneroot_bootconf::Site;
-use oneroot_bootconf::plan::{Part, decide};
+use oneroot_bootconf::decision::{Part, decide};
 use oneroot_ids::Mac;
 use oneroot_tree::confine::open_file;
 use oneroot_tree::survey::{KEY_HEAD, is_private_key, may_be_key};

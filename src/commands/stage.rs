@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
-use oneroot_bootconf::plan::{Part, parts};
+use oneroot_bootconf::decision::{Part, parts};
 use oneroot_bootconf::{Site, Source};
 use oneroot_tree::confine::open_file;
 use oneroot_tree::diff::{Counts, diff};

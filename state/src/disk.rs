@@ -11,9 +11,12 @@ use std::thread::{self, JoinHandle};
 
 use tokio::sync::{mpsc, oneshot};
 
+use crate::backend::{Backend, Health};
 use crate::dir::Dir;
-use crate::kv::{Backend, Health, Listing, Revision, Txn, Versioned};
+use crate::feed::Feed;
+use crate::kv::{Listing, Txn, Versioned};
 use crate::mirror::{Batch, Contents, Mirror};
+use crate::revision::Revision;
 use crate::store::{Medium, Store};
 use crate::{Error, Watch};
 
@@ -129,7 +132,7 @@ impl Backend for Disk {
     }
 
     async fn watch(&self, prefix: &str) -> Result<Watch, Error> {
-        self.mirror.watch(prefix)
+        Ok(Watch::new(Feed::new(self.mirror.clone(), prefix)?))
     }
 
     fn health(&self) -> Health {

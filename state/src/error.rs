@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::Revision;
+use crate::revision::Revision;
 
 /// A state operation failed.
 #[derive(Debug, thiserror::Error, Clone)]
@@ -26,6 +26,12 @@ pub enum Error {
         "not written, the disk said: {0}; free space or mend the disk, it is tried again with the next change"
     )]
     NotDurable(String),
+    /// A shared store can't be reached. Nothing was written, and what is read may be old.
+    #[error("the shared state cannot be reached: {0}; it is asked again")]
+    Unavailable(String),
+    /// The answer to a commit was lost on its way: read the keys again before anything is concluded.
+    #[error("whether it was written is not known: {0}; it is read again")]
+    OutcomeUnknown(String),
     /// Another process has the state directory.
     #[error(
         "{} is in use by another oneroot{}; stop it, or give this one a state directory of its own",

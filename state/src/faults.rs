@@ -17,7 +17,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use self::machine::{Chance, Fault, Machine};
-use crate::kv::{Backend as _, Health, Txn, Versioned};
+use crate::backend::{Backend as _, Health};
+use crate::kv::{Txn, Versioned};
 use crate::{Disk, Error, Revision};
 
 /// Keys, with their value and revision.

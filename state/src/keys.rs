@@ -5,7 +5,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-use crate::kv::{Backend, Expect, Revision, Txn};
+use crate::backend::Backend;
+use crate::kv::{Expect, Txn};
+use crate::revision::Revision;
 use crate::{Error, Table};
 
 const KEYS: Table<HandleKeys> = Table::new("handle-keys");

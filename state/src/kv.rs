@@ -1,17 +1,9 @@
-//! Keys, revisions, transactions and watches: the calls that every backend answers alike.
-//!
-//! The model is etcd's KV (one revision counter for the whole store, compare-then-write transactions, watches that begin
-//! with what is there), cut down to what a shared store can give and this program needs.
+//! Keys with their values, and transactions: what every backend is asked for, in the same words.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 
-use crate::{Error, Watch};
-
-/// Number of the change that a key was last written by. One counter for all keys; it never goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Revision(pub u64);
+use crate::revision::Revision;
 
 /// A value and the revision it has.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,49 +97,4 @@ pub struct Change {
     pub value: Option<Arc<[u8]>>,
     /// The change's number. All writes of one transaction share it.
     pub revision: Revision,
-}
-
-/// Whether writes reach the disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Health {
-    /// The last write did, or there was none yet.
-    Durable,
-    /// The last write did not. Reads go on; each further write is tried anew.
-    Degraded {
-        /// What the disk said last.
-        cause: String,
-        /// Transactions refused since the last write that succeeded.
-        refused: u64,
-    },
-}
-
-/// The store behind the state: redb on this host's disk, memory in tests, later one that several servers share.
-pub trait Backend: Send + Sync + 'static {
-    /// One key.
-    ///
-    /// # Errors
-    /// What a shared store's network brings; those of this crate have none.
-    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Versioned<Arc<[u8]>>>, Error>> + Send;
-
-    /// All keys that begin with `prefix`, in order.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    fn list(&self, prefix: &str) -> impl Future<Output = Result<Listing, Error>> + Send;
-
-    /// Writes, durably. The answer comes when the disk has it, and not before.
-    ///
-    /// # Errors
-    /// [`Error::Conflict`], [`Error::TooLarge`]: nothing was written. [`Error::NotDurable`]: it may have been, as far as
-    /// a crash before the next commit is concerned; no reader sees it until then. [`Error::Closed`].
-    fn commit(&self, txn: Txn) -> impl Future<Output = Result<Revision, Error>> + Send;
-
-    /// What is there under `prefix` now, and every change from here on.
-    ///
-    /// # Errors
-    /// As [`get`](Self::get).
-    fn watch(&self, prefix: &str) -> impl Future<Output = Result<Watch, Error>> + Send;
-
-    /// Whether writes reach the disk.
-    fn health(&self) -> Health;
 }

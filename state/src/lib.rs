@@ -5,23 +5,28 @@
 //! state directory with one writer and group commit: **whoever is answered, is durable**.
 #![forbid(unsafe_code)]
 
+mod backend;
 mod dir;
 mod disk;
 mod error;
 #[cfg(test)]
 mod faults;
+mod feed;
 mod keys;
 mod kv;
 mod memory;
 mod mirror;
+mod revision;
 mod store;
 mod table;
 mod watch;
 
+pub use backend::{Backend, Health};
 pub use disk::Disk;
 pub use error::Error;
 pub use keys::{HandleKeys, handle_keys, retire_handle_keys, rotate_handle_keys};
-pub use kv::{Backend, Change, Expect, Health, Listing, MAX_KEY, MAX_VALUE, Revision, Txn, Versioned};
+pub use kv::{Change, Expect, Listing, MAX_KEY, MAX_VALUE, Txn, Versioned};
 pub use memory::{Held, Memory};
+pub use revision::Revision;
 pub use table::{Quarantined, Table};
-pub use watch::{Event, Watch};
+pub use watch::{Event, Events, Watch};

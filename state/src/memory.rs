@@ -5,8 +5,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OwnedRwLockWriteGuard, RwLock};
 
-use crate::kv::{Backend, Health, Listing, Revision, Txn, Versioned};
+use crate::backend::{Backend, Health};
+use crate::feed::Feed;
+use crate::kv::{Listing, Txn, Versioned};
 use crate::mirror::{Contents, Mirror};
+use crate::revision::Revision;
 use crate::{Error, Watch};
 
 const NO_SPACE: &str = "no space left on device";
@@ -90,7 +93,7 @@ impl Backend for Memory {
     }
 
     async fn watch(&self, prefix: &str) -> Result<Watch, Error> {
-        self.mirror.watch(prefix)
+        Ok(Watch::new(Feed::new(self.mirror.clone(), prefix)?))
     }
 
     fn health(&self) -> Health {

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
-use crate::kv::{Change, Expect, Listing, MAX_KEY, MAX_VALUE, Revision, Txn, Versioned};
-use crate::{Error, Watch};
+use crate::error::Error;
+use crate::kv::{Change, Expect, Listing, MAX_KEY, MAX_VALUE, Txn, Versioned};
+use crate::revision::Revision;
 
 /// Changes that a slow watcher may be behind before it has to start over.
 pub(crate) const WATCH_DEPTH: usize = 1024;
@@ -153,10 +154,6 @@ impl Mirror {
         drop(inner);
         present.sort_by_key(|change| change.revision);
         Ok((present.into(), events))
-    }
-
-    pub(crate) fn watch(self: &Arc<Self>, prefix: &str) -> Result<Watch, Error> {
-        Watch::new(self.clone(), prefix)
     }
 
     /// Ends all watches, once they have told what is durable.

@@ -14,8 +14,9 @@ use redb::{
 };
 
 use crate::Error;
-use crate::kv::{Change, Revision, Versioned};
+use crate::kv::{Change, Versioned};
 use crate::mirror::Contents;
+use crate::revision::Revision;
 
 /// Value: the revision as eight bytes, least significant first, then the value's own.
 const KEYS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("keys");

@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::Error;
-use crate::kv::{Backend, Change, Expect, Txn, Versioned};
+use crate::backend::Backend;
+use crate::kv::{Change, Expect, Txn, Versioned};
 
 /// A named set of records.
 pub struct Table<T> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use oneroot_bootconf::decision::{Part, decide};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::plan::{Part, decide};
 use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, is_kept, render};
 use oneroot_bootconf::{Problem, Site};
 use oneroot_ids::Mac;

@@ -11,10 +11,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::{Error, Result};
+use oneroot_bootconf::decision::{Decision, NoPlan, Part};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_bootconf::kernels::{Tree, kernel_and_initrd};
-use oneroot_bootconf::plan::{Decision, NoPlan, Part};
 use oneroot_ids::{GenerationId, ViewId};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{Ref, RefKind, Store, View, Views};

@@ -1,0 +1,73 @@
+//! A table of a site file once it is checked, and what tables of every kind have: names, paths.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+
+use oneroot_ids::Mac;
+
+use crate::report::Spot;
+use crate::section::{At, Mistakes};
+
+/// A checked table, with the places of those values that are compared with other tables.
+#[derive(Debug)]
+pub(crate) struct Table<T> {
+    pub(crate) value: T,
+    pub(crate) spot: Spot,
+    pub(crate) places: HashMap<(&'static str, String), Spot>,
+}
+
+impl<T> Table<T> {
+    /// Where `key` says `value`; the table's own place for a value that no file says.
+    pub(crate) fn place(&self, key: &'static str, value: &impl ToString) -> &Spot {
+        self.places.get(&(key, value.to_string())).unwrap_or(&self.spot)
+    }
+}
+
+/// The places collected while a table is read.
+#[derive(Default)]
+pub(crate) struct Places(pub(crate) HashMap<(&'static str, String), Spot>);
+
+impl Places {
+    pub(crate) fn keep<T: ToString>(&mut self, key: &'static str, at: At<T>) -> T {
+        self.0.insert((key, at.value.to_string()), at.spot);
+        at.value
+    }
+}
+
+/// A machine's name is its host's: labels of letters, digits and hyphens (RFC 1123 §2.1), which systemd insists on, and
+/// nothing that a command would take for an address.
+pub(crate) fn host_name(name: &str) -> Result<(), &'static str> {
+    let label = |label: &str| {
+        !label.is_empty() && !label.contains('_') && !label.starts_with('-') && !label.ends_with('-')
+    };
+    if !name.split('.').all(label) {
+        Err(
+            "is no host's name: between dots there are letters, digits and hyphens, and no hyphen first or last",
+        )
+    } else if name.parse::<Ipv4Addr>().is_ok() || name.parse::<Mac>().is_ok() {
+        Err("reads as an address; give the machine a name")
+    } else {
+        Ok(())
+    }
+}
+
+/// Names become files' and hosts' names.
+pub(crate) fn good_name(name: &str) -> bool {
+    let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"-_.".contains(&byte);
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+    let last = !name.ends_with(['-', '.']) && !name.contains("..");
+    first && last && name.len() <= 63 && name.bytes().all(allowed)
+}
+
+/// A path on the server, relative to the site file.
+pub(crate) fn path(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<PathBuf> {
+    placed(at, home, mistakes).map(|at| at.value)
+}
+
+pub(crate) fn placed(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<At<PathBuf>> {
+    at.check(mistakes, |text| {
+        let good = !text.is_empty() && !text.contains('\0');
+        if good { Ok(home.join(text)) } else { Err("is no path") }
+    })
+}

@@ -1,0 +1,58 @@
+//! The calls that every backend answers alike.
+//!
+//! The model is etcd's KV (one revision counter for the whole store, compare-then-write transactions, watches that begin
+//! with what is there), cut down to what a shared store can give and this program needs.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::kv::{Listing, Txn, Versioned};
+use crate::revision::Revision;
+use crate::watch::Watch;
+
+/// Whether writes reach the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// The last write did, or there was none yet.
+    Durable,
+    /// The last write did not. Reads go on; each further write is tried anew.
+    Degraded {
+        /// What the disk said last.
+        cause: String,
+        /// Transactions refused since the last write that succeeded.
+        refused: u64,
+    },
+}
+
+/// The store behind the state: redb on this host's disk, memory in tests, later one that several servers share.
+pub trait Backend: Send + Sync + 'static {
+    /// One key.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], which a shared store's network brings; those of this crate have none.
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Versioned<Arc<[u8]>>>, Error>> + Send;
+
+    /// All keys that begin with `prefix`, in order.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn list(&self, prefix: &str) -> impl Future<Output = Result<Listing, Error>> + Send;
+
+    /// Writes, durably. The answer comes when the disk has it, and not before.
+    ///
+    /// # Errors
+    /// [`Error::Conflict`], [`Error::TooLarge`]: nothing was written. [`Error::NotDurable`]: it may have been, as far as
+    /// a crash before the next commit is concerned; no reader sees it until then. [`Error::Unavailable`]: nothing was written.
+    /// [`Error::OutcomeUnknown`]: it was written, or will be, or never. [`Error::Closed`].
+    fn commit(&self, txn: Txn) -> impl Future<Output = Result<Revision, Error>> + Send;
+
+    /// What is there under `prefix` now, and every change from here on.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    fn watch(&self, prefix: &str) -> impl Future<Output = Result<Watch, Error>> + Send;
+
+    /// Whether writes reach the disk.
+    fn health(&self) -> Health;
+}
