@@ -1,5 +1,10 @@
 //! A full disk: nothing half done has a name, the reason is said, and all goes on when there is space again.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::fs;
 use std::path::Path;
@@ -168,4 +173,41 @@ fn a_lease_that_a_full_disk_has_not_taken_is_not_acknowledged_and_machines_that_
         let kept = lease.is_some_and(|lease| lease.contains(&machine.address.to_string()));
         assert!(kept, "{machine:?} was acknowledged, and has {lease:?}");
     }
+}
+
+#[test]
+fn machines_that_booted_before_a_restart_boot_from_a_store_whose_disk_has_become_full() {
+    const SOON: Duration = Duration::from_secs(30);
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    // All that is made for a machine when it boots: rendered templates, a borrowed kernel, its own files.
+    site.file("common", "etc/name.j2", "{{ name }}\n").unwrap();
+    fs::create_dir_all(site.path().join("app/etc")).unwrap();
+    fs::write(site.path().join("app/etc/app"), "app").unwrap();
+    site.add(
+        "[profile.app]\nsource = { directory = \"app\" }\nkernel_from = \"debian\"\nlayers = [\"layers/common\"]\n\
+         [machine.beta]\nmac = \"52:54:00:00:00:0b\"\naddress = \"192.168.77.11\"\nprofile = \"app\"\n",
+    );
+    let disk = SmallDisk::mount(&site.path().join("store"), 8 << 20).unwrap();
+    let mut server = Server::start(site).unwrap();
+    let boots = |server: &Server| {
+        let booted = lab.on_machines([192, 168, 77, 2].into(), |host| {
+            for (last, name) in [(10, "alpha"), (11, "beta")] {
+                let machine = host.lease(last, SOON).unwrap().unwrap();
+                let boot = machine.boot().unwrap_or_else(|cause| panic!("{name}: {cause}\n{}", server.log()));
+                assert_eq!(
+                    machine.get(&format!("/b/{}/kernel", boot.id)).unwrap(),
+                    (200, b"kernel".to_vec())
+                );
+                let files = machine.mount(&boot.export).unwrap().read_all().unwrap();
+                assert_eq!(files["/etc/name"], format!("{name}\n").into_bytes());
+            }
+        });
+        booted.unwrap();
+    };
+    boots(&server);
+    server.kill9().unwrap();
+    disk.fill_up().unwrap();
+    server.restart().unwrap();
+    boots(&server);
 }

@@ -17,7 +17,7 @@
 //! | *booting*, for longer | no: nothing was ever mounted |
 //! | *running* or *up* | until its machine was silent for [`crate::binding::SILENCE`] |
 //!
-//! That a connection uses a view says nothing here: strangers share theirs, and one that reads would keep all the others.
+//! That a connection uses a view says nothing here: a stranger who reads all the time could not be forgotten for a new one.
 //! What counts is when the machine itself has called last. A forgotten machine that comes again is a new one, with another id.
 
 use crate::Site;

@@ -209,8 +209,8 @@ impl Known {
 
     /// What a machine, or an address that is nobody's yet, may do with a view.
     pub fn verdict(&self, machine: Option<MachineId>, view: ViewId) -> Verdict {
-        // A machine has three pins at most, a view as many as there are machines in its profile: of those one is enough to
-        // say that it is held.
+        // Of the pins that hold a view one is enough to say that it is held. Views made by older versions may be held by all
+        // machines of a profile; one of today's has its machine's own generation in it, and is held by that machine alone.
         let own = machine.into_iter().flat_map(|machine| self.pins_of(machine)).map(|(pin, _)| pin);
         verdict(machine, view, own.chain(self.holders(view).take(1)))
     }

@@ -50,7 +50,7 @@ impl MachineTree {
 
     /// A call is answered from it, at this second of [`crate::Host::coarse`].
     pub fn touch(&self, now: u64) {
-        // Machines of one view share this; writing what is there would take the cache line from each other.
+        // Calls are answered on several threads; writing what is there already would take the cache line from each other.
         if self.used.load(Ordering::Relaxed) != now {
             self.used.store(now, Ordering::Relaxed);
         }

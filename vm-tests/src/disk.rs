@@ -9,6 +9,9 @@ use anyhow::{Context as _, Result};
 use rustix::mount::{MountFlags, MountPropagationFlags, UnmountFlags};
 use rustix::thread::UnshareFlags;
 
+/// Files and directories that there can be.
+const INODES: u32 = 20_000;
+
 /// A file system in memory, mounted for the calling thread and the programs that it starts, and for nobody else.
 pub struct SmallDisk {
     path: PathBuf,
@@ -23,7 +26,7 @@ impl SmallDisk {
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
             .context("cannot make a mount namespace; run as root, or under `unshare -Ur`")?;
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
-        let options = CString::new(format!("size={size},mode=0700"))?;
+        let options = CString::new(format!("size={size},nr_inodes={INODES},mode=0700"))?;
         rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::empty(), options.as_c_str())?;
         Ok(Self { path: path.to_owned() })
     }
@@ -47,6 +50,21 @@ impl SmallDisk {
     /// Gives that space back.
     pub fn empty(&self) -> Result<()> {
         Ok(fs::remove_file(self.ballast())?)
+    }
+
+    /// Takes all space, and all inodes too, so that not even an empty directory can be made.
+    pub fn fill_up(&self) -> Result<()> {
+        self.fill(0)?;
+        let names = self.path.join("names");
+        fs::create_dir(&names)?;
+        for number in 0..=INODES {
+            match File::create(names.join(number.to_string())) {
+                Ok(_) => {}
+                Err(cause) if cause.kind() == std::io::ErrorKind::StorageFull => return Ok(()),
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+        anyhow::bail!("{} takes more files than it was made for", self.path.display())
     }
 
     fn ballast(&self) -> PathBuf {

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::node::Content;
@@ -29,7 +29,10 @@ static ZEROS: [u8; CHUNK] = [0; CHUNK];
 /// The objects of a stage under way.
 pub(super) struct Contents<'s> {
     store: &'s Arc<Store>,
-    place: Workplace,
+    /// Made with the first file that is written: what writes nothing new must not need a disk that takes anything.
+    place: OnceLock<Workplace>,
+    /// Held while it is made.
+    making: Mutex<()>,
     /// New objects, and the number of the file that holds each.
     new: Mutex<HashMap<ObjectId, u64>>,
     files: AtomicU64,
@@ -63,11 +66,12 @@ impl Stored {
 }
 
 impl<'s> Contents<'s> {
-    /// With a place of its own; what crashed stages left is swept first.
-    pub(super) fn begin(store: &'s Arc<Store>) -> Result<Self> {
-        Ok(Self {
+    /// With nothing in it.
+    pub(super) fn begin(store: &'s Arc<Store>) -> Self {
+        Self {
             store,
-            place: store.workplace()?,
+            place: OnceLock::new(),
+            making: Mutex::default(),
             new: Mutex::default(),
             files: AtomicU64::new(0),
             clones: AtomicBool::new(true),
@@ -77,7 +81,7 @@ impl<'s> Contents<'s> {
             mended: AtomicU64::new(0),
             sparse: Mutex::default(),
             told_holes: TOLD_HOLES,
-        })
+        }
     }
 
     /// From here on, an object that the store has counts as there only when it has the bytes that its name says.
@@ -146,8 +150,25 @@ impl<'s> Contents<'s> {
         whole
     }
 
-    pub(super) fn place(&self) -> &Workplace {
-        &self.place
+    /// Where this stage writes; what crashed stages left is swept before it is made.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(super) fn place(&self) -> Result<&Workplace> {
+        if let Some(place) = self.place.get() {
+            return Ok(place);
+        }
+        let _making = self.making.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(place) = self.place.get() {
+            return Ok(place);
+        }
+        let made = self.store.workplace()?;
+        Ok(self.place.get_or_init(|| made))
+    }
+
+    #[cfg(test)]
+    pub(super) fn has_place(&self) -> bool {
+        self.place.get().is_some()
     }
 
     /// Whether there is an object that the store does not have.
@@ -271,8 +292,9 @@ impl<'s> Contents<'s> {
 
     fn create_numbered(&self, number: u64) -> Result<(PathBuf, File)> {
         let name = format!("o{number}");
-        let path = self.place.path().join(&name);
-        let file = self.place.dir().create(name.as_bytes()).map_err(Error::io("create", &path))?;
+        let place = self.place()?;
+        let path = place.path().join(&name);
+        let file = place.dir().create(name.as_bytes()).map_err(Error::io("create", &path))?;
         Ok((path, file))
     }
 
@@ -287,9 +309,10 @@ impl<'s> Contents<'s> {
         // By directory, so that each is touched once.
         new.sort_unstable();
         self.sync()?;
+        let place = self.place()?;
         let mut on_disk = 0;
         for (object, number) in new {
-            let (from, to) = (self.place.path().join(format!("o{number}")), self.store.object_path(object));
+            let (from, to) = (place.path().join(format!("o{number}")), self.store.object_path(object));
             // Not before the sync: some file systems give out blocks only then.
             let found = fs::symlink_metadata(&from).map_err(Error::io("look at", &from))?;
             on_disk += disk_space(&found);
@@ -299,8 +322,9 @@ impl<'s> Contents<'s> {
         Ok(on_disk)
     }
 
+    /// Syncs the store's file system.
     pub(super) fn sync(&self) -> Result<()> {
-        rustix::fs::syncfs(self.place.dir()).map_err(Error::io("sync", self.place.path()))
+        self.store.sync()
     }
 }
 

@@ -100,15 +100,17 @@ impl Tally<'_> {
 }
 
 impl<'s> Stage<'s> {
-    /// Begins a stage; `report` is called as it goes on.
+    /// Begins a stage; `report` is called as it goes on. Nothing is written before there is something that the store does not
+    /// have, so what has been staged before can be staged again on a full disk.
     ///
     /// # Errors
-    /// The system's.
+    /// [`crate::Error::StoreMoved`], or the system's.
     pub fn begin(store: &'s Arc<Store>, report: impl FnMut(Progress) + 's) -> Result<Self> {
+        store.in_place()?;
         Ok(Self {
             store,
             builder: IndexBuilder::new(),
-            contents: Contents::begin(store)?,
+            contents: Contents::begin(store),
             buffer: Vec::new(),
             owner: None,
             memory: None,
@@ -192,8 +194,10 @@ impl<'s> Stage<'s> {
         let made = || {
             let (index, order) = builder.finish_ordered()?;
             let aside = store.write_generation(&index)?;
-            let memory = seen.map(|(seen, marks)| {
-                seen.written(index.generation(), &in_order(&order, &marks), contents.place())
+            // That it can't be written is no failure: see `Memory::keep`.
+            let memory = seen.and_then(|(seen, marks)| {
+                let place = contents.place().ok()?;
+                Some(seen.written(index.generation(), &in_order(&order, &marks), place))
             });
             Ok((index, aside, memory))
         };

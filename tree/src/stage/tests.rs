@@ -254,13 +254,33 @@ fn an_object_that_the_disk_lost_comes_back_with_the_next_stage() {
 #[test]
 fn what_a_crashed_stage_left_is_swept_and_a_running_one_is_not() {
     let (_home, store) = store();
-    let running = Stage::begin(&store, |_| {}).unwrap();
+    let mut running = Stage::begin(&store, |_| {}).unwrap();
+    running.object(b"new".as_slice(), b"new").unwrap();
     let litter = store.path().join("staging/999999-0");
     fs::create_dir(&litter).unwrap();
     fs::write(litter.join("o0"), "half").unwrap();
-    let second = Stage::begin(&store, |_| {}).unwrap();
+    let mut second = Stage::begin(&store, |_| {}).unwrap();
+    second.object(b"newer".as_slice(), b"newer").unwrap();
     assert!(!litter.exists());
-    assert!(running.contents.place().path().exists() && second.contents.place().path().exists());
+    for stage in [&running, &second] {
+        assert!(stage.contents.place().unwrap().path().exists());
+    }
+}
+
+#[test]
+fn what_is_staged_again_and_is_as_it_was_makes_nothing_in_the_store() {
+    let (_home, store) = store();
+    let staged = || {
+        let mut stage = Stage::begin(&store, |_| {}).unwrap();
+        let content = stage.object(b"hello".as_slice(), b"a").unwrap();
+        stage.insert(&TreePath::parse(b"a").unwrap(), Meta::default(), content).unwrap();
+        assert_eq!(stage.contents.has_place(), stage.contents.has_new());
+        stage.finish().unwrap().generation
+    };
+    assert_eq!(staged(), staged());
+    let mut again = Stage::begin(&store, |_| {}).unwrap();
+    again.object(b"hello".as_slice(), b"a").unwrap();
+    assert!(!again.contents.has_place());
 }
 
 #[test]

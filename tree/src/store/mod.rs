@@ -151,6 +151,11 @@ impl Store {
         Ok(index)
     }
 
+    /// Makes everything that was written on the store's file system last.
+    pub(crate) fn sync(&self) -> Result<()> {
+        rustix::fs::syncfs(&self.objects).map_err(Error::io("sync", self.objects.path()))
+    }
+
     /// Where an object lies.
     pub(crate) fn object_path(&self, id: ObjectId) -> PathBuf {
         self.path.join("objects").join(object_name(id))
