@@ -16,11 +16,6 @@ use crate::node::{Content, Kind, Meta, TreePath};
 pub struct NodeRef(usize);
 
 impl NodeRef {
-    #[cfg(test)]
-    pub(crate) fn from_place(place: usize) -> Self {
-        Self(place)
-    }
-
     /// Its place among its builder's nodes, from 0.
     pub(crate) fn place(self) -> usize {
         self.0
@@ -30,7 +25,7 @@ impl NodeRef {
 struct Node {
     meta: Meta,
     content: Content,
-    children: Children,
+    children: Children<NodeRef>,
 }
 
 /// Collects a tree's entries, in any order; [`finish`](Self::finish) makes the index.
@@ -242,7 +237,7 @@ impl IndexBuilder {
             let Some(Node { meta, content, .. }) = self.nodes.get(node.0) else { continue };
             encoder.inode(meta, content, links.get(node.0).copied().unwrap_or(1))?;
         }
-        Ok((encoder.finish(), order))
+        Ok((Index::trusted(encoder.finish()), order))
     }
 
     fn set_root(&mut self, meta: Meta, content: &Content) -> Result<()> {

@@ -6,29 +6,42 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use crate::build::NodeRef;
-
 /// Names, in byte order, and what they stand for. Most nodes are files, which have none: so it is small when it is empty.
-#[derive(Default)]
-pub(crate) struct Children(Option<Box<Named>>);
+pub(crate) struct Children<T>(Option<Box<Named<T>>>);
 
-#[derive(Default)]
-struct Named {
-    run: Run,
+struct Named<T> {
+    run: Run<T>,
     /// All of them, once one has come out of order; the run is empty then.
-    tree: Option<BTreeMap<Box<[u8]>, NodeRef>>,
+    tree: Option<BTreeMap<Box<[u8]>, T>>,
 }
 
 /// Names one behind the other.
-#[derive(Default)]
-struct Run {
+struct Run<T> {
     bytes: Vec<u8>,
     /// Where each name ends in `bytes`. It begins where the one before it ends.
-    list: Vec<(usize, NodeRef)>,
+    list: Vec<(usize, T)>,
 }
 
-impl Children {
-    pub(crate) fn get(&self, name: &[u8]) -> Option<NodeRef> {
+impl<T> Default for Children<T> {
+    fn default() -> Self {
+        Self(None)
+    }
+}
+
+impl<T> Default for Run<T> {
+    fn default() -> Self {
+        Self { bytes: Vec::new(), list: Vec::new() }
+    }
+}
+
+impl<T> Default for Named<T> {
+    fn default() -> Self {
+        Self { run: Run::default(), tree: None }
+    }
+}
+
+impl<T: Copy> Children<T> {
+    pub(crate) fn get(&self, name: &[u8]) -> Option<T> {
         let named = self.0.as_ref()?;
         match &named.tree {
             Some(tree) => tree.get(name).copied(),
@@ -37,7 +50,7 @@ impl Children {
     }
 
     /// Adds a name, or gives one that is there another node.
-    pub(crate) fn insert(&mut self, name: &[u8], node: NodeRef) {
+    pub(crate) fn insert(&mut self, name: &[u8], node: T) {
         let named = self.0.get_or_insert_default();
         if named.tree.is_some() || !named.run.insert(name, node) {
             named.tree().insert(name.into(), node);
@@ -51,7 +64,7 @@ impl Children {
     }
 
     /// In byte order.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], NodeRef)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], T)> {
         self.0.iter().flat_map(|named| {
             let tree = named.tree.iter().flatten().map(|(name, node)| (&**name, *node));
             named.run.iter().chain(tree)
@@ -59,8 +72,8 @@ impl Children {
     }
 }
 
-impl Named {
-    fn tree(&mut self) -> &mut BTreeMap<Box<[u8]>, NodeRef> {
+impl<T: Copy> Named<T> {
+    fn tree(&mut self) -> &mut BTreeMap<Box<[u8]>, T> {
         let run = &mut self.run;
         self.tree.get_or_insert_with(|| {
             std::mem::take(run).iter().map(|(name, node)| (name.into(), node)).collect()
@@ -68,7 +81,7 @@ impl Named {
     }
 }
 
-impl Run {
+impl<T: Copy> Run<T> {
     fn name(&self, place: usize) -> Option<&[u8]> {
         let start = place.checked_sub(1).and_then(|before| self.list.get(before)).map_or(0, |(end, _)| *end);
         self.bytes.get(start..self.list.get(place)?.0)
@@ -88,7 +101,7 @@ impl Run {
     }
 
     /// False where the name would have to stand between others.
-    fn insert(&mut self, name: &[u8], node: NodeRef) -> bool {
+    fn insert(&mut self, name: &[u8], node: T) -> bool {
         let last = self.list.len().checked_sub(1).and_then(|last| self.name(last));
         if last.is_none_or(|last| last < name) {
             self.bytes.extend_from_slice(name);
@@ -99,7 +112,7 @@ impl Run {
         there.map(|there| there.1 = node).is_some()
     }
 
-    fn iter(&self) -> impl Iterator<Item = (&[u8], NodeRef)> {
+    fn iter(&self) -> impl Iterator<Item = (&[u8], T)> {
         let names = (0..).map_while(|place| self.name(place));
         names.zip(self.list.iter().map(|(_, node)| *node))
     }
@@ -112,7 +125,7 @@ mod tests {
     /// What a B-tree alone would hold, after the same calls.
     #[test]
     fn in_order_or_not_it_is_the_same_directory() {
-        let node = |number: usize| NodeRef::from_place(number);
+        let node = |number: usize| number;
         for order in
             [&["a", "b", "bb", "c"][..], &["b", "a", "c", "bb"], &["a", "c", "b", "c", "a"], &["c", "c"]]
         {

@@ -6,7 +6,6 @@
 //! ordered by directory number, then by name, so a directory's names are one run.
 
 use crate::error::{Error, Result};
-use crate::index::Index;
 use crate::node::{Content, Kind, Meta};
 use oneroot_ids::GenerationId;
 
@@ -198,7 +197,8 @@ impl Encoder {
         Ok(())
     }
 
-    pub(crate) fn finish(mut self) -> Index {
+    /// The whole file of an index.
+    pub(crate) fn finish(mut self) -> Vec<u8> {
         let whiteouts = u32::try_from(self.whiteouts.len()).unwrap_or(u32::MAX);
         let heap = self.heap.len() as u64;
         for parent in std::mem::take(&mut self.whiteouts) {
@@ -222,7 +222,7 @@ impl Encoder {
         header.extend_from_slice(&generation.0);
         header.extend_from_slice(checksum.as_bytes());
         bytes.splice(..HEADER, header);
-        Index::trusted(bytes)
+        bytes
     }
 
     fn push_to_heap(&mut self, bytes: &[u8]) -> Result<u32> {

@@ -14,8 +14,8 @@ use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::node::Kind;
 use crate::stage::Progress;
-use crate::stage::seen::{Mark, Seen};
 use crate::store::Store;
+use crate::store::seen::{Mark, Seen};
 use crate::view::View;
 use oneroot_ids::GenerationId;
 

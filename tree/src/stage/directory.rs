@@ -16,12 +16,12 @@ use std::sync::{Mutex, PoisonError};
 use super::contents::{Contents, Stored};
 use super::hands::{at_work, both};
 use super::planting::Planting;
-use super::seen::{Mark, Seen};
 use super::walk::{Borders, Known, LeftOut, Listing, What, described, joined, walk, xattrs};
 use super::{Stage, Tally};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::node::Meta;
+use crate::store::seen::{Mark, Seen};
 
 /// What reading a file gave.
 struct Read {

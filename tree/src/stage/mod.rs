@@ -15,7 +15,6 @@ pub mod oci;
 mod packed;
 mod planting;
 mod records;
-pub(crate) mod seen;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -31,14 +30,13 @@ use crate::error::Result;
 use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
 use crate::store::Store;
+pub use crate::store::seen::forget;
+use crate::store::seen::{Mark, Seen};
 use crate::view::{Node, View};
 use contents::{Contents, Stored};
 pub use directory::Noted;
 use hands::both;
 use oneroot_ids::GenerationId;
-pub use seen::forget;
-pub(crate) use seen::forget_the_dead;
-use seen::{Mark, Seen};
 use walk::Borders;
 
 /// How far a stage is, for a progress bar.

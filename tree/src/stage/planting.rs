@@ -5,11 +5,11 @@
 use std::collections::HashMap;
 
 use super::archive::{opaque, without_overlay_marks};
-use super::seen::{Mark, Seen};
 use super::walk::{Known, Listing, Unread, What};
 use crate::build::{IndexBuilder, NodeRef};
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
+use crate::store::seen::{Mark, Seen};
 use oneroot_ids::ObjectId;
 
 /// What a file is until it has been read.

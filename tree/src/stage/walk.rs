@@ -12,10 +12,10 @@ use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 use rustix::io::Errno;
 
 use super::hands::at_work;
-use super::seen::{Seen, nanoseconds};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::node::{Attributes, Content, Meta};
+use crate::store::seen::{Seen, nanoseconds};
 
 /// Bytes that the kernel fills with names at once.
 const NAMES: usize = 64 * 1024;

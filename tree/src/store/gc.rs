@@ -124,7 +124,7 @@ impl Store {
             }
         }
         if !dry {
-            crate::stage::forget_the_dead(self)?;
+            super::seen::forget_the_dead(self)?;
         }
         Ok(collected)
     }

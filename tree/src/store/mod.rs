@@ -15,6 +15,7 @@
 mod gc;
 mod history;
 mod refs;
+pub(crate) mod seen;
 mod stack;
 mod staging;
 mod verify;
