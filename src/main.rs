@@ -17,8 +17,8 @@ mod print;
 mod reload;
 mod serve;
 mod status;
+mod systemd;
 mod tftp;
-mod units;
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ use rustix::fs::Mode;
 use rustix::process::umask;
 
 fn main() -> ExitCode {
-    units::inherit();
+    systemd::inherit();
     let cli = cli::Cli::parse();
     let serves = matches!(cli.command, cli::Command::Serve);
     private(serves);

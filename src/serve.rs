@@ -30,7 +30,7 @@ use crate::nfs::rpcbind::Registration;
 use crate::nfs::waiting::{IN_FLIGHT, Waiting};
 use crate::nfs::{self, Server, Views};
 use crate::reload::{Refusal, reload};
-use crate::{clock, confine, control, dhcp, http, tftp, units};
+use crate::{clock, confine, control, dhcp, http, systemd, tftp};
 use oneroot_machines::Machines;
 use oneroot_machines::guest;
 use oneroot_machines::planner::{Planner, dry};
@@ -171,7 +171,7 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
 
     let keeper = Keeper::open(&site)?;
     let sockets = Sockets::bind(&site, &keeper, control)?;
-    units::close_the_rest();
+    systemd::close_the_rest();
     machines.ask_by(Arc::new(Prober::open()?));
     let dhcp_server = dhcp::Server::open(machines.clone(), &keeper).await?;
     let (portmap, portmap_datagrams, registration) = match sockets.portmap {
@@ -241,7 +241,7 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
         "ready: DHCP, TFTP, HTTP and NFS are served"
     );
     needs.iter().for_each(|need| tracing::warn!("{need}"));
-    units::ready("serving");
+    systemd::ready("serving");
     // A broken template is one machine's trouble at its next boot: the others do not wait until every layer was read.
     let tried = site.clone();
     tokio::task::spawn_blocking(move || {
@@ -250,7 +250,7 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
 
     until_told(&mut tasks, &machines, path, &mut asked).await?;
     tracing::info!("stopping; machines wait for the next start");
-    units::stopping();
+    systemd::stopping();
     // Machines that boot now should ask the next start, not a port where nobody is.
     drop(registration);
     let _ = stop.send(true);
@@ -281,7 +281,7 @@ async fn keys(state: &Disk) -> Result<(Keyring, [u8; 32])> {
 
 /// Reads the site again, and says what became of that.
 async fn again(machines: &Arc<Machines>, path: &Path) -> Result<Result<(), Refusal>> {
-    units::reloading();
+    systemd::reloading();
     let (machines, path) = (machines.clone(), path.to_owned());
     let done = tokio::task::spawn_blocking(move || reload(&machines, &path)).await?;
     match &done {
@@ -291,7 +291,7 @@ async fn again(machines: &Arc<Machines>, path: &Path) -> Result<Result<(), Refus
             tracing::error!("the site was not taken over; the old one stays in force");
         }
     }
-    units::ready("serving");
+    systemd::ready("serving");
     Ok(done)
 }
 

@@ -28,7 +28,7 @@ use oneroot_bootconf::Site;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::units;
+use crate::systemd;
 pub use backoff::Backoff;
 use keeper::Keeper;
 
@@ -65,7 +65,7 @@ impl Place<'_> {
 /// Listens on a TCP address. A restart must not wait for old connections to leave TIME_WAIT.
 pub fn listen(address: SocketAddr, place: Place<'_>, service: &str) -> Result<TcpListener> {
     let bind = || -> io::Result<TcpListener> {
-        if let Some(socket) = units::passed(address, Type::STREAM) {
+        if let Some(socket) = systemd::passed(address, Type::STREAM) {
             socket.set_nonblocking(true)?;
             return TcpListener::from_std(socket.into());
         }
@@ -97,7 +97,7 @@ fn socket(address: SocketAddr, place: Place<'_>, kind: Type, protocol: Protocol)
 /// Binds a UDP address.
 pub fn datagrams(address: SocketAddr, place: Place<'_>, service: &str) -> Result<UdpSocket> {
     let bind = || -> io::Result<UdpSocket> {
-        if let Some(socket) = units::passed(address, Type::DGRAM) {
+        if let Some(socket) = systemd::passed(address, Type::DGRAM) {
             socket.set_nonblocking(true)?;
             return UdpSocket::from_std(socket.into());
         }

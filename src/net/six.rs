@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, UdpSocket};
 
 use super::keeper::Keeper;
 use super::{Place, listener, receiver};
-use crate::units;
+use crate::systemd;
 
 /// Binds each port that is bound for IPv4 once more.
 pub struct Six<'a> {
@@ -40,7 +40,7 @@ impl<'a> Six<'a> {
         if beside.iter().any(|socket| hears_v6(socket.local_addr())) {
             return Vec::new();
         }
-        let passed = units::passed_v6(port, Type::STREAM).into_iter().map(|socket| {
+        let passed = systemd::passed_v6(port, Type::STREAM).into_iter().map(|socket| {
             socket.set_nonblocking(true)?;
             TcpListener::from_std(socket.into())
         });
@@ -52,7 +52,7 @@ impl<'a> Six<'a> {
         if beside.iter().any(|socket| hears_v6(socket.local_addr())) {
             return Vec::new();
         }
-        let passed = units::passed_v6(port, Type::DGRAM).into_iter().map(|socket| {
+        let passed = systemd::passed_v6(port, Type::DGRAM).into_iter().map(|socket| {
             socket.set_nonblocking(true)?;
             UdpSocket::from_std(socket.into())
         });

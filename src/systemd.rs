@@ -4,7 +4,7 @@
 //! Without systemd all of this does nothing.
 
 use std::net::SocketAddr;
-use std::os::fd::{FromRawFd as _, OwnedFd, RawFd};
+use std::os::fd::{FromRawFd as _, OwnedFd};
 use std::sync::Mutex;
 
 use sd_notify::NotifyState;
@@ -16,14 +16,12 @@ static INHERITED: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
 /// Takes charge of the sockets that systemd passes. Called once, before any other thread runs.
 pub fn inherit() {
     let Ok(descriptors) = sd_notify::listen_fds() else { return };
-    let sockets = descriptors.map(owned).map(Socket::from);
+    let sockets = descriptors.map(|descriptor| {
+        // SAFETY: systemd has opened this descriptor for us, and says so with our process id in LISTEN_PID. It is looked at
+        // here alone and once, before any other thread runs, so nobody else owns it or closes it.
+        Socket::from(unsafe { OwnedFd::from_raw_fd(descriptor) })
+    });
     INHERITED.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(sockets);
-}
-
-fn owned(descriptor: RawFd) -> OwnedFd {
-    // SAFETY: systemd has opened this descriptor for us, and says so with our process id in LISTEN_PID. This is called
-    // once for each, before any other thread runs, so nobody else owns it or closes it.
-    unsafe { OwnedFd::from_raw_fd(descriptor) }
 }
 
 /// The passed socket for an address, if there is one: of this kind and port, and bound to the address or to all.
