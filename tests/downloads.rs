@@ -19,7 +19,7 @@ const ADDRESSES: u8 = 190;
 const EACH: u16 = 25;
 /// KiB that a flood takes at least, or it was none.
 const FELT: u64 = 64 * 1024;
-/// The most memory, in KiB: four chunks for each of them (`CHUNK`, src/http.rs), 24 KiB for the connection itself, and what
+/// The most memory, in KiB: four chunks for each of them (`CHUNK`, src/http/mod.rs), 24 KiB for the connection itself, and what
 /// the server has at rest.
 const MOST: u64 = (4 * 16 + 24) * ADDRESSES as u64 * EACH as u64 + 64 * 1024;
 

@@ -16,7 +16,7 @@ use oneroot_ids::Mac;
 
 /// Where the state is, unless the site says otherwise.
 pub(crate) const STATE: &str = "/var/lib/oneroot/state";
-/// TCP port of the portmapper, which klibc's nfsmount can't do without (protocols.md §3.2).
+/// TCP port of the portmapper, which klibc's nfsmount can't do without (docs/boot-story.md).
 const PORTMAP: u16 = 111;
 /// Words that say how the root is found. A second one would win over ours, and the machine hang for no visible reason. With
 /// `_` for each `-`: systemd takes one for the other.
