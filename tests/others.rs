@@ -4,11 +4,12 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Lab, Server, SiteFiles, ip, udhcpc};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
+use socket2::{Domain, SockRef, Socket, Type};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+const INTERFACE: &str = "lab0";
 const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 
 fn site() -> SiteFiles {
@@ -30,6 +31,40 @@ fn takes(last: u8, server: [u8; 4], address: [u8; 4]) -> Vec<u8> {
     packet.extend(server);
     packet.push(255);
     packet
+}
+
+/// The kinds of answer (RFC 2132 §9.6).
+const OFFER: u8 = 2;
+const ACK: u8 = 5;
+const NAK: u8 = 6;
+
+/// What a DHCP server at `server` tells a client on its own wire.
+fn answer(kind: u8, last: u8, server: [u8; 4], address: [u8; 4]) -> Vec<u8> {
+    let mut packet = vec![2, 1, 6, 0, 7, 3, 0, last];
+    packet.resize(16, 0);
+    packet.extend(address);
+    packet.resize(28, 0);
+    packet.extend([0x52, 0x54, 0, 0, 0, last]);
+    packet.resize(236, 0);
+    packet.extend([99, 130, 83, 99, 53, 1, kind, 54, 4]);
+    packet.extend(server);
+    packet.push(255);
+    packet.resize(300, 0);
+    packet
+}
+
+/// Has a host on a switch, with an address of its own, broadcast these as a DHCP server does.
+fn broadcast(lab: &Lab, switch: &str, address: &str, packets: &[Vec<u8>]) {
+    lab.plug(switch, |nic| {
+        ip(&format!("addr add {address} dev {nic}")).unwrap();
+        let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 67)).unwrap();
+        SockRef::from(&socket).bind_device(Some(nic.as_bytes())).unwrap();
+        socket.set_broadcast(true).unwrap();
+        for packet in packets {
+            socket.send_to(packet, (Ipv4Addr::BROADCAST, 68)).unwrap();
+        }
+    })
+    .unwrap();
 }
 
 fn waits(server: &Server, what: &str) {
@@ -122,4 +157,109 @@ fn a_mount_of_a_root_that_is_not_mounted_from_there_says_who_asked_and_what_to_d
     server.wait_for_log(said, PATIENCE).unwrap();
     let told = server.machine("alpha").unwrap()["refused"]["told"].as_str().unwrap().to_owned();
     assert!(told.ends_with("that address is another machine's (beta, 52:54:00:00:00:0b)"), "{told}");
+}
+
+#[test]
+fn what_another_server_broadcasts_is_told_of_once_though_no_machine_takes_it() {
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site()).unwrap();
+    let other = [192, 168, 77, 9];
+    let offer = answer(OFFER, 10, other, [192, 168, 77, 209]);
+    broadcast(&lab, INTERFACE, "192.168.77.9/24", &vec![offer; 8]);
+    let told = "another DHCP server, 192.168.77.9, answers on this network: it offered alpha 192.168.77.209; switch that one off";
+    waits(&server, told);
+    let refused = answer(NAK, 11, other, [0; 4]);
+    let gave = answer(ACK, 77, other, [192, 168, 77, 210]);
+    broadcast(&lab, INTERFACE, "192.168.77.9/24", &[refused, gave]);
+    let begun = Instant::now();
+    let seen = loop {
+        let seen = others(&server);
+        if seen[0]["what"] == "gave" {
+            break seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{seen:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    };
+    assert_eq!(seen.len(), 1);
+    assert_eq!(
+        (&seen[0]["mac"], &seen[0]["address"]),
+        (&"52:54:00:00:00:4d".into(), &"192.168.77.210".into())
+    );
+    let status = server.run(&["status"]).unwrap();
+    let shown = "another DHCP server, 192.168.77.9, answers on this network: it gave 52:54:00:00:00:4d 192.168.77.210";
+    assert!(status.contains(shown), "{status}");
+    assert_eq!(server.log().matches("another DHCP server").count(), 1, "{}", server.log());
+}
+
+#[test]
+fn neither_our_own_answers_nor_what_is_no_answer_show_another_server() {
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site()).unwrap();
+    assert!(udhcpc(&lab, INTERFACE).unwrap().is_some(), "a machine has an address of ours");
+    let address = [192, 168, 77, 209];
+    let ours = answer(OFFER, 10, [192, 168, 77, 1], address);
+    let nobodys = answer(OFFER, 10, [192, 168, 77, 0], address);
+    let (mut question, mut torn, mut no_mac) = (nobodys.clone(), nobodys.clone(), nobodys.clone());
+    (question[0], no_mac[28]) = (1, 0xff);
+    torn.truncate(239);
+    // A relay that stands for its server says its own address (RFC 5107): whose answer it is can't be seen.
+    let mut relayed = answer(ACK, 10, [192, 168, 77, 8], address);
+    relayed[24..28].copy_from_slice(&[192, 168, 77, 8]);
+    let last = answer(OFFER, 10, [192, 168, 77, 9], address);
+    broadcast(&lab, INTERFACE, "192.168.77.9/24", &[ours, question, torn, no_mac, relayed, vec![], last]);
+    waits(&server, "another DHCP server, 192.168.77.9");
+    let seen = others(&server);
+    assert_eq!(seen.len(), 1, "{seen:?}");
+}
+
+#[test]
+fn another_server_is_heard_where_we_give_addresses_and_on_an_interface_that_was_made_again() {
+    let lab = Lab::new().unwrap();
+    lab.switch("lab1", "10.9.0.1/24").unwrap();
+    let mut site = site();
+    let proxied = site.text().replace(
+        &format!("interface = \"{INTERFACE}\""),
+        &format!("interface = [\"{INTERFACE}\", \"lab1\"]"),
+    ) + "\n[[network]]\nsubnet = \"10.9.0.0/24\"\nserver = \"10.9.0.1\"\nproxy = true\n";
+    site.set_text(&proxied);
+    let server = Server::start(site).unwrap();
+    // They are heard in the order in which they come: what is told of the last was not told of the first.
+    broadcast(&lab, "lab1", "10.9.0.9/24", &[answer(OFFER, 10, [10, 9, 0, 9], [10, 9, 0, 209])]);
+    broadcast(
+        &lab,
+        INTERFACE,
+        "192.168.77.9/24",
+        &[answer(OFFER, 10, [192, 168, 77, 9], [192, 168, 77, 209])],
+    );
+    waits(&server, "another DHCP server, 192.168.77.9");
+    assert_eq!(others(&server).len(), 1, "a proxy is beside another server");
+    ip(&format!("link del {INTERFACE}")).unwrap();
+    waits(&server, "lab0 is gone");
+    lab.switch(INTERFACE, "192.168.77.1/24").unwrap();
+    waits(&server, "lab0 is back");
+    broadcast(
+        &lab,
+        INTERFACE,
+        "192.168.77.8/24",
+        &[answer(OFFER, 10, [192, 168, 77, 8], [192, 168, 77, 209])],
+    );
+    waits(&server, "another DHCP server, 192.168.77.8");
+}
+
+#[test]
+fn a_flood_of_made_up_servers_is_bounded_and_keeps_no_machine_from_its_address() {
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site()).unwrap();
+    let made_up = |number: u16| {
+        let [high, low] = number.to_be_bytes();
+        answer(OFFER, 10, [172, 16, high, low], [192, 168, 77, 209])
+    };
+    let flood: Vec<_> = (0..5000).map(made_up).collect();
+    for part in flood.chunks(1000) {
+        broadcast(&lab, INTERFACE, "192.168.77.9/24", part);
+        assert!(udhcpc(&lab, INTERFACE).unwrap().is_some());
+    }
+    waits(&server, "another DHCP server, 172.16.0.0");
+    assert!(others(&server).len() <= 16);
+    assert!(server.log().matches("another DHCP server").count() <= 64);
 }

@@ -8,6 +8,9 @@ const UDP: u8 = 17;
 const IP_HEADER: u16 = 20;
 const UDP_HEADER: u16 = 8;
 
+/// Where an IPv4 header says that it is a part of a datagram: more of it follows, or it is not the first.
+const PART: u16 = 0x3fff;
+
 /// Source and destination of a frame.
 #[derive(Debug, Clone, Copy)]
 pub struct Envelope {
@@ -60,6 +63,23 @@ pub fn udp(envelope: &Envelope, id: u16, payload: &[u8]) -> Option<Vec<u8>> {
     Some(frame)
 }
 
+/// Of an IPv4 packet the UDP datagram's payload; `None` where it is no whole one. Checksums are not looked at, for on virtual
+/// links there are none.
+#[must_use]
+pub fn payload(packet: &[u8]) -> Option<&[u8]> {
+    let first = *packet.first()?;
+    let word = |at: usize| packet.get(at..)?.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes));
+    let header = usize::from(first & 0x0f) * 4;
+    if first >> 4 != 4 || header < usize::from(IP_HEADER) || packet.get(9) != Some(&UDP) {
+        return None;
+    }
+    let datagram = packet
+        .get(header..usize::from(word(2)?))
+        .filter(|_| word(6).is_some_and(|flags| flags & PART == 0))?;
+    let length = datagram.get(4..)?.first_chunk::<2>().map(|bytes| u16::from_be_bytes(*bytes))?;
+    datagram.get(usize::from(UDP_HEADER)..usize::from(length))
+}
+
 fn pseudo_header(from: Ipv4Addr, to: Ipv4Addr, length: u16) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(12);
     bytes.extend(from.octets());
@@ -110,6 +130,18 @@ mod tests {
             let pseudo = pseudo_header(*envelope.from.ip(), *envelope.to.ip(), udp_length);
             assert_eq!(checksum(pseudo.into_iter().chain(frame[34..].iter().copied())), 0, "UDP, {length}");
             assert_eq!(&frame[42..], payload);
+            // Ethernet pads short frames.
+            let padded = [&frame[14..], &[0; 9]].concat();
+            assert_eq!(super::payload(&padded), Some(&payload[..]));
+            for end in 14..frame.len() {
+                assert_eq!(super::payload(&frame[14..end]), None, "{end} of {length}");
+            }
+            // Version, length of the header, more parts, a later part, another protocol, a length that is none.
+            for (at, other) in [(0, 0x65), (0, 0x44), (6, 0x20), (7, 1), (9, 6), (24, 0xff)] {
+                let mut bad = frame[14..].to_vec();
+                bad[at] = other;
+                assert_eq!(super::payload(&bad), None, "byte {at} is {other}");
+            }
         }
         assert!(udp(&envelope, 7, &vec![0; 65_530]).is_none());
     }

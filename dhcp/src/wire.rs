@@ -13,8 +13,11 @@ const SMALLEST: usize = 240;
 /// Nothing that fits one Ethernet frame is larger.
 const LARGEST: usize = 1500;
 const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// What a message is: `op` (RFC 2131 §2).
+const REQUEST: u8 = 1;
+pub(crate) const REPLY: u8 = 2;
 /// Options looked at. A client sends twenty; more are somebody's attempt.
-const MOST_OPTIONS: usize = 128;
+pub(crate) const MOST_OPTIONS: usize = 128;
 /// Where a header has the server's name and the file, which options may be in.
 const SNAME: std::ops::Range<usize> = 44..108;
 const FILE: std::ops::Range<usize> = 108..236;
@@ -111,23 +114,7 @@ impl Request {
     /// # Errors
     /// [`Refused`]: why it is dropped.
     pub fn parse(datagram: &[u8]) -> Result<Self, Refused> {
-        if !(SMALLEST..=LARGEST).contains(&datagram.len()) {
-            return Err(Refused::Length);
-        }
-        let Some((&[op, htype, hlen, hops], _)) = datagram.split_first_chunk::<4>() else {
-            return Err(Refused::Length);
-        };
-        if op != 1 || htype != 1 || hops > 16 || datagram.get(236..SMALLEST) != Some(COOKIE.as_slice()) {
-            return Err(Refused::NotDhcp);
-        }
-        if hlen != 6 {
-            return Err(Refused::HardwareAddress);
-        }
-        let bytes: [u8; 6] =
-            datagram.get(28..34).and_then(|bytes| bytes.try_into().ok()).ok_or(Refused::Length)?;
-        let mac = Mac::new(bytes).ok_or(Refused::HardwareAddress)?;
-        // Long enough, Ethernet with six bytes, and with the cookie: what dhcproto takes for granted holds.
-        let message = Message::new(datagram).map_err(|_| Refused::NotDhcp)?;
+        let (mac, message) = head(datagram, REQUEST)?;
         let flags =
             datagram.get(10..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
         let mut kind = None;
@@ -230,6 +217,27 @@ impl Request {
     }
 }
 
+/// The client's hardware address and the rest of a message of one kind. It is long enough, of Ethernet with six bytes, and has
+/// the cookie: what dhcproto takes for granted holds.
+pub(crate) fn head(datagram: &[u8], op: u8) -> Result<(Mac, Message<'_>), Refused> {
+    if !(SMALLEST..=LARGEST).contains(&datagram.len()) {
+        return Err(Refused::Length);
+    }
+    let Some((&[its, htype, hlen, hops], _)) = datagram.split_first_chunk::<4>() else {
+        return Err(Refused::Length);
+    };
+    if its != op || htype != 1 || hops > 16 || datagram.get(236..SMALLEST) != Some(COOKIE.as_slice()) {
+        return Err(Refused::NotDhcp);
+    }
+    if hlen != 6 {
+        return Err(Refused::HardwareAddress);
+    }
+    let bytes: [u8; 6] =
+        datagram.get(28..34).and_then(|bytes| bytes.try_into().ok()).ok_or(Refused::Length)?;
+    let mac = Mac::new(bytes).ok_or(Refused::HardwareAddress)?;
+    Ok((mac, Message::new(datagram).map_err(|_| Refused::NotDhcp)?))
+}
+
 /// Sub-options, each with its code; none unless their lengths add up.
 fn sub_options(mut rest: &[u8]) -> Option<Vec<(u8, &[u8])>> {
     let mut found = Vec::new();
@@ -262,7 +270,7 @@ fn plain_options(field: &[u8]) -> impl Iterator<Item = (u8, &[u8])> {
     })
 }
 
-fn one(data: &[u8]) -> Option<u8> {
+pub(crate) fn one(data: &[u8]) -> Option<u8> {
     <[u8; 1]>::try_from(data).ok().map(|[value]| value)
 }
 
@@ -271,6 +279,6 @@ fn address(data: &[u8]) -> Option<Ipv4Addr> {
 }
 
 /// An address that stands for a network or a server, so never 0.0.0.0.
-fn network(data: &[u8]) -> Option<Ipv4Addr> {
+pub(crate) fn network(data: &[u8]) -> Option<Ipv4Addr> {
     address(data).filter(|address| !address.is_unspecified())
 }

@@ -54,7 +54,7 @@ pub use around::{Around, Found, Probing, Reason};
 pub use claims::{Claim, RESTS, Rest};
 pub use error::{Error, Result};
 pub use host::Host;
-pub use others::{OtherServer, Taken};
+pub use others::{OtherServer, Sign, What};
 pub use refusals::Refusal;
 pub use resource::{Resource, Via};
 pub use stalls::Stalled;

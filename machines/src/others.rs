@@ -1,9 +1,9 @@
-//! Other DHCP servers where we give the addresses. A client that takes another server's offer says so to everybody: its
-//! REQUEST names that server (option 54, RFC 2131 §4.3.2). That is the one sure sign which comes to port 67; what the other
-//! server says itself goes to port 68, where clients listen and we do not.
+//! Other DHCP servers where we give the addresses. They show in two ways: what they broadcast to clients, on port 68
+//! (src/dhcp/overheard.rs), and a client that takes another server's offer, whose REQUEST names that server (option 54, RFC
+//! 2131 §4.3.2). An answer that goes to one client alone is not heard, but the REQUEST that follows an OFFER is.
 //!
-//! Anybody can say such a thing, so it changes nothing: it is said in the log once for each server and machine of the site,
-//! and shown in the status.
+//! Anybody can say such a thing, so it changes nothing: it is said in the log once for each server, and once for each machine
+//! of the site that takes its offer, and shown in the status.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
@@ -17,12 +17,30 @@ use super::Machines;
 const MOST: usize = 16;
 const MOST_SAID: usize = 64;
 
+/// By what another server shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum What {
+    /// A client took its offer.
+    #[default]
+    Took,
+    /// It offers a client something.
+    Offered,
+    /// It gives a client an address, or answers one that has one.
+    Gave,
+    /// It tells a client to give up its address.
+    Refused,
+}
+
 /// Another DHCP server, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OtherServer {
-    /// Its address, as its clients say it.
+    /// Its address, as it or its clients say it.
     pub server: String,
-    /// The last client that took its offer: a name, or a MAC.
+    /// By what it was seen last. Servers of before said only what was taken.
+    #[serde(default)]
+    pub what: What,
+    /// The client: a name, or a MAC.
     pub machine: String,
     /// That client's MAC.
     pub mac: String,
@@ -32,9 +50,28 @@ pub struct OtherServer {
     pub at: u64,
 }
 
-/// A client that has taken another server's offer.
+impl OtherServer {
+    /// That it is there, and by what that shows.
+    pub fn in_words(&self) -> String {
+        let (server, machine) = (&self.server, &self.machine);
+        let what = match (self.what, &self.address) {
+            (What::Took, Some(address)) => format!("{machine} took {address} from it"),
+            (What::Took, None) => format!("{machine} took its offer"),
+            (What::Offered, Some(address)) => format!("it offered {machine} {address}"),
+            (What::Offered, None) => format!("it told {machine} what to boot"),
+            (What::Gave, Some(address)) => format!("it gave {machine} {address}"),
+            (What::Gave, None) => format!("it answered {machine}"),
+            (What::Refused, _) => format!("it told {machine} to give up its address"),
+        };
+        format!("another DHCP server, {server}, answers on this network: {what}")
+    }
+}
+
+/// A sign of another server.
 #[derive(Debug, Clone, Copy)]
-pub struct Taken {
+pub struct Sign {
+    /// What it is.
+    pub what: What,
     /// The other server.
     pub server: Ipv4Addr,
     /// The client.
@@ -46,56 +83,64 @@ pub struct Taken {
 /// What was seen of them.
 #[derive(Default)]
 pub struct Others {
-    seen: BTreeMap<Ipv4Addr, (Taken, u64)>,
-    /// Servers with the machine of the site that took their offer, or with none for all strangers together.
+    seen: BTreeMap<Ipv4Addr, (Sign, u64)>,
+    /// Servers with the machine of the site that took their offer, or with none for all else together.
     said: BTreeSet<(Ipv4Addr, Option<Mac>)>,
 }
 
 impl Others {
     /// Notes one, and says whether it is news.
-    fn note(&mut self, taken: Taken, is_named: bool, now: u64) -> bool {
-        if self.seen.len() < MOST || self.seen.contains_key(&taken.server) {
-            self.seen.insert(taken.server, (taken, now));
+    fn note(&mut self, sign: Sign, is_named: bool, now: u64) -> bool {
+        if self.seen.len() < MOST || self.seen.contains_key(&sign.server) {
+            self.seen.insert(sign.server, (sign, now));
         }
-        let what = (taken.server, Some(taken.mac).filter(|_| is_named));
+        let what = (sign.server, Some(sign.mac).filter(|_| is_named && sign.what == What::Took));
         self.said.len() < MOST_SAID && self.said.insert(what)
     }
 
     /// The one that was seen last.
     fn latest(&self) -> Option<Ipv4Addr> {
-        self.seen.values().max_by_key(|(_, at)| *at).map(|(taken, _)| taken.server)
+        self.seen.values().max_by_key(|(_, at)| *at).map(|(sign, _)| sign.server)
     }
 }
 
 impl Machines {
-    /// A client where we give the addresses has taken another server's offer. It is not one of this host's other addresses,
-    /// which a relay or a client may name.
-    pub fn took_anothers(&self, taken: Taken) {
-        let Taken { server, mac, address } = taken;
-        let is_named = self.site().machine(mac).is_some();
-        if self.others().note(taken, is_named, self.host.now()) {
-            let name = self.name_of(mac);
-            let what = address.map_or("its offer".to_owned(), |address| format!("{address} from it"));
+    /// Another server shows where we give the addresses. It is not one of this host's other addresses, which a relay or a
+    /// client may name.
+    pub fn other_server(&self, sign: Sign) {
+        let site = self.site();
+        // Ours, that another host has now.
+        if site.server_addresses().contains(&sign.server.into()) {
+            return;
+        }
+        let (mac, now) = (sign.mac, self.host.now());
+        let is_named = site.machine(mac).is_some();
+        if self.others().note(sign, is_named, now) {
+            let other = self.described(sign, now);
             tracing::warn!(
-                machine = name,
+                machine = other.machine,
                 %mac,
-                "another DHCP server, {server}, answers on this network: {name} took {what}; switch that one off, or say \
-                 `proxy = true` in the [[network]]"
+                "{}; switch that one off, or say `proxy = true` in the [[network]]",
+                other.in_words()
             );
         }
     }
 
     /// All that were seen since the server started.
     pub fn other_servers(&self) -> Vec<OtherServer> {
-        let seen: Vec<(Taken, u64)> = self.others().seen.values().copied().collect();
-        let one = |(taken, at): (Taken, u64)| OtherServer {
-            server: taken.server.to_string(),
-            machine: self.name_of(taken.mac),
-            mac: taken.mac.to_string(),
-            address: taken.address.map(|address| address.to_string()),
+        let seen: Vec<(Sign, u64)> = self.others().seen.values().copied().collect();
+        seen.into_iter().map(|(sign, at)| self.described(sign, at)).collect()
+    }
+
+    fn described(&self, sign: Sign, at: u64) -> OtherServer {
+        OtherServer {
+            server: sign.server.to_string(),
+            what: sign.what,
+            machine: self.name_of(sign.mac),
+            mac: sign.mac.to_string(),
+            address: sign.address.map(|address| address.to_string()),
             at: self.host.shown(at),
-        };
-        seen.into_iter().map(one).collect()
+        }
     }
 
     /// The other server that was seen last, where one was.
@@ -108,9 +153,9 @@ impl Machines {
 mod tests {
     use super::*;
 
-    fn taken(server: u8, mac: u8) -> Taken {
+    fn taken(server: u8, mac: u8) -> Sign {
         let mac = Mac::new([2, 0, 0, 0, 0, mac]).unwrap();
-        Taken { server: [10, 0, 0, server].into(), mac, address: None }
+        Sign { what: What::Took, server: [10, 0, 0, server].into(), mac, address: None }
     }
 
     #[test]
@@ -125,6 +170,14 @@ mod tests {
         assert!(is_news(1, 8, false) && !is_news(1, 9, false) && !is_news(1, 1, true));
         assert_eq!(others.seen.len(), 2);
         assert_eq!(others.latest(), Some([10, 0, 0, 1].into()), "by when, not by number");
+    }
+
+    #[test]
+    fn what_a_server_says_itself_is_news_once_and_what_a_machine_takes_of_it_still_is() {
+        let mut others = Others::default();
+        let mut is_news = |what, mac| others.note(Sign { what, ..taken(1, mac) }, true, 1);
+        assert!(is_news(What::Offered, 1) && !is_news(What::Offered, 2) && !is_news(What::Gave, 1));
+        assert!(is_news(What::Took, 1) && !is_news(What::Refused, 1) && is_news(What::Took, 2));
     }
 
     #[test]

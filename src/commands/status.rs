@@ -46,12 +46,7 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
     }
     for other in &status.other_servers {
         let ago = age(status.now.saturating_sub(other.at));
-        let what =
-            other.address.as_ref().map_or("its offer".to_owned(), |address| format!("{address} from it"));
-        let (server, machine) = (&other.server, &other.machine);
-        print::line(format_args!(
-            "another DHCP server, {server}, answers on this network: {machine} took {what} {ago} ago"
-        ))?;
+        print::line(format_args!("{} {ago} ago", other.in_words()))?;
     }
     if clock::is_off(status.clock_ahead) {
         print::text(format_args!("\n{}\n", clock::in_words(status.clock_ahead)))?;

@@ -3,6 +3,7 @@
 //! takes them together.
 
 mod inbox;
+mod overheard;
 mod port;
 mod rules;
 mod store;
@@ -26,7 +27,8 @@ use crate::net::interfaces::Interfaces;
 use crate::net::keeper::Keeper;
 use crate::net::{self, Backoff, Place};
 use inbox::{Inbox, Next, Whose};
-use oneroot_machines::{Machines, Taken};
+use oneroot_machines::{Machines, Sign, What};
+use overheard::Ear;
 use port::Port;
 use rules::{Rules, subnets};
 use store::Written;
@@ -71,6 +73,8 @@ pub struct Server {
     engine: Engine,
     ports: Vec<Port>,
     boot_servers: Vec<Arc<UdpSocket>>,
+    /// None where it could not be opened: machines boot without it.
+    ear: Option<Ear>,
     /// By which way the answer to a commit or a probe leaves.
     writing: HashMap<u64, Way>,
     probing: HashMap<u64, Way>,
@@ -90,17 +94,22 @@ impl Server {
             Ok(Arc::new(net::datagrams(address, Place::of(&site), "PXE boot servers")?))
         };
         let boot_servers = site.server_addresses().into_iter().map(boot_server).collect::<Result<_>>()?;
+        let ear = Ear::open(keeper).inspect_err(|cause| {
+            tracing::warn!("what other DHCP servers say on the wire is not heard: {cause:#}");
+        });
         let leases = store::all(&machines).await?;
         leases.iter().for_each(|(lease, _)| leased(&machines, lease));
         let engine = Engine::new(subnets(&site), leases);
         let (writing, probing, told) = (HashMap::new(), HashMap::new(), HashMap::new());
         let born = Instant::now();
+        let ear = ear.ok();
         let mut server = Self {
             machines,
             interfaces: keeper.interfaces(),
             engine,
             ports,
             boot_servers,
+            ear,
             writing,
             probing,
             told,
@@ -125,6 +134,9 @@ impl Server {
                 _ => Some(Way::Port(number)),
             };
             listeners.spawn(listen(socket, self.machines.clone(), inbox.clone(), way));
+        }
+        if let Some(ear) = self.ear.take() {
+            listeners.spawn(ear.listen(self.machines.clone()));
         }
         let mut sites = self.machines.sites();
         let mut later = tokio::time::interval(LATER);
@@ -262,7 +274,12 @@ impl Server {
         if let (MessageType::Request, Some(server)) = (request.kind, request.server_id)
             && !self.interfaces.is_here(server.into())
         {
-            self.machines.took_anothers(Taken { server, mac: request.mac, address: request.requested });
+            self.machines.other_server(Sign {
+                what: What::Took,
+                server,
+                mac: request.mac,
+                address: request.requested,
+            });
         }
     }
 

@@ -16,8 +16,8 @@ use crate::net::interfaces::{Interfaces, Seen};
 use crate::net::keeper::Keeper;
 use crate::net::link::Frames;
 
-const SERVER_PORT: u16 = 67;
-const CLIENT_PORT: u16 = 68;
+pub const SERVER_PORT: u16 = 67;
+pub const CLIENT_PORT: u16 = 68;
 
 /// An interface on which DHCP is answered.
 pub struct Port {

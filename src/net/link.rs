@@ -7,7 +7,7 @@
 use std::io;
 
 use anyhow::{Context as _, Result};
-use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, Socket, Type};
+use socket2::{Domain, Protocol, SockAddr, SockAddrStorage, SockFilter, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -17,7 +17,10 @@ const LINK_ADDRESS: usize = 20;
 const INDEX_AT: usize = 4;
 const LENGTH_AT: usize = 11;
 /// `ETH_P_IP`.
-const IPV4: u16 = 0x0800;
+pub const IPV4: u16 = 0x0800;
+
+/// Why a socket for packets can't be had.
+pub const NO_RAW: &str = "cannot open a raw socket; it needs CAP_NET_RAW";
 
 /// Sends whole Ethernet frames, by any interface, and hears nothing. It belongs to no interface, so it outlives all.
 #[derive(Debug)]
@@ -27,8 +30,7 @@ impl Frames {
     /// Needs CAP_NET_RAW here and not again.
     pub fn open() -> Result<Self> {
         // Protocol 0: frames go out, nothing comes in, so no filter is needed.
-        let raw = Socket::new(Domain::PACKET, Type::RAW, Some(Protocol::from(0)))
-            .context("cannot open a raw socket; it needs CAP_NET_RAW")?;
+        let raw = packets(Type::RAW)?;
         raw.set_nonblocking(true)?;
         Ok(Self(raw))
     }
@@ -37,6 +39,20 @@ impl Frames {
     pub fn send(&self, index: u32, frame: &[u8]) -> io::Result<()> {
         self.0.send_to(frame, &link_address(index, IPV4, None)?).map(drop)
     }
+}
+
+/// Hears what a filter lets in of one protocol's packets, without their Ethernet headers, on all interfaces: it belongs to none,
+/// so it outlives all. What this host sends itself is not heard. Needs CAP_NET_RAW here and not again.
+pub fn hearing(protocol: u16, filter: &[SockFilter]) -> Result<Socket> {
+    // Protocol 0 hears nothing, so that nothing is in the buffer that the filter has not seen.
+    let socket = packets(Type::DGRAM)?;
+    socket.attach_filter(filter)?;
+    socket.bind(&link_address(0, protocol, None)?)?;
+    Ok(socket)
+}
+
+fn packets(kind: Type) -> Result<Socket> {
+    Socket::new(Domain::PACKET, kind, Some(Protocol::from(0))).context(NO_RAW)
 }
 
 /// The address of an interface, 0 for all, by which a packet socket is bound to it or sends from it. `protocol` is as

@@ -8,6 +8,7 @@
 pub mod accept;
 mod around;
 mod backoff;
+pub mod filter;
 pub mod holders;
 pub mod interfaces;
 pub mod keeper;

@@ -29,7 +29,7 @@ use tokio::task::AbortHandle;
 use tokio::time::{Instant, timeout_at};
 
 use super::routing::{Routing, Way};
-use super::{Backoff, link};
+use super::{Backoff, filter, link};
 use crate::clock;
 
 /// Probes under way.
@@ -77,13 +77,9 @@ enum How {
 impl Prober {
     /// Opens its sockets, in the network that this thread is in, and listens. Needs CAP_NET_RAW here and not again.
     pub fn open() -> Result<Self> {
-        let no_raw = "cannot open a raw socket; it needs CAP_NET_RAW";
-        // Protocol 0 hears nothing, so that nothing is in the buffer that the filter has not seen.
-        let arp = Socket::new(Domain::PACKET, Type::DGRAM, Some(Protocol::from(0))).context(no_raw)?;
-        arp.attach_filter(&wire::filter(wire::ARP_SENDER, &[]))?;
-        arp.bind(&link::link_address(0, ARP, None)?)?;
-        let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).context(no_raw)?;
-        icmp.attach_filter(&wire::filter(wire::IP_SOURCE, &[]))?;
+        let arp = link::hearing(ARP, &filter::addresses(wire::ARP_SENDER, &[]))?;
+        let icmp = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4)).context(link::NO_RAW)?;
+        icmp.attach_filter(&filter::addresses(wire::IP_SOURCE, &[]))?;
         let shared = Arc::new(Shared {
             routing: Routing::open().context("cannot ask the kernel for routes (NETLINK_ROUTE)")?,
             arp: link::registered(arp)?,
@@ -166,8 +162,8 @@ impl Shared {
             let asked = asked.filter(|(_, asked)| matches!(asked.how, How::Arp { .. }) == arp);
             asked.map(|(address, _)| *address).collect()
         };
-        self.arp.get_ref().attach_filter(&wire::filter(wire::ARP_SENDER, &of(true)))?;
-        self.icmp.get_ref().attach_filter(&wire::filter(wire::IP_SOURCE, &of(false)))
+        self.arp.get_ref().attach_filter(&filter::addresses(wire::ARP_SENDER, &of(true)))?;
+        self.icmp.get_ref().attach_filter(&filter::addresses(wire::IP_SOURCE, &of(false)))
     }
 
     /// One probe from its first question to its end.

@@ -1,8 +1,6 @@
-//! The bytes of a probe: ARP (RFC 826) and ICMP echo (RFC 792), and the filters that let only wanted answers in.
+//! The bytes of a probe: ARP (RFC 826) and ICMP echo (RFC 792).
 
 use std::net::Ipv4Addr;
-
-use socket2::SockFilter;
 
 /// Ethernet, IPv4, and the lengths of their addresses.
 const ARP_HEAD: [u8; 6] = [0, 1, 8, 0, 6, 4];
@@ -15,11 +13,6 @@ pub const IP_SOURCE: u32 = 12;
 /// Types of ICMP messages.
 const ECHO_REPLY: u8 = 0;
 const ECHO: u8 = 8;
-
-/// Load a word of the packet, at `k`; return `k`; jump if what was loaded is `k` (bpf(4)).
-const LOAD_WORD: u16 = 0x20;
-const RETURN: u16 = 0x06;
-const JUMP_IF: u16 = 0x15;
 
 /// "Who has `asked`?", from a MAC and an address; from 0.0.0.0 it changes nobody's table (RFC 5227 §1.1).
 pub fn arp_request(mac: [u8; 6], from: Option<Ipv4Addr>, asked: Ipv4Addr) -> Vec<u8> {
@@ -77,26 +70,9 @@ fn checksum(bytes: &[u8]) -> u16 {
     !u16::try_from(sum).unwrap_or(u16::MAX)
 }
 
-/// Lets in only what has one of these addresses at this place: what nobody waits for costs no wake-up, and can't push
-/// what somebody waits for out of the socket's buffer. At most 254 addresses, for a jump is a byte long.
-pub fn filter(at: u32, addresses: &[Ipv4Addr]) -> Vec<SockFilter> {
-    let mut program = vec![SockFilter::new(LOAD_WORD, 0, 0, at)];
-    let last = addresses.len();
-    for (number, address) in addresses.iter().enumerate() {
-        // Over the comparisons that follow and the refusal behind them.
-        let to_yes = u8::try_from(last - number).unwrap_or(u8::MAX);
-        program.push(SockFilter::new(JUMP_IF, to_yes, 0, u32::from(*address)));
-    }
-    program.push(SockFilter::new(RETURN, 0, 0, 0));
-    program.push(SockFilter::new(RETURN, 0, 0, u32::MAX));
-    program
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use socket2::{Domain, Socket, Type};
-    use std::io::Read as _;
 
     #[test]
     fn an_answer_says_who_sent_it() {
@@ -127,23 +103,6 @@ mod tests {
         assert_eq!(echo_reply(&packet), Some((Ipv4Addr::new(10, 0, 0, 9), said)));
         for end in 0..packet.len() {
             assert_eq!(echo_reply(&packet[..end]), None, "{end}");
-        }
-    }
-
-    #[test]
-    fn a_filter_lets_in_each_of_its_addresses_and_no_other() {
-        let all: Vec<Ipv4Addr> = (0..=255).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
-        for wanted in [&all[..0], &all[7..8], &all[9..73]] {
-            // A filter begins at the payload of a datagram that goes from one of our own sockets to the other.
-            let (to, from) = Socket::pair(Domain::UNIX, Type::DGRAM, None).unwrap();
-            from.set_nonblocking(true).unwrap();
-            from.attach_filter(&filter(2, wanted)).unwrap();
-            for address in &all {
-                to.send(&[&[0, 0], &address.octets()[..], &[9]].concat()).unwrap();
-                let mut got = [0; 16];
-                let count = (&from).read(&mut got).unwrap_or(0);
-                assert_eq!(count == 7, wanted.contains(address), "{address}");
-            }
         }
     }
 }
