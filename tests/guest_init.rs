@@ -16,6 +16,7 @@ use tempfile::TempDir;
 const INIT: &str = include_str!("../machines/src/guest/init");
 const START: &str = include_str!("../machines/src/guest/start");
 const PLACE: &str = include_str!("../machines/src/guest/place");
+const IFUPDOWN: &str = include_str!("../machines/src/guest/ifupdown");
 const WATCH: &str = include_str!("../machines/src/guest/watch");
 const BOOT: &str = "0123456789abcdef";
 const MAC: &str = "52:54:00:00:00:0a";
@@ -37,7 +38,8 @@ find / /run /etc -xdev ! -type l | while read -r path; do echo "$path=$(stat -c 
 for path in /etc/hostname /etc/hosts /etc/resolv.conf /run/systemd/resolve/stub-resolv.conf \
     /run/systemd/network/00-oneroot.network /etc/systemd/network/70-boot0.link /run/NetworkManager/conf.d/00-oneroot.conf \
     /run/network/ifstate.lan0 /etc/network/interfaces.d/oneroot /run/systemd/system/networking.service.d/oneroot.conf \
-    "/run/systemd/system/ifup@lan0.service.d/oneroot.conf"; do
+    "/run/systemd/system/ifup@lan0.service.d/oneroot.conf" "/run/systemd/system/ifup@lan1.service.d/oneroot.conf" \
+    /run/network/ifstate /run/network/ifstate.lan1 /run/network/oneroot /run/ifstate /run/udev/rules.d/79-oneroot.rules; do
     [ ! -f "$path" ] || echo "text of $path=$(tr '\n' '|' <"$path")"
 done
 [ ! -e /run/systemd ] || echo "sign=/run/systemd"
@@ -89,6 +91,7 @@ fn root(shell: &Path) -> TempDir {
     program(&at(".oneroot/init"), INIT);
     program(&at(".oneroot/start"), START);
     program(&at(".oneroot/place"), PLACE);
+    program(&at(".oneroot/ifupdown"), IFUPDOWN);
     program(&at(".oneroot/watch"), WATCH);
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     fs::copy(busybox.unwrap(), at("bin/busybox")).unwrap();
@@ -156,6 +159,13 @@ fn program(path: &Path, text: &str) {
 /// Boots a root as the first process of namespaces of its own, as an initramfs would: the root is a read-only mount, and
 /// `before` is shell that spoils what is inherited. What the real init said, by name.
 fn boot(home: &Path, before: &str) -> BTreeMap<String, Vec<String>> {
+    let (told, errors) = boot_and_errors(home, before);
+    assert_eq!(errors, "", "nothing is said to the console of a machine that boots as it should");
+    told
+}
+
+/// The same of a machine that may have something to say on its console.
+fn boot_and_errors(home: &Path, before: &str) -> (BTreeMap<String, Vec<String>>, String) {
     let command_line = format!(
         "BOOTIF=01-52-54-00-00-00-0a init=/.oneroot/init oneroot.boot={BOOT} systemd.machine_id={MACHINE_ID} x=/*"
     );
@@ -176,12 +186,22 @@ fn boot(home: &Path, before: &str) -> BTreeMap<String, Vec<String>> {
         .unwrap();
     let (said, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
     assert!(done.status.success() && said.contains("machine-id="), "{said}\n{errors}");
-    assert_eq!(errors, "", "nothing is said to the console of a machine that boots as it should");
     let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for (name, value) in said.lines().filter_map(|line| line.split_once('=')) {
         told.entry(name.to_owned()).or_default().push(value.to_owned());
     }
-    told
+    (told, errors.into_owned())
+}
+
+/// What was in a file, with `|` for each end of a line.
+fn text_of<'t>(told: &'t BTreeMap<String, Vec<String>>, path: &str) -> Option<&'t str> {
+    told.get(&format!("text of {path}")).and_then(|said| said.first()).map(String::as_str)
+}
+
+/// Changes a root before it boots.
+fn change(home: &Path, script: &str) {
+    let changed = Command::new("sh").args(["-ec", script]).current_dir(home.join("root")).status();
+    assert!(changed.unwrap().success(), "{script}");
 }
 
 /// Shells that a tree's `/bin/sh` may be: those that are here.
@@ -259,8 +279,8 @@ type Placed<'a> = (&'a str, &'a str, Option<&'a str>);
 
 #[test]
 fn what_a_machine_is_given_is_put_where_the_tree_has_nothing_better() {
-    let unit =
-        "[Service]|ExecStop=|ExecStop=-/sbin/ifdown -a --read-environment --exclude=lo --exclude=lan0|";
+    let unit = "[Service]|EnvironmentFile=-/run/network/oneroot|ExecStop=|\
+                ExecStop=-/sbin/ifdown -a --read-environment --exclude=lo $ONEROOT_NICS|";
     let placed: &[Placed<'_>] = &[
         (":", "/etc/hostname", Some("alpha|")),
         ("echo localhost >etc/hostname", "/etc/hostname", Some("alpha|")),
@@ -283,31 +303,86 @@ fn what_a_machine_is_given_is_put_where_the_tree_has_nothing_better() {
         ("ln -s /run/x/y etc/resolv.conf", "/etc/resolv.conf", Some("nameserver 10.0.0.2|")),
         (":", "/etc/systemd/network/70-boot0.link", Some("")),
         (":", "/run/network/ifstate.lan0", None),
-        ("mkdir -p etc/network/interfaces.d", "/run/network/ifstate.lan0", Some("lan0|")),
-        (
-            "mkdir -p etc/network/interfaces.d",
-            "/etc/network/interfaces.d/oneroot",
-            Some("no-auto-down lan0|"),
-        ),
-        ("mkdir etc/network", "/etc/network/interfaces.d/oneroot", None),
-        ("mkdir etc/network", "/run/systemd/system/networking.service.d/oneroot.conf", Some(unit)),
-        (
-            "mkdir etc/network",
-            "/run/systemd/system/ifup@lan0.service.d/oneroot.conf",
-            Some("[Service]|ExecStop=|"),
-        ),
+        ("mkdir -p etc/network/interfaces.d", "/run/network/ifstate.lan0", None),
+        (DEBIANS, "/run/network/ifstate.lan0", Some("lan0|")),
+        (DEBIANS, "/run/network/ifstate", Some("lan0=lan0|")),
+        (DEBIANS, "/run/network/oneroot", Some("ONEROOT_NICS= --exclude=lan0|")),
+        (DEBIANS, "/run/ifstate", None),
+        (DEBIANS, "/etc/network/interfaces.d/oneroot", Some("no-auto-down lan0|")),
+        (DEBIANS, "/run/systemd/system/networking.service.d/oneroot.conf", Some(unit)),
+        (DEBIANS, "/run/systemd/system/ifup@lan0.service.d/oneroot.conf", Some("[Service]|ExecStop=|")),
+        ("mkdir etc/network; echo no-auto-down >sbin/ifup", "/etc/network/interfaces.d/oneroot", None),
+        (OTHERS, "/etc/network/interfaces.d/oneroot", None),
+        (OTHERS, "/run/ifstate", Some("lan0=lan0|")),
+        (OTHERS, "/run/systemd/system/networking.service.d/oneroot.conf", Some("[Service]|ExecStop=|")),
     ];
     for shell in shells() {
-        for (change, path, text) in placed {
+        for (script, path, text) in placed {
             let home = root(shell);
-            let changed =
-                Command::new("sh").args(["-c", change]).current_dir(home.path().join("root")).status();
-            assert!(changed.unwrap().success(), "{change}");
+            change(home.path(), script);
             let told = boot(home.path(), SPOILED);
-            let found = told.get(&format!("text of {path}")).and_then(|said| said.first());
-            assert_eq!(found.map(String::as_str), *text, "{path} after {change} with {}", shell.display());
-            assert_eq!(told.get("writable"), None, "{change} with {}", shell.display());
+            assert_eq!(text_of(&told, path), *text, "{path} after {script} with {}", shell.display());
+            assert_eq!(told.get("writable"), None, "{script} with {}", shell.display());
         }
+    }
+}
+
+/// A tree with Debian's ifup, whose program has this word in it; and one with another's.
+const DEBIANS: &str = "mkdir -p etc/network/interfaces.d; echo no-auto-down >sbin/ifup";
+const OTHERS: &str = "mkdir -p etc/network/interfaces.d; ln -s ../bin/busybox sbin/ifup";
+
+#[test]
+fn a_name_that_udev_gives_the_nic_later_is_told_to_ifupdown_once_and_beside_the_first() {
+    for shell in shells() {
+        let renamed = "INTERFACE=lan1 /bin/sh /.oneroot/ifupdown\n";
+        let probe = PROBE.replacen('\n', &format!("\n{renamed}{renamed}"), 1);
+        let boots = |tree: &str| {
+            let home = root(shell);
+            change(home.path(), tree);
+            program(&home.path().join("root/usr/lib/systemd/systemd"), &probe);
+            boot(home.path(), SPOILED)
+        };
+        let told = boots(DEBIANS);
+        for (path, text) in [
+            ("/run/network/ifstate", "lan0=lan0|lan1=lan1|"),
+            ("/run/network/ifstate.lan1", "lan1|"),
+            ("/run/network/oneroot", "ONEROOT_NICS= --exclude=lan0 --exclude=lan1|"),
+            ("/etc/network/interfaces.d/oneroot", "no-auto-down lan0|no-auto-down lan1|"),
+            ("/run/systemd/system/ifup@lan1.service.d/oneroot.conf", "[Service]|ExecStop=|"),
+        ] {
+            assert_eq!(text_of(&told, path), Some(text), "{path} with {}", shell.display());
+        }
+        let rule = text_of(&told, "/run/udev/rules.d/79-oneroot.rules").unwrap();
+        assert!(rule.contains(MAC) && rule.contains("/bin/sh /.oneroot/ifupdown"), "{rule}");
+        assert_eq!(text_of(&boots(OTHERS), "/run/ifstate"), Some("lan0=lan0|lan1=lan1|"));
+    }
+}
+
+#[test]
+fn busybox_ifup_reads_its_interfaces_and_leaves_the_nic_of_the_root_as_it_is() {
+    let home = root(Path::new("/bin/busybox"));
+    change(home.path(), OTHERS);
+    change(home.path(), "mkdir var; ln -s ../run var/run");
+    let words = "auto lan0\niface lan0 inet dhcp\nsource-directory /etc/network/interfaces.d\n";
+    fs::write(home.path().join("root/etc/network/interfaces"), words).unwrap();
+    let asked = "/sbin/ifup -a -n 2>&1 | while read -r line; do echo \"ifup=$line\"; done\n";
+    program(
+        &home.path().join("root/usr/lib/systemd/systemd"),
+        &PROBE.replacen('\n', &format!("\n{asked}"), 1),
+    );
+    let told = boot(home.path(), "umask 022");
+    assert_eq!(told.get("ifup").unwrap(), &["ifup: interface lan0 already configured"]);
+}
+
+#[test]
+fn what_cannot_be_told_to_ifupdown_is_said_on_the_console_and_the_machine_boots() {
+    for shell in shells() {
+        let home = root(shell);
+        change(home.path(), DEBIANS);
+        let before = "mount -t tmpfs -o mode=0755 run root/run; : >root/run/network";
+        let (told, errors) = boot_and_errors(home.path(), before);
+        assert!(errors.contains("/run/network"), "{errors:?} with {}", shell.display());
+        assert_eq!(text_of(&told, "/etc/network/interfaces.d/oneroot"), Some("no-auto-down lan0|"));
     }
 }
 

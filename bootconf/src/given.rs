@@ -51,6 +51,7 @@ impl Given {
             ("nic".to_owned(), format!("{}\n", self.mac)),
             ("run/NetworkManager/conf.d/00-oneroot.conf".to_owned(), self.network_manager()),
             ("run/systemd/network/00-oneroot.network".to_owned(), self.networkd()),
+            ("run/udev/rules.d/79-oneroot.rules".to_owned(), self.udev()),
         ];
         if self.renamed {
             files.extend(self.naming());
@@ -94,6 +95,17 @@ impl Given {
             (format!("etc/systemd/network/70-{BOOT_NIC}.link"), String::new()),
             ("run/systemd/network/98-oneroot.link".to_owned(), text),
         ]
+    }
+
+    /// ifupdown knows NICs by name, and udev may give this one another than it has when init looks: a kernel from 6.2 on
+    /// renames it while it is up. This sorts before ifupdown's own rule, so no `ifup` comes between. What the machine makes
+    /// over the NIC, a VLAN or a bridge, has the same MAC and is its tree's own.
+    fn udev(&self) -> String {
+        format!(
+            "ACTION==\"add\", SUBSYSTEM==\"net\", DEVPATH!=\"/devices/virtual/*\", ATTR{{address}}==\"{}\", \
+             RUN+=\"/bin/sh /{HOME}/ifupdown\"\n",
+            self.mac
+        )
     }
 
     /// NetworkManager leaves the NIC alone, and so would know no name server.
@@ -178,6 +190,7 @@ mod tests {
             ("nic", "52:54:00:00:00:0a\n"),
             ("run/systemd/network/00-oneroot.network", matched),
             ("run/systemd/network/98-oneroot.link", matched),
+            ("run/udev/rules.d/79-oneroot.rules", "ATTR{address}==\"52:54:00:00:00:0a\""),
             ("run/NetworkManager/conf.d/00-oneroot.conf", "match-device=mac:52:54:00:00:00:0a\nmanaged=0\n"),
         ] {
             assert!(files.get(path).is_some_and(|file| file.contains(text)), "{path}: {files:#?}");
@@ -196,6 +209,7 @@ mod tests {
             "nic",
             "run/NetworkManager/conf.d/00-oneroot.conf",
             "run/systemd/network/00-oneroot.network",
+            "run/udev/rules.d/79-oneroot.rules",
         ];
         assert_eq!(paths, always);
         let names = |line: &str| line.contains("dns") || line.starts_with("Domains=");

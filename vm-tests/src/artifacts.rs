@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail};
 
 const ARM64: &str = include_str!("../debian/arm64.sh");
 const RECIPE: &str = include_str!("../debian/recipe.sh");
+const WITH_IFUPDOWN: &str = include_str!("../debian/ifupdown.sh");
 const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
 const TRIXIE: &str = include_str!("../debian/trixie.sh");
 const MANAGERS: &str = include_str!("../debian/managers.sh");
@@ -53,6 +54,11 @@ pub fn debian_with_dracut() -> Result<PathBuf> {
 /// Debian 13 with dracut and systemd-networkd.
 pub fn trixie() -> Result<PathBuf> {
     made("debian-13-dracut", TRIXIE, "trixie")
+}
+
+/// Debian 13 with dracut and ifupdown.
+pub fn trixie_with_ifupdown() -> Result<PathBuf> {
+    made("debian-13-dracut-ifupdown", WITH_IFUPDOWN, "trixie")
 }
 
 /// Debian 12 with every network manager.

@@ -10,11 +10,12 @@ use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Ref, RefKind, Stage, Store};
 
 /// Programs there: the first that a machine runs, what that runs in the new root, what puts in place what the machine is
-/// given, and what tells of an init that can't.
-const PROGRAMS: [(&str, &str); 4] = [
+/// given, what tells ifupdown of the NIC, and what tells of an init that can't.
+const PROGRAMS: [(&str, &str); 5] = [
     ("init", include_str!("init")),
     ("start", include_str!("start")),
     ("place", include_str!("place")),
+    ("ifupdown", include_str!("ifupdown")),
     ("watch", include_str!("watch")),
 ];
 
