@@ -8,12 +8,12 @@ use crate::commits::Commits;
 use crate::declined::Declined;
 use crate::later::Later;
 use crate::lease::Leases;
+use crate::now::Now;
 use crate::offers::Offers;
 use crate::policy::{Claim, Policy};
 use crate::pool::{Choice, Pool, Pools, Standing};
 use crate::probes::Probes;
 use crate::rates::Rates;
-use crate::step::Now;
 use crate::subnets::{Subnet, Subnets};
 use oneroot_ids::Mac;
 

@@ -1,17 +1,14 @@
 //! One message with all that its answer depends on, and where the answer goes.
 
-use std::net::{Ipv4Addr, SocketAddrV4};
+use std::net::Ipv4Addr;
 
 use crate::client::Client;
-use crate::encode::{Answer, Kind};
-use crate::options;
+use crate::now::Now;
 use crate::policy::{Policy, Reservation};
-use crate::step::{DropReason, Now, Reply, Route};
+use crate::step::DropReason;
 use crate::subnets::Place;
 use crate::wire::{MessageType, Request};
 
-const SERVER_PORT: u16 = 67;
-const CLIENT_PORT: u16 = 68;
 /// The flag by which a client asks for a broadcast, and by which a relay is told to make one (RFC 2131 §2).
 pub(crate) const BROADCAST: u16 = 0x8000;
 
@@ -69,64 +66,5 @@ impl<'a> Asked<'a> {
     pub(crate) fn relay(&self) -> Option<Ipv4Addr> {
         let relay = self.request.giaddr;
         (!relay.is_unspecified() && self.place.subnet.network.contains(relay)).then_some(relay)
-    }
-
-    /// An OFFER or ACK with an address, or what an INFORM is told. `relay` stands in for a gateway.
-    pub(crate) fn reply(&self, kind: Kind, given: Option<Given>, relay: Option<Ipv4Addr>) -> Reply {
-        let (request, subnet) = (self.request, &self.place.subnet);
-        let yiaddr = given.map(|given| given.address);
-        let boot = self.policy.boot(&self.client, subnet.server);
-        let answer = Answer {
-            request,
-            flags: request.flags,
-            ciaddr: if kind == Kind::Ack { request.ciaddr } else { Ipv4Addr::UNSPECIFIED },
-            yiaddr: yiaddr.unwrap_or(Ipv4Addr::UNSPECIFIED),
-            // shim, GRUB and the kernel's root server look at siaddr and nowhere else.
-            siaddr: boot.as_ref().map_or(subnet.server, |boot| boot.server),
-            file: boot.as_ref().map_or("", |boot| &boot.file),
-            options: options::full(self, boot.as_ref(), given, subnet.router.or(relay)),
-            mtu: subnet.mtu,
-        };
-        self.send(&answer, self.route(kind, yiaddr), yiaddr)
-    }
-
-    pub(crate) fn nak(&self) -> Reply {
-        let request = self.request;
-        let answer = Answer {
-            request,
-            // The client has no address that a relay could send it to (RFC 2131 §4.3.2).
-            flags: if request.giaddr.is_unspecified() { request.flags } else { request.flags | BROADCAST },
-            ciaddr: Ipv4Addr::UNSPECIFIED,
-            yiaddr: Ipv4Addr::UNSPECIFIED,
-            siaddr: Ipv4Addr::UNSPECIFIED,
-            file: "",
-            options: options::nak(self),
-            mtu: self.place.subnet.mtu,
-        };
-        self.send(&answer, self.route(Kind::Nak, None), None)
-    }
-
-    pub(crate) fn send(&self, answer: &Answer<'_>, route: Route, address: Option<Ipv4Addr>) -> Reply {
-        let (mac, boots) = (self.client.mac, self.client.boots());
-        Reply { payload: answer.encode(), route, mac, address, leased: false, boots }
-    }
-
-    /// RFC 2131 §4.1; INFORM goes straight to the client (§4.3.5), which has an address.
-    fn route(&self, kind: Kind, yiaddr: Option<Ipv4Addr>) -> Route {
-        let request = self.request;
-        let has = !request.ciaddr.is_unspecified();
-        let informs = request.kind == MessageType::Inform && has;
-        if !request.giaddr.is_unspecified() && !informs {
-            return Route::Relay(SocketAddrV4::new(request.giaddr, SERVER_PORT));
-        }
-        if has && !self.place.local {
-            return Route::Back(SocketAddrV4::new(request.ciaddr, CLIENT_PORT));
-        }
-        match yiaddr.filter(|_| request.flags & BROADCAST == 0) {
-            _ if kind == Kind::Nak => Route::Broadcast,
-            _ if has => Route::Direct(request.mac, request.ciaddr),
-            Some(address) => Route::Direct(request.mac, address),
-            None => Route::Broadcast,
-        }
     }
 }

@@ -4,7 +4,6 @@
 
 use std::net::Ipv4Addr;
 
-use crate::options::{BOOT_FILE, Options};
 use crate::wire::Request;
 
 /// BOOTP's length; shorter replies are dropped by some ROMs and relays (RFC 1542 §2.1).
@@ -15,6 +14,12 @@ const USUAL: u16 = 576;
 const HEADERS: u16 = 28;
 /// Longest `file` with its NUL.
 pub(crate) const FILE: usize = 128;
+
+/// Code and value.
+pub(crate) type Options = Vec<(u8, Vec<u8>)>;
+
+/// Option 67. Sent last, for old firmware writes a NUL behind it.
+pub(crate) const BOOT_FILE: u8 = 67;
 
 /// Kinds of reply (RFC 2132 §9.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -17,8 +17,9 @@ use std::net::Ipv4Addr;
 
 use crate::addresses::Addresses;
 use crate::lease::Probed;
+use crate::now::Now;
 use crate::policy::Policy;
-use crate::step::{DropReason, Found, Now};
+use crate::step::{DropReason, Found};
 use oneroot_ids::Mac;
 
 /// At an address that this client has declined.

@@ -3,15 +3,9 @@
 use std::net::Ipv4Addr;
 
 use crate::asked::{Asked, Given};
-use crate::encode::{FILE, Kind};
+use crate::encode::{BOOT_FILE, FILE, Kind, Options};
 use crate::policy::BootFile;
 use crate::wire::MessageType;
-
-/// Code and value.
-pub(crate) type Options = Vec<(u8, Vec<u8>)>;
-
-/// Option 67. Sent last, for old firmware writes a NUL behind it.
-pub(crate) const BOOT_FILE: u8 = 67;
 
 /// What every reply begins with (RFC 2131 table 3).
 pub(crate) fn head(asked: &Asked<'_>, kind: Kind) -> Options {

@@ -13,8 +13,9 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use crate::asked::{Asked, BROADCAST};
+use crate::encode::BOOT_FILE;
 use crate::encode::{Answer, FILE, Kind};
-use crate::options::{self, BOOT_FILE};
+use crate::options;
 use crate::policy::BootFile;
 use crate::step::{DropReason, Reply, Route, Step};
 use crate::wire::MessageType;

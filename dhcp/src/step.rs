@@ -6,17 +6,6 @@ use crate::lease::LeaseChange;
 use crate::wire::Refused;
 use oneroot_ids::Mac;
 
-/// The time, twice: leases must make sense after a restart, offers must not depend on a clock that is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Now {
-    /// Site time: seconds since 1970.
-    pub wall: u64,
-    /// The site time from which on every duration is sure. A lease that began before it may run on though it looks ended.
-    pub sure_since: u64,
-    /// Milliseconds since any fixed moment.
-    pub mono: u64,
-}
-
 /// A datagram that came to port 67, or to 4011.
 #[derive(Debug, Clone, Copy)]
 pub struct Received<'a> {

@@ -13,8 +13,9 @@ use crate::asked::{Asked, Given};
 use crate::commits::Commit;
 use crate::encode::Kind;
 use crate::lease::{Lease, LeaseChange};
+use crate::now::Now;
 use crate::policy::Claim;
-use crate::step::{DropReason, Now, Reply, Step};
+use crate::step::{DropReason, Reply, Step};
 
 /// Acknowledges an address that is the client's.
 pub(crate) fn acknowledge(
