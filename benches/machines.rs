@@ -2,27 +2,34 @@
 //! takes from the start of the process until everything is served, and how much memory it has then.
 //!
 //! `make bench-tree` makes docs/benchmarks.md's figures. The site, the store and the state are as a server leaves them that
-//! was killed while all machines ran: a layer's directory, a generation, a stack and a running pin for each. Needs root, in
-//! a network namespace with an interface `lan` that has 10.77.0.1/16: `scripts/bench-tree` makes one.
+//! was killed while all machines ran: a layer's directory, a generation of that and one of what the machine is given, a stack, and
+//! two pins: one that runs, and a boot under way. Then it asks for the status of all of them, while somebody else asks what takes
+//! a look at the same tables. Needs root, in a network namespace with an interface `lan` that has 10.77.0.1/16:
+//! `scripts/bench-tree` makes one.
 
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stdout,
+    clippy::indexing_slicing,
     reason = "a benchmark stops at its first surprise"
 )]
 
 use std::fmt::Write as _;
 use std::fs;
-use std::io::Write as _;
-use std::net::Ipv4Addr;
+use std::io::{Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Child, Command};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use oneroot_bootconf::MachineRecord;
+use oneroot_bootconf::args::Initramfs;
+use oneroot_bootconf::facts::{Facts, SiteFacts};
+use oneroot_bootconf::given::{Given, HOME};
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_ids::{BootId, GenerationId, Mac, MachineId};
 use oneroot_tree::node::{Content, Meta, TreePath};
@@ -53,6 +60,27 @@ fn put(store: &Store, builder: IndexBuilder) -> GenerationId {
     let path = store.path().join("generations").join(index.generation().to_string());
     fs::write(path, index.bytes()).unwrap();
     index.generation()
+}
+
+/// The generation of what a machine is given.
+fn given(name: &str, mac: Mac, address: Ipv4Addr, content: &Content) -> IndexBuilder {
+    let facts = Facts {
+        name: name.to_owned(),
+        mac: mac.to_string(),
+        macs: vec![mac.to_string()],
+        address: Some(address.into()),
+        profile: "p".to_owned(),
+        workloads: Vec::new(),
+        vars: [].into(),
+        site: SiteFacts { server: [10, 77, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
+    };
+    let mut layer = IndexBuilder::new();
+    for (path, _) in Given::of(&facts, Initramfs::InitramfsTools).files() {
+        insert(&mut layer, &format!("{HOME}/{path}"), content.clone());
+    }
+    // All of them have one content here, and would be one generation.
+    insert(&mut layer, &format!("{HOME}/{name}"), content.clone());
+    layer
 }
 
 /// Site, store and a backup of the state.
@@ -87,8 +115,9 @@ fn make(home: &Path, machines: usize, nodes: usize) {
         let layer_directory = home.join(format!("layers/{machine}/etc"));
         fs::create_dir_all(&layer_directory).unwrap();
         (0..FILES).for_each(|file| fs::write(layer_directory.join(format!("own-{file}")), "own").unwrap());
-        let view = store.put_stack(&[profile, put(&store, layer)]).unwrap();
         let name = format!("m{machine}");
+        let given = put(&store, given(&name, mac, address, &own));
+        let view = store.put_stack(&[profile, put(&store, layer), given]).unwrap();
         writeln!(
             site,
             "[machine.{name}]\nmac = \"{mac}\"\naddress = \"{address}\"\nprofile = \"p\"\nlayer = \"layers/{machine}\""
@@ -112,6 +141,9 @@ fn make(home: &Path, machines: usize, nodes: usize) {
         let record = MachineRecord { id, macs: vec![mac], name: Some(name), first_seen: NOW };
         records.push((format!("machines/{id}"), serde_json::to_string(&record).unwrap()));
         records.push((format!("pins/{boot}"), serde_json::to_string(&pin).unwrap()));
+        let next = BootId::from_random((machine as u64 | 1 << 40).to_be_bytes());
+        let booting = Pin { boot: next, phase: Phase::Booting, made: NOW + 1, since: NOW + 1, ..pin };
+        records.push((format!("pins/{next}"), serde_json::to_string(&booting).unwrap()));
     }
     fs::write(home.join("site.toml"), site).unwrap();
     let mut backup = fs::File::create(home.join("backup")).unwrap();
@@ -171,6 +203,60 @@ fn processor(process: u32) -> f64 {
     ticks / 100.0
 }
 
+/// Milliseconds that an HTTP request takes which looks at the machines' tables and is refused; the longest of as many as are made
+/// until `stop`.
+fn longest_question(stop: &AtomicBool) -> (f64, u32) {
+    let (mut longest, mut count) = (0.0_f64, 0);
+    while !stop.load(Ordering::Relaxed) {
+        let begun = Instant::now();
+        let mut stream = TcpStream::connect("10.77.0.1:80").unwrap();
+        stream
+            .write_all(b"GET /b/0000000000000000/kernel HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).unwrap();
+        assert!(answer.starts_with(b"HTTP/1.1 404"));
+        longest = longest.max(begun.elapsed().as_secs_f64() * 1000.0);
+        count += 1;
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    (longest, count)
+}
+
+/// The longest question while `work` is done.
+fn beside(work: impl FnOnce()) -> (f64, u32) {
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let asker = scope.spawn(|| longest_question(&stop));
+        work();
+        stop.store(true, Ordering::Relaxed);
+        asker.join().unwrap()
+    })
+}
+
+/// The status of all machines, three times.
+fn status(home: &Path, server: &Child, machines: usize) {
+    let (longest, count) = beside(|| std::thread::sleep(Duration::from_secs(2)));
+    println!(
+        "a question of the tables       {longest:8.2} ms at most, of {count}, while nobody asks for the status"
+    );
+    for _ in 0..ROUNDS {
+        let before = processor(server.id());
+        let begun = Instant::now();
+        let mut told = Vec::new();
+        let (longest, count) = beside(|| {
+            told = oneroot(home).args(["status", "--json"]).output().unwrap().stdout;
+        });
+        let time = begun.elapsed().as_secs_f64();
+        let told: serde_json::Value = serde_json::from_slice(&told).unwrap();
+        assert_eq!(told["machines"].as_array().map(Vec::len), Some(machines));
+        println!(
+            "status                       {time:8.2} s   {:5.2} s of the server's processor   a question meanwhile {longest:.2} ms at most, of {count}",
+            processor(server.id()) - before
+        );
+    }
+}
+
 fn main() {
     let base =
         std::env::var_os("ONEROOT_BENCH_DIR").map_or_else(std::env::temp_dir, std::path::PathBuf::from);
@@ -185,7 +271,7 @@ fn main() {
     println!(
         "\n{machines} machines with {FILES} files each over {nodes} nodes, `oneroot serve` until READY=1"
     );
-    for _ in 0..ROUNDS {
+    for round in 0..ROUNDS {
         let (mut server, time) = start(home);
         let (resident, own) = memory(server.id());
         println!(
@@ -195,6 +281,9 @@ fn main() {
         );
         let log = fs::read_to_string(home.join("log")).unwrap();
         assert!(!log.contains("ERROR"), "{log}");
+        if round + 1 == ROUNDS {
+            status(home, &server, machines);
+        }
         // As it comes: the next start finds what a killed server leaves.
         server.kill().unwrap();
         server.wait().unwrap();

@@ -71,13 +71,18 @@ pub fn load(path: &Path) -> Result<Site, Report> {
 }
 
 /// Where a site says that its state is, whatever else is wrong with it: for asking a server that runs with the site as it
-/// was. `None` when the file cannot be read.
+/// was. `None` where nothing of its `[server]` can be read.
 #[must_use]
 pub fn state_of(path: &Path) -> Option<PathBuf> {
     let whole = std::path::absolute(path).ok()?;
     let text = read(path).ok()?;
-    let (root, _) = DeTable::parse_recoverable(&text);
+    let (root, errors) = DeTable::parse_recoverable(&text);
     let server = root.get_ref().get("server").and_then(|server| server.get_ref().as_table());
+    // Where a line is no TOML, nothing is said of a table of which nothing could be read.
+    let server = server.filter(|server| errors.is_empty() || !server.is_empty());
+    if server.is_none() && !errors.is_empty() {
+        return None;
+    }
     let said = server.and_then(|server| server.get("state")).and_then(|state| state.get_ref().as_str());
     Some(whole.parent()?.join(said.unwrap_or(tables::STATE)))
 }
