@@ -145,7 +145,7 @@ pub async fn give(state: &impl Backend, at: u64, mut to: impl AsyncWrite + Unpin
         anyhow::Ok(())
     };
     if let Err(cause) = given.await {
-        tracing::warn!("a backup was not given whole: {cause:#}");
+        tracing::warn!("a backup was not sent completely: {cause:#}");
         let failed = serde_json::to_vec(&Failed { failed: format!("{cause:#}") }).unwrap_or_default();
         // Whoever is gone or hangs finds that the last line is missing.
         let _ = timeout(Duration::from_secs(1), to.write_all(&failed)).await;
@@ -201,7 +201,7 @@ impl Check {
         }
         refused(line)?;
         let record: Record = serde_json::from_slice(line).with_context(|| {
-            format!("record {} does not read: the backup is cut off or damaged", self.count + 1)
+            format!("record {} cannot be parsed: the backup is cut off or damaged", self.count + 1)
         })?;
         self.hasher.update(line);
         self.count += 1;
@@ -267,7 +267,7 @@ pub fn parse(mut from: impl BufRead, unverified: bool) -> Result<BTreeMap<String
         if let Some(Record { key, value }) = check.line(&line)? {
             ensure!(
                 is_known(&key),
-                "{key:?} is no key of a table that this oneroot has ({})",
+                "{key:?} is not a key of any table that this oneroot has ({})",
                 TABLES.join(", ")
             );
             if let Some(twice) = records.insert(key, Arc::from(value.into_bytes())).map(|_| check.count) {
@@ -295,7 +295,7 @@ fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool> {
     line.clear();
     let mut limited = io::Read::take(&mut *from, LONGEST as u64);
     limited.read_until(b'\n', line)?;
-    ensure!(line.len() < LONGEST, "a line is longer than any record: this is no backup");
+    ensure!(line.len() < LONGEST, "a line is longer than any record: this is not a backup");
     Ok(!line.is_empty())
 }
 

@@ -205,7 +205,7 @@ pub fn ask_status(state: &Path) -> Result<Option<Status>> {
 
 /// Asks a running server to let go of a machine; `None` when none runs.
 pub fn ask_release(state: &Path, machine: &str) -> Result<Option<Released>> {
-    anyhow::ensure!(!machine.contains('\n'), "{machine:?} is no name of a machine");
+    anyhow::ensure!(!machine.contains('\n'), "{machine:?} is not the name of a machine");
     ask_json(state, &format!("release {machine}"))
 }
 
@@ -236,7 +236,7 @@ pub fn ask_backup(state: &Path) -> Result<Option<UnixStream>> {
 fn ask_json<T: for<'de> Deserialize<'de>>(state: &Path, question: &str) -> Result<Option<T>> {
     let Some(answer) = ask(state, question)? else { return Ok(None) };
     let read = serde_json::from_slice(&answer);
-    read.context("the server's answer does not read; is it another version?").map(Some)
+    read.context("the server's answer cannot be parsed; is it another version?").map(Some)
 }
 
 fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {

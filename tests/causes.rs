@@ -52,7 +52,7 @@ fn an_address_that_this_host_does_not_have_is_warned_of_by_check_and_refused_by_
     let _lab = Lab::new().unwrap();
     ip("addr del 192.168.77.1/24 dev lab0").unwrap();
     ip("addr add 192.168.77.5/24 dev lab0").unwrap();
-    let told = "192.168.77.1 ([server] address) is no address of this host, which has 192.168.77.5";
+    let told = "192.168.77.1 ([server] address) is not an address of this host, which has 192.168.77.5";
     let mut site = site();
     let warned = warnings(&site, None);
     assert!(warned.contains(told) && warned.contains("oneroot doesn't start without it"), "{warned}");

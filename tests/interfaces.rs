@@ -187,7 +187,7 @@ fn an_address_that_is_taken_away_and_given_back_is_served_again() {
     serves(&lab, "lab0");
     ip("addr del 192.168.77.1/24 dev lab0").unwrap();
     comes_to(&server, "lab0", "no-address");
-    assert!(server.run(&["status"]).unwrap().contains("192.168.77.1 is no address of this host"));
+    assert!(server.run(&["status"]).unwrap().contains("192.168.77.1 is not an address of this host"));
     ip("addr add 192.168.77.1/24 dev lab0").unwrap();
     comes_back(&server, "lab0");
     serves(&lab, "lab0");
@@ -222,7 +222,7 @@ fn a_site_that_does_not_wait_is_told_how_when_an_interface_or_an_address_is_miss
     let lab = Lab::new().unwrap();
     ip("addr del 192.168.77.1/24 dev lab0").unwrap();
     let refused = Server::start(site()).err().unwrap().to_string();
-    assert!(refused.contains("is no address of this host"), "{refused}");
+    assert!(refused.contains("is not an address of this host"), "{refused}");
     assert!(refused.contains("wait_for_interfaces = true"), "{refused}");
     ip("link del lab0").unwrap();
     let refused = Server::start(site()).err().unwrap().to_string();

@@ -109,7 +109,7 @@ impl Refused {
             Self::NoPass => "its path has no pass, and the root is not mounted from there".to_owned(),
             Self::Forged => "with a pass that was never given".to_owned(),
             Self::Mac([a, b, c, d, e, f]) => {
-                format!("is {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, which is no MAC of {machine}'s")
+                format!("is {a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{f:02x}, which is not a MAC of {machine}")
             }
             Self::Unheard => "no MAC was heard there".to_owned(),
             Self::Answers(at) => format!(

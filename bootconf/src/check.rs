@@ -143,7 +143,7 @@ fn read(path: &Path) -> Result<String, String> {
     }
     file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(|cause| cannot_be_read(&cause))?;
     if bytes.len() as u64 > LARGEST {
-        return Err("is larger than 16 MiB, which is no site file".to_owned());
+        return Err("is larger than 16 MiB, too large for a site file".to_owned());
     }
     String::from_utf8(bytes).map_err(|cause| {
         format!("is not UTF-8 from byte {} on; save it as UTF-8", cause.utf8_error().valid_up_to())

@@ -98,6 +98,8 @@ fn rooms(draft: &Draft, mistakes: &mut Mistakes) {
     let needed: usize = draft.machines.values().map(|machine| machine.value.without_address()).sum();
     let kept: Vec<Ipv4Addr> =
         draft.machines.values().flat_map(|machine| &machine.value.addresses).copied().collect();
+    let services = draft.networks.iter().flat_map(|network| network.value.services());
+    let kept: Vec<Ipv4Addr> = kept.into_iter().chain(services).collect();
     let server = draft.server.as_ref().and_then(|server| match server.address {
         IpAddr::V4(address) => Some(address),
         IpAddr::V6(_) => None,
@@ -139,7 +141,7 @@ fn machines(draft: &Draft, mistakes: &mut Mistakes) {
                 Some(network) => {
                     let subnet = network.value.subnet;
                     if address == subnet.network() || address == subnet.broadcast() {
-                        mistakes.note(spot, format!("{address} is no host's address in {subnet}"));
+                        mistakes.note(spot, format!("{address} is not a host address in {subnet}"));
                     }
                     if network.value.proxy {
                         mistakes.note(

@@ -15,7 +15,7 @@ const SHORTEST_LEASE: u32 = 60;
 const LONGEST_LEASE: u32 = 365 * 86_400;
 
 /// What is said of an address that [`is_host`] refuses.
-pub(crate) const NO_HOST: &str = "is no address that other hosts can reach one by";
+pub(crate) const NO_HOST: &str = "is not an address that other hosts can reach";
 
 /// Whether an address can be one host's to others: not 0/8, not loopback, and below the groups and what is reserved above them.
 pub(crate) fn is_host(address: Ipv4Addr) -> bool {
@@ -35,7 +35,7 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
                 Err(format!("has host bits; the network is {}/{}", subnet.network(), subnet.prefix()))
             }
             _ if !(8..=30).contains(&subnet.prefix()) => Err("must be of /8 to /30".to_owned()),
-            _ if !is_host(subnet.ip()) => Err("is no network of hosts".to_owned()),
+            _ if !is_host(subnet.ip()) => Err("is not a network of hosts".to_owned()),
             _ => Ok(subnet),
         })
     });
@@ -59,7 +59,7 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
     let domain = section.string(mistakes, "domain").and_then(|domain| {
         domain.check(mistakes, |text| {
             let good = text.len() <= 253 && !text.is_empty() && text.split('.').all(good_name);
-            if good { Ok(text) } else { Err("is no domain name, such as \"lab.example\"") }
+            if good { Ok(text) } else { Err("is not a domain name, such as \"lab.example\"") }
         })
     });
     fits(&dns, &ntp, domain.as_ref(), &spot, mistakes);
@@ -90,7 +90,7 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
     }
     if let Some(server) = &server {
         if subnet.contains(server.value) && !inside(server.value) {
-            mistakes.note(&server.spot, format!("is no host's address in {subnet}"));
+            mistakes.note(&server.spot, format!("is not a host address in {subnet}"));
         }
         if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&server.value))
             && !excluded(server.value)
@@ -114,6 +114,14 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
             && !excluded(router.value)
         {
             mistakes.note(&router.spot, "is inside the pool; it would be given to a machine");
+        }
+    }
+    for at in dns.iter().chain(&ntp) {
+        if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&at.value))
+            && !excluded(at.value)
+        {
+            mistakes
+                .note(&at.spot, format!("{} is inside the pool; it would be given to a machine", at.value));
         }
     }
     let pool = pool.map(|at| {
@@ -191,7 +199,8 @@ fn lease_of(text: &str) -> Result<u32, String> {
     }
 }
 
-/// How many addresses a network's pool can give: not those that are kept for one NIC, nor the server's or the router's.
+/// How many addresses a network's pool can give: not those that are kept for one NIC or have a service, nor
+/// the server's or the router's.
 pub(crate) fn pool_size(
     network: &Network,
     server: Option<Ipv4Addr>,

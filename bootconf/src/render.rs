@@ -57,7 +57,7 @@ impl std::error::Error for RenderError {}
 pub fn render(file: &str, text: &str, facts: &Facts) -> Result<String, RenderError> {
     let fault = |line, reason: String| RenderError { file: file.to_owned(), line, reason };
     if text.len() > LARGEST {
-        return Err(fault(0, "is larger than 1 MiB, which is no template".to_owned()));
+        return Err(fault(0, "is larger than 1 MiB, too large for a template".to_owned()));
     }
     let mut environment = Environment::new();
     // These are configuration files of every kind, and none of them is a page.
@@ -72,7 +72,7 @@ pub fn render(file: &str, text: &str, facts: &Facts) -> Result<String, RenderErr
     let rendered =
         environment.render_named_str(file, text, Value::from(Serde(facts))).map_err(|cause| told(&cause))?;
     if rendered.len() > LARGEST {
-        return Err(fault(0, "renders to more than 1 MiB, which is no configuration file".to_owned()));
+        return Err(fault(0, "renders to more than 1 MiB, too much for a configuration file".to_owned()));
     }
     Ok(rendered)
 }

@@ -12,7 +12,8 @@ const ROOM: usize = 576 - 28 - 240 - 1;
 /// What goes before name servers and domain, with code and length: kind and server (3 + 6), three times (18), mask and router
 /// (12), iPXE's hint (5), `HTTPClient` (12), the boot script's URL (57), a host's name (65).
 const BEFORE: usize = 3 + 6 + 18 + 12 + 5 + 12 + 57 + 65;
-/// What is left for the values of the two and for time servers, in bytes. Where a relay adds words of its own, it is less, and the domain goes first.
+/// What is left for the values of the two and for time servers, in bytes. Where a relay adds words of its own, it is less: the
+/// broadcast address goes first, then time servers, then the domain.
 const LEFT: usize = ROOM - BEFORE - 4;
 
 /// Notes name servers, time servers and a domain that are too long together.

@@ -267,9 +267,10 @@ impl Site {
         self.lookup.by_address.get(&address).copied()
     }
 
-    /// Every address that is kept for a NIC.
+    /// Every address that no pool gives: it is kept for a NIC, or a network's machines are told of it.
     pub fn all_reserved(&self) -> impl Iterator<Item = Ipv4Addr> {
-        self.lookup.by_address.keys().copied()
+        let services = self.networks.iter().flat_map(Network::services);
+        self.lookup.by_address.keys().copied().chain(services)
     }
 
     /// How many of the NICs that the site names take their address from a pool.
@@ -321,6 +322,13 @@ impl Site {
         }
         chain.reverse();
         chain
+    }
+}
+
+impl Network {
+    /// Addresses of hosts that its machines are told of: nobody else is given one, in whichever network it lies.
+    pub fn services(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.dns.iter().chain(&self.ntp).copied()
     }
 }
 

@@ -40,7 +40,7 @@ pub(crate) fn source_of(mut source: Section<'_>, home: &Path, mistakes: &mut Mis
         return None;
     }
     if let (Some(at), None) = (&one_file_system, &directory) {
-        mistakes.note(&at.spot, "goes with `directory`, and there is none");
+        mistakes.note(&at.spot, "applies only to `directory`, which is not set");
     }
     let one_file_system = one_file_system.is_none_or(|at| at.value);
     let remote = oci.as_ref().is_some_and(|at| at.value.starts_with(REGISTRY));
@@ -122,7 +122,7 @@ fn layout(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<Source
     if at.value.contains("@sha256:") || at.value.contains("://") {
         mistakes.note(
             &at.spot,
-            format!("{:?} is no path; an image in a registry begins with {REGISTRY}", at.value),
+            format!("{:?} is not a path; an image in a registry begins with {REGISTRY}", at.value),
         );
         return None;
     }
@@ -157,7 +157,7 @@ impl Wanted {
         let mirrors = self.mirrors.into_iter().filter_map(|at| address(at, with, mistakes)).collect();
         // dnf takes its distribution's repositories with their keys; these are for one that is named here.
         if let (Installer::Dnf, None, Some(at)) = (with, &mirror, &self.keyring) {
-            mistakes.note(&at.spot, "goes with `mirror`, and there is none");
+            mistakes.note(&at.spot, "applies only to `mirror`, which is not set");
         }
         let keyring = self.keyring.and_then(|at| path(at, home, mistakes));
         let options = self.options.into_iter().filter_map(|at| option(at, with, mistakes)).collect();
@@ -176,7 +176,7 @@ impl Wanted {
     fn refuse(&self, mistakes: &mut Mistakes) {
         let lists = self.include.iter().chain(&self.mirrors).chain(&self.keyring).chain(&self.options);
         for at in lists {
-            mistakes.note(&at.spot, "goes with `suite` or `release`, and there is neither");
+            mistakes.note(&at.spot, "applies only to `suite` or `release`, and neither is set");
         }
     }
 }

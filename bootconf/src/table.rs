@@ -43,7 +43,7 @@ pub(crate) fn host_name(name: &str) -> Result<(), &'static str> {
     };
     if !name.split('.').all(label) {
         Err(
-            "is no host's name: between dots there are letters, digits and hyphens, and no hyphen first or last",
+            "is not a host's name: between dots there are letters, digits and hyphens, and no hyphen first or last",
         )
     } else if name.parse::<Ipv4Addr>().is_ok() || name.parse::<Mac>().is_ok() {
         Err("reads as an address; give the machine a name")
@@ -68,6 +68,6 @@ pub(crate) fn path(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Opti
 pub(crate) fn placed(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<At<PathBuf>> {
     at.check(mistakes, |text| {
         let good = !text.is_empty() && !text.contains('\0');
-        if good { Ok(home.join(text)) } else { Err("is no path") }
+        if good { Ok(home.join(text)) } else { Err("is not a path") }
     })
 }

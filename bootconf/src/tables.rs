@@ -115,7 +115,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, mistakes: &mut Mista
                 let graphic =
                     name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
                 let good = !name.is_empty() && name.len() < 16 && graphic && name != "." && name != "..";
-                if good { Ok(name) } else { Err("is no interface's name; see `ip link`") }
+                if good { Ok(name) } else { Err("is not an interface's name; see `ip link`") }
             })
         })
         .collect();
@@ -195,7 +195,7 @@ pub(crate) fn profile(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
     if kernel_from.is_some() {
         for key in ["kernel", "initrd", "initramfs"] {
             if let Some(at) = section.string(mistakes, key) {
-                mistakes.note(&at.spot, "is the other profile's to say, from which the kernel comes");
+                mistakes.note(&at.spot, "cannot be set here: the kernel comes from another profile");
             }
         }
     }
@@ -264,7 +264,7 @@ pub(crate) fn machine(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
         typed.into_iter().filter_map(|text| text.check(mistakes, |text| text.parse::<Mac>())).collect();
     for (number, mac) in macs.iter().enumerate() {
         if macs.iter().take(number).any(|other| other.value == mac.value) {
-            mistakes.note(&mac.spot, format!("MAC {} is twice in this machine", mac.value));
+            mistakes.note(&mac.spot, format!("MAC {} is listed twice", mac.value));
         }
     }
     let addresses: Vec<At<Ipv4Addr>> = section
@@ -279,7 +279,7 @@ pub(crate) fn machine(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
     }
     for (number, address) in addresses.iter().enumerate() {
         if addresses.iter().take(number).any(|other| other.value == address.value) {
-            mistakes.note(&address.spot, format!("address {} is twice in this machine", address.value));
+            mistakes.note(&address.spot, format!("address {} is listed twice", address.value));
         }
     }
     let profile = section.string(mistakes, "profile");
@@ -287,7 +287,7 @@ pub(crate) fn machine(mut section: Section<'_>, home: &Path, mistakes: &mut Mist
     let workloads = section.strings(mistakes, "workloads", false);
     for (number, workload) in workloads.iter().enumerate() {
         if workloads.iter().take(number).any(|other| other.value == workload.value) {
-            mistakes.note(&workload.spot, format!("workload {:?} is twice in this machine", workload.value));
+            mistakes.note(&workload.spot, format!("workload {:?} is listed twice", workload.value));
         }
     }
     let vars = section.section(mistakes, "vars").map(|vars| variables(vars, mistakes));
@@ -318,7 +318,7 @@ pub(crate) fn variables(section: Section<'_>, mistakes: &mut Mistakes) -> Vars {
     for (name, value) in section.all_strings(mistakes) {
         let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         if !first || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            mistakes.note(&value.spot, "is no name for a variable: letters, digits and `_`");
+            mistakes.note(&value.spot, "is not a valid variable name: use letters, digits and `_`");
         }
         if value.value.chars().any(char::is_control) {
             mistakes.note(&value.spot, "has a control character in it");

@@ -1,7 +1,7 @@
 //! How often one client may cost something that lasts: a write, a probe, an address that is held, a line in the
 //! log. Answers from memory are not counted, so nobody can use up another's by speaking in its name.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use oneroot_ids::Mac;
 
@@ -12,37 +12,51 @@ const WINDOW: u64 = 5_000;
 /// MACs whose rate is watched.
 const MOST_WATCHED: usize = 8192;
 
-/// How often each MAC did in its present window, and when that began.
+/// How often each MAC did in its present window.
 #[derive(Debug, Default)]
-pub(crate) struct Rates(HashMap<Mac, (u64, u32)>);
+pub(crate) struct Rates {
+    /// When its window began, and how often it did.
+    watched: HashMap<Mac, (u64, u32)>,
+    /// Every MAC that is watched, by when its window began: those whose window is over are forgotten from the front, each once,
+    /// and a flood is never looked through as a whole.
+    order: VecDeque<(u64, Mac)>,
+}
 
 impl Rates {
-    /// Whether no further MAC can be watched. Those whose window is over are forgotten first, or one flood would fill it
-    /// for good.
+    /// Whether no further MAC can be watched.
     pub(crate) fn is_full(&mut self, now: u64) -> bool {
-        if self.0.len() >= MOST_WATCHED {
-            self.0.retain(|_, (since, _)| now.saturating_sub(*since) < WINDOW);
+        self.forget(now);
+        self.watched.len() >= MOST_WATCHED
+    }
+
+    /// Forgets those whose window is over, or one flood would fill it for good.
+    fn forget(&mut self, now: u64) {
+        while let Some((since, mac)) = self.order.front().copied()
+            && now.saturating_sub(since) >= WINDOW
+        {
+            self.order.pop_front();
+            self.watched.remove(&mac);
         }
-        self.0.len() >= MOST_WATCHED
     }
 
     /// Whether the next one would be one too many. Counts nothing.
     pub(crate) fn is_used_up(&self, mac: Mac, now: u64) -> bool {
         let full =
             |(since, count): &(u64, u32)| now.saturating_sub(*since) < WINDOW && *count >= MOST_FROM_ONE;
-        self.0.get(&mac).is_some_and(full)
+        self.watched.get(&mac).is_some_and(full)
     }
 
     /// Counts one; true when it is one too many.
     pub(crate) fn too_many(&mut self, mac: Mac, now: u64) -> bool {
-        // A flood of made-up MACs: each of them sends little, so none of them is worth watching.
-        if !self.0.contains_key(&mac) && self.is_full(now) {
-            return false;
+        self.forget(now);
+        if !self.watched.contains_key(&mac) {
+            // A flood of made-up MACs: each of them sends little, so none of them is worth watching.
+            if self.watched.len() >= MOST_WATCHED {
+                return false;
+            }
+            self.order.push_back((now, mac));
         }
-        let (since, count) = self.0.entry(mac).or_insert((now, 0));
-        if now.saturating_sub(*since) >= WINDOW {
-            (*since, *count) = (now, 0);
-        }
+        let (_, count) = self.watched.entry(mac).or_insert((now, 0));
         *count = count.saturating_add(1);
         *count > MOST_FROM_ONE
     }
@@ -74,5 +88,44 @@ mod tests {
         }
         assert!(rates.is_used_up(mac(1), WINDOW - 1) && !rates.is_used_up(mac(1), WINDOW));
         assert!(rates.too_many(mac(1), 0));
+    }
+
+    /// The same by looking through all of them, as it once was.
+    #[derive(Default)]
+    struct Scan(HashMap<Mac, (u64, u32)>);
+
+    impl Scan {
+        fn too_many(&mut self, mac: Mac, now: u64) -> bool {
+            if !self.0.contains_key(&mac) && self.0.len() >= MOST_WATCHED {
+                self.0.retain(|_, (since, _)| now - *since < WINDOW);
+                if self.0.len() >= MOST_WATCHED {
+                    return false;
+                }
+            }
+            let (since, count) = self.0.entry(mac).or_insert((now, 0));
+            if now - *since >= WINDOW {
+                (*since, *count) = (now, 0);
+            }
+            *count += 1;
+            *count > MOST_FROM_ONE
+        }
+    }
+
+    #[test]
+    fn what_is_forgotten_from_the_front_is_what_a_look_through_all_would_forget() {
+        let (mut rates, mut scan, mut now, mut chance) = (Rates::default(), Scan::default(), 0, 7_u64);
+        for _ in 0..200_000 {
+            chance = chance.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let draw = u32::try_from(chance >> 33).unwrap();
+            now += u64::from(draw % 3 == 0);
+            // A few who ask on and on, among more than can be watched.
+            let number = if draw % 5 == 0 { draw % 50 } else { draw % 12_000 };
+            assert_eq!(
+                rates.too_many(mac(number), now),
+                scan.too_many(mac(number), now),
+                "{number} at {now}"
+            );
+            assert!(rates.order.len() == rates.watched.len() && rates.watched.len() <= MOST_WATCHED);
+        }
     }
 }

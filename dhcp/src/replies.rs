@@ -49,7 +49,15 @@ impl Asked<'_> {
 
     pub(crate) fn send(&self, answer: &Answer<'_>, route: Route, address: Option<Ipv4Addr>) -> Reply {
         let (mac, boots) = (self.client.mac, self.client.boots());
-        Reply { payload: answer.encode(), route, mac, address, leased: false, boots }
+        Reply {
+            payload: answer.encode(),
+            route,
+            server: self.place.subnet.server,
+            mac,
+            address,
+            leased: false,
+            boots,
+        }
     }
 
     /// RFC 2131 §4.1; INFORM goes straight to the client (§4.3.5), which has an address.

@@ -119,8 +119,8 @@ fn request(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> 
 /// RFC 2131 §4.3.5: the client has an address already; there is no lease in the answer.
 fn inform(book: &Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
     let ciaddr = asked.request.ciaddr;
-    // The answer goes to that address, so it must be one of the site's.
-    if !ciaddr.is_unspecified() && !asked.place.subnet.network.contains(ciaddr) {
+    // The answer goes to that address, so it must be one of the site's, and one that a client can have.
+    if !ciaddr.is_unspecified() && !asked.place.subnet.usable(ciaddr) {
         return Err(DropReason::NoSubnet);
     }
     let relay = asked.relay().or_else(|| writes::relay_of(book, asked));

@@ -59,6 +59,8 @@ pub struct Reply {
     pub payload: Vec<u8>,
     /// Where it goes.
     pub route: Route,
+    /// The server's address in the client's network, which it leaves from.
+    pub server: Ipv4Addr,
     /// The client, for the log.
     pub mac: Mac,
     /// The address that the client is given, for the log; none in a NAK, and where another server gives it.

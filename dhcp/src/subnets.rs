@@ -103,7 +103,9 @@ impl Subnets {
         };
         // Two networks on one wire: neither says which is meant, so the site does.
         let kept = own.and_then(|own| links.iter().find(|link| link.network.contains(own)));
-        let link = kept.or(links.first()).copied();
+        // So does a client that had an address in one of them: a NAK is told by the server of that network.
+        let had = request.requested.and_then(|had| links.iter().find(|link| link.network.contains(had)));
+        let link = kept.or(had).or(links.first()).copied();
         let chosen = if request.giaddr.is_unspecified() {
             let fresh = request.ciaddr.is_unspecified();
             match link.filter(|link| link.proxy && fresh) {

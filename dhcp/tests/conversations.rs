@@ -13,7 +13,7 @@
 //! > KIND mac=MAC [requested=A] [server=A] [ciaddr=A] [giaddr=A] [via=A,A|none] [flags=8000] [hops=N] [ipxe] [pxe] [http]
 //!   [arch=N,N] [class=WORDS] [opt.N=HEX] [from=A:PORT]    via is the first subnet's server if nothing is said; from: came to port 4011
 //! > hex BYTES                        anything at all
-//! < KIND [yiaddr=A] [ciaddr=A] [siaddr=A] [file=F] [flags=8000] [size=N] [route=broadcast|direct:MAC:A|relay:A:P|back:A:P]
+//! < KIND [yiaddr=A] [ciaddr=A] [siaddr=A] [file=F] [flags=8000] [size=N] [from=A] [route=broadcast|direct:MAC:A|relay:A:P|back:A:P]
 //!   [opt.N=HEX|-] [last=N]           last: the option before the end mark
 //! < commit MAC ADDRESS [ended] [evict=MAC]    and then: commit ok | commit fail | commit conflict
 //!                                    with MAC ADDRESS behind it where it is not the last one, and ends no lease
@@ -383,6 +383,7 @@ impl Conversation {
                         "yiaddr" => message.yiaddr().to_string(),
                         "ciaddr" => message.ciaddr().to_string(),
                         "flags" => hex(&reply.payload[10..12]),
+                        "from" => reply.server.to_string(),
                         "last" => last_option(&reply.payload).to_string(),
                         "siaddr" => message.siaddr().to_string(),
                         "file" => {

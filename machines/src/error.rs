@@ -21,7 +21,7 @@ pub enum Error {
     #[error(transparent)]
     Template(#[from] RenderError),
     /// A template is no text.
-    #[error("{0}: is not UTF-8, so it is no template")]
+    #[error("{0}: is not UTF-8, so it is not a template")]
     NoText(String),
     /// The store can't do it.
     #[error(transparent)]

@@ -140,7 +140,7 @@ impl Machines {
             tracing::error!(
                 key = record.key,
                 cause = record.cause,
-                "left out a record of the state that does not read"
+                "ignored a record of the state that cannot be parsed"
             );
         }
         machines.into_iter().for_each(|(_, at)| known.put_machine(at.value, at.revision));

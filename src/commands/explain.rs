@@ -193,7 +193,7 @@ pub fn path(site: &Site, machine: &str, path: &str, json: bool) -> Result<Exit> 
         let node = oneroot_tree::view::Node { layer: claim.layer, inode: 0 };
         let says = match claim.says {
             Says::Gone => "is removed here".to_owned(),
-            Says::InTheWay => "something on the way is no directory here".to_owned(),
+            Says::InTheWay => "something on the way is not a directory here".to_owned(),
             Says::Opaque => "a directory on the way begins anew here".to_owned(),
             Says::Is(inode, kind) => {
                 let inode = preview.stacked.view.inode(oneroot_tree::view::Node { inode, ..node });

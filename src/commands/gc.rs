@@ -121,7 +121,7 @@ fn offline(site: &Site) -> Result<(Vec<Held>, i64)> {
     let (pins, unreadable) = runtime.block_on(PINS.list(&state))?;
     if let Some(record) = unreadable.first() {
         // It could hold anything.
-        anyhow::bail!("{} does not read ({}), so nothing is removed", record.key, record.cause);
+        anyhow::bail!("{} cannot be parsed ({}), so nothing is removed", record.key, record.cause);
     }
     let (plans, _) = runtime.block_on(PLANS.list(&state))?;
     let name = |boot| {

@@ -171,7 +171,7 @@ fn one_of_all(history: &[Staged], text: &str) -> Result<GenerationId> {
         return Ok(history
             .get(back)
             .with_context(|| match history.len() {
-                0 | 1 => "there is no generation before the present one; nothing to go back to".to_owned(),
+                0 | 1 => "there is not a generation before the present one; nothing to go back to".to_owned(),
                 count => format!(
                     "there are {} generations before the present one, so ~{back} is none of them",
                     count - 1

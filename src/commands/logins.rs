@@ -105,7 +105,7 @@ fn in_file(file: &[u8], image: &str) -> Result<Option<(String, RegistryAuth)>> {
         Some((user, secret)) => {
             Ok(Some((key.clone(), RegistryAuth::Basic(user.to_owned(), secret.to_owned()))))
         }
-        None => bail!("the login for {key} does not read"),
+        None => bail!("the login for {key} is malformed"),
     }
 }
 

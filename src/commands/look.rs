@@ -76,7 +76,7 @@ pub fn ls(site: &Site, what: &str, path: &str, json: bool) -> Result<Exit> {
 pub fn cat(site: &Site, what: &str, path: &str) -> Result<Exit> {
     let (view, store) = look_into(site, what)?;
     let node = view.follow(path.as_bytes()).with_context(|| format!("{what} has no {path}"))?;
-    let Some(object) = view.object(node) else { bail!("{path} is no regular file") };
+    let Some(object) = view.object(node) else { bail!("{path} is not a regular file") };
     let mut file = store.object(object).with_context(|| format!("the store has lost {path}"))?;
     let mut out = io::stdout().lock();
     match io::copy(&mut file, &mut out).and_then(|_| out.flush()) {

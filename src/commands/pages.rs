@@ -13,7 +13,7 @@ const MAN: &str = include_str!("../../packaging/man/oneroot.8");
 pub fn completions(shell: Shell) -> Result<Exit> {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Cli::command(), "oneroot", &mut script);
-    print::text(String::from_utf8(script).context("the script is no text")?)?;
+    print::text(String::from_utf8(script).context("the script is not text")?)?;
     Ok(Exit::Done)
 }
 

@@ -62,7 +62,7 @@ impl Puller {
     fn new(registry: &Registry, home: &Path) -> Result<Self> {
         // Whoever installed one before has installed this one.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let image: Reference = registry.image.parse().context("the image's name does not read")?;
+        let image: Reference = registry.image.parse().context("the image's name is not valid")?;
         let config = ClientConfig {
             protocol: if registry.insecure { ClientProtocol::Http } else { ClientProtocol::Https },
             read_timeout: Some(SILENCE),
@@ -117,7 +117,7 @@ impl Puller {
             media_type: Option<String>,
             manifests: Option<serde::de::IgnoredAny>,
         }
-        let kind: Kind = serde_json::from_slice(&bytes).context("its manifest does not read")?;
+        let kind: Kind = serde_json::from_slice(&bytes).context("its manifest is not valid JSON")?;
         // OCI's first version let documents say nothing of themselves.
         let [index, manifest, ..] = ACCEPTED;
         let otherwise = if kind.manifests.is_some() { index } else { manifest };

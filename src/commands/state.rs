@@ -21,7 +21,7 @@ pub fn backup(state: &Path, to: &Path, replace: bool, json: bool) -> Result<Exit
     let checked = match control::ask_backup(state)? {
         Some(stream) => {
             let written = backup::take(BufReader::new(stream), |line| Ok(file.write_all(line)?));
-            written.context("the running server did not give a whole backup")?
+            written.context("the running server did not send a complete backup")?
         }
         None => offline(state, &mut file)?,
     };

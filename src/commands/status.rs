@@ -41,7 +41,7 @@ pub fn run(state: &Path, json: bool) -> Result<Exit> {
     print::rows(&rows)?;
     for address in &status.missing_addresses {
         print::line(format_args!(
-            "{address} is no address of this host: TFTP, HTTP and NFS can't be reached there"
+            "{address} is not an address of this host: TFTP, HTTP and NFS can't be reached there"
         ))?;
     }
     for other in &status.other_servers {

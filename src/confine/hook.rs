@@ -31,7 +31,7 @@ impl Argument {
         if let Some(digits) = word.strip_prefix(':') {
             let pairs = digits.as_bytes().chunks(2).map(|pair| {
                 let pair = std::str::from_utf8(pair).context("hexadecimal digits")?;
-                u8::from_str_radix(pair, 16).with_context(|| format!("{pair:?} is no byte"))
+                u8::from_str_radix(pair, 16).with_context(|| format!("{pair:?} is not a byte"))
             });
             return Ok(Self::Bytes(pairs.collect::<Result<_>>()?));
         }
@@ -39,7 +39,7 @@ impl Argument {
             Some(digits) => i64::from_str_radix(digits, 16),
             None => word.parse(),
         };
-        number.map(Self::Number).with_context(|| format!("{word:?} is no argument"))
+        number.map(Self::Number).with_context(|| format!("{word:?} is not an argument"))
     }
 
     fn value(&self) -> i64 {

@@ -257,7 +257,7 @@ impl Server {
                 None => Ok(()),
             },
             (Way::Port(number), _) => match self.ports.get_mut(number) {
-                Some(port) => port.send(reply, &self.machines.site()),
+                Some(port) => port.send(reply),
                 None => Ok(()),
             },
             (Way::BootServer(..), _) => Ok(()),
@@ -312,7 +312,7 @@ impl Server {
             }
             if reason == DropReason::Declined {
                 for (address, by) in self.engine.declined(self.now()) {
-                    tracing::warn!(%address, mac = %by, "rests: a machine has found another host there");
+                    tracing::warn!(%address, mac = %by, "is not given out for ten minutes: a machine found another host using it");
                 }
             }
             tracing::warn!(%reason, now = count - told, in_all = count, "dropped DHCP messages");

@@ -1,16 +1,14 @@
 //! One interface's DHCP: hears port 67 on it, broadcasts included, and sends whole frames from it.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::net::{Ipv4Addr, SocketAddrV4};
 use std::sync::Arc;
 
 use anyhow::Result;
-use oneroot_bootconf::Site;
 use oneroot_dhcp::frame::{self, Envelope};
 use oneroot_dhcp::{Reply, Route};
 use tokio::net::UdpSocket;
 
-use super::rules::v4;
 use crate::net;
 use crate::net::interfaces::{Interfaces, Seen};
 use crate::net::keeper::Keeper;
@@ -43,17 +41,17 @@ impl Port {
     }
 
     /// Sends a reply to where it goes.
-    pub fn send(&mut self, reply: &Reply, site: &Site) -> io::Result<()> {
+    pub fn send(&mut self, reply: &Reply) -> io::Result<()> {
         match reply.route {
             Route::Relay(to) | Route::Back(to) => {
                 self.socket.try_send_to(&reply.payload, to.into()).map(drop)
             }
-            Route::Broadcast => self.send_frame([0xff; 6], Ipv4Addr::BROADCAST, reply, site),
-            Route::Direct(mac, address) => self.send_frame(mac.bytes(), address, reply, site),
+            Route::Broadcast => self.send_frame([0xff; 6], Ipv4Addr::BROADCAST, reply),
+            Route::Direct(mac, address) => self.send_frame(mac.bytes(), address, reply),
         }
     }
 
-    fn send_frame(&mut self, to_mac: [u8; 6], to: Ipv4Addr, reply: &Reply, site: &Site) -> io::Result<()> {
+    fn send_frame(&mut self, to_mac: [u8; 6], to: Ipv4Addr, reply: &Reply) -> io::Result<()> {
         let seen = self.interfaces.seen(&self.name);
         let (index, mac) =
             seen.link.as_ref().and_then(|link| Some((link.index, link.mac?))).ok_or_else(|| {
@@ -61,14 +59,11 @@ impl Port {
                 io::Error::new(io::ErrorKind::NotConnected, format!("{} is not there", self.name))
             })?;
         self.frames = self.frames.wrapping_add(1);
-        // From the address that it is told, which is that of its own network.
-        let place = reply.address.or(seen.via.first().copied());
-        let told = place.and_then(|place| v4(site.server_for(IpAddr::V4(place))));
-        let from = told.or_else(|| v4(site.server.address)).unwrap_or(Ipv4Addr::UNSPECIFIED);
         let envelope = Envelope {
             from_mac: mac,
             to_mac,
-            from: SocketAddrV4::new(from, SERVER_PORT),
+            // Two networks may be on one wire.
+            from: SocketAddrV4::new(reply.server, SERVER_PORT),
             to: SocketAddrV4::new(to, CLIENT_PORT),
         };
         match frame::udp(&envelope, self.frames, &reply.payload) {

@@ -24,7 +24,11 @@ pub struct Written {
 pub async fn all(machines: &Machines) -> Result<Vec<(Lease, Revision)>> {
     let (leases, bad) = LEASES.list(machines.state.as_ref()).await?;
     for record in bad {
-        tracing::error!(key = record.key, cause = record.cause, "left out a lease that does not read");
+        tracing::error!(
+            key = record.key,
+            cause = record.cause,
+            "ignored a lease record that cannot be parsed"
+        );
     }
     Ok(leases.into_iter().map(|(_, lease)| (lease.value, Revision(lease.revision.0))).collect())
 }

@@ -55,7 +55,7 @@ impl fmt::Display for Trouble {
             Self::NoAddress => write!(f, "has no address in a network of the site"),
             Self::NotBound(cause) => write!(f, "cannot be listened on: {cause}"),
             Self::Down => write!(f, "is down: no machine is answered there until it is up"),
-            Self::NotEthernet => write!(f, "is no Ethernet interface: no machine is answered there"),
+            Self::NotEthernet => write!(f, "is not an Ethernet interface: no machine is answered there"),
             Self::NotThere => write!(f, "is not there: no machine is answered there until it is"),
         }
     }

@@ -98,7 +98,7 @@ impl Keeper {
                 Some(Trouble::NotThere) if !site.server.wait_for_interfaces => bail!(
                     "no interface {name}; see `ip link`, or say `wait_for_interfaces = true` in [server] if it comes later"
                 ),
-                Some(Trouble::NotEthernet) => bail!("{name} is no Ethernet interface"),
+                Some(Trouble::NotEthernet) => bail!("{name} is not an Ethernet interface"),
                 _ => {}
             }
         }
@@ -229,7 +229,7 @@ impl Said {
             let is_missing = missing.contains(&address);
             if is_missing && self.missing.insert(address) {
                 tracing::warn!(
-                    "{address} is no address of this host: TFTP, HTTP and NFS can't be reached there"
+                    "{address} is not an address of this host: TFTP, HTTP and NFS can't be reached there"
                 );
             } else if !is_missing && self.missing.remove(&address) {
                 tracing::info!(

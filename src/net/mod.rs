@@ -137,7 +137,7 @@ pub fn no_address(site: &Site, missing: IpAddr, has: &[Ipv4Addr]) -> String {
     let has: Vec<String> =
         has.iter().filter(|address| !address.is_loopback()).map(ToString::to_string).collect();
     let has = if has.is_empty() { "no other".to_owned() } else { has.join(", ") };
-    format!("{missing} ({key}) is no address of this host, which has {has}")
+    format!("{missing} ({key}) is not an address of this host, which has {has}")
 }
 
 /// What mends that: it is a mistake, or comes later.
@@ -147,7 +147,7 @@ pub const OR_WAIT: &str = "correct the site, or say `wait_for_interfaces = true`
 fn not_bound(cause: io::Error, what: &str, address: SocketAddr, service: &str) -> anyhow::Error {
     let hint = match cause.kind() {
         io::ErrorKind::AddrInUse => who_has(what, address.port(), service),
-        io::ErrorKind::AddrNotAvailable => format!(": it is no address of this host; {OR_WAIT}"),
+        io::ErrorKind::AddrNotAvailable => format!(": it is not an address of this host; {OR_WAIT}"),
         io::ErrorKind::PermissionDenied => ": run it as root, or give it CAP_NET_BIND_SERVICE".to_owned(),
         _ => String::new(),
     };

@@ -75,7 +75,7 @@ pub enum Error {
     #[error("the state is closed; start oneroot again")]
     Closed,
     /// A value does not read as what its table holds.
-    #[error("{key} does not read as a {table} record: {cause}; use the oneroot that wrote it, or a backup")]
+    #[error("{key} is not a valid {table} record: {cause}; use the oneroot that wrote it, or a backup")]
     Unreadable {
         /// Its key.
         key: String,

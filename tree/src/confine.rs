@@ -28,7 +28,7 @@ static WITHOUT: AtomicBool = AtomicBool::new(false);
 /// directory is refused, and none is waited for.
 ///
 /// # Errors
-/// The system's; `InvalidInput` for anything that is no regular file.
+/// The system's; `InvalidInput` for anything that is not a regular file.
 pub fn open_file(path: &Path) -> io::Result<File> {
     // Asked first, for opening a device can do something to it; and again of what is open, for the name may mean another
     // file by then.
@@ -118,7 +118,7 @@ impl Dir {
     /// Opens a regular file below this one, for reading.
     ///
     /// # Errors
-    /// The system's; `InvalidInput` for anything that is no regular file.
+    /// The system's; `InvalidInput` for anything that is not a regular file.
     pub fn file(&self, name: &[u8]) -> io::Result<File> {
         regular(File::from(self.openat(name, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty())?))
     }

@@ -39,7 +39,7 @@ pub enum Error {
         /// The file.
         path: PathBuf,
     },
-    /// A command's result would take the place of what is no regular file.
+    /// A command's result would take the place of what is not a regular file.
     #[error("{path} is a directory, a link or a device, which is never replaced; choose another name", path = path.display())]
     NotReplaced {
         /// What lies there.

@@ -33,7 +33,7 @@ pub fn files(
     archives(&mut unpacked, wanted, tell)?;
     match begins(&mut unpacked)? {
         None => Ok(()),
-        Some(_) => Err(invalid("it is packed with what oneroot does not read")),
+        Some(_) => Err(invalid("its compression is not supported")),
     }
 }
 
@@ -75,7 +75,7 @@ fn archive(
         let mut header = [0; HEADER];
         stream.read_exact(&mut header)?;
         if !matches!(header.get(..6), Some(b"070701" | b"070702")) {
-            return Err(invalid("it is no newc archive"));
+            return Err(invalid("it is not a newc archive"));
         }
         let (size, length) = (field(&header, 6)?, field(&header, 11)?);
         if !(1..=LONGEST).contains(&length) {

@@ -2,7 +2,7 @@
 //!
 //! It is written under a name of its own in the same directory, for its owner alone (what is in it is as secret as the
 //! server), made with `O_EXCL | O_NOFOLLOW`, so that nothing that lies there is followed, kept or cut; then synced, then
-//! renamed. A file that is there already stays, unless it is to be replaced; what is no regular file always stays.
+//! renamed. A file that is there already stays, unless it is to be replaced; what is not a regular file always stays.
 
 use std::fs::File;
 use std::io::{self, ErrorKind};

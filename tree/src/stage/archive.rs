@@ -57,11 +57,11 @@ impl Stage<'_> {
         if !is_directory && !hides && there == Some(true) {
             return Err(Error::entry(
                 &member.name,
-                "it is no directory, and an earlier entry of this name is one",
+                "it is not a directory, and an earlier entry of this name is one",
             ));
         }
         if is_directory && there == Some(false) && member.name.ends_with(b"/.") {
-            return Err(Error::entry(&member.name, "an earlier entry of this name is no directory"));
+            return Err(Error::entry(&member.name, "an earlier entry of this name is not a directory"));
         }
         match brings {
             Brings::Node(meta, content) => self.insert(&path, meta, content),
@@ -98,7 +98,7 @@ impl Stage<'_> {
                 self.content(members, member)?
             }
             Kind::Regular => self.content(members, member)?,
-            Kind::Label => return Err(refused("a volume's label, which is no file".into())),
+            Kind::Label => return Err(refused("a volume label, which is not a file".into())),
         };
         Ok(Brings::Node(without_overlay_marks(meta), content))
     }
@@ -125,7 +125,7 @@ impl Member {
     /// Where it belongs.
     pub(super) fn path(&self) -> Result<TreePath<'_>> {
         if self.name.ends_with(b"/.") && self.kind != Kind::Directory {
-            return Err(Error::entry(&self.name, "a name that ends in '/.' and is no directory's"));
+            return Err(Error::entry(&self.name, "a name that ends in '/.' and is not a directory's"));
         }
         TreePath::parse(&self.name)
     }
@@ -144,7 +144,7 @@ impl Member {
 
 /// A number of a header that the entry needs.
 fn number(header: &Header, field: &Field) -> Result<i64, Cow<'static, str>> {
-    header.number(field).ok_or_else(|| format!("the {} in its header is no number", field.what).into())
+    header.number(field).ok_or_else(|| format!("the {} in its header is not a number", field.what).into())
 }
 
 fn narrow(number: impl TryInto<u32>, what: &str) -> Result<u32, Cow<'static, str>> {

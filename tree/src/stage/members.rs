@@ -186,16 +186,20 @@ impl<R: Read> Members<R> {
             None if self.at == 0 => {
                 let reason = match packed::unread(block) {
                     Some(packing) => format!("{packing} is not supported; recompress with zstd, xz or gzip"),
-                    None => "byte 0: this is no tar archive, nor one packed with zstd, xz or gzip".to_owned(),
+                    None => {
+                        "byte 0: this is not a tar archive, nor one packed with zstd, xz or gzip".to_owned()
+                    }
                 };
                 Error::Archive(io::Error::new(ErrorKind::InvalidData, reason))
             }
             Some(name) if self.claims_data => Error::entry(
                 name,
-                "it is of a kind that has no data, and what follows it is no header; if these are its data, pack it without",
+                "it is of a kind that has no data, and what follows it is not a header; if these are its data, pack it without",
             ),
             _ if block.len() < BLOCK => self.broken("the archive ends in the middle of a header"),
-            _ => self.broken("here is no header of an entry, or one that is damaged (wrong checksum)"),
+            _ => self.broken(
+                "here should be the header of an entry, and it is missing or damaged (wrong checksum)",
+            ),
         }
     }
 
@@ -203,7 +207,7 @@ impl<R: Read> Members<R> {
     fn payload(&mut self, header: &Header) -> Result<(Vec<u8>, Vec<u8>)> {
         let size = header
             .size()
-            .ok_or_else(|| self.broken("the size of extended records, or of a name, is no number"))?;
+            .ok_or_else(|| self.broken("the size of extended records, or of a name, is not a number"))?;
         if size > MOST {
             return Err(self.broken("over 1 MiB of extended records, or of a name, for one entry"));
         }
@@ -255,7 +259,7 @@ impl<R: Read> Members<R> {
                     .into(),
             ));
         }
-        let own = header.size().ok_or_else(|| refused("the size in its header is no number".into()))?;
+        let own = header.size().ok_or_else(|| refused("the size in its header is not a number".into()))?;
         let size = records.number(b"size").unwrap_or(own);
         let mut kind = kind_of(header.kind(), &name).map_err(&refused)?;
         self.data = match kind {

@@ -139,7 +139,7 @@ pub fn layers(layout: &Layout, platform: &Platform) -> Result<Vec<Descriptor>> {
     }
     if let Some(layer) = layers.iter().find(|layer| !LAYER_TYPES.contains(&layer.media_type.as_str())) {
         return Err(Error::Image(format!(
-            "a layer has the media type {:?}, which is no tar archive",
+            "a layer has the media type {:?}, which is not a tar archive",
             layer.media_type
         )));
     }

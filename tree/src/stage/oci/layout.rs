@@ -145,7 +145,7 @@ impl Layout {
                 marker.image_layout_version
             ))),
             None => Err(Error::Image(
-                "it has no good file oci-layout, so it is no OCI layout; write one with `skopeo copy … oci:DIRECTORY` or `docker save` (Docker 25 or newer)"
+                "it has no good file oci-layout, so it is not an OCI layout; write one with `skopeo copy … oci:DIRECTORY` or `docker save` (Docker 25 or newer)"
                     .to_owned(),
             )),
         }
@@ -265,5 +265,5 @@ fn json<T: DeserializeOwned>(slice: Slice) -> Result<T, String> {
     let mut bytes = Vec::new();
     // A file may have grown since its length was read.
     slice.take(DOCUMENT_MAX).read_to_end(&mut bytes).map_err(|cause| format!("cannot be read ({cause})"))?;
-    serde_json::from_slice(&bytes).map_err(|cause| format!("does not read ({cause})"))
+    serde_json::from_slice(&bytes).map_err(|cause| format!("is not valid JSON ({cause})"))
 }
