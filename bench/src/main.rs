@@ -15,6 +15,7 @@ mod dhcp;
 mod floors;
 mod load;
 mod mirror;
+mod nodes;
 mod peers;
 mod record;
 mod report;
@@ -118,7 +119,7 @@ impl Options {
     fn run(&self) -> Result<()> {
         std::fs::create_dir_all(&self.work)?;
         let recording = Arc::new(Recording::load(&self.boot)?);
-        let tree = tree::make(&self.work, &recording)?;
+        let tree = tree::make(&self.work, &recording.nodes)?;
         read_all(&tree)?;
         let _network = peers::network()?;
         let storms = self.cases.iter().any(|case| case == "storm");

@@ -31,27 +31,8 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use crate::cases::{self, Page};
 use crate::cpu;
+use crate::nodes::{Kind, Node};
 use crate::rpc::{self, NFS, NOENT, Reader, Replies, Xdr, procedure};
-
-/// What stands at a path.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Kind {
-    /// A directory.
-    Directory,
-    /// A file of so many bytes.
-    File(u64),
-    /// A symbolic link.
-    Link(String),
-}
-
-/// A node that the tree must have.
-#[derive(Debug, Clone)]
-pub struct Node {
-    /// What it is.
-    pub kind: Kind,
-    /// Whether a call reads it.
-    pub is_read: bool,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verb {

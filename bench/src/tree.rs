@@ -3,6 +3,7 @@
 //! Always the same for the same recording: names and sizes come from a generator with a fixed seed. Sizes are log-normal
 //! with a median of 3 KiB, as on a Debian root; contents are noise, so that no two files share an object.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
-use crate::storm::{Kind, Recording};
+use crate::nodes::{Kind, Node};
 
 /// Directories of small files, below `many/`.
 pub const DIRECTORIES: usize = 500;
@@ -54,10 +55,10 @@ impl Noise {
 }
 
 /// The tree in `work`; made if it is not there or is another recording's.
-pub fn make(work: &Path, recording: &Recording) -> Result<PathBuf> {
+pub fn make(work: &Path, nodes: &BTreeMap<String, Node>) -> Result<PathBuf> {
     let root = work.join("tree");
     let made = work.join("tree.made");
-    let stamp = format!("1 {DIRECTORIES} {FILES} {BIG_FILES} {BIG} {:?}", recording.nodes);
+    let stamp = format!("1 {DIRECTORIES} {FILES} {BIG_FILES} {BIG} {:?}", nodes);
     if fs::read_to_string(&made).is_ok_and(|found| found == stamp) {
         return Ok(root);
     }
@@ -66,7 +67,7 @@ pub fn make(work: &Path, recording: &Recording) -> Result<PathBuf> {
     }
     eprintln!("making the tree in {}", root.display());
     let mut noise = Noise(0x6f6e_6572_6f6f_7401);
-    for (path, node) in &recording.nodes {
+    for (path, node) in nodes {
         let place = root.join(path.trim_start_matches('/'));
         fs::create_dir_all(place.parent().context("a node has a directory")?)?;
         match &node.kind {

@@ -28,7 +28,7 @@
 //! | is in an exclusion, or no more in the pool | gets another, unless it is reserved for it | keeps its pin's or its lease's |
 //! | rests, for another host was found there | gets another, also instead of a reserved one | gets another, unless its pin holds it |
 //!
-//! A reserved address at which another host was found rests like any: the machine comes up on one from the pool, and the
+//! A reserved address at which another host was found rests like any: the machine comes up on one from the pool where one is left, and the
 //! admin is told. One that its own pin holds does not rest: the root runs on it, conflict or not, and could not leave it.
 //! What counts as another host is in found.rs.
 //!

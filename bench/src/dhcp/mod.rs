@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use oneroot_ids::Mac;
 use oneroot_dhcp::Lease;
+use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Disk, Table, Txn};
 use oneroot_vm_tests::{Lab, Server, SiteFiles, ip};
 use serde_json::{Value, json};
@@ -136,7 +136,8 @@ fn fill(state: &Path, pool: u32) -> Result<()> {
     for from in (0..pool).step_by(1000) {
         let mut txn = Txn::new();
         for number in from..pool.min(from + 1000) {
-            let (mac, address) = (Mac::new(client::stranger(number)).context("not a MAC")?, Ipv4Addr::from(POOL + number));
+            let (mac, address) =
+                (Mac::new(client::stranger(number)).context("not a MAC")?, Ipv4Addr::from(POOL + number));
             let lease = Lease { mac, address, start: now, expires: now + 86_400, relay: None };
             txn = leases.put(txn, mac, &lease)?;
         }

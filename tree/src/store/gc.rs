@@ -16,7 +16,6 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use super::Store;
-use super::verify::names;
 use crate::confine::{Dir, lock_file};
 use crate::error::{Error, Result};
 use oneroot_ids::{GenerationId, ObjectId, ViewId};
@@ -207,6 +206,21 @@ pub(crate) fn disk_space(found: &fs::Metadata) -> u64 {
 
 fn is_old(path: &Path, young_from: SystemTime) -> bool {
     fs::metadata(path).and_then(|found| found.modified()).is_ok_and(|time| time < young_from)
+}
+
+/// The names in a directory, in order; none where there is no directory.
+pub(super) fn names(directory: &Path) -> Result<Vec<String>> {
+    let entries = match fs::read_dir(directory) {
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::io("list", directory))?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::io("list", directory))?;
+        names.push(entry.file_name().to_string_lossy().into_owned());
+    }
+    names.sort();
+    Ok(names)
 }
 
 #[cfg(test)]

@@ -91,7 +91,7 @@ impl Store {
         let mut all = Vec::new();
         for kind in [RefKind::Profile, RefKind::Layer, RefKind::Machine, RefKind::Builtin] {
             let directory = self.path.join("refs").join(kind.directory());
-            for name in super::verify::names(&directory)? {
+            for name in super::gc::names(&directory)? {
                 let Some(name) = Ref::new(kind, &name) else { continue };
                 all.push((name.to_string(), self.history(&name)?));
             }

@@ -3,13 +3,11 @@
 //! Names are hashes, so the store can tell by itself whether a disk has kept what it was given.
 
 use std::collections::HashSet;
-use std::fs;
 use std::io::{self, Read as _};
-use std::path::Path;
 
 use super::Store;
-use super::gc::ASIDE;
-use crate::error::{Error, Result};
+use super::gc::{ASIDE, names};
+use crate::error::Result;
 use oneroot_ids::{GenerationId, ObjectId, ViewId};
 
 /// Bytes read at a time.
@@ -140,25 +138,11 @@ impl Store {
     }
 }
 
-/// The names in a directory, in order; none where there is no directory.
-pub(super) fn names(directory: &Path) -> Result<Vec<String>> {
-    let entries = match fs::read_dir(directory) {
-        Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(Error::io("list", directory))?,
-    };
-    let mut names = Vec::new();
-    for entry in entries {
-        let entry = entry.map_err(Error::io("list", directory))?;
-        names.push(entry.file_name().to_string_lossy().into_owned());
-    }
-    names.sort();
-    Ok(names)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::stage::Stage;
+    use std::fs;
 
     fn damage(store: &Store) -> Vec<Damage> {
         let mut found = Vec::new();
