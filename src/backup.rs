@@ -407,7 +407,7 @@ mod tests {
             let checked = take(text.as_slice(), |_| Ok(())).unwrap();
             assert_eq!(checked.strange, Some((key.to_owned(), 1)));
             assert!(
-                parse(text.as_slice(), false).unwrap_err().to_string().contains("no key of a table"),
+                parse(text.as_slice(), false).unwrap_err().to_string().contains("not a key of any table"),
                 "{key:?}"
             );
         }

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 /// Longer than any question may take to be answered (`PATIENCE`, src/control.rs).
 const STOPPED: Duration = Duration::from_secs(6);
@@ -164,7 +164,7 @@ fn neither_a_flipped_bit_nor_a_strange_key_is_restored_and_nothing_is_made_of_su
     }
     let strange = "{\"oneroot-state\":1,\"at\":7,\"records\":1}\n{\"key\":\"../x\",\"value\":\"1\"}\n";
     fs::write(home.join("strange"), strange).unwrap();
-    refused(home, &["state", "restore", "--unverified", "strange"], "no key of a table");
+    refused(home, &["state", "restore", "--unverified", "strange"], "not a key of any table");
     assert!(!home.join("state").exists());
     ok(home, &["state", "restore", "backup"]);
 }

@@ -12,8 +12,8 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::rpc::{self, Answer, opaque, words};
-use oneroot_vm_tests::{Host, Lab, Machine, Server, SiteFiles, ip};
+use oneroot_testkit::rpc::{self, Answer, opaque, words};
+use oneroot_testkit::{Host, Lab, Machine, Server, SiteFiles, ip};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 

@@ -5,7 +5,7 @@ use std::net::TcpListener;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles, ip};
+use oneroot_testkit::{Lab, Server, SiteFiles, ip};
 
 fn site() -> SiteFiles {
     SiteFiles::with_loader().unwrap()

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Long enough for every try of a client that is not answered to have had its answer.

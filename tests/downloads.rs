@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use oneroot_vm_tests::{Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Lab, Machine, Server, SiteFiles};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 

@@ -5,7 +5,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 const SECOND: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 1);
@@ -148,7 +148,7 @@ fn tftp_is_answered_from_the_address_that_was_asked_whatever_the_name_looks_like
     lab.on_host("192.168.77.9/24", || {
         let client = UdpSocket::bind(("192.168.77.9", 0)).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
-        oneroot_vm_tests::ip("route add 192.168.78.0/24 via 192.168.77.1").unwrap();
+        oneroot_testkit::ip("route add 192.168.78.0/24 via 192.168.77.1").unwrap();
         for to in [SERVER, SECOND] {
             for request in
                 [&b"\0\x01ipxe.efi\0octet\0"[..], b"\0\x01./ipxe.efi\0octet\0", b"\0\x01ipxe.efi\0octet"]

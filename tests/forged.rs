@@ -12,7 +12,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use oneroot_vm_tests::{Host, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Host, Lab, Machine, Server, SiteFiles};
 use socket2::{Domain, Protocol, Socket, Type};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles, SmallDisk};
+use oneroot_testkit::{Lab, Server, SiteFiles, SmallDisk};
 
 const SITE: &str = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"disk/store\"\nstate = \"disk/state\"\n\
                     [profile.small]\nsource = { directory = \"root\" }\n";

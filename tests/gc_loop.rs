@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Boot, Host, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Boot, Host, Lab, Machine, Server, SiteFiles};
 
 /// Seconds that collections really spare. A stage or a plan of this test takes a fraction of one.
 const GRACE: u64 = 6;

@@ -11,7 +11,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 /// More than this much growth, in KiB, is a leak or an allocation by somebody else's number.

@@ -14,7 +14,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, TcpStream, 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles, ip, udhcpc, udhcpc_on};
+use oneroot_testkit::{Lab, Server, SiteFiles, ip, udhcpc, udhcpc_on};
 use serde_json::Value;
 use socket2::{Domain, Protocol, Socket, Type};
 
@@ -138,7 +138,7 @@ fn a_bridge_that_is_deleted_and_made_again_is_served_as_before() {
         assert_ne!(back["mac"], before["mac"], "it is another interface");
         assert_eq!(back["addresses"], serde_json::json!(["192.168.77.1"]));
         serves(&lab, "lab0");
-        for said in ["lab0 is gone", "lab0 is back", "77.1 is no address", "77.1 is an address"] {
+        for said in ["lab0 is gone", "lab0 is back", "77.1 is not an address", "77.1 is an address"] {
             says(&server, said, round);
         }
         assert_eq!(status(&server)["missing_addresses"], serde_json::json!([]));
@@ -191,7 +191,7 @@ fn an_address_that_is_taken_away_and_given_back_is_served_again() {
     ip("addr add 192.168.77.1/24 dev lab0").unwrap();
     comes_back(&server, "lab0");
     serves(&lab, "lab0");
-    for said in ["lab0 has no address", "lab0 is back", "77.1 is no address", "77.1 is an address"] {
+    for said in ["lab0 has no address", "lab0 is back", "77.1 is not an address", "77.1 is an address"] {
         says(&server, said, 1);
     }
 }

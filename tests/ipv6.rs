@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::rpc::{self, Answer, opaque, words};
-use oneroot_vm_tests::{Lab, Server, SiteFiles, ip};
+use oneroot_testkit::rpc::{self, Answer, opaque, words};
+use oneroot_testkit::{Lab, Server, SiteFiles, ip};
 use socket2::{Domain, Socket, Type};
 
 const PATIENCE: Duration = Duration::from_secs(20);

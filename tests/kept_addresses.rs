@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use oneroot_dhcp::Lease;
 use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Disk, Table, Txn};
-use oneroot_vm_tests::{Lab, Server, SiteFiles, SmallDisk};
+use oneroot_testkit::{Lab, Server, SiteFiles, SmallDisk};
 
 const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const SOON: Duration = Duration::from_secs(30);
@@ -137,7 +137,7 @@ fn a_lease_from_before_the_host_started_is_given_away_only_where_nobody_answers(
     }
     server.restart().unwrap();
     let given = lab.on_machines(RELAY, |host| {
-        oneroot_vm_tests::ip(&format!("addr add {}/24 dev {}", addresses[0], host.nic())).unwrap();
+        oneroot_testkit::ip(&format!("addr add {}/24 dev {}", addresses[0], host.nic())).unwrap();
         // Each asks as often as firmware does.
         let lease = |last: u8| (0..4).find_map(|_| host.lease(last, A_WHILE).unwrap());
         [3, 4].map(|last| lease(last).map(|machine| machine.address))

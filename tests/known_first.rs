@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use oneroot_dhcp::Lease;
 use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Disk, Table, Txn};
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 const ALPHA: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x0a];
@@ -172,7 +172,7 @@ fn a_decline_of_an_address_that_a_foreign_host_has_counts() {
     let told = lab
         .plug("lab0", |nic| {
             for address in ["192.168.77.10/24", "192.168.77.2/24"] {
-                oneroot_vm_tests::ip(&format!("addr add {address} dev {nic}")).unwrap();
+                oneroot_testkit::ip(&format!("addr add {address} dev {nic}")).unwrap();
             }
             let mut relay = Relay::new(Ipv4Addr::new(192, 168, 77, 2));
             assert_eq!(relay.dora(ALPHA), Some(ALPHAS));
@@ -219,7 +219,7 @@ fn flooded<T: Send>(
         let (done, sent, flood) = (&done, &sent, &flood);
         // A host is a namespace of a thread; two of them need two threads, and both are made from this one's network.
         lab.plug("lab0", move |nic| {
-            oneroot_vm_tests::ip(&format!("addr add 192.168.77.3/24 dev {nic}")).unwrap();
+            oneroot_testkit::ip(&format!("addr add 192.168.77.3/24 dev {nic}")).unwrap();
             let sink = UdpSocket::bind((Ipv4Addr::new(192, 168, 77, 3), 67)).unwrap();
             scope.spawn(move || {
                 while !done.load(Ordering::Relaxed) {

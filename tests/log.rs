@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 use rustix::fs::{OFlags, fcntl_setfl};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);

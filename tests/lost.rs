@@ -8,8 +8,8 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oneroot_vm_tests::rpc::{self, Answer, opaque, words};
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::rpc::{self, Answer, opaque, words};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 /// Not root, and nobody who has anything here.
 const SOMEBODY: u32 = 65_534;

@@ -3,11 +3,11 @@
 
 use std::collections::HashMap;
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles, ip};
+use oneroot_testkit::{Lab, Server, SiteFiles, ip};
 
 /// What a fresh host of a switch is told; `None` when nobody answers.
 fn udhcpc(lab: &Lab, switch: &str) -> Option<HashMap<String, String>> {
-    oneroot_vm_tests::udhcpc(lab, switch).unwrap()
+    oneroot_testkit::udhcpc(lab, switch).unwrap()
 }
 
 const SECOND: &str = "[[network]]\nsubnet = \"192.168.78.0/24\"\nserver = \"192.168.78.1\"\nrouter = \"192.168.78.254\"\n\
@@ -46,7 +46,7 @@ fn of_two_networks_on_one_wire_a_machine_is_in_that_of_its_own_address() {
     let _server = Server::start(site).unwrap();
     let alpha = lab.plug("lab0", |nic| {
         ip(&format!("link set {nic} address 52:54:00:00:00:0a")).unwrap();
-        oneroot_vm_tests::udhcpc_on(nic).unwrap().unwrap()
+        oneroot_testkit::udhcpc_on(nic).unwrap().unwrap()
     });
     let alpha = alpha.unwrap();
     assert_eq!(

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
@@ -83,7 +83,7 @@ fn six_hundred_who_ask_for_a_loader_that_is_a_fifo_keep_nobody_from_booting() {
             let _ = Command::new("ip")
                 .args(["addr", "add", &format!("{address}/24"), "dev", host.nic()])
                 .status();
-            let machine = oneroot_vm_tests::Machine { last, address };
+            let machine = oneroot_testkit::Machine { last, address };
             for _ in 0..30 {
                 let mut stream = machine.connect(80, 0).unwrap();
                 stream.write_all(b"GET /ipxe.efi HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();

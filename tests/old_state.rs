@@ -7,7 +7,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::path::Path;
 
-use oneroot_vm_tests::{Lab, Machine, Root, Server, SiteFiles, ip};
+use oneroot_testkit::{Lab, Machine, Root, Server, SiteFiles, ip};
 use serde::Deserialize;
 
 /// A machine as it was when the fixture was made.

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles, ip, udhcpc};
+use oneroot_testkit::{Lab, Server, SiteFiles, ip, udhcpc};
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 

@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 #[test]
 fn a_machine_without_a_sign_is_shown_and_let_go_of_only_on_request() {

@@ -6,8 +6,8 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::rpc::{self, opaque, words};
-use oneroot_vm_tests::{Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::rpc::{self, opaque, words};
+use oneroot_testkit::{Lab, Machine, Server, SiteFiles};
 use socket2::{Domain, SockRef, Socket, Type};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);

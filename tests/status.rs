@@ -10,7 +10,7 @@ use std::fs;
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Clock, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Clock, Lab, Machine, Server, SiteFiles};
 use serde_json::Value;
 
 const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Clock, Lab, Machine, Server, SiteFiles, ip};
+use oneroot_testkit::{Clock, Lab, Machine, Server, SiteFiles, ip};
 use serde_json::Value;
 
 const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use oneroot_vm_tests::{Ganesha, Lab, Server, SiteFiles};
+use oneroot_testkit::{Ganesha, Lab, Server, SiteFiles};
 
 use crate::rpc;
 

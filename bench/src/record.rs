@@ -9,7 +9,7 @@ use std::net::Ipv4Addr;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use oneroot_vm_tests::capture::Capture;
+use oneroot_testkit::capture::Capture;
 
 use crate::cases::Page;
 use crate::rpc::{Attr, MOUNT, NFS, Reader, procedure};

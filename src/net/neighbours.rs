@@ -17,7 +17,7 @@ pub fn mac_of(address: IpAddr) -> Option<[u8; 6]> {
 mod tests {
     use super::*;
     use crate::net::probe::tests::{HOST, MAC, NOBODY, host};
-    use oneroot_vm_tests::{Lab, ip};
+    use oneroot_testkit::{Lab, ip};
     use std::net::UdpSocket;
 
     /// Whether the neighbour is found once the kernel had a reason to ask for it.

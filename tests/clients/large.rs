@@ -5,7 +5,7 @@ use std::io::{BufWriter, Write as _};
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use nfs3_client::nfs3_types::nfs3::{READ3args, READDIR3args, cookieverf3};
-use oneroot_vm_tests::SiteFiles;
+use oneroot_testkit::SiteFiles;
 use tar::Header;
 
 use super::{as_machine, lookup, mount, on_tokio, run, url};

@@ -19,7 +19,7 @@ use nfs3_client::nfs3_types::rpc::{auth_unix, opaque_auth};
 use nfs3_client::nfs3_types::xdr_codec::{Pack, Unpack};
 use nfs3_client::tokio::{TokioConnector, TokioIo};
 use nfs3_client::{Nfs3Connection, Nfs3ConnectionBuilder};
-use oneroot_vm_tests::{Boot, Host, Lab, Machine, Server, SiteFiles, ip};
+use oneroot_testkit::{Boot, Host, Lab, Machine, Server, SiteFiles, ip};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SERVER: &str = "192.168.77.1";

@@ -13,7 +13,7 @@ use nfs3_client::nfs3_types::nfs3::{
     diropargs3, fattr3, filename3, ftype3, nfs_fh3, nfsstat3,
 };
 use nfs3_client::tokio::TokioConnector;
-use oneroot_vm_tests::Boot;
+use oneroot_testkit::Boot;
 use tar::{Builder, EntryType, Header};
 
 use super::{Client, SERVER, as_machine, lookup, mount, on_tokio, run, site, some, url};

@@ -19,7 +19,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_vm_tests::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
 
 #[cfg(debug_assertions)]
 use attacks::{ACCES, Attack, Outcome, PERM, attacks};

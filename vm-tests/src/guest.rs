@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::NamedTempFile;
 
-use crate::lab::Lab;
+use oneroot_testkit::Lab;
 
 /// Enough for Debian and its overlay.
 const MEMORY: u32 = 512;

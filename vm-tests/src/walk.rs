@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 
 use crate::guest::Guest;
-use crate::wire::{Calls, NFS};
+use oneroot_testkit::wire::{Calls, NFS};
 
 /// Procedures of NFS version 3 that a walk may send (RFC 1813 §3.3).
 pub mod procedure {
@@ -103,23 +103,28 @@ fn sent(guest: &mut Guest) -> Result<Calls> {
 }
 
 /// Where a listing stands with the promise: 2.3 calls for a directory, and one for each further page of it.
-impl Calls {
+pub trait Listing {
     /// NFS calls but READLINK: a link's text is in no other answer.
-    #[must_use]
-    pub fn for_listing(&self) -> u64 {
+    fn for_listing(&self) -> u64;
+
+    /// Calls for one thing at a time, where READDIRPLUS would bring many.
+    fn one_by_one(&self) -> u64;
+
+    /// Pages of listings beyond the first of each directory.
+    fn further_pages(&self, directories: u64) -> u64;
+}
+
+impl Listing for Calls {
+    fn for_listing(&self) -> u64 {
         self.to(NFS) - self.of(NFS, procedure::READLINK)
     }
 
-    /// Calls for one thing at a time, where READDIRPLUS would bring many.
-    #[must_use]
-    pub fn one_by_one(&self) -> u64 {
+    fn one_by_one(&self) -> u64 {
         let count = |procedure| self.of(NFS, procedure);
         count(procedure::GETATTR) + count(procedure::LOOKUP) + count(procedure::READDIR)
     }
 
-    /// Pages of listings beyond the first of each directory.
-    #[must_use]
-    pub fn further_pages(&self, directories: u64) -> u64 {
+    fn further_pages(&self, directories: u64) -> u64 {
         self.of(NFS, procedure::READDIRPLUS).saturating_sub(directories)
     }
 }

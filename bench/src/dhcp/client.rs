@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use oneroot_vm_tests::{Lab, ip};
+use oneroot_testkit::{Lab, ip};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 /// The relays' addresses. Nobody looks at what the flood is answered.

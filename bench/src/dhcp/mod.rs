@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use oneroot_dhcp::Lease;
 use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Disk, Table, Txn};
-use oneroot_vm_tests::{Lab, Server, SiteFiles, ip};
+use oneroot_testkit::{Lab, Server, SiteFiles, ip};
 use serde_json::{Value, json};
 
 use client::{Flood, Measured};

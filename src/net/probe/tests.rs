@@ -1,7 +1,7 @@
 //! Probes on real links, each test in a network of its own.
 
 use super::*;
-use oneroot_vm_tests::{Lab, ip};
+use oneroot_testkit::{Lab, ip};
 use std::os::fd::AsFd as _;
 use std::process::{Child, Command};
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -7,7 +7,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result, bail};
-use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts};
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Guest, artifacts};
 use serde_json::Value;
 
 const LIMIT: Duration = Duration::from_secs(600);

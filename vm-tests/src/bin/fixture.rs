@@ -10,8 +10,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use oneroot_vm_tests::rpc::opaque;
-use oneroot_vm_tests::{Boot, Lab, Machine, Root, Server, SiteFiles, ip};
+use oneroot_testkit::rpc::opaque;
+use oneroot_testkit::{Boot, Lab, Machine, Root, Server, SiteFiles, ip};
 use serde_json::{Value, json};
 
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -13,7 +13,7 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 use crate::guest::Guest;
-use crate::server::binary;
+use oneroot_testkit::binary;
 
 /// Of the machine's own disk; it is sparse.
 const DISK: u64 = 2 << 30;

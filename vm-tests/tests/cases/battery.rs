@@ -6,9 +6,10 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use oneroot_vm_tests::walk::{Lister, Walk, procedure};
-use oneroot_vm_tests::wire::NFS;
-use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts, ip};
+use oneroot_testkit::wire::NFS;
+use oneroot_testkit::{Lab, Server, SiteFiles, ip};
+use oneroot_vm_tests::walk::{Lister, Listing as _, Walk, procedure};
+use oneroot_vm_tests::{Guest, artifacts};
 
 use crate::{POOL, STEP, assert_no_io_error, text};
 

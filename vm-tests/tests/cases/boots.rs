@@ -3,7 +3,8 @@
 use std::fs;
 use std::time::Duration;
 
-use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts};
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Guest, artifacts};
 
 use crate::{POOL, SOON, STEP, assert_modes, assert_no_io_error, text};
 

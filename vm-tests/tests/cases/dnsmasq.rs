@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use oneroot_vm_tests::Lab;
+use oneroot_testkit::Lab;
 
 /// A dnsmasq on a host of its own, 192.168.77.2; it ends when dropped.
 pub struct Dnsmasq(Child);

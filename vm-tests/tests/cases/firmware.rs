@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::process::Command;
 
-use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts};
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Firmware, Guest, Hardware, artifacts};
 
 use crate::{POOL, assert_modes};
 

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use oneroot_vm_tests::{Hardware, Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::Hardware;
 
 use crate::STEP;
 

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use oneroot_vm_tests::{Guest, Hardware, Lab, Server, SiteFiles, artifacts};
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Guest, Hardware, artifacts};
 
 use crate::dnsmasq::Dnsmasq;
 use crate::{POOL, STEP, assert_modes, assert_no_io_error};

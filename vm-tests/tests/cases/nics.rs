@@ -1,6 +1,7 @@
 //! One machine, several NICs: one root, an address each, and a NIC that is replaced.
 
-use oneroot_vm_tests::{Guest, Hardware, Lab, Server, SiteFiles, artifacts};
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Guest, Hardware, artifacts};
 
 use crate::{POOL, SOON, assert_no_io_error, text};
 

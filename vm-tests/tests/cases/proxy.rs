@@ -1,6 +1,7 @@
 //! Beside an existing DHCP server, which keeps giving the addresses.
 
-use oneroot_vm_tests::{Firmware, Guest, Hardware, Lab, Server, SiteFiles, artifacts};
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Firmware, Guest, Hardware, artifacts};
 
 use crate::dnsmasq::Dnsmasq;
 use crate::{SOON, assert_no_io_error, text};

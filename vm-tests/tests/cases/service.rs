@@ -1,6 +1,7 @@
 //! The server's own life under running machines: another server in its place, another version of it.
 
-use oneroot_vm_tests::{Guest, Lab, PackagedRoot, Server, SiteFiles, artifacts};
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Guest, PackagedRoot, artifacts};
 
 use crate::{POOL, assert_no_io_error, text};
 

@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use oneroot_vm_tests::{Guest, Lab, Server, SiteFiles, artifacts};
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Guest, artifacts};
 use serde_json::json;
 
 use crate::{POOL, assert_no_io_error};

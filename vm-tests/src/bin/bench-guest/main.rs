@@ -11,9 +11,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use oneroot_testkit::wire::{Calls, Wire};
+use oneroot_testkit::{Ganesha, Lab, Server};
 use oneroot_vm_tests::walk::{Lister, Walk};
-use oneroot_vm_tests::wire::{Calls, Wire};
-use oneroot_vm_tests::{Ganesha, Guest, Hardware, Lab, Server, artifacts, cpu_seconds};
+use oneroot_vm_tests::{Guest, Hardware, artifacts, cpu_seconds};
 use report::{Report, Row};
 use serde_json::Value;
 

@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 use std::process::Command;
 
-use oneroot_vm_tests::walk::{Lister, Walk, procedure};
-use oneroot_vm_tests::wire::{Calls, NFS, NFSACL};
+use oneroot_testkit::wire::{Calls, NFS, NFSACL};
+use oneroot_vm_tests::walk::{Lister, Listing as _, Walk, procedure};
 
 use crate::view::PUBLISHED;
 

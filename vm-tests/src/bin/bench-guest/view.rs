@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use oneroot_vm_tests::SiteFiles;
+use oneroot_testkit::SiteFiles;
 
 /// Below the view's root: as many files as in the measurement that others have published, nine in a directory.
 pub const PUBLISHED: &str = "/srv/published";

@@ -369,7 +369,7 @@ impl Drop for Server {
 }
 
 /// `$ONEROOT_BIN`, else the newest that cargo has built beside this test.
-pub(crate) fn binary() -> Result<PathBuf> {
+pub fn binary() -> Result<PathBuf> {
     if let Some(binary) = std::env::var_os("ONEROOT_BIN") {
         return Ok(binary.into());
     }

@@ -1,0 +1,26 @@
+//! What tests and benchmarks share. [`Lab`] is a network namespace with a switch; [`Server`] is the real binary in it, over
+//! [`SiteFiles`]; a [`Machine`] speaks the protocols that a booting box speaks, without being one; [`capture`] and [`wire`] read
+//! what went over the wire. Nothing here knows the libraries: the binary is seen from outside.
+#![allow(
+    clippy::missing_errors_doc,
+    reason = "everything here fails with a sentence for the person who runs a test"
+)]
+
+pub mod capture;
+mod clock;
+mod disk;
+mod ganesha;
+mod lab;
+mod machine;
+pub mod rpc;
+mod server;
+mod udhcpc;
+pub mod wire;
+
+pub use clock::Clock;
+pub use disk::SmallDisk;
+pub use ganesha::Ganesha;
+pub use lab::{INTERFACE, Lab, SERVER, ip};
+pub use machine::{Boot, Host, Machine, Root};
+pub use server::{Server, SiteFiles, binary};
+pub use udhcpc::{udhcpc, udhcpc_on};
