@@ -22,12 +22,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::ThisHost;
+use crate::net::ipv6::Ipv6Sockets;
 use crate::net::keeper::Keeper;
 use crate::net::probe::Prober;
-use crate::net::six::Six;
-use crate::net::{self, Place, accept, solicited};
+use crate::net::{self, Place, accept, router_advert};
+use crate::nfs::in_flight::{IN_FLIGHT, InFlight};
 use crate::nfs::rpcbind::Registration;
-use crate::nfs::waiting::{IN_FLIGHT, Waiting};
 use crate::nfs::{self, Server, Views};
 use crate::reload::{Refusal, reload};
 use crate::{clock, confine, control, dhcp, http, systemd, tftp};
@@ -57,7 +57,7 @@ struct Sockets {
 impl Sockets {
     fn bind(site: &Site, keeper: &Keeper, control: Socket) -> Result<Self> {
         let addresses = site.server_addresses();
-        let six = site.server.ipv6.then(|| Six::new(keeper, &site.server.interfaces));
+        let six = site.server.ipv6.then(|| Ipv6Sockets::new(keeper, &site.server.interfaces));
         let tcp = |port: u16, service: &str| -> Result<Vec<TcpListener>> {
             let listen =
                 |address: &IpAddr| net::listen(SocketAddr::new(*address, port), Place::of(site), service);
@@ -77,7 +77,7 @@ impl Sockets {
             Ok(sockets)
         };
         // Machines boot without it, only later.
-        let solicited = |interface: &String| match solicited::open(keeper, interface) {
+        let solicited = |interface: &String| match router_advert::open(keeper, interface) {
             Ok(socket) => Some(socket),
             Err(cause) => {
                 tracing::debug!("{cause:#}");
@@ -182,7 +182,7 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
     let ports = PortTable::new(Ports { portmap_tcp: own, portmap_udp: own, ..nfs_ports(&site) });
     let policy = Policy { allow_unprivileged_ports: site.server.unprivileged_nfs_ports };
     let service = Service::new(Views(machines.clone()), keyring, ports, policy);
-    let server = Arc::new(Server { service, machines: machines.clone(), waiting: Waiting::new(IN_FLIGHT) });
+    let server = Arc::new(Server { service, machines: machines.clone(), waiting: InFlight::new(IN_FLIGHT) });
 
     let (stop, stopped) = watch::channel(false);
     let until = || {
@@ -211,7 +211,7 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
     }
     tasks.spawn(until_then(until(), dhcp_server.serve()));
     for socket in sockets.solicited {
-        tasks.spawn(until_then(until(), solicited::serve(socket, machines.clone())));
+        tasks.spawn(until_then(until(), router_advert::serve(socket, machines.clone())));
     }
     keeper.tell(&site);
     // One at a time: who asks while a reload runs waits for its own.

@@ -111,7 +111,7 @@ fn shout(stream: &mut TcpStream, calls: &[u8], length: usize, most: usize) -> us
 /// KiB that a flood takes at least, or it was none.
 const FLOOD_FELT: u64 = 64 * 1024;
 /// The most memory, in KiB, that the server has while 5,000 peers ask for as much as they may and read nothing: what may
-/// wait for all of them together (`IN_FLIGHT`, src/nfs/waiting.rs), 16 KiB for each connection, and what it has at rest.
+/// wait for all of them together (`IN_FLIGHT`, src/nfs/in_flight.rs), 16 KiB for each connection, and what it has at rest.
 const FLOODED: u64 = 256 * 1024 + 16 * IN_TOTAL as u64 + 64 * 1024;
 
 /// 200 addresses with 25 connections each.

@@ -1,7 +1,7 @@
 //! From site files to a checked [`Site`], or to all that is wrong with them at once.
 //!
 //! A file is read whole and bounded, parsed with places, then table by table ([`crate::tables`]), then the tables are
-//! compared with each other ([`crate::compare`]). Each step goes on after a mistake, so that one run tells them all.
+//! compared with each other ([`crate::validate`]). Each step goes on after a mistake, so that one run tells them all.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -13,8 +13,8 @@ use oneroot_tree::confine::open_file;
 use toml::de::DeTable;
 
 use crate::draft::Draft;
-use crate::report::{Problem, Report, Spot, line_and_column};
-use crate::section::{Mistakes, Section};
+use crate::report::{Problem, Report, Span, line_and_column};
+use crate::section::{Diagnostics, Section};
 use crate::site::{Lookup, Site};
 use crate::table::Table;
 use crate::tables;
@@ -65,8 +65,8 @@ pub fn load(path: &Path) -> Result<Site, Report> {
         return check(&files, home);
     }
     // Only what is inside the other files can be told: without the missing one, names that it has would seem not to exist.
-    let (_, mistakes) = read_tables(&files, home);
-    unreadable.extend(told(mistakes, &files));
+    let (_, diagnostics) = read_tables(&files, home);
+    unreadable.extend(told(diagnostics, &files));
     Err(Report { problems: unreadable })
 }
 
@@ -151,13 +151,13 @@ fn read(path: &Path) -> Result<String, String> {
 }
 
 fn check(files: &[File], home: &Path) -> Result<Site, Report> {
-    let (draft, mut mistakes) = read_tables(files, home);
+    let (draft, mut diagnostics) = read_tables(files, home);
     // What the parser could make of a broken file would only give rise to more complaints.
     if !draft.partial {
-        crate::compare::compare(&draft, &mut mistakes);
-        crate::paths::compare(&draft, &mut mistakes);
+        crate::validate::tables(&draft, &mut diagnostics);
+        crate::paths::compare(&draft, &mut diagnostics);
     }
-    let problems = told(mistakes, files);
+    let problems = told(diagnostics, files);
     match draft.server {
         Some(server) if problems.is_empty() => {
             let machines = plain(draft.machines);
@@ -181,27 +181,27 @@ fn plain<T>(tables: BTreeMap<String, Table<T>>) -> BTreeMap<String, T> {
     tables.into_iter().map(|(name, table)| (name, table.value)).collect()
 }
 
-fn read_tables(files: &[File], home: &Path) -> (Draft, Mistakes) {
-    let (mut draft, mut mistakes) = (Draft::default(), Mistakes::default());
+fn read_tables(files: &[File], home: &Path) -> (Draft, Diagnostics) {
+    let (mut draft, mut diagnostics) = (Draft::default(), Diagnostics::default());
     for (number, file) in files.iter().enumerate() {
-        let spot = Spot { file: number, span: 0..0, key: String::new() };
+        let span = Span { file: number, span: 0..0, key: String::new() };
         let text = file.text.strip_prefix('\u{feff}').unwrap_or(&file.text);
         if text.len() < file.text.len() {
-            mistakes.note(&spot, "begins with a byte order mark; save it without one");
+            diagnostics.note(&span, "begins with a byte order mark; save it without one");
             draft.partial = true;
             continue;
         }
         let (root, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
-            let spot = Spot { span: error.span().unwrap_or(0..0), ..spot.clone() };
-            mistakes.note(&spot, syntax(text, spot.span.start, error.message()));
+            let span = Span { span: error.span().unwrap_or(0..0), ..span.clone() };
+            diagnostics.note(&span, syntax(text, span.span.start, error.message()));
         }
         if errors.is_empty() {
-            draft.read(Section::new(root.get_ref(), spot), home, number == 0, &mut mistakes);
+            draft.read(Section::new(root.get_ref(), span), home, number == 0, &mut diagnostics);
         }
         draft.partial |= !errors.is_empty();
     }
-    (draft, mistakes)
+    (draft, diagnostics)
 }
 
 /// What is wrong with a line that is no TOML. Of the commonest two the parser's words say what TOML is like, and not what was
@@ -222,15 +222,15 @@ fn syntax(text: &str, at: usize, message: &str) -> String {
     }
 }
 
-fn told(mistakes: Mistakes, files: &[File]) -> Vec<Problem> {
-    let mut all = mistakes.0;
-    all.sort_by_key(|(spot, ..)| (spot.file, spot.span.start));
+fn told(diagnostics: Diagnostics, files: &[File]) -> Vec<Problem> {
+    let mut all = diagnostics.0;
+    all.sort_by_key(|(span, ..)| (span.file, span.span.start));
     let more = all.len().saturating_sub(MOST_TOLD);
-    let problem = |(spot, reason, hint): (Spot, String, Option<String>)| {
-        let file = files.get(spot.file);
-        let (line, column) = file.map_or((0, 0), |file| line_and_column(&file.text, spot.span.start));
+    let problem = |(span, reason, hint): (Span, String, Option<String>)| {
+        let file = files.get(span.file);
+        let (line, column) = file.map_or((0, 0), |file| line_and_column(&file.text, span.span.start));
         let name = file.map_or(String::new(), |file| file.name.clone());
-        Problem { file: name, line, column, key: spot.key, reason, hint }
+        Problem { file: name, line, column, key: span.key, reason, hint }
     };
     let mut problems: Vec<Problem> = all.into_iter().take(MOST_TOLD).map(problem).collect();
     if let (true, Some(last)) = (more > 0, problems.last()) {

@@ -3,20 +3,20 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::report::Spot;
-use crate::section::{At, Mistakes};
+use crate::report::Span;
+use crate::section::{Diagnostics, Located};
 
 /// A directory of the `[server]` table: its path, and where a file says it.
 pub(crate) struct Directory {
     pub(crate) path: PathBuf,
-    pub(crate) spot: Option<Spot>,
+    pub(crate) span: Option<Span>,
 }
 
 impl Directory {
-    pub(crate) fn new(said: Option<At<PathBuf>>, default: PathBuf) -> Self {
+    pub(crate) fn new(said: Option<Located<PathBuf>>, default: PathBuf) -> Self {
         match said {
-            Some(At { value, spot }) => Self { path: value, spot: Some(spot) },
-            None => Self { path: default, spot: None },
+            Some(Located { value, span }) => Self { path: value, span: Some(span) },
+            None => Self { path: default, span: None },
         }
     }
 }
@@ -40,18 +40,18 @@ pub(crate) fn has(outer: &Path, inner: &Path) -> bool {
 }
 
 /// Notes a store or state that can't be one, `whole` being the table's own place.
-pub(crate) fn apart(store: &Directory, state: &Directory, whole: &Spot, mistakes: &mut Mistakes) {
+pub(crate) fn apart(store: &Directory, state: &Directory, whole: &Span, diagnostics: &mut Diagnostics) {
     for (name, directory) in [("store", store), ("state", state)] {
         if plain(&directory.path) == Path::new("/") {
-            let spot = directory.spot.as_ref().unwrap_or(whole);
-            mistakes.note(
-                spot,
+            let span = directory.span.as_ref().unwrap_or(whole);
+            diagnostics.note(
+                span,
                 format!("is the root of the host's own files; name a directory for it alone, such as \"/var/lib/oneroot/{name}\""),
             );
             return;
         }
     }
-    let spot = state.spot.as_ref().or(store.spot.as_ref()).unwrap_or(whole);
+    let span = state.span.as_ref().or(store.span.as_ref()).unwrap_or(whole);
     let (store, state) = (&store.path, &state.path);
     let how = if plain(store) == plain(state) {
         "are one directory"
@@ -62,8 +62,8 @@ pub(crate) fn apart(store: &Directory, state: &Directory, whole: &Spot, mistakes
     } else {
         return;
     };
-    mistakes.note(
-        spot,
+    diagnostics.note(
+        span,
         format!(
             "store {} and state {} {how}; give each a directory of its own, side by side",
             store.display(),

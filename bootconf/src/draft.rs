@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::networks::network;
-use crate::section::{At, Mistakes, Section};
+use crate::section::{Diagnostics, Located, Section};
 use crate::site::{Machine, Network, Profile, Server, Vars, Workload};
 use crate::table::{Table, good_name, host_name};
 use crate::tables;
@@ -17,7 +17,7 @@ pub(crate) struct Draft {
     pub(crate) profiles: BTreeMap<String, Table<Profile>>,
     pub(crate) workloads: BTreeMap<String, Table<Workload>>,
     pub(crate) machines: BTreeMap<String, Table<Machine>>,
-    pub(crate) unknown: Option<At<String>>,
+    pub(crate) unknown: Option<Located<String>>,
     pub(crate) vars: Vars,
     /// Whether some table could not be made sense of, so that what seems not to exist may be in it.
     pub(crate) partial: bool,
@@ -25,57 +25,63 @@ pub(crate) struct Draft {
 
 impl Draft {
     /// Takes in one file; `main` is the one that may have every kind of table.
-    pub(crate) fn read(&mut self, mut root: Section<'_>, home: &Path, main: bool, mistakes: &mut Mistakes) {
-        for (name, table) in root.named(mistakes, "machine") {
-            let machine = tables::machine(table, home, mistakes);
-            add("machine", name, machine, &mut self.machines, mistakes);
+    pub(crate) fn read(
+        &mut self,
+        mut root: Section<'_>,
+        home: &Path,
+        main: bool,
+        diagnostics: &mut Diagnostics,
+    ) {
+        for (name, table) in root.named(diagnostics, "machine") {
+            let machine = tables::machine(table, home, diagnostics);
+            add("machine", name, machine, &mut self.machines, diagnostics);
         }
         if main {
-            root.missing(mistakes, "server", "a site begins with a [server] table");
-            let server = root.section(mistakes, "server");
-            self.server = server.and_then(|section| tables::server(section, home, mistakes));
-            for section in root.sections(mistakes, "network") {
-                let network = network(section, mistakes);
+            root.missing(diagnostics, "server", "a site begins with a [server] table");
+            let server = root.section(diagnostics, "server");
+            self.server = server.and_then(|section| tables::server(section, home, diagnostics));
+            for section in root.sections(diagnostics, "network") {
+                let network = network(section, diagnostics);
                 self.partial |= network.is_none();
                 self.networks.extend(network);
             }
-            for (name, table) in root.named(mistakes, "profile") {
-                let profile = tables::profile(table, home, mistakes);
-                add("profile", name, profile, &mut self.profiles, mistakes);
+            for (name, table) in root.named(diagnostics, "profile") {
+                let profile = tables::profile(table, home, diagnostics);
+                add("profile", name, profile, &mut self.profiles, diagnostics);
             }
-            for (name, table) in root.named(mistakes, "workload") {
-                let workload = tables::workload(table, home, mistakes);
-                add("workload", name, workload, &mut self.workloads, mistakes);
+            for (name, table) in root.named(diagnostics, "workload") {
+                let workload = tables::workload(table, home, diagnostics);
+                add("workload", name, workload, &mut self.workloads, diagnostics);
             }
-            if let Some(section) = root.section(mistakes, "vars") {
-                self.vars = tables::variables(section, mistakes);
+            if let Some(section) = root.section(diagnostics, "vars") {
+                self.vars = tables::variables(section, diagnostics);
             }
-            if let Some(mut section) = root.section(mistakes, "unknown") {
-                self.unknown = section.string(mistakes, "profile");
-                section.missing(mistakes, "profile", "the profile that unknown machines boot");
-                section.finish(mistakes);
+            if let Some(mut section) = root.section(diagnostics, "unknown") {
+                self.unknown = section.string(diagnostics, "profile");
+                section.missing(diagnostics, "profile", "the profile that unknown machines boot");
+                section.finish(diagnostics);
             }
         }
-        root.finish(mistakes);
+        root.finish(diagnostics);
     }
 }
 
 fn add<T>(
     kind: &str,
-    name: At<String>,
+    name: Located<String>,
     table: Table<T>,
     tables: &mut BTreeMap<String, Table<T>>,
-    mistakes: &mut Mistakes,
+    diagnostics: &mut Diagnostics,
 ) {
     if !good_name(&name.value) {
-        mistakes.note(
-            &name.spot,
+        diagnostics.note(
+            &name.span,
             "a name has 1 to 63 of a-z, 0-9, '-', '_' and '.', begins with a letter or digit, and has no '-' or '.' last and no two dots together: it becomes a file's and a host's name",
         );
     } else if let ("machine", Err(reason)) = (kind, host_name(&name.value)) {
-        mistakes.note(&name.spot, reason);
+        diagnostics.note(&name.span, reason);
     }
     if tables.insert(name.value, table).is_some() {
-        mistakes.note(&name.spot, format!("there is another {kind} of this name"));
+        diagnostics.note(&name.span, format!("there is another {kind} of this name"));
     }
 }

@@ -9,7 +9,6 @@ pub mod again;
 pub mod args;
 pub mod binding;
 mod check;
-mod compare;
 pub mod decision;
 mod directories;
 mod draft;
@@ -35,6 +34,7 @@ mod stacks;
 pub mod strangers;
 mod table;
 mod tables;
+mod validate;
 mod version;
 
 pub use check::{load, load_str, state_of};

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use ipnetwork::Ipv4Network;
 
 use crate::replies::fits;
-use crate::section::{At, Mistakes, Section};
+use crate::section::{Diagnostics, Located, Section};
 use crate::site::Network;
 use crate::table::{Places, Table, good_name};
 
@@ -24,13 +24,13 @@ pub(crate) fn is_host(address: Ipv4Addr) -> bool {
 }
 
 /// A `[[network]]` table.
-pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Option<Table<Network>> {
-    let spot = section.spot.clone();
+pub(crate) fn network(mut section: Section<'_>, diagnostics: &mut Diagnostics) -> Option<Table<Network>> {
+    let span = section.span.clone();
     let mut places = Places::default();
-    let subnet = section.parsed::<Ipv4Network>(mistakes, "subnet", "a network such as 192.168.77.0/24");
-    section.missing(mistakes, "subnet", "the network's addresses, such as \"192.168.77.0/24\"");
+    let subnet = section.parsed::<Ipv4Network>(diagnostics, "subnet", "a network such as 192.168.77.0/24");
+    section.missing(diagnostics, "subnet", "the network's addresses, such as \"192.168.77.0/24\"");
     let subnet = subnet.and_then(|subnet| {
-        subnet.check(mistakes, |subnet| match subnet {
+        subnet.check(diagnostics, |subnet| match subnet {
             _ if subnet.network() != subnet.ip() => {
                 Err(format!("has host bits; the network is {}/{}", subnet.network(), subnet.prefix()))
             }
@@ -39,33 +39,35 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
             _ => Ok(subnet),
         })
     });
-    let server = section.parsed::<Ipv4Addr>(mistakes, "server", "an IPv4 address");
+    let server = section.parsed::<Ipv4Addr>(diagnostics, "server", "an IPv4 address");
     let server = server
-        .and_then(|at| at.check(mistakes, |address| is_host(address).then_some(address).ok_or(NO_HOST)));
-    let proxy = section.boolean(mistakes, "proxy");
-    let authoritative = section.boolean(mistakes, "authoritative");
-    let exclude: Vec<At<(Ipv4Addr, Ipv4Addr)>> = section
-        .strings(mistakes, "exclude", true)
+        .and_then(|at| at.check(diagnostics, |address| is_host(address).then_some(address).ok_or(NO_HOST)));
+    let proxy = section.boolean(diagnostics, "proxy");
+    let authoritative = section.boolean(diagnostics, "authoritative");
+    let exclude: Vec<Located<(Ipv4Addr, Ipv4Addr)>> = section
+        .strings(diagnostics, "exclude", true)
         .into_iter()
         .filter_map(|at| {
-            at.check(mistakes, |text| text.parse().map(|one| (one, one)).or_else(|_| pool_of(&text)))
+            at.check(diagnostics, |text| text.parse().map(|one| (one, one)).or_else(|_| pool_of(&text)))
         })
         .collect();
-    let pool = section.string(mistakes, "pool").and_then(|pool| pool.check(mistakes, |text| pool_of(&text)));
-    let router = section.parsed::<Ipv4Addr>(mistakes, "router", "an IPv4 address");
+    let pool =
+        section.string(diagnostics, "pool").and_then(|pool| pool.check(diagnostics, |text| pool_of(&text)));
+    let router = section.parsed::<Ipv4Addr>(diagnostics, "router", "an IPv4 address");
     // Each machine may have a name server of its own.
-    let dns = hosts(&mut section, mistakes, "dns", "a name server", Ipv4Addr::is_loopback);
-    let ntp = hosts(&mut section, mistakes, "ntp", "a time server", |_| false);
-    let domain = section.string(mistakes, "domain").and_then(|domain| {
-        domain.check(mistakes, |text| {
+    let dns = hosts(&mut section, diagnostics, "dns", "a name server", Ipv4Addr::is_loopback);
+    let ntp = hosts(&mut section, diagnostics, "ntp", "a time server", |_| false);
+    let domain = section.string(diagnostics, "domain").and_then(|domain| {
+        domain.check(diagnostics, |text| {
             let good = text.len() <= 253 && !text.is_empty() && text.split('.').all(good_name);
             if good { Ok(text) } else { Err("is not a domain name, such as \"lab.example\"") }
         })
     });
-    fits(&dns, &ntp, domain.as_ref(), &spot, mistakes);
-    let lease =
-        section.string(mistakes, "lease").and_then(|lease| lease.check(mistakes, |text| lease_of(&text)));
-    section.finish(mistakes);
+    fits(&dns, &ntp, domain.as_ref(), &span, diagnostics);
+    let lease = section
+        .string(diagnostics, "lease")
+        .and_then(|lease| lease.check(diagnostics, |text| lease_of(&text)));
+    section.finish(diagnostics);
     let subnet = places.keep("subnet", subnet?);
     let inside = |address: Ipv4Addr| {
         subnet.contains(address) && address != subnet.network() && address != subnet.broadcast()
@@ -73,60 +75,60 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
     if let Some(pool) = &pool
         && !(inside(pool.value.0) && inside(pool.value.1))
     {
-        mistakes.note(&pool.spot, format!("is not inside {subnet}"));
+        diagnostics.note(&pool.span, format!("is not inside {subnet}"));
     }
     let excluded = |address: Ipv4Addr| exclude.iter().any(|at| (at.value.0..=at.value.1).contains(&address));
     for at in &exclude {
         let in_pool = |(first, last): (Ipv4Addr, Ipv4Addr)| first <= at.value.0 && at.value.1 <= last;
         if !pool.as_ref().is_some_and(|pool| in_pool(pool.value)) {
-            mistakes.note(&at.spot, "is not inside the pool; there is nothing to exclude it from");
+            diagnostics.note(&at.span, "is not inside the pool; there is nothing to exclude it from");
         }
     }
     if let (Some(pool), Some(last)) = (&pool, exclude.last())
         && is_covered(pool.value, exclude.iter().map(|at| at.value).collect())
     {
-        mistakes
-            .note(&last.spot, "leaves nothing of the pool; leave `pool` out where no address is to be given");
+        diagnostics
+            .note(&last.span, "leaves nothing of the pool; leave `pool` out where no address is to be given");
     }
     if let Some(server) = &server {
         if subnet.contains(server.value) && !inside(server.value) {
-            mistakes.note(&server.spot, format!("is not a host address in {subnet}"));
+            diagnostics.note(&server.span, format!("is not a host address in {subnet}"));
         }
         if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&server.value))
             && !excluded(server.value)
         {
-            mistakes.note(&server.spot, "is inside the pool; it would be given to a machine");
+            diagnostics.note(&server.span, "is inside the pool; it would be given to a machine");
         }
     }
     if let (Some(proxy), Some(at)) = (&proxy, &pool)
         && proxy.value
     {
-        mistakes.note(
-            &at.spot,
+        diagnostics.note(
+            &at.span,
             "is for addresses, which a proxy does not give; the other DHCP server has the pool",
         );
     }
     if let Some(router) = &router {
         if !inside(router.value) {
-            mistakes.note(&router.spot, format!("is not inside {subnet}"));
+            diagnostics.note(&router.span, format!("is not inside {subnet}"));
         }
         if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&router.value))
             && !excluded(router.value)
         {
-            mistakes.note(&router.spot, "is inside the pool; it would be given to a machine");
+            diagnostics.note(&router.span, "is inside the pool; it would be given to a machine");
         }
     }
     for at in dns.iter().chain(&ntp) {
         if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&at.value))
             && !excluded(at.value)
         {
-            mistakes
-                .note(&at.spot, format!("{} is inside the pool; it would be given to a machine", at.value));
+            diagnostics
+                .note(&at.span, format!("{} is inside the pool; it would be given to a machine", at.value));
         }
     }
     let pool = pool.map(|at| {
         let (first, last) = at.value;
-        places.0.insert(("pool", String::new()), at.spot);
+        places.0.insert(("pool", String::new()), at.span);
         (first, last)
     });
     let network = Network {
@@ -142,7 +144,7 @@ pub(crate) fn network(mut section: Section<'_>, mistakes: &mut Mistakes) -> Opti
         domain: domain.map(|at| at.value),
         lease: lease.map_or(86_400, |at| at.value),
     };
-    Some(Table { value: network, spot, places: places.0 })
+    Some(Table { value: network, span, places: places.0 })
 }
 
 /// Whether ranges have all of a pool.
@@ -160,13 +162,13 @@ fn is_covered((first, last): (Ipv4Addr, Ipv4Addr), mut ranges: Vec<(Ipv4Addr, Ip
 /// A list of servers' addresses; `too` are those that may stand for one though no other host has them.
 fn hosts(
     section: &mut Section<'_>,
-    mistakes: &mut Mistakes,
+    diagnostics: &mut Diagnostics,
     key: &'static str,
     what: &str,
     too: impl Fn(&Ipv4Addr) -> bool,
-) -> Vec<At<Ipv4Addr>> {
-    let told = section.strings(mistakes, key, true).into_iter().filter_map(|text| {
-        text.check(mistakes, |text| match text.parse::<Ipv4Addr>() {
+) -> Vec<Located<Ipv4Addr>> {
+    let told = section.strings(diagnostics, key, true).into_iter().filter_map(|text| {
+        text.check(diagnostics, |text| match text.parse::<Ipv4Addr>() {
             Ok(address) if is_host(address) || too(&address) => Ok(address),
             _ => Err(format!("{text:?} is not an IPv4 address of {what}")),
         })

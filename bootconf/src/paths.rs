@@ -7,23 +7,23 @@ use std::path::Path;
 
 use crate::directories::has;
 use crate::draft::Draft;
-use crate::report::Spot;
-use crate::section::Mistakes;
+use crate::report::Span;
+use crate::section::Diagnostics;
 use crate::site::Source;
 
 /// Notes what would hand the server's own directories, or one machine's own files, to other machines.
-pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
+pub(crate) fn compare(draft: &Draft, diagnostics: &mut Diagnostics) {
     let shared = shared(draft);
     if let Some(server) = &draft.server {
         let own = draft.machines.values().filter_map(|machine| {
             let layer = machine.value.layer.as_ref()?;
             Some((machine.place("layer", &layer.display()), layer.as_path()))
         });
-        for (spot, path) in shared.iter().copied().chain(own) {
+        for (span, path) in shared.iter().copied().chain(own) {
             for (name, directory) in [("state", &server.state), ("store", &server.store)] {
                 if has(path, directory) {
-                    mistakes.note(
-                        spot,
+                    diagnostics.note(
+                        span,
                         format!(
                             "has the server's own {name} {} in it, which machines would get with all keys and roots; move one of the two",
                             directory.display()
@@ -37,7 +37,7 @@ pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
     for machine in draft.machines.values() {
         let Some(layer) = &machine.value.layer else { continue };
         if let Some((_, outer)) = shared.iter().find(|(_, outer)| has(outer, layer)) {
-            mistakes.note(
+            diagnostics.note(
                 machine.place("layer", &layer.display()),
                 format!(
                     "is in {}, which other machines get too, and with it what is this machine's own; move it out of there",
@@ -49,7 +49,7 @@ pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
 }
 
 /// The directories that more than one machine may get: sources and layers of profiles and workloads.
-fn shared(draft: &Draft) -> Vec<(&Spot, &Path)> {
+fn shared(draft: &Draft) -> Vec<(&Span, &Path)> {
     let mut shared = Vec::new();
     for profile in draft.profiles.values() {
         if let Some(Source::Directory { path, .. }) = &profile.value.source {

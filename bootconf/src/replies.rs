@@ -3,8 +3,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::report::Spot;
-use crate::section::{At, Mistakes};
+use crate::report::Span;
+use crate::section::{Diagnostics, Located};
 
 /// Bytes of options in a reply to a client that says nothing of its size: a datagram of 576 bytes (RFC 2131 §2), less IP and
 /// UDP, the fixed part with its cookie, and the end mark.
@@ -18,22 +18,22 @@ const LEFT: usize = ROOM - BEFORE - 4;
 
 /// Notes name servers, time servers and a domain that are too long together.
 pub(crate) fn fits(
-    dns: &[At<Ipv4Addr>],
-    ntp: &[At<Ipv4Addr>],
-    domain: Option<&At<String>>,
-    spot: &Spot,
-    mistakes: &mut Mistakes,
+    dns: &[Located<Ipv4Addr>],
+    ntp: &[Located<Ipv4Addr>],
+    domain: Option<&Located<String>>,
+    span: &Span,
+    diagnostics: &mut Diagnostics,
 ) {
     let length = domain.map_or(0, |at| at.value.len());
     // Code and length of the time servers' option, which most networks have not.
     let times = if ntp.is_empty() { 0 } else { 2 + ntp.len() * 4 };
     let needed = dns.len() * 4 + times + length;
     if needed > LEFT {
-        let spot = dns.last().or(ntp.last()).map(|at| &at.spot).or(domain.map(|at| &at.spot)).unwrap_or(spot);
+        let span = dns.last().or(ntp.last()).map(|at| &at.span).or(domain.map(|at| &at.span)).unwrap_or(span);
         let count = dns.len();
         let too = if ntp.is_empty() { String::new() } else { format!(", {} time servers", ntp.len()) };
-        mistakes.note(
-            spot,
+        diagnostics.note(
+            span,
             format!(
                 "{count} name servers of 4 bytes{too} and a domain of {length} take {needed} bytes, and a DHCP reply has {LEFT} for them; name fewer servers (clients ask three at most), or a shorter domain"
             ),

@@ -59,7 +59,7 @@ impl std::error::Error for Report {}
 
 /// A place in a file, by byte offsets.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Spot {
+pub(crate) struct Span {
     pub(crate) file: usize,
     pub(crate) span: Range<usize>,
     pub(crate) key: String,

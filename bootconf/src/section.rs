@@ -6,40 +6,40 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::report::{Spot, nearest};
+use crate::report::{Span, nearest};
 
 /// All mistakes found so far.
 #[derive(Debug, Default)]
-pub(crate) struct Mistakes(pub(crate) Vec<(Spot, String, Option<String>)>);
+pub(crate) struct Diagnostics(pub(crate) Vec<(Span, String, Option<String>)>);
 
-impl Mistakes {
-    pub(crate) fn note(&mut self, spot: &Spot, reason: impl Into<String>) {
-        self.0.push((spot.clone(), reason.into(), None));
+impl Diagnostics {
+    pub(crate) fn note(&mut self, span: &Span, reason: impl Into<String>) {
+        self.0.push((span.clone(), reason.into(), None));
     }
 
-    pub(crate) fn note_with(&mut self, spot: &Spot, reason: impl Into<String>, hint: Option<String>) {
-        self.0.push((spot.clone(), reason.into(), hint));
+    pub(crate) fn note_with(&mut self, span: &Span, reason: impl Into<String>, hint: Option<String>) {
+        self.0.push((span.clone(), reason.into(), hint));
     }
 }
 
 /// A value with the place where it stands.
 #[derive(Debug, Clone)]
-pub(crate) struct At<T> {
+pub(crate) struct Located<T> {
     pub(crate) value: T,
-    pub(crate) spot: Spot,
+    pub(crate) span: Span,
 }
 
-impl<T> At<T> {
+impl<T> Located<T> {
     /// Parses or checks the value; a failure is noted where it stands.
     pub(crate) fn check<U, E: std::fmt::Display>(
         self,
-        mistakes: &mut Mistakes,
+        diagnostics: &mut Diagnostics,
         check: impl FnOnce(T) -> Result<U, E>,
-    ) -> Option<At<U>> {
+    ) -> Option<Located<U>> {
         match check(self.value) {
-            Ok(value) => Some(At { value, spot: self.spot }),
+            Ok(value) => Some(Located { value, span: self.span }),
             Err(reason) => {
-                mistakes.note(&self.spot, reason.to_string());
+                diagnostics.note(&self.span, reason.to_string());
                 None
             }
         }
@@ -49,24 +49,24 @@ impl<T> At<T> {
 /// A table being read.
 pub(crate) struct Section<'t> {
     table: &'t DeTable<'t>,
-    pub(crate) spot: Spot,
+    pub(crate) span: Span,
     known: Vec<&'static str>,
 }
 
 type Value<'t> = &'t Spanned<DeValue<'t>>;
 
 impl<'t> Section<'t> {
-    pub(crate) fn new(table: &'t DeTable<'t>, spot: Spot) -> Self {
-        Self { table, spot, known: Vec::new() }
+    pub(crate) fn new(table: &'t DeTable<'t>, span: Span) -> Self {
+        Self { table, span, known: Vec::new() }
     }
 
     /// The key's place, whether it is there or not.
-    fn spot_of(&self, key: &str, value: Option<Value<'t>>) -> Spot {
-        let full = if self.spot.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.spot.key) };
-        Spot { file: self.spot.file, span: value.map_or(self.spot.span.clone(), Spanned::span), key: full }
+    fn spot_of(&self, key: &str, value: Option<Value<'t>>) -> Span {
+        let full = if self.span.key.is_empty() { key.to_owned() } else { format!("{}.{key}", self.span.key) };
+        Span { file: self.span.file, span: value.map_or(self.span.span.clone(), Spanned::span), key: full }
     }
 
-    fn take(&mut self, key: &'static str) -> Option<(Value<'t>, Spot)> {
+    fn take(&mut self, key: &'static str) -> Option<(Value<'t>, Span)> {
         self.known.push(key);
         let value = self.table.get(key)?;
         Some((value, self.spot_of(key, Some(value))))
@@ -74,96 +74,108 @@ impl<'t> Section<'t> {
 
     fn typed<T>(
         &mut self,
-        mistakes: &mut Mistakes,
+        diagnostics: &mut Diagnostics,
         key: &'static str,
         what: &str,
         as_type: impl FnOnce(&'t DeValue<'t>) -> Option<T>,
-    ) -> Option<At<T>> {
-        let (value, spot) = self.take(key)?;
+    ) -> Option<Located<T>> {
+        let (value, span) = self.take(key)?;
         let found = value.get_ref();
         match as_type(found) {
-            Some(value) => Some(At { value, spot }),
+            Some(value) => Some(Located { value, span }),
             None => {
-                mistakes.note(&spot, format!("must be {what}, not {}", article(found.type_str())));
+                diagnostics.note(&span, format!("must be {what}, not {}", article(found.type_str())));
                 None
             }
         }
     }
 
-    pub(crate) fn string(&mut self, mistakes: &mut Mistakes, key: &'static str) -> Option<At<String>> {
-        self.typed(mistakes, key, "a string", |value| value.as_str().map(str::to_owned))
+    pub(crate) fn string(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+    ) -> Option<Located<String>> {
+        self.typed(diagnostics, key, "a string", |value| value.as_str().map(str::to_owned))
     }
 
     /// A string that reads as a `T`.
     pub(crate) fn parsed<T: FromStr<Err: std::fmt::Display>>(
         &mut self,
-        mistakes: &mut Mistakes,
+        diagnostics: &mut Diagnostics,
         key: &'static str,
         what: &str,
-    ) -> Option<At<T>> {
-        let text = self.string(mistakes, key)?;
-        text.check(mistakes, |text| text.parse().map_err(|_| format!("{text:?} is not {what}")))
+    ) -> Option<Located<T>> {
+        let text = self.string(diagnostics, key)?;
+        text.check(diagnostics, |text| text.parse().map_err(|_| format!("{text:?} is not {what}")))
     }
 
-    pub(crate) fn boolean(&mut self, mistakes: &mut Mistakes, key: &'static str) -> Option<At<bool>> {
-        self.typed(mistakes, key, "true or false", DeValue::as_bool)
+    pub(crate) fn boolean(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+    ) -> Option<Located<bool>> {
+        self.typed(diagnostics, key, "true or false", DeValue::as_bool)
     }
 
-    pub(crate) fn port(&mut self, mistakes: &mut Mistakes, key: &'static str) -> Option<At<u16>> {
-        let number = self.typed(mistakes, key, "a port number", |value| {
+    pub(crate) fn port(&mut self, diagnostics: &mut Diagnostics, key: &'static str) -> Option<Located<u16>> {
+        let number = self.typed(diagnostics, key, "a port number", |value| {
             let number = value.as_integer()?;
             Some(u16::from_str_radix(number.as_str(), number.radix()).ok().filter(|port| *port > 0))
         })?;
-        number.check(mistakes, |port| port.ok_or("must be a port from 1 to 65535"))
+        number.check(diagnostics, |port| port.ok_or("must be a port from 1 to 65535"))
     }
 
     /// A list of strings; a single string counts as a list of one where `single` allows it.
     pub(crate) fn strings(
         &mut self,
-        mistakes: &mut Mistakes,
+        diagnostics: &mut Diagnostics,
         key: &'static str,
         single: bool,
-    ) -> Vec<At<String>> {
-        let Some((value, spot)) = self.take(key) else { return Vec::new() };
+    ) -> Vec<Located<String>> {
+        let Some((value, span)) = self.take(key) else { return Vec::new() };
         if let (true, Some(text)) = (single, value.get_ref().as_str()) {
-            return vec![At { value: text.to_owned(), spot }];
+            return vec![Located { value: text.to_owned(), span }];
         }
         let Some(list) = value.get_ref().as_array() else {
-            mistakes.note(
-                &spot,
+            diagnostics.note(
+                &span,
                 format!("must be a list of strings, not {}", article(value.get_ref().type_str())),
             );
             return Vec::new();
         };
         let mut strings = Vec::new();
         for item in list {
-            let spot = Spot { span: item.span(), ..spot.clone() };
+            let span = Span { span: item.span(), ..span.clone() };
             match item.get_ref().as_str() {
-                Some(text) => strings.push(At { value: text.to_owned(), spot }),
-                None => mistakes
-                    .note(&spot, format!("must be a string, not {}", article(item.get_ref().type_str()))),
+                Some(text) => strings.push(Located { value: text.to_owned(), span }),
+                None => diagnostics
+                    .note(&span, format!("must be a string, not {}", article(item.get_ref().type_str()))),
             }
         }
         strings
     }
 
-    pub(crate) fn section(&mut self, mistakes: &mut Mistakes, key: &'static str) -> Option<Section<'t>> {
-        let table = self.typed(mistakes, key, "a table", DeValue::as_table)?;
-        Some(Section::new(table.value, table.spot))
+    pub(crate) fn section(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+    ) -> Option<Section<'t>> {
+        let table = self.typed(diagnostics, key, "a table", DeValue::as_table)?;
+        Some(Section::new(table.value, table.span))
     }
 
     /// The tables of `[[key]]`.
-    pub(crate) fn sections(&mut self, mistakes: &mut Mistakes, key: &'static str) -> Vec<Section<'t>> {
-        let Some(list) = self.typed(mistakes, key, &format!("written as [[{key}]]"), DeValue::as_array)
+    pub(crate) fn sections(&mut self, diagnostics: &mut Diagnostics, key: &'static str) -> Vec<Section<'t>> {
+        let Some(list) = self.typed(diagnostics, key, &format!("written as [[{key}]]"), DeValue::as_array)
         else {
             return Vec::new();
         };
         let mut sections = Vec::new();
         for item in list.value {
-            let spot = Spot { span: item.span(), ..list.spot.clone() };
+            let span = Span { span: item.span(), ..list.span.clone() };
             match item.get_ref().as_table() {
-                Some(table) => sections.push(Section::new(table, spot)),
-                None => mistakes.note(&spot, format!("must be written as [[{key}]]")),
+                Some(table) => sections.push(Section::new(table, span)),
+                None => diagnostics.note(&span, format!("must be written as [[{key}]]")),
             }
         }
         sections
@@ -172,45 +184,45 @@ impl<'t> Section<'t> {
     /// The tables of `[key.NAME]`, by name.
     pub(crate) fn named(
         &mut self,
-        mistakes: &mut Mistakes,
+        diagnostics: &mut Diagnostics,
         key: &'static str,
-    ) -> Vec<(At<String>, Section<'t>)> {
-        let Some(outer) = self.section(mistakes, key) else { return Vec::new() };
+    ) -> Vec<(Located<String>, Section<'t>)> {
+        let Some(outer) = self.section(diagnostics, key) else { return Vec::new() };
         let mut named = Vec::new();
         for (name, value) in outer.table {
             let text = name.get_ref().to_string();
-            let spot = Spot { span: name.span(), ..outer.spot_of(&text, None) };
+            let span = Span { span: name.span(), ..outer.spot_of(&text, None) };
             match value.get_ref().as_table() {
                 Some(table) => {
-                    named.push((At { value: text, spot: spot.clone() }, Section::new(table, spot)));
+                    named.push((Located { value: text, span: span.clone() }, Section::new(table, span)));
                 }
-                None => mistakes.note(&spot, format!("must be a table, [{key}.NAME]")),
+                None => diagnostics.note(&span, format!("must be a table, [{key}.NAME]")),
             }
         }
         named
     }
 
     /// Every key of this table, which are the admin's own, with strings as values.
-    pub(crate) fn all_strings(self, mistakes: &mut Mistakes) -> Vec<(String, At<String>)> {
+    pub(crate) fn all_strings(self, diagnostics: &mut Diagnostics) -> Vec<(String, Located<String>)> {
         let mut strings = Vec::new();
         for (key, value) in self.table {
             let name = key.get_ref().to_string();
-            let spot = self.spot_of(&name, Some(value));
+            let span = self.spot_of(&name, Some(value));
             match value.get_ref().as_str() {
-                Some(text) => strings.push((name, At { value: text.to_owned(), spot })),
-                None => mistakes
-                    .note(&spot, format!("must be a string, not {}", article(value.get_ref().type_str()))),
+                Some(text) => strings.push((name, Located { value: text.to_owned(), span })),
+                None => diagnostics
+                    .note(&span, format!("must be a string, not {}", article(value.get_ref().type_str()))),
             }
         }
         strings
     }
 
     /// A list that has to have something in it, and has nothing or is not there.
-    pub(crate) fn required(&self, mistakes: &mut Mistakes, key: &str, why: &str) {
+    pub(crate) fn required(&self, diagnostics: &mut Diagnostics, key: &str, why: &str) {
         match self.table.get(key) {
-            None => self.missing(mistakes, key, why),
+            None => self.missing(diagnostics, key, why),
             Some(value) if value.get_ref().as_array().is_some_and(|list| list.is_empty()) => {
-                mistakes.note(&self.spot_of(key, Some(value)), format!("is empty: {why}"));
+                diagnostics.note(&self.spot_of(key, Some(value)), format!("is empty: {why}"));
             }
             // Of a wrong type, which has been told.
             Some(_) => {}
@@ -218,20 +230,20 @@ impl<'t> Section<'t> {
     }
 
     /// A required key that is not there.
-    pub(crate) fn missing(&self, mistakes: &mut Mistakes, key: &str, why: &str) {
+    pub(crate) fn missing(&self, diagnostics: &mut Diagnostics, key: &str, why: &str) {
         if !self.table.contains_key(key) {
-            mistakes.note(&self.spot_of(key, None), format!("is missing: {why}"));
+            diagnostics.note(&self.spot_of(key, None), format!("is missing: {why}"));
         }
     }
 
     /// Notes every key that was not asked for.
-    pub(crate) fn finish(self, mistakes: &mut Mistakes) {
+    pub(crate) fn finish(self, diagnostics: &mut Diagnostics) {
         for (key, _) in self.table {
             let name: &str = key.get_ref();
             if !self.known.contains(&name) {
-                let spot = Spot { span: key.span(), ..self.spot_of(name, None) };
-                mistakes.note_with(
-                    &spot,
+                let span = Span { span: key.span(), ..self.spot_of(name, None) };
+                diagnostics.note_with(
+                    &span,
                     "is not a key of this table",
                     nearest(name, self.known.iter().copied()),
                 );

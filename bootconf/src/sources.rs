@@ -2,28 +2,32 @@
 
 use std::path::Path;
 
-use crate::section::{At, Mistakes, Section};
+use crate::section::{Diagnostics, Located, Section};
 use crate::site::{Installer, Packages, Registry, Source};
 use crate::table::path;
 
 /// Reads `source = { … }`. One of six keys says which kind it is.
-pub(crate) fn source_of(mut source: Section<'_>, home: &Path, mistakes: &mut Mistakes) -> Option<Source> {
-    let tar = source.string(mistakes, "tar");
-    let directory = source.string(mistakes, "directory");
-    let one_file_system = source.boolean(mistakes, "one_file_system");
-    let oci = source.string(mistakes, "oci");
-    let insecure = source.boolean(mistakes, "insecure");
-    let command = source.strings(mistakes, "command", false);
+pub(crate) fn source_of(
+    mut source: Section<'_>,
+    home: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Option<Source> {
+    let tar = source.string(diagnostics, "tar");
+    let directory = source.string(diagnostics, "directory");
+    let one_file_system = source.boolean(diagnostics, "one_file_system");
+    let oci = source.string(diagnostics, "oci");
+    let insecure = source.boolean(diagnostics, "insecure");
+    let command = source.strings(diagnostics, "command", false);
     let packages = Wanted {
-        suite: source.string(mistakes, "suite"),
-        release: source.string(mistakes, "release"),
-        include: source.strings(mistakes, "packages", false),
-        mirrors: source.strings(mistakes, "mirror", true),
-        keyring: source.string(mistakes, "keyring"),
-        options: source.strings(mistakes, "options", false),
+        suite: source.string(diagnostics, "suite"),
+        release: source.string(diagnostics, "release"),
+        include: source.strings(diagnostics, "packages", false),
+        mirrors: source.strings(diagnostics, "mirror", true),
+        keyring: source.string(diagnostics, "keyring"),
+        options: source.strings(diagnostics, "options", false),
     };
-    let spot = source.spot.clone();
-    source.finish(mistakes);
+    let span = source.span.clone();
+    source.finish(diagnostics);
     let kinds = [
         tar.is_some(),
         directory.is_some(),
@@ -33,40 +37,40 @@ pub(crate) fn source_of(mut source: Section<'_>, home: &Path, mistakes: &mut Mis
         !command.is_empty(),
     ];
     if kinds.into_iter().filter(|said| *said).count() != 1 {
-        mistakes.note(
-            &spot,
+        diagnostics.note(
+            &span,
             "must say one of `tar`, `directory`, `oci`, `suite` or `release` (with `packages`) and `command`",
         );
         return None;
     }
     if let (Some(at), None) = (&one_file_system, &directory) {
-        mistakes.note(&at.spot, "applies only to `directory`, which is not set");
+        diagnostics.note(&at.span, "applies only to `directory`, which is not set");
     }
     let one_file_system = one_file_system.is_none_or(|at| at.value);
     let remote = oci.as_ref().is_some_and(|at| at.value.starts_with(REGISTRY));
     if let (Some(at), false) = (&insecure, remote || packages.release.is_some()) {
-        mistakes.note(
-            &at.spot,
+        diagnostics.note(
+            &at.span,
             format!("goes with `release`, or an `oci` that begins with {REGISTRY}, and there is neither"),
         );
     }
     let insecure = insecure.is_some_and(|at| at.value);
     if packages.suite.is_some() || packages.release.is_some() {
-        return packages.check(insecure, home, mistakes);
+        return packages.check(insecure, home, diagnostics);
     }
-    packages.refuse(mistakes);
+    packages.refuse(diagnostics);
     if let Some(tar) = tar {
-        return path(tar, home, mistakes).map(Source::Tar);
+        return path(tar, home, diagnostics).map(Source::Tar);
     }
     if let Some(directory) = directory {
-        return path(directory, home, mistakes).map(|path| Source::Directory { path, one_file_system });
+        return path(directory, home, diagnostics).map(|path| Source::Directory { path, one_file_system });
     }
     if let Some(oci) = oci {
         return if remote {
-            let checked = oci.check(mistakes, |text| image(&text));
+            let checked = oci.check(diagnostics, |text| image(&text));
             checked.map(|at| Source::Registry(Registry { image: at.value, insecure }))
         } else {
-            layout(oci, home, mistakes)
+            layout(oci, home, diagnostics)
         };
     }
     let words = command.into_iter().map(|at| at.value).collect();
@@ -118,53 +122,53 @@ fn image(text: &str) -> Result<String, String> {
 }
 
 /// A layout's path. A registry's image without its beginning would only be a path that is never there.
-fn layout(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<Source> {
+fn layout(at: Located<String>, home: &Path, diagnostics: &mut Diagnostics) -> Option<Source> {
     if at.value.contains("@sha256:") || at.value.contains("://") {
-        mistakes.note(
-            &at.spot,
+        diagnostics.note(
+            &at.span,
             format!("{:?} is not a path; an image in a registry begins with {REGISTRY}", at.value),
         );
         return None;
     }
-    path(at, home, mistakes).map(Source::Image)
+    path(at, home, diagnostics).map(Source::Image)
 }
 
 /// What a source says of packages, before it is checked.
 struct Wanted {
-    suite: Option<At<String>>,
-    release: Option<At<String>>,
-    include: Vec<At<String>>,
-    mirrors: Vec<At<String>>,
-    keyring: Option<At<String>>,
-    options: Vec<At<String>>,
+    suite: Option<Located<String>>,
+    release: Option<Located<String>>,
+    include: Vec<Located<String>>,
+    mirrors: Vec<Located<String>>,
+    keyring: Option<Located<String>>,
+    options: Vec<Located<String>>,
 }
 
 impl Wanted {
-    fn check(self, insecure: bool, home: &Path, mistakes: &mut Mistakes) -> Option<Source> {
+    fn check(self, insecure: bool, home: &Path, diagnostics: &mut Diagnostics) -> Option<Source> {
         let (with, release) = match (self.suite, self.release) {
             (Some(suite), _) => {
                 let what = "a distribution's release, such as \"bookworm\"";
-                (Installer::Mmdebstrap, word(suite, what, b"-", mistakes))
+                (Installer::Mmdebstrap, word(suite, what, b"-", diagnostics))
             }
             (None, Some(release)) => {
-                (Installer::Dnf, word(release, "a release, such as \"41\"", b".-", mistakes))
+                (Installer::Dnf, word(release, "a release, such as \"41\"", b".-", diagnostics))
             }
             (None, None) => return None,
         };
         let include = self.include.into_iter();
-        let include = include.filter_map(|at| package(at, with, mistakes)).collect();
-        let mirror = self.mirrors.first().map(|at| at.spot.clone());
-        let mirrors = self.mirrors.into_iter().filter_map(|at| address(at, with, mistakes)).collect();
+        let include = include.filter_map(|at| package(at, with, diagnostics)).collect();
+        let mirror = self.mirrors.first().map(|at| at.span.clone());
+        let mirrors = self.mirrors.into_iter().filter_map(|at| address(at, with, diagnostics)).collect();
         // dnf takes its distribution's repositories with their keys; these are for one that is named here.
         if let (Installer::Dnf, None, Some(at)) = (with, &mirror, &self.keyring) {
-            mistakes.note(&at.spot, "applies only to `mirror`, which is not set");
+            diagnostics.note(&at.span, "applies only to `mirror`, which is not set");
         }
-        let keyring = self.keyring.and_then(|at| path(at, home, mistakes));
-        let options = self.options.into_iter().filter_map(|at| option(at, with, mistakes)).collect();
+        let keyring = self.keyring.and_then(|at| path(at, home, diagnostics));
+        let options = self.options.into_iter().filter_map(|at| option(at, with, diagnostics)).collect();
         // apt has the keys of its distribution; dnf has none for a mirror that the site brings.
-        if let (Installer::Dnf, false, None, Some(spot)) = (with, insecure, &keyring, mirror) {
-            mistakes.note(
-                &spot,
+        if let (Installer::Dnf, false, None, Some(span)) = (with, insecure, &keyring, mirror) {
+            diagnostics.note(
+                &span,
                 "is signed with keys that nobody knows; say keyring = \"FILE\", or insecure = true for one without signatures",
             );
         }
@@ -173,23 +177,23 @@ impl Wanted {
     }
 
     /// None of it means anything for the other kinds.
-    fn refuse(&self, mistakes: &mut Mistakes) {
+    fn refuse(&self, diagnostics: &mut Diagnostics) {
         let lists = self.include.iter().chain(&self.mirrors).chain(&self.keyring).chain(&self.options);
         for at in lists {
-            mistakes.note(&at.spot, "applies only to `suite` or `release`, and neither is set");
+            diagnostics.note(&at.span, "applies only to `suite` or `release`, and neither is set");
         }
     }
 }
 
-fn package(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<String> {
+fn package(at: Located<String>, with: Installer, diagnostics: &mut Diagnostics) -> Option<String> {
     match with {
-        Installer::Mmdebstrap => word(at, "a package's name", b"+-.:=~_", mistakes),
+        Installer::Mmdebstrap => word(at, "a package's name", b"+-.:=~_", diagnostics),
         // A group is @NAME, an environment @^NAME.
         Installer::Dnf => {
             let group = ["@^", "@"].into_iter().find(|mark| at.value.starts_with(mark)).unwrap_or_default();
             let name = at.value.strip_prefix(group).unwrap_or_default().to_owned();
-            let plain = At { value: name, spot: at.spot };
-            word(plain, "a package's or group's name", b"+-.:~_", mistakes)
+            let plain = Located { value: name, span: at.span };
+            word(plain, "a package's or group's name", b"+-.:~_", diagnostics)
                 .map(|name| format!("{group}{name}"))
         }
     }
@@ -203,8 +207,8 @@ fn ours(with: Installer) -> &'static [&'static str] {
     }
 }
 
-fn option(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<String> {
-    let checked = at.check(mistakes, |text| {
+fn option(at: Located<String>, with: Installer, diagnostics: &mut Diagnostics) -> Option<String> {
+    let checked = at.check(diagnostics, |text| {
         let name = text.split('=').next().unwrap_or_default();
         // Both take a name that is cut short, and mmdebstrap takes it in capitals.
         let mut ours = ours(with).iter().filter(|ours| ours.starts_with(&name.to_ascii_lowercase()));
@@ -224,8 +228,8 @@ fn option(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<St
 }
 
 /// A word that goes onto a command line: it must not look like an option or a list.
-fn word(at: At<String>, what: &str, marks: &[u8], mistakes: &mut Mistakes) -> Option<String> {
-    let checked = at.check(mistakes, |text| {
+fn word(at: Located<String>, what: &str, marks: &[u8], diagnostics: &mut Diagnostics) -> Option<String> {
+    let checked = at.check(diagnostics, |text| {
         let first = text.bytes().next().is_some_and(|byte| byte.is_ascii_alphanumeric());
         let good = first && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || marks.contains(&byte));
         if good { Ok(text) } else { Err(format!("{text:?} is not {what}")) }
@@ -233,12 +237,12 @@ fn word(at: At<String>, what: &str, marks: &[u8], mistakes: &mut Mistakes) -> Op
     checked.map(|at| at.value)
 }
 
-fn address(at: At<String>, with: Installer, mistakes: &mut Mistakes) -> Option<String> {
+fn address(at: Located<String>, with: Installer, diagnostics: &mut Diagnostics) -> Option<String> {
     let schemes = match with {
         Installer::Mmdebstrap => ["http://", "https://", "file:/", "copy:/"].as_slice(),
         Installer::Dnf => &["http://", "https://", "file:///"],
     };
-    let checked = at.check(mistakes, |text| {
+    let checked = at.check(diagnostics, |text| {
         let known = schemes.iter().any(|scheme| text.starts_with(scheme));
         let good = known && text.bytes().all(|byte| byte.is_ascii_graphic());
         if good {

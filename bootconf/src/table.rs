@@ -6,31 +6,31 @@ use std::path::{Path, PathBuf};
 
 use oneroot_ids::Mac;
 
-use crate::report::Spot;
-use crate::section::{At, Mistakes};
+use crate::report::Span;
+use crate::section::{Diagnostics, Located};
 
 /// A checked table, with the places of those values that are compared with other tables.
 #[derive(Debug)]
 pub(crate) struct Table<T> {
     pub(crate) value: T,
-    pub(crate) spot: Spot,
-    pub(crate) places: HashMap<(&'static str, String), Spot>,
+    pub(crate) span: Span,
+    pub(crate) places: HashMap<(&'static str, String), Span>,
 }
 
 impl<T> Table<T> {
     /// Where `key` says `value`; the table's own place for a value that no file says.
-    pub(crate) fn place(&self, key: &'static str, value: &impl ToString) -> &Spot {
-        self.places.get(&(key, value.to_string())).unwrap_or(&self.spot)
+    pub(crate) fn place(&self, key: &'static str, value: &impl ToString) -> &Span {
+        self.places.get(&(key, value.to_string())).unwrap_or(&self.span)
     }
 }
 
 /// The places collected while a table is read.
 #[derive(Default)]
-pub(crate) struct Places(pub(crate) HashMap<(&'static str, String), Spot>);
+pub(crate) struct Places(pub(crate) HashMap<(&'static str, String), Span>);
 
 impl Places {
-    pub(crate) fn keep<T: ToString>(&mut self, key: &'static str, at: At<T>) -> T {
-        self.0.insert((key, at.value.to_string()), at.spot);
+    pub(crate) fn keep<T: ToString>(&mut self, key: &'static str, at: Located<T>) -> T {
+        self.0.insert((key, at.value.to_string()), at.span);
         at.value
     }
 }
@@ -61,12 +61,16 @@ pub(crate) fn good_name(name: &str) -> bool {
 }
 
 /// A path on the server, relative to the site file.
-pub(crate) fn path(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<PathBuf> {
-    placed(at, home, mistakes).map(|at| at.value)
+pub(crate) fn path(at: Located<String>, home: &Path, diagnostics: &mut Diagnostics) -> Option<PathBuf> {
+    placed(at, home, diagnostics).map(|at| at.value)
 }
 
-pub(crate) fn placed(at: At<String>, home: &Path, mistakes: &mut Mistakes) -> Option<At<PathBuf>> {
-    at.check(mistakes, |text| {
+pub(crate) fn placed(
+    at: Located<String>,
+    home: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Option<Located<PathBuf>> {
+    at.check(diagnostics, |text| {
         let good = !text.is_empty() && !text.contains('\0');
         if good { Ok(home.join(text)) } else { Err("is not a path") }
     })

@@ -11,7 +11,7 @@ use oneroot_tree::stage::Progress;
 use oneroot_tree::{NewFile, export};
 use serde_json::json;
 
-use super::look::look_into;
+use super::inspect::look_into;
 use super::stage::spinner;
 use super::tell;
 use crate::cli::Exit;

@@ -1,19 +1,19 @@
 //! One file for each thing that the command line does.
 
-mod apart;
 mod check;
 mod edit;
 mod explain;
 mod export;
 mod gc;
 mod generations;
+mod inspect;
 mod lacks;
 mod layers;
 mod logins;
-mod look;
 mod needs;
 mod packages;
 mod pages;
+mod process_group;
 mod registry;
 mod release;
 mod reload;
@@ -59,8 +59,10 @@ pub fn run(cli: &Cli) -> Result<Exit> {
         Command::Diff { old, new, output } => {
             with_site(cli, |site| generations::compare(&site, old, new, output.json))
         }
-        Command::Ls { what, path, output } => with_site(cli, |site| look::ls(&site, what, path, output.json)),
-        Command::Cat { what, path } => with_site(cli, |site| look::cat(&site, what, path)),
+        Command::Ls { what, path, output } => {
+            with_site(cli, |site| inspect::ls(&site, what, path, output.json))
+        }
+        Command::Cat { what, path } => with_site(cli, |site| inspect::cat(&site, what, path)),
         Command::Explain { machine, path, output } => with_site(cli, |site| match path {
             Some(path) => explain::path(&site, machine, path, output.json),
             None => explain::machine(&site, machine, output.json),

@@ -13,7 +13,7 @@ use indicatif::ProgressBar;
 use oneroot_bootconf::{Installer, Packages};
 use oneroot_tree::Stage;
 
-use super::apart::{apart, is_here};
+use super::process_group::{apart, is_here};
 use super::sources::{tail, told};
 
 /// A program that installs packages into a new root. To add one: this, and its name in [`Installer`].

@@ -12,7 +12,7 @@ use anyhow::{Context as _, Result, bail};
 use indicatif::ProgressBar;
 use oneroot_tree::Stage;
 
-use super::apart::{fresh, is_here};
+use super::process_group::{fresh, is_here};
 use crate::escape;
 
 /// Lines of a failed program that are shown.

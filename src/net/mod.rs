@@ -3,7 +3,7 @@
 //! Everything is bound to the server's own address, so every answer leaves from the address that was asked, on hosts
 //! with many too (RFC 1123 §4.1.3.5; a wrong source address is what breaks TFTP clients). DHCP alone must hear
 //! broadcasts: it is bound to its interface instead. No machine is told an IPv6 address, so there is none to bind to:
-//! [`six`] is bound to interfaces too.
+//! [`ipv6`] is bound to interfaces too.
 
 pub mod accept;
 mod around;
@@ -11,14 +11,14 @@ mod backoff;
 pub mod filter;
 pub mod holders;
 pub mod interfaces;
+pub mod ipv6;
 pub mod keeper;
 pub mod link;
 pub mod neighbours;
 mod netlink;
 pub mod probe;
+pub mod router_advert;
 pub mod routing;
-pub mod six;
-pub mod solicited;
 pub mod stalled;
 
 use std::io;

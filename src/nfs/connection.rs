@@ -2,7 +2,7 @@
 //!
 //! Bounds: a record is at most 64 KiB before it is copied anywhere (nfsd), replies of one batch at most [`BATCH`] and one
 //! reply more, nothing is read while a peer does not take its replies, and what all such peers hold together is bounded
-//! ([`super::waiting`]). The accept loop closes those who are silent for too long; a timer there is only for a peer that is
+//! ([`super::in_flight`]). The accept loop closes those who are silent for too long; a timer there is only for a peer that is
 //! waited for while it takes its replies.
 
 use std::fs::File;
@@ -19,7 +19,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::Server;
-use super::desk::{self, Desk, Out};
+use super::buffers::{self, Buffers, Out};
 use crate::net::accept::Slot;
 use crate::net::stalled::{STALLED, Stall};
 use oneroot_machines::objects::{self, Objects};
@@ -56,12 +56,12 @@ async fn converse(
     let mut records = RecordStream::new();
     slot.expect_within(RECORD);
     loop {
-        let (mut desk, count) = poll_fn(|cx| desk::arrived(stream, cx)).await?;
+        let (mut buffers, count) = poll_fn(|cx| buffers::arrived(stream, cx)).await?;
         if count == 0 {
             return Ok(());
         }
         let begun = !records.is_idle();
-        let Desk { input, out } = &mut desk;
+        let Buffers { input, out } = &mut buffers;
         let sending = Sending { server, to: stream, slot };
         let mut rest = input.get(..count).unwrap_or_default();
         let mut whole = false;
@@ -95,7 +95,7 @@ async fn converse(
         if !records.is_idle() && (whole || !begun) {
             slot.expect_within(RECORD);
         }
-        desk.give();
+        buffers.give();
     }
 }
 
@@ -215,7 +215,7 @@ impl Sending<'_> {
         Ok(())
     }
 
-    /// Does something that sends bytes as soon as the peer takes some. Until then the desk, of so many bytes, is held.
+    /// Does something that sends bytes as soon as the peer takes some. Until then the buffers, of so many bytes, is held.
     async fn moved(&self, weight: usize, mut send: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
         match self.to.try_io(Interest::WRITABLE, &mut send) {
             Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}

@@ -2,10 +2,10 @@
 //!
 //! MOUNT and NFS share one port; the portmapper's port, which Debian's initramfs insists on, answers the same service.
 
+mod buffers;
 pub mod connection;
-mod desk;
+pub mod in_flight;
 pub mod rpcbind;
-pub mod waiting;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,8 +14,8 @@ use oneroot_nfsd::{Exports, MountError, MountGrant, NodeId, Refusal, Replies, Se
 use tokio::net::UdpSocket;
 
 use crate::net::Backoff;
+use in_flight::InFlight;
 use oneroot_machines::{MachineTree, Machines};
-use waiting::Waiting;
 
 /// The machines, as nfsd asks about them.
 pub struct Views(pub Arc<Machines>);
@@ -40,7 +40,7 @@ impl Exports for Views {
 pub struct Server {
     pub service: Service<Views>,
     pub machines: Arc<Machines>,
-    pub waiting: Waiting,
+    pub waiting: InFlight,
 }
 
 impl Server {

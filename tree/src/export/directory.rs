@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::node::Kind;
 use crate::stage::Progress;
 use crate::store::Store;
-use crate::store::seen::{Mark, Seen};
+use crate::store::stat_cache::{Mark, StatCache};
 use crate::view::View;
 use oneroot_ids::GenerationId;
 
@@ -34,7 +34,7 @@ impl Exported {
     pub fn remember(&self, store: &Store, root: &Path, generation: GenerationId) {
         // That it can't be remembered costs the next stage time, and nothing else.
         let Ok(place) = store.workplace() else { return };
-        let seen = Seen::recall(store, root, self.device, Duration::ZERO, true);
+        let seen = StatCache::recall(store, root, self.device, Duration::ZERO, true);
         seen.written(generation, &self.marks, &place).keep();
     }
 }

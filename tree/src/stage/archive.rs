@@ -8,11 +8,11 @@ use std::borrow::Cow;
 use std::io::{self, Read};
 
 use super::Stage;
+use super::decompress::decompress;
 use super::header::Format;
 use super::header::{Field, GID, Header, MAJOR, MINOR, MODE, MTIME, UID};
 use super::members::{Kind, Member, Members};
-use super::packed::decompress;
-use super::records::Records;
+use super::pax::Records;
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
 

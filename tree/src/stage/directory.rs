@@ -13,15 +13,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use super::assemble::Planting;
 use super::contents::{Contents, Stored};
-use super::hands::{at_work, both};
-use super::planting::Planting;
+use super::parallel::{at_work, both};
 use super::walk::{Borders, Known, LeftOut, Listing, What, described, joined, walk, xattrs};
 use super::{Stage, Tally};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::node::Meta;
-use crate::store::seen::{Mark, Seen};
+use crate::store::stat_cache::{Mark, StatCache};
 
 /// What reading a file gave.
 struct Read {
@@ -79,7 +79,7 @@ impl Stage<'_> {
     pub fn directory(&mut self, root: &Path) -> Result<()> {
         let dir = Dir::open(root).map_err(Error::io("open", root))?;
         let device = rustix::fs::fstat(&dir).map_err(Error::io("stat", root))?.st_dev;
-        let seen = self.memory.map(|(now, afresh)| Seen::recall(self.store, root, device, now, afresh));
+        let seen = self.memory.map(|(now, afresh)| StatCache::recall(self.store, root, device, now, afresh));
         let borders = self.borders(device);
         let Tally { progress, report } = &mut self.tally;
         let so_far = progress.entries;
@@ -114,7 +114,7 @@ impl Stage<'_> {
 /// Reads files, in any order; the results are in theirs.
 fn read_all(
     root: &Dir,
-    seen: Option<&Seen>,
+    seen: Option<&StatCache>,
     files: &[Vec<u8>],
     contents: &Contents<'_>,
     tally: &mut Tally<'_>,
@@ -178,7 +178,7 @@ fn unread(listings: &mut [Listing], device: u64) -> Vec<Vec<u8>> {
 fn read(
     root: &Dir,
     path: &[u8],
-    seen: Option<&Seen>,
+    seen: Option<&StatCache>,
     contents: &Contents<'_>,
     buffer: &mut Vec<u8>,
 ) -> Result<Read> {

@@ -12,9 +12,9 @@
 use std::borrow::Cow;
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom};
 
+use super::decompress;
 use super::header::{BLOCK, Format, Header, REAL_SIZE, number, until_nul};
-use super::packed;
-use super::records::Records;
+use super::pax::Records;
 use crate::error::{Error, Result};
 
 /// Bytes that one entry's records, its long name or the map of its holes may have. One attribute has 64 KiB at most, and a file
@@ -184,7 +184,7 @@ impl<R: Read> Members<R> {
     fn no_header(&self, block: &[u8]) -> Error {
         match &self.last {
             None if self.at == 0 => {
-                let reason = match packed::unread(block) {
+                let reason = match decompress::unread(block) {
                     Some(packing) => format!("{packing} is not supported; recompress with zstd, xz or gzip"),
                     None => {
                         "byte 0: this is not a tar archive, nor one packed with zstd, xz or gzip".to_owned()

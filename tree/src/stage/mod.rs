@@ -3,23 +3,23 @@
 //! Everything is written under `staging/` first. [`Stage::finish`] syncs the whole file system, then gives the names
 //! (store: *durable before named*). A crash before that leaves only litter, which the next stage sweeps.
 
-#[cfg(test)]
-mod again;
 pub(crate) mod archive;
+mod assemble;
 mod contents;
+mod decompress;
 mod directory;
-mod hands;
 mod header;
 mod members;
 pub mod oci;
-mod packed;
-mod planting;
-mod records;
+mod parallel;
+mod pax;
+#[cfg(test)]
+mod restage;
 #[cfg(test)]
 mod tests;
 mod walk;
 
-pub(crate) use packed::decompress;
+pub(crate) use decompress::decompress;
 
 use std::io::Read;
 use std::sync::Arc;
@@ -30,13 +30,13 @@ use crate::error::Result;
 use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
 use crate::store::Store;
-pub use crate::store::seen::forget;
-use crate::store::seen::{Mark, Seen};
+pub use crate::store::stat_cache::forget;
+use crate::store::stat_cache::{Mark, StatCache};
 use crate::view::{Node, View};
 use contents::{Contents, Stored};
 pub use directory::Noted;
-use hands::both;
 use oneroot_ids::GenerationId;
+use parallel::both;
 use walk::Borders;
 
 /// How far a stage is, for a progress bar.
@@ -67,7 +67,7 @@ pub struct Stage<'s> {
     owner: Option<(u32, u32)>,
     /// The time since 1970, and whether to read all the same, when directories are to be remembered.
     memory: Option<(Duration, bool)>,
-    seen: Option<(Seen, Vec<(NodeRef, Mark)>)>,
+    seen: Option<(StatCache, Vec<(NodeRef, Mark)>)>,
     borders: Borders,
     noted: Noted,
     tally: Tally<'s>,

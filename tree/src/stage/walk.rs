@@ -11,11 +11,11 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType, RawDir, Stat};
 use rustix::io::Errno;
 
-use super::hands::at_work;
+use super::parallel::at_work;
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::node::{Attributes, Content, Meta};
-use crate::store::seen::{Seen, nanoseconds};
+use crate::store::stat_cache::{StatCache, nanoseconds};
 
 /// Bytes that the kernel fills with names at once.
 const NAMES: usize = 64 * 1024;
@@ -157,7 +157,7 @@ struct Queue {
 struct Walk<'w> {
     root: &'w Dir,
     borders: &'w Borders,
-    seen: Option<&'w Seen>,
+    seen: Option<&'w StatCache>,
     queue: Mutex<Queue>,
     /// There is something to do, or it is over.
     more: Condvar,
@@ -167,10 +167,10 @@ struct Walk<'w> {
 pub(super) fn walk(
     root: &Dir,
     borders: &Borders,
-    seen: Option<&Seen>,
+    seen: Option<&StatCache>,
     report: &mut dyn FnMut(u64),
 ) -> Result<Vec<Listing>> {
-    let first = Task { number: 0, path: Vec::new(), known: seen.and_then(Seen::root) };
+    let first = Task { number: 0, path: Vec::new(), known: seen.and_then(StatCache::root) };
     let queue =
         Queue { todo: vec![first], busy: 0, idle: 0, next: 1, entries: 0, done: Vec::new(), failed: None };
     let walk = Walk { root, borders, seen, queue: Mutex::new(queue), more: Condvar::new() };

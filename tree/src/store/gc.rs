@@ -123,7 +123,7 @@ impl Store {
             }
         }
         if !dry {
-            super::seen::forget_the_dead(self)?;
+            super::stat_cache::forget_the_dead(self)?;
         }
         Ok(collected)
     }

@@ -15,9 +15,9 @@
 mod gc;
 mod history;
 mod refs;
-pub(crate) mod seen;
 mod stack;
 mod staging;
+pub(crate) mod stat_cache;
 mod verify;
 
 use std::fs;

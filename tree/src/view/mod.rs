@@ -1,15 +1,15 @@
 //! A view: what a stack of layers looks like as one tree. Computed from the indexes alone, in memory, without a lock.
 
-mod claims;
 mod level;
+mod provenance;
 #[cfg(test)]
 mod tests;
 mod walk;
 
 use std::sync::Arc;
 
-pub use claims::{Claim, Says};
 pub use level::{Level, Node};
+pub use provenance::{Claim, Says};
 pub use walk::Walk;
 
 use crate::index::{Inode, ROOT};

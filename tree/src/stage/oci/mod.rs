@@ -24,8 +24,8 @@ pub use layout::{DOCUMENT_MAX, Descriptor, Digest, Layout};
 
 use super::Stage;
 use super::archive::Brings;
+use super::decompress::decompress;
 use super::members::{Kind, Members};
-use super::packed::decompress;
 use crate::build::is_aufs_own;
 use crate::confine::open_file;
 use crate::error::{Error, Result};

@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::draft::Draft;
 use crate::networks::pool_size;
 use crate::report::nearest;
-use crate::section::{At, Mistakes};
+use crate::section::{Diagnostics, Located};
 use crate::site::{Machine, Profile};
 use crate::table::Table;
 
@@ -21,80 +21,80 @@ const LONGEST_LINE: usize = 1500;
 const DEEPEST: usize = 32;
 
 /// Notes what is wrong between the tables.
-pub(crate) fn compare(draft: &Draft, mistakes: &mut Mistakes) {
-    networks(draft, mistakes);
-    rooms(draft, mistakes);
+pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
+    networks(draft, diagnostics);
+    rooms(draft, diagnostics);
     for (name, profile) in &draft.profiles {
         if let Some(extends) = &profile.value.extends {
-            exists("profile", extends, &draft.profiles, profile, "extends", mistakes);
+            exists("profile", extends, &draft.profiles, profile, "extends", diagnostics);
         }
         if let Some(lender) = &profile.value.kernel_from {
-            exists("profile", lender, &draft.profiles, profile, "kernel_from", mistakes);
-            lends(lender, profile, draft, mistakes);
+            exists("profile", lender, &draft.profiles, profile, "kernel_from", diagnostics);
+            lends(lender, profile, draft, diagnostics);
         }
         match way_down(name, &draft.profiles) {
             Way::Cycle(cycle) => {
                 let extends = profile.value.extends.clone().unwrap_or_default();
-                mistakes.note(profile.place("extends", &extends), format!("extends itself: {cycle}"));
+                diagnostics.note(profile.place("extends", &extends), format!("extends itself: {cycle}"));
             }
             Way::TooDeep => {
-                mistakes.note(
-                    &profile.spot,
+                diagnostics.note(
+                    &profile.span,
                     format!("extends more than {DEEPEST} profiles, one after the other"),
                 );
             }
             Way::Ends(chain) => {
-                fits(&chain, profile, &[], mistakes);
+                fits(&chain, profile, &[], diagnostics);
             }
         }
     }
-    machines(draft, mistakes);
-    if let Some(At { value, spot }) = &draft.unknown
+    machines(draft, diagnostics);
+    if let Some(Located { value, span }) = &draft.unknown
         && !draft.profiles.contains_key(value)
     {
         let hint = nearest(value, draft.profiles.keys().map(String::as_str));
-        mistakes.note_with(spot, format!("there is no profile {value:?}"), hint);
+        diagnostics.note_with(span, format!("there is no profile {value:?}"), hint);
     }
 }
 
 /// A kernel is borrowed from a tree that has one: not from the borrower, and not from another borrower.
-fn lends(lender: &str, profile: &Table<Profile>, draft: &Draft, mistakes: &mut Mistakes) {
+fn lends(lender: &str, profile: &Table<Profile>, draft: &Draft, diagnostics: &mut Diagnostics) {
     let Way::Ends(chain) = way_down(lender, &draft.profiles) else { return };
-    let spot = profile.place("kernel_from", &lender);
+    let span = profile.place("kernel_from", &lender);
     if chain.iter().any(|other| std::ptr::eq(*other, profile)) {
-        mistakes.note(spot, format!("{lender} is this profile or extends it; name one that has a kernel"));
+        diagnostics.note(span, format!("{lender} is this profile or extends it; name one that has a kernel"));
     } else if let Some(other) = chain.iter().find_map(|other| other.value.kernel_from.as_ref()) {
-        mistakes.note(spot, format!("{lender} borrows its kernel itself; say kernel_from = {other:?}"));
+        diagnostics.note(span, format!("{lender} borrows its kernel itself; say kernel_from = {other:?}"));
     }
 }
 
-fn networks(draft: &Draft, mistakes: &mut Mistakes) {
+fn networks(draft: &Draft, diagnostics: &mut Diagnostics) {
     for (number, network) in draft.networks.iter().enumerate() {
         let subnet = network.value.subnet;
         let other = draft.networks.iter().take(number).map(|other| other.value.subnet);
         if let Some(other) = { other }.find(|other| other.overlaps(subnet)) {
-            mistakes.note(network.place("subnet", &subnet), format!("{subnet} overlaps {other}"));
+            diagnostics.note(network.place("subnet", &subnet), format!("{subnet} overlaps {other}"));
         }
         if let (Some((first, last)), Some(server)) = (network.value.pool, &draft.server)
             && let IpAddr::V4(address) = server.address
             && (first..=last).contains(&address)
             && !network.value.exclude.iter().any(|(from, to)| (*from..=*to).contains(&address))
         {
-            let spot = network.place("pool", &String::new());
-            mistakes.note(spot, format!("has the server's own address {address} in it; exclude it"));
+            let span = network.place("pool", &String::new());
+            diagnostics.note(span, format!("has the server's own address {address} in it; exclude it"));
         }
         if let Some(server) = &draft.server
             && [subnet.network(), subnet.broadcast()].map(IpAddr::V4).contains(&server.address)
         {
-            let spot = network.place("subnet", &subnet);
-            mistakes.note(spot, format!("has the server's address {} as no host's", server.address));
+            let span = network.place("subnet", &subnet);
+            diagnostics.note(span, format!("has the server's address {} as no host's", server.address));
         }
     }
 }
 
 /// Any machine that the site names may turn up in any of its networks: nobody says which, before it is there. So each pool
 /// has room for all that have no address of their own, which strangers are never given.
-fn rooms(draft: &Draft, mistakes: &mut Mistakes) {
+fn rooms(draft: &Draft, diagnostics: &mut Diagnostics) {
     let needed: usize = draft.machines.values().map(|machine| machine.value.without_address()).sum();
     let kept: Vec<Ipv4Addr> =
         draft.machines.values().flat_map(|machine| &machine.value.addresses).copied().collect();
@@ -107,7 +107,7 @@ fn rooms(draft: &Draft, mistakes: &mut Mistakes) {
     for network in draft.networks.iter().filter(|network| network.value.pool.is_some()) {
         let size = pool_size(&network.value, server, kept.iter().copied());
         if needed as u64 > size {
-            mistakes.note(
+            diagnostics.note(
                 network.place("pool", &String::new()),
                 format!(
                     "has {size} addresses, and {needed} NICs of named machines have none of their own, each of which may come here: make it larger, or give machines an `address`"
@@ -117,48 +117,48 @@ fn rooms(draft: &Draft, mistakes: &mut Mistakes) {
     }
 }
 
-fn machines(draft: &Draft, mistakes: &mut Mistakes) {
+fn machines(draft: &Draft, diagnostics: &mut Diagnostics) {
     let (mut macs, mut addresses) = (HashMap::new(), HashMap::new());
     for (name, machine) in &draft.machines {
         let value = &machine.value;
-        exists("profile", &value.profile, &draft.profiles, machine, "profile", mistakes);
+        exists("profile", &value.profile, &draft.profiles, machine, "profile", diagnostics);
         for workload in &value.workloads {
-            exists("workload", workload, &draft.workloads, machine, "workloads", mistakes);
+            exists("workload", workload, &draft.workloads, machine, "workloads", diagnostics);
         }
         for mac in &value.macs {
-            alone("MAC", *mac, name, &mut macs, machine, "mac", mistakes);
+            alone("MAC", *mac, name, &mut macs, machine, "mac", diagnostics);
         }
         for address in value.addresses.iter().copied() {
-            alone("address", address, name, &mut addresses, machine, "address", mistakes);
-            let spot = machine.place("address", &address);
+            alone("address", address, name, &mut addresses, machine, "address", diagnostics);
+            let span = machine.place("address", &address);
             if draft.server.as_ref().is_some_and(|server| server.address == IpAddr::V4(address))
                 || draft.networks.iter().any(|network| network.value.server == Some(address))
             {
-                mistakes.note(spot, format!("{address} is the server's own address"));
+                diagnostics.note(span, format!("{address} is the server's own address"));
             }
             match draft.networks.iter().find(|network| network.value.subnet.contains(address)) {
-                None => mistakes.note(spot, format!("{address} is in none of the networks")),
+                None => diagnostics.note(span, format!("{address} is in none of the networks")),
                 Some(network) => {
                     let subnet = network.value.subnet;
                     if address == subnet.network() || address == subnet.broadcast() {
-                        mistakes.note(spot, format!("{address} is not a host address in {subnet}"));
+                        diagnostics.note(span, format!("{address} is not a host address in {subnet}"));
                     }
                     if network.value.proxy {
-                        mistakes.note(
-                            spot,
+                        diagnostics.note(
+                            span,
                             format!(
                                 "in {subnet} another DHCP server gives the addresses; keep {address} there"
                             ),
                         );
                     }
                     if network.value.router == Some(address) {
-                        mistakes.note(spot, format!("{address} is the router's address"));
+                        diagnostics.note(span, format!("{address} is the router's address"));
                     }
                     if network.value.dns.contains(&address) {
-                        mistakes.note(spot, format!("{address} is a name server's address"));
+                        diagnostics.note(span, format!("{address} is a name server's address"));
                     }
                     if network.value.ntp.contains(&address) {
-                        mistakes.note(spot, format!("{address} is a time server's address"));
+                        diagnostics.note(span, format!("{address} is a time server's address"));
                     }
                 }
             }
@@ -168,7 +168,7 @@ fn machines(draft: &Draft, mistakes: &mut Mistakes) {
             let more: Vec<&String> =
                 workloads.flat_map(|workload| &workload.value.args).chain(&value.args).collect();
             if !more.is_empty() {
-                fits(&chain, machine, &more, mistakes);
+                fits(&chain, machine, &more, diagnostics);
             }
         }
     }
@@ -180,12 +180,12 @@ fn exists<T, U>(
     known: &Named<T>,
     table: &Table<U>,
     key: &'static str,
-    mistakes: &mut Mistakes,
+    diagnostics: &mut Diagnostics,
 ) {
     // An empty name stands for a missing key, which has been told already.
     if !name.is_empty() && !known.contains_key(name) {
         let hint = nearest(name, known.keys().map(String::as_str));
-        mistakes.note_with(table.place(key, name), format!("there is no {kind} {name:?}"), hint);
+        diagnostics.note_with(table.place(key, name), format!("there is no {kind} {name:?}"), hint);
     }
 }
 
@@ -196,22 +196,22 @@ fn alone<'n, K: Eq + Hash + Copy + std::fmt::Display>(
     owners: &mut HashMap<K, &'n str>,
     machine: &Table<Machine>,
     key: &'static str,
-    mistakes: &mut Mistakes,
+    diagnostics: &mut Diagnostics,
 ) {
     // Twice in one machine was told when its table was read.
     if let Some(owner) = owners.insert(value, name)
         && owner != name
     {
-        mistakes.note(machine.place(key, &value), format!("{what} {value} is machine {owner}'s already"));
+        diagnostics.note(machine.place(key, &value), format!("{what} {value} is machine {owner}'s already"));
     }
 }
 
-fn fits<T>(chain: &[&Table<Profile>], table: &Table<T>, more: &[&String], mistakes: &mut Mistakes) {
+fn fits<T>(chain: &[&Table<Profile>], table: &Table<T>, more: &[&String], diagnostics: &mut Diagnostics) {
     let args = chain.iter().flat_map(|profile| &profile.value.args).chain(more.iter().copied());
     let length: usize = args.map(|argument| argument.len() + 1).sum();
     if length > LONGEST_LINE {
-        mistakes.note(
-            &table.spot,
+        diagnostics.note(
+            &table.span,
             format!("its kernel arguments have {length} bytes together; at most {LONGEST_LINE} leave room for oneroot's own"),
         );
     }

@@ -16,7 +16,7 @@ const INPUT: usize = 32 * 1024;
 const KEPT: usize = 8;
 
 /// Room to read calls into and to answer them.
-pub struct Desk {
+pub struct Buffers {
     /// What has arrived.
     pub input: Vec<u8>,
     /// What leaves.
@@ -33,18 +33,18 @@ pub struct Out {
 }
 
 impl Out {
-    /// Bytes of memory that the desk which this is part of takes up, but for `bytes`, which grows on the way.
+    /// Bytes of memory that the buffers which this is part of takes up, but for `bytes`, which grows on the way.
     pub fn weight(&self) -> usize {
         INPUT + self.replies.capacity()
     }
 }
 
 thread_local! {
-    static FREE: RefCell<Vec<Desk>> = const { RefCell::new(Vec::new()) };
+    static FREE: RefCell<Vec<Buffers>> = const { RefCell::new(Vec::new()) };
 }
 
-impl Desk {
-    /// A desk with nothing on it.
+impl Buffers {
+    /// A buffers with nothing on it.
     pub fn take() -> Self {
         FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Self { input: vec![0; INPUT], out: Out::default() })
     }
@@ -61,21 +61,21 @@ impl Desk {
     }
 }
 
-/// Waits until something has arrived, and only then takes a desk for it: how many bytes there are; 0 when the peer has
+/// Waits until something has arrived, and only then takes a buffers for it: how many bytes there are; 0 when the peer has
 /// closed.
-pub fn arrived(stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<(Desk, usize)>> {
+pub fn arrived(stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<(Buffers, usize)>> {
     ready!(stream.poll_read_ready(cx))?;
-    let mut desk = Desk::take();
-    let mut input = ReadBuf::new(&mut desk.input);
+    let mut buffers = Buffers::take();
+    let mut input = ReadBuf::new(&mut buffers.input);
     // Not try_read: this one knows that a socket which gave less than was asked for is empty, and saves a call to hear it.
     match Pin::new(stream).poll_read(cx, &mut input) {
         Poll::Ready(read) => {
             let count = input.filled().len();
             read?;
-            Poll::Ready(Ok((desk, count)))
+            Poll::Ready(Ok((buffers, count)))
         }
         Poll::Pending => {
-            desk.give();
+            buffers.give();
             Poll::Pending
         }
     }

@@ -4,7 +4,7 @@
 //! machine and gets what any stranger gets. That is why nothing here can end a start: a host without IPv6, or one on which
 //! another program has the IPv6 port, serves its machines all the same, and says so once.
 //!
-//! A site may say that there is to be none of it (`ipv6 = false`): then nobody asks for a [`Six`].
+//! A site may say that there is to be none of it (`ipv6 = false`): then nobody asks for a [`Ipv6Sockets`].
 //!
 //! A datagram's answer leaves from the address that the route picks, which on a host with several IPv6 addresses in one
 //! network may not be the one that was asked. TCP has no such trouble.
@@ -22,14 +22,14 @@ use super::{Place, listener, receiver};
 use crate::systemd;
 
 /// Binds each port that is bound for IPv4 once more.
-pub struct Six<'a> {
+pub struct Ipv6Sockets<'a> {
     keeper: &'a Keeper,
     interfaces: &'a [String],
     /// It was said that this host has none.
     absent: Cell<bool>,
 }
 
-impl<'a> Six<'a> {
+impl<'a> Ipv6Sockets<'a> {
     /// On these interfaces.
     pub fn new(keeper: &'a Keeper, interfaces: &'a [String]) -> Self {
         Self { keeper, interfaces, absent: Cell::new(false) }

@@ -9,7 +9,7 @@ use super::walk::{Known, Listing, Unread, What};
 use crate::build::{IndexBuilder, NodeRef};
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
-use crate::store::seen::{Mark, Seen};
+use crate::store::stat_cache::{Mark, StatCache};
 use oneroot_ids::ObjectId;
 
 /// What a file is until it has been read.
@@ -20,7 +20,7 @@ pub(super) struct Planting<'p> {
     builder: &'p mut IndexBuilder,
     /// Whose everything is, where the source does not say.
     owner: Option<(u32, u32)>,
-    seen: Option<&'p Seen>,
+    seen: Option<&'p StatCache>,
     device: u64,
     /// By device and inode number.
     linked: HashMap<(u64, u64), NodeRef>,
@@ -35,7 +35,7 @@ impl<'p> Planting<'p> {
         builder: &'p mut IndexBuilder,
         owner: Option<(u32, u32)>,
         device: u64,
-        seen: Option<&'p Seen>,
+        seen: Option<&'p StatCache>,
     ) -> Self {
         let linked = HashMap::new();
         Self { builder, owner, seen, device, linked, marks: Vec::new(), unread: Vec::new() }

@@ -12,7 +12,7 @@ use crate::net::accept::Slot;
 pub const IN_FLIGHT: usize = 256 * 1024 * 1024;
 
 /// All connections that wait with something in their hands.
-pub struct Waiting {
+pub struct InFlight {
     most: usize,
     all: Mutex<All>,
 }
@@ -33,7 +33,7 @@ impl All {
     }
 }
 
-impl Waiting {
+impl InFlight {
     /// Lets `most` bytes wait.
     pub fn new(most: usize) -> Self {
         Self { most, all: Mutex::default() }
@@ -62,7 +62,7 @@ impl Waiting {
 
 /// One wait.
 pub struct Hold<'a> {
-    waiting: &'a Waiting,
+    waiting: &'a InFlight,
     number: u64,
 }
 
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn when_too_much_waits_the_one_that_has_waited_longest_goes() {
-        let waiting = Waiting::new(100);
+        let waiting = InFlight::new(100);
         let slot = |last| Arc::new(Slot::new(([10, 0, 0, last], 700).into(), clock::coarse_ms()));
         let (first, second, third) = (slot(1), slot(2), slot(3));
         let one = waiting.hold(&first, 60);

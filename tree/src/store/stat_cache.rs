@@ -49,7 +49,7 @@ impl Mark {
 }
 
 /// The last stage of one directory, and what is to be remembered of this one.
-pub(crate) struct Seen {
+pub(crate) struct StatCache {
     path: PathBuf,
     device: u64,
     last: Option<(Index, Vec<u8>)>,
@@ -57,7 +57,7 @@ pub(crate) struct Seen {
     trusted_before: i64,
 }
 
-impl Seen {
+impl StatCache {
     /// Recalls the last stage of the directory at `root` on this device; `now` is the time since 1970. With `afresh`,
     /// nothing is recalled.
     pub(crate) fn recall(store: &Store, root: &Path, device: u64, now: Duration, afresh: bool) -> Self {
