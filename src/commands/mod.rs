@@ -5,6 +5,7 @@ mod check;
 mod edit;
 mod explain;
 mod export;
+mod findings;
 mod gc;
 mod generations;
 mod lacks;

@@ -1,6 +1,5 @@
 //! `oneroot stage`: every source of the site becomes a generation; machines get it at their next boot.
 
-use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -13,18 +12,18 @@ use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::stage::oci::Platform;
 use oneroot_tree::stage::{Noted, Progress};
 use oneroot_tree::store::{How, Placed, Staged};
-use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
-use oneroot_tree::{Index, Stage, Store};
+use oneroot_tree::{Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
+use super::findings::Budget;
 use super::generations::short;
 use super::meant;
-use super::{lacks, layers, packages, registry, review, sources};
+use super::{findings, layers, packages, registry, sources};
 use crate::cli::Exit;
 use crate::print;
 use crate::{clock, escape};
-use oneroot_machines::planner::{names, reference, shown};
+use oneroot_machines::planner::{reference, shown};
 
 /// What became of one source.
 #[derive(Serialize)]
@@ -182,7 +181,7 @@ pub fn called(part: &Part) -> String {
 }
 
 /// What it is called in a sentence.
-fn titled(part: &Part) -> String {
+pub fn titled(part: &Part) -> String {
     match part {
         Part::Profile { .. } | Part::Kernel { .. } => shown(part),
         Part::Machine { name, .. } => format!("machine {name}"),
@@ -263,7 +262,7 @@ fn one(
     let finished = finished.with_context(|| format!("cannot stage {name}"))?;
     layers::refuse(store, site, part, finished.generation).with_context(|| format!("cannot stage {name}"))?;
     let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
-    let mut warnings = warnings(store, site, part, &finished.index);
+    let mut warnings = findings::of(store, site, part, &finished.index, &mut Budget::of_one());
     warnings.extend(noted(&finished.noted));
     match finished.progress.mended {
         0 => {}
@@ -330,15 +329,6 @@ fn expect(bar: &ProgressBar, entries: u64) {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
 }
 
-/// A configuration file's text; none for what is no such file.
-fn text_of(store: &Arc<Store>, view: &oneroot_tree::View, path: &str) -> Option<String> {
-    const LARGEST: u64 = 256 * 1024;
-    let object = view.object(view.follow(path.as_bytes())?)?;
-    let mut text = String::new();
-    store.object(object).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
 /// What was left out of a directory, and what was read and is mostly nothing.
 fn noted(noted: &Noted) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -355,75 +345,6 @@ fn noted(noted: &Noted) -> Vec<String> {
             "{path} has {} of holes, which are read like any other bytes each time it changes; is it needed in a root?",
             HumanBytes(*holes)
         ));
-    }
-    warnings
-}
-
-/// What a survey of a generation gives to say.
-fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<String> {
-    let head = |object| {
-        let mut bytes = Vec::new();
-        let read = store.object(object).and_then(|file| file.take(KEY_HEAD as u64).read_to_end(&mut bytes));
-        read.is_ok().then_some(bytes)
-    };
-    let found = survey(index, &head);
-    let mut warnings = Vec::new();
-    let mut say = |paths: &Paths, what: &str| {
-        if paths.count > 0 {
-            let more = paths.count - paths.named.len();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            warnings.push(format!("{what}: {}{more}", paths.named.join(", ")));
-        }
-    };
-    say(&found.acls, "files with ACLs, which clients don't see over NFS: only owner, group and mode apply");
-    say(
-        &found.capabilities,
-        "files with capabilities, which NFSv3 does not carry; give them setuid, or their services AmbientCapabilities=",
-    );
-    say(
-        &found.closed,
-        "directories that only root may enter, on the machines too, for their modes are taken over; chmod 755 them (umask 077 \
-         makes them so), and see to the files in them",
-    );
-    say(&found.open_keys, "private keys that every user of the machine can read; chmod 600 them");
-    if !found.attributes.is_empty() {
-        let named: Vec<String> =
-            found.attributes.iter().map(|(name, count)| format!("{name} ({count})")).collect();
-        warnings.push(format!(
-            "attributes that NFSv3 does not carry; they are kept for `oneroot export`: {}",
-            named.join(", ")
-        ));
-    }
-    let Part::Profile { name } = part else { return warnings };
-    // One that boots with another's kernel has none of its own, or none that counts.
-    if site.profiles.get(name).is_some_and(|profile| profile.kernel_from.is_some()) {
-        return warnings;
-    }
-    if found.kernels.is_empty() {
-        warnings.push(
-            "no kernel in /boot or /usr/lib/modules: nothing boots it unless a layer over it brings one"
-                .to_owned(),
-        );
-    }
-    for kernel in &found.kernels {
-        if !found.modules.contains(kernel) {
-            warnings.push(format!("kernel {kernel} has no modules in /usr/lib/modules"));
-        }
-        if !found.initrds.contains(kernel) {
-            warnings.push(format!(
-                "kernel {kernel} has no initrd, so it is passed over (but for `initramfs = \"none\"`)"
-            ));
-        }
-    }
-    match lacks::alone(store, index.generation()) {
-        Ok(view) => {
-            let open = |object| store.object(object).map_err(std::io::Error::other);
-            warnings.extend(lacks::of(site, name, &view, &found.kernels, &open));
-            let text = |path: &str| text_of(store, &view, path);
-            let names = |directory: &str| names(&view, directory);
-            warnings.extend(review::of(&review::Tree { text: &text, names: &names }));
-        }
-        Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
     }
     warnings
 }
