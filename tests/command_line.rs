@@ -6,7 +6,8 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::process::{Command, Output};
 
 fn oneroot(home: &std::path::Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
+    let program = std::env::var("ONEROOT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_oneroot").to_owned());
+    Command::new(program).current_dir(home).args(words).output().unwrap()
 }
 
 fn text(bytes: &[u8]) -> String {
@@ -432,6 +433,69 @@ fn a_tree_that_no_machine_could_come_up_with_is_said_to_be_one_when_it_is_staged
     assert!(lacking.contains("lacks dracut's module nfs") && lacking.contains("module nfsv3"), "{lacking}");
     write("boot/initrd.img-6.1", b"BZh91AY&SY");
     assert!(said().contains("/boot/initrd.img-6.1 can't be looked into"));
+}
+
+#[test]
+fn check_says_of_what_is_staged_what_stage_said_and_looks_into_few_initrds() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |path: String, bytes: &[u8]| {
+        let path = home.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    let mut site =
+        "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n"
+            .to_owned();
+    for profile in ["a", "b"] {
+        site += &format!("[profile.{profile}]\nsource = {{ directory = \"{profile}\" }}\n");
+        // What a Debian that boots from its disk has: no NFS in it.
+        for version in ["6.1", "6.9", "6.10"] {
+            write(format!("{profile}/boot/vmlinuz-{version}"), b"kernel");
+            write(format!("{profile}/boot/initrd.img-{version}"), &newc(&["scripts/functions"]));
+        }
+        write(format!("{profile}/etc/crypttab"), b"data UUID=1 none luks\n");
+    }
+    write("site.toml".to_owned(), site.as_bytes());
+    let json = |words: &[&str]| -> serde_json::Value {
+        serde_json::from_slice(&oneroot(home.path(), words).stdout).unwrap()
+    };
+    let warnings = |one: &serde_json::Value| -> Vec<String> {
+        one["warnings"].as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
+    };
+    let before = json(&["check", "--json"]);
+    assert!(!home.path().join("store").exists(), "a look at a site makes no store");
+    let made = json(&["stage", "--json"])["staged"].clone();
+    let now = json(&["check", "--json"])["staged"].clone();
+    let checked = text(&oneroot(home.path(), &["check"]).stderr);
+    assert!(checked.contains("profile a: /boot/initrd.img-6.10 can't mount the root"), "{checked}");
+    assert_eq!(before["staged"], serde_json::json!([]), "nothing is said of what is not staged");
+    for (made, now) in [(&made[0], &now[0]), (&made[1], &now[1])] {
+        assert_eq!((&made["name"], &made["generation"]), (&now["name"], &now["generation"]));
+        let (made, told) = (warnings(made), warnings(now));
+        let lacks =
+            |told: &[String]| told.iter().filter(|line| line.contains("can't mount the root")).count();
+        assert_eq!((lacks(&made), lacks(&told)), (3, 2), "four initrds for both profiles: {made:?} {told:?}");
+        let passed_over = told.iter().find(|line| line.starts_with("not looked into")).unwrap();
+        assert!(passed_over.contains(": /boot/initrd.img-6.1;"), "the oldest: {passed_over}");
+        for line in told.iter().filter(|line| *line != passed_over) {
+            assert!(made.contains(line), "{line}: {made:?}");
+        }
+        let others = |told: &[String]| told.iter().filter(|line| !line.contains("initrd.img")).count();
+        assert_eq!(others(&made), others(&told), "{made:?} {told:?}");
+        for line in told {
+            let line = format!("warning: {}: {line}", now["name"].as_str().unwrap());
+            assert!(checked.lines().any(|other| other == line), "{line}: {checked}");
+        }
+    }
+    assert!(checked.contains("/etc/crypttab opens data"), "{checked}");
+    // A site's initrd is the one that is looked into, wherever it is.
+    write("a/srv/mine".to_owned(), &newc(&["usr/lib/dracut-lib.sh"]));
+    let one = site.replace("\"a\" }\n", "\"a\" }\ninitrd = \"/srv/mine\"\n");
+    write("site.toml".to_owned(), one.as_bytes());
+    assert!(oneroot(home.path(), &["stage", "a"]).status.success());
+    let checked = text(&oneroot(home.path(), &["check"]).stderr);
+    assert!(checked.contains("profile a: /srv/mine is of dracut"), "{checked}");
+    assert!(!checked.contains("profile a: /boot/"), "{checked}");
 }
 
 /// An initramfs with empty files of these names.

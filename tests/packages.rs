@@ -94,10 +94,14 @@ fn site(home: &Path, more: &str) {
     fs::write(home.join("site.toml"), text).unwrap();
 }
 
+fn program() -> String {
+    std::env::var("ONEROOT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_oneroot").to_owned())
+}
+
 fn oneroot(home: &Path, words: &[&str]) -> Output {
     let temporary = home.join("tmp");
     fs::create_dir_all(&temporary).unwrap();
-    Command::new(env!("CARGO_BIN_EXE_oneroot"))
+    Command::new(program())
         .current_dir(home)
         .env("TMPDIR", temporary)
         // What dnf says is looked at.
@@ -149,4 +153,56 @@ fn what_dnf_installs_arrives_with_its_owners_and_a_kernel_that_boots_from_nfs() 
     assert_eq!(text(home.path(), &["ls", "fedora", "/dev"]), "", "this host's devices are not in it");
     let left: Vec<_> = fs::read_dir(home.path().join("tmp")).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+}
+
+/// Stages a layer while its own program is at work, until it has ended or says that it waits for the stage that it is part of.
+const HOOK: &str = r#"#!/bin/sh
+cd "$HERE" && : >said
+{ "$ONEROOT" stage layer >>said 2>&1 && echo staged >>said; echo ended >>said; } </dev/null >/dev/null 2>&1 &
+until grep -q 'ended\|another' said; do sleep 0.05; done
+"#;
+/// Does with its hook what mmdebstrap does, and makes the smallest root.
+const STUB: &str = r#"#!/bin/sh
+for word; do case $word in --setup-hook=*) "${word#*=}" root || exit ;; esac; done
+tar -C "$HERE/root" -c .
+"#;
+
+#[test]
+fn a_hook_of_an_installer_may_stage_and_does_not_wait_for_its_own_stage() {
+    let home = tempfile::tempdir_in("/var/tmp").unwrap();
+    let write = |path: &str, text: &str| {
+        let path = home.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    };
+    write("bin/mmdebstrap", STUB);
+    write("hook", HOOK);
+    write("root/etc/motd", "x");
+    write("layer/etc/motd", "y");
+    let here = home.path().display();
+    let site = format!(
+        "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
+         [profile.debian]\nsource = {{ suite = \"x\", mirror = \"file://{here}/none\", options = [\"--setup-hook={here}/hook\"] }}\n\
+         layers = [\"layer\"]\n"
+    );
+    write("site.toml", &site);
+    let path = std::env::var("PATH").unwrap();
+    let with_stub = format!("{here}/bin:{path}");
+    let has_real = std::env::split_paths(&path).any(|directory| directory.join("mmdebstrap").exists());
+    for (path, is_stub) in [(&with_stub, true), (&path, false)] {
+        if !is_stub && !has_real {
+            println!("skipped: no mmdebstrap here, so whether it hands its environment on is not seen");
+            continue;
+        }
+        let mut stage = Command::new(program());
+        stage.current_dir(home.path()).env("PATH", path).env("HERE", home.path()).env("ONEROOT", program());
+        let done = stage.args(["stage", "debian"]).output().unwrap();
+        let said = fs::read_to_string(home.path().join("said"));
+        let told = String::from_utf8_lossy(&done.stderr).into_owned();
+        assert!(said.as_ref().is_ok_and(|said| said.contains("staged")), "{is_stub}: {said:?} {told}");
+        // mmdebstrap finds no mirror after its hook.
+        assert_eq!(done.status.success(), is_stub, "{told}");
+        fs::remove_file(home.path().join("said")).unwrap();
+    }
 }

@@ -196,7 +196,7 @@ fn beside_another_dhcp_server_another_host_mounts_nothing_with_a_machines_pass()
             }
         });
         let told =
-            "192.168.77.209 asked for alpha's root, but is 52:54:00:00:00:0b, which is no MAC of alpha's";
+            "192.168.77.209 asked for alpha's root, but is 52:54:00:00:00:0b, which is not a MAC of alpha";
         assert_eq!(refused(&server), told);
         assert_eq!(server.log().matches(told).count(), 1, "once a minute");
         tried.send(()).unwrap();

@@ -55,11 +55,7 @@ struct Kernel {
 pub fn kernel_and_initrd(decision: &Decision, tree: &Tree<'_>) -> Result<(String, Option<String>), NoPlan> {
     let no_kernel =
         |wanted: &str| NoPlan::NoKernel { profile: decision.profile.clone(), wanted: wanted.to_owned() };
-    let kernels = match &decision.kernel {
-        Some(pattern) if version::is_pattern(pattern) => matching(tree, pattern),
-        Some(path) => Some(Kernel::at(path)).filter(|_| (tree.exists)(path)).into_iter().collect(),
-        None => all(tree),
-    };
+    let kernels = candidates(decision.kernel.as_deref(), tree);
     let Some(newest) = kernels.first().map(|kernel| kernel.path.clone()) else {
         let wanted = decision.kernel.as_ref().map(|wanted| format!(": {wanted} is not there"));
         return Err(no_kernel(&wanted.unwrap_or_default()));
@@ -72,6 +68,28 @@ pub fn kernel_and_initrd(decision: &Decision, tree: &Tree<'_>) -> Result<(String
         Some((kernel.path, Some(initrd)))
     });
     pair.ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: newest })
+}
+
+/// The initrds of all kernels that may boot, that of the best first: `kernel` and `initrd` are what the site says, if it does.
+#[must_use]
+pub fn initrds(kernel: Option<&str>, initrd: Option<&str>, tree: &Tree<'_>) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for initrd in candidates(kernel, tree).iter().filter_map(|kernel| kernel.initrd(initrd, tree)) {
+        // A link and the kernel that it leads to have one each by name, and the site may give all of them one.
+        if !found.contains(&initrd) {
+            found.push(initrd);
+        }
+    }
+    found
+}
+
+/// The kernels that may boot, best first.
+fn candidates(wanted: Option<&str>, tree: &Tree<'_>) -> Vec<Kernel> {
+    match wanted {
+        Some(pattern) if version::is_pattern(pattern) => matching(tree, pattern),
+        Some(path) => Some(Kernel::at(path)).filter(|_| (tree.exists)(path)).into_iter().collect(),
+        None => all(tree),
+    }
 }
 
 /// The kernels in all places, best first.

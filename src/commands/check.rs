@@ -6,6 +6,7 @@ use anyhow::Result;
 use oneroot_bootconf::{Problem, Report, Site, Source, decision, load};
 use serde::Serialize;
 
+use super::findings::{self, Staged};
 use super::{EXAMPLE, layers, needs, secrets};
 use crate::cli::Exit;
 use crate::net::routing::Routing;
@@ -17,26 +18,31 @@ use oneroot_machines::planner::dry;
 struct Checked<'a> {
     problems: &'a [Problem],
     warnings: &'a [String],
+    /// What is staged and should be looked at, as `stage` told it.
+    staged: &'a [Staged],
 }
 
 const UNTOUCHED: &str = "this is the example that `oneroot init` prints: put in your own address, interface, network, sources and machines";
 
 /// Prints problems and warnings; only problems make the site a bad one.
 pub fn run(path: &Path, json: bool) -> Result<Exit> {
-    let (problems, warnings) = match load(path) {
+    let (problems, warnings, staged) = match load(path) {
         Ok(site) => {
             let untouched = std::fs::read_to_string(path).is_ok_and(|text| text == EXAMPLE);
             let untouched = untouched.then(|| UNTOUCHED.to_owned());
             let mut problems = dry::problems(&site);
             problems.extend(layers::problems(&site));
-            (problems, untouched.into_iter().chain(warnings(&site)).collect())
+            let warnings = untouched.into_iter().chain(warnings(&site)).collect();
+            (problems, warnings, findings::staged(&site))
         }
-        Err(Report { problems }) => (problems, Vec::new()),
+        Err(Report { problems }) => (problems, Vec::new(), Vec::new()),
     };
     if json {
-        print::json(&Checked { problems: &problems, warnings: &warnings })?;
+        print::json(&Checked { problems: &problems, warnings: &warnings, staged: &staged })?;
     } else {
         problems.iter().for_each(print::trouble);
+        let warnings: Vec<String> =
+            warnings.into_iter().chain(staged.iter().flat_map(Staged::lines)).collect();
         warnings.iter().for_each(|warning| print::trouble(format_args!("warning: {warning}")));
         if problems.is_empty() {
             let path = path.display();

@@ -75,6 +75,11 @@ pub fn run(site: &Site, asked: &GcAsked, json: bool) -> Result<Exit> {
         print::json(&outcome)?;
         return Ok(Exit::Done);
     }
+    show(&outcome)
+}
+
+/// Prints who holds what, and what has gone.
+fn show(outcome: &Outcome) -> Result<Exit> {
     if !outcome.held.is_empty() {
         let mut rows = vec![["MACHINE", "PHASE", "LAST SIGN", "HOLDS VIEW"].map(str::to_owned)];
         rows.extend(outcome.held.iter().map(|pin| {
@@ -94,7 +99,7 @@ pub fn run(site: &Site, asked: &GcAsked, json: bool) -> Result<Exit> {
     }
     print::line(format_args!(
         "{}: {} views, {} generations, {} objects; {} of the disk",
-        if dry_run { "would go" } else { "gone" },
+        if outcome.dry_run { "would go" } else { "gone" },
         outcome.views,
         outcome.generations,
         outcome.objects,

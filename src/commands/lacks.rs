@@ -1,50 +1,73 @@
-//! What a profile's tree lacks, so that its machines would not come up, or not as they should: told when it is staged, by whom
-//! it is that can do something about it.
+//! What a profile's tree lacks, so that its machines would not come up, or not as they should: told to who can do
+//! something about it, when it is staged and by `check`.
 
 use std::io;
 use std::sync::Arc;
 
-use oneroot_bootconf::Site;
 use oneroot_bootconf::args::Initramfs;
 use oneroot_bootconf::initrd::Initrd;
-use oneroot_tree::{View, initrd};
+use oneroot_bootconf::kernels;
+use oneroot_bootconf::{Profile, Site};
+use oneroot_ids::ObjectId;
+use oneroot_machines::planner::names;
+use oneroot_tree::{Store, View, initrd};
+
+use super::findings::Budget;
 
 /// What our init calls before any program of the tree's own choice runs (docs/decisions/0010), each with a package.
 const CALLED: [(&str, &str); 4] =
     [("sh", "dash or busybox"), ("mount", "mount"), ("chroot", "coreutils"), ("env", "coreutils")];
-/// Initrds that are looked into: each takes a second.
-const MOST: usize = 4;
 /// Where a shell would find them.
 const PLACES: [&str; 4] = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"];
 /// What a kernel starts, in its order (Linux, init/main.c).
 const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 
+/// A profile's own tree.
+pub struct Tree<'t> {
+    pub site: &'t Site,
+    /// The profile.
+    pub name: &'t str,
+    pub profile: &'t Profile,
+    pub view: &'t View,
+    pub store: &'t Store,
+}
+
 /// Every word of it, for a profile's own tree. A layer over it may bring what is missing, so none of it is a mistake.
-pub fn of(site: &Site, profile: &str, view: &View, kernels: &[String], open: Open<'_>) -> Vec<String> {
-    let mut told = programs(view);
-    told.extend(host_keys(view));
-    for (path, file) in kernels.iter().filter_map(|kernel| initrd_of(view, kernel)).take(MOST) {
-        let found = match open(file).and_then(look) {
-            Ok(found) => found,
-            Err(cause) => {
-                told.push(format!(
-                    "{path} can't be looked into ({cause}), so it may lack what mounts the root"
-                ));
-                continue;
-            }
-        };
-        // Whoever boots this tree says how; only what is wrong for all of them is.
-        let each: Vec<Vec<String>> =
-            told_to(site, profile).into_iter().map(|told| found.problems(&path, profile, told)).collect();
-        if each.iter().all(|problems| !problems.is_empty()) {
-            told.extend(each.into_iter().next().unwrap_or_default());
-        }
+pub fn of(tree: &Tree<'_>, budget: &mut Budget) -> Vec<String> {
+    let mut told = programs(tree.view);
+    told.extend(host_keys(tree.view));
+    let initrds = initrds(tree);
+    let (looked_into, passed_over) = initrds.split_at(budget.take(initrds.len()));
+    told.extend(looked_into.iter().flat_map(|(path, object)| of_initrd(tree, path, *object)));
+    if !passed_over.is_empty() {
+        let paths: Vec<&str> = passed_over.iter().map(|(path, _)| path.as_str()).collect();
+        told.push(format!(
+            "not looked into, for it takes a second each: {}; whether they can mount the root is not known",
+            paths.join(", ")
+        ));
     }
     told
 }
 
-/// Opens a file of the view.
-pub type Open<'a> = &'a dyn Fn(oneroot_ids::ObjectId) -> io::Result<std::fs::File>;
+/// What keeps an initrd from mounting the root.
+fn of_initrd(tree: &Tree<'_>, path: &str, object: ObjectId) -> Vec<String> {
+    let found = match tree.store.object(object).map_err(io::Error::other).and_then(look) {
+        Ok(found) => found,
+        Err(cause) => {
+            return vec![format!(
+                "{path} can't be looked into ({cause}), so it may lack what mounts the root"
+            )];
+        }
+    };
+    // Whoever boots this tree says how; only what is wrong for all of them is.
+    let each: Vec<Vec<String>> =
+        told_to(tree.site, tree.name).into_iter().map(|told| found.problems(path, tree.name, told)).collect();
+    if each.iter().all(|problems| !problems.is_empty()) {
+        each.into_iter().next().unwrap_or_default()
+    } else {
+        Vec::new()
+    }
+}
 
 fn look(file: std::fs::File) -> io::Result<Initrd> {
     let mut found = Initrd::default();
@@ -57,14 +80,14 @@ fn look(file: std::fs::File) -> io::Result<Initrd> {
     Ok(found)
 }
 
-fn initrd_of(view: &View, kernel: &str) -> Option<(String, oneroot_ids::ObjectId)> {
-    let names =
-        [format!("initrd.img-{kernel}"), format!("initramfs-{kernel}.img"), format!("initrd-{kernel}")];
-    names.into_iter().find_map(|name| {
-        let path = format!("/boot/{name}");
-        let node = view.follow(path.as_bytes())?;
-        Some((path, view.object(node)?))
-    })
+/// The initrds that machines may get, that of the best kernel first.
+fn initrds(tree: &Tree<'_>) -> Vec<(String, ObjectId)> {
+    let object = |path: &str| tree.view.object(tree.view.follow(path.as_bytes())?);
+    let names = |directory: &str| names(tree.view, directory);
+    let seen = kernels::Tree { names: &names, exists: &|path| object(path).is_some() };
+    let Profile { kernel, initrd, .. } = tree.profile;
+    let paths = kernels::initrds(kernel.as_deref(), initrd.as_deref(), &seen);
+    paths.into_iter().filter_map(|path| object(&path).map(|object| (path, object))).collect()
 }
 
 /// What mounts the root of those that boot this profile's tree: it, and whoever extends it.
@@ -128,10 +151,7 @@ fn host_keys(view: &View) -> Option<String> {
 }
 
 /// The view of one generation alone.
-pub fn alone(
-    store: &Arc<oneroot_tree::Store>,
-    generation: oneroot_ids::GenerationId,
-) -> anyhow::Result<Arc<View>> {
+pub fn alone(store: &Arc<Store>, generation: oneroot_ids::GenerationId) -> anyhow::Result<Arc<View>> {
     let views = oneroot_tree::Views::new(store.clone());
     Ok(views.of(&[generation])?)
 }

@@ -4,6 +4,7 @@ mod check;
 mod edit;
 mod explain;
 mod export;
+mod findings;
 mod gc;
 mod generations;
 mod inspect;

@@ -14,7 +14,7 @@ use oneroot_bootconf::{Installer, Packages};
 use oneroot_tree::Stage;
 
 use super::process_group::{apart, is_here};
-use super::sources::{tail, told};
+use super::sources::{IN_ONE, tail, told};
 
 /// A program that installs packages into a new root. To add one: this, and its name in [`Installer`].
 trait Install {
@@ -55,6 +55,8 @@ fn install<I: Install>(stage: &mut Stage<'_>, wanted: &Packages, bar: &ProgressB
     let name = program.get_program().to_string_lossy().into_owned();
     let mut said: File = tempfile::tempfile()?;
     let mut program = apart(&program);
+    // Its hooks are an admin's own programs, as a command's are.
+    program.env(IN_ONE, stage.store().path());
     program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(said.try_clone()?);
     let mut child = program.spawn().context("cannot run setpriv; install the package util-linux")?;
     let archive = child.stdout.take().with_context(|| format!("{name} has no output"))?;

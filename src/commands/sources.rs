@@ -25,7 +25,7 @@ const LINE: u64 = 1024;
 const SHOWN: usize = 70;
 
 /// The store that is staged into, for what a source's program calls.
-const IN_ONE: &str = "ONEROOT_STAGES";
+pub const IN_ONE: &str = "ONEROOT_STAGES";
 
 /// Whether this was called by the program of a source that is being staged into this store.
 pub fn is_in_one(store: &Path) -> bool {

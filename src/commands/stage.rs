@@ -1,6 +1,6 @@
 //! `oneroot stage`: every source of the site becomes a generation; machines get it at their next boot.
 
-use std::io::Read as _;
+use std::fs::File;
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,20 +11,20 @@ use oneroot_bootconf::{Site, Source};
 use oneroot_tree::confine::open_file;
 use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::stage::oci::Platform;
-use oneroot_tree::stage::{Noted, Progress};
+use oneroot_tree::stage::{Finished, Noted, Progress};
 use oneroot_tree::store::{How, Placed, Staged};
-use oneroot_tree::survey::{KEY_HEAD, Paths, survey};
-use oneroot_tree::{Index, Stage, Store};
+use oneroot_tree::{Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
+use super::findings::Budget;
 use super::generations::short;
 use super::meant;
-use super::{lacks, layers, packages, registry, review, sources};
+use super::{findings, layers, packages, registry, sources};
 use crate::cli::Exit;
 use crate::print;
 use crate::{clock, escape};
-use oneroot_machines::planner::{names, reference, shown};
+use oneroot_machines::planner::{reference, shown};
 
 /// What became of one source.
 #[derive(Serialize)]
@@ -102,12 +102,13 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
             ));
         })?)
     };
+    let stages = Stages { store: &store, site, afresh, quiet: json };
     let mut outcomes = Vec::new();
     // What is wrong with one source is no reason to leave the others as they were.
     let mut failed = Vec::new();
     for (part, source) in &all {
         if names.is_empty() || names.iter().any(|name| is(part, name)) {
-            match one(&store, site, part, source, afresh, json) {
+            match stages.one(part, source) {
                 Ok(outcome) => outcomes.push(outcome),
                 Err(cause) => failed.push(Failed { name: titled(part), error: format!("{cause:#}") }),
             }
@@ -182,7 +183,7 @@ pub fn called(part: &Part) -> String {
 }
 
 /// What it is called in a sentence.
-fn titled(part: &Part) -> String {
+pub fn titled(part: &Part) -> String {
     match part {
         Part::Profile { .. } | Part::Kernel { .. } => shown(part),
         Part::Machine { name, .. } => format!("machine {name}"),
@@ -190,125 +191,153 @@ fn titled(part: &Part) -> String {
     }
 }
 
-fn one(
-    store: &Arc<Store>,
-    site: &Site,
-    part: &Part,
-    source: &Source,
+/// What stages, and how.
+struct Stages<'s> {
+    store: &'s Arc<Store>,
+    site: &'s Site,
+    /// Whether everything is read, though it looks as it was.
     afresh: bool,
+    /// Whether no progress is shown.
     quiet: bool,
-) -> Result<Outcome> {
-    let home = &site.home;
-    let reference = reference(home, part)?;
-    let name = titled(part);
-    let bar = spinner(&name, quiet);
-    // As many as last time, more or less: then it can be seen how far it is.
-    let last = store.head(&reference)?.and_then(|head| store.generation(head.generation).ok());
-    if let Some(last) = last {
-        expect(&bar, last.paths());
+}
+
+impl Stages<'_> {
+    /// Makes a generation of one source, and the head of it, unless a rollback holds.
+    fn one(&self, part: &Part, source: &Source) -> Result<Outcome> {
+        let Self { store, site, .. } = *self;
+        let reference = reference(&site.home, part)?;
+        let name = titled(part);
+        let bar = spinner(&name, self.quiet);
+        // As many as last time, more or less: then it can be seen how far it is.
+        let last = store.head(&reference)?.and_then(|head| store.generation(head.generation).ok());
+        if let Some(last) = last {
+            expect(&bar, last.paths());
+        }
+        let finished = self.make(part, source, &bar);
+        bar.finish_and_clear();
+        let finished = finished.with_context(|| format!("cannot stage {name}"))?;
+        layers::refuse(store, site, part, finished.generation)
+            .with_context(|| format!("cannot stage {name}"))?;
+        let mut warnings = findings::of(store, site, part, &finished.index, &mut Budget::of_one());
+        warnings.extend(noted(&finished.noted));
+        warnings.extend(mended(finished.progress.mended));
+        // Somebody else may have been quicker: what is replaced is what was there in that moment.
+        let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
+        let (placed, before) = store.stage_head(&reference, staged)?;
+        warnings.extend(held(part, &finished, placed, before.as_ref()));
+        Ok(Outcome {
+            name,
+            generation: finished.generation.to_string(),
+            changed: placed != Placed::Unchanged,
+            waits: placed == Placed::Waits,
+            entries: finished.index.paths(),
+            bytes: finished.index.content_bytes(),
+            unread: finished.progress.unread,
+            new_objects: finished.progress.new_objects,
+            new_bytes: finished.progress.new_bytes,
+            new_on_disk: finished.progress.new_on_disk,
+            shared_bytes: finished.index.content_bytes().saturating_sub(finished.progress.new_bytes),
+            changes: changes(store, &finished, before.as_ref()),
+            warnings,
+        })
     }
-    let begun = std::time::Instant::now();
-    let report = |progress: Progress| {
-        let rate = progress.bytes / begun.elapsed().as_secs().max(1);
-        bar.set_position(progress.entries);
-        bar.set_message(format!(
-            "{} entries, {}, {}/s",
-            progress.entries,
-            HumanBytes(progress.bytes),
-            HumanBytes(rate)
-        ));
-    };
-    let finished = (|| -> Result<_> {
-        let mut stage = Stage::begin(store, report)?;
+
+    /// Reads a source into the store.
+    fn make(&self, part: &Part, source: &Source, bar: &ProgressBar) -> Result<Finished> {
+        let begun = std::time::Instant::now();
+        let report = |progress: Progress| {
+            let rate = progress.bytes / begun.elapsed().as_secs().max(1);
+            bar.set_position(progress.entries);
+            bar.set_message(format!(
+                "{} entries, {}, {}/s",
+                progress.entries,
+                HumanBytes(progress.bytes),
+                HumanBytes(rate)
+            ));
+        };
+        let mut stage = Stage::begin(self.store, report)?;
         // Layers are the admin's own files, in a checkout that belongs to the admin; on the machine they are root's.
         if !matches!(part, Part::Profile { .. }) {
             stage.own_all(0, 0);
         }
-        if afresh {
+        if self.afresh {
             stage.distrust();
         }
+        self.fill(&mut stage, source, bar)?;
+        Ok(stage.finish()?)
+    }
+
+    /// Each kind of source has its own way into a stage.
+    fn fill(&self, stage: &mut Stage<'_>, source: &Source, bar: &ProgressBar) -> Result<()> {
         match source {
             Source::Directory { path, one_file_system } => {
                 stage.one_file_system(*one_file_system);
-                stage.leave_out(&site.server.state);
-                stage.remember(clock::since_1970(), afresh);
+                stage.leave_out(&self.site.server.state);
+                stage.remember(clock::since_1970(), self.afresh);
                 stage.directory(path)?;
             }
             Source::Tar(path) => {
-                let file = open_file(path).with_context(|| {
-                    let hint =
-                        "what a program writes is a source of its own: command = [\"zstd\", \"-dc\", …]";
-                    let hint = if path.exists() && !path.is_file() {
-                        hint
-                    } else {
-                        "is it there, and may it be read?"
-                    };
-                    format!("cannot open {} ({hint})", path.display())
-                })?;
-                stage.archive(file).with_context(|| path.display().to_string())?;
+                stage.archive(archive(path)?).with_context(|| path.display().to_string())?;
             }
             Source::Image(path) => {
                 stage.oci(path, &Platform::host()).with_context(|| path.display().to_string())?;
             }
             Source::Registry(registry) => {
-                let pulled = registry::pull(registry, store, &bar)?;
+                let pulled = registry::pull(registry, self.store, bar)?;
                 stage.oci(pulled.path(), &Platform::host()).with_context(|| registry.image.clone())?;
             }
-            Source::Packages(wanted) => packages::stage(&mut stage, wanted, &bar)?,
-            Source::Command(words) => sources::command(&mut stage, home, words, &bar)?,
+            Source::Packages(wanted) => packages::stage(stage, wanted, bar)?,
+            Source::Command(words) => sources::command(stage, &self.site.home, words, bar)?,
         }
-        Ok(stage.finish()?)
-    })();
-    bar.finish_and_clear();
-    let finished = finished.with_context(|| format!("cannot stage {name}"))?;
-    layers::refuse(store, site, part, finished.generation).with_context(|| format!("cannot stage {name}"))?;
-    let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
-    let mut warnings = warnings(store, site, part, &finished.index);
-    warnings.extend(noted(&finished.noted));
-    match finished.progress.mended {
-        0 => {}
-        1 => warnings.push("an object that the store's disk had damaged was put right".to_owned()),
-        count => warnings.push(format!("{count} objects that the store's disk had damaged were put right")),
+        Ok(())
     }
-    // Somebody else may have been quicker: what is replaced is what was there in that moment.
-    let (placed, before) = store.stage_head(&reference, staged)?;
-    let old = before.and_then(|before| store.generation(before.generation).ok());
-    let changed = placed != Placed::Unchanged;
+}
+
+fn archive(path: &Path) -> Result<File> {
+    open_file(path).with_context(|| {
+        let hint = if path.exists() && !path.is_file() {
+            "what a program writes is a source of its own: command = [\"zstd\", \"-dc\", …]"
+        } else {
+            "is it there, and may it be read?"
+        };
+        format!("cannot open {} ({hint})", path.display())
+    })
+}
+
+/// Objects that were damaged and are not any more.
+fn mended(count: u64) -> Option<String> {
+    match count {
+        0 => None,
+        1 => Some("an object that the store's disk had damaged was put right".to_owned()),
+        count => Some(format!("{count} objects that the store's disk had damaged were put right")),
+    }
+}
+
+/// What an admin did to the head before, and what that means for what was staged now.
+fn held(part: &Part, finished: &Finished, placed: Placed, before: Option<&Staged>) -> Option<String> {
     if placed == Placed::Waits {
         let (head, new) = (before.map(|before| short(before.generation)), short(finished.generation));
-        warnings.push(format!(
+        return Some(format!(
             "new boots still get {}, for it was rolled back; `oneroot rollback {} {new}` gives them what was staged now",
             head.unwrap_or_default(),
             called(part)
         ));
     }
-    if placed == Placed::Head && before.is_some_and(|before| before.how == How::Edited) {
-        warnings.push("what was staged does not have the changes of `oneroot edit`; `oneroot rollback` brings them back".to_owned());
-    }
-    // What comes first is all new. One that was lost or damaged can't be compared with, and is no reason not to stage.
-    let changes = match (before, old) {
-        (None, _) => {
-            let added = usize::try_from(finished.index.paths()).unwrap_or(usize::MAX);
-            Counts { added, ..Counts::default() }
-        }
-        (_, Some(old)) => Counts::of(&diff(&old, &finished.index)),
-        (_, None) => Counts::default(),
-    };
-    Ok(Outcome {
-        name,
-        generation: finished.generation.to_string(),
-        changed,
-        waits: placed == Placed::Waits,
-        entries: finished.index.paths(),
-        bytes: finished.index.content_bytes(),
-        unread: finished.progress.unread,
-        new_objects: finished.progress.new_objects,
-        new_bytes: finished.progress.new_bytes,
-        new_on_disk: finished.progress.new_on_disk,
-        shared_bytes: finished.index.content_bytes().saturating_sub(finished.progress.new_bytes),
-        changes,
-        warnings,
+    let edited = placed == Placed::Head && before.is_some_and(|before| before.how == How::Edited);
+    edited.then(|| {
+        "what was staged does not have the changes of `oneroot edit`; `oneroot rollback` brings them back"
+            .to_owned()
     })
+}
+
+/// What comes first is all new. One that was lost or damaged can't be compared with, and is no reason not to stage.
+fn changes(store: &Store, finished: &Finished, before: Option<&Staged>) -> Counts {
+    let Some(before) = before else {
+        let added = usize::try_from(finished.index.paths()).unwrap_or(usize::MAX);
+        return Counts { added, ..Counts::default() };
+    };
+    let old = store.generation(before.generation);
+    old.map_or_else(|_| Counts::default(), |old| Counts::of(&diff(&old, &finished.index)))
 }
 
 /// Shows that something goes on, on a terminal.
@@ -330,15 +359,6 @@ fn expect(bar: &ProgressBar, entries: u64) {
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
 }
 
-/// A configuration file's text; none for what is no such file.
-fn text_of(store: &Arc<Store>, view: &oneroot_tree::View, path: &str) -> Option<String> {
-    const LARGEST: u64 = 256 * 1024;
-    let object = view.object(view.follow(path.as_bytes())?)?;
-    let mut text = String::new();
-    store.object(object).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
-    Some(text)
-}
-
 /// What was left out of a directory, and what was read and is mostly nothing.
 fn noted(noted: &Noted) -> Vec<String> {
     let mut warnings = Vec::new();
@@ -355,75 +375,6 @@ fn noted(noted: &Noted) -> Vec<String> {
             "{path} has {} of holes, which are read like any other bytes each time it changes; is it needed in a root?",
             HumanBytes(*holes)
         ));
-    }
-    warnings
-}
-
-/// What a survey of a generation gives to say.
-fn warnings(store: &Arc<Store>, site: &Site, part: &Part, index: &Index) -> Vec<String> {
-    let head = |object| {
-        let mut bytes = Vec::new();
-        let read = store.object(object).and_then(|file| file.take(KEY_HEAD as u64).read_to_end(&mut bytes));
-        read.is_ok().then_some(bytes)
-    };
-    let found = survey(index, &head);
-    let mut warnings = Vec::new();
-    let mut say = |paths: &Paths, what: &str| {
-        if paths.count > 0 {
-            let more = paths.count - paths.named.len();
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            warnings.push(format!("{what}: {}{more}", paths.named.join(", ")));
-        }
-    };
-    say(&found.acls, "files with ACLs, which clients don't see over NFS: only owner, group and mode apply");
-    say(
-        &found.capabilities,
-        "files with capabilities, which NFSv3 does not carry; give them setuid, or their services AmbientCapabilities=",
-    );
-    say(
-        &found.closed,
-        "directories that only root may enter, on the machines too, for their modes are taken over; chmod 755 them (umask 077 \
-         makes them so), and see to the files in them",
-    );
-    say(&found.open_keys, "private keys that every user of the machine can read; chmod 600 them");
-    if !found.attributes.is_empty() {
-        let named: Vec<String> =
-            found.attributes.iter().map(|(name, count)| format!("{name} ({count})")).collect();
-        warnings.push(format!(
-            "attributes that NFSv3 does not carry; they are kept for `oneroot export`: {}",
-            named.join(", ")
-        ));
-    }
-    let Part::Profile { name } = part else { return warnings };
-    // One that boots with another's kernel has none of its own, or none that counts.
-    if site.profiles.get(name).is_some_and(|profile| profile.kernel_from.is_some()) {
-        return warnings;
-    }
-    if found.kernels.is_empty() {
-        warnings.push(
-            "no kernel in /boot or /usr/lib/modules: nothing boots it unless a layer over it brings one"
-                .to_owned(),
-        );
-    }
-    for kernel in &found.kernels {
-        if !found.modules.contains(kernel) {
-            warnings.push(format!("kernel {kernel} has no modules in /usr/lib/modules"));
-        }
-        if !found.initrds.contains(kernel) {
-            warnings.push(format!(
-                "kernel {kernel} has no initrd, so it is passed over (but for `initramfs = \"none\"`)"
-            ));
-        }
-    }
-    match lacks::alone(store, index.generation()) {
-        Ok(view) => {
-            let open = |object| store.object(object).map_err(std::io::Error::other);
-            warnings.extend(lacks::of(site, name, &view, &found.kernels, &open));
-            let text = |path: &str| text_of(store, &view, path);
-            let names = |directory: &str| names(&view, directory);
-            warnings.extend(review::of(&review::Tree { text: &text, names: &names }));
-        }
-        Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
     }
     warnings
 }

@@ -422,7 +422,7 @@ fn huge_documents_deep_indexes_and_what_is_no_image_are_refused() {
     fs::write(writer.path().join("index.json"), "{").unwrap();
     assert!(writer.stage(&writer.path()).unwrap_err().to_string().contains("index.json is not valid JSON"));
     fs::remove_file(writer.path().join("oci-layout")).unwrap();
-    assert!(writer.stage(&writer.path()).unwrap_err().to_string().contains("no OCI layout"));
+    assert!(writer.stage(&writer.path()).unwrap_err().to_string().contains("not an OCI layout"));
     assert_eq!(fs::read_dir(writer.store.path().join("generations")).unwrap().count(), 0);
 }
 

@@ -1,0 +1,172 @@
+//! What is to be said of a generation before a machine boots it: by `stage` of what it has just made, and by `check` of what is
+//! staged, in the same words and in documents of the same shape.
+
+use std::io::Read as _;
+use std::sync::Arc;
+
+use oneroot_bootconf::Site;
+use oneroot_bootconf::decision::{Part, parts};
+use oneroot_tree::survey::{KEY_HEAD, Paths, Survey, survey};
+use oneroot_tree::{Index, Store, View};
+use serde::Serialize;
+
+use super::stage::titled;
+use super::{lacks, review};
+use oneroot_machines::planner::{names, reference};
+
+/// Initrds that are looked into at once: each takes a second.
+const MOST: usize = 4;
+
+/// How many initrds may still be looked into.
+pub struct Budget {
+    left: usize,
+    /// Of one tree, so that the first profile does not take the others' share.
+    each: usize,
+}
+
+impl Budget {
+    /// Where one tree is looked into.
+    pub const fn of_one() -> Self {
+        Self { left: MOST, each: MOST }
+    }
+
+    /// Where all of a site's are.
+    fn shared_by(profiles: usize) -> Self {
+        Self { left: MOST, each: (MOST / profiles.max(1)).max(1) }
+    }
+
+    /// How many of a tree's `count` initrds are looked into.
+    pub fn take(&mut self, count: usize) -> usize {
+        let taken = count.min(self.each).min(self.left);
+        self.left -= taken;
+        taken
+    }
+}
+
+/// What a part of the site has now, and what is to be said of it. `stage` has these of what it made, and more.
+#[derive(Serialize)]
+pub struct Staged {
+    name: String,
+    generation: String,
+    pub warnings: Vec<String>,
+}
+
+impl Staged {
+    /// One line for each thing that is to be said, as `stage` has them.
+    pub fn lines(&self) -> impl Iterator<Item = String> + '_ {
+        self.warnings.iter().map(|warning| format!("{}: {warning}", self.name))
+    }
+}
+
+/// The same of all that is staged, where anything is to be said. A store that is not there is not made by looking at a site; of
+/// one that can't be looked into nothing is known.
+pub fn staged(site: &Site) -> Vec<Staged> {
+    let is_there = site.server.store.join("refs").is_dir();
+    let Some(store) = is_there.then(|| Store::open(&site.server.store).ok()).flatten() else {
+        return Vec::new();
+    };
+    let parts = parts(site);
+    let profiles = parts.iter().filter(|(part, _)| matches!(part, Part::Profile { .. })).count();
+    let mut budget = Budget::shared_by(profiles);
+    let found = parts.iter().filter_map(|(part, _)| {
+        let head = store.head(&reference(&site.home, part).ok()?).ok()??;
+        let warnings = match store.generation(head.generation) {
+            Ok(index) => of(&store, site, part, &index, &mut budget),
+            Err(cause) => vec![format!("it can't be looked into: {cause}")],
+        };
+        Some(Staged { name: titled(part), generation: head.generation.to_string(), warnings })
+    });
+    found.filter(|staged| !staged.warnings.is_empty()).collect()
+}
+
+/// All that is to be said of one generation.
+pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &mut Budget) -> Vec<String> {
+    let head = |object| {
+        let mut bytes = Vec::new();
+        let read = store.object(object).and_then(|file| file.take(KEY_HEAD as u64).read_to_end(&mut bytes));
+        read.is_ok().then_some(bytes)
+    };
+    let found = survey(index, &head);
+    let mut warnings = lost_or_open(&found);
+    let Part::Profile { name } = part else { return warnings };
+    let Some(profile) = site.profiles.get(name) else { return warnings };
+    // One that boots with another's kernel has none of its own, or none that counts.
+    if profile.kernel_from.is_some() {
+        return warnings;
+    }
+    warnings.extend(kernels(&found));
+    match lacks::alone(store, index.generation()) {
+        Ok(view) => {
+            let tree = lacks::Tree { site, name, profile, view: &view, store };
+            warnings.extend(lacks::of(&tree, budget));
+            let text = |path: &str| text_of(store, &view, path);
+            let names = |directory: &str| names(&view, directory);
+            warnings.extend(review::of(&review::Tree { text: &text, names: &names }));
+        }
+        Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
+    }
+    warnings
+}
+
+/// What NFSv3 does not carry, and what users of the machines may read or may not enter.
+fn lost_or_open(found: &Survey) -> Vec<String> {
+    let mut warnings = Vec::new();
+    let mut say = |paths: &Paths, what: &str| {
+        if paths.count > 0 {
+            let more = paths.count - paths.named.len();
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            warnings.push(format!("{what}: {}{more}", paths.named.join(", ")));
+        }
+    };
+    say(&found.acls, "files with ACLs, which clients don't see over NFS: only owner, group and mode apply");
+    say(
+        &found.capabilities,
+        "files with capabilities, which NFSv3 does not carry; give them setuid, or their services AmbientCapabilities=",
+    );
+    say(
+        &found.closed,
+        "directories that only root may enter, on the machines too, for their modes are taken over; chmod 755 them (umask 077 \
+         makes them so), and see to the files in them",
+    );
+    say(&found.open_keys, "private keys that every user of the machine can read; chmod 600 them");
+    if !found.attributes.is_empty() {
+        let named: Vec<String> =
+            found.attributes.iter().map(|(name, count)| format!("{name} ({count})")).collect();
+        warnings.push(format!(
+            "attributes that NFSv3 does not carry; they are kept for `oneroot export`: {}",
+            named.join(", ")
+        ));
+    }
+    warnings
+}
+
+/// Kernels without what belongs to them.
+fn kernels(found: &Survey) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if found.kernels.is_empty() {
+        warnings.push(
+            "no kernel in /boot or /usr/lib/modules: nothing boots it unless a layer over it brings one"
+                .to_owned(),
+        );
+    }
+    for kernel in &found.kernels {
+        if !found.modules.contains(kernel) {
+            warnings.push(format!("kernel {kernel} has no modules in /usr/lib/modules"));
+        }
+        if !found.initrds.contains(kernel) {
+            warnings.push(format!(
+                "kernel {kernel} has no initrd, so it is passed over (but for `initramfs = \"none\"`)"
+            ));
+        }
+    }
+    warnings
+}
+
+/// A configuration file's text; none for what is no such file.
+fn text_of(store: &Arc<Store>, view: &View, path: &str) -> Option<String> {
+    const LARGEST: u64 = 256 * 1024;
+    let object = view.object(view.follow(path.as_bytes())?)?;
+    let mut text = String::new();
+    store.object(object).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
+    Some(text)
+}
