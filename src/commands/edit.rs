@@ -17,7 +17,7 @@ use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Stage, Store, Views, export};
 use serde_json::json;
 
-use super::generations::short;
+use super::names::short;
 use super::process_group::{fresh, is_here};
 use super::stage::spinner;
 use super::{meant, tell};

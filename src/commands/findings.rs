@@ -10,7 +10,7 @@ use oneroot_tree::survey::{KEY_HEAD, Paths, Survey, survey};
 use oneroot_tree::{Index, Store, View};
 use serde::Serialize;
 
-use super::stage::titled;
+use super::names::titled;
 use super::{lacks, review};
 use oneroot_machines::planner::{names, reference};
 

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use super::meant;
-use super::stage::{called, is};
+use super::names::{called, is, short};
 use super::status::age;
 use super::tell;
 use crate::cli::Exit;
@@ -215,11 +215,6 @@ pub fn find(site: &Site, store: &Arc<Store>, text: &str) -> Result<GenerationId>
     one_of_all(&all, text).with_context(|| {
         format!("the site has no machine, profile or layer {name:?}, nor a generation{}", like(site, name))
     })
-}
-
-/// The first characters of a generation's name.
-pub fn short(id: GenerationId) -> String {
-    id.to_string().chars().take(12).collect()
 }
 
 #[derive(Serialize)]

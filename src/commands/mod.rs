@@ -11,6 +11,7 @@ mod inspect;
 mod lacks;
 mod layers;
 mod logins;
+mod names;
 mod needs;
 mod packages;
 mod pages;

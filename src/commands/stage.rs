@@ -18,13 +18,13 @@ use serde::Serialize;
 use std::sync::Arc;
 
 use super::findings::Budget;
-use super::generations::short;
 use super::meant;
+use super::names::{called, is, short, titled};
 use super::{findings, layers, packages, registry, sources};
 use crate::cli::Exit;
 use crate::print;
 use crate::{clock, escape};
-use oneroot_machines::planner::{reference, shown};
+use oneroot_machines::planner::reference;
 
 /// What became of one source.
 #[derive(Serialize)]
@@ -160,35 +160,6 @@ fn show(outcomes: &[Outcome]) -> Result<()> {
             .for_each(|warning| print::trouble(format_args!("warning: {}: {warning}", outcome.name)));
     }
     Ok(())
-}
-
-/// Whether an admin means this part by a name.
-pub fn is(part: &Part, name: &str) -> bool {
-    match part {
-        Part::Profile { name: profile } => profile == name,
-        Part::Machine { name: machine, .. } => machine == name,
-        Part::Layer { path } => path == Path::new(name) || path.ends_with(name),
-        Part::Kernel { .. } => false,
-    }
-}
-
-/// By what name `is` finds it.
-pub fn called(part: &Part) -> String {
-    match part {
-        Part::Profile { name } | Part::Machine { name, .. } | Part::Kernel { profile: name, .. } => {
-            name.clone()
-        }
-        Part::Layer { path } => path.display().to_string(),
-    }
-}
-
-/// What it is called in a sentence.
-pub fn titled(part: &Part) -> String {
-    match part {
-        Part::Profile { .. } | Part::Kernel { .. } => shown(part),
-        Part::Machine { name, .. } => format!("machine {name}"),
-        Part::Layer { path } => format!("layer {}", path.display()),
-    }
 }
 
 /// What stages, and how.
