@@ -319,6 +319,13 @@ impl World {
         Self { site, engine, model: Model { now: 10_000, ..Model::default() }, revision: 0 }
     }
 
+    /// The host was off, for a time that nobody knows, and the server is another process: it knows what the disk has.
+    fn restart(&mut self) {
+        let Model { leases, now, .. } = std::mem::take(&mut self.model);
+        self.engine = Engine::new(vec![self.site.subnet((at(0), at(LAST)))], leases.values().cloned());
+        self.model = Model { leases, now, sure_since: now, ..Model::default() };
+    }
+
     fn now(&self) -> Now {
         Now { wall: self.model.now, sure_since: self.model.sure_since, mono: self.model.now * 1000 }
     }
@@ -404,7 +411,7 @@ impl World {
             Act::Committed(good) => self.committed(good),
             Act::Probed(what) => self.probed(what),
             Act::Time(seconds) => self.model.now += seconds,
-            Act::Restarted => self.model.sure_since = self.model.now,
+            Act::Restarted => self.restart(),
             Act::Runs(number) => self.claims(number, |mac, _| Claim::Runs(mac)),
             Act::Keeps(number, time) => self.claims(number, |mac, now| Claim::Kept(mac, now + time)),
             Act::LetsGo(number) => {
