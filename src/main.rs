@@ -32,7 +32,8 @@ use rustix::process::umask;
 fn main() -> ExitCode {
     let cli = cli::Cli::parse();
     // First of all: it forks, which takes a process of one thread and with nothing that is worth having.
-    let renderer: Arc<dyn Renderer> = Arc::new(render::Processes::start());
+    let processes = Arc::new(render::Processes::start());
+    let renderer: Arc<dyn Renderer> = processes.clone();
     units::inherit();
     let serves = matches!(cli.command, cli::Command::Serve);
     private(serves);
@@ -54,6 +55,9 @@ fn main() -> ExitCode {
             cli::Exit::Failed.into()
         }
     };
+    if !serves {
+        processes.end();
+    }
     logging::finish();
     code
 }

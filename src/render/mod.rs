@@ -26,6 +26,7 @@ use std::time::Duration;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::render::RenderError;
 use oneroot_machines::planner::renderer::Renderer;
+use rustix::process::Pid;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 
 use wire::{Asking, Reply, WORD, Word, receive, send};
@@ -49,6 +50,7 @@ const TRIED: usize = 3;
 
 /// The renderer of this program.
 pub struct Processes {
+    supervisor: Option<Pid>,
     lane: Mutex<Lane>,
     stopped: Mutex<HashMap<[u8; 32], Stopped>>,
 }
@@ -87,11 +89,23 @@ enum Trouble {
 impl Processes {
     /// Forks the supervisor: before this process has a second thread. Where that fails, each template fails with the reason.
     pub fn start() -> Self {
-        let lane = match supervisor::begin().and_then(|control| patient(control)) {
-            Ok(control) => Lane::Idle(control),
-            Err(cause) => Lane::Gone(format!("no process could be made for it when this one started: {cause}")),
+        let begun = supervisor::begin().and_then(|(child, control)| Ok((child, patient(control)?)));
+        let (supervisor, lane) = match begun {
+            Ok((child, control)) => (Some(child), Lane::Idle(control)),
+            Err(cause) => {
+                (None, Lane::Gone(format!("no process could be made for it when this one started: {cause}")))
+            }
         };
-        Self { lane: Mutex::new(lane), stopped: Mutex::default() }
+        Self { supervisor, lane: Mutex::new(lane), stopped: Mutex::default() }
+    }
+
+    /// Ends the processes and waits until they have: a command leaves nothing for init to wait for. A confined server may
+    /// not wait, and its processes end with it.
+    pub fn end(&self) {
+        *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = Lane::Gone("oneroot ends".to_owned());
+        if let Some(child) = self.supervisor {
+            supervisor::ended(child);
+        }
     }
 
     /// What is known of a text and facts that have ended a process already.

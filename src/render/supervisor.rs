@@ -21,15 +21,15 @@ use crate::confine::rendering;
 /// Exit code of a panic.
 const PANICKED: i32 = 101;
 
-/// Forks it; the end of the socket that asks it for workers. Before this process has a second thread.
+/// Forks it; its id, and the end of the socket that asks it for workers. Before this process has a second thread.
 ///
 /// # Errors
 /// There is no socket or no process to be had.
-pub fn begin() -> io::Result<UnixStream> {
+pub fn begin() -> io::Result<(Pid, UnixStream)> {
     let (ours, its) = UnixStream::pair()?;
     let parent = rustix::process::getpid();
     match fork()? {
-        Some(_) => Ok(ours),
+        Some(child) => Ok((child, ours)),
         None => {
             drop(ours);
             supervise(its, parent)
@@ -115,8 +115,8 @@ fn hand_over(control: &UnixStream, socket: OwnedFd) -> rustix::io::Result<()> {
     Ok(())
 }
 
-/// Waits for the worker's end.
-fn ended(worker: Pid) -> Word {
+/// Waits for the end of a child.
+pub fn ended(worker: Pid) -> Word {
     loop {
         match waitpid(Some(worker), WaitOptions::empty()) {
             Err(Errno::INTR) => {}
