@@ -125,7 +125,7 @@ fn kill(process: u32) {
 
 #[test]
 fn a_template_that_ends_or_eats_its_process_costs_its_machine_this_boot_and_nobody_else_anything() {
-    with_machines(|server, _, [alpha, beta, _]| {
+    with_machines(|server, _, [alpha, beta, gamma]| {
         let mut root = beta.mount(&beta.boot().unwrap().export).unwrap();
         let files = root.read_all().unwrap();
         assert_eq!(files["/etc/of"], b"beta\n");
@@ -158,10 +158,10 @@ fn a_template_that_ends_or_eats_its_process_costs_its_machine_this_boot_and_nobo
             assert!(most < before + MOST, "{what}: {before} KiB before, {most} KiB at most");
             // What has ended one process is not tried again for the same machine, and others are rendered.
             assert!(reasons.iter().any(|reason| script(alpha).contains(reason)), "{what}");
-            server.site.file("beta", "etc/of.j2", &format!("{{{{ name }}}} after {what}\n")).unwrap();
+            server.site.file("gamma", "etc/of.j2", &format!("{{{{ name }}}} after {what}\n")).unwrap();
             server.stage().unwrap();
-            let mut again = beta.mount(&beta.boot().unwrap().export).unwrap();
-            assert_eq!(again.read_all().unwrap()["/etc/of"], format!("beta after {what}\n").as_bytes());
+            let mut again = gamma.mount(&gamma.boot().unwrap().export).unwrap();
+            assert_eq!(again.read_all().unwrap()["/etc/of"], format!("gamma after {what}\n").as_bytes());
             assert_eq!(server.pid().unwrap(), process);
             assert!(server.resident().is_ok(), "{what}: the server lives");
         }
