@@ -15,20 +15,26 @@ mod net;
 mod nfs;
 mod print;
 mod reload;
+mod render;
 mod serve;
 mod status;
 mod systemd;
 mod tftp;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser as _;
+use oneroot_machines::planner::renderer::Renderer;
 use rustix::fs::Mode;
 use rustix::process::umask;
 
 fn main() -> ExitCode {
-    systemd::inherit();
     let cli = cli::Cli::parse();
+    // First of all: it forks, which takes a process of one thread and with nothing that is worth having.
+    let processes = Arc::new(render::Processes::start());
+    let renderer: Arc<dyn Renderer> = processes.clone();
+    systemd::inherit();
     let serves = matches!(cli.command, cli::Command::Serve);
     private(serves);
     logging::start(cli.verbose);
@@ -37,7 +43,7 @@ fn main() -> ExitCode {
         print::trouble(format_args!("oneroot: there is no thread for the log: {cause}"));
         return cli::Exit::Failed.into();
     }
-    let code = match commands::run(&cli) {
+    let code = match commands::run(&cli, &renderer) {
         Ok(code) => code.into(),
         Err(cause) => {
             let words = format!("oneroot: {cause:#}{}", remedy(&cause));
@@ -49,6 +55,9 @@ fn main() -> ExitCode {
             cli::Exit::Failed.into()
         }
     };
+    if !serves {
+        processes.end();
+    }
     logging::finish();
     code
 }

@@ -30,7 +30,7 @@ pub fn reload(machines: &Machines, path: &Path) -> Result<(), Refusal> {
     if !unreachable.is_empty() {
         return Err(unreachable);
     }
-    let problems = dry::problems(&new);
+    let problems = dry::problems(&new, machines.renderer().as_ref());
     if !problems.is_empty() {
         return Err(problems.iter().map(ToString::to_string).collect());
     }

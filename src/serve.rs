@@ -33,6 +33,7 @@ use crate::reload::{Refusal, reload};
 use crate::{clock, confine, control, dhcp, http, systemd, tftp};
 use oneroot_machines::Machines;
 use oneroot_machines::guest;
+use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{Planner, dry};
 
 const PORTMAP: u16 = 111;
@@ -155,7 +156,13 @@ fn raise_descriptors() {
 
 /// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again. `control` is
 /// the control socket, which has no name yet; `needs` is what the host lacks for this site, and is no reason not to start.
-pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -> Result<()> {
+pub async fn run(
+    site: Site,
+    path: PathBuf,
+    control: Socket,
+    needs: &[String],
+    renderer: Arc<dyn Renderer>,
+) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
     let state = Arc::new(Disk::open(&site.server.state).map_err(|cause| confine::explain(cause.into()))?);
@@ -165,9 +172,8 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
     let guest = guest::stage(&store, clock::now())?;
     let (keyring, secret) = keys(&state).await?;
     let (said, mut heard) = mpsc::channel(SAYINGS);
-    let machines =
-        Machines::open(site.clone(), state, Arc::new(ThisHost), Planner::new(store, guest), &secret, said)
-            .await?;
+    let planner = Planner::new(store, guest, renderer.clone());
+    let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, &secret, said).await?;
 
     let keeper = Keeper::open(&site)?;
     let sockets = Sockets::bind(&site, &keeper, control)?;
@@ -245,7 +251,8 @@ pub async fn run(site: Site, path: PathBuf, control: Socket, needs: &[String]) -
     // A broken template is one machine's trouble at its next boot: the others do not wait until every layer was read.
     let tried = site.clone();
     tokio::task::spawn_blocking(move || {
-        dry::problems(&tried).iter().for_each(|problem| tracing::error!(reason = %problem));
+        let problems = dry::problems(&tried, renderer.as_ref());
+        problems.iter().for_each(|problem| tracing::error!(reason = %problem));
     });
 
     until_told(&mut tasks, &machines, path, &mut asked).await?;

@@ -46,3 +46,4 @@ mod stage_kill;
 mod state_gone;
 mod status;
 mod takeover;
+mod templates;

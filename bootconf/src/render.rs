@@ -1,13 +1,16 @@
 //! Templates: files named `*.j2` in layers, rendered by minijinja from a machine's [`Facts`] (docs/templates.md).
 //!
-//! Strict: a variable that is not there is a mistake, never an empty string in a configuration file. A template can't run
-//! for ever, read a file, or know what time it is.
+//! Strict: a variable that is not there is a mistake, never an empty string in a configuration file. A template can't read
+//! a file, or know what time it is. Its steps are counted here, and that is no bound on what one step takes: of stack, of
+//! memory, of time. So whoever renders what others have written does it in a process of its own that the kernel bounds
+//! (docs/decisions/0011-templates-in-a-process.md).
 
 use std::fmt;
 
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
+use serde::{Deserialize, Serialize};
 
 use crate::facts::Facts;
 use crate::report::nearest;
@@ -29,7 +32,7 @@ pub const LARGEST: usize = 1 << 20;
 const FUEL: u64 = 2_000_000;
 
 /// A template that can't be rendered for a machine.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RenderError {
     /// The template.
     pub file: String,

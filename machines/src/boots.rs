@@ -214,6 +214,7 @@ mod tests {
     use crate::guest;
     use crate::host::still::{NOW, Still};
     use crate::planner::Planner;
+    use crate::planner::renderer::Here;
     use crate::{Found, Reason};
     use crate::{MACHINES, PINS};
     use oneroot_bootconf::admission::Seen;
@@ -266,7 +267,7 @@ mod tests {
         let store = Store::open(&site.server.store).unwrap();
         let guest = guest::stage(&store, 0).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
-        let planner = Planner::new(store, guest);
+        let planner = Planner::new(store, guest, Arc::new(Here));
         let machines = Machines::open(site, state, Still::new(), planner, &[7; 32], said).await.unwrap();
         let links = Links::of(Seen::Unheard, Found::Silent);
         machines.ask_by(links.clone());

@@ -68,6 +68,7 @@ use objects::Objects;
 use others::Others;
 use passes::Passes;
 use planner::Planner;
+use planner::renderer::Renderer;
 use recall::Edition;
 use refusals::Refusals;
 use seals::Cookies;
@@ -188,6 +189,11 @@ impl Machines {
             loaded?;
         }
         Ok(machines)
+    }
+
+    /// Who renders templates.
+    pub fn renderer(&self) -> Arc<dyn Renderer> {
+        self.planner.templates.renderer.clone()
     }
 
     /// The site in force.

@@ -118,6 +118,7 @@ pub(super) mod tests {
     use crate::guest;
     use crate::host::still::{NOW, Still};
     use crate::planner::Planner;
+    use crate::planner::renderer::Here;
     use crate::{MACHINES, PINS, PLANS};
     use oneroot_bootconf::again::Ask;
     use oneroot_bootconf::load_str;
@@ -158,9 +159,8 @@ pub(super) mod tests {
         let store = Store::open(&site.server.store).unwrap();
         let guest = guest::stage(&store, NOW).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
-        Machines::open(site.clone(), state, Still::new(), Planner::new(store, guest), &[7; 32], said)
-            .await
-            .unwrap()
+        let planner = Planner::new(store, guest, Arc::new(Here));
+        Machines::open(site.clone(), state, Still::new(), planner, &[7; 32], said).await.unwrap()
     }
 
     pub fn mac(number: usize) -> Mac {

@@ -13,6 +13,7 @@ use crate::net::routing::Routing;
 use crate::net::{OR_WAIT, no_address};
 use crate::print;
 use oneroot_machines::planner::dry;
+use oneroot_machines::planner::renderer::Renderer;
 
 #[derive(Serialize)]
 struct Checked<'a> {
@@ -25,12 +26,12 @@ struct Checked<'a> {
 const UNTOUCHED: &str = "this is the example that `oneroot init` prints: put in your own address, interface, network, sources and machines";
 
 /// Prints problems and warnings; only problems make the site a bad one.
-pub fn run(path: &Path, json: bool) -> Result<Exit> {
+pub fn run(path: &Path, json: bool, renderer: &dyn Renderer) -> Result<Exit> {
     let (problems, warnings, staged) = match load(path) {
         Ok(site) => {
             let untouched = std::fs::read_to_string(path).is_ok_and(|text| text == EXAMPLE);
             let untouched = untouched.then(|| UNTOUCHED.to_owned());
-            let mut problems = dry::problems(&site);
+            let mut problems = dry::problems(&site, renderer);
             problems.extend(layers::problems(&site));
             let warnings = untouched.into_iter().chain(warnings(&site)).collect();
             (problems, warnings, findings::staged(&site))

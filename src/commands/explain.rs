@@ -8,7 +8,7 @@ use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::decision::{Decision, Part, Why, decide};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::render::{is_kept, render};
+use oneroot_bootconf::render::is_kept;
 use oneroot_bootconf::{Site, script};
 use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_tree::node::{Kind, TreePath};
@@ -22,6 +22,7 @@ use crate::cli::Exit;
 use crate::print;
 use crate::{clock, control};
 use oneroot_machines::guest;
+use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::templates::{self, Template};
 use oneroot_machines::planner::{Laid, Planner, Stacked, shown};
 
@@ -47,7 +48,7 @@ fn names_of(site: &Site) -> String {
 }
 
 /// Works out what a machine would boot. `machine` is its name or one of its MACs.
-fn preview(site: &Site, machine: &str) -> Result<Preview> {
+fn preview(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Preview> {
     let named = site.machines.get(machine).and_then(|machine| machine.macs.first().copied());
     let mac = match named {
         Some(mac) => mac,
@@ -63,14 +64,14 @@ fn preview(site: &Site, machine: &str) -> Result<Preview> {
     let facts = Facts::expected(site, &decision, mac);
     let store = Store::open(&site.server.store)?;
     let guest = guest::stage(&store, clock::now())?;
-    let planner = Planner::new(store, guest);
+    let planner = Planner::new(store, guest, renderer.clone());
     let stacked = planner.stack(&site.home, &decision, &facts)?;
     Ok(Preview { mac, decision, facts, planner, stacked })
 }
 
 /// The root that a machine would boot, and the store that its files are in.
-pub fn view(site: &Site, machine: &str) -> Result<(Arc<View>, Arc<Store>)> {
-    let preview = preview(site, machine)?;
+pub fn view(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<(Arc<View>, Arc<Store>)> {
+    let preview = preview(site, machine, renderer)?;
     Ok((preview.stacked.view.clone(), preview.planner.store().clone()))
 }
 
@@ -106,8 +107,8 @@ struct LayerLine {
 }
 
 /// `oneroot explain MACHINE`.
-pub fn machine(site: &Site, machine: &str, json: bool) -> Result<Exit> {
-    let preview = preview(site, machine)?;
+pub fn machine(site: &Site, machine: &str, json: bool, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
+    let preview = preview(site, machine, renderer)?;
     let stacked = &preview.stacked;
     let layers = stacked.laid.iter().enumerate().map(|(place, laid)| LayerLine {
         place,
@@ -184,8 +185,14 @@ struct PathLine {
 }
 
 /// `oneroot explain MACHINE PATH`.
-pub fn path(site: &Site, machine: &str, path: &str, json: bool) -> Result<Exit> {
-    let preview = preview(site, machine)?;
+pub fn path(
+    site: &Site,
+    machine: &str,
+    path: &str,
+    json: bool,
+    renderer: &Arc<dyn Renderer>,
+) -> Result<Exit> {
+    let preview = preview(site, machine, renderer)?;
     let parsed = TreePath::parse(path.as_bytes())?;
     let mut lines = Vec::new();
     for claim in preview.stacked.view.claims(&parsed) {
@@ -261,8 +268,8 @@ struct RenderedFile {
 }
 
 /// `oneroot render MACHINE`. Boot and machine ids are made at a boot; zeros stand for them here.
-pub fn rendered(site: &Site, machine: &str, json: bool) -> Result<Exit> {
-    let preview = preview(site, machine)?;
+pub fn rendered(site: &Site, machine: &str, json: bool, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
+    let preview = preview(site, machine, renderer)?;
     let boot = BootId::from_random([0; 8]);
     let base = script::http_base(preview.facts.site.server, site.server.http_port);
     let args = arguments(&Boot {
@@ -315,6 +322,7 @@ fn files(preview: &Preview) -> Result<Vec<RenderedFile>> {
 fn one(preview: &Preview, layer: &str, template: &Template) -> Result<RenderedFile> {
     let name = templates::shown(layer, template);
     let text = templates::text(preview.planner.store(), template, &name)?;
+    let text = preview.planner.templates.renderer.render(&name, &text, &preview.facts)?;
     let path = template.target().escape_ascii().to_string();
-    Ok(RenderedFile { path, text: render(&name, &text, &preview.facts)?, template: name })
+    Ok(RenderedFile { path, text, template: name })
 }

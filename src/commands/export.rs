@@ -3,10 +3,12 @@
 use std::fs;
 use std::io::{self, BufWriter};
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
+use oneroot_machines::planner::renderer::Renderer;
 use oneroot_tree::stage::Progress;
 use oneroot_tree::{NewFile, export};
 use serde_json::json;
@@ -20,8 +22,15 @@ use crate::cli::Exit;
 const BUFFER: usize = 1 << 20;
 
 /// `oneroot export WHAT TO`.
-pub fn run(site: &Site, what: &str, to: &Path, force: bool, json: bool) -> Result<Exit> {
-    let (view, store) = look_into(site, what)?;
+pub fn run(
+    site: &Site,
+    what: &str,
+    to: &Path,
+    force: bool,
+    json: bool,
+    renderer: &Arc<dyn Renderer>,
+) -> Result<Exit> {
+    let (view, store) = look_into(site, what, renderer)?;
     let on_stdout = to == Path::new("-");
     ensure!(!(on_stdout && json), "the archive goes to stdout, and so would the JSON; export to a file");
     let bar = spinner(&format!("export {what}"), on_stdout || json);

@@ -4,6 +4,7 @@ use std::io::{self, Write as _};
 
 use anyhow::{Context as _, Result, bail};
 use oneroot_bootconf::Site;
+use oneroot_machines::planner::renderer::Renderer;
 use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::{Node, Stat};
 use oneroot_tree::{Store, View, Views};
@@ -15,9 +16,9 @@ use crate::cli::Exit;
 use crate::print;
 
 /// What is looked into, merged: a machine's view, or a generation on its own.
-pub fn look_into(site: &Site, what: &str) -> Result<(Arc<View>, Arc<Store>)> {
+pub fn look_into(site: &Site, what: &str, renderer: &Arc<dyn Renderer>) -> Result<(Arc<View>, Arc<Store>)> {
     if site.machines.contains_key(what) || what.parse::<oneroot_ids::Mac>().is_ok() {
-        return explain::view(site, what);
+        return explain::view(site, what, renderer);
     }
     let store = Store::open(&site.server.store)?;
     let generation = generations::find(site, &store, what)?;
@@ -37,8 +38,8 @@ struct Line {
 }
 
 /// `oneroot ls WHAT [PATH]`.
-pub fn ls(site: &Site, what: &str, path: &str, json: bool) -> Result<Exit> {
-    let (view, _) = look_into(site, what)?;
+pub fn ls(site: &Site, what: &str, path: &str, json: bool, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
+    let (view, _) = look_into(site, what, renderer)?;
     let node = resolve(&view, path)?;
     let stat = view.stat(node).context("it went away")?;
     let mut lines = Vec::new();
@@ -73,8 +74,8 @@ pub fn ls(site: &Site, what: &str, path: &str, json: bool) -> Result<Exit> {
 }
 
 /// `oneroot cat WHAT PATH`. Symbolic links are followed inside the tree.
-pub fn cat(site: &Site, what: &str, path: &str) -> Result<Exit> {
-    let (view, store) = look_into(site, what)?;
+pub fn cat(site: &Site, what: &str, path: &str, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
+    let (view, store) = look_into(site, what, renderer)?;
     let node = view.follow(path.as_bytes()).with_context(|| format!("{what} has no {path}"))?;
     let Some(object) = view.object(node) else { bail!("{path} is not a regular file") };
     let mut file = store.object(object).with_context(|| format!("the store has lost {path}"))?;

@@ -28,21 +28,24 @@ mod status;
 mod verify;
 
 use std::path::Path;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::{EXAMPLE, Report, Site, nearest, state_of};
+
+use oneroot_machines::planner::renderer::Renderer;
 
 use crate::cli::{Cli, Command, Exit, StateCommand};
 use crate::{confine, logging, print};
 
 /// Does what was asked.
-pub fn run(cli: &Cli) -> Result<Exit> {
+pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     match &cli.command {
         Command::Init => {
             print::text(EXAMPLE)?;
             Ok(Exit::Done)
         }
-        Command::Check(output) => check::run(&cli.site(), output.json),
+        Command::Check(output) => check::run(&cli.site(), output.json, renderer.as_ref()),
         Command::Stage { names, afresh, output } => {
             with_site(cli, |site| stage::run(&site, names, *afresh, output.json))
         }
@@ -50,7 +53,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             with_site(cli, |site| edit::run(&site, profile, command, output.json))
         }
         Command::Export { what, to, force, output } => {
-            with_site(cli, |site| export::run(&site, what, to, *force, output.json))
+            with_site(cli, |site| export::run(&site, what, to, *force, output.json, renderer))
         }
         Command::Generations { name, output } => {
             with_site(cli, |site| generations::list(&site, name.as_deref(), output.json))
@@ -62,17 +65,17 @@ pub fn run(cli: &Cli) -> Result<Exit> {
             with_site(cli, |site| generations::compare(&site, old, new, output.json))
         }
         Command::Ls { what, path, output } => {
-            with_site(cli, |site| inspect::ls(&site, what, path, output.json))
+            with_site(cli, |site| inspect::ls(&site, what, path, output.json, renderer))
         }
-        Command::Cat { what, path } => with_site(cli, |site| inspect::cat(&site, what, path)),
+        Command::Cat { what, path } => with_site(cli, |site| inspect::cat(&site, what, path, renderer)),
         Command::Explain { machine, path, output } => with_site(cli, |site| match path {
-            Some(path) => explain::path(&site, machine, path, output.json),
-            None => explain::machine(&site, machine, output.json),
+            Some(path) => explain::path(&site, machine, path, output.json, renderer),
+            None => explain::machine(&site, machine, output.json, renderer),
         }),
         Command::Render { machine, output } => {
-            with_site(cli, |site| explain::rendered(&site, machine, output.json))
+            with_site(cli, |site| explain::rendered(&site, machine, output.json, renderer))
         }
-        Command::Serve => with_site(cli, |site| serve(cli, site)),
+        Command::Serve => with_site(cli, |site| serve(cli, site, renderer)),
         Command::State(StateCommand::Backup { file, force, output }) => {
             with_state(cli, |state| state::backup(state, file, *force, output.json))
         }
@@ -91,7 +94,7 @@ pub fn run(cli: &Cli) -> Result<Exit> {
     }
 }
 
-fn serve(cli: &Cli, site: Site) -> Result<Exit> {
+fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     // Told below, once there is a log; by then they would be given up.
     let privileged = confine::has_what_it_keeps();
     // While nothing of ours is bound there, and before the fence.
@@ -119,7 +122,7 @@ fn serve(cli: &Cli, site: Site) -> Result<Exit> {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime =
         runtime.worker_threads(processors).enable_all().build().context("cannot start the runtime")?;
-    let served = runtime.block_on(crate::serve::run(site, cli.site(), control, &needs));
+    let served = runtime.block_on(crate::serve::run(site, cli.site(), control, &needs, renderer.clone()));
     // A read that hangs on a disk must not hold up the exit.
     runtime.shutdown_background();
     served.map(|()| Exit::Done)

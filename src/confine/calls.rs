@@ -5,6 +5,8 @@
 //! take every machine's root away. Calls that are newer than the list are "not there" (ENOSYS), for a libc tries such
 //! first and then does without.
 
+use std::collections::BTreeMap;
+
 use anyhow::{Context as _, Result};
 use libc::c_long;
 use seccompiler::{
@@ -163,8 +165,8 @@ const OLDER: &[c_long] = &[];
 const NEWEST: c_long = 450;
 
 /// A thread, and not another process; no namespace of its own.
-const THREAD: u64 = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
-const NAMESPACES: u64 = (libc::CLONE_NEWNS
+pub(super) const THREAD: u64 = (libc::CLONE_VM | libc::CLONE_THREAD) as u64;
+pub(super) const NAMESPACES: u64 = (libc::CLONE_NEWNS
     | libc::CLONE_NEWCGROUP
     | libc::CLONE_NEWUTS
     | libc::CLONE_NEWIPC
@@ -203,11 +205,15 @@ pub fn filter() -> Result<()> {
 }
 
 fn program() -> Result<BpfProgram> {
+    let plain = PLAIN.iter().chain(OLDER).map(|call| (*call, Vec::new()));
+    compile(plain.chain(conditional()?).collect())
+}
+
+/// A filter that lets these calls through, each in any of its ways; no way is every way.
+pub(super) fn compile(rules: BTreeMap<c_long, Vec<SeccompRule>>) -> Result<BpfProgram> {
     let architecture = std::env::consts::ARCH;
     let target = TargetArch::try_from(architecture)
         .with_context(|| format!("there is no list of system calls for {architecture}"))?;
-    let plain = PLAIN.iter().chain(OLDER).map(|call| (*call, Vec::new()));
-    let rules = plain.chain(conditional()?).collect();
     let filter = SeccompFilter::new(rules, refused(libc::EPERM), SeccompAction::Allow, target)?;
     let mut program = not_there();
     program.extend(BpfProgram::try_from(filter)?);
@@ -277,11 +283,11 @@ fn conditional() -> Result<Vec<(c_long, Vec<SeccompRule>)>> {
 }
 
 /// All of these at once.
-fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule> {
+pub(super) fn rule(conditions: Vec<SeccompCondition>) -> Result<SeccompRule> {
     Ok(SeccompRule::new(conditions)?)
 }
 
 /// The kernel takes 32 bits of all arguments that are looked at here but `clone`'s flags, of which the upper half is none.
-fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
+pub(super) fn condition(argument: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition> {
     Ok(SeccompCondition::new(argument, SeccompCmpArgLen::Dword, operator, value)?)
 }

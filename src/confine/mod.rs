@@ -15,6 +15,7 @@ mod grants;
 #[cfg(debug_assertions)]
 pub mod hook;
 mod privileges;
+pub mod rendering;
 
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;

@@ -32,6 +32,11 @@ pub fn lacking() -> Vec<&'static str> {
 
 /// Gives up all others, for ever.
 pub fn give_up() -> Result<()> {
+    give_up_but(KEPT)
+}
+
+/// Gives up all but `kept`.
+pub fn give_up_but(kept: CapabilitySet) -> Result<()> {
     // These two first: nothing can forbid them.
     set_no_new_privs(true).context("NoNewPrivs can't be set")?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).context("the memory stays readable")?;
@@ -39,7 +44,7 @@ pub fn give_up() -> Result<()> {
     for number in 0..u64::BITS {
         let one = CapabilitySet::from_bits_retain(1 << number);
         // EINVAL: the kernel has none with this number.
-        if KEPT.contains(one) || !capability_is_in_bounding_set(one).unwrap_or(false) {
+        if kept.contains(one) || !capability_is_in_bounding_set(one).unwrap_or(false) {
             continue;
         }
         match remove_capability_from_bounding_set(one) {
@@ -50,7 +55,7 @@ pub fn give_up() -> Result<()> {
         }
     }
     let now = capabilities(None).context("cannot read the capabilities")?;
-    let kept = now.permitted & KEPT;
+    let kept = now.permitted & kept;
     let wanted = CapabilitySets { effective: kept, permitted: kept, inheritable: CapabilitySet::empty() };
     // The packaged unit has left these two alone, and forbids the call.
     if now != wanted {

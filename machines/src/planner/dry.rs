@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 
 use oneroot_bootconf::decision::{Part, decide};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, is_kept, render};
+use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, is_kept};
 use oneroot_bootconf::{Problem, Site};
 use oneroot_ids::Mac;
 use oneroot_tree::confine::open_file;
+
+use super::renderer::Renderer;
 
 /// Directories below a layer that are looked into; a loop of bind mounts ends here.
 const DEEPEST: usize = 64;
@@ -17,7 +19,7 @@ const DEEPEST: usize = 64;
 const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 
 /// Templates that some machine could not be given, each fault once, with a machine that it would hit.
-pub fn problems(site: &Site) -> Vec<Problem> {
+pub fn problems(site: &Site, renderer: &dyn Renderer) -> Vec<Problem> {
     let mut layers: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
     let mut faults: BTreeMap<(String, usize, String), (String, usize)> = BTreeMap::new();
     let named =
@@ -34,7 +36,9 @@ pub fn problems(site: &Site) -> Vec<Problem> {
                 found
             });
             for (file, text) in templates {
-                let Err(RenderError { file, line, reason }) = render(file, text, &facts) else { continue };
+                let Err(RenderError { file, line, reason }) = renderer.render(file, text, &facts) else {
+                    continue;
+                };
                 let hit = faults.entry((file, line, reason)).or_insert_with(|| (name.to_owned(), 0));
                 hit.1 += 1;
             }

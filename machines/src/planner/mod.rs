@@ -5,6 +5,7 @@
 pub mod dry;
 mod given;
 mod kernels;
+pub mod renderer;
 pub mod templates;
 
 use std::path::Path;
@@ -20,6 +21,7 @@ use oneroot_tree::node::TreePath;
 use oneroot_tree::{Ref, RefKind, Store, View, Views};
 
 use kernels::Kernels;
+use renderer::Renderer;
 use templates::Templates;
 
 /// Makes stacks and views.
@@ -104,11 +106,11 @@ pub fn shown(part: &Part) -> String {
 }
 
 impl Planner {
-    /// A planner that lays `guest` on top of every stack.
-    pub fn new(store: Arc<Store>, guest: GenerationId) -> Self {
+    /// A planner that lays `guest` on top of every stack, and has its templates rendered by `renderer`.
+    pub fn new(store: Arc<Store>, guest: GenerationId, renderer: Arc<dyn Renderer>) -> Self {
         Self {
             views: Views::new(store),
-            templates: Templates::default(),
+            templates: Templates::new(renderer),
             kernels: Kernels::default(),
             given: given::Staged::default(),
             guest,

@@ -7,9 +7,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::renderer::Renderer;
 use crate::{Error, Result};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::render::{LARGEST, SUFFIX, is_kept, render};
+use oneroot_bootconf::render::{LARGEST, SUFFIX, is_kept};
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_tree::index::{Index, ROOT};
 use oneroot_tree::node::{Content, Kind, Meta, TreePath};
@@ -44,13 +45,19 @@ pub struct Found {
 }
 
 /// Templates found and rendered so far.
-#[derive(Default)]
 pub struct Templates {
+    /// Who renders them.
+    pub renderer: Arc<dyn Renderer>,
     found: Mutex<HashMap<GenerationId, Arc<Found>>>,
     rendered: Mutex<HashMap<(GenerationId, Facts), GenerationId>>,
 }
 
 impl Templates {
+    /// None so far.
+    pub fn new(renderer: Arc<dyn Renderer>) -> Self {
+        Self { renderer, found: Mutex::default(), rendered: Mutex::default() }
+    }
+
     /// The templates of a layer. Blocks on the disk.
     pub fn of(&self, store: &Store, layer: GenerationId) -> Result<Arc<Found>> {
         if let Some(found) = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&layer) {
@@ -84,13 +91,35 @@ impl Templates {
         if let Some(known) = known.filter(|known| store.keep_generation(*known)) {
             return Ok(Some(known));
         }
-        let generation = stage(store, &found, shown, facts)?;
+        let generation = self.stage(store, &found, shown, facts)?;
         let mut known = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= MOST_REMEMBERED {
             known.clear();
         }
         known.insert(key, generation);
         Ok(Some(generation))
+    }
+
+    fn stage(&self, store: &Arc<Store>, found: &Found, layer: &str, facts: &Facts) -> Result<GenerationId> {
+        let mut stage = Stage::begin(store, |_| {})?;
+        // No source has these files, so nothing else would put them right.
+        stage.distrust();
+        for (path, meta) in &found.directories {
+            stage.insert(&TreePath::parse(path)?, meta.clone(), Content::Directory { opaque: false })?;
+        }
+        for template in &found.templates {
+            let name = shown(layer, template);
+            let content = if is_kept(&template.path) {
+                template.content.clone()
+            } else {
+                let text = self.renderer.render(&name, &text(store, template, &name)?, facts)?;
+                stage.object(text.as_bytes(), template.target())?
+            };
+            stage.insert(&TreePath::parse(template.target())?, template.meta.clone(), content)?;
+            // The template itself is no file of the machine's.
+            stage.insert(&TreePath::parse(&template.path)?, Meta::default(), Content::Whiteout)?;
+        }
+        Ok(stage.finish()?.generation)
     }
 }
 
@@ -105,28 +134,6 @@ pub fn text(store: &Store, template: &Template, shown: &str) -> Result<String> {
 /// The name of a template for people: its layer's and its own.
 pub fn shown(layer: &str, template: &Template) -> String {
     format!("{layer}/{}", template.path.escape_ascii())
-}
-
-fn stage(store: &Arc<Store>, found: &Found, layer: &str, facts: &Facts) -> Result<GenerationId> {
-    let mut stage = Stage::begin(store, |_| {})?;
-    // No source has these files, so nothing else would put them right.
-    stage.distrust();
-    for (path, meta) in &found.directories {
-        stage.insert(&TreePath::parse(path)?, meta.clone(), Content::Directory { opaque: false })?;
-    }
-    for template in &found.templates {
-        let name = shown(layer, template);
-        let content = if is_kept(&template.path) {
-            template.content.clone()
-        } else {
-            let text = render(&name, &text(store, template, &name)?, facts)?;
-            stage.object(text.as_bytes(), template.target())?
-        };
-        stage.insert(&TreePath::parse(template.target())?, template.meta.clone(), content)?;
-        // The template itself is no file of the machine's.
-        stage.insert(&TreePath::parse(&template.path)?, Meta::default(), Content::Whiteout)?;
-    }
-    Ok(stage.finish()?.generation)
 }
 
 fn find(index: &Index) -> Found {

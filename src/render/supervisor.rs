@@ -1,0 +1,134 @@
+//! The process that forks workers, one at a time and when it is asked to, and says how each has ended.
+//!
+//! It reads nothing of what is rendered: a worker's socket goes to whoever asked, and the supervisor keeps no end of it.
+
+use std::io::{self, IoSlice, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::panic::set_hook;
+use std::process::exit;
+
+use rustix::io::Errno;
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
+use rustix::process::{Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid};
+use rustix::thread::set_name;
+
+use super::wire::Word;
+use super::worker;
+use crate::confine::rendering;
+
+/// Exit code of a panic.
+const PANICKED: i32 = 101;
+
+/// Forks it; its id, and the end of the socket that asks it for workers. Before this process has a second thread.
+///
+/// # Errors
+/// There is no socket or no process to be had.
+pub fn begin() -> io::Result<(Pid, UnixStream)> {
+    let (ours, its) = UnixStream::pair()?;
+    let parent = rustix::process::getpid();
+    match fork()? {
+        Some(child) => Ok((child, ours)),
+        None => {
+            drop(ours);
+            supervise(&its, parent)
+        }
+    }
+}
+
+/// The child's id; `None` in the child.
+fn fork() -> io::Result<Option<Pid>> {
+    // SAFETY: the calling process has one thread: `begin` is the first thing that `main` does, and a supervisor starts none.
+    // So no lock is held by a thread that the child does not have, and everything may be called there.
+    match unsafe { libc::fork() } {
+        -1 => Err(io::Error::last_os_error()),
+        child => Ok(Pid::from_raw(child)),
+    }
+}
+
+/// Ends with its parent, by whatever that ends.
+fn end_with(parent: Pid) {
+    let _ = set_parent_process_death_signal(Some(Signal::KILL));
+    // It may have ended before that was in force.
+    if getppid() != Some(parent) {
+        exit(0);
+    }
+}
+
+fn supervise(control: &UnixStream, parent: Pid) -> ! {
+    set_hook(Box::new(|_| exit(PANICKED)));
+    worker::shed(control);
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
+        // systemd and a terminal send these to all processes of a service or command; the one that they are meant for may
+        // still have machines to answer, and this one ends with it.
+        // SAFETY: SIG_IGN is no handler, so no code runs in a signal's context.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+    }
+    let _ = set_name(c"or-templates");
+    // When memory runs out, this is what should end first; the unit protects the server.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    rendering::give_up_all();
+    end_with(parent);
+    let _ = rendering::bind_supervisor();
+    while asked(control) {
+        let told = match worker(control) {
+            Ok(worker) => ended(worker),
+            Err(cause) => Word::NotBegun(cause.raw_os_error().unwrap_or(0)),
+        };
+        if { control }.write_all(&told.bytes()).is_err() {
+            break;
+        }
+    }
+    exit(0);
+}
+
+/// Waits until a worker is wanted; not when nobody is there any more.
+fn asked(mut control: &UnixStream) -> bool {
+    control.read_exact(&mut [0]).is_ok()
+}
+
+/// Forks a worker and hands its socket over.
+fn worker(control: &UnixStream) -> io::Result<Pid> {
+    let (theirs, its) = UnixStream::pair()?;
+    let parent = rustix::process::getpid();
+    let Some(child) = fork()? else {
+        drop(theirs);
+        worker::shed(&its);
+        let _ = set_name(c"or-render");
+        end_with(parent);
+        worker::work(&its);
+    };
+    drop(its);
+    // Where it does not arrive, nobody is there, and the worker sees its socket end.
+    let _ = hand_over(control, OwnedFd::from(theirs));
+    Ok(child)
+}
+
+fn hand_over(control: &UnixStream, socket: OwnedFd) -> rustix::io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut with = SendAncillaryBuffer::new(&mut space);
+    let sockets = [socket.as_fd()];
+    with.push(SendAncillaryMessage::ScmRights(&sockets));
+    sendmsg(control, &[IoSlice::new(&Word::Begun.bytes())], &mut with, SendFlags::NOSIGNAL)?;
+    drop(socket);
+    Ok(())
+}
+
+/// Waits for the end of a child.
+pub fn ended(worker: Pid) -> Word {
+    loop {
+        match waitpid(Some(worker), WaitOptions::empty()) {
+            Err(Errno::INTR) => {}
+            Ok(Some((_, status))) => {
+                return match status.terminating_signal() {
+                    Some(signal) => Word::Signal(signal),
+                    None => Word::Exit(status.exit_status().unwrap_or(0)),
+                };
+            }
+            Ok(None) => {}
+            // There is no such child: it can't be said how it has ended.
+            Err(_) => return Word::Exit(PANICKED),
+        }
+    }
+}
