@@ -3,38 +3,15 @@
 //! Every change is made durable first and shown second: a script, a grant or a word leaves only after the pin behind it
 //! is on the disk.
 
-mod around;
-#[cfg(test)]
-mod asked;
-mod behind;
+mod access;
 mod boots;
-mod claims;
-mod commit;
 mod error;
-mod gate;
 pub mod guest;
 mod host;
-#[cfg(test)]
-mod isolation;
-mod known;
-mod mounts;
+mod index;
 pub mod objects;
-mod others;
-mod passes;
-mod places;
 pub mod planner;
-mod plans;
-mod recall;
-mod refusals;
-mod resource;
-mod rows;
-mod seals;
-mod stalls;
 mod status;
-mod steps;
-mod strangers;
-mod tree;
-mod turns;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -50,31 +27,31 @@ use oneroot_state::{Disk, Table};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-pub use around::{Around, Found, Probing, Reason};
-pub use claims::{Claim, RESTS, Rest};
+pub use access::around::{Around, Found, Probing, Reason};
+pub use access::resource::{Resource, Via};
+pub use access::tree::{MachineTree, Saying};
 pub use error::{Error, Result};
 pub use host::Host;
-pub use others::{OtherServer, Sign, What};
-pub use refusals::Refusal;
-pub use resource::{Resource, Via};
-pub use stalls::Stalled;
+pub use index::claims::{Claim, RESTS, Rest};
+pub use status::others::{OtherServer, Sign, What};
+pub use status::refusals::Refusal;
+pub use status::stalls::Stalled;
+pub use status::steps::Step;
 pub use status::{Held, MachineStatus, Planned};
-pub use steps::Step;
-pub use tree::{MachineTree, Saying};
 
-use gate::Gate;
-use known::Known;
+use access::cache::Edition;
+use access::passes::Passes;
+use access::seals::Cookies;
+use boots::gate::Gate;
+use boots::turns::{Thing, Turns};
+use boots::unknown::Rooms;
+use index::Known;
 use objects::Objects;
-use others::Others;
-use passes::Passes;
 use planner::Planner;
 use planner::renderer::Renderer;
-use recall::Edition;
-use refusals::Refusals;
-use seals::Cookies;
-use steps::{Moment, Steps};
-use strangers::Rooms;
-use turns::{Thing, Turns};
+use status::others::Others;
+use status::refusals::Refusals;
+use status::steps::{Moment, Steps};
 
 /// Machines by id.
 pub const MACHINES: Table<MachineRecord> = Table::new("machines");
@@ -136,7 +113,8 @@ impl Machines {
         let (machines, bad) = MACHINES.list(state_ref).await?;
         let (pins, more) = PINS.list(state_ref).await?;
         let (plans, most) = PLANS.list(state_ref).await?;
-        let others = claims::read(state_ref, &mut known, (host.sure_since(), host.now())).await?;
+        let others =
+            crate::index::claims::read(state_ref, &mut known, (host.sure_since(), host.now())).await?;
         for record in bad.iter().chain(&more).chain(&most).chain(&others) {
             tracing::error!(
                 key = record.key,
@@ -252,7 +230,7 @@ impl Machines {
     ) -> Result<Arc<MachineTree>, oneroot_nfsd::Refusal> {
         let second = self.host.coarse();
         let moment = self.edition.at(second);
-        if let Some(tree) = recall::find(moment, peer, view) {
+        if let Some(tree) = crate::access::cache::find(moment, peer, view) {
             tree.touch(second);
             return Ok(tree);
         }
@@ -264,7 +242,7 @@ impl Machines {
         }
         if let Some(tree) = self.in_memory(view) {
             tree.touch(second);
-            recall::keep(moment, peer, view, &tree);
+            crate::access::cache::keep(moment, peer, view, &tree);
             return Ok(tree);
         }
         self.load_soon(view);

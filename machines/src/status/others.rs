@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
-use super::Machines;
+use crate::Machines;
 
 /// Servers that are told apart, and lines that are said: more are somebody's attempt.
 const MOST: usize = 16;
@@ -144,7 +144,7 @@ impl Machines {
     }
 
     /// The other server that was seen last, where one was.
-    pub(super) fn latest_other_server(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn latest_other_server(&self) -> Option<Ipv4Addr> {
         self.others().latest()
     }
 }

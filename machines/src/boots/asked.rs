@@ -14,12 +14,12 @@ use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_state::Disk;
 use tokio::task::JoinSet;
 
-use super::around::made_up::Links;
-use super::strangers::tests::{fill, mac, open, site};
-use super::turns::Thing;
-use super::{MACHINES, Machines, PINS, PLANS, Via};
 use crate::Found;
+use crate::access::around::made_up::Links;
+use crate::boots::turns::Thing;
+use crate::boots::unknown::tests::{fill, mac, open, site};
 use crate::host::still::NOW;
+use crate::{MACHINES, Machines, PINS, PLANS, Via};
 
 /// Long enough for anything but waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -11,7 +11,7 @@ pub const REFUSED: &str = "refused";
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The last step, as [`super::steps::Step::step`] has it. One that ends in `*` stands for all that begin so, and `*` alone
+    /// The last step, as [`crate::status::steps::Step::step`] has it. One that ends in `*` stands for all that begin so, and `*` alone
     /// for every other word of a machine's own.
     pub step: &'static str,
     /// Seconds after which a boot without a further step counts as stalled.
@@ -189,7 +189,7 @@ pub fn ends(step: &str) -> bool {
 mod tests {
     use super::*;
 
-    const PAGE: &str = include_str!("../../docs/troubleshooting.md");
+    const PAGE: &str = include_str!("../../../docs/troubleshooting.md");
 
     #[test]
     fn a_boot_has_stalled_from_the_stated_time_on_and_not_a_second_earlier() {

@@ -1,17 +1,24 @@
 //! How far each machine is, as `oneroot status` shows it.
 
+mod behind;
+pub(crate) mod others;
+pub(crate) mod refusals;
+mod rows;
+pub(crate) mod stalls;
+pub(crate) mod steps;
+
 use oneroot_bootconf::Site;
 use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::pins::Pin;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
-use super::Machines;
-use super::behind::Looked;
-use super::refusals::Refusal;
-use super::rows::{From, Row};
-use super::stalls::Stalled;
-use super::steps::Step;
+use crate::Machines;
+use crate::status::behind::Looked;
+use crate::status::refusals::Refusal;
+use crate::status::rows::{From, Row};
+use crate::status::stalls::Stalled;
+use crate::status::steps::Step;
 
 /// One machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -148,7 +155,7 @@ impl Machines {
 
     /// When a pin's machine last gave a sign, seconds since 1970. What was before this server began is not known, so that
     /// counts as a sign too: nobody is let go of too early.
-    pub(super) fn last_sign(&self, pin: &Pin, heard: Option<u64>) -> u64 {
+    pub(crate) fn last_sign(&self, pin: &Pin, heard: Option<u64>) -> u64 {
         heard.unwrap_or(0).max(pin.since).max(self.began)
     }
 

@@ -18,7 +18,7 @@ use oneroot_ids::{BootId, Mac};
 use oneroot_state::{Backend as _, Disk, Quarantined, Table, Txn, Versioned};
 use serde::{Deserialize, Serialize};
 
-use super::{Known, Machines};
+use crate::{Known, Machines};
 
 /// Rests by address.
 pub const RESTS: Table<Rest> = Table::new("rests");
@@ -67,11 +67,11 @@ impl Moved {
 
 /// Rests that begin with a change of pins.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Rested(Vec<(IpAddr, Rest)>);
+pub(crate) struct Rested(Vec<(IpAddr, Rest)>);
 
 impl Rested {
     /// Of these changes: each address that a root ran with and none runs with afterwards rests.
-    pub(super) fn of(known: &Known, site: &Site, made: &[PinChange], now: u64) -> Self {
+    pub(crate) fn of(known: &Known, site: &Site, made: &[PinChange], now: u64) -> Self {
         let gone: HashMap<BootId, &Pin> = made
             .iter()
             .filter_map(
@@ -98,21 +98,21 @@ impl Rested {
         rested
     }
 
-    pub(super) fn write(&self, mut txn: Txn) -> Result<Txn> {
+    pub(crate) fn write(&self, mut txn: Txn) -> Result<Txn> {
         for (address, rest) in &self.0 {
             txn = RESTS.put(txn, address, rest)?;
         }
         Ok(txn)
     }
 
-    pub(super) fn show(self, known: &mut Known) {
+    pub(crate) fn show(self, known: &mut Known) {
         self.0.into_iter().for_each(|(address, rest)| known.put_rest(address, rest));
     }
 }
 
 /// Reads the rests, at a site time, and with the time from which on durations are sure. Those that are over go from the disk here and nowhere else: there is one for each address at most
 /// until then, and nobody else writes yet.
-pub(super) async fn read(
+pub(crate) async fn read(
     state: &Disk,
     known: &mut Known,
     (sure, now): (u64, u64),
@@ -144,7 +144,7 @@ fn ends(from: u64, until: u64, sure: u64) -> u64 {
 
 impl Known {
     /// Whose an address is by a pin that runs, boots, or has ended lately.
-    pub(super) fn claim(&self, address: IpAddr, sure: u64, now: u64) -> Option<Claim> {
+    pub(crate) fn claim(&self, address: IpAddr, sure: u64, now: u64) -> Option<Claim> {
         if let Some(pin) = self.running_at(address) {
             return Some(Claim::Runs(pin.mac));
         }

@@ -16,10 +16,10 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::pins::Pin;
 use oneroot_ids::{Mac, MachineId};
 
-use super::Known;
-use super::refusals::{Refusal, Refusals};
-use super::stalls::Stalled;
-use super::steps::{Step, Steps};
+use crate::Known;
+use crate::status::refusals::{Refusal, Refusals};
+use crate::status::stalls::Stalled;
+use crate::status::steps::{Step, Steps};
 
 /// What a boot was told, as far as the status asks.
 pub struct Booted {

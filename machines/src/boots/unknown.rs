@@ -9,20 +9,20 @@ use oneroot_bootconf::strangers::{Full, MOST, Newcomers, Stranger, is_stranger, 
 use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{Mac, MachineId};
 
-use super::Machines;
-use super::turns::{Thing, Turn};
+use crate::Machines;
+use crate::boots::turns::{Thing, Turn};
 
 /// Strangers that are being written at this moment: a place is somebody's from when it is given, and not from when the record
 /// is on the disk, or a hundred that come at once would all take the last one.
 #[derive(Default)]
-pub(super) struct Rooms {
+pub(crate) struct Rooms {
     coming: HashSet<MachineId>,
     leaving: HashSet<MachineId>,
     newcomers: Newcomers,
 }
 
 /// A new stranger's place, for as long as its record is being written.
-pub(super) struct Place {
+pub(crate) struct Place {
     rooms: Arc<Mutex<Rooms>>,
     coming: MachineId,
     forgotten: Vec<MachineId>,
@@ -48,7 +48,7 @@ impl Drop for Place {
 impl Machines {
     /// Whether a NIC may boot as far as the number of strangers goes: it is known, or there is room. Costs nothing yet;
     /// what counts is what [`Self::room_for`] says when the boot is written.
-    pub(super) fn has_room(&self, site: &Site, mac: Mac, now: u64) -> Result<(), Full> {
+    pub(crate) fn has_room(&self, site: &Site, mac: Mac, now: u64) -> Result<(), Full> {
         if site.machine(mac).is_some() || self.known().machine_of(mac).is_some() {
             return Ok(());
         }
@@ -59,7 +59,7 @@ impl Machines {
     }
 
     /// A place for a new record, if it needs one, and the pins of those who give way to it.
-    pub(super) fn room_for(
+    pub(crate) fn room_for(
         &self,
         site: &Site,
         record: &MachineRecord,
@@ -113,7 +113,7 @@ impl Machines {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::guest;
     use crate::host::still::{NOW, Still};

@@ -10,8 +10,8 @@ use std::sync::Arc;
 use oneroot_bootconf::admission::Seen;
 use oneroot_ids::{Mac, MachineId};
 
-use super::Machines;
-use super::mounts::macs_of;
+use crate::Machines;
+use crate::access::mounts::macs_of;
 
 /// What a probe has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl Machines {
     }
 
     /// Who is at an address, without asking. Nobody of another family is a machine.
-    pub(super) fn seen(&self, address: IpAddr) -> Seen {
+    pub(crate) fn seen(&self, address: IpAddr) -> Seen {
         match (self.around.get(), address) {
             (Some(around), IpAddr::V4(address)) => around.seen(address),
             _ => Seen::Unheard,
@@ -84,7 +84,7 @@ impl Machines {
 
     /// Whether a machine may still be at an address from which it has mounted a root. Whoever can't be asked is there: it is
     /// silent for hours, for it believes what it has read for a day.
-    pub(super) async fn is_there(&self, machine: MachineId, address: IpAddr) -> bool {
+    pub(crate) async fn is_there(&self, machine: MachineId, address: IpAddr) -> bool {
         let IpAddr::V4(address) = address else { return true };
         match self.probe(address).await {
             Found::Mac(seen) => macs_of(&self.known(), machine).contains(&seen),
@@ -96,7 +96,7 @@ impl Machines {
 
 /// Links of a test's own.
 #[cfg(test)]
-pub(super) mod made_up {
+pub(crate) mod made_up {
     use std::sync::{Mutex, PoisonError};
 
     use super::*;

@@ -1,7 +1,7 @@
 //! Mounts: who is at an address, and which root may be mounted from there (rules: `oneroot_bootconf::admission`).
 //!
 //! Where oneroot gives the addresses, a lease or a running pin says who is at one. Where another server does, the export
-//! path carries a pass ([`super::Passes`]), and the links around say whether whoever shows it can be that machine.
+//! path carries a pass ([`crate::Passes`]), and the links around say whether whoever shows it can be that machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -14,13 +14,13 @@ use oneroot_ids::{Mac, MachineId, ViewId};
 use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_tree::node::TreePath;
 
-use super::{Known, Machines, Passes, Read, reader_at};
 use crate::Error;
-use crate::tree::MachineTree;
+use crate::access::tree::MachineTree;
+use crate::{Known, Machines, Passes, Read, reader_at};
 
 /// Who asks for a NIC's boot script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Asker {
+pub(crate) enum Asker {
     /// A lease of ours or the neighbour table says that it is that NIC.
     Vouched,
     /// It says so itself, from behind a router.
@@ -35,7 +35,7 @@ impl Machines {
     /// | given by us | if its lease is that NIC's |
     /// | given by another server, and on a link of ours | if the neighbour table has that NIC there |
     /// | given by another server, behind a router | if the site names that NIC, and no other machine runs with the address |
-    pub(super) fn asker(&self, site: &Site, peer: IpAddr, mac: Mac) -> Option<Asker> {
+    pub(crate) fn asker(&self, site: &Site, peer: IpAddr, mac: Mac) -> Option<Asker> {
         let vouched = |is: bool| is.then_some(Asker::Vouched);
         if !site.is_proxied(peer) {
             return vouched(self.known().mac_at(peer) == Some(mac));
@@ -214,7 +214,7 @@ impl Ready {
 
 /// What a pass is worth, and who shows it; none where we give the addresses, which say who is there.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Shown {
+pub(crate) struct Shown {
     pub is_good: bool,
     pub seen: Seen,
 }
@@ -237,7 +237,7 @@ impl Shown {
 }
 
 /// All that the tables say of a mount.
-pub(super) fn question<'k>(
+pub(crate) fn question<'k>(
     known: &'k Known,
     peer: IpAddr,
     export: &Export,
@@ -265,7 +265,7 @@ pub(super) fn question<'k>(
 
 /// A machine's MACs: those of its record, and those that its pins were made for, which may have been replaced since. Not one
 /// that has gone into another machine.
-pub(super) fn macs_of(known: &Known, machine: MachineId) -> Vec<Mac> {
+pub(crate) fn macs_of(known: &Known, machine: MachineId) -> Vec<Mac> {
     let record = known.machines.get(&machine).map(|(record, _)| record.macs.clone());
     let mut macs = record.unwrap_or_default();
     macs.extend(known.pins_of(machine).map(|(pin, _)| pin.mac));

@@ -18,11 +18,11 @@ use oneroot_bootconf::plan::{BootPlan, Root};
 use oneroot_bootconf::{MachineRecord, Site, script};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
-use super::commit::{Changed, TRIES};
-use super::gate::Slot;
-use super::mounts::Asker;
-use super::turns::Thing;
-use super::{Machines, present};
+use crate::access::mounts::Asker;
+use crate::boots::commit::{Changed, TRIES};
+use crate::boots::gate::Slot;
+use crate::boots::turns::Thing;
+use crate::{Machines, present};
 
 /// All that a boot is told but whose it is: with a machine and a boot it is a plan.
 struct Draft {
@@ -53,7 +53,7 @@ impl Machines {
     ///
     /// `None` when the address is not this MAC's: nobody gets another machine's script by guessing. The peer has shown that it
     /// hears us: by a TCP connection, or by a cookie.
-    pub(super) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Option<String> {
+    pub(crate) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Option<String> {
         let site = self.site();
         let asker = self.asked_by(&site, peer, mac)?;
         if ask == Ask::Length && site.machine(mac).is_none() && self.known().machine_of(mac).is_none() {
@@ -92,7 +92,7 @@ impl Machines {
 
     /// What leads the machine at `peer` to its boot script by TFTP. It costs nothing and changes nothing, for nobody knows who
     /// has sent the request.
-    pub(super) fn lead_script(&self, peer: IpAddr, mac: Mac) -> Option<String> {
+    pub(crate) fn lead_script(&self, peer: IpAddr, mac: Mac) -> Option<String> {
         let site = self.site();
         let cookie = self.cookies.make(peer, mac, self.host.now());
         self.asked_by(&site, peer, mac).map(|_| script::lead(site.server_for(peer), mac, &cookie))

@@ -14,9 +14,9 @@ use oneroot_bootconf::{MachineRecord, Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::Revision;
 
-use super::known::Known;
-use super::mounts::{Shown, question};
-use super::{Passes, reader_at};
+use crate::access::mounts::{Shown, question};
+use crate::index::Known;
+use crate::{Passes, reader_at};
 
 const MACHINES: u16 = 300;
 /// Held by every fourth machine beside its own view.

@@ -2,6 +2,9 @@
 //!
 //! The data plane reads this and nothing else, under a lock that is never held across a wait.
 
+pub(crate) mod claims;
+pub(crate) mod places;
+
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,8 +17,8 @@ use oneroot_bootconf::plan::BootPlan;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::Revision;
 
-use super::claims::{Moved, Rest};
-use super::places::Places;
+use crate::index::claims::{Moved, Rest};
+use crate::index::places::Places;
 
 /// The tables.
 #[derive(Default)]

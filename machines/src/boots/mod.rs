@@ -1,6 +1,14 @@
 //! Boots: a mount, a word or time moves a machine's pins (rules: `oneroot_bootconf::pins`). What makes a pin is a plan
 //! (`plans.rs`).
 
+#[cfg(test)]
+mod asked;
+pub(crate) mod commit;
+pub(crate) mod gate;
+mod plans;
+pub(crate) mod turns;
+pub(crate) mod unknown;
+
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -10,10 +18,10 @@ use oneroot_ids::{BootId, MachineId};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use tokio::task::JoinSet;
 
-use super::Machines;
-use super::commit::{Changed, TRIES};
-use super::turns::Thing;
-use crate::tree::Saying;
+use crate::Machines;
+use crate::access::tree::Saying;
+use crate::boots::commit::{Changed, TRIES};
+use crate::boots::turns::Thing;
 
 /// Addresses that are asked at once whether anybody is there.
 const ASKED_AT_ONCE: usize = 32;
@@ -21,7 +29,7 @@ const ASKED_AT_ONCE: usize = 32;
 impl Machines {
     /// Applies an event to one machine's pins, durably. One that changes nothing waits for nobody: neither for whatever is
     /// being written for that machine nor for the disk.
-    pub(super) async fn apply(self: &Arc<Self>, machine: MachineId, event: &Event) -> Result<bool> {
+    pub(crate) async fn apply(self: &Arc<Self>, machine: MachineId, event: &Event) -> Result<bool> {
         // Nobody has been asked, so whoever may be somewhere else is there. A tick asks.
         self.apply_but(machine, event, &|pin| self.is_elsewhere(pin)).await
     }
@@ -67,7 +75,7 @@ impl Machines {
     }
 
     /// Whether an NFS client has used a pin's view of late; a client that is only idle closes after five minutes.
-    pub(super) fn in_use(&self, pin: &Pin) -> bool {
+    pub(crate) fn in_use(&self, pin: &Pin) -> bool {
         let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         trees.get(&pin.view).is_some_and(|tree| tree.used_lately(self.host.coarse()))
     }
@@ -210,7 +218,7 @@ impl Machines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::around::made_up::Links;
+    use crate::access::around::made_up::Links;
     use crate::guest;
     use crate::host::still::{NOW, Still};
     use crate::planner::Planner;

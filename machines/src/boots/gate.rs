@@ -13,7 +13,7 @@ use std::sync::Arc;
 use crate::{Error, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::turns::{Turn, Turns};
+use crate::boots::turns::{Turn, Turns};
 
 /// Plans under way for machines that the site names. More gain nothing on one disk; a thread of each waits for it.
 pub const NAMED: usize = 32;

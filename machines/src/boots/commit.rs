@@ -8,17 +8,17 @@ use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 
-use super::claims::Rested;
-use super::strangers::Place;
-use super::turns::{Thing, Turn};
-use super::{MACHINES, Machines, PINS, PLANS};
+use crate::boots::turns::{Thing, Turn};
+use crate::boots::unknown::Place;
+use crate::index::claims::Rested;
+use crate::{MACHINES, Machines, PINS, PLANS};
 
 /// Times that a change is tried again after another server was quicker.
-pub(super) const TRIES: u32 = 8;
+pub(crate) const TRIES: u32 = 8;
 
 /// What is written together, or not at all.
 #[derive(Default)]
-pub(super) struct Changed {
+pub(crate) struct Changed {
     pub records: Vec<MachineRecord>,
     /// A new stranger's place. The records of those who give way to it go; their pins are among `pins`.
     pub place: Option<Place>,
@@ -30,7 +30,7 @@ impl Machines {
     ///
     /// In a task of its own, which has the turn until both are done: who asked may be gone by then, for a connection can end
     /// at any moment, and what is on the disk must be what is known.
-    pub(super) async fn commit(self: &Arc<Self>, turn: Turn<Thing>, change: Changed) -> Result<bool> {
+    pub(crate) async fn commit(self: &Arc<Self>, turn: Turn<Thing>, change: Changed) -> Result<bool> {
         let machines = self.clone();
         let written = tokio::spawn(async move {
             let _turn = turn;

@@ -15,9 +15,9 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_ids::{GenerationId, Mac, ViewId};
 
-use super::Machines;
-use super::rows::Booted;
+use crate::Machines;
 use crate::planner::shown;
+use crate::status::rows::Booted;
 
 /// What was looked up so far: the same for many machines.
 #[derive(Default)]
@@ -37,7 +37,7 @@ enum Place {
 impl Machines {
     /// Why a machine would boot something else now; nothing where it would not, none where that is not known. Blocks on the
     /// disk.
-    pub(super) fn behind(
+    pub(crate) fn behind(
         &self,
         site: &Site,
         looked: &mut Looked,
