@@ -238,12 +238,19 @@ fn a_server_that_is_killed_leaves_no_process_behind_and_one_that_renders_neither
             } else {
                 server.kill9().unwrap();
             }
-            let is_there = |id: u32| !family(id).is_empty();
+            let left = || -> Vec<_> {
+                let there = all.iter().flat_map(|one| family(one.0));
+                there.filter(|one| all.contains(one)).collect()
+            };
             let gone = (0..1000).any(|_| {
                 thread::sleep(Duration::from_millis(10));
-                !all.iter().any(|one| is_there(one.0))
+                left().is_empty()
             });
-            assert!(gone, "{all:?}");
+            let states = left()
+                .iter()
+                .map(|one| fs::read_to_string(format!("/proc/{}/status", one.0)))
+                .collect::<Vec<_>>();
+            assert!(gone, "{all:?} {busy} {states:?}");
         });
     }
 }

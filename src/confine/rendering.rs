@@ -47,6 +47,10 @@ const PLAIN: &[c_long] = &[
 /// Of the supervisor: what a fork makes in libc, and what a worker takes from itself.
 const FORKING: &[c_long] = &[
     libc::SYS_wait4,
+    libc::SYS_pidfd_open,
+    libc::SYS_ppoll,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_poll,
     libc::SYS_set_robust_list,
     libc::SYS_set_tid_address,
     libc::SYS_rseq,

@@ -9,9 +9,12 @@ use std::os::unix::net::UnixStream;
 use std::panic::set_hook;
 use std::process::exit;
 
+use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-use rustix::process::{Pid, Signal, WaitOptions, getppid, set_parent_process_death_signal, waitpid};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, getppid, pidfd_open, set_parent_process_death_signal, waitpid,
+};
 use rustix::thread::set_name;
 
 use super::wire::Word;
@@ -73,7 +76,10 @@ fn supervise(control: &UnixStream, parent: Pid) -> ! {
     let _ = rendering::bind_supervisor();
     while asked(control) {
         let told = match worker(control) {
-            Ok(worker) => ended(worker),
+            Ok(worker) => {
+                watch(worker, control);
+                ended(worker)
+            }
             Err(cause) => Word::NotBegun(cause.raw_os_error().unwrap_or(0)),
         };
         if { control }.write_all(&told.bytes()).is_err() {
@@ -113,6 +119,30 @@ fn hand_over(control: &UnixStream, socket: OwnedFd) -> rustix::io::Result<()> {
     sendmsg(control, &[IoSlice::new(&Word::Begun.bytes())], &mut with, SendFlags::NOSIGNAL)?;
     drop(socket);
     Ok(())
+}
+
+/// Waits until the worker has ended, or the server has: then this process ends at once, and the worker with it. The signal
+/// that a parent's death sends does not come from a confined server, for Landlock forbids it each signal to others.
+fn watch(worker: Pid, control: &UnixStream) {
+    // Before Linux 5.3 a worker ends with its template, and this process then.
+    let Ok(worker) = pidfd_open(worker, PidfdFlags::empty()) else { return };
+    loop {
+        // Of a socket whose other end is closed the kernel tells whatever is asked.
+        let mut both = [PollFd::new(&worker, PollFlags::IN), PollFd::new(control, PollFlags::empty())];
+        match poll(&mut both, None) {
+            Err(Errno::INTR) => {}
+            Err(_) => return,
+            Ok(_) => {
+                let [worker, control] = both.map(|one| !one.revents().is_empty());
+                if control {
+                    exit(0);
+                }
+                if worker {
+                    return;
+                }
+            }
+        }
+    }
 }
 
 /// Waits for the end of a child.
