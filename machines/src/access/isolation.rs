@@ -16,7 +16,8 @@ use oneroot_state::Revision;
 
 use crate::access::mounts::{Shown, question};
 use crate::index::Known;
-use crate::{Passes, reader_at};
+use crate::machines::reader_at;
+use crate::tokens::passes::Passes;
 
 const MACHINES: u16 = 300;
 /// Held by every fourth machine beside its own view.

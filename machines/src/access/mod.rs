@@ -1,11 +1,7 @@
-//! Who may have what: a script, a file of a boot, a root and what is in it.
+//! Who may have what: a script, a file of a boot, a root.
 
-pub(crate) mod around;
-pub(crate) mod cache;
 #[cfg(test)]
 mod isolation;
+mod links;
 pub(crate) mod mounts;
-pub(crate) mod passes;
 pub(crate) mod resource;
-pub(crate) mod seals;
-pub(crate) mod tree;

@@ -14,9 +14,11 @@ use oneroot_ids::{Mac, MachineId, ViewId};
 use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_tree::node::TreePath;
 
-use crate::Error;
-use crate::access::tree::MachineTree;
-use crate::{Known, Machines, Passes, Read, reader_at};
+use crate::error::Error;
+use crate::index::Known;
+use crate::machines::{Machines, Read, reader_at};
+use crate::tokens::passes::Passes;
+use crate::views::tree::MachineTree;
 
 /// Who asks for a NIC's boot script.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -13,7 +13,7 @@ use oneroot_bootconf::firmware::LOADERS;
 use oneroot_ids::{BootId, Mac, ObjectId};
 use oneroot_tree::confine::open_file;
 
-use crate::Machines;
+use crate::machines::Machines;
 use crate::objects;
 use crate::objects::Objects;
 

@@ -14,12 +14,13 @@ use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_state::Disk;
 use tokio::task::JoinSet;
 
-use crate::Found;
-use crate::access::around::made_up::Links;
-use crate::boots::turns::Thing;
+use crate::access::resource::Via;
+use crate::around::Found;
+use crate::around::made_up::Links;
 use crate::boots::unknown::tests::{fill, mac, open, site};
 use crate::host::still::NOW;
-use crate::{MACHINES, Machines, PINS, PLANS, Via};
+use crate::machines::{MACHINES, Machines, PINS, PLANS};
+use crate::order::turns::Thing;
 
 /// Long enough for anything but waiting for ever.
 const PATIENCE: Duration = Duration::from_secs(120);

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use crate::Result;
+use crate::error::Result;
 use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 
-use crate::boots::turns::{Thing, Turn};
-use crate::boots::unknown::Place;
 use crate::index::claims::Rested;
-use crate::{MACHINES, Machines, PINS, PLANS};
+use crate::machines::{MACHINES, Machines, PINS, PLANS};
+use crate::order::rooms::Place;
+use crate::order::turns::{Thing, Turn};
 
 /// Times that a change is tried again after another server was quicker.
 pub(crate) const TRIES: u32 = 8;

@@ -4,24 +4,22 @@
 #[cfg(test)]
 mod asked;
 pub(crate) mod commit;
-pub(crate) mod gate;
 mod plans;
-pub(crate) mod turns;
 pub(crate) mod unknown;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use oneroot_bootconf::pins::{Event, Pin, PinChange, changes};
 use oneroot_ids::{BootId, MachineId};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use tokio::task::JoinSet;
 
-use crate::Machines;
-use crate::access::tree::Saying;
 use crate::boots::commit::{Changed, TRIES};
-use crate::boots::turns::Thing;
+use crate::machines::Machines;
+use crate::order::turns::Thing;
+use crate::views::tree::Saying;
 
 /// Addresses that are asked at once whether anybody is there.
 const ASKED_AT_ONCE: usize = 32;
@@ -218,13 +216,13 @@ impl Machines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::around::made_up::Links;
+    use crate::around::made_up::Links;
+    use crate::around::{Found, Reason};
     use crate::guest;
     use crate::host::still::{NOW, Still};
+    use crate::machines::{MACHINES, PINS};
     use crate::planner::Planner;
     use crate::planner::renderer::Here;
-    use crate::{Found, Reason};
-    use crate::{MACHINES, PINS};
     use oneroot_bootconf::admission::Seen;
     use oneroot_bootconf::pins::Phase;
     use oneroot_bootconf::{MachineRecord, load_str};

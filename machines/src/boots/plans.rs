@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use crate::error::{Error, Result};
 use crate::host::random;
-use crate::{Error, Result};
 use oneroot_bootconf::again::{Ask, Request};
 use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::decision::{Decision, decide};
@@ -20,9 +20,9 @@ use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
 use crate::access::mounts::Asker;
 use crate::boots::commit::{Changed, TRIES};
-use crate::boots::gate::Slot;
-use crate::boots::turns::Thing;
-use crate::{Machines, present};
+use crate::machines::{Machines, present};
+use crate::order::gate::Slot;
+use crate::order::turns::Thing;
 
 /// All that a boot is told but whose it is: with a machine and a boot it is a plan.
 struct Draft {

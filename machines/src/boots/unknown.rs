@@ -1,49 +1,16 @@
 //! Machines that nobody has named, kept below a bound: made-up MACs must not fill the state (rules:
 //! `oneroot_bootconf::strangers`).
 
-use std::collections::HashSet;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{MutexGuard, PoisonError};
 
 use oneroot_bootconf::pins::PinChange;
-use oneroot_bootconf::strangers::{Full, MOST, Newcomers, Stranger, is_stranger, room};
+use oneroot_bootconf::strangers::{Full, MOST, Stranger, is_stranger, room};
 use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{Mac, MachineId};
 
-use crate::Machines;
-use crate::boots::turns::{Thing, Turn};
-
-/// Strangers that are being written at this moment: a place is somebody's from when it is given, and not from when the record
-/// is on the disk, or a hundred that come at once would all take the last one.
-#[derive(Default)]
-pub(crate) struct Rooms {
-    coming: HashSet<MachineId>,
-    leaving: HashSet<MachineId>,
-    newcomers: Newcomers,
-}
-
-/// A new stranger's place, for as long as its record is being written.
-pub(crate) struct Place {
-    rooms: Arc<Mutex<Rooms>>,
-    coming: MachineId,
-    forgotten: Vec<MachineId>,
-    /// Of those: nobody else changes them until they are gone.
-    _turns: Vec<Turn<Thing>>,
-}
-
-impl Place {
-    /// Who gives way.
-    pub fn forgotten(&self) -> &[MachineId] {
-        &self.forgotten
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut rooms = self.rooms.lock().unwrap_or_else(PoisonError::into_inner);
-        rooms.coming.remove(&self.coming);
-        rooms.leaving.retain(|id| !self.forgotten.contains(id));
-    }
-}
+use crate::machines::Machines;
+use crate::order::rooms::{Place, Rooms};
+use crate::order::turns::Thing;
 
 impl Machines {
     /// Whether a NIC may boot as far as the number of strangers goes: it is known, or there is room. Costs nothing yet;
@@ -78,7 +45,7 @@ impl Machines {
         let known = self.known();
         let pins = forgotten.iter().flat_map(|id| known.pins_of(*id));
         let pins = pins.map(|(pin, _)| PinChange::Delete(pin.boot)).collect();
-        let place = Place { rooms: self.rooms.clone(), coming: record.id, forgotten, _turns: turns };
+        let place = Place::new(self.rooms.clone(), record.id, forgotten, turns);
         Ok((Some(place), pins))
     }
 
@@ -117,9 +84,9 @@ pub(crate) mod tests {
     use super::*;
     use crate::guest;
     use crate::host::still::{NOW, Still};
+    use crate::machines::{MACHINES, PINS, PLANS};
     use crate::planner::Planner;
     use crate::planner::renderer::Here;
-    use crate::{MACHINES, PINS, PLANS};
     use oneroot_bootconf::again::Ask;
     use oneroot_bootconf::load_str;
     use oneroot_bootconf::pins::{Phase, Pin};
@@ -130,6 +97,7 @@ pub(crate) mod tests {
     use oneroot_tree::{Ref, RefKind, Stage, Store};
     use std::net::IpAddr;
     use std::path::Path;
+    use std::sync::Arc;
 
     const ADDRESS: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 10));
 

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::store::{How, Staged};

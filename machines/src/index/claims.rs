@@ -10,7 +10,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use crate::Result;
+use crate::error::Result;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::pins::{Phase, Pin, PinChange};
 use oneroot_bootconf::strangers::STARTING;
@@ -18,7 +18,7 @@ use oneroot_ids::{BootId, Mac};
 use oneroot_state::{Backend as _, Disk, Quarantined, Table, Txn, Versioned};
 use serde::{Deserialize, Serialize};
 
-use crate::{Known, Machines};
+use crate::index::Known;
 
 /// Rests by address.
 pub const RESTS: Table<Rest> = Table::new("rests");
@@ -57,7 +57,7 @@ impl Moved {
     }
 
     /// All of them; from now on they count as told. Costs a look at one word when there are none.
-    fn take(&self) -> BTreeSet<IpAddr> {
+    pub fn take(&self) -> BTreeSet<IpAddr> {
         if !self.any.swap(false, Ordering::AcqRel) {
             return BTreeSet::new();
         }
@@ -154,18 +154,6 @@ impl Known {
         let rests = self.rests.get(&address).map(|rest| (rest.mac, ends(rest.from, rest.until, sure)));
         let kept = [boots, rests].into_iter().flatten().find(|(_, until)| *until > now);
         kept.map(|(mac, until)| Claim::Kept(mac, until))
-    }
-}
-
-impl Machines {
-    /// Whose an address is by a pin that runs, boots, or has ended lately.
-    pub fn claim(&self, address: IpAddr) -> Option<Claim> {
-        self.known().claim(address, self.host.sure_since(), self.host.now())
-    }
-
-    /// Addresses of which [`Machines::claim`] may say something else than when this was asked last.
-    pub fn moved(&self) -> BTreeSet<IpAddr> {
-        self.known().moved.take()
     }
 }
 

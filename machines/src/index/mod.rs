@@ -3,7 +3,11 @@
 //! The data plane reads this and nothing else, under a lock that is never held across a wait.
 
 pub(crate) mod claims;
+pub(crate) mod others;
 pub(crate) mod places;
+pub(crate) mod refusals;
+pub(crate) mod stalls;
+pub(crate) mod steps;
 
 use std::collections::HashMap;
 use std::net::IpAddr;

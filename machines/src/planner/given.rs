@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::Result;
+use crate::error::Result;
 use oneroot_bootconf::given::{Given, HOME};
 use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Meta, TreePath};

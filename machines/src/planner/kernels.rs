@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::{Stage, View, Views};

@@ -11,7 +11,7 @@ pub mod templates;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;

@@ -8,7 +8,7 @@ use std::io::Read as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::renderer::Renderer;
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::render::{LARGEST, SUFFIX, is_kept};
 use oneroot_ids::{GenerationId, ObjectId};

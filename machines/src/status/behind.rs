@@ -15,7 +15,7 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_ids::{GenerationId, Mac, ViewId};
 
-use crate::Machines;
+use crate::machines::Machines;
 use crate::planner::shown;
 use crate::status::rows::Booted;
 

@@ -1,11 +1,8 @@
 //! How far each machine is, as `oneroot status` shows it.
 
 mod behind;
-pub(crate) mod others;
-pub(crate) mod refusals;
+mod others;
 mod rows;
-pub(crate) mod stalls;
-pub(crate) mod steps;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::decision::decide;
@@ -13,12 +10,12 @@ use oneroot_bootconf::pins::Pin;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
-use crate::Machines;
+use crate::index::refusals::Refusal;
+use crate::index::stalls::Stalled;
+use crate::index::steps::Step;
+use crate::machines::Machines;
 use crate::status::behind::Looked;
-use crate::status::refusals::Refusal;
 use crate::status::rows::{From, Row};
-use crate::status::stalls::Stalled;
-use crate::status::steps::Step;
 
 /// One machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]

@@ -16,10 +16,10 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::pins::Pin;
 use oneroot_ids::{Mac, MachineId};
 
-use crate::Known;
-use crate::status::refusals::{Refusal, Refusals};
-use crate::status::stalls::Stalled;
-use crate::status::steps::{Step, Steps};
+use crate::index::Known;
+use crate::index::refusals::{Refusal, Refusals};
+use crate::index::stalls::Stalled;
+use crate::index::steps::{Step, Steps};
 
 /// What a boot was told, as far as the status asks.
 pub struct Booted {

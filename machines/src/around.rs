@@ -3,15 +3,11 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::pin::Pin;
-use std::sync::Arc;
 
 use oneroot_bootconf::admission::Seen;
-use oneroot_ids::{Mac, MachineId};
-
-use crate::Machines;
-use crate::access::mounts::macs_of;
+use oneroot_ids::Mac;
 
 /// What a probe has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,45 +55,10 @@ pub trait Around: Send + Sync {
     fn probe(&self, address: Ipv4Addr) -> Probing<'_>;
 }
 
-impl Machines {
-    /// Takes what the links are asked by, once.
-    pub fn ask_by(&self, around: Arc<dyn Around>) {
-        // A second one would know no more.
-        let _ = self.around.set(around);
-    }
-
-    /// Whether a host is at an address, and which; known after about a second. A hint, for anybody on the segment can answer.
-    pub async fn probe(&self, address: Ipv4Addr) -> Found {
-        match self.around.get() {
-            Some(around) => around.probe(address).await,
-            None => Found::Unable(Reason::NotSent(io::ErrorKind::NotConnected)),
-        }
-    }
-
-    /// Who is at an address, without asking. Nobody of another family is a machine.
-    pub(crate) fn seen(&self, address: IpAddr) -> Seen {
-        match (self.around.get(), address) {
-            (Some(around), IpAddr::V4(address)) => around.seen(address),
-            _ => Seen::Unheard,
-        }
-    }
-
-    /// Whether a machine may still be at an address from which it has mounted a root. Whoever can't be asked is there: it is
-    /// silent for hours, for it believes what it has read for a day.
-    pub(crate) async fn is_there(&self, machine: MachineId, address: IpAddr) -> bool {
-        let IpAddr::V4(address) = address else { return true };
-        match self.probe(address).await {
-            Found::Mac(seen) => macs_of(&self.known(), machine).contains(&seen),
-            Found::Answered | Found::Unable(_) => true,
-            Found::Silent => false,
-        }
-    }
-}
-
 /// Links of a test's own.
 #[cfg(test)]
 pub(crate) mod made_up {
-    use std::sync::{Mutex, PoisonError};
+    use std::sync::{Arc, Mutex, PoisonError};
 
     use super::*;
 

@@ -6,8 +6,8 @@ use std::collections::HashMap;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
-use crate::status::refusals::Refusal;
-use crate::status::stalls::{self, REFUSED, Stalled};
+use crate::index::refusals::Refusal;
+use crate::index::stalls::{self, REFUSED, Stalled};
 
 /// One step of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use oneroot_bootconf::export::SEAL;
 use oneroot_ids::{BootId, ViewId, same};
 
-use crate::access::seals::seal;
+use crate::tokens::seals::seal;
 
 /// Makes passes and knows its own again.
 pub struct Passes {

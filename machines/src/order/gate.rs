@@ -10,10 +10,10 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use crate::{Error, Result};
+use crate::error::{Error, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::boots::turns::{Turn, Turns};
+use crate::order::turns::{Turn, Turns};
 
 /// Plans under way for machines that the site names. More gain nothing on one disk; a thread of each waits for it.
 pub const NAMED: usize = 32;

@@ -12,7 +12,7 @@ use std::sync::{Arc, Weak};
 
 use oneroot_ids::ViewId;
 
-use crate::access::tree::MachineTree;
+use crate::views::tree::MachineTree;
 
 /// Answers kept by a thread. Each has one place by view and peer; a larger storm than this only asks the tables.
 const KEPT: usize = 1024;

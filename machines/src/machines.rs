@@ -1,0 +1,393 @@
+//! Everything that the servers share, and what is asked of it on every packet and call. What changes it is in [`crate::boots`], who
+//! may have what in [`crate::access`], what people see of it in [`crate::status`].
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use oneroot_bootconf::access::Verdict;
+use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::plan::BootPlan;
+use oneroot_bootconf::{MachineRecord, Site};
+use oneroot_ids::{Mac, MachineId, ViewId};
+use oneroot_state::{Disk, Table};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+
+use crate::around::Around;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::index::Known;
+use crate::index::claims::Claim;
+use crate::index::others::Others;
+use crate::index::refusals::Refusals;
+use crate::index::steps::{Moment, Steps};
+use crate::objects::Objects;
+use crate::order::gate::Gate;
+use crate::order::rooms::Rooms;
+use crate::order::turns::{Thing, Turns};
+use crate::planner::Planner;
+use crate::planner::renderer::Renderer;
+use crate::tokens::passes::Passes;
+use crate::tokens::seals::Cookies;
+use crate::views::cache::Edition;
+use crate::views::tree::{MachineTree, Saying};
+
+/// Machines by id.
+pub const MACHINES: Table<MachineRecord> = Table::new("machines");
+/// Pins by boot.
+pub const PINS: Table<Pin> = Table::new("pins");
+/// Plans by boot.
+pub const PLANS: Table<BootPlan> = Table::new("plans");
+
+/// Threads that read views at the start; more gain nothing on one disk.
+const MOST_LOADERS: usize = 8;
+
+/// Everything that the servers share.
+pub struct Machines {
+    /// The site in force; those who keep something of it watch for the next.
+    pub(crate) site: watch::Sender<Arc<Site>>,
+    /// What must survive a crash.
+    pub state: Arc<Disk>,
+    pub(crate) host: Arc<dyn Host>,
+    pub(crate) planner: Planner,
+    pub(crate) passes: Passes,
+    pub(crate) cookies: Cookies,
+    pub(crate) objects: Objects,
+    pub(crate) loaders: Vec<PathBuf>,
+    pub(crate) known: RwLock<Known>,
+    /// Of `known` and `trees`.
+    pub(crate) edition: Edition,
+    pub(crate) trees: RwLock<HashMap<ViewId, Arc<MachineTree>>>,
+    /// Views that are being read right now, so that a hundred calls start one load.
+    pub(crate) loading: Mutex<Vec<ViewId>>,
+    pub(crate) turns: Arc<Turns<Thing>>,
+    pub(crate) gate: Gate,
+    pub(crate) rooms: Arc<Mutex<Rooms>>,
+    pub(crate) said: mpsc::Sender<Saying>,
+    /// How far each boot has come; apart from the tables, for it decides nothing.
+    pub(crate) steps: Mutex<Steps>,
+    /// The last refusal of each machine's root.
+    pub(crate) refusals: Mutex<Refusals>,
+    /// Other DHCP servers.
+    pub(crate) others: Mutex<Others>,
+    /// Seconds since 1970 at which this server began to listen.
+    pub(crate) began: u64,
+    /// There from the moment at which the server has its sockets.
+    pub(crate) around: OnceLock<Arc<dyn Around>>,
+}
+
+impl Machines {
+    /// Reads the tables and the views that pins hold. `secret` is the handle key, of which passes and cookies are made; `said`
+    /// takes the words that machines say.
+    pub async fn open(
+        site: Arc<Site>,
+        state: Arc<Disk>,
+        host: Arc<dyn Host>,
+        planner: Planner,
+        secret: &[u8; 32],
+        said: mpsc::Sender<Saying>,
+    ) -> Result<Arc<Self>> {
+        let mut known = Known::default();
+        let state_ref = state.as_ref();
+        let (machines, bad) = MACHINES.list(state_ref).await?;
+        let (pins, more) = PINS.list(state_ref).await?;
+        let (plans, most) = PLANS.list(state_ref).await?;
+        let others =
+            crate::index::claims::read(state_ref, &mut known, (host.sure_since(), host.now())).await?;
+        for record in bad.iter().chain(&more).chain(&most).chain(&others) {
+            tracing::error!(
+                key = record.key,
+                cause = record.cause,
+                "ignored a record of the state that cannot be parsed"
+            );
+        }
+        machines.into_iter().for_each(|(_, at)| known.put_machine(at.value, at.revision));
+        pins.into_iter().for_each(|(_, at)| known.put_pin(at.value, at.revision));
+        known.plans.extend(plans.into_iter().map(|(_, at)| (at.value.boot, at.value)));
+        let (held, began) = (known.views(), host.now());
+        let machines = Arc::new(Self {
+            objects: Objects::new(planner.store().clone()),
+            loaders: site.server.loaders.clone(),
+            site: watch::Sender::new(site),
+            state,
+            host,
+            planner,
+            passes: Passes::new(secret),
+            cookies: Cookies::new(secret),
+            known: RwLock::new(known),
+            edition: Edition::new(),
+            trees: RwLock::default(),
+            loading: Mutex::default(),
+            turns: Arc::default(),
+            gate: Gate::new(),
+            rooms: Arc::default(),
+            said,
+            steps: Mutex::default(),
+            refusals: Mutex::default(),
+            others: Mutex::default(),
+            began,
+            around: OnceLock::new(),
+        });
+        let held = Arc::new(Mutex::new(held));
+        let mut loaders = JoinSet::new();
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from).min(MOST_LOADERS) {
+            let (machines, held) = (machines.clone(), held.clone());
+            loaders.spawn_blocking(move || {
+                let next = || held.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                while let Some(view) = next() {
+                    // A view that can't be read must not keep the others from being served.
+                    if let Err(cause) = machines.read(view) {
+                        tracing::error!(%view, %cause, "a pinned view cannot be served");
+                    }
+                }
+            });
+        }
+        while let Some(loaded) = loaders.join_next().await {
+            loaded?;
+        }
+        Ok(machines)
+    }
+
+    /// Who renders templates.
+    pub fn renderer(&self) -> Arc<dyn Renderer> {
+        self.planner.templates.renderer.clone()
+    }
+
+    /// The site in force.
+    pub fn site(&self) -> Arc<Site> {
+        self.site.borrow().clone()
+    }
+
+    /// Wakes when another site comes into force.
+    pub fn sites(&self) -> watch::Receiver<Arc<Site>> {
+        self.site.subscribe()
+    }
+
+    /// Puts another site in force, for new boots; running machines keep what they booted.
+    pub fn put_site(&self, site: Arc<Site>) {
+        self.site.send_replace(site);
+    }
+
+    /// The store's objects.
+    pub fn objects(&self) -> &Objects {
+        &self.objects
+    }
+
+    pub(crate) fn known(&self) -> RwLockReadGuard<'_, Known> {
+        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
+        let known = self.known.write().unwrap_or_else(PoisonError::into_inner);
+        self.edition.turn();
+        known
+    }
+
+    pub(crate) fn trees_mut(&self) -> RwLockWriteGuard<'_, HashMap<ViewId, Arc<MachineTree>>> {
+        let trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
+        self.edition.turn();
+        trees
+    }
+
+    /// What this peer may do with a view. A machine that may use it has been heard of.
+    pub(crate) fn verdict(&self, peer: IpAddr, view: ViewId) -> Verdict {
+        let site = self.site();
+        let known = self.known();
+        let machine = reader_at(&known, &site, peer);
+        let verdict = known.verdict(machine, view);
+        if let (Verdict::Allow, Some(machine)) = (verdict, machine) {
+            known.hear(machine, self.host.now());
+        }
+        verdict
+    }
+
+    /// The tree of a view, for a peer that may see it. Asked on every NFS call.
+    pub fn tree(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        view: ViewId,
+    ) -> Result<Arc<MachineTree>, oneroot_nfsd::Refusal> {
+        let second = self.host.coarse();
+        let moment = self.edition.at(second);
+        if let Some(tree) = crate::views::cache::find(moment, peer, view) {
+            tree.touch(second);
+            return Ok(tree);
+        }
+        match self.verdict(peer, view) {
+            Verdict::Allow => {}
+            Verdict::Refuse => return Err(oneroot_nfsd::Refusal::Acces),
+            Verdict::Gone => return Err(oneroot_nfsd::Refusal::Stale),
+            Verdict::Later => return Err(oneroot_nfsd::Refusal::Jukebox),
+        }
+        if let Some(tree) = self.in_memory(view) {
+            tree.touch(second);
+            crate::views::cache::keep(moment, peer, view, &tree);
+            return Ok(tree);
+        }
+        self.load_soon(view);
+        Err(oneroot_nfsd::Refusal::Jukebox)
+    }
+
+    /// A view, if it needs no reading.
+    pub(crate) fn in_memory(&self, view: ViewId) -> Option<Arc<MachineTree>> {
+        self.trees.read().unwrap_or_else(PoisonError::into_inner).get(&view).cloned()
+    }
+
+    pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn others(&self) -> MutexGuard<'_, Others> {
+        self.others.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a view in the background, unless somebody does already.
+    pub(crate) fn load_soon(self: &Arc<Self>, view: ViewId) {
+        let mut loading = self.loading.lock().unwrap_or_else(PoisonError::into_inner);
+        if loading.contains(&view) {
+            return;
+        }
+        loading.push(view);
+        let machines = self.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(cause) = machines.load(view) {
+                tracing::error!(%view, %cause, "a pinned view cannot be served");
+            }
+            machines.loading.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != view);
+        });
+    }
+
+    /// Reads a view, ready to be served. Blocks on the disk.
+    pub(crate) fn load(&self, view: ViewId) -> Result<Arc<MachineTree>> {
+        let merged = self.planner.views.load(view).map_err(|cause| Error::View { view, cause })?;
+        // One that is there knows when it was used last, and that keeps pins.
+        let mut trees = self.trees_mut();
+        let tree = trees.entry(view).or_insert_with(|| Arc::new(MachineTree::new(merged, self.said.clone())));
+        Ok(tree.clone())
+    }
+
+    pub(crate) fn unload(&self, view: ViewId) {
+        self.trees_mut().remove(&view);
+    }
+
+    /// The same, for whoever can't be sure that a pin holds it when it is read.
+    pub(crate) fn read(self: &Arc<Self>, view: ViewId) -> Result<Read> {
+        let tree = self.load(view)?;
+        Ok(Read { machines: self.clone(), view, tree })
+    }
+
+    /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
+    pub fn step(&self, mac: Mac, step: &str, first: bool) {
+        self.steps().note(mac, step, first, present(self.host.as_ref()));
+    }
+
+    /// A client that is no firmware asks for an address, or is answered.
+    pub fn asked_for_address(&self, mac: Mac) {
+        self.steps().asked(mac, present(self.host.as_ref()));
+    }
+
+    /// Says which boots do not go on, each once.
+    pub fn tell_of_stalls(&self, now: u64) {
+        let macs: Vec<Mac> = self.steps().macs().collect();
+        for mac in macs {
+            let (is_ours, runs) = {
+                let known = self.known();
+                let machine = known.machine_of(mac);
+                let mut pins = machine.into_iter().flat_map(|machine| known.pins_of(machine));
+                (machine.is_some(), pins.any(|(pin, _)| pin.is_mounted()))
+            };
+            // Anybody's computer may ask for an address and boot from its disk.
+            if !is_ours && self.site().machine(mac).is_none() {
+                continue;
+            }
+            let stalled = self.steps().stalls(mac, runs, now);
+            if let Some(stalled) = stalled {
+                tracing::warn!(machine = self.name_of(mac), %mac, "{stalled} (see troubleshooting.md)");
+            }
+        }
+    }
+
+    pub(crate) fn steps(&self) -> MutexGuard<'_, Steps> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What people call the machine with this MAC.
+    pub fn name_of(&self, mac: Mac) -> String {
+        self.site().machine(mac).map_or_else(|| mac.to_string(), |(name, _)| name.to_owned())
+    }
+}
+
+/// This moment, by both clocks.
+pub(crate) fn present(host: &dyn Host) -> Moment {
+    Moment { now: host.now(), shown_ms: host.shown_ms() }
+}
+
+/// The machine whose views may be read from an address. Where another server gives the addresses, a script goes to whoever
+/// seems to be there, and handles can be had on any machine: only a mounted root says whose an address is.
+pub(crate) fn reader_at(known: &Known, site: &Site, peer: IpAddr) -> Option<MachineId> {
+    let at = if site.is_proxied(peer) { known.mounted_at(peer) } else { known.nic_at(peer) };
+    at.map(|(machine, _)| machine)
+}
+
+/// A view in memory that is let go of with this, unless a pin holds it by then: a boot may come to nothing, and whoever asked
+/// for it may be gone at any moment.
+pub(crate) struct Read {
+    pub(crate) machines: Arc<Machines>,
+    pub(crate) view: ViewId,
+    pub(crate) tree: Arc<MachineTree>,
+}
+
+impl Drop for Read {
+    fn drop(&mut self) {
+        let held = self.machines.known().is_held(self.view);
+        if !held {
+            self.machines.unload(self.view);
+        }
+    }
+}
+
+/// What DHCP needs to know; the engine's policy is made of these.
+impl Machines {
+    /// A lease is on the disk.
+    pub fn leased(&self, address: IpAddr, mac: Mac) {
+        self.known_mut().leased(address, mac);
+    }
+
+    /// Whether a NIC has an address of ours.
+    pub fn has_address(&self, mac: Mac) -> bool {
+        self.known().address(mac).is_some()
+    }
+
+    /// Whether the site has `new` in the machine that had `old`, and `old` in no machine any more.
+    pub fn replaced(&self, site: &Site, old: Mac, new: Mac) -> bool {
+        let Some((name, _)) = site.machine(new).filter(|_| site.machine(old).is_none()) else { return false };
+        let known = self.known();
+        let record = known.machine_of(old).and_then(|id| known.machines.get(&id));
+        // Once the machine has booted from the new NIC, its record has the old one no more; the pin of its last boot does.
+        let pinned = || known.pin_of(old).map(|pin| pin.machine);
+        record.is_some_and(|(record, _)| record.name.as_deref() == Some(name))
+            || pinned().is_some_and(|machine| known.machine_of(new) == Some(machine))
+    }
+
+    /// Whether a NIC's messages are looked at before strangers': the site names it, or its machine runs.
+    pub fn goes_first(&self, mac: Mac) -> bool {
+        self.site.borrow().machine(mac).is_some() || self.held_by(mac).is_some()
+    }
+
+    /// The address that this NIC's machine runs with.
+    pub fn held_by(&self, mac: Mac) -> Option<IpAddr> {
+        self.known().pin_of(mac).map(|pin| pin.address)
+    }
+
+    /// Whose an address is by a pin that runs, boots, or has ended lately.
+    pub fn claim(&self, address: IpAddr) -> Option<Claim> {
+        self.known().claim(address, self.host.sure_since(), self.host.now())
+    }
+
+    /// Addresses of which [`Machines::claim`] may say something else than when this was asked last.
+    pub fn moved(&self) -> BTreeSet<IpAddr> {
+        self.known().moved.take()
+    }
+}

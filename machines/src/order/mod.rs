@@ -1,0 +1,5 @@
+//! Who goes on when: one change of a machine at a time, so many plans at once, so many strangers.
+
+pub(crate) mod gate;
+pub(crate) mod rooms;
+pub(crate) mod turns;

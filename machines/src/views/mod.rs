@@ -1,0 +1,4 @@
+//! Views as the NFS server has them: the tree of one, and who may use which, remembered.
+
+pub(crate) mod cache;
+pub(crate) mod tree;
