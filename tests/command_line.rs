@@ -498,6 +498,63 @@ fn check_says_of_what_is_staged_what_stage_said_and_looks_into_few_initrds() {
     assert!(!checked.contains("profile a: /boot/"), "{checked}");
 }
 
+#[test]
+fn shared_host_keys_are_named_with_what_hides_them_for_good_and_then_nothing_is_said() {
+    let home = tempfile::tempdir().unwrap();
+    let write = |path: &str, text: &str| {
+        let path = home.path().join(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+    };
+    // Each stage makes new ones, as an installer does.
+    let made = r#"mkdir -p "$1/usr/sbin" "$1/etc/ssh" && : >"$1/usr/sbin/sshd" && for kind in rsa ed25519; do date +%N >"$1/etc/ssh/ssh_host_${kind}_key"; done"#;
+    let site = format!(
+        "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n[profile.small]\n\
+         source = {{ command = [\"sh\", \"-c\", '{made}', \"make\"] }}\nlayers = [\"common\"]\n\
+         [machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nprofile = \"small\"\nlayer = \"alpha\"\n"
+    );
+    write("site.toml", &site);
+    write("common/etc/motd", "x");
+    write("alpha/etc/motd", "x");
+    let said = || -> Vec<String> {
+        let of = |word: &str| text(&oneroot(home.path(), &[word]).stderr);
+        let keys = |said: String| -> Vec<String> {
+            said.lines().filter(|line| line.contains("host keys")).map(str::to_owned).collect()
+        };
+        let (staged, checked) = (keys(of("stage")), keys(of("check")));
+        assert_eq!(staged, checked, "both say the same");
+        staged
+    };
+    let [told] = &said()[..] else { panic!("once") };
+    for named in [
+        "/etc/ssh/ssh_host_ed25519_key, /etc/ssh/ssh_host_rsa_key;",
+        "etc/ssh/ssh_host_ed25519_key, mode 0600",
+        "empty files in that layer or in one of the profile's: etc/ssh/.wh.ssh_host_rsa_key",
+    ] {
+        assert!(told.contains(named), "{named}: {told}");
+    }
+    assert!(!told.contains("ecdsa") && !told.contains("remove"), "only what is there: {told}");
+    // What it says is done, and holds for the next stage.
+    write("alpha/etc/ssh/ssh_host_ed25519_key", "alpha's");
+    write("common/etc/ssh/.wh.ssh_host_rsa_key", "");
+    assert_eq!(said(), Vec::<String>::new());
+    let listed = text(&oneroot(home.path(), &["ls", "alpha", "/etc/ssh"]).stdout);
+    assert!(listed.contains("ssh_host_ed25519_key") && !listed.contains("rsa"), "{listed}");
+    assert_eq!(
+        text(&oneroot(home.path(), &["cat", "alpha", "/etc/ssh/ssh_host_ed25519_key"]).stdout),
+        "alpha's"
+    );
+    // One that has none of its own has the tree's again.
+    write("site.toml", &format!("{site}[machine.beta]\nmac = \"52:54:00:00:00:0b\"\nprofile = \"small\"\n"));
+    let [told] = &said()[..] else { panic!("once") };
+    assert!(told.contains("ssh_host_ed25519_key") && !told.contains("rsa"), "{told}");
+    // In a layer that all have, it is all machines' again.
+    write("site.toml", &site);
+    fs::rename(home.path().join("alpha/etc/ssh"), home.path().join("common/etc/keys")).unwrap();
+    write("common/etc/ssh/ssh_host_ed25519_key", "everybody's");
+    assert_eq!(said().len(), 1);
+}
+
 /// An initramfs with empty files of these names.
 fn newc(names: &[&str]) -> Vec<u8> {
     let mut archive = Vec::new();

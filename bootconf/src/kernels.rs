@@ -8,8 +8,8 @@
 //! | `/boot/vmlinuz-VERSION` | nearly everybody's | `/boot/initrd.img-VERSION`, `/boot/initramfs-VERSION.img`, `/boot/initrd-VERSION`, `/boot/initramfs-VERSION` |
 //! | `/boot/kernel-VERSION` | Gentoo's | the same |
 //! | `/boot/vmlinux-VERSION` | ppc64's, s390's | the same |
-//! | `/boot/TOKEN/VERSION/linux` | systemd's kernel-install, Boot Loader Specification | `initrd` beside it |
-//! | `/usr/lib/modules/VERSION/vmlinuz` | bootc's, ostree's | `initramfs.img` beside it |
+//! | `/boot/TOKEN/VERSION/linux` | systemd's kernel-install, Boot Loader Specification | `initrd` or `initrd.img-VERSION` beside it |
+//! | `/usr/lib/modules/VERSION/vmlinuz` | bootc's, ostree's; Fedora's, Arch's, openSUSE's as well | `initramfs.img` beside it, or in `/boot` as above |
 //! | `/vmlinuz`, `/boot/vmlinuz` | links | `/initrd.img`, `/boot/initrd.img`, `/boot/initramfs.img`, `/boot/initrd` |
 //!
 //! and this is the order:
@@ -20,6 +20,9 @@
 //!    says so.
 //! 3. The newest version; of one version, the first place above.
 //! 4. The links come last, for they name no version: the modules and the initrd are only known to be the kernel's by it.
+//!
+//! What a boot loader is told never counts: neither `/boot/loader/entries` and its default, nor GRUB's menu. They name the disk's
+//! root and arguments, and an installer that has no boot loader writes none; the files that they name are in the places above.
 
 use oneroot_tree::survey::NO_KERNELS;
 
@@ -109,12 +112,16 @@ fn all(tree: &Tree<'_>) -> Vec<Kernel> {
     for token in boot.iter().take(MOST_LISTED) {
         for version in (tree.names)(&format!("/boot/{token}")).into_iter().take(MOST_LISTED) {
             let beside = format!("/boot/{token}/{version}");
-            found.extend(Kernel::beside(&beside, "linux", version, "initrd", tree));
+            let initrds = ["initrd".to_owned(), format!("initrd.img-{version}")];
+            let initrds = initrds.map(|initrd| format!("{beside}/{initrd}")).into();
+            found.extend(Kernel::beside(&beside, "linux", version, initrds, tree));
         }
     }
     for version in (tree.names)("/usr/lib/modules").into_iter().take(MOST_LISTED) {
         let beside = format!("/usr/lib/modules/{version}");
-        found.extend(Kernel::beside(&beside, "vmlinuz", version, "initramfs.img", tree));
+        let mut initrds = vec![format!("{beside}/initramfs.img")];
+        initrds.extend(in_boot_of(&version));
+        found.extend(Kernel::beside(&beside, "vmlinuz", version, initrds, tree));
     }
     sort(&mut found);
     let links = ["/vmlinuz", "/boot/vmlinuz"].into_iter().filter(|path| (tree.exists)(path));
@@ -150,19 +157,23 @@ fn sort(kernels: &mut [Kernel]) {
     });
 }
 
+/// Where the initrd of a version is: Debian's, dracut's, SUSE's and Alpine's names.
+fn in_boot_of(version: &str) -> [String; 4] {
+    [
+        format!("/boot/initrd.img-{version}"),
+        format!("/boot/initramfs-{version}.img"),
+        format!("/boot/initrd-{version}"),
+        format!("/boot/initramfs-{version}"),
+    ]
+}
+
 impl Kernel {
     /// A kernel whose name says its version, or no version.
     fn at(path: &str) -> Self {
         let name = path.rsplit('/').next().unwrap_or_default();
         let version = name.split_once('-').map(|(_, version)| version.to_owned());
         let initrds = match &version {
-            // Debian's, dracut's, SUSE's and Alpine's names.
-            Some(version) => vec![
-                format!("/boot/initrd.img-{version}"),
-                format!("/boot/initramfs-{version}.img"),
-                format!("/boot/initrd-{version}"),
-                format!("/boot/initramfs-{version}"),
-            ],
+            Some(version) => in_boot_of(version).into(),
             None => ["/initrd.img", "/boot/initrd.img", "/boot/initramfs.img", "/boot/initrd"]
                 .map(str::to_owned)
                 .into(),
@@ -171,14 +182,16 @@ impl Kernel {
     }
 
     /// A kernel in a directory of its version.
-    fn beside(directory: &str, name: &str, version: String, initrd: &str, tree: &Tree<'_>) -> Option<Self> {
+    fn beside(
+        directory: &str,
+        name: &str,
+        version: String,
+        initrds: Vec<String>,
+        tree: &Tree<'_>,
+    ) -> Option<Self> {
         let path = format!("{directory}/{name}");
         let is_there = (tree.exists)(&path);
-        is_there.then(|| Self {
-            path,
-            version: Some(version),
-            initrds: vec![format!("{directory}/{initrd}")],
-        })
+        is_there.then(|| Self { path, version: Some(version), initrds })
     }
 
     fn is_special(&self) -> bool {

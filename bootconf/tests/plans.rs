@@ -282,6 +282,132 @@ fn every_place_of_kernels_is_looked_into_and_special_ones_come_last() {
     assert_eq!(asked, pair("/boot/vmlinuz-6.2+debug", "/boot/initrd-6.2+debug"));
 }
 
+/// Trees as distributions make them, with what else lies there.
+#[test]
+fn what_distributions_have_in_boot_is_found_whatever_a_boot_loader_is_told() {
+    let fedora = "6.11.4-301.fc41.x86_64";
+    let el = ["5.14.0-427.el9.x86_64", "5.14.0-70.el9.x86_64"];
+    let suse = "6.4.0-150600.23.25-default";
+    let own = |start: &str, version: &str, end: &str| format!("{start}{version}{end}");
+    let boot = |name: &str, version: &str, end: &str| own(&format!("/boot/{name}"), version, end);
+    let modules = |version: &str, end: &str| own("/usr/lib/modules/", version, end);
+    let rows: Vec<(&str, Vec<String>, String, String)> = vec![
+        (
+            "Fedora: rescue and the entry of another kernel",
+            vec![
+                boot("vmlinuz-0-rescue-", "0123", ""),
+                boot("initramfs-0-rescue-", "0123", ".img"),
+                boot("vmlinuz-", fedora, ""),
+                boot(".vmlinuz-", fedora, ".hmac"),
+                boot("initramfs-", fedora, ".img"),
+                boot("initramfs-", fedora, "kdump.img"),
+                boot("symvers-", fedora, ".xz"),
+                boot("loader/entries/", "0123-0-rescue", ".conf"),
+                boot("efi/EFI/fedora/", "grubx64.efi", ""),
+                modules(fedora, "/vmlinuz"),
+            ],
+            boot("vmlinuz-", fedora, ""),
+            boot("initramfs-", fedora, ".img"),
+        ),
+        (
+            "EL: loader/entries has the older kernel alone, and the newer one boots",
+            vec![
+                boot("vmlinuz-", el[1], ""),
+                boot("initramfs-", el[1], ".img"),
+                boot("vmlinuz-", el[0], ""),
+                boot("initramfs-", el[0], ".img"),
+                boot("loader/entries/0123-", el[1], ".conf"),
+            ],
+            boot("vmlinuz-", el[0], ""),
+            boot("initramfs-", el[0], ".img"),
+        ),
+        (
+            "EL's image for containers: the kernel is with its modules alone",
+            vec![modules(el[0], "/vmlinuz"), boot("initramfs-", el[0], ".img")],
+            modules(el[0], "/vmlinuz"),
+            boot("initramfs-", el[0], ".img"),
+        ),
+        (
+            "Ubuntu: links of now and before",
+            vec![
+                boot("vmlinuz", "", ""),
+                boot("vmlinuz.old", "", ""),
+                boot("initrd.img", "", ""),
+                boot("initrd.img.old", "", ""),
+                boot("vmlinuz-", "6.8.0-49-generic", ""),
+                boot("initrd.img-", "6.8.0-49-generic", ""),
+                boot("vmlinuz-", "6.8.0-9-generic", ""),
+                boot("initrd.img-", "6.8.0-9-generic", ""),
+            ],
+            boot("vmlinuz-", "6.8.0-49-generic", ""),
+            boot("initrd.img-", "6.8.0-49-generic", ""),
+        ),
+        (
+            "Arch: names without a version, and the same kernel with its modules",
+            vec![
+                boot("vmlinuz-", "linux", ""),
+                boot("initramfs-", "linux", ".img"),
+                boot("initramfs-", "linux", "-fallback.img"),
+                modules("6.12.1-arch1-1", "/vmlinuz"),
+            ],
+            boot("vmlinuz-", "linux", ""),
+            boot("initramfs-", "linux", ".img"),
+        ),
+        (
+            "openSUSE: links beside it",
+            vec![
+                boot("vmlinuz", "", ""),
+                boot("initrd", "", ""),
+                boot("vmlinuz-", suse, ""),
+                boot("initrd-", suse, ""),
+                boot("vmlinux-", suse, ".gz"),
+                modules(suse, "/vmlinuz"),
+            ],
+            boot("vmlinuz-", suse, ""),
+            boot("initrd-", suse, ""),
+        ),
+        (
+            "openSUSE's name for an initrd, and a kernel that is with its modules alone",
+            vec![modules(suse, "/vmlinuz"), boot("initrd-", suse, "")],
+            modules(suse, "/vmlinuz"),
+            boot("initrd-", suse, ""),
+        ),
+        (
+            "bootc: nothing in /boot",
+            vec![modules(fedora, "/vmlinuz"), modules(fedora, "/initramfs.img")],
+            modules(fedora, "/vmlinuz"),
+            modules(fedora, "/initramfs.img"),
+        ),
+        (
+            "bootc, with an initramfs that was made for NFS: the one beside the kernel counts first",
+            vec![
+                boot("initramfs-", fedora, ".img"),
+                modules(fedora, "/vmlinuz"),
+                modules(fedora, "/initramfs.img"),
+            ],
+            modules(fedora, "/vmlinuz"),
+            modules(fedora, "/initramfs.img"),
+        ),
+        (
+            "Debian with systemd-boot: kernel-install copies the initrd by its own name",
+            vec![
+                boot("debian/", "6.12.48+deb13-amd64", "/linux"),
+                boot("debian/6.12.48+deb13-amd64/initrd.img-", "6.12.48+deb13-amd64", ""),
+                boot("loader/entries/debian-", "6.1.0-9-amd64", ".conf"),
+            ],
+            boot("debian/", "6.12.48+deb13-amd64", "/linux"),
+            boot("debian/6.12.48+deb13-amd64/initrd.img-", "6.12.48+deb13-amd64", ""),
+        ),
+    ];
+    for (whose, paths, kernel, initrd) in rows {
+        let paths: Vec<&str> = paths.iter().map(String::as_str).collect();
+        assert_eq!(choose(&wanting(None, None), &[], &paths), pair(&kernel, &initrd), "{whose}");
+        let without: Vec<&str> =
+            paths.iter().copied().filter(|path| !path.starts_with("/boot/loader/")).collect();
+        assert_eq!(choose(&wanting(None, None), &[], &without), pair(&kernel, &initrd), "{whose}");
+    }
+}
+
 #[test]
 fn without_an_initramfs_the_newest_kernel_boots_alone() {
     let decision = Decision { initramfs: oneroot_bootconf::args::Initramfs::None, ..wanting(None, None) };

@@ -10,38 +10,10 @@ use oneroot_tree::survey::{KEY_HEAD, Paths, Survey, survey};
 use oneroot_tree::{Index, Store, View};
 use serde::Serialize;
 
+use super::lacks::{self, Budget};
 use super::names::titled;
-use super::{lacks, review};
+use super::review;
 use oneroot_machines::planner::{names, reference};
-
-/// Initrds that are looked into at once: each takes a second.
-const MOST: usize = 4;
-
-/// How many initrds may still be looked into.
-pub struct Budget {
-    left: usize,
-    /// Of one tree, so that the first profile does not take the others' share.
-    each: usize,
-}
-
-impl Budget {
-    /// Where one tree is looked into.
-    pub const fn of_one() -> Self {
-        Self { left: MOST, each: MOST }
-    }
-
-    /// Where all of a site's are.
-    fn shared_by(profiles: usize) -> Self {
-        Self { left: MOST, each: (MOST / profiles.max(1)).max(1) }
-    }
-
-    /// How many of a tree's `count` initrds are looked into.
-    pub fn take(&mut self, count: usize) -> usize {
-        let taken = count.min(self.each).min(self.left);
-        self.left -= taken;
-        taken
-    }
-}
 
 /// What a part of the site has now, and what is to be said of it. `stage` has these of what it made, and more.
 #[derive(Serialize)]

@@ -12,15 +12,43 @@ use oneroot_ids::ObjectId;
 use oneroot_machines::planner::names;
 use oneroot_tree::{Store, View, initrd};
 
-use super::findings::Budget;
+use super::host_keys;
 
 /// What our init calls before any program of the tree's own choice runs (docs/decisions/0010), each with a package.
 const CALLED: [(&str, &str); 4] =
     [("sh", "dash or busybox"), ("mount", "mount"), ("chroot", "coreutils"), ("env", "coreutils")];
+/// Initrds that are looked into at once: each takes a second.
+const MOST: usize = 4;
 /// Where a shell would find them.
 const PLACES: [&str; 4] = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"];
 /// What a kernel starts, in its order (Linux, init/main.c).
 const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
+
+/// How many initrds may still be looked into.
+pub struct Budget {
+    left: usize,
+    /// Of one tree, so that the first profile does not take the others' share.
+    each: usize,
+}
+
+impl Budget {
+    /// Where one tree is looked into.
+    pub const fn of_one() -> Self {
+        Self { left: MOST, each: MOST }
+    }
+
+    /// Where all of a site's are.
+    pub fn shared_by(profiles: usize) -> Self {
+        Self { left: MOST, each: (MOST / profiles.max(1)).max(1) }
+    }
+
+    /// How many of a tree's `count` initrds are looked into.
+    fn take(&mut self, count: usize) -> usize {
+        let taken = count.min(self.each).min(self.left);
+        self.left -= taken;
+        taken
+    }
+}
 
 /// A profile's own tree.
 pub struct Tree<'t> {
@@ -35,7 +63,7 @@ pub struct Tree<'t> {
 /// Every word of it, for a profile's own tree. A layer over it may bring what is missing, so none of it is a mistake.
 pub fn of(tree: &Tree<'_>, budget: &mut Budget) -> Vec<String> {
     let mut told = programs(tree.view);
-    told.extend(host_keys(tree.view));
+    told.extend(host_keys::of(tree.site, tree.name, tree.view));
     let initrds = initrds(tree);
     let (looked_into, passed_over) = initrds.split_at(budget.take(initrds.len()));
     told.extend(looked_into.iter().flat_map(|(path, object)| of_initrd(tree, path, *object)));
@@ -129,25 +157,6 @@ fn programs(view: &View) -> Vec<String> {
         );
     }
     told
-}
-
-/// A machine must be told from any other by its keys, and a tree that has them gives the same to all.
-fn host_keys(view: &View) -> Option<String> {
-    let is_there = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
-    if !is_there("/usr/sbin/sshd") {
-        return None;
-    }
-    let has =
-        ["rsa", "ecdsa", "ed25519"].iter().any(|kind| is_there(&format!("/etc/ssh/ssh_host_{kind}_key")));
-    Some(if has {
-        "SSH host keys are in the tree, so all its machines have the same, and root of one can pass for any other; \
-         give each machine its own by its layer (etc/ssh/ssh_host_ed25519_key, mode 0600), and remove these"
-            .to_owned()
-    } else {
-        "sshd has no host keys, so it does not start; give each machine its own by its layer \
-         (ssh-keygen -t ed25519 -N '' -f layers/NAME/etc/ssh/ssh_host_ed25519_key)"
-            .to_owned()
-    })
 }
 
 /// The view of one generation alone.

@@ -7,6 +7,7 @@ mod export;
 mod findings;
 mod gc;
 mod generations;
+mod host_keys;
 mod inspect;
 mod lacks;
 mod layers;

@@ -17,7 +17,7 @@ use oneroot_tree::{Stage, Store};
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::findings::Budget;
+use super::lacks::Budget;
 use super::meant;
 use super::names::{called, is, short, titled};
 use super::{findings, layers, packages, registry, sources};

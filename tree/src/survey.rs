@@ -126,7 +126,11 @@ impl Survey {
             (_, "linux") if directory.starts_with("boot/") && steps == 3 => {
                 self.kernels.push(version.to_owned());
             }
-            (_, "initrd") if directory.starts_with("boot/") && steps == 3 => {
+            (_, initrd)
+                if directory.starts_with("boot/")
+                    && steps == 3
+                    && (initrd == "initrd" || initrd.strip_prefix("initrd.img-") == Some(version)) =>
+            {
                 self.initrds.push(version.to_owned());
             }
             (_, "vmlinuz") if directory.starts_with("usr/lib/modules/") && steps == 4 => {
@@ -247,6 +251,8 @@ mod tests {
         file("boot/initrd.img-6.1", 0o644, "x", b"");
         file("boot/vmlinuz-6.2", 0o644, "x", b"");
         file("boot/initramfs-6.3.img", 0o644, "x", b"");
+        file("boot/token/6.4/linux", 0o644, "x", b"");
+        file("boot/token/6.4/initrd.img-6.4", 0o644, "x", b"");
         file("usr/lib/modules/6.1/x.ko", 0o644, "x", b"");
         let index = builder.finish().unwrap();
         let head = |id: ObjectId| {
@@ -264,8 +270,8 @@ mod tests {
         assert_eq!(
             (found.kernels, found.initrds, found.modules),
             (
-                vec!["6.1".to_owned(), "6.2".to_owned()],
-                vec!["6.3".to_owned(), "6.1".to_owned()],
+                vec!["6.1".to_owned(), "6.2".to_owned(), "6.4".to_owned()],
+                vec!["6.3".to_owned(), "6.1".to_owned(), "6.4".to_owned()],
                 vec!["6.1".to_owned()]
             )
         );
