@@ -191,7 +191,7 @@ impl Kernel {
     ) -> Option<Self> {
         let path = format!("{directory}/{name}");
         let is_there = (tree.exists)(&path);
-        is_there.then(|| Self { path, version: Some(version), initrds })
+        is_there.then_some(Self { path, version: Some(version), initrds })
     }
 
     fn is_special(&self) -> bool {
