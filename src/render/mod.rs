@@ -29,7 +29,7 @@ use oneroot_machines::planner::renderer::Renderer;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
 use rustix::process::Pid;
 
-use wire::{Asking, Reply, WORD, Word, receive, send};
+use wire::{Asking, Replies, Reply, WORD, Word, receive, send};
 
 /// Memory that a template may take, in bytes, with what the process has to begin with.
 const MEMORY: u64 = 256 << 20;
@@ -140,7 +140,7 @@ fn keys(text: &str, facts: &Facts) -> ([u8; 32], [u8; 32]) {
 impl Renderer for Processes {
     fn render(&self, file: &str, text: &str, facts: &Facts) -> Reply {
         let fault = |reason: String| RenderError { file: file.to_owned(), line: 0, reason };
-        let asking = Asking { file, text, facts };
+        let asking = Asking { file, text, facts: std::slice::from_ref(facts), wanted: true };
         let mut lane = self.lane.lock().unwrap_or_else(PoisonError::into_inner);
         // Asked with the lane in hand: whoever had it before may have learned it just now.
         if self.is_known_to_end()
@@ -151,7 +151,10 @@ impl Renderer for Processes {
         let mut last = Word::Exit(0);
         for _ in 0..ATTEMPTS {
             match lane.ask(&asking) {
-                Ok(reply) => return reply,
+                Ok(mut replies) => {
+                    let reply = replies.pop();
+                    return reply.unwrap_or_else(|| Err(fault(by_others(last))));
+                }
                 Err(Trouble::Ended(how)) => match by_the_template(how) {
                     Some(reason) => {
                         self.remember(keys(text, facts), &reason);
@@ -179,7 +182,25 @@ impl Renderer for Processes {
         }
         Err(fault(by_others(last)))
     }
+
+    fn faults(&self, file: &str, text: &str, facts: &[Facts]) -> Vec<Option<RenderError>> {
+        let mut faults = Vec::with_capacity(facts.len());
+        for some in facts.chunks(AT_ONCE) {
+            let asking = Asking { file, text, facts: some, wanted: false };
+            let asked = || self.lane.lock().unwrap_or_else(PoisonError::into_inner).ask(&asking).ok();
+            // A text that has ended a process may do so again: then each is asked for by itself, to see for whom.
+            let known = self.is_known_to_end();
+            match Some(()).filter(|()| !known).and_then(|()| asked()).filter(|all| all.len() == some.len()) {
+                Some(all) => faults.extend(all.into_iter().map(Result::err)),
+                None => faults.extend(some.iter().map(|facts| self.render(file, text, facts).err())),
+            }
+        }
+        faults
+    }
 }
+
+/// Machines that one request asks for: their facts are some hundred bytes each.
+const AT_ONCE: usize = 64;
 
 /// What a template has done that ends a process so; `None` where it was none of its doing.
 fn by_the_template(how: Word) -> Option<String> {
@@ -234,7 +255,7 @@ fn is_silence(cause: &io::Error) -> bool {
 
 impl Lane {
     /// Has one template rendered.
-    fn ask(&mut self, asking: &Asking<'_>) -> Result<Reply, Trouble> {
+    fn ask(&mut self, asking: &Asking<'_>) -> Result<Replies, Trouble> {
         if let Self::Ending(_) = self {
             self.how_it_ended()?;
         }

@@ -16,7 +16,10 @@ const LONGEST: usize = 16 << 20;
 pub struct Asking<'a> {
     pub file: &'a str,
     pub text: &'a str,
-    pub facts: &'a Facts,
+    /// Of one machine or of several.
+    pub facts: &'a [Facts],
+    /// Whether what it becomes is wanted, and not its faults alone.
+    pub wanted: bool,
 }
 
 /// The same as it arrives.
@@ -24,8 +27,12 @@ pub struct Asking<'a> {
 pub struct Asked {
     pub file: String,
     pub text: String,
-    pub facts: Facts,
+    pub facts: Vec<Facts>,
+    pub wanted: bool,
 }
+
+/// What it has become for each.
+pub type Replies = Vec<Reply>;
 
 /// What it has become.
 pub type Reply = Result<String, RenderError>;

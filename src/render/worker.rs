@@ -9,7 +9,7 @@ use oneroot_bootconf::render::render;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::time::{ClockId, clock_gettime};
 
-use super::wire::{Asked, Reply, receive, send};
+use super::wire::{Asked, Replies, receive, send};
 use super::{MEMORY, SECONDS, STACK};
 use crate::confine::rendering;
 
@@ -28,12 +28,15 @@ pub fn work(socket: &UnixStream) -> ! {
     // What this kernel can't do is no reason to render nothing: see `rendering`.
     let _ = rendering::bind_worker();
     while let Ok(message) = receive(socket) {
-        let Ok(Asked { file, text, facts }) = serde_json::from_slice(&message) else { break };
-        if allow_time().is_err() {
-            exit(UNBOUNDED);
-        }
-        let reply: Reply = render(&file, &text, &facts);
-        if send(socket, &reply).is_err() || most_resident() > WORN {
+        let Ok(Asked { file, text, facts, wanted }) = serde_json::from_slice(&message) else { break };
+        let replies = facts.iter().map(|facts| {
+            if allow_time().is_err() {
+                exit(UNBOUNDED);
+            }
+            render(&file, &text, facts).map(|text| if wanted { text } else { String::new() })
+        });
+        let replies: Replies = replies.collect();
+        if send(socket, &replies).is_err() || most_resident() > WORN {
             break;
         }
     }

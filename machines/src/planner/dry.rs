@@ -20,7 +20,8 @@ const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 
 /// Templates that some machine could not be given, each fault once, with a machine that it would hit.
 pub fn problems(site: &Site, renderer: &dyn Renderer) -> Vec<Problem> {
-    let mut layers: BTreeMap<PathBuf, Vec<(String, String)>> = BTreeMap::new();
+    // A layer is tried for all of its machines at once: one question for many is much cheaper than many.
+    let mut layers: BTreeMap<PathBuf, (Vec<&str>, Vec<Facts>)> = BTreeMap::new();
     let mut faults: BTreeMap<(String, usize, String), (String, usize)> = BTreeMap::new();
     let named =
         site.machines.iter().filter_map(|(name, machine)| Some((name.as_str(), *machine.macs.first()?)));
@@ -30,16 +31,18 @@ pub fn problems(site: &Site, renderer: &dyn Renderer) -> Vec<Problem> {
         let facts = Facts::expected(site, &decision, mac);
         for part in &decision.parts {
             let (Part::Layer { path } | Part::Machine { path, .. }) = part else { continue };
-            let templates = layers.entry(path.clone()).or_insert_with(|| {
-                let mut found = Vec::new();
-                collect(path, &mut found);
-                found
-            });
-            for (file, text) in templates {
-                let Err(RenderError { file, line, reason }) = renderer.render(file, text, &facts) else {
-                    continue;
-                };
-                let hit = faults.entry((file, line, reason)).or_insert_with(|| (name.to_owned(), 0));
+            let machines = layers.entry(path.clone()).or_default();
+            machines.0.push(name);
+            machines.1.push(facts.clone());
+        }
+    }
+    for (path, (names, facts)) in &layers {
+        let mut templates = Vec::new();
+        collect(path, &mut templates);
+        for (file, text) in &templates {
+            for (name, fault) in names.iter().zip(renderer.faults(file, text, facts)) {
+                let Some(RenderError { file, line, reason }) = fault else { continue };
+                let hit = faults.entry((file, line, reason)).or_insert_with(|| ((*name).to_owned(), 0));
                 hit.1 += 1;
             }
         }

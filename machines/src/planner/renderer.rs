@@ -11,6 +11,11 @@ pub trait Renderer: Send + Sync {
     /// # Errors
     /// [`RenderError`]: the template's fault, or why nothing can be rendered now.
     fn render(&self, file: &str, text: &str, facts: &Facts) -> Result<String, RenderError>;
+
+    /// What is wrong with `text` for each of these machines; none where it can be rendered.
+    fn faults(&self, file: &str, text: &str, facts: &[Facts]) -> Vec<Option<RenderError>> {
+        facts.iter().map(|facts| self.render(file, text, facts).err()).collect()
+    }
 }
 
 /// In this process and with nothing around it: for tests, which write their own templates.
