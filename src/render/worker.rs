@@ -15,7 +15,7 @@ use crate::confine::rendering;
 
 /// A process that has had more than this resident, in KiB, is ended after its reply: what its heap keeps of one template
 /// would be missing to the next.
-const WORN: i64 = 64 << 10;
+const WORN: libc::c_long = 64 << 10;
 /// Exit code: the kernel would not bound it, so nothing is rendered.
 pub const UNBOUNDED: i32 = 3;
 
@@ -77,7 +77,7 @@ fn as_ever() {
 }
 
 /// The most that this process has had resident, in KiB.
-fn most_resident() -> i64 {
+fn most_resident() -> libc::c_long {
     // SAFETY: all zeros is a valid `rusage`, which is numbers; the call writes it and keeps no pointer to it.
     unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
