@@ -1,7 +1,7 @@
 //! Mounts: who is at an address, and which root may be mounted from there (rules: `oneroot_bootconf::admission`).
 //!
 //! Where oneroot gives the addresses, a lease or a running pin says who is at one. Where another server does, the export
-//! path carries a pass ([`crate::Passes`]), and the links around say whether whoever shows it can be that machine.
+//! path carries a pass ([`crate::tokens::passes`]), and the links around say whether whoever shows it can be that machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

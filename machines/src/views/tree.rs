@@ -65,7 +65,7 @@ impl MachineTree {
         }
     }
 
-    /// Whether a client used it within the last [`LATELY`] before this second of [`crate::Host::coarse`].
+    /// Whether a client used it within the last six minutes before this second of [`crate::Host::coarse`].
     pub fn used_lately(&self, now: u64) -> bool {
         let used = self.used.load(Ordering::Relaxed);
         used > 0 && now.saturating_sub(used) < LATELY
