@@ -17,6 +17,7 @@
 //! that was never mounted and of no other, for any user of a machine can have plans made. A mount takes the place of the
 //! mounted pin that is needed least, where there are [`MOST`] others.
 
+use std::fmt;
 use std::net::IpAddr;
 
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
@@ -38,6 +39,17 @@ pub enum Phase {
     Running,
     /// It has said that it is up.
     Up,
+}
+
+/// As documents and people have it.
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Booting => "booting",
+            Self::Running => "running",
+            Self::Up => "up",
+        })
+    }
 }
 
 /// The durable record that a machine's boot holds a view, and with it its address.

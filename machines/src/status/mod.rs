@@ -91,7 +91,7 @@ impl Held {
     pub fn of(pin: &Pin, name: Option<String>) -> Self {
         Self {
             machine: name.unwrap_or_else(|| pin.mac.to_string()),
-            phase: format!("{:?}", pin.phase).to_lowercase(),
+            phase: pin.phase.to_string(),
             view: pin.view.to_string(),
             quiet: None,
         }
@@ -135,7 +135,7 @@ impl Machines {
             boot: pin.map(|pin| pin.boot.to_string()),
             view: pin.map(|pin| pin.view.to_string()),
             kernel: boot.and_then(|boot| boot.kernel.clone()),
-            phase: pin.map(|pin| format!("{:?}", pin.phase).to_lowercase()),
+            phase: pin.map(|pin| pin.phase.to_string()),
             since: pin.map(|pin| self.host.shown(pin.since)),
             planned: row.planned.map(|pin| Planned {
                 boot: pin.boot.to_string(),
