@@ -7,7 +7,7 @@ use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::args::Initramfs;
-use crate::site::{Profile, Site, Source, Vars};
+use crate::site::{Machine, Profile, Site, Source, Vars};
 
 /// One part of a machine's stack, before it is a generation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -111,11 +111,20 @@ pub enum NoPlan {
 /// # Errors
 /// [`NoPlan::Unknown`].
 pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
-    let known = site.machine(mac);
+    decision(site, site.machine(mac)).ok_or(NoPlan::Unknown(mac))
+}
+
+/// The same for a machine that the site does not name, whatever its MAC; none where those get nothing.
+#[must_use]
+pub fn decide_unknown(site: &Site) -> Option<Decision> {
+    decision(site, None)
+}
+
+fn decision(site: &Site, known: Option<(&str, &Machine)>) -> Option<Decision> {
     let (profile, from) = match (known, &site.unknown) {
         (Some((name, machine)), _) => (machine.profile.as_str(), format!("[machine.{name}]")),
         (None, Some(profile)) => (profile.as_str(), "[unknown]".to_owned()),
-        (None, None) => return Err(NoPlan::Unknown(mac)),
+        (None, None) => return None,
     };
     let mut decision = Decision {
         name: known.map(|(name, _)| name.to_owned()),
@@ -159,7 +168,7 @@ pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
         decision.add(&[], &machine.args, &from);
         decision.say(&machine.vars, &from);
     }
-    Ok(decision)
+    Some(decision)
 }
 
 impl Decision {

@@ -473,3 +473,16 @@ fn a_machines_facts_are_those_of_the_nic_and_network_that_it_boots_from() {
     assert_eq!((first.site.domain, second.site.domain.as_deref()), (None, Some("lab")));
     assert_eq!((first.name.as_str(), first.macs.len()), ("alpha", 2));
 }
+
+#[test]
+fn a_machine_that_nobody_has_named_is_a_case_of_its_own_and_no_mac_that_a_site_may_own() {
+    let text = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n[[network]]\nsubnet = \"10.0.0.0/24\"\n\
+        [profile.a]\nsource = { directory = \"a\" }\n[profile.b]\nsource = { directory = \"b\" }\n\
+        [machine.one]\nmac = \"02:00:00:00:00:01\"\nprofile = \"a\"\n";
+    let of = |more: &str| {
+        let site = load_str("site.toml", &format!("{text}{more}"), std::path::Path::new("/")).unwrap();
+        oneroot_bootconf::decision::decide_unknown(&site).map(|decision| (decision.name, decision.profile))
+    };
+    assert_eq!(of(""), None);
+    assert_eq!(of("[unknown]\nprofile = \"b\"\n"), Some((None, "b".to_owned())));
+}

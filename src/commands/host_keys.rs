@@ -3,9 +3,8 @@
 
 use std::path::Path;
 
-use oneroot_bootconf::decision::{Part, decide};
+use oneroot_bootconf::decision::{Part, decide, decide_unknown};
 use oneroot_bootconf::{Site, stacks};
-use oneroot_ids::Mac;
 use oneroot_machines::planner::names;
 use oneroot_tree::View;
 
@@ -67,7 +66,7 @@ fn over(site: &Site, profile: &str) -> Vec<Vec<Part>> {
     };
     let macs = site.machines.values().filter_map(|machine| machine.macs.first().copied());
     // Whoever the site does not know may get it too.
-    let decisions = macs.chain(Mac::new([2, 0, 0, 0, 0, 1])).filter_map(|mac| decide(site, mac).ok());
+    let decisions = macs.filter_map(|mac| decide(site, mac).ok()).chain(decide_unknown(site));
     let booted: Vec<Vec<Part>> = decisions.map(|decision| decision.parts).filter(is_under).collect();
     if booted.is_empty() { stacks(site).into_iter().filter(is_under).collect() } else { booted }
 }

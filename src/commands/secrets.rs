@@ -5,8 +5,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use oneroot_bootconf::Site;
-use oneroot_bootconf::decision::{Part, decide};
-use oneroot_ids::Mac;
+use oneroot_bootconf::decision::{Part, decide, decide_unknown};
 use oneroot_tree::confine::open_file;
 use oneroot_tree::survey::{KEY_HEAD, is_private_key, may_be_key};
 
@@ -27,7 +26,7 @@ pub fn warnings(site: &Site) -> Vec<String> {
         }
     }
     // Machines that nobody has named are any number.
-    let unknown = site.unknown.as_ref().and_then(|_| decide(site, Mac::new([2, 0, 0, 0, 0, 1])?).ok());
+    let unknown = decide_unknown(site);
     let open: BTreeSet<PathBuf> =
         unknown.iter().flat_map(|decision| decision.parts.iter().filter_map(layer)).collect();
     let mut warnings = Vec::new();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use oneroot_bootconf::decision::{Part, decide};
+use oneroot_bootconf::decision::{Part, decide, decide_unknown};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, is_kept};
 use oneroot_bootconf::{Problem, Site};
@@ -23,11 +23,13 @@ pub fn problems(site: &Site, renderer: &dyn Renderer) -> Vec<Problem> {
     // A layer is tried for all of its machines at once: one question for many is much cheaper than many.
     let mut layers: BTreeMap<PathBuf, (Vec<&str>, Vec<Facts>)> = BTreeMap::new();
     let mut faults: BTreeMap<(String, usize, String), (String, usize)> = BTreeMap::new();
-    let named =
-        site.machines.iter().filter_map(|(name, machine)| Some((name.as_str(), *machine.macs.first()?)));
-    let unknown = site.unknown.as_ref().and_then(|_| Some(("an unknown machine", Mac::new(NOBODY)?)));
-    for (name, mac) in named.chain(unknown) {
-        let Ok(decision) = decide(site, mac) else { continue };
+    let named = site.machines.iter().filter_map(|(name, machine)| {
+        let mac = *machine.macs.first()?;
+        Some((name.as_str(), mac, decide(site, mac).ok()?))
+    });
+    let unknown =
+        decide_unknown(site).and_then(|decision| Some(("an unknown machine", Mac::new(NOBODY)?, decision)));
+    for (name, mac, decision) in named.chain(unknown) {
         let facts = Facts::expected(site, &decision, mac);
         for part in &decision.parts {
             let (Part::Layer { path } | Part::Machine { path, .. }) = part else { continue };
