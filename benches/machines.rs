@@ -27,10 +27,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use oneroot_bootconf::MachineRecord;
-use oneroot_bootconf::args::Initramfs;
 use oneroot_bootconf::facts::{Facts, SiteFacts};
 use oneroot_bootconf::given::{Given, HOME};
 use oneroot_bootconf::pins::{Phase, Pin};
+use oneroot_bootconf::root::Initramfs;
 use oneroot_ids::{BootId, GenerationId, Mac, MachineId};
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::{IndexBuilder, Stage, Store};

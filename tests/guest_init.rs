@@ -8,9 +8,9 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use oneroot_bootconf::args::Initramfs;
 use oneroot_bootconf::facts::{Facts, SiteFacts};
 use oneroot_bootconf::given::Given;
+use oneroot_bootconf::root::Initramfs;
 use tempfile::TempDir;
 
 const INIT: &str = include_str!("../machines/src/guest/init");

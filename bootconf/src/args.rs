@@ -8,9 +8,8 @@
 
 use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::export::Export;
+use crate::root::{Initramfs, Root};
 use oneroot_ids::{BootId, Mac, MachineId};
 
 /// What dracut is told to call the NIC that boots. Nothing of the running system needs it: see docs/decisions/0010.
@@ -19,37 +18,12 @@ pub const BOOT_NIC: &str = "boot0";
 /// How long clients may believe attributes and names, in seconds.
 const CACHE: u32 = 86_400;
 
-/// Which program of the initramfs mounts the root, and so which grammar the arguments have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Initramfs {
-    /// Debian's and Ubuntu's: klibc nfsmount.
-    InitramfsTools,
-    /// dracut: mount.nfs.
-    Dracut,
-    /// None: the kernel mounts its root itself.
-    None,
-}
-
-impl Initramfs {
-    /// All there are.
-    pub const ALL: [Self; 3] = [Self::InitramfsTools, Self::Dracut, Self::None];
-
-    /// As a site file spells it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::InitramfsTools => "initramfs-tools",
-            Self::Dracut => "dracut",
-            Self::None => "none",
-        }
-    }
-}
-
 /// All that the arguments of one boot are made of.
 #[derive(Debug, Clone)]
 pub struct Boot<'a> {
-    /// Which grammar.
+    /// Where the root comes from.
+    pub root: Root,
+    /// What mounts it.
     pub initramfs: Initramfs,
     /// The NFS server.
     pub server: IpAddr,
@@ -70,10 +44,25 @@ pub struct Boot<'a> {
 /// The kernel's arguments, one each.
 #[must_use]
 pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
+    let root = match boot.root {
+        Root::Nfs => nfs_root(boot),
+    };
+    let ours = [
+        "ro".to_owned(),
+        format!("BOOTIF=01-{}", boot.mac.dashed()),
+        "init=/.oneroot/init".to_owned(),
+        format!("systemd.machine_id={}", boot.machine),
+        format!("oneroot.boot={}", boot.boot),
+    ];
+    root.into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
+}
+
+/// The words for a root over NFS, in the grammar of what mounts it.
+fn nfs_root(boot: &Boot<'_>) -> Vec<String> {
     let Boot { server, port, .. } = boot;
     let path = boot.export;
     let ages = format!("acregmin={CACHE},acregmax={CACHE},acdirmin={CACHE},acdirmax={CACHE}");
-    let root = match boot.initramfs {
+    match boot.initramfs {
         Initramfs::InitramfsTools => vec![
             "boot=nfs".to_owned(),
             "root=/dev/nfs".to_owned(),
@@ -96,15 +85,7 @@ pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
             ),
             "ip=dhcp".to_owned(),
         ],
-    };
-    let ours = [
-        "ro".to_owned(),
-        format!("BOOTIF=01-{}", boot.mac.dashed()),
-        "init=/.oneroot/init".to_owned(),
-        format!("systemd.machine_id={}", boot.machine),
-        format!("oneroot.boot={}", boot.boot),
-    ];
-    root.into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
+    }
 }
 
 /// Which NIC dracut brings up. With systemd-networkd in it, `BOOTIF=` says nothing and `ip=dhcp` is for all NICs: the root
@@ -133,6 +114,7 @@ mod tests {
 
     fn line_with(initramfs: Initramfs, seal: Option<[u8; SEAL]>, extra: &str) -> String {
         let boot = Boot {
+            root: Root::Nfs,
             initramfs,
             server: IpAddr::from([192, 168, 77, 1]),
             port: 2049,

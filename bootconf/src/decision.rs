@@ -1,13 +1,13 @@
-//! Which machine gets which boot, and why: a pure function of site and MAC.
+//! Which machine gets which boot, and why: a pure function of the catalogue and of who asks.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
-use crate::args::Initramfs;
-use crate::site::{Machine, Profile, Site, Source, Vars};
+use crate::asked::{Asked, Catalogue, Who};
+use crate::root::Initramfs;
+use crate::site::{Profile, Site, Source, Vars};
 
 /// One part of a machine's stack, before it is a generation.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,7 +40,7 @@ pub enum Part {
 
 /// Where one thing in a plan came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Why {
+pub struct Provenance {
     /// Which part of the plan: `profile`, `layer`, `argument`, `kernel`, `initrd`, `initramfs`, `workload`, `var`.
     pub what: String,
     /// What it is.
@@ -62,8 +62,8 @@ pub struct Decision {
     pub parts: Vec<Part>,
     /// Kernel path, where the site says one.
     pub kernel: Option<String>,
-    /// Initrd path, where the site says one.
-    pub initrd: Option<String>,
+    /// Initrd paths, where the site says any, in the order in which a kernel unpacks them.
+    pub initrds: Vec<String>,
     /// What mounts the root.
     pub initramfs: Initramfs,
     /// Kernel arguments: profiles bottom first, workloads, machine.
@@ -71,7 +71,7 @@ pub struct Decision {
     /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
     pub vars: Vars,
     /// Where it all came from.
-    pub why: Vec<Why>,
+    pub why: Vec<Provenance>,
 }
 
 /// Why a machine gets no boot.
@@ -79,7 +79,7 @@ pub struct Decision {
 pub enum NoPlan {
     /// Nobody has named it, and unknown machines get no profile.
     #[error("{0} is not a machine of this site; give it a [machine] table, or unknown machines a profile")]
-    Unknown(Mac),
+    Unknown(Who),
     /// Its tree has no kernel.
     #[error(
         "profile {profile} has no kernel{wanted}; install one in the tree, or say `kernel =` in the profile"
@@ -110,85 +110,94 @@ pub enum NoPlan {
 ///
 /// # Errors
 /// [`NoPlan::Unknown`].
-pub fn decide(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
-    decision(site, site.machine(mac)).ok_or(NoPlan::Unknown(mac))
-}
-
-/// The same for a machine that the site does not name, whatever its MAC; none where those get nothing.
-#[must_use]
-pub fn decide_unknown(site: &Site) -> Option<Decision> {
-    decision(site, None)
-}
-
-fn decision(site: &Site, known: Option<(&str, &Machine)>) -> Option<Decision> {
+pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decision, NoPlan> {
+    let (site, known) = (catalogue.site(), catalogue.machine(asked.who));
     let (profile, from) = match (known, &site.unknown) {
         (Some((name, machine)), _) => (machine.profile.as_str(), format!("[machine.{name}]")),
         (None, Some(profile)) => (profile.as_str(), "[unknown]".to_owned()),
-        (None, None) => return None,
+        (None, None) => return Err(NoPlan::Unknown(asked.who)),
     };
-    let mut decision = Decision {
-        name: known.map(|(name, _)| name.to_owned()),
-        profile: profile.to_owned(),
-        workloads: known.map_or(Vec::new(), |(_, machine)| machine.workloads.clone()),
-        parts: Vec::new(),
-        kernel: None,
-        initrd: None,
-        initramfs: Initramfs::InitramfsTools,
-        args: Vec::new(),
-        vars: BTreeMap::new(),
-        why: Vec::new(),
-    };
-    decision.because("profile", profile, &from);
-    decision.say(&site.vars, "[vars]");
-    for (name, profile) in site.chain(profile) {
-        let table = format!("[profile.{name}]");
-        if profile.source.is_some() {
-            decision.lay(Part::Profile { name: name.to_owned() }, name, &table);
-        }
-        if let Some(lender) = &profile.kernel_from {
-            decision.borrow(site, lender, &table);
-        }
-        decision.add(&profile.layers, &profile.args, &table);
-        decision.say(&profile.vars, &table);
-        decision.boot_with(profile, &table);
-    }
-    for name in decision.workloads.clone() {
-        decision.because("workload", &name, &from);
-        if let Some(workload) = site.workloads.get(&name) {
-            let table = format!("[workload.{name}]");
-            decision.add(&workload.layers, &workload.args, &table);
-            decision.say(&workload.vars, &table);
-        }
-    }
+    let mut decision = Decision::empty(known.map(|(name, _)| name), profile);
+    decision.record("profile", profile, &from);
+    decision.merge_vars(&site.vars, "[vars]");
+    decision.add_profiles(site, profile);
+    let workloads = known.map_or(&[][..], |(_, machine)| machine.workloads.as_slice());
+    decision.add_workloads(site, workloads, &from);
     if let Some((name, machine)) = known {
         if let Some(path) = &machine.layer {
             let part = Part::Machine { name: name.to_owned(), path: path.clone() };
-            decision.lay(part, &path.display().to_string(), &from);
+            decision.push_layer(part, &path.display().to_string(), &from);
         }
         decision.add(&[], &machine.args, &from);
-        decision.say(&machine.vars, &from);
+        decision.merge_vars(&machine.vars, &from);
     }
-    Some(decision)
+    Ok(decision)
 }
 
 impl Decision {
-    fn because(&mut self, what: &str, value: &str, from: &str) {
-        self.why.push(Why { what: what.to_owned(), value: value.to_owned(), from: from.to_owned() });
+    /// Nothing yet but whose it is.
+    fn empty(name: Option<&str>, profile: &str) -> Self {
+        Self {
+            name: name.map(str::to_owned),
+            profile: profile.to_owned(),
+            workloads: Vec::new(),
+            parts: Vec::new(),
+            kernel: None,
+            initrds: Vec::new(),
+            initramfs: Initramfs::InitramfsTools,
+            args: Vec::new(),
+            vars: BTreeMap::new(),
+            why: Vec::new(),
+        }
+    }
+
+    /// A profile and those that it extends, bottom first.
+    fn add_profiles(&mut self, site: &Site, profile: &str) {
+        for (name, profile) in site.chain(profile) {
+            let table = format!("[profile.{name}]");
+            if profile.source.is_some() {
+                self.push_layer(Part::Profile { name: name.to_owned() }, name, &table);
+            }
+            if let Some(lender) = &profile.kernel_from {
+                self.borrow(site, lender, &table);
+            }
+            self.add(&profile.layers, &profile.args, &table);
+            self.merge_vars(&profile.vars, &table);
+            self.boot_with(profile, &table);
+        }
+    }
+
+    /// Workloads, bottom first; `from` is the table that names them.
+    fn add_workloads(&mut self, site: &Site, names: &[String], from: &str) {
+        for name in names {
+            self.record("workload", name, from);
+            self.workloads.push(name.clone());
+            if let Some(workload) = site.workloads.get(name) {
+                let table = format!("[workload.{name}]");
+                self.add(&workload.layers, &workload.args, &table);
+                self.merge_vars(&workload.vars, &table);
+            }
+        }
+    }
+
+    /// Notes where one thing comes from.
+    fn record(&mut self, what: &str, value: &str, from: &str) {
+        self.why.push(Provenance { what: what.to_owned(), value: value.to_owned(), from: from.to_owned() });
     }
 
     /// Takes in which kernel and initrd a profile names.
     fn boot_with(&mut self, profile: &Profile, table: &str) {
         if let Some(kernel) = &profile.kernel {
-            (self.kernel, self.initrd) = (Some(kernel.clone()), None);
-            self.because("kernel", kernel, table);
+            (self.kernel, self.initrds) = (Some(kernel.clone()), Vec::new());
+            self.record("kernel", kernel, table);
         }
-        if let Some(initrd) = &profile.initrd {
-            self.initrd = Some(initrd.clone());
-            self.because("initrd", initrd, table);
+        if !profile.initrds.is_empty() {
+            self.initrds.clone_from(&profile.initrds);
+            self.record("initrd", &profile.initrds.join(" "), table);
         }
         if let Some(initramfs) = profile.initramfs {
             self.initramfs = initramfs;
-            self.because("initramfs", initramfs.as_str(), table);
+            self.record("initramfs", initramfs.as_str(), table);
         }
     }
 
@@ -202,29 +211,33 @@ impl Decision {
             parts.extend(profile.layers.iter().map(|path| Part::Layer { path: path.clone() }));
             self.boot_with(profile, &format!("[profile.{name}]"));
         }
-        self.lay(Part::Kernel { profile: lender.to_owned(), parts }, &format!("kernel of {lender}"), from);
+        self.push_layer(
+            Part::Kernel { profile: lender.to_owned(), parts },
+            &format!("kernel of {lender}"),
+            from,
+        );
     }
 
-    fn lay(&mut self, part: Part, shown: &str, from: &str) {
-        self.because("layer", shown, from);
+    fn push_layer(&mut self, part: Part, shown: &str, from: &str) {
+        self.record("layer", shown, from);
         self.parts.push(part);
     }
 
     /// Takes variables in, over those of the tables before.
-    fn say(&mut self, vars: &Vars, from: &str) {
+    fn merge_vars(&mut self, vars: &Vars, from: &str) {
         for (name, value) in vars {
             self.why.retain(|why| why.what != "var" || why.value.split('=').next() != Some(name));
-            self.because("var", &format!("{name}={value}"), from);
+            self.record("var", &format!("{name}={value}"), from);
             self.vars.insert(name.clone(), value.clone());
         }
     }
 
     fn add(&mut self, layers: &[PathBuf], args: &[String], from: &str) {
         for path in layers {
-            self.lay(Part::Layer { path: path.clone() }, &path.display().to_string(), from);
+            self.push_layer(Part::Layer { path: path.clone() }, &path.display().to_string(), from);
         }
         for argument in args {
-            self.because("argument", argument, from);
+            self.record("argument", argument, from);
             self.args.push(argument.clone());
         }
     }

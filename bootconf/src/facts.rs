@@ -6,8 +6,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::asked::{Asked, Catalogue, Who};
 use crate::decision::Decision;
-use crate::site::{Site, Vars};
+use crate::site::{Machine, Site, Vars};
 use oneroot_ids::Mac;
 
 /// A machine's facts, by the names that templates use.
@@ -48,17 +49,25 @@ pub struct SiteFacts {
     pub ntp: Vec<Ipv4Addr>,
 }
 
+/// What stands for the MAC of a machine that there is not yet: text that no NIC can have, for it is a group's address.
+const NO_MAC: &str = "01:00:00:00:00:00";
+
 impl Facts {
-    /// The facts of the machine that boots from `mac` at `address`.
+    /// The facts of who asks. One that has not asked yet has the address that is kept for it, else one that it could get.
     #[must_use]
-    pub fn of(site: &Site, decision: &Decision, mac: Mac, address: IpAddr) -> Self {
-        let machine = site.machine(mac).map(|(_, machine)| machine);
+    pub fn of(catalogue: &Catalogue<'_>, decision: &Decision, asked: &Asked) -> Self {
+        let (site, machine) = (catalogue.site(), catalogue.machine(asked.who).map(|(_, machine)| machine));
+        let address = asked.address.unwrap_or_else(|| expected(site, machine, asked.who));
         let network = if let IpAddr::V4(address) = address { site.network(address) } else { None };
+        let (mac, dashed) = match asked.who {
+            Who::Nic(mac) => (mac.to_string(), mac.dashed()),
+            Who::Unknown => (NO_MAC.to_owned(), NO_MAC.replace(':', "-")),
+        };
         Self {
-            name: decision.name.clone().unwrap_or_else(|| mac.dashed()),
-            mac: mac.to_string(),
+            name: decision.name.clone().unwrap_or(dashed),
             macs: machine
-                .map_or(vec![mac.to_string()], |machine| machine.macs.iter().map(Mac::to_string).collect()),
+                .map_or(vec![mac.clone()], |machine| machine.macs.iter().map(Mac::to_string).collect()),
+            mac,
             address: Some(address).filter(|_| !network.is_some_and(|network| network.proxy)),
             profile: decision.profile.clone(),
             workloads: decision.workloads.clone(),
@@ -71,15 +80,14 @@ impl Facts {
             },
         }
     }
+}
 
-    /// The facts of a machine before it boots, for `check`: the address kept for it, else one that it could get.
-    #[must_use]
-    pub fn expected(site: &Site, decision: &Decision, mac: Mac) -> Self {
-        let kept = site.machine(mac).and_then(|(_, machine)| machine.address_of(mac));
-        let first = || {
-            site.networks.first().map(|network| network.pool.map_or(network.subnet.ip(), |(first, _)| first))
-        };
-        let address = kept.or_else(first).map_or(site.server.address, IpAddr::V4);
-        Self::of(site, decision, mac, address)
-    }
+fn expected(site: &Site, machine: Option<&Machine>, who: Who) -> IpAddr {
+    let kept = match who {
+        Who::Nic(mac) => machine.and_then(|machine| machine.address_of(mac)),
+        Who::Unknown => None,
+    };
+    let first =
+        || site.networks.first().map(|network| network.pool.map_or(network.subnet.ip(), |(first, _)| first));
+    kept.or_else(first).map_or(site.server.address, IpAddr::V4)
 }

@@ -6,8 +6,9 @@
 
 use std::net::Ipv4Addr;
 
-use crate::args::{BOOT_NIC, Initramfs};
+use crate::args::BOOT_NIC;
 use crate::facts::Facts;
+use crate::root::Initramfs;
 
 /// Where the files are, by what they are for: `run/` is put into `/run` as it is, `etc/` where the tree has nothing better.
 pub const HOME: &str = ".oneroot";

@@ -4,7 +4,7 @@
 //! `conf/initramfs.conf`), dracut its library (dracut.modules(7)), Alpine's mkinitfs and Arch's mkinitcpio theirs. What is
 //! not known is not complained of.
 
-use crate::args::Initramfs;
+use crate::root::Initramfs;
 
 /// What the names in an initrd say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

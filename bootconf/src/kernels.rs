@@ -26,8 +26,8 @@
 
 use oneroot_tree::survey::NO_KERNELS;
 
-use crate::args::Initramfs;
 use crate::decision::{Decision, NoPlan};
+use crate::root::Initramfs;
 use crate::version;
 
 /// Words in a version that say what a kernel is for.
@@ -51,11 +51,20 @@ struct Kernel {
     initrds: Vec<String>,
 }
 
-/// Kernel and initrd of a view.
+/// What a machine loads of its view.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Loaded {
+    /// The kernel's path.
+    pub kernel: String,
+    /// The initrds' paths, in the order in which the kernel unpacks them.
+    pub initrds: Vec<String>,
+}
+
+/// Kernel and initrds of a view.
 ///
 /// # Errors
 /// [`NoPlan::NoKernel`], [`NoPlan::NoInitrd`].
-pub fn kernel_and_initrd(decision: &Decision, tree: &Tree<'_>) -> Result<(String, Option<String>), NoPlan> {
+pub fn kernel_and_initrds(decision: &Decision, tree: &Tree<'_>) -> Result<Loaded, NoPlan> {
     let no_kernel =
         |wanted: &str| NoPlan::NoKernel { profile: decision.profile.clone(), wanted: wanted.to_owned() };
     let kernels = candidates(decision.kernel.as_deref(), tree);
@@ -63,21 +72,22 @@ pub fn kernel_and_initrd(decision: &Decision, tree: &Tree<'_>) -> Result<(String
         let wanted = decision.kernel.as_ref().map(|wanted| format!(": {wanted} is not there"));
         return Err(no_kernel(&wanted.unwrap_or_default()));
     };
-    if decision.initramfs == Initramfs::None && decision.initrd.is_none() {
-        return Ok((newest, None));
+    if decision.initramfs == Initramfs::None && decision.initrds.is_empty() {
+        return Ok(Loaded { kernel: newest, initrds: Vec::new() });
     }
-    let pair = kernels.into_iter().find_map(|kernel| {
-        let initrd = kernel.initrd(decision.initrd.as_deref(), tree)?;
-        Some((kernel.path, Some(initrd)))
+    let whole = kernels.into_iter().find_map(|kernel| {
+        let initrds = kernel.initrds(&decision.initrds, tree)?;
+        Some(Loaded { kernel: kernel.path, initrds })
     });
-    pair.ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: newest })
+    whole.ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: newest })
 }
 
-/// The initrds of all kernels that may boot, that of the best first: `kernel` and `initrd` are what the site says, if it does.
+/// The initrds of all kernels that may boot, those of the best first: `kernel` and `wanted` are what the site says, if it does.
 #[must_use]
-pub fn initrds(kernel: Option<&str>, initrd: Option<&str>, tree: &Tree<'_>) -> Vec<String> {
+pub fn initrds(kernel: Option<&str>, wanted: &[String], tree: &Tree<'_>) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
-    for initrd in candidates(kernel, tree).iter().filter_map(|kernel| kernel.initrd(initrd, tree)) {
+    for initrd in candidates(kernel, tree).iter().filter_map(|kernel| kernel.initrds(wanted, tree)).flatten()
+    {
         // A link and the kernel that it leads to have one each by name, and the site may give all of them one.
         if !found.contains(&initrd) {
             found.push(initrd);
@@ -199,17 +209,22 @@ impl Kernel {
         version.split(['-', '+', '.', '_']).any(|word| SPECIAL.contains(&word))
     }
 
-    fn initrd(&self, wanted: Option<&str>, tree: &Tree<'_>) -> Option<String> {
-        match (wanted, &self.version) {
+    /// The initrds that it boots with: all that the site names, or the one that is its own.
+    fn initrds(&self, wanted: &[String], tree: &Tree<'_>) -> Option<Vec<String>> {
+        if wanted.is_empty() {
+            return self.initrds.iter().find(|path| (tree.exists)(path)).map(|path| vec![path.clone()]);
+        }
+        wanted.iter().map(|wanted| self.initrd(wanted, tree)).collect()
+    }
+
+    fn initrd(&self, wanted: &str, tree: &Tree<'_>) -> Option<String> {
+        match &self.version {
             // In an initrd's pattern the `*` is the kernel's version and nothing else: 6.10's initrd is not 6.1's.
-            (Some(pattern), Some(version)) if version::is_pattern(pattern) => {
-                Some(pattern.replace('*', version)).filter(|path| (tree.exists)(path))
+            Some(version) if version::is_pattern(wanted) => {
+                Some(wanted.replace('*', version)).filter(|path| (tree.exists)(path))
             }
-            (Some(pattern), None) if version::is_pattern(pattern) => {
-                in_boot(tree, pattern).into_iter().next()
-            }
-            (Some(path), _) => Some(path.to_owned()).filter(|path| (tree.exists)(path)),
-            (None, _) => self.initrds.iter().find(|path| (tree.exists)(path)).cloned(),
+            None if version::is_pattern(wanted) => in_boot(tree, wanted).into_iter().next(),
+            _ => Some(wanted.to_owned()).filter(|path| (tree.exists)(path)),
         }
     }
 }

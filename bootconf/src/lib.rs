@@ -1,12 +1,13 @@
 //! Policy, no sockets: site files to a checked [`Site`]; which machine gets which boot plan, and why.
 //!
-//! Everything here is a pure function: of text ([`load`]), of site and MAC ([`plan`]), of pins and events ([`pins`]), of
+//! Everything here is a pure function: of text ([`load`]), of the catalogue and of who asks ([`decision`]), of pins and events ([`pins`]), of
 //! who asks and who holds ([`access`]). What it decides, `src/` does.
 
 pub mod access;
 pub mod admission;
 pub mod again;
 pub mod args;
+pub mod asked;
 pub mod binding;
 mod check;
 pub mod decision;
@@ -26,6 +27,7 @@ pub mod plan;
 pub mod render;
 mod replies;
 mod report;
+pub mod root;
 pub mod script;
 mod section;
 mod site;

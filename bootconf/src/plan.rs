@@ -1,10 +1,17 @@
 //! A boot plan: all that a machine was told at one boot.
 
+use std::fmt;
+
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use serde::{Deserialize, Serialize};
 
-use crate::decision::Why;
+use crate::args::{Boot, arguments};
+use crate::decision::{Decision, Provenance};
+use crate::export::{Export, SEAL};
 use crate::facts::Facts;
+use crate::kernels::Loaded;
+use crate::root::{Initramfs, Root};
+use crate::site::Site;
 
 /// Everything that a machine was told at one boot; durable before the first byte leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,27 +30,146 @@ pub struct BootPlan {
     pub workloads: Vec<String>,
     /// Its root.
     pub view: ViewId,
-    /// Its kernel: a path in the view.
-    pub kernel: String,
-    /// Its initrd: a path in the view.
-    pub initrd: Option<String>,
+    /// Its kernel.
+    pub kernel: BootFile,
+    /// Its initrds, in the order in which the kernel unpacks them.
+    #[serde(rename = "initrd", default, with = "one_or_many")]
+    pub initrds: Vec<BootFile>,
     /// Its kernel arguments.
     pub args: Vec<String>,
     /// How it gets its root.
     #[serde(default)]
     pub root: Root,
+    /// What mounts that root; boots of before 0.5 did not say it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initramfs: Option<Initramfs>,
     /// What its templates were rendered from.
     #[serde(default)]
     pub facts: Option<Facts>,
     /// Where all that came from.
-    pub why: Vec<Why>,
+    pub why: Vec<Provenance>,
 }
 
-/// How a machine gets its root. More kinds are to come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Root {
-    /// Over NFS, from the view.
-    #[default]
-    Nfs,
+/// All that a plan is made of.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'t> {
+    /// The site.
+    pub site: &'t Site,
+    /// What it decided.
+    pub decision: &'t Decision,
+    /// The machine's facts.
+    pub facts: &'t Facts,
+    /// What it loads.
+    pub loaded: &'t Loaded,
+    /// Its root.
+    pub view: ViewId,
+    /// The NIC that boots.
+    pub mac: Mac,
+    /// The machine.
+    pub machine: MachineId,
+    /// This boot.
+    pub boot: BootId,
+    /// What vouches for the boot, where its address does not.
+    pub seal: Option<[u8; SEAL]>,
+}
+
+impl BootPlan {
+    /// What a machine is told on these terms.
+    #[must_use]
+    pub fn of(terms: &Terms<'_>) -> Self {
+        let Terms { site, decision, mac, boot, machine, view, .. } = *terms;
+        let root = Root::Nfs;
+        let args = arguments(&Boot {
+            root,
+            initramfs: decision.initramfs,
+            server: terms.facts.site.server,
+            port: site.server.nfs_port,
+            export: Export::of(view, boot, terms.seal),
+            mac,
+            machine,
+            boot,
+            extra: &decision.args,
+        });
+        Self {
+            boot,
+            machine,
+            mac,
+            name: decision.name.clone().unwrap_or_else(|| mac.to_string()),
+            profile: decision.profile.clone(),
+            workloads: decision.workloads.clone(),
+            view,
+            kernel: BootFile::View(terms.loaded.kernel.clone()),
+            initrds: terms.loaded.initrds.iter().cloned().map(BootFile::View).collect(),
+            args,
+            root,
+            initramfs: Some(decision.initramfs),
+            facts: Some(terms.facts.clone()),
+            why: decision.why.clone(),
+        }
+    }
+
+    /// The files that the machine loads, with the names under which it asks for them: `kernel`, `initrd`, `initrd2` and so on.
+    pub fn files(&self) -> impl Iterator<Item = (String, &BootFile)> {
+        let initrds = self.initrds.iter().zip(1_usize..);
+        let named = initrds.map(|(file, number)| {
+            (if number == 1 { INITRD.to_owned() } else { format!("{INITRD}{number}") }, file)
+        });
+        [(KERNEL.to_owned(), &self.kernel)].into_iter().chain(named)
+    }
+
+    /// The file that the machine asks for by a name.
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<&BootFile> {
+        self.files().find_map(|(known, file)| (known == name).then_some(file))
+    }
+}
+
+/// Under which name a machine asks for its kernel.
+pub const KERNEL: &str = "kernel";
+/// Under which name it asks for its first initrd.
+pub const INITRD: &str = "initrd";
+
+/// A file that a machine loads before it has a root. More kinds are to come: initrds that are made for one boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum BootFile {
+    /// A path in the boot's view.
+    View(String),
+}
+
+impl fmt::Display for BootFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::View(path) = self;
+        f.write_str(path)
+    }
+}
+
+/// Most boots have one initrd, and records of before 0.5 know no more: one is written as itself, none as null.
+mod one_or_many {
+    use serde::{Deserialize, Deserializer, Serialize as _, Serializer};
+
+    use super::BootFile;
+
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        One(BootFile),
+        Many(Vec<BootFile>),
+    }
+
+    pub fn serialize<S: Serializer>(files: &[BootFile], serializer: S) -> Result<S::Ok, S::Error> {
+        match files {
+            [] => serializer.serialize_none(),
+            [one] => one.serialize(serializer),
+            many => many.serialize(serializer),
+        }
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<BootFile>, D::Error> {
+        Ok(match Option::<Written>::deserialize(deserializer)? {
+            None => Vec::new(),
+            Some(Written::One(file)) => vec![file],
+            Some(Written::Many(files)) => files,
+        })
+    }
 }

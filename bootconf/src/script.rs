@@ -4,7 +4,9 @@
 
 use std::net::IpAddr;
 
-use oneroot_ids::{BootId, Mac};
+use oneroot_ids::Mac;
+
+use crate::plan::{BootPlan, KERNEL};
 
 /// `http://server[:port]`, as clients are told.
 #[must_use]
@@ -27,21 +29,23 @@ pub fn url(base: &str, mac: Mac) -> String {
     format!("{base}/boot/{}.ipxe", mac.dashed())
 }
 
-/// The script that boots a plan: `name` for the screen, the kernel's arguments, whether there is an initrd, and where the
-/// machine's script is.
+/// The script that boots a plan; `url` is where the machine's script is.
 ///
-/// `initrd=` is said to the kernel too: an EFI kernel finds the initrd by that name and by nothing else. What has failed three
+/// `initrd=` is said to the kernel too, for each of them: an EFI kernel finds an initrd by that name and by nothing else. What has failed three
 /// times asks anew what to boot, for the boot may be gone; each try waits its five seconds, and nothing of it ever ends, for
 /// firmware that is left to itself may ask for no boot again.
 #[must_use]
-pub fn boot(base: &str, boot: BootId, name: &str, args: &[String], initrd: bool, url: &str) -> String {
+pub fn boot(base: &str, plan: &BootPlan, url: &str) -> String {
+    let BootPlan { boot, name, .. } = plan;
     let mut script =
         format!("#!ipxe\necho oneroot: {name}, boot {boot}\n:begin\nset tries:int32 0\n:again\n");
-    let named = if initrd { " initrd=initrd" } else { "" };
+    let initrds: Vec<String> = plan.files().skip(1).map(|(name, _)| name).collect();
+    let said = initrds.iter().map(|name| format!("initrd={name}"));
+    let args: Vec<String> = said.chain(plan.args.iter().cloned()).collect();
     let args = args.join(" ");
-    script.push_str(&format!("kernel --name kernel {base}/b/{boot}/kernel{named} {args} || goto failed\n"));
-    if initrd {
-        script.push_str(&format!("initrd --name initrd {base}/b/{boot}/initrd || goto failed\n"));
+    script.push_str(&format!("kernel --name {KERNEL} {base}/b/{boot}/{KERNEL} {args} || goto failed\n"));
+    for name in &initrds {
+        script.push_str(&format!("initrd --name {name} {base}/b/{boot}/{name} || goto failed\n"));
     }
     script.push_str(
         "boot || goto failed\n:failed\necho oneroot: that did not work, again in 5 s\nimgfree\nsleep 5\n",
@@ -78,17 +82,49 @@ pub fn lead(server: IpAddr, mac: Mac, cookie: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::BootFile;
 
     #[test]
     fn a_script_fetches_kernel_and_initrd_of_its_own_boot() {
         let base = http_base(IpAddr::from([10, 0, 0, 1]), 8080);
-        let script =
-            boot(&base, BootId::from_random([1; 8]), "alpha", &["ro".to_owned()], true, &url(&base, mac()));
+        let script = boot(&base, &plan(&["/initrd.img"]), &url(&base, mac()));
         assert!(script.starts_with("#!ipxe\n"));
         assert!(script.contains(
             "kernel --name kernel http://10.0.0.1:8080/b/0101010101010101/kernel initrd=initrd ro ||"
         ));
         assert!(script.contains("initrd --name initrd http://10.0.0.1:8080/b/0101010101010101/initrd ||"));
+    }
+
+    #[test]
+    fn of_several_initrds_each_is_fetched_in_its_turn_and_each_is_said_to_the_kernel() {
+        let script = boot("http://10.0.0.1", &plan(&["/ucode.img", "/initrd.img"]), "");
+        assert!(script.contains("/kernel initrd=initrd initrd=initrd2 ro ||"), "{script}");
+        let fetched: Vec<&str> = script.lines().filter(|line| line.starts_with("initrd ")).collect();
+        let line = |name: &str| {
+            format!("initrd --name {name} http://10.0.0.1/b/0101010101010101/{name} || goto failed")
+        };
+        assert_eq!(fetched, [line("initrd"), line("initrd2")]);
+        let script = boot("http://10.0.0.1", &plan(&[]), "");
+        assert!(!script.contains("initrd"), "{script}");
+    }
+
+    fn plan(initrds: &[&str]) -> BootPlan {
+        BootPlan {
+            boot: oneroot_ids::BootId::from_random([1; 8]),
+            machine: oneroot_ids::MachineId::from_random([1; 16]),
+            mac: mac(),
+            name: "alpha".to_owned(),
+            profile: "debian".to_owned(),
+            workloads: vec![],
+            view: oneroot_ids::ViewId([1; 16]),
+            kernel: BootFile::View("/vmlinuz".to_owned()),
+            initrds: initrds.iter().map(|path| BootFile::View((*path).to_owned())).collect(),
+            args: vec!["ro".to_owned()],
+            root: crate::root::Root::Nfs,
+            initramfs: None,
+            facts: None,
+            why: vec![],
+        }
     }
 
     fn mac() -> Mac {
@@ -135,7 +171,7 @@ mod tests {
     fn a_script_that_has_failed_three_times_asks_anew_what_to_boot_and_never_ends_or_hurries() {
         let base = http_base(IpAddr::from([10, 0, 0, 1]), 80);
         let own = url(&base, mac());
-        let boot = boot(&base, BootId::from_random([1; 8]), "alpha", &[], true, &own);
+        let boot = boot(&base, &plan(&["/initrd.img"]), &own);
         for script in [boot, refused(&own, "because"), lead([10, 0, 0, 1].into(), mac(), &"0a".repeat(16))] {
             let ran = failing(&script, 1000);
             let asks: Vec<usize> = (0..ran.len()).filter(|at| ran[*at].starts_with("chain")).collect();

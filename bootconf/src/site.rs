@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 
-use crate::args::Initramfs;
+use crate::root::Initramfs;
 use oneroot_ids::Mac;
 
 /// A whole site: `site.toml` with what lies beside it in `machines.d`.
@@ -213,8 +213,8 @@ pub struct Profile {
     pub kernel_from: Option<String>,
     /// Path of the kernel in the tree, where the usual place is not it; with a `*`, the newest in `/boot` that fits.
     pub kernel: Option<String>,
-    /// Path of the initrd in the tree, likewise.
-    pub initrd: Option<String>,
+    /// Paths of the initrds in the tree, likewise, in the order in which the kernel unpacks them.
+    pub initrds: Vec<String>,
     /// What mounts the root.
     pub initramfs: Option<Initramfs>,
     /// Kernel arguments.

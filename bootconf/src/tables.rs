@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use crate::args::Initramfs;
 use crate::directories::{Directory, apart};
 use crate::networks::{NO_HOST, is_host};
+use crate::root::Initramfs;
 use crate::section::{Diagnostics, Located, Section};
 use crate::site::{Confinement, Machine, Profile, Server, Vars, Workload};
 use crate::sources::source_of;
@@ -18,6 +18,8 @@ use oneroot_ids::Mac;
 pub(crate) const STATE: &str = "/var/lib/oneroot/state";
 /// TCP port of the portmapper, which klibc's nfsmount can't do without (docs/boot-story.md).
 const PORTMAP: u16 = 111;
+/// Initrds of one boot: microcode, a driver or two, the initrd itself.
+const MOST_INITRDS: usize = 8;
 /// Words that say how the root is found. A second one would win over ours, and the machine hang for no visible reason. With
 /// `_` for each `-`: systemd takes one for the other.
 const OURS: [&str; 13] = [
@@ -203,13 +205,13 @@ pub(crate) fn profile(
     let kernel_from = section.string(diagnostics, "kernel_from").map(|at| places.keep("kernel_from", at));
     if kernel_from.is_some() {
         for key in ["kernel", "initrd", "initramfs"] {
-            if let Some(at) = section.string(diagnostics, key) {
+            if let Some(at) = section.strings(diagnostics, key, true).first() {
                 diagnostics.note(&at.span, "cannot be set here: the kernel comes from another profile");
             }
         }
     }
     let kernel = section.string(diagnostics, "kernel").and_then(|at| in_tree(at, diagnostics));
-    let initrd = section.string(diagnostics, "initrd").and_then(|at| in_tree(at, diagnostics));
+    let initrds = initrds(section.strings(diagnostics, "initrd", true), diagnostics);
     let initramfs = one_of(&mut section, diagnostics, "initramfs", Initramfs::ALL, Initramfs::as_str);
     let extends = section.string(diagnostics, "extends").map(|at| places.keep("extends", at));
     if extends.is_none() {
@@ -227,7 +229,7 @@ pub(crate) fn profile(
         ),
         kernel_from,
         kernel,
-        initrd,
+        initrds,
         initramfs: initramfs.map(|at| at.value),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
         vars: section
@@ -237,6 +239,14 @@ pub(crate) fn profile(
     };
     section.finish(diagnostics);
     Table { value: profile, span, places: places.0 }
+}
+
+/// The initrds of a profile.
+fn initrds(named: Vec<Located<String>>, diagnostics: &mut Diagnostics) -> Vec<String> {
+    if let Some(one_more) = named.get(MOST_INITRDS) {
+        diagnostics.note(&one_more.span, format!("is one too many: {MOST_INITRDS} at most"));
+    }
+    named.into_iter().filter_map(|at| in_tree(at, diagnostics)).collect()
 }
 
 /// A path in the tree, or a pattern for a name in `/boot`.

@@ -7,11 +7,14 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use oneroot_bootconf::again::{Ask, Request, YOUNG};
-use oneroot_bootconf::decision::{Why, decide};
+use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decision::{Provenance, decide};
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::load_str;
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
-use oneroot_bootconf::plan::{BootPlan, Root};
+use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
+use oneroot_bootconf::root::Initramfs;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
 
@@ -31,22 +34,19 @@ fn boot(number: u64) -> BootId {
 fn told(boot: BootId, last: u8, edition: u8) -> BootPlan {
     let text = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n[profile.a]\nsource = { tar = \"a\" }\n[unknown]\nprofile = \"a\"\n";
     let site = load_str("site.toml", text, Path::new("/site")).unwrap();
-    let decision = decide(&site, mac(last)).unwrap();
-    BootPlan {
-        boot,
-        machine: MachineId::from_random([9; 16]),
-        mac: mac(last),
-        name: "alpha".to_owned(),
-        profile: "a".to_owned(),
-        workloads: vec![],
+    let (catalogue, asked) = (Catalogue::of(&site), Asked::at(mac(last), address(last)));
+    let decision = decide(&catalogue, &asked).unwrap();
+    BootPlan::of(&Terms {
+        site: &site,
+        decision: &decision,
+        facts: &Facts::of(&catalogue, &decision, &asked),
+        loaded: &Loaded { kernel: "/boot/vmlinuz-1".to_owned(), initrds: vec![] },
         view: ViewId([edition; 16]),
-        kernel: "/boot/vmlinuz-1".to_owned(),
-        initrd: None,
-        args: vec!["ro".to_owned(), format!("oneroot.boot={boot}")],
-        root: Root::Nfs,
-        facts: Some(Facts::of(&site, &decision, mac(last), address(last))),
-        why: decision.why,
-    }
+        mac: mac(last),
+        machine: MachineId::from_random([9; 16]),
+        boot,
+        seal: None,
+    })
 }
 
 fn pin(plan: &BootPlan, made: u64) -> Pin {
@@ -88,14 +88,15 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         workloads,
         view: _,
         kernel,
-        initrd,
+        initrds: _,
         args,
         root,
+        initramfs: _,
         facts,
         why,
     } = plan.clone();
     // There is one kind of root; the day that there are two, it gets a line below.
-    let Root::Nfs = root;
+    let oneroot_bootconf::root::Root::Nfs = root;
     let facts = facts.unwrap();
     let with = |change: &dyn Fn(&mut BootPlan)| {
         let mut other = BootPlan { boot, ..plan.clone() };
@@ -107,7 +108,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         change(&mut other);
         with(&|plan| plan.facts = Some(other.clone()))
     };
-    let because = Why { what: "var".to_owned(), value: "a=b".to_owned(), from: "[vars]".to_owned() };
+    let because = Provenance { what: "var".to_owned(), value: "a=b".to_owned(), from: "[vars]".to_owned() };
     vec![
         ("machine", with(&|plan| plan.machine = MachineId::from_random([8; 16]))),
         ("mac", with(&|plan| plan.mac = mac(2))),
@@ -115,8 +116,9 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("profile", with(&|plan| plan.profile = format!("{profile}2"))),
         ("workloads", with(&|plan| plan.workloads = [workloads.clone(), vec!["w".to_owned()]].concat())),
         ("view", with(&|plan| plan.view = ViewId([77; 16]))),
-        ("kernel", with(&|plan| plan.kernel = format!("{kernel}2"))),
-        ("initrd", with(&|plan| plan.initrd = Some(format!("{initrd:?}")))),
+        ("kernel", with(&|plan| plan.kernel = BootFile::View(format!("{kernel}2")))),
+        ("initrds", with(&|plan| plan.initrds.push(BootFile::View("/initrd.img".to_owned())))),
+        ("initramfs", with(&|plan| plan.initramfs = Some(Initramfs::Dracut))),
         ("an argument more", with(&|plan| plan.args = [args.clone(), vec!["quiet".to_owned()]].concat())),
         ("an argument less", with(&|plan| plan.args = args[..1].to_vec())),
         ("no facts", with(&|plan| plan.facts = None)),

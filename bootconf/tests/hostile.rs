@@ -10,6 +10,8 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use oneroot_bootconf::export::Export;
+use oneroot_bootconf::plan::{BootFile, BootPlan};
+use oneroot_bootconf::root::Root;
 use oneroot_bootconf::{EXAMPLE, load, load_str, script};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
@@ -101,9 +103,25 @@ fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
     let base = script::http_base(IpAddr::from([10, 0, 0, 1]), 80);
     let mac = "52:54:00:00:00:0a".parse().unwrap();
     let (url, lead) = (script::url(&base, mac), script::lead([10, 0, 0, 1].into(), mac, "0a"));
-    for initrd in [true, false] {
-        let args = ["ro".to_owned()];
-        let script = script::boot(&base, BootId::from_random([1; 8]), "alpha", &args, initrd, &url);
+    for initrds in 0..=2 {
+        let file = || BootFile::View("/boot/x".to_owned());
+        let plan = BootPlan {
+            boot: BootId::from_random([1; 8]),
+            machine: MachineId::from_random([1; 16]),
+            mac,
+            name: "alpha".to_owned(),
+            profile: "debian".to_owned(),
+            workloads: vec![],
+            view: ViewId([1; 16]),
+            kernel: file(),
+            initrds: (0..initrds).map(|_| file()).collect(),
+            args: vec!["ro".to_owned()],
+            root: Root::Nfs,
+            initramfs: None,
+            facts: None,
+            why: vec![],
+        };
+        let script = script::boot(&base, &plan, &url);
         for line in script.lines().chain(script::refused(&url, "no").lines()).chain(lead.lines()) {
             let word = line.split(' ').next().unwrap();
             assert!(known.contains(&word) || word.starts_with(':'), "{line}");
@@ -111,6 +129,6 @@ fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
                 assert!(line.ends_with("|| goto failed"), "{line}");
             }
         }
-        assert_eq!(script.matches("initrd=initrd").count(), usize::from(initrd));
+        assert_eq!(script.matches("initrd=initrd").count(), initrds);
     }
 }

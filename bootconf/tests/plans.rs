@@ -3,10 +3,11 @@
 
 use std::path::Path;
 
+use oneroot_bootconf::asked::{Asked, Catalogue, Who};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part, decide};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::kernels::{Tree, kernel_and_initrd};
-use oneroot_bootconf::plan::{BootPlan, Root};
+use oneroot_bootconf::kernels::{Loaded, Tree, kernel_and_initrds};
+use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
 use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
@@ -18,17 +19,23 @@ fn mac(text: &str) -> Mac {
     text.parse().unwrap()
 }
 
+/// What a site decides for a NIC.
+fn decided(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
+    decide(&Catalogue::of(site), &Asked::by(mac))
+}
+
 fn alpha() -> Decision {
-    decide(&site(), mac("52:54:00:00:00:0b")).unwrap()
+    decided(&site(), mac("52:54:00:00:00:0b")).unwrap()
 }
 
 /// With kernel and initrd as the test wants them, no other word of the site.
 fn wanting(kernel: Option<&str>, initrd: Option<&str>) -> Decision {
-    Decision { kernel: kernel.map(str::to_owned), initrd: initrd.map(str::to_owned), ..alpha() }
+    let initrds = initrd.into_iter().map(str::to_owned).collect();
+    Decision { kernel: kernel.map(str::to_owned), initrds, ..alpha() }
 }
 
 /// Chooses in a `/boot` of these names, with these other paths.
-fn choose(decision: &Decision, boot: &[&str], other: &[&str]) -> Result<(String, Option<String>), NoPlan> {
+fn choose(decision: &Decision, boot: &[&str], other: &[&str]) -> Result<Loaded, NoPlan> {
     let paths: Vec<String> = boot.iter().map(|name| format!("/boot/{name}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).chain(other.iter().copied()).collect();
     let names = |directory: &str| {
@@ -38,11 +45,11 @@ fn choose(decision: &Decision, boot: &[&str], other: &[&str]) -> Result<(String,
         names.dedup();
         names
     };
-    kernel_and_initrd(decision, &Tree { names: &names, exists: &|path| paths.contains(&path) })
+    kernel_and_initrds(decision, &Tree { names: &names, exists: &|path| paths.contains(&path) })
 }
 
-fn pair(kernel: &str, initrd: &str) -> Result<(String, Option<String>), NoPlan> {
-    Ok((kernel.to_owned(), Some(initrd.to_owned())))
+fn pair(kernel: &str, initrd: &str) -> Result<Loaded, NoPlan> {
+    Ok(Loaded { kernel: kernel.to_owned(), initrds: vec![initrd.to_owned()] })
 }
 
 #[test]
@@ -57,12 +64,12 @@ fn layers_lie_profiles_first_then_workloads_then_the_machine() {
 
 #[test]
 fn either_nic_of_a_machine_finds_it() {
-    assert_eq!(decide(&site(), mac("52:54:00:00:00:0a")).unwrap(), alpha());
+    assert_eq!(decided(&site(), mac("52:54:00:00:00:0a")).unwrap(), alpha());
 }
 
 #[test]
 fn a_profile_with_a_kernel_of_its_own_does_not_inherit_another_kernels_initrd() {
-    assert_eq!((alpha().kernel.as_deref(), alpha().initrd), (Some("/vmlinuz"), None));
+    assert_eq!((alpha().kernel.as_deref(), alpha().initrds), (Some("/vmlinuz"), vec![]));
 }
 
 #[test]
@@ -88,7 +95,7 @@ fn a_borrowed_kernel_lies_over_the_tree_and_under_its_layers_with_all_that_its_p
         profile = "app"
     "#;
     let site = load_str("borrowed", site, Path::new("/site")).unwrap();
-    let decision = decide(&site, mac("52:54:00:00:00:0a")).unwrap();
+    let decision = decided(&site, mac("52:54:00:00:00:0a")).unwrap();
     let profile = |name: &str| Part::Profile { name: name.to_owned() };
     let layer = |path: &str| Part::Layer { path: path.into() };
     let kernel =
@@ -128,12 +135,12 @@ fn every_part_of_a_plan_says_where_it_came_from() {
 #[test]
 fn an_unknown_machine_gets_the_profile_for_unknown_ones_or_a_reason() {
     let stranger = mac("02:00:00:00:00:99");
-    let decision = decide(&site(), stranger).unwrap();
+    let decision = decided(&site(), stranger).unwrap();
     assert_eq!((decision.name, decision.profile.as_str()), (None, "base"));
     assert_eq!(decision.why[0].from, "[unknown]");
     let mut closed = site();
     closed.unknown = None;
-    assert_eq!(decide(&closed, stranger), Err(NoPlan::Unknown(stranger)));
+    assert_eq!(decided(&closed, stranger), Err(NoPlan::Unknown(Who::Nic(stranger))));
 }
 
 #[test]
@@ -410,9 +417,9 @@ fn what_distributions_have_in_boot_is_found_whatever_a_boot_loader_is_told() {
 
 #[test]
 fn without_an_initramfs_the_newest_kernel_boots_alone() {
-    let decision = Decision { initramfs: oneroot_bootconf::args::Initramfs::None, ..wanting(None, None) };
+    let decision = Decision { initramfs: oneroot_bootconf::root::Initramfs::None, ..wanting(None, None) };
     let chosen = choose(&decision, &["vmlinuz-6.1", "vmlinuz-6.10"], &[]);
-    assert_eq!(chosen, Ok(("/boot/vmlinuz-6.10".to_owned(), None)));
+    assert_eq!(chosen, Ok(Loaded { kernel: "/boot/vmlinuz-6.10".to_owned(), initrds: vec![] }));
 }
 
 #[test]
@@ -426,24 +433,58 @@ fn what_is_missing_is_named() {
     }
 }
 
+/// Alpha's plan, with these initrds.
+fn plan(initrds: &[&str]) -> BootPlan {
+    let (site, decision, nic) = (site(), alpha(), mac("52:54:00:00:00:0a"));
+    BootPlan::of(&Terms {
+        site: &site,
+        decision: &decision,
+        facts: &Facts::of(&Catalogue::of(&site), &decision, &Asked::by(nic)),
+        loaded: &Loaded {
+            kernel: "/vmlinuz".to_owned(),
+            initrds: initrds.iter().map(|path| (*path).to_owned()).collect(),
+        },
+        view: ViewId([3; 16]),
+        mac: nic,
+        machine: MachineId::from_random([2; 16]),
+        boot: BootId::from_random([1; 8]),
+        seal: None,
+    })
+}
+
+#[test]
+fn a_plan_may_have_no_initrd_or_several_and_one_is_written_as_it_always_was() {
+    let written = |initrds: &[&str]| serde_json::to_value(plan(initrds)).unwrap()["initrd"].clone();
+    assert_eq!(written(&[]), serde_json::Value::Null);
+    assert_eq!(written(&["/initrd.img"]), "/initrd.img");
+    assert_eq!(written(&["/ucode.img", "/initrd.img"]), serde_json::json!(["/ucode.img", "/initrd.img"]));
+    for initrds in [&[][..], &["/initrd.img"], &["/ucode.img", "/initrd.img", "/more.img"]] {
+        let plan = plan(initrds);
+        let text = serde_json::to_string(&plan).unwrap();
+        assert_eq!(serde_json::from_str::<BootPlan>(&text).unwrap(), plan);
+        let names: Vec<String> = plan.files().map(|(name, _)| name).collect();
+        assert_eq!(names, ["kernel", "initrd", "initrd2", "initrd3"][..=initrds.len()]);
+        let file = |path: &str| BootFile::View(path.to_owned());
+        assert_eq!(plan.file("kernel"), Some(&file("/vmlinuz")));
+        assert_eq!(plan.file("initrd2").cloned(), initrds.get(1).map(|path| file(path)));
+        assert_eq!(plan.file("initrd0"), None);
+    }
+}
+
+#[test]
+fn several_initrds_are_all_there_or_the_kernel_does_not_boot() {
+    let named = ["/boot/ucode.img", "/boot/initrd.img-*"].map(str::to_owned).to_vec();
+    let wanted = Decision { kernel: None, initrds: named, ..alpha() };
+    let boot = ["vmlinuz-6.1", "initrd.img-6.1", "vmlinuz-6.12", "ucode.img"];
+    let loaded = choose(&wanted, &boot, &[]).unwrap();
+    assert_eq!(loaded.kernel, "/boot/vmlinuz-6.1", "the newer has no initrd of its own");
+    assert_eq!(loaded.initrds, ["/boot/ucode.img", "/boot/initrd.img-6.1"]);
+    assert!(matches!(choose(&wanted, &boot[..3], &[]), Err(NoPlan::NoInitrd { .. })));
+}
+
 #[test]
 fn a_plan_reads_back_from_the_disk_under_the_names_it_has_there() {
-    let facts = Facts::expected(&site(), &alpha(), mac("52:54:00:00:00:0a"));
-    let plan = BootPlan {
-        boot: BootId::from_random([1; 8]),
-        machine: MachineId::from_random([2; 16]),
-        mac: mac("52:54:00:00:00:0a"),
-        name: "alpha".to_owned(),
-        profile: "top".to_owned(),
-        workloads: vec!["render".to_owned()],
-        view: ViewId([3; 16]),
-        kernel: "/vmlinuz".to_owned(),
-        initrd: None,
-        args: alpha().args,
-        root: Root::Nfs,
-        facts: Some(facts),
-        why: alpha().why,
-    };
+    let plan = plan(&["/initrd.img"]);
     let json = serde_json::to_value(&plan).unwrap();
     for key in "boot machine mac name profile workloads view kernel initrd args root facts why".split(' ') {
         assert!(json.get(key).is_some(), "{key}");
@@ -465,7 +506,7 @@ fn the_nearer_word_counts_for_a_variable() {
 
 #[test]
 fn a_machines_facts_are_those_of_the_nic_and_network_that_it_boots_from() {
-    let facts = |mac_text: &str| Facts::expected(&site(), &alpha(), mac(mac_text));
+    let facts = |mac_text: &str| Facts::of(&Catalogue::of(&site()), &alpha(), &Asked::by(mac(mac_text)));
     let (first, second) = (facts("52:54:00:00:00:0a"), facts("52:54:00:00:00:0b"));
     assert_eq!(first.address, Some([10, 0, 1, 10].into()));
     assert_eq!(second.address, Some([10, 0, 0, 100].into()), "it has none of its own: one that it could get");
@@ -481,8 +522,11 @@ fn a_machine_that_nobody_has_named_is_a_case_of_its_own_and_no_mac_that_a_site_m
         [machine.one]\nmac = \"02:00:00:00:00:01\"\nprofile = \"a\"\n";
     let of = |more: &str| {
         let site = load_str("site.toml", &format!("{text}{more}"), std::path::Path::new("/")).unwrap();
-        oneroot_bootconf::decision::decide_unknown(&site).map(|decision| (decision.name, decision.profile))
+        let unknown = Asked { who: Who::Unknown, address: None };
+        let decision = decide(&Catalogue::of(&site), &unknown).ok();
+        decision.map(|decision| (decision.name, decision.profile))
     };
     assert_eq!(of(""), None);
-    assert_eq!(of("[unknown]\nprofile = \"b\"\n"), Some((None, "b".to_owned())));
+    let unknown = of("[unknown]\nprofile = \"b\"\n");
+    assert_eq!(unknown, Some((None, "b".to_owned())));
 }

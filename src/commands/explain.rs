@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use anyhow::{Result, bail};
-use oneroot_bootconf::args::{Boot, arguments};
-use oneroot_bootconf::decision::{Decision, Part, Why, decide};
-use oneroot_bootconf::export::Export;
+use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decision::{Decision, Part, Provenance, decide};
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::plan::{BootPlan, Terms};
 use oneroot_bootconf::render::is_kept;
 use oneroot_bootconf::{Site, script};
 use oneroot_ids::{BootId, Mac, MachineId};
@@ -60,8 +60,9 @@ fn preview(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<P
             bail!("no machine {machine:?}{}{}", names_of(site), meant(machine, site.machines.keys().cloned()))
         })?,
     };
-    let decision = decide(site, mac)?;
-    let facts = Facts::expected(site, &decision, mac);
+    let (catalogue, asked) = (Catalogue::of(site), Asked::by(mac));
+    let decision = decide(&catalogue, &asked)?;
+    let facts = Facts::of(&catalogue, &decision, &asked);
     let store = Store::open(&site.server.store)?;
     let guest = guest::stage(&store, clock::now())?;
     let planner = Planner::new(store, guest, renderer.clone());
@@ -88,13 +89,15 @@ struct Explained<'a> {
     mac: String,
     view: String,
     kernel: Option<String>,
+    /// The first of them.
     initrd: Option<String>,
+    initrds: &'a [String],
     trouble: Option<String>,
     /// Links with a kernel's name that lead to no file.
     #[serde(skip_serializing_if = "<[_]>::is_empty")]
     passed_over: &'a [String],
     layers: Vec<LayerLine>,
-    why: &'a [Why],
+    why: &'a [Provenance],
     /// The view that it runs with now, where a server runs and knows it.
     running: Option<String>,
 }
@@ -124,10 +127,11 @@ pub fn machine(site: &Site, machine: &str, json: bool, renderer: &Arc<dyn Render
         machine: &preview.facts.name,
         mac: preview.mac.to_string(),
         view: stacked.id.to_string(),
-        kernel: stacked.kernel.as_ref().ok().map(|(kernel, _)| kernel.clone()),
-        initrd: stacked.kernel.as_ref().ok().and_then(|(_, initrd)| initrd.clone()),
+        kernel: stacked.loaded.as_ref().ok().map(|loaded| loaded.kernel.clone()),
+        initrd: stacked.loaded.as_ref().ok().and_then(|loaded| loaded.initrds.first().cloned()),
+        initrds: stacked.loaded.as_ref().map_or(&[], |loaded| loaded.initrds.as_slice()),
         passed_over: &stacked.dangling,
-        trouble: stacked.kernel.as_ref().err().map(ToString::to_string),
+        trouble: stacked.loaded.as_ref().err().map(ToString::to_string),
         layers: layers.collect(),
         why: &preview.decision.why,
         running,
@@ -147,9 +151,9 @@ pub fn machine(site: &Site, machine: &str, json: bool, renderer: &Arc<dyn Render
     }
     let mut rows = vec![["WHAT", "VALUE", "FROM"].map(str::to_owned)];
     rows.extend(explained.why.iter().map(|why| [why.what.clone(), why.value.clone(), why.from.clone()]));
-    let found = [("kernel", &explained.kernel), ("initrd", &explained.initrd)];
-    for (what, path) in found {
-        let path = path.clone().unwrap_or_else(|| "-".to_owned());
+    let initrds = Some(explained.initrds.join(" ")).filter(|paths| !paths.is_empty());
+    for (what, path) in [("kernel", explained.kernel.clone()), ("initrd", initrds)] {
+        let path = path.unwrap_or_else(|| "-".to_owned());
         rows.push([what.to_owned(), path, "found in the view".to_owned()]);
     }
     rows.extend(
@@ -270,23 +274,23 @@ struct RenderedFile {
 /// `oneroot render MACHINE`. Boot and machine ids are made at a boot; zeros stand for them here.
 pub fn rendered(site: &Site, machine: &str, json: bool, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     let preview = preview(site, machine, renderer)?;
-    let boot = BootId::from_random([0; 8]);
     let base = script::http_base(preview.facts.site.server, site.server.http_port);
-    let args = arguments(&Boot {
-        initramfs: preview.decision.initramfs,
-        server: preview.facts.site.server,
-        port: site.server.nfs_port,
-        export: Export::of(preview.stacked.id, boot, None),
-        mac: preview.mac,
-        machine: MachineId::from_random([0; 16]),
-        boot,
-        extra: &preview.decision.args,
-    });
-    let kernel = preview.stacked.kernel.as_ref();
     let url = script::url(&base, preview.mac);
-    let script = kernel
-        .ok()
-        .map(|(_, initrd)| script::boot(&base, boot, &preview.facts.name, &args, initrd.is_some(), &url));
+    let plan = |loaded| {
+        BootPlan::of(&Terms {
+            site,
+            decision: &preview.decision,
+            facts: &preview.facts,
+            loaded,
+            view: preview.stacked.id,
+            mac: preview.mac,
+            machine: MachineId::from_random([0; 16]),
+            boot: BootId::from_random([0; 8]),
+            seal: None,
+        })
+    };
+    let loaded = preview.stacked.loaded.as_ref();
+    let script = loaded.ok().map(|loaded| script::boot(&base, &plan(loaded), &url));
     let rendered = Rendered { machine: preview.facts.name.clone(), script, files: files(&preview)? };
     if json {
         print::json(&rendered)?;
@@ -299,7 +303,7 @@ pub fn rendered(site: &Site, machine: &str, json: bool, renderer: &Arc<dyn Rende
         print::line(format_args!("==> /{} (from {})", file.path, file.template))?;
         print::text(format_args!("{}\n", file.text))?;
     }
-    if let Err(trouble) = kernel {
+    if let Err(trouble) = loaded {
         print::trouble(format_args!("oneroot: {trouble}"));
         return Ok(Exit::Failed);
     }

@@ -3,7 +3,8 @@
 
 use std::path::Path;
 
-use oneroot_bootconf::decision::{Part, decide, decide_unknown};
+use oneroot_bootconf::asked::Catalogue;
+use oneroot_bootconf::decision::{Part, decide};
 use oneroot_bootconf::{Site, stacks};
 use oneroot_machines::planner::names;
 use oneroot_tree::View;
@@ -64,9 +65,8 @@ fn over(site: &Site, profile: &str) -> Vec<Vec<Part>> {
     let is_under = |stack: &Vec<Part>| {
         stack.iter().any(|part| matches!(part, Part::Profile { name } if name == profile))
     };
-    let macs = site.machines.values().filter_map(|machine| machine.macs.first().copied());
-    // Whoever the site does not know may get it too.
-    let decisions = macs.filter_map(|mac| decide(site, mac).ok()).chain(decide_unknown(site));
+    let catalogue = Catalogue::of(site);
+    let decisions = catalogue.everybody().filter_map(|(_, asked)| decide(&catalogue, &asked).ok());
     let booted: Vec<Vec<Part>> = decisions.map(|decision| decision.parts).filter(is_under).collect();
     if booted.is_empty() { stacks(site).into_iter().filter(is_under).collect() } else { booted }
 }

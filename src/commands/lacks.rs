@@ -4,9 +4,9 @@
 use std::io;
 use std::sync::Arc;
 
-use oneroot_bootconf::args::Initramfs;
 use oneroot_bootconf::initrd::Initrd;
 use oneroot_bootconf::kernels;
+use oneroot_bootconf::root::Initramfs;
 use oneroot_bootconf::{Profile, Site};
 use oneroot_ids::ObjectId;
 use oneroot_machines::planner::names;
@@ -113,8 +113,8 @@ fn initrds(tree: &Tree<'_>) -> Vec<(String, ObjectId)> {
     let object = |path: &str| tree.view.object(tree.view.follow(path.as_bytes())?);
     let names = |directory: &str| names(tree.view, directory);
     let seen = kernels::Tree { names: &names, exists: &|path| object(path).is_some() };
-    let Profile { kernel, initrd, .. } = tree.profile;
-    let paths = kernels::initrds(kernel.as_deref(), initrd.as_deref(), &seen);
+    let Profile { kernel, initrds, .. } = tree.profile;
+    let paths = kernels::initrds(kernel.as_deref(), initrds, &seen);
     paths.into_iter().filter_map(|path| object(&path).map(|object| (path, object))).collect()
 }
 

@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use oneroot_bootconf::Site;
-use oneroot_bootconf::decision::{Part, decide, decide_unknown};
+use oneroot_bootconf::asked::Catalogue;
+use oneroot_bootconf::decision::{Part, decide};
 use oneroot_tree::confine::open_file;
 use oneroot_tree::survey::{KEY_HEAD, is_private_key, may_be_key};
 
@@ -19,16 +20,18 @@ const LARGEST: u64 = 1 << 20;
 /// A line for each secret: where it is, what it is, and how many machines see it.
 pub fn warnings(site: &Site) -> Vec<String> {
     let mut seen: BTreeMap<PathBuf, BTreeSet<&str>> = BTreeMap::new();
-    for (name, machine) in &site.machines {
-        let Some(decision) = machine.macs.first().and_then(|mac| decide(site, *mac).ok()) else { continue };
+    // What machines that nobody has named see: they are any number.
+    let mut open: BTreeSet<PathBuf> = BTreeSet::new();
+    let catalogue = Catalogue::of(site);
+    for (name, asked) in catalogue.everybody() {
+        let Ok(decision) = decide(&catalogue, &asked) else { continue };
         for layer in decision.parts.iter().filter_map(layer) {
-            seen.entry(layer).or_default().insert(name);
+            match name {
+                Some(name) => drop(seen.entry(layer).or_default().insert(name)),
+                None => drop(open.insert(layer)),
+            }
         }
     }
-    // Machines that nobody has named are any number.
-    let unknown = decide_unknown(site);
-    let open: BTreeSet<PathBuf> =
-        unknown.iter().flat_map(|decision| decision.parts.iter().filter_map(layer)).collect();
     let mut warnings = Vec::new();
     for layer in seen.keys().chain(&open).collect::<BTreeSet<_>>() {
         let whom = match seen.get(layer).map_or(0, BTreeSet::len) {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::firmware::LOADERS;
+use oneroot_bootconf::plan::{BootFile, INITRD, KERNEL};
 use oneroot_ids::{BootId, Mac, ObjectId};
 use oneroot_tree::confine::open_file;
 
@@ -132,7 +133,7 @@ impl Machines {
     /// | `boot/MAC.ipxe` by HTTP | the machine whose lease has that MAC: its boot script, and a plan where it needs one |
     /// | `boot/MAC.ipxe` by TFTP | that machine: what leads it to the next |
     /// | `boot/MAC.COOKIE.ipxe` by TFTP | the machine that was told the cookie: as by HTTP |
-    /// | `b/BOOT/kernel`, `b/BOOT/initrd` | the machine whose boot that is: out of its own view |
+    /// | `b/BOOT/kernel`, `b/BOOT/initrd`, `b/BOOT/initrd2` and so on | the machine whose boot that is: out of its own view |
     /// | a loader's file name | anybody |
     pub async fn resource(self: &Arc<Self>, peer: IpAddr, name: &str, via: Via) -> Option<Resource> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
@@ -180,15 +181,11 @@ impl Machines {
                 tracing::warn!(%peer, %boot, "refused a boot file to an address that is not that boot's machine");
                 return None;
             }
-            let path = match which {
-                "kernel" => plan.kernel.clone(),
-                "initrd" => plan.initrd.clone()?,
-                _ => return None,
-            };
+            let BootFile::View(path) = plan.file(which)?.clone();
             known.hear(plan.machine, self.host.now());
             (plan.view, plan.mac, path)
         };
-        self.step(mac, which, false);
+        self.step(mac, if which == KERNEL { KERNEL } else { INITRD }, false);
         let machines = self.clone();
         let found = tokio::task::spawn_blocking(move || -> Option<(ObjectId, u64)> {
             let merged = machines.planner.views.load(view).ok()?;

@@ -8,13 +8,13 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::host::random;
 use oneroot_bootconf::again::{Ask, Request};
-use oneroot_bootconf::args::{Boot, arguments};
+use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::{Decision, decide};
-use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::identity::{disowned, recognise};
+use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::pins::{Event, Phase, Pin, changes};
-use oneroot_bootconf::plan::{BootPlan, Root};
+use oneroot_bootconf::plan::{BootPlan, Terms};
 use oneroot_bootconf::{MachineRecord, Site, script};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
@@ -33,8 +33,7 @@ struct Draft {
     decision: Decision,
     facts: Facts,
     view: ViewId,
-    kernel: String,
-    initrd: Option<String>,
+    loaded: Loaded,
 }
 
 /// A machine as it is, or has to be.
@@ -77,7 +76,7 @@ impl Machines {
                 if ask != Ask::Length {
                     self.step(mac, "script", false);
                 }
-                Some(script::boot(&base, plan.boot, &plan.name, &plan.args, plan.initrd.is_some(), &url))
+                Some(script::boot(&base, &plan, &url))
             }
             Err(cause) => {
                 tracing::warn!(machine = self.name_of(mac), %mac, reason = format!("{cause}"), "has nothing to boot");
@@ -113,17 +112,17 @@ impl Machines {
         mac: Mac,
         ask: Ask,
     ) -> Result<Planned> {
-        let decision = decide(site, mac)?;
+        let (catalogue, asked) = (Catalogue::of(site), Asked::at(mac, peer));
+        let decision = decide(&catalogue, &asked)?;
         let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         // Before anything is made for it.
         self.has_room(site, mac, self.host.now())?;
-        let facts = Facts::of(site, &decision, mac, peer);
+        let facts = Facts::of(&catalogue, &decision, &asked);
         let (machines, home, wanted, frozen) =
             (self.clone(), site.home.clone(), decision.clone(), facts.clone());
         let (slot, stacked) = on_disk(slot, move || machines.planner.stack(&home, &wanted, &frozen)).await?;
-        let (kernel, initrd) = stacked.kernel.clone()?;
-        let draft =
-            Draft { site: site.clone(), peer, mac, decision, facts, view: stacked.id, kernel, initrd };
+        let loaded = stacked.loaded.clone()?;
+        let draft = Draft { site: site.clone(), peer, mac, decision, facts, view: stacked.id, loaded };
         let is_vouched_for = asker == Asker::Vouched;
         let request = Request { mac, address: peer, ask, now: self.host.now(), is_vouched_for };
         let fresh = MachineId::from_random(random(self.host.as_ref()).map_err(Error::Random)?);
@@ -146,33 +145,17 @@ impl Machines {
 
     /// What a machine with this record is told by a boot with this id.
     fn plan_of(&self, draft: &Draft, machine: MachineId, boot: BootId) -> BootPlan {
-        let Draft { site, peer, mac, decision, view, .. } = draft;
-        let seal = site.is_proxied(*peer).then(|| self.passes.make(boot, *view));
-        let args = arguments(&Boot {
-            initramfs: decision.initramfs,
-            server: site.server_for(*peer),
-            port: site.server.nfs_port,
-            export: Export::of(*view, boot, seal),
-            mac: *mac,
+        BootPlan::of(&Terms {
+            site: &draft.site,
+            decision: &draft.decision,
+            facts: &draft.facts,
+            loaded: &draft.loaded,
+            view: draft.view,
+            mac: draft.mac,
             machine,
             boot,
-            extra: &decision.args,
-        });
-        BootPlan {
-            boot,
-            machine,
-            mac: *mac,
-            name: decision.name.clone().unwrap_or_else(|| mac.to_string()),
-            profile: decision.profile.clone(),
-            workloads: decision.workloads.clone(),
-            view: *view,
-            kernel: draft.kernel.clone(),
-            initrd: draft.initrd.clone(),
-            args,
-            root: Root::Nfs,
-            facts: Some(draft.facts.clone()),
-            why: decision.why.clone(),
-        }
+            seal: draft.site.is_proxied(draft.peer).then(|| self.passes.make(boot, draft.view)),
+        })
     }
 
     /// The boot that there is, where it answers a request.

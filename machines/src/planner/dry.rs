@@ -4,33 +4,28 @@ use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use oneroot_bootconf::decision::{Part, decide, decide_unknown};
+use oneroot_bootconf::asked::Catalogue;
+use oneroot_bootconf::decision::{Part, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, is_kept};
 use oneroot_bootconf::{Problem, Site};
-use oneroot_ids::Mac;
 use oneroot_tree::confine::open_file;
 
 use super::renderer::Renderer;
 
 /// Directories below a layer that are looked into; a loop of bind mounts ends here.
 const DEEPEST: usize = 64;
-/// A MAC for a machine that the site does not name: locally administered, nobody's.
-const NOBODY: [u8; 6] = [0x02, 0, 0, 0, 0, 1];
 
 /// Templates that some machine could not be given, each fault once, with a machine that it would hit.
 pub fn problems(site: &Site, renderer: &dyn Renderer) -> Vec<Problem> {
     // A layer is tried for all of its machines at once: one question for many is much cheaper than many.
     let mut layers: BTreeMap<PathBuf, (Vec<&str>, Vec<Facts>)> = BTreeMap::new();
     let mut faults: BTreeMap<(String, usize, String), (String, usize)> = BTreeMap::new();
-    let named = site.machines.iter().filter_map(|(name, machine)| {
-        let mac = *machine.macs.first()?;
-        Some((name.as_str(), mac, decide(site, mac).ok()?))
-    });
-    let unknown =
-        decide_unknown(site).and_then(|decision| Some(("an unknown machine", Mac::new(NOBODY)?, decision)));
-    for (name, mac, decision) in named.chain(unknown) {
-        let facts = Facts::expected(site, &decision, mac);
+    let catalogue = Catalogue::of(site);
+    for (name, asked) in catalogue.everybody() {
+        let Ok(decision) = decide(&catalogue, &asked) else { continue };
+        let name = name.unwrap_or("an unknown machine");
+        let facts = Facts::of(&catalogue, &decision, &asked);
         for part in &decision.parts {
             let (Part::Layer { path } | Part::Machine { path, .. }) = part else { continue };
             let machines = layers.entry(path.clone()).or_default();

@@ -66,8 +66,8 @@ fn stage(store: &Arc<Store>, given: &Given) -> Result<GenerationId> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oneroot_bootconf::args::Initramfs;
     use oneroot_bootconf::facts::{Facts, SiteFacts};
+    use oneroot_bootconf::root::Initramfs;
 
     fn facts(name: &str) -> Facts {
         Facts {

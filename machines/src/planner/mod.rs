@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
-use oneroot_bootconf::kernels::{Tree, kernel_and_initrd};
+use oneroot_bootconf::kernels::{Loaded, Tree, kernel_and_initrds};
 use oneroot_ids::{GenerationId, ViewId};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{Ref, RefKind, Store, View, Views};
@@ -57,8 +57,8 @@ pub struct Stacked {
     pub view: Arc<View>,
     /// What it is made of, bottom first.
     pub laid: Vec<Laid>,
-    /// Kernel and initrd: paths in the view.
-    pub kernel: Result<(String, Option<String>), NoPlan>,
+    /// Kernel and initrds.
+    pub loaded: Result<Loaded, NoPlan>,
     /// Links that have a kernel's name and lead to no file; they are passed over.
     pub dangling: Vec<String>,
 }
@@ -164,11 +164,11 @@ impl Planner {
         let view = self.views.of(&generations(&laid))?;
         let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
         let listed = |directory: &str| names(&view, directory);
-        let kernel = kernel_and_initrd(decision, &Tree { names: &listed, exists: &exists });
+        let loaded = kernel_and_initrds(decision, &Tree { names: &listed, exists: &exists });
         let lost = listed("/boot").into_iter().map(|name| format!("/boot/{name}"));
         let lost = lost.filter(|path| !exists(path)).chain(["/vmlinuz".to_owned()]);
         let dangling = lost.filter(|path| is_dangling_kernel(&view, path)).collect();
-        Ok(Stacked { id: view.id(), view, laid, kernel, dangling })
+        Ok(Stacked { id: view.id(), view, laid, loaded, dangling })
     }
 
     /// Gives a stack its name in the store, durably: before a pin promises it. Blocks on the disk.

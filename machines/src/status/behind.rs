@@ -9,10 +9,12 @@ use std::net::IpAddr;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::args::{Boot, arguments};
+use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::{Decision, Part, decide};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
+use oneroot_bootconf::root::Root;
 use oneroot_ids::{GenerationId, Mac, ViewId};
 
 use crate::machines::Machines;
@@ -44,7 +46,9 @@ impl Machines {
         mac: Mac,
         booted: &Booted,
     ) -> Option<Vec<String>> {
-        let decision = match decide(site, mac) {
+        let (catalogue, address) = (Catalogue::of(site), planned_at(booted));
+        let asked = Asked::at(mac, address);
+        let decision = match decide(&catalogue, &asked) {
             Ok(decision) => decision,
             Err(cause) => return Some(vec![cause.to_string()]),
         };
@@ -53,8 +57,7 @@ impl Machines {
             looked.stacks.entry(view).or_insert_with(|| self.planner.store().stack(view).ok()).clone()?;
         let (places, renders) = self.places(site, looked, &decision)?;
         let mut reasons = differences(&places, &stack);
-        let address = planned_at(booted);
-        let facts = Facts::of(site, &decision, mac, address);
+        let facts = Facts::of(&catalogue, &decision, &asked);
         if renders && booted.facts.as_ref().is_some_and(|before| *before != facts) {
             reasons.push("what its templates are rendered from has changed".to_owned());
         }
@@ -78,6 +81,7 @@ impl Machines {
         let pin = &booted.pin;
         let seal = site.is_proxied(address).then(|| self.passes.make(pin.boot, pin.view));
         arguments(&Boot {
+            root: Root::Nfs,
             initramfs: decision.initramfs,
             server: site.server_for(address),
             port: site.server.nfs_port,

@@ -5,6 +5,7 @@ mod others;
 mod rows;
 
 use oneroot_bootconf::Site;
+use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::pins::Pin;
 use oneroot_ids::Mac;
@@ -127,7 +128,7 @@ impl Machines {
         let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
         let pin = boot.map(|boot| &boot.pin);
         MachineStatus {
-            profile: profile.or_else(|| Some(decide(site, mac).ok()?.profile)),
+            profile: profile.or_else(|| Some(decide(&Catalogue::of(site), &Asked::by(mac)).ok()?.profile)),
             name: row.name.unwrap_or_else(|| mac.to_string()),
             mac: mac.to_string(),
             macs: row.macs.iter().map(Mac::to_string).collect(),

@@ -132,7 +132,7 @@ impl From<'_> {
             pin: pin.clone(),
             mac: plan.map_or(pin.mac, |plan| plan.mac),
             profile: plan.map(|plan| plan.profile.clone()),
-            kernel: plan.map(|plan| plan.kernel.clone()),
+            kernel: plan.map(|plan| plan.kernel.to_string()),
             args: plan.map(|plan| plan.args.clone()).unwrap_or_default(),
             facts: plan.and_then(|plan| plan.facts.clone()),
         }

@@ -1,0 +1,89 @@
+//! The two sides of a decision: what is looked up in, and who wants to boot.
+
+use std::fmt;
+use std::net::IpAddr;
+
+use oneroot_ids::Mac;
+
+use crate::site::{Machine, Site};
+
+/// What a decision is looked up in: the checked site. What the state holds over it belongs here too, so that whoever decides
+/// is handed both or neither.
+#[derive(Debug, Clone, Copy)]
+pub struct Catalogue<'c> {
+    site: &'c Site,
+}
+
+impl<'c> Catalogue<'c> {
+    /// A catalogue of a site and nothing over it.
+    #[must_use]
+    pub fn of(site: &'c Site) -> Self {
+        Self { site }
+    }
+
+    /// The site.
+    #[must_use]
+    pub fn site(&self) -> &'c Site {
+        self.site
+    }
+
+    /// The machine that somebody is, with its name; none for one that nobody has named.
+    #[must_use]
+    pub fn machine(&self, who: Who) -> Option<(&'c str, &'c Machine)> {
+        match who {
+            Who::Nic(mac) => self.site.machine(mac),
+            Who::Unknown => None,
+        }
+    }
+
+    /// Everybody for whom there may be a decision of its own: each machine, by the NIC that is named first, and whoever the site
+    /// does not know.
+    pub fn everybody(&self) -> impl Iterator<Item = (Option<&'c str>, Asked)> {
+        let machines = self.site.machines.iter();
+        let named = machines
+            .filter_map(|(name, machine)| Some((Some(name.as_str()), Asked::by(*machine.macs.first()?))));
+        named.chain([(None, Asked { who: Who::Unknown, address: None })])
+    }
+}
+
+/// Who wants to boot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Who {
+    /// What has this NIC, whether the site names it or not.
+    Nic(Mac),
+    /// Any machine that the site does not name: asked about before there is one. It is no MAC, for a site may name whichever
+    /// one were made up for it.
+    Unknown,
+}
+
+impl fmt::Display for Who {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Nic(mac) => mac.fmt(f),
+            Self::Unknown => f.write_str("an unknown machine"),
+        }
+    }
+}
+
+/// Who wants to boot, and what is known of it when that is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Asked {
+    /// Who it is.
+    pub who: Who,
+    /// The address that it asks from; none where it has not asked yet.
+    pub address: Option<IpAddr>,
+}
+
+impl Asked {
+    /// A machine that has not asked yet, by a NIC of its own.
+    #[must_use]
+    pub fn by(mac: Mac) -> Self {
+        Self { who: Who::Nic(mac), address: None }
+    }
+
+    /// A machine that asks from an address.
+    #[must_use]
+    pub fn at(mac: Mac, address: IpAddr) -> Self {
+        Self { who: Who::Nic(mac), address: Some(address) }
+    }
+}
