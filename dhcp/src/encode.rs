@@ -67,8 +67,8 @@ impl Answer<'_> {
     }
 
     fn options(&self, bytes: &mut Vec<u8>) {
-        let asked = self.request.max_size.unwrap_or(USUAL).clamp(USUAL, self.mtu.max(USUAL));
-        let limit = usize::from(asked - HEADERS);
+        let context = self.request.max_size.unwrap_or(USUAL).clamp(USUAL, self.mtu.max(USUAL));
+        let limit = usize::from(context - HEADERS);
         let relay = &self.request.relay_info;
         // The relay's own bytes and the end mark have their room before anything else.
         let reserved = bytes.len() + 1 + if relay.is_empty() { 0 } else { 2 + relay.len() };

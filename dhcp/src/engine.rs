@@ -55,8 +55,8 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::addresses::Addresses;
-use crate::asked::Asked;
+use crate::allocator::Allocator;
+use crate::context::Context;
 use crate::lease::{Lease, Revision};
 use crate::now::Now;
 use crate::policy::Policy;
@@ -70,7 +70,7 @@ use oneroot_ids::Mac;
 /// A DHCP server without sockets.
 pub struct Engine {
     subnets: Subnets,
-    addresses: Addresses,
+    allocator: Allocator,
     counters: HashMap<DropReason, u64>,
 }
 
@@ -78,23 +78,23 @@ impl Engine {
     /// A server for these networks that remembers these leases.
     #[must_use]
     pub fn new(subnets: Vec<Subnet>, leases: impl IntoIterator<Item = (Lease, Revision)>) -> Self {
-        let mut addresses = Addresses::default();
+        let mut allocator = Allocator::default();
         let mut leases: Vec<_> = leases.into_iter().collect();
         // Two of one address, which only a fault can have made: the last that was given counts.
         leases.sort_by_key(|(lease, _)| (lease.start, lease.expires));
-        leases.into_iter().for_each(|(lease, revision)| addresses.leases.put(lease, revision));
-        Self { subnets: Subnets::new(subnets), addresses, counters: HashMap::new() }
+        leases.into_iter().for_each(|(lease, revision)| allocator.leases.put(lease, revision));
+        Self { subnets: Subnets::new(subnets), allocator, counters: HashMap::new() }
     }
 
     /// The site has other networks or machines now. Leases, offers and commits under way stay.
     pub fn set_subnets(&mut self, subnets: Vec<Subnet>) {
         self.subnets = Subnets::new(subnets);
-        self.addresses.forget_pools();
+        self.allocator.forget_pools();
     }
 
     /// Looks at every lease, so that the first message after a start or a reload need not wait for that.
     pub fn prepare(&mut self, now: Now, policy: &dyn Policy) {
-        self.addresses.refresh(now, policy, &self.subnets);
+        self.allocator.refresh(now, policy, &self.subnets);
     }
 
     /// How often each reason has cost a message its answer.
@@ -104,7 +104,7 @@ impl Engine {
 
     /// Addresses that rest, for somebody else uses them, and the client that said so.
     pub fn declined(&self, now: Now) -> impl Iterator<Item = (Ipv4Addr, Mac)> + '_ {
-        self.addresses.declined.resting(now.mono)
+        self.allocator.declined.resting(now.mono)
     }
 
     /// Takes one datagram from port 67. Never blocks, never panics, whatever the bytes.
@@ -125,13 +125,13 @@ impl Engine {
         request: &Request,
         place: Place,
     ) -> Result<Step, DropReason> {
-        let asked = Asked::new(now, policy, request, place)?;
-        if asked.place.subnet.proxy {
-            return proxy::offer(&asked);
+        let context = Context::new(now, policy, request, place)?;
+        if context.place.subnet.proxy {
+            return proxy::offer(&context);
         }
-        self.addresses.refresh(now, policy, &self.subnets);
-        self.addresses.pass_time(now, policy, &asked.place.subnet);
-        states::answer(&mut self.addresses, &asked)
+        self.allocator.refresh(now, policy, &self.subnets);
+        self.allocator.pass_time(now, policy, &context.place.subnet);
+        states::answer(&mut self.allocator, &context)
     }
 
     /// Takes one datagram from port 4011, where PXE firmware asks what to load. `from` is its source, to which the answer
@@ -146,8 +146,8 @@ impl Engine {
         let request = Request::parse(received.payload).map_err(DropReason::Refused);
         let step = request.and_then(|request| {
             let subnet = self.subnets.with(*from.ip()).ok_or(DropReason::NoSubnet)?.clone();
-            let asked = Asked::new(now, policy, &request, Place { subnet, local: false })?;
-            proxy::boot_server(&asked, from)
+            let context = Context::new(now, policy, &request, Place { subnet, local: false })?;
+            proxy::boot_server(&context, from)
         });
         self.counted(step.unwrap_or_else(Step::Dropped))
     }
@@ -155,23 +155,23 @@ impl Engine {
     /// A commit has come back: with its revision, or with the reason why not. After a conflict, tell what the store has
     /// first ([`Engine::learn`]).
     pub fn committed(&mut self, token: u64, result: Result<Revision, CommitError>) -> Step {
-        let book = &mut self.addresses;
-        let Some(done) = book.commits.take(token) else { return Step::Dropped(DropReason::Pending) };
+        let allocator = &mut self.allocator;
+        let Some(done) = allocator.commits.take(token) else { return Step::Dropped(DropReason::Pending) };
         let step = match result {
             Ok(revision) => {
-                done.evict.into_iter().for_each(|mac| book.leases.remove(mac));
+                done.evict.into_iter().for_each(|mac| allocator.leases.remove(mac));
                 // Only where this answers it: its client may have been offered another address since a late write began.
                 if done.reply.is_some() {
-                    book.offers.forget(done.lease.mac);
+                    allocator.offers.forget(done.lease.mac);
                 }
-                book.leases.put(done.lease, revision);
+                allocator.leases.put(done.lease, revision);
                 done.reply.map_or(Step::Dropped(DropReason::Noted), Step::Reply)
             }
             Err(cause) => {
                 // It is tried again only over what it was meant to be written over.
-                let known = book.leases.of(done.lease.mac).map(|known| known.revision);
+                let known = allocator.leases.of(done.lease.mac).map(|known| known.revision);
                 if done.again && cause == CommitError::Failed && known == done.expected {
-                    book.later.put_back(done.lease);
+                    allocator.later.put_back(done.lease);
                 }
                 Step::Dropped(DropReason::NotDurable)
             }
@@ -182,18 +182,18 @@ impl Engine {
     /// A lease that was acknowledged without waiting for the disk, to be written now: asked for every second or so, until
     /// there is none or enough are under way.
     pub fn overdue(&mut self, now: Now) -> Option<Step> {
-        writes::overdue(&mut self.addresses, now)
+        writes::overdue(&mut self.allocator, now)
     }
 
     /// A probe has come back.
     pub fn probed(&mut self, now: Now, policy: &dyn Policy, token: u64, found: Found) -> Step {
-        let Some(probe) = self.addresses.probes.end(token) else { return Step::Dropped(DropReason::Asking) };
+        let Some(probe) = self.allocator.probes.end(token) else { return Step::Dropped(DropReason::Asking) };
         let at = (probe.address, probe.by);
         let step = match probe.purpose {
-            Purpose::Declined => Err(found::declined(&mut self.addresses, now, policy, at, found)),
+            Purpose::Declined => Err(found::declined(&mut self.allocator, now, policy, at, found)),
             Purpose::Doubtful(waits) => {
                 let (request, place) = *waits;
-                if found::doubtful(&mut self.addresses, at, found) {
+                if found::doubtful(&mut self.allocator, at, found) {
                     self.answer(now, policy, &request, place)
                 } else {
                     Err(DropReason::Asking)
@@ -205,11 +205,11 @@ impl Engine {
 
     /// Another server, or an admin, has changed a lease: this is what the store has now.
     pub fn learn(&mut self, mac: Mac, lease: Option<(Lease, Revision)>) {
-        self.addresses.offers.forget(mac);
-        self.addresses.later.forget(mac);
+        self.allocator.offers.forget(mac);
+        self.allocator.later.forget(mac);
         match lease {
-            Some((lease, revision)) => self.addresses.leases.put(lease, revision),
-            None => self.addresses.leases.remove(mac),
+            Some((lease, revision)) => self.allocator.leases.put(lease, revision),
+            None => self.allocator.leases.remove(mac),
         }
     }
 

@@ -15,7 +15,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::addresses::Addresses;
+use crate::allocator::Allocator;
 use crate::lease::Probed;
 use crate::now::Now;
 use crate::policy::Policy;
@@ -24,7 +24,7 @@ use oneroot_ids::Mac;
 
 /// At an address that this client has declined.
 pub(crate) fn declined(
-    book: &mut Addresses,
+    allocator: &mut Allocator,
     now: Now,
     policy: &dyn Policy,
     (address, by): (Ipv4Addr, Mac),
@@ -34,29 +34,29 @@ pub(crate) fn declined(
     let reserved = policy.reserved(address);
     let foreign = match found {
         Found::Mac(mac) => {
-            let leased = book.leases.at(address).map(|known| known.lease.mac);
+            let leased = allocator.leases.at(address).map(|known| known.lease.mac);
             ![Some(by), claim, reserved, leased].contains(&Some(mac))
         }
         Found::Answered => claim.is_none() && reserved.is_none(),
         Found::Silent | Found::Unable => false,
     };
-    if !foreign || !book.declined.add(address, by, now.mono) {
+    if !foreign || !allocator.declined.add(address, by, now.mono) {
         return DropReason::Unproven;
     }
-    if book.offers.of(by, now.mono) == Some(address) {
-        book.offers.forget(by);
+    if allocator.offers.of(by, now.mono) == Some(address) {
+        allocator.offers.forget(by);
     }
     DropReason::Declined
 }
 
 /// At an address whose lease only looks ended, for this client: whether it can be answered now.
-pub(crate) fn doubtful(book: &mut Addresses, (address, by): (Ipv4Addr, Mac), found: Found) -> bool {
+pub(crate) fn doubtful(allocator: &mut Allocator, (address, by): (Ipv4Addr, Mac), found: Found) -> bool {
     let probed = match found {
         Found::Silent => Probed::Silent,
         Found::Mac(mac) if mac == by => Probed::Silent,
         Found::Mac(_) | Found::Answered => Probed::There,
         Found::Unable => Probed::No,
     };
-    book.leases.found(address, probed);
+    allocator.leases.found(address, probed);
     probed == Probed::Silent
 }

@@ -65,13 +65,13 @@ pub(crate) enum Probed {
 
 /// A lease as the store has it.
 #[derive(Debug, Clone)]
-pub(crate) struct Known {
+pub(crate) struct Stored {
     pub(crate) lease: Lease,
     pub(crate) revision: Revision,
     pub(crate) probed: Probed,
 }
 
-impl Known {
+impl Stored {
     /// Whether its address may be in use by it.
     pub(crate) fn binds(&self, now: Now) -> bool {
         let doubtful = self.probed != Probed::Silent && self.lease.over_at(now.sure_since) > now.wall;
@@ -92,7 +92,7 @@ impl Known {
 /// All leases, by MAC and by address.
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
-    by_mac: HashMap<Mac, Known>,
+    by_mac: HashMap<Mac, Stored>,
     by_address: HashMap<Ipv4Addr, Mac>,
     changed: Vec<Ipv4Addr>,
 }
@@ -104,11 +104,11 @@ impl Leases {
         self.remove(lease.mac);
         self.changed.push(lease.address);
         self.by_address.insert(lease.address, lease.mac);
-        self.by_mac.insert(lease.mac, Known { lease, revision, probed: Probed::No });
+        self.by_mac.insert(lease.mac, Stored { lease, revision, probed: Probed::No });
     }
 
     pub(crate) fn remove(&mut self, mac: Mac) {
-        if let Some(Known { lease, .. }) = self.by_mac.remove(&mac)
+        if let Some(Stored { lease, .. }) = self.by_mac.remove(&mac)
             && self.by_address.get(&lease.address) == Some(&mac)
         {
             self.by_address.remove(&lease.address);
@@ -125,11 +125,11 @@ impl Leases {
         }
     }
 
-    pub(crate) fn of(&self, mac: Mac) -> Option<&Known> {
+    pub(crate) fn of(&self, mac: Mac) -> Option<&Stored> {
         self.by_mac.get(&mac)
     }
 
-    pub(crate) fn at(&self, address: Ipv4Addr) -> Option<&Known> {
+    pub(crate) fn at(&self, address: Ipv4Addr) -> Option<&Stored> {
         self.by_mac.get(self.by_address.get(&address)?)
     }
 

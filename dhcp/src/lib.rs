@@ -7,8 +7,8 @@
 //! The MAC finds the machine, always (docs/decisions/0003): client-id and option 82 are echoed, never keyed on, for one
 //! box shows up as many DHCP clients on its way from firmware to running system.
 
-mod addresses;
-mod asked;
+mod allocator;
+mod context;
 mod client;
 mod commits;
 mod declined;
@@ -39,7 +39,7 @@ pub use client::Client;
 pub use engine::Engine;
 pub use lease::{Lease, LeaseChange, Revision};
 pub use now::Now;
-pub use overheard::{Overheard, Said};
+pub use overheard::{Overheard, ReplyType};
 pub use policy::{BootFile, Claim, Policy, Reservation};
 pub use step::{CommitError, DropReason, Found, Received, Reply, Route, Step};
 pub use subnets::Subnet;

@@ -2,41 +2,41 @@
 
 use std::net::Ipv4Addr;
 
-use crate::asked::{Asked, Given};
+use crate::context::{Context, Assigned};
 use crate::encode::{BOOT_FILE, FILE, Kind, Options};
 use crate::policy::BootFile;
 use crate::wire::MessageType;
 
 /// What every reply begins with (RFC 2131 table 3).
-pub(crate) fn head(asked: &Asked<'_>, kind: Kind) -> Options {
-    vec![(53, vec![kind as u8]), (54, asked.server_id().octets().to_vec())]
+pub(crate) fn head(context: &Context<'_>, kind: Kind) -> Options {
+    vec![(53, vec![kind as u8]), (54, context.server_id().octets().to_vec())]
 }
 
 /// The client-id comes back (RFC 6842), and so does the choice of a network: it says that the choice was understood
 /// (RFC 3011 §2).
-pub(crate) fn echoes(asked: &Asked<'_>) -> Options {
-    let request = asked.request;
+pub(crate) fn echoes(context: &Context<'_>) -> Options {
+    let request = context.request;
     let chosen = request.subnet_selection.map(|network| network.octets().to_vec());
     vec![(118, chosen.unwrap_or_default()), (61, request.client_id.clone())]
 }
 
-pub(crate) fn nak(asked: &Asked<'_>) -> Options {
-    let mut options = head(asked, Kind::Nak);
-    options.extend(echoes(asked));
+pub(crate) fn nak(context: &Context<'_>) -> Options {
+    let mut options = head(context, Kind::Nak);
+    options.extend(echoes(context));
     options
 }
 
 /// An OFFER's or an ACK's; no lease time where no address is given.
 pub(crate) fn full(
-    asked: &Asked<'_>,
+    context: &Context<'_>,
     boot: Option<&BootFile>,
-    given: Option<Given>,
+    given: Option<Assigned>,
     router: Option<Ipv4Addr>,
 ) -> Options {
-    let (subnet, request, client) = (&asked.place.subnet, asked.request, &asked.client);
+    let (subnet, request, client) = (&context.place.subnet, context.request, &context.client);
     let kind = if request.kind == MessageType::Discover { Kind::Offer } else { Kind::Ack };
-    let mut options = head(asked, kind);
-    if let Some(Given { secs: seconds, .. }) = given {
+    let mut options = head(context, kind);
+    if let Some(Assigned { secs: seconds, .. }) = given {
         options.push((51, seconds.to_be_bytes().to_vec()));
         options.push((58, (seconds / 2).to_be_bytes().to_vec()));
         options.push((59, (seconds - seconds / 8).to_be_bytes().to_vec()));
@@ -59,13 +59,13 @@ pub(crate) fn full(
             options.push((BOOT_FILE, boot.file.as_bytes().to_vec()));
         }
     }
-    let hostname = asked.machine.as_ref().and_then(|machine| machine.hostname.as_deref());
+    let hostname = context.machine.as_ref().and_then(|machine| machine.hostname.as_deref());
     options.push((6, subnet.dns.iter().flat_map(Ipv4Addr::octets).collect()));
     options.push((12, hostname.unwrap_or_default().as_bytes().to_vec()));
     options.push((15, subnet.domain.as_deref().unwrap_or_default().as_bytes().to_vec()));
     options.push((42, subnet.ntp.iter().flat_map(Ipv4Addr::octets).collect()));
     options.push((28, subnet.network.broadcast().octets().to_vec()));
-    options.extend(echoes(asked));
+    options.extend(echoes(context));
     if client.boots() {
         options.push((97, request.guid.clone()));
     }

@@ -8,7 +8,7 @@ use oneroot_ids::Mac;
 
 /// Kinds of reply (RFC 2132 §9.6).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Said {
+pub enum ReplyType {
     /// OFFER.
     Offer,
     /// ACK.
@@ -21,7 +21,7 @@ pub enum Said {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overheard {
     /// What it says.
-    pub said: Said,
+    pub kind: ReplyType,
     /// The server. None where it does not say so itself (option 54), or a relay stands for it (RFC 5107).
     pub server: Option<Ipv4Addr>,
     /// The client.
@@ -44,16 +44,16 @@ impl Overheard {
                 _ => {}
             }
         }
-        let said = match kind? {
-            2 => Said::Offer,
-            5 => Said::Ack,
-            6 => Said::Nak,
+        let kind = match kind? {
+            2 => ReplyType::Offer,
+            5 => ReplyType::Ack,
+            6 => ReplyType::Nak,
             _ => return None,
         };
         let told = |address: Ipv4Addr| Some(address).filter(|address| !address.is_unspecified());
         let server = server.filter(|server| told(message.giaddr()) != Some(*server));
-        let address = told(message.yiaddr()).filter(|_| said != Said::Nak);
-        Some(Self { said, server, mac, address })
+        let address = told(message.yiaddr()).filter(|_| kind != ReplyType::Nak);
+        Some(Self { kind, server, mac, address })
     }
 }
 
@@ -79,9 +79,9 @@ mod tests {
         let mac = Mac::new([2, 0, 0, 0, 0, 1]).unwrap();
         let [server, address] = [9, 7].map(|last| Some(Ipv4Addr::new(10, 0, 0, last)));
         let heard = |kind| Overheard::parse(&reply(kind, [0; 4]));
-        assert_eq!(heard(2), Some(Overheard { said: Said::Offer, server, mac, address }));
-        assert_eq!(heard(5), Some(Overheard { said: Said::Ack, server, mac, address }));
-        assert_eq!(heard(6), Some(Overheard { said: Said::Nak, server, mac, address: None }));
+        assert_eq!(heard(2), Some(Overheard { kind: ReplyType::Offer, server, mac, address }));
+        assert_eq!(heard(5), Some(Overheard { kind: ReplyType::Ack, server, mac, address }));
+        assert_eq!(heard(6), Some(Overheard { kind: ReplyType::Nak, server, mac, address: None }));
         // What clients say, and what is none of DHCP's.
         assert!([0, 1, 3, 4, 7, 8, 9].into_iter().all(|kind| heard(kind).is_none()));
     }

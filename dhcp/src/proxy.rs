@@ -12,7 +12,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::asked::{Asked, BROADCAST};
+use crate::context::{Context, BROADCAST};
 use crate::encode::BOOT_FILE;
 use crate::encode::{Answer, FILE, Kind};
 use crate::options;
@@ -35,11 +35,11 @@ enum Firmware {
 }
 
 /// An OFFER without an address.
-pub(crate) fn offer(asked: &Asked<'_>) -> Result<Step, DropReason> {
-    if asked.request.kind != MessageType::Discover {
+pub(crate) fn offer(context: &Context<'_>) -> Result<Step, DropReason> {
+    if context.request.kind != MessageType::Discover {
         return Err(DropReason::Proxied);
     }
-    let client = &asked.client;
+    let client = &context.client;
     let firmware = match client {
         _ if client.ipxe => Firmware::Ipxe,
         _ if client.http => Firmware::Http,
@@ -47,45 +47,45 @@ pub(crate) fn offer(asked: &Asked<'_>) -> Result<Step, DropReason> {
         _ if client.pxe => Firmware::Uefi,
         _ => return Err(DropReason::Proxied),
     };
-    let boot = boot(asked)?;
-    let relay = asked.request.giaddr;
+    let boot = boot(context)?;
+    let relay = context.request.giaddr;
     let route =
         if relay.is_unspecified() { Route::Broadcast } else { Route::Relay(SocketAddrV4::new(relay, 67)) };
     // The other server gives the address later: neither we nor a relay could send to the client alone.
-    let flags = asked.request.flags | BROADCAST;
-    Ok(Step::Reply(reply(asked, Kind::Offer, firmware, flags, &boot, route)))
+    let flags = context.request.flags | BROADCAST;
+    Ok(Step::Reply(reply(context, Kind::Offer, firmware, flags, &boot, route)))
 }
 
 /// Port 4011: the ACK that tells PXE firmware what to load. There is no lease in it.
-pub(crate) fn boot_server(asked: &Asked<'_>, from: SocketAddrV4) -> Result<Step, DropReason> {
-    let client = &asked.client;
+pub(crate) fn boot_server(context: &Context<'_>, from: SocketAddrV4) -> Result<Step, DropReason> {
+    let client = &context.client;
     if !(client.pxe || client.ipxe)
-        || !matches!(asked.request.kind, MessageType::Request | MessageType::Inform)
+        || !matches!(context.request.kind, MessageType::Request | MessageType::Inform)
     {
         return Err(DropReason::NotFirmware);
     }
-    let boot = boot(asked)?;
+    let boot = boot(context)?;
     // What firmware says on port 4011 is one thing for all of it: there is no "come to 4011" left to tell.
-    let step = reply(asked, Kind::Ack, Firmware::Ipxe, asked.request.flags, &boot, Route::Back(from));
+    let step = reply(context, Kind::Ack, Firmware::Ipxe, context.request.flags, &boot, Route::Back(from));
     Ok(Step::Reply(step))
 }
 
-fn boot(asked: &Asked<'_>) -> Result<BootFile, DropReason> {
-    let boot = asked.policy.boot(&asked.client, asked.place.subnet.server);
+fn boot(context: &Context<'_>) -> Result<BootFile, DropReason> {
+    let boot = context.policy.boot(&context.client, context.place.subnet.server);
     boot.filter(|boot| boot.file.len() <= LONGEST).ok_or(DropReason::NothingToBoot)
 }
 
 fn reply(
-    asked: &Asked<'_>,
+    context: &Context<'_>,
     kind: Kind,
     firmware: Firmware,
     flags: u16,
     boot: &BootFile,
     route: Route,
 ) -> Reply {
-    let request = asked.request;
+    let request = context.request;
     let class: &[u8] = if firmware == Firmware::Http { b"HTTPClient" } else { b"PXEClient" };
-    let mut options = options::head(asked, kind);
+    let mut options = options::head(context, kind);
     options.push((60, class.to_vec()));
     if firmware == Firmware::Bios {
         options.push((43, JUST_LOAD.to_vec()));
@@ -96,7 +96,7 @@ fn reply(
         options.push((BOOT_FILE, boot.file.as_bytes().to_vec()));
     }
     options.push((97, request.guid.clone()));
-    options.extend(options::echoes(asked));
+    options.extend(options::echoes(context));
     let answer = Answer {
         request,
         flags,
@@ -105,7 +105,7 @@ fn reply(
         siaddr: boot.server,
         file: if told { &boot.file } else { "" },
         options,
-        mtu: asked.place.subnet.mtu,
+        mtu: context.place.subnet.mtu,
     };
-    asked.send(&answer, route, None)
+    context.send(&answer, route, None)
 }

@@ -85,7 +85,7 @@ mod tests {
     proptest! {
         #[test]
         fn ranges_are_a_set(
-            steps in prop::collection::vec((0u32..40, any::<bool>()), 0..200), asked in 0u32..45,
+            steps in prop::collection::vec((0u32..40, any::<bool>()), 0..200), context in 0u32..45,
             cut in (0u32..40, 0u32..40),
         ) {
             let (mut ranges, mut set) = (Ranges::default(), BTreeSet::new());
@@ -103,9 +103,9 @@ mod tests {
             ranges.cut(cut.0, cut.1);
             set.retain(|address| !(cut.0..=cut.1).contains(address));
             prop_assert_eq!(ranges.len(), set.len() as u64);
-            let next = set.range(asked..).next().or_else(|| set.iter().next()).copied();
-            prop_assert_eq!(ranges.from(asked), next);
-            prop_assert_eq!(ranges.contains(asked), set.contains(&asked));
+            let next = set.range(context..).next().or_else(|| set.iter().next()).copied();
+            prop_assert_eq!(ranges.from(context), next);
+            prop_assert_eq!(ranges.contains(context), set.contains(&context));
         }
     }
 

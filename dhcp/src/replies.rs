@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::asked::{Asked, BROADCAST, Given};
+use crate::context::{Context, BROADCAST, Assigned};
 use crate::encode::{Answer, Kind};
 use crate::options;
 use crate::step::{Reply, Route};
@@ -11,9 +11,9 @@ use crate::wire::MessageType;
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;
 
-impl Asked<'_> {
+impl Context<'_> {
     /// An OFFER or ACK with an address, or what an INFORM is told. `relay` stands in for a gateway.
-    pub(crate) fn reply(&self, kind: Kind, given: Option<Given>, relay: Option<Ipv4Addr>) -> Reply {
+    pub(crate) fn reply(&self, kind: Kind, given: Option<Assigned>, relay: Option<Ipv4Addr>) -> Reply {
         let (request, subnet) = (self.request, &self.place.subnet);
         let yiaddr = given.map(|given| given.address);
         let boot = self.policy.boot(&self.client, subnet.server);

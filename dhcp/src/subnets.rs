@@ -113,8 +113,8 @@ impl Subnets {
                 None => self.direct(request, link),
             }
         } else {
-            let asked = request.link_selection.or(request.subnet_selection).unwrap_or(request.giaddr);
-            self.with(asked).filter(|_| self.relays(request.giaddr, via))
+            let context = request.link_selection.or(request.subnet_selection).unwrap_or(request.giaddr);
+            self.with(context).filter(|_| self.relays(request.giaddr, via))
         };
         let subnet = chosen?.clone();
         let local = links.into_iter().any(|link| Arc::ptr_eq(link, &subnet));
@@ -123,7 +123,7 @@ impl Subnets {
 
     fn direct<'a>(&'a self, request: &Request, link: Option<&'a Arc<Subnet>>) -> Option<&'a Arc<Subnet>> {
         match request.link_selection.or(request.subnet_selection) {
-            Some(asked) => self.with(asked),
+            Some(context) => self.with(context),
             None => self.with(request.ciaddr).filter(|_| !request.ciaddr.is_unspecified()).or(link),
         }
     }

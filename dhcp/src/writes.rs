@@ -8,8 +8,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::addresses::Addresses;
-use crate::asked::{Asked, Given};
+use crate::allocator::Allocator;
+use crate::context::{Context, Assigned};
 use crate::commits::Commit;
 use crate::encode::Kind;
 use crate::lease::{Lease, LeaseChange};
@@ -19,104 +19,104 @@ use crate::step::{DropReason, Reply, Step};
 
 /// Acknowledges an address that is the client's.
 pub(crate) fn acknowledge(
-    book: &mut Addresses,
-    asked: &Asked<'_>,
+    allocator: &mut Allocator,
+    context: &Context<'_>,
     address: Ipv4Addr,
 ) -> Result<Step, DropReason> {
-    let (mac, now) = (asked.client.mac, asked.now);
-    let relay = asked.relay().or_else(|| relay_of(book, asked));
-    let secs = book.lease_secs(asked);
-    if let Some(left) = left(book, asked, address, secs) {
+    let (mac, now) = (context.client.mac, context.now);
+    let relay = context.relay().or_else(|| relay_of(allocator, context));
+    let secs = allocator.lease_secs(context);
+    if let Some(left) = left(allocator, context, address, secs) {
         // Another relay than the lease has is not written here: anybody can make one up, for each message.
-        return Ok(at_once(book, asked, Given { address, secs: left }, relay));
+        return Ok(at_once(allocator, context, Assigned { address, secs: left }, relay));
     }
     let expires = now.wall.saturating_add(u64::from(secs));
     // Shown a shorter time than it was once, a client may not have heard of it: its lease never gets shorter here.
-    let before = book.leases.of(mac).filter(|known| known.lease.address == address);
+    let before = allocator.leases.of(mac).filter(|known| known.lease.address == address);
     let expires = before.map_or(expires, |known| known.lease.expires.max(expires));
     let lease = Lease { mac, address, start: now.wall, expires, relay };
-    let given = Given { address, secs };
-    if !asked.client.boots() && asked.policy.claim(address) == Some(Claim::Runs(mac)) {
-        book.later.put(lease);
-        return Ok(at_once(book, asked, given, relay));
+    let given = Assigned { address, secs };
+    if !context.client.boots() && context.policy.claim(address) == Some(Claim::Runs(mac)) {
+        allocator.later.put(lease);
+        return Ok(at_once(allocator, context, given, relay));
     }
-    let mut reply = asked.reply(Kind::Ack, Some(given), relay);
+    let mut reply = context.reply(Kind::Ack, Some(given), relay);
     reply.leased = true;
-    if asked.is_stranger() && book.costs.too_many(mac, now.mono) {
+    if context.is_stranger() && allocator.costs.too_many(mac, now.mono) {
         return Err(DropReason::TooMany);
     }
-    commit(book, now, asked.is_stranger(), lease, Some(reply))
+    commit(allocator, now, context.is_stranger(), lease, Some(reply))
 }
 
 /// The seconds that are left of a durable lease of this address, where that is more than half of what it would get.
-fn left(book: &Addresses, asked: &Asked<'_>, address: Ipv4Addr, secs: u32) -> Option<u32> {
-    let mac = asked.client.mac;
-    let lease = &book.leases.of(mac)?.lease;
-    let left = lease.expires.saturating_sub(asked.now.wall).min(u64::from(asked.place.subnet.lease_secs));
-    let good = lease.address == address && left > u64::from(secs / 2) && !book.commits.unsettles(lease);
+fn left(allocator: &Allocator, context: &Context<'_>, address: Ipv4Addr, secs: u32) -> Option<u32> {
+    let mac = context.client.mac;
+    let lease = &allocator.leases.of(mac)?.lease;
+    let left = lease.expires.saturating_sub(context.now.wall).min(u64::from(context.place.subnet.lease_secs));
+    let good = lease.address == address && left > u64::from(secs / 2) && !allocator.commits.unsettles(lease);
     u32::try_from(left).ok().filter(|_| good)
 }
 
-fn at_once(book: &mut Addresses, asked: &Asked<'_>, given: Given, relay: Option<Ipv4Addr>) -> Step {
-    let (mac, now) = (asked.client.mac, asked.now.mono);
-    let mut reply = asked.reply(Kind::Ack, Some(given), relay);
+fn at_once(allocator: &mut Allocator, context: &Context<'_>, given: Assigned, relay: Option<Ipv4Addr>) -> Step {
+    let (mac, now) = (context.client.mac, context.now.mono);
+    let mut reply = context.reply(Kind::Ack, Some(given), relay);
     // Only that a boot begins is news, and not from whoever says so without end.
-    let watched = !asked.is_stranger() || !book.notes.is_full(now);
-    reply.leased = reply.boots && watched && !book.notes.too_many(mac, now);
+    let watched = !context.is_stranger() || !allocator.notes.is_full(now);
+    reply.leased = reply.boots && watched && !allocator.notes.too_many(mac, now);
     Step::Reply(reply)
 }
 
 /// The relay that a client used before it renewed past it: still its gateway, where the site names none.
-pub(crate) fn relay_of(book: &Addresses, asked: &Asked<'_>) -> Option<Ipv4Addr> {
-    let lease = &book.leases.of(asked.client.mac)?.lease;
-    let (renews, direct) = (lease.address == asked.request.ciaddr, asked.request.giaddr.is_unspecified());
-    lease.relay.filter(|relay| renews && direct && asked.place.subnet.network.contains(*relay))
+pub(crate) fn relay_of(allocator: &Allocator, context: &Context<'_>) -> Option<Ipv4Addr> {
+    let lease = &allocator.leases.of(context.client.mac)?.lease;
+    let (renews, direct) = (lease.address == context.request.ciaddr, context.request.giaddr.is_unspecified());
+    lease.relay.filter(|relay| renews && direct && context.place.subnet.network.contains(*relay))
 }
 
 /// RFC 2131 §4.3.4. A stranger's lease ends now, durably, and stays on record: its address is the last to be given to
 /// another. A machine of the site has its address or its room anyway, so nothing is written, whoever says so in its name.
-pub(crate) fn release(book: &mut Addresses, asked: &Asked<'_>) -> Result<Step, DropReason> {
-    let (mac, ciaddr, now) = (asked.client.mac, asked.request.ciaddr, asked.now);
-    let its = book.leases.of(mac).map(|known| &known.lease).filter(|lease| lease.address == ciaddr);
-    let Some(lease) = its.filter(|_| asked.is_stranger()).cloned() else { return Err(DropReason::Noted) };
-    if matches!(asked.policy.claim(ciaddr), Some(Claim::Runs(_))) || lease.expires <= now.wall {
+pub(crate) fn release(allocator: &mut Allocator, context: &Context<'_>) -> Result<Step, DropReason> {
+    let (mac, ciaddr, now) = (context.client.mac, context.request.ciaddr, context.now);
+    let its = allocator.leases.of(mac).map(|known| &known.lease).filter(|lease| lease.address == ciaddr);
+    let Some(lease) = its.filter(|_| context.is_stranger()).cloned() else { return Err(DropReason::Noted) };
+    if matches!(context.policy.claim(ciaddr), Some(Claim::Runs(_))) || lease.expires <= now.wall {
         return Err(DropReason::Noted);
     }
-    if book.costs.too_many(mac, now.mono) {
+    if allocator.costs.too_many(mac, now.mono) {
         return Err(DropReason::TooMany);
     }
-    commit(book, now, true, Lease { start: now.wall, expires: now.wall, ..lease }, None)
+    commit(allocator, now, true, Lease { start: now.wall, expires: now.wall, ..lease }, None)
 }
 
 /// Whether a lease that waits says less than what is known by now, so that it is not written. A lease of another address,
 /// durable or about to be, is that of a boot which has begun since; one that began later says more, also that it has ended.
-fn is_old(book: &Addresses, waits: &Lease, now: Now) -> bool {
+fn is_old(allocator: &Allocator, waits: &Lease, now: Now) -> bool {
     let (mac, address) = (waits.mac, waits.address);
-    let its = book.leases.of(mac).filter(|known| known.binds(now)).map(|known| &known.lease);
-    let coming = book.commits.lease_of(mac).filter(|coming| coming.expires > now.wall);
+    let its = allocator.leases.of(mac).filter(|known| known.binds(now)).map(|known| &known.lease);
+    let coming = allocator.commits.lease_of(mac).filter(|coming| coming.expires > now.wall);
     let elsewhere = its.into_iter().chain(coming).any(|lease| lease.address != address);
-    let others = book.leases.at(address).is_some_and(|known| known.lease.mac != mac && known.binds(now));
-    let newer = book.leases.of(mac).is_some_and(|known| known.lease.start > waits.start);
-    newer || elsewhere || others || book.commits.at(address).is_some_and(|coming| coming != mac)
+    let others = allocator.leases.at(address).is_some_and(|known| known.lease.mac != mac && known.binds(now));
+    let newer = allocator.leases.of(mac).is_some_and(|known| known.lease.start > waits.start);
+    newer || elsewhere || others || allocator.commits.at(address).is_some_and(|coming| coming != mac)
 }
 
 /// The next lease that was acknowledged and is still to be written.
-pub(crate) fn overdue(book: &mut Addresses, now: Now) -> Option<Step> {
-    for _ in 0..book.later.len() {
-        let mut lease = book.later.take()?;
+pub(crate) fn overdue(allocator: &mut Allocator, now: Now) -> Option<Step> {
+    for _ in 0..allocator.later.len() {
+        let mut lease = allocator.later.take()?;
         let (mac, address) = (lease.mac, lease.address);
-        if book.commits.busy(mac, address, false, now.mono) {
-            book.later.put(lease);
+        if allocator.commits.busy(mac, address, false, now.mono) {
+            allocator.later.put(lease);
             continue;
         }
-        if is_old(book, &lease, now) {
+        if is_old(allocator, &lease, now) {
             continue;
         }
-        if let Some(known) = book.leases.of(mac).filter(|known| known.lease.address == address) {
+        if let Some(known) = allocator.leases.of(mac).filter(|known| known.lease.address == address) {
             lease.expires = lease.expires.max(known.lease.expires);
         }
-        if let Ok(Step::Commit { token, change }) = commit(book, now, false, lease, None) {
-            book.commits.again(token);
+        if let Ok(Step::Commit { token, change }) = commit(allocator, now, false, lease, None) {
+            allocator.commits.again(token);
             return Some(Step::Commit { token, change });
         }
     }
@@ -124,21 +124,21 @@ pub(crate) fn overdue(book: &mut Addresses, now: Now) -> Option<Step> {
 }
 
 fn commit(
-    book: &mut Addresses,
+    allocator: &mut Allocator,
     now: Now,
     stranger: bool,
     lease: Lease,
     reply: Option<Reply>,
 ) -> Result<Step, DropReason> {
-    if book.commits.busy(lease.mac, lease.address, stranger, now.mono) {
+    if allocator.commits.busy(lease.mac, lease.address, stranger, now.mono) {
         return Err(DropReason::Pending);
     }
-    book.later.forget(lease.mac);
-    let other = book.leases.at(lease.address).filter(|known| known.lease.mac != lease.mac);
+    allocator.later.forget(lease.mac);
+    let other = allocator.leases.at(lease.address).filter(|known| known.lease.mac != lease.mac);
     let evict = other.map(|known| (known.lease.mac, known.revision));
-    let expected = book.leases.of(lease.mac).map(|known| known.revision);
+    let expected = allocator.leases.of(lease.mac).map(|known| known.revision);
     let change = LeaseChange { put: lease.clone(), expected, evict };
     let evict = evict.map(|(mac, _)| mac);
     let commit = Commit { lease, expected, evict, reply, again: false, stranger, since: now.mono };
-    Ok(Step::Commit { token: book.commits.add(commit), change })
+    Ok(Step::Commit { token: allocator.commits.add(commit), change })
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use oneroot_bootconf::Site;
-use oneroot_dhcp::{Overheard, Said, frame};
+use oneroot_dhcp::{Overheard, ReplyType, frame};
 use oneroot_machines::{Machines, Sign, What};
 use socket2::Socket;
 use tokio::io::Interest;
@@ -62,10 +62,10 @@ impl Ear {
 
     fn hear(&self, packet: &[u8], by: Option<u32>, machines: &Machines) {
         let Some(heard) = frame::payload(packet).and_then(Overheard::parse) else { return };
-        let what = match heard.said {
-            Said::Offer => What::Offered,
-            Said::Ack => What::Gave,
-            Said::Nak => What::Refused,
+        let what = match heard.kind {
+            ReplyType::Offer => What::Offered,
+            ReplyType::Ack => What::Gave,
+            ReplyType::Nak => What::Refused,
         };
         if let (Some(server), Some(by)) = (heard.server, by)
             && !self.interfaces.is_here(server.into())

@@ -14,12 +14,12 @@ pub(crate) const BROADCAST: u16 = 0x8000;
 
 /// An address that a client is given, and for how many seconds.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Given {
+pub(crate) struct Assigned {
     pub(crate) address: Ipv4Addr,
     pub(crate) secs: u32,
 }
 
-pub(crate) struct Asked<'a> {
+pub(crate) struct Context<'a> {
     pub(crate) now: Now,
     pub(crate) policy: &'a dyn Policy,
     pub(crate) request: &'a Request,
@@ -28,7 +28,7 @@ pub(crate) struct Asked<'a> {
     pub(crate) machine: Option<Reservation>,
 }
 
-impl<'a> Asked<'a> {
+impl<'a> Context<'a> {
     /// # Errors
     /// [`DropReason::Unknown`], where the site serves only machines that it knows.
     pub(crate) fn new(

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use crate::asked::Asked;
+use crate::context::Context;
 use crate::commits::Commits;
 use crate::declined::Declined;
 use crate::later::Later;
@@ -24,7 +24,7 @@ const SHORT: u32 = 600;
 
 /// All that is known of addresses, pins and reservations apart: those are the policy's.
 #[derive(Debug, Default)]
-pub(crate) struct Addresses {
+pub(crate) struct Allocator {
     pub(crate) leases: Leases,
     pub(crate) offers: Offers,
     pub(crate) commits: Commits,
@@ -40,7 +40,7 @@ pub(crate) struct Addresses {
     claimed: HashSet<Ipv4Addr>,
 }
 
-impl Addresses {
+impl Allocator {
     /// The pools are other ones now: they are made anew with the next message.
     pub(crate) fn forget_pools(&mut self) {
         self.pools = None;
@@ -122,33 +122,33 @@ impl Addresses {
     }
 
     /// The address for a client that looks for one: its own, else one from the pool.
-    pub(crate) fn find(&mut self, asked: &Asked<'_>) -> Option<Choice> {
-        match self.known(asked) {
+    pub(crate) fn find(&mut self, context: &Context<'_>) -> Option<Choice> {
+        match self.known(context) {
             Some(address) => Some(Choice::Give(address)),
-            None => self.pooled(asked),
+            None => self.pooled(context),
         }
     }
 
     /// The address that is this client's by pin, reservation, lease or offer.
-    pub(crate) fn known(&self, asked: &Asked<'_>) -> Option<Ipv4Addr> {
-        let mac = asked.client.mac;
-        let boots = asked.client.boots();
-        let held = asked.policy.held_by(mac);
-        let reserved = asked.machine.as_ref().and_then(|machine| machine.address);
+    pub(crate) fn known(&self, context: &Context<'_>) -> Option<Ipv4Addr> {
+        let mac = context.client.mac;
+        let boots = context.client.boots();
+        let held = context.policy.held_by(mac);
+        let reserved = context.machine.as_ref().and_then(|machine| machine.address);
         let leased = self.leased(mac);
         let (first, second) = if boots { (reserved, held) } else { (held, reserved) };
-        let coming = self.commits.of(mac).or_else(|| self.offers.of(mac, asked.now.mono));
+        let coming = self.commits.of(mac).or_else(|| self.offers.of(mac, context.now.mono));
         let order = [first, second, leased, coming];
-        let subnet = &asked.place.subnet;
+        let subnet = &context.place.subnet;
         let fits = |address: &Ipv4Addr| {
             let is = |other: Option<Ipv4Addr>| other == Some(*address);
             // A running root can't leave its address, so it neither rests nor minds what has become of the pool.
             let runs = !boots && is(held);
             let given = is(reserved) || subnet.gives(*address) || (!boots && is(leased));
             subnet.usable(*address)
-                && (runs || (given && !self.declined.rests(*address, asked.now.mono)))
-                && !self.taken(*address, asked)
-                && self.spares(*address, asked)
+                && (runs || (given && !self.declined.rests(*address, context.now.mono)))
+                && !self.taken(*address, context)
+                && self.spares(*address, context)
         };
         order.into_iter().flatten().find(fits)
     }
@@ -158,65 +158,65 @@ impl Addresses {
     }
 
     /// Whether room for the machines of the site is left, once this client has this address.
-    pub(crate) fn spares(&self, address: Ipv4Addr, asked: &Asked<'_>) -> bool {
+    pub(crate) fn spares(&self, address: Ipv4Addr, context: &Context<'_>) -> bool {
         let pool = self.pools.as_ref().and_then(|pools| pools.with(address));
-        let uses = |pool: &Pool| asked.is_stranger() && pool.is_free(address);
+        let uses = |pool: &Pool| context.is_stranger() && pool.is_free(address);
         pool.is_none_or(|pool| !uses(pool) || pool.has_spare())
     }
 
     /// Whether addresses are free where this client is, and all of them are kept for machines of the site.
-    pub(crate) fn has_only_room(&self, asked: &Asked<'_>) -> bool {
-        self.pool(&asked.place.subnet).is_some_and(|pool| !pool.has_spare() && !pool.is_empty())
+    pub(crate) fn has_only_room(&self, context: &Context<'_>) -> bool {
+        self.pool(&context.place.subnet).is_some_and(|pool| !pool.has_spare() && !pool.is_empty())
     }
 
-    fn pooled(&mut self, asked: &Asked<'_>) -> Option<Choice> {
-        let subnet = asked.place.subnet.clone();
+    fn pooled(&mut self, context: &Context<'_>) -> Option<Choice> {
+        let subnet = context.place.subnet.clone();
         for _ in 0..TRIES {
-            let choice = self.pool(&subnet)?.choose(hash(asked.client.mac), asked.is_stranger())?;
+            let choice = self.pool(&subnet)?.choose(hash(context.client.mac), context.is_stranger())?;
             let address = choice.address();
             let free = match choice {
-                Choice::Give(address) => !self.taken(address, asked),
-                Choice::Probe(address) => !self.claimed(address, asked),
+                Choice::Give(address) => !self.taken(address, context),
+                Choice::Probe(address) => !self.claimed(address, context),
             };
-            if free && subnet.gives(address) && !self.declined.rests(address, asked.now.mono) {
+            if free && subnet.gives(address) && !self.declined.rests(address, context.now.mono) {
                 return Some(choice);
             }
-            self.settle(address, asked.now, asked.policy);
+            self.settle(address, context.now, context.policy);
         }
         None
     }
 
     /// Seconds for which this client would be given an address now.
-    pub(crate) fn lease_secs(&self, asked: &Asked<'_>) -> u32 {
-        let subnet = &asked.place.subnet;
-        let short = asked.is_stranger()
-            && asked.policy.held_by(asked.client.mac).is_none()
+    pub(crate) fn lease_secs(&self, context: &Context<'_>) -> u32 {
+        let subnet = &context.place.subnet;
+        let short = context.is_stranger()
+            && context.policy.held_by(context.client.mac).is_none()
             && self.pool(subnet).is_some_and(Pool::is_tight);
         if short { subnet.lease_secs.min(SHORT) } else { subnet.lease_secs }
     }
 
     /// Whether an address is somebody else's, so that this client can't have it.
-    pub(crate) fn taken(&self, address: Ipv4Addr, asked: &Asked<'_>) -> bool {
-        let lease = self.leases.at(address).filter(|known| known.binds(asked.now));
-        lease.is_some_and(|known| others(known.lease.mac, asked)) || self.claimed(address, asked)
+    pub(crate) fn taken(&self, address: Ipv4Addr, context: &Context<'_>) -> bool {
+        let lease = self.leases.at(address).filter(|known| known.binds(context.now));
+        lease.is_some_and(|known| others(known.lease.mac, context)) || self.claimed(address, context)
     }
 
     /// The same, but for its lease.
-    fn claimed(&self, address: Ipv4Addr, asked: &Asked<'_>) -> bool {
-        let claim = asked.policy.claim(address).filter(|claim| claim.holds(asked.now.wall));
+    fn claimed(&self, address: Ipv4Addr, context: &Context<'_>) -> bool {
+        let claim = context.policy.claim(address).filter(|claim| claim.holds(context.now.wall));
         let owners = [
             claim.map(Claim::mac),
-            asked.policy.reserved(address),
-            self.offers.holder(address, asked.now.mono),
+            context.policy.reserved(address),
+            self.offers.holder(address, context.now.mono),
             self.commits.at(address),
         ];
-        owners.into_iter().flatten().any(|owner| others(owner, asked))
+        owners.into_iter().flatten().any(|owner| others(owner, context))
     }
 }
 
 /// Whether an owner is another than the client, whose place the client has not taken.
-fn others(owner: Mac, asked: &Asked<'_>) -> bool {
-    owner != asked.client.mac && !asked.policy.replaced(owner, asked.client.mac)
+fn others(owner: Mac, context: &Context<'_>) -> bool {
+    owner != context.client.mac && !context.policy.replaced(owner, context.client.mac)
 }
 
 /// FNV-1a: spreads neighbouring MACs over the pool, the same on every server and for ever.
