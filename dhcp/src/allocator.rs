@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use crate::context::Context;
 use crate::commits::Commits;
+use crate::context::Context;
 use crate::declined::Declined;
 use crate::later::Later;
 use crate::lease::Leases;

@@ -8,9 +8,9 @@
 //! box shows up as many DHCP clients on its way from firmware to running system.
 
 mod allocator;
-mod context;
 mod client;
 mod commits;
+mod context;
 mod declined;
 mod encode;
 mod engine;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::context::{Context, Assigned};
+use crate::context::{Assigned, Context};
 use crate::encode::{BOOT_FILE, FILE, Kind, Options};
 use crate::policy::BootFile;
 use crate::wire::MessageType;

@@ -12,7 +12,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::context::{Context, BROADCAST};
+use crate::context::{BROADCAST, Context};
 use crate::encode::BOOT_FILE;
 use crate::encode::{Answer, FILE, Kind};
 use crate::options;

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::context::{Context, BROADCAST, Assigned};
+use crate::context::{Assigned, BROADCAST, Context};
 use crate::encode::{Answer, Kind};
 use crate::options;
 use crate::step::{Reply, Route};

@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use crate::allocator::Allocator;
-use crate::context::{Context, Assigned};
+use crate::context::{Assigned, Context};
 use crate::encode::Kind;
 use crate::pool::Choice;
 use crate::probes::Purpose;
@@ -70,14 +70,20 @@ fn discover(allocator: &mut Allocator, context: &Context<'_>) -> Result<Step, Dr
         }
         Choice::Probe(address) => {
             let waits = Box::new((context.request.clone(), context.place.clone()));
-            let token = probe(allocator, context, address, Purpose::Doubtful(waits)).ok_or(DropReason::Asking)?;
+            let token =
+                probe(allocator, context, address, Purpose::Doubtful(waits)).ok_or(DropReason::Asking)?;
             Ok(Step::Probe { token, address })
         }
     }
 }
 
 /// Begins to look at an address. Only what has begun is counted: a repeat costs nothing, whoever sends it.
-fn probe(allocator: &mut Allocator, context: &Context<'_>, address: Ipv4Addr, purpose: Purpose) -> Option<u64> {
+fn probe(
+    allocator: &mut Allocator,
+    context: &Context<'_>,
+    address: Ipv4Addr,
+    purpose: Purpose,
+) -> Option<u64> {
     let (mac, now, stranger) = (context.client.mac, context.now.mono, context.is_stranger());
     let token = allocator.probes.begin(address, mac, purpose, stranger, now)?;
     if stranger {

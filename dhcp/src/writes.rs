@@ -9,8 +9,8 @@
 use std::net::Ipv4Addr;
 
 use crate::allocator::Allocator;
-use crate::context::{Context, Assigned};
 use crate::commits::Commit;
+use crate::context::{Assigned, Context};
 use crate::encode::Kind;
 use crate::lease::{Lease, LeaseChange};
 use crate::now::Now;
@@ -57,7 +57,12 @@ fn left(allocator: &Allocator, context: &Context<'_>, address: Ipv4Addr, secs: u
     u32::try_from(left).ok().filter(|_| good)
 }
 
-fn at_once(allocator: &mut Allocator, context: &Context<'_>, given: Assigned, relay: Option<Ipv4Addr>) -> Step {
+fn at_once(
+    allocator: &mut Allocator,
+    context: &Context<'_>,
+    given: Assigned,
+    relay: Option<Ipv4Addr>,
+) -> Step {
     let (mac, now) = (context.client.mac, context.now.mono);
     let mut reply = context.reply(Kind::Ack, Some(given), relay);
     // Only that a boot begins is news, and not from whoever says so without end.

@@ -79,7 +79,7 @@ pub fn run(site: &Site, profile: &str, command: &[String], json: bool) -> Result
     let head = store
         .head(&reference)?
         .with_context(|| format!("profile {profile} is not staged; run `oneroot stage {profile}`"))?;
-    let copy = store.workplace()?;
+    let copy = store.staging_dir()?;
     let root = copy.path().join("root");
     std::fs::create_dir(&root)?;
     let view = Views::new(store.clone()).load(store.put_stack(&[head.generation])?)?;

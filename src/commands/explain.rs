@@ -12,7 +12,7 @@ use oneroot_bootconf::render::is_kept;
 use oneroot_bootconf::{Site, script};
 use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_tree::node::{Kind, TreePath};
-use oneroot_tree::view::Says;
+use oneroot_tree::view::Presence;
 use oneroot_tree::{Store, View};
 use serde::Serialize;
 
@@ -199,14 +199,14 @@ pub fn path(
     let preview = preview(site, machine, renderer)?;
     let parsed = TreePath::parse(path.as_bytes())?;
     let mut lines = Vec::new();
-    for claim in preview.stacked.view.claims(&parsed) {
+    for claim in preview.stacked.view.origins(&parsed) {
         let Some(laid) = preview.stacked.laid.get(usize::from(claim.layer)) else { continue };
         let node = oneroot_tree::view::Node { layer: claim.layer, inode: 0 };
-        let says = match claim.says {
-            Says::Gone => "is removed here".to_owned(),
-            Says::InTheWay => "something on the way is not a directory here".to_owned(),
-            Says::Opaque => "a directory on the way begins anew here".to_owned(),
-            Says::Is(inode, kind) => {
+        let says = match claim.presence {
+            Presence::Gone => "is removed here".to_owned(),
+            Presence::InTheWay => "something on the way is not a directory here".to_owned(),
+            Presence::Opaque => "a directory on the way begins anew here".to_owned(),
+            Presence::Is(inode, kind) => {
                 let inode = preview.stacked.view.inode(oneroot_tree::view::Node { inode, ..node });
                 inode.map_or("?".to_owned(), |inode| {
                     let (mode, size) = (inode.mode(), inode.size());
@@ -228,8 +228,8 @@ pub fn path(
             generation: laid.generation.to_string(),
             what: name_of(laid),
             says,
-            seen: !claim.hidden && matches!(claim.says, Says::Is(..)),
-            template: template.filter(|_| matches!(claim.says, Says::Is(_, Kind::Regular))),
+            seen: !claim.hidden && matches!(claim.presence, Presence::Is(..)),
+            template: template.filter(|_| matches!(claim.presence, Presence::Is(_, Kind::Regular))),
         });
     }
     if json {

@@ -7,7 +7,7 @@ use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::decision::parts;
 use oneroot_ids::GenerationId;
-use oneroot_tree::diff::{Aspect, Counts, What, diff};
+use oneroot_tree::diff::{Aspect, Change, Counts, diff};
 use oneroot_tree::node::Kind;
 use oneroot_tree::store::{History, How, Staged};
 use oneroot_tree::{Ref, Store};
@@ -234,9 +234,9 @@ pub fn compare(site: &Site, a: &str, b: &str, json: bool) -> Result<Exit> {
         .into_iter()
         .map(|difference| {
             let (change, what) = match difference.what {
-                What::Added(kind) => ("added", word(kind).to_owned()),
-                What::Removed(kind) => ("removed", word(kind).to_owned()),
-                What::Changed(aspects) => {
+                Change::Added(kind) => ("added", word(kind).to_owned()),
+                Change::Removed(kind) => ("removed", word(kind).to_owned()),
+                Change::Changed(aspects) => {
                     ("changed", aspects.into_iter().map(aspect).collect::<Vec<_>>().join(", "))
                 }
             };

@@ -18,7 +18,7 @@ use oci_client::secrets::RegistryAuth;
 use oci_client::{Client, Reference};
 use oneroot_bootconf::Registry;
 use oneroot_tree::stage::oci::{DOCUMENT_MAX, Descriptor, Digest, Layout, Platform, is_manifest, layers};
-use oneroot_tree::store::Workplace;
+use oneroot_tree::store::StagingDir;
 use oneroot_tree::{Error, Store};
 use serde::Deserialize;
 use serde_json::json;
@@ -38,8 +38,8 @@ const ACCEPTED: [&str; 4] = [
 ];
 
 /// Pulls the image for this host's platform into a layout that goes away with what is returned.
-pub fn pull(registry: &Registry, store: &Store, bar: &ProgressBar) -> Result<Workplace> {
-    let home = store.workplace()?;
+pub fn pull(registry: &Registry, store: &Store, bar: &ProgressBar) -> Result<StagingDir> {
+    let home = store.staging_dir()?;
     fs::create_dir_all(home.path().join("blobs/sha256"))?;
     fs::write(home.path().join("oci-layout"), r#"{"imageLayoutVersion":"1.0.0"}"#)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -11,12 +11,12 @@ pub struct Difference {
     /// The path from the root, without a leading slash; empty for the root itself.
     pub path: Vec<u8>,
     /// What it is.
-    pub what: What,
+    pub what: Change,
 }
 
 /// What happened to a path.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum What {
+pub enum Change {
     /// It is new. What is below a new directory is told too.
     Added(Kind),
     /// It is gone, and what was below it.
@@ -60,9 +60,9 @@ impl Counts {
         let mut counts = Self::default();
         for difference in differences {
             *match difference.what {
-                What::Added(_) => &mut counts.added,
-                What::Changed(_) => &mut counts.changed,
-                What::Removed(_) => &mut counts.removed,
+                Change::Added(_) => &mut counts.added,
+                Change::Changed(_) => &mut counts.changed,
+                Change::Removed(_) => &mut counts.removed,
             } += 1;
         }
         counts
@@ -119,10 +119,10 @@ fn directory(
         let after = b.and_then(|entry| new.inode(entry.inode));
         match (&before, &after) {
             (Some(before), None) => {
-                found.push(Difference { path: below.clone(), what: What::Removed(before.kind()) });
+                found.push(Difference { path: below.clone(), what: Change::Removed(before.kind()) });
             }
             (None, Some(after)) => {
-                found.push(Difference { path: below.clone(), what: What::Added(after.kind()) });
+                found.push(Difference { path: below.clone(), what: Change::Added(after.kind()) });
             }
             (Some(before), Some(after)) => compare(before, after, &below, found),
             (None, None) => {}
@@ -155,7 +155,7 @@ fn compare(a: &Inode<'_>, b: &Inode<'_>, path: &[u8], found: &mut Vec<Difference
     let differs: Vec<Aspect> =
         aspects.into_iter().filter(|(_, differs)| *differs).map(|(aspect, _)| aspect).collect();
     if !differs.is_empty() {
-        found.push(Difference { path: path.to_vec(), what: What::Changed(differs) });
+        found.push(Difference { path: path.to_vec(), what: Change::Changed(differs) });
     }
 }
 
@@ -188,9 +188,9 @@ mod tests {
         let line = |difference: Difference| {
             let path = String::from_utf8(difference.path).unwrap();
             match difference.what {
-                What::Added(_) => format!("+{path}"),
-                What::Removed(_) => format!("-{path}"),
-                What::Changed(aspects) => format!("{path} {aspects:?}"),
+                Change::Added(_) => format!("+{path}"),
+                Change::Removed(_) => format!("-{path}"),
+                Change::Changed(aspects) => format!("{path} {aspects:?}"),
             }
         };
         diff(&index(old), &index(new)).into_iter().map(line).collect()

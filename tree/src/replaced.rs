@@ -18,7 +18,7 @@ pub struct Replaced {
 }
 
 /// What there is at a path.
-enum Found {
+enum AtPath {
     Directory,
     Link(Vec<u8>),
     Other,
@@ -37,13 +37,13 @@ pub fn replaced(layer: &Index, below: &[&Index]) -> Vec<Replaced> {
             }
             let path: Vec<Vec<u8>> = [path.as_slice(), &[entry.name.to_vec()]].concat();
             match find(below, &path) {
-                Some(Found::Directory) => todo.push((entry.inode, path)),
-                Some(Found::Link(_)) => {
+                Some(AtPath::Directory) => todo.push((entry.inode, path)),
+                Some(AtPath::Link(_)) => {
                     let leads_to = follow(below, &path);
                     let shown = |path: &[Vec<u8>]| path.join(&b'/').escape_ascii().to_string();
                     all.extend(leads_to.map(|to| Replaced { link: shown(&path), leads_to: shown(&to) }));
                 }
-                Some(Found::Other) | None => {}
+                Some(AtPath::Other) | None => {}
             }
         }
     }
@@ -52,7 +52,7 @@ pub fn replaced(layer: &Index, below: &[&Index]) -> Vec<Replaced> {
 }
 
 /// The topmost thing at a path, its last name not followed.
-fn find(stack: &[&Index], path: &[Vec<u8>]) -> Option<Found> {
+fn find(stack: &[&Index], path: &[Vec<u8>]) -> Option<AtPath> {
     'layers: for index in stack.iter().rev() {
         let mut at = ROOT;
         let mut hides = false;
@@ -67,9 +67,9 @@ fn find(stack: &[&Index], path: &[Vec<u8>]) -> Option<Found> {
             let is_last = depth + 1 == path.len();
             match inode.kind() {
                 Kind::Whiteout => return None,
-                Kind::Directory | Kind::OpaqueDirectory if is_last => return Some(Found::Directory),
-                Kind::Symlink if is_last => return Some(Found::Link(inode.target()?.to_vec())),
-                _ if is_last => return Some(Found::Other),
+                Kind::Directory | Kind::OpaqueDirectory if is_last => return Some(AtPath::Directory),
+                Kind::Symlink if is_last => return Some(AtPath::Link(inode.target()?.to_vec())),
+                _ if is_last => return Some(AtPath::Other),
                 Kind::OpaqueDirectory => hides = true,
                 Kind::Directory => {}
                 _ => return None,
@@ -88,9 +88,9 @@ fn follow(stack: &[&Index], path: &[Vec<u8>]) -> Option<Vec<Vec<u8>>> {
     while let Some(name) = rest.pop() {
         at.push(name);
         match find(stack, &at)? {
-            Found::Directory => {}
-            Found::Other => return None,
-            Found::Link(text) => {
+            AtPath::Directory => {}
+            AtPath::Other => return None,
+            AtPath::Link(text) => {
                 links += 1;
                 at.pop();
                 if links > MOST_LINKS {

@@ -33,7 +33,7 @@ impl Exported {
     /// file system's clock has moved on, nothing may be written there: a file's ctime must give it away.
     pub fn remember(&self, store: &Store, root: &Path, generation: GenerationId) {
         // That it can't be remembered costs the next stage time, and nothing else.
-        let Ok(place) = store.workplace() else { return };
+        let Ok(place) = store.staging_dir() else { return };
         let seen = StatCache::recall(store, root, self.device, Duration::ZERO, true);
         seen.written(generation, &self.marks, &place).keep();
     }

@@ -5,7 +5,7 @@
 use std::collections::HashMap;
 
 use super::archive::{opaque, without_overlay_marks};
-use super::walk::{Known, Listing, Unread, What};
+use super::walk::{Entry, Listing, Unchanged, Unread};
 use crate::build::{IndexBuilder, NodeRef};
 use crate::error::{Error, Result};
 use crate::node::{Content, Meta, TreePath};
@@ -16,7 +16,7 @@ use oneroot_ids::ObjectId;
 const UNREAD: Content = Content::Regular { object: ObjectId([0; 32]), size: 0 };
 
 /// Puts the nodes of one directory tree into a builder.
-pub(super) struct Planting<'p> {
+pub(super) struct Assembly<'p> {
     builder: &'p mut IndexBuilder,
     /// Whose everything is, where the source does not say.
     owner: Option<(u32, u32)>,
@@ -30,7 +30,7 @@ pub(super) struct Planting<'p> {
     pub unread: Vec<(NodeRef, u32)>,
 }
 
-impl<'p> Planting<'p> {
+impl<'p> Assembly<'p> {
     pub(super) fn new(
         builder: &'p mut IndexBuilder,
         owner: Option<(u32, u32)>,
@@ -54,7 +54,7 @@ impl<'p> Planting<'p> {
             let Some(parent) = nodes.get(number).copied().flatten() else { continue };
             for (name, what) in listing.names.iter().zip(listing.entries) {
                 match what {
-                    What::Directory(below) => {
+                    Entry::Directory(below) => {
                         let Some(meta) = metas.get(below) else { continue };
                         let content = Content::Directory { opaque: opaque(meta) };
                         let node = self.put(parent, name, meta.clone(), content)?;
@@ -62,9 +62,9 @@ impl<'p> Planting<'p> {
                             *place = node;
                         }
                     }
-                    What::Node(node) => drop(self.put(parent, name, node.0, node.1)?),
-                    What::Known(file) => self.known(parent, name, &file)?,
-                    What::Unread(Unread { linked, number }) => {
+                    Entry::Node(node) => drop(self.put(parent, name, node.0, node.1)?),
+                    Entry::Unchanged(file) => self.known(parent, name, &file)?,
+                    Entry::Unread(Unread { linked, number }) => {
                         if self.link(parent, name, linked)? {
                             continue;
                         }
@@ -92,7 +92,7 @@ impl<'p> Planting<'p> {
         self.builder.replace(node, meta, content)
     }
 
-    fn known(&mut self, parent: NodeRef, name: &[u8], file: &Known) -> Result<()> {
+    fn known(&mut self, parent: NodeRef, name: &[u8], file: &Unchanged) -> Result<()> {
         let known = self.seen.and_then(|seen| seen.inode(file.inode));
         let (inode, mark) = known.ok_or(Error::Mistake("a file that was known is not"))?;
         let linked = file.linked.map(|number| (self.device, number));

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::node::Content;
-use crate::store::{Store, Workplace, disk_space, make_directory};
+use crate::store::{StagingDir, Store, disk_space, make_directory};
 use oneroot_ids::ObjectId;
 
 /// Bytes moved at a time; what is smaller is hashed before it is written.
@@ -30,7 +30,7 @@ static ZEROS: [u8; CHUNK] = [0; CHUNK];
 pub(super) struct Contents<'s> {
     store: &'s Arc<Store>,
     /// Made with the first file that is written: what writes nothing new must not need a disk that takes anything.
-    place: OnceLock<Workplace>,
+    place: OnceLock<StagingDir>,
     /// Held while it is made.
     making: Mutex<()>,
     /// New objects, and the number of the file that holds each.
@@ -154,7 +154,7 @@ impl<'s> Contents<'s> {
     ///
     /// # Errors
     /// The system's.
-    pub(super) fn place(&self) -> Result<&Workplace> {
+    pub(super) fn place(&self) -> Result<&StagingDir> {
         if let Some(place) = self.place.get() {
             return Ok(place);
         }
@@ -162,7 +162,7 @@ impl<'s> Contents<'s> {
         if let Some(place) = self.place.get() {
             return Ok(place);
         }
-        let made = self.store.workplace()?;
+        let made = self.store.staging_dir()?;
         Ok(self.place.get_or_init(|| made))
     }
 

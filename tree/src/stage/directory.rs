@@ -13,10 +13,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::assemble::Planting;
+use super::assemble::Assembly;
 use super::contents::{Contents, Stored};
 use super::parallel::{at_work, both};
-use super::walk::{Borders, Known, LeftOut, Listing, What, described, joined, walk, xattrs};
+use super::walk::{Borders, Entry, LeftOut, Listing, Unchanged, described, joined, walk, xattrs};
 use super::{Stage, Tally};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
@@ -93,19 +93,19 @@ impl Stage<'_> {
             self.noted.left_out(&listing.path, listing.left_out);
         }
         let files = unread(&mut listings, device);
-        let mut planting = Planting::new(&mut self.builder, self.owner, device, seen.as_ref());
+        let mut assembly = Assembly::new(&mut self.builder, self.owner, device, seen.as_ref());
         let (contents, tally) = (&self.contents, &mut self.tally);
         let (planted, read) =
-            both(|| planting.plant(listings), || read_all(&dir, seen.as_ref(), &files, contents, tally));
+            both(|| assembly.plant(listings), || read_all(&dir, seen.as_ref(), &files, contents, tally));
         let mut read = planted.and(read)?;
-        self.tally.progress.unread += planting.marks.len() as u64;
-        for (node, number) in std::mem::take(&mut planting.unread) {
+        self.tally.progress.unread += assembly.marks.len() as u64;
+        for (node, number) in std::mem::take(&mut assembly.unread) {
             let read = read.get_mut(number as usize).and_then(Option::take);
             let read = read.ok_or(Error::Mistake("a file was not read"))?;
             let mark = read.trusted.then_some(read.mark);
-            planting.grown(node, read.meta, read.stored.content(), mark)?;
+            assembly.grown(node, read.meta, read.stored.content(), mark)?;
         }
-        let marks = planting.marks;
+        let marks = assembly.marks;
         self.seen = seen.map(|seen| (seen, marks));
         Ok(())
     }
@@ -160,10 +160,10 @@ fn unread(listings: &mut [Listing], device: u64) -> Vec<Vec<u8>> {
     for Listing { path, names, entries, .. } in listings {
         for (name, what) in names.iter().zip(entries) {
             match what {
-                What::Known(Known { linked: Some(number), .. }) => {
+                Entry::Unchanged(Unchanged { linked: Some(number), .. }) => {
                     linked.insert((device, *number));
                 }
-                What::Unread(file) if file.linked.is_none_or(|key| linked.insert(key)) => {
+                Entry::Unread(file) if file.linked.is_none_or(|key| linked.insert(key)) => {
                     file.number = u32::try_from(paths.len()).ok();
                     paths.push(joined(path, name));
                 }

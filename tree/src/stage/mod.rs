@@ -192,7 +192,7 @@ impl<'s> Stage<'s> {
         let made = || {
             let (index, order) = builder.finish_ordered()?;
             let aside = store.write_generation(&index)?;
-            // That it can't be written is no failure: see `Memory::keep`.
+            // That it can't be written is no failure: see `NextCache::keep`.
             let memory = seen.and_then(|(seen, marks)| {
                 let place = contents.place().ok()?;
                 Some(seen.written(index.generation(), &in_order(&order, &marks), place))

@@ -85,7 +85,7 @@ pub(super) struct Listing {
     pub meta: Meta,
     pub names: Names,
     /// What the names stand for, in their order.
-    pub entries: Vec<What>,
+    pub entries: Vec<Entry>,
     /// What was in it and is not here.
     pub left_out: Option<LeftOut>,
 }
@@ -100,11 +100,11 @@ pub(super) struct Names {
 }
 
 /// What a name stands for.
-pub(super) enum What {
+pub(super) enum Entry {
     /// The directory with this number.
     Directory(usize),
     /// A regular file that is as it was.
-    Known(Known),
+    Unchanged(Unchanged),
     /// A regular file that must be read.
     Unread(Unread),
     /// Anything that has no content.
@@ -113,7 +113,7 @@ pub(super) enum What {
 
 /// A file that need not be read. Most are, so it is small: memory that is touched for the first time costs about as much as
 /// the call that describes the file.
-pub(super) struct Known {
+pub(super) struct Unchanged {
     /// Its inode in the last generation, which has all the rest.
     pub inode: u32,
     /// Mode and owner are as they are now: the generation may have been told other owners.
@@ -286,7 +286,7 @@ impl Walk<'_> {
                         let Some(name) = listing.names.get(place) else { continue };
                         let path = joined(&listing.path, name);
                         let Some(what) = listing.entries.get_mut(place) else { continue };
-                        *what = What::Directory(number);
+                        *what = Entry::Directory(number);
                         queue.todo.push(Task { number, path, known });
                     }
                     queue.done.push(listing);
@@ -316,21 +316,21 @@ impl Walk<'_> {
                 let what = match directory {
                     // A whiteout is its name: what it is and holds, and how many names it has, means nothing. aufs' own
                     // directories are called so too, and are no part of a tree.
-                    _ if name.to_bytes().starts_with(b".wh.") => Some(What::whiteout()),
+                    _ if name.to_bytes().starts_with(b".wh.") => Some(Entry::whiteout()),
                     true => None,
                     false => self.entry(&dir, &task.path, name, known)?,
                 };
                 if what.is_none() {
                     below.push((place, known));
                 }
-                entries.push(what.unwrap_or(What::Directory(0)));
+                entries.push(what.unwrap_or(Entry::Directory(0)));
             }
         }
         Ok((Listing { number: task.number, path: task.path, meta, names, entries, left_out }, below))
     }
 
     /// What a name stands for; none for a directory.
-    fn entry(&self, dir: &Dir, path: &[u8], name: &CStr, known: Option<u32>) -> Result<Option<What>> {
+    fn entry(&self, dir: &Dir, path: &[u8], name: &CStr, known: Option<u32>) -> Result<Option<Entry>> {
         let here = || dir.path().join(std::ffi::OsStr::from_bytes(name.to_bytes()));
         let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)
             .map_err(|cause| Error::io("stat", here())(cause))?;
@@ -351,27 +351,27 @@ impl Walk<'_> {
                 return Err(Error::entry(&joined(path, name.to_bytes()), "a file of unknown type"));
             }
         };
-        Ok(Some(What::Node(Box::new((described(&stat, Vec::new()), content)))))
+        Ok(Some(Entry::Node(Box::new((described(&stat, Vec::new()), content)))))
     }
 
-    fn regular(&self, stat: &Stat, known: Option<u32>) -> What {
+    fn regular(&self, stat: &Stat, known: Option<u32>) -> Entry {
         let linked = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
         // overlayfs may give files another device than their directory's, and then numbers that mean nothing later.
         let seen = self.seen.filter(|_| stat.st_dev == self.borders.device);
         match known.filter(|inode| seen.is_some_and(|seen| seen.is_unchanged(*inode, stat))) {
-            Some(inode) => What::Known(Known {
+            Some(inode) => Entry::Unchanged(Unchanged {
                 inode,
                 mode: mode(stat),
                 uid: stat.st_uid,
                 gid: stat.st_gid,
                 linked: linked.map(|(_, number)| number),
             }),
-            None => What::Unread(Unread { linked, number: None }),
+            None => Entry::Unread(Unread { linked, number: None }),
         }
     }
 }
 
-impl What {
+impl Entry {
     fn whiteout() -> Self {
         Self::Node(Box::new((Meta::default(), Content::Whiteout)))
     }

@@ -30,14 +30,14 @@ pub use gc::{Collected, Needed, SHORTEST_GRACE};
 pub use history::{History, How, Placed, Staged};
 pub use refs::{Ref, RefKind};
 pub use stack::Views;
-pub use staging::{Turn, Workplace};
+pub use staging::{StagingDir, Turn};
 pub use verify::{Checked, Damage};
 
 use crate::confine::{Dir, open_file};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use oneroot_ids::{GenerationId, ObjectId};
-use staging::Aside;
+use staging::TempFile;
 
 const FORMAT: &str = "oneroot store 1\n";
 
@@ -163,19 +163,19 @@ impl Store {
     }
 
     /// Writes an index, without its name; nothing for one that is there, and reads.
-    pub(crate) fn write_generation(&self, index: &Index) -> Result<Option<Aside>> {
+    pub(crate) fn write_generation(&self, index: &Index) -> Result<Option<TempFile>> {
         let id = index.generation();
         if self.keep_generation(id) && self.generation(id).is_ok() {
             return Ok(None);
         }
         let path = self.generations.path().join(id.to_string());
-        Aside::write(&self.path.join("staging"), &path, index.bytes()).map(Some)
+        TempFile::write(&self.path.join("staging"), &path, index.bytes()).map(Some)
     }
 
     /// Names a written index, durably.
-    pub(crate) fn name_generation(&self, aside: Option<Aside>) -> Result<()> {
-        match aside {
-            Some(aside) => aside.put(),
+    pub(crate) fn name_generation(&self, temp: Option<TempFile>) -> Result<()> {
+        match temp {
+            Some(temp) => temp.put(),
             // Whoever named it may have been killed before the name was synced.
             None => staging::sync_names(self.generations.path()),
         }

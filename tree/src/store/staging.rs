@@ -22,12 +22,12 @@ const SWEPT: usize = 256;
 
 /// A directory of one's own in the store's file system. It goes when this is dropped, with what has not got a name by
 /// then: a stage that failed for a full disk must not keep it full.
-pub struct Workplace {
+pub struct StagingDir {
     dir: Dir,
     _lock: File,
 }
 
-impl Workplace {
+impl StagingDir {
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -39,7 +39,7 @@ impl Workplace {
     }
 }
 
-impl Drop for Workplace {
+impl Drop for StagingDir {
     fn drop(&mut self) {
         // What can't be removed now is swept by a later stage.
         let _ = fs::remove_dir_all(self.dir.path());
@@ -51,7 +51,7 @@ impl Store {
     ///
     /// # Errors
     /// The system's.
-    pub fn workplace(&self) -> Result<Workplace> {
+    pub fn staging_dir(&self) -> Result<StagingDir> {
         self.in_place()?;
         let staging = self.path().join("staging");
         sweep(&staging)?;
@@ -60,7 +60,7 @@ impl Store {
             File::open(path)
         })?;
         let dir = Dir::open(&path).map_err(Error::io("open", &path))?;
-        Ok(Workplace { dir, _lock: lock })
+        Ok(StagingDir { dir, _lock: lock })
     }
 
     /// Puts a small file in place; see [`write_whole`].
@@ -73,26 +73,26 @@ impl Store {
 /// Puts a file in place: write it under `staging`, sync, rename, sync the directory. A crash leaves the old or the new, and
 /// perhaps a file for the next sweep.
 pub(super) fn write_whole(staging: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
-    Aside::write(staging, path, bytes)?.put()
+    TempFile::write(staging, path, bytes)?.put()
 }
 
 /// A file's bytes, on the disk and without its name yet. It goes when this is dropped.
-pub(crate) struct Aside {
+pub(crate) struct TempFile {
     /// Until it has its name.
     temporary: Option<PathBuf>,
     path: PathBuf,
     _lock: File,
 }
 
-impl Aside {
+impl TempFile {
     /// Writes what is to be at `path`, and syncs it.
     pub(super) fn write(staging: &Path, path: &Path, bytes: &[u8]) -> Result<Self> {
         let (mut file, temporary) =
             locked(staging, |path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))?;
         let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        let aside = Self { temporary: Some(temporary), path: path.to_owned(), _lock: file };
+        let temp = Self { temporary: Some(temporary), path: path.to_owned(), _lock: file };
         written.map_err(Error::io("write", path))?;
-        Ok(aside)
+        Ok(temp)
     }
 
     /// Gives it its name, which lasts when this returns.
@@ -105,7 +105,7 @@ impl Aside {
     }
 }
 
-impl Drop for Aside {
+impl Drop for TempFile {
     fn drop(&mut self) {
         if let Some(temporary) = &self.temporary {
             // What can't be removed now is swept by the next stage.
@@ -231,18 +231,18 @@ mod tests {
             fs::write(staging.join(&name).join("o0"), "half").unwrap();
             fs::write(staging.join(name + "0"), "a head that was cut off").unwrap();
         }
-        drop(store.workplace().unwrap());
+        drop(store.staging_dir().unwrap());
         assert_eq!(left(&store), 0);
     }
 
     #[test]
     fn what_is_being_written_is_not_swept() {
         let (_home, store) = store();
-        let running = store.workplace().unwrap();
+        let running = store.staging_dir().unwrap();
         let staging = store.path().join("staging");
         let (_file, path) =
             locked(&staging, |path| OpenOptions::new().write(true).create_new(true).open(path)).unwrap();
-        drop(store.workplace().unwrap());
+        drop(store.staging_dir().unwrap());
         assert!(running.path().exists() && path.exists());
     }
 
@@ -254,7 +254,7 @@ mod tests {
                 let store = &store;
                 scope.spawn(move || {
                     for round in 0..200 {
-                        let place = store.workplace().unwrap();
+                        let place = store.staging_dir().unwrap();
                         fs::write(place.path().join("o0"), "x").unwrap();
                         let head = store.path().join(format!("refs/{writer}"));
                         store.write_whole(&head, format!("{round}").as_bytes()).unwrap();

@@ -25,7 +25,7 @@ use crate::error::{Error, Result};
 use crate::format::ReadAt as _;
 use crate::index::{Index, Inode, ROOT};
 use crate::node::Kind;
-use crate::store::{Store, Workplace};
+use crate::store::{StagingDir, Store};
 use oneroot_ids::GenerationId;
 
 const MAGIC: &[u8; 16] = b"oneroot seen 1\n\0";
@@ -107,8 +107,8 @@ impl StatCache {
         &self,
         generation: GenerationId,
         marks: &[Option<Mark>],
-        place: &Workplace,
-    ) -> Memory {
+        place: &StagingDir,
+    ) -> NextCache {
         let mut bytes = Vec::with_capacity(HEADER + marks.len() * RECORD + CHECKSUM);
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&generation.0);
@@ -120,10 +120,10 @@ impl StatCache {
         }
         let checksum = blake3::hash(&bytes);
         bytes.extend_from_slice(checksum.as_bytes());
-        let aside = place.path().join("seen");
-        let made = fs::File::options().write(true).create_new(true).mode(0o600).open(&aside);
+        let temp = place.path().join("seen");
+        let made = fs::File::options().write(true).create_new(true).mode(0o600).open(&temp);
         let written = made.and_then(|mut file| file.write_all(&bytes)).is_ok();
-        Memory { path: self.path.clone(), aside: written.then_some(aside) }
+        NextCache { path: self.path.clone(), temp: written.then_some(temp) }
     }
 }
 
@@ -148,17 +148,17 @@ impl Names<'_> {
 }
 
 /// What is to be remembered, not in force yet.
-pub(crate) struct Memory {
+pub(crate) struct NextCache {
     path: PathBuf,
-    aside: Option<PathBuf>,
+    temp: Option<PathBuf>,
 }
 
-impl Memory {
+impl NextCache {
     /// Remembers. That nothing could be written costs the next stage time and is no failure of this one. Nor is it synced:
     /// the checksum tells whether it came to the disk whole, and nothing is lost with it.
     pub(crate) fn keep(self) {
-        if let Some(aside) = self.aside {
-            let _ = fs::rename(aside, self.path);
+        if let Some(temp) = self.temp {
+            let _ = fs::rename(temp, self.path);
         }
     }
 }

@@ -24,14 +24,14 @@ pub struct Node {
 
 /// Where an entry of a merged directory comes from: the layer, and the place in its table of names.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct From {
+pub(super) struct NameRef {
     pub(super) layer: u16,
     pub(super) place: u32,
 }
 
 /// The names of a directory that no single layer has.
 pub(super) struct Merged {
-    pub(super) entries: Box<[From]>,
+    pub(super) entries: Box<[NameRef]>,
     pub(super) subdirectories: u32,
 }
 
@@ -78,8 +78,8 @@ impl Level {
     }
 
     /// The name that an entry of a merged directory stands for.
-    pub(super) fn entry(&self, from: From) -> Option<Entry<'_>> {
-        self.at(from.layer)?.index.entry(from.place)
+    pub(super) fn entry(&self, name: NameRef) -> Option<Entry<'_>> {
+        self.at(name.layer)?.index.entry(name.place)
     }
 
     /// Number of merged directories: what this level costs beyond its index.
@@ -89,14 +89,14 @@ impl Level {
     }
 
     /// The names of a directory as seen at this level, in byte order.
-    pub(super) fn names(&self, node: Node) -> impl Iterator<Item = From> + '_ {
+    pub(super) fn names(&self, node: Node) -> impl Iterator<Item = NameRef> + '_ {
         let level = self.at(node.layer);
         let merged = level.and_then(|level| level.merged(node.inode));
         let run = match (level, merged) {
             (Some(level), None) => level.index.inode(node.inode).map_or((0, 0), |inode| inode.run()),
             _ => (0, 0),
         };
-        let own = (run.0..run.0.saturating_add(run.1)).map(move |place| From { layer: node.layer, place });
+        let own = (run.0..run.0.saturating_add(run.1)).map(move |place| NameRef { layer: node.layer, place });
         merged.into_iter().flat_map(|merged| merged.entries.iter().copied()).chain(own)
     }
 }
@@ -174,8 +174,8 @@ impl<'a> Spine<'a> {
         }
     }
 
-    fn push(&mut self, directory: u32, entries: Vec<From>) {
-        let is_subdirectory = |from: &&From| {
+    fn push(&mut self, directory: u32, entries: Vec<NameRef>) {
+        let is_subdirectory = |from: &&NameRef| {
             let entry = self.level.entry(**from);
             entry
                 .is_some_and(|entry| is_directory(self.level, Node { layer: from.layer, inode: entry.inode }))

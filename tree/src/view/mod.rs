@@ -9,7 +9,7 @@ mod walk;
 use std::sync::Arc;
 
 pub use level::{Level, Node};
-pub use provenance::{Claim, Says};
+pub use provenance::{Origin, Presence};
 pub use walk::Walk;
 
 use crate::index::{Inode, ROOT};
@@ -119,7 +119,8 @@ impl View {
             let entry = level.index.entry(level.index.find(directory.inode, name)?)?;
             return Some(Node { layer: directory.layer, inode: entry.inode });
         };
-        let entry_name = |from: &level::From| level.entry(*from).map_or(b"".as_slice(), |entry| entry.name);
+        let entry_name =
+            |from: &level::NameRef| level.entry(*from).map_or(b"".as_slice(), |entry| entry.name);
         let place = merged.entries.binary_search_by(|from| entry_name(from).cmp(name)).ok()?;
         let from = merged.entries.get(place)?;
         Some(Node { layer: from.layer, inode: level.entry(*from)?.inode })
@@ -135,7 +136,7 @@ impl View {
             None => {
                 let (first, count) = level.index.inode(directory.inode)?.run();
                 let number = u32::try_from(number).ok().filter(|number| *number < count)?;
-                level::From { layer: directory.layer, place: first + number }
+                level::NameRef { layer: directory.layer, place: first + number }
             }
         };
         let entry = level.entry(from)?;

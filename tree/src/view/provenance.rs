@@ -6,18 +6,18 @@ use crate::node::{Kind, TreePath};
 
 /// One layer's word on a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Claim {
+pub struct Origin {
     /// The layer's place in the stack; 0 is the bottom.
     pub layer: u16,
     /// What it says.
-    pub says: Says,
+    pub presence: Presence,
     /// Whether a higher layer keeps it from being seen.
     pub hidden: bool,
 }
 
 /// What a layer says of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Says {
+pub enum Presence {
     /// It is this: the inode's number in the layer's index, and its kind.
     Is(u32, Kind),
     /// It is gone: a whiteout of the path, or of a directory on the way.
@@ -32,15 +32,17 @@ impl View {
     /// What each layer says of a path, top first. Layers that say nothing are left out. Of directories that several
     /// layers have, all are seen: they are merged.
     #[must_use]
-    pub fn claims(&self, path: &TreePath<'_>) -> Vec<Claim> {
-        let mut claims: Vec<Claim> = Vec::new();
+    pub fn origins(&self, path: &TreePath<'_>) -> Vec<Origin> {
+        let mut claims: Vec<Origin> = Vec::new();
         let mut hidden = false;
         for layer in (0..=self.top.place()).rev() {
-            let Some((says, ends)) = self.top.at(layer).and_then(|level| word(level, path)) else { continue };
+            let Some((presence, ends)) = self.top.at(layer).and_then(|level| word(level, path)) else {
+                continue;
+            };
             // A directory covers what is none below it, and with it all that is lower still.
-            let directory = matches!(says, Says::Is(_, kind) if kind.is_directory());
+            let directory = matches!(presence, Presence::Is(_, kind) if kind.is_directory());
             hidden |= !claims.is_empty() && !directory;
-            claims.push(Claim { layer, says, hidden });
+            claims.push(Origin { layer, presence, hidden });
             hidden |= ends;
         }
         claims
@@ -48,23 +50,23 @@ impl View {
 }
 
 /// A layer's word, and whether it hides what lower layers say.
-fn word(level: &Level, path: &TreePath<'_>) -> Option<(Says, bool)> {
+fn word(level: &Level, path: &TreePath<'_>) -> Option<(Presence, bool)> {
     let index = &level.index;
     let (mut at, mut opaque) = (ROOT, false);
     let names = path.names();
     for (depth, name) in names.iter().enumerate() {
         opaque |= index.inode(at)?.kind() == Kind::OpaqueDirectory;
         let Some(entry) = index.find(at, name).and_then(|place| index.entry(place)) else {
-            return opaque.then_some((Says::Opaque, true));
+            return opaque.then_some((Presence::Opaque, true));
         };
         at = entry.inode;
         match index.inode(at)?.kind() {
-            Kind::Whiteout => return Some((Says::Gone, true)),
+            Kind::Whiteout => return Some((Presence::Gone, true)),
             Kind::Directory | Kind::OpaqueDirectory => {}
-            _ if depth + 1 < names.len() => return Some((Says::InTheWay, true)),
+            _ if depth + 1 < names.len() => return Some((Presence::InTheWay, true)),
             _ => {}
         }
     }
     let kind = index.inode(at)?.kind();
-    Some((Says::Is(at, kind), opaque || kind != Kind::Directory))
+    Some((Presence::Is(at, kind), opaque || kind != Kind::Directory))
 }

@@ -181,15 +181,15 @@ fn every_layers_word_on_a_path_is_told_and_the_first_that_is_not_hidden_is_what_
         "d etc\nf etc/a top\nd etc/d\nf etc/d/x top\nd etc/was-file",
     ]);
     let told = |path: &str| -> Vec<(u16, bool, &str)> {
-        let word = |says: Says| match says {
-            Says::Is(_, kind) if kind.is_directory() => "directory",
-            Says::Is(..) => "file",
-            Says::Gone => "gone",
-            Says::InTheWay => "in the way",
-            Says::Opaque => "opaque",
+        let word = |presence: Presence| match presence {
+            Presence::Is(_, kind) if kind.is_directory() => "directory",
+            Presence::Is(..) => "file",
+            Presence::Gone => "gone",
+            Presence::InTheWay => "in the way",
+            Presence::Opaque => "opaque",
         };
-        let claims = view.claims(&TreePath::parse(path.as_bytes()).unwrap());
-        claims.into_iter().map(|claim| (claim.layer, claim.hidden, word(claim.says))).collect()
+        let claims = view.origins(&TreePath::parse(path.as_bytes()).unwrap());
+        claims.into_iter().map(|claim| (claim.layer, claim.hidden, word(claim.presence))).collect()
     };
     assert_eq!(told("etc/a"), [(2, false, "file"), (1, true, "file"), (0, true, "file")]);
     assert_eq!(told("etc/b"), [(1, false, "gone"), (0, true, "file")]);
@@ -201,10 +201,10 @@ fn every_layers_word_on_a_path_is_told_and_the_first_that_is_not_hidden_is_what_
     for path in paths(&view) {
         let parsed = TreePath::parse(path.as_bytes()).unwrap();
         let node = view.resolve(&parsed).unwrap();
-        let first = view.claims(&parsed).into_iter().find(|claim| !claim.hidden).unwrap();
+        let first = view.origins(&parsed).into_iter().find(|claim| !claim.hidden).unwrap();
         assert_eq!(
-            (first.layer, first.says),
-            (node.layer, Says::Is(node.inode, view.inode(node).unwrap().kind())),
+            (first.layer, first.presence),
+            (node.layer, Presence::Is(node.inode, view.inode(node).unwrap().kind())),
             "{path}"
         );
     }

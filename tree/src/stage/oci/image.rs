@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::layout::{Descriptor, Layout, Said, or_null};
+use super::layout::{DeclaredPlatform, Descriptor, Layout, or_null};
 use crate::error::{Error, Result};
 
 /// How deep indexes may lie in each other; buildx makes two.
@@ -85,7 +85,7 @@ struct Manifest {
 #[derive(Deserialize)]
 struct Config {
     #[serde(flatten)]
-    platform: Said,
+    platform: DeclaredPlatform,
     /// Only images of file systems have one; artifacts, such as signatures and charts, have not.
     rootfs: Option<RootFs>,
 }
@@ -97,7 +97,7 @@ struct RootFs {
 }
 
 /// An image that was found, with the place among its kind where it stands.
-struct Found {
+struct Candidate {
     manifest: Descriptor,
     /// Needs a newer processor than the architecture's first one.
     special: bool,
@@ -192,7 +192,7 @@ fn choose(layout: &Layout, platform: &Platform) -> Result<Descriptor> {
                 (said.architecture.as_str(), said.variant.as_deref()),
                 (_, None | Some("")) | ("arm64", Some("v8")) | ("amd64", Some("v1"))
             );
-            found.push(Found { manifest: descriptor, special, name });
+            found.push(Candidate { manifest: descriptor, special, name });
         }
     }
     let mut names: Vec<&str> = found.iter().filter_map(|found| found.name.as_deref()).collect();
@@ -215,7 +215,7 @@ fn choose(layout: &Layout, platform: &Platform) -> Result<Descriptor> {
     })
 }
 
-fn spelled(said: &Said) -> String {
+fn spelled(said: &DeclaredPlatform) -> String {
     let word = |text: &str| -> String { text.chars().take(40).flat_map(char::escape_default).collect() };
     let variant = said.variant.as_deref().filter(|text| !text.is_empty());
     let variant = variant.map(|text| format!("/{}", word(text))).unwrap_or_default();

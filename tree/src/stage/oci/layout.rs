@@ -72,7 +72,7 @@ pub struct Descriptor {
     /// Its length in bytes.
     pub size: u64,
     /// What it runs on, in an index.
-    pub platform: Option<Said>,
+    pub platform: Option<DeclaredPlatform>,
     /// Names and notes.
     #[serde(default, deserialize_with = "or_null")]
     pub annotations: BTreeMap<String, String>,
@@ -80,7 +80,7 @@ pub struct Descriptor {
 
 /// A platform as an index or a config says it.
 #[derive(Debug, Clone, Deserialize)]
-pub struct Said {
+pub struct DeclaredPlatform {
     /// `amd64`, in Go's spelling.
     #[serde(default, deserialize_with = "or_null")]
     pub architecture: String,
@@ -93,10 +93,10 @@ pub struct Said {
 
 /// An open layout.
 #[derive(Debug)]
-pub struct Layout(Home);
+pub struct Layout(Source);
 
 #[derive(Debug)]
-enum Home {
+enum Source {
     Directory(Dir),
     Archive { file: File, members: BTreeMap<String, (u64, u64)> },
 }
@@ -107,7 +107,7 @@ impl Layout {
     /// # Errors
     /// [`Error::Image`] when it is none; the system's.
     pub fn directory(path: &Path) -> Result<Self> {
-        Self(Home::Directory(Dir::open(path).map_err(Error::io("open", path))?)).checked()
+        Self(Source::Directory(Dir::open(path).map_err(Error::io("open", path))?)).checked()
     }
 
     /// Opens a layout in an uncompressed tar archive, whose blobs are then read where they lie.
@@ -128,7 +128,7 @@ impl Layout {
             let name = name.strip_prefix("./").unwrap_or(&name).to_owned();
             members.insert(name, (member.at, member.size));
         }
-        Self(Home::Archive { file, members }).checked()
+        Self(Source::Archive { file, members }).checked()
     }
 
     fn checked(self) -> Result<Self> {
@@ -215,7 +215,7 @@ impl Layout {
 
     fn named(&self, name: &str) -> Result<Option<Slice>> {
         match &self.0 {
-            Home::Directory(dir) => {
+            Source::Directory(dir) => {
                 let path = dir.path().join(name);
                 let file = match dir.file(name.as_bytes()) {
                     Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -224,7 +224,7 @@ impl Layout {
                 let left = file.metadata().map_err(Error::io("stat", &path))?.len();
                 Ok(Some(Slice { file, at: 0, left }))
             }
-            Home::Archive { file, members } => {
+            Source::Archive { file, members } => {
                 let Some((at, left)) = members.get(name).copied() else { return Ok(None) };
                 let file = file.try_clone().map_err(Error::io("open", name))?;
                 Ok(Some(Slice { file, at, left }))
