@@ -23,132 +23,169 @@ pub(crate) fn is_host(address: Ipv4Addr) -> bool {
     first != 0 && first < 224 && !address.is_loopback()
 }
 
+type Range = (Ipv4Addr, Ipv4Addr);
+
 /// A `[[network]]` table.
 pub(crate) fn network(mut section: Section<'_>, diagnostics: &mut Diagnostics) -> Option<Table<Network>> {
     let span = section.span.clone();
-    let mut places = Places::default();
-    let subnet = section.parsed::<Ipv4Network>(diagnostics, "subnet", "a network such as 192.168.77.0/24");
-    section.missing(diagnostics, "subnet", "the network's addresses, such as \"192.168.77.0/24\"");
-    let subnet = subnet.and_then(|subnet| {
-        subnet.check(diagnostics, |subnet| match subnet {
-            _ if subnet.network() != subnet.ip() => {
-                Err(format!("has host bits; the network is {}/{}", subnet.network(), subnet.prefix()))
-            }
-            _ if !(8..=30).contains(&subnet.prefix()) => Err("must be of /8 to /30".to_owned()),
-            _ if !is_host(subnet.ip()) => Err("is not a network of hosts".to_owned()),
-            _ => Ok(subnet),
-        })
-    });
-    let server = section.parsed::<Ipv4Addr>(diagnostics, "server", "an IPv4 address");
-    let server = server
-        .and_then(|at| at.check(diagnostics, |address| is_host(address).then_some(address).ok_or(NO_HOST)));
-    let proxy = section.boolean(diagnostics, "proxy");
-    let authoritative = section.boolean(diagnostics, "authoritative");
-    let exclude: Vec<Located<(Ipv4Addr, Ipv4Addr)>> = section
-        .strings(diagnostics, "exclude", true)
-        .into_iter()
-        .filter_map(|at| {
-            at.check(diagnostics, |text| text.parse().map(|one| (one, one)).or_else(|_| pool_of(&text)))
-        })
-        .collect();
-    let pool =
-        section.string(diagnostics, "pool").and_then(|pool| pool.check(diagnostics, |text| pool_of(&text)));
-    let router = section.parsed::<Ipv4Addr>(diagnostics, "router", "an IPv4 address");
-    // Each machine may have a name server of its own.
-    let dns = hosts(&mut section, diagnostics, "dns", "a name server", Ipv4Addr::is_loopback);
-    let ntp = hosts(&mut section, diagnostics, "ntp", "a time server", |_| false);
-    let domain = section.string(diagnostics, "domain").and_then(|domain| {
-        domain.check(diagnostics, |text| {
-            let good = text.len() <= 253 && !text.is_empty() && text.split('.').all(good_name);
-            if good { Ok(text) } else { Err("is not a domain name, such as \"lab.example\"") }
-        })
-    });
-    fits(&dns, &ntp, domain.as_ref(), &span, diagnostics);
-    let lease = section
-        .string(diagnostics, "lease")
-        .and_then(|lease| lease.check(diagnostics, |text| lease_of(&text)));
+    let keys = Keys::read(&mut section, diagnostics);
     section.finish(diagnostics);
-    let subnet = places.keep("subnet", subnet?);
-    let inside = |address: Ipv4Addr| {
-        subnet.contains(address) && address != subnet.network() && address != subnet.broadcast()
-    };
-    if let Some(pool) = &pool
-        && !(inside(pool.value.0) && inside(pool.value.1))
-    {
-        diagnostics.note(&pool.span, format!("is not inside {subnet}"));
-    }
-    let excluded = |address: Ipv4Addr| exclude.iter().any(|at| (at.value.0..=at.value.1).contains(&address));
-    for at in &exclude {
-        let in_pool = |(first, last): (Ipv4Addr, Ipv4Addr)| first <= at.value.0 && at.value.1 <= last;
-        if !pool.as_ref().is_some_and(|pool| in_pool(pool.value)) {
-            diagnostics.note(&at.span, "is not inside the pool; there is nothing to exclude it from");
+    fits(&keys.dns, &keys.ntp, keys.domain.as_ref(), &span, diagnostics);
+    keys.note_what_is_outside(diagnostics)?;
+    keys.note_what_the_pool_gives_away(diagnostics);
+    let (value, places) = keys.into_network()?;
+    Some(Table { value, span, places: places.0 })
+}
+
+/// The keys of one table, each good by itself.
+struct Keys {
+    subnet: Option<Located<Ipv4Network>>,
+    server: Option<Located<Ipv4Addr>>,
+    proxy: Option<Located<bool>>,
+    authoritative: Option<Located<bool>>,
+    exclude: Vec<Located<Range>>,
+    pool: Option<Located<Range>>,
+    router: Option<Located<Ipv4Addr>>,
+    dns: Vec<Located<Ipv4Addr>>,
+    ntp: Vec<Located<Ipv4Addr>>,
+    domain: Option<Located<String>>,
+    lease: Option<Located<u32>>,
+}
+
+impl Keys {
+    fn read(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Self {
+        let subnet = subnet(section, diagnostics);
+        let server = section.parsed::<Ipv4Addr>(diagnostics, "server", "an IPv4 address");
+        let reachable = |address| is_host(address).then_some(address).ok_or(NO_HOST);
+        let server = server.and_then(|at| at.check(diagnostics, reachable));
+        let range = |text: String| text.parse().map(|one| (one, one)).or_else(|_| pool_of(&text));
+        let exclude = section.strings(diagnostics, "exclude", true).into_iter();
+        Self {
+            subnet,
+            server,
+            proxy: section.boolean(diagnostics, "proxy"),
+            authoritative: section.boolean(diagnostics, "authoritative"),
+            exclude: exclude.filter_map(|at| at.check(diagnostics, range)).collect(),
+            pool: section
+                .string(diagnostics, "pool")
+                .and_then(|pool| pool.check(diagnostics, |text| pool_of(&text))),
+            router: section.parsed::<Ipv4Addr>(diagnostics, "router", "an IPv4 address"),
+            // Each machine may have a name server of its own.
+            dns: hosts(section, diagnostics, "dns", "a name server", Ipv4Addr::is_loopback),
+            ntp: hosts(section, diagnostics, "ntp", "a time server", |_| false),
+            domain: domain(section, diagnostics),
+            lease: section
+                .string(diagnostics, "lease")
+                .and_then(|lease| lease.check(diagnostics, |text| lease_of(&text))),
         }
     }
-    if let (Some(pool), Some(last)) = (&pool, exclude.last())
-        && is_covered(pool.value, exclude.iter().map(|at| at.value).collect())
-    {
-        diagnostics
-            .note(&last.span, "leaves nothing of the pool; leave `pool` out where no address is to be given");
-    }
-    if let Some(server) = &server {
-        if subnet.contains(server.value) && !inside(server.value) {
+
+    /// Notes addresses that are not the network's, or not a host's in it; none where it is not known what is.
+    fn note_what_is_outside(&self, diagnostics: &mut Diagnostics) -> Option<()> {
+        let subnet = self.subnet.as_ref()?.value;
+        let inside = |address: Ipv4Addr| {
+            subnet.contains(address) && address != subnet.network() && address != subnet.broadcast()
+        };
+        if let Some(Located { value: (first, last), span }) = &self.pool
+            && !(inside(*first) && inside(*last))
+        {
+            diagnostics.note(span, format!("is not inside {subnet}"));
+        }
+        for at in &self.exclude {
+            let in_pool = |(first, last): Range| first <= at.value.0 && at.value.1 <= last;
+            if !self.pool.as_ref().is_some_and(|pool| in_pool(pool.value)) {
+                diagnostics.note(&at.span, "is not inside the pool; there is nothing to exclude it from");
+            }
+        }
+        if let Some(server) = &self.server
+            && subnet.contains(server.value)
+            && !inside(server.value)
+        {
             diagnostics.note(&server.span, format!("is not a host address in {subnet}"));
         }
-        if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&server.value))
-            && !excluded(server.value)
+        if let Some(router) = &self.router
+            && !inside(router.value)
         {
-            diagnostics.note(&server.span, "is inside the pool; it would be given to a machine");
-        }
-    }
-    if let (Some(proxy), Some(at)) = (&proxy, &pool)
-        && proxy.value
-    {
-        diagnostics.note(
-            &at.span,
-            "is for addresses, which a proxy does not give; the other DHCP server has the pool",
-        );
-    }
-    if let Some(router) = &router {
-        if !inside(router.value) {
             diagnostics.note(&router.span, format!("is not inside {subnet}"));
         }
-        if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&router.value))
-            && !excluded(router.value)
+        Some(())
+    }
+
+    /// Notes addresses that a machine would be given though somebody else has them, and a pool that gives nothing.
+    fn note_what_the_pool_gives_away(&self, diagnostics: &mut Diagnostics) {
+        let Some(pool) = &self.pool else { return };
+        if let Some(last) = self.exclude.last()
+            && is_covered(pool.value, self.exclude.iter().map(|at| at.value).collect())
         {
-            diagnostics.note(&router.span, "is inside the pool; it would be given to a machine");
+            diagnostics.note(
+                &last.span,
+                "leaves nothing of the pool; leave `pool` out where no address is to be given",
+            );
+        }
+        let holds = |(first, last): Range, address| (first..=last).contains(&address);
+        let excluded = |address| self.exclude.iter().any(|at| holds(at.value, address));
+        let given = |at: &&Located<Ipv4Addr>| holds(pool.value, at.value) && !excluded(at.value);
+        for at in self.server.iter().chain(&self.router).filter(given) {
+            diagnostics.note(&at.span, "is inside the pool; it would be given to a machine");
+        }
+        for at in self.dns.iter().chain(&self.ntp).filter(given) {
+            let told = format!("{} is inside the pool; it would be given to a machine", at.value);
+            diagnostics.note(&at.span, told);
+        }
+        if self.proxy.as_ref().is_some_and(|proxy| proxy.value) {
+            diagnostics.note(
+                &pool.span,
+                "is for addresses, which a proxy does not give; the other DHCP server has the pool",
+            );
         }
     }
-    for at in dns.iter().chain(&ntp) {
-        if pool.as_ref().is_some_and(|pool| (pool.value.0..=pool.value.1).contains(&at.value))
-            && !excluded(at.value)
-        {
-            diagnostics
-                .note(&at.span, format!("{} is inside the pool; it would be given to a machine", at.value));
-        }
+
+    /// The network, and where what other tables are compared with stands.
+    fn into_network(self) -> Option<(Network, Places)> {
+        let mut places = Places::default();
+        let bare = |list: Vec<Located<Ipv4Addr>>| list.into_iter().map(|at| at.value).collect();
+        let network = Network {
+            subnet: places.keep("subnet", self.subnet?),
+            server: self.server.map(|at| places.keep("server", at)),
+            proxy: self.proxy.is_some_and(|at| at.value),
+            authoritative: self.authoritative.is_some_and(|at| at.value),
+            pool: self.pool.map(|at| {
+                places.0.insert(("pool", String::new()), at.span);
+                at.value
+            }),
+            exclude: self.exclude.into_iter().map(|at| at.value).collect(),
+            router: self.router.map(|at| at.value),
+            dns: bare(self.dns),
+            ntp: bare(self.ntp),
+            domain: self.domain.map(|at| at.value),
+            lease: self.lease.map_or(86_400, |at| at.value),
+        };
+        Some((network, places))
     }
-    let pool = pool.map(|at| {
-        let (first, last) = at.value;
-        places.0.insert(("pool", String::new()), at.span);
-        (first, last)
-    });
-    let network = Network {
-        subnet,
-        server: server.map(|at| places.keep("server", at)),
-        proxy: proxy.is_some_and(|at| at.value),
-        authoritative: authoritative.is_some_and(|at| at.value),
-        pool,
-        exclude: exclude.into_iter().map(|at| at.value).collect(),
-        router: router.map(|at| at.value),
-        dns: dns.into_iter().map(|at| at.value).collect(),
-        ntp: ntp.into_iter().map(|at| at.value).collect(),
-        domain: domain.map(|at| at.value),
-        lease: lease.map_or(86_400, |at| at.value),
-    };
-    Some(Table { value: network, span, places: places.0 })
+}
+
+fn subnet(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Option<Located<Ipv4Network>> {
+    let subnet = section.parsed::<Ipv4Network>(diagnostics, "subnet", "a network such as 192.168.77.0/24");
+    section.missing(diagnostics, "subnet", "the network's addresses, such as \"192.168.77.0/24\"");
+    subnet?.check(diagnostics, |subnet| match subnet {
+        _ if subnet.network() != subnet.ip() => {
+            Err(format!("has host bits; the network is {}/{}", subnet.network(), subnet.prefix()))
+        }
+        _ if !(8..=30).contains(&subnet.prefix()) => Err("must be of /8 to /30".to_owned()),
+        _ if !is_host(subnet.ip()) => Err("is not a network of hosts".to_owned()),
+        _ => Ok(subnet),
+    })
+}
+
+fn domain(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Option<Located<String>> {
+    section.string(diagnostics, "domain")?.check(diagnostics, |text| {
+        let good = text.len() <= 253 && !text.is_empty() && text.split('.').all(good_name);
+        if good { Ok(text) } else { Err("is not a domain name, such as \"lab.example\"") }
+    })
 }
 
 /// Whether ranges have all of a pool.
-fn is_covered((first, last): (Ipv4Addr, Ipv4Addr), mut ranges: Vec<(Ipv4Addr, Ipv4Addr)>) -> bool {
+fn is_covered((first, last): Range, mut ranges: Vec<Range>) -> bool {
     ranges.sort_unstable();
     let mut next = u64::from(u32::from(first));
     for (from, to) in ranges {
@@ -176,7 +213,7 @@ fn hosts(
     told.collect()
 }
 
-fn pool_of(text: &str) -> Result<(Ipv4Addr, Ipv4Addr), String> {
+fn pool_of(text: &str) -> Result<Range, String> {
     let ends = text
         .split_once('-')
         .and_then(|(first, last)| Some((first.trim().parse().ok()?, last.trim().parse().ok()?)));

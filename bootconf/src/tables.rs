@@ -96,40 +96,8 @@ fn names_a_nic(value: &str) -> bool {
 
 /// The `[server]` table.
 pub(crate) fn server(mut section: Section<'_>, home: &Path, diagnostics: &mut Diagnostics) -> Option<Server> {
-    let address = section.parsed::<IpAddr>(diagnostics, "address", "an IP address");
-    section.missing(diagnostics, "address", "the address that machines are told, such as \"192.168.77.1\"");
-    let address = address.and_then(|address| {
-        address.check(diagnostics, |address| match address {
-            IpAddr::V4(v4) if is_host(v4) => Ok(address),
-            IpAddr::V4(_) => Err(NO_HOST),
-            IpAddr::V6(_) => Err("must be IPv4: firmware and klibc mount no root over IPv6"),
-        })
-    });
-    let interfaces = section.strings(diagnostics, "interface", true);
-    if interfaces.is_empty() {
-        section.required(
-            diagnostics,
-            "interface",
-            "the interface on which DHCP is answered, such as \"eth0\"",
-        );
-    }
-    let interfaces: Vec<Located<String>> = interfaces
-        .into_iter()
-        .filter_map(|at| {
-            at.check(diagnostics, |name| {
-                // What the kernel's dev_valid_name() takes.
-                let graphic =
-                    name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
-                let good = !name.is_empty() && name.len() < 16 && graphic && name != "." && name != "..";
-                if good { Ok(name) } else { Err("is not an interface's name; see `ip link`") }
-            })
-        })
-        .collect();
-    for (number, interface) in interfaces.iter().enumerate() {
-        if interfaces.iter().take(number).any(|other| other.value == interface.value) {
-            diagnostics.note(&interface.span, format!("interface {} is there twice", interface.value));
-        }
-    }
+    let address = server_address(&mut section, diagnostics);
+    let interfaces = interfaces(&mut section, diagnostics);
     let mut directory = |key, default: &str| -> Directory {
         let said = section.string(diagnostics, key).and_then(|at| placed(at, home, diagnostics));
         Directory::new(said, home.join(default))
@@ -142,6 +110,57 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, diagnostics: &mut Di
         true => vec![PathBuf::from("/usr/lib/ipxe")],
         false => loaders.into_iter().filter_map(|at| Some(placed(at, home, diagnostics)?.value)).collect(),
     };
+    let (http_port, nfs_port) = ports(&mut section, diagnostics);
+    let ipv6 = section.boolean(diagnostics, "ipv6");
+    let wait = section.boolean(diagnostics, "wait_for_interfaces");
+    let unprivileged = section.boolean(diagnostics, "allow_unprivileged_nfs_ports");
+    let confinement = one_of(&mut section, diagnostics, "confinement", Confinement::ALL, Confinement::as_str);
+    section.finish(diagnostics);
+    Some(Server {
+        address: address?.value,
+        interfaces,
+        store: store.path,
+        state: state.path,
+        http_port,
+        nfs_port,
+        ipv6: ipv6.is_none_or(|at| at.value),
+        wait_for_interfaces: wait.is_some_and(|at| at.value),
+        loaders,
+        unprivileged_nfs_ports: unprivileged.is_some_and(|at| at.value),
+        confinement: confinement.map(|at| at.value).unwrap_or_default(),
+    })
+}
+
+fn server_address(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Option<Located<IpAddr>> {
+    let address = section.parsed::<IpAddr>(diagnostics, "address", "an IP address");
+    section.missing(diagnostics, "address", "the address that machines are told, such as \"192.168.77.1\"");
+    address?.check(diagnostics, |address| match address {
+        IpAddr::V4(v4) if is_host(v4) => Ok(address),
+        IpAddr::V4(_) => Err(NO_HOST),
+        IpAddr::V6(_) => Err("must be IPv4: firmware and klibc mount no root over IPv6"),
+    })
+}
+
+fn interfaces(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Vec<String> {
+    let named = section.strings(diagnostics, "interface", true);
+    if named.is_empty() {
+        let why = "the interface on which DHCP is answered, such as \"eth0\"";
+        section.required(diagnostics, "interface", why);
+    }
+    // What the kernel's dev_valid_name() takes.
+    let valid = |name: String| {
+        let graphic = name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':');
+        let good = !name.is_empty() && name.len() < 16 && graphic && name != "." && name != "..";
+        if good { Ok(name) } else { Err("is not an interface's name; see `ip link`") }
+    };
+    let named: Vec<Located<String>> =
+        named.into_iter().filter_map(|at| at.check(diagnostics, valid)).collect();
+    note_twice(&named, diagnostics, |name| format!("interface {name} is there twice"));
+    named.into_iter().map(|at| at.value).collect()
+}
+
+/// The ports of HTTP and NFS.
+fn ports(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> (u16, u16) {
     let http = section.port(diagnostics, "http_port");
     let nfs = section.port(diagnostics, "nfs_port");
     let http_port = http.as_ref().map_or(80, |at| at.value);
@@ -154,24 +173,16 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, diagnostics: &mut Di
         diagnostics
             .note(&at.span, format!("port {nfs_port} is for HTTP and for NFS; one of them needs another"));
     }
-    let ipv6 = section.boolean(diagnostics, "ipv6");
-    let wait = section.boolean(diagnostics, "wait_for_interfaces");
-    let unprivileged = section.boolean(diagnostics, "allow_unprivileged_nfs_ports");
-    let confinement = one_of(&mut section, diagnostics, "confinement", Confinement::ALL, Confinement::as_str);
-    section.finish(diagnostics);
-    Some(Server {
-        address: address?.value,
-        interfaces: interfaces.into_iter().map(|at| at.value).collect(),
-        store: store.path,
-        state: state.path,
-        http_port,
-        nfs_port,
-        ipv6: ipv6.is_none_or(|at| at.value),
-        wait_for_interfaces: wait.is_some_and(|at| at.value),
-        loaders,
-        unprivileged_nfs_ports: unprivileged.is_some_and(|at| at.value),
-        confinement: confinement.map(|at| at.value).unwrap_or_default(),
-    })
+    (http_port, nfs_port)
+}
+
+/// Notes each value of a list that stood there before.
+fn note_twice<T: PartialEq>(list: &[Located<T>], diagnostics: &mut Diagnostics, told: impl Fn(&T) -> String) {
+    for (number, at) in list.iter().enumerate() {
+        if list.iter().take(number).any(|other| other.value == at.value) {
+            diagnostics.note(&at.span, told(&at.value));
+        }
+    }
 }
 
 /// A key whose value is one of a few words.
@@ -307,11 +318,7 @@ pub(crate) fn machine(
     }
     let macs: Vec<Located<Mac>> =
         typed.into_iter().filter_map(|text| text.check(diagnostics, |text| text.parse::<Mac>())).collect();
-    for (number, mac) in macs.iter().enumerate() {
-        if macs.iter().take(number).any(|other| other.value == mac.value) {
-            diagnostics.note(&mac.span, format!("MAC {} is listed twice", mac.value));
-        }
-    }
+    note_twice(&macs, diagnostics, |mac| format!("MAC {mac} is listed twice"));
     let addresses: Vec<Located<Ipv4Addr>> = section
         .strings(diagnostics, "address", true)
         .into_iter()
@@ -322,19 +329,11 @@ pub(crate) fn machine(
     if let Some(more) = addresses.get(macs.len()).filter(|_| !macs.is_empty()) {
         diagnostics.note(&more.span, "has no NIC: the addresses are the MACs', in the same order");
     }
-    for (number, address) in addresses.iter().enumerate() {
-        if addresses.iter().take(number).any(|other| other.value == address.value) {
-            diagnostics.note(&address.span, format!("address {} is listed twice", address.value));
-        }
-    }
+    note_twice(&addresses, diagnostics, |address| format!("address {address} is listed twice"));
     let profile = section.string(diagnostics, "profile");
     section.missing(diagnostics, "profile", "what the machine boots");
     let workloads = section.strings(diagnostics, "workloads", false);
-    for (number, workload) in workloads.iter().enumerate() {
-        if workloads.iter().take(number).any(|other| other.value == workload.value) {
-            diagnostics.note(&workload.span, format!("workload {:?} is listed twice", workload.value));
-        }
-    }
+    note_twice(&workloads, diagnostics, |workload| format!("workload {workload:?} is listed twice"));
     let vars = section.section(diagnostics, "vars").map(|vars| variables(vars, diagnostics));
     let machine = Machine {
         macs: macs.into_iter().map(|at| places.keep("mac", at)).collect(),
