@@ -142,6 +142,7 @@ fn whoever_is_not_root_is_not_answered_even_where_the_modes_would_let_everybody_
     let server = Server::start(SiteFiles::small().unwrap()).unwrap();
     let home = server.site.path();
     chmod(home, 0o755);
+    chmod(&home.join("site.toml"), 0o644);
     let told = of_somebody(&server, &["status"]);
     let words = String::from_utf8(told.stderr).unwrap();
     assert!(told.status.code() == Some(1) && words.contains("run this as root"), "{words}");

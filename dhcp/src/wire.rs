@@ -117,31 +117,8 @@ impl Request {
         let (mac, message) = head(datagram, REQUEST)?;
         let flags =
             datagram.get(10..12).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_be_bytes);
-        let mut kind = None;
-        let mut bootp = true;
-        let mut request = Self {
-            kind: MessageType::Discover,
-            mac,
-            xid: message.xid(),
-            flags,
-            ciaddr: message.ciaddr(),
-            giaddr: message.giaddr(),
-            requested: None,
-            server_id: None,
-            wanted: Vec::new(),
-            max_size: None,
-            vendor_class: Vec::new(),
-            client_id: Vec::new(),
-            user_class: Vec::new(),
-            relay_info: Vec::new(),
-            link_selection: None,
-            server_override: None,
-            subnet_selection: None,
-            architectures: Vec::new(),
-            guid: Vec::new(),
-            ipxe_options: false,
-            ipxe_without_http: false,
-        };
+        let (mut kind, mut bootp) = (None, true);
+        let mut request = Self::without_options(mac, &message, flags);
         let mut overload = 0;
         for option in message.opts().take(MOST_OPTIONS) {
             match (u8::from(option.code()), option.data()) {
@@ -176,6 +153,33 @@ impl Request {
         }
         request.read_relay_info();
         Ok(request)
+    }
+
+    /// What the fixed part says.
+    fn without_options(mac: Mac, message: &Message<'_>, flags: u16) -> Self {
+        Self {
+            kind: MessageType::Discover,
+            mac,
+            xid: message.xid(),
+            flags,
+            ciaddr: message.ciaddr(),
+            giaddr: message.giaddr(),
+            requested: None,
+            server_id: None,
+            wanted: Vec::new(),
+            max_size: None,
+            vendor_class: Vec::new(),
+            client_id: Vec::new(),
+            user_class: Vec::new(),
+            relay_info: Vec::new(),
+            link_selection: None,
+            server_override: None,
+            subnet_selection: None,
+            architectures: Vec::new(),
+            guid: Vec::new(),
+            ipxe_options: false,
+            ipxe_without_http: false,
+        }
     }
 
     /// Takes in one option. A malformed one is left out; it never costs the others.

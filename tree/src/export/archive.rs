@@ -10,7 +10,7 @@ use tar::{Builder, EntryType, Header};
 
 use super::{Item, count, items};
 use crate::error::{Error, Result};
-use crate::node::Kind;
+use crate::node::{Kind, Meta};
 use crate::stage::Progress;
 use crate::stage::archive::ACL;
 use crate::store::Store;
@@ -45,18 +45,7 @@ fn append<W: Write>(builder: &mut Builder<W>, store: &Store, item: &Item<'_>) ->
     let path = if item.path.is_empty() { Path::new(".") } else { Path::new(OsStr::from_bytes(&item.path)) };
     let meta = &item.meta;
     if item.first.is_none() {
-        let mut records: Vec<(String, Vec<u8>)> = Vec::new();
-        if meta.mtime < 0 || meta.mtime % SECOND != 0 {
-            records.push(("mtime".to_owned(), decimal(meta.mtime).into_bytes()));
-        }
-        for (name, value) in &meta.xattrs {
-            // An attribute's name is UTF-8 wherever tar has met one; others can't stand in a record.
-            if let Ok(name) = std::str::from_utf8(name) {
-                let is_record = name.starts_with(ACL);
-                let key = if is_record { name.to_owned() } else { format!("SCHILY.xattr.{name}") };
-                records.push((key, value.clone()));
-            }
-        }
+        let records = records(meta);
         let records = records.iter().map(|(key, value)| (key.as_str(), value.as_slice()));
         builder.append_pax_extensions(records).map_err(Error::Archive)?;
     }
@@ -101,6 +90,23 @@ fn append<W: Write>(builder: &mut Builder<W>, store: &Store, item: &Item<'_>) ->
         (Kind::Socket | Kind::Whiteout, None) => Ok(()),
     };
     appended.map_err(Error::Archive)
+}
+
+/// What a header has no room for: a time that is no whole second, and attributes.
+fn records(meta: &Meta) -> Vec<(String, Vec<u8>)> {
+    let mut records: Vec<(String, Vec<u8>)> = Vec::new();
+    if meta.mtime < 0 || meta.mtime % SECOND != 0 {
+        records.push(("mtime".to_owned(), decimal(meta.mtime).into_bytes()));
+    }
+    for (name, value) in &meta.xattrs {
+        // An attribute's name is UTF-8 wherever tar has met one; others can't stand in a record.
+        if let Ok(name) = std::str::from_utf8(name) {
+            let is_record = name.starts_with(ACL);
+            let key = if is_record { name.to_owned() } else { format!("SCHILY.xattr.{name}") };
+            records.push((key, value.clone()));
+        }
+    }
+    records
 }
 
 /// Decimal seconds with all nine digits, as PAX writes times.

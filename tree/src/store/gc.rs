@@ -12,7 +12,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use super::Store;
@@ -48,6 +48,9 @@ pub struct Needed {
     pub generations: HashSet<GenerationId>,
 }
 
+/// Generations that nobody needs, and where each lies.
+type OldGenerations = Vec<(GenerationId, PathBuf)>;
+
 impl Store {
     /// Removes what is neither needed nor younger than `grace` before `now`. With `dry`, only counts.
     ///
@@ -62,32 +65,8 @@ impl Store {
         self.put_back_what_a_crash_left()?;
         let young_from = now.checked_sub(grace.max(SHORTEST_GRACE)).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut collected = Collected::default();
-        let mut generations = needed.generations.clone();
-        let mut old_stacks = Vec::new();
-        for name in names(&self.path.join("stacks"))? {
-            let path = self.path.join("stacks").join(&name);
-            let Ok(view) = name.parse::<ViewId>() else { continue };
-            if needed.views.contains(&view) || !is_old(&path, young_from) {
-                generations.extend(self.stack(view)?);
-            } else {
-                old_stacks.push(path);
-            }
-        }
-        let lost = |view: &&ViewId| !self.path.join("stacks").join(view.to_string()).exists();
-        if let Some(lost) = needed.views.iter().find(lost) {
-            return Err(Error::NoStack(*lost));
-        }
-        let mut kept = Vec::new();
-        let mut old_generations = Vec::new();
-        for name in names(&self.path.join("generations"))? {
-            let path = self.path.join("generations").join(&name);
-            let Ok(id) = name.parse::<GenerationId>() else { continue };
-            if generations.contains(&id) || !is_old(&path, young_from) {
-                kept.push(id);
-            } else {
-                old_generations.push((id, path));
-            }
-        }
+        let (generations, old_stacks) = self.sort_stacks(needed, young_from)?;
+        let (mut kept, old_generations) = self.sort_generations(&generations, young_from)?;
         for path in old_stacks {
             if let Some(freed) = self.remove(&path, young_from, dry)? {
                 collected.stacks += 1;
@@ -103,9 +82,66 @@ impl Store {
                 None => kept.push(id),
             }
         }
+        self.collect_objects(&kept, young_from, dry, &mut collected)?;
+        if !dry {
+            super::stat_cache::forget_the_dead(self)?;
+        }
+        Ok(collected)
+    }
+
+    /// The generations that are needed, by themselves or by a stack that stays; and the stacks that go.
+    fn sort_stacks(
+        &self,
+        needed: &Needed,
+        young_from: SystemTime,
+    ) -> Result<(HashSet<GenerationId>, Vec<PathBuf>)> {
+        let (mut generations, mut old) = (needed.generations.clone(), Vec::new());
+        for name in names(&self.path.join("stacks"))? {
+            let path = self.path.join("stacks").join(&name);
+            let Ok(view) = name.parse::<ViewId>() else { continue };
+            if needed.views.contains(&view) || !is_old(&path, young_from) {
+                generations.extend(self.stack(view)?);
+            } else {
+                old.push(path);
+            }
+        }
+        let lost = |view: &&ViewId| !self.path.join("stacks").join(view.to_string()).exists();
+        match needed.views.iter().find(lost) {
+            Some(lost) => Err(Error::NoStack(*lost)),
+            None => Ok((generations, old)),
+        }
+    }
+
+    /// The generations that stay, and those that go.
+    fn sort_generations(
+        &self,
+        needed: &HashSet<GenerationId>,
+        young_from: SystemTime,
+    ) -> Result<(Vec<GenerationId>, OldGenerations)> {
+        let (mut kept, mut old) = (Vec::new(), OldGenerations::new());
+        for name in names(&self.path.join("generations"))? {
+            let path = self.path.join("generations").join(&name);
+            let Ok(id) = name.parse::<GenerationId>() else { continue };
+            if needed.contains(&id) || !is_old(&path, young_from) {
+                kept.push(id);
+            } else {
+                old.push((id, path));
+            }
+        }
+        Ok((kept, old))
+    }
+
+    /// Removes the old objects that no generation of these has.
+    fn collect_objects(
+        &self,
+        kept: &[GenerationId],
+        young_from: SystemTime,
+        dry: bool,
+        collected: &mut Collected,
+    ) -> Result<()> {
         let mut objects = HashSet::new();
         for id in kept {
-            let index = self.generation(id)?;
+            let index = self.generation(*id)?;
             objects.extend((1..=index.inodes()).filter_map(|number| index.inode(number)?.object()));
         }
         let home = self.path.join("objects");
@@ -122,10 +158,7 @@ impl Store {
                 }
             }
         }
-        if !dry {
-            super::stat_cache::forget_the_dead(self)?;
-        }
-        Ok(collected)
+        Ok(())
     }
 
     /// Removes one file, unless it has become young meanwhile; what it took of the disk when it is gone.

@@ -60,6 +60,28 @@ impl Store {
         damaged: &mut dyn FnMut(Damage),
     ) -> Result<Checked> {
         let mut checked = Checked::default();
+        let good = self.verify_objects(&mut checked, report, damaged)?;
+        let whole = self.verify_generations(&good, &mut checked, report, damaged)?;
+        for name in names(&self.path.join("stacks"))? {
+            let Ok(id) = name.parse::<ViewId>() else { continue };
+            for generation in self.stack(id)? {
+                if !whole.contains(&generation) {
+                    damaged(Damage::Stack(id, generation));
+                }
+            }
+            checked.stacks += 1;
+        }
+        report(checked);
+        Ok(checked)
+    }
+
+    /// The objects that have what their names say.
+    fn verify_objects(
+        &self,
+        checked: &mut Checked,
+        report: &mut dyn FnMut(Checked),
+        damaged: &mut dyn FnMut(Damage),
+    ) -> Result<HashSet<ObjectId>> {
         let mut good = HashSet::new();
         let objects = self.path.join("objects");
         for head in names(&objects)? {
@@ -73,7 +95,7 @@ impl Store {
                 };
                 let hash = self.hash_object(id, &mut |count| {
                     checked.bytes += count;
-                    report(checked);
+                    report(*checked);
                 });
                 match hash {
                     Ok(hash) if hash == id => drop(good.insert(id)),
@@ -83,6 +105,17 @@ impl Store {
                 checked.objects += 1;
             }
         }
+        Ok(good)
+    }
+
+    /// The generations that can be read; of each, the objects that are not there are told.
+    fn verify_generations(
+        &self,
+        good: &HashSet<ObjectId>,
+        checked: &mut Checked,
+        report: &mut dyn FnMut(Checked),
+        damaged: &mut dyn FnMut(Damage),
+    ) -> Result<HashSet<GenerationId>> {
         let mut whole = HashSet::new();
         for name in names(&self.path.join("generations"))? {
             let Ok(id) = name.parse::<GenerationId>() else {
@@ -105,19 +138,9 @@ impl Store {
                 Err(cause) => damaged(Damage::Generation(id, cause.to_string())),
             }
             checked.generations += 1;
-            report(checked);
+            report(*checked);
         }
-        for name in names(&self.path.join("stacks"))? {
-            let Ok(id) = name.parse::<ViewId>() else { continue };
-            for generation in self.stack(id)? {
-                if !whole.contains(&generation) {
-                    damaged(Damage::Stack(id, generation));
-                }
-            }
-            checked.stacks += 1;
-        }
-        report(checked);
-        Ok(checked)
+        Ok(whole)
     }
 
     /// The hash of what an object has, which should be its name. `read` hears of the bytes as they are read.

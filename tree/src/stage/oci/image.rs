@@ -147,49 +147,13 @@ pub fn layers(layout: &Layout, platform: &Platform) -> Result<Vec<Descriptor>> {
 }
 
 fn choose(layout: &Layout, platform: &Platform) -> Result<Descriptor> {
-    let mut there = Vec::new();
-    let mut found = Vec::new();
-    let top: ImageIndex = layout.index()?;
-    let mut seen = 0;
-    // Depth first and in order: the spec's "first matching entry".
-    let mut todo: Vec<(Descriptor, usize, Option<String>)> =
-        top.manifests.into_iter().rev().map(|descriptor| (descriptor, 0, None)).collect();
-    while let Some((descriptor, depth, name)) = todo.pop() {
-        seen += 1;
-        if seen > DESCRIPTORS || depth > DEPTH {
-            return Err(Error::Image(format!(
-                "its indexes hold more than {DESCRIPTORS} descriptors, or lie deeper than {DEPTH} in each other"
-            )));
-        }
-        if descriptor.annotations.contains_key(ABOUT) {
-            continue;
-        }
-        let name = name.or_else(|| NAMES.iter().find_map(|key| descriptor.annotations.get(*key).cloned()));
-        if INDEXES.contains(&descriptor.media_type.as_str()) {
-            let inner: ImageIndex = layout.document(&descriptor)?;
-            todo.extend(inner.manifests.into_iter().rev().map(|inner| (inner, depth + 1, name.clone())));
-            continue;
-        }
-        if !MANIFESTS.contains(&descriptor.media_type.as_str()) {
-            continue;
-        }
-        // Docker and podman leave the platform out where there is only one.
-        let said = match &descriptor.platform {
-            Some(said) => said.clone(),
-            None => {
-                let manifest: Manifest = layout.document(&descriptor)?;
-                let config: Config = layout.document(&manifest.config)?;
-                // An artifact beside the image: nothing to boot.
-                if config.rootfs.is_none() {
-                    continue;
-                }
-                config.platform
-            }
-        };
-        there.push(spelled(&said));
-        if platform.takes(&said.os, &said.architecture) {
+    let (mut there, mut found) = (Vec::new(), Vec::new());
+    for (descriptor, name) in manifests(layout)? {
+        let Some(declared) = declared(layout, &descriptor)? else { continue };
+        there.push(spelled(&declared));
+        if platform.takes(&declared.os, &declared.architecture) {
             let special = !matches!(
-                (said.architecture.as_str(), said.variant.as_deref()),
+                (declared.architecture.as_str(), declared.variant.as_deref()),
                 (_, None | Some("")) | ("arm64", Some("v8")) | ("amd64", Some("v1"))
             );
             found.push(Candidate { manifest: descriptor, special, name });
@@ -215,9 +179,47 @@ fn choose(layout: &Layout, platform: &Platform) -> Result<Descriptor> {
     })
 }
 
-fn spelled(said: &DeclaredPlatform) -> String {
+/// The manifests of images, each with the name that it has, depth first and in order: the spec's "first matching entry".
+fn manifests(layout: &Layout) -> Result<Vec<(Descriptor, Option<String>)>> {
+    let top: ImageIndex = layout.index()?;
+    let (mut manifests, mut seen) = (Vec::new(), 0);
+    let mut todo: Vec<(Descriptor, usize, Option<String>)> =
+        top.manifests.into_iter().rev().map(|descriptor| (descriptor, 0, None)).collect();
+    while let Some((descriptor, depth, name)) = todo.pop() {
+        seen += 1;
+        if seen > DESCRIPTORS || depth > DEPTH {
+            return Err(Error::Image(format!(
+                "its indexes hold more than {DESCRIPTORS} descriptors, or lie deeper than {DEPTH} in each other"
+            )));
+        }
+        if descriptor.annotations.contains_key(ABOUT) {
+            continue;
+        }
+        let name = name.or_else(|| NAMES.iter().find_map(|key| descriptor.annotations.get(*key).cloned()));
+        if INDEXES.contains(&descriptor.media_type.as_str()) {
+            let inner: ImageIndex = layout.document(&descriptor)?;
+            todo.extend(inner.manifests.into_iter().rev().map(|inner| (inner, depth + 1, name.clone())));
+        } else if MANIFESTS.contains(&descriptor.media_type.as_str()) {
+            manifests.push((descriptor, name));
+        }
+    }
+    Ok(manifests)
+}
+
+/// What an image runs on; none for an artifact beside an image, in which there is nothing to boot. Docker and podman leave it
+/// out of the descriptor where there is only one.
+fn declared(layout: &Layout, descriptor: &Descriptor) -> Result<Option<DeclaredPlatform>> {
+    if let Some(declared) = &descriptor.platform {
+        return Ok(Some(declared.clone()));
+    }
+    let manifest: Manifest = layout.document(descriptor)?;
+    let config: Config = layout.document(&manifest.config)?;
+    Ok(config.rootfs.is_some().then_some(config.platform))
+}
+
+fn spelled(declared: &DeclaredPlatform) -> String {
     let word = |text: &str| -> String { text.chars().take(40).flat_map(char::escape_default).collect() };
-    let variant = said.variant.as_deref().filter(|text| !text.is_empty());
+    let variant = declared.variant.as_deref().filter(|text| !text.is_empty());
     let variant = variant.map(|text| format!("/{}", word(text))).unwrap_or_default();
-    format!("{}/{}{variant}", word(&said.os), word(&said.architecture))
+    format!("{}/{}{variant}", word(&declared.os), word(&declared.architecture))
 }
