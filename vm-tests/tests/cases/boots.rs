@@ -6,7 +6,7 @@ use std::time::Duration;
 use oneroot_testkit::{Lab, Server, SiteFiles};
 use oneroot_vm_tests::{Guest, artifacts};
 
-use crate::{POOL, SOON, STEP, assert_modes, assert_no_io_error, text};
+use crate::{POOL, SECOND_INITRD, SOON, STEP, add_an_initrd, assert_modes, assert_no_io_error, text};
 
 #[test]
 fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nobody_elses() {
@@ -21,6 +21,7 @@ fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nob
         fs::set_permissions(&secret, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
     site.file("alpha", "etc/.wh.issue.net", "").unwrap();
+    add_an_initrd(&mut site);
     site.file("common", "etc/who.j2", "{{ name }} at {{ address }}, {{ mac }}\n").unwrap();
     let server = Server::start(site).unwrap();
     let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
@@ -44,6 +45,7 @@ fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nob
         guest.wait_until_settled();
         assert_eq!(guest.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
         assert_modes(guest);
+        assert!(guest.ok("dmesg").unwrap().contains(SECOND_INITRD));
         ids.push(guest.ok("cat /etc/machine-id").unwrap());
         guest.ok("touch /etc/written /usr/bin/written && rm /etc/hosts.allow 2>/dev/null; sync").unwrap();
         // setuid bits survive the way through the index: an ordinary user can become root by `su` and no other way.

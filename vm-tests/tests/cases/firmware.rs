@@ -6,7 +6,7 @@ use std::process::Command;
 use oneroot_testkit::{Lab, Server, SiteFiles};
 use oneroot_vm_tests::{Firmware, Guest, Hardware, artifacts};
 
-use crate::{POOL, assert_modes};
+use crate::{POOL, SECOND_INITRD, add_an_initrd, assert_modes};
 
 #[test]
 fn uefi_firmware_comes_up_by_tftp_with_its_own_pxe_client() {
@@ -30,12 +30,14 @@ fn uefi_firmware_comes_up_by_http_boot() {
     let lab = Lab::new().unwrap();
     let mut site = SiteFiles::new(&debian, POOL, "1h").unwrap();
     site.machine("alpha", "0a", "").unwrap();
+    add_an_initrd(&mut site);
     let server = Server::start(site).unwrap();
     let mut alpha = Hardware::new("alpha", "0a").firmware(Firmware::UefiHttp).power_on(&lab).unwrap();
     alpha.log_in().unwrap();
     assert_eq!(alpha.ok("hostname").unwrap(), "alpha");
     let log = server.log();
     assert!(log.contains("loads ipxe.efi by HTTP") && !log.contains("by TFTP"), "{log}");
+    assert!(alpha.ok("dmesg").unwrap().contains(SECOND_INITRD));
 }
 
 #[test]

@@ -17,8 +17,33 @@ mod sources;
 
 use std::time::Duration;
 
+use oneroot_testkit::SiteFiles;
 use oneroot_vm_tests::Guest;
 use serde_json::Value;
+
+/// A line that only a second initrd puts into the kernel's log.
+const SECOND_INITRD: &str = "the second initrd was unpacked too";
+
+/// Gives the profile a second initrd, in a layer: what it has is said by initramfs-tools, which reads all of conf/conf.d.
+fn add_an_initrd(site: &mut SiteFiles) {
+    let said = format!("echo {SECOND_INITRD} >/dev/kmsg\n");
+    let member = |name: &str, mode: u32, data: &str| {
+        let (length, named) = (data.len(), name.len() + 1);
+        let mut bytes =
+            format!("070701{:08X}{mode:08X}{:032X}{length:08X}{:032X}{named:08X}{:08X}{name}\0", 1, 0, 0, 0)
+                .into_bytes();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend(data.as_bytes());
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes
+    };
+    let archive = [member("conf/conf.d/second", 0o100_644, &said), member("TRAILER!!!", 0, "")].concat();
+    let boot = site.path().join("layers/common/boot");
+    std::fs::create_dir_all(&boot).unwrap();
+    std::fs::write(boot.join("second.img"), archive).unwrap();
+    let profile = "[profile.debian]\ninitrd = [\"/boot/initrd.img-*\", \"/boot/second.img\"]\n";
+    site.set_text(&site.text().replace("[profile.debian]\n", profile));
+}
 
 const POOL: &str = "192.168.77.100-192.168.77.199";
 const SOON: Duration = Duration::from_secs(60);
