@@ -71,6 +71,7 @@ fn given(name: &str, mac: Mac, address: Ipv4Addr, content: &Content) -> IndexBui
         address: Some(address.into()),
         profile: "p".to_owned(),
         workloads: Vec::new(),
+        groups: Vec::new(),
         vars: [].into(),
         site: SiteFacts { server: [10, 77, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
     };

@@ -140,6 +140,7 @@ fn given() -> Given {
         address: None,
         profile: "debian".to_owned(),
         workloads: Vec::new(),
+        groups: Vec::new(),
         vars: BTreeMap::new(),
         site: SiteFacts {
             server: [10, 0, 0, 1].into(),

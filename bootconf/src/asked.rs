@@ -1,11 +1,12 @@
 //! The two sides of a decision: what is looked up in, and who wants to boot.
 
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use oneroot_ids::Mac;
 
-use crate::site::{Machine, Site};
+use crate::groups::Group;
+use crate::site::{Machine, Network, Site};
 
 /// What a decision is looked up in: the checked site. What the state holds over it belongs here too, so that whoever decides
 /// is handed both or neither.
@@ -36,13 +37,49 @@ impl<'c> Catalogue<'c> {
         }
     }
 
+    /// The address from which somebody asks; of one that has not asked yet, the one that is kept for it, else one that it could
+    /// get.
+    #[must_use]
+    pub fn address_of(&self, asked: &Asked) -> IpAddr {
+        let kept = match asked.who {
+            Who::Nic(mac) => self.machine(asked.who).and_then(|(_, machine)| machine.address_of(mac)),
+            Who::Unknown => None,
+        };
+        let first = || self.site.networks.first().map(Network::first_address);
+        let expected = || kept.or_else(first).map_or(self.site.server.address, IpAddr::V4);
+        asked.address.unwrap_or_else(expected)
+    }
+
+    /// The groups that somebody is in, in the order of the site.
+    pub fn groups_of(&self, asked: &Asked) -> impl Iterator<Item = (&'c str, &'c Group)> {
+        let machine = self.machine(asked.who);
+        let name = machine.map(|(name, _)| name);
+        let macs = match (machine, asked.who) {
+            (Some((_, machine)), _) => machine.macs.clone(),
+            (None, Who::Nic(mac)) => vec![mac],
+            (None, Who::Unknown) => Vec::new(),
+        };
+        let here = match self.address_of(asked) {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        };
+        let kept = machine.map_or(&[][..], |(_, machine)| machine.addresses.as_slice());
+        let addresses: Vec<Ipv4Addr> = here.into_iter().chain(kept.iter().copied()).collect();
+        let groups =
+            self.site.groups.iter().filter(move |(_, group)| group.members.have(name, &macs, &addresses));
+        groups.map(|(name, group)| (name.as_str(), group))
+    }
+
     /// Everybody for whom there may be a decision of its own: each machine, by the NIC that is named first, and whoever the site
-    /// does not know.
+    /// does not know, in each network.
     pub fn everybody(&self) -> impl Iterator<Item = (Option<&'c str>, Asked)> {
         let machines = self.site.machines.iter();
         let named = machines
             .filter_map(|(name, machine)| Some((Some(name.as_str()), Asked::by(*machine.macs.first()?))));
-        named.chain([(None, Asked { who: Who::Unknown, address: None })])
+        let anywhere = self.site.networks.is_empty().then_some(None);
+        let networks = self.site.networks.iter().map(|network| Some(IpAddr::V4(network.first_address())));
+        let unknown = anywhere.into_iter().chain(networks);
+        named.chain(unknown.map(|address| (None, Asked { who: Who::Unknown, address })))
     }
 }
 

@@ -167,6 +167,7 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
                 networks: draft.networks.into_iter().map(|network| network.value).collect(),
                 profiles: plain(draft.profiles),
                 workloads: plain(draft.workloads),
+                groups: in_order(draft.groups),
                 lookup: Lookup::of(&machines),
                 machines,
                 unknown: draft.unknown.map(|unknown| unknown.value),
@@ -175,6 +176,13 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
         }
         _ => Err(Report { problems }),
     }
+}
+
+/// Tables in the order in which they stand.
+fn in_order<T>(tables: BTreeMap<String, Table<T>>) -> Vec<(String, T)> {
+    let mut tables: Vec<(String, Table<T>)> = tables.into_iter().collect();
+    tables.sort_by_key(|(_, table)| (table.span.file, table.span.span.start));
+    tables.into_iter().map(|(name, table)| (name, table.value)).collect()
 }
 
 fn plain<T>(tables: BTreeMap<String, Table<T>>) -> BTreeMap<String, T> {

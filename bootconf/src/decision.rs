@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::asked::{Asked, Catalogue, Who};
+use crate::groups::Gives;
 use crate::root::Initramfs;
 use crate::site::{Profile, Site, Source, Vars};
 
@@ -41,12 +42,15 @@ pub enum Part {
 /// Where one thing in a plan came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Which part of the plan: `profile`, `layer`, `argument`, `kernel`, `initrd`, `initramfs`, `workload`, `var`.
+    /// Which part of the plan: `profile`, `group`, `layer`, `argument`, `kernel`, `initrd`, `initramfs`, `workload`, `var`.
     pub what: String,
     /// What it is.
     pub value: String,
     /// The table of the site that says so, or the rule.
     pub from: String,
+    /// Whether another table, which is nearer to the machine, says otherwise, so that this does not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
 }
 
 /// What the site says of a machine's boot.
@@ -58,6 +62,8 @@ pub struct Decision {
     pub profile: String,
     /// Its workloads, bottom first.
     pub workloads: Vec<String>,
+    /// The groups that it is in, in the order of the site.
+    pub groups: Vec<String>,
     /// What its root is made of, bottom first.
     pub parts: Vec<Part>,
     /// Kernel path, where the site says one.
@@ -80,6 +86,11 @@ pub enum NoPlan {
     /// Nobody has named it, and unknown machines get no profile.
     #[error("{0} is not a machine of this site; give it a [machine] table, or unknown machines a profile")]
     Unknown(Who),
+    /// Its own table says nothing of a profile, and neither does a group.
+    #[error(
+        "nothing says what {0} boots; give it a `profile` in its [machine] table, or in that of a group that it is in"
+    )]
+    NoProfile(String),
     /// Its tree has no kernel.
     #[error(
         "profile {profile} has no kernel{wanted}; install one in the tree, or say `kernel =` in the profile"
@@ -104,32 +115,52 @@ pub enum NoPlan {
 
 /// Decides what boots a machine.
 ///
-/// Layers and arguments add up: profiles bottom first, workloads in the machine's order, the machine. Of kernel and
-/// initramfs the topmost profile's word counts; a profile that names a kernel does not inherit an initrd, which would be
-/// another kernel's.
+/// Of these the first that says a profile counts: the machine's own table, a group that it is in, `[unknown]` for one that
+/// nobody has named. Layers, arguments and variables add up in this order: profiles bottom first, groups in the order of the
+/// site, workloads, the machine; of a variable the last word counts. Workloads are those of the groups, then the machine's. Of
+/// kernel and initramfs the topmost profile's word counts; a profile that names a kernel does not inherit an initrd, which would
+/// be another kernel's.
 ///
 /// # Errors
-/// [`NoPlan::Unknown`].
+/// [`NoPlan::Unknown`], [`NoPlan::NoProfile`].
 pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decision, NoPlan> {
     let (site, known) = (catalogue.site(), catalogue.machine(asked.who));
-    let (profile, from) = match (known, &site.unknown) {
-        (Some((name, machine)), _) => (machine.profile.as_str(), format!("[machine.{name}]")),
-        (None, Some(profile)) => (profile.as_str(), "[unknown]".to_owned()),
-        (None, None) => return Err(NoPlan::Unknown(asked.who)),
+    let groups: Vec<(&str, String, &Gives)> = catalogue
+        .groups_of(asked)
+        .map(|(name, group)| (name, format!("[group.{name}]"), &group.gives))
+        .collect();
+    let table = known.map_or("[unknown]".to_owned(), |(name, _)| format!("[machine.{name}]"));
+    let own = known.map_or(site.unknown.as_deref(), |(_, machine)| machine.profile.as_deref());
+    let own = own.map(|profile| (profile, table.as_str()));
+    let given = groups.iter().filter_map(|(_, from, gives)| Some((gives.profile.as_deref()?, from.as_str())));
+    // A machine's own table is nearer to it than a group, and a group is nearer to it than what is said of just anybody.
+    let (first, last) = if known.is_some() { (own, None) } else { (None, own) };
+    let mut said = first.into_iter().chain(given).chain(last);
+    let Some((profile, from)) = said.next() else {
+        return Err(known.map_or(NoPlan::Unknown(asked.who), |(name, _)| NoPlan::NoProfile(name.to_owned())));
     };
     let mut decision = Decision::empty(known.map(|(name, _)| name), profile);
-    decision.record("profile", profile, &from);
+    decision.record("profile", profile, from);
+    said.for_each(|(profile, from)| decision.record_hidden("profile", profile, from));
     decision.merge_vars(&site.vars, "[vars]");
     decision.add_profiles(site, profile);
-    let workloads = known.map_or(&[][..], |(_, machine)| machine.workloads.as_slice());
-    decision.add_workloads(site, workloads, &from);
+    for (name, from, gives) in &groups {
+        decision.groups.push((*name).to_owned());
+        decision.record("group", name, from);
+        decision.add(&gives.layers, &gives.args, from);
+        decision.merge_vars(&gives.vars, from);
+    }
+    for (_, from, gives) in &groups {
+        decision.add_workloads(site, &gives.workloads, from);
+    }
     if let Some((name, machine)) = known {
+        decision.add_workloads(site, &machine.workloads, &table);
         if let Some(path) = &machine.layer {
             let part = Part::Machine { name: name.to_owned(), path: path.clone() };
-            decision.push_layer(part, &path.display().to_string(), &from);
+            decision.push_layer(part, &path.display().to_string(), &table);
         }
-        decision.add(&[], &machine.args, &from);
-        decision.merge_vars(&machine.vars, &from);
+        decision.add(&[], &machine.args, &table);
+        decision.merge_vars(&machine.vars, &table);
     }
     Ok(decision)
 }
@@ -141,6 +172,7 @@ impl Decision {
             name: name.map(str::to_owned),
             profile: profile.to_owned(),
             workloads: Vec::new(),
+            groups: Vec::new(),
             parts: Vec::new(),
             kernel: None,
             initrds: Vec::new(),
@@ -170,6 +202,10 @@ impl Decision {
     /// Workloads, bottom first; `from` is the table that names them.
     fn add_workloads(&mut self, site: &Site, names: &[String], from: &str) {
         for name in names {
+            if self.workloads.contains(name) {
+                self.record_hidden("workload", name, from);
+                continue;
+            }
             self.record("workload", name, from);
             self.workloads.push(name.clone());
             if let Some(workload) = site.workloads.get(name) {
@@ -182,7 +218,18 @@ impl Decision {
 
     /// Notes where one thing comes from.
     fn record(&mut self, what: &str, value: &str, from: &str) {
-        self.why.push(Provenance { what: what.to_owned(), value: value.to_owned(), from: from.to_owned() });
+        self.why.push(Provenance {
+            what: what.to_owned(),
+            value: value.to_owned(),
+            from: from.to_owned(),
+            hidden: false,
+        });
+    }
+
+    /// Notes what would come from a table, were there not a word that counts more.
+    fn record_hidden(&mut self, what: &str, value: &str, from: &str) {
+        self.record(what, value, from);
+        self.why.last_mut().into_iter().for_each(|last| last.hidden = true);
     }
 
     /// Takes in which kernel and initrd a profile names.
@@ -264,6 +311,8 @@ pub fn parts(site: &Site) -> Vec<(Part, Source)> {
     for workload in site.workloads.values() {
         workload.layers.iter().map(layer).for_each(|(part, source)| add(part, source));
     }
+    let given = site.groups.iter().flat_map(|(_, group)| &group.gives.layers);
+    given.map(layer).for_each(|(part, source)| add(part, source));
     for (name, machine) in &site.machines {
         if let Some(path) = &machine.layer {
             add(

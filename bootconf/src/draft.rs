@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::group_tables::group;
+use crate::groups::Group;
 use crate::networks::network;
 use crate::section::{Diagnostics, Located, Section};
 use crate::site::{Machine, Network, Profile, Server, Vars, Workload};
@@ -16,6 +18,7 @@ pub(crate) struct Draft {
     pub(crate) networks: Vec<Table<Network>>,
     pub(crate) profiles: BTreeMap<String, Table<Profile>>,
     pub(crate) workloads: BTreeMap<String, Table<Workload>>,
+    pub(crate) groups: BTreeMap<String, Table<Group>>,
     pub(crate) machines: BTreeMap<String, Table<Machine>>,
     pub(crate) unknown: Option<Located<String>>,
     pub(crate) vars: Vars,
@@ -52,6 +55,10 @@ impl Draft {
             for (name, table) in root.named(diagnostics, "workload") {
                 let workload = tables::workload(table, home, diagnostics);
                 add("workload", name, workload, &mut self.workloads, diagnostics);
+            }
+            for (name, table) in root.named(diagnostics, "group") {
+                let group = group(table, home, diagnostics);
+                add("group", name, group, &mut self.groups, diagnostics);
             }
             if let Some(section) = root.section(diagnostics, "vars") {
                 self.vars = tables::variables(section, diagnostics);

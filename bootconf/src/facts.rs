@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::asked::{Asked, Catalogue, Who};
 use crate::decision::Decision;
-use crate::site::{Machine, Site, Vars};
+use crate::site::Vars;
 use oneroot_ids::Mac;
 
 /// A machine's facts, by the names that templates use.
@@ -27,6 +27,9 @@ pub struct Facts {
     pub profile: String,
     /// Its workloads, bottom first.
     pub workloads: Vec<String>,
+    /// The groups that it is in, in the order of the site.
+    #[serde(default)]
+    pub groups: Vec<String>,
     /// Variables: the site's, its profiles', its workloads', its own; the later word counts.
     pub vars: Vars,
     /// What is the same for all machines of its network.
@@ -57,7 +60,7 @@ impl Facts {
     #[must_use]
     pub fn of(catalogue: &Catalogue<'_>, decision: &Decision, asked: &Asked) -> Self {
         let (site, machine) = (catalogue.site(), catalogue.machine(asked.who).map(|(_, machine)| machine));
-        let address = asked.address.unwrap_or_else(|| expected(site, machine, asked.who));
+        let address = catalogue.address_of(asked);
         let network = if let IpAddr::V4(address) = address { site.network(address) } else { None };
         let (mac, dashed) = match asked.who {
             Who::Nic(mac) => (mac.to_string(), mac.dashed()),
@@ -71,6 +74,7 @@ impl Facts {
             address: Some(address).filter(|_| !network.is_some_and(|network| network.proxy)),
             profile: decision.profile.clone(),
             workloads: decision.workloads.clone(),
+            groups: decision.groups.clone(),
             vars: decision.vars.clone(),
             site: SiteFacts {
                 server: site.server_for(address),
@@ -80,14 +84,4 @@ impl Facts {
             },
         }
     }
-}
-
-fn expected(site: &Site, machine: Option<&Machine>, who: Who) -> IpAddr {
-    let kept = match who {
-        Who::Nic(mac) => machine.and_then(|machine| machine.address_of(mac)),
-        Who::Unknown => None,
-    };
-    let first =
-        || site.networks.first().map(|network| network.pool.map_or(network.subnet.ip(), |(first, _)| first));
-    kept.or_else(first).map_or(site.server.address, IpAddr::V4)
 }

@@ -17,6 +17,8 @@ pub mod export;
 pub mod facts;
 pub mod firmware;
 pub mod given;
+mod group_tables;
+pub mod groups;
 pub mod identity;
 pub mod initrd;
 pub mod kernels;

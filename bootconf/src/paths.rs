@@ -48,7 +48,7 @@ pub(crate) fn compare(draft: &Draft, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The directories that more than one machine may get: sources and layers of profiles and workloads.
+/// The directories that more than one machine may get: sources of profiles, and layers of profiles, workloads and groups.
 fn shared(draft: &Draft) -> Vec<(&Span, &Path)> {
     let mut shared = Vec::new();
     for profile in draft.profiles.values() {
@@ -61,6 +61,10 @@ fn shared(draft: &Draft) -> Vec<(&Span, &Path)> {
     for workload in draft.workloads.values() {
         let layers = workload.value.layers.iter();
         shared.extend(layers.map(|layer| (workload.place("layers", &layer.display()), layer.as_path())));
+    }
+    for group in draft.groups.values() {
+        let layers = group.value.gives.layers.iter();
+        shared.extend(layers.map(|layer| (group.place("layers", &layer.display()), layer.as_path())));
     }
     shared
 }

@@ -179,6 +179,7 @@ mod tests {
             address: None,
             profile: "debian".to_owned(),
             workloads: vec!["night".to_owned(), "render".to_owned()],
+            groups: Vec::new(),
             vars: [("role".to_owned(), "build".to_owned())].into(),
             site: SiteFacts { server: [10, 0, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
         }

@@ -229,6 +229,11 @@ impl<'t> Section<'t> {
         }
     }
 
+    /// Whether a key is there, of whatever type.
+    pub(crate) fn has(&self, key: &str) -> bool {
+        self.table.contains_key(key)
+    }
+
     /// A required key that is not there.
     pub(crate) fn missing(&self, diagnostics: &mut Diagnostics, key: &str, why: &str) {
         if !self.table.contains_key(key) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 
+use crate::groups::Group;
 use crate::root::Initramfs;
 use oneroot_ids::Mac;
 
@@ -22,6 +23,8 @@ pub struct Site {
     pub profiles: BTreeMap<String, Profile>,
     /// Bundles of layers and arguments, by name.
     pub workloads: BTreeMap<String, Workload>,
+    /// Groups, in the order of the file, with their names.
+    pub groups: Vec<(String, Group)>,
     /// Known machines, by name.
     pub machines: BTreeMap<String, Machine>,
     /// Profile of machines that no table names; without one they get an address and no boot.
@@ -241,8 +244,8 @@ pub struct Machine {
     pub macs: Vec<Mac>,
     /// Its NICs' addresses, in the order of the MACs; a NIC without one takes it from the pool.
     pub addresses: Vec<Ipv4Addr>,
-    /// Its profile.
-    pub profile: String,
+    /// Its profile; none where a group that it is in gives one.
+    pub profile: Option<String>,
     /// Its workloads, bottom first.
     pub workloads: Vec<String>,
     /// The directory of its own files.
@@ -326,6 +329,11 @@ impl Site {
 }
 
 impl Network {
+    /// An address that one of its machines may have: the pool's first, where it has a pool.
+    pub(crate) fn first_address(&self) -> Ipv4Addr {
+        self.pool.map_or(self.subnet.ip(), |(first, _)| first)
+    }
+
     /// Addresses of hosts that its machines are told of: nobody else is given one, in whichever network it lies.
     pub fn services(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.dns.iter().chain(&self.ntp).copied()

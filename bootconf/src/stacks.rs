@@ -6,13 +6,15 @@ use crate::asked::Catalogue;
 use crate::decision::{Part, decide};
 use crate::site::Site;
 
-/// The stacks of all machines, bottom first, each once; and those of profiles that no machine has yet.
+/// The stacks of all machines, bottom first, each once; and those of profiles and groups that no machine has yet.
 #[must_use]
 pub fn stacks(site: &Site) -> BTreeSet<Vec<Part>> {
     let catalogue = Catalogue::of(site);
     let decisions = catalogue.everybody().filter_map(|(_, asked)| decide(&catalogue, &asked).ok());
     let mut all: BTreeSet<Vec<Part>> = decisions.map(|decision| decision.parts).collect();
-    for name in site.profiles.keys() {
+    let groups = site.groups.iter().map(|(_, group)| &group.gives);
+    let given = groups.filter_map(|gives| Some((gives.profile.as_ref()?, gives.layers.as_slice())));
+    for (name, more) in site.profiles.keys().map(|name| (name, &[][..])).chain(given) {
         let mut parts = Vec::new();
         for (name, profile) in site.chain(name) {
             if profile.source.is_some() {
@@ -20,6 +22,7 @@ pub fn stacks(site: &Site) -> BTreeSet<Vec<Part>> {
             }
             parts.extend(profile.layers.iter().map(|path| Part::Layer { path: path.clone() }));
         }
+        parts.extend(more.iter().map(|path| Part::Layer { path: path.clone() }));
         all.insert(parts);
     }
     all

@@ -39,7 +39,7 @@ const OURS: [&str; 13] = [
 ];
 
 /// Layers, whose places are kept.
-fn layers(
+pub(crate) fn layers(
     list: Vec<Located<String>>,
     key: &'static str,
     home: &Path,
@@ -57,7 +57,7 @@ fn layers(
 
 /// Arguments go into the kernel's command line and into an iPXE script: one word each, and nothing that either of the
 /// two would take for its own.
-fn arguments(list: Vec<Located<String>>, diagnostics: &mut Diagnostics) -> Vec<String> {
+pub(crate) fn arguments(list: Vec<Located<String>>, diagnostics: &mut Diagnostics) -> Vec<String> {
     let checked = list.into_iter().filter_map(|argument| {
         argument.check(diagnostics, |text| {
             // The kernel takes quotation marks around a word away.
@@ -177,7 +177,11 @@ fn ports(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> (u16, u16)
 }
 
 /// Notes each value of a list that stood there before.
-fn note_twice<T: PartialEq>(list: &[Located<T>], diagnostics: &mut Diagnostics, told: impl Fn(&T) -> String) {
+pub(crate) fn note_twice<T: PartialEq>(
+    list: &[Located<T>],
+    diagnostics: &mut Diagnostics,
+    told: impl Fn(&T) -> String,
+) {
     for (number, at) in list.iter().enumerate() {
         if list.iter().take(number).any(|other| other.value == at.value) {
             diagnostics.note(&at.span, told(&at.value));
@@ -331,14 +335,13 @@ pub(crate) fn machine(
     }
     note_twice(&addresses, diagnostics, |address| format!("address {address} is listed twice"));
     let profile = section.string(diagnostics, "profile");
-    section.missing(diagnostics, "profile", "what the machine boots");
     let workloads = section.strings(diagnostics, "workloads", false);
     note_twice(&workloads, diagnostics, |workload| format!("workload {workload:?} is listed twice"));
     let vars = section.section(diagnostics, "vars").map(|vars| variables(vars, diagnostics));
     let machine = Machine {
         macs: macs.into_iter().map(|at| places.keep("mac", at)).collect(),
         addresses: addresses.into_iter().map(|at| places.keep("address", at)).collect(),
-        profile: profile.map_or(String::new(), |at| places.keep("profile", at)),
+        profile: profile.map(|at| places.keep("profile", at)),
         workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
         layer: layers(
             section.string(diagnostics, "layer").into_iter().collect(),

@@ -6,6 +6,7 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::draft::Draft;
+use crate::groups::{Gives, Group};
 use crate::networks::pool_size;
 use crate::report::nearest;
 use crate::section::{Diagnostics, Located};
@@ -48,6 +49,7 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
             }
         }
     }
+    groups(draft, diagnostics);
     machines(draft, diagnostics);
     if let Some(Located { value, span }) = &draft.unknown
         && !draft.profiles.contains_key(value)
@@ -121,7 +123,9 @@ fn machines(draft: &Draft, diagnostics: &mut Diagnostics) {
     let (mut macs, mut addresses) = (HashMap::new(), HashMap::new());
     for (name, machine) in &draft.machines {
         let value = &machine.value;
-        exists("profile", &value.profile, &draft.profiles, machine, "profile", diagnostics);
+        if let Some(profile) = &value.profile {
+            exists("profile", profile, &draft.profiles, machine, "profile", diagnostics);
+        }
         for workload in &value.workloads {
             exists("workload", workload, &draft.workloads, machine, "workloads", diagnostics);
         }
@@ -163,13 +167,54 @@ fn machines(draft: &Draft, diagnostics: &mut Diagnostics) {
                 }
             }
         }
-        if let Way::Ends(chain) = way_down(&value.profile, &draft.profiles) {
-            let workloads = value.workloads.iter().filter_map(|name| draft.workloads.get(name));
-            let more: Vec<&String> =
-                workloads.flat_map(|workload| &workload.value.args).chain(&value.args).collect();
-            if !more.is_empty() {
-                fits(&chain, machine, &more, diagnostics);
+        boots(name, machine, draft, diagnostics);
+    }
+}
+
+/// What a machine boots by its own table and those of its groups: something, and a line that fits.
+fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut Diagnostics) {
+    let value = &machine.value;
+    let is_in = |group: &&Table<Group>| group.value.members.have(Some(name), &value.macs, &value.addresses);
+    let groups: Vec<&Gives> = draft.groups.values().filter(is_in).map(|group| &group.value.gives).collect();
+    let Some(profile) =
+        value.profile.as_ref().or_else(|| groups.iter().find_map(|gives| gives.profile.as_ref()))
+    else {
+        // In which network a machine without an address boots is not known before it does.
+        let may_be_in = |group: &Table<Group>| {
+            group.value.gives.profile.is_some() && !group.value.members.networks.is_empty()
+        };
+        if value.without_address() == 0 || !draft.groups.values().any(may_be_in) {
+            let told =
+                "has no profile, and is in no group that has one: say what it boots, `profile = \"…\"`";
+            diagnostics.note(&machine.span, told);
+        }
+        return;
+    };
+    let Way::Ends(chain) = way_down(profile, &draft.profiles) else { return };
+    let names = groups.iter().flat_map(|gives| &gives.workloads).chain(&value.workloads);
+    let workloads = names.filter_map(|name| draft.workloads.get(name));
+    let workloads = workloads.flat_map(|workload| &workload.value.args);
+    let given = groups.iter().flat_map(|gives| &gives.args);
+    let more: Vec<&String> = given.chain(workloads).chain(&value.args).collect();
+    if !more.is_empty() {
+        fits(&chain, machine, &more, diagnostics);
+    }
+}
+
+/// What groups name has to be there.
+fn groups(draft: &Draft, diagnostics: &mut Diagnostics) {
+    for group in draft.groups.values() {
+        let gives = &group.value.gives;
+        if let Some(profile) = &gives.profile {
+            exists("profile", profile, &draft.profiles, group, "profile", diagnostics);
+            if let Way::Ends(chain) = way_down(profile, &draft.profiles) {
+                let workloads = gives.workloads.iter().filter_map(|name| draft.workloads.get(name));
+                let workloads = workloads.flat_map(|workload| &workload.value.args);
+                fits(&chain, group, &gives.args.iter().chain(workloads).collect::<Vec<_>>(), diagnostics);
             }
+        }
+        for workload in &gives.workloads {
+            exists("workload", workload, &draft.workloads, group, "workloads", diagnostics);
         }
     }
 }
@@ -182,8 +227,7 @@ fn exists<T, U>(
     key: &'static str,
     diagnostics: &mut Diagnostics,
 ) {
-    // An empty name stands for a missing key, which has been told already.
-    if !name.is_empty() && !known.contains_key(name) {
+    if !known.contains_key(name) {
         let hint = nearest(name, known.keys().map(String::as_str));
         diagnostics.note_with(table.place(key, name), format!("there is no {kind} {name:?}"), hint);
     }

@@ -108,7 +108,12 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         change(&mut other);
         with(&|plan| plan.facts = Some(other.clone()))
     };
-    let because = Provenance { what: "var".to_owned(), value: "a=b".to_owned(), from: "[vars]".to_owned() };
+    let because = Provenance {
+        what: "var".to_owned(),
+        value: "a=b".to_owned(),
+        from: "[vars]".to_owned(),
+        hidden: false,
+    };
     vec![
         ("machine", with(&|plan| plan.machine = MachineId::from_random([8; 16]))),
         ("mac", with(&|plan| plan.mac = mac(2))),
@@ -129,6 +134,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("facts: address", fact(&|facts| facts.address = None)),
         ("facts: profile", fact(&|facts| facts.profile.push('2'))),
         ("facts: workloads", fact(&|facts| facts.workloads.push("w".to_owned()))),
+        ("facts: groups", fact(&|facts| facts.groups.push("g".to_owned()))),
         ("facts: vars", fact(&|facts| drop(facts.vars.insert("a".to_owned(), "b".to_owned())))),
         ("facts: server", fact(&|facts| facts.site.server = address(77))),
         ("facts: domain", fact(&|facts| facts.site.domain = Some("example.org".to_owned()))),

@@ -77,6 +77,7 @@ mod tests {
             address: None,
             profile: "debian".to_owned(),
             workloads: Vec::new(),
+            groups: Vec::new(),
             vars: [].into(),
             site: SiteFacts {
                 server: [10, 0, 0, 1].into(),

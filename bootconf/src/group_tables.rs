@@ -1,0 +1,65 @@
+//! The `[group.NAME]` tables: who is in each, and what they get.
+
+use std::path::Path;
+use std::str::FromStr;
+
+use ipnetwork::Ipv4Network;
+
+use crate::groups::{Gives, Group, Members};
+use crate::section::{Diagnostics, Located, Section};
+use crate::table::{Places, Table};
+use crate::tables::{arguments, layers, note_twice, variables};
+
+/// A `[group.NAME]` table.
+pub(crate) fn group(mut section: Section<'_>, home: &Path, diagnostics: &mut Diagnostics) -> Table<Group> {
+    let span = section.span.clone();
+    let mut places = Places::default();
+    let members = Members {
+        names: patterns(&mut section, "machines", diagnostics),
+        macs: patterns(&mut section, "macs", diagnostics),
+        networks: networks(&mut section, diagnostics),
+    };
+    if !["machines", "macs", "networks"].iter().any(|key| section.has(key)) {
+        diagnostics.note(
+            &span,
+            "has no members: say `machines = [\"seat-*\"]`, `macs = [\"52:54:00:*\"]` or `networks = [\"192.168.77.0/24\"]`",
+        );
+    }
+    let profile = section.string(diagnostics, "profile").map(|at| places.keep("profile", at));
+    let workloads = section.strings(diagnostics, "workloads", false);
+    note_twice(&workloads, diagnostics, |workload| format!("workload {workload:?} is listed twice"));
+    let listed = section.strings(diagnostics, "layers", false);
+    let gives = Gives {
+        profile,
+        workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
+        layers: layers(listed, "layers", home, &mut places, diagnostics),
+        args: arguments(section.strings(diagnostics, "args", false), diagnostics),
+        vars: section
+            .section(diagnostics, "vars")
+            .map(|vars| variables(vars, diagnostics))
+            .unwrap_or_default(),
+    };
+    section.finish(diagnostics);
+    Table { value: Group { members, gives }, span, places: places.0 }
+}
+
+fn patterns<T: FromStr<Err: std::fmt::Display>>(
+    section: &mut Section<'_>,
+    key: &'static str,
+    diagnostics: &mut Diagnostics,
+) -> Vec<T> {
+    let listed = section.strings(diagnostics, key, true).into_iter();
+    listed.filter_map(|at| Some(at.check(diagnostics, |text| text.parse())?.value)).collect()
+}
+
+fn networks(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Vec<Ipv4Network> {
+    let parsed = |text: String| match text.parse::<Ipv4Network>() {
+        Ok(network) if network.network() == network.ip() => Ok(network),
+        Ok(network) => {
+            Err(format!("has host bits; the network is {}/{}", network.network(), network.prefix()))
+        }
+        Err(_) => Err(format!("{text:?} is not a network such as 192.168.77.0/24")),
+    };
+    let listed: Vec<Located<String>> = section.strings(diagnostics, "networks", true);
+    listed.into_iter().filter_map(|at| Some(at.check(diagnostics, parsed)?.value)).collect()
+}
