@@ -77,6 +77,7 @@ fn another_tar_reads_what_was_written() {
     let out = std::process::Command::new("tar")
         .args(["--list", "--verbose", "--file"])
         .arg(&file)
+        .env("LC_ALL", "C")
         .output()
         .unwrap();
     let listed = String::from_utf8_lossy(&out.stdout).into_owned();

@@ -475,6 +475,7 @@ fn what_aufs_left_in_a_directory_is_no_part_of_the_tree_and_shifts_nothing() {
     }
     fs::write(root.join(".wh..wh.orph/x"), "x").unwrap();
     fs::write(root.join("a/passwd"), "passwd").unwrap();
+    fs::set_permissions(root.join("a/passwd"), fs::Permissions::from_mode(0o644)).unwrap();
     fs::write(root.join("b/su"), "su").unwrap();
     fs::set_permissions(root.join("b/su"), fs::Permissions::from_mode(0o4755)).unwrap();
     let archive = stage(&store, |stage| stage.archive(tar_of(&root).as_slice())).unwrap();
