@@ -1,54 +1,36 @@
 //! Policy, no sockets: site files to a checked [`Site`]; which machine gets which boot plan, and why.
 //!
-//! Everything here is a pure function: of text ([`load`]), of the catalogue and of who asks ([`decision`]), of pins and events ([`pins`]), of
-//! who asks and who holds ([`access`]). What it decides, `src/` does.
+//! Everything here is a pure function: of text ([`load`]), of the catalogue and of who asks ([`decision`]), of pins and events
+//! ([`pins`]), of who asks and who holds ([`access`]). What it decides, `src/` does. The rooms, each of which names only those
+//! above it:
+//!
+//! | room | what happens there |
+//! |---|---|
+//! | `root.rs` | where a root comes from, and what mounts it |
+//! | `site/` | a site file becomes a checked site |
+//! | `decide/` | who boots what, and why; the facts of it |
+//! | `render.rs` | a template and facts become a file |
+//! | `plan/` | a decision becomes what a machine is told: kernel, initrds, arguments, script, files of its own |
+//! | `boots/` | what becomes of boots: pins, addresses, who may have what |
 
-pub mod access;
-pub mod admission;
-pub mod again;
-pub mod args;
-pub mod asked;
-pub mod binding;
-mod check;
-pub mod decision;
-mod directories;
-mod draft;
-pub mod export;
-pub mod facts;
-pub mod firmware;
-pub mod given;
-mod group_tables;
-pub mod groups;
-pub mod identity;
-pub mod initrd;
-pub mod kernels;
-mod networks;
-mod paths;
-pub mod pins;
+mod boots;
+mod decide;
 pub mod plan;
 pub mod render;
-mod replies;
-mod report;
 pub mod root;
-pub mod script;
-mod section;
 mod site;
-mod sources;
-mod stacks;
-pub mod strangers;
-mod table;
-mod tables;
-mod validate;
-mod version;
 
-pub use check::{load, load_str, state_of};
-pub use identity::MachineRecord;
-pub use report::{Problem, Report, nearest};
+pub use boots::identity::MachineRecord;
+pub use boots::{access, admission, again, binding, identity, pins, strangers};
+pub use decide::stacks::stacks;
+pub use decide::{asked, decision, facts};
+pub use plan::{args, export, firmware, given, initrd, kernels, script};
+pub use site::check::{load, load_str, state_of};
+pub use site::report::{Problem, Report, nearest};
 pub use site::{
     Confinement, Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars,
-    Workload,
+    Workload, groups,
 };
-pub use stacks::stacks;
 
 /// The site that `oneroot init` prints: every key, explained.
 pub const EXAMPLE: &str = include_str!("../../examples/site.toml");

@@ -12,8 +12,8 @@ use minijinja::value::{Serde, Value};
 use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 use serde::{Deserialize, Serialize};
 
-use crate::facts::Facts;
-use crate::report::nearest;
+use crate::decide::facts::Facts;
+use crate::site::report::nearest;
 
 /// The end of a template's name; without it, it is the name of what is rendered.
 pub const SUFFIX: &str = ".j2";
@@ -169,7 +169,7 @@ fn undefined(place: &str, facts: &Facts) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::facts::SiteFacts;
+    use crate::decide::facts::SiteFacts;
 
     fn facts() -> Facts {
         Facts {

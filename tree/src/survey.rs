@@ -114,7 +114,7 @@ impl Survey {
         }
     }
 
-    /// The places of `bootconf/src/kernels.rs`.
+    /// The places of `bootconf/src/plan/kernels.rs`.
     fn kernel_or_initrd(&mut self, directory: &[u8], name: &[u8]) {
         let (Ok(directory), Ok(name)) = (std::str::from_utf8(directory), std::str::from_utf8(name)) else {
             return;

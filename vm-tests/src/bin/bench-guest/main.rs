@@ -24,7 +24,7 @@ const GANESHA: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const MEMORY: u32 = 1536;
 /// The longest walk takes a minute or two on an idle machine, where the CPU is emulated.
 const WALK: Duration = Duration::from_secs(1800);
-/// As `bootconf/src/args.rs` has a root mounted: what a machine has mounted never changes.
+/// As `bootconf/src/plan/args.rs` has a root mounted: what a machine has mounted never changes.
 const AS_ROOT: &str = ",nocto,acregmin=86400,acregmax=86400,acdirmin=86400,acdirmax=86400";
 
 fn main() -> ExitCode {

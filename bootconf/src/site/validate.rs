@@ -5,13 +5,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 
-use crate::draft::Draft;
-use crate::groups::{Gives, Group};
-use crate::networks::pool_size;
-use crate::report::nearest;
-use crate::section::{Diagnostics, Located};
+use crate::site::draft::Draft;
+use crate::site::groups::{Gives, Group};
+use crate::site::networks::pool_size;
+use crate::site::report::nearest;
+use crate::site::section::{Diagnostics, Located};
+use crate::site::table::Table;
 use crate::site::{Machine, Profile};
-use crate::table::Table;
 
 type Named<T> = BTreeMap<String, Table<T>>;
 

@@ -5,11 +5,11 @@
 
 use std::path::Path;
 
-use crate::directories::has;
-use crate::draft::Draft;
-use crate::report::Span;
-use crate::section::Diagnostics;
 use crate::site::Source;
+use crate::site::directories::has;
+use crate::site::draft::Draft;
+use crate::site::report::Span;
+use crate::site::section::Diagnostics;
 
 /// Notes what would hand the server's own directories, or one machine's own files, to other machines.
 pub(crate) fn compare(draft: &Draft, diagnostics: &mut Diagnostics) {

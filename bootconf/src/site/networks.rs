@@ -4,10 +4,10 @@ use std::net::Ipv4Addr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::replies::fits;
-use crate::section::{Diagnostics, Located, Section};
 use crate::site::Network;
-use crate::table::{Places, Table, good_name};
+use crate::site::replies::fits;
+use crate::site::section::{Diagnostics, Located, Section};
+use crate::site::table::{Places, Table, good_name};
 
 /// A lease shorter than this would make every client renew all the time, in seconds.
 const SHORTEST_LEASE: u32 = 60;

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 
-use crate::groups::Group;
 use crate::root::Initramfs;
+use crate::site::groups::Group;
 use oneroot_ids::Mac;
 
 /// A whole site: `site.toml` with what lies beside it in `machines.d`.

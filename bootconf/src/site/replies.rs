@@ -3,8 +3,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::report::Span;
-use crate::section::{Diagnostics, Located};
+use crate::site::report::Span;
+use crate::site::section::{Diagnostics, Located};
 
 /// Bytes of options in a reply to a client that says nothing of its size: a datagram of 576 bytes (RFC 2131 §2), less IP and
 /// UDP, the fixed part with its cookie, and the end mark.

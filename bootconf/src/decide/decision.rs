@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::asked::{Asked, Catalogue, Who};
-use crate::groups::Gives;
+use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::root::Initramfs;
+use crate::site::groups::Gives;
 use crate::site::{Profile, Site, Source, Vars};
 
 /// One part of a machine's stack, before it is a generation.

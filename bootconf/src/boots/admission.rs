@@ -16,8 +16,8 @@
 
 use std::net::IpAddr;
 
-use crate::export::{Export, Named};
-use crate::pins::{Event, Pin};
+use crate::boots::pins::{Event, Pin};
+use crate::plan::export::{Export, Named};
 use oneroot_ids::{Mac, MachineId};
 
 /// Who is at an address, as far as the links say.
@@ -205,7 +205,7 @@ fn unnamed<'p>(question: &Question<'p>) -> Result<Admitted<'p>, Refused> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pins::Phase;
+    use crate::boots::pins::Phase;
     use oneroot_ids::{BootId, ViewId};
 
     const SEAL: Option<[u8; 16]> = Some([5; 16]);

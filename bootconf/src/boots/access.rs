@@ -13,7 +13,7 @@
 
 use oneroot_ids::{MachineId, ViewId};
 
-use crate::pins::Pin;
+use crate::boots::pins::Pin;
 
 /// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,7 +54,7 @@ pub fn verdict<'p>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pins::Phase;
+    use crate::boots::pins::Phase;
     use oneroot_ids::BootId;
 
     fn machine(number: u8) -> MachineId {

@@ -8,16 +8,16 @@
 //! | a plan is made, nothing is mounted | is not bound yet; DHCP keeps it for half an hour, then the lease alone does |
 //! | the root is mounted | is the machine's, and the NIC's that booted |
 //! | the lease ends, another NIC asks for it, the reservation changes | stays so |
-//! | the machine runs from another address | is free once the older pin is dropped ([`crate::pins`]) and a lease time is over |
+//! | the machine runs from another address | is free once the older pin is dropped ([`crate::boots::pins`]) and a lease time is over |
 //! | the admin releases the machine | is free once a lease time is over |
-//! | nothing was heard for [`SILENCE`] | is probed; unanswered, it is free ([`crate::pins::Event::Silent`]). Nothing calls this yet |
+//! | nothing was heard for [`SILENCE`] | is probed; unanswered, it is free ([`crate::boots::pins::Event::Silent`]). Nothing calls this yet |
 
 use std::net::IpAddr;
 
-use crate::pins::{Phase, Pin};
+use crate::boots::pins::{Phase, Pin};
 use oneroot_ids::Mac;
 
-/// Seconds without a packet after which a machine's address is probed, and a stranger may be forgotten ([`crate::strangers`]).
+/// Seconds without a packet after which a machine's address is probed, and a stranger may be forgotten ([`crate::boots::strangers`]).
 pub const SILENCE: u64 = 7 * 86_400;
 
 /// The pin that binds an address: of two running ones with it, the newer. Its NIC alone may be given the address.
@@ -44,7 +44,7 @@ fn newest<'p>(pins: impl IntoIterator<Item = &'p Pin>, wanted: impl Fn(&Pin) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pins::{Event, PinChange, changes};
+    use crate::boots::pins::{Event, PinChange, changes};
     use oneroot_ids::{BootId, MachineId, ViewId};
 
     fn mac(number: u8) -> Mac {

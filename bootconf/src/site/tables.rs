@@ -1,17 +1,17 @@
 //! One table of a site file at a time: what a person typed (strings, TOML's types) becomes a checked value, or mistakes.
-//! What needs more than one table is [`crate::validate`]'s.
+//! What needs more than one table is [`crate::site::validate`]'s.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
-use crate::directories::{Directory, apart};
-use crate::networks::{NO_HOST, is_host};
 use crate::root::Initramfs;
-use crate::section::{Diagnostics, Located, Section};
+use crate::site::directories::{Directory, apart};
+use crate::site::networks::{NO_HOST, is_host};
+use crate::site::section::{Diagnostics, Located, Section};
+use crate::site::sources::source_of;
+use crate::site::table::{Places, Table, placed};
 use crate::site::{Confinement, Machine, Profile, Server, Vars, Workload};
-use crate::sources::source_of;
-use crate::table::{Places, Table, placed};
 use oneroot_ids::Mac;
 
 /// Where the state is, unless the site says otherwise.

@@ -3,14 +3,14 @@
 //! | event | what happens to the machine's pins |
 //! |---|---|
 //! | a plan is made | a new pin, *booting*. Of older booting ones only the newest stays; the mounted ones stay |
-//! | MNT of a boot's root, admitted ([`crate::admission`]) | that boot's pin is *running*, with the NIC and address that it was mounted from |
+//! | MNT of a boot's root, admitted ([`crate::boots::admission`]) | that boot's pin is *running*, with the NIC and address that it was mounted from |
 //! | MNT of it again, from elsewhere, when nobody answers where it was | the address is this one from now on |
 //! | any other MNT | nothing |
 //! | a mounted boot says `up` | its pin is *up*; older pins are dropped but those that a connection uses |
 //! | a boot that was never mounted says so | nothing: whoever can fetch a script can say that |
 //! | [`GRACE`] after a later boot was mounted | as if it had said `up` |
 //! | released by the admin | all of them are dropped |
-//! | silent for days, and a probe of its address went unanswered ([`crate::binding`]) | all but those in use are dropped |
+//! | silent for days, and a probe of its address went unanswered ([`crate::boots::binding`]) | all but those in use are dropped |
 //! | any DHCP packet | nothing: DHCP is no event here. A `dhclient` in the guest must not take its root away |
 //!
 //! A machine holds at most [`MOST`] pins, and one more where all of them are mounted: a plan takes the place of the oldest

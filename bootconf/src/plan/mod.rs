@@ -1,15 +1,25 @@
-//! A boot plan: all that a machine was told at one boot.
+//! A boot plan: all that a machine was told at one boot, and what it is made of: kernel and initrds of a tree, arguments, the
+//! script, the files that the machine is given.
+
+pub mod args;
+pub mod export;
+pub mod firmware;
+pub mod given;
+pub mod initrd;
+pub mod kernels;
+pub mod script;
+mod version;
 
 use std::fmt;
 
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use serde::{Deserialize, Serialize};
 
-use crate::args::{Boot, arguments};
-use crate::decision::{Decision, Provenance};
-use crate::export::{Export, SEAL};
-use crate::facts::Facts;
-use crate::kernels::Loaded;
+use crate::decide::decision::{Decision, Provenance};
+use crate::decide::facts::Facts;
+use crate::plan::args::{Boot, arguments};
+use crate::plan::export::{Export, SEAL};
+use crate::plan::kernels::Loaded;
 use crate::root::{Initramfs, Root};
 use crate::site::Site;
 

@@ -15,15 +15,15 @@
 //! | *booting*, for less than [`STARTING`] since it called or the server came back | yes: a kernel may be on its way over a slow line |
 //! | *booting*, called over [`DOWN`] before the server came back | no |
 //! | *booting*, for longer | no: nothing was ever mounted |
-//! | *running* or *up* | until its machine was silent for [`crate::binding::SILENCE`] |
+//! | *running* or *up* | until its machine was silent for [`crate::boots::binding::SILENCE`] |
 //!
 //! That a connection uses a view says nothing here: a stranger who reads all the time could not be forgotten for a new one.
 //! What counts is when the machine itself has called last. A forgotten machine that comes again is a new one, with another id.
 
 use crate::Site;
-use crate::binding::is_silent;
-use crate::identity::MachineRecord;
-use crate::pins::{Phase, Pin};
+use crate::boots::binding::is_silent;
+use crate::boots::identity::MachineRecord;
+use crate::boots::pins::{Phase, Pin};
 use oneroot_ids::MachineId;
 
 /// Strangers that are remembered.
@@ -149,7 +149,7 @@ pub fn room(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::binding::SILENCE;
+    use crate::boots::binding::SILENCE;
     use oneroot_ids::{BootId, Mac, ViewId};
     use std::net::IpAddr;
 

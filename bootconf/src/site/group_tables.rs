@@ -5,10 +5,10 @@ use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::groups::{Gives, Group, Members};
-use crate::section::{Diagnostics, Located, Section};
-use crate::table::{Places, Table};
-use crate::tables::{arguments, layers, note_twice, variables};
+use crate::site::groups::{Gives, Group, Members};
+use crate::site::section::{Diagnostics, Located, Section};
+use crate::site::table::{Places, Table};
+use crate::site::tables::{arguments, layers, note_twice, variables};
 
 /// A `[group.NAME]` table.
 pub(crate) fn group(mut section: Section<'_>, home: &Path, diagnostics: &mut Diagnostics) -> Table<Group> {

@@ -6,8 +6,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::args::BOOT_NIC;
-use crate::facts::Facts;
+use crate::decide::facts::Facts;
+use crate::plan::args::BOOT_NIC;
 use crate::root::Initramfs;
 
 /// Where the files are, by what they are for: `run/` is put into `/run` as it is, `etc/` where the tree has nothing better.

@@ -2,9 +2,9 @@
 
 use std::path::Path;
 
-use crate::section::{Diagnostics, Located, Section};
+use crate::site::section::{Diagnostics, Located, Section};
+use crate::site::table::path;
 use crate::site::{Installer, Packages, Registry, Source};
-use crate::table::path;
 
 /// Reads `source = { … }`. One of six keys says which kind it is.
 pub(crate) fn source_of(

@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use oneroot_ids::Mac;
 
-use crate::report::Span;
-use crate::section::{Diagnostics, Located};
+use crate::site::report::Span;
+use crate::site::section::{Diagnostics, Located};
 
 /// A checked table, with the places of those values that are compared with other tables.
 #[derive(Debug)]

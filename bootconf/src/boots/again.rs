@@ -22,7 +22,7 @@
 
 use std::net::IpAddr;
 
-use crate::pins::{Phase, Pin};
+use crate::boots::pins::{Phase, Pin};
 use crate::plan::BootPlan;
 use oneroot_ids::{BootId, Mac};
 

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use crate::asked::Catalogue;
-use crate::decision::{Part, decide};
+use crate::decide::asked::Catalogue;
+use crate::decide::decision::{Part, decide};
 use crate::site::Site;
 
 /// The stacks of all machines, bottom first, each once; and those of profiles and groups that no machine has yet.

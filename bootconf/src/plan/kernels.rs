@@ -26,9 +26,9 @@
 
 use oneroot_tree::survey::NO_KERNELS;
 
-use crate::decision::{Decision, NoPlan};
+use crate::decide::decision::{Decision, NoPlan};
+use crate::plan::version;
 use crate::root::Initramfs;
-use crate::version;
 
 /// Words in a version that say what a kernel is for.
 const SPECIAL: [&str; 6] = ["debug", "dbg", "rt", "realtime", "rescue", "kdump"];

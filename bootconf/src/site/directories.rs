@@ -3,8 +3,8 @@
 
 use std::path::{Component, Path, PathBuf};
 
-use crate::report::Span;
-use crate::section::{Diagnostics, Located};
+use crate::site::report::Span;
+use crate::site::section::{Diagnostics, Located};
 
 /// A directory of the `[server]` table: its path, and where a file says it.
 pub(crate) struct Directory {

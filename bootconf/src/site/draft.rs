@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::group_tables::group;
-use crate::groups::Group;
-use crate::networks::network;
-use crate::section::{Diagnostics, Located, Section};
+use crate::site::group_tables::group;
+use crate::site::groups::Group;
+use crate::site::networks::network;
+use crate::site::section::{Diagnostics, Located, Section};
+use crate::site::table::{Table, good_name, host_name};
+use crate::site::tables;
 use crate::site::{Machine, Network, Profile, Server, Vars, Workload};
-use crate::table::{Table, good_name, host_name};
-use crate::tables;
 
 /// All tables of all files, before they are compared with each other.
 #[derive(Default)]

@@ -8,7 +8,7 @@
 
 use std::net::IpAddr;
 
-use crate::export::Export;
+use crate::plan::export::Export;
 use crate::root::{Initramfs, Root};
 use oneroot_ids::{BootId, Mac, MachineId};
 
@@ -102,7 +102,7 @@ fn dracuts_nic(boot: &Boot<'_>) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::export::SEAL;
+    use crate::plan::export::SEAL;
     use oneroot_ids::ViewId;
 
     /// What the kernel keeps of its command line on x86 and arm64, its own end included.

@@ -6,7 +6,7 @@ use std::str::FromStr;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use crate::report::{Span, nearest};
+use crate::site::report::{Span, nearest};
 
 /// All mistakes found so far.
 #[derive(Debug, Default)]

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::asked::{Asked, Catalogue, Who};
-use crate::decision::Decision;
+use crate::decide::asked::{Asked, Catalogue, Who};
+use crate::decide::decision::Decision;
 use crate::site::Vars;
 use oneroot_ids::Mac;
 

@@ -1,7 +1,7 @@
 //! From site files to a checked [`Site`], or to all that is wrong with them at once.
 //!
-//! A file is read whole and bounded, parsed with places, then table by table ([`crate::tables`]), then the tables are
-//! compared with each other ([`crate::validate`]). Each step goes on after a mistake, so that one run tells them all.
+//! A file is read whole and bounded, parsed with places, then table by table ([`crate::site::tables`]), then the tables are
+//! compared with each other ([`crate::site::validate`]). Each step goes on after a mistake, so that one run tells them all.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,12 +12,12 @@ use std::path::{Path, PathBuf};
 use oneroot_tree::confine::open_file;
 use toml::de::DeTable;
 
-use crate::draft::Draft;
-use crate::report::{Problem, Report, Span, line_and_column};
-use crate::section::{Diagnostics, Section};
+use crate::site::draft::Draft;
+use crate::site::report::{Problem, Report, Span, line_and_column};
+use crate::site::section::{Diagnostics, Section};
+use crate::site::table::Table;
+use crate::site::tables;
 use crate::site::{Lookup, Site};
-use crate::table::Table;
-use crate::tables;
 
 /// A site file that is larger was not written by a person.
 const LARGEST: u64 = 16 * 1024 * 1024;
@@ -154,8 +154,8 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
     let (draft, mut diagnostics) = read_tables(files, home);
     // What the parser could make of a broken file would only give rise to more complaints.
     if !draft.partial {
-        crate::validate::tables(&draft, &mut diagnostics);
-        crate::paths::compare(&draft, &mut diagnostics);
+        crate::site::validate::tables(&draft, &mut diagnostics);
+        crate::site::paths::compare(&draft, &mut diagnostics);
     }
     let problems = told(diagnostics, files);
     match draft.server {

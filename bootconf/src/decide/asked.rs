@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use oneroot_ids::Mac;
 
-use crate::groups::Group;
+use crate::site::groups::Group;
 use crate::site::{Machine, Network, Site};
 
 /// What a decision is looked up in: the checked site. What the state holds over it belongs here too, so that whoever decides

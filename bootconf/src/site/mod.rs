@@ -1,0 +1,26 @@
+//! A site file becomes a checked [`Site`], or all that is wrong with it at once.
+//!
+//! From text to tables with places (`section`, `table`), table by table (`tables`, `networks`, `sources`, `group_tables`), the
+//! tables against each other (`validate`, `paths`), and then the types that the rest of the program uses (`types`, `groups`).
+
+pub(crate) mod check;
+mod directories;
+mod draft;
+mod group_tables;
+pub mod groups;
+mod networks;
+mod paths;
+mod replies;
+pub(crate) mod report;
+mod section;
+mod sources;
+mod table;
+mod tables;
+mod types;
+mod validate;
+
+pub(crate) use types::Lookup;
+pub use types::{
+    Confinement, Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars,
+    Workload,
+};
