@@ -113,11 +113,8 @@ fn a_look_leaves_the_store_as_it_is_to_the_last_time_stamp() {
         let said = String::from_utf8_lossy(&done.stderr);
         assert_eq!(done.status.code(), Some(*code), "{words:?}: {said}");
         let after = all_of(&store);
-        let changed: Vec<&PathBuf> = before
-            .keys()
-            .chain(after.keys())
-            .filter(|path| before.get(*path) != after.get(*path))
-            .collect();
+        let changed: Vec<&PathBuf> =
+            before.keys().chain(after.keys()).filter(|path| before.get(*path) != after.get(*path)).collect();
         assert!(changed.is_empty(), "{words:?} changed {changed:?}");
     }
 }

@@ -78,7 +78,10 @@ impl Store {
         let text = match open_file(&path).and_then(std::io::read_to_string) {
             Ok(text) => text,
             Err(cause) if cause.kind() == ErrorKind::NotFound => {
-                return self.below.as_ref().map_or_else(|| Ok(History::default()), |below| below.history(name));
+                return self
+                    .below
+                    .as_ref()
+                    .map_or_else(|| Ok(History::default()), |below| below.history(name));
             }
             Err(cause) => return Err(Error::io("read", &path)(cause)),
         };

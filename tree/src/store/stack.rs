@@ -5,8 +5,8 @@ use std::hash::Hash;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-use super::gc::{make_young, open_wherever};
 use super::Store;
+use super::gc::{make_young, open_wherever};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::view::{Level, View};
@@ -62,7 +62,8 @@ impl Store {
     /// [`Error::NoStack`], or the system's.
     pub fn stack(&self, id: ViewId) -> Result<Vec<GenerationId>> {
         let name = id.to_string();
-        let opened = self.either(open_wherever(&self.stacks, &name), |below| open_wherever(&below.stacks, &name));
+        let opened =
+            self.either(open_wherever(&self.stacks, &name), |below| open_wherever(&below.stacks, &name));
         let text = match opened.and_then(std::io::read_to_string) {
             Ok(text) => text,
             Err(cause) if cause.kind() == ErrorKind::NotFound => return Err(Error::NoStack(id)),
