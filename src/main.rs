@@ -51,7 +51,7 @@ fn main() -> ExitCode {
                 // What a program has said has several lines.
                 _ => words.lines().for_each(print::trouble),
             }
-            cli::Exit::Failed.into()
+            commands::exit_of(&cause).into()
         }
     };
     if !serves {

@@ -8,7 +8,80 @@ use std::io::{self, IsTerminal, Write as _};
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::cli::Exit;
 use crate::escape;
+
+/// What an action returns. `--json` prints it as it is, and people are shown its page: two faces of the same thing.
+pub trait Document: Serialize {
+    /// What people are shown of it.
+    fn page(&self) -> Page;
+
+    /// What the command exits with, whichever face was asked for.
+    fn exit(&self) -> Exit {
+        Exit::Done
+    }
+}
+
+/// What people are shown, piece by piece in the order in which it is printed.
+#[derive(Default)]
+pub struct Page(Vec<Piece>);
+
+enum Piece {
+    /// On standard output.
+    Text(String),
+    /// On standard output: the first line is a heading, which stands out on a terminal.
+    Table(String),
+    /// A line on standard error.
+    Trouble(String),
+}
+
+impl Page {
+    /// A page of one line.
+    pub fn of_line(words: impl Display) -> Self {
+        let mut page = Self::default();
+        page.line(words);
+        page
+    }
+
+    /// A line, whatever is in it.
+    pub fn line(&mut self, words: impl Display) {
+        self.0.push(Piece::Text(format!("{}\n", escape::line(&words.to_string()))));
+    }
+
+    /// Text, as it is but for what a terminal would obey.
+    pub fn text(&mut self, text: impl Display) {
+        self.0.push(Piece::Text(text.to_string()));
+    }
+
+    /// A table: the first row is its heading.
+    pub fn rows<const N: usize>(&mut self, rows: &[[String; N]]) {
+        self.0.push(Piece::Table(table(rows)));
+    }
+
+    /// A line on standard error, whatever is in it.
+    pub fn trouble(&mut self, words: impl Display) {
+        self.0.push(Piece::Trouble(words.to_string()));
+    }
+}
+
+/// Prints a document, and says what to exit with.
+///
+/// # Errors
+/// As [`text`].
+pub fn document(document: &impl Document, json: bool) -> Result<Exit> {
+    if json {
+        text(ascii(&serde_json::to_string_pretty(document)?) + "\n")?;
+    } else {
+        for piece in document.page().0 {
+            match piece {
+                Piece::Text(words) => text(words)?,
+                Piece::Table(table) => headed(&table)?,
+                Piece::Trouble(words) => trouble(words),
+            }
+        }
+    }
+    Ok(document.exit())
+}
 
 /// Text on standard output, as it is but for what a terminal would obey.
 ///
@@ -27,13 +100,8 @@ fn plain(text: &str) -> Result<()> {
     }
 }
 
-/// A table on standard output: the first row is its heading, which stands out on a terminal.
-///
-/// # Errors
-/// As [`text`].
-pub fn rows<const N: usize>(rows: &[[String; N]]) -> Result<()> {
-    let table = table(rows);
-    let (heading, below) = table.split_once('\n').unwrap_or((&table, ""));
+fn headed(table: &str) -> Result<()> {
+    let (heading, below) = table.split_once('\n').unwrap_or((table, ""));
     let heading = styled(heading, Style::Heading, shows_colour(&io::stdout()));
     plain(&format!("{heading}\n{below}"))
 }
@@ -60,22 +128,6 @@ fn styled(words: &str, style: Style, colour: bool) -> String {
 fn shows_colour(stream: &impl IsTerminal) -> bool {
     let plain = std::env::var_os("NO_COLOR").is_some_and(|word| !word.is_empty());
     stream.is_terminal() && !plain && std::env::var_os("TERM").is_some_and(|term| term != "dumb")
-}
-
-/// A line on standard output, whatever is in it.
-///
-/// # Errors
-/// As [`text`].
-pub fn line(words: impl Display) -> Result<()> {
-    text(format_args!("{}\n", escape::line(&words.to_string())))
-}
-
-/// A document for programs.
-///
-/// # Errors
-/// As [`text`].
-pub fn json(document: &impl Serialize) -> Result<()> {
-    text(ascii(&serde_json::to_string_pretty(document)?) + "\n")
 }
 
 /// A line on standard error, whatever is in it. One that nobody reads is no reason to fail.

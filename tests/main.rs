@@ -26,6 +26,7 @@ mod ipv6;
 mod kept_addresses;
 mod known_first;
 mod log;
+mod looks;
 mod lost;
 mod modes;
 mod networks;

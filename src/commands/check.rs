@@ -1,60 +1,76 @@
 //! `oneroot check`: everything that is wrong with a site, and what is missing around it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use oneroot_bootconf::{Problem, Report, Site, Source, decision, load};
 use serde::Serialize;
 
 use super::findings::{self, Staged};
+use super::look::Look;
 use super::{EXAMPLE, layers, needs, secrets};
 use crate::cli::Exit;
 use crate::net::routing::Routing;
 use crate::net::{OR_WAIT, no_address};
-use crate::print;
+use crate::print::{Document, Page};
 use oneroot_machines::planner::dry;
 use oneroot_machines::planner::renderer::Renderer;
+use oneroot_tree::Store;
 
+/// What is wrong with a site, and what is missing around it.
 #[derive(Serialize)]
-struct Checked<'a> {
-    problems: &'a [Problem],
-    warnings: &'a [String],
+pub struct Checked {
+    /// The site's file.
+    site: PathBuf,
+    problems: Vec<Problem>,
+    warnings: Vec<String>,
     /// What is staged and should be looked at, as `stage` told it.
-    staged: &'a [Staged],
+    staged: Vec<Staged>,
+}
+
+impl Document for Checked {
+    fn page(&self) -> Page {
+        let mut page = Page::default();
+        self.problems.iter().for_each(|problem| page.trouble(problem));
+        let staged = self.staged.iter().flat_map(Staged::lines);
+        let warnings: Vec<String> = self.warnings.iter().cloned().chain(staged).collect();
+        warnings.iter().for_each(|warning| page.trouble(format_args!("warning: {warning}")));
+        if self.problems.is_empty() {
+            let path = self.site.display();
+            match warnings.len() {
+                0 => page.line(format_args!("{path}: good")),
+                1 => page.line(format_args!("{path}: no mistakes, and one warning")),
+                count => page.line(format_args!("{path}: no mistakes, and {count} warnings")),
+            }
+        }
+        page
+    }
+
+    /// Only problems make the site a bad one.
+    fn exit(&self) -> Exit {
+        if self.problems.is_empty() { Exit::Done } else { Exit::BadSite }
+    }
 }
 
 const UNTOUCHED: &str = "this is the example that `oneroot init` prints: put in your own address, interface, network, sources and machines";
 
-/// Prints problems and warnings; only problems make the site a bad one.
-pub fn run(path: &Path, json: bool, renderer: &dyn Renderer) -> Result<Exit> {
-    let (problems, warnings, staged) = match load(path) {
-        Ok(site) => {
-            let untouched = std::fs::read_to_string(path).is_ok_and(|text| text == EXAMPLE);
-            let untouched = untouched.then(|| UNTOUCHED.to_owned());
-            let mut problems = dry::problems(&site, renderer);
-            problems.extend(layers::problems(&site));
-            let warnings = untouched.into_iter().chain(warnings(&site)).collect();
-            (problems, warnings, findings::staged(&site))
-        }
-        Err(Report { problems }) => (problems, Vec::new(), Vec::new()),
+/// Looks at the site, at what it has staged, and at the host.
+pub fn check(path: &Path, renderer: &dyn Renderer) -> Result<Checked> {
+    let of = |problems| Checked { site: path.to_owned(), problems, warnings: Vec::new(), staged: Vec::new() };
+    let site = match load(path) {
+        Ok(site) => site,
+        Err(Report { problems }) => return Ok(of(problems)),
     };
-    if json {
-        print::json(&Checked { problems: &problems, warnings: &warnings, staged: &staged })?;
-    } else {
-        problems.iter().for_each(print::trouble);
-        let warnings: Vec<String> =
-            warnings.into_iter().chain(staged.iter().flat_map(Staged::lines)).collect();
-        warnings.iter().for_each(|warning| print::trouble(format_args!("warning: {warning}")));
-        if problems.is_empty() {
-            let path = path.display();
-            match warnings.len() {
-                0 => print::line(format_args!("{path}: good"))?,
-                1 => print::line(format_args!("{path}: no mistakes, and one warning"))?,
-                count => print::line(format_args!("{path}: no mistakes, and {count} warnings"))?,
-            }
-        }
-    }
-    Ok(if problems.is_empty() { Exit::Done } else { Exit::BadSite })
+    // Of a store that can't be looked into nothing is known.
+    let look = Look::into_store_of(&site).ok();
+    let store = look.as_deref();
+    let mut problems = dry::problems(&site, renderer);
+    problems.extend(store.iter().flat_map(|store| layers::problems(store, &site)));
+    let untouched = std::fs::read_to_string(path).is_ok_and(|text| text == EXAMPLE);
+    let untouched = untouched.then(|| UNTOUCHED.to_owned());
+    let warnings = untouched.into_iter().chain(warnings(&site, store.map(|store| &**store))).collect();
+    let staged = store.map(|store| findings::staged(store, &site)).unwrap_or_default();
+    Ok(Checked { warnings, staged, ..of(problems) })
 }
 
 /// An interface that is not there.
@@ -89,7 +105,7 @@ fn addresses(site: &Site) -> Vec<String> {
 }
 
 /// What the site needs of its host and does not find. Any of it may come later, so none of it is a mistake of the site.
-fn warnings(site: &Site) -> Vec<String> {
+fn warnings(site: &Site, store: Option<&Store>) -> Vec<String> {
     let mut warnings = Vec::new();
     for (_, source) in decision::parts(site) {
         let (Source::Directory { path, .. } | Source::Tar(path) | Source::Image(path)) = source else {
@@ -107,7 +123,7 @@ fn warnings(site: &Site) -> Vec<String> {
     warnings.extend(addresses(site));
     warnings.extend(needs::loaders(site));
     warnings.extend(needs::installers(&decision::parts(site)).into_iter().map(|(_, told)| told));
-    warnings.extend(needs::to_stage(site, &needs::unstaged(site)));
+    warnings.extend(needs::to_stage(site, &needs::unstaged(site, store)));
     warnings.extend(secrets::warnings(site));
     warnings
 }

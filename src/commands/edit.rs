@@ -6,23 +6,25 @@
 
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::decision::Part;
+use oneroot_ids::GenerationId;
 use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Stage, Store, Views, export};
-use serde_json::json;
+use serde::Serialize;
 
-use super::names::short;
+use super::meant;
+use super::names::first;
 use super::process_group::{fresh, is_here};
-use super::stage::spinner;
-use super::{meant, tell};
-use crate::cli::Exit;
+use super::progress::spinner;
 use crate::clock;
+use crate::print::{Document, Page};
 use oneroot_machines::planner::reference;
 
 /// Runs in the new namespaces. `$1` is the copy; the rest is the command. What is mounted goes with the namespace, and
@@ -61,8 +63,61 @@ exit "$code"
 /// Longer than a tick of any file system's clock: a write of the command's has another ctime than the copy.
 const TICK: Duration = Duration::from_millis(50);
 
+/// What a command has made of a profile's tree.
+#[derive(Serialize)]
+pub struct Edited {
+    name: String,
+    generation: String,
+    changed: bool,
+    changes: Counts,
+}
+
+impl Document for Edited {
+    fn page(&self) -> Page {
+        let Self { name, generation, changed, changes } = self;
+        if !changed {
+            return Page::of_line("nothing was changed");
+        }
+        Page::of_line(format_args!(
+            "profile {name} is {} for new boots: {changes}; `oneroot rollback {name}` takes it back",
+            first(generation),
+        ))
+    }
+}
+
 /// `oneroot edit PROFILE [-- COMMAND]`.
-pub fn run(site: &Site, profile: &str, command: &[String], json: bool) -> Result<Exit> {
+pub fn edit(site: &Site, profile: &str, command: &[String], quiet: bool) -> Result<Edited> {
+    refuse(site, profile)?;
+    let store = Store::open(&site.server.store)?;
+    let reference = reference(&site.home, &Part::Profile { name: profile.to_owned() })?;
+    let head = store
+        .head(&reference)?
+        .with_context(|| format!("profile {profile} is not staged; run `oneroot stage {profile}`"))?;
+    let place = store.staging_dir()?;
+    let root = place.path().join("root");
+    copy(&store, head.generation, &root, profile, quiet)?;
+    work(&root, command, quiet)?;
+    let finished = stage(&store, &root, profile, quiet)?;
+    oneroot_tree::stage::forget(&store, &root);
+    let changes = diff(&store.generation(head.generation)?, &finished.index);
+    let edited = Edited {
+        name: profile.to_owned(),
+        generation: finished.generation.to_string(),
+        changed: !changes.is_empty(),
+        changes: Counts::of(&changes),
+    };
+    // Somebody may have staged meanwhile; what they made is no longer what this began with.
+    let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Edited };
+    ensure!(
+        !edited.changed || store.move_head(&reference, head, staged)?,
+        "profile {profile} was staged or rolled back meanwhile; the result is generation {}, `oneroot rollback` takes it no more; edit again",
+        finished.generation
+    );
+    Ok(edited)
+}
+
+/// What can't be edited, and who can't edit.
+fn refuse(site: &Site, profile: &str) -> Result<()> {
     let known = site.profiles.get(profile).with_context(|| {
         format!("the site has no profile {profile:?}{}", meant(profile, site.profiles.keys().cloned()))
     })?;
@@ -74,83 +129,46 @@ pub fn run(site: &Site, profile: &str, command: &[String], json: bool) -> Result
         rustix::process::geteuid().is_root(),
         "only root can give files their owners and mount what a command needs; run this as root"
     );
-    let store = Store::open(&site.server.store)?;
-    let reference = reference(&site.home, &Part::Profile { name: profile.to_owned() })?;
-    let head = store
-        .head(&reference)?
-        .with_context(|| format!("profile {profile} is not staged; run `oneroot stage {profile}`"))?;
-    let copy = store.staging_dir()?;
-    let root = copy.path().join("root");
-    std::fs::create_dir(&root)?;
-    let view = Views::new(store.clone()).load(store.put_stack(&[head.generation])?)?;
-    let bar = spinner(&format!("copy {profile}"), json);
-    let exported = export::directory(&view, &store, &root, &mut |progress| {
+    Ok(())
+}
+
+/// A generation as a directory, remembered as it is: what the command leaves alone is not read again.
+fn copy(store: &Arc<Store>, generation: GenerationId, root: &Path, profile: &str, quiet: bool) -> Result<()> {
+    std::fs::create_dir(root)?;
+    let view = Views::new(store.clone()).load(store.put_stack(&[generation])?)?;
+    let bar = spinner(&format!("copy {profile}"), quiet);
+    let exported = export::directory(&view, store, root, &mut |progress| {
         bar.set_message(format!("{} entries, {}", progress.entries, HumanBytes(progress.bytes)));
     });
     bar.finish_and_clear();
-    exported.with_context(|| format!("cannot copy {profile}"))?.remember(&store, &root, head.generation);
+    exported.with_context(|| format!("cannot copy {profile}"))?.remember(store, root, generation);
     std::thread::sleep(TICK);
+    Ok(())
+}
 
+/// Runs the command in the copy, in namespaces of its own.
+fn work(root: &Path, command: &[String], quiet: bool) -> Result<()> {
+    const APART: [&str; 6] = ["--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc"];
     let shell = ["/bin/sh".to_owned(), "-l".to_owned()];
     let words = if command.is_empty() { &shell } else { command };
     ensure!(is_here("unshare"), "there is no unshare here; install the package util-linux");
     let mut program = fresh("unshare");
-    if json {
+    if quiet {
         // Standard output is the document's alone.
         program.stdout(std::io::stderr());
     }
-    let done = program
-        .args([
-            "--mount",
-            "--pid",
-            "--fork",
-            "--kill-child",
-            "--uts",
-            "--ipc",
-            "--",
-            "sh",
-            "-ec",
-            INSIDE,
-            "edit",
-        ])
-        .arg(&root)
-        .args(words)
-        .status()
-        .context("cannot run env; install the package coreutils")?;
+    program.args(APART).args(["--", "sh", "-ec", INSIDE, "edit"]).arg(root).args(words);
+    let done = program.status().context("cannot run env; install the package coreutils")?;
     if !done.success() {
         let how =
             done.signal().map_or_else(|| done.to_string(), |signal| format!("was killed by signal {signal}"));
         bail!("the command ended with {how}; nothing is changed");
     }
-    let finished = stage(&store, &root, profile, json)?;
-    oneroot_tree::stage::forget(&store, &root);
-    let changes = diff(&store.generation(head.generation)?, &finished.index);
-    let counts = Counts::of(&changes);
-    let document = json!({
-        "name": profile,
-        "generation": finished.generation.to_string(),
-        "changed": !changes.is_empty(),
-        "changes": counts,
-    });
-    if changes.is_empty() {
-        return tell(json, &document, "nothing was changed");
-    }
-    // Somebody may have staged meanwhile; what they made is no longer what this began with.
-    let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Edited };
-    ensure!(
-        store.move_head(&reference, head, staged)?,
-        "profile {profile} was staged or rolled back meanwhile; the result is generation {}, `oneroot rollback` takes it no more; edit again",
-        finished.generation
-    );
-    let words = format!(
-        "profile {profile} is {} for new boots: {counts}; `oneroot rollback {profile}` takes it back",
-        short(finished.generation),
-    );
-    tell(json, &document, words)
+    Ok(())
 }
 
 fn stage(
-    store: &std::sync::Arc<Store>,
+    store: &Arc<Store>,
     root: &Path,
     profile: &str,
     quiet: bool,

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{self, BufWriter};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,27 +11,50 @@ use oneroot_bootconf::Site;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_tree::stage::Progress;
 use oneroot_tree::{NewFile, export};
-use serde_json::json;
+use serde::Serialize;
 
 use super::inspect::look_into;
-use super::stage::spinner;
-use super::tell;
-use crate::cli::Exit;
+use super::progress::spinner;
+use crate::print::{Document, Page};
 
 /// Bytes gathered before a write: tar writes 512 at a time.
 const BUFFER: usize = 1 << 20;
 
+/// A tree that was written.
+#[derive(Serialize)]
+pub struct Exported {
+    what: String,
+    to: PathBuf,
+    entries: u64,
+    bytes: u64,
+}
+
+impl Document for Exported {
+    fn page(&self) -> Page {
+        // Standard output is the archive's then.
+        if is_stdout(&self.to) {
+            return Page::default();
+        }
+        let Self { what, to, entries, bytes } = self;
+        Page::of_line(format_args!("{what}: {entries} entries, {} in {}", HumanBytes(*bytes), to.display()))
+    }
+}
+
+fn is_stdout(to: &Path) -> bool {
+    to == Path::new("-")
+}
+
 /// `oneroot export WHAT TO`.
-pub fn run(
+pub fn export(
     site: &Site,
     what: &str,
     to: &Path,
     force: bool,
     json: bool,
     renderer: &Arc<dyn Renderer>,
-) -> Result<Exit> {
+) -> Result<Exported> {
     let (view, store) = look_into(site, what, renderer)?;
-    let on_stdout = to == Path::new("-");
+    let on_stdout = is_stdout(to);
     ensure!(!(on_stdout && json), "the archive goes to stdout, and so would the JSON; export to a file");
     let bar = spinner(&format!("export {what}"), on_stdout || json);
     let mut report = |progress: Progress| {
@@ -61,11 +84,8 @@ pub fn run(
         export::directory(&view, &store, to, &mut report)?.progress
     };
     bar.finish_and_clear();
-    if on_stdout {
-        return Ok(Exit::Done);
-    }
-    let words = format!("{what}: {} entries, {} in {}", told.entries, HumanBytes(told.bytes), to.display());
-    tell(json, &json!({ "what": what, "to": to, "entries": told.entries, "bytes": told.bytes }), words)
+    let Progress { entries, bytes, .. } = told;
+    Ok(Exported { what: what.to_owned(), to: to.to_owned(), entries, bytes })
 }
 
 /// The program that makes a file of this name out of an archive: nobody means a directory by it.

@@ -30,20 +30,15 @@ impl Staged {
     }
 }
 
-/// The same of all that is staged, where anything is to be said. A store that is not there is not made by looking at a site; of
-/// one that can't be looked into nothing is known.
-pub fn staged(site: &Site) -> Vec<Staged> {
-    let is_there = site.server.store.join("refs").is_dir();
-    let Some(store) = is_there.then(|| Store::open(&site.server.store).ok()).flatten() else {
-        return Vec::new();
-    };
+/// The same of all that is staged, where anything is to be said.
+pub fn staged(store: &Arc<Store>, site: &Site) -> Vec<Staged> {
     let parts = parts(site);
     let profiles = parts.iter().filter(|(part, _)| matches!(part, Part::Profile { .. })).count();
     let mut budget = Budget::shared_by(profiles);
     let found = parts.iter().filter_map(|(part, _)| {
         let head = store.head(&reference(&site.home, part).ok()?).ok()??;
         let warnings = match store.generation(head.generation) {
-            Ok(index) => of(&store, site, part, &index, &mut budget),
+            Ok(index) => of(store, site, part, &index, &mut budget),
             Err(cause) => vec![format!("it can't be looked into: {cause}")],
         };
         Some(Staged { name: titled(part), generation: head.generation.to_string(), warnings })

@@ -14,15 +14,16 @@ use oneroot_tree::store::Needed;
 use serde::Serialize;
 
 use super::status::age;
-use crate::cli::{Exit, GcAsked};
+use crate::cli::GcAsked;
 use crate::clock;
 use crate::control::{self, Released};
-use crate::print;
+use crate::print::{Document, Page};
 use oneroot_machines::Held;
 use oneroot_machines::{PINS, PLANS};
 
+/// Who holds what, and what has gone.
 #[derive(Serialize)]
-struct Outcome {
+pub struct Collection {
     dry_run: bool,
     views: u64,
     generations: u64,
@@ -37,8 +38,8 @@ const DAY: u64 = 86_400;
 /// Days without a sign after which a machine is shown as abandoned. Linux reads a cached root for a day without a word.
 const ABANDONED: u64 = 7;
 
-/// Collects, and prints what is held and what has gone.
-pub fn run(site: &Site, asked: &GcAsked, json: bool) -> Result<Exit> {
+/// Collects.
+pub fn collect(site: &Site, asked: &GcAsked) -> Result<Collection> {
     let GcAsked { dry_run, keep, grace, release } = *asked;
     let store = Store::open(&site.server.store)?;
     if let (Some(days), false) = (release, dry_run) {
@@ -63,49 +64,46 @@ pub fn run(site: &Site, asked: &GcAsked, json: bool) -> Result<Exit> {
     }
     let grace = Duration::from_secs(u64::from(grace) * 3600);
     let collected = store.collect(&needed, grace, now(ahead), dry_run)?;
-    let outcome = Outcome {
+    Ok(Collection {
         dry_run,
         views: collected.stacks,
         generations: collected.generations,
         objects: collected.objects,
         freed_bytes: collected.freed,
         held,
-    };
-    if json {
-        print::json(&outcome)?;
-        return Ok(Exit::Done);
-    }
-    show(&outcome)
+    })
 }
 
-/// Prints who holds what, and what has gone.
-fn show(outcome: &Outcome) -> Result<Exit> {
-    if !outcome.held.is_empty() {
-        let mut rows = vec![["MACHINE", "PHASE", "LAST SIGN", "HOLDS VIEW"].map(str::to_owned)];
-        rows.extend(outcome.held.iter().map(|pin| {
-            let sign = pin.quiet.map_or_else(|| "-".to_owned(), |quiet| format!("{} ago", age(quiet)));
-            [pin.machine.clone(), pin.phase.clone(), sign, pin.view.clone()]
-        }));
-        print::rows(&rows)?;
-        print::line("")?;
+impl Document for Collection {
+    fn page(&self) -> Page {
+        let mut page = Page::default();
+        if !self.held.is_empty() {
+            let mut rows = vec![["MACHINE", "PHASE", "LAST SIGN", "HOLDS VIEW"].map(str::to_owned)];
+            rows.extend(self.held.iter().map(|pin| {
+                let sign = pin.quiet.map_or_else(|| "-".to_owned(), |quiet| format!("{} ago", age(quiet)));
+                [pin.machine.clone(), pin.phase.clone(), sign, pin.view.clone()]
+            }));
+            page.rows(&rows);
+            page.line("");
+        }
         let abandoned =
-            outcome.held.iter().filter(|pin| pin.quiet.is_some_and(|quiet| quiet >= ABANDONED * DAY));
+            self.held.iter().filter(|pin| pin.quiet.is_some_and(|quiet| quiet >= ABANDONED * DAY));
         let abandoned = abandoned.count();
         if abandoned > 0 {
-            print::line(format_args!(
+            page.line(format_args!(
                 "{abandoned} of them have not been seen for {ABANDONED} days; `oneroot gc --release {ABANDONED}` releases such machines"
-            ))?;
+            ));
         }
+        page.line(format_args!(
+            "{}: {} views, {} generations, {} objects; {} of the disk",
+            if self.dry_run { "would go" } else { "gone" },
+            self.views,
+            self.generations,
+            self.objects,
+            HumanBytes(self.freed_bytes)
+        ));
+        page
     }
-    print::line(format_args!(
-        "{}: {} views, {} generations, {} objects; {} of the disk",
-        if outcome.dry_run { "would go" } else { "gone" },
-        outcome.views,
-        outcome.generations,
-        outcome.objects,
-        HumanBytes(outcome.freed_bytes)
-    ))?;
-    Ok(Exit::Done)
 }
 
 /// The time, as files that were written lately have it. A wall clock that was set ahead makes what is being staged look

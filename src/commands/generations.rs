@@ -1,7 +1,5 @@
 //! `oneroot generations`, `rollback` and `diff`: what was staged when, going back, and what changed between two.
 
-use std::sync::Arc;
-
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
@@ -12,19 +10,27 @@ use oneroot_tree::node::Kind;
 use oneroot_tree::store::{History, How, Staged};
 use oneroot_tree::{Ref, Store};
 use serde::Serialize;
-use serde_json::json;
 
+use super::look::Look;
 use super::meant;
-use super::names::{called, is, short};
+use super::names::{called, first, is, short};
 use super::status::age;
-use super::tell;
-use crate::cli::Exit;
 use crate::clock;
-use crate::print;
+use crate::print::{self, Document, Page};
 use oneroot_machines::planner::{reference, shown};
 
 /// Fewest characters by which a generation may be called.
 const SHORTEST: usize = 6;
+
+/// What was staged when, newest first.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Generations {
+    lines: Vec<Line>,
+    /// Seconds since 1970: ages are told as of then.
+    #[serde(skip)]
+    now: u64,
+}
 
 #[derive(Serialize)]
 struct Line {
@@ -49,9 +55,30 @@ fn references(site: &Site, name: Option<&str>) -> Result<Vec<(String, Ref)>> {
     wanted.map(|part| Ok((shown(&part), reference(&site.home, &part)?))).collect()
 }
 
+impl Document for Generations {
+    fn page(&self) -> Page {
+        let mut rows =
+            vec![["NAME", "GENERATION", "", "SINCE", "HOW", "ENTRIES", "CONTENTS"].map(str::to_owned)];
+        rows.extend(self.lines.iter().map(|line| {
+            [
+                line.name.clone(),
+                first(&line.generation),
+                if line.back == 0 { "now".to_owned() } else { format!("~{}", line.back) },
+                ago(self.now, line.at),
+                line.how.to_owned(),
+                line.entries.to_string(),
+                HumanBytes(line.bytes).to_string(),
+            ]
+        }));
+        let mut page = Page::default();
+        page.rows(&rows);
+        page
+    }
+}
+
 /// `oneroot generations [NAME]`.
-pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
-    let store = Store::open(&site.server.store)?;
+pub fn list(site: &Site, name: Option<&str>) -> Result<Generations> {
+    let store = Look::into_store_of(site)?;
     let mut lines = Vec::new();
     let found = references(site, name)?;
     if let Some(name) = name.filter(|_| found.is_empty()) {
@@ -73,28 +100,45 @@ pub fn list(site: &Site, name: Option<&str>, json: bool) -> Result<Exit> {
             });
         }
     }
-    if json {
-        print::json(&lines)?;
-        return Ok(Exit::Done);
+    Ok(Generations { lines, now: clock::now() })
+}
+
+/// A head that was moved back, or on.
+#[derive(Serialize)]
+pub struct RolledBack {
+    name: String,
+    generation: String,
+    left: String,
+    how: &'static str,
+    /// The name as it was asked for.
+    #[serde(skip)]
+    asked: String,
+    /// Whether `stage` moves the head again.
+    #[serde(skip)]
+    is_newest: bool,
+}
+
+impl Document for RolledBack {
+    fn page(&self) -> Page {
+        let Self { name, generation, left, asked, .. } = self;
+        let holds = if self.is_newest {
+            String::new()
+        } else {
+            format!(
+                "; `oneroot stage` no longer moves it: once the source is right, stage it, and \
+                 `oneroot rollback {asked} GENERATION` with the new one"
+            )
+        };
+        Page::of_line(format_args!(
+            "{name} is {} again for new boots, and was {}; running machines keep what they booted{holds}",
+            first(generation),
+            first(left)
+        ))
     }
-    let mut rows = vec![["NAME", "GENERATION", "", "SINCE", "HOW", "ENTRIES", "CONTENTS"].map(str::to_owned)];
-    rows.extend(lines.iter().map(|line| {
-        [
-            line.name.clone(),
-            line.generation.chars().take(12).collect(),
-            if line.back == 0 { "now".to_owned() } else { format!("~{}", line.back) },
-            ago(line.at),
-            line.how.to_owned(),
-            line.entries.to_string(),
-            HumanBytes(line.bytes).to_string(),
-        ]
-    }));
-    print::rows(&rows)?;
-    Ok(Exit::Done)
 }
 
 /// `oneroot rollback NAME [GENERATION]`: to the one before, or to any that the name has had.
-pub fn rollback(site: &Site, name: &str, to: Option<&str>, json: bool) -> Result<Exit> {
+pub fn rollback(site: &Site, name: &str, to: Option<&str>) -> Result<RolledBack> {
     let store = Store::open(&site.server.store)?;
     let found = references(site, Some(name))?;
     let [(shown, reference)] = found.as_slice() else {
@@ -108,7 +152,7 @@ pub fn rollback(site: &Site, name: &str, to: Option<&str>, json: bool) -> Result
         Some(text) => one_of(&history, text)?,
         None => before(&history, shown, name)?,
     };
-    ensure!(to != head.generation, "{shown} is {} already, since {}", short(to), ago(head.at));
+    ensure!(to != head.generation, "{shown} is {} already, since {}", short(to), ago(clock::now(), head.at));
     // What it points to must be whole before anything boots from it.
     store.generation(to)?;
     let how = history.way_to(to);
@@ -118,25 +162,14 @@ pub fn rollback(site: &Site, name: &str, to: Option<&str>, json: bool) -> Result
         store.move_head(reference, head, staged)?,
         "{shown} was staged or rolled back meanwhile; look at `oneroot generations {name}`, and roll back again"
     );
-    let left = short(head.generation);
-    let holds = match how {
-        How::RolledForward => String::new(),
-        _ => format!(
-            "; `oneroot stage` no longer moves it: once the source is right, stage it, and \
-             `oneroot rollback {name} GENERATION` with the new one"
-        ),
-    };
-    let document = json!({
-        "name": shown,
-        "generation": to.to_string(),
-        "left": head.generation.to_string(),
-        "how": how.as_str(),
-    });
-    let words = format!(
-        "{shown} is {} again for new boots, and was {left}; running machines keep what they booted{holds}",
-        short(to)
-    );
-    tell(json, &document, words)
+    Ok(RolledBack {
+        name: shown.clone(),
+        generation: to.to_string(),
+        left: head.generation.to_string(),
+        how: how.as_str(),
+        asked: name.to_owned(),
+        is_newest: matches!(how, How::RolledForward),
+    })
 }
 
 /// The generation before the head, unless that is what a rollback has left.
@@ -145,7 +178,7 @@ fn before(history: &History, shown: &str, name: &str) -> Result<GenerationId> {
         bail!(
             "{shown} was rolled back {} already, and the generation before that is the one that it was rolled back from; \
              say which one is meant: `oneroot generations {name}` lists them, and `oneroot rollback {name} GENERATION` takes it",
-            ago(held.at)
+            ago(clock::now(), held.at)
         );
     }
     let before =
@@ -158,8 +191,8 @@ fn like(site: &Site, name: &str) -> String {
     meant(name, parts(site).iter().map(|(part, _)| called(part)))
 }
 
-fn ago(at: u64) -> String {
-    format!("{} ago", age(clock::now().saturating_sub(at)))
+fn ago(now: u64, at: u64) -> String {
+    format!("{} ago", age(now.saturating_sub(at)))
 }
 
 fn one_of(history: &History, text: &str) -> Result<GenerationId> {
@@ -195,7 +228,7 @@ fn one_of_all(history: &[Staged], text: &str) -> Result<GenerationId> {
 }
 
 /// The generation that a person means: `NAME`, `NAME~2`, or the first characters of a generation of the site.
-pub fn find(site: &Site, store: &Arc<Store>, text: &str) -> Result<GenerationId> {
+pub fn find(site: &Site, store: &Store, text: &str) -> Result<GenerationId> {
     let (name, back) =
         text.split_once('~').map_or((text, None), |(name, back)| (name, Some(format!("~{back}"))));
     let named = references(site, Some(name))?;
@@ -217,6 +250,19 @@ pub fn find(site: &Site, store: &Arc<Store>, text: &str) -> Result<GenerationId>
     })
 }
 
+/// What changed from one generation to another.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Diff {
+    lines: Vec<DiffLine>,
+    #[serde(skip)]
+    from: GenerationId,
+    #[serde(skip)]
+    to: GenerationId,
+    #[serde(skip)]
+    counts: Counts,
+}
+
 #[derive(Serialize)]
 struct DiffLine {
     change: &'static str,
@@ -224,34 +270,34 @@ struct DiffLine {
     what: String,
 }
 
-/// `oneroot diff A B`.
-pub fn compare(site: &Site, a: &str, b: &str, json: bool) -> Result<Exit> {
-    let store = Store::open(&site.server.store)?;
-    let (old, new) = (find(site, &store, a)?, find(site, &store, b)?);
-    let differences = diff(&store.generation(old)?, &store.generation(new)?);
-    let counts = Counts::of(&differences);
-    let lines: Vec<DiffLine> = differences
-        .into_iter()
-        .map(|difference| {
-            let (change, what) = match difference.what {
-                Change::Added(kind) => ("added", word(kind).to_owned()),
-                Change::Removed(kind) => ("removed", word(kind).to_owned()),
-                Change::Changed(aspects) => {
-                    ("changed", aspects.into_iter().map(aspect).collect::<Vec<_>>().join(", "))
-                }
-            };
-            DiffLine { change, path: format!("/{}", difference.path.escape_ascii()), what }
-        })
-        .collect();
-    if json {
-        print::json(&lines)?;
-        return Ok(Exit::Done);
+impl Document for Diff {
+    fn page(&self) -> Page {
+        let row = |line: &DiffLine| [line.change.to_owned(), line.path.clone(), line.what.clone()];
+        let rows: Vec<[String; 3]> = self.lines.iter().map(row).collect();
+        let mut page = Page::default();
+        page.text(print::table(&rows));
+        page.line(format_args!("{} -> {}: {}", short(self.from), short(self.to), self.counts));
+        page
     }
-    let rows: Vec<[String; 3]> =
-        lines.iter().map(|line| [line.change.to_owned(), line.path.clone(), line.what.clone()]).collect();
-    print::text(print::table(&rows))?;
-    print::line(format_args!("{} -> {}: {counts}", short(old), short(new)))?;
-    Ok(Exit::Done)
+}
+
+/// `oneroot diff A B`.
+pub fn compare(site: &Site, a: &str, b: &str) -> Result<Diff> {
+    let store = Look::into_store_of(site)?;
+    let (from, to) = (find(site, &store, a)?, find(site, &store, b)?);
+    let differences = diff(&store.generation(from)?, &store.generation(to)?);
+    let counts = Counts::of(&differences);
+    let lines = differences.into_iter().map(|difference| {
+        let (change, what) = match difference.what {
+            Change::Added(kind) => ("added", word(kind).to_owned()),
+            Change::Removed(kind) => ("removed", word(kind).to_owned()),
+            Change::Changed(aspects) => {
+                ("changed", aspects.into_iter().map(aspect).collect::<Vec<_>>().join(", "))
+            }
+        };
+        DiffLine { change, path: format!("/{}", difference.path.escape_ascii()), what }
+    });
+    Ok(Diff { lines: lines.collect(), from, to, counts })
 }
 
 fn aspect(aspect: Aspect) -> &'static str {

@@ -7,23 +7,32 @@ use oneroot_bootconf::Site;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::{Node, Stat};
-use oneroot_tree::{Store, View, Views};
+use oneroot_tree::{View, Views};
 use serde::Serialize;
 use std::sync::Arc;
 
-use super::{explain, generations};
+use super::generations;
+use super::look::Look;
+use super::preview::preview;
 use crate::cli::Exit;
-use crate::print;
+use crate::print::{self, Document, Page};
 
 /// What is looked into, merged: a machine's view, or a generation on its own.
-pub fn look_into(site: &Site, what: &str, renderer: &Arc<dyn Renderer>) -> Result<(Arc<View>, Arc<Store>)> {
+pub fn look_into(site: &Site, what: &str, renderer: &Arc<dyn Renderer>) -> Result<(Arc<View>, Look)> {
+    let store = Look::into_store_of(site)?;
     if site.machines.contains_key(what) || what.parse::<oneroot_ids::Mac>().is_ok() {
-        return explain::view(site, what, renderer);
+        let preview = preview(site, &store, what, renderer)?;
+        return Ok((preview.stacked.view.clone(), store));
     }
-    let store = Store::open(&site.server.store)?;
     let generation = generations::find(site, &store, what)?;
-    let alone = store.put_stack(&[generation])?;
-    Ok((Views::new(store.clone()).load(alone)?, store))
+    Ok((Views::new(store.clone()).of(&[generation])?, store))
+}
+
+/// A directory, or one file of another kind.
+#[derive(Serialize)]
+#[serde(transparent)]
+pub struct Listing {
+    lines: Vec<Line>,
 }
 
 #[derive(Serialize)]
@@ -38,8 +47,8 @@ struct Line {
 }
 
 /// `oneroot ls WHAT [PATH]`.
-pub fn ls(site: &Site, what: &str, path: &str, json: bool, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
-    let (view, _) = look_into(site, what, renderer)?;
+pub fn ls(site: &Site, what: &str, path: &str, renderer: &Arc<dyn Renderer>) -> Result<Listing> {
+    let (view, _look) = look_into(site, what, renderer)?;
     let node = resolve(&view, path)?;
     let stat = view.stat(node).context("it went away")?;
     let mut lines = Vec::new();
@@ -52,13 +61,12 @@ pub fn ls(site: &Site, what: &str, path: &str, json: bool, renderer: &Arc<dyn Re
     } else {
         lines.push(line(&view, node, &stat, path));
     }
-    if json {
-        print::json(&lines)?;
-        return Ok(Exit::Done);
-    }
-    let rows: Vec<[String; 5]> = lines
-        .iter()
-        .map(|line| {
+    Ok(Listing { lines })
+}
+
+impl Document for Listing {
+    fn page(&self) -> Page {
+        let row = |line: &Line| {
             let arrow = line.target.as_ref().map(|target| format!(" -> {target}")).unwrap_or_default();
             [
                 line.mode.clone(),
@@ -67,10 +75,12 @@ pub fn ls(site: &Site, what: &str, path: &str, json: bool, renderer: &Arc<dyn Re
                 line.size.to_string(),
                 format!("{}{arrow}", line.name),
             ]
-        })
-        .collect();
-    print::text(print::table(&rows))?;
-    Ok(Exit::Done)
+        };
+        let rows: Vec<[String; 5]> = self.lines.iter().map(row).collect();
+        let mut page = Page::default();
+        page.text(print::table(&rows));
+        page
+    }
 }
 
 /// `oneroot cat WHAT PATH`. Symbolic links are followed inside the tree.

@@ -30,15 +30,10 @@ pub fn refuse(store: &Store, site: &Site, part: &Part, generation: GenerationId)
 }
 
 /// The same for `check`: layers as they lie on the disk, over the trees that are staged.
-pub fn problems(site: &Site) -> Vec<Problem> {
-    // A store that is not there is not made by looking at a site.
-    let is_there = site.server.store.join("refs").is_dir();
-    let Some(store) = is_there.then(|| Store::open(&site.server.store).ok()).flatten() else {
-        return Vec::new();
-    };
+pub fn problems(store: &Store, site: &Site) -> Vec<Problem> {
     let told = told(site, &mut |of| match of {
         Part::Layer { path } | Part::Machine { path, .. } => directories(path),
-        of => head(&store, site, of).and_then(|id| store.generation(id).ok()),
+        of => head(store, site, of).and_then(|id| store.generation(id).ok()),
     });
     let problem = |(part, _, reason): (Part, Vec<Part>, String)| Problem {
         file: shown(&part),

@@ -1,4 +1,6 @@
-//! One file for each thing that the command line does.
+//! One file for each thing that the command line does. Each returns a document ([`Document`]), which is printed in one place: as
+//! JSON, or as people are shown it. Only what is a file by itself (`init`, `cat`, `man`, `completions`, an archive on standard
+//! output) is none.
 
 mod check;
 mod edit;
@@ -12,18 +14,22 @@ mod inspect;
 mod lacks;
 mod layers;
 mod logins;
+mod look;
 mod names;
 mod needs;
 mod packages;
 mod pages;
+mod preview;
 mod process_group;
+mod progress;
 mod registry;
 mod release;
 mod reload;
+mod rendered;
 mod review;
 mod secrets;
 mod sources;
-pub(crate) mod stage;
+mod stage;
 mod state;
 mod status;
 mod verify;
@@ -36,7 +42,8 @@ use oneroot_bootconf::{EXAMPLE, Report, Site, nearest, state_of};
 
 use oneroot_machines::planner::renderer::Renderer;
 
-use crate::cli::{Cli, Command, Exit, StateCommand};
+use crate::cli::{Cli, Command, Exit, Output, StateCommand};
+use crate::print::Document;
 use crate::{confine, logging, print};
 
 /// Does what was asked.
@@ -46,53 +53,86 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
             print::text(EXAMPLE)?;
             Ok(Exit::Done)
         }
-        Command::Check(output) => check::run(&cli.site(), output.json, renderer.as_ref()),
+        Command::Check(output) => shown(check::check(&cli.site(), renderer.as_ref()), *output),
         Command::Stage { names, afresh, output } => {
-            with_site(cli, |site| stage::run(&site, names, *afresh, output.json))
+            with_site(cli, |site| shown(stage::stage(&site, names, *afresh, output.json), *output))
         }
         Command::Edit { profile, command, output } => {
-            with_site(cli, |site| edit::run(&site, profile, command, output.json))
+            with_site(cli, |site| shown(edit::edit(&site, profile, command, output.json), *output))
         }
-        Command::Export { what, to, force, output } => {
-            with_site(cli, |site| export::run(&site, what, to, *force, output.json, renderer))
-        }
+        Command::Export { what, to, force, output } => with_site(cli, |site| {
+            shown(export::export(&site, what, to, *force, output.json, renderer), *output)
+        }),
         Command::Generations { name, output } => {
-            with_site(cli, |site| generations::list(&site, name.as_deref(), output.json))
+            with_site(cli, |site| shown(generations::list(&site, name.as_deref()), *output))
         }
         Command::Rollback { name, generation, output } => {
-            with_site(cli, |site| generations::rollback(&site, name, generation.as_deref(), output.json))
+            with_site(cli, |site| shown(generations::rollback(&site, name, generation.as_deref()), *output))
         }
         Command::Diff { old, new, output } => {
-            with_site(cli, |site| generations::compare(&site, old, new, output.json))
+            with_site(cli, |site| shown(generations::compare(&site, old, new), *output))
         }
         Command::Ls { what, path, output } => {
-            with_site(cli, |site| inspect::ls(&site, what, path, output.json, renderer))
+            with_site(cli, |site| shown(inspect::ls(&site, what, path, renderer), *output))
         }
         Command::Cat { what, path } => with_site(cli, |site| inspect::cat(&site, what, path, renderer)),
         Command::Explain { machine, path, output } => with_site(cli, |site| match path {
-            Some(path) => explain::path(&site, machine, path, output.json, renderer),
-            None => explain::machine(&site, machine, output.json, renderer),
+            Some(path) => shown(explain::path(&site, machine, path, renderer), *output),
+            None => shown(explain::machine(&site, machine, renderer), *output),
         }),
         Command::Render { machine, output } => {
-            with_site(cli, |site| explain::rendered(&site, machine, output.json, renderer))
+            with_site(cli, |site| shown(rendered::render(&site, machine, renderer), *output))
         }
         Command::Serve => with_site(cli, |site| serve(cli, site, renderer)),
         Command::State(StateCommand::Backup { file, force, output }) => {
-            with_state(cli, |state| state::backup(state, file, *force, output.json))
+            with_state(cli, |state| shown(state::backup(state, file, *force), *output))
         }
         Command::State(StateCommand::Restore { file, unverified, output }) => {
-            with_state(cli, |state| state::restore(state, file, *unverified, output.json))
+            with_state(cli, |state| shown(state::restore(state, file, *unverified), *output))
         }
         Command::Release { machine, output } => {
-            with_state(cli, |state| release::run(state, machine, output.json))
+            with_state(cli, |state| shown(release::release(state, machine), *output))
         }
-        Command::Reload(output) => with_state(cli, |state| reload::run(state, output.json)),
-        Command::Gc { asked, output } => with_site(cli, |site| gc::run(&site, asked, output.json)),
-        Command::Verify(output) => with_site(cli, |site| verify::run(&site, output.json)),
-        Command::Status(output) => with_state(cli, |state| status::run(state, output.json)),
+        Command::Reload(output) => with_state(cli, |state| shown(reload::reload(state), *output)),
+        Command::Gc { asked, output } => with_site(cli, |site| shown(gc::collect(&site, asked), *output)),
+        Command::Verify(output) => with_site(cli, |site| shown(verify::verify(&site, output.json), *output)),
+        Command::Status(output) => with_state(cli, |state| shown(status::status(state), *output)),
         Command::Completions { shell } => pages::completions(*shell),
         Command::Man => pages::man(),
     }
+}
+
+/// Prints what an action has returned.
+fn shown<D: Document>(returned: Result<D>, output: Output) -> Result<Exit> {
+    print::document(&returned?, output.json)
+}
+
+/// No server is running that could be asked.
+#[derive(Debug)]
+struct NotRunning(String);
+
+impl NotRunning {
+    fn on(state: &Path, what_to_do: &str) -> anyhow::Error {
+        Self(format!("no server is running on {}; {what_to_do}", state.display())).into()
+    }
+}
+
+impl std::fmt::Display for NotRunning {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for NotRunning {}
+
+/// What a running server has answered.
+fn running<T>(state: &Path, answer: Option<T>) -> Result<T> {
+    answer.ok_or_else(|| NotRunning::on(state, "start one with `oneroot serve`"))
+}
+
+/// What to exit with where nothing was done.
+pub fn exit_of(cause: &anyhow::Error) -> Exit {
+    if cause.is::<NotRunning>() { Exit::NotRunning } else { Exit::Failed }
 }
 
 fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
@@ -127,16 +167,6 @@ fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     // A read that hangs on a disk must not hold up the exit.
     runtime.shutdown_background();
     served.map(|()| Exit::Done)
-}
-
-/// Tells what was done: a document for a program, or words for a person.
-fn tell(json: bool, document: &impl serde::Serialize, words: impl std::fmt::Display) -> Result<Exit> {
-    if json {
-        print::json(document)?;
-    } else {
-        print::line(words)?;
-    }
-    Ok(Exit::Done)
 }
 
 /// What somebody may have meant by a name that nothing has: the end of a sentence.

@@ -37,5 +37,11 @@ pub fn titled(part: &Part) -> String {
 
 /// The first characters of a generation's name.
 pub fn short(id: GenerationId) -> String {
-    id.to_string().chars().take(12).collect()
+    first(&id.to_string())
+}
+
+/// The same where it is written out.
+pub fn first(id: &str) -> String {
+    const SHOWN: usize = 12;
+    id.chars().take(SHOWN).collect()
 }

@@ -31,14 +31,10 @@ fn missing(site: &Site, loader: &Loader) -> Option<String> {
     ))
 }
 
-/// Parts of the site that are not staged yet. A store that is not there has nothing in it; of one that can't be looked into
-/// nothing is known.
-pub fn unstaged(site: &Site) -> Vec<(Part, Source)> {
+/// Parts of the site that are not staged yet; of a store that can't be looked into nothing is known.
+pub fn unstaged(site: &Site, store: Option<&Store>) -> Vec<(Part, Source)> {
+    let Some(store) = store else { return Vec::new() };
     let parts = decision::parts(site);
-    if !site.server.store.exists() {
-        return parts;
-    }
-    let Ok(store) = Store::open(&site.server.store) else { return Vec::new() };
     let is_staged = |part: &Part| {
         let head = reference(&site.home, part).ok().and_then(|name| store.head(&name).ok());
         head.is_none_or(|head| head.is_some())
@@ -75,7 +71,8 @@ pub fn installers(parts: &[(Part, Source)]) -> Vec<(Part, String)> {
 
 /// All that the start of a server says. `installers` are those that are missing, asked for before the server was confined.
 pub fn at_start(site: &Site, installers: Vec<(Part, String)>) -> Vec<String> {
-    let unstaged = unstaged(site);
+    // The server makes its store where there is none.
+    let unstaged = unstaged(site, Store::open(&site.server.store).ok().as_deref());
     let is_needed = |part: &Part| unstaged.iter().any(|(other, _)| other == part);
     let installers = installers.into_iter().filter(|(part, _)| is_needed(part)).map(|(_, told)| told);
     loaders(site).into_iter().chain(installers).chain(to_stage(site, &unstaged)).collect()

@@ -3,33 +3,36 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use serde_json::json;
+use serde::Serialize;
 
-use super::tell;
-use crate::cli::Exit;
+use super::running;
 use crate::control::{self, Released};
-use crate::print;
+use crate::print::{Document, Page};
+
+/// A machine that was let go.
+#[derive(Serialize)]
+pub struct Ended {
+    machine: String,
+    boots_ended: usize,
+}
+
+impl Document for Ended {
+    fn page(&self) -> Page {
+        let Self { machine, boots_ended } = self;
+        Page::of_line(match boots_ended {
+            0 => format!("{machine} held nothing"),
+            1 => format!("{machine} is released: 1 boot ended; if it still runs, it has no root any more"),
+            _ => format!(
+                "{machine} is released: {boots_ended} boots ended; if it still runs, it has no root any more"
+            ),
+        })
+    }
+}
 
 /// Asks the running server to let go of a machine.
-pub fn run(state: &Path, machine: &str, json: bool) -> Result<Exit> {
-    match control::ask_release(state, machine)? {
-        None => {
-            print::trouble(format_args!(
-                "oneroot: no server is running on {}; start one with `oneroot serve`",
-                state.display()
-            ));
-            Ok(Exit::NotRunning)
-        }
-        Some(Released { error: Some(error), .. }) => bail!(error),
-        Some(Released { pins, .. }) => {
-            let words = match pins {
-                0 => format!("{machine} held nothing"),
-                _ => format!(
-                    "{machine} is released: {pins} {} ended; if it still runs, it has no root any more",
-                    if pins == 1 { "boot" } else { "boots" }
-                ),
-            };
-            tell(json, &json!({ "machine": machine, "boots_ended": pins }), words)
-        }
+pub fn release(state: &Path, machine: &str) -> Result<Ended> {
+    match running(state, control::ask_release(state, machine)?)? {
+        Released { error: Some(error), .. } => bail!(error),
+        Released { pins, .. } => Ok(Ended { machine: machine.to_owned(), boots_ended: pins }),
     }
 }

@@ -2,10 +2,9 @@
 
 use std::fs::File;
 use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar};
 use oneroot_bootconf::decision::{Part, parts};
 use oneroot_bootconf::{Site, Source};
 use oneroot_tree::confine::open_file;
@@ -19,11 +18,12 @@ use std::sync::Arc;
 
 use super::lacks::Budget;
 use super::meant;
-use super::names::{called, is, short, titled};
+use super::names::{called, first, is, short, titled};
+use super::progress::{expect, spinner};
 use super::{findings, layers, packages, registry, sources};
 use crate::cli::Exit;
-use crate::print;
-use crate::{clock, escape};
+use crate::clock;
+use crate::print::{self, Document, Page};
 use oneroot_machines::planner::reference;
 
 /// What became of one source.
@@ -61,11 +61,41 @@ struct Failed {
     error: String,
 }
 
-/// The document.
+/// What was staged, and what was not.
 #[derive(Serialize)]
-struct Told<'a> {
-    staged: &'a [Outcome],
-    failed: &'a [Failed],
+pub struct Staging {
+    staged: Vec<Outcome>,
+    failed: Vec<Failed>,
+}
+
+impl Document for Staging {
+    fn page(&self) -> Page {
+        let Self { staged, failed } = self;
+        let mut page = Page::default();
+        if !staged.is_empty() {
+            let head =
+                ["STAGED", "GENERATION", "", "ENTRIES", "CONTENTS", "SHARED", "NEW ON DISK", "CHANGES"];
+            let mut rows = vec![head.map(str::to_owned)];
+            rows.extend(staged.iter().map(Outcome::row));
+            page.rows(&rows);
+        }
+        for Outcome { name, warnings, .. } in staged {
+            warnings.iter().for_each(|warning| page.trouble(format_args!("warning: {name}: {warning}")));
+        }
+        failed.iter().for_each(|Failed { error, .. }| page.trouble(format_args!("oneroot: {error}")));
+        if !failed.is_empty() && !staged.is_empty() {
+            let count = match failed.len() {
+                1 => "one source".to_owned(),
+                count => format!("{count} sources"),
+            };
+            page.trouble(format_args!("oneroot: {count} could not be staged; what the table shows was"));
+        }
+        page
+    }
+
+    fn exit(&self) -> Exit {
+        if self.failed.is_empty() { Exit::Done } else { Exit::Failed }
+    }
 }
 
 impl Outcome {
@@ -77,10 +107,23 @@ impl Outcome {
             (false, false) => "unchanged",
         }
     }
+
+    fn row(&self) -> [String; 8] {
+        [
+            self.name.clone(),
+            first(&self.generation),
+            self.state().to_owned(),
+            self.entries.to_string(),
+            HumanBytes(self.bytes).to_string(),
+            HumanBytes(self.shared_bytes).to_string(),
+            HumanBytes(self.new_on_disk).to_string(),
+            if self.changed { self.changes.to_string() } else { String::new() },
+        ]
+    }
 }
 
 /// Stages what was named, or everything.
-pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Exit> {
+pub fn stage(site: &Site, names: &[String], afresh: bool, quiet: bool) -> Result<Staging> {
     let store = Store::open(&site.server.store)?;
     let all = parts(site);
     for name in names {
@@ -102,64 +145,19 @@ pub fn run(site: &Site, names: &[String], afresh: bool, json: bool) -> Result<Ex
             ));
         })?)
     };
-    let stages = Stages { store: &store, site, afresh, quiet: json };
-    let mut outcomes = Vec::new();
+    let stages = Stages { store: &store, site, afresh, quiet };
+    let mut staged = Vec::new();
     // What is wrong with one source is no reason to leave the others as they were.
     let mut failed = Vec::new();
     for (part, source) in &all {
         if names.is_empty() || names.iter().any(|name| is(part, name)) {
             match stages.one(part, source) {
-                Ok(outcome) => outcomes.push(outcome),
+                Ok(outcome) => staged.push(outcome),
                 Err(cause) => failed.push(Failed { name: titled(part), error: format!("{cause:#}") }),
             }
         }
     }
-    let exit = if failed.is_empty() { Exit::Done } else { Exit::Failed };
-    if json {
-        print::json(&Told { staged: &outcomes, failed: &failed })?;
-        return Ok(exit);
-    }
-    show(&outcomes)?;
-    for Failed { error, .. } in &failed {
-        print::trouble(format_args!("oneroot: {error}"));
-    }
-    if !failed.is_empty() && !outcomes.is_empty() {
-        let count =
-            if failed.len() == 1 { "one source".to_owned() } else { format!("{} sources", failed.len()) };
-        print::trouble(format_args!("oneroot: {count} could not be staged; what the table shows was"));
-    }
-    Ok(exit)
-}
-
-/// What was done, for people.
-fn show(outcomes: &[Outcome]) -> Result<()> {
-    if outcomes.is_empty() {
-        return Ok(());
-    }
-    let mut rows = vec![
-        ["STAGED", "GENERATION", "", "ENTRIES", "CONTENTS", "SHARED", "NEW ON DISK", "CHANGES"]
-            .map(str::to_owned),
-    ];
-    rows.extend(outcomes.iter().map(|outcome| {
-        [
-            outcome.name.clone(),
-            outcome.generation.chars().take(12).collect(),
-            outcome.state().to_owned(),
-            outcome.entries.to_string(),
-            HumanBytes(outcome.bytes).to_string(),
-            HumanBytes(outcome.shared_bytes).to_string(),
-            HumanBytes(outcome.new_on_disk).to_string(),
-            if outcome.changed { outcome.changes.to_string() } else { String::new() },
-        ]
-    }));
-    print::rows(&rows)?;
-    for outcome in outcomes {
-        outcome
-            .warnings
-            .iter()
-            .for_each(|warning| print::trouble(format_args!("warning: {}: {warning}", outcome.name)));
-    }
-    Ok(())
+    Ok(Staging { staged, failed })
 }
 
 /// What stages, and how.
@@ -309,25 +307,6 @@ fn changes(store: &Store, finished: &Finished, before: Option<&Staged>) -> Count
     };
     let old = store.generation(before.generation);
     old.map_or_else(|_| Counts::default(), |old| Counts::of(&diff(&old, &finished.index)))
-}
-
-/// Shows that something goes on, on a terminal.
-pub fn spinner(name: &str, quiet: bool) -> ProgressBar {
-    let bar = if quiet { ProgressBar::hidden() } else { ProgressBar::new_spinner() };
-    bar.set_style(
-        ProgressStyle::with_template("{spinner} {prefix}: {msg}")
-            .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-    );
-    bar.set_prefix(escape::line(name).into_owned());
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
-}
-
-/// Makes a spinner a bar, where it is known about how much is to come.
-fn expect(bar: &ProgressBar, entries: u64) {
-    bar.set_length(entries);
-    let style = ProgressStyle::with_template("{spinner} {prefix} [{bar:24}] {msg}");
-    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
 }
 
 /// What was left out of a directory, and what was read and is mostly nothing.

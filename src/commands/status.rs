@@ -4,11 +4,11 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::cli::Exit;
+use super::running;
 use crate::net::interfaces::InterfaceStatus;
-use crate::print;
+use crate::print::{Document, Page};
 use crate::status::Status;
-use crate::{clock, control};
+use crate::{clock, confine, control};
 use oneroot_machines::MachineStatus;
 
 const HEAD: [&str; 9] =
@@ -16,47 +16,39 @@ const HEAD: [&str; 9] =
 /// Seconds without a sign after which a machine's phase is old news.
 const QUIET: u64 = 3600;
 
-/// Asks the running server and prints what it says.
-pub fn run(state: &Path, json: bool) -> Result<Exit> {
-    let Some(status) = control::ask_status(state)? else {
-        print::trouble(format_args!(
-            "oneroot: no server is running on {}; start one with `oneroot serve`",
-            state.display()
-        ));
-        return Ok(Exit::NotRunning);
-    };
-    if json {
-        print::json(&status)?;
-        return Ok(Exit::Done);
+impl Document for Status {
+    fn page(&self) -> Page {
+        let mut page = Page::default();
+        let mut rows = vec![HEAD.map(str::to_owned)];
+        rows.extend(self.machines.iter().map(|machine| row(machine, self)));
+        page.rows(&rows);
+        self.machines.iter().flat_map(|machine| notes(machine, self.now)).for_each(|note| page.line(note));
+        let mut rows = vec![["INTERFACE", "MAC", "ADDRESSES", "STATE"].map(str::to_owned)];
+        rows.extend(self.interfaces.iter().map(interface));
+        page.line("");
+        page.rows(&rows);
+        for address in &self.missing_addresses {
+            page.line(format_args!(
+                "{address} is not an address of this host: TFTP, HTTP and NFS can't be reached there"
+            ));
+        }
+        for other in &self.other_servers {
+            let ago = age(self.now.saturating_sub(other.at));
+            page.line(format_args!("{} {ago} ago", other.in_words()));
+        }
+        if clock::is_off(self.clock_ahead) {
+            page.text(format_args!("\n{}\n", clock::in_words(self.clock_ahead)));
+        }
+        if let Some(words) = self.confinement.as_ref().and_then(confine::Report::words) {
+            page.text(format_args!("\n{words}\n"));
+        }
+        page
     }
-    let mut rows = vec![HEAD.map(str::to_owned)];
-    rows.extend(status.machines.iter().map(|machine| row(machine, &status)));
-    print::rows(&rows)?;
-    for line in status.machines.iter().flat_map(|machine| notes(machine, status.now)) {
-        print::line(line)?;
-    }
-    let mut rows = vec![["INTERFACE", "MAC", "ADDRESSES", "STATE"].map(str::to_owned)];
-    rows.extend(status.interfaces.iter().map(interface));
-    print::line("")?;
-    print::rows(&rows)?;
-    for address in &status.missing_addresses {
-        print::line(format_args!(
-            "{address} is not an address of this host: TFTP, HTTP and NFS can't be reached there"
-        ))?;
-    }
-    for other in &status.other_servers {
-        let ago = age(status.now.saturating_sub(other.at));
-        print::line(format_args!("{} {ago} ago", other.in_words()))?;
-    }
-    if clock::is_off(status.clock_ahead) {
-        print::text(format_args!("\n{}\n", clock::in_words(status.clock_ahead)))?;
-    }
-    if let Some(confinement) = &status.confinement
-        && let Some(words) = confinement.words()
-    {
-        print::text(format_args!("\n{words}\n"))?;
-    }
-    Ok(Exit::Done)
+}
+
+/// Asks the running server.
+pub fn status(state: &Path) -> Result<Status> {
+    running(state, control::ask_status(state)?)
 }
 
 fn row(machine: &MachineStatus, status: &Status) -> [String; HEAD.len()] {

@@ -6,12 +6,13 @@ use oneroot_bootconf::Site;
 use oneroot_tree::Store;
 use serde::Serialize;
 
-use super::stage::spinner;
+use super::progress::spinner;
 use crate::cli::Exit;
-use crate::print;
+use crate::print::{Document, Page};
 
+/// What was read, and what of it is damaged.
 #[derive(Serialize)]
-struct Verified {
+pub struct Verified {
     objects: u64,
     bytes: u64,
     generations: u64,
@@ -19,10 +20,31 @@ struct Verified {
     damage: Vec<String>,
 }
 
-/// Reads everything; exit code 1 when something is damaged.
-pub fn run(site: &Site, json: bool) -> Result<Exit> {
+impl Document for Verified {
+    fn page(&self) -> Page {
+        let Self { objects, bytes, generations, views, damage } = self;
+        let mut page = Page::default();
+        damage.iter().for_each(|damage| page.trouble(format_args!("oneroot: {damage}")));
+        let found = match damage.len() {
+            0 => "all good".to_owned(),
+            count => format!("{count} damaged"),
+        };
+        let bytes = HumanBytes(*bytes);
+        page.line(format_args!(
+            "{objects} objects ({bytes}), {generations} generations, {views} views: {found}"
+        ));
+        page
+    }
+
+    fn exit(&self) -> Exit {
+        if self.damage.is_empty() { Exit::Done } else { Exit::Failed }
+    }
+}
+
+/// Reads everything.
+pub fn verify(site: &Site, quiet: bool) -> Result<Verified> {
     let store = Store::open(&site.server.store)?;
-    let bar = spinner("verify", json);
+    let bar = spinner("verify", quiet);
     let mut damage = Vec::new();
     let checked = store.verify(
         &mut |checked| bar.set_message(format!("{} objects, {}", checked.objects, HumanBytes(checked.bytes))),
@@ -30,22 +52,11 @@ pub fn run(site: &Site, json: bool) -> Result<Exit> {
     );
     bar.finish_and_clear();
     let checked = checked?;
-    let (objects, bytes, generations, views) =
-        (checked.objects, checked.bytes, checked.generations, checked.stacks);
-    let exit = if damage.is_empty() { Exit::Done } else { Exit::Failed };
-    if json {
-        let verified = Verified { objects, bytes, generations, views, damage };
-        print::json(&verified)?;
-        return Ok(exit);
-    }
-    damage.iter().for_each(|damage| print::trouble(format_args!("oneroot: {damage}")));
-    let found = match damage.len() {
-        0 => "all good".to_owned(),
-        count => format!("{count} damaged"),
-    };
-    print::line(format_args!(
-        "{objects} objects ({}), {generations} generations, {views} views: {found}",
-        HumanBytes(bytes)
-    ))?;
-    Ok(exit)
+    Ok(Verified {
+        objects: checked.objects,
+        bytes: checked.bytes,
+        generations: checked.generations,
+        views: checked.stacks,
+        damage,
+    })
 }

@@ -13,6 +13,7 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Store;
@@ -200,13 +201,15 @@ impl Store {
     /// Whether an object is there; if so, it is young again, for somebody is about to need it.
     #[must_use]
     pub fn keep_object(&self, id: ObjectId) -> bool {
-        make_young(&self.object_path(id))
+        make_young(&self.object_path(id)) || self.below.as_ref().is_some_and(|below| below.has_object(id))
     }
 
     /// The same for a generation.
     #[must_use]
     pub fn keep_generation(&self, id: GenerationId) -> bool {
-        make_young(&self.path.join("generations").join(id.to_string()))
+        let name = id.to_string();
+        let is_below = |below: &Arc<Self>| open_wherever(&below.generations, &name).is_ok();
+        make_young(&self.path.join("generations").join(&name)) || self.below.as_ref().is_some_and(is_below)
     }
 }
 
@@ -261,7 +264,6 @@ mod tests {
     use super::*;
     use crate::stage::Stage;
     use std::path::PathBuf;
-    use std::sync::Arc;
 
     struct Home {
         home: tempfile::TempDir,

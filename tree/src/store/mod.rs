@@ -14,6 +14,7 @@
 
 mod gc;
 mod history;
+mod look;
 mod refs;
 mod stack;
 mod staging;
@@ -40,6 +41,8 @@ use oneroot_ids::{GenerationId, ObjectId};
 use staging::TempFile;
 
 const FORMAT: &str = "oneroot store 1\n";
+/// The directory itself, and those in it.
+const PARTS: [&str; 7] = ["", "objects", "generations", "stacks", "refs", "seen", "staging"];
 
 /// An open store. Cheap to share; all of it may be used from many threads and processes at once.
 #[derive(Debug)]
@@ -49,6 +52,8 @@ pub struct Store {
     objects: Dir,
     generations: Dir,
     stacks: Dir,
+    /// The store that this one is laid over, to look into it: read, and never written ([`look`]).
+    below: Option<Arc<Store>>,
 }
 
 impl Store {
@@ -57,32 +62,29 @@ impl Store {
     /// # Errors
     /// [`Error::StoreFormat`] when the directory is of another format, else the system's.
     pub fn open(path: &Path) -> Result<Arc<Self>> {
-        for part in ["", "objects", "generations", "stacks", "refs", "seen", "staging"] {
+        for part in PARTS {
             let (top, part) = (part.is_empty(), path.join(part));
             make_directory(&part).map_err(Error::io("create", &part))?;
-            let mode = fs::metadata(&part).map_err(Error::io("look at", &part))?.permissions().mode();
-            // The parts have what only root may read; above them, others may look, and change nothing.
-            if mode & if top { 0o022 } else { 0o077 } != 0 {
-                return Err(Error::OpenToOthers { store: path.to_owned(), part, mode: mode & 0o7777 });
-            }
+            closed_to_others(path, part, top)?;
         }
         let format = path.join("format");
-        match open_file(&format).and_then(std::io::read_to_string) {
-            Ok(text) if text == FORMAT => {}
-            Ok(_) => return Err(Error::StoreFormat { path: path.to_owned() }),
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                staging::write_whole(&path.join("staging"), &format, FORMAT.as_bytes())?;
-            }
-            Err(cause) => return Err(Error::io("read", &format)(cause)),
+        if !has_format(path)? {
+            staging::write_whole(&path.join("staging"), &format, FORMAT.as_bytes())?;
         }
+        Self::opened(path, None).map(Arc::new)
+    }
+
+    /// Opens the directories of a store that is there.
+    fn opened(path: &Path, below: Option<Arc<Self>>) -> Result<Self> {
         let dir = |name: &str| Dir::open(&path.join(name)).map_err(Error::io("open", path.join(name)));
-        Ok(Arc::new(Self {
+        Ok(Self {
             path: path.to_owned(),
             home: Dir::open(path).map_err(Error::io("open", path))?,
             objects: dir("objects")?,
             generations: dir("generations")?,
             stacks: dir("stacks")?,
-        }))
+            below,
+        })
     }
 
     /// Its directory.
@@ -112,7 +114,7 @@ impl Store {
                 return Err(Error::StoreMoved { path: self.path.clone() });
             }
         }
-        Ok(())
+        self.below.as_ref().map_or(Ok(()), |below| below.in_place())
     }
 
     /// Opens an object for reading. Its bytes never change.
@@ -120,7 +122,8 @@ impl Store {
     /// # Errors
     /// The system's; `NotFound` when the store lost it.
     pub fn object(&self, id: ObjectId) -> std::io::Result<fs::File> {
-        gc::open_wherever(&self.objects, &object_name(id))
+        let name = object_name(id);
+        self.either(gc::open_wherever(&self.objects, &name), |below| gc::open_wherever(&below.objects, &name))
     }
 
     /// Whether an object is there.
@@ -136,8 +139,10 @@ impl Store {
     pub fn generation(&self, id: GenerationId) -> Result<Index> {
         use std::io::Read as _;
         let mut bytes = Vec::new();
-        let read = gc::open_wherever(&self.generations, &id.to_string())
-            .and_then(|mut file| file.read_to_end(&mut bytes));
+        let name = id.to_string();
+        let here = gc::open_wherever(&self.generations, &name);
+        let opened = self.either(here, |below| gc::open_wherever(&below.generations, &name));
+        let read = opened.and_then(|mut file| file.read_to_end(&mut bytes));
         match read {
             Ok(_) => {}
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
@@ -154,6 +159,9 @@ impl Store {
 
     /// Makes everything that was written on the store's file system last.
     pub(crate) fn sync(&self) -> Result<()> {
+        if self.is_look() {
+            return Ok(());
+        }
         rustix::fs::syncfs(&self.objects).map_err(Error::io("sync", self.objects.path()))
     }
 
@@ -169,7 +177,7 @@ impl Store {
             return Ok(None);
         }
         let path = self.generations.path().join(id.to_string());
-        TempFile::write(&self.path.join("staging"), &path, index.bytes()).map(Some)
+        self.temp_file(&path, index.bytes()).map(Some)
     }
 
     /// Names a written index, durably.
@@ -177,9 +185,29 @@ impl Store {
         match temp {
             Some(temp) => temp.put(),
             // Whoever named it may have been killed before the name was synced.
-            None => staging::sync_names(self.generations.path()),
+            None => self.sync_names(self.generations.path()),
         }
     }
+}
+
+/// Whether a directory is a store of our format; not so where it says nothing of that.
+fn has_format(path: &Path) -> Result<bool> {
+    let format = path.join("format");
+    match open_file(&format).and_then(std::io::read_to_string) {
+        Ok(text) if text == FORMAT => Ok(true),
+        Ok(_) => Err(Error::StoreFormat { path: path.to_owned() }),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(cause) => Err(Error::io("read", &format)(cause)),
+    }
+}
+
+/// The parts have what only root may read; above them, others may look, and change nothing.
+fn closed_to_others(store: &Path, part: PathBuf, is_top: bool) -> Result<()> {
+    let mode = fs::metadata(&part).map_err(Error::io("look at", &part))?.permissions().mode();
+    if mode & if is_top { 0o022 } else { 0o077 } != 0 {
+        return Err(Error::OpenToOthers { store: store.to_owned(), part, mode: mode & 0o7777 });
+    }
+    Ok(())
 }
 
 /// Makes a directory for us alone, with those above it; one that is there stays as it is.

@@ -77,7 +77,12 @@ impl Store {
         let path = self.path.join("refs").join(name.to_string());
         let text = match open_file(&path).and_then(std::io::read_to_string) {
             Ok(text) => text,
-            Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(History::default()),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                return self
+                    .below
+                    .as_ref()
+                    .map_or_else(|| Ok(History::default()), |below| below.history(name));
+            }
             Err(cause) => return Err(Error::io("read", &path)(cause)),
         };
         History::parse(&text).ok_or_else(|| Error::BadRef(name.to_string()))
@@ -142,11 +147,11 @@ impl Store {
         let told = change(&mut history);
         if history == before {
             // Whoever made it that may have been killed before the name was synced.
-            return if parent.exists() { staging::sync_names(parent).map(|()| told) } else { Ok(told) };
+            return if parent.exists() { self.sync_names(parent).map(|()| told) } else { Ok(told) };
         }
         if !parent.exists() {
             super::make_directory(parent).map_err(Error::io("create", parent))?;
-            staging::sync_names(&refs)?;
+            self.sync_names(&refs)?;
         }
         self.write_whole(&path, history.to_string().as_bytes()).map(|()| told)
     }

@@ -5,8 +5,8 @@ use std::hash::Hash;
 use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 
+use super::Store;
 use super::gc::{make_young, open_wherever};
-use super::{Store, staging};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::view::{Level, View};
@@ -49,7 +49,7 @@ impl Store {
         let path = stacks.join(id.to_string());
         if make_young(&path) {
             // Whoever named it may have been killed before the name was synced, and a pin is about to promise it.
-            staging::sync_names(stacks)?;
+            self.sync_names(stacks)?;
         } else {
             self.write_whole(&path, stack_object(generations).as_bytes())?;
         }
@@ -62,7 +62,9 @@ impl Store {
     /// [`Error::NoStack`], or the system's.
     pub fn stack(&self, id: ViewId) -> Result<Vec<GenerationId>> {
         let name = id.to_string();
-        let text = match open_wherever(&self.stacks, &name).and_then(std::io::read_to_string) {
+        let opened =
+            self.either(open_wherever(&self.stacks, &name), |below| open_wherever(&below.stacks, &name));
+        let text = match opened.and_then(std::io::read_to_string) {
             Ok(text) => text,
             Err(cause) if cause.kind() == ErrorKind::NotFound => return Err(Error::NoStack(id)),
             Err(cause) => return Err(Error::io("read", self.stacks.path().join(name))(cause)),

@@ -66,14 +66,24 @@ impl Store {
     /// Puts a small file in place; see [`write_whole`].
     pub(crate) fn write_whole(&self, path: &Path, bytes: &[u8]) -> Result<()> {
         self.in_place()?;
-        write_whole(&self.path().join("staging"), path, bytes)
+        self.temp_file(path, bytes)?.put()
+    }
+
+    /// Writes what is to be at `path`, without its name, and syncs it.
+    pub(super) fn temp_file(&self, path: &Path, bytes: &[u8]) -> Result<TempFile> {
+        TempFile::write(&self.path().join("staging"), path, bytes, !self.is_look())
+    }
+
+    /// Makes the names in one of its directories last.
+    pub(super) fn sync_names(&self, directory: &Path) -> Result<()> {
+        if self.is_look() { Ok(()) } else { sync_names(directory) }
     }
 }
 
 /// Puts a file in place: write it under `staging`, sync, rename, sync the directory. A crash leaves the old or the new, and
 /// perhaps a file for the next sweep.
 pub(super) fn write_whole(staging: &Path, path: &Path, bytes: &[u8]) -> Result<()> {
-    TempFile::write(staging, path, bytes)?.put()
+    TempFile::write(staging, path, bytes, true)?.put()
 }
 
 /// A file's bytes, on the disk and without its name yet. It goes when this is dropped.
@@ -81,16 +91,18 @@ pub(crate) struct TempFile {
     /// Until it has its name.
     temporary: Option<PathBuf>,
     path: PathBuf,
+    /// Whether it is to outlast a power cut.
+    lasts: bool,
     _lock: File,
 }
 
 impl TempFile {
-    /// Writes what is to be at `path`, and syncs it.
-    pub(super) fn write(staging: &Path, path: &Path, bytes: &[u8]) -> Result<Self> {
+    /// Writes what is to be at `path`, and syncs it where it is to last.
+    fn write(staging: &Path, path: &Path, bytes: &[u8], lasts: bool) -> Result<Self> {
         let (mut file, temporary) =
             locked(staging, |path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))?;
-        let written = file.write_all(bytes).and_then(|()| file.sync_all());
-        let temp = Self { temporary: Some(temporary), path: path.to_owned(), _lock: file };
+        let written = file.write_all(bytes).and_then(|()| if lasts { file.sync_all() } else { Ok(()) });
+        let temp = Self { temporary: Some(temporary), path: path.to_owned(), lasts, _lock: file };
         written.map_err(Error::io("write", path))?;
         Ok(temp)
     }
@@ -101,7 +113,7 @@ impl TempFile {
             fs::rename(temporary, &self.path).map_err(Error::io("write", &self.path))?;
         }
         self.temporary = None;
-        sync_names(self.path.parent().unwrap_or(Path::new(".")))
+        if self.lasts { sync_names(self.path.parent().unwrap_or(Path::new("."))) } else { Ok(()) }
     }
 }
 

@@ -1,0 +1,106 @@
+//! `oneroot render`: what a machine would be told, and what its templates become.
+
+use std::sync::Arc;
+
+use anyhow::Result;
+use oneroot_bootconf::decision::Part;
+use oneroot_bootconf::plan::{BootPlan, Terms};
+use oneroot_bootconf::render::is_kept;
+use oneroot_bootconf::{Site, script};
+use oneroot_ids::{BootId, MachineId};
+use oneroot_machines::planner::renderer::Renderer;
+use oneroot_machines::planner::shown;
+use oneroot_machines::planner::templates::{self, Template};
+use serde::Serialize;
+
+use super::look::Look;
+use super::preview::{Preview, preview};
+use crate::cli::Exit;
+use crate::print::{Document, Page};
+
+/// What a machine would be told.
+#[derive(Serialize)]
+pub struct Rendered {
+    machine: String,
+    script: Option<String>,
+    files: Vec<RenderedFile>,
+    /// Why there is no script.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    trouble: Option<String>,
+}
+
+#[derive(Serialize)]
+struct RenderedFile {
+    path: String,
+    template: String,
+    text: String,
+}
+
+impl Document for Rendered {
+    fn page(&self) -> Page {
+        let mut page = Page::default();
+        if let Some(script) = &self.script {
+            page.text(format_args!("==> boot script\n{script}\n"));
+        }
+        for file in &self.files {
+            page.line(format_args!("==> /{} (from {})", file.path, file.template));
+            page.text(format_args!("{}\n", file.text));
+        }
+        if let Some(trouble) = &self.trouble {
+            page.trouble(format_args!("oneroot: {trouble}"));
+        }
+        page
+    }
+
+    fn exit(&self) -> Exit {
+        if self.trouble.is_none() { Exit::Done } else { Exit::Failed }
+    }
+}
+
+/// Boot and machine ids are made at a boot; zeros stand for them here.
+pub fn render(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Rendered> {
+    let look = Look::into_store_of(site)?;
+    let preview = preview(site, &look, machine, renderer)?;
+    let base = script::http_base(preview.facts.site.server, site.server.http_port);
+    let url = script::url(&base, preview.mac);
+    let plan = |loaded| {
+        BootPlan::of(&Terms {
+            site,
+            decision: &preview.decision,
+            facts: &preview.facts,
+            loaded,
+            view: preview.stacked.id,
+            mac: preview.mac,
+            machine: MachineId::from_random([0; 16]),
+            boot: BootId::from_random([0; 8]),
+            seal: None,
+        })
+    };
+    let (script, trouble) = match &preview.stacked.loaded {
+        Ok(loaded) => (Some(script::boot(&base, &plan(loaded), &url)), None),
+        Err(trouble) => (None, Some(trouble.to_string())),
+    };
+    let files = files(&preview)?;
+    Ok(Rendered { machine: preview.facts.name, script, files, trouble })
+}
+
+fn files(preview: &Preview) -> Result<Vec<RenderedFile>> {
+    let store = preview.planner.store();
+    let mut files = Vec::new();
+    for laid in preview.stacked.laid.iter().filter(|laid| !laid.rendered) {
+        let Some(part @ (Part::Layer { .. } | Part::Machine { .. })) = &laid.part else { continue };
+        let found = preview.planner.templates.of(store, laid.generation)?;
+        for template in found.templates.iter().filter(|template| !is_kept(&template.path)) {
+            files.push(one(preview, &shown(part), template)?);
+        }
+    }
+    Ok(files)
+}
+
+fn one(preview: &Preview, layer: &str, template: &Template) -> Result<RenderedFile> {
+    let name = templates::shown(layer, template);
+    let text = templates::text(preview.planner.store(), template, &name)?;
+    let text = preview.planner.templates.renderer.render(&name, &text, &preview.facts)?;
+    let path = template.target().escape_ascii().to_string();
+    Ok(RenderedFile { path, text, template: name })
+}
