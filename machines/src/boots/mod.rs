@@ -324,4 +324,16 @@ mod tests {
         machines.heard(&say(1023)).await;
         assert_eq!(held(&machines), [new.boot]);
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn after_another_server_has_changed_a_pin_the_machine_can_be_released_all_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let pin = pin(1, Phase::Running, NEW);
+        let (machines, _) = with(home.path(), &[pin.clone()]).await;
+        let foreign = PINS.put(Txn::new(), pin.boot, &Pin { phase: Phase::Up, ..pin.clone() }).unwrap();
+        machines.state.commit(foreign).await.unwrap();
+        assert_eq!(machines.release(&pin.mac.to_string()).await.unwrap(), 1);
+        assert!(held(&machines).is_empty());
+        assert!(PINS.get(machines.state.as_ref(), pin.boot).await.unwrap().is_none());
+    }
 }
