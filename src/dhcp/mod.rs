@@ -15,14 +15,17 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use oneroot_dhcp::{
-    DropReason, Engine, Found, Lease, LeaseChange, MessageType, Now, Received, Reply, Request, Route, Step,
+    CommitError, DropReason, Engine, Found, Lease, LeaseChange, MessageType, Now, Received, Reply, Request,
+    Route, Step,
 };
 use oneroot_ids::Mac;
+use oneroot_state::State;
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use crate::clock;
+use crate::follow::Follower;
 use crate::net::interfaces::Interfaces;
 use crate::net::keeper::Keeper;
 use crate::net::{self, Backoff, Place};
@@ -31,7 +34,7 @@ use oneroot_machines::{Machines, Sign, What};
 use overheard::Ear;
 use port::Port;
 use rules::{Rules, subnets};
-use store::Written;
+use store::{Known, Records, Written};
 
 /// Where PXE firmware asks what to load once it was told of a boot server.
 const BOOT_SERVER_PORT: u16 = 4011;
@@ -71,6 +74,8 @@ pub struct Server {
     machines: Arc<Machines>,
     interfaces: Arc<Interfaces>,
     engine: Engine,
+    records: Records,
+    changes: Follower<State>,
     ports: Vec<Port>,
     boot_servers: Vec<Arc<UdpSocket>>,
     /// None where it could not be opened: machines boot without it.
@@ -97,7 +102,8 @@ impl Server {
         let ear = Ear::open(keeper).inspect_err(|cause| {
             tracing::warn!("what other DHCP servers say on the wire is not heard: {cause:#}");
         });
-        let leases = store::all(&machines).await?;
+        let (records, leases) = Records::open(machines.state.as_ref()).await?;
+        let changes = Follower::new(machines.state.clone(), "");
         leases.iter().for_each(|(lease, _)| leased(&machines, lease));
         let engine = Engine::new(subnets(&site), leases);
         let (writing, probing, told) = (HashMap::new(), HashMap::new(), HashMap::new());
@@ -107,6 +113,8 @@ impl Server {
             machines,
             interfaces: keeper.interfaces(),
             engine,
+            records,
+            changes,
             ports,
             boot_servers,
             ear,
@@ -143,6 +151,10 @@ impl Server {
         loop {
             tokio::select! {
                 next = inbox.next() => self.take(next, &inbox),
+                Some(event) = self.changes.next() => {
+                    let learned = self.records.changed(event);
+                    self.learn(learned);
+                }
                 Ok(()) = sites.changed() => {
                     self.engine.set_subnets(subnets(&self.machines.site()));
                     self.prepare();
@@ -166,14 +178,13 @@ impl Server {
                 }
                 (Some(way), step)
             }
-            Next::Done(Done::Written(token, lease, Written { result, learned })) => {
+            Next::Done(Done::Written(token, lease, written)) => {
+                let (result, learned) = self.records.came_back(lease.mac, written);
                 // Whatever the log says of it, and whether its client waits for an answer: this is whose the address is now.
-                let written = result.is_ok().then_some(&lease);
-                let leases = written
-                    .into_iter()
-                    .chain(learned.iter().filter_map(|(_, lease)| Some(&lease.as_ref()?.0)));
-                leases.for_each(|lease| leased(&self.machines, lease));
-                learned.into_iter().for_each(|(mac, lease)| self.engine.learn(mac, lease));
+                if result.is_ok() {
+                    leased(&self.machines, &lease);
+                }
+                self.learn(learned);
                 (self.writing.remove(&token), self.engine.committed(token, result))
             }
             Next::Done(Done::Probed(token, found)) => {
@@ -200,10 +211,26 @@ impl Server {
         }
     }
 
-    fn write(&self, token: u64, change: LeaseChange, inbox: &Arc<Waiting>) {
-        let (machines, inbox) = (self.machines.clone(), inbox.clone());
+    /// Takes in what other servers have changed.
+    fn learn(&mut self, learned: Vec<Known>) {
+        for (mac, lease) in learned {
+            lease.iter().for_each(|(lease, _)| leased(&self.machines, lease));
+            self.engine.learn(mac, lease);
+        }
+    }
+
+    fn write(&mut self, token: u64, change: LeaseChange, inbox: &Arc<Waiting>) {
+        let txn = match self.records.transaction(&change) {
+            Ok(txn) => txn,
+            Err(cause) => {
+                tracing::error!(mac = %change.put.mac, %cause, "a lease could not be written, so it is not acknowledged");
+                self.engine.committed(token, Err(CommitError::Failed));
+                return;
+            }
+        };
+        let (state, inbox) = (self.machines.state.clone(), inbox.clone());
         tokio::spawn(async move {
-            let written = store::write(&machines, &change).await;
+            let written = store::write(state.as_ref(), change.put.mac, txn).await;
             inbox.done(Done::Written(token, change.put, written));
         });
     }

@@ -32,8 +32,11 @@ impl Feed {
             }
             match self.changes.recv().await {
                 Ok(changes) => {
-                    let changes: Vec<Change> =
-                        changes.iter().filter(|change| change.key.starts_with(&self.prefix)).cloned().collect();
+                    let changes: Vec<Change> = changes
+                        .iter()
+                        .filter(|change| change.key.starts_with(&self.prefix))
+                        .cloned()
+                        .collect();
                     if !changes.is_empty() {
                         return Ok(Event::Changed(changes));
                     }

@@ -5,6 +5,7 @@
 //! state directory with one writer and group commit: **whoever is answered, is durable**.
 #![forbid(unsafe_code)]
 
+mod applied;
 mod backend;
 mod dir;
 mod disk;
@@ -18,12 +19,12 @@ mod memory;
 mod mirror;
 mod restore;
 mod revision;
-mod seen;
 mod state;
 mod store;
 mod table;
 mod watch;
 
+pub use applied::Applied;
 pub use backend::{Backend, Health};
 pub use disk::Disk;
 pub use error::Error;
@@ -32,7 +33,6 @@ pub use kv::{Change, Expect, Listing, MAX_KEY, MAX_OPERATIONS, MAX_TXN, MAX_VALU
 pub use memory::{Held, Memory, Trouble};
 pub use restore::restore;
 pub use revision::Revision;
-pub use seen::Seen;
 pub use state::State;
 pub use table::{Quarantined, Table};
 pub use watch::{Event, Events, Watch};

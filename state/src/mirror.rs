@@ -44,10 +44,7 @@ impl Contents {
         self.listing(keys.into_iter().filter_map(|key| self.keys.get_key_value(key)))
     }
 
-    fn listing<'c>(
-        &self,
-        records: impl Iterator<Item = (&'c String, &'c Versioned<Arc<[u8]>>)>,
-    ) -> Listing {
+    fn listing<'c>(&self, records: impl Iterator<Item = (&'c String, &'c Versioned<Arc<[u8]>>)>) -> Listing {
         let records = records.map(|(key, at)| (key.clone(), at.clone())).collect();
         Listing { revision: Revision(self.revision), records }
     }

@@ -220,14 +220,14 @@ mod tests {
     use crate::around::{Found, Reason};
     use crate::guest;
     use crate::host::still::{NOW, Still};
-    use crate::machines::{MACHINES, PINS};
+    use crate::index::tables::{MACHINES, PINS};
     use crate::planner::Planner;
     use crate::planner::renderer::Here;
     use oneroot_bootconf::admission::Seen;
     use oneroot_bootconf::pins::Phase;
     use oneroot_bootconf::{MachineRecord, load_str};
     use oneroot_ids::{Mac, ViewId};
-    use oneroot_state::{Backend as _, Disk, Txn};
+    use oneroot_state::{Backend as _, Disk, State, Txn};
     use oneroot_tree::Store;
     use std::io::ErrorKind;
     use std::net::SocketAddr;
@@ -258,7 +258,7 @@ mod tests {
         let text = "[server]\naddress = \"10.0.0.250\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
             [[network]]\nsubnet = \"10.0.0.0/24\"\nproxy = true\n[profile.a]\nsource = { directory = \"root\" }\n";
         let site = Arc::new(load_str("site.toml", text, home).unwrap());
-        let state = Arc::new(Disk::open(&site.server.state).unwrap());
+        let state = Arc::new(State::from(Disk::open(&site.server.state).unwrap()));
         let record = MachineRecord {
             id: MachineId::from_random([1; 16]),
             macs: vec![mac(1), mac(2)],

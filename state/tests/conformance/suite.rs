@@ -103,7 +103,10 @@ async fn a_removal_counts_and_leaves_nothing_to_expect(backend: &impl Backend) {
     let first = backend.commit(put("a", "one")).await.unwrap();
     let removed = backend.commit(Txn::new().delete("a").expect("a", Expect::At(first))).await.unwrap();
     assert!(removed > first);
-    assert!(matches!(backend.commit(put("a", "no").expect("a", Expect::At(first))).await, Err(Error::Conflict { .. })));
+    assert!(matches!(
+        backend.commit(put("a", "no").expect("a", Expect::At(first))).await,
+        Err(Error::Conflict { .. })
+    ));
     let nothing = backend.commit(Txn::new().delete("never")).await.unwrap();
     assert!(nothing >= removed, "what is not there can be removed");
     let again = backend.commit(put("a", "again").expect("a", Expect::Absent)).await.unwrap();
@@ -116,7 +119,10 @@ async fn a_listing_is_in_order_and_of_one_revision(backend: &impl Backend) {
     }
     assert_eq!(keys(backend, "a/").await, ["a/1", "a/10", "a/2", "a/\u{e9}"]);
     assert_eq!(keys(backend, "a/1").await, ["a/1", "a/10"]);
-    assert_eq!(keys(backend, "").await, ["A/1", "a", "a-", "a/1", "a/10", "a/2", "a/\u{e9}", "ab", "b/1", "b/2"]);
+    assert_eq!(
+        keys(backend, "").await,
+        ["A/1", "a", "a-", "a/1", "a/10", "a/2", "a/\u{e9}", "ab", "b/1", "b/2"]
+    );
     assert!(keys(backend, "c").await.is_empty());
     let last = backend.commit(Txn::new().delete("a/2")).await.unwrap();
     let listing = backend.list("b/").await.unwrap();
@@ -156,7 +162,8 @@ async fn what_is_too_large_is_refused_and_what_is_not_is_taken(backend: &impl Ba
         Err(Error::TooMuch { operations, .. }) => assert_eq!(operations, MAX_OPERATIONS + 1),
         other => panic!("{other:?}"),
     }
-    let expects = (0..=MAX_OPERATIONS).fold(put("a", "x"), |txn, at| txn.expect(format!("{at}"), Expect::Any));
+    let expects =
+        (0..=MAX_OPERATIONS).fold(put("a", "x"), |txn, at| txn.expect(format!("{at}"), Expect::Any));
     assert!(matches!(backend.commit(expects).await, Err(Error::TooMuch { .. })));
     assert_eq!(keys(backend, "").await, [key], "nothing of what was refused is there");
     backend.commit(many(MAX_OPERATIONS)).await.unwrap();
@@ -351,7 +358,11 @@ async fn any_transactions_do_what_a_map_does(backend: &impl Backend, seed: u64) 
                 _ => {}
             }
             let removes = chance(4) == 0;
-            txn = if removes { txn.delete(key.clone()) } else { txn.put(key.clone(), step.to_string().into_bytes()) };
+            txn = if removes {
+                txn.delete(key.clone())
+            } else {
+                txn.put(key.clone(), step.to_string().into_bytes())
+            };
             written.insert(key, removes);
         }
         match backend.commit(txn).await {
@@ -359,7 +370,11 @@ async fn any_transactions_do_what_a_map_does(backend: &impl Backend, seed: u64) 
                 assert!(holds && revision > last, "seed {seed}, step {step}");
                 last = revision;
                 for (key, removes) in written {
-                    if removes { model.remove(&key) } else { model.insert(key, revision) };
+                    if removes {
+                        model.remove(&key)
+                    } else {
+                        model.insert(key, revision)
+                    };
                 }
             }
             Err(Error::Conflict { .. }) => assert!(!holds, "seed {seed}, step {step}"),
@@ -391,7 +406,9 @@ async fn there_is_one_handle_key_whoever_asks_first(backend: &impl Backend) {
 
 async fn a_restore_is_as_many_transactions_as_it_takes(backend: &impl Backend) {
     let records: BTreeMap<String, Arc<[u8]>> = (0..500)
-        .map(|number| (format!("leases/{number:04}"), Arc::from(vec![7; if number % 100 == 0 { MAX_VALUE } else { 9 }])))
+        .map(|number| {
+            (format!("leases/{number:04}"), Arc::from(vec![7; if number % 100 == 0 { MAX_VALUE } else { 9 }]))
+        })
         .collect();
     restore(backend, records.clone()).await.unwrap();
     let found = backend.list("").await.unwrap().records.into_iter().map(|(key, at)| (key, at.value));

@@ -12,7 +12,7 @@ use crate::watch::Event;
 
 /// Which changes of some tables a reader has taken in.
 #[derive(Debug)]
-pub struct Seen {
+pub struct Applied {
     prefixes: Vec<String>,
     /// Up to here the watch, or a reading of everything, has told all changes.
     passed: Revision,
@@ -22,7 +22,7 @@ pub struct Seen {
     removed: HashMap<String, Revision>,
 }
 
-impl Seen {
+impl Applied {
     /// Nothing yet. Keys under other prefixes than these are never news.
     pub fn new(prefixes: impl IntoIterator<Item = String>) -> Self {
         Self {
@@ -115,12 +115,16 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
-    fn seen() -> Seen {
-        Seen::new(["a/".to_owned()])
+    fn applied() -> Applied {
+        Applied::new(["a/".to_owned()])
     }
 
     fn put(key: &str, revision: u64) -> Change {
-        Change { key: key.to_owned(), value: Some(Arc::from(revision.to_be_bytes())), revision: Revision(revision) }
+        Change {
+            key: key.to_owned(),
+            value: Some(Arc::from(revision.to_be_bytes())),
+            revision: Revision(revision),
+        }
     }
 
     fn gone(key: &str, revision: u64) -> Change {
@@ -137,33 +141,33 @@ mod tests {
 
     #[test]
     fn ones_own_removal_is_not_undone_by_the_watch_that_is_still_behind_it() {
-        let mut seen = seen();
-        assert_eq!(seen.committed(vec![put("a/1", 5)]).len(), 1);
-        assert_eq!(seen.committed(vec![gone("a/1", 6)]).len(), 1);
-        assert!(seen.told(Event::Changed(vec![put("a/1", 5)])).is_empty());
-        assert!(seen.told(Event::Changed(vec![gone("a/1", 6)])).is_empty());
-        assert!(seen.removed.is_empty(), "nothing is kept of what the watch has told");
-        assert_eq!(seen.told(Event::Changed(vec![put("a/1", 7)])).len(), 1);
+        let mut applied = applied();
+        assert_eq!(applied.committed(vec![put("a/1", 5)]).len(), 1);
+        assert_eq!(applied.committed(vec![gone("a/1", 6)]).len(), 1);
+        assert!(applied.told(Event::Changed(vec![put("a/1", 5)])).is_empty());
+        assert!(applied.told(Event::Changed(vec![gone("a/1", 6)])).is_empty());
+        assert!(applied.removed.is_empty(), "nothing is kept of what the watch has told");
+        assert_eq!(applied.told(Event::Changed(vec![put("a/1", 7)])).len(), 1);
     }
 
     #[test]
     fn an_answer_that_comes_after_the_watch_is_no_news_though_another_has_removed_the_key_since() {
-        let mut seen = seen();
-        seen.told(Event::Changed(vec![put("a/1", 5)]));
-        seen.told(Event::Changed(vec![gone("a/1", 6)]));
-        assert!(seen.committed(vec![put("a/1", 5)]).is_empty());
-        assert!(seen.read(&["a/1".to_owned()], listing(5, &[("a/1", 5)])).is_empty());
+        let mut applied = applied();
+        applied.told(Event::Changed(vec![put("a/1", 5)]));
+        applied.told(Event::Changed(vec![gone("a/1", 6)]));
+        assert!(applied.committed(vec![put("a/1", 5)]).is_empty());
+        assert!(applied.read(&["a/1".to_owned()], listing(5, &[("a/1", 5)])).is_empty());
     }
 
     #[test]
     fn a_snapshot_tells_what_is_gone_and_keeps_what_was_written_after_it() {
-        let mut seen = seen();
-        seen.told(Event::Snapshot(listing(3, &[("a/1", 1), ("a/2", 2), ("b/1", 3)])));
-        assert_eq!(seen.revision("b/1"), None, "of a table that is another's affair");
-        seen.committed(vec![put("a/3", 9)]);
-        let news = seen.told(Event::Snapshot(listing(8, &[("a/2", 7), ("a/4", 6)])));
+        let mut applied = applied();
+        applied.told(Event::Snapshot(listing(3, &[("a/1", 1), ("a/2", 2), ("b/1", 3)])));
+        assert_eq!(applied.revision("b/1"), None, "of a table that is another's affair");
+        applied.committed(vec![put("a/3", 9)]);
+        let news = applied.told(Event::Snapshot(listing(8, &[("a/2", 7), ("a/4", 6)])));
         assert_eq!(news, [put("a/4", 6), put("a/2", 7), gone("a/1", 8)]);
-        assert_eq!(seen.revision("a/3"), Some(Revision(9)));
+        assert_eq!(applied.revision("a/3"), Some(Revision(9)));
     }
 
     /// The oracle has each change once and in order. Whatever the reader is told besides, in whatever order, it never goes
@@ -178,7 +182,7 @@ mod tests {
                 state ^= state << 17;
                 state % below
             };
-            let mut seen = seen();
+            let mut applied = applied();
             let mut history: Vec<Change> = Vec::new();
             let mut shown: BTreeMap<String, Revision> = BTreeMap::new();
             let mut watched = 0;
@@ -200,24 +204,25 @@ mod tests {
                         let change = if chance(3) == 0 { gone(&key, at + 1) } else { put(&key, at + 1) };
                         history.push(change.clone());
                         // Half of them are another server's.
-                        if chance(2) == 0 { seen.committed(vec![change]) } else { Vec::new() }
+                        if chance(2) == 0 { applied.committed(vec![change]) } else { Vec::new() }
                     }
                     2 if watched < history.len() => {
                         watched += 1;
-                        seen.told(Event::Changed(vec![history[watched - 1].clone()]))
+                        applied.told(Event::Changed(vec![history[watched - 1].clone()]))
                     }
                     3 => {
                         let upto = usize::try_from(chance(at + 1)).unwrap();
                         let rows = contents(upto, &history);
                         let key = format!("a/{}", chance(3));
-                        let found: Vec<_> = rows.get(&key).map(|at| (key.as_str(), *at)).into_iter().collect();
-                        seen.read(&[key.clone()], listing(upto as u64, &found))
+                        let found: Vec<_> =
+                            rows.get(&key).map(|at| (key.as_str(), *at)).into_iter().collect();
+                        applied.read(&[key.clone()], listing(upto as u64, &found))
                     }
                     _ => {
                         watched = watched.max(usize::try_from(chance(at + 1)).unwrap());
                         let rows = contents(watched, &history);
                         let rows: Vec<_> = rows.iter().map(|(key, at)| (key.as_str(), *at)).collect();
-                        seen.told(Event::Snapshot(listing(watched as u64, &rows)))
+                        applied.told(Event::Snapshot(listing(watched as u64, &rows)))
                     }
                 };
                 for change in news {
@@ -226,7 +231,7 @@ mod tests {
                 }
             }
             for change in history.split_off(watched) {
-                seen.told(Event::Changed(vec![change.clone()]));
+                applied.told(Event::Changed(vec![change.clone()]));
                 history.push(change);
             }
             let mut rows = BTreeMap::new();
@@ -236,8 +241,8 @@ mod tests {
                     None => drop(rows.remove(&change.key)),
                 }
             }
-            assert_eq!(seen.keys.into_iter().collect::<BTreeMap<_, _>>(), rows, "seed {seed}");
-            assert!(seen.removed.is_empty(), "seed {seed}");
+            assert_eq!(applied.keys.into_iter().collect::<BTreeMap<_, _>>(), rows, "seed {seed}");
+            assert!(applied.removed.is_empty(), "seed {seed}");
         }
     }
 }
