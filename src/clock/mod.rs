@@ -118,7 +118,8 @@ pub async fn watch(state: &impl Backend, last: u64) -> u64 {
 /// the same state, which would not know its own time any more after a restart: so it goes when it was not written for long.
 async fn note(state: &impl Backend, anchor: &Anchor) -> Result<(), oneroot_state::Error> {
     let (known, _) = ANCHORS.list(state).await?;
-    let is_over = |other: &Anchor| other.kernel != anchor.kernel && anchor.seen.saturating_sub(other.seen) > KEPT;
+    let is_over =
+        |other: &Anchor| other.kernel != anchor.kernel && anchor.seen.saturating_sub(other.seen) > KEPT;
     let over = known.into_iter().map(|(_, at)| at.value).filter(is_over).take(SWEPT_AT_ONCE);
     let txn = over.fold(Txn::new(), |txn, other| ANCHORS.delete(txn, other.kernel));
     state.commit(ANCHORS.put(txn, &anchor.kernel, anchor)?).await.map(drop)
