@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use oneroot_state::{Backend, Listing, MAX_KEY, MAX_VALUE, Txn};
+use oneroot_state::{Backend, Listing, MAX_KEY, MAX_VALUE, Versioned};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Semaphore;
@@ -24,7 +24,8 @@ const FORMAT: u32 = 2;
 /// What has no last line that vouches for it.
 const UNVERIFIED: u32 = 1;
 /// The tables of the state; a key of any other is not this program's.
-const TABLES: [&str; 7] = ["clock", "handle-keys", "leases", "machines", "pins", "plans", "rests"];
+const TABLES: [&str; 8] =
+    ["addresses", "clock", "handle-keys", "leases", "machines", "pins", "plans", "rests"];
 /// Longest line that is read, in bytes: JSON takes six for a byte that it can't show.
 const LONGEST: usize = 6 * (MAX_KEY + MAX_VALUE) + 64;
 /// Bytes that are handed on at a time, and a line.
@@ -71,7 +72,7 @@ impl End {
 /// A backup on its way out, a piece at a time.
 pub struct Pieces {
     head: Option<Head>,
-    records: std::vec::IntoIter<<Listing as IntoIterator>::Item>,
+    records: std::vec::IntoIter<(String, Versioned<Arc<[u8]>>)>,
     count: usize,
     hasher: blake3::Hasher,
     ended: bool,
@@ -82,7 +83,7 @@ pub struct Pieces {
 impl Pieces {
     /// Of everything that is in the state now. `at` is seconds since 1970.
     pub async fn of(state: &impl Backend, at: u64) -> Result<Self> {
-        let records = state.list("").await?;
+        let Listing { records, .. } = state.list("").await?;
         let count = records.len();
         let head = Some(Head { format: FORMAT, at, records: count });
         let (records, hasher) = (records.into_iter(), blake3::Hasher::new());
@@ -279,14 +280,14 @@ pub fn parse(mut from: impl BufRead, unverified: bool) -> Result<BTreeMap<String
     Ok(records)
 }
 
-/// Fills a state that has nothing in it: with all of it, or nothing.
+/// Fills a state that has nothing in it. One that is cut off on the way leaves a state that no server starts with.
 pub async fn restore(state: &impl Backend, records: BTreeMap<String, Arc<[u8]>>) -> Result<usize> {
     ensure!(
-        state.list("").await?.is_empty(),
+        state.list("").await?.records.is_empty(),
         "the state has records already; stop the server, move the state directory away, and restore into a new one"
     );
     let count = records.len();
-    state.commit(Txn::of_all(records)).await?;
+    oneroot_state::restore(state, records).await?;
     Ok(count)
 }
 
@@ -302,7 +303,7 @@ fn next_line(from: &mut impl BufRead, line: &mut Vec<u8>) -> Result<bool> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use oneroot_state::Memory;
+    use oneroot_state::{Memory, Txn};
 
     async fn some() -> Memory {
         let memory = Memory::default();
@@ -328,7 +329,7 @@ mod tests {
         "{\"oneroot-state\":1,\"at\":7,\"records\":1}\n{\"key\":\"leases/a\",\"value\":\"1\"}\n";
 
     async fn rows(state: &Memory) -> Vec<(String, Vec<u8>)> {
-        let listing = state.list("").await.unwrap().into_iter();
+        let listing = state.list("").await.unwrap().records.into_iter();
         listing.map(|(key, found)| (key, found.value.to_vec())).collect()
     }
 

@@ -9,6 +9,7 @@ mod confine;
 mod control;
 mod dhcp;
 mod escape;
+mod follow;
 mod http;
 mod logging;
 mod net;

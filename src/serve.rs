@@ -11,7 +11,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::Site;
 use oneroot_nfsd::{Keyring, Policy, PortTable, Ports, Service};
-use oneroot_state::{Disk, handle_keys};
+use oneroot_state::{Backend, Disk, State, handle_keys};
 use oneroot_tree::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::Socket;
@@ -22,6 +22,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
 use crate::clock::ThisHost;
+use crate::follow::Follower;
 use crate::net::ipv6::Ipv6Sockets;
 use crate::net::keeper::Keeper;
 use crate::net::probe::Prober;
@@ -165,12 +166,14 @@ pub async fn run(
 ) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
-    let state = Arc::new(Disk::open(&site.server.state).map_err(|cause| confine::explain(cause.into()))?);
+    let disk = Disk::open(&site.server.state).map_err(|cause| confine::explain(cause.into()))?;
+    // The one place that says which backend it is.
+    let state = Arc::new(State::from(disk));
     // Before anything asks what time it is.
     clock::fix(state.as_ref()).await?;
     let store = Store::open(&site.server.store).map_err(|cause| confine::explain(cause.into()))?;
     let guest = guest::stage(&store, clock::now())?;
-    let (keyring, secret) = keys(&state).await?;
+    let (keyring, secret) = keys(state.as_ref()).await?;
     let (said, mut heard) = mpsc::channel(SAYINGS);
     let planner = Planner::new(store, guest, renderer.clone());
     let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, &secret, said).await?;
@@ -231,6 +234,15 @@ pub async fn run(
             listener.heard(&saying).await;
         }
     }));
+    let follower = machines.clone();
+    tasks.spawn(until_then(until(), async move {
+        let mut changes = Follower::new(follower.state.clone(), "");
+        while let Some(event) = changes.next().await {
+            follower.state_changed(event);
+        }
+        // The state is closed: the process is about to end.
+        std::future::pending().await
+    }));
     let ticker = machines.clone();
     tasks.spawn(until_then(until(), async move {
         let mut noted = 0;
@@ -276,7 +288,7 @@ pub async fn run(
 }
 
 /// The keys that handles are sealed with: made once, for ever. The current one is the secret of all other seals.
-async fn keys(state: &Disk) -> Result<(Keyring, [u8; 32])> {
+async fn keys(state: &impl Backend) -> Result<(Keyring, [u8; 32])> {
     let keys = handle_keys(state, clock::random()?).await?;
     let secret = keys.secret().context("the state has handle keys, and none of them is the current one")?;
     let mut keyring = Keyring::new(keys.current, secret);

@@ -22,8 +22,8 @@ pub(crate) struct Commit {
     pub(crate) lease: Lease,
     /// What the store has of this NIC, for all that was known when it was asked for.
     pub(crate) expected: Option<Revision>,
-    /// The NIC whose ended lease gives way.
-    pub(crate) evict: Option<Mac>,
+    /// The NIC whose ended lease gives way, and that lease.
+    pub(crate) evict: Option<(Mac, Revision)>,
     /// What is sent when it is durable; a release has no answer, and what was acknowledged before has had its own.
     pub(crate) reply: Option<Reply>,
     /// Whether it was acknowledged before, so that it is to be tried again.

@@ -159,7 +159,10 @@ impl Engine {
         let Some(done) = allocator.commits.take(token) else { return Step::Dropped(DropReason::Pending) };
         let step = match result {
             Ok(revision) => {
-                done.evict.into_iter().for_each(|mac| allocator.leases.remove(mac));
+                // Only the lease that was known then: what has been learned since stays.
+                let gone =
+                    |(mac, revision)| (allocator.leases.of(mac)?.revision == revision).then_some(mac);
+                done.evict.and_then(gone).into_iter().for_each(|mac| allocator.leases.remove(mac));
                 // Only where this answers it: its client may have been offered another address since a late write began.
                 if done.reply.is_some() {
                     allocator.offers.forget(done.lease.mac);
@@ -203,10 +206,14 @@ impl Engine {
         self.counted(step.unwrap_or_else(Step::Dropped))
     }
 
-    /// Another server, or an admin, has changed a lease: this is what the store has now.
+    /// Another server, or an admin, has changed a lease: this is what the store has now. It may be one of this engine's own
+    /// commits, which a store tells before it answers; what was offered meanwhile stays then.
     pub fn learn(&mut self, mac: Mac, lease: Option<(Lease, Revision)>) {
-        self.allocator.offers.forget(mac);
-        self.allocator.later.forget(mac);
+        let coming = self.allocator.commits.lease_of(mac);
+        if coming.is_none() || coming != lease.as_ref().map(|(lease, _)| lease) {
+            self.allocator.offers.forget(mac);
+            self.allocator.later.forget(mac);
+        }
         match lease {
             Some((lease, revision)) => self.allocator.leases.put(lease, revision),
             None => self.allocator.leases.remove(mac),

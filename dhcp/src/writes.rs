@@ -143,7 +143,6 @@ fn commit(
     let evict = other.map(|known| (known.lease.mac, known.revision));
     let expected = allocator.leases.of(lease.mac).map(|known| known.revision);
     let change = LeaseChange { put: lease.clone(), expected, evict };
-    let evict = evict.map(|(mac, _)| mac);
     let commit = Commit { lease, expected, evict, reply, again: false, stranger, since: now.mono };
     Ok(Step::Commit { token: allocator.commits.add(commit), change })
 }

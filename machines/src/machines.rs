@@ -6,12 +6,10 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+use oneroot_bootconf::Site;
 use oneroot_bootconf::access::Verdict;
-use oneroot_bootconf::pins::Pin;
-use oneroot_bootconf::plan::BootPlan;
-use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{Mac, MachineId, ViewId};
-use oneroot_state::{Disk, Table};
+use oneroot_state::{Applied, Backend as _, State};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -23,6 +21,7 @@ use crate::index::claims::Claim;
 use crate::index::others::Others;
 use crate::index::refusals::Refusals;
 use crate::index::steps::{Moment, Steps};
+use crate::index::tables::nothing_applied;
 use crate::objects::Objects;
 use crate::order::gate::Gate;
 use crate::order::rooms::Rooms;
@@ -34,13 +33,6 @@ use crate::tokens::seals::Cookies;
 use crate::views::cache::Edition;
 use crate::views::tree::{MachineTree, Saying};
 
-/// Machines by id.
-pub const MACHINES: Table<MachineRecord> = Table::new("machines");
-/// Pins by boot.
-pub const PINS: Table<Pin> = Table::new("pins");
-/// Plans by boot.
-pub const PLANS: Table<BootPlan> = Table::new("plans");
-
 /// Threads that read views at the start; more gain nothing on one disk.
 const MOST_LOADERS: usize = 8;
 
@@ -49,7 +41,7 @@ pub struct Machines {
     /// The site in force; those who keep something of it watch for the next.
     pub(crate) site: watch::Sender<Arc<Site>>,
     /// What must survive a crash.
-    pub state: Arc<Disk>,
+    pub state: Arc<State>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) planner: Planner,
     pub(crate) passes: Passes,
@@ -57,6 +49,8 @@ pub struct Machines {
     pub(crate) objects: Objects,
     pub(crate) loaders: Vec<PathBuf>,
     pub(crate) known: RwLock<Known>,
+    /// Which changes of the state `known` has.
+    pub(crate) applied: Mutex<Applied>,
     /// Of `known` and `trees`.
     pub(crate) edition: Edition,
     pub(crate) trees: RwLock<HashMap<ViewId, Arc<MachineTree>>>,
@@ -83,30 +77,15 @@ impl Machines {
     /// takes the words that machines say.
     pub async fn open(
         site: Arc<Site>,
-        state: Arc<Disk>,
+        state: Arc<State>,
         host: Arc<dyn Host>,
         planner: Planner,
         secret: &[u8; 32],
         said: mpsc::Sender<Saying>,
     ) -> Result<Arc<Self>> {
-        let mut known = Known::default();
-        let state_ref = state.as_ref();
-        let (machines, bad) = MACHINES.list(state_ref).await?;
-        let (pins, more) = PINS.list(state_ref).await?;
-        let (plans, most) = PLANS.list(state_ref).await?;
-        let others =
-            crate::index::claims::read(state_ref, &mut known, (host.sure_since(), host.now())).await?;
-        for record in bad.iter().chain(&more).chain(&most).chain(&others) {
-            tracing::error!(
-                key = record.key,
-                cause = record.cause,
-                "ignored a record of the state that cannot be parsed"
-            );
-        }
-        machines.into_iter().for_each(|(_, at)| known.put_machine(at.value, at.revision));
-        pins.into_iter().for_each(|(_, at)| known.put_pin(at.value, at.revision));
-        known.plans.extend(plans.into_iter().map(|(_, at)| (at.value.boot, at.value)));
-        let (held, began) = (known.views(), host.now());
+        let (mut known, mut applied) = (Known::default(), nothing_applied());
+        known.take_in(&applied.listed(state.list("").await?));
+        let began = host.now();
         let machines = Arc::new(Self {
             objects: Objects::new(planner.store().clone()),
             loaders: site.server.loaders.clone(),
@@ -117,6 +96,7 @@ impl Machines {
             passes: Passes::new(secret),
             cookies: Cookies::new(secret),
             known: RwLock::new(known),
+            applied: Mutex::new(applied),
             edition: Edition::new(),
             trees: RwLock::default(),
             loading: Mutex::default(),
@@ -130,10 +110,17 @@ impl Machines {
             began,
             around: OnceLock::new(),
         });
-        let held = Arc::new(Mutex::new(held));
+        machines.sweep_rests().await;
+        machines.load_held().await?;
+        Ok(machines)
+    }
+
+    /// Reads the views that pins hold, so that the first call of each machine is answered.
+    async fn load_held(self: &Arc<Self>) -> Result<()> {
+        let held = Arc::new(Mutex::new(self.known().views()));
         let mut loaders = JoinSet::new();
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from).min(MOST_LOADERS) {
-            let (machines, held) = (machines.clone(), held.clone());
+            let (machines, held) = (self.clone(), held.clone());
             loaders.spawn_blocking(move || {
                 let next = || held.lock().unwrap_or_else(PoisonError::into_inner).pop();
                 while let Some(view) = next() {
@@ -147,7 +134,7 @@ impl Machines {
         while let Some(loaded) = loaders.join_next().await {
             loaded?;
         }
-        Ok(machines)
+        Ok(())
     }
 
     /// Who renders templates.

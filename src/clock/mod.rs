@@ -23,6 +23,10 @@ const JUMP: i64 = 30;
 /// How often it is written down that site time has come so far, in seconds.
 const NOTED: u64 = 600;
 
+/// For how long a start of a host is remembered that writes down nothing any more, in seconds; and how many of them go at once.
+const KEPT: u64 = 7 * 86_400;
+const SWEPT_AT_ONCE: usize = 64;
+
 static ANCHOR: OnceLock<Anchor> = OnceLock::new();
 /// By how much the wall clock was ahead of site time when that was last said.
 static SAID: AtomicI64 = AtomicI64::new(0);
@@ -110,11 +114,14 @@ pub async fn watch(state: &impl Backend, last: u64) -> u64 {
     }
 }
 
-/// Other starts of the host say nothing that this one does not.
+/// Earlier starts of the host say nothing that this one does not. But another one's record may be that of another server on
+/// the same state, which would not know its own time any more after a restart: so it goes when it was not written for long.
 async fn note(state: &impl Backend, anchor: &Anchor) -> Result<(), oneroot_state::Error> {
     let (known, _) = ANCHORS.list(state).await?;
-    let others = known.into_iter().map(|(_, at)| at.value.kernel).filter(|kernel| *kernel != anchor.kernel);
-    let txn = others.fold(Txn::new(), |txn, kernel| ANCHORS.delete(txn, kernel));
+    let is_over =
+        |other: &Anchor| other.kernel != anchor.kernel && anchor.seen.saturating_sub(other.seen) > KEPT;
+    let over = known.into_iter().map(|(_, at)| at.value).filter(is_over).take(SWEPT_AT_ONCE);
+    let txn = over.fold(Txn::new(), |txn, other| ANCHORS.delete(txn, other.kernel));
     state.commit(ANCHORS.put(txn, &anchor.kernel, anchor)?).await.map(drop)
 }
 

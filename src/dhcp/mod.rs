@@ -3,10 +3,13 @@
 //! takes them together.
 
 mod inbox;
+mod leasing;
 mod overheard;
 mod port;
 mod rules;
 mod store;
+#[cfg(test)]
+mod two_servers;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
@@ -15,18 +18,21 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use oneroot_dhcp::{
-    DropReason, Engine, Found, Lease, LeaseChange, MessageType, Now, Received, Reply, Request, Route, Step,
+    DropReason, Found, Lease, LeaseChange, MessageType, Now, Received, Reply, Request, Route, Step,
 };
 use oneroot_ids::Mac;
+use oneroot_state::State;
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
 
 use crate::clock;
+use crate::follow::Follower;
 use crate::net::interfaces::Interfaces;
 use crate::net::keeper::Keeper;
 use crate::net::{self, Backoff, Place};
 use inbox::{Inbox, Next, Whose};
+use leasing::Leasing;
 use oneroot_machines::{Machines, Sign, What};
 use overheard::Ear;
 use port::Port;
@@ -70,7 +76,8 @@ type Waiting = Inbox<Done, oneroot_ids::Mac, Message>;
 pub struct Server {
     machines: Arc<Machines>,
     interfaces: Arc<Interfaces>,
-    engine: Engine,
+    leasing: Leasing,
+    changes: Follower<State>,
     ports: Vec<Port>,
     boot_servers: Vec<Arc<UdpSocket>>,
     /// None where it could not be opened: machines boot without it.
@@ -97,16 +104,16 @@ impl Server {
         let ear = Ear::open(keeper).inspect_err(|cause| {
             tracing::warn!("what other DHCP servers say on the wire is not heard: {cause:#}");
         });
-        let leases = store::all(&machines).await?;
-        leases.iter().for_each(|(lease, _)| leased(&machines, lease));
-        let engine = Engine::new(subnets(&site), leases);
+        let leasing = Leasing::open(machines.clone()).await?;
+        let changes = Follower::new(machines.state.clone(), "");
         let (writing, probing, told) = (HashMap::new(), HashMap::new(), HashMap::new());
         let born = Instant::now();
         let ear = ear.ok();
         let mut server = Self {
             machines,
             interfaces: keeper.interfaces(),
-            engine,
+            leasing,
+            changes,
             ports,
             boot_servers,
             ear,
@@ -143,8 +150,9 @@ impl Server {
         loop {
             tokio::select! {
                 next = inbox.next() => self.take(next, &inbox),
+                Some(event) = self.changes.next() => self.leasing.state_changed(event),
                 Ok(()) = sites.changed() => {
-                    self.engine.set_subnets(subnets(&self.machines.site()));
+                    self.leasing.engine.set_subnets(subnets(&self.machines.site()));
                     self.prepare();
                 }
                 _ = later.tick() => {
@@ -166,19 +174,12 @@ impl Server {
                 }
                 (Some(way), step)
             }
-            Next::Done(Done::Written(token, lease, Written { result, learned })) => {
-                // Whatever the log says of it, and whether its client waits for an answer: this is whose the address is now.
-                let written = result.is_ok().then_some(&lease);
-                let leases = written
-                    .into_iter()
-                    .chain(learned.iter().filter_map(|(_, lease)| Some(&lease.as_ref()?.0)));
-                leases.for_each(|lease| leased(&self.machines, lease));
-                learned.into_iter().for_each(|(mac, lease)| self.engine.learn(mac, lease));
-                (self.writing.remove(&token), self.engine.committed(token, result))
+            Next::Done(Done::Written(token, lease, written)) => {
+                (self.writing.remove(&token), self.leasing.came_back(token, &lease, written))
             }
             Next::Done(Done::Probed(token, found)) => {
                 let (now, rules) = (self.now(), Rules(&self.machines, self.machines.site()));
-                let step = self.engine.probed(now, &rules, token, found);
+                let step = self.leasing.engine.probed(now, &rules, token, found);
                 (self.probing.remove(&token), step)
             }
         };
@@ -200,10 +201,11 @@ impl Server {
         }
     }
 
-    fn write(&self, token: u64, change: LeaseChange, inbox: &Arc<Waiting>) {
-        let (machines, inbox) = (self.machines.clone(), inbox.clone());
+    fn write(&mut self, token: u64, change: LeaseChange, inbox: &Arc<Waiting>) {
+        let Some(txn) = self.leasing.transaction(token, &change) else { return };
+        let (state, inbox) = (self.machines.state.clone(), inbox.clone());
         tokio::spawn(async move {
-            let written = store::write(&machines, &change).await;
+            let written = store::write(state.as_ref(), change.put.mac, txn).await;
             inbox.done(Done::Written(token, change.put, written));
         });
     }
@@ -212,14 +214,14 @@ impl Server {
     fn write_later(&mut self, inbox: &Arc<Waiting>) {
         let now = self.now();
         for _ in 0..AT_ONCE {
-            let Some(Step::Commit { token, change }) = self.engine.overdue(now) else { return };
+            let Some(Step::Commit { token, change }) = self.leasing.engine.overdue(now) else { return };
             self.write(token, change, inbox);
         }
     }
 
     fn prepare(&mut self) {
         let (now, rules) = (self.now(), Rules(&self.machines, self.machines.site()));
-        self.engine.prepare(now, &rules);
+        self.leasing.engine.prepare(now, &rules);
     }
 
     fn now(&self) -> Now {
@@ -234,11 +236,11 @@ impl Server {
             Way::Port(number) => {
                 let seen = self.ports.get(number).map(Port::seen);
                 let via = seen.as_ref().map_or(&[][..], |seen| &seen.via);
-                self.engine.handle(now, &Rules(&machines, site), Received { payload, via })
+                self.leasing.engine.handle(now, &Rules(&machines, site), Received { payload, via })
             }
             Way::BootServer(_, from) => {
                 let received = Received { payload, via: &[] };
-                self.engine.handle_4011(now, &Rules(&machines, site), received, from)
+                self.leasing.engine.handle_4011(now, &Rules(&machines, site), received, from)
             }
         }
     }
@@ -296,7 +298,7 @@ impl Server {
     /// Says why messages were dropped since this was called last, once for each reason: a line for each message would cost
     /// more than to look at it.
     fn tell(&mut self) {
-        let counts: Vec<_> = self.engine.counters().collect();
+        let counts: Vec<_> = self.leasing.engine.counters().collect();
         for (reason, count) in counts {
             let told = self.told.insert(reason, count).unwrap_or(0);
             let ordinary = matches!(
@@ -311,18 +313,13 @@ impl Server {
                 continue;
             }
             if reason == DropReason::Declined {
-                for (address, by) in self.engine.declined(self.now()) {
+                for (address, by) in self.leasing.engine.declined(self.now()) {
                     tracing::warn!(%address, mac = %by, "is not given out for ten minutes: a machine found another host using it");
                 }
             }
             tracing::warn!(%reason, now = count - told, in_all = count, "dropped DHCP messages");
         }
     }
-}
-
-/// Notes whose an address is, as the store has it.
-fn leased(machines: &Machines, lease: &Lease) {
-    machines.leased(IpAddr::V4(lease.address), lease.mac);
 }
 
 /// Passes on what a socket hears, for ever.

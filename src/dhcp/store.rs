@@ -1,67 +1,165 @@
-//! Leases on the disk.
+//! Leases in the state, and which NIC each address is by one. What is decided here is what two servers must not both write.
+//!
+//! A lease has its NIC's MAC as its key, so that a renewal expects what is known of that NIC. It says nothing against another
+//! server that gives the same address to another NIC in the same moment: that one's lease has another key. So whoever gives an
+//! address that its NIC does not have yet writes the address' own record too, and expects it to be as it is known. An address
+//! of a lease that was written before there were such records has none; its lease is expected where it gives way.
+
+use std::collections::HashMap;
+use std::net::Ipv4Addr;
 
 use anyhow::Result;
 use oneroot_dhcp::{CommitError, Lease, LeaseChange, Revision};
 use oneroot_ids::Mac;
-use oneroot_state::{Backend as _, Error as StateError, Expect, Table, Txn};
-
-use oneroot_machines::Machines;
+use oneroot_state::{Applied, Backend, Change, Error as StateError, Event, Expect, Listing, Table, Txn};
+use serde::{Deserialize, Serialize};
 
 /// Leases by MAC.
 const LEASES: Table<Lease> = Table::new("leases");
+/// Whose an address is by a lease.
+const ADDRESSES: Table<Holder> = Table::new("addresses");
+
+/// The NIC that an address was given to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Holder {
+    mac: Mac,
+}
 
 /// What the store has for a NIC.
 pub type Known = (Mac, Option<(Lease, Revision)>);
 
+/// The records as this server knows them. What the engine knows is never older: it is told of a change in the same moment.
+pub struct Records {
+    applied: Applied,
+    /// The address of each NIC, by its lease.
+    addresses: HashMap<Mac, Ipv4Addr>,
+}
+
 /// A write that has come back.
 pub struct Written {
-    pub result: Result<Revision, CommitError>,
-    /// What the store has of the NICs in question, where that was something else than the engine took for granted.
-    pub learned: Vec<Known>,
+    result: Result<Revision, CommitError>,
+    txn: Txn,
+    /// What was read where something else was there than was taken for granted: the keys and what they had.
+    read: Vec<(Vec<String>, Listing)>,
 }
 
-/// All leases. Records that do not read are named in the log and left where they are.
-pub async fn all(machines: &Machines) -> Result<Vec<(Lease, Revision)>> {
-    let (leases, bad) = LEASES.list(machines.state.as_ref()).await?;
-    for record in bad {
-        tracing::error!(
-            key = record.key,
-            cause = record.cause,
-            "ignored a lease record that cannot be parsed"
-        );
+impl Records {
+    /// All leases. Records that can't be parsed are named in the log and left where they are.
+    pub async fn open(state: &impl Backend) -> Result<(Self, Vec<(Lease, Revision)>)> {
+        let applied = Applied::new([LEASES.prefix(), ADDRESSES.prefix()]);
+        let mut records = Self { applied, addresses: HashMap::new() };
+        let news = records.applied.listed(state.list("").await?);
+        let leases = records.learn(news).into_iter().filter_map(|(_, lease)| lease).collect();
+        Ok((records, leases))
     }
-    Ok(leases.into_iter().map(|(_, lease)| (lease.value, Revision(lease.revision.0))).collect())
-}
 
-/// Makes a lease durable.
-pub async fn write(machines: &Machines, change: &LeaseChange) -> Written {
-    let mac = change.put.mac;
-    match commit(machines, change).await {
-        Ok(revision) => Written { result: Ok(revision), learned: Vec::new() },
-        Err(cause) => {
-            tracing::error!(%mac, %cause, "a lease could not be written, so it is not acknowledged");
-            if !matches!(cause, StateError::Conflict { .. }) {
-                return Written { result: Err(CommitError::Failed), learned: Vec::new() };
+    /// A change as one transaction.
+    pub fn transaction(&self, change: &LeaseChange) -> Result<Txn, StateError> {
+        let at = |revision: Revision| Expect::At(oneroot_state::Revision(revision.0));
+        let (mac, address) = (change.put.mac, change.put.address);
+        let mut txn = LEASES.expect(Txn::new(), mac, change.expected.map_or(Expect::Absent, at));
+        if let Some((other, revision)) = change.evict {
+            txn = LEASES.delete(LEASES.expect(txn, other, at(revision)), other);
+        }
+        let before = self.addresses.get(&mac).copied();
+        if before != Some(address) {
+            txn = ADDRESSES.put(self.as_known(txn, address), address, &Holder { mac })?;
+            if let Some(before) = before.filter(|before| self.holder_at(*before).is_some()) {
+                txn = ADDRESSES.delete(self.as_known(txn, before), before);
             }
-            let macs = [Some(mac), change.evict.map(|(other, _)| other)];
-            let mut learned = Vec::new();
-            for mac in macs.into_iter().flatten() {
-                if let Ok(found) = LEASES.get(machines.state.as_ref(), mac).await {
-                    learned.push((mac, found.map(|at| (at.value, Revision(at.revision.0)))));
+        }
+        LEASES.put(txn, mac, &change.put)
+    }
+
+    fn as_known(&self, txn: Txn, address: Ipv4Addr) -> Txn {
+        ADDRESSES.expect(txn, address, self.holder_at(address).map_or(Expect::Absent, Expect::At))
+    }
+
+    fn holder_at(&self, address: Ipv4Addr) -> Option<oneroot_state::Revision> {
+        self.applied.revision(&ADDRESSES.key(address))
+    }
+
+    /// What became of a write of this NIC's lease, and what the engine has to learn first. A lease that another server has
+    /// changed since it was written counts as a conflict: what is told of it by now is newer.
+    pub fn came_back(&mut self, mac: Mac, written: Written) -> (Result<Revision, CommitError>, Vec<Known>) {
+        let Written { result, txn, read } = written;
+        let mut news = Vec::new();
+        match result {
+            Ok(Revision(revision)) => {
+                let revision = oneroot_state::Revision(revision);
+                let changes = self.applied.committed(txn.changes(revision));
+                self.learn(changes);
+                if self.applied.revision(&LEASES.key(mac)) != Some(revision) {
+                    return (Err(CommitError::Conflict), Vec::new());
                 }
             }
-            Written { result: Err(CommitError::Conflict), learned }
+            Err(_) => {
+                for (keys, listing) in read {
+                    news.extend(self.applied.read(&keys, listing));
+                }
+            }
+        }
+        (result, self.learn(news))
+    }
+
+    /// What the engine has to learn of what the watch tells.
+    pub fn changed(&mut self, event: Event) -> Vec<Known> {
+        let news = self.applied.told(event);
+        self.learn(news)
+    }
+
+    fn learn(&mut self, news: Vec<Change>) -> Vec<Known> {
+        let mut known = Vec::new();
+        for change in news {
+            match LEASES.changed(&change) {
+                Ok(Some((mac, lease))) => {
+                    let Ok(mac) = mac.parse::<Mac>() else { continue };
+                    match &lease {
+                        Some(lease) => drop(self.addresses.insert(mac, lease.address)),
+                        None => drop(self.addresses.remove(&mac)),
+                    }
+                    known.push((mac, lease.map(|lease| (lease, Revision(change.revision.0)))));
+                }
+                Ok(None) => {}
+                Err(cause) => tracing::error!(%cause, "ignored a lease record that cannot be parsed"),
+            }
+        }
+        known
+    }
+}
+
+/// Makes a change durable.
+pub async fn write(state: &impl Backend, mac: Mac, txn: Txn) -> Written {
+    let failed = |result, txn, read| Written { result, txn, read };
+    match state.commit(txn.clone()).await {
+        Ok(revision) => failed(Ok(Revision(revision.0)), txn, Vec::new()),
+        Err(StateError::Conflict { key, .. }) => {
+            tracing::debug!(%mac, key, "another server was quicker; the client asks again");
+            match read_anew(state, &txn).await {
+                Ok(read) => failed(Err(CommitError::Conflict), txn, read),
+                Err(_) => failed(Err(CommitError::Failed), txn, Vec::new()),
+            }
+        }
+        Err(cause) => {
+            tracing::error!(%mac, %cause, "a lease could not be written, so it is not acknowledged");
+            // It may have been: then that is known from here on, and the client that asks again is answered.
+            let read = match cause {
+                StateError::OutcomeUnknown(_) => read_anew(state, &txn).await.unwrap_or_default(),
+                _ => Vec::new(),
+            };
+            failed(Err(CommitError::Failed), txn, read)
         }
     }
 }
 
-async fn commit(machines: &Machines, change: &LeaseChange) -> Result<Revision, StateError> {
-    let at = |revision: Revision| Expect::At(oneroot_state::Revision(revision.0));
-    let mac = change.put.mac;
-    let mut txn = LEASES.expect(Txn::new(), mac, change.expected.map_or(Expect::Absent, at));
-    if let Some((other, revision)) = change.evict {
-        txn = LEASES.delete(LEASES.expect(txn, other, at(revision)), other);
-    }
-    let txn = LEASES.put(txn, mac, &change.put)?;
-    Ok(Revision(machines.state.commit(txn).await?.0))
+/// All that a transaction is about as it is now, and the leases of those who hold its addresses: an address' record must never
+/// be known without the lease that it is of, or the next transaction would take the address.
+async fn read_anew(state: &impl Backend, txn: &Txn) -> Result<Vec<(Vec<String>, Listing)>, StateError> {
+    let keys = txn.keys();
+    let there = state.read(&keys).await?;
+    let holders = there.records.iter().filter(|(key, _)| ADDRESSES.record(key).is_some());
+    let macs = holders.map(|(key, at)| Ok(LEASES.key(ADDRESSES.parse(key, &at.value)?.mac)));
+    let macs: Vec<String> = macs.collect::<Result<_, StateError>>()?;
+    let theirs = state.read(&macs).await?;
+    Ok(vec![(macs, theirs), (keys, there)])
 }

@@ -24,7 +24,8 @@ impl Backoff {
         tokio::time::sleep(self.next()).await;
     }
 
-    fn next(&mut self) -> Duration {
+    /// The pause after one more error.
+    pub fn next(&mut self) -> Duration {
         self.0 = self.0.saturating_add(1);
         // Beyond seven doublings it is the longest in any case.
         (FIRST * (1 << (self.0 - 1).min(7))).min(LONGEST)

@@ -27,22 +27,31 @@ pub enum Health {
 
 /// The store behind the state: redb on this host's disk, memory in tests, later one that several servers share.
 pub trait Backend: Send + Sync + 'static {
+    /// Those of these keys that are there, all as of one revision.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], which a shared store's network brings; [`Disk`](crate::Disk) has none.
+    fn read(&self, keys: &[String]) -> impl Future<Output = Result<Listing, Error>> + Send;
+
     /// One key.
     ///
     /// # Errors
-    /// [`Error::Unavailable`], which a shared store's network brings; those of this crate have none.
-    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Versioned<Arc<[u8]>>>, Error>> + Send;
+    /// As [`read`](Self::read).
+    fn get(&self, key: &str) -> impl Future<Output = Result<Option<Versioned<Arc<[u8]>>>, Error>> + Send {
+        let key = [key.to_owned()];
+        async move { Ok(self.read(&key).await?.records.pop().map(|(_, found)| found)) }
+    }
 
-    /// All keys that begin with `prefix`, in order.
+    /// All keys that begin with `prefix`, as of one revision.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`read`](Self::read).
     fn list(&self, prefix: &str) -> impl Future<Output = Result<Listing, Error>> + Send;
 
     /// Writes, durably. The answer comes when the disk has it, and not before.
     ///
     /// # Errors
-    /// [`Error::Conflict`], [`Error::TooLarge`]: nothing was written. [`Error::NotDurable`]: it may have been, as far as
+    /// [`Error::Conflict`], [`Error::TooLarge`], [`Error::TooMuch`]: nothing was written. [`Error::NotDurable`]: it may have been, as far as
     /// a crash before the next commit is concerned; no reader sees it until then. [`Error::Unavailable`]: nothing was written.
     /// [`Error::OutcomeUnknown`]: it was written, or will be, or never. [`Error::Closed`].
     fn commit(&self, txn: Txn) -> impl Future<Output = Result<Revision, Error>> + Send;
@@ -50,7 +59,7 @@ pub trait Backend: Send + Sync + 'static {
     /// What is there under `prefix` now, and every change from here on.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// As [`read`](Self::read).
     fn watch(&self, prefix: &str) -> impl Future<Output = Result<Watch, Error>> + Send;
 
     /// Whether writes reach the disk.

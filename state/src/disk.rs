@@ -14,8 +14,9 @@ use tokio::sync::{mpsc, oneshot};
 use crate::backend::{Backend, Health};
 use crate::dir::Dir;
 use crate::feed::Feed;
-use crate::kv::{Listing, Txn, Versioned};
+use crate::kv::{Listing, Txn};
 use crate::mirror::{Batch, Contents, Mirror};
+use crate::restore;
 use crate::revision::Revision;
 use crate::store::{Medium, Store};
 use crate::{Error, Watch};
@@ -78,6 +79,9 @@ impl Disk {
     /// Runs over any medium; tests bring one that forgets and fails.
     pub(crate) fn over<M: Medium>(medium: M, path: &Path) -> Result<Self, Error> {
         let (store, contents) = Store::open(medium, path)?;
+        if contents.keys.contains_key(restore::MARK) {
+            return Err(Error::HalfRestored { dir: path.parent().unwrap_or(path).to_owned() });
+        }
         let mirror = Mirror::new(contents);
         let said = Arc::new(Said { groups: AtomicU64::new(0), health: Mutex::new(Health::Durable) });
         let (queue, inbox) = mpsc::channel(QUEUE);
@@ -115,8 +119,8 @@ impl Drop for Disk {
 }
 
 impl Backend for Disk {
-    async fn get(&self, key: &str) -> Result<Option<Versioned<Arc<[u8]>>>, Error> {
-        Ok(self.mirror.get(key))
+    async fn read(&self, keys: &[String]) -> Result<Listing, Error> {
+        Ok(self.mirror.read(keys))
     }
 
     async fn list(&self, prefix: &str) -> Result<Listing, Error> {

@@ -21,6 +21,17 @@ pub enum Error {
         /// The key's first 64 characters.
         key: String,
     },
+    /// A transaction is larger than any backend has to take; nothing was written.
+    #[error(
+        "a transaction of {operations} operations and {bytes} bytes is too large (to 128 operations and 1 MiB); \
+         write it in parts"
+    )]
+    TooMuch {
+        /// Its expectations or its writes, whichever are more.
+        operations: usize,
+        /// What it writes, in bytes.
+        bytes: usize,
+    },
     /// The disk did not take it. Readers see what was there before.
     #[error(
         "not written, the disk said: {0}; free space or mend the disk, it is tried again with the next change"
@@ -70,6 +81,12 @@ pub enum Error {
         found: u64,
         /// Ours.
         known: u64,
+    },
+    /// A restore was cut off: some of its records are missing, and nobody can tell which.
+    #[error("{} holds a half of a backup: its restore did not end; move it away and restore again", dir.display())]
+    HalfRestored {
+        /// The state directory.
+        dir: PathBuf,
     },
     /// The writer has ended: the process is going down.
     #[error("the state is closed; start oneroot again")]

@@ -29,7 +29,7 @@ fn open(machine: &Machine) -> Result<Disk, Error> {
 }
 
 async fn rows(disk: &Disk) -> Rows {
-    disk.list("").await.unwrap().into_iter().collect()
+    disk.list("").await.unwrap().records.into_iter().collect()
 }
 
 /// What a reader must find: all that was answered, and of what was refused since, at most one transaction, whole. A

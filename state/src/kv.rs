@@ -1,8 +1,9 @@
 //! Keys with their values, and transactions: what every backend is asked for, in the same words.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use crate::error::Error;
 use crate::revision::Revision;
 
 /// A value and the revision it has.
@@ -14,14 +15,27 @@ pub struct Versioned<T> {
     pub revision: Revision,
 }
 
-/// Keys with their values, in order of the keys.
-pub type Listing = Vec<(String, Versioned<Arc<[u8]>>)>;
+/// Keys with their values as of one revision.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Listing {
+    /// The store's last change when this was so: whoever has it has seen every change up to that one, removals too.
+    pub revision: Revision,
+    /// In order of the keys.
+    pub records: Vec<(String, Versioned<Arc<[u8]>>)>,
+}
 
 /// Longest key, in bytes. Names of machines and profiles are far shorter; a key is held in memory for ever.
 pub const MAX_KEY: usize = 1024;
 
 /// Longest value, in bytes. A boot plan is a few KiB; etcd, the shared store to come, refuses requests over 1.5 MiB.
 pub const MAX_VALUE: usize = 1 << 20;
+
+/// Most expectations, and most writes, of one transaction: etcd's `--max-txn-ops`, unless its admin has changed that.
+pub const MAX_OPERATIONS: usize = 128;
+
+/// Most bytes of keys and values that one transaction writes: room for one of the longest, and for what a request has besides
+/// below etcd's 1.5 MiB.
+pub const MAX_TXN: usize = MAX_VALUE + (64 << 10);
 
 /// What a transaction takes for granted about a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,11 +68,52 @@ impl Txn {
         self.expects.is_empty() && self.writes.is_empty()
     }
 
-    /// The writes of all of these, whatever is there.
+    /// Every key that it expects something of or writes, each once.
     #[must_use]
-    pub fn of_all(records: BTreeMap<String, Arc<[u8]>>) -> Self {
-        let writes = records.into_iter().map(|(key, value)| (key, Some(value))).collect();
-        Self { expects: Vec::new(), writes }
+    pub fn keys(&self) -> Vec<String> {
+        let expected = self.expects.iter().map(|(key, _)| key);
+        let keys: BTreeSet<&String> = expected.chain(self.writes.iter().map(|(key, _)| key)).collect();
+        keys.into_iter().cloned().collect()
+    }
+
+    /// What it has changed, now that it is committed at this revision.
+    #[must_use]
+    pub fn changes(&self, revision: Revision) -> Vec<Change> {
+        let change = |(key, value): &(String, Option<Arc<[u8]>>)| Change {
+            key: key.clone(),
+            value: value.clone(),
+            revision,
+        };
+        self.writes.iter().map(change).collect()
+    }
+
+    /// Refuses what a backend need not take: every backend asks this first, so that what one takes all do.
+    ///
+    /// # Errors
+    /// [`Error::TooLarge`], [`Error::TooMuch`].
+    pub fn check_size(&self) -> Result<(), Error> {
+        for (key, value) in &self.writes {
+            if key.len() > MAX_KEY || value.as_ref().is_some_and(|value| value.len() > MAX_VALUE) {
+                return Err(Error::TooLarge { key: key.chars().take(64).collect() });
+            }
+        }
+        let operations = self.expects.len().max(self.writes.len());
+        let bytes = self.bytes();
+        if operations > MAX_OPERATIONS || bytes > MAX_TXN {
+            return Err(Error::TooMuch { operations, bytes });
+        }
+        Ok(())
+    }
+
+    pub(crate) fn has_room_for(&self, key: &str, value: &[u8]) -> bool {
+        self.writes.len() < MAX_OPERATIONS && self.bytes() + key.len() + value.len() <= MAX_TXN
+    }
+
+    fn bytes(&self) -> usize {
+        let length = |(key, value): &(String, Option<Arc<[u8]>>)| {
+            key.len() + value.as_ref().map_or(0, |value| value.len())
+        };
+        self.writes.iter().map(length).sum()
     }
 
     /// Adds an expectation.

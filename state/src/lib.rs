@@ -5,6 +5,7 @@
 //! state directory with one writer and group commit: **whoever is answered, is durable**.
 #![forbid(unsafe_code)]
 
+mod applied;
 mod backend;
 mod dir;
 mod disk;
@@ -16,17 +17,22 @@ mod keys;
 mod kv;
 mod memory;
 mod mirror;
+mod restore;
 mod revision;
+mod state;
 mod store;
 mod table;
 mod watch;
 
+pub use applied::Applied;
 pub use backend::{Backend, Health};
 pub use disk::Disk;
 pub use error::Error;
 pub use keys::{HandleKeys, handle_keys, retire_handle_keys, rotate_handle_keys};
-pub use kv::{Change, Expect, Listing, MAX_KEY, MAX_VALUE, Txn, Versioned};
-pub use memory::{Held, Memory};
+pub use kv::{Change, Expect, Listing, MAX_KEY, MAX_OPERATIONS, MAX_TXN, MAX_VALUE, Txn, Versioned};
+pub use memory::{Held, Memory, Trouble};
+pub use restore::restore;
 pub use revision::Revision;
+pub use state::State;
 pub use table::{Quarantined, Table};
 pub use watch::{Event, Events, Watch};

@@ -3,16 +3,16 @@
 //! Reads never touch the disk. Only the one writer changes a mirror, and only by what is durable already, so a reader
 //! can't act on a lease that a power cut would take back.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::broadcast;
 
 use crate::error::Error;
-use crate::kv::{Change, Expect, Listing, MAX_KEY, MAX_VALUE, Txn, Versioned};
+use crate::kv::{Change, Expect, Listing, Txn, Versioned};
 use crate::revision::Revision;
 
-/// Changes that a slow watcher may be behind before it has to start over.
+/// Transactions that a slow watcher may be behind before it has to start over.
 pub(crate) const WATCH_DEPTH: usize = 1024;
 
 /// Keys with their values, and the number of the last change.
@@ -35,10 +35,18 @@ impl Contents {
     }
 
     fn list(&self, prefix: &str) -> Listing {
-        let from = self.keys.range(prefix.to_owned()..);
-        from.take_while(|(key, _)| key.starts_with(prefix))
-            .map(|(key, at)| (key.clone(), at.clone()))
-            .collect()
+        let from = self.keys.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
+        self.listing(from)
+    }
+
+    fn read(&self, keys: &[String]) -> Listing {
+        let keys: BTreeSet<&String> = keys.iter().collect();
+        self.listing(keys.into_iter().filter_map(|key| self.keys.get_key_value(key)))
+    }
+
+    fn listing<'c>(&self, records: impl Iterator<Item = (&'c String, &'c Versioned<Arc<[u8]>>)>) -> Listing {
+        let records = records.map(|(key, at)| (key.clone(), at.clone())).collect();
+        Listing { revision: Revision(self.revision), records }
     }
 }
 
@@ -72,11 +80,7 @@ impl<'c> Batch<'c> {
     }
 
     fn check(&self, txn: &Txn) -> Result<(), Error> {
-        for (key, value) in &txn.writes {
-            if key.len() > MAX_KEY || value.as_ref().is_some_and(|value| value.len() > MAX_VALUE) {
-                return Err(Error::TooLarge { key: key.chars().take(64).collect() });
-            }
-        }
+        txn.check_size()?;
         for (key, expect) in &txn.expects {
             let written = self.written.get(key).copied();
             let current = written.unwrap_or_else(|| self.base.keys.get(key).map(|at| at.revision));
@@ -96,7 +100,7 @@ impl<'c> Batch<'c> {
 struct Inner {
     contents: Contents,
     /// `None` once the backend is closed.
-    changes: Option<broadcast::Sender<Change>>,
+    changes: Option<broadcast::Sender<Arc<[Change]>>>,
 }
 
 /// Contents that can be read and watched.
@@ -117,8 +121,8 @@ impl Mirror {
         look(&self.inner().contents)
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<Versioned<Arc<[u8]>>> {
-        self.with(|contents| contents.keys.get(key).cloned())
+    pub(crate) fn read(&self, keys: &[String]) -> Listing {
+        self.with(|contents| contents.read(keys))
     }
 
     pub(crate) fn list(&self, prefix: &str) -> Listing {
@@ -140,20 +144,14 @@ impl Mirror {
         Ok(revision)
     }
 
-    /// What is under `prefix`, oldest change first, and the changes that follow: under one lock, so that none falls
-    /// between the two.
+    /// What is under `prefix`, and the changes that follow: under one lock, so that none falls between the two.
     pub(crate) fn subscribe(
         &self,
         prefix: &str,
-    ) -> Result<(VecDeque<Change>, broadcast::Receiver<Change>), Error> {
+    ) -> Result<(Listing, broadcast::Receiver<Arc<[Change]>>), Error> {
         let inner = self.inner();
-        let events = inner.changes.as_ref().ok_or(Error::Closed)?.subscribe();
-        let listing = inner.contents.list(prefix).into_iter();
-        let mut present: Vec<Change> =
-            listing.map(|(key, at)| Change { key, value: Some(at.value), revision: at.revision }).collect();
-        drop(inner);
-        present.sort_by_key(|change| change.revision);
-        Ok((present.into(), events))
+        let changes = inner.changes.as_ref().ok_or(Error::Closed)?.subscribe();
+        Ok((inner.contents.list(prefix), changes))
     }
 
     /// Ends all watches, once they have told what is durable.
@@ -164,11 +162,11 @@ impl Mirror {
 
 impl Inner {
     fn publish(&mut self, changes: Vec<Change>) {
-        for change in changes {
-            self.contents.apply(&change);
+        for transaction in changes.chunk_by(|one, next| one.revision == next.revision) {
+            transaction.iter().for_each(|change| self.contents.apply(change));
             if let Some(watchers) = &self.changes {
                 // Nobody watching is no failure.
-                let _ = watchers.send(change);
+                let _ = watchers.send(Arc::from(transaction));
             }
         }
     }

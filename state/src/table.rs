@@ -85,7 +85,7 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
         backend: &impl Backend,
     ) -> Result<(Vec<(String, Versioned<T>)>, Vec<Quarantined>), Error> {
         let (mut good, mut bad) = (Vec::new(), Vec::new());
-        for (key, found) in backend.list(&self.prefix()).await? {
+        for (key, found) in backend.list(&self.prefix()).await?.records {
             match self.parse(&key, &found.value) {
                 Ok(value) => {
                     let record = self.record(&key).unwrap_or_default().to_owned();

@@ -1,20 +1,21 @@
-//! Watches: first what is there, then every change, each once and in order of revision.
+//! Watches: first all that is there, then every change, each once and in order of revision.
 //!
-//! A watcher may be slow, and memory is bounded, so one that falls too far behind is told to start over and given
-//! everything again. It is never left to believe that it has seen a change that it has not.
+//! A watcher may be slow, and memory is bounded, so one that falls too far behind is given all that is there again. It is
+//! never left to believe that it has seen a change that it has not. What a backend tells of its own history (etcd compacts
+//! it, and old versions lose events when they do) is never more than a reason to list again.
 
 use std::pin::Pin;
 
 use crate::error::Error;
-use crate::kv::Change;
+use crate::kv::{Change, Listing};
 
 /// What a watch has to say.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// A key has this value now, or is gone.
-    Changed(Change),
-    /// Changes were missed. Forget what you have: what is there now follows, then what changes.
-    StartOver,
+    /// All that is there: told first, and again when changes were missed. What is not in it is gone.
+    Snapshot(Listing),
+    /// All that one transaction has changed under the prefix.
+    Changed(Vec<Change>),
 }
 
 /// Where a backend's events come from; a backend in another crate has one of its own.
@@ -26,7 +27,7 @@ pub trait Events: Send {
     fn next(&mut self) -> Pin<Box<dyn Future<Output = Result<Event, Error>> + Send + '_>>;
 }
 
-/// First what is there, then every change.
+/// First all that is there, then every change.
 pub struct Watch(Box<dyn Events>);
 
 impl Watch {

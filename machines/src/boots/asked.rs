@@ -19,7 +19,8 @@ use crate::around::Found;
 use crate::around::made_up::Links;
 use crate::boots::unknown::tests::{fill, mac, open, site};
 use crate::host::still::NOW;
-use crate::machines::{MACHINES, Machines, PINS, PLANS};
+use crate::index::tables::{MACHINES, PINS, PLANS};
+use crate::machines::Machines;
 use crate::order::turns::Thing;
 
 /// Long enough for anything but waiting for ever.

@@ -1,15 +1,19 @@
 //! One change of the tables: durable first, shown second, all of it or nothing.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::error::Result;
 use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::plan::BootPlan;
-use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
+use oneroot_ids::{BootId, MachineId};
+use oneroot_state::{Backend as _, Error as StateError, Expect, Revision, Txn};
 
+use crate::index::Known;
 use crate::index::claims::Rested;
-use crate::machines::{MACHINES, Machines, PINS, PLANS};
+use crate::index::tables::{MACHINES, PINS, PLANS};
+use crate::machines::Machines;
 use crate::order::rooms::Place;
 use crate::order::turns::{Thing, Turn};
 
@@ -25,8 +29,10 @@ pub(crate) struct Changed {
     pub plan: Option<BootPlan>,
     pub pins: Vec<PinChange>,
 }
+
 impl Machines {
-    /// Writes changes of one machine, then shows them. `false` when another server was quicker.
+    /// Writes changes of one machine, then shows them. `false` when another server was quicker, or may have been: then what
+    /// is there by now was read.
     ///
     /// In a task of its own, which has the turn until both are done: who asked may be gone by then, for a connection can end
     /// at any moment, and what is on the disk must be what is known.
@@ -39,73 +45,78 @@ impl Machines {
         written.await?
     }
 
-    async fn write(&self, Changed { records, place, plan, pins: made }: &Changed) -> Result<bool> {
-        let forgotten = place.as_ref().map_or(&[][..], Place::forgotten);
-        let mut txn = Txn::new();
-        let rested = Rested::of(&self.known(), &self.site(), made, self.host.now());
-        {
-            let known = self.known();
-            let expected = |revision: Option<_>| revision.map_or(Expect::Absent, Expect::At);
-            for record in records {
-                let old = known.machines.get(&record.id).map(|(_, revision)| *revision);
-                txn = MACHINES.put(MACHINES.expect(txn, record.id, expected(old)), record.id, record)?;
+    async fn write(&self, change: &Changed) -> Result<bool> {
+        let txn = self.transaction(change)?;
+        match self.state.commit(txn.clone()).await {
+            Ok(revision) => {
+                self.committed(&txn, revision);
+                Ok(true)
             }
-            for machine in forgotten {
-                let old = known.machines.get(machine).map(|(_, revision)| *revision);
-                txn = MACHINES.delete(MACHINES.expect(txn, machine, expected(old)), machine);
+            // Whoever tries again finds what is there by now: what another server has changed, or one's own change.
+            Err(StateError::Conflict { .. } | StateError::OutcomeUnknown(_)) => {
+                self.read_anew().await?;
+                Ok(false)
             }
-            if let Some(plan) = plan {
-                if !records.iter().any(|record| record.id == plan.machine) {
-                    // Another server may have forgotten it; a pin must not be nobody's.
-                    let old = known.machines.get(&plan.machine).map(|(_, revision)| *revision);
-                    txn = MACHINES.expect(txn, plan.machine, expected(old));
-                }
-                txn = PLANS.put(txn, plan.boot, plan)?;
-            }
-            for change in made {
-                let boot = match change {
-                    PinChange::Put(pin) => pin.boot,
-                    PinChange::Delete(boot) => *boot,
-                };
-                txn = PINS.expect(txn, boot, expected(known.pins.get(&boot).map(|(_, revision)| *revision)));
-                txn = match change {
-                    PinChange::Put(pin) => PINS.put(txn, boot, pin)?,
-                    PinChange::Delete(boot) => PLANS.delete(PINS.delete(txn, boot), boot),
-                };
-            }
+            Err(cause) => Err(cause.into()),
         }
-        let revision = match self.state.commit(rested.write(txn)?).await {
-            Ok(revision) => revision,
-            Err(StateError::Conflict { .. }) => return Ok(false),
-            Err(cause) => return Err(cause.into()),
-        };
-        let (mut idle, mut gone, mut nics) = (Vec::new(), Vec::new(), Vec::new());
-        {
-            let mut known = self.known_mut();
-            for record in records {
-                known.put_machine(record.clone(), revision);
-            }
-            if let Some(plan) = plan {
-                known.plans.insert(plan.boot, plan.clone());
-            }
-            for change in made {
-                match change {
-                    PinChange::Put(pin) => known.put_pin(pin.clone(), revision),
-                    PinChange::Delete(boot) => {
-                        gone.extend(known.pins.get(boot).map(|(pin, _)| pin.machine));
-                        idle.extend(known.drop_pin(*boot));
-                    }
-                }
-            }
-            gone.retain(|machine| known.pins_of(*machine).next().is_none());
-            rested.show(&mut known);
-            nics.extend(forgotten.iter().flat_map(|machine| known.drop_machine(*machine)));
-            // A view that went with one machine's pin may have come back with another's.
-            idle.retain(|view| !known.is_held(*view));
+    }
+
+    /// A change as one transaction, which expects all that it was made of to be as it is known.
+    fn transaction(&self, change: &Changed) -> Result<Txn> {
+        let (known, site) = (self.known(), self.site());
+        let rested = Rested::of(&known, &site, &change.pins, self.host.now());
+        let mut txn = machines_in(&known, change)?;
+        if let Some(plan) = &change.plan {
+            txn = PLANS.put(txn, plan.boot, plan)?;
         }
-        idle.into_iter().for_each(|view| self.unload(view));
-        gone.into_iter().for_each(|machine| self.refusals().forget(machine));
-        nics.into_iter().for_each(|mac| self.steps().forget(mac));
-        Ok(true)
+        for pin in &change.pins {
+            let boot = boot_of(pin);
+            txn = PINS.expect(txn, boot, expected(known.pins.get(&boot).map(|(_, revision)| *revision)));
+            txn = match pin {
+                PinChange::Put(pin) => PINS.put(txn, boot, pin)?,
+                PinChange::Delete(boot) => PLANS.delete(PINS.delete(txn, boot), boot),
+            };
+        }
+        rested.write(txn)
+    }
+}
+
+/// The records that a change writes or removes, and those of all machines whose pins it changes: another server may have
+/// forgotten one, and a pin must not be nobody's; or it may be changing the same machine's pins, and has to be told.
+fn machines_in(known: &Known, change: &Changed) -> Result<Txn> {
+    let revision = |id: &MachineId| known.machines.get(id).map(|(_, revision)| *revision);
+    let forgotten = change.place.as_ref().map_or(&[][..], Place::forgotten);
+    let mut txn = Txn::new();
+    for record in &change.records {
+        let expected = expected(revision(&record.id));
+        txn = MACHINES.put(MACHINES.expect(txn, record.id, expected), record.id, record)?;
+    }
+    for machine in forgotten {
+        txn = MACHINES.delete(MACHINES.expect(txn, machine, expected(revision(machine))), machine);
+    }
+    let pinned = change.pins.iter().filter_map(|pin| match pin {
+        PinChange::Put(pin) => Some(pin.machine),
+        PinChange::Delete(boot) => known.pins.get(boot).map(|(pin, _)| pin.machine),
+    });
+    let mut touched: BTreeSet<MachineId> =
+        pinned.chain(change.plan.iter().map(|plan| plan.machine)).collect();
+    touched.retain(|id| !forgotten.contains(id) && !change.records.iter().any(|record| record.id == *id));
+    for id in touched {
+        txn = MACHINES.expect(txn, id, expected(revision(&id)));
+        if let Some((record, _)) = known.machines.get(&id) {
+            txn = MACHINES.put(txn, id, record)?;
+        }
+    }
+    Ok(txn)
+}
+
+fn expected(revision: Option<Revision>) -> Expect {
+    revision.map_or(Expect::Absent, Expect::At)
+}
+
+fn boot_of(change: &PinChange) -> BootId {
+    match change {
+        PinChange::Put(pin) => pin.boot,
+        PinChange::Delete(boot) => *boot,
     }
 }

@@ -220,14 +220,14 @@ mod tests {
     use crate::around::{Found, Reason};
     use crate::guest;
     use crate::host::still::{NOW, Still};
-    use crate::machines::{MACHINES, PINS};
+    use crate::index::tables::{MACHINES, PINS};
     use crate::planner::Planner;
     use crate::planner::renderer::Here;
     use oneroot_bootconf::admission::Seen;
     use oneroot_bootconf::pins::Phase;
     use oneroot_bootconf::{MachineRecord, load_str};
     use oneroot_ids::{Mac, ViewId};
-    use oneroot_state::{Backend as _, Disk, Txn};
+    use oneroot_state::{Backend as _, Disk, State, Txn};
     use oneroot_tree::Store;
     use std::io::ErrorKind;
     use std::net::SocketAddr;
@@ -258,7 +258,7 @@ mod tests {
         let text = "[server]\naddress = \"10.0.0.250\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
             [[network]]\nsubnet = \"10.0.0.0/24\"\nproxy = true\n[profile.a]\nsource = { directory = \"root\" }\n";
         let site = Arc::new(load_str("site.toml", text, home).unwrap());
-        let state = Arc::new(Disk::open(&site.server.state).unwrap());
+        let state = Arc::new(State::from(Disk::open(&site.server.state).unwrap()));
         let record = MachineRecord {
             id: MachineId::from_random([1; 16]),
             macs: vec![mac(1), mac(2)],
@@ -323,5 +323,17 @@ mod tests {
         assert!(machines.steps().of(mac(1)).iter().any(|step| step.step == "up"));
         machines.heard(&say(1023)).await;
         assert_eq!(held(&machines), [new.boot]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn after_another_server_has_changed_a_pin_the_machine_can_be_released_all_the_same() {
+        let home = tempfile::tempdir().unwrap();
+        let pin = pin(1, Phase::Running, NEW);
+        let (machines, _) = with(home.path(), &[pin.clone()]).await;
+        let foreign = PINS.put(Txn::new(), pin.boot, &Pin { phase: Phase::Up, ..pin.clone() }).unwrap();
+        machines.state.commit(foreign).await.unwrap();
+        assert_eq!(machines.release(&pin.mac.to_string()).await.unwrap(), 1);
+        assert!(held(&machines).is_empty());
+        assert!(PINS.get(machines.state.as_ref(), pin.boot).await.unwrap().is_none());
     }
 }

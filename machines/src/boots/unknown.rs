@@ -12,6 +12,10 @@ use crate::machines::Machines;
 use crate::order::rooms::{Place, Rooms};
 use crate::order::turns::Thing;
 
+/// Strangers that are forgotten for a new one in one transaction: each has a record, and up to four pins with their plans,
+/// and a transaction has [`oneroot_state::MAX_OPERATIONS`].
+const AT_ONCE: usize = 8;
+
 impl Machines {
     /// Whether a NIC may boot as far as the number of strangers goes: it is known, or there is room. Costs nothing yet;
     /// what counts is what [`Self::room_for`] says when the boot is written.
@@ -37,7 +41,10 @@ impl Machines {
         }
         let mut rooms = self.rooms();
         let mut turns = Vec::new();
-        let mut have = |id| self.turns.take_now(Thing::Machine(id)).map(|turn| turns.push(turn)).is_some();
+        let mut have = |id| {
+            turns.len() < AT_ONCE
+                && self.turns.take_now(Thing::Machine(id)).map(|turn| turns.push(turn)).is_some()
+        };
         let forgotten = self.surplus(&rooms, site, now, &mut have)?;
         rooms.coming.insert(record.id);
         rooms.leaving.extend(&forgotten);
@@ -84,7 +91,7 @@ pub(crate) mod tests {
     use super::*;
     use crate::guest;
     use crate::host::still::{NOW, Still};
-    use crate::machines::{MACHINES, PINS, PLANS};
+    use crate::index::tables::{MACHINES, PINS, PLANS};
     use crate::planner::Planner;
     use crate::planner::renderer::Here;
     use oneroot_bootconf::again::Ask;
@@ -92,7 +99,7 @@ pub(crate) mod tests {
     use oneroot_bootconf::pins::{Phase, Pin};
     use oneroot_bootconf::strangers::BURST;
     use oneroot_ids::{BootId, ViewId};
-    use oneroot_state::{Backend as _, Disk, Txn};
+    use oneroot_state::{Backend as _, Disk, State, Txn};
     use oneroot_tree::store::{How, Staged};
     use oneroot_tree::{Ref, RefKind, Stage, Store};
     use std::net::IpAddr;
@@ -123,7 +130,7 @@ pub(crate) mod tests {
     }
 
     pub async fn open(site: &Arc<Site>) -> Arc<Machines> {
-        let state = Arc::new(Disk::open(&site.server.state).unwrap());
+        let state = Arc::new(State::from(Disk::open(&site.server.state).unwrap()));
         let store = Store::open(&site.server.store).unwrap();
         let guest = guest::stage(&store, NOW).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
@@ -149,9 +156,9 @@ pub(crate) mod tests {
     /// So many strangers, each the quieter the smaller its number; `pin` is what one holds, since when.
     pub async fn fill(site: &Site, count: usize, pin: impl Fn(usize) -> Option<(Phase, u64)>) {
         let state = Disk::open(&site.server.state).unwrap();
-        for first in (0..count).step_by(500) {
+        for first in (0..count).step_by(60) {
             let mut txn = Txn::new();
-            for number in first..count.min(first + 500) {
+            for number in first..count.min(first + 60) {
                 let macs = vec![mac(number)];
                 let record = MachineRecord { id: id(number), macs, name: None, first_seen: number as u64 };
                 txn = MACHINES.put(txn, record.id, &record).unwrap();

@@ -15,7 +15,7 @@ use oneroot_bootconf::Site;
 use oneroot_bootconf::pins::{Phase, Pin, PinChange};
 use oneroot_bootconf::strangers::STARTING;
 use oneroot_ids::{BootId, Mac};
-use oneroot_state::{Backend as _, Disk, Quarantined, Table, Txn, Versioned};
+use oneroot_state::{Table, Txn};
 use serde::{Deserialize, Serialize};
 
 use crate::index::Known;
@@ -104,37 +104,6 @@ impl Rested {
         }
         Ok(txn)
     }
-
-    pub(crate) fn show(self, known: &mut Known) {
-        self.0.into_iter().for_each(|(address, rest)| known.put_rest(address, rest));
-    }
-}
-
-/// Reads the rests, at a site time, and with the time from which on durations are sure. Those that are over go from the disk here and nowhere else: there is one for each address at most
-/// until then, and nobody else writes yet.
-pub(crate) async fn read(
-    state: &Disk,
-    known: &mut Known,
-    (sure, now): (u64, u64),
-) -> Result<Vec<Quarantined>> {
-    let (rests, bad) = RESTS.list(state).await?;
-    let (mut swept, mut over) = (Txn::new(), 0);
-    for (address, Versioned { value: rest, .. }) in rests {
-        match address.parse() {
-            Ok(address) if ends(rest.from, rest.until, sure) > now => known.put_rest(address, rest),
-            _ => {
-                over += 1;
-                swept = RESTS.delete(swept, address);
-            }
-        }
-    }
-    if over > 0
-        && let Err(cause) = state.commit(swept).await
-    {
-        // They say nothing any more, and are looked at again at the next start.
-        tracing::debug!(%cause, over, "rests of addresses that are over stay on the disk");
-    }
-    Ok(bad)
 }
 
 /// When something that takes so long is over, where all before `sure` may have taken any time.
@@ -154,6 +123,12 @@ impl Known {
         let rests = self.rests.get(&address).map(|rest| (rest.mac, ends(rest.from, rest.until, sure)));
         let kept = [boots, rests].into_iter().flatten().find(|(_, until)| *until > now);
         kept.map(|(mac, until)| Claim::Kept(mac, until))
+    }
+
+    /// Addresses whose rest is over, at a site time, and with the time from which on durations are sure.
+    pub(crate) fn rests_over(&self, sure: u64, now: u64) -> Vec<IpAddr> {
+        let over = self.rests.iter().filter(|(_, rest)| ends(rest.from, rest.until, sure) <= now);
+        over.map(|(address, _)| *address).collect()
     }
 }
 
@@ -223,7 +198,7 @@ mod tests {
         let rested = Rested::of(&known, &site(), &made, NOW);
         assert_eq!(rested.0, [(old.address, Rest { mac: mac(1), from: NOW, until: NOW + 3600 })]);
         known.drop_pin(old.boot);
-        rested.show(&mut known);
+        rested.0.into_iter().for_each(|(address, rest)| known.put_rest(address, rest));
         assert_eq!(claim(&known, 0, NOW + 3599), Some(Claim::Kept(mac(1), NOW + 3600)));
         assert_eq!(claim(&known, 0, NOW + 3600), None);
         let later = NOW + 9000;

@@ -8,6 +8,7 @@ pub(crate) mod places;
 pub(crate) mod refusals;
 pub(crate) mod stalls;
 pub(crate) mod steps;
+pub(crate) mod tables;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -179,6 +180,12 @@ impl Known {
     /// An address rests from now on.
     pub fn put_rest(&mut self, address: IpAddr, rest: Rest) {
         self.rests.insert(address, rest);
+        self.moved.put(address);
+    }
+
+    /// An address rests no more.
+    pub fn drop_rest(&mut self, address: IpAddr) {
+        self.rests.remove(&address);
         self.moved.put(address);
     }
 

@@ -1,9 +1,9 @@
-//! What every backend promises, tried on both; and what the disk alone has to promise.
+//! What the disk alone has to promise, and what memory and tables do besides (conformance/ has what every backend does).
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
 
 use std::sync::Arc;
 
-use oneroot_state::{Backend, Change, Disk, Error, Event, Expect, Memory, Table, Txn, Watch, handle_keys};
+use oneroot_state::{Backend, Disk, Error, Expect, Memory, Table, Trouble, Txn, restore};
 
 fn put(key: &str, value: &str) -> Txn {
     Txn::new().put(key, value.as_bytes().to_vec())
@@ -12,87 +12,6 @@ fn put(key: &str, value: &str) -> Txn {
 async fn text(backend: &impl Backend, key: &str) -> Option<String> {
     let found = backend.get(key).await.unwrap()?;
     Some(String::from_utf8(found.value.to_vec()).unwrap())
-}
-
-async fn change(watch: &mut Watch) -> Change {
-    match watch.next().await.unwrap() {
-        Event::Changed(change) => change,
-        Event::StartOver => panic!("missed nothing, and was told to start over"),
-    }
-}
-
-/// The conformance suite.
-async fn conforms(backend: &impl Backend) {
-    // A write is seen, with a revision that grows.
-    let first = backend.commit(put("a/1", "one")).await.unwrap();
-    let second = backend.commit(put("a/2", "two")).await.unwrap();
-    assert!(second > first);
-    assert_eq!(text(backend, "a/1").await.as_deref(), Some("one"));
-
-    // An expectation that does not hold changes nothing, and says what is there.
-    let stale = put("a/1", "lost").expect("a/1", Expect::Absent);
-    match backend.commit(stale).await {
-        Err(Error::Conflict { key, current }) => assert_eq!((key.as_str(), current), ("a/1", Some(first))),
-        other => panic!("{other:?}"),
-    }
-    let half = put("b", "no").put("a/1", b"no".to_vec()).expect("a/2", Expect::At(first));
-    assert!(matches!(backend.commit(half).await, Err(Error::Conflict { .. })));
-    assert_eq!(
-        (text(backend, "b").await, text(backend, "a/1").await.as_deref()),
-        (None, Some("one")),
-        "all or nothing"
-    );
-
-    // One that holds does, over several keys.
-    let both = Txn::new().expect("a/1", Expect::At(first)).put("a/1", b"uno".to_vec()).delete("a/2");
-    let third = backend.commit(both).await.unwrap();
-    assert_eq!((text(backend, "a/1").await.as_deref(), text(backend, "a/2").await), (Some("uno"), None));
-    assert!(third > second);
-
-    // A removal counts: the key that comes back has a newer revision than it ever had.
-    let again = backend.commit(put("a/2", "again").expect("a/2", Expect::Absent)).await.unwrap();
-    assert!(again > third);
-
-    // A watch has what is there, then each change under its prefix once and in order.
-    let mut watch = backend.watch("a/").await.unwrap();
-    backend.commit(put("other", "x")).await.unwrap();
-    backend.commit(put("a/3", "three")).await.unwrap();
-    backend.commit(Txn::new().delete("a/1")).await.unwrap();
-    let mut seen = Vec::new();
-    for _ in 0..4 {
-        let change = change(&mut watch).await;
-        seen.push((change.key, change.value.is_some()));
-    }
-    let expected = [("a/1", true), ("a/2", true), ("a/3", true), ("a/1", false)];
-    assert_eq!(seen, expected.map(|(key, there)| (key.to_owned(), there)));
-
-    // A watcher that sleeps too long is told to start over, and then has what is there, the oldest change first.
-    for number in 0..3000 {
-        backend.commit(put("a/busy", &number.to_string())).await.unwrap();
-    }
-    assert_eq!(watch.next().await.unwrap(), Event::StartOver);
-    let mut seen = Vec::new();
-    for _ in 0..3 {
-        seen.push(change(&mut watch).await.key);
-    }
-    assert_eq!(seen, ["a/2", "a/3", "a/busy"]);
-
-    // One handle key, whoever asks first.
-    let keys = handle_keys(backend, [1; 32]).await.unwrap();
-    assert_eq!(handle_keys(backend, [2; 32]).await.unwrap(), keys);
-    assert_eq!(keys.secret(), Some(&[1; 32]));
-}
-
-#[tokio::test]
-async fn memory_keeps_the_promises() {
-    conforms(&Memory::default()).await;
-}
-
-#[tokio::test]
-async fn the_disk_keeps_the_promises() {
-    // In memory where there is some: three thousand syncs are not what is tested.
-    let home = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
-    conforms(&Disk::open(&home.path().join("state")).unwrap()).await;
 }
 
 #[tokio::test]
@@ -150,7 +69,7 @@ async fn many_commits_share_few_syncs() {
     }
     let groups = disk.groups() - before;
     assert!(groups <= 500, "{groups} groups for 2000 commits");
-    assert_eq!(disk.list("lease/").await.unwrap().len(), 2000);
+    assert_eq!(disk.list("lease/").await.unwrap().records.len(), 2000);
 }
 
 #[tokio::test]
@@ -185,4 +104,40 @@ async fn what_the_disk_did_not_take_changes_nothing() {
     assert_eq!(text(&memory, "a").await.as_deref(), Some("old"));
     memory.commit(put("a", "newer")).await.unwrap();
     assert_eq!(text(&memory, "a").await.as_deref(), Some("newer"));
+}
+
+#[tokio::test]
+async fn a_restore_that_was_cut_off_leaves_a_state_that_nobody_opens() {
+    let home = tempfile::tempdir().unwrap();
+    let disk = Disk::open(&home.path().join("state")).unwrap();
+    let records = (0..300).map(|number| (format!("pins/{number}"), Arc::from(&b"x"[..]))).collect();
+    // The process ends between two transactions: the future is dropped while one is under way.
+    let mut restoring = Box::pin(restore(&disk, records));
+    while disk.list("pins/").await.unwrap().records.is_empty() {
+        let polled = std::future::poll_fn(|context| {
+            std::task::Poll::Ready(restoring.as_mut().poll(context).is_ready())
+        });
+        assert!(!polled.await, "it ended before anybody could cut it off");
+        tokio::task::yield_now().await;
+    }
+    drop(restoring);
+    close(disk).await;
+    let refused = Disk::open(&home.path().join("state")).err().unwrap();
+    assert!(matches!(refused, Error::HalfRestored { .. }), "{refused}");
+}
+
+#[tokio::test]
+async fn whoever_is_not_told_what_became_of_a_commit_finds_it_made_or_not() {
+    let memory = Memory::default();
+    memory.trouble([Some(Trouble::AnswerLost), Some(Trouble::RequestLost), Some(Trouble::Unavailable), None]);
+    for key in ["made", "lost"] {
+        assert!(matches!(memory.commit(put(key, "x")).await, Err(Error::OutcomeUnknown(_))));
+    }
+    assert!(matches!(memory.commit(put("refused", "x")).await, Err(Error::Unavailable(_))));
+    memory.commit(put("last", "x")).await.unwrap();
+    let there = memory.list("").await.unwrap().records;
+    assert_eq!(there.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["last", "made"]);
+    memory.set_unreachable(true);
+    assert!(matches!(memory.list("").await, Err(Error::Unavailable(_))));
+    assert!(matches!(memory.watch("").await.err(), Some(Error::Unavailable(_))));
 }

@@ -1,0 +1,94 @@
+//! The durable tables, and how a change of one shows in memory: whoever has made it, this server or another on the same
+//! state, and on whichever way it is heard of.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::str::FromStr;
+
+use oneroot_bootconf::MachineRecord;
+use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::plan::BootPlan;
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
+use oneroot_state::{Applied, Change, Error, Table};
+
+use crate::index::Known;
+use crate::index::claims::RESTS;
+
+/// Machines by id. A machine's record is written with every change of its pins, so that of two servers that change them at
+/// once one is told of a conflict: a pin of a new boot has no key that the other expects anything of.
+pub const MACHINES: Table<MachineRecord> = Table::new("machines");
+/// Pins by boot.
+pub const PINS: Table<Pin> = Table::new("pins");
+/// Plans by boot.
+pub const PLANS: Table<BootPlan> = Table::new("plans");
+
+/// Of all these tables, nothing yet.
+pub(crate) fn nothing_applied() -> Applied {
+    Applied::new([MACHINES.prefix(), PINS.prefix(), PLANS.prefix(), RESTS.prefix()])
+}
+
+/// What nobody has or needs any more after some changes.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    /// Views that no pin holds.
+    pub views: Vec<ViewId>,
+    /// Machines without a pin.
+    pub machines: Vec<MachineId>,
+    /// NICs that are no machine's.
+    pub nics: Vec<Mac>,
+}
+
+impl Known {
+    /// Shows changes that are durable and news. A record that can't be parsed is said in the log, and what is known stays:
+    /// it may be a newer oneroot's, and a pin that is taken for gone takes a root away.
+    pub(crate) fn take_in(&mut self, changes: &[Change]) -> Leftovers {
+        let mut left = Leftovers::default();
+        for change in changes {
+            if let Err(cause) = self.take_one(change, &mut left) {
+                tracing::error!(%cause, "ignored a record of the state that cannot be parsed");
+            }
+        }
+        // A view that went with one machine's pin may have come back with another's.
+        left.views.retain(|view| !self.is_held(*view));
+        left.machines.retain(|machine| self.pins_of(*machine).next().is_none());
+        left.nics.retain(|mac| self.machine_of(*mac).is_none());
+        left
+    }
+
+    fn take_one(&mut self, change: &Change, left: &mut Leftovers) -> Result<(), Error> {
+        if let Some((id, machine)) = MACHINES.changed(change)? {
+            match machine {
+                Some(machine) => self.put_machine(machine, change.revision),
+                None => left.nics.extend(id_of(&id).into_iter().flat_map(|id| self.drop_machine(id))),
+            }
+        } else if let Some((boot, pin)) = PINS.changed(change)? {
+            match (pin, id_of::<BootId>(&boot)) {
+                (Some(pin), _) => self.put_pin(pin, change.revision),
+                (None, Some(boot)) => {
+                    left.machines.extend(self.pins.get(&boot).map(|(pin, _)| pin.machine));
+                    left.views.extend(self.drop_pin(boot));
+                }
+                (None, None) => {}
+            }
+        } else if let Some((boot, plan)) = PLANS.changed(change)? {
+            match plan {
+                Some(plan) => drop(self.plans.insert(plan.boot, plan)),
+                None => drop(id_of(&boot).and_then(|boot| self.plans.remove(&boot))),
+            }
+        } else if let Some((address, rest)) = RESTS.changed(change)? {
+            match (rest, id_of::<IpAddr>(&address)) {
+                (Some(rest), Some(address)) => self.put_rest(address, rest),
+                (None, Some(address)) => self.drop_rest(address),
+                (_, None) => {
+                    tracing::error!(key = change.key, "ignored a rest of something that is no address")
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A key's own part. One that is no id was never shown, so nothing goes with it.
+fn id_of<T: FromStr<Err: Display>>(text: &str) -> Option<T> {
+    text.parse().ok()
+}
