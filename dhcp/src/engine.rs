@@ -160,8 +160,7 @@ impl Engine {
         let step = match result {
             Ok(revision) => {
                 // Only the lease that was known then: what has been learned since stays.
-                let gone =
-                    |(mac, revision)| (allocator.leases.of(mac)?.revision == revision).then_some(mac);
+                let gone = |(mac, revision)| (allocator.leases.of(mac)?.revision == revision).then_some(mac);
                 done.evict.and_then(gone).into_iter().for_each(|mac| allocator.leases.remove(mac));
                 // Only where this answers it: its client may have been offered another address since a late write began.
                 if done.reply.is_some() {

@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use rustix::thread::UnshareFlags;
@@ -87,10 +88,16 @@ impl Lab {
                 is_plugged.recv()?;
                 ip("link set lo up")?;
                 ip(&format!("link set {end} up"))?;
+                ready.send(rustix::thread::gettid().as_raw_nonzero())?;
+                is_plugged.recv()?;
                 Ok(act(end))
             });
             if let Ok(thread) = is_ready.recv() {
                 ip(&format!("link set {end} netns {thread}"))?;
+                plugged.send(())?;
+            }
+            if is_ready.recv().is_ok() {
+                forwards(&cable)?;
                 plugged.send(())?;
             }
             host.join().map_err(|_| anyhow::anyhow!("what was done on the host panicked"))?
@@ -98,8 +105,27 @@ impl Lab {
     }
 }
 
+/// Waits until a switch passes on what comes in by a port: the kernel notices a cable a moment after both ends are up, and
+/// what is sent before that is lost.
+fn forwards(port: &str) -> Result<()> {
+    const PATIENCE: Duration = Duration::from_secs(20);
+    let begun = Instant::now();
+    while !said(&format!("-d link show {port}"))?.contains("state forwarding") {
+        if begun.elapsed() > PATIENCE {
+            bail!("{port} does not come to forward anything");
+        }
+        thread::sleep(Duration::from_millis(2));
+    }
+    Ok(())
+}
+
 /// Runs `ip` with these words.
 pub fn ip(words: &str) -> Result<()> {
+    said(words).map(drop)
+}
+
+/// What `ip` says to these words.
+fn said(words: &str) -> Result<String> {
     let mut command = Command::new("ip");
     command.args(words.split(' ')).stdin(Stdio::null());
     let path = std::env::var("PATH").unwrap_or_default();
@@ -107,5 +133,5 @@ pub fn ip(words: &str) -> Result<()> {
     if !done.status.success() {
         bail!("ip {words}: {}", String::from_utf8_lossy(&done.stderr).trim());
     }
-    Ok(())
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
