@@ -106,13 +106,14 @@ fn is_name(c: char) -> bool {
 /// Names of facts that are not there for every machine.
 const SOMETIMES: [&str; 2] = ["address", "site.domain"];
 /// Every name that a template may use, but for the variables' own.
-const NAMES: [&str; 11] = [
+const NAMES: [&str; 12] = [
     "name",
     "mac",
     "macs",
     "address",
     "profile",
     "workloads",
+    "groups",
     "vars",
     "site.server",
     "site.domain",

@@ -2,12 +2,12 @@
 
 use std::net::Ipv4Addr;
 
-use crate::client::Client;
+use crate::networks::subnets::Place;
 use crate::now::Now;
 use crate::policy::{Policy, Reservation};
 use crate::step::DropReason;
-use crate::subnets::Place;
-use crate::wire::{MessageType, Request};
+use crate::wire::client::Client;
+use crate::wire::message::{MessageType, Request};
 
 /// The flag by which a client asks for a broadcast, and by which a relay is told to make one (RFC 2131 §2).
 pub(crate) const BROADCAST: u16 = 0x8000;

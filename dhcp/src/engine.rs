@@ -55,16 +55,17 @@
 use std::collections::HashMap;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::allocator::Allocator;
+use crate::addresses::allocator::Allocator;
+use crate::addresses::probes::Purpose;
+use crate::addresses::{found, writes};
+use crate::answers::{proxy, states};
 use crate::context::Context;
-use crate::lease::{Lease, Revision};
+use crate::leases::lease::{Lease, Revision};
+use crate::networks::subnets::{Place, Subnet, Subnets};
 use crate::now::Now;
 use crate::policy::Policy;
-use crate::probes::Purpose;
 use crate::step::{CommitError, DropReason, Found, Received, Step};
-use crate::subnets::{Place, Subnet, Subnets};
-use crate::wire::Request;
-use crate::{found, proxy, states, writes};
+use crate::wire::message::Request;
 use oneroot_ids::Mac;
 
 /// A DHCP server without sockets.

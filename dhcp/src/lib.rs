@@ -6,41 +6,38 @@
 //!
 //! The MAC finds the machine, always (docs/decisions/0003): client-id and option 82 are echoed, never keyed on, for one
 //! box shows up as many DHCP clients on its way from firmware to running system.
+//!
+//! The rooms, each of which names only those above it:
+//!
+//! | room | what happens there |
+//! |---|---|
+//! | `now.rs` | the time, as an argument |
+//! | `wire/` | bytes to a request, a reply to bytes |
+//! | `networks/` | which network a client is in |
+//! | `leases/` | what must be durable; which addresses are free |
+//! | `policy.rs`, `step.rs`, `context.rs` | what is asked of the site; what the engine wants done; a request with all that it depends on |
+//! | `addresses/` | whose an address is, and how it becomes somebody's |
+//! | `answers/` | a message becomes a decision |
+//! | `engine.rs` | one message, one answer, one commit after the other |
 
-mod allocator;
-mod client;
-mod commits;
+mod addresses;
+mod answers;
 mod context;
-mod declined;
-mod encode;
 mod engine;
-mod found;
-pub mod frame;
-mod later;
-mod lease;
+mod leases;
+mod networks;
 mod now;
-mod offers;
-mod options;
-mod overheard;
 mod policy;
-mod pool;
-mod probes;
-mod proxy;
-mod ranges;
-mod rates;
-mod replies;
-mod states;
 mod step;
-mod subnets;
 mod wire;
-mod writes;
 
-pub use client::Client;
 pub use engine::Engine;
-pub use lease::{Lease, LeaseChange, Revision};
+pub use leases::lease::{Lease, LeaseChange, Revision};
+pub use networks::subnets::Subnet;
 pub use now::Now;
-pub use overheard::{Overheard, ReplyType};
 pub use policy::{BootFile, Claim, Policy, Reservation};
 pub use step::{CommitError, DropReason, Found, Received, Reply, Route, Step};
-pub use subnets::Subnet;
-pub use wire::{MessageType, Refused, Request};
+pub use wire::client::Client;
+pub use wire::frame;
+pub use wire::message::{MessageType, Refused, Request};
+pub use wire::overheard::{Overheard, ReplyType};

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::client::Client;
+use crate::wire::client::Client;
 use oneroot_ids::Mac;
 
 /// What the site has for a machine that it knows.

@@ -2,8 +2,8 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use crate::lease::LeaseChange;
-use crate::wire::Refused;
+use crate::leases::lease::LeaseChange;
+use crate::wire::message::Refused;
 use oneroot_ids::Mac;
 
 /// A datagram that came to port 67, or to 4011.

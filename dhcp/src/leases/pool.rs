@@ -7,8 +7,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
-use crate::ranges::Ranges;
-use crate::subnets::Subnet;
+use crate::networks::ranges::Ranges;
+use crate::networks::subnets::Subnet;
 
 /// Addresses whose time has come that are looked at with one message. Were there more, the next messages take them.
 const AT_ONCE: usize = 1024;

@@ -3,7 +3,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::wire::{self, MOST_OPTIONS, REPLY};
+use crate::wire::message::{self as parse, MOST_OPTIONS, REPLY};
 use oneroot_ids::Mac;
 
 /// Kinds of reply (RFC 2132 §9.6).
@@ -35,12 +35,12 @@ impl Overheard {
     /// Reads a datagram that came to port 68; `None` for what is no reply.
     #[must_use]
     pub fn parse(datagram: &[u8]) -> Option<Self> {
-        let (mac, message) = wire::head(datagram, REPLY).ok()?;
+        let (mac, message) = parse::head(datagram, REPLY).ok()?;
         let (mut kind, mut server) = (None, None);
         for option in message.opts().take(MOST_OPTIONS) {
             match (u8::from(option.code()), option.data()) {
-                (53, data) => kind = wire::one(data),
-                (54, data) => server = wire::network(data),
+                (53, data) => kind = parse::one(data),
+                (54, data) => server = parse::network(data),
                 _ => {}
             }
         }

@@ -4,7 +4,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::wire::Request;
+use crate::wire::message::Request;
 
 /// BOOTP's length; shorter replies are dropped by some ROMs and relays (RFC 1542 §2.1).
 const PADDED: usize = 300;

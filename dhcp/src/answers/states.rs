@@ -2,14 +2,14 @@
 
 use std::net::Ipv4Addr;
 
-use crate::allocator::Allocator;
+use crate::addresses::allocator::Allocator;
+use crate::addresses::probes::Purpose;
+use crate::addresses::writes;
 use crate::context::{Assigned, Context};
-use crate::encode::Kind;
-use crate::pool::Choice;
-use crate::probes::Purpose;
+use crate::leases::pool::Choice;
 use crate::step::{DropReason, Step};
-use crate::wire::MessageType;
-use crate::writes;
+use crate::wire::encode::Kind;
+use crate::wire::message::MessageType;
 
 /// States from which a client sends REQUEST (RFC 2131 §4.3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,11 +2,11 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use crate::answers::options;
 use crate::context::{Assigned, BROADCAST, Context};
-use crate::encode::{Answer, Kind};
-use crate::options;
 use crate::step::{Reply, Route};
-use crate::wire::MessageType;
+use crate::wire::encode::{Answer, Kind};
+use crate::wire::message::MessageType;
 
 const SERVER_PORT: u16 = 67;
 const CLIENT_PORT: u16 = 68;

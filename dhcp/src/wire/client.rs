@@ -1,6 +1,6 @@
 //! Which of a machine's many DHCP clients is asking: firmware, iPXE, or the system.
 
-use crate::wire::Request;
+use crate::wire::message::Request;
 use oneroot_ids::Mac;
 
 /// A client, as boot policy sees it.

@@ -12,13 +12,13 @@
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use crate::answers::options;
 use crate::context::{BROADCAST, Context};
-use crate::encode::BOOT_FILE;
-use crate::encode::{Answer, FILE, Kind};
-use crate::options;
 use crate::policy::BootFile;
 use crate::step::{DropReason, Reply, Route, Step};
-use crate::wire::MessageType;
+use crate::wire::encode::BOOT_FILE;
+use crate::wire::encode::{Answer, FILE, Kind};
+use crate::wire::message::MessageType;
 
 /// Longest value of an option; a URL that is longer can't be told.
 const LONGEST: usize = 255;

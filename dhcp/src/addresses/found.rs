@@ -15,8 +15,8 @@
 
 use std::net::Ipv4Addr;
 
-use crate::allocator::Allocator;
-use crate::lease::Probed;
+use crate::addresses::allocator::Allocator;
+use crate::leases::lease::Probed;
 use crate::now::Now;
 use crate::policy::Policy;
 use crate::step::{DropReason, Found};

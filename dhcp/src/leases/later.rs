@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use crate::lease::Lease;
+use crate::leases::lease::Lease;
 use oneroot_ids::Mac;
 
 /// NICs whose lease waits. What is more is not written: the pin binds the address without it, and the next renewal

@@ -3,18 +3,18 @@
 use std::collections::HashSet;
 use std::net::Ipv4Addr;
 
-use crate::commits::Commits;
+use crate::addresses::commits::Commits;
+use crate::addresses::declined::Declined;
+use crate::addresses::offers::Offers;
+use crate::addresses::probes::Probes;
+use crate::addresses::rates::Rates;
 use crate::context::Context;
-use crate::declined::Declined;
-use crate::later::Later;
-use crate::lease::Leases;
+use crate::leases::later::Later;
+use crate::leases::lease::Leases;
+use crate::leases::pool::{Choice, Pool, Pools, Standing};
+use crate::networks::subnets::{Subnet, Subnets};
 use crate::now::Now;
-use crate::offers::Offers;
 use crate::policy::{Claim, Policy};
-use crate::pool::{Choice, Pool, Pools, Standing};
-use crate::probes::Probes;
-use crate::rates::Rates;
-use crate::subnets::{Subnet, Subnets};
 use oneroot_ids::Mac;
 
 /// Addresses that turn out to be somebody's, before a client is told that none is free. Each is put right on the way.

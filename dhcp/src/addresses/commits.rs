@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use crate::lease::{Lease, Revision};
+use crate::leases::lease::{Lease, Revision};
 use crate::step::Reply;
 use oneroot_ids::Mac;
 

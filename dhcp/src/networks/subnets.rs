@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use ipnetwork::Ipv4Network;
 
-use crate::wire::Request;
+use crate::wire::message::Request;
 
 /// A network on which machines boot.
 #[derive(Debug, Clone, PartialEq, Eq)]

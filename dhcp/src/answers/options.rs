@@ -3,9 +3,9 @@
 use std::net::Ipv4Addr;
 
 use crate::context::{Assigned, Context};
-use crate::encode::{BOOT_FILE, FILE, Kind, Options};
 use crate::policy::BootFile;
-use crate::wire::MessageType;
+use crate::wire::encode::{BOOT_FILE, FILE, Kind, Options};
+use crate::wire::message::MessageType;
 
 /// What every reply begins with (RFC 2131 table 3).
 pub(crate) fn head(context: &Context<'_>, kind: Kind) -> Options {

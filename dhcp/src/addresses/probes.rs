@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 
-use crate::subnets::Place;
-use crate::wire::Request;
+use crate::networks::subnets::Place;
+use crate::wire::message::Request;
 use oneroot_ids::Mac;
 
 /// Probes that may be under way at once.

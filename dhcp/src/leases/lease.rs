@@ -5,8 +5,8 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::leases::pool::Standing;
 use crate::now::Now;
-use crate::pool::Standing;
 use oneroot_ids::Mac;
 
 /// One NIC's address. There is one for a MAC, whatever client-ids it shows.

@@ -8,14 +8,14 @@
 
 use std::net::Ipv4Addr;
 
-use crate::allocator::Allocator;
-use crate::commits::Commit;
+use crate::addresses::allocator::Allocator;
+use crate::addresses::commits::Commit;
 use crate::context::{Assigned, Context};
-use crate::encode::Kind;
-use crate::lease::{Lease, LeaseChange};
+use crate::leases::lease::{Lease, LeaseChange};
 use crate::now::Now;
 use crate::policy::Claim;
 use crate::step::{DropReason, Reply, Step};
+use crate::wire::encode::Kind;
 
 /// Acknowledges an address that is the client's.
 pub(crate) fn acknowledge(
