@@ -139,3 +139,14 @@ fn a_look_sees_what_a_boot_would_get_whether_or_not_it_is_in_the_store_already()
     let module = oneroot(home.path(), &["cat", "alpha", "/lib/modules/6.1/x.ko"]);
     assert_eq!(String::from_utf8_lossy(&module.stdout), "module", "the lender's");
 }
+
+#[test]
+fn check_names_a_sources_program_that_is_not_there() {
+    let home = site();
+    let more = "\n[profile.made]\nsource = { command = [\"./make-root\"] }\n";
+    fs::write(home.path().join("site.toml"), SITE.to_owned() + more).unwrap();
+    let told = oneroot(home.path(), &["check"]);
+    assert!(told.status.success(), "it may come later");
+    let told = String::from_utf8_lossy(&told.stderr);
+    assert!(told.contains("profile made can't be staged: there is no program ./make-root"), "{told}");
+}

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use oneroot_bootconf::{Problem, Report, Site, Source, decision, load};
+use oneroot_bootconf::{Problem, Report, Site, load};
 use serde::Serialize;
 
 use super::findings::{self, Staged};
@@ -106,23 +106,11 @@ fn addresses(site: &Site) -> Vec<String> {
 
 /// What the site needs of its host and does not find. Any of it may come later, so none of it is a mistake of the site.
 fn warnings(site: &Site, store: Option<&Store>) -> Vec<String> {
-    let mut warnings = Vec::new();
-    for (_, source) in decision::parts(site) {
-        let (Source::Directory { path, .. } | Source::Tar(path) | Source::Image(path)) = source else {
-            continue;
-        };
-        // Not `exists()`: what this user may not look at is there all the same.
-        let reason = match path.try_exists() {
-            Ok(true) => continue,
-            Ok(false) => "is not there, so it cannot be staged".to_owned(),
-            Err(cause) => format!("cannot be looked at ({cause}); run this as the user who stages"),
-        };
-        warnings.push(format!("{} {reason}", path.display()));
-    }
+    let mut warnings = needs::files(site);
     warnings.extend(site.server.interfaces.iter().filter_map(|name| absent(name, site)));
     warnings.extend(addresses(site));
     warnings.extend(needs::loaders(site));
-    warnings.extend(needs::installers(&decision::parts(site)).into_iter().map(|(_, told)| told));
+    warnings.extend(needs::programs(site).into_iter().map(|(_, told)| told));
     warnings.extend(needs::to_stage(site, &needs::unstaged(site, store)));
     warnings.extend(secrets::warnings(site));
     warnings

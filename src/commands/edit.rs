@@ -14,15 +14,15 @@ use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::decision::Part;
 use oneroot_ids::GenerationId;
+use oneroot_sources::program::fresh;
 use oneroot_tree::diff::{Counts, diff};
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Stage, Store, Views, export};
 use serde::Serialize;
 
-use super::meant;
 use super::names::first;
-use super::process_group::{fresh, is_here};
 use super::progress::spinner;
+use super::{host, meant};
 use crate::clock;
 use crate::print::{Document, Page};
 use oneroot_machines::planner::reference;
@@ -96,6 +96,7 @@ pub fn edit(site: &Site, profile: &str, command: &[String], quiet: bool) -> Resu
     let place = store.staging_dir()?;
     let root = place.path().join("root");
     copy(&store, head.generation, &root, profile, quiet)?;
+    ensure!(host(site).has("unshare"), "there is no unshare here; install the package util-linux");
     work(&root, command, quiet)?;
     let finished = stage(&store, &root, profile, quiet)?;
     oneroot_tree::stage::forget(&store, &root);
@@ -151,7 +152,6 @@ fn work(root: &Path, command: &[String], quiet: bool) -> Result<()> {
     const APART: [&str; 6] = ["--mount", "--pid", "--fork", "--kill-child", "--uts", "--ipc"];
     let shell = ["/bin/sh".to_owned(), "-l".to_owned()];
     let words = if command.is_empty() { &shell } else { command };
-    ensure!(is_here("unshare"), "there is no unshare here; install the package util-linux");
     let mut program = fresh("unshare");
     if quiet {
         // Standard output is the document's alone.

@@ -13,22 +13,17 @@ mod host_keys;
 mod inspect;
 mod lacks;
 mod layers;
-mod logins;
 mod look;
 mod names;
 mod needs;
-mod packages;
 mod pages;
 mod preview;
-mod process_group;
 mod progress;
-mod registry;
 mod release;
 mod reload;
 mod rendered;
 mod review;
 mod secrets;
-mod sources;
 mod stage;
 mod state;
 mod status;
@@ -41,6 +36,7 @@ use anyhow::{Context as _, Result};
 use oneroot_bootconf::{EXAMPLE, Report, Site, nearest, state_of};
 
 use oneroot_machines::planner::renderer::Renderer;
+use oneroot_sources::Host;
 
 use crate::cli::{Cli, Command, Exit, Output, StateCommand};
 use crate::print::Document;
@@ -140,7 +136,7 @@ fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     let privileged = confine::has_what_it_keeps();
     // While nothing of ours is bound there, and before the fence.
     let others = crate::net::holders::dhcp();
-    let installers = needs::installers(&oneroot_bootconf::decision::parts(&site));
+    let installers = needs::programs(&site);
     // Asked before, for what a container may use of the processors stands in files that a server has no other need of.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let control = crate::control::socket();
@@ -167,6 +163,12 @@ fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     // A read that hangs on a disk must not hold up the exit.
     runtime.shutdown_background();
     served.map(|()| Exit::Done)
+}
+
+/// This host, as sources are staged on it.
+fn host(site: &Site) -> Host<'_> {
+    let uid = rustix::process::geteuid().as_raw();
+    Host { home: &site.home, variable: &|name| std::env::var_os(name), uid }
 }
 
 /// What somebody may have meant by a name that nothing has: the end of a sentence.

@@ -7,8 +7,9 @@ use oneroot_bootconf::firmware::{LOADERS, Loader};
 use oneroot_bootconf::{Site, Source};
 use oneroot_tree::Store;
 
-use super::packages;
+use super::host;
 use oneroot_machines::planner::{reference, shown};
+use oneroot_sources::{Lack, driver};
 
 /// Parts that are named in one line.
 const MOST_NAMED: usize = 5;
@@ -59,21 +60,31 @@ pub fn to_stage(site: &Site, unstaged: &[(Part, Source)]) -> Option<String> {
     ))
 }
 
-/// What the sources of these parts are installed with and this host does not have.
-pub fn installers(parts: &[(Part, Source)]) -> Vec<(Part, String)> {
-    let one = |(part, source): &(Part, Source)| {
-        let Source::Packages(packages) = source else { return None };
-        let told = format!("{} can't be staged: {}", shown(part), packages::missing(packages)?);
-        Some((part.clone(), told))
-    };
-    parts.iter().filter_map(one).collect()
+/// What sources read and this host does not have.
+pub fn files(site: &Site) -> Vec<String> {
+    lacking(site).filter(|(_, lack)| !lack.is_program()).map(|(_, lack)| lack.to_string()).collect()
 }
 
-/// All that the start of a server says. `installers` are those that are missing, asked for before the server was confined.
-pub fn at_start(site: &Site, installers: Vec<(Part, String)>) -> Vec<String> {
+/// What makes sources and this host does not have.
+pub fn programs(site: &Site) -> Vec<(Part, String)> {
+    let of_programs = lacking(site).filter(|(_, lack)| lack.is_program());
+    let told = |(part, lack)| {
+        let told = format!("{} can't be staged: {lack}", shown(&part));
+        (part, told)
+    };
+    of_programs.map(told).collect()
+}
+
+fn lacking(site: &Site) -> impl Iterator<Item = (Part, Lack)> {
+    let parts = decision::parts(site).into_iter();
+    parts.filter_map(|(part, source)| Some((part, driver(&source).lacks(&host(site))?)))
+}
+
+/// All that the start of a server says. `programs` are those that are missing, asked for before the server was confined.
+pub fn at_start(site: &Site, programs: Vec<(Part, String)>) -> Vec<String> {
     // The server makes its store where there is none.
     let unstaged = unstaged(site, Store::open(&site.server.store).ok().as_deref());
     let is_needed = |part: &Part| unstaged.iter().any(|(other, _)| other == part);
-    let installers = installers.into_iter().filter(|(part, _)| is_needed(part)).map(|(_, told)| told);
-    loaders(site).into_iter().chain(installers).chain(to_stage(site, &unstaged)).collect()
+    let programs = programs.into_iter().filter(|(part, _)| is_needed(part)).map(|(_, told)| told);
+    loaders(site).into_iter().chain(programs).chain(to_stage(site, &unstaged)).collect()
 }

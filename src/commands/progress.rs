@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{HumanBytes, ProgressBar, ProgressStyle};
+use oneroot_sources::Progress;
 
 use crate::escape;
 
@@ -23,4 +24,21 @@ pub fn expect(bar: &ProgressBar, entries: u64) {
     bar.set_length(entries);
     let style = ProgressStyle::with_template("{spinner} {prefix} [{bar:24}] {msg}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
+}
+
+/// How far a source is, on a bar of its own.
+pub struct Shown<'b>(pub &'b ProgressBar);
+
+impl Progress for Shown<'_> {
+    fn is_shown(&self) -> bool {
+        !self.0.is_hidden()
+    }
+
+    fn said(&self, line: &str) {
+        self.0.set_message(escape::line(line).into_owned());
+    }
+
+    fn pulled(&self, done: u64, all: u64) {
+        self.0.set_message(format!("pulling, {} of {}", HumanBytes(done), HumanBytes(all)));
+    }
 }

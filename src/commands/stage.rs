@@ -1,15 +1,11 @@
 //! `oneroot stage`: every source of the site becomes a generation; machines get it at their next boot.
 
-use std::fs::File;
-use std::path::Path;
-
 use anyhow::{Context as _, Result};
 use indicatif::{HumanBytes, ProgressBar};
 use oneroot_bootconf::decision::{Part, parts};
 use oneroot_bootconf::{Site, Source};
-use oneroot_tree::confine::open_file;
+use oneroot_sources::{Run, driver};
 use oneroot_tree::diff::{Counts, diff};
-use oneroot_tree::stage::oci::Platform;
 use oneroot_tree::stage::{Finished, Noted, Progress};
 use oneroot_tree::store::{How, Placed, Staged};
 use oneroot_tree::{Stage, Store};
@@ -17,10 +13,10 @@ use serde::Serialize;
 use std::sync::Arc;
 
 use super::lacks::Budget;
-use super::meant;
 use super::names::{called, first, is, short, titled};
-use super::progress::{expect, spinner};
-use super::{findings, layers, packages, registry, sources};
+use super::progress::{Shown, expect, spinner};
+use super::{findings, layers};
+use super::{host, meant};
 use crate::cli::Exit;
 use crate::clock;
 use crate::print::{self, Document, Page};
@@ -135,7 +131,7 @@ pub fn stage(site: &Site, names: &[String], afresh: bool, quiet: bool) -> Result
     }
     // Two at once would each read all of it, and the one that began earlier may end later. A source's own program that
     // stages would wait for itself.
-    let _turn = if sources::is_in_one(store.path()) {
+    let _turn = if host(site).is_staging_into(store.path()) {
         None
     } else {
         Some(store.turn(&mut || {
@@ -232,45 +228,16 @@ impl Stages<'_> {
         if self.afresh {
             stage.distrust();
         }
-        self.fill(&mut stage, source, bar)?;
+        let run = Run {
+            host: &host(self.site),
+            left_out: &self.site.server.state,
+            now: clock::since_1970(),
+            afresh: self.afresh,
+            progress: &Shown(bar),
+        };
+        driver(source).stage(&mut stage, &run)?;
         Ok(stage.finish()?)
     }
-
-    /// Each kind of source has its own way into a stage.
-    fn fill(&self, stage: &mut Stage<'_>, source: &Source, bar: &ProgressBar) -> Result<()> {
-        match source {
-            Source::Directory { path, one_file_system } => {
-                stage.one_file_system(*one_file_system);
-                stage.leave_out(&self.site.server.state);
-                stage.remember(clock::since_1970(), self.afresh);
-                stage.directory(path)?;
-            }
-            Source::Tar(path) => {
-                stage.archive(archive(path)?).with_context(|| path.display().to_string())?;
-            }
-            Source::Image(path) => {
-                stage.oci(path, &Platform::host()).with_context(|| path.display().to_string())?;
-            }
-            Source::Registry(registry) => {
-                let pulled = registry::pull(registry, self.store, bar)?;
-                stage.oci(pulled.path(), &Platform::host()).with_context(|| registry.image.clone())?;
-            }
-            Source::Packages(wanted) => packages::stage(stage, wanted, bar)?,
-            Source::Command(words) => sources::command(stage, &self.site.home, words, bar)?,
-        }
-        Ok(())
-    }
-}
-
-fn archive(path: &Path) -> Result<File> {
-    open_file(path).with_context(|| {
-        let hint = if path.exists() && !path.is_file() {
-            "what a program writes is a source of its own: command = [\"zstd\", \"-dc\", …]"
-        } else {
-            "is it there, and may it be read?"
-        };
-        format!("cannot open {} ({hint})", path.display())
-    })
 }
 
 /// Objects that were damaged and are not any more.

@@ -185,27 +185,14 @@ pub async fn accept<H, F>(
             () = &mut stop => break,
             accepted = listener.accept() => accepted,
             _ = sweep.tick() => {
-                let silent = lock(&slots).silent(clock::coarse_ms());
-                for slot in silent {
-                    tracing::debug!(service, peer = %slot.peer, "closed a connection whose peer was silent for too long");
-                    slot.close();
-                }
+                close_silent(&slots, service);
                 continue;
             }
         };
         let (stream, peer) = match accepted {
             Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(cause) => {
-                // A peer that reset before we came is no fault of ours; running out of descriptors is.
-                if cause.kind() != std::io::ErrorKind::ConnectionAborted {
-                    tracing::warn!(service, %cause, "cannot accept connections just now");
-                }
-                // Fewer descriptors than the caps allow make a listener as full as the caps do: who waits may have work to do,
-                // and nobody would leave by himself.
-                let idlest = lock(&slots).idlest().filter(|_| is_exhausted(&cause));
-                if let Some(idlest) = idlest {
-                    idlest.close();
-                }
+                make_room(&slots, service, &cause);
                 tokio::time::sleep(PAUSE).await;
                 continue;
             }
@@ -231,6 +218,28 @@ pub async fn accept<H, F>(
     }
     drop(listener);
     while tasks.join_next().await.is_some() {}
+}
+
+/// Ends the connections whose peers have been silent for longer than they may.
+fn close_silent(slots: &Mutex<Slots>, service: &str) {
+    let silent = lock(slots).silent(clock::coarse_ms());
+    for slot in silent {
+        tracing::debug!(service, peer = %slot.peer, "closed a connection whose peer was silent for too long");
+        slot.close();
+    }
+}
+
+/// What to do of an accept that failed: a peer that reset before we came is no fault of ours; running out of descriptors is.
+fn make_room(slots: &Mutex<Slots>, service: &str, cause: &std::io::Error) {
+    if cause.kind() != std::io::ErrorKind::ConnectionAborted {
+        tracing::warn!(service, %cause, "cannot accept connections just now");
+    }
+    // Fewer descriptors than the caps allow make a listener as full as the caps do: who waits may have work to do, and
+    // nobody would leave by himself.
+    let idlest = lock(slots).idlest().filter(|_| is_exhausted(cause));
+    if let Some(idlest) = idlest {
+        idlest.close();
+    }
 }
 
 #[cfg(test)]

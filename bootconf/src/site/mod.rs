@@ -19,8 +19,6 @@ mod tables;
 mod types;
 mod validate;
 
+pub use sources::{Installer, Packages, Registry, Source};
 pub(crate) use types::Lookup;
-pub use types::{
-    Confinement, Installer, Machine, Network, Packages, Profile, Registry, Server, Site, Source, Vars,
-    Workload,
-};
+pub use types::{Confinement, Machine, Network, Profile, Server, Site, Vars, Workload};

@@ -1,10 +1,69 @@
-//! A profile's `source`: where its tree comes from.
+//! A profile's `source`: where its tree comes from. A new kind is a variant of [`Source`] and its keys here, and a driver in the
+//! crate `sources`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::table::path;
-use crate::site::{Installer, Packages, Registry, Source};
+
+/// Where a profile's tree comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// A directory, such as a chroot.
+    Directory {
+        /// Where it is.
+        path: PathBuf,
+        /// Whether other file systems that are mounted in it are left out. Those of the kernel always are.
+        one_file_system: bool,
+    },
+    /// A tar archive, plain or compressed.
+    Tar(PathBuf),
+    /// An OCI image layout: a directory, or a tar archive of one.
+    Image(PathBuf),
+    /// An image in a registry.
+    Registry(Registry),
+    /// A distribution's packages, installed when it is staged.
+    Packages(Packages),
+    /// A program and its arguments that fill an empty directory, which is their last argument.
+    Command(Vec<String>),
+}
+
+/// An image in a registry, named in full: no registry and no tag is anybody's default.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registry {
+    /// `registry.example:5000/name:tag`, or with `@sha256:…` behind it.
+    pub image: String,
+    /// Speak HTTP without TLS.
+    pub insecure: bool,
+}
+
+/// A list of packages, and where they come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Packages {
+    /// What installs them.
+    pub with: Installer,
+    /// The distribution's release: `bookworm`, `41`.
+    pub release: String,
+    /// Other mirrors than the release's usual one.
+    pub mirrors: Vec<String>,
+    /// The keys that the mirrors' signatures are checked with, where they are not the host's own.
+    pub keyring: Option<PathBuf>,
+    /// Take what no key has signed.
+    pub insecure: bool,
+    /// What is installed beside what every root needs.
+    pub include: Vec<String>,
+    /// The installer's own options.
+    pub options: Vec<String>,
+}
+
+/// A program that installs packages into a new root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Installer {
+    /// For Debian and what descends from it.
+    Mmdebstrap,
+    /// For Fedora and its relatives.
+    Dnf,
+}
 
 /// Reads `source = { … }`. One of six keys says which kind it is.
 pub(crate) fn source_of(

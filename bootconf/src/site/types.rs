@@ -8,6 +8,7 @@ use ipnetwork::Ipv4Network;
 
 use crate::root::Initramfs;
 use crate::site::groups::Group;
+use crate::site::sources::Source;
 use oneroot_ids::Mac;
 
 /// A whole site: `site.toml` with what lies beside it in `machines.d`.
@@ -142,65 +143,6 @@ pub struct Network {
     pub domain: Option<String>,
     /// Lease time in seconds.
     pub lease: u32,
-}
-
-/// Where a profile's tree comes from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Source {
-    /// A directory, such as a chroot.
-    Directory {
-        /// Where it is.
-        path: PathBuf,
-        /// Whether other file systems that are mounted in it are left out. Those of the kernel always are.
-        one_file_system: bool,
-    },
-    /// A tar archive, plain or compressed.
-    Tar(PathBuf),
-    /// An OCI image layout: a directory, or a tar archive of one.
-    Image(PathBuf),
-    /// An image in a registry.
-    Registry(Registry),
-    /// A distribution's packages, installed when it is staged.
-    Packages(Packages),
-    /// A program and its arguments that fill an empty directory, which is their last argument.
-    Command(Vec<String>),
-}
-
-/// An image in a registry, named in full: no registry and no tag is anybody's default.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Registry {
-    /// `registry.example:5000/name:tag`, or with `@sha256:…` behind it.
-    pub image: String,
-    /// Speak HTTP without TLS.
-    pub insecure: bool,
-}
-
-/// A list of packages, and where they come from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Packages {
-    /// What installs them.
-    pub with: Installer,
-    /// The distribution's release: `bookworm`, `41`.
-    pub release: String,
-    /// Other mirrors than the release's usual one.
-    pub mirrors: Vec<String>,
-    /// The keys that the mirrors' signatures are checked with, where they are not the host's own.
-    pub keyring: Option<PathBuf>,
-    /// Take what no key has signed.
-    pub insecure: bool,
-    /// What is installed beside what every root needs.
-    pub include: Vec<String>,
-    /// The installer's own options.
-    pub options: Vec<String>,
-}
-
-/// A program that installs packages into a new root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Installer {
-    /// For Debian and what descends from it.
-    Mmdebstrap,
-    /// For Fedora and its relatives.
-    Dnf,
 }
 
 /// A `[profile.NAME]` table.

@@ -17,11 +17,13 @@ use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
 use base64::Engine as _;
 use oci_client::secrets::RegistryAuth;
 use oneroot_tree::confine::read_file;
 use serde::Deserialize;
+
+use crate::Host;
+use crate::error::{Error, Result};
 
 /// A login, or none, and how it came to that.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,15 +44,10 @@ struct Entry {
     auth: Option<String>,
 }
 
-/// The login for an image: its registry and its name there. `variable` is the environment's.
-pub fn login(
-    registry: &str,
-    repository: &str,
-    variable: &dyn Fn(&str) -> Option<OsString>,
-    uid: u32,
-) -> Result<Login> {
+/// The login for an image: its registry and its name there.
+pub fn login(registry: &str, repository: &str, host: &Host<'_>) -> Result<Login> {
     let image = format!("{registry}/{repository}");
-    let (places, is_named) = places(variable, uid);
+    let (places, is_named) = places(host.variable, host.uid);
     let mut looked = Vec::new();
     for path in &places {
         let bytes = match read_file(path) {
@@ -59,9 +56,9 @@ pub fn login(
                 looked.push(format!("{} (not there)", path.display()));
                 continue;
             }
-            Err(cause) => return Err(cause).with_context(|| format!("cannot read {}", path.display())),
+            Err(cause) => return Err(Error::Logins { path: path.clone(), cause }),
         };
-        let found = in_file(&bytes, &image).with_context(|| format!("cannot use {}", path.display()))?;
+        let found = in_file(&bytes, &image).map_err(|fault| fault.of(path))?;
         if let Some((key, auth)) = found {
             return Ok(Login { auth, told: format!("with the login for {key} in {}", path.display()) });
         }
@@ -88,9 +85,25 @@ fn places(variable: &dyn Fn(&str) -> Option<OsString>, uid: u32) -> (Vec<PathBuf
     ([Some(run), config, docker].into_iter().flatten().collect(), false)
 }
 
+/// What is wrong with a file of logins.
+enum Fault {
+    Json(serde_json::Error),
+    Malformed(String),
+}
+
+impl Fault {
+    fn of(self, path: &Path) -> Error {
+        let path = path.to_owned();
+        match self {
+            Self::Json(cause) => Error::LoginsFormat { path, cause },
+            Self::Malformed(key) => Error::Login { path, key },
+        }
+    }
+}
+
 /// The longest key that is the image's, with its login.
-fn in_file(file: &[u8], image: &str) -> Result<Option<(String, RegistryAuth)>> {
-    let logins: Logins = serde_json::from_slice(file)?;
+fn in_file(file: &[u8], image: &str) -> Result<Option<(String, RegistryAuth)>, Fault> {
+    let logins: Logins = serde_json::from_slice(file).map_err(Fault::Json)?;
     // Without `auth` the secret is with a helper program, which is not asked: then it is as if there were none.
     let mine = logins.auths.iter().filter_map(|(key, entry)| {
         let place = place(key);
@@ -105,7 +118,7 @@ fn in_file(file: &[u8], image: &str) -> Result<Option<(String, RegistryAuth)>> {
         Some((user, secret)) => {
             Ok(Some((key.clone(), RegistryAuth::Basic(user.to_owned(), secret.to_owned()))))
         }
-        None => bail!("the login for {key} is malformed"),
+        None => Err(Fault::Malformed(key.clone())),
     }
 }
 
@@ -138,7 +151,7 @@ mod tests {
     }
 
     fn found(file: &str, image: &str) -> Option<RegistryAuth> {
-        in_file(file.as_bytes(), image).unwrap().map(|(_, auth)| auth)
+        in_file(file.as_bytes(), image).ok().unwrap().map(|(_, auth)| auth)
     }
 
     #[test]
@@ -175,7 +188,10 @@ mod tests {
             "XDG_RUNTIME_DIR" => Some(at("run").into_os_string()),
             _ => None,
         };
-        let told = || login("r.example", "x", &variable, 0).unwrap();
+        let of = |variable: &dyn Fn(&str) -> Option<OsString>, uid: u32| {
+            login("r.example", "x", &Host { home: home.path(), variable, uid })
+        };
+        let told = || of(&variable, 0).unwrap();
         let none = told();
         assert_eq!(none.auth, RegistryAuth::Anonymous);
         for place in
@@ -193,8 +209,8 @@ mod tests {
         write("run/containers/auth.json", "other.example");
         assert!(told().told.contains(".config/containers"), "the first that has one");
         let named = |name: &str| (name == "REGISTRY_AUTH_FILE").then(|| at("gone").into_os_string());
-        assert!(login("r.example", "x", &named, 0).is_err());
-        let nobody = login("r.example", "x", &|_| None, 7).unwrap();
+        assert!(of(&named, 0).is_err());
+        let nobody = of(&|_| None, 7).unwrap();
         assert!(nobody.told.contains("/run/containers/7/auth.json"), "{}", nobody.told);
     }
 }

@@ -1,0 +1,198 @@
+//! `oneroot serve`: the order in which everything comes up, and how it goes down.
+//!
+//! State, store and views first, then **all** sockets, then service: either everything is there or nothing has started.
+
+mod services;
+mod sockets;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use oneroot_bootconf::Site;
+use oneroot_nfsd::Keyring;
+use oneroot_state::{Backend, Disk, State, handle_keys};
+use oneroot_tree::Store;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use socket2::Socket;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, oneshot};
+
+use crate::clock::ThisHost;
+use crate::net::keeper::Keeper;
+use crate::net::probe::Prober;
+use crate::reload::{Refusal, reload};
+use crate::{clock, confine, dhcp, systemd};
+use oneroot_machines::guest;
+use oneroot_machines::planner::renderer::Renderer;
+use oneroot_machines::planner::{Planner, dry};
+use oneroot_machines::{Machines, Saying};
+
+use services::Services;
+use sockets::Sockets;
+pub use sockets::tcp_ports;
+
+/// Words of machines that wait to be heard.
+const SAYINGS: usize = 1024;
+/// Time that connections have to end by themselves after SIGTERM.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// Descriptors of three full listeners, the objects that are kept open, TFTP's transfers, and all else.
+const DESCRIPTORS: u64 = 18 * 1024;
+
+/// Shells and systemd start programs with 1,024 descriptors at first, and let them have many more.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = limit.maximum.map_or(DESCRIPTORS, |most| most.min(DESCRIPTORS));
+    if limit.current.is_some_and(|current| current < wanted)
+        && let Err(cause) = setrlimit(Resource::Nofile, Rlimit { current: Some(wanted), ..limit })
+    {
+        tracing::debug!(%cause, "the limit of descriptors stays");
+    }
+    if wanted < DESCRIPTORS {
+        tracing::warn!(
+            descriptors = wanted,
+            "connections are closed early when many come: raise the limit of open files (LimitNOFILE=, ulimit -Hn)"
+        );
+    }
+}
+
+/// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again. `control` is
+/// the control socket, which has no name yet; `needs` is what the host lacks for this site, and is no reason not to start.
+pub async fn run(
+    site: Site,
+    path: PathBuf,
+    control: Socket,
+    needs: &[String],
+    renderer: Arc<dyn Renderer>,
+) -> Result<()> {
+    raise_descriptors();
+    let site = Arc::new(site);
+    let (machines, keyring, sayings) = domain(&site, renderer.clone()).await?;
+    let keeper = Keeper::open(&site)?;
+    let sockets = Sockets::bind(&site, &keeper, control)?;
+    systemd::close_the_rest();
+    machines.ask_by(Arc::new(Prober::open()?));
+    let dhcp_server = dhcp::Server::open(machines.clone(), &keeper).await?;
+    keeper.tell(&site);
+
+    // One at a time: who asks while a reload runs waits for its own.
+    let (reloads, mut asked) = mpsc::channel(1);
+    let mut services = Services::new(machines.clone());
+    let registration = services.boot(&site, sockets, keyring, keeper.interfaces(), reloads);
+    services.spawn(dhcp_server.serve());
+    services.spawn(keeper.watch(machines.sites()));
+    services.machines(sayings);
+    tracing::info!(
+        address = %site.server.address,
+        interfaces = site.server.interfaces.join(","),
+        "ready: DHCP, TFTP, HTTP and NFS are served"
+    );
+    needs.iter().for_each(|need| tracing::warn!("{need}"));
+    systemd::ready("serving");
+    // A broken template is one machine's trouble at its next boot: the others do not wait until every layer was read.
+    tokio::task::spawn_blocking(move || {
+        let problems = dry::problems(&site, renderer.as_ref());
+        problems.iter().for_each(|problem| tracing::error!(reason = %problem));
+    });
+
+    until_told(&mut services, &machines, path, &mut asked).await?;
+    tracing::info!("stopping; machines wait for the next start");
+    systemd::stopping();
+    // Machines that boot now should ask the next start, not a port where nobody is.
+    drop(registration);
+    drain(&mut services).await?;
+    if let Ok(Err(cause)) = tokio::time::timeout(DRAIN, machines.state.settle()).await {
+        tracing::error!(%cause, "the state is not where the next start looks for it");
+    }
+    Ok(())
+}
+
+/// State, store, what every machine is given, keys; and who boots what, over all of them.
+async fn domain(
+    site: &Arc<Site>,
+    renderer: Arc<dyn Renderer>,
+) -> Result<(Arc<Machines>, Keyring, mpsc::Receiver<Saying>)> {
+    let disk = Disk::open(&site.server.state).map_err(|cause| confine::explain(cause.into()))?;
+    // The one place that says which backend it is.
+    let state = Arc::new(State::from(disk));
+    // Before anything asks what time it is.
+    clock::fix(state.as_ref()).await?;
+    let store = Store::open(&site.server.store).map_err(|cause| confine::explain(cause.into()))?;
+    let guest = guest::stage(&store, clock::now())?;
+    let (keyring, secret) = keys(state.as_ref()).await?;
+    let (said, sayings) = mpsc::channel(SAYINGS);
+    let planner = Planner::new(store, guest, renderer);
+    let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, &secret, said).await?;
+    Ok((machines, keyring, sayings))
+}
+
+/// Lets the services end by themselves, for as long as that may take; a signal cuts it short.
+async fn drain(services: &mut Services) -> Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        () = services.stop() => {}
+        () = tokio::time::sleep(DRAIN) => {}
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// The keys that handles are sealed with: made once, for ever. The current one is the secret of all other seals.
+async fn keys(state: &impl Backend) -> Result<(Keyring, [u8; 32])> {
+    let keys = handle_keys(state, clock::random()?).await?;
+    let secret = keys.secret().context("the state has handle keys, and none of them is the current one")?;
+    let mut keyring = Keyring::new(keys.current, secret);
+    for (id, secret) in keys.keys.iter().filter(|(id, _)| *id != keys.current) {
+        keyring = keyring.with_old(*id, secret)?;
+    }
+    Ok((keyring, *secret))
+}
+
+/// Reads the site again, and says what became of that.
+async fn again(machines: &Arc<Machines>, path: &Path) -> Result<Result<(), Refusal>> {
+    systemd::reloading();
+    let (machines, path) = (machines.clone(), path.to_owned());
+    let done = tokio::task::spawn_blocking(move || reload(&machines, &path)).await?;
+    match &done {
+        Ok(()) => tracing::info!("the site was read again and is in force for new boots"),
+        Err(refusal) => {
+            refusal.iter().for_each(|reason| tracing::error!(%reason));
+            tracing::error!("the site was not taken over; the old one stays in force");
+        }
+    }
+    systemd::ready("serving");
+    Ok(done)
+}
+
+/// Waits for the signal to stop, and reloads on the way.
+async fn until_told(
+    services: &mut Services,
+    machines: &Arc<Machines>,
+    path: PathBuf,
+    asked: &mut mpsc::Receiver<oneshot::Sender<Result<(), Refusal>>>,
+) -> Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut hangup = signal(SignalKind::hangup())?;
+    loop {
+        tokio::select! {
+            // A reload that was asked for before the stop is made before it.
+            biased;
+            _ = hangup.recv() => drop(again(machines, &path).await?),
+            Some(asker) = asked.recv() => {
+                let done = again(machines, &path).await?;
+                // Whoever asked may be gone by now.
+                let _ = asker.send(done);
+            }
+            _ = terminate.recv() => return Ok(()),
+            _ = interrupt.recv() => return Ok(()),
+            // A service only ends when it is told to; one that ends by itself takes the others with it, loudly.
+            ended = services.ended() => match ended {
+                Some(Err(cause)) => return Err(cause).context("a service has ended by itself"),
+                _ => anyhow::bail!("a service has ended by itself"),
+            },
+        }
+    }
+}

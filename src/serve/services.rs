@@ -1,0 +1,156 @@
+//! The services: each a task that runs until it is time to stop. One that ends by itself ends the process.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use oneroot_bootconf::Site;
+use oneroot_machines::{Machines, Saying};
+use oneroot_nfsd::{Keyring, Policy, PortTable, Ports, Service};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::{mpsc, watch};
+use tokio::task::{JoinError, JoinSet};
+
+use super::sockets::{PORTMAP, Portmap, Sockets, nfs_ports};
+use crate::follow::Follower;
+use crate::net::interfaces::Interfaces;
+use crate::net::{accept, router_advert};
+use crate::nfs::in_flight::{IN_FLIGHT, InFlight};
+use crate::nfs::rpcbind::Registration;
+use crate::nfs::{self, Server, Views};
+use crate::{clock, control, http, tftp};
+
+/// How often boots are looked at that have not said `up`.
+const TICK: Duration = Duration::from_secs(30);
+
+/// All that runs.
+pub struct Services {
+    machines: Arc<Machines>,
+    tasks: JoinSet<()>,
+    stop: watch::Sender<bool>,
+}
+
+impl Services {
+    /// None yet.
+    pub fn new(machines: Arc<Machines>) -> Self {
+        Self { machines, tasks: JoinSet::new(), stop: watch::Sender::new(false) }
+    }
+
+    /// Ends when it is time to stop.
+    fn until(&self) -> impl Future<Output = ()> + Send + 'static {
+        let mut stopped = self.stop.subscribe();
+        async move { drop(stopped.wait_for(|stop| *stop).await) }
+    }
+
+    /// Runs work until it is time to stop.
+    pub fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        let stop = self.until();
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = stop => {}
+                () = work => {}
+            }
+        });
+    }
+
+    /// What machines boot by, and what people ask. What is returned is this server's entry with the host's rpcbind.
+    pub fn boot(
+        &mut self,
+        site: &Site,
+        sockets: Sockets,
+        keyring: Keyring,
+        interfaces: Arc<Interfaces>,
+        reloads: control::Reloads,
+    ) -> Option<Registration> {
+        let (portmap, datagrams, registration) = match sockets.portmap {
+            Portmap::Ours(tcp, udp) => (tcp, udp, None),
+            Portmap::Host(registration) => (Vec::new(), Vec::new(), Some(registration)),
+        };
+        let own = registration.is_none().then_some(PORTMAP);
+        let ports = Ports { portmap_tcp: own, portmap_udp: own, ..nfs_ports(site) };
+        self.nfs(site, keyring, ports, sockets.nfs, portmap, datagrams);
+        for socket in sockets.http {
+            let (machines, stop) = (self.machines.clone(), self.until());
+            self.tasks.spawn(accept::accept(socket, "http", stop, move |stream, peer, slot| {
+                http::serve(machines.clone(), stream, peer, slot)
+            }));
+        }
+        for socket in sockets.tftp {
+            self.tasks.spawn(tftp::serve(self.machines.clone(), socket, self.stop.subscribe()));
+        }
+        for socket in sockets.solicited {
+            self.spawn(router_advert::serve(socket, self.machines.clone()));
+        }
+        let answers = control::Answers { machines: self.machines.clone(), interfaces, reloads };
+        self.spawn(control::serve(sockets.control, answers));
+        registration
+    }
+
+    /// NFS and MOUNT, and who says where they are, unless that is the host's rpcbind.
+    fn nfs(
+        &mut self,
+        site: &Site,
+        keyring: Keyring,
+        ports: Ports,
+        nfs: Vec<TcpListener>,
+        portmap: Vec<TcpListener>,
+        datagrams: Vec<UdpSocket>,
+    ) {
+        let policy = Policy { allow_unprivileged_ports: site.server.unprivileged_nfs_ports };
+        let machines = self.machines.clone();
+        let service = Service::new(Views(machines.clone()), keyring, PortTable::new(ports), policy);
+        let server = Arc::new(Server { service, machines, waiting: InFlight::new(IN_FLIGHT) });
+        let named = |name| move |socket| (socket, name);
+        for (socket, name) in
+            nfs.into_iter().map(named("nfs")).chain(portmap.into_iter().map(named("portmap")))
+        {
+            let (server, stop) = (server.clone(), self.until());
+            self.tasks.spawn(accept::accept(socket, name, stop, move |stream, peer, slot| {
+                nfs::connection::serve(server.clone(), stream, peer, slot)
+            }));
+        }
+        for socket in datagrams {
+            self.spawn(nfs::portmap_datagrams(server.clone(), socket));
+        }
+    }
+
+    /// What keeps the machines up to date: what they say, what other servers write, what time does.
+    pub fn machines(&mut self, mut sayings: mpsc::Receiver<Saying>) {
+        let machines = self.machines.clone();
+        self.spawn(async move {
+            while let Some(saying) = sayings.recv().await {
+                machines.heard(&saying).await;
+            }
+        });
+        let machines = self.machines.clone();
+        self.spawn(async move {
+            let mut changes = Follower::new(machines.state.clone(), "");
+            while let Some(event) = changes.next().await {
+                machines.state_changed(event);
+            }
+            // The state is closed: the process is about to end.
+            std::future::pending::<()>().await;
+        });
+        let machines = self.machines.clone();
+        self.spawn(async move {
+            let mut noted = 0;
+            loop {
+                noted = clock::watch(machines.state.as_ref(), noted).await;
+                tokio::time::sleep(TICK).await;
+                machines.tick().await;
+                machines.tell_of_stalls(clock::now());
+            }
+        });
+    }
+
+    /// One that has ended by itself.
+    pub async fn ended(&mut self) -> Option<Result<(), JoinError>> {
+        self.tasks.join_next().await
+    }
+
+    /// Tells all of them to stop, and waits until they have.
+    pub async fn stop(&mut self) {
+        let _ = self.stop.send(true);
+        while self.tasks.join_next().await.is_some() {}
+    }
+}
