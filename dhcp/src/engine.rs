@@ -160,8 +160,7 @@ impl Engine {
         let step = match result {
             Ok(revision) => {
                 // Only the lease that was known then: what has been learned since stays.
-                let gone =
-                    |(mac, revision)| (allocator.leases.of(mac)?.revision == revision).then_some(mac);
+                let gone = |(mac, revision)| (allocator.leases.of(mac)?.revision == revision).then_some(mac);
                 done.evict.and_then(gone).into_iter().for_each(|mac| allocator.leases.remove(mac));
                 // Only where this answers it: its client may have been offered another address since a late write began.
                 if done.reply.is_some() {
@@ -214,6 +213,12 @@ impl Engine {
             self.allocator.offers.forget(mac);
             self.allocator.later.forget(mac);
         }
+        // An offer is one server's promise, and a lease is everybody's.
+        let offered = lease.as_ref().and_then(|(lease, _)| self.allocator.offers.holder(lease.address, 0));
+        offered
+            .filter(|other| *other != mac)
+            .into_iter()
+            .for_each(|other| self.allocator.offers.forget(other));
         match lease {
             Some((lease, revision)) => self.allocator.leases.put(lease, revision),
             None => self.allocator.leases.remove(mac),
