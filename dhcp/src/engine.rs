@@ -214,6 +214,12 @@ impl Engine {
             self.allocator.offers.forget(mac);
             self.allocator.later.forget(mac);
         }
+        // An offer is one server's promise, and a lease is everybody's.
+        let offered = lease.as_ref().and_then(|(lease, _)| self.allocator.offers.holder(lease.address, 0));
+        offered
+            .filter(|other| *other != mac)
+            .into_iter()
+            .for_each(|other| self.allocator.offers.forget(other));
         match lease {
             Some((lease, revision)) => self.allocator.leases.put(lease, revision),
             None => self.allocator.leases.remove(mac),

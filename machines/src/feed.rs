@@ -48,7 +48,7 @@ impl Machines {
         left.nics.into_iter().for_each(|mac| self.steps().forget(mac));
     }
 
-    fn applied(&self) -> MutexGuard<'_, Applied> {
+    pub(crate) fn applied(&self) -> MutexGuard<'_, Applied> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

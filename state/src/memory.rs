@@ -78,6 +78,17 @@ impl Memory {
         self.troubles().extend(next);
     }
 
+    /// What was to become of the next commit becomes of none; whether there was one.
+    pub fn end_trouble(&self) -> bool {
+        self.troubles().pop_front().is_some()
+    }
+
+    /// Whether it is out of reach.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        self.unreachable.load(Ordering::SeqCst)
+    }
+
     /// Whether nothing can be read, written or watched, as when a shared store has lost its quorum.
     pub fn set_unreachable(&self, unreachable: bool) {
         self.unreachable.store(unreachable, Ordering::SeqCst);

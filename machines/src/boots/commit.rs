@@ -7,12 +7,12 @@ use crate::error::Result;
 use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::plan::BootPlan;
-use oneroot_ids::{BootId, MachineId};
-use oneroot_state::{Backend as _, Error as StateError, Expect, Revision, Txn};
+use oneroot_ids::{BootId, Mac, MachineId};
+use oneroot_state::{Applied, Backend as _, Error as StateError, Expect, Revision, Txn};
 
 use crate::index::Known;
 use crate::index::claims::Rested;
-use crate::index::tables::{MACHINES, PINS, PLANS};
+use crate::index::tables::{MACHINES, NICS, NicOwner, PINS, PLANS};
 use crate::machines::Machines;
 use crate::order::rooms::Place;
 use crate::order::turns::{Thing, Turn};
@@ -63,9 +63,9 @@ impl Machines {
 
     /// A change as one transaction, which expects all that it was made of to be as it is known.
     fn transaction(&self, change: &Changed) -> Result<Txn> {
-        let (known, site) = (self.known(), self.site());
+        let (applied, known, site) = (self.applied(), self.known(), self.site());
         let rested = Rested::of(&known, &site, &change.pins, self.host.now());
-        let mut txn = machines_in(&known, change)?;
+        let mut txn = nics_in(&applied, &known, change, machines_in(&known, change)?)?;
         if let Some(plan) = &change.plan {
             txn = PLANS.put(txn, plan.boot, plan)?;
         }
@@ -105,6 +105,26 @@ fn machines_in(known: &Known, change: &Changed) -> Result<Txn> {
         txn = MACHINES.expect(txn, id, expected(revision(&id)));
         if let Some((record, _)) = known.machines.get(&id) {
             txn = MACHINES.put(txn, id, record)?;
+        }
+    }
+    Ok(txn)
+}
+
+/// Whose NICs are, where a change makes that another's.
+fn nics_in(applied: &Applied, known: &Known, change: &Changed, mut txn: Txn) -> Result<Txn> {
+    let as_known = |txn, mac: &Mac| NICS.expect(txn, mac, expected(applied.revision(&NICS.key(mac))));
+    let old = |id| known.machines.get(id).map(|(record, _)| record.macs.as_slice()).unwrap_or_default();
+    for record in &change.records {
+        for mac in record.macs.iter().filter(|mac| known.machine_of(**mac) != Some(record.id)) {
+            txn = NICS.put(as_known(txn, mac), mac, &NicOwner { machine: record.id })?;
+        }
+    }
+    let forgotten = change.place.as_ref().map_or(&[][..], Place::forgotten).iter();
+    let lost = change.records.iter().map(|record| &record.id).chain(forgotten).flat_map(old);
+    let kept = |mac: &&Mac| change.records.iter().any(|record| record.macs.contains(mac));
+    for mac in lost.filter(|mac| !kept(mac)) {
+        if applied.revision(&NICS.key(mac)).is_some() {
+            txn = NICS.delete(as_known(txn, mac), mac);
         }
     }
     Ok(txn)

@@ -10,6 +10,7 @@ use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::{Applied, Change, Error, Table};
+use serde::{Deserialize, Serialize};
 
 use crate::index::Known;
 use crate::index::claims::RESTS;
@@ -22,9 +23,19 @@ pub const PINS: Table<Pin> = Table::new("pins");
 /// Plans by boot.
 pub const PLANS: Table<BootPlan> = Table::new("plans");
 
+/// Whose a NIC is, by MAC. Nothing is read from it: it is written with the record of a machine that gets a NIC, so that two
+/// servers that see a new one at once do not both make a machine of it. Records of before it have none.
+pub(crate) const NICS: Table<NicOwner> = Table::new("nics");
+
+/// See [`NICS`].
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct NicOwner {
+    pub machine: MachineId,
+}
+
 /// Of all these tables, nothing yet.
 pub(crate) fn nothing_applied() -> Applied {
-    Applied::new([MACHINES.prefix(), PINS.prefix(), PLANS.prefix(), RESTS.prefix()])
+    Applied::new([MACHINES.prefix(), PINS.prefix(), PLANS.prefix(), RESTS.prefix(), NICS.prefix()])
 }
 
 /// What nobody has or needs any more after some changes.
