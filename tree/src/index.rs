@@ -229,7 +229,9 @@ impl<'a> Inode<'a> {
     pub fn run(&self) -> (u32, u32) {
         match self.kind {
             Kind::Directory | Kind::OpaqueDirectory => {
-                (self.record.u32_at(f::I_A), self.record.u32_at(f::I_B))
+                // Never past the table: whoever walks a run may count on its end.
+                let (first, count) = (self.record.u32_at(f::I_A), self.record.u32_at(f::I_B));
+                (first, count.min(self.index.bytes.u32_at(12).saturating_sub(first)))
             }
             _ => (0, 0),
         }

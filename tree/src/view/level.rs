@@ -53,7 +53,7 @@ impl Level {
     #[must_use]
     pub fn new(index: Arc<Index>, below: Vec<Arc<Level>>) -> Self {
         let fileid_base = below.last().map_or(0, |level| level.fileid_base + u64::from(level.index.inodes()));
-        let bytes = index.content_bytes() + below.last().map_or(0, |level| level.bytes);
+        let bytes = index.content_bytes().saturating_add(below.last().map_or(0, |level| level.bytes));
         let mut level = Self { index, below, fileid_base, bytes, spine: Box::new([]) };
         level.spine = Spine::of(&level);
         level

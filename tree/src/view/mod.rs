@@ -157,7 +157,13 @@ impl View {
         while inode != ROOT {
             let at = index.inode(inode)?;
             names.push(at.name()?);
-            inode = at.parent();
+            // Numbers are given breadth-first, so a way up goes to lower ones. In an index that no builder has made it could go
+            // in a circle.
+            let parent = at.parent();
+            if parent >= inode {
+                return None;
+            }
+            inode = parent;
         }
         // The parent may have a part in a higher layer, which then names it: so down again from the top.
         names.iter().skip(1).rev().try_fold(self.root(), |node, name| self.lookup(node, name))
