@@ -1,7 +1,7 @@
 //! A server with ten thousand machines, each with twenty files of its own over one profile of 200,000 nodes: how long it
 //! takes from the start of the process until everything is served, and how much memory it has then.
 //!
-//! `make bench-tree` makes docs/benchmarks.md's figures. The site, the store and the state are as a server leaves them that
+//! `make bench-tree` makes docs/benchmarks.md's figures, the second half of them. The site, the store and the state are as a server leaves them that
 //! was killed while all machines ran: a layer's directory, a generation of that and one of what the machine is given, a stack, and
 //! two pins: one that runs, and a boot under way. Then it asks for the status of all of them, while somebody else asks what takes
 //! a look at the same tables. Needs root, in a network namespace with an interface `lan` that has 10.77.0.1/16:
@@ -11,8 +11,6 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
-    clippy::print_stdout,
-    clippy::indexing_slicing,
     reason = "a benchmark stops at its first surprise"
 )]
 
@@ -155,7 +153,7 @@ fn make(home: &Path, machines: usize, nodes: usize) {
 }
 
 fn oneroot(home: &Path) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_oneroot"));
+    let mut command = Command::new(oneroot_testkit::binary().unwrap());
     command.current_dir(home);
     command
 }
@@ -258,7 +256,8 @@ fn status(home: &Path, server: &Child, machines: usize) {
     }
 }
 
-fn main() {
+/// Measures, and prints a line for each measurement.
+pub fn run() {
     let base =
         std::env::var_os("ONEROOT_BENCH_DIR").map_or_else(std::env::temp_dir, std::path::PathBuf::from);
     let home = tempfile::tempdir_in(base).unwrap();

@@ -1,5 +1,5 @@
 //! `make bench-nfs`: oneroot's NFS server beside nfs-ganesha, nfs3_server and two floors, in one run. `make bench-dhcp`:
-//! see [`dhcp`].
+//! see [`dhcp`]. `make bench-tree`: see [`machines`].
 //!
 //! One tree, one load generator, one machine, one server at a time, in a network namespace of the benchmark's own. What
 //! each figure means is said in docs/benchmarks.md.
@@ -14,6 +14,7 @@ mod cpu;
 mod dhcp;
 mod floors;
 mod load;
+mod machines;
 mod mirror;
 mod nodes;
 mod peers;
@@ -46,6 +47,7 @@ const SHAPES: [Shape; 3] = [
 const CLIENTS: usize = 4;
 const USAGE: &str = "usage: oneroot-bench run [--only SERVER[,SERVER]] [--case CASE[,CASE]] [--seconds S] [--clients N]
                          [--boot FILE.calls] [--json FILE] [--work DIRECTORY]
+       oneroot-bench machines
        oneroot-bench record CAPTURE.pcap > boots/NAME.calls
 SERVER is canned, sendfile, nfs3, ganesha or oneroot; CASE is getattr, lookup, access, walk, small, large or storm";
 
@@ -61,6 +63,10 @@ fn main() -> Result<()> {
             Ok(())
         }
         ["dhcp", rest @ ..] => dhcp::run(rest),
+        ["machines"] => {
+            machines::run();
+            Ok(())
+        }
         ["run", rest @ ..] => Options::parse(rest)?.run(),
         _ => bail!(USAGE),
     }

@@ -5,7 +5,7 @@ use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let Some(dir) = env::args().nth(1) else { return Err(io::Error::other("usage: seeds DIR")) };
-    for (target, inputs) in oneroot_fuzz::seeds::all().into_iter().chain([("archive", oneroot_fuzz::archives())]) {
+    for (target, inputs) in oneroot_fuzz::seeds() {
         let dir = format!("{dir}/{target}");
         fs::create_dir_all(&dir)?;
         for (at, input) in inputs.iter().enumerate() {

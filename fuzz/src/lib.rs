@@ -1,20 +1,28 @@
-//! The targets of ../nfsd/tests/nfsd/targets and the world that they are about, for the programs in fuzz_targets; and
-//! what the fuzzers begin with.
+//! What the programs in fuzz_targets run, and what they begin with. The bodies of the targets lie beside the tests of what they
+//! are about, which replay the corpora through them.
 
+pub mod http;
 pub mod seeds;
+pub mod tftp;
+
+#[path = "../../bootconf/tests/targets/mod.rs"]
+pub mod bootconf;
+#[path = "../../dhcp/tests/targets/mod.rs"]
+pub mod dhcp;
+#[path = "../../tree/tests/targets/mod.rs"]
+pub mod tree;
 
 // Written for the tests, which use more of them.
 #[path = "../../nfsd/tests/nfsd/calls.rs"]
 mod calls;
+#[path = "../../nfsd/tests/nfsd/targets/mod.rs"]
+pub mod targets;
 #[allow(dead_code)]
 #[path = "../../nfsd/tests/nfsd/wire.rs"]
 mod wire;
 #[allow(dead_code)]
 #[path = "../../nfsd/tests/nfsd/world.rs"]
 mod world;
-
-#[path = "../../nfsd/tests/nfsd/targets/mod.rs"]
-pub mod targets;
 
 #[allow(dead_code)]
 #[path = "../../tree/tests/archives/target.rs"]
@@ -26,8 +34,26 @@ mod make;
 #[path = "../../tree/tests/random/mod.rs"]
 mod random;
 
+/// Each target with its seeds.
+pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
+    let mut all = seeds::all().to_vec();
+    all.extend([
+        ("archive", archives()),
+        ("dhcp_engine", dhcp::engine::seeds()),
+        ("dhcp_wire", dhcp::wire::seeds()),
+        ("http_range", http::target::seeds()),
+        ("image", tree::image::seeds()),
+        ("index", tree::index::seeds()),
+        ("names", bootconf::names::seeds()),
+        ("site", bootconf::site::seeds()),
+        ("template", bootconf::template::seeds()),
+        ("tftp", tftp::target::seeds()),
+    ]);
+    all
+}
+
 /// What the fuzzer of archives begins with: those of the first seeds of `tree/tests/archives.rs`.
-pub fn archives() -> Vec<Vec<u8>> {
+fn archives() -> Vec<Vec<u8>> {
     let made = (0..64).map(|seed| make::archive(&mut random::Random::new(seed)).bytes);
     made.map(|bytes| archive::unsealed(&bytes)).collect()
 }

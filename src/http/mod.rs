@@ -4,6 +4,8 @@
 //! are plain ASCII, so nothing is percent-decoded and nothing can hide in an encoding.
 
 mod range;
+#[cfg(test)]
+mod target;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! What a request asks of a file: all of it, a part, or nothing because of what the client has (RFC 9110 §13, §14).
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use hyper::header::{self, HeaderMap, HeaderValue};
 
 /// What is to be answered.
 #[derive(Debug, PartialEq, Eq)]

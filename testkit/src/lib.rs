@@ -1,6 +1,7 @@
 //! What tests and benchmarks share. [`Lab`] is a network namespace with a switch; [`Server`] is the real binary in it, over
 //! [`SiteFiles`]; a [`Machine`] speaks the protocols that a booting box speaks, without being one; [`capture`] and [`wire`] read
-//! what went over the wire. Nothing here knows the libraries: the binary is seen from outside.
+//! what went over the wire; a [`Tape`] makes choices of a fuzzer's bytes, and
+//! [`replay`] makes a test of what fuzzers have kept. Nothing here knows the libraries: the binary is seen from outside.
 #![allow(
     clippy::missing_errors_doc,
     reason = "everything here fails with a sentence for the person who runs a test"
@@ -12,8 +13,10 @@ mod disk;
 mod ganesha;
 mod lab;
 mod machine;
+mod replay;
 pub mod rpc;
 mod server;
+mod tape;
 mod udhcpc;
 pub mod wire;
 
@@ -22,5 +25,7 @@ pub use disk::SmallDisk;
 pub use ganesha::Ganesha;
 pub use lab::{INTERFACE, Lab, SERVER, ip};
 pub use machine::{Boot, Host, Machine, Root};
+pub use replay::replay;
 pub use server::{Server, SiteFiles, binary};
+pub use tape::Tape;
 pub use udhcpc::{udhcpc, udhcpc_on};

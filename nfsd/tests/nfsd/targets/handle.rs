@@ -6,8 +6,7 @@
 use std::sync::LazyLock;
 
 use oneroot_nfsd::{HANDLE_LEN, Handle, Keyring, NodeId};
-
-use super::tape::Tape;
+use oneroot_testkit::Tape;
 
 const SECRETS: [(u8, [u8; 32]); 3] = [(1, [0x11; 32]), (2, [0x22; 32]), (3, [0x33; 32])];
 

@@ -2,8 +2,9 @@
 //!
 //! Input: who calls and how, the credential, program and procedure, its argument, how the message is spoilt.
 
+use oneroot_testkit::Tape;
+
 use super::nfs_call::{credential, spoil};
-use super::tape::Tape;
 use super::verdict::{Door, exchange};
 use crate::wire::{self, opaque, u32s};
 

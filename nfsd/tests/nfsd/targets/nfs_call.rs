@@ -4,9 +4,9 @@
 //! Input: who calls and how; for each call the credential, the procedure, its arguments, how the message is spoilt.
 
 use oneroot_nfsd::{Replies, Step};
+use oneroot_testkit::Tape;
 
 use super::files::{ABSENT, NODES};
-use super::tape::Tape;
 use super::verdict::{Door, exchange};
 use crate::wire::{self, Cred, opaque, u32s};
 use crate::world::{DROPPED, OTHER, OWN, handle};

@@ -4,8 +4,7 @@
 //! Input: the number of cuts, where each piece ends, then the stream.
 
 use oneroot_nfsd::{Error, MAX_FRAGMENTS, MAX_RECORD, RecordStream};
-
-use super::tape::Tape;
+use oneroot_testkit::Tape;
 
 type Outcome = (Vec<Vec<u8>>, Option<Error>);
 

@@ -2,7 +2,8 @@
 //!
 //! Input: who sends it and how, then the message.
 
-use super::tape::Tape;
+use oneroot_testkit::Tape;
+
 use super::verdict::{Door, exchange};
 
 pub fn run(data: &[u8]) {

@@ -11,10 +11,10 @@ use nfs3_types::xdr_codec::{Pack, Unpack};
 use oneroot_nfsd::{
     Error, MAX_READ, MountCall, MountError, MountGrant, Policy, Replies, Segment, Service, Step, Transport,
 };
+use oneroot_testkit::Tape;
 
 use super::files;
 use super::model::{Due, Who, due};
-use super::tape::Tape;
 use crate::wire::{opaque, u32s};
 use crate::world::{self, OWN, Site, World};
 

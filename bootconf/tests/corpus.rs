@@ -1,0 +1,20 @@
+//! What the fuzzers begin with and what they have kept, as ordinary tests.
+
+mod targets;
+
+use targets::{names, site, template};
+
+#[test]
+fn any_name_is_read_in_its_one_meaning_or_refused_in_a_line() {
+    oneroot_testkit::replay("names", names::seeds(), names::run);
+}
+
+#[test]
+fn any_text_is_a_site_or_a_bounded_report_with_places() {
+    oneroot_testkit::replay("site", site::seeds(), site::run);
+}
+
+#[test]
+fn facts_come_out_of_templates_as_they_went_in() {
+    oneroot_testkit::replay("template", template::seeds(), template::run);
+}

@@ -1,0 +1,11 @@
+//! What the fuzzers run: `names`, `site` and `template` of fuzz/, which `corpus` replays.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a target stops at the first broken promise"
+)]
+
+pub mod names;
+pub mod site;
+pub mod template;
