@@ -178,7 +178,7 @@ impl<M: Medium> Writer<M> {
             }
             self.said.groups.fetch_add(1, Ordering::Relaxed);
             self.said.set_health(Health::Durable);
-            self.mirror.publish(changes);
+            self.mirror.publish(&changes);
         } else if group.iter().any(|(txn, _)| txn.is_empty())
             && let Err(cause) = self.store.settle(|| self.mirror.with(Contents::clone))
         {

@@ -97,10 +97,13 @@ impl<'c> Batch<'c> {
     }
 }
 
+/// What one transaction has changed.
+pub(crate) type Transaction = Arc<[Change]>;
+
 struct Inner {
     contents: Contents,
     /// `None` once the backend is closed.
-    changes: Option<broadcast::Sender<Arc<[Change]>>>,
+    changes: Option<broadcast::Sender<Transaction>>,
 }
 
 /// Contents that can be read and watched.
@@ -130,7 +133,7 @@ impl Mirror {
     }
 
     /// Makes changes visible, all at once; they are durable already.
-    pub(crate) fn publish(&self, changes: Vec<Change>) {
+    pub(crate) fn publish(&self, changes: &[Change]) {
         self.inner().publish(changes);
     }
 
@@ -140,7 +143,7 @@ impl Mirror {
         let mut batch = Batch::new(&inner.contents);
         let revision = batch.take(txn)?;
         let changes = batch.changes;
-        inner.publish(changes);
+        inner.publish(&changes);
         Ok(revision)
     }
 
@@ -148,7 +151,7 @@ impl Mirror {
     pub(crate) fn subscribe(
         &self,
         prefix: &str,
-    ) -> Result<(Listing, broadcast::Receiver<Arc<[Change]>>), Error> {
+    ) -> Result<(Listing, broadcast::Receiver<Transaction>), Error> {
         let inner = self.inner();
         let changes = inner.changes.as_ref().ok_or(Error::Closed)?.subscribe();
         Ok((inner.contents.list(prefix), changes))
@@ -161,7 +164,7 @@ impl Mirror {
 }
 
 impl Inner {
-    fn publish(&mut self, changes: Vec<Change>) {
+    fn publish(&mut self, changes: &[Change]) {
         for transaction in changes.chunk_by(|one, next| one.revision == next.revision) {
             transaction.iter().for_each(|change| self.contents.apply(change));
             if let Some(watchers) = &self.changes {

@@ -329,7 +329,7 @@ mod tests {
     async fn after_another_server_has_changed_a_pin_the_machine_can_be_released_all_the_same() {
         let home = tempfile::tempdir().unwrap();
         let pin = pin(1, Phase::Running, NEW);
-        let (machines, _) = with(home.path(), &[pin.clone()]).await;
+        let (machines, _) = with(home.path(), std::slice::from_ref(&pin)).await;
         let foreign = PINS.put(Txn::new(), pin.boot, &Pin { phase: Phase::Up, ..pin.clone() }).unwrap();
         machines.state.commit(foreign).await.unwrap();
         assert_eq!(machines.release(&pin.mac.to_string()).await.unwrap(), 1);

@@ -91,7 +91,7 @@ impl Known {
                 (Some(rest), Some(address)) => self.put_rest(address, rest),
                 (None, Some(address)) => self.drop_rest(address),
                 (_, None) => {
-                    tracing::error!(key = change.key, "ignored a rest of something that is no address")
+                    tracing::error!(key = change.key, "ignored a rest of something that is no address");
                 }
             }
         }
