@@ -97,6 +97,24 @@ fn explain_says_where_each_part_of_a_boot_comes_from() {
 }
 
 #[test]
+fn explain_says_which_of_a_machines_table_and_its_groups_counts_and_what_that_hides() {
+    let home = site();
+    let group = "\n[profile.spare]\nextends = \"small\"\n[group.hall]\nmachines = \"al*\"\nprofile = \"spare\"\nargs = [\"splash\"]\n";
+    let path = home.path().join("site.toml");
+    fs::write(&path, format!("{}{group}", fs::read_to_string(&path).unwrap())).unwrap();
+    let told = oneroot(home.path(), &["explain", "alpha"]);
+    let told = String::from_utf8(told.stdout).unwrap();
+    let rows: Vec<Vec<&str>> = told.lines().map(|line| line.split_whitespace().collect()).collect();
+    for row in [
+        &["profile", "small", "[machine.alpha]"][..],
+        &["profile", "spare", "[group.hall],", "hidden"],
+        &["argument", "splash", "[group.hall]"],
+    ] {
+        assert!(rows.iter().any(|told| told == row), "{row:?}\n{told}");
+    }
+}
+
+#[test]
 fn explain_of_a_path_names_layer_generation_and_template_and_what_they_hide() {
     let home = site();
     let hostname = json(home.path(), &["explain", "alpha", "/etc/hostname"]);

@@ -82,7 +82,10 @@ impl Explained {
     /// What was decided, and by which table of the site.
     fn decided(&self) -> Vec<[String; 3]> {
         let mut rows = vec![["WHAT", "VALUE", "FROM"].map(str::to_owned)];
-        rows.extend(self.why.iter().map(|why| [why.what.clone(), why.value.clone(), why.from.clone()]));
+        rows.extend(self.why.iter().map(|why| {
+            let hidden = if why.hidden { ", hidden" } else { "" };
+            [why.what.clone(), why.value.clone(), format!("{}{hidden}", why.from)]
+        }));
         let initrds = Some(self.initrds.join(" ")).filter(|paths| !paths.is_empty());
         for (what, path) in [("kernel", self.kernel.clone()), ("initrd", initrds)] {
             let path = path.unwrap_or_else(|| "-".to_owned());
