@@ -6,6 +6,7 @@
 //!
 //! | room | what happens there |
 //! |---|---|
+//! | `boot_files.rs` | how kernels, initrds and modules are called, and where they lie |
 //! | `root.rs` | where a root comes from, and what mounts it |
 //! | `site/` | a site file becomes a checked site |
 //! | `decide/` | who boots what, and why; the facts of it |
@@ -13,6 +14,7 @@
 //! | `plan/` | a decision becomes what a machine is told: kernel, initrds, arguments, script, files of its own |
 //! | `boots/` | what becomes of boots: pins, addresses, who may have what |
 
+pub mod boot_files;
 mod boots;
 mod decide;
 pub mod plan;

@@ -11,6 +11,7 @@
 //! `mount` and `nfs3` are codecs over those, and `service` picks the codec.
 
 mod access;
+mod attributes;
 mod error;
 mod exports;
 mod handle;
@@ -29,6 +30,7 @@ mod tree;
 mod xdr;
 
 pub use access::{Caller, Rights};
+pub use attributes::{Unseen, unseen};
 pub use error::Error;
 pub use exports::{Exports, Refusal};
 pub use handle::{HANDLE_LEN, Handle, Keyring, ViewId};

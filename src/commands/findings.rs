@@ -5,14 +5,16 @@ use std::io::Read as _;
 use std::sync::Arc;
 
 use oneroot_bootconf::Site;
+use oneroot_bootconf::boot_files::Versions;
 use oneroot_bootconf::decision::{Part, parts};
-use oneroot_tree::survey::{KEY_HEAD, Paths, Survey, survey};
 use oneroot_tree::{Index, Store, View};
 use serde::Serialize;
 
 use super::lacks::{self, Budget};
 use super::names::titled;
 use super::review;
+use super::secrets::KEY_HEAD;
+use super::survey::{Paths, Survey, survey};
 use oneroot_machines::planner::{names, reference};
 
 /// What a part of the site has now, and what is to be said of it. `stage` has these of what it made, and more.
@@ -61,7 +63,7 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
     if profile.kernel_from.is_some() {
         return warnings;
     }
-    warnings.extend(kernels(&found));
+    warnings.extend(kernels(&found.versions));
     match lacks::alone(store, index.generation()) {
         Ok(view) => {
             let tree = lacks::Tree { site, name, profile, view: &view, store };
@@ -108,7 +110,7 @@ fn lost_or_open(found: &Survey) -> Vec<String> {
 }
 
 /// Kernels without what belongs to them.
-fn kernels(found: &Survey) -> Vec<String> {
+fn kernels(found: &Versions) -> Vec<String> {
     let mut warnings = Vec::new();
     if found.kernels.is_empty() {
         warnings.push(

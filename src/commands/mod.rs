@@ -27,6 +27,7 @@ mod secrets;
 mod stage;
 mod state;
 mod status;
+mod survey;
 mod verify;
 
 use std::path::Path;

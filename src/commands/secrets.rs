@@ -8,10 +8,11 @@ use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::Catalogue;
 use oneroot_bootconf::decision::{Part, decide};
 use oneroot_tree::confine::open_file;
-use oneroot_tree::survey::{KEY_HEAD, is_private_key, may_be_key};
 
 use oneroot_machines::planner::dry::files;
 
+/// Bytes of a file that are looked at for a private key's first line.
+pub const KEY_HEAD: usize = 128;
 /// Files with password hashes, and the field that has them.
 const HASHES: [&str; 4] = ["etc/shadow", "etc/shadow-", "etc/gshadow", "etc/gshadow-"];
 /// Bytes of such a file that are looked at.
@@ -71,4 +72,16 @@ fn head(path: &Path, most: u64) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     open_file(path).ok()?.take(most).read_to_end(&mut bytes).ok()?;
     Some(bytes)
+}
+
+/// Names that private keys have. Looking into every file would read the whole tree again.
+pub fn may_be_key(name: &[u8]) -> bool {
+    [b"_key".as_slice(), b".key", b".pem", b"_rsa", b"_ed25519", b"_ecdsa"]
+        .iter()
+        .any(|end| name.ends_with(end))
+}
+
+/// Whether a file that begins so is a private key, in PEM.
+pub fn is_private_key(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"-----BEGIN ") && bytes.windows(16).any(|window| window == b"PRIVATE KEY-----")
 }

@@ -98,6 +98,25 @@ impl Index {
         self.bytes.u32_at(16)
     }
 
+    /// Every node with its path, the root left out: one with several names once for each.
+    pub fn each(&self, visit: &mut dyn FnMut(&[u8], &Inode<'_>)) {
+        let mut todo = vec![(ROOT, Vec::new())];
+        while let Some((directory, path)) = todo.pop() {
+            let (first, count) = self.inode(directory).map_or((0, 0), |inode| inode.run());
+            for entry in (first..first.saturating_add(count)).filter_map(|place| self.entry(place)) {
+                let Some(inode) = self.inode(entry.inode) else { continue };
+                let below = match path.as_slice() {
+                    [] => entry.name.to_vec(),
+                    path => [path, b"/", entry.name].concat(),
+                };
+                visit(&below, &inode);
+                if inode.kind().is_directory() {
+                    todo.push((entry.inode, below));
+                }
+            }
+        }
+    }
+
     /// The inode with this number.
     #[must_use]
     pub fn inode(&self, number: u32) -> Option<Inode<'_>> {

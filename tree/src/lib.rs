@@ -17,7 +17,6 @@ pub mod node;
 mod replaced;
 pub mod stage;
 pub mod store;
-pub mod survey;
 pub mod view;
 
 pub use build::{IndexBuilder, NodeRef};

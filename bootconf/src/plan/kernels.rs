@@ -24,8 +24,10 @@
 //! What a boot loader is told never counts: neither `/boot/loader/entries` and its default, nor GRUB's menu. They name the disk's
 //! root and arguments, and an installer that has no boot loader writes none; the files that they name are in the places above.
 
-use oneroot_tree::survey::NO_KERNELS;
-
+use crate::boot_files::{
+    BESIDE_MODULES, BOOT, INITRD_LINKS, KERNEL_LINKS, KERNELS, MODULES, TOKEN_KERNEL, in_boot, initrds_of,
+    kernel_version, may_be_kernel, name_in_boot, token_initrds,
+};
 use crate::decide::decision::{Decision, NoPlan};
 use crate::plan::version;
 use crate::root::Initramfs;
@@ -108,52 +110,48 @@ fn candidates(wanted: Option<&str>, tree: &Tree<'_>) -> Vec<Kernel> {
 /// The kernels in all places, best first.
 fn all(tree: &Tree<'_>) -> Vec<Kernel> {
     let mut found = Vec::new();
-    let boot = (tree.names)("/boot");
-    for prefix in ["vmlinuz-", "kernel-", "vmlinux-"] {
-        let named = boot.iter().filter(|name| name.starts_with(prefix));
-        let kernels = named.filter(|name| !NO_KERNELS.iter().any(|end| name.ends_with(end)));
-        found.extend(
-            kernels
-                .map(|name| format!("/boot/{name}"))
-                .filter(|path| (tree.exists)(path))
-                .map(|path| Kernel::at(&path)),
-        );
+    let boot = (tree.names)(BOOT);
+    for begin in KERNELS {
+        let kernels = boot.iter().filter(|name| name.starts_with(begin) && kernel_version(name).is_some());
+        let paths = kernels.map(|name| in_boot(name)).filter(|path| (tree.exists)(path));
+        found.extend(paths.map(|path| Kernel::at(&path)));
     }
     for token in boot.iter().take(MOST_LISTED) {
-        for version in (tree.names)(&format!("/boot/{token}")).into_iter().take(MOST_LISTED) {
-            let beside = format!("/boot/{token}/{version}");
-            let initrds = ["initrd".to_owned(), format!("initrd.img-{version}")];
-            let initrds = initrds.map(|initrd| format!("{beside}/{initrd}")).into();
-            found.extend(Kernel::beside(&beside, "linux", version, initrds, tree));
+        let token = in_boot(token);
+        for version in (tree.names)(&token).into_iter().take(MOST_LISTED) {
+            let beside = format!("{token}/{version}");
+            let initrds = token_initrds(&version).map(|initrd| format!("{beside}/{initrd}")).into();
+            found.extend(Kernel::beside(&beside, TOKEN_KERNEL, version, initrds, tree));
         }
     }
-    for version in (tree.names)("/usr/lib/modules").into_iter().take(MOST_LISTED) {
-        let beside = format!("/usr/lib/modules/{version}");
-        let mut initrds = vec![format!("{beside}/initramfs.img")];
-        initrds.extend(in_boot_of(&version));
-        found.extend(Kernel::beside(&beside, "vmlinuz", version, initrds, tree));
+    let [kernel, initrd] = BESIDE_MODULES;
+    for version in (tree.names)(MODULES).into_iter().take(MOST_LISTED) {
+        let beside = format!("{MODULES}/{version}");
+        let mut initrds = vec![format!("{beside}/{initrd}")];
+        initrds.extend(initrds_of(&version));
+        found.extend(Kernel::beside(&beside, kernel, version, initrds, tree));
     }
     sort(&mut found);
-    let links = ["/vmlinuz", "/boot/vmlinuz"].into_iter().filter(|path| (tree.exists)(path));
+    let links = KERNEL_LINKS.into_iter().filter(|path| (tree.exists)(path));
     found.extend(links.map(Kernel::at));
     found
 }
 
 /// The kernels in `/boot` that fit a pattern, best first.
 fn matching(tree: &Tree<'_>, pattern: &str) -> Vec<Kernel> {
-    let names = in_boot(tree, pattern);
+    let names = fitting(tree, pattern);
     let mut found: Vec<Kernel> = names.iter().map(|path| Kernel::at(path)).collect();
     sort(&mut found);
     found
 }
 
 /// The paths of `/boot` that fit a pattern, newest first.
-fn in_boot(tree: &Tree<'_>, pattern: &str) -> Vec<String> {
-    let Some(pattern) = pattern.strip_prefix("/boot/") else { return Vec::new() };
+fn fitting(tree: &Tree<'_>, pattern: &str) -> Vec<String> {
+    let Some(pattern) = name_in_boot(pattern) else { return Vec::new() };
     let mut names: Vec<String> =
-        (tree.names)("/boot").into_iter().filter(|name| version::fits(name, pattern)).collect();
+        (tree.names)(BOOT).into_iter().filter(|name| version::fits(name, pattern)).collect();
     names.sort_by(|a, b| version::compare(b, a));
-    names.into_iter().map(|name| format!("/boot/{name}")).filter(|path| (tree.exists)(path)).collect()
+    names.into_iter().map(|name| in_boot(&name)).filter(|path| (tree.exists)(path)).collect()
 }
 
 /// Best first; the order of places stays where versions are the same.
@@ -167,14 +165,13 @@ fn sort(kernels: &mut [Kernel]) {
     });
 }
 
-/// Where the initrd of a version is: Debian's, dracut's, SUSE's and Alpine's names.
-fn in_boot_of(version: &str) -> [String; 4] {
-    [
-        format!("/boot/initrd.img-{version}"),
-        format!("/boot/initramfs-{version}.img"),
-        format!("/boot/initrd-{version}"),
-        format!("/boot/initramfs-{version}"),
-    ]
+/// Links that have a kernel's name and lead to no file; they are passed over. `is_link` says whether a path itself is one.
+#[must_use]
+pub fn dangling(tree: &Tree<'_>, is_link: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let named = (tree.names)(BOOT).into_iter().filter(|name| may_be_kernel(name)).map(|name| in_boot(&name));
+    let [root, _] = KERNEL_LINKS;
+    let lost = named.chain([root.to_owned()]).filter(|path| !(tree.exists)(path));
+    lost.filter(|path| is_link(path)).collect()
 }
 
 impl Kernel {
@@ -183,10 +180,8 @@ impl Kernel {
         let name = path.rsplit('/').next().unwrap_or_default();
         let version = name.split_once('-').map(|(_, version)| version.to_owned());
         let initrds = match &version {
-            Some(version) => in_boot_of(version).into(),
-            None => ["/initrd.img", "/boot/initrd.img", "/boot/initramfs.img", "/boot/initrd"]
-                .map(str::to_owned)
-                .into(),
+            Some(version) => initrds_of(version).into(),
+            None => INITRD_LINKS.map(str::to_owned).into(),
         };
         Self { path: path.to_owned(), version, initrds }
     }
@@ -223,7 +218,7 @@ impl Kernel {
             Some(version) if version::is_pattern(wanted) => {
                 Some(wanted.replace('*', version)).filter(|path| (tree.exists)(path))
             }
-            None if version::is_pattern(wanted) => in_boot(tree, wanted).into_iter().next(),
+            None if version::is_pattern(wanted) => fitting(tree, wanted).into_iter().next(),
             _ => Some(wanted.to_owned()).filter(|path| (tree.exists)(path)),
         }
     }

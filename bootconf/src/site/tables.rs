@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
+use crate::boot_files::name_in_boot;
 use crate::root::Initramfs;
 use crate::site::directories::{Directory, apart};
 use crate::site::networks::{NO_HOST, is_host};
@@ -268,7 +269,7 @@ fn initrds(named: Vec<Located<String>>, diagnostics: &mut Diagnostics) -> Vec<St
 fn in_tree(at: Located<String>, diagnostics: &mut Diagnostics) -> Option<String> {
     let checked = at.check(diagnostics, |text| {
         let stars = text.matches('*').count();
-        let in_boot = text.strip_prefix("/boot/").is_some_and(|name| !name.contains('/'));
+        let in_boot = name_in_boot(&text).is_some();
         if !text.starts_with('/') || text.ends_with('/') || text.split('/').any(|part| part == "..") {
             Err("must be a path in the tree, from /")
         } else if !text.bytes().all(|byte| byte.is_ascii_graphic()) {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
 use crate::error::{Error, Result};
+use oneroot_bootconf::boot_files::{BOOT, INITRD_LINKS, KERNEL_LINKS};
 use oneroot_ids::GenerationId;
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::{Stage, View, Views};
@@ -54,7 +55,8 @@ impl Kernels {
 fn lay(stage: &mut Stage<'_>, lender: &View, below: Option<&View>) -> Result<()> {
     let lib = below.map_or_else(|| b"usr/lib".to_vec(), lib_of);
     let modules = [lib.as_slice(), b"/modules"].concat();
-    for (from, to) in [(b"/boot".as_slice(), b"boot".as_slice()), (b"/lib/modules", &modules)] {
+    let boot = BOOT.trim_start_matches('/').as_bytes();
+    for (from, to) in [(BOOT.as_bytes(), boot), (b"/lib/modules", &modules)] {
         let Some(node) = lender.follow(from) else { continue };
         keep_the_way(stage, below, to)?;
         stage.copy(lender, node, to)?;
@@ -68,7 +70,8 @@ fn lay(stage: &mut Stage<'_>, lender: &View, below: Option<&View>) -> Result<()>
         keep_the_way(stage, below, &to)?;
         stage.copy(lender, node, &to)?;
     }
-    for link in [b"vmlinuz".as_slice(), b"initrd.img"] {
+    let ([kernel, _], [initrd, ..]) = (KERNEL_LINKS, INITRD_LINKS);
+    for link in [kernel, initrd].map(|link| link.trim_start_matches('/').as_bytes()) {
         let path = TreePath::parse(link)?;
         match lender.resolve(&path) {
             Some(node) => stage.copy(lender, node, link)?,

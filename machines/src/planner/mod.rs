@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
-use oneroot_bootconf::kernels::{Loaded, Tree, kernel_and_initrds};
+use oneroot_bootconf::kernels::{Loaded, Tree, dangling, kernel_and_initrds};
 use oneroot_ids::{GenerationId, ViewId};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{Ref, RefKind, Store, View, Views};
@@ -164,10 +164,9 @@ impl Planner {
         let view = self.views.of(&generations(&laid))?;
         let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
         let listed = |directory: &str| names(&view, directory);
-        let loaded = kernel_and_initrds(decision, &Tree { names: &listed, exists: &exists });
-        let lost = listed("/boot").into_iter().map(|name| format!("/boot/{name}"));
-        let lost = lost.filter(|path| !exists(path)).chain(["/vmlinuz".to_owned()]);
-        let dangling = lost.filter(|path| is_dangling_kernel(&view, path)).collect();
+        let tree = Tree { names: &listed, exists: &exists };
+        let loaded = kernel_and_initrds(decision, &tree);
+        let dangling = dangling(&tree, &|path| is_link(&view, path));
         Ok(Stacked { id: view.id(), view, laid, loaded, dangling })
     }
 
@@ -181,14 +180,10 @@ fn generations(laid: &[Laid]) -> Vec<GenerationId> {
     laid.iter().map(|laid| laid.generation).collect()
 }
 
-/// Whether a path has a kernel's name and is a link that leads to no file.
-fn is_dangling_kernel(view: &View, path: &str) -> bool {
-    let name = path.rsplit('/').next().unwrap_or_default();
-    let node =
-        TreePath::parse(path.trim_start_matches('/').as_bytes()).ok().and_then(|path| view.resolve(&path));
-    name.starts_with("vmlinuz")
-        && node.is_some_and(|node| view.target(node).is_some())
-        && view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_none()
+/// Whether a path is itself a symbolic link.
+fn is_link(view: &View, path: &str) -> bool {
+    let path = TreePath::parse(path.trim_start_matches('/').as_bytes()).ok();
+    path.and_then(|path| view.resolve(&path)).is_some_and(|node| view.target(node).is_some())
 }
 
 /// The names in a directory of a view; none where there is no such directory.
