@@ -31,6 +31,7 @@ fn facts(tape: &mut Tape<'_>) -> Facts {
         address: Some(IpAddr::from([10, 0, 0, 10])),
         profile,
         workloads,
+        groups: Vec::new(),
         vars: [("role".to_owned(), role)].into(),
         site: SiteFacts { server: [10, 0, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
     }
