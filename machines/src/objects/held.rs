@@ -1,60 +1,51 @@
 //! Contents of small files, held in memory: half of a root's files are smaller than a page or two, and opening one costs
 //! more than sending it.
 
-use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use oneroot_ids::ObjectId;
+use quick_cache::Weighter;
+use quick_cache::sync::{Cache, DefaultLifecycle};
 
 /// Bytes of the largest file that is held.
 pub const LARGEST: usize = 32 * 1024;
 /// Bytes held altogether, at most.
-const MOST: usize = 64 * 1024 * 1024;
-/// Parts with a lock each, so that threads seldom meet at one.
-const PARTS: usize = 16;
+const MOST: u64 = 64 * 1024 * 1024;
+/// About as many files as that is: of the page or so that most of them have.
+const USUAL: usize = 16 * 1024;
 /// What an entry takes beside its contents: key, pointer, counts, the table's and the allocator's slack.
-const ENTRY: usize = 160;
+const ENTRY: u64 = 160;
 
-/// The contents that are held.
-pub struct Held([Mutex<Part>; PARTS]);
+/// The contents that are held. Which go when there is no more room, and the locks, are the cache's: what was asked for once goes
+/// before what is asked for again, as by a room that boots.
+pub struct Held(Cache<ObjectId, Arc<[u8]>, Bytes, BuildHasherDefault<Front>>);
 
-#[derive(Default)]
-struct Part {
-    bytes: usize,
-    contents: HashMap<ObjectId, Arc<[u8]>, BuildHasherDefault<Front>>,
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<ObjectId, Arc<[u8]>> for Bytes {
+    fn weight(&self, _: &ObjectId, contents: &Arc<[u8]>) -> u64 {
+        contents.len() as u64 + ENTRY
+    }
 }
 
 impl Held {
     /// None yet.
     pub fn new() -> Self {
-        Self(std::array::from_fn(|_| Mutex::default()))
+        Self(Cache::with(USUAL, MOST, Bytes, BuildHasherDefault::default(), DefaultLifecycle::default()))
     }
 
     /// The contents of an object, if they are held.
     pub fn get(&self, id: ObjectId) -> Option<Arc<[u8]>> {
-        self.part(id).contents.get(&id).cloned()
+        self.0.get(&id)
     }
 
     /// Holds the contents of an object, of [`LARGEST`] bytes at most, from now on.
     pub fn put(&self, id: ObjectId, contents: &[u8]) -> Arc<[u8]> {
         let contents = Arc::<[u8]>::from(contents);
-        let mut part = self.part(id);
-        if part.bytes > MOST / PARTS - LARGEST - ENTRY {
-            super::halve(&mut part.contents);
-            part.bytes = part.contents.values().map(|contents| contents.len() + ENTRY).sum();
-        }
-        if part.contents.insert(id, contents.clone()).is_none() {
-            part.bytes += contents.len() + ENTRY;
-        }
+        self.0.insert(id, contents.clone());
         contents
-    }
-
-    fn part(&self, id: ObjectId) -> MutexGuard<'_, Part> {
-        let [first, ..] = id.0;
-        let [start, ..] = &self.0;
-        let part = self.0.get(usize::from(first) % PARTS).unwrap_or(start);
-        part.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -103,13 +94,27 @@ mod tests {
         let contents = vec![7; LARGEST];
         for number in 0..10_000 {
             held.put(id(number), &contents);
-            let part = held.part(id(number));
-            assert!(part.bytes <= MOST / PARTS);
-            let real: usize = part.contents.values().map(|contents| contents.len() + ENTRY).sum();
-            assert_eq!(part.bytes, real);
+            assert!(held.0.weight() <= MOST);
         }
-        let all: usize = held.0.iter().map(|part| part.lock().unwrap().contents.len()).sum();
-        assert!(all > MOST / LARGEST / 3, "{all} held");
+        let real: u64 = held.0.iter().map(|(_, contents)| contents.len() as u64 + ENTRY).sum();
+        assert_eq!(held.0.weight(), real);
+        assert!(real > MOST / 3, "{real} bytes held");
+    }
+
+    /// A walk through the whole tree, as `find` or a backup does, pushes nothing out that machines ask for again and again.
+    #[test]
+    fn what_is_asked_for_again_stays_when_all_else_is_read_once() {
+        let held = Held::new();
+        let contents = vec![7; LARGEST];
+        for number in 0..500 {
+            held.put(id(number), &contents);
+            assert!(held.get(id(number)).is_some());
+        }
+        for number in 1000..20_000 {
+            held.put(id(number), &contents);
+        }
+        let left = (0..500).filter(|number| held.get(id(*number)).is_some()).count();
+        assert!(left > 400, "{left} of 500 are left");
     }
 
     #[test]
@@ -117,6 +122,6 @@ mod tests {
         let held = Held::new();
         held.put(id(1), b"x");
         held.put(id(1), b"x");
-        assert_eq!(held.part(id(1)).bytes, 1 + ENTRY);
+        assert_eq!(held.0.weight(), 1 + ENTRY);
     }
 }

@@ -4,15 +4,15 @@
 mod held;
 mod vouched;
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use held::Held;
 use oneroot_ids::ObjectId;
 use oneroot_tree::Store;
+use quick_cache::sync::Cache;
 use rustix::io::{Errno, ReadWriteFlags};
 use vouched::Vouched;
 
@@ -22,7 +22,7 @@ const KEPT: usize = 512;
 /// The store's objects, as servers read them.
 pub struct Objects {
     store: Arc<Store>,
-    open: Mutex<HashMap<ObjectId, Arc<File>>>,
+    open: Cache<ObjectId, Arc<File>>,
     held: Held,
     vouched: Vouched,
 }
@@ -35,20 +35,10 @@ pub struct OnDisk {
     whole: Option<usize>,
 }
 
-/// Makes room in a full table. What is dropped is had again in a few microseconds, so which ones hardly matters: half of them,
-/// as they lie in the table, keeps the cost of a full one off the common path.
-fn halve<V, S>(table: &mut HashMap<ObjectId, V, S>) {
-    let mut keep = false;
-    table.retain(|_, _| {
-        keep = !keep;
-        keep
-    });
-}
-
 impl Objects {
     /// Nothing is open yet.
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, open: Mutex::default(), held: Held::new(), vouched: Vouched::default() }
+        Self { store, open: Cache::new(KEPT), held: Held::new(), vouched: Vouched::default() }
     }
 
     /// Opens an object, or finds it open.
@@ -87,7 +77,7 @@ impl Objects {
 
     /// Opens it anew next time: what is damaged may be put right by another file of this name.
     fn forget(&self, id: ObjectId) {
-        self.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+        self.open.remove(&id);
     }
 
     /// Says what the store has lost.
@@ -98,7 +88,7 @@ impl Objects {
     /// A descriptor that is open already. Where another file has the name by now, it is that one's: what was damaged was put
     /// right, by a file that took its place.
     fn kept(&self, id: ObjectId) -> Option<Arc<File>> {
-        let kept = self.open.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned()?;
+        let kept = self.open.get(&id)?;
         if kept.metadata().is_ok_and(|found| found.nlink() > 0) {
             return Some(kept);
         }
@@ -108,11 +98,7 @@ impl Objects {
 
     fn keep(&self, id: ObjectId, file: File) -> Arc<File> {
         let file = Arc::new(file);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if open.len() >= KEPT {
-            halve(&mut open);
-        }
-        open.insert(id, file.clone());
+        self.open.insert(id, file.clone());
         file
     }
 

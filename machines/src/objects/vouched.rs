@@ -4,15 +4,16 @@
 //! the first to ask hashes, off the event loop, and the others wait for that. What was found counts as long as the file is
 //! the same by device, inode number, times and size. A file that was found to be wrong is not hashed again either.
 
-use std::collections::HashMap;
+use std::convert::Infallible;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use oneroot_ids::ObjectId;
+use quick_cache::sync::Cache;
 use tokio::sync::Mutex as Turn;
 
 /// Objects that are remembered; a site has a kernel and an initrd for each profile.
@@ -45,11 +46,20 @@ impl Mark {
 type Found = Option<(Mark, bool)>;
 
 /// What was hashed.
-#[derive(Default)]
 pub struct Vouched {
-    known: Mutex<HashMap<ObjectId, Arc<Turn<Found>>>>,
+    known: Cache<ObjectId, Arc<Turn<Found>>>,
     #[cfg(test)]
     hashed: AtomicU64,
+}
+
+impl Default for Vouched {
+    fn default() -> Self {
+        Self {
+            known: Cache::new(MOST),
+            #[cfg(test)]
+            hashed: AtomicU64::new(0),
+        }
+    }
 }
 
 impl Vouched {
@@ -76,11 +86,8 @@ impl Vouched {
     }
 
     fn place(&self, id: ObjectId) -> Arc<Turn<Found>> {
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST && !known.contains_key(&id) {
-            super::halve(&mut known);
-        }
-        known.entry(id).or_default().clone()
+        let place = self.known.get_or_insert_with(&id, || Ok(Arc::default()));
+        place.unwrap_or_else(|never: Infallible| match never {})
     }
 }
 
@@ -157,6 +164,6 @@ mod tests {
         for number in 0..3 * u32::try_from(MOST).unwrap() {
             assert!(!vouched.is_good(id(&number.to_le_bytes()), &file).await.unwrap());
         }
-        assert!(vouched.known.lock().unwrap().len() <= MOST);
+        assert!(vouched.known.len() <= MOST);
     }
 }

@@ -3,9 +3,10 @@
 //! The result is named by its content, so a machine that has not changed gives the same name and writes nothing. What has
 //! been staged once is remembered.
 
-use std::collections::{BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 
+use super::made::Made;
 use crate::error::Result;
 use oneroot_bootconf::given::{Given, HOME};
 use oneroot_ids::GenerationId;
@@ -18,24 +19,18 @@ use crate::guest::MTIME;
 const MOST_REMEMBERED: usize = 50_000;
 
 /// What has been staged so far.
-#[derive(Default)]
-pub struct Staged(Mutex<HashMap<Given, GenerationId>>);
+pub struct Staged(Made<Given>);
+
+impl Default for Staged {
+    fn default() -> Self {
+        Self(Made::at_most(MOST_REMEMBERED))
+    }
+}
 
 impl Staged {
     /// The generation with what a machine is given. Blocks on the disk.
     pub fn generation(&self, store: &Arc<Store>, given: Given) -> Result<GenerationId> {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&given).copied();
-        // No reference names it, so a collection may have taken it since.
-        if let Some(known) = known.filter(|known| store.keep_generation(*known)) {
-            return Ok(known);
-        }
-        let generation = stage(store, &given)?;
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_REMEMBERED {
-            known.clear();
-        }
-        known.insert(given, generation);
-        Ok(generation)
+        self.0.or_make(store, given, |given| stage(store, given))
     }
 }
 

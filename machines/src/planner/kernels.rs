@@ -3,9 +3,7 @@
 //! All three come from one view, so they match. The layer's `/boot` and its modules hide what the tree below has of them.
 //! Modules go where the tree below looks for them: `/lib` is a directory in some, and a link to `/usr/lib` in others.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
-
+use super::made::Made;
 use crate::error::{Error, Result};
 use oneroot_bootconf::boot_files::{BOOT, INITRD_LINKS, KERNEL_LINKS};
 use oneroot_ids::GenerationId;
@@ -15,13 +13,14 @@ use oneroot_tree::{Stage, View, Views};
 /// Layers remembered.
 const MOST_REMEMBERED: usize = 1_000;
 
-/// Layers made so far, by the lender's generations and the place of the modules.
-#[derive(Default)]
-pub struct Kernels {
-    known: Mutex<HashMap<Key, GenerationId>>,
-}
+/// Layers made so far, by the lender's generations and those that it lends to.
+pub struct Kernels(Made<(Vec<GenerationId>, Vec<GenerationId>)>);
 
-type Key = (Vec<GenerationId>, Vec<GenerationId>);
+impl Default for Kernels {
+    fn default() -> Self {
+        Self(Made::at_most(MOST_REMEMBERED))
+    }
+}
 
 impl Kernels {
     /// The layer that lends `below` the kernel of `lender`; both are stacks, bottom first. Blocks on the disk.
@@ -32,23 +31,14 @@ impl Kernels {
         below: &[GenerationId],
     ) -> Result<GenerationId> {
         let key = (lender.to_vec(), below.to_vec());
-        let known = self.known.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        // No reference names it, so a collection may have taken it since.
-        if let Some(known) = known.filter(|known| views.store().keep_generation(*known)) {
-            return Ok(known);
-        }
-        let view = |stack: &[GenerationId]| views.load(views.store().put_stack(stack)?);
-        let lender = view(lender).map_err(Error::Lender)?;
-        let below = if below.is_empty() { None } else { Some(view(below)?) };
-        let mut stage = Stage::begin(views.store(), |_| {})?;
-        lay(&mut stage, &lender, below.as_deref())?;
-        let generation = stage.finish()?.generation;
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_REMEMBERED {
-            known.clear();
-        }
-        known.insert(key, generation);
-        Ok(generation)
+        self.0.or_make(views.store(), key, |(lender, below)| {
+            let view = |stack: &[GenerationId]| views.load(views.store().put_stack(stack)?);
+            let lender = view(lender).map_err(Error::Lender)?;
+            let below = if below.is_empty() { None } else { Some(view(below)?) };
+            let mut stage = Stage::begin(views.store(), |_| {})?;
+            lay(&mut stage, &lender, below.as_deref())?;
+            Ok(stage.finish()?.generation)
+        })
     }
 }
 

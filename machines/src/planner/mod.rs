@@ -5,6 +5,7 @@
 pub mod dry;
 mod given;
 mod kernels;
+mod made;
 pub mod renderer;
 pub mod templates;
 

@@ -3,10 +3,13 @@
 //! The result is a generation named by its content, so rendering again gives the same name and writes nothing. What has
 //! been rendered once is remembered by (layer, facts).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::io::Read as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
+use quick_cache::sync::Cache;
+
+use super::made::Made;
 use super::renderer::Renderer;
 use crate::error::{Error, Result};
 use oneroot_bootconf::facts::Facts;
@@ -48,27 +51,24 @@ pub struct Found {
 pub struct Templates {
     /// Who renders them.
     pub renderer: Arc<dyn Renderer>,
-    found: Mutex<HashMap<GenerationId, Arc<Found>>>,
-    rendered: Mutex<HashMap<(GenerationId, Facts), GenerationId>>,
+    found: Cache<GenerationId, Arc<Found>>,
+    rendered: Made<(GenerationId, Facts)>,
 }
 
 impl Templates {
     /// None so far.
     pub fn new(renderer: Arc<dyn Renderer>) -> Self {
-        Self { renderer, found: Mutex::default(), rendered: Mutex::default() }
+        let (found, rendered) = (Cache::new(MOST_REMEMBERED), Made::at_most(MOST_REMEMBERED));
+        Self { renderer, found, rendered }
     }
 
     /// The templates of a layer. Blocks on the disk.
     pub fn of(&self, store: &Store, layer: GenerationId) -> Result<Arc<Found>> {
-        if let Some(found) = self.found.lock().unwrap_or_else(PoisonError::into_inner).get(&layer) {
-            return Ok(found.clone());
+        if let Some(found) = self.found.get(&layer) {
+            return Ok(found);
         }
         let found = Arc::new(find(&store.generation(layer)?));
-        let mut known = self.found.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_REMEMBERED {
-            known.clear();
-        }
-        known.insert(layer, found.clone());
+        self.found.insert(layer, found.clone());
         Ok(found)
     }
 
@@ -85,19 +85,10 @@ impl Templates {
         if found.templates.is_empty() {
             return Ok(None);
         }
-        let key = (layer, facts.clone());
-        let known = self.rendered.lock().unwrap_or_else(PoisonError::into_inner).get(&key).copied();
-        // No reference names it, so a collection may have taken it since.
-        if let Some(known) = known.filter(|known| store.keep_generation(*known)) {
-            return Ok(Some(known));
-        }
-        let generation = self.stage(store, &found, shown, facts)?;
-        let mut known = self.rendered.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MOST_REMEMBERED {
-            known.clear();
-        }
-        known.insert(key, generation);
-        Ok(Some(generation))
+        let made = self
+            .rendered
+            .or_make(store, (layer, facts.clone()), |(_, facts)| self.stage(store, &found, shown, facts));
+        made.map(Some)
     }
 
     fn stage(&self, store: &Arc<Store>, found: &Found, layer: &str, facts: &Facts) -> Result<GenerationId> {
