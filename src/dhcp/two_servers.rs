@@ -142,8 +142,9 @@ struct World {
     counts: BTreeMap<&'static str, usize>,
 }
 
+/// Not in a row: those of neighbours have addresses of their own to begin with.
 fn mac(number: u8) -> Mac {
-    Mac::new([0x52, 0x54, 0, 0, 0, 10 + number]).unwrap()
+    Mac::new([0x52, 0x54, 0, number * number, number * 29, 10 + number]).unwrap()
 }
 
 fn site(home: &Path) -> Arc<Site> {
@@ -153,9 +154,12 @@ fn site(home: &Path) -> Arc<Site> {
     let text = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
         [[network]]\nsubnet = \"10.0.0.0/24\"\npool = \"10.0.0.10-10.0.0.17\"\nlease = \"10m\"\n\
         [unknown]\nprofile = \"a\"\n[profile.a]\nsource = { directory = \"root\" }\n\
-        [machine.alpha]\nmac = [\"52:54:00:00:00:0a\", \"52:54:00:00:00:0b\"]\nprofile = \"a\"\n\
-        [machine.beta]\nmac = \"52:54:00:00:00:0c\"\nprofile = \"a\"\n";
-    let site = load_str("site.toml", text, home).unwrap();
+        [machine.alpha]\nmac = [\"ALPHA\", \"SECOND\"]\nprofile = \"a\"\n\
+        [machine.beta]\nmac = \"BETA\"\nprofile = \"a\"\n";
+    let named = [("ALPHA", 0), ("SECOND", 1), ("BETA", 2)];
+    let text =
+        named.iter().fold(text.to_owned(), |text, (name, at)| text.replace(name, &mac(*at).to_string()));
+    let site = load_str("site.toml", &text, home).unwrap();
     let store = Store::open(&site.server.store).unwrap();
     let mut stage = Stage::begin(&store, |_| {}).unwrap();
     stage.directory(&home.join("root")).unwrap();
