@@ -66,74 +66,113 @@ pub enum Installer {
 }
 
 /// Reads `source = { … }`. One of six keys says which kind it is.
-pub(crate) fn source_of(
-    mut source: Section<'_>,
-    home: &Path,
-    diagnostics: &mut Diagnostics,
-) -> Option<Source> {
-    let tar = source.string(diagnostics, "tar");
-    let directory = source.string(diagnostics, "directory");
-    let one_file_system = source.boolean(diagnostics, "one_file_system");
-    let oci = source.string(diagnostics, "oci");
-    let insecure = source.boolean(diagnostics, "insecure");
-    let command = source.strings(diagnostics, "command", false);
-    let packages = Wanted {
-        suite: source.string(diagnostics, "suite"),
-        release: source.string(diagnostics, "release"),
-        include: source.strings(diagnostics, "packages", false),
-        mirrors: source.strings(diagnostics, "mirror", true),
-        keyring: source.string(diagnostics, "keyring"),
-        options: source.strings(diagnostics, "options", false),
-    };
+pub(crate) fn source_of(source: Section<'_>, home: &Path, diagnostics: &mut Diagnostics) -> Option<Source> {
     let span = source.span.clone();
-    source.finish(diagnostics);
-    let kinds = [
-        tar.is_some(),
-        directory.is_some(),
-        oci.is_some(),
-        packages.suite.is_some(),
-        packages.release.is_some(),
-        !command.is_empty(),
-    ];
-    if kinds.into_iter().filter(|said| *said).count() != 1 {
+    let said = Said::read(source, diagnostics);
+    if said.kinds() != 1 {
         diagnostics.note(
             &span,
             "must say one of `tar`, `directory`, `oci`, `suite` or `release` (with `packages`) and `command`",
         );
         return None;
     }
-    if let (Some(at), None) = (&one_file_system, &directory) {
-        diagnostics.note(&at.span, "applies only to `directory`, which is not set");
-    }
-    let one_file_system = one_file_system.is_none_or(|at| at.value);
-    let remote = oci.as_ref().is_some_and(|at| at.value.starts_with(REGISTRY));
-    if let (Some(at), false) = (&insecure, remote || packages.release.is_some()) {
-        diagnostics.note(
-            &at.span,
-            format!("goes with `release`, or an `oci` that begins with {REGISTRY}, and there is neither"),
-        );
-    }
-    let insecure = insecure.is_some_and(|at| at.value);
-    if packages.suite.is_some() || packages.release.is_some() {
-        return packages.check(insecure, home, diagnostics);
-    }
-    packages.refuse(diagnostics);
-    if let Some(tar) = tar {
-        return path(tar, home, diagnostics).map(Source::Tar);
-    }
-    if let Some(directory) = directory {
-        return path(directory, home, diagnostics).map(|path| Source::Directory { path, one_file_system });
-    }
-    if let Some(oci) = oci {
-        return if remote {
-            let checked = oci.check(diagnostics, |text| image(&text));
-            checked.map(|at| Source::Registry(Registry { image: at.value, insecure }))
-        } else {
-            layout(oci, home, diagnostics)
+    said.refuse(diagnostics);
+    said.check(home, diagnostics)
+}
+
+/// All that a source's table says, before it is known which kind it is of.
+struct Said {
+    tar: Option<Located<String>>,
+    directory: Option<Located<String>>,
+    one_file_system: Option<Located<bool>>,
+    oci: Option<Located<String>>,
+    insecure: Option<Located<bool>>,
+    command: Vec<Located<String>>,
+    packages: Wanted,
+}
+
+impl Said {
+    fn read(mut source: Section<'_>, diagnostics: &mut Diagnostics) -> Self {
+        let said = Self {
+            tar: source.string(diagnostics, "tar"),
+            directory: source.string(diagnostics, "directory"),
+            one_file_system: source.boolean(diagnostics, "one_file_system"),
+            oci: source.string(diagnostics, "oci"),
+            insecure: source.boolean(diagnostics, "insecure"),
+            command: source.strings(diagnostics, "command", false),
+            packages: Wanted {
+                suite: source.string(diagnostics, "suite"),
+                release: source.string(diagnostics, "release"),
+                include: source.strings(diagnostics, "packages", false),
+                mirrors: source.strings(diagnostics, "mirror", true),
+                keyring: source.string(diagnostics, "keyring"),
+                options: source.strings(diagnostics, "options", false),
+            },
         };
+        source.finish(diagnostics);
+        said
     }
-    let words = command.into_iter().map(|at| at.value).collect();
-    Some(Source::Command(words))
+
+    /// How many kinds it says that it is of.
+    fn kinds(&self) -> usize {
+        let said = [
+            self.tar.is_some(),
+            self.directory.is_some(),
+            self.oci.is_some(),
+            self.packages.suite.is_some(),
+            self.packages.release.is_some(),
+            !self.command.is_empty(),
+        ];
+        said.into_iter().filter(|said| *said).count()
+    }
+
+    fn is_remote(&self) -> bool {
+        self.oci.as_ref().is_some_and(|at| at.value.starts_with(REGISTRY))
+    }
+
+    fn is_installed(&self) -> bool {
+        self.packages.suite.is_some() || self.packages.release.is_some()
+    }
+
+    /// Notes what means nothing for its kind.
+    fn refuse(&self, diagnostics: &mut Diagnostics) {
+        if let (Some(at), None) = (&self.one_file_system, &self.directory) {
+            diagnostics.note(&at.span, "applies only to `directory`, which is not set");
+        }
+        if let (Some(at), false) = (&self.insecure, self.is_remote() || self.packages.release.is_some()) {
+            diagnostics.note(
+                &at.span,
+                format!("goes with `release`, or an `oci` that begins with {REGISTRY}, and there is neither"),
+            );
+        }
+        if !self.is_installed() {
+            self.packages.refuse(diagnostics);
+        }
+    }
+
+    fn check(self, home: &Path, diagnostics: &mut Diagnostics) -> Option<Source> {
+        let (is_remote, is_installed) = (self.is_remote(), self.is_installed());
+        let insecure = self.insecure.is_some_and(|at| at.value);
+        if is_installed {
+            return self.packages.check(insecure, home, diagnostics);
+        }
+        if let Some(tar) = self.tar {
+            return path(tar, home, diagnostics).map(Source::Tar);
+        }
+        if let Some(directory) = self.directory {
+            let one_file_system = self.one_file_system.is_none_or(|at| at.value);
+            return path(directory, home, diagnostics)
+                .map(|path| Source::Directory { path, one_file_system });
+        }
+        match self.oci {
+            Some(oci) if is_remote => {
+                let checked = oci.check(diagnostics, |text| image(&text));
+                checked.map(|at| Source::Registry(Registry { image: at.value, insecure }))
+            }
+            Some(oci) => layout(oci, home, diagnostics),
+            None => Some(Source::Command(self.command.into_iter().map(|at| at.value).collect())),
+        }
+    }
 }
 
 /// What a registry's image begins with, as skopeo and podman write it. Anything else is a path.
