@@ -140,7 +140,8 @@ fn note(status: &RestrictionStatus) -> Option<String> {
     match (&status.ruleset, &status.landlock) {
         (RulesetStatus::FullyEnforced, _) => None,
         (_, LandlockStatus::Available { effective_abi, .. }) => Some(format!(
-            "this kernel's Landlock is version {effective_abi:?}: files are fenced in, and TCP ports from V4 on, signals from V6 on"
+            "this kernel's Landlock is version {}: files are fenced in, and TCP ports from 4 on, signals from 6 on",
+            *effective_abi as i32
         )),
         _ => Some("this kernel has a part of Landlock".to_owned()),
     }
