@@ -1,6 +1,7 @@
 //! What `oneroot status` shows, as one document: of the machines, of this server, and of what it hears around it.
 
 use oneroot_machines::{MachineStatus, Machines, OtherServer};
+use oneroot_state::{Backend as _, Health};
 use serde::{Deserialize, Serialize};
 
 use crate::net::interfaces::{InterfaceStatus, Interfaces};
@@ -23,6 +24,9 @@ pub struct Status {
     /// What the server has taken from itself; none from a server that knows nothing of that.
     #[serde(default)]
     pub confinement: Option<confine::Report>,
+    /// Whether the state can be written; a server that says nothing of that is taken to be well.
+    #[serde(default)]
+    pub state: Health,
     /// Every machine that the site names or that was seen.
     pub machines: Vec<MachineStatus>,
     /// The site's interfaces, in its order.
@@ -46,10 +50,26 @@ impl Status {
             clock_ahead: clock::ahead(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             confinement: confine::report(),
+            state: machines.state.health(),
             machines: machines.status(),
             interfaces: interfaces.status(&site),
             missing_addresses: interfaces.missing(&site).iter().map(ToString::to_string).collect(),
             other_servers: machines.other_servers(),
         }
+    }
+}
+
+/// What people are told of a state that is not well.
+pub fn trouble(state: &Health) -> Option<String> {
+    match state {
+        Health::Durable => None,
+        Health::Degraded { cause, refused } => Some(format!(
+            "the state cannot be written ({cause}; {refused} changes refused): no new lease and no new boot is given until it can; \
+             free space or mend the disk"
+        )),
+        Health::Unreachable { cause } => Some(format!(
+            "the shared state cannot be reached ({cause}): machines that run are served on, and no new lease and no new boot is \
+             given until it can"
+        )),
     }
 }

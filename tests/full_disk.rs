@@ -149,6 +149,11 @@ fn a_lease_that_a_full_disk_has_not_taken_is_not_acknowledged_and_machines_that_
         let refused = refused.unwrap();
         assert!(server.log().contains("not acknowledged"), "{}", server.log());
         assert!(host.lease(refused, Duration::from_secs(2)).unwrap().is_none(), "it is still full");
+        let status = server.run(&["status"]).unwrap();
+        assert!(
+            status.contains("the state cannot be written (") && status.contains("free space"),
+            "{status}"
+        );
         // Those that run notice nothing.
         assert_eq!(root.read_all().unwrap(), files);
         assert_eq!(first.get(&format!("/b/{}/kernel", boot.id)).unwrap(), (200, b"kernel".to_vec()));
@@ -158,6 +163,7 @@ fn a_lease_that_a_full_disk_has_not_taken_is_not_acknowledged_and_machines_that_
 
         disk.empty().unwrap();
         told.push(host.lease(refused, SOON).unwrap().unwrap());
+        assert!(!server.run(&["status"]).unwrap().contains("cannot be written"));
         first.boot().unwrap();
         told
     });

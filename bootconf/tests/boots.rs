@@ -2,7 +2,7 @@
 //!
 //! Lines: `M plan BOOT view N at ADDRESS`, `M plan of old BOOT view N at ADDRESS` (before paths named the boot),
 //! `M mounts BOOT [at ADDRESS] -> running|unchanged|refused`, `M mounts view N -> …` (the path of old), `M up BOOT`,
-//! `M released`, `M silent`, `M reads BOOT` and `M idles BOOT` (a connection uses the view, or no longer), `passes N[s|d]`;
+//! `M released`, `M reads BOOT` and `M idles BOOT` (a connection uses the view, or no longer), `passes N[s|d]`;
 //! and to be checked: `M pins BOOT:phase…`, `M asks N -> allow|refuse|gone|later`, `ADDRESS is M's`.
 //! There is no line for DHCP: no packet of it is an event here.
 #![allow(
@@ -174,7 +174,6 @@ impl World {
             }
             [name, "up", which] => drop(self.happens(name, &Event::Up(boot(which)))),
             [name, "released"] => drop(self.happens(name, &Event::Released)),
-            [name, "silent"] => drop(self.happens(name, &Event::Silent)),
             [_, "reads", which] => drop(self.read.insert(boot(which))),
             [_, "idles", which] => drop(self.read.remove(&boot(which))),
             [name, "pins", ..] => assert_eq!(self.pins(name), words[2..].join(" ")),

@@ -76,3 +76,96 @@ impl Machines {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boots::tests_on::{Server, two};
+    use oneroot_bootconf::access::Verdict;
+    use oneroot_bootconf::again::Ask;
+    use oneroot_state::Error as StateError;
+
+    async fn boots(server: &Server, peer: std::net::IpAddr) -> String {
+        server.machines.boot_script(peer, server.mac, Ask::Whole).await.unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_one_server_lets_go_of_nobody_reads_on_the_other() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, mut other], peer) = two(home.path()).await;
+        assert!(boots(&one, peer).await.contains("/kernel"));
+        let view = one.machines.known().views()[0];
+        assert_eq!(other.machines.verdict(peer, view), Verdict::Gone, "the other has not heard of it yet");
+        other.hear();
+        assert_eq!(other.machines.verdict(peer, view), Verdict::Allow);
+        other.machines.load(view).unwrap();
+        assert!(other.machines.tree(peer, view).is_ok());
+        one.machines.release(&one.mac.to_string()).await.unwrap();
+        other.hear();
+        assert!(matches!(other.machines.tree(peer, view), Err(oneroot_nfsd::Refusal::Stale)));
+        assert!(other.machines.in_memory(view).is_none() && other.machines.known().plans.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_watch_that_missed_a_removal_finds_it_when_everything_is_told_again() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, mut other], peer) = two(home.path()).await;
+        boots(&one, peer).await;
+        other.hear();
+        one.machines.release(&one.mac.to_string()).await.unwrap();
+        for number in 0..3000 {
+            let txn = oneroot_state::Txn::new().put(format!("leases/{}", number % 7), b"x".to_vec());
+            one.machines.state.commit(txn).await.unwrap();
+        }
+        assert_eq!(other.machines.known().pins.len(), 1);
+        let snapshots = other.hear();
+        assert!(snapshots > 0, "it has fallen behind");
+        assert!(other.machines.known().pins.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn ones_own_change_that_the_watch_tells_again_ends_nothing_that_nfs_remembers() {
+        let home = tempfile::tempdir().unwrap();
+        let ([mut one, _], peer) = two(home.path()).await;
+        boots(&one, peer).await;
+        let before = one.machines.edition.at(1);
+        one.hear();
+        assert_eq!(one.machines.edition.at(1), before);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn while_the_state_is_out_of_reach_what_is_known_is_served_and_nothing_is_promised() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], peer) = two(home.path()).await;
+        boots(&one, peer).await;
+        let view = one.machines.known().views()[0];
+        one.memory().set_unreachable(true);
+        assert!(one.machines.tree(peer, view).is_ok());
+        let refused = one.machines.release(&one.mac.to_string()).await;
+        assert!(matches!(refused, Err(crate::Error::State(StateError::Unavailable(_)))), "{refused:?}");
+        assert!(one.machines.tree(peer, view).is_ok(), "it was not released");
+        one.memory().set_unreachable(false);
+        assert_eq!(one.machines.release(&one.mac.to_string()).await.unwrap(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_change_whose_answer_was_lost_is_read_and_not_made_twice() {
+        use oneroot_state::Trouble::{AnswerLost, RequestLost};
+        for lost in [AnswerLost, RequestLost] {
+            let home = tempfile::tempdir().unwrap();
+            let ([one, mut other], peer) = two(home.path()).await;
+            one.memory().trouble([Some(lost)]);
+            assert!(boots(&one, peer).await.contains("/kernel"), "{lost:?}");
+            assert_eq!(one.machines.known().pins.len(), 1, "{lost:?}");
+            other.hear();
+            assert_eq!(other.machines.known().pins.len(), 1, "{lost:?}");
+            one.memory().trouble([Some(lost)]);
+            one.machines.release(&one.mac.to_string()).await.unwrap();
+            other.hear();
+            assert!(
+                one.machines.known().pins.is_empty() && other.machines.known().pins.is_empty(),
+                "{lost:?}"
+            );
+        }
+    }
+}

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::running;
 use crate::net::interfaces::InterfaceStatus;
 use crate::print::{Document, Page};
-use crate::status::Status;
+use crate::status::{Status, trouble};
 use crate::{clock, confine, control};
 use oneroot_machines::MachineStatus;
 
@@ -35,6 +35,9 @@ impl Document for Status {
         for other in &self.other_servers {
             let ago = age(self.now.saturating_sub(other.at));
             page.line(format_args!("{} {ago} ago", other.in_words()));
+        }
+        if let Some(words) = trouble(&self.state) {
+            page.text(format_args!("\n{words}\n"));
         }
         if clock::is_off(self.clock_ahead) {
             page.text(format_args!("\n{}\n", clock::in_words(self.clock_ahead)));

@@ -6,15 +6,19 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::Error;
 use crate::kv::{Listing, Txn, Versioned};
 use crate::revision::Revision;
 use crate::watch::Watch;
 
-/// Whether writes reach the disk.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// Whether the state can be written and read.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "health", rename_all = "lowercase")]
 pub enum Health {
-    /// The last write did, or there was none yet.
+    /// The last write reached the disk, or there was none yet.
+    #[default]
     Durable,
     /// The last write did not. Reads go on; each further write is tried anew.
     Degraded {
@@ -22,6 +26,11 @@ pub enum Health {
         cause: String,
         /// Transactions refused since the last write that succeeded.
         refused: u64,
+    },
+    /// A shared store can't be reached: what is known is served, and nothing can be written.
+    Unreachable {
+        /// What its client said last.
+        cause: String,
     },
 }
 
@@ -62,6 +71,6 @@ pub trait Backend: Send + Sync + 'static {
     /// As [`read`](Self::read).
     fn watch(&self, prefix: &str) -> impl Future<Output = Result<Watch, Error>> + Send;
 
-    /// Whether writes reach the disk.
+    /// Whether it can be written and read, as far as it has been tried.
     fn health(&self) -> Health;
 }

@@ -159,6 +159,9 @@ impl Backend for Memory {
     }
 
     fn health(&self) -> Health {
+        if self.is_unreachable() {
+            return Health::Unreachable { cause: NO_QUORUM.to_owned() };
+        }
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }

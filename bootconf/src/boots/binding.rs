@@ -10,14 +10,14 @@
 //! | the lease ends, another NIC asks for it, the reservation changes | stays so |
 //! | the machine runs from another address | is free once the older pin is dropped ([`crate::boots::pins`]) and a lease time is over |
 //! | the admin releases the machine | is free once a lease time is over |
-//! | nothing was heard for [`SILENCE`] | is probed; unanswered, it is free ([`crate::boots::pins::Event::Silent`]). Nothing calls this yet |
+//! | nothing is heard, however long | stays so: nobody but the machine and its admin ends its boot |
 
 use std::net::IpAddr;
 
 use crate::boots::pins::{Phase, Pin};
 use oneroot_ids::Mac;
 
-/// Seconds without a packet after which a machine's address is probed, and a stranger may be forgotten ([`crate::boots::strangers`]).
+/// Seconds without a packet after which a stranger may be forgotten ([`crate::boots::strangers`]).
 pub const SILENCE: u64 = 7 * 86_400;
 
 /// The pin that binds an address: of two running ones with it, the newer. Its NIC alone may be given the address.
@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn seven_days_of_silence_call_for_a_probe_and_a_clock_set_back_does_not() {
+    fn seven_days_without_a_packet_are_silence_and_a_clock_that_was_set_back_makes_none() {
         assert!(!is_silent(1000, 1000 + SILENCE - 1));
         assert!(is_silent(1000, 1000 + SILENCE));
         assert!(!is_silent(1000, 0));

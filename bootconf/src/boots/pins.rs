@@ -10,7 +10,7 @@
 //! | a boot that was never mounted says so | nothing: whoever can fetch a script can say that |
 //! | [`GRACE`] after a later boot was mounted | as if it had said `up` |
 //! | released by the admin | all of them are dropped |
-//! | silent for days, and a probe of its address went unanswered ([`crate::boots::binding`]) | all but those in use are dropped |
+//! | silence, however long | nothing: a machine believes for a day what it has read, and one that sleeps comes back |
 //! | any DHCP packet | nothing: DHCP is no event here. A `dhclient` in the guest must not take its root away |
 //!
 //! A machine holds at most [`MOST`] pins, and one more where all of them are mounted: a plan takes the place of the oldest
@@ -126,8 +126,6 @@ pub enum Event {
     },
     /// The admin lets go of the machine.
     Released,
-    /// Nothing was heard of the machine for days, and it did not answer a probe.
-    Silent,
 }
 
 /// What to write.
@@ -172,11 +170,6 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
             ended(older, pin, in_use).collect()
         }
         Event::Released => order.iter().map(|pin| PinChange::Delete(pin.boot)).collect(),
-        // A client behind a firewall answers no probe and reads all the same.
-        Event::Silent => {
-            let silent = order.iter().filter(|pin| !in_use(pin));
-            silent.map(|pin| PinChange::Delete(pin.boot)).collect()
-        }
     }
 }
 
@@ -445,13 +438,6 @@ mod tests {
     fn release_drops_all() {
         let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
         assert_eq!(deleted(&changes(&pins, &Event::Released, &idle, 50)).len(), 2);
-    }
-
-    #[test]
-    fn silence_drops_what_nobody_reads() {
-        let pins = [pin(1, Phase::Up), pin(2, Phase::Booting)];
-        assert_eq!(deleted(&changes(&pins, &Event::Silent, &idle, 50)).len(), 2);
-        assert_eq!(deleted(&changes(&pins, &Event::Silent, &|pin| pin.made == 1, 50)), [pins[1].boot]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::pins::Phase;
 use oneroot_bootconf::strangers::MOST;
 use oneroot_ids::{BootId, Mac, MachineId};
-use oneroot_state::Disk;
+use oneroot_state::{Disk, State};
 use tokio::task::JoinSet;
 
 use crate::access::resource::Via;
@@ -229,4 +229,26 @@ async fn a_datagram_says_of_no_address_whose_it_is_and_a_connection_or_a_cookie_
         let bound = machines.known().mac_at(address(number));
         assert_eq!(bound, Some(alpha()).filter(|_| number > 2), "{name} {via:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn five_hundred_boots_at_once_share_syncs() {
+    const BOOTS: usize = 500;
+    let home = tempfile::tempdir().unwrap();
+    let machines = open(&site(home.path(), true)).await;
+    let State::Disk(disk) = machines.state.as_ref() else { panic!("not on the disk") };
+    let held = machines.turns.take((0..BOOTS).map(|number| Thing::Nic(mac(number)))).await;
+    let asking = machines.clone();
+    let asked = tokio::spawn(async move { at_once(&asking, 0..BOOTS).await });
+    while machines.turns.waited_for() < BOOTS {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    // Every plan is made, and all of them are to be written now.
+    let before = disk.groups();
+    drop(held);
+    assert_eq!(asked.await.unwrap().len(), BOOTS);
+    let groups = disk.groups() - before;
+    println!("{groups} groups for {BOOTS} boots");
+    // One after another they would be as many as there are boots.
+    assert!(groups <= BOOTS as u64 / 8, "{groups} groups for {BOOTS} boots");
 }

@@ -5,6 +5,8 @@
 mod asked;
 pub(crate) mod commit;
 mod plans;
+#[cfg(test)]
+pub(crate) mod tests_on;
 pub(crate) mod unknown;
 
 use std::net::IpAddr;

@@ -67,6 +67,13 @@ impl<K: Eq + Hash + Ord + Clone> Turns<K> {
         Some(Turn(vec![place]))
     }
 
+    /// Things that somebody has and somebody else waits for.
+    #[cfg(test)]
+    pub fn waited_for(&self) -> usize {
+        // The map has one, who has the turn two, and each who waits two.
+        self.locks().values().filter(|lock| Arc::strong_count(lock) >= 5).count()
+    }
+
     fn line(self: &Arc<Self>, key: K) -> Place<K> {
         let lock = self.locks().entry(key.clone()).or_default().clone();
         Place { turns: self.clone(), key, lock: Some(lock), guard: None }
