@@ -206,7 +206,7 @@ impl Layout {
             hasher.update(buffer.get(..count).unwrap_or_default());
         }
         // A file that shrinks while it is read ends early, and its hash is another.
-        let found: String = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+        let found = oneroot_ids::hex(&hasher.finalize());
         if found != digest.0 {
             return Err(digest.fault(format!("its bytes have the hash {found}")));
         }
