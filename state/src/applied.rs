@@ -216,7 +216,7 @@ mod tests {
                         let key = format!("a/{}", chance(3));
                         let found: Vec<_> =
                             rows.get(&key).map(|at| (key.as_str(), *at)).into_iter().collect();
-                        applied.read(&[key.clone()], listing(upto as u64, &found))
+                        applied.read(std::slice::from_ref(&key), listing(upto as u64, &found))
                     }
                     _ => {
                         watched = watched.max(usize::try_from(chance(at + 1)).unwrap());

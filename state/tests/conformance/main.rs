@@ -1,4 +1,11 @@
 //! The conformance suite, run over the backends that there are. One of another crate takes `suite.rs` by `#[path]`.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test stops at its first surprise"
+)]
 
 mod suite;
 
