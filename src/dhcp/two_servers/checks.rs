@@ -55,7 +55,7 @@ impl World {
         while let Some(event) = ready(&mut self.observer) {
             match event {
                 Event::Snapshot(listing) => {
-                    assert!(listing.records.is_empty(), "the observer missed something")
+                    assert!(listing.records.is_empty(), "the observer missed something");
                 }
                 Event::Changed(changes) => self.transaction(&changes),
             }

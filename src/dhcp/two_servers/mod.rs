@@ -36,7 +36,6 @@ use super::leasing::Leasing;
 use super::rules::Rules;
 use super::store::{self, Written};
 use host::*;
-use operations::What;
 
 const LEASES: Table<Lease> = Table::new("leases");
 const BEGIN: u64 = 1_800_000_000;
@@ -305,9 +304,9 @@ impl World {
         let server = &mut self.servers[at];
         let Some(event) = ready(&mut server.watches[which]) else { return false };
         if which == 0 {
-            server.leasing.state_changed(event)
+            server.leasing.state_changed(event);
         } else {
-            server.machines.state_changed(event)
+            server.machines.state_changed(event);
         }
         true
     }
