@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use oneroot_dhcp::Lease;
 use oneroot_ids::Mac;
-use oneroot_state::{Backend as _, Disk, Table, Txn};
+use oneroot_state::{Backend as _, Disk, MAX_OPERATIONS, Table, Txn};
 use oneroot_testkit::{Lab, Server, SiteFiles};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
@@ -283,13 +283,13 @@ fn lease_to_strangers(state: &std::path::Path, first: Ipv4Addr, count: u32) {
     let leases: Table<Lease> = Table::new("leases");
     let disk = Disk::open(state).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    for from in (0..count).step_by(1000) {
+    for from in (0..count).step_by(MAX_OPERATIONS) {
         let lease = |number: u32| {
             let mac = Mac::new(stranger(number)).unwrap();
             let address = Ipv4Addr::from(u32::from(first) + number);
             Lease { mac, address, start: now, expires: now + 86_400, relay: None }
         };
-        let all = (from..count.min(from + 1000)).map(lease);
+        let all = (from..count.min(from + MAX_OPERATIONS as u32)).map(lease);
         let txn = all.fold(Txn::new(), |txn, lease| leases.put(txn, lease.mac, &lease).unwrap());
         runtime.block_on(disk.commit(txn)).unwrap();
     }

@@ -201,3 +201,22 @@ pub fn random<const N: usize>() -> Result<[u8; N]> {
     ThisHost.fill_random(&mut bytes).context("the kernel has no random bytes")?;
     Ok(bytes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oneroot_state::Memory;
+
+    #[tokio::test]
+    async fn the_record_of_another_server_on_the_state_stays_while_that_one_writes_it() {
+        let memory = Memory::default();
+        let at = |kernel: &str, seen| Anchor { kernel: kernel.to_owned(), since_start: 0, time: 0, seen };
+        for (kernel, seen) in [("other", KEPT), ("long gone", 1)] {
+            note(&memory, &at(kernel, seen)).await.unwrap();
+        }
+        note(&memory, &at("this", KEPT + 2)).await.unwrap();
+        let (known, _) = ANCHORS.list(&memory).await.unwrap();
+        let known: Vec<String> = known.into_iter().map(|(kernel, _)| kernel).collect();
+        assert_eq!(known, ["other", "this"]);
+    }
+}

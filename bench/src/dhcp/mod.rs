@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use oneroot_dhcp::Lease;
 use oneroot_ids::Mac;
-use oneroot_state::{Backend as _, Disk, Table, Txn};
+use oneroot_state::{Backend as _, Disk, MAX_OPERATIONS, Table, Txn};
 use oneroot_testkit::{Lab, Server, SiteFiles, ip};
 use serde_json::{Value, json};
 
@@ -133,9 +133,9 @@ fn fill(state: &Path, pool: u32) -> Result<()> {
     let leases: Table<Lease> = Table::new("leases");
     let disk = Disk::open(state)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    for from in (0..pool).step_by(1000) {
+    for from in (0..pool).step_by(MAX_OPERATIONS) {
         let mut txn = Txn::new();
-        for number in from..pool.min(from + 1000) {
+        for number in from..pool.min(from + MAX_OPERATIONS as u32) {
             let (mac, address) =
                 (Mac::new(client::stranger(number)).context("not a MAC")?, Ipv4Addr::from(POOL + number));
             let lease = Lease { mac, address, start: now, expires: now + 86_400, relay: None };
