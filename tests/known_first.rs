@@ -289,7 +289,7 @@ fn lease_to_strangers(state: &std::path::Path, first: Ipv4Addr, count: u32) {
             let address = Ipv4Addr::from(u32::from(first) + number);
             Lease { mac, address, start: now, expires: now + 86_400, relay: None }
         };
-        let all = (from..count.min(from + MAX_OPERATIONS as u32)).map(lease);
+        let all = (from..count.min(from + u32::try_from(MAX_OPERATIONS).unwrap())).map(lease);
         let txn = all.fold(Txn::new(), |txn, lease| leases.put(txn, lease.mac, &lease).unwrap());
         runtime.block_on(disk.commit(txn)).unwrap();
     }
