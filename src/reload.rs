@@ -10,7 +10,7 @@ use oneroot_bootconf::{Site, load};
 
 use crate::confine;
 use oneroot_machines::Machines;
-use oneroot_machines::planner::dry;
+use oneroot_machines::planner::template_check;
 
 /// Why a site did not come into force: each reason with its place where it has one.
 pub type Refusal = Vec<String>;
@@ -30,7 +30,7 @@ pub fn reload(machines: &Machines, path: &Path) -> Result<(), Refusal> {
     if !unreachable.is_empty() {
         return Err(unreachable);
     }
-    let problems = dry::problems(&new, machines.renderer().as_ref());
+    let problems = template_check::problems(&new, machines.renderer().as_ref());
     if !problems.is_empty() {
         return Err(problems.iter().map(ToString::to_string).collect());
     }

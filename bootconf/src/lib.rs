@@ -23,7 +23,7 @@ pub mod root;
 mod site;
 
 pub use boots::identity::MachineRecord;
-pub use boots::{access, admission, again, binding, identity, pins, strangers};
+pub use boots::{access, admission, again, binding, identity, pins, unknown};
 pub use decide::stacks::stacks;
 pub use decide::{asked, decision, facts};
 pub use plan::{args, export, firmware, given, initrd, kernels, script};

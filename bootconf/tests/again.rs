@@ -239,7 +239,7 @@ fn who_has_only_its_own_word_waits_while_the_nic_boots_elsewhere() {
 #[derive(Debug, Clone)]
 enum Step {
     Asks(u8, Ask),
-    Passes(u64),
+    BootTokens(u64),
     /// A tree is staged or rolled back: another edition of the site.
     Staged(u8),
     /// The boot that a NIC was last told mounts its root.
@@ -250,7 +250,7 @@ fn step() -> impl Strategy<Value = Step> {
     let ask = prop_oneof![4 => Just(Ask::Whole), 2 => Just(Ask::Part), 1 => Just(Ask::Length)];
     prop_oneof![
         12 => (1..=2u8, ask).prop_map(|(nic, ask)| Step::Asks(nic, ask)),
-        4 => (0..YOUNG / 2).prop_map(Step::Passes),
+        4 => (0..YOUNG / 2).prop_map(Step::BootTokens),
         1 => (0..3u8).prop_map(Step::Staged),
         1 => (1..=2u8).prop_map(Step::Mounts),
     ]
@@ -334,7 +334,7 @@ impl World {
         for step in steps {
             match step {
                 Step::Asks(nic, ask) => world.asks(nic.min(nics), ask),
-                Step::Passes(seconds) => world.now += seconds,
+                Step::BootTokens(seconds) => world.now += seconds,
                 Step::Staged(edition) => {
                     world.staged += usize::from(edition != world.edition);
                     world.edition = edition;

@@ -47,7 +47,7 @@ impl<'a> Context<'a> {
     }
 
     /// Whether the site does not name its machine: what it costs is bounded, and it gets what the others leave.
-    pub(crate) fn is_stranger(&self) -> bool {
+    pub(crate) fn is_unknown(&self) -> bool {
         self.machine.is_none()
     }
 

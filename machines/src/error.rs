@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use oneroot_bootconf::decision::NoPlan;
 use oneroot_bootconf::render::RenderError;
-use oneroot_bootconf::strangers::Full;
+use oneroot_bootconf::unknown::Full;
 use oneroot_ids::{BootId, Mac, ViewId};
 
 /// By cause. Each says what to do next where that is not plain.

@@ -41,7 +41,7 @@ impl Machines {
             // Most of what the watch tells: nobody's remembered answer has to end for it.
             return;
         }
-        let left = self.known_mut().take_in(&news);
+        let left = self.index_mut().take_in(&news);
         drop(applied);
         left.views.into_iter().for_each(|view| self.unload(view));
         left.machines.into_iter().for_each(|machine| self.refusals().forget(machine));
@@ -54,13 +54,13 @@ impl Machines {
 
     /// Takes rests that are over from the state. Once, at the start: there is one for each address at most until then.
     pub(crate) async fn sweep_rests(&self) {
-        let over = self.known().rests_over(self.host.sure_since(), self.host.now());
+        let over = self.index().rests_over(self.host.sure_since(), self.host.now());
         for some in over.chunks(SWEPT_AT_ONCE) {
             let txn = {
                 let applied = self.applied();
-                let known =
+                let index =
                     some.iter().filter_map(|address| Some((address, applied.revision(&RESTS.key(address))?)));
-                known.fold(Txn::new(), |txn, (address, revision)| {
+                index.fold(Txn::new(), |txn, (address, revision)| {
                     // Another server may have written a new one meanwhile.
                     RESTS.delete(RESTS.expect(txn, address, oneroot_state::Expect::At(revision)), address)
                 })
@@ -94,7 +94,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let ([one, mut other], peer) = two(home.path()).await;
         assert!(boots(&one, peer).await.contains("/kernel"));
-        let view = one.machines.known().views()[0];
+        let view = one.machines.index().views()[0];
         assert_eq!(other.machines.verdict(peer, view), Verdict::Gone, "the other has not heard of it yet");
         other.hear();
         assert_eq!(other.machines.verdict(peer, view), Verdict::Allow);
@@ -103,7 +103,7 @@ mod tests {
         one.machines.release(&one.mac.to_string()).await.unwrap();
         other.hear();
         assert!(matches!(other.machines.tree(peer, view), Err(oneroot_nfsd::Refusal::Stale)));
-        assert!(other.machines.in_memory(view).is_none() && other.machines.known().plans.is_empty());
+        assert!(other.machines.in_memory(view).is_none() && other.machines.index().plans.is_empty());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,10 +117,10 @@ mod tests {
             let txn = oneroot_state::Txn::new().put(format!("leases/{}", number % 7), b"x".to_vec());
             one.machines.state.commit(txn).await.unwrap();
         }
-        assert_eq!(other.machines.known().pins.len(), 1);
+        assert_eq!(other.machines.index().pins.len(), 1);
         let snapshots = other.hear();
         assert!(snapshots > 0, "it has fallen behind");
-        assert!(other.machines.known().pins.is_empty());
+        assert!(other.machines.index().pins.is_empty());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -128,9 +128,9 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let ([mut one, _], peer) = two(home.path()).await;
         boots(&one, peer).await;
-        let before = one.machines.edition.at(1);
+        let before = one.machines.epoch.at(1);
         one.hear();
-        assert_eq!(one.machines.edition.at(1), before);
+        assert_eq!(one.machines.epoch.at(1), before);
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -138,7 +138,7 @@ mod tests {
         let home = tempfile::tempdir().unwrap();
         let ([one, _], peer) = two(home.path()).await;
         boots(&one, peer).await;
-        let view = one.machines.known().views()[0];
+        let view = one.machines.index().views()[0];
         one.memory().set_unreachable(true);
         assert!(one.machines.tree(peer, view).is_ok());
         let refused = one.machines.release(&one.mac.to_string()).await;
@@ -156,14 +156,14 @@ mod tests {
             let ([one, mut other], peer) = two(home.path()).await;
             one.memory().trouble([Some(lost)]);
             assert!(boots(&one, peer).await.contains("/kernel"), "{lost:?}");
-            assert_eq!(one.machines.known().pins.len(), 1, "{lost:?}");
+            assert_eq!(one.machines.index().pins.len(), 1, "{lost:?}");
             other.hear();
-            assert_eq!(other.machines.known().pins.len(), 1, "{lost:?}");
+            assert_eq!(other.machines.index().pins.len(), 1, "{lost:?}");
             one.memory().trouble([Some(lost)]);
             one.machines.release(&one.mac.to_string()).await.unwrap();
             other.hear();
             assert!(
-                one.machines.known().pins.is_empty() && other.machines.known().pins.is_empty(),
+                one.machines.index().pins.is_empty() && other.machines.index().pins.is_empty(),
                 "{lost:?}"
             );
         }

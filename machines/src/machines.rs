@@ -16,11 +16,11 @@ use tokio::task::JoinSet;
 use crate::around::Around;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::index::Known;
+use crate::index::MachineIndex;
 use crate::index::claims::Claim;
 use crate::index::others::Others;
 use crate::index::refusals::Refusals;
-use crate::index::steps::{Moment, Steps};
+use crate::index::steps::{BootSteps, Moment};
 use crate::index::tables::nothing_applied;
 use crate::objects::Objects;
 use crate::order::gate::Gate;
@@ -28,10 +28,10 @@ use crate::order::rooms::Rooms;
 use crate::order::turns::{Thing, Turns};
 use crate::planner::Planner;
 use crate::planner::renderer::Renderer;
-use crate::tokens::passes::Passes;
+use crate::tokens::boot_tokens::BootTokens;
 use crate::tokens::seals::Cookies;
-use crate::views::cache::Edition;
-use crate::views::tree::{MachineTree, Saying};
+use crate::views::cache::Epoch;
+use crate::views::tree::{MachineTree, ProgressReport};
 
 /// Threads that read views at the start; more gain nothing on one disk.
 const MOST_LOADERS: usize = 8;
@@ -44,24 +44,24 @@ pub struct Machines {
     pub state: Arc<State>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) planner: Planner,
-    pub(crate) passes: Passes,
+    pub(crate) boot_tokens: BootTokens,
     pub(crate) cookies: Cookies,
     pub(crate) objects: Objects,
     pub(crate) loaders: Vec<PathBuf>,
-    pub(crate) known: RwLock<Known>,
-    /// Which changes of the state `known` has.
+    pub(crate) index: RwLock<MachineIndex>,
+    /// Which changes of the state `index` has.
     pub(crate) applied: Mutex<Applied>,
-    /// Of `known` and `trees`.
-    pub(crate) edition: Edition,
+    /// Of `index` and `trees`.
+    pub(crate) epoch: Epoch,
     pub(crate) trees: RwLock<HashMap<ViewId, Arc<MachineTree>>>,
     /// Views that are being read right now, so that a hundred calls start one load.
     pub(crate) loading: Mutex<Vec<ViewId>>,
     pub(crate) turns: Arc<Turns<Thing>>,
     pub(crate) gate: Gate,
     pub(crate) rooms: Arc<Mutex<Rooms>>,
-    pub(crate) said: mpsc::Sender<Saying>,
+    pub(crate) reports: mpsc::Sender<ProgressReport>,
     /// How far each boot has come; apart from the tables, for it decides nothing.
-    pub(crate) steps: Mutex<Steps>,
+    pub(crate) steps: Mutex<BootSteps>,
     /// The last refusal of each machine's root.
     pub(crate) refusals: Mutex<Refusals>,
     /// Other DHCP servers.
@@ -73,7 +73,7 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// Reads the tables and the views that pins hold. `secret` is the handle key, of which passes and cookies are made; `said`
+    /// Reads the tables and the views that pins hold. `secret` is the handle key, of which passes and cookies are made; `reports`
     /// takes the words that machines say.
     pub async fn open(
         site: Arc<Site>,
@@ -81,10 +81,10 @@ impl Machines {
         host: Arc<dyn Host>,
         planner: Planner,
         secret: &[u8; 32],
-        said: mpsc::Sender<Saying>,
+        reports: mpsc::Sender<ProgressReport>,
     ) -> Result<Arc<Self>> {
-        let (mut known, mut applied) = (Known::default(), nothing_applied());
-        known.take_in(&applied.listed(state.list("").await?));
+        let (mut index, mut applied) = (MachineIndex::default(), nothing_applied());
+        index.take_in(&applied.listed(state.list("").await?));
         let began = host.now();
         let machines = Arc::new(Self {
             objects: Objects::new(planner.store().clone()),
@@ -93,17 +93,17 @@ impl Machines {
             state,
             host,
             planner,
-            passes: Passes::new(secret),
+            boot_tokens: BootTokens::new(secret),
             cookies: Cookies::new(secret),
-            known: RwLock::new(known),
+            index: RwLock::new(index),
             applied: Mutex::new(applied),
-            edition: Edition::new(),
+            epoch: Epoch::new(),
             trees: RwLock::default(),
             loading: Mutex::default(),
             turns: Arc::default(),
             gate: Gate::new(),
             rooms: Arc::default(),
-            said,
+            reports,
             steps: Mutex::default(),
             refusals: Mutex::default(),
             others: Mutex::default(),
@@ -117,7 +117,7 @@ impl Machines {
 
     /// Reads the views that pins hold, so that the first call of each machine is answered.
     async fn load_held(self: &Arc<Self>) -> Result<()> {
-        let held = Arc::new(Mutex::new(self.known().views()));
+        let held = Arc::new(Mutex::new(self.index().views()));
         let mut loaders = JoinSet::new();
         for _ in 0..std::thread::available_parallelism().map_or(1, usize::from).min(MOST_LOADERS) {
             let (machines, held) = (self.clone(), held.clone());
@@ -162,30 +162,30 @@ impl Machines {
         &self.objects
     }
 
-    pub(crate) fn known(&self) -> RwLockReadGuard<'_, Known> {
-        self.known.read().unwrap_or_else(PoisonError::into_inner)
+    pub(crate) fn index(&self) -> RwLockReadGuard<'_, MachineIndex> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn known_mut(&self) -> RwLockWriteGuard<'_, Known> {
-        let known = self.known.write().unwrap_or_else(PoisonError::into_inner);
-        self.edition.turn();
-        known
+    pub(crate) fn index_mut(&self) -> RwLockWriteGuard<'_, MachineIndex> {
+        let index = self.index.write().unwrap_or_else(PoisonError::into_inner);
+        self.epoch.turn();
+        index
     }
 
     pub(crate) fn trees_mut(&self) -> RwLockWriteGuard<'_, HashMap<ViewId, Arc<MachineTree>>> {
         let trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
-        self.edition.turn();
+        self.epoch.turn();
         trees
     }
 
     /// What this peer may do with a view. A machine that may use it has been heard of.
     pub(crate) fn verdict(&self, peer: IpAddr, view: ViewId) -> Verdict {
         let site = self.site();
-        let known = self.known();
-        let machine = reader_at(&known, &site, peer);
-        let verdict = known.verdict(machine, view);
+        let index = self.index();
+        let machine = reader_at(&index, &site, peer);
+        let verdict = index.verdict(machine, view);
         if let (Verdict::Allow, Some(machine)) = (verdict, machine) {
-            known.hear(machine, self.host.now());
+            index.hear(machine, self.host.now());
         }
         verdict
     }
@@ -197,7 +197,7 @@ impl Machines {
         view: ViewId,
     ) -> Result<Arc<MachineTree>, oneroot_nfsd::Refusal> {
         let second = self.host.coarse();
-        let moment = self.edition.at(second);
+        let moment = self.epoch.at(second);
         if let Some(tree) = crate::views::cache::find(moment, peer, view) {
             tree.touch(second);
             return Ok(tree);
@@ -251,7 +251,8 @@ impl Machines {
         let merged = self.planner.views.load(view).map_err(|cause| Error::View { view, cause })?;
         // One that is there knows when it was used last, and that keeps pins.
         let mut trees = self.trees_mut();
-        let tree = trees.entry(view).or_insert_with(|| Arc::new(MachineTree::new(merged, self.said.clone())));
+        let tree =
+            trees.entry(view).or_insert_with(|| Arc::new(MachineTree::new(merged, self.reports.clone())));
         Ok(tree.clone())
     }
 
@@ -280,9 +281,9 @@ impl Machines {
         let macs: Vec<Mac> = self.steps().macs().collect();
         for mac in macs {
             let (is_ours, runs) = {
-                let known = self.known();
-                let machine = known.machine_of(mac);
-                let mut pins = machine.into_iter().flat_map(|machine| known.pins_of(machine));
+                let index = self.index();
+                let machine = index.machine_of(mac);
+                let mut pins = machine.into_iter().flat_map(|machine| index.pins_of(machine));
                 (machine.is_some(), pins.any(|(pin, _)| pin.is_mounted()))
             };
             // Anybody's computer may ask for an address and boot from its disk.
@@ -296,7 +297,7 @@ impl Machines {
         }
     }
 
-    pub(crate) fn steps(&self) -> MutexGuard<'_, Steps> {
+    pub(crate) fn steps(&self) -> MutexGuard<'_, BootSteps> {
         self.steps.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -313,8 +314,8 @@ pub(crate) fn present(host: &dyn Host) -> Moment {
 
 /// The machine whose views may be read from an address. Where another server gives the addresses, a script goes to whoever
 /// seems to be there, and handles can be had on any machine: only a mounted root says whose an address is.
-pub(crate) fn reader_at(known: &Known, site: &Site, peer: IpAddr) -> Option<MachineId> {
-    let at = if site.is_proxied(peer) { known.mounted_at(peer) } else { known.nic_at(peer) };
+pub(crate) fn reader_at(index: &MachineIndex, site: &Site, peer: IpAddr) -> Option<MachineId> {
+    let at = if site.is_proxied(peer) { index.mounted_at(peer) } else { index.nic_at(peer) };
     at.map(|(machine, _)| machine)
 }
 
@@ -328,7 +329,7 @@ pub(crate) struct Read {
 
 impl Drop for Read {
     fn drop(&mut self) {
-        let held = self.machines.known().is_held(self.view);
+        let held = self.machines.index().is_held(self.view);
         if !held {
             self.machines.unload(self.view);
         }
@@ -339,23 +340,23 @@ impl Drop for Read {
 impl Machines {
     /// A lease is on the disk.
     pub fn leased(&self, address: IpAddr, mac: Mac) {
-        self.known_mut().leased(address, mac);
+        self.index_mut().leased(address, mac);
     }
 
     /// Whether a NIC has an address of ours.
     pub fn has_address(&self, mac: Mac) -> bool {
-        self.known().address(mac).is_some()
+        self.index().address(mac).is_some()
     }
 
     /// Whether the site has `new` in the machine that had `old`, and `old` in no machine any more.
     pub fn replaced(&self, site: &Site, old: Mac, new: Mac) -> bool {
         let Some((name, _)) = site.machine(new).filter(|_| site.machine(old).is_none()) else { return false };
-        let known = self.known();
-        let record = known.machine_of(old).and_then(|id| known.machines.get(&id));
+        let index = self.index();
+        let record = index.machine_of(old).and_then(|id| index.machines.get(&id));
         // Once the machine has booted from the new NIC, its record has the old one no more; the pin of its last boot does.
-        let pinned = || known.pin_of(old).map(|pin| pin.machine);
+        let pinned = || index.pin_of(old).map(|pin| pin.machine);
         record.is_some_and(|(record, _)| record.name.as_deref() == Some(name))
-            || pinned().is_some_and(|machine| known.machine_of(new) == Some(machine))
+            || pinned().is_some_and(|machine| index.machine_of(new) == Some(machine))
     }
 
     /// Whether a NIC's messages are looked at before strangers': the site names it, or its machine runs.
@@ -365,16 +366,16 @@ impl Machines {
 
     /// The address that this NIC's machine runs with.
     pub fn held_by(&self, mac: Mac) -> Option<IpAddr> {
-        self.known().pin_of(mac).map(|pin| pin.address)
+        self.index().pin_of(mac).map(|pin| pin.address)
     }
 
     /// Whose an address is by a pin that runs, boots, or has ended lately.
     pub fn claim(&self, address: IpAddr) -> Option<Claim> {
-        self.known().claim(address, self.host.sure_since(), self.host.now())
+        self.index().claim(address, self.host.sure_since(), self.host.now())
     }
 
     /// Addresses of which [`Machines::claim`] may say something else than when this was asked last.
     pub fn moved(&self) -> BTreeSet<IpAddr> {
-        self.known().moved.take()
+        self.index().moved.take()
     }
 }

@@ -13,8 +13,8 @@ use crate::cli::Exit;
 use crate::net::routing::Routing;
 use crate::net::{OR_WAIT, no_address};
 use crate::print::{Document, Page};
-use oneroot_machines::planner::dry;
 use oneroot_machines::planner::renderer::Renderer;
+use oneroot_machines::planner::template_check;
 use oneroot_tree::Store;
 
 /// What is wrong with a site, and what is missing around it.
@@ -64,7 +64,7 @@ pub fn check(path: &Path, renderer: &dyn Renderer) -> Result<Checked> {
     // Of a store that can't be looked into nothing is known.
     let look = Look::into_store_of(&site).ok();
     let store = look.as_deref();
-    let mut problems = dry::problems(&site, renderer);
+    let mut problems = template_check::problems(&site, renderer);
     problems.extend(store.iter().flat_map(|store| layers::problems(store, &site)));
     let untouched = std::fs::read_to_string(path).is_ok_and(|text| text == EXAMPLE);
     let untouched = untouched.then(|| UNTOUCHED.to_owned());

@@ -7,7 +7,7 @@ use anyhow::Result;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::decision::Provenance;
 use oneroot_machines::planner::renderer::Renderer;
-use oneroot_machines::planner::{Laid, shown};
+use oneroot_machines::planner::{StackEntry, shown};
 use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::{Node, Origin, Presence};
 use serde::Serialize;
@@ -21,7 +21,7 @@ use crate::control;
 use crate::print::{self, Document, Page};
 
 /// What a layer of a stack is, for people.
-fn name_of(laid: &Laid) -> String {
+fn name_of(laid: &StackEntry) -> String {
     let ours = if laid.given { "oneroot, for this machine" } else { "oneroot itself" };
     let name = laid.part.as_ref().map_or(ours.to_owned(), shown);
     if laid.rendered { format!("{name} (rendered)") } else { name }
@@ -115,7 +115,7 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
     let status = control::ask_status(&site.server.state)?;
     let machines = status.into_iter().flat_map(|status| status.machines);
     let running = machines.into_iter().find(|seen| seen.macs.contains(&mac)).and_then(|seen| seen.view);
-    let layers = stacked.laid.iter().enumerate().map(|(place, laid)| LayerLine {
+    let layers = stacked.entries.iter().enumerate().map(|(place, laid)| LayerLine {
         place,
         generation: laid.generation.to_string(),
         what: name_of(laid),
@@ -208,7 +208,7 @@ pub fn path(site: &Site, machine: &str, path: &str, renderer: &Arc<dyn Renderer>
 }
 
 fn line(preview: &Preview, path: &str, origin: &Origin) -> Option<PathLine> {
-    let laid = preview.stacked.laid.get(usize::from(origin.layer))?;
+    let laid = preview.stacked.entries.get(usize::from(origin.layer))?;
     let is_file = matches!(origin.presence, Presence::Is(_, Kind::Regular));
     let template = (laid.rendered && is_file).then(|| {
         let layer = laid.part.as_ref().map_or(String::new(), shown);

@@ -87,7 +87,7 @@ pub fn render(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resul
 fn files(preview: &Preview) -> Result<Vec<RenderedFile>> {
     let store = preview.planner.store();
     let mut files = Vec::new();
-    for laid in preview.stacked.laid.iter().filter(|laid| !laid.rendered) {
+    for laid in preview.stacked.entries.iter().filter(|laid| !laid.rendered) {
         let Some(part @ (Part::Layer { .. } | Part::Machine { .. })) = &laid.part else { continue };
         let found = preview.planner.templates.of(store, laid.generation)?;
         for template in found.templates.iter().filter(|template| !is_kept(&template.path)) {

@@ -9,7 +9,7 @@ use oneroot_bootconf::asked::Catalogue;
 use oneroot_bootconf::decision::{Part, decide};
 use oneroot_tree::confine::open_file;
 
-use oneroot_machines::planner::dry::files;
+use oneroot_machines::planner::template_check::files;
 
 /// Bytes of a file that are looked at for a private key's first line.
 pub const KEY_HEAD: usize = 128;

@@ -35,7 +35,7 @@ pub enum Whose<K> {
     /// A machine's that is served first.
     Machine(K),
     /// Anybody else's.
-    Stranger,
+    Unknown,
 }
 
 /// All queues. `D` is what has come back, `K` a machine, `M` a message.
@@ -108,7 +108,7 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
     pub fn heard(&self, whose: Whose<K>, from: SocketAddr, message: M) {
         self.with(|queues| match whose {
             Whose::Machine(machine) => queues.machine(machine, from, message),
-            Whose::Stranger => queues.stranger(message),
+            Whose::Unknown => queues.stranger(message),
         });
         self.woken.notify_one();
     }
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn machines_are_served_in_turn_and_before_strangers() {
         let inbox = Numbers::new();
-        (0..3).for_each(|number| inbox.heard(Whose::Stranger, from(0), (0, number)));
+        (0..3).for_each(|number| inbox.heard(Whose::Unknown, from(0), (0, number)));
         (0..100).for_each(|number| inbox.heard(Whose::Machine(1), from(0), (1, number)));
         inbox.heard(Whose::Machine(2), from(0), (2, 0));
         inbox.done(7);
@@ -218,7 +218,7 @@ mod tests {
     #[test]
     fn a_stranger_is_served_though_machines_never_stop() {
         let inbox = Numbers::new();
-        inbox.heard(Whose::Stranger, from(0), (0, 0));
+        inbox.heard(Whose::Unknown, from(0), (0, 0));
         let served = (0..100).find(|number| {
             inbox.heard(Whose::Machine(1), from(0), (1, *number));
             inbox.with(Queues::next) == Some(Next::Heard((0, 0)))
@@ -229,7 +229,7 @@ mod tests {
     #[test]
     fn a_flood_of_strangers_keeps_no_machine_out_and_the_newest_is_served_first() {
         let inbox = Numbers::new();
-        (0..50_000).for_each(|number| inbox.heard(Whose::Stranger, from(0), (0, number)));
+        (0..50_000).for_each(|number| inbox.heard(Whose::Unknown, from(0), (0, number)));
         (0..9000).for_each(|number| inbox.heard(Whose::Machine(number), from(0), (1, number)));
         (0..9000).for_each(|number| inbox.heard(Whose::Machine(number), from(0), (2, number)));
         assert!(inbox.with(|queues| queues.of_machines) == 9000, "one of each, for there are many");
@@ -243,7 +243,7 @@ mod tests {
     #[test]
     fn strangers_are_served_in_order_where_few_wait() {
         let inbox = Numbers::new();
-        (0..100).for_each(|number| inbox.heard(Whose::Stranger, from(0), (0, number)));
+        (0..100).for_each(|number| inbox.heard(Whose::Unknown, from(0), (0, number)));
         assert_eq!(heard(&inbox), (0..100).map(|number| (0, number)).collect::<Vec<_>>());
     }
 

@@ -55,7 +55,7 @@ const AT_ONCE: usize = 512;
 
 /// Where a message came from, and where its answer leaves by.
 #[derive(Debug, Clone, Copy)]
-enum Way {
+enum Ingress {
     /// Port 67 on an interface.
     Port(usize),
     /// Port 4011 on one of the server's addresses, from this client.
@@ -69,7 +69,7 @@ enum Done {
 }
 
 /// A message, and where it came from.
-type Message = (Way, Vec<u8>);
+type Message = (Ingress, Vec<u8>);
 type Waiting = Inbox<Done, oneroot_ids::Mac, Message>;
 
 /// The DHCP server on all its interfaces.
@@ -83,8 +83,8 @@ pub struct Server {
     /// None where it could not be opened: machines boot without it.
     ear: Option<Ear>,
     /// By which way the answer to a commit or a probe leaves.
-    writing: HashMap<u64, Way>,
-    probing: HashMap<u64, Way>,
+    writing: HashMap<u64, Ingress>,
+    probing: HashMap<u64, Ingress>,
     /// How often each reason for dropping a message had been counted when that was last said.
     told: HashMap<DropReason, u64>,
     born: Instant,
@@ -135,12 +135,12 @@ impl Server {
         let others =
             self.boot_servers.iter().enumerate().map(|(number, socket)| (socket.clone(), number, true));
         for (socket, number, boots) in sockets.chain(others) {
-            let way = move |from| match from {
-                SocketAddr::V4(from) if boots => Some(Way::BootServer(number, from)),
+            let ingress = move |from| match from {
+                SocketAddr::V4(from) if boots => Some(Ingress::BootServer(number, from)),
                 SocketAddr::V6(_) if boots => None,
-                _ => Some(Way::Port(number)),
+                _ => Some(Ingress::Port(number)),
             };
-            listeners.spawn(listen(socket, self.machines.clone(), inbox.clone(), way));
+            listeners.spawn(listen(socket, self.machines.clone(), inbox.clone(), ingress));
         }
         if let Some(ear) = self.ear.take() {
             listeners.spawn(ear.listen(self.machines.clone()));
@@ -166,13 +166,13 @@ impl Server {
     }
 
     fn take(&mut self, next: Next<Done, Message>, inbox: &Arc<Waiting>) {
-        let (way, step) = match next {
-            Next::Heard((way, payload)) => {
-                let step = self.handle(way, &payload);
+        let (ingress, step) = match next {
+            Next::Heard((ingress, payload)) => {
+                let step = self.handle(ingress, &payload);
                 if matches!(step, Step::Dropped(DropReason::OtherServer)) {
                     self.chose_another(&payload);
                 }
-                (Some(way), step)
+                (Some(ingress), step)
             }
             Next::Done(Done::Written(token, lease, written)) => {
                 (self.writing.remove(&token), self.leasing.came_back(token, &lease, written))
@@ -183,15 +183,15 @@ impl Server {
                 (self.probing.remove(&token), step)
             }
         };
-        match (step, way) {
-            (Step::Reply(reply), Some(way)) => self.send(way, &reply),
+        match (step, ingress) {
+            (Step::Reply(reply), Some(ingress)) => self.send(ingress, &reply),
             (Step::Reply(_), None) | (Step::Dropped(_), _) => {}
-            (Step::Commit { token, change }, way) => {
-                way.map(|way| self.writing.insert(token, way));
+            (Step::Commit { token, change }, ingress) => {
+                ingress.map(|ingress| self.writing.insert(token, ingress));
                 self.write(token, change, inbox);
             }
-            (Step::Probe { token, address }, way) => {
-                way.map(|way| self.probing.insert(token, way));
+            (Step::Probe { token, address }, ingress) => {
+                ingress.map(|ingress| self.probing.insert(token, ingress));
                 let (machines, inbox) = (self.machines.clone(), inbox.clone());
                 tokio::spawn(async move {
                     let found = found(machines.probe(address).await);
@@ -229,16 +229,16 @@ impl Server {
         Now { wall: clock::now(), sure_since: clock::sure_since(), mono }
     }
 
-    fn handle(&mut self, way: Way, payload: &[u8]) -> Step {
+    fn handle(&mut self, ingress: Ingress, payload: &[u8]) -> Step {
         let (now, site) = (self.now(), self.machines.site());
         let machines = self.machines.clone();
-        match way {
-            Way::Port(number) => {
+        match ingress {
+            Ingress::Port(number) => {
                 let seen = self.ports.get(number).map(Port::seen);
                 let via = seen.as_ref().map_or(&[][..], |seen| &seen.via);
                 self.leasing.engine.handle(now, &Rules(&machines, site), Received { payload, via })
             }
-            Way::BootServer(_, from) => {
+            Ingress::BootServer(_, from) => {
                 let received = Received { payload, via: &[] };
                 self.leasing.engine.handle_4011(now, &Rules(&machines, site), received, from)
             }
@@ -246,23 +246,23 @@ impl Server {
     }
 
     /// Nobody waits for a full queue: what is lost is asked for again, and all others would wait too.
-    fn send(&mut self, way: Way, reply: &Reply) {
+    fn send(&mut self, ingress: Ingress, reply: &Reply) {
         let mac = reply.mac;
         if let (true, Some(address)) = (reply.leased, reply.address) {
             self.machines.step(mac, "address", reply.boots);
             tracing::info!(machine = self.machines.name_of(mac), %mac, %address, "has an address");
         }
         self.note(reply);
-        let sent = match (way, reply.route) {
-            (Way::BootServer(number, _), Route::Back(to)) => match self.boot_servers.get(number) {
+        let sent = match (ingress, reply.route) {
+            (Ingress::BootServer(number, _), Route::Back(to)) => match self.boot_servers.get(number) {
                 Some(socket) => socket.try_send_to(&reply.payload, to.into()).map(drop),
                 None => Ok(()),
             },
-            (Way::Port(number), _) => match self.ports.get_mut(number) {
+            (Ingress::Port(number), _) => match self.ports.get_mut(number) {
                 Some(port) => port.send(reply),
                 None => Ok(()),
             },
-            (Way::BootServer(..), _) => Ok(()),
+            (Ingress::BootServer(..), _) => Ok(()),
         };
         if let Err(cause) = sent {
             tracing::warn!(%mac, %cause, "a DHCP reply could not be sent");
@@ -327,13 +327,13 @@ async fn listen(
     socket: Arc<UdpSocket>,
     machines: Arc<Machines>,
     inbox: Arc<Waiting>,
-    way: impl Fn(SocketAddr) -> Option<Way>,
+    ingress: impl Fn(SocketAddr) -> Option<Ingress>,
 ) {
     widen(&socket);
     let mut datagram = vec![0; LARGEST];
     let hear = |datagram: &[u8], from| {
-        if let Some(way) = way(from) {
-            inbox.heard(whose(&machines, datagram), from, (way, datagram.to_vec()));
+        if let Some(ingress) = ingress(from) {
+            inbox.heard(whose(&machines, datagram), from, (ingress, datagram.to_vec()));
         }
     };
     let mut backoff = Backoff::default();
@@ -369,7 +369,7 @@ fn whose(machines: &Machines, payload: &[u8]) -> Whose<Mac> {
     let bytes = payload.get(28..34).and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
     match bytes.and_then(Mac::new).filter(|mac| machines.goes_first(*mac)) {
         Some(mac) => Whose::Machine(mac),
-        None => Whose::Stranger,
+        None => Whose::Unknown,
     }
 }
 

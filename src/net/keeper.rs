@@ -77,7 +77,7 @@ pub struct Keeper {
     news: AsyncFd<Socket>,
     interfaces: Arc<Interfaces>,
     held: Mutex<Vec<Held>>,
-    said: Mutex<Said>,
+    said: Mutex<Announced>,
 }
 
 impl Keeper {
@@ -208,7 +208,7 @@ impl Keeper {
 
 /// What was said of interfaces and addresses: each thing is said once.
 #[derive(Default)]
-struct Said {
+struct Announced {
     /// Those that have served, for which to come is to come back.
     served: HashSet<String>,
     /// Those that have never had an address in a network of the site while they were there: only relays' messages come.
@@ -217,7 +217,7 @@ struct Said {
     missing: HashSet<IpAddr>,
 }
 
-impl Said {
+impl Announced {
     fn tell(&mut self, interfaces: &Interfaces, site: &Site) {
         for name in &site.server.interfaces {
             // An interface to which nothing is connected is as good as any: a bridge whose first machine is yet to come.
@@ -315,13 +315,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
-    fn told(said: &mut Said, troubles: impl IntoIterator<Item = Option<Trouble>>) -> Vec<News> {
+    fn told(said: &mut Announced, troubles: impl IntoIterator<Item = Option<Trouble>>) -> Vec<News> {
         troubles.into_iter().filter_map(|trouble| said.news("br0", trouble)).collect()
     }
 
     #[test]
     fn an_interface_that_never_had_an_address_is_said_to_be_back_without_one() {
-        let mut said = Said::default();
+        let mut said = Announced::default();
         let (none, gone) = (Some(Trouble::NoAddress), Some(Trouble::NotThere));
         let first = told(&mut said, [none.clone(), none.clone()]);
         assert_eq!(first, [News::Hindered(Trouble::NoAddress)]);
@@ -333,14 +333,14 @@ mod tests {
 
     #[test]
     fn an_interface_that_has_served_is_back_when_it_has_its_address() {
-        let mut said = Said::default();
+        let mut said = Announced::default();
         let steps = [None, Some(Trouble::NotThere), Some(Trouble::Down), Some(Trouble::NoAddress), None];
         assert_eq!(told(&mut said, steps), [News::Gone, News::Serves("back")]);
     }
 
     #[test]
     fn an_interface_that_comes_late_is_there() {
-        let mut said = Said::default();
+        let mut said = Announced::default();
         let steps = [Some(Trouble::NotThere), Some(Trouble::NoAddress), None];
         assert_eq!(told(&mut said, steps), [News::Hindered(Trouble::NotThere), News::Serves("there")]);
     }

@@ -26,8 +26,8 @@ use crate::reload::{Refusal, reload};
 use crate::{clock, confine, dhcp, systemd};
 use oneroot_machines::guest;
 use oneroot_machines::planner::renderer::Renderer;
-use oneroot_machines::planner::{Planner, dry};
-use oneroot_machines::{Machines, Saying};
+use oneroot_machines::planner::{Planner, template_check};
+use oneroot_machines::{Machines, ProgressReport};
 
 use services::Services;
 use sockets::Sockets;
@@ -93,7 +93,7 @@ pub async fn run(
     systemd::ready("serving");
     // A broken template is one machine's trouble at its next boot: the others do not wait until every layer was read.
     tokio::task::spawn_blocking(move || {
-        let problems = dry::problems(&site, renderer.as_ref());
+        let problems = template_check::problems(&site, renderer.as_ref());
         problems.iter().for_each(|problem| tracing::error!(reason = %problem));
     });
 
@@ -113,7 +113,7 @@ pub async fn run(
 async fn domain(
     site: &Arc<Site>,
     renderer: Arc<dyn Renderer>,
-) -> Result<(Arc<Machines>, Keyring, mpsc::Receiver<Saying>)> {
+) -> Result<(Arc<Machines>, Keyring, mpsc::Receiver<ProgressReport>)> {
     let disk = Disk::open(&site.server.state).map_err(|cause| confine::explain(cause.into()))?;
     // The one place that says which backend it is.
     let state = Arc::new(State::from(disk));

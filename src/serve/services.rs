@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use oneroot_bootconf::Site;
-use oneroot_machines::{Machines, Saying};
+use oneroot_machines::{Machines, ProgressReport};
 use oneroot_nfsd::{Keyring, Policy, PortTable, Ports, Service};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::{mpsc, watch};
@@ -115,7 +115,7 @@ impl Services {
     }
 
     /// What keeps the machines up to date: what they say, what other servers write, what time does.
-    pub fn machines(&mut self, mut sayings: mpsc::Receiver<Saying>) {
+    pub fn machines(&mut self, mut sayings: mpsc::Receiver<ProgressReport>) {
         let machines = self.machines.clone();
         self.spawn(async move {
             while let Some(saying) = sayings.recv().await {

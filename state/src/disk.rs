@@ -36,16 +36,16 @@ pub struct Disk {
     /// `None` only while dropping.
     queue: Option<mpsc::Sender<Asked>>,
     writer: Option<JoinHandle<()>>,
-    said: Arc<Said>,
+    vitals: Arc<Vitals>,
 }
 
 /// What the writer tells about itself.
-struct Said {
+struct Vitals {
     groups: AtomicU64,
     health: Mutex<Health>,
 }
 
-impl Said {
+impl Vitals {
     fn health(&self) -> Health {
         self.health.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -83,14 +83,14 @@ impl Disk {
             return Err(Error::HalfRestored { dir: path.parent().unwrap_or(path).to_owned() });
         }
         let mirror = Mirror::new(contents);
-        let said = Arc::new(Said { groups: AtomicU64::new(0), health: Mutex::new(Health::Durable) });
+        let vitals = Arc::new(Vitals { groups: AtomicU64::new(0), health: Mutex::new(Health::Durable) });
         let (queue, inbox) = mpsc::channel(QUEUE);
-        let writer = Writer { store, mirror: mirror.clone(), said: said.clone() };
+        let writer = Writer { store, mirror: mirror.clone(), vitals: vitals.clone() };
         let writer = thread::Builder::new()
             .name("state".to_owned())
             .spawn(move || writer.run(inbox))
             .map_err(|cause| Error::Open { path: path.to_owned(), cause: cause.to_string() })?;
-        Ok(Self { mirror, queue: Some(queue), writer: Some(writer), said })
+        Ok(Self { mirror, queue: Some(queue), writer: Some(writer), vitals })
     }
 
     /// Sees to it that the next start finds what was answered, though the file has lost its name since. The end of the writer
@@ -106,7 +106,7 @@ impl Disk {
     /// Groups written so far; each may have carried many transactions.
     #[must_use]
     pub fn groups(&self) -> u64 {
-        self.said.groups.load(Ordering::Relaxed)
+        self.vitals.groups.load(Ordering::Relaxed)
     }
 }
 
@@ -140,14 +140,14 @@ impl Backend for Disk {
     }
 
     fn health(&self) -> Health {
-        self.said.health()
+        self.vitals.health()
     }
 }
 
 struct Writer<M> {
     store: Store<M>,
     mirror: Arc<Mirror>,
-    said: Arc<Said>,
+    vitals: Arc<Vitals>,
 }
 
 impl<M: Medium> Writer<M> {
@@ -176,8 +176,8 @@ impl<M: Medium> Writer<M> {
             if let Err(cause) = self.store.write(&changes, revision, held) {
                 return self.refuse(group, &cause);
             }
-            self.said.groups.fetch_add(1, Ordering::Relaxed);
-            self.said.set_health(Health::Durable);
+            self.vitals.groups.fetch_add(1, Ordering::Relaxed);
+            self.vitals.set_health(Health::Durable);
             self.mirror.publish(&changes);
         } else if group.iter().any(|(txn, _)| txn.is_empty())
             && let Err(cause) = self.store.settle(|| self.mirror.with(Contents::clone))
@@ -192,7 +192,7 @@ impl<M: Medium> Writer<M> {
 
     /// Answers a group that the disk did not take.
     fn refuse(&self, group: &mut Vec<Asked>, cause: &str) {
-        let before = if let Health::Degraded { refused, .. } = self.said.health() { refused } else { 0 };
+        let before = if let Health::Degraded { refused, .. } = self.vitals.health() { refused } else { 0 };
         if before == 0 {
             tracing::error!(cause, "the state cannot be written; nothing new is acknowledged until it can");
         }
@@ -208,7 +208,7 @@ impl<M: Medium> Writer<M> {
             })
             .collect();
         // Before the answers, so that whoever is refused finds the health that says so.
-        self.said.set_health(Health::Degraded { cause: cause.to_owned(), refused });
+        self.vitals.set_health(Health::Degraded { cause: cause.to_owned(), refused });
         for (answer, decided) in answers {
             let _ = answer.send(decided);
         }

@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use crate::boots::pins::{Phase, Pin};
 use oneroot_ids::Mac;
 
-/// Seconds without a packet after which a stranger may be forgotten ([`crate::boots::strangers`]).
+/// Seconds without a packet after which a stranger may be forgotten ([`crate::boots::unknown`]).
 pub const SILENCE: u64 = 7 * 86_400;
 
 /// The pin that binds an address: of two running ones with it, the newer. Its NIC alone may be given the address.

@@ -6,4 +6,4 @@ pub mod again;
 pub mod binding;
 pub mod identity;
 pub mod pins;
-pub mod strangers;
+pub mod unknown;

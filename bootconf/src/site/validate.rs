@@ -33,18 +33,18 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
             exists("profile", lender, &draft.profiles, profile, "kernel_from", diagnostics);
             lends(lender, profile, draft, diagnostics);
         }
-        match way_down(name, &draft.profiles) {
-            Way::Cycle(cycle) => {
+        match chain_of(name, &draft.profiles) {
+            Chain::Cycle(cycle) => {
                 let extends = profile.value.extends.clone().unwrap_or_default();
                 diagnostics.note(profile.place("extends", &extends), format!("extends itself: {cycle}"));
             }
-            Way::TooDeep => {
+            Chain::TooDeep => {
                 diagnostics.note(
                     &profile.span,
                     format!("extends more than {DEEPEST} profiles, one after the other"),
                 );
             }
-            Way::Ends(chain) => {
+            Chain::Ends(chain) => {
                 fits(&chain, profile, &[], diagnostics);
             }
         }
@@ -61,7 +61,7 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
 
 /// A kernel is borrowed from a tree that has one: not from the borrower, and not from another borrower.
 fn lends(lender: &str, profile: &Table<Profile>, draft: &Draft, diagnostics: &mut Diagnostics) {
-    let Way::Ends(chain) = way_down(lender, &draft.profiles) else { return };
+    let Chain::Ends(chain) = chain_of(lender, &draft.profiles) else { return };
     let span = profile.place("kernel_from", &lender);
     if chain.iter().any(|other| std::ptr::eq(*other, profile)) {
         diagnostics.note(span, format!("{lender} is this profile or extends it; name one that has a kernel"));
@@ -190,7 +190,7 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
         }
         return;
     };
-    let Way::Ends(chain) = way_down(profile, &draft.profiles) else { return };
+    let Chain::Ends(chain) = chain_of(profile, &draft.profiles) else { return };
     let names = groups.iter().flat_map(|gives| &gives.workloads).chain(&value.workloads);
     let workloads = names.filter_map(|name| draft.workloads.get(name));
     let workloads = workloads.flat_map(|workload| &workload.value.args);
@@ -207,7 +207,7 @@ fn groups(draft: &Draft, diagnostics: &mut Diagnostics) {
         let gives = &group.value.gives;
         if let Some(profile) = &gives.profile {
             exists("profile", profile, &draft.profiles, group, "profile", diagnostics);
-            if let Way::Ends(chain) = way_down(profile, &draft.profiles) {
+            if let Chain::Ends(chain) = chain_of(profile, &draft.profiles) {
                 let workloads = gives.workloads.iter().filter_map(|name| draft.workloads.get(name));
                 let workloads = workloads.flat_map(|workload| &workload.value.args);
                 fits(&chain, group, &gives.args.iter().chain(workloads).collect::<Vec<_>>(), diagnostics);
@@ -262,7 +262,7 @@ fn fits<T>(chain: &[&Table<Profile>], table: &Table<T>, more: &[&String], diagno
 }
 
 /// Where the profiles that one extends lead.
-enum Way<'d> {
+enum Chain<'d> {
     /// To a last one: all of them, bottom first; none when a name on the way is not there.
     Ends(Vec<&'d Table<Profile>>),
     /// Back to itself, as `a -> b -> a`.
@@ -271,27 +271,27 @@ enum Way<'d> {
     TooDeep,
 }
 
-fn way_down<'d>(start: &str, profiles: &'d Named<Profile>) -> Way<'d> {
+fn chain_of<'d>(start: &str, profiles: &'d Named<Profile>) -> Chain<'d> {
     let (mut names, mut chain) = (vec![start], Vec::new());
     let mut at = start;
     while let Some(profile) = profiles.get(at) {
         chain.push(profile);
         let Some(next) = profile.value.extends.as_deref() else {
             chain.reverse();
-            return Way::Ends(chain);
+            return Chain::Ends(chain);
         };
         names.push(next);
         if next == start {
-            return Way::Cycle(names.join(" -> "));
+            return Chain::Cycle(names.join(" -> "));
         }
         if names.iter().filter(|name| **name == next).count() > 1 {
             // A cycle further down the way is the fault of those profiles.
             break;
         }
         if names.len() > DEEPEST {
-            return Way::TooDeep;
+            return Chain::TooDeep;
         }
         at = next;
     }
-    Way::Ends(Vec::new())
+    Chain::Ends(Vec::new())
 }

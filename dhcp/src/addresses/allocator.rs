@@ -160,7 +160,7 @@ impl Allocator {
     /// Whether room for the machines of the site is left, once this client has this address.
     pub(crate) fn spares(&self, address: Ipv4Addr, context: &Context<'_>) -> bool {
         let pool = self.pools.as_ref().and_then(|pools| pools.with(address));
-        let uses = |pool: &Pool| context.is_stranger() && pool.is_free(address);
+        let uses = |pool: &Pool| context.is_unknown() && pool.is_free(address);
         pool.is_none_or(|pool| !uses(pool) || pool.has_spare())
     }
 
@@ -172,7 +172,7 @@ impl Allocator {
     fn pooled(&mut self, context: &Context<'_>) -> Option<Choice> {
         let subnet = context.place.subnet.clone();
         for _ in 0..TRIES {
-            let choice = self.pool(&subnet)?.choose(hash(context.client.mac), context.is_stranger())?;
+            let choice = self.pool(&subnet)?.choose(hash(context.client.mac), context.is_unknown())?;
             let address = choice.address();
             let free = match choice {
                 Choice::Give(address) => !self.taken(address, context),
@@ -189,7 +189,7 @@ impl Allocator {
     /// Seconds for which this client would be given an address now.
     pub(crate) fn lease_secs(&self, context: &Context<'_>) -> u32 {
         let subnet = &context.place.subnet;
-        let short = context.is_stranger()
+        let short = context.is_unknown()
             && context.policy.held_by(context.client.mac).is_none()
             && self.pool(subnet).is_some_and(Pool::is_tight);
         if short { subnet.lease_secs.min(SHORT) } else { subnet.lease_secs }

@@ -42,10 +42,10 @@ pub(crate) fn acknowledge(
     }
     let mut reply = context.reply(Kind::Ack, Some(given), relay);
     reply.leased = true;
-    if context.is_stranger() && allocator.costs.too_many(mac, now.mono) {
+    if context.is_unknown() && allocator.costs.too_many(mac, now.mono) {
         return Err(DropReason::TooMany);
     }
-    commit(allocator, now, context.is_stranger(), lease, Some(reply))
+    commit(allocator, now, context.is_unknown(), lease, Some(reply))
 }
 
 /// The seconds that are left of a durable lease of this address, where that is more than half of what it would get.
@@ -66,7 +66,7 @@ fn at_once(
     let (mac, now) = (context.client.mac, context.now.mono);
     let mut reply = context.reply(Kind::Ack, Some(given), relay);
     // Only that a boot begins is news, and not from whoever says so without end.
-    let watched = !context.is_stranger() || !allocator.notes.is_full(now);
+    let watched = !context.is_unknown() || !allocator.notes.is_full(now);
     reply.leased = reply.boots && watched && !allocator.notes.too_many(mac, now);
     Step::Reply(reply)
 }
@@ -83,7 +83,7 @@ pub(crate) fn relay_of(allocator: &Allocator, context: &Context<'_>) -> Option<I
 pub(crate) fn release(allocator: &mut Allocator, context: &Context<'_>) -> Result<Step, DropReason> {
     let (mac, ciaddr, now) = (context.client.mac, context.request.ciaddr, context.now);
     let its = allocator.leases.of(mac).map(|known| &known.lease).filter(|lease| lease.address == ciaddr);
-    let Some(lease) = its.filter(|_| context.is_stranger()).cloned() else { return Err(DropReason::Noted) };
+    let Some(lease) = its.filter(|_| context.is_unknown()).cloned() else { return Err(DropReason::Noted) };
     if matches!(context.policy.claim(ciaddr), Some(Claim::Runs(_))) || lease.expires <= now.wall {
         return Err(DropReason::Noted);
     }

@@ -45,7 +45,7 @@ fn renews_ours(allocator: &Allocator, context: &Context<'_>) -> bool {
 }
 
 fn discover(allocator: &mut Allocator, context: &Context<'_>) -> Result<Step, DropReason> {
-    let (mac, now, stranger) = (context.client.mac, context.now, context.is_stranger());
+    let (mac, now, stranger) = (context.client.mac, context.now, context.is_unknown());
     let Some(choice) = allocator.find(context) else {
         return Err(if stranger && allocator.has_only_room(context) {
             DropReason::SetAside
@@ -84,7 +84,7 @@ fn probe(
     address: Ipv4Addr,
     purpose: Purpose,
 ) -> Option<u64> {
-    let (mac, now, stranger) = (context.client.mac, context.now.mono, context.is_stranger());
+    let (mac, now, stranger) = (context.client.mac, context.now.mono, context.is_unknown());
     let token = allocator.probes.begin(address, mac, purpose, stranger, now)?;
     if stranger {
         allocator.costs.too_many(mac, now);
@@ -143,7 +143,7 @@ fn decline(allocator: &mut Allocator, context: &Context<'_>) -> Result<Step, Dro
     if allocator.declined.rests(address, now) {
         return Err(DropReason::Noted);
     }
-    if context.is_stranger() && allocator.costs.is_used_up(mac, now) {
+    if context.is_unknown() && allocator.costs.is_used_up(mac, now) {
         return Err(DropReason::TooMany);
     }
     let token = probe(allocator, context, address, Purpose::Declined).ok_or(DropReason::Noted)?;

@@ -15,9 +15,9 @@ use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::Revision;
 
 use crate::access::mounts::{Shown, question};
-use crate::index::Known;
+use crate::index::MachineIndex;
 use crate::machines::reader_at;
-use crate::tokens::passes::Passes;
+use crate::tokens::boot_tokens::BootTokens;
 
 const MACHINES: u16 = 300;
 /// Held by every fourth machine beside its own view.
@@ -59,12 +59,12 @@ fn pin(owner: u16, number: u16, of: u16, phase: Phase) -> Pin {
 }
 
 /// The tables, all pins in them, and which views each machine holds, by number.
-fn park() -> (Known, Vec<Pin>, BTreeMap<u16, BTreeSet<u16>>) {
-    let (mut known, mut pins, mut holds) = (Known::default(), Vec::new(), BTreeMap::new());
+fn park() -> (MachineIndex, Vec<Pin>, BTreeMap<u16, BTreeSet<u16>>) {
+    let (mut index, mut pins, mut holds) = (MachineIndex::default(), Vec::new(), BTreeMap::new());
     for number in 0..MACHINES {
         let record =
             MachineRecord { id: machine(number), macs: vec![mac(number)], name: None, first_seen: 0 };
-        known.put_machine(record, Revision(1));
+        index.put_machine(record, Revision(1));
         // A third is known by its lease, a third by what runs, a third by where its script went.
         let phase = if number % 3 == 1 { Phase::Running } else { Phase::Booting };
         let mut views = BTreeSet::from([number]);
@@ -74,15 +74,15 @@ fn park() -> (Known, Vec<Pin>, BTreeMap<u16, BTreeSet<u16>>) {
             pins.push(pin(number, 2, SHARED, phase));
         }
         match number % 3 {
-            0 => known.leased(address(number), mac(number)),
+            0 => index.leased(address(number), mac(number)),
             // DHCP has come to give the address away; what runs there keeps it.
-            1 => known.leased(address(number), mac(number + 1)),
+            1 => index.leased(address(number), mac(number + 1)),
             _ => {}
         }
         holds.insert(number, views);
     }
-    pins.iter().for_each(|pin| known.put_pin(pin.clone(), Revision(1)));
-    (known, pins, holds)
+    pins.iter().for_each(|pin| index.put_pin(pin.clone(), Revision(1)));
+    (index, pins, holds)
 }
 
 /// A site on the machines' network, where another server gives the addresses or we do.
@@ -106,9 +106,9 @@ fn views() -> impl Iterator<Item = u16> {
 
 #[test]
 fn no_machine_of_three_hundred_may_read_a_view_that_it_does_not_hold() {
-    let (known, _, holds) = park();
+    let (index, _, holds) = park();
     for (number, held) in &holds {
-        let peer = known.machine_at(address(*number));
+        let peer = index.machine_at(address(*number));
         assert_eq!(peer, Some(machine(*number)), "machine {number} is known");
         for asked in views() {
             let due = match asked {
@@ -116,21 +116,21 @@ fn no_machine_of_three_hundred_may_read_a_view_that_it_does_not_hold() {
                 _ if held.contains(&asked) => Verdict::Allow,
                 _ => Verdict::Refuse,
             };
-            assert_eq!(known.verdict(peer, view(asked)), due, "machine {number}, view {asked}");
+            assert_eq!(index.verdict(peer, view(asked)), due, "machine {number}, view {asked}");
         }
     }
 }
 
 /// Decides one mount as the server does, with what the links are made to say of the peer.
 fn mount<'k>(
-    known: &'k Known,
+    index: &'k MachineIndex,
     proxy: bool,
     peer: IpAddr,
     export: &Export,
     seen: Seen,
 ) -> Result<Admitted<'k>, Refused> {
-    let shown = Shown::of(&Passes::new(&[7; 32]), site(proxy), |_| seen, peer, export);
-    admit(&question(known, peer, export, shown))
+    let shown = Shown::of(&BootTokens::new(&[7; 32]), site(proxy), |_| seen, peer, export);
+    admit(&question(index, peer, export, shown))
 }
 
 fn unnamed(of: u16) -> Export {
@@ -138,22 +138,22 @@ fn unnamed(of: u16) -> Export {
 }
 
 fn passed(pin: &Pin) -> Export {
-    Export::of(pin.view, pin.boot, Some(Passes::new(&[7; 32]).make(pin.boot, pin.view)))
+    Export::of(pin.view, pin.boot, Some(BootTokens::new(&[7; 32]).make(pin.boot, pin.view)))
 }
 
 #[test]
 fn a_stranger_waits_for_views_that_are_held_and_mounts_none() {
-    let (known, pins, _) = park();
+    let (index, pins, _) = park();
     let stranger = address(9999);
-    let ours = |export| mount(&known, false, stranger, &export, Seen::Unheard).unwrap_err();
-    assert_eq!(known.machine_at(stranger), None);
+    let ours = |export| mount(&index, false, stranger, &export, Seen::Unheard).unwrap_err();
+    assert_eq!(index.machine_at(stranger), None);
     for asked in views() {
         let (later, no) = if asked == UNHELD {
             (Verdict::Gone, Refused::Gone)
         } else {
             (Verdict::Later, Refused::NotMounted)
         };
-        assert_eq!(known.verdict(None, view(asked)), later);
+        assert_eq!(index.verdict(None, view(asked)), later);
         assert_eq!(ours(unnamed(asked)), no);
     }
     for pin in &pins {
@@ -165,12 +165,12 @@ fn a_stranger_waits_for_views_that_are_held_and_mounts_none() {
 
 #[test]
 fn each_machine_mounts_the_roots_of_its_own_boots_and_moves_the_one_that_the_path_names() {
-    let (known, pins, _) = park();
+    let (index, pins, _) = park();
     for pin in &pins {
         for export in [Export::of(pin.view, pin.boot, None), passed(pin)] {
             for number in 0..MACHINES {
                 let due = if pin.machine == machine(number) { Ok(pin) } else { Err(Refused::Other) };
-                let asked = mount(&known, false, address(number), &export, Seen::Unheard);
+                let asked = mount(&index, false, address(number), &export, Seen::Unheard);
                 assert_eq!(asked.as_ref().map(|admitted| admitted.pin).map_err(|refused| *refused), due);
                 let Ok(Admitted { event, vacant, .. }) = asked else { continue };
                 let first = Event::Mounted { boot: pin.boot, mac: pin.mac, address: pin.address };
@@ -183,10 +183,10 @@ fn each_machine_mounts_the_roots_of_its_own_boots_and_moves_the_one_that_the_pat
 
 #[test]
 fn a_path_without_a_boot_opens_what_its_machine_has_mounted_and_moves_no_pin() {
-    let (known, _, holds) = park();
+    let (index, _, holds) = park();
     for (number, held) in &holds {
         for asked in views() {
-            let admitted = mount(&known, false, address(*number), &unnamed(asked), Seen::Unheard);
+            let admitted = mount(&index, false, address(*number), &unnamed(asked), Seen::Unheard);
             match admitted {
                 Ok(Admitted { pin, event, .. }) => {
                     assert!(held.contains(&asked), "machine {number} mounts view {asked}");
@@ -206,14 +206,14 @@ fn a_path_without_a_boot_opens_what_its_machine_has_mounted_and_moves_no_pin() {
 /// The pass stands on a machine's command line, for every user of it to read and to tell others.
 #[test]
 fn beside_another_server_a_pass_opens_its_boots_root_to_a_mac_of_its_own_machine_and_to_no_other() {
-    let (known, pins, _) = park();
+    let (index, pins, _) = park();
     for own in &pins {
         let shown = passed(own);
         for number in 0..MACHINES {
             let seen = Seen::Neighbour(mac(number).bytes());
             // From whichever address: that machine's, or its own.
             for from in [own.address, address(number)] {
-                let asked = mount(&known, true, from, &shown, seen);
+                let asked = mount(&index, true, from, &shown, seen);
                 if own.machine == machine(number) {
                     assert_eq!(asked.unwrap().pin, own);
                 } else {
@@ -221,32 +221,32 @@ fn beside_another_server_a_pass_opens_its_boots_root_to_a_mac_of_its_own_machine
                 }
             }
         }
-        assert_eq!(mount(&known, true, own.address, &passed(own), Seen::Unheard), Err(Refused::Unheard));
+        assert_eq!(mount(&index, true, own.address, &passed(own), Seen::Unheard), Err(Refused::Unheard));
     }
 }
 
 #[test]
 fn behind_a_router_a_pass_opens_to_a_second_address_only_when_nobody_is_at_the_first() {
-    let (known, pins, _) = park();
+    let (index, pins, _) = park();
     for own in &pins {
-        let elsewhere = mount(&known, true, address(9999), &passed(own), Seen::Remote).unwrap();
+        let elsewhere = mount(&index, true, address(9999), &passed(own), Seen::Remote).unwrap();
         let first = if own.is_mounted() { vec![own.address] } else { Vec::new() };
         assert_eq!((elsewhere.pin, elsewhere.vacant), (own, first));
-        let again = mount(&known, true, own.address, &passed(own), Seen::Remote).unwrap();
+        let again = mount(&index, true, own.address, &passed(own), Seen::Remote).unwrap();
         assert_eq!(again.vacant, [] as [IpAddr; 0]);
     }
 }
 
 #[test]
 fn a_pass_that_was_never_given_for_that_boot_and_view_opens_nothing() {
-    let (known, pins, _) = park();
+    let (index, pins, _) = park();
     for (at, own) in pins.iter().enumerate() {
         let seen = Seen::Neighbour(own.mac.bytes());
         let refusal = |view, boot, seal| {
             let export = Export::of(view, boot, Some(seal));
-            mount(&known, true, own.address, &export, seen).unwrap_err()
+            mount(&index, true, own.address, &export, seen).unwrap_err()
         };
-        let (ours, others) = (Passes::new(&[7; 32]), Passes::new(&[8; 32]));
+        let (ours, others) = (BootTokens::new(&[7; 32]), BootTokens::new(&[8; 32]));
         let seal = ours.make(own.boot, own.view);
         let other = &pins[(at + 1) % pins.len()];
         let of_other = ours.make(other.boot, other.view);
@@ -276,11 +276,11 @@ fn a_pass_that_was_never_given_for_that_boot_and_view_opens_nothing() {
 /// A script goes to whoever seems to be there, and handles can be had on any machine. Neither is enough to read with.
 #[test]
 fn beside_another_server_only_a_mounted_root_says_whose_an_address_is() {
-    let (known, pins, _) = park();
+    let (index, pins, _) = park();
     for number in 0..MACHINES {
         let runs = pins.iter().any(|pin| pin.address == address(number) && pin.is_mounted());
-        let reader = reader_at(&known, site(true), address(number));
+        let reader = reader_at(&index, site(true), address(number));
         assert_eq!(reader, runs.then(|| machine(number)));
-        assert_eq!(reader_at(&known, site(false), address(number)), Some(machine(number)));
+        assert_eq!(reader_at(&index, site(false), address(number)), Some(machine(number)));
     }
 }

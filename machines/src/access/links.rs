@@ -39,7 +39,7 @@ impl Machines {
     pub(crate) async fn is_there(&self, machine: MachineId, address: IpAddr) -> bool {
         let IpAddr::V4(address) = address else { return true };
         match self.probe(address).await {
-            Found::Mac(seen) => macs_of(&self.known(), machine).contains(&seen),
+            Found::Mac(seen) => macs_of(&self.index(), machine).contains(&seen),
             Found::Answered | Found::Unable(_) => true,
             Found::Silent => false,
         }

@@ -1,7 +1,7 @@
 //! Mounts: who is at an address, and which root may be mounted from there (rules: `oneroot_bootconf::admission`).
 //!
 //! Where oneroot gives the addresses, a lease or a running pin says who is at one. Where another server does, the export
-//! path carries a pass ([`crate::tokens::passes`]), and the links around say whether whoever shows it can be that machine.
+//! path carries a pass ([`crate::tokens::boot_tokens`]), and the links around say whether whoever shows it can be that machine.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -15,9 +15,9 @@ use oneroot_nfsd::{FileKind, MountError, MountGrant, NodeId, Tree as _};
 use oneroot_tree::node::TreePath;
 
 use crate::error::Error;
-use crate::index::Known;
+use crate::index::MachineIndex;
 use crate::machines::{Machines, Read, reader_at};
-use crate::tokens::passes::Passes;
+use crate::tokens::boot_tokens::BootTokens;
 use crate::views::tree::MachineTree;
 
 /// Who asks for a NIC's boot script.
@@ -40,7 +40,7 @@ impl Machines {
     pub(crate) fn asker(&self, site: &Site, peer: IpAddr, mac: Mac) -> Option<Asker> {
         let vouched = |is: bool| is.then_some(Asker::Vouched);
         if !site.is_proxied(peer) {
-            return vouched(self.known().mac_at(peer) == Some(mac));
+            return vouched(self.index().mac_at(peer) == Some(mac));
         }
         match self.seen(peer) {
             Seen::Neighbour(seen) => vouched(seen == mac.bytes()),
@@ -48,9 +48,9 @@ impl Machines {
             // Nothing says who it is but its own word. It may be a machine of the site, which are as many as they are; a
             // name for every made-up NIC would fill the state.
             Seen::Remote => {
-                let known = self.known();
+                let index = self.index();
                 let is_free =
-                    known.running_at(peer).is_none_or(|pin| known.machine_of(mac) == Some(pin.machine));
+                    index.running_at(peer).is_none_or(|pin| index.machine_of(mac) == Some(pin.machine));
                 (site.machine(mac).is_some() && is_free).then_some(Asker::OnItsWord)
             }
         }
@@ -77,7 +77,7 @@ impl Machines {
                 tracing::info!(machine = self.name_of(mac), %mac, %peer, boot = %pin.boot, %view, "mounts its root");
             }
             // It was let go of while its view was read.
-            Ok(false) if !self.known().pins.contains_key(&pin.boot) => return Err(MountError::NoEnt),
+            Ok(false) if !self.index().pins.contains_key(&pin.boot) => return Err(MountError::NoEnt),
             Ok(false) => {
                 tracing::debug!(machine = self.name_of(mac), %mac, %peer, %view, "mounts its root again");
             }
@@ -111,9 +111,9 @@ impl Machines {
     async fn admitted(&self, peer: IpAddr, export: &Export) -> Result<(Pin, Option<Event>), MountError> {
         let asked = {
             // Before the tables are locked: the links may be a file to read.
-            let shown = Shown::of(&self.passes, &self.site(), |peer| self.seen(peer), peer, export);
-            let known = self.known();
-            let question = question(&known, peer, export, shown);
+            let shown = Shown::of(&self.boot_tokens, &self.site(), |peer| self.seen(peer), peer, export);
+            let index = self.index();
+            let question = question(&index, peer, export, shown);
             let admitted = admit(&question);
             admitted
                 .map(|Admitted { pin, event, vacant }| (pin.clone(), event, vacant))
@@ -127,7 +127,7 @@ impl Machines {
                 return Err(self.refuse(peer, export, Refused::Answers(address), whose));
             }
         }
-        self.known().hear(pin.machine, self.host.now());
+        self.index().hear(pin.machine, self.host.now());
         Ok((pin, event))
     }
 
@@ -153,7 +153,7 @@ impl Machines {
             return MountError::Acces;
         };
         let name = self.name_of(mac);
-        let is_given = self.known().mac_at(peer).is_some();
+        let is_given = self.index().mac_at(peer).is_some();
         let told = match refused {
             Refused::Nobody(_) if !is_given => {
                 let seen = self.latest_other_server().map(|server| format!(" ({server} was seen)"));
@@ -174,8 +174,8 @@ impl Machines {
     /// Whose an address is, for people: a name and a MAC.
     fn who_is(&self, peer: IpAddr) -> String {
         let mac = {
-            let known = self.known();
-            known.nic_at(peer).map(|(_, mac)| mac).or_else(|| known.mac_at(peer))
+            let index = self.index();
+            index.nic_at(peer).map(|(_, mac)| mac).or_else(|| index.mac_at(peer))
         };
         match (mac, self.seen(peer)) {
             (Some(mac), _) if self.site().machine(mac).is_some() => format!("{}, {mac}", self.name_of(mac)),
@@ -192,9 +192,9 @@ impl Machines {
     /// The paths that the machine at `peer` can mount, of the boots whose root it has mounted. A path of any other is told
     /// in that boot's script alone: an automounter mounts whatever stands here, and must not make a plan a boot.
     pub fn mounts(&self, peer: IpAddr) -> Vec<Vec<u8>> {
-        let (site, known) = (self.site(), self.known());
-        let Some(machine) = reader_at(&known, &site, peer) else { return Vec::new() };
-        let mounted = known.pins_of(machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
+        let (site, index) = (self.site(), self.index());
+        let Some(machine) = reader_at(&index, &site, peer) else { return Vec::new() };
+        let mounted = index.pins_of(machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
         mounted.map(|pin| Export::of(pin.view, pin.boot, None).to_string().into_bytes()).collect()
     }
 }
@@ -224,7 +224,7 @@ pub(crate) struct Shown {
 impl Shown {
     /// Asks the links only where the pass is good.
     pub fn of(
-        passes: &Passes,
+        boot_tokens: &BootTokens,
         site: &Site,
         seen: impl FnOnce(IpAddr) -> Seen,
         peer: IpAddr,
@@ -232,7 +232,7 @@ impl Shown {
     ) -> Option<Self> {
         site.is_proxied(peer).then(|| {
             let seal = export.named.and_then(|named| Some((named.boot, named.seal?)));
-            let is_good = seal.is_some_and(|(boot, seal)| passes.is_good(seal, boot, export.view));
+            let is_good = seal.is_some_and(|(boot, seal)| boot_tokens.is_good(seal, boot, export.view));
             Self { is_good, seen: if is_good { seen(peer) } else { Seen::Unheard } }
         })
     }
@@ -240,19 +240,19 @@ impl Shown {
 
 /// All that the tables say of a mount.
 pub(crate) fn question<'k>(
-    known: &'k Known,
+    index: &'k MachineIndex,
     peer: IpAddr,
     export: &Export,
     shown: Option<Shown>,
 ) -> Question<'k> {
-    let named = export.named.and_then(|named| known.pins.get(&named.boot)).map(|(pin, _)| pin);
-    let at = if shown.is_some() { known.mounted_at(peer) } else { known.nic_at(peer) };
-    let own = at.into_iter().flat_map(|(machine, _)| known.pins_of(machine)).map(|(pin, _)| pin);
+    let named = export.named.and_then(|named| index.pins.get(&named.boot)).map(|(pin, _)| pin);
+    let at = if shown.is_some() { index.mounted_at(peer) } else { index.nic_at(peer) };
+    let own = at.into_iter().flat_map(|(machine, _)| index.pins_of(machine)).map(|(pin, _)| pin);
     let proxied = shown.map(|Shown { is_good, seen }| Proxied {
         is_good,
         seen,
-        macs: named.map(|pin| macs_of(known, pin.machine)).unwrap_or_default(),
-        mounted_at: named.map(|pin| mounted_from(known, pin.machine)).unwrap_or_default(),
+        macs: named.map(|pin| macs_of(index, pin.machine)).unwrap_or_default(),
+        mounted_at: named.map(|pin| mounted_from(index, pin.machine)).unwrap_or_default(),
     });
     Question {
         export: *export,
@@ -260,27 +260,27 @@ pub(crate) fn question<'k>(
         peer,
         at,
         own: own.collect(),
-        held: known.is_held(export.view),
+        held: index.is_held(export.view),
         proxied,
     }
 }
 
 /// A machine's MACs: those of its record, and those that its pins were made for, which may have been replaced since. Not one
 /// that has gone into another machine.
-pub(crate) fn macs_of(known: &Known, machine: MachineId) -> Vec<Mac> {
-    let record = known.machines.get(&machine).map(|(record, _)| record.macs.clone());
+pub(crate) fn macs_of(index: &MachineIndex, machine: MachineId) -> Vec<Mac> {
+    let record = index.machines.get(&machine).map(|(record, _)| record.macs.clone());
     let mut macs = record.unwrap_or_default();
-    macs.extend(known.pins_of(machine).map(|(pin, _)| pin.mac));
-    macs.retain(|mac| known.machine_of(*mac).is_none_or(|owner| owner == machine));
+    macs.extend(index.pins_of(machine).map(|(pin, _)| pin.mac));
+    macs.retain(|mac| index.machine_of(*mac).is_none_or(|owner| owner == machine));
     macs.sort_unstable();
     macs.dedup();
     macs
 }
 
 /// Where a machine has mounted roots, but for addresses from which another machine has since.
-fn mounted_from(known: &Known, machine: MachineId) -> Vec<IpAddr> {
-    let mounted = known.pins_of(machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
-    let own = |address: &IpAddr| known.mounted_at(*address).is_some_and(|(at, _)| at == machine);
+fn mounted_from(index: &MachineIndex, machine: MachineId) -> Vec<IpAddr> {
+    let mounted = index.pins_of(machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
+    let own = |address: &IpAddr| index.mounted_at(*address).is_some_and(|(at, _)| at == machine);
     let mut addresses: Vec<IpAddr> = mounted.map(|pin| pin.address).filter(own).collect();
     addresses.sort_unstable();
     addresses.dedup();

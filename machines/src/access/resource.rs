@@ -147,7 +147,7 @@ impl Machines {
             ["b", boot, which] => self.boot_file(peer, boot.parse().ok()?, which).await,
             [loader] => {
                 let found = self.loader(loader).await?;
-                let mac = self.known().mac_at(peer);
+                let mac = self.index().mac_at(peer);
                 if let Some(mac) = mac {
                     tracing::info!(machine = self.name_of(mac), %mac, "loads {loader} by {via}");
                     self.step(mac, "loader", false);
@@ -175,14 +175,14 @@ impl Machines {
 
     async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str) -> Option<Resource> {
         let (view, mac, path) = {
-            let known = self.known();
-            let plan = known.plans.get(&boot)?;
-            if known.machine_at(peer) != Some(plan.machine) {
+            let index = self.index();
+            let plan = index.plans.get(&boot)?;
+            if index.machine_at(peer) != Some(plan.machine) {
                 tracing::warn!(%peer, %boot, "refused a boot file to an address that is not that boot's machine");
                 return None;
             }
             let BootFile::View(path) = plan.file(which)?.clone();
-            known.hear(plan.machine, self.host.now());
+            index.hear(plan.machine, self.host.now());
             (plan.view, plan.mac, path)
         };
         self.step(mac, if which == KERNEL { KERNEL } else { INITRD }, false);

@@ -9,7 +9,7 @@ use oneroot_bootconf::Site;
 use oneroot_bootconf::admission::Seen;
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::pins::Phase;
-use oneroot_bootconf::strangers::MOST;
+use oneroot_bootconf::unknown::MOST;
 use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_state::{Disk, State};
 use tokio::task::JoinSet;
@@ -200,12 +200,12 @@ async fn head_is_as_long_as_the_words_of_a_refusal_too_and_writes_nothing() {
             let name = format!("boot/{}.ipxe", asked.dashed());
             let ask = |ask| machines.resource(address(number), &name, Via::Http(ask));
             let before = ask(Ask::Length).await.map(|script| script.len());
-            assert_eq!(machines.known().machine_of(asked), None, "nothing is written");
+            assert_eq!(machines.index().machine_of(asked), None, "nothing is written");
             assert_eq!(before.is_some(), asked == alpha(), "nothing is made up for a NIC that nobody knows");
             let whole = ask(Ask::Whole).await.unwrap().len();
             assert!(before.is_none_or(|before| before == whole));
-            let known = asked == alpha() || kernel;
-            assert_eq!(ask(Ask::Length).await.map(|script| script.len()), Some(whole).filter(|_| known));
+            let index = asked == alpha() || kernel;
+            assert_eq!(ask(Ask::Length).await.map(|script| script.len()), Some(whole).filter(|_| index));
         }
         drop(machines);
         assert_eq!(written(&site).await.1.len(), if kernel { 2 } else { 0 });
@@ -226,7 +226,7 @@ async fn a_datagram_says_of_no_address_whose_it_is_and_a_connection_or_a_cookie_
         let cookie = machines.cookies.make(address(number), alpha(), NOW);
         let name = if number == 4 { own.replace(".ipxe", &format!(".{cookie}.ipxe")) } else { own.clone() };
         assert!(machines.resource(address(number), &name, via).await.is_some());
-        let bound = machines.known().mac_at(address(number));
+        let bound = machines.index().mac_at(address(number));
         assert_eq!(bound, Some(alpha()).filter(|_| number > 2), "{name} {via:?}");
     }
 }

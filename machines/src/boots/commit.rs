@@ -10,7 +10,7 @@ use oneroot_bootconf::plan::BootPlan;
 use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_state::{Applied, Backend as _, Error as StateError, Expect, Revision, Txn};
 
-use crate::index::Known;
+use crate::index::MachineIndex;
 use crate::index::claims::Rested;
 use crate::index::tables::{MACHINES, NICS, NicOwner, PINS, PLANS};
 use crate::machines::Machines;
@@ -63,15 +63,15 @@ impl Machines {
 
     /// A change as one transaction, which expects all that it was made of to be as it is known.
     fn transaction(&self, change: &Changed) -> Result<Txn> {
-        let (applied, known, site) = (self.applied(), self.known(), self.site());
-        let rested = Rested::of(&known, &site, &change.pins, self.host.now());
-        let mut txn = nics_in(&applied, &known, change, machines_in(&known, change)?)?;
+        let (applied, index, site) = (self.applied(), self.index(), self.site());
+        let rested = Rested::of(&index, &site, &change.pins, self.host.now());
+        let mut txn = nics_in(&applied, &index, change, machines_in(&index, change)?)?;
         if let Some(plan) = &change.plan {
             txn = PLANS.put(txn, plan.boot, plan)?;
         }
         for pin in &change.pins {
             let boot = boot_of(pin);
-            txn = PINS.expect(txn, boot, expected(known.pins.get(&boot).map(|(_, revision)| *revision)));
+            txn = PINS.expect(txn, boot, expected(index.pins.get(&boot).map(|(_, revision)| *revision)));
             txn = match pin {
                 PinChange::Put(pin) => PINS.put(txn, boot, pin)?,
                 PinChange::Delete(boot) => PLANS.delete(PINS.delete(txn, boot), boot),
@@ -83,8 +83,8 @@ impl Machines {
 
 /// The records that a change writes or removes, and those of all machines whose pins it changes: another server may have
 /// forgotten one, and a pin must not be nobody's; or it may be changing the same machine's pins, and has to be told.
-fn machines_in(known: &Known, change: &Changed) -> Result<Txn> {
-    let revision = |id: &MachineId| known.machines.get(id).map(|(_, revision)| *revision);
+fn machines_in(index: &MachineIndex, change: &Changed) -> Result<Txn> {
+    let revision = |id: &MachineId| index.machines.get(id).map(|(_, revision)| *revision);
     let forgotten = change.place.as_ref().map_or(&[][..], Place::forgotten);
     let mut txn = Txn::new();
     for record in &change.records {
@@ -96,14 +96,14 @@ fn machines_in(known: &Known, change: &Changed) -> Result<Txn> {
     }
     let pinned = change.pins.iter().filter_map(|pin| match pin {
         PinChange::Put(pin) => Some(pin.machine),
-        PinChange::Delete(boot) => known.pins.get(boot).map(|(pin, _)| pin.machine),
+        PinChange::Delete(boot) => index.pins.get(boot).map(|(pin, _)| pin.machine),
     });
     let mut touched: BTreeSet<MachineId> =
         pinned.chain(change.plan.iter().map(|plan| plan.machine)).collect();
     touched.retain(|id| !forgotten.contains(id) && !change.records.iter().any(|record| record.id == *id));
     for id in touched {
         txn = MACHINES.expect(txn, id, expected(revision(&id)));
-        if let Some((record, _)) = known.machines.get(&id) {
+        if let Some((record, _)) = index.machines.get(&id) {
             txn = MACHINES.put(txn, id, record)?;
         }
     }
@@ -111,11 +111,11 @@ fn machines_in(known: &Known, change: &Changed) -> Result<Txn> {
 }
 
 /// Whose NICs are, where a change makes that another's.
-fn nics_in(applied: &Applied, known: &Known, change: &Changed, mut txn: Txn) -> Result<Txn> {
+fn nics_in(applied: &Applied, index: &MachineIndex, change: &Changed, mut txn: Txn) -> Result<Txn> {
     let as_known = |txn, mac: &Mac| NICS.expect(txn, mac, expected(applied.revision(&NICS.key(mac))));
-    let old = |id| known.machines.get(id).map(|(record, _)| record.macs.as_slice()).unwrap_or_default();
+    let old = |id| index.machines.get(id).map(|(record, _)| record.macs.as_slice()).unwrap_or_default();
     for record in &change.records {
-        for mac in record.macs.iter().filter(|mac| known.machine_of(**mac) != Some(record.id)) {
+        for mac in record.macs.iter().filter(|mac| index.machine_of(**mac) != Some(record.id)) {
             txn = NICS.put(as_known(txn, mac), mac, &NicOwner { machine: record.id })?;
         }
     }

@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use crate::boots::commit::{Changed, TRIES};
 use crate::machines::Machines;
 use crate::order::turns::Thing;
-use crate::views::tree::Saying;
+use crate::views::tree::ProgressReport;
 
 /// Addresses that are asked at once whether anybody is there.
 const ASKED_AT_ONCE: usize = 32;
@@ -59,15 +59,15 @@ impl Machines {
 
     /// What an event would change as things are.
     fn due(&self, machine: MachineId, event: &Event, stays: &dyn Fn(&Pin) -> bool) -> Vec<PinChange> {
-        let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
+        let pins: Vec<Pin> = self.index().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
         changes(&pins, event, &|pin| self.in_use(pin) || stays(pin), self.host.now())
     }
 
     /// Whether a root is mounted at another address than its machine's newest, where another server gives the addresses: a
     /// mount from elsewhere ends nothing for as long as somebody answers there.
     fn is_elsewhere(&self, pin: &Pin) -> bool {
-        let (site, known) = (self.site(), self.known());
-        let mounted = known.pins_of(pin.machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
+        let (site, index) = (self.site(), self.index());
+        let mounted = index.pins_of(pin.machine).map(|(pin, _)| pin).filter(|pin| pin.is_mounted());
         let newest = mounted.max_by_key(|pin| (pin.made, pin.boot));
         // Either address may be one of which only a pass says whose it is.
         let is_doubtful = |at: &Pin| site.is_proxied(at.address) || site.is_proxied(pin.address);
@@ -82,16 +82,16 @@ impl Machines {
 
     /// A word, `BOOT.WORD`, was looked up under `/.oneroot/say`. Any user of any machine that holds the view can do that, so
     /// it is believed of a boot whose root is mounted, from where it is mounted, and in its own view.
-    pub async fn heard(self: &Arc<Self>, saying: &Saying) {
-        let Some((boot, word)) = saying.text.split_once('.') else { return };
+    pub async fn heard(self: &Arc<Self>, report: &ProgressReport) {
+        let Some((boot, word)) = report.text.split_once('.') else { return };
         let Ok(boot) = boot.parse::<BootId>() else { return };
         if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return;
         }
-        let known = self.known().pins.get(&boot).map(|(pin, _)| pin.clone());
-        let Some(pin) = known else { return };
-        if !pin.hears(saying.peer.ip(), saying.view) {
-            tracing::debug!(peer = %saying.peer, %boot, "left a word of that boot unheard: its root is not mounted from there");
+        let index = self.index().pins.get(&boot).map(|(pin, _)| pin.clone());
+        let Some(pin) = index else { return };
+        if !pin.hears(report.peer.ip(), report.view) {
+            tracing::debug!(peer = %report.peer, %boot, "left a word of that boot unheard: its root is not mounted from there");
             return;
         }
         let mac = pin.mac;
@@ -99,7 +99,7 @@ impl Machines {
         self.step(mac, word, false);
         // Where the site lets users call from ports of their own, their words are shown and end nothing.
         if word == "up"
-            && saying.peer.port() < FIRST_UNPRIVILEGED_PORT
+            && report.peer.port() < FIRST_UNPRIVILEGED_PORT
             && let Err(cause) = self.apply(pin.machine, &Event::Up(boot)).await
         {
             tracing::error!(%mac, %cause, "cannot write that a machine is up");
@@ -109,7 +109,7 @@ impl Machines {
     /// The admin lets go of a machine, by anything that the status prints of it: how many pins ended.
     pub async fn release(self: &Arc<Self>, machine: &str) -> Result<usize> {
         let Some(id) = self.called(machine)? else { return Ok(0) };
-        let held = self.known().pins_of(id).count();
+        let held = self.index().pins_of(id).count();
         self.apply(id, &Event::Released).await?;
         tracing::info!(machine, pins = held, "released");
         Ok(held)
@@ -118,31 +118,31 @@ impl Machines {
     /// The machine that somebody means by its name, a MAC, an address or a boot; none where the site has it and it has never
     /// booted.
     fn called(&self, text: &str) -> Result<Option<MachineId>> {
-        let (site, known) = (self.site(), self.known());
+        let (site, index) = (self.site(), self.index());
         if let Some((record, _)) =
-            known.machines.values().find(|(record, _)| record.name.as_deref() == Some(text))
+            index.machines.values().find(|(record, _)| record.name.as_deref() == Some(text))
         {
             return Ok(Some(record.id));
         }
         if let Some(machine) = site.machines.get(text) {
-            return Ok(machine.macs.iter().find_map(|mac| known.machine_of(*mac)));
+            return Ok(machine.macs.iter().find_map(|mac| index.machine_of(*mac)));
         }
         if let Ok(mac) = text.parse() {
-            let pinned = || known.pin_of(mac).map(|pin| pin.machine);
-            let found = known.machine_of(mac).or_else(pinned);
+            let pinned = || index.pin_of(mac).map(|pin| pin.machine);
+            let found = index.machine_of(mac).or_else(pinned);
             if found.is_some() || site.machine(mac).is_some() {
                 return Ok(found);
             }
             return Err(Error::UnknownMac(mac));
         }
         if let Ok(address) = text.parse::<IpAddr>() {
-            let Some(found) = known.machine_at(address) else {
+            let Some(found) = index.machine_at(address) else {
                 return Err(Error::UnknownAddress(address));
             };
             return Ok(Some(found));
         }
         if let Ok(boot) = text.parse::<BootId>() {
-            let pin = known.pins.get(&boot).map(|(pin, _)| pin.machine);
+            let pin = index.pins.get(&boot).map(|(pin, _)| pin.machine);
             return pin.map(Some).ok_or(Error::UnknownBoot(boot));
         }
         Err(Error::UnknownMachine(text.to_owned()))
@@ -151,11 +151,11 @@ impl Machines {
     /// Lets go of all machines that have given no sign for so many seconds: how many pins ended.
     pub async fn release_quiet(self: &Arc<Self>, seconds: u64) -> Result<usize> {
         let quiet: Vec<(MachineId, usize)> = {
-            let known = self.known();
+            let index = self.index();
             let mut latest: std::collections::BTreeMap<MachineId, (u64, usize)> =
                 std::collections::BTreeMap::new();
-            for (pin, _) in known.pins.values() {
-                let sign = self.last_sign(pin, known.heard(pin.machine));
+            for (pin, _) in index.pins.values() {
+                let sign = self.last_sign(pin, index.heard(pin.machine));
                 let (last, pins) = latest.entry(pin.machine).or_default();
                 (*last, *pins) = ((*last).max(sign), *pins + 1);
             }
@@ -174,7 +174,7 @@ impl Machines {
 
     /// Time has passed: boots that never said `up` count as up, and what they replaced is let go.
     pub async fn tick(self: &Arc<Self>) {
-        let mut machines: Vec<MachineId> = self.known().pins.values().map(|(pin, _)| pin.machine).collect();
+        let mut machines: Vec<MachineId> = self.index().pins.values().map(|(pin, _)| pin.machine).collect();
         machines.sort_unstable();
         machines.dedup();
         let mut asked = JoinSet::new();
@@ -197,7 +197,7 @@ impl Machines {
 
     /// Ends what a machine holds at addresses at which nobody is any more.
     async fn let_go_elsewhere(self: &Arc<Self>, machine: MachineId) {
-        let pins: Vec<Pin> = self.known().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
+        let pins: Vec<Pin> = self.index().pins_of(machine).map(|(pin, _)| pin.clone()).collect();
         let mut there = Vec::new();
         for pin in pins.iter().filter(|pin| self.is_elsewhere(pin)) {
             if self.is_there(machine, pin.address).await {
@@ -283,7 +283,7 @@ mod tests {
     }
 
     fn held(machines: &Machines) -> Vec<BootId> {
-        let mut boots: Vec<BootId> = machines.known().pins.keys().copied().collect();
+        let mut boots: Vec<BootId> = machines.index().pins.keys().copied().collect();
         boots.sort();
         boots
     }
@@ -294,9 +294,9 @@ mod tests {
         let (old, new) = (pin(1, Phase::Up, OLD), pin(2, Phase::Running, NEW));
         let (machines, links) = with(home.path(), &[old.clone(), new.clone()]).await;
         let from = SocketAddr::new(new.address, 700);
-        let up = Saying { peer: from, view: new.view, text: format!("{}.up", new.boot) };
+        let up = ProgressReport { peer: from, view: new.view, text: format!("{}.up", new.boot) };
         machines.heard(&up).await;
-        assert_eq!(machines.known().pins[&new.boot].0.phase, Phase::Up);
+        assert_eq!(machines.index().pins[&new.boot].0.phase, Phase::Up);
         assert_eq!(held(&machines), [old.boot, new.boot], "a word asks nobody, and ends nothing elsewhere");
         let there = [Found::Mac(mac(2)), Found::Answered, Found::Unable(Reason::NotSent(ErrorKind::Other))];
         for found in there {
@@ -318,7 +318,7 @@ mod tests {
         let (machines, _) = with(home.path(), &[old.clone(), new.clone()]).await;
         let say = |port| {
             let peer = SocketAddr::new(new.address, port);
-            Saying { peer, view: new.view, text: format!("{}.up", new.boot) }
+            ProgressReport { peer, view: new.view, text: format!("{}.up", new.boot) }
         };
         machines.heard(&say(1024)).await;
         assert_eq!(held(&machines), [old.boot, new.boot]);

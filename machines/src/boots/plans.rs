@@ -55,14 +55,14 @@ impl Machines {
     pub(crate) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Option<String> {
         let site = self.site();
         let asker = self.asked_by(&site, peer, mac)?;
-        if ask == Ask::Length && site.machine(mac).is_none() && self.known().machine_of(mac).is_none() {
+        if ask == Ask::Length && site.machine(mac).is_none() && self.index().machine_of(mac).is_none() {
             // What a script would be made of is put into the store, and of made-up NICs there is no end: the length of a
             // script is told to those that have had one, or have a name.
             return None;
         }
         // Where another server gives the addresses, this is what says who is there.
-        if ask != Ask::Length && self.known().mac_at(peer) != Some(mac) {
-            self.known_mut().noted(peer, mac);
+        if ask != Ask::Length && self.index().mac_at(peer) != Some(mac) {
+            self.index_mut().noted(peer, mac);
         }
         let base = script::http_base(site.server_for(peer), site.server.http_port);
         let url = script::url(&base, mac);
@@ -154,7 +154,7 @@ impl Machines {
             mac: draft.mac,
             machine,
             boot,
-            seal: draft.site.is_proxied(draft.peer).then(|| self.passes.make(boot, draft.view)),
+            seal: draft.site.is_proxied(draft.peer).then(|| self.boot_tokens.make(boot, draft.view)),
         })
     }
 
@@ -166,12 +166,12 @@ impl Machines {
         if let Some(address) = request.waits_for(&machine.pins) {
             return Err(Error::BootsElsewhere(address));
         }
-        let known = self.known();
-        let told = |boot| known.plans.get(&boot).cloned();
+        let index = self.index();
+        let told = |boot| index.plans.get(&boot).cloned();
         let wanted = |boot| self.plan_of(draft, machine.record.id, boot);
         let plan = request.answered_by(&machine.pins, &told, &wanted);
         if let Some(plan) = plan.as_ref().filter(|_| request.ask != Ask::Length) {
-            known.hear(plan.machine, request.now);
+            index.hear(plan.machine, request.now);
         }
         Ok(plan)
     }
@@ -233,18 +233,18 @@ impl Machines {
 
     /// The machine's record as it is or has to be, and its pins.
     fn recognised(&self, draft: &Draft, fresh: MachineId, now: u64) -> Recognised {
-        let known = self.known();
+        let index = self.index();
         let site = draft.site.machine(draft.mac).map(|(name, machine)| (name, machine.macs.as_slice()));
-        let records = known.machines.values().map(|(record, _)| record);
+        let records = index.machines.values().map(|(record, _)| record);
         let (record, is_new) = recognise(draft.mac, site, records, fresh, now);
-        let pins = known.pins_of(record.id).map(|(pin, _)| pin.clone()).collect();
+        let pins = index.pins_of(record.id).map(|(pin, _)| pin.clone()).collect();
         Recognised { record, is_new, pins }
     }
 
     /// A record, and those that lose a NIC to it: written together, or a NIC would be two machines' after a restart.
     fn with_disowned(&self, record: &MachineRecord) -> Vec<MachineRecord> {
-        let known = self.known();
-        let mut records = disowned(record, known.machines.values().map(|(record, _)| record));
+        let index = self.index();
+        let mut records = disowned(record, index.machines.values().map(|(record, _)| record));
         records.push(record.clone());
         records
     }

@@ -4,7 +4,7 @@
 use std::sync::{MutexGuard, PoisonError};
 
 use oneroot_bootconf::pins::PinChange;
-use oneroot_bootconf::strangers::{Full, MOST, Stranger, is_stranger, room};
+use oneroot_bootconf::unknown::{Full, MOST, UnknownMachine, is_unknown, room};
 use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{Mac, MachineId};
 
@@ -20,7 +20,7 @@ impl Machines {
     /// Whether a NIC may boot as far as the number of strangers goes: it is known, or there is room. Costs nothing yet;
     /// what counts is what [`Self::room_for`] says when the boot is written.
     pub(crate) fn has_room(&self, site: &Site, mac: Mac, now: u64) -> Result<(), Full> {
-        if site.machine(mac).is_some() || self.known().machine_of(mac).is_some() {
+        if site.machine(mac).is_some() || self.index().machine_of(mac).is_some() {
             return Ok(());
         }
         let mut rooms = self.rooms();
@@ -36,7 +36,7 @@ impl Machines {
         record: &MachineRecord,
         now: u64,
     ) -> Result<(Option<Place>, Vec<PinChange>), Full> {
-        if !is_stranger(record, site) || self.known().machines.contains_key(&record.id) {
+        if !is_unknown(record, site) || self.index().machines.contains_key(&record.id) {
             return Ok((None, Vec::new()));
         }
         let mut rooms = self.rooms();
@@ -49,8 +49,8 @@ impl Machines {
         rooms.coming.insert(record.id);
         rooms.leaving.extend(&forgotten);
         drop(rooms);
-        let known = self.known();
-        let pins = forgotten.iter().flat_map(|id| known.pins_of(*id));
+        let index = self.index();
+        let pins = forgotten.iter().flat_map(|id| index.pins_of(*id));
         let pins = pins.map(|(pin, _)| PinChange::Delete(pin.boot)).collect();
         let place = Place::new(self.rooms.clone(), record.id, forgotten, turns);
         Ok((Some(place), pins))
@@ -63,19 +63,19 @@ impl Machines {
         now: u64,
         have: &mut dyn FnMut(MachineId) -> bool,
     ) -> Result<Vec<MachineId>, Full> {
-        let known = self.known();
+        let index = self.index();
         // Who is shown already counts there, though its place is still held.
-        let coming = rooms.coming.iter().filter(|id| !known.machines.contains_key(*id)).count();
-        if known.machines.len() + coming < MOST {
+        let coming = rooms.coming.iter().filter(|id| !index.machines.contains_key(*id)).count();
+        if index.machines.len() + coming < MOST {
             return Ok(Vec::new());
         }
-        let records = known.machines.values().map(|(record, _)| record);
-        let strangers: Vec<Stranger<'_>> = records
-            .filter(|record| is_stranger(record, site) && !rooms.leaving.contains(&record.id))
-            .map(|record| Stranger {
+        let records = index.machines.values().map(|(record, _)| record);
+        let strangers: Vec<UnknownMachine<'_>> = records
+            .filter(|record| is_unknown(record, site) && !rooms.leaving.contains(&record.id))
+            .map(|record| UnknownMachine {
                 record,
-                pins: known.pins_of(record.id).map(|(pin, _)| pin).collect(),
-                heard: known.heard(record.id),
+                pins: index.pins_of(record.id).map(|(pin, _)| pin).collect(),
+                heard: index.heard(record.id),
             })
             .collect();
         room(&strangers, coming, (self.began, now), have)
@@ -97,7 +97,7 @@ pub(crate) mod tests {
     use oneroot_bootconf::again::Ask;
     use oneroot_bootconf::load_str;
     use oneroot_bootconf::pins::{Phase, Pin};
-    use oneroot_bootconf::strangers::BURST;
+    use oneroot_bootconf::unknown::BURST;
     use oneroot_ids::{BootId, ViewId};
     use oneroot_state::{Backend as _, Disk, State, Txn};
     use oneroot_tree::store::{How, Staged};
@@ -207,7 +207,7 @@ pub(crate) mod tests {
             boots(&machines, "52:54:00:00:00:0a".parse().unwrap()).await,
             "nor does a machine of the site"
         );
-        assert!(machines.known().machine_of(mac(1)).is_none(), "forgotten");
+        assert!(machines.index().machine_of(mac(1)).is_none(), "forgotten");
         assert!(machines.steps().of(mac(1)).is_empty(), "with its steps");
         drop(machines);
 
@@ -244,8 +244,8 @@ pub(crate) mod tests {
         machines.leased(ADDRESS, new);
         let told = machines.boot_script(ADDRESS, new, Ask::Whole).await.unwrap();
         assert!(told.contains("nobody has named") && told.contains("sleep 30"), "{told}");
-        assert_eq!(machines.known().machine_of(new), None);
-        assert_eq!(machines.known().machines.len(), MOST);
+        assert_eq!(machines.index().machine_of(new), None);
+        assert_eq!(machines.index().machines.len(), MOST);
         assert!(boots(&machines, mac(7)).await, "one that is known");
         assert!(boots(&machines, "52:54:00:00:00:0a".parse().unwrap()).await, "a machine of the site");
     }

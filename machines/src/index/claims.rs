@@ -13,12 +13,12 @@ use std::sync::{Mutex, PoisonError};
 use crate::error::Result;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::pins::{Phase, Pin, PinChange};
-use oneroot_bootconf::strangers::STARTING;
+use oneroot_bootconf::unknown::STARTING;
 use oneroot_ids::{BootId, Mac};
 use oneroot_state::{Table, Txn};
 use serde::{Deserialize, Serialize};
 
-use crate::index::Known;
+use crate::index::MachineIndex;
 
 /// Rests by address.
 pub const RESTS: Table<Rest> = Table::new("rests");
@@ -71,11 +71,11 @@ pub(crate) struct Rested(Vec<(IpAddr, Rest)>);
 
 impl Rested {
     /// Of these changes: each address that a root ran with and none runs with afterwards rests.
-    pub(crate) fn of(known: &Known, site: &Site, made: &[PinChange], now: u64) -> Self {
+    pub(crate) fn of(index: &MachineIndex, site: &Site, made: &[PinChange], now: u64) -> Self {
         let gone: HashMap<BootId, &Pin> = made
             .iter()
             .filter_map(
-                |change| if let PinChange::Delete(boot) = change { known.pins.get(boot) } else { None },
+                |change| if let PinChange::Delete(boot) = change { index.pins.get(boot) } else { None },
             )
             .map(|(pin, _)| (pin.boot, pin))
             .collect();
@@ -83,7 +83,7 @@ impl Rested {
             let put = made.iter().any(|change| {
                 matches!(change, PinChange::Put(new) if new.phase != Phase::Booting && new.address == pin.address)
             });
-            let others = known.running_with(pin.address);
+            let others = index.running_with(pin.address);
             put || { others }.any(|other| !gone.contains_key(&other.boot))
         };
         let mut rested = Self::default();
@@ -111,7 +111,7 @@ fn ends(from: u64, until: u64, sure: u64) -> u64 {
     if from >= sure { until } else { until.max(sure.saturating_add(until.saturating_sub(from))) }
 }
 
-impl Known {
+impl MachineIndex {
     /// Whose an address is by a pin that runs, boots, or has ended lately.
     pub(crate) fn claim(&self, address: IpAddr, sure: u64, now: u64) -> Option<Claim> {
         if let Some(pin) = self.running_at(address) {
@@ -166,16 +166,16 @@ mod tests {
         }
     }
 
-    fn known(pins: &[Pin]) -> Known {
-        let mut known = Known::default();
-        pins.iter().for_each(|pin| known.put_pin(pin.clone(), Revision(1)));
-        known
+    fn known(pins: &[Pin]) -> MachineIndex {
+        let mut index = MachineIndex::default();
+        pins.iter().for_each(|pin| index.put_pin(pin.clone(), Revision(1)));
+        index
     }
 
     const AT: [u8; 4] = [10, 0, 0, 10];
 
-    fn claim(known: &Known, sure: u64, now: u64) -> Option<Claim> {
-        known.claim(AT.into(), sure, now)
+    fn claim(index: &MachineIndex, sure: u64, now: u64) -> Option<Claim> {
+        index.claim(AT.into(), sure, now)
     }
 
     #[test]
@@ -193,23 +193,23 @@ mod tests {
     #[test]
     fn an_address_rests_for_a_lease_time_once_nothing_runs_with_it() {
         let (old, new) = (pin(1, NOW - 9, AT, Phase::Up), pin(1, NOW - 1, [10, 0, 0, 20], Phase::Running));
-        let mut known = known(&[old.clone(), new.clone()]);
+        let mut index = known(&[old.clone(), new.clone()]);
         let made = [PinChange::Delete(old.boot), PinChange::Put(Pin { phase: Phase::Up, ..new.clone() })];
-        let rested = Rested::of(&known, &site(), &made, NOW);
+        let rested = Rested::of(&index, &site(), &made, NOW);
         assert_eq!(rested.0, [(old.address, Rest { mac: mac(1), from: NOW, until: NOW + 3600 })]);
-        known.drop_pin(old.boot);
-        rested.0.into_iter().for_each(|(address, rest)| known.put_rest(address, rest));
-        assert_eq!(claim(&known, 0, NOW + 3599), Some(Claim::Kept(mac(1), NOW + 3600)));
-        assert_eq!(claim(&known, 0, NOW + 3600), None);
+        index.drop_pin(old.boot);
+        rested.0.into_iter().for_each(|(address, rest)| index.put_rest(address, rest));
+        assert_eq!(claim(&index, 0, NOW + 3599), Some(Claim::Kept(mac(1), NOW + 3600)));
+        assert_eq!(claim(&index, 0, NOW + 3600), None);
         let later = NOW + 9000;
-        assert_eq!(claim(&known, later, later), Some(Claim::Kept(mac(1), later + 3600)));
+        assert_eq!(claim(&index, later, later), Some(Claim::Kept(mac(1), later + 3600)));
     }
 
     #[test]
     fn an_address_does_not_rest_while_another_boot_runs_with_it_nor_where_others_give_addresses() {
         let (old, new) = (pin(1, NOW - 9, AT, Phase::Up), pin(1, NOW - 1, AT, Phase::Running));
         let both = known(&[old.clone(), new.clone()]);
-        let rested = |known: &Known, made: &[PinChange]| Rested::of(known, &site(), made, NOW).0.len();
+        let rested = |index: &MachineIndex, made: &[PinChange]| Rested::of(index, &site(), made, NOW).0.len();
         assert_eq!(rested(&both, &[PinChange::Delete(old.boot)]), 0);
         assert_eq!(rested(&both, &[PinChange::Delete(old.boot), PinChange::Delete(new.boot)]), 2);
         let booting = known(&[pin(1, NOW, AT, Phase::Booting)]);
@@ -222,10 +222,10 @@ mod tests {
 
     #[test]
     fn what_has_moved_is_told_once() {
-        let mut known = known(&[pin(1, NOW, AT, Phase::Up)]);
-        assert_eq!(known.moved.take(), BTreeSet::from([IpAddr::from(AT)]));
-        assert!(known.moved.take().is_empty());
-        known.drop_pin(pin(1, NOW, AT, Phase::Up).boot);
-        assert_eq!(known.moved.take().len(), 1);
+        let mut index = known(&[pin(1, NOW, AT, Phase::Up)]);
+        assert_eq!(index.moved.take(), BTreeSet::from([IpAddr::from(AT)]));
+        assert!(index.moved.take().is_empty());
+        index.drop_pin(pin(1, NOW, AT, Phase::Up).boot);
+        assert_eq!(index.moved.take().len(), 1);
     }
 }

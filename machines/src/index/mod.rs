@@ -27,7 +27,7 @@ use crate::index::places::Places;
 
 /// The tables.
 #[derive(Default)]
-pub struct Known {
+pub struct MachineIndex {
     pub machines: HashMap<MachineId, (MachineRecord, Revision)>,
     pub pins: HashMap<BootId, (Pin, Revision)>,
     pub plans: HashMap<BootId, BootPlan>,
@@ -51,7 +51,7 @@ pub struct Known {
     heard: HashMap<MachineId, AtomicU64>,
 }
 
-impl Known {
+impl MachineIndex {
     pub fn put_machine(&mut self, record: MachineRecord, revision: Revision) {
         let old = self.machines.get(&record.id).map(|(old, _)| old.macs.as_slice()).unwrap_or_default();
         for mac in old.iter().filter(|mac| !record.macs.contains(mac)) {
@@ -256,15 +256,15 @@ mod tests {
 
     #[test]
     fn a_nic_that_is_seen_where_another_server_gives_addresses_keeps_its_lease_of_ours() {
-        let mut known = Known::default();
+        let mut index = MachineIndex::default();
         let mac = |number: u8| Mac::new([2, 0, 0, 0, 0, number]).unwrap();
         let [home, away, other] = [[10, 0, 0, 5], [10, 9, 0, 5], [10, 9, 0, 6]].map(IpAddr::from);
-        known.leased(home, mac(1));
-        known.noted(away, mac(2));
-        known.noted(away, mac(1));
-        assert_eq!([home, away].map(|address| known.mac_at(address)), [Some(mac(1)); 2]);
-        assert_eq!((known.address(mac(1)), known.address(mac(2))), (Some(home), None));
-        known.noted(other, mac(1));
-        assert_eq!((known.mac_at(away), known.mac_at(home)), (None, Some(mac(1))), "it has moved there");
+        index.leased(home, mac(1));
+        index.noted(away, mac(2));
+        index.noted(away, mac(1));
+        assert_eq!([home, away].map(|address| index.mac_at(address)), [Some(mac(1)); 2]);
+        assert_eq!((index.address(mac(1)), index.address(mac(2))), (Some(home), None));
+        index.noted(other, mac(1));
+        assert_eq!((index.mac_at(away), index.mac_at(home)), (None, Some(mac(1))), "it has moved there");
     }
 }

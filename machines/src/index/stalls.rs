@@ -11,7 +11,7 @@ pub const REFUSED: &str = "refused";
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
-    /// The last step, as [`crate::index::steps::Step::step`] has it. One that ends in `*` stands for all that begin so, and `*` alone
+    /// The last step, as [`crate::index::steps::BootStep::step`] has it. One that ends in `*` stands for all that begin so, and `*` alone
     /// for every other word of a machine's own.
     pub step: &'static str,
     /// Seconds after which a boot without a further step counts as stalled.

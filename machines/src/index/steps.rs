@@ -11,7 +11,7 @@ use crate::index::stalls::{self, REFUSED, Stalled};
 
 /// One step of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
+pub struct BootStep {
     /// `offer`, `address`, `loader`, `script`, `kernel`, `initrd`, `initramfs`, `root`, or the machine's own word.
     pub step: String,
     /// When it happened first in this boot, milliseconds since 1970.
@@ -39,7 +39,7 @@ pub struct Moment {
 struct Boot {
     /// Whether its beginning was seen: firmware or iPXE asked. Without that it may be a system that runs already.
     began: bool,
-    steps: Vec<Step>,
+    steps: Vec<BootStep>,
     /// Site time of the last new step, and of the last sign of any kind.
     last: u64,
     seen: u64,
@@ -51,9 +51,9 @@ struct Boot {
 
 /// The steps of each NIC's present boot.
 #[derive(Default)]
-pub struct Steps(HashMap<Mac, Boot>);
+pub struct BootSteps(HashMap<Mac, Boot>);
 
-impl Steps {
+impl BootSteps {
     /// Notes a step of a boot; `first` begins a new boot.
     pub fn note(&mut self, mac: Mac, step: &str, first: bool, at: Moment) {
         if !self.0.contains_key(&mac) && self.0.len() >= MOST_SHOWN {
@@ -70,7 +70,7 @@ impl Steps {
         }
         boot.seen = at.now;
         if boot.steps.len() < MOST_STEPS && !boot.steps.iter().any(|known| known.step == step) {
-            boot.steps.push(Step { step: step.to_owned(), at_ms: at.shown_ms });
+            boot.steps.push(BootStep { step: step.to_owned(), at_ms: at.shown_ms });
             boot.last = at.now;
         }
     }
@@ -98,7 +98,7 @@ impl Steps {
     }
 
     /// The steps of a NIC's present boot.
-    pub fn of(&self, mac: Mac) -> &[Step] {
+    pub fn of(&self, mac: Mac) -> &[BootStep] {
         self.0.get(&mac).map_or(&[], |boot| boot.steps.as_slice())
     }
 
@@ -147,8 +147,8 @@ mod tests {
     }
 
     /// A boot with these steps, one a second from 1 on.
-    fn boot(first: bool, steps: &[&str]) -> Steps {
-        let mut noted = Steps::default();
+    fn boot(first: bool, steps: &[&str]) -> BootSteps {
+        let mut noted = BootSteps::default();
         for (now, step) in (1..).zip(steps) {
             noted.note(mac(), step, first && now == 1, at(now));
         }
@@ -158,7 +158,7 @@ mod tests {
     #[test]
     fn a_new_boot_begins_anew_and_words_without_end_are_bounded() {
         let mut steps = boot(false, &["root", "root"]);
-        assert_eq!(steps.of(mac()), [Step { step: "root".to_owned(), at_ms: 1000 }]);
+        assert_eq!(steps.of(mac()), [BootStep { step: "root".to_owned(), at_ms: 1000 }]);
         (0..1000).for_each(|number| steps.note(mac(), &format!("x{number}"), false, at(3)));
         assert_eq!(steps.of(mac()).len(), MOST_STEPS);
         steps.note(mac(), "address", true, at(4));

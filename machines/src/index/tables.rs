@@ -12,7 +12,7 @@ use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::{Applied, Change, Error, Table};
 use serde::{Deserialize, Serialize};
 
-use crate::index::Known;
+use crate::index::MachineIndex;
 use crate::index::claims::RESTS;
 
 /// Machines by id. A machine's record is written with every change of its pins, so that of two servers that change them at
@@ -49,7 +49,7 @@ pub(crate) struct Leftovers {
     pub nics: Vec<Mac>,
 }
 
-impl Known {
+impl MachineIndex {
     /// Shows changes that are durable and news. A record that can't be parsed is said in the log, and what is known stays:
     /// it may be a newer oneroot's, and a pin that is taken for gone takes a root away.
     pub(crate) fn take_in(&mut self, changes: &[Change]) -> Leftovers {

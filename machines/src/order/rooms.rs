@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use oneroot_bootconf::strangers::Newcomers;
+use oneroot_bootconf::unknown::Newcomers;
 use oneroot_ids::MachineId;
 
 use crate::order::turns::{Thing, Turn};

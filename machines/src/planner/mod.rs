@@ -2,11 +2,11 @@
 //!
 //! Pure of machines and boots: `serve` asks it for a boot, `explain` and `render` ask it for a person.
 
-pub mod dry;
 mod given;
 mod kernels;
 mod made;
 pub mod renderer;
+pub mod template_check;
 pub mod templates;
 
 use std::path::Path;
@@ -39,7 +39,7 @@ pub struct Planner {
 
 /// One generation of a stack, and what it is.
 #[derive(Debug, Clone)]
-pub struct Laid {
+pub struct StackEntry {
     /// The generation.
     pub generation: GenerationId,
     /// What it was staged from; none for `/.oneroot`.
@@ -57,7 +57,7 @@ pub struct Stacked {
     /// The view.
     pub view: Arc<View>,
     /// What it is made of, bottom first.
-    pub laid: Vec<Laid>,
+    pub entries: Vec<StackEntry>,
     /// Kernel and initrds.
     pub loaded: Result<Loaded, NoPlan>,
     /// Links that have a kernel's name and lead to no file; they are passed over.
@@ -140,45 +140,55 @@ impl Planner {
     /// Nothing of it is promised to anybody before [`Self::name`]: of what it writes, renderings and borrowed kernels, each is
     /// named by its content and goes with a collection.
     pub fn stack(&self, home: &Path, decision: &Decision, facts: &Facts) -> Result<Stacked> {
-        let mut laid: Vec<Laid> = Vec::new();
+        let mut entries: Vec<StackEntry> = Vec::new();
         for part in &decision.parts {
             if let Part::Kernel { parts, .. } = part {
                 let lender = parts.iter().map(|part| self.head(home, part)).collect::<Result<Vec<_>>>()?;
-                let below: Vec<GenerationId> = laid.iter().map(|laid| laid.generation).collect();
+                let below: Vec<GenerationId> = entries.iter().map(|laid| laid.generation).collect();
                 let generation = self.kernels.borrowed(&self.views, &lender, &below)?;
-                laid.push(Laid { generation, part: Some(part.clone()), given: false, rendered: false });
+                entries.push(StackEntry {
+                    generation,
+                    part: Some(part.clone()),
+                    given: false,
+                    rendered: false,
+                });
                 continue;
             }
             let generation = self.head(home, part)?;
-            laid.push(Laid { generation, part: Some(part.clone()), given: false, rendered: false });
+            entries.push(StackEntry { generation, part: Some(part.clone()), given: false, rendered: false });
             // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
             if !matches!(part, Part::Profile { .. })
                 && let Some(generation) =
                     self.templates.rendered(self.store(), generation, &shown(part), facts)?
             {
-                laid.push(Laid { generation, part: Some(part.clone()), given: false, rendered: true });
+                entries.push(StackEntry {
+                    generation,
+                    part: Some(part.clone()),
+                    given: false,
+                    rendered: true,
+                });
             }
         }
         let given = self.given.generation(self.store(), Given::of(facts, decision.initramfs))?;
-        laid.push(Laid { generation: given, part: None, given: true, rendered: false });
-        laid.push(Laid { generation: self.guest, part: None, given: false, rendered: false });
-        let view = self.views.of(&generations(&laid))?;
+        entries.push(StackEntry { generation: given, part: None, given: true, rendered: false });
+        entries.push(StackEntry { generation: self.guest, part: None, given: false, rendered: false });
+        let view = self.views.of(&generations(&entries))?;
         let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
         let listed = |directory: &str| names(&view, directory);
         let tree = Tree { names: &listed, exists: &exists };
         let loaded = kernel_and_initrds(decision, &tree);
         let dangling = dangling(&tree, &|path| is_link(&view, path));
-        Ok(Stacked { id: view.id(), view, laid, loaded, dangling })
+        Ok(Stacked { id: view.id(), view, entries, loaded, dangling })
     }
 
     /// Gives a stack its name in the store, durably: before a pin promises it. Blocks on the disk.
     pub fn name(&self, stacked: &Stacked) -> Result<ViewId> {
-        Ok(self.store().put_stack(&generations(&stacked.laid))?)
+        Ok(self.store().put_stack(&generations(&stacked.entries))?)
     }
 }
 
-fn generations(laid: &[Laid]) -> Vec<GenerationId> {
-    laid.iter().map(|laid| laid.generation).collect()
+fn generations(entries: &[StackEntry]) -> Vec<GenerationId> {
+    entries.iter().map(|laid| laid.generation).collect()
 }
 
 /// Whether a path is itself a symbolic link.

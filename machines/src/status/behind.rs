@@ -79,7 +79,7 @@ impl Machines {
     /// The arguments of this boot, were it planned now.
     fn told(&self, site: &Site, decision: &Decision, address: IpAddr, booted: &Booted) -> Vec<String> {
         let pin = &booted.pin;
-        let seal = site.is_proxied(address).then(|| self.passes.make(pin.boot, pin.view));
+        let seal = site.is_proxied(address).then(|| self.boot_tokens.make(pin.boot, pin.view));
         arguments(&Boot {
             root: Root::Nfs,
             initramfs: decision.initramfs,

@@ -13,10 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::refusals::Refusal;
 use crate::index::stalls::Stalled;
-use crate::index::steps::Step;
+use crate::index::steps::BootStep;
 use crate::machines::Machines;
 use crate::status::behind::Looked;
-use crate::status::rows::{From, Row};
+use crate::status::rows::{Row, Tables};
 
 /// One machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -53,7 +53,7 @@ pub struct MachineStatus {
     #[serde(default)]
     pub behind: Option<Vec<String>>,
     /// The steps of the present boot.
-    pub steps: Vec<Step>,
+    pub steps: Vec<BootStep>,
     /// The last boot script or mount of a root that it was refused, until it gets one.
     #[serde(default)]
     pub refused: Option<Refusal>,
@@ -105,9 +105,9 @@ impl Machines {
         let site = self.site();
         let rows = {
             // Everybody who changes something waits meanwhile: nothing but memory is looked at here.
-            let (known, steps) = (self.known(), self.steps());
+            let (index, steps) = (self.index(), self.steps());
             let (now, refusals) = (self.host.now(), self.refusals());
-            From { site: &site, known: &known, steps: &steps, refusals: &refusals, now }.rows()
+            Tables { site: &site, index: &index, steps: &steps, refusals: &refusals, now }.rows()
         };
         let mut looked = Looked::default();
         let mut machines: Vec<MachineStatus> =
@@ -159,10 +159,10 @@ impl Machines {
 
     /// Every pin, with its machine's name.
     pub fn held(&self) -> Vec<Held> {
-        let known = self.known();
+        let index = self.index();
         let pins: Vec<(Pin, Option<u64>)> =
-            known.pins.values().map(|(pin, _)| (pin.clone(), known.heard(pin.machine))).collect();
-        drop(known);
+            index.pins.values().map(|(pin, _)| (pin.clone(), index.heard(pin.machine))).collect();
+        drop(index);
         let one = |(pin, heard): &(Pin, Option<u64>)| Held {
             quiet: Some(self.host.now().saturating_sub(self.last_sign(pin, *heard))),
             ..Held::of(pin, Some(self.name_of(pin.mac)))

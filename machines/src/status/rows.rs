@@ -16,10 +16,10 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::pins::Pin;
 use oneroot_ids::{Mac, MachineId};
 
-use crate::index::Known;
+use crate::index::MachineIndex;
 use crate::index::refusals::{Refusal, Refusals};
 use crate::index::stalls::Stalled;
-use crate::index::steps::{Step, Steps};
+use crate::index::steps::{BootStep, BootSteps};
 
 /// What a boot was told, as far as the status asks.
 pub struct Booted {
@@ -45,7 +45,7 @@ pub struct Row {
     pub boot: Option<Booted>,
     /// A plan that is newer than that.
     pub planned: Option<Pin>,
-    pub steps: Vec<Step>,
+    pub steps: Vec<BootStep>,
     pub refused: Option<Refusal>,
     pub stalled: Option<Stalled>,
     /// Site time at which it was last heard of.
@@ -53,33 +53,33 @@ pub struct Row {
 }
 
 /// All that rows are made of.
-pub struct From<'a> {
+pub struct Tables<'a> {
     pub site: &'a Site,
-    pub known: &'a Known,
-    pub steps: &'a Steps,
+    pub index: &'a MachineIndex,
+    pub steps: &'a BootSteps,
     pub refusals: &'a Refusals,
     /// Site time.
     pub now: u64,
 }
 
-impl From<'_> {
+impl Tables<'_> {
     /// Every row, in no order.
     pub fn rows(&self) -> Vec<Row> {
         let by_name: HashMap<&str, MachineId> = self
-            .known
+            .index
             .machines
             .values()
             .filter_map(|(record, _)| Some((record.name.as_deref()?, record.id)))
             .collect();
         let (mut rows, mut taken, mut shown) = (Vec::new(), HashSet::new(), HashSet::new());
         for (name, machine) in &self.site.machines {
-            let by_mac = || machine.macs.iter().find_map(|mac| self.known.machine_of(*mac));
+            let by_mac = || machine.macs.iter().find_map(|mac| self.index.machine_of(*mac));
             let id = by_name.get(name.as_str()).copied().or_else(by_mac).filter(|id| taken.insert(*id));
             shown.extend(id.into_iter().flat_map(|id| self.macs_of(id)));
             shown.extend(&machine.macs);
             rows.extend(self.row(Some(name), machine.macs.clone(), id));
         }
-        for (record, _) in self.known.machines.values() {
+        for (record, _) in self.index.machines.values() {
             if taken.insert(record.id) {
                 let mut macs = self.macs_of(record.id);
                 macs.retain(|mac| shown.insert(*mac));
@@ -93,13 +93,13 @@ impl From<'_> {
 
     /// The NICs of a record and of its pins.
     fn macs_of(&self, id: MachineId) -> Vec<Mac> {
-        let own = self.known.machines.get(&id).map(|(record, _)| record.macs.clone()).unwrap_or_default();
-        let pinned = self.known.pins_of(id).map(|(pin, _)| pin.mac);
+        let own = self.index.machines.get(&id).map(|(record, _)| record.macs.clone()).unwrap_or_default();
+        let pinned = self.index.pins_of(id).map(|(pin, _)| pin.mac);
         own.into_iter().chain(pinned).collect()
     }
 
     fn row(&self, name: Option<&String>, macs: Vec<Mac>, id: Option<MachineId>) -> Option<Row> {
-        let pins = || id.into_iter().flat_map(|id| self.known.pins_of(id)).map(|(pin, _)| pin);
+        let pins = || id.into_iter().flat_map(|id| self.index.pins_of(id)).map(|(pin, _)| pin);
         let newest = pins().max_by_key(|pin| (pin.made, pin.boot));
         let mounted = pins().filter(|pin| pin.is_mounted()).max_by_key(|pin| (pin.made, pin.boot));
         let counts = mounted.or(newest);
@@ -107,8 +107,8 @@ impl From<'_> {
         let stepped = macs.iter().filter_map(|mac| Some((self.steps.seen(*mac)?, *mac))).max();
         let booted = counts.map(|pin| pin.mac).filter(|mac| macs.contains(mac));
         let mac = stepped.map(|(_, mac)| mac).or(booted).or_else(|| macs.first().copied())?;
-        let heard = id.and_then(|id| self.known.heard(id));
-        let lease = || macs.iter().find_map(|mac| self.known.address(*mac));
+        let heard = id.and_then(|id| self.index.heard(id));
+        let lease = || macs.iter().find_map(|mac| self.index.address(*mac));
         let kept = || macs.iter().find_map(|mac| self.site.machine(*mac)?.1.address_of(*mac)).map(IpAddr::V4);
         let is_ours = name.is_some() || id.is_some();
         let refused = id.and_then(|id| self.refusals.of(id)).into_iter().chain(self.steps.refused(mac));
@@ -127,7 +127,7 @@ impl From<'_> {
     }
 
     fn booted(&self, pin: &Pin) -> Booted {
-        let plan = self.known.plans.get(&pin.boot);
+        let plan = self.index.plans.get(&pin.boot);
         Booted {
             pin: pin.clone(),
             mac: plan.map_or(pin.mac, |plan| plan.mac),

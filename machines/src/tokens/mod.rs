@@ -1,4 +1,4 @@
 //! What only this site's servers can have made, and know again.
 
-pub(crate) mod passes;
+pub(crate) mod boot_tokens;
 pub(crate) mod seals;

@@ -1,4 +1,4 @@
-//! Seals: what only this site's servers can have made, told by a keyed hash. [`Cookies`] are here; passes are in `passes.rs`.
+//! Seals: what only this site's servers can have made, told by a keyed hash. [`Cookies`] are here; passes are in `boot_tokens.rs`.
 //!
 //! A cookie is the part of a TFTP name that shows that whoever asks for it has heard us: UDP proves nothing of where a
 //! request comes from, so a machine's script there only leads to a name with a cookie, and that name makes a plan.

@@ -21,9 +21,9 @@ const KEPT: usize = 1024;
 static NEXT: AtomicU64 = AtomicU64::new(1);
 
 /// The number of the tables as they are now.
-pub struct Edition(AtomicU64);
+pub struct Epoch(AtomicU64);
 
-impl Edition {
+impl Epoch {
     /// Of new tables.
     pub fn new() -> Self {
         Self(AtomicU64::new(NEXT.fetch_add(1, Ordering::Relaxed)))
@@ -37,14 +37,14 @@ impl Edition {
 
     /// The tables at this second of [`crate::Host::coarse`]; taken before they are read.
     pub fn at(&self, second: u64) -> Moment {
-        Moment { edition: self.0.load(Ordering::Acquire), second }
+        Moment { epoch: self.0.load(Ordering::Acquire), second }
     }
 }
 
 /// What an answer is good for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moment {
-    edition: u64,
+    epoch: u64,
     second: u64,
 }
 
@@ -117,38 +117,38 @@ mod tests {
 
     #[test]
     fn an_answer_ends_with_its_edition_and_its_second() {
-        let (edition, tree, mut answers) = (Edition::new(), Arc::new(()), Answers::new());
-        let before = edition.at(7);
+        let (epoch, tree, mut answers) = (Epoch::new(), Arc::new(()), Answers::new());
+        let before = epoch.at(7);
         answers.keep(before, peer(1), ViewId([1; 16]), &tree);
-        assert!(answers.find(edition.at(7), peer(1), ViewId([1; 16])).is_some());
-        assert!(answers.find(edition.at(8), peer(1), ViewId([1; 16])).is_none());
-        edition.turn();
-        assert!(answers.find(edition.at(7), peer(1), ViewId([1; 16])).is_none());
+        assert!(answers.find(epoch.at(7), peer(1), ViewId([1; 16])).is_some());
+        assert!(answers.find(epoch.at(8), peer(1), ViewId([1; 16])).is_none());
+        epoch.turn();
+        assert!(answers.find(epoch.at(7), peer(1), ViewId([1; 16])).is_none());
         // Found before the change and kept after it.
         answers.keep(before, peer(1), ViewId([1; 16]), &tree);
-        assert!(answers.find(edition.at(7), peer(1), ViewId([1; 16])).is_none());
+        assert!(answers.find(epoch.at(7), peer(1), ViewId([1; 16])).is_none());
     }
 
     #[test]
     fn nobody_gets_what_another_peer_or_another_view_was_allowed() {
-        let (edition, tree) = (Edition::new().at(7), Arc::new(()));
+        let (epoch, tree) = (Epoch::new().at(7), Arc::new(()));
         for last in (0..=255).step_by(15) {
             for view in (0..=255).step_by(15) {
                 let mut answers = Answers::new();
-                answers.keep(edition, peer(last), ViewId([view; 16]), &tree);
+                answers.keep(epoch, peer(last), ViewId([view; 16]), &tree);
                 let other = peer(last.wrapping_add(1));
-                assert!(answers.find(edition, other, ViewId([view; 16])).is_none());
-                assert!(answers.find(edition, peer(last), ViewId([view.wrapping_add(1); 16])).is_none());
-                assert!(answers.find(edition, peer(last), ViewId([view; 16])).is_some());
+                assert!(answers.find(epoch, other, ViewId([view; 16])).is_none());
+                assert!(answers.find(epoch, peer(last), ViewId([view.wrapping_add(1); 16])).is_none());
+                assert!(answers.find(epoch, peer(last), ViewId([view; 16])).is_some());
             }
         }
     }
 
     #[test]
     fn a_tree_that_is_let_go_is_not_kept_in_memory() {
-        let (edition, tree, mut answers) = (Edition::new().at(7), Arc::new(()), Answers::new());
-        answers.keep(edition, peer(1), ViewId([1; 16]), &tree);
+        let (epoch, tree, mut answers) = (Epoch::new().at(7), Arc::new(()), Answers::new());
+        answers.keep(epoch, peer(1), ViewId([1; 16]), &tree);
         drop(tree);
-        assert!(answers.find(edition, peer(1), ViewId([1; 16])).is_none());
+        assert!(answers.find(epoch, peer(1), ViewId([1; 16])).is_none());
     }
 }

@@ -23,7 +23,7 @@ const LATELY: u64 = 360;
 /// A name that was looked up where machines say how far they are, and who did so. Whether that is to be believed is
 /// decided by who hears it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Saying {
+pub struct ProgressReport {
     /// From where, and from which port.
     pub peer: SocketAddr,
     /// The view in which it was looked up.
@@ -36,16 +36,16 @@ pub struct Saying {
 pub struct MachineTree {
     view: Arc<View>,
     say: Option<Node>,
-    said: mpsc::Sender<Saying>,
+    reports: mpsc::Sender<ProgressReport>,
     /// Seconds of [`crate::Host::coarse`] at which a call was last answered from it; 0 for never.
     used: AtomicU64,
 }
 
 impl MachineTree {
-    /// `said` takes each `BOOT.WORD` that a machine looks up; when nobody listens fast enough, words are lost, not calls.
-    pub fn new(view: Arc<View>, said: mpsc::Sender<Saying>) -> Self {
+    /// `reports` takes each `BOOT.WORD` that a machine looks up; when nobody listens fast enough, words are lost, not calls.
+    pub fn new(view: Arc<View>, reports: mpsc::Sender<ProgressReport>) -> Self {
         let say = TreePath::parse(guest::SAY.as_bytes()).ok().and_then(|path| view.resolve(&path));
-        Self { view, say, said, used: AtomicU64::new(0) }
+        Self { view, say, reports, used: AtomicU64::new(0) }
     }
 
     /// A call is answered from it, at this second of [`crate::Host::coarse`].
@@ -61,7 +61,7 @@ impl MachineTree {
         if name.len() <= LONGEST_SAYING && self.say.is_some() && self.say == node(dir) {
             let text = String::from_utf8_lossy(name).into_owned();
             // A full queue means that somebody shouts; the machine's own boot must not wait for it.
-            let _ = self.said.try_send(Saying { peer, view: self.view.id(), text });
+            let _ = self.reports.try_send(ProgressReport { peer, view: self.view.id(), text });
         }
     }
 

@@ -122,7 +122,7 @@ impl Operation {
                 self.machines.mount(peer, path.as_bytes()).await.ok().map(|_| String::new())
             }
             (What::Up, Some((_, boot, view))) => {
-                self.machines.heard(&Saying { peer, view: *view, text: format!("{boot}.up") }).await;
+                self.machines.heard(&ProgressReport { peer, view: *view, text: format!("{boot}.up") }).await;
                 None
             }
             (What::Release, _) => {

@@ -33,7 +33,7 @@ pub enum Damage {
     Stack(ViewId, GenerationId),
     /// A name that nothing in a store has.
     #[error("{0} does not belong into a store")]
-    Stranger(String),
+    Foreign(String),
 }
 
 /// How far it is, and what it has found.
@@ -90,7 +90,7 @@ impl Store {
                     if tail.ends_with(ASIDE) {
                         continue;
                     }
-                    damaged(Damage::Stranger(format!("objects/{head}/{tail}")));
+                    damaged(Damage::Foreign(format!("objects/{head}/{tail}")));
                     continue;
                 };
                 let hash = self.hash_object(id, &mut |count| {
@@ -120,7 +120,7 @@ impl Store {
         for name in names(&self.path.join("generations"))? {
             let Ok(id) = name.parse::<GenerationId>() else {
                 if !name.starts_with('.') && !name.ends_with(ASIDE) {
-                    damaged(Damage::Stranger(format!("generations/{name}")));
+                    damaged(Damage::Foreign(format!("generations/{name}")));
                 }
                 continue;
             };

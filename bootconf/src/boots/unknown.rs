@@ -85,7 +85,7 @@ impl Newcomers {
 
 /// A record that counts.
 #[derive(Debug, Clone)]
-pub struct Stranger<'r> {
+pub struct UnknownMachine<'r> {
     /// It.
     pub record: &'r MachineRecord,
     /// All its pins.
@@ -94,7 +94,7 @@ pub struct Stranger<'r> {
     pub heard: Option<u64>,
 }
 
-impl Stranger<'_> {
+impl UnknownMachine<'_> {
     /// Whether it must not be forgotten. What came before the server's start, `began`, is not known, so a machine that may
     /// have waited for it counts as heard of then.
     fn may_run(&self, began: u64, now: u64) -> bool {
@@ -119,7 +119,7 @@ impl Stranger<'_> {
 
 /// Whether a record is one that packets alone have made.
 #[must_use]
-pub fn is_stranger(record: &MachineRecord, site: &Site) -> bool {
+pub fn is_unknown(record: &MachineRecord, site: &Site) -> bool {
     record.name.is_none() && record.macs.iter().all(|mac| site.machine(*mac).is_none())
 }
 
@@ -130,7 +130,7 @@ pub fn is_stranger(record: &MachineRecord, site: &Site) -> bool {
 /// # Errors
 /// Each of them may still run.
 pub fn room(
-    all: &[Stranger<'_>],
+    all: &[UnknownMachine<'_>],
     coming: usize,
     (began, now): (u64, u64),
     have: &mut dyn FnMut(MachineId) -> bool,
@@ -139,7 +139,8 @@ pub fn room(
     if surplus == 0 {
         return Ok(Vec::new());
     }
-    let mut idle: Vec<&Stranger<'_>> = all.iter().filter(|stranger| !stranger.may_run(began, now)).collect();
+    let mut idle: Vec<&UnknownMachine<'_>> =
+        all.iter().filter(|stranger| !stranger.may_run(began, now)).collect();
     idle.sort_by_key(|stranger| (stranger.sign(), stranger.record.id));
     let ids = idle.iter().map(|stranger| stranger.record.id).filter(|id| have(*id));
     let forgotten: Vec<MachineId> = ids.take(surplus.min(AT_ONCE)).collect();
@@ -154,7 +155,7 @@ mod tests {
     use std::net::IpAddr;
 
     /// While nobody else comes, and nobody is in the way.
-    fn room(all: &[Stranger<'_>], began: u64, now: u64) -> Result<Vec<MachineId>, Full> {
+    fn room(all: &[UnknownMachine<'_>], began: u64, now: u64) -> Result<Vec<MachineId>, Full> {
         super::room(all, 0, (began, now), &mut |_| true)
     }
 
@@ -196,8 +197,8 @@ mod tests {
         (0..MOST).map(|number| record(number, number as u64)).collect()
     }
 
-    fn without_pins(records: &[MachineRecord]) -> Vec<Stranger<'_>> {
-        let stranger = |record| Stranger { record, pins: Vec::new(), heard: None };
+    fn without_pins(records: &[MachineRecord]) -> Vec<UnknownMachine<'_>> {
+        let stranger = |record| UnknownMachine { record, pins: Vec::new(), heard: None };
         records.iter().map(stranger).collect()
     }
 
@@ -299,11 +300,11 @@ mod tests {
     fn a_machine_of_the_site_is_no_stranger_and_neither_is_one_that_was() {
         let site = crate::load_str("site.toml", crate::EXAMPLE, std::path::Path::new("/site")).unwrap();
         let known = site.machines["beta"].macs[0];
-        assert!(is_stranger(&record(1, 0), &site));
-        assert!(!is_stranger(&MachineRecord { macs: vec![known], ..record(1, 0) }, &site));
-        assert!(!is_stranger(&MachineRecord { name: Some("gone".to_owned()), ..record(1, 0) }, &site));
+        assert!(is_unknown(&record(1, 0), &site));
+        assert!(!is_unknown(&MachineRecord { macs: vec![known], ..record(1, 0) }, &site));
+        assert!(!is_unknown(&MachineRecord { name: Some("gone".to_owned()), ..record(1, 0) }, &site));
         assert!(
-            is_stranger(&MachineRecord { macs: vec![], ..record(1, 0) }, &site),
+            is_unknown(&MachineRecord { macs: vec![], ..record(1, 0) }, &site),
             "its NIC is another's now"
         );
     }

@@ -1,4 +1,4 @@
-//! Passes: the keyed hash in an export's path, where no lease says who is at an address (docs/decisions/0006).
+//! Boot tokens, which docs/decisions/0006 calls passes: the keyed hash in an export's path, where no lease says who is at an address.
 
 use oneroot_bootconf::export::SEAL;
 use oneroot_ids::{BootId, ViewId, same};
@@ -6,11 +6,11 @@ use oneroot_ids::{BootId, ViewId, same};
 use crate::tokens::seals::seal;
 
 /// Makes passes and knows its own again.
-pub struct Passes {
+pub struct BootTokens {
     key: [u8; 32],
 }
 
-impl Passes {
+impl BootTokens {
     /// `secret` is the handle key: what a restored or shared state has, so passes outlive the server that made them.
     pub fn new(secret: &[u8; 32]) -> Self {
         Self { key: blake3::derive_key("oneroot 2026 export pass", secret) }
@@ -33,17 +33,17 @@ mod tests {
 
     #[test]
     fn a_pass_is_good_for_its_boot_and_view_and_every_bit_of_it_counts() {
-        let passes = Passes::new(&[7; 32]);
+        let boot_tokens = BootTokens::new(&[7; 32]);
         let (boot, view) = (BootId::from_random([1; 8]), ViewId([2; 16]));
-        let seal = passes.make(boot, view);
-        assert!(passes.is_good(seal, boot, view));
-        assert!(!passes.is_good(seal, boot, ViewId([3; 16])));
-        assert!(!passes.is_good(seal, BootId::from_random([9; 8]), view));
-        assert!(!Passes::new(&[8; 32]).is_good(seal, boot, view));
+        let seal = boot_tokens.make(boot, view);
+        assert!(boot_tokens.is_good(seal, boot, view));
+        assert!(!boot_tokens.is_good(seal, boot, ViewId([3; 16])));
+        assert!(!boot_tokens.is_good(seal, BootId::from_random([9; 8]), view));
+        assert!(!BootTokens::new(&[8; 32]).is_good(seal, boot, view));
         for bit in 0..SEAL * 8 {
             let mut forged = seal;
             forged[bit / 8] ^= 1 << (bit % 8);
-            assert!(!passes.is_good(forged, boot, view), "bit {bit}");
+            assert!(!boot_tokens.is_good(forged, boot, view), "bit {bit}");
         }
     }
 }
