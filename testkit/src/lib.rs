@@ -1,7 +1,7 @@
 //! What tests and benchmarks share. [`Lab`] is a network namespace with a switch; [`Server`] is the real binary in it, over
 //! [`SiteFiles`]; a [`Machine`] speaks the protocols that a booting box speaks, without being one; [`capture`] and [`wire`] read
 //! what went over the wire; a [`Tape`] makes choices of a fuzzer's bytes, and
-//! [`replay`] makes a test of what fuzzers have kept. Nothing here knows the libraries: the binary is seen from outside.
+//! [`replay()`] makes a test of what fuzzers have kept. Nothing here knows the libraries: the binary is seen from outside.
 #![allow(
     clippy::missing_errors_doc,
     reason = "everything here fails with a sentence for the person who runs a test"
