@@ -13,6 +13,7 @@ mod cases;
 mod cpu;
 mod dhcp;
 mod floors;
+mod leases;
 mod load;
 mod machines;
 mod mirror;

@@ -8,9 +8,10 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
+use oneroot_ids::Mac;
 use oneroot_testkit::{Ganesha, Lab, Server, SiteFiles};
 
-use crate::rpc;
+use crate::{leases, rpc};
 
 /// The servers' address. All of 10.77.0.0/16 is this host's.
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 1);
@@ -157,16 +158,24 @@ pub fn oneroot(tree: &Path, machines: usize) -> Result<Peer> {
     let mut site = SiteFiles::with_source(&format!("directory = \"{}\"", tree.display()), "unused", "1h")?;
     let mut text = format!(
         "[server]\naddress = \"{SERVER}\"\ninterface = \"lab0\"\nstore = \"store\"\nstate = \"state\"\n\n\
-         [[network]]\nsubnet = \"10.77.0.0/16\"\nproxy = true\n\n\
+         [[network]]\nsubnet = \"10.77.0.0/16\"\n\n\
          [profile.debian]\nsource = {{ directory = \"{}\" }}\n\n",
         tree.display()
     );
     for number in 0..machines {
-        text += &format!("[machine.m{number}]\nmac = \"{}\"\nprofile = \"debian\"\n\n", mac(number, ':'));
+        text += &format!(
+            "[machine.m{number}]\nmac = \"{}\"\naddress = \"{}\"\nprofile = \"debian\"\n\n",
+            mac(number, ':'),
+            client(number)
+        );
     }
     site.set_text(&text);
     let server = Server::new(site)?;
     server.stage().context("cannot stage the tree")?;
+    // A script goes to the address that its NIC has a lease of.
+    let lease = |number| Ok((mac(number, ':').parse::<Mac>()?, client(number)));
+    let leases = (0..machines).map(lease).collect::<Result<Vec<_>>>()?;
+    leases::write(&server.site.path().join("state"), &leases)?;
     let log = server.site.path().join("serve.log");
     let mut child = Command::new(server.binary())
         .arg("serve")

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
-use oneroot_dhcp::Lease;
 use oneroot_ids::Mac;
-use oneroot_state::{Backend as _, Disk, MAX_OPERATIONS, Table, Txn};
 use oneroot_testkit::{Lab, Server, SiteFiles, ip};
 use serde_json::{Value, json};
 
 use client::{Flood, Measured};
+
+use crate::leases;
 
 /// Addresses of the named machines: 192.168.4.0 and on, outside of every pool.
 const FIRST: u32 = 0xc0a8_0400;
@@ -127,23 +127,13 @@ fn server(binary: &Path, pool: u32) -> Result<Server> {
     Ok(server)
 }
 
-/// Leases that run for a day, for every address of the pool.
+/// Leases for every address of the pool.
 fn fill(state: &Path, pool: u32) -> Result<()> {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_secs();
-    let leases: Table<Lease> = Table::new("leases");
-    let disk = Disk::open(state)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().build()?;
-    for from in (0..pool).step_by(MAX_OPERATIONS) {
-        let mut txn = Txn::new();
-        for number in from..pool.min(from + MAX_OPERATIONS as u32) {
-            let (mac, address) =
-                (Mac::new(client::stranger(number)).context("not a MAC")?, Ipv4Addr::from(POOL + number));
-            let lease = Lease { mac, address, start: now, expires: now + 86_400, relay: None };
-            txn = leases.put(txn, mac, &lease)?;
-        }
-        runtime.block_on(disk.commit(txn))?;
-    }
-    Ok(())
+    let lease = |number| {
+        let mac = Mac::new(client::stranger(number)).context("not a MAC")?;
+        Ok((mac, Ipv4Addr::from(POOL + number)))
+    };
+    leases::write(state, &(0..pool).map(lease).collect::<Result<Vec<_>>>()?)
 }
 
 impl Cell {
