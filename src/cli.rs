@@ -173,6 +173,17 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// List the keys that NFS handles are sealed with, or replace the one in use
+    #[command(after_help = "Examples:\n\
+\x20 oneroot keys                     which there are, and who may hold something of each\n\
+\x20 oneroot keys rotate              a new one, which seals from the server's next start on; machines run on\n\
+\x20 oneroot keys retire              old ones go, once every machine has booted since that start")]
+    Keys {
+        /// What to do with them [default: list them]
+        change: Option<KeysCommand>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Have the running server read the site again, and say whether it is in force or what is wrong with it
     Reload(Output),
     /// Show every machine and how far it has booted
@@ -186,6 +197,15 @@ pub enum Command {
     },
     /// Print the manual page
     Man,
+}
+
+/// What to do with the keys.
+#[derive(clap::ValueEnum, Clone, Copy)]
+pub enum KeysCommand {
+    /// Make a new one
+    Rotate,
+    /// Forget old ones
+    Retire,
 }
 
 /// What to do with the state.

@@ -24,7 +24,7 @@ use crate::net::interfaces::Interfaces;
 use crate::reload::Refusal as BadSite;
 use crate::status::Status;
 use crate::{backup, clock};
-use oneroot_machines::{Held, Machines};
+use oneroot_machines::{Held, KeyStatus, Machines};
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
 const BACKUP: &str = "backup";
@@ -154,6 +154,18 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
         ("status", "") => apart(answers, |of| Status::of(&of.machines, &of.interfaces)).await?,
         ("pins", "") => apart(answers, |of| of.machines.held()).await?,
+        ("keys", what) => {
+            let keys = match what {
+                "" => machines.keys().await,
+                "rotate" => machines.rotate_keys().await,
+                _ => machines.retire_keys().await,
+            };
+            let answer = match keys {
+                Ok(keys) => Keys { keys, error: None },
+                Err(cause) => Keys { keys: Vec::new(), error: Some(format!("{cause:#}")) },
+            };
+            serde_json::to_vec(&answer)?
+        }
         ("clock", "") => serde_json::to_vec(&clock::ahead())?,
         ("release-quiet", seconds) => {
             let released = match machines.release_quiet(seconds.parse()?).await {
@@ -186,6 +198,15 @@ pub struct Released {
     pub error: Option<String>,
 }
 
+/// The keys that there are, or why they are as they were.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Keys {
+    /// All of them.
+    pub keys: Vec<KeyStatus>,
+    /// Why it did not happen.
+    pub error: Option<String>,
+}
+
 /// What became of a reload.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reloaded {
@@ -212,6 +233,11 @@ pub fn ask_release(state: &Path, machine: &str) -> Result<Option<Released>> {
 /// Asks a running server to let go of machines that have given no sign for so many seconds; `None` when none runs.
 pub fn ask_release_quiet(state: &Path, seconds: u64) -> Result<Option<Released>> {
     ask_json(state, &format!("release-quiet {seconds}"))
+}
+
+/// Asks a running server for its keys, or to change them first: `rotate`, `retire`; `None` when none runs.
+pub fn ask_keys(state: &Path, change: Option<&str>) -> Result<Option<Keys>> {
+    ask_json(state, format!("keys {}", change.unwrap_or_default()).trim_end())
 }
 
 /// Asks a running server which views its pins hold; `None` when none runs.

@@ -24,6 +24,7 @@ mod hung_disk;
 mod interfaces;
 mod ipv6;
 mod kept_addresses;
+mod keys;
 mod known_first;
 mod log;
 mod looks;

@@ -69,6 +69,16 @@ pub enum Error {
         "no machine {0:?} has ever booted here; a machine is a name, a MAC, an address or a boot, as `oneroot status` has them"
     )]
     UnknownMachine(String),
+    /// All 256 numbers are taken.
+    #[error(
+        "every number that a handle has for its key is taken; run `oneroot keys retire` once all machines have booted again"
+    )]
+    NoKeyNumber,
+    /// An old key may still be needed.
+    #[error(
+        "these have not booted since the server started, and may hold handles of an old key: {0}; once they have, or are released, ask again"
+    )]
+    KeysInUse(String),
     /// The kernel has no random bytes.
     #[error("the kernel has no random bytes: {0}")]
     Random(io::Error),

@@ -29,6 +29,7 @@ use crate::order::turns::{Thing, Turns};
 use crate::planner::Planner;
 use crate::planner::renderer::Renderer;
 use crate::tokens::boot_tokens::BootTokens;
+use crate::tokens::keys::HandleKeys;
 use crate::tokens::seals::Cookies;
 use crate::views::cache::Epoch;
 use crate::views::tree::{MachineTree, ProgressReport};
@@ -44,6 +45,8 @@ pub struct Machines {
     pub state: Arc<State>,
     pub(crate) host: Arc<dyn Host>,
     pub(crate) planner: Planner,
+    /// As they were when this server began: what it seals with.
+    pub(crate) keys: HandleKeys,
     pub(crate) boot_tokens: BootTokens,
     pub(crate) cookies: Cookies,
     pub(crate) objects: Objects,
@@ -73,14 +76,14 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// Reads the tables and the views that pins hold. `secret` is the handle key, of which passes and cookies are made; `reports`
+    /// Reads the tables and the views that pins hold. Of `keys` passes and cookies are made too; `reports`
     /// takes the words that machines say.
     pub async fn open(
         site: Arc<Site>,
         state: Arc<State>,
         host: Arc<dyn Host>,
         planner: Planner,
-        secret: &[u8; 32],
+        keys: HandleKeys,
         reports: mpsc::Sender<ProgressReport>,
     ) -> Result<Arc<Self>> {
         let (mut index, mut applied) = (MachineIndex::default(), nothing_applied());
@@ -93,8 +96,9 @@ impl Machines {
             state,
             host,
             planner,
-            boot_tokens: BootTokens::new(secret),
-            cookies: Cookies::new(secret),
+            boot_tokens: BootTokens::new(keys.secrets().map(|(_, secret)| secret)),
+            cookies: Cookies::new(&keys.secret().copied().unwrap_or_default()),
+            keys,
             index: RwLock::new(index),
             applied: Mutex::new(applied),
             epoch: Epoch::new(),

@@ -11,6 +11,7 @@ mod gc;
 mod generations;
 mod host_keys;
 mod inspect;
+mod keys;
 mod lacks;
 mod layers;
 mod look;
@@ -89,6 +90,9 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
         }
         Command::Release { machine, output } => {
             with_state(cli, |state| shown(release::release(state, machine), *output))
+        }
+        Command::Keys { change, output } => {
+            with_state(cli, |state| shown(keys::keys(state, *change), *output))
         }
         Command::Reload(output) => with_state(cli, |state| shown(reload::reload(state), *output)),
         Command::Gc { asked, output } => with_site(cli, |site| shown(gc::collect(&site, asked), *output)),

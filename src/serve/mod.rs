@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::Site;
+use oneroot_machines::{HandleKeys, handle_keys};
 use oneroot_nfsd::Keyring;
-use oneroot_state::{Backend, Disk, State, handle_keys};
+use oneroot_state::{Disk, State};
 use oneroot_tree::Store;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::Socket;
@@ -121,10 +122,11 @@ async fn domain(
     clock::fix(state.as_ref()).await?;
     let store = Store::open(&site.server.store).map_err(|cause| confine::explain(cause.into()))?;
     let guest = guest::stage(&store, clock::now())?;
-    let (keyring, secret) = keys(state.as_ref()).await?;
+    let keys = handle_keys(state.as_ref(), clock::random()?).await?;
+    let keyring = keyring(&keys)?;
     let (said, sayings) = mpsc::channel(SAYINGS);
     let planner = Planner::new(store, guest, renderer);
-    let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, &secret, said).await?;
+    let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, keys, said).await?;
     Ok((machines, keyring, sayings))
 }
 
@@ -140,15 +142,12 @@ async fn drain(services: &mut Services) -> Result<()> {
     Ok(())
 }
 
-/// The keys that handles are sealed with: made once, for ever. The current one is the secret of all other seals.
-async fn keys(state: &impl Backend) -> Result<(Keyring, [u8; 32])> {
-    let keys = handle_keys(state, clock::random()?).await?;
-    let secret = keys.secret().context("the state has handle keys, and none of them is the current one")?;
-    let mut keyring = Keyring::new(keys.current, secret);
-    for (id, secret) in keys.keys.iter().filter(|(id, _)| *id != keys.current) {
-        keyring = keyring.with_old(*id, secret)?;
-    }
-    Ok((keyring, *secret))
+/// What handles are sealed and opened with.
+fn keyring(keys: &HandleKeys) -> Result<Keyring> {
+    let mut secrets = keys.secrets();
+    let (number, secret) = secrets.next().context("the state has no handle key that is the current one")?;
+    secrets
+        .try_fold(Keyring::new(number, secret), |ring, (number, secret)| Ok(ring.with_old(number, secret)?))
 }
 
 /// Reads the site again, and says what became of that.

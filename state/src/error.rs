@@ -101,7 +101,4 @@ pub enum Error {
         /// What the parser said.
         cause: String,
     },
-    /// Every number that a handle's key may have is taken.
-    #[error("all 256 handle key numbers are taken; retire those that no pin uses")]
-    NoKeyNumber,
 }

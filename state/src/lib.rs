@@ -1,4 +1,4 @@
-//! What must survive a crash: leases, assignments, pins, bindings, machine records, sightings, the handle key.
+//! What must survive a crash: leases, pins, machine records, keys.
 //!
 //! The shape is a shared store's (etcd's): keys and values with revisions, transactions that expect revisions, reads
 //! that can be watched. No other part of the program may assume that it is alone. The default [`Disk`] is redb in the
@@ -13,7 +13,6 @@ mod error;
 #[cfg(test)]
 mod faults;
 mod feed;
-mod keys;
 mod kv;
 mod memory;
 mod mirror;
@@ -28,7 +27,6 @@ pub use applied::Applied;
 pub use backend::{Backend, Health};
 pub use disk::Disk;
 pub use error::Error;
-pub use keys::{HandleKeys, handle_keys, retire_handle_keys, rotate_handle_keys};
 pub use kv::{Change, Expect, Listing, MAX_KEY, MAX_OPERATIONS, MAX_TXN, MAX_VALUE, Txn, Versioned};
 pub use memory::{Held, Memory, Trouble};
 pub use restore::restore;

@@ -129,7 +129,7 @@ fn mount<'k>(
     export: &Export,
     seen: Seen,
 ) -> Result<Admitted<'k>, Refused> {
-    let shown = Shown::of(&BootTokens::new(&[7; 32]), site(proxy), |_| seen, peer, export);
+    let shown = Shown::of(&BootTokens::new([&[7; 32]]), site(proxy), |_| seen, peer, export);
     admit(&question(index, peer, export, shown))
 }
 
@@ -138,7 +138,7 @@ fn unnamed(of: u16) -> Export {
 }
 
 fn passed(pin: &Pin) -> Export {
-    Export::of(pin.view, pin.boot, Some(BootTokens::new(&[7; 32]).make(pin.boot, pin.view)))
+    Export::of(pin.view, pin.boot, Some(BootTokens::new([&[7; 32]]).make(pin.boot, pin.view)))
 }
 
 #[test]
@@ -246,7 +246,7 @@ fn a_pass_that_was_never_given_for_that_boot_and_view_opens_nothing() {
             let export = Export::of(view, boot, Some(seal));
             mount(&index, true, own.address, &export, seen).unwrap_err()
         };
-        let (ours, others) = (BootTokens::new(&[7; 32]), BootTokens::new(&[8; 32]));
+        let (ours, others) = (BootTokens::new([&[7; 32]]), BootTokens::new([&[8; 32]]));
         let seal = ours.make(own.boot, own.view);
         let other = &pins[(at + 1) % pins.len()];
         let of_other = ours.make(other.boot, other.view);

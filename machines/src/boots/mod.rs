@@ -276,7 +276,10 @@ mod tests {
         let guest = guest::stage(&store, 0).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
         let planner = Planner::new(store, guest, Arc::new(Here));
-        let machines = Machines::open(site, state, Still::new(), planner, &[7; 32], said).await.unwrap();
+        let machines =
+            Machines::open(site, state, Still::new(), planner, crate::HandleKeys::of([7; 32]), said)
+                .await
+                .unwrap();
         let links = Links::of(Seen::Unheard, Found::Silent);
         machines.ask_by(links.clone());
         (machines, links)

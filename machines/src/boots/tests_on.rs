@@ -55,7 +55,14 @@ pub async fn two(home: &Path) -> ([Server; 2], IpAddr) {
         let guest = guest::stage(&store, NOW).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
         let planner = Planner::new(store, guest, Arc::new(Here));
-        let opened = Machines::open(site.clone(), state.clone(), Still::new(), planner, &[7; 32], said);
+        let opened = Machines::open(
+            site.clone(),
+            state.clone(),
+            Still::new(),
+            planner,
+            crate::HandleKeys::of([7; 32]),
+            said,
+        );
         let machines = opened.await.unwrap();
         machines.leased(peer, mac);
         let mut server = Server { machines, mac, watch: state.watch("").await.unwrap() };

@@ -135,7 +135,9 @@ pub(crate) mod tests {
         let guest = guest::stage(&store, NOW).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
         let planner = Planner::new(store, guest, Arc::new(Here));
-        Machines::open(site.clone(), state, Still::new(), planner, &[7; 32], said).await.unwrap()
+        Machines::open(site.clone(), state, Still::new(), planner, crate::HandleKeys::of([7; 32]), said)
+            .await
+            .unwrap()
     }
 
     pub fn mac(number: usize) -> Mac {

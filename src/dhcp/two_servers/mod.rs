@@ -23,7 +23,7 @@ use oneroot_dhcp::{Found, Lease, LeaseChange, Now, Received, Reply, Step};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_machines::planner::Planner;
 use oneroot_machines::planner::renderer::Here;
-use oneroot_machines::{Host, MACHINES, Machines, PINS, ProgressReport, Resource, Via, guest};
+use oneroot_machines::{HandleKeys, Host, MACHINES, Machines, PINS, ProgressReport, Resource, Via, guest};
 use oneroot_state::{Backend as _, Change, Event, Memory, State, Table, Trouble, Txn, Watch};
 use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Ref, RefKind, Stage, Store};

@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 
 use oneroot_state::{
     Backend, Change, Error, Event, Expect, Listing, MAX_KEY, MAX_OPERATIONS, MAX_TXN, MAX_VALUE, Revision,
-    Txn, Watch, handle_keys, restore, retire_handle_keys, rotate_handle_keys,
+    Txn, Watch, restore,
 };
 
 /// What makes backends with nothing in them.
@@ -32,7 +32,6 @@ pub async fn conforms(from: &mut impl Fresh) {
     for seed in 0..20 {
         any_transactions_do_what_a_map_does(&from.fresh(), seed).await;
     }
-    there_is_one_handle_key_whoever_asks_first(&from.fresh()).await;
     a_restore_is_as_many_transactions_as_it_takes(&from.fresh()).await;
 }
 
@@ -390,18 +389,6 @@ async fn any_transactions_do_what_a_map_does(backend: &impl Backend, seed: u64) 
             assert_eq!(watched, model, "seed {seed}, step {step}");
         }
     }
-}
-
-async fn there_is_one_handle_key_whoever_asks_first(backend: &impl Backend) {
-    let keys = handle_keys(backend, [1; 32]).await.unwrap();
-    assert_eq!(handle_keys(backend, [2; 32]).await.unwrap(), keys);
-    assert_eq!(keys.secret(), Some(&[1; 32]));
-    let rotated = rotate_handle_keys(backend, [3; 32]).await.unwrap();
-    assert_eq!((rotated.secret(), rotated.keys.len()), (Some(&[3; 32]), 2));
-    let kept = retire_handle_keys(backend, &[keys.current]).await.unwrap().unwrap();
-    assert_eq!(kept.keys.len(), 2, "a pin may hold handles of the old one");
-    let retired = retire_handle_keys(backend, &[]).await.unwrap().unwrap();
-    assert_eq!((retired.secret(), retired.keys.len()), (Some(&[3; 32]), 1));
 }
 
 async fn a_restore_is_as_many_transactions_as_it_takes(backend: &impl Backend) {
