@@ -35,7 +35,7 @@ use sockets::Sockets;
 pub use sockets::tcp_ports;
 
 /// Words of machines that wait to be heard.
-const SAYINGS: usize = 1024;
+const REPORTS: usize = 1024;
 /// Time that connections have to end by themselves after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -70,7 +70,7 @@ pub async fn run(
 ) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
-    let (machines, keyring, sayings) = domain(&site, renderer.clone()).await?;
+    let (machines, keyring, reports) = domain(&site, renderer.clone()).await?;
     let keeper = Keeper::open(&site)?;
     let sockets = Sockets::bind(&site, &keeper, control)?;
     systemd::close_the_rest();
@@ -84,7 +84,7 @@ pub async fn run(
     let registration = services.boot(&site, sockets, keyring, keeper.interfaces(), reloads);
     services.spawn(dhcp_server.serve());
     services.spawn(keeper.watch(machines.sites()));
-    services.machines(sayings);
+    services.machines(reports);
     tracing::info!(
         address = %site.server.address,
         interfaces = site.server.interfaces.join(","),
@@ -124,10 +124,10 @@ async fn domain(
     let guest = guest::stage(&store, clock::now())?;
     let keys = handle_keys(state.as_ref(), clock::random()?).await?;
     let keyring = keyring(&keys)?;
-    let (said, sayings) = mpsc::channel(SAYINGS);
+    let (report, reports) = mpsc::channel(REPORTS);
     let planner = Planner::new(store, guest, renderer);
-    let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, keys, said).await?;
-    Ok((machines, keyring, sayings))
+    let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, keys, report).await?;
+    Ok((machines, keyring, reports))
 }
 
 /// Lets the services end by themselves, for as long as that may take; a signal cuts it short.

@@ -115,11 +115,11 @@ impl Services {
     }
 
     /// What keeps the machines up to date: what they say, what other servers write, what time does.
-    pub fn machines(&mut self, mut sayings: mpsc::Receiver<ProgressReport>) {
+    pub fn machines(&mut self, mut reports: mpsc::Receiver<ProgressReport>) {
         let machines = self.machines.clone();
         self.spawn(async move {
-            while let Some(saying) = sayings.recv().await {
-                machines.heard(&saying).await;
+            while let Some(report) = reports.recv().await {
+                machines.heard(&report).await;
             }
         });
         let machines = self.machines.clone();
