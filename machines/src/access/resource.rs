@@ -18,6 +18,11 @@ use crate::machines::Machines;
 use crate::objects;
 use crate::objects::Objects;
 
+/// A kernel takes an archive that is not packed only where it begins at a multiple of this, behind whatever lies before it, and
+/// passes over zeros (Linux, early-userspace/buffer-format). Firmware's loaders put initrds together without a gap: an EFI
+/// kernel that reads them by its `initrd=` does, where iPXE is of 2019.
+const ARCHIVE: u64 = 4;
+
 /// The protocol that asks for a name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Via {
@@ -47,6 +52,8 @@ pub enum Resource {
         file: Arc<File>,
         /// Its bytes when it was opened.
         size: u64,
+        /// Zeros that are sent behind them.
+        padding: u64,
     },
 }
 
@@ -61,7 +68,7 @@ impl Resource {
     pub fn len(&self) -> u64 {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
-            Self::File { size, .. } => *size,
+            Self::File { size, padding, .. } => size + padding,
         }
     }
 
@@ -70,7 +77,7 @@ impl Resource {
         match self {
             // A boot that is made up to tell its script's length is none that comes.
             Self::Bytes(_) => None,
-            Self::File { file, size } => {
+            Self::File { file, size, .. } => {
                 let meta = file.metadata().ok()?;
                 // A file that is replaced is another inode, one that is changed has another time.
                 Some(format!("\"{:x}-{:x}-{:x}{:09x}\"", meta.ino(), size, meta.mtime(), meta.mtime_nsec()))
@@ -88,7 +95,16 @@ impl Resource {
                 to.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
                 Ok(count)
             }
-            Self::File { file, .. } => file.read_at(to, offset),
+            Self::File { file, size, .. } if offset < *size => {
+                let most = usize::try_from(size - offset).unwrap_or(usize::MAX).min(to.len());
+                file.read_at(to.get_mut(..most).unwrap_or_default(), offset)
+            }
+            Self::File { .. } => {
+                let left = usize::try_from(self.len().saturating_sub(offset)).unwrap_or(usize::MAX);
+                let count = left.min(to.len());
+                to.get_mut(..count).unwrap_or_default().fill(0);
+                Ok(count)
+            }
         }
     }
 
@@ -100,7 +116,15 @@ impl Resource {
         match self {
             Self::Bytes(_) if self.fill(offset, to)? < to.len() => Err(io::ErrorKind::UnexpectedEof.into()),
             Self::Bytes(_) => Ok(true),
-            Self::File { file, .. } => objects::read_cached(file, offset, to),
+            Self::File { .. } if offset.saturating_add(to.len() as u64) > self.len() => {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Self::File { file, size, .. } => {
+                let inside = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(to.len());
+                let (own, zeros) = to.split_at_mut(inside);
+                zeros.fill(0);
+                objects::read_cached(file, offset, own)
+            }
         }
     }
 
@@ -174,7 +198,7 @@ impl Machines {
     }
 
     async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str) -> Option<Resource> {
-        let (view, mac, path) = {
+        let (view, mac, path, is_followed) = {
             let index = self.index();
             let plan = index.plans.get(&boot)?;
             if index.machine_at(peer) != Some(plan.machine) {
@@ -183,7 +207,8 @@ impl Machines {
             }
             let BootFile::View(path) = plan.file(which)?.clone();
             index.hear(plan.machine, self.host.now());
-            (plan.view, plan.mac, path)
+            let last = plan.files().last().map(|(name, _)| name);
+            (plan.view, plan.mac, path, which != KERNEL && last.as_deref() != Some(which))
         };
         self.step(mac, if which == KERNEL { KERNEL } else { INITRD }, false);
         let machines = self.clone();
@@ -195,7 +220,8 @@ impl Machines {
         let (object, size) = found.await.ok()??;
         let file = self.objects.open_good(object).await;
         let file = file.inspect_err(|cause| Objects::complain(object, cause)).ok()?;
-        Some(Resource::File { file, size })
+        let padding = if is_followed { size.next_multiple_of(ARCHIVE) - size } else { 0 };
+        Some(Resource::File { file, size, padding })
     }
 
     /// iPXE's binary for a kind of firmware. The name is one of ours and not the client's, so a link where the admin's
@@ -215,8 +241,36 @@ impl Machines {
                 let path = places.first().map(|path| path.display().to_string()).unwrap_or_default();
                 tracing::error!(path, %cause, "a loader cannot be served; install {}", loader.package);
             })?;
-            Ok(Resource::File { file: Arc::new(file), size })
+            Ok(Resource::File { file: Arc::new(file), size, padding: 0 })
         });
         found.await.ok()?.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zeros_behind_a_file_are_read_as_if_they_were_in_it() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), b"12345").unwrap();
+        let file = Arc::new(File::open(path.path()).unwrap());
+        let resource = Resource::File { file, size: 5, padding: 3 };
+        assert_eq!(resource.len(), 8);
+        for start in 0..=8_usize {
+            for length in 0..=8 - start {
+                let mut whole = Vec::new();
+                resource.read_at(start as u64, length, &mut whole).unwrap();
+                let mut now = vec![7; length];
+                let is_cached = resource.fill_now(start as u64, &mut now).unwrap();
+                let expected = &b"12345\0\0\0"[start..start + length];
+                assert_eq!(whole, expected, "{length} from {start}");
+                assert!(!is_cached || now == expected, "{length} from {start}");
+            }
+            let beyond = 9 - start;
+            assert!(resource.read_at(start as u64, beyond, &mut Vec::new()).is_err());
+            assert!(resource.fill_now(start as u64, &mut vec![0; beyond]).is_err());
+        }
     }
 }
