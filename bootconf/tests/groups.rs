@@ -130,6 +130,36 @@ fn a_nic_that_nobody_has_named_may_be_in_a_group_and_boots_only_by_one_that_has_
     assert!(boots.args.contains(&"splash".to_owned()));
 }
 
+/// A line that is too long for the first group's profile is refused, though another group comes first by its name.
+#[test]
+fn check_takes_groups_in_the_order_in_which_a_decision_does() {
+    let long = format!("args = [\"{}\"]\n", "x".repeat(1490));
+    let site = |first: &str, second: &str| {
+        let groups = format!(
+            "[profile.long]\nextends = \"base\"\n{long}[group.{first}]\nmachines = \"m\"\nprofile = \"long\"\n\
+             [group.{second}]\nmachines = \"m\"\nprofile = \"kiosk\"\n\
+             [machine.m]\nmac = \"02:00:00:00:00:07\"\nargs = [\"{}\"]\n",
+            "y".repeat(60)
+        );
+        let text = SITE.replace("args = [\"console=ttyS0\"]\n", "") + &groups;
+        load_str("site.toml", &text, Path::new("/site")).map_err(|report| report.to_string())
+    };
+    for (first, second) in [("zz", "aa"), ("aa", "zz")] {
+        let told = site(first, second).unwrap_err();
+        assert!(told.contains("machine.m: its kernel arguments"), "{first} {second}: {told}");
+    }
+}
+
+#[test]
+fn a_named_machine_that_no_table_gives_a_profile_is_told_so_and_boots_where_its_group_is() {
+    let machine = "[machine.m]\nmac = \"02:00:00:00:00:07\"\n";
+    let site = site(machine);
+    let (catalogue, nic) = (Catalogue::of(&site), mac("02:00:00:00:00:07"));
+    assert_eq!(decide(&catalogue, &Asked::by(nic)), Err(NoPlan::NoProfile("m".to_owned())));
+    let in_hall = decide(&catalogue, &Asked::at(nic, IpAddr::from([10, 0, 1, 150]))).unwrap();
+    assert_eq!(in_hall.profile, "kiosk");
+}
+
 #[test]
 fn a_machines_groups_are_the_same_whichever_of_its_nics_boots() {
     let two = "[machine.two]\nmac = [\"02:00:00:00:00:05\", \"52:54:00:00:00:06\"]\naddress = \"10.0.1.5\"\n";

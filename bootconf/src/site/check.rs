@@ -181,7 +181,7 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
 /// Tables in the order in which they stand.
 fn in_order<T>(tables: BTreeMap<String, Table<T>>) -> Vec<(String, T)> {
     let mut tables: Vec<(String, Table<T>)> = tables.into_iter().collect();
-    tables.sort_by_key(|(_, table)| (table.span.file, table.span.span.start));
+    tables.sort_by_key(|(_, table)| table.order());
     tables.into_iter().map(|(name, table)| (name, table.value)).collect()
 }
 

@@ -6,9 +6,10 @@ use std::str::FromStr;
 use ipnetwork::Ipv4Network;
 
 use crate::site::groups::{Gives, Group, Members};
+use crate::site::networks::without_host_bits;
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::table::{Places, Table};
-use crate::site::tables::{arguments, layers, note_twice, variables};
+use crate::site::tables::{arguments, layers, note_twice, own_variables};
 
 /// A `[group.NAME]` table.
 pub(crate) fn group(mut section: Section<'_>, home: &Path, diagnostics: &mut Diagnostics) -> Table<Group> {
@@ -34,10 +35,7 @@ pub(crate) fn group(mut section: Section<'_>, home: &Path, diagnostics: &mut Dia
         workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
         layers: layers(listed, "layers", home, &mut places, diagnostics),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
-        vars: section
-            .section(diagnostics, "vars")
-            .map(|vars| variables(vars, diagnostics))
-            .unwrap_or_default(),
+        vars: own_variables(&mut section, diagnostics),
     };
     section.finish(diagnostics);
     Table { value: Group { members, gives }, span, places: places.0 }
@@ -53,11 +51,8 @@ fn patterns<T: FromStr<Err: std::fmt::Display>>(
 }
 
 fn networks(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Vec<Ipv4Network> {
-    let parsed = |text: String| match text.parse::<Ipv4Network>() {
-        Ok(network) if network.network() == network.ip() => Ok(network),
-        Ok(network) => {
-            Err(format!("has host bits; the network is {}/{}", network.network(), network.prefix()))
-        }
+    let parsed = |text: String| match text.parse() {
+        Ok(network) => without_host_bits(network),
         Err(_) => Err(format!("{text:?} is not a network such as 192.168.77.0/24")),
     };
     let listed: Vec<Located<String>> = section.strings(diagnostics, "networks", true);

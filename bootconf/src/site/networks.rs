@@ -167,14 +167,19 @@ impl Keys {
 fn subnet(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Option<Located<Ipv4Network>> {
     let subnet = section.parsed::<Ipv4Network>(diagnostics, "subnet", "a network such as 192.168.77.0/24");
     section.missing(diagnostics, "subnet", "the network's addresses, such as \"192.168.77.0/24\"");
-    subnet?.check(diagnostics, |subnet| match subnet {
-        _ if subnet.network() != subnet.ip() => {
-            Err(format!("has host bits; the network is {}/{}", subnet.network(), subnet.prefix()))
-        }
+    subnet?.check(diagnostics, |subnet| match without_host_bits(subnet)? {
         _ if !(8..=30).contains(&subnet.prefix()) => Err("must be of /8 to /30".to_owned()),
         _ if !is_host(subnet.ip()) => Err("is not a network of hosts".to_owned()),
         _ => Ok(subnet),
     })
+}
+
+/// A network as it is meant, and no host's address in it.
+pub(crate) fn without_host_bits(network: Ipv4Network) -> Result<Ipv4Network, String> {
+    if network.network() == network.ip() {
+        return Ok(network);
+    }
+    Err(format!("has host bits; the network is {}/{}", network.network(), network.prefix()))
 }
 
 fn domain(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Option<Located<String>> {

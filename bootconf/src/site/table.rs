@@ -18,6 +18,11 @@ pub(crate) struct Table<T> {
 }
 
 impl<T> Table<T> {
+    /// Where it stands among the others: the order of the files, and in each.
+    pub(crate) fn order(&self) -> (usize, usize) {
+        (self.span.file, self.span.span.start)
+    }
+
     /// Where `key` says `value`; the table's own place for a value that no file says.
     pub(crate) fn place(&self, key: &'static str, value: &impl ToString) -> &Span {
         self.places.get(&(key, value.to_string())).unwrap_or(&self.span)

@@ -248,10 +248,7 @@ pub(crate) fn profile(
         initrds,
         initramfs: initramfs.map(|at| at.value),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
-        vars: section
-            .section(diagnostics, "vars")
-            .map(|vars| variables(vars, diagnostics))
-            .unwrap_or_default(),
+        vars: own_variables(&mut section, diagnostics),
     };
     section.finish(diagnostics);
     Table { value: profile, span, places: places.0 }
@@ -300,10 +297,7 @@ pub(crate) fn workload(
             diagnostics,
         ),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
-        vars: section
-            .section(diagnostics, "vars")
-            .map(|vars| variables(vars, diagnostics))
-            .unwrap_or_default(),
+        vars: own_variables(&mut section, diagnostics),
     };
     section.finish(diagnostics);
     Table { value: workload, span, places: places.0 }
@@ -338,7 +332,7 @@ pub(crate) fn machine(
     let profile = section.string(diagnostics, "profile");
     let workloads = section.strings(diagnostics, "workloads", false);
     note_twice(&workloads, diagnostics, |workload| format!("workload {workload:?} is listed twice"));
-    let vars = section.section(diagnostics, "vars").map(|vars| variables(vars, diagnostics));
+    let vars = own_variables(&mut section, diagnostics);
     let machine = Machine {
         macs: macs.into_iter().map(|at| places.keep("mac", at)).collect(),
         addresses: addresses.into_iter().map(|at| places.keep("address", at)).collect(),
@@ -353,10 +347,15 @@ pub(crate) fn machine(
         )
         .pop(),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
-        vars: vars.unwrap_or_default(),
+        vars,
     };
     section.finish(diagnostics);
     Table { value: machine, span, places: places.0 }
+}
+
+/// The variables of a table that may have some.
+pub(crate) fn own_variables(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Vars {
+    section.section(diagnostics, "vars").map(|vars| variables(vars, diagnostics)).unwrap_or_default()
 }
 
 /// Names and strings for templates. A value with a line break would write lines of its own into a rendered file,

@@ -175,7 +175,10 @@ fn machines(draft: &Draft, diagnostics: &mut Diagnostics) {
 fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut Diagnostics) {
     let value = &machine.value;
     let is_in = |group: &&Table<Group>| group.value.members.have(Some(name), &value.macs, &value.addresses);
-    let groups: Vec<&Gives> = draft.groups.values().filter(is_in).map(|group| &group.value.gives).collect();
+    let mut groups: Vec<&Table<Group>> = draft.groups.values().filter(is_in).collect();
+    // As a decision takes them: the first that has a profile counts.
+    groups.sort_by_key(|group| group.order());
+    let groups: Vec<&Gives> = groups.into_iter().map(|group| &group.value.gives).collect();
     let Some(profile) =
         value.profile.as_ref().or_else(|| groups.iter().find_map(|gives| gives.profile.as_ref()))
     else {
