@@ -44,7 +44,7 @@ fn a_good_site_in_any_line_endings_is_taken_as_it_stands() {
     assert_eq!((smallest.server.http_port, smallest.server.nfs_port), (80, 2049));
     assert!(smallest.server.ipv6 && !smallest.server.wait_for_interfaces);
     assert_eq!(smallest.server.store, Path::new("/var/lib/oneroot/store"));
-    assert_eq!(site("windows-line-ends").unwrap().unknown.as_deref(), Some("a"));
+    assert_eq!(site("windows-line-ends").unwrap().unknown.unwrap().profile(), Some("a"));
     let all = site("everything").unwrap();
     assert!(!all.server.ipv6 && all.server.wait_for_interfaces);
     assert_eq!(smallest.server.confinement, Confinement::Auto);
@@ -63,7 +63,7 @@ fn a_good_site_in_any_line_endings_is_taken_as_it_stands() {
         alpha.macs.iter().map(ToString::to_string).collect::<Vec<_>>(),
         ["52:54:00:00:00:0a", "52:54:00:00:00:0b"]
     );
-    assert_eq!(alpha.vars["role"], "build");
+    assert_eq!(alpha.gives.vars["role"], "build");
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn the_examples_directory_is_a_good_site() {
 #[test]
 fn the_example_that_init_prints_is_a_good_site() {
     let site = load_str("site.toml", EXAMPLE, Path::new("/site")).unwrap();
-    assert_eq!(site.machines["beta"].workloads, ["night-shift"]);
+    assert_eq!(site.machines["beta"].gives.workloads, ["night-shift"]);
     assert_eq!(site.chain("render").iter().map(|(name, _)| *name).collect::<Vec<_>>(), ["debian", "render"]);
     let uncommented: String = EXAMPLE
         .lines()

@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use oneroot_bootconf::asked::Catalogue;
+use oneroot_bootconf::decision::{NoPlan, decide};
 use oneroot_bootconf::{Problem, Report, Site, load};
 use serde::Serialize;
 
@@ -104,6 +106,24 @@ fn addresses(site: &Site) -> Vec<String> {
     told.map(|told| format!("{told}; {end}")).collect()
 }
 
+/// Machines of which no table says what they boot. Somebody may assign it to them, so it is no mistake of the site.
+fn without_a_boot(site: &Site) -> Option<String> {
+    const SHOWN: usize = 8;
+    let catalogue = Catalogue::of(site);
+    let nothing = |asked: &_| matches!(decide(&catalogue, asked), Err(NoPlan::NoProfile(_)));
+    let everybody = catalogue.everybody().filter(|(_, asked)| nothing(asked));
+    let names: Vec<&str> = everybody.filter_map(|(name, _)| name).collect();
+    let (first, more) = names.split_at_checked(SHOWN).unwrap_or((&names, &[]));
+    let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };
+    (!names.is_empty()).then(|| {
+        format!(
+            "no table says what these machines boot: {}{more}; give them or a group of theirs a `profile`, or assign one: \
+             `oneroot assign MACHINE --profile PROFILE`",
+            first.join(", ")
+        )
+    })
+}
+
 /// What the site needs of its host and does not find. Any of it may come later, so none of it is a mistake of the site.
 fn warnings(site: &Site, store: Option<&Store>) -> Vec<String> {
     let mut warnings = needs::files(site);
@@ -111,6 +131,7 @@ fn warnings(site: &Site, store: Option<&Store>) -> Vec<String> {
     warnings.extend(addresses(site));
     warnings.extend(needs::loaders(site));
     warnings.extend(needs::programs(site).into_iter().map(|(_, told)| told));
+    warnings.extend(without_a_boot(site));
     warnings.extend(needs::to_stage(site, &needs::unstaged(site, store)));
     warnings.extend(secrets::warnings(site));
     warnings

@@ -8,18 +8,30 @@ use oneroot_ids::Mac;
 use crate::site::groups::Group;
 use crate::site::{Machine, Network, Site};
 
-/// What a decision is looked up in: the checked site. What the state holds over it belongs here too, so that whoever decides
-/// is handed both or neither.
+/// What a decision is looked up in: the site with what the state holds over it ([`Site::mapped`]), at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Catalogue<'c> {
     site: &'c Site,
+    now: u64,
 }
 
 impl<'c> Catalogue<'c> {
-    /// A catalogue of a site and nothing over it.
+    /// A catalogue of a site, in which no assignment is over yet.
     #[must_use]
     pub fn of(site: &'c Site) -> Self {
-        Self { site }
+        Self { site, now: 0 }
+    }
+
+    /// The same at a moment, seconds of site time: what was assigned until then is over.
+    #[must_use]
+    pub fn at(self, now: u64) -> Self {
+        Self { now, ..self }
+    }
+
+    /// The moment, seconds of site time; 0 where nothing is over yet.
+    #[must_use]
+    pub fn now(&self) -> u64 {
+        self.now
     }
 
     /// The site.

@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::asked::{Asked, Catalogue, Who};
+use crate::decide::voices::Voice;
 use crate::root::Initramfs;
-use crate::site::groups::Gives;
+use crate::site::gives::Boots;
 use crate::site::{Profile, Site, Source, Vars};
 
 /// One part of a machine's stack, before it is a generation.
@@ -91,6 +92,14 @@ pub enum NoPlan {
         "nothing says what {0} boots; give it a `profile` in its [machine] table, or in that of a group that it is in"
     )]
     NoProfile(String),
+    /// Its profile is not there: the site it was assigned in has changed since.
+    #[error("this site has no profile {profile}, which is what {from} says; run `oneroot assign` again")]
+    NoSuchProfile {
+        /// The profile.
+        profile: String,
+        /// What says it.
+        from: String,
+    },
     /// Its tree has no kernel.
     #[error(
         "profile {profile} has no kernel{wanted}; install one in the tree, or say `kernel =` in the profile"
@@ -115,52 +124,42 @@ pub enum NoPlan {
 
 /// Decides what boots a machine.
 ///
-/// Of these the first that says a profile counts: the machine's own table, a group that it is in, `[unknown]` for one that
-/// nobody has named. Layers, arguments and variables add up in this order: profiles bottom first, groups in the order of the
-/// site, workloads, the machine; of a variable the last word counts. Workloads are those of the groups, then the machine's. Of
-/// kernel and initramfs the topmost profile's word counts; a profile that names a kernel does not inherit an initrd, which would
-/// be another kernel's.
+/// The first of its [voices](Catalogue::voices) that says what it boots counts. Layers, arguments and variables add up the
+/// other way round, so that of a variable the nearest word is the last: profiles bottom first, groups in the order of the
+/// site, their workloads, and then each nearer voice, with its workloads before its own. Of kernel and initramfs the topmost
+/// profile's word counts; a profile that names a kernel does not inherit an initrd, which would be another kernel's.
 ///
 /// # Errors
 /// [`NoPlan::Unknown`], [`NoPlan::NoProfile`].
 pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decision, NoPlan> {
-    let (site, known) = (catalogue.site(), catalogue.machine(asked.who));
-    let groups: Vec<(&str, String, &Gives)> = catalogue
-        .groups_of(asked)
-        .map(|(name, group)| (name, format!("[group.{name}]"), &group.gives))
-        .collect();
-    let table = known.map_or("[unknown]".to_owned(), |(name, _)| format!("[machine.{name}]"));
-    let own = known.map_or(site.unknown.as_deref(), |(_, machine)| machine.profile.as_deref());
-    let own = own.map(|profile| (profile, table.as_str()));
-    let given = groups.iter().filter_map(|(_, from, gives)| Some((gives.profile.as_deref()?, from.as_str())));
-    // A machine's own table is nearer to it than a group, and a group is nearer to it than what is said of just anybody.
-    let (first, last) = if known.is_some() { (own, None) } else { (None, own) };
-    let mut said = first.into_iter().chain(given).chain(last);
-    let Some((profile, from)) = said.next() else {
-        return Err(known.map_or(NoPlan::Unknown(asked.who), |(name, _)| NoPlan::NoProfile(name.to_owned())));
+    let (site, known) = (catalogue.site(), catalogue.machine(asked.who).map(|(name, _)| name));
+    let voices = catalogue.voices(asked);
+    let mut said = voices.iter().filter_map(|voice| Some((voice.boots()?, voice.from.as_str())));
+    let Some((Boots::Profile(profile), from)) = said.next() else {
+        return Err(known.map_or(NoPlan::Unknown(asked.who), |name| NoPlan::NoProfile(name.to_owned())));
     };
-    let mut decision = Decision::empty(known.map(|(name, _)| name), profile);
+    if !site.profiles.contains_key(profile) {
+        return Err(NoPlan::NoSuchProfile { profile: profile.clone(), from: from.to_owned() });
+    }
+    let mut decision = Decision::empty(known, profile);
     decision.record("profile", profile, from);
-    said.for_each(|(profile, from)| decision.record_hidden("profile", profile, from));
+    said.for_each(|(Boots::Profile(profile), from)| decision.record_hidden("profile", profile, from));
     decision.merge_vars(&site.vars, "[vars]");
     decision.add_profiles(site, profile);
-    for (name, from, gives) in &groups {
-        decision.groups.push((*name).to_owned());
-        decision.record("group", name, from);
-        decision.add(&gives.layers, &gives.args, from);
-        decision.merge_vars(&gives.vars, from);
+    let groups = || voices.iter().filter_map(|voice| Some((voice.group?, voice)));
+    for (name, voice) in groups() {
+        decision.groups.push(name.to_owned());
+        decision.record("group", name, &voice.from);
+        decision.add(voice);
     }
-    for (_, from, gives) in &groups {
-        decision.add_workloads(site, &gives.workloads, from);
-    }
-    if let Some((name, machine)) = known {
-        decision.add_workloads(site, &machine.workloads, &table);
-        if let Some(path) = &machine.layer {
-            let part = Part::Machine { name: name.to_owned(), path: path.clone() };
-            decision.push_layer(part, &path.display().to_string(), &table);
+    groups().for_each(|(_, voice)| decision.add_workloads(site, voice));
+    for voice in voices.iter().rev().filter(|voice| voice.group.is_none()) {
+        decision.add_workloads(site, voice);
+        if let Some((name, path)) = voice.layer {
+            let part = Part::Machine { name: name.to_owned(), path: path.to_owned() };
+            decision.push_layer(part, &path.display().to_string(), &voice.from);
         }
-        decision.add(&[], &machine.args, &table);
-        decision.merge_vars(&machine.vars, &table);
+        decision.add(voice);
     }
     Ok(decision)
 }
@@ -193,15 +192,16 @@ impl Decision {
             if let Some(lender) = &profile.kernel_from {
                 self.borrow(site, lender, &table);
             }
-            self.add(&profile.layers, &profile.args, &table);
+            self.add_parts(&profile.layers, &profile.args, &table);
             self.merge_vars(&profile.vars, &table);
             self.boot_with(profile, &table);
         }
     }
 
-    /// Workloads, bottom first; `from` is the table that names them.
-    fn add_workloads(&mut self, site: &Site, names: &[String], from: &str) {
-        for name in names {
+    /// The workloads that a voice names, bottom first.
+    fn add_workloads(&mut self, site: &Site, voice: &Voice<'_>) {
+        let from = voice.from.as_str();
+        for name in voice.gives.iter().flat_map(|gives| &gives.workloads) {
             if self.workloads.contains(name) {
                 self.record_hidden("workload", name, from);
                 continue;
@@ -210,7 +210,7 @@ impl Decision {
             self.workloads.push(name.clone());
             if let Some(workload) = site.workloads.get(name) {
                 let table = format!("[workload.{name}]");
-                self.add(&workload.layers, &workload.args, &table);
+                self.add_parts(&workload.layers, &workload.args, &table);
                 self.merge_vars(&workload.vars, &table);
             }
         }
@@ -279,7 +279,15 @@ impl Decision {
         }
     }
 
-    fn add(&mut self, layers: &[PathBuf], args: &[String], from: &str) {
+    /// What a voice gives itself.
+    fn add(&mut self, voice: &Voice<'_>) {
+        if let Some(gives) = voice.gives {
+            self.add_parts(&gives.layers, &gives.args, &voice.from);
+            self.merge_vars(&gives.vars, &voice.from);
+        }
+    }
+
+    fn add_parts(&mut self, layers: &[PathBuf], args: &[String], from: &str) {
         for path in layers {
             self.push_layer(Part::Layer { path: path.clone() }, &path.display().to_string(), from);
         }

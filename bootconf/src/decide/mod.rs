@@ -4,3 +4,4 @@ pub mod asked;
 pub mod decision;
 pub mod facts;
 pub mod stacks;
+pub mod voices;

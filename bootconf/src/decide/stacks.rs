@@ -13,8 +13,8 @@ pub fn stacks(site: &Site) -> BTreeSet<Vec<Part>> {
     let decisions = catalogue.everybody().filter_map(|(_, asked)| decide(&catalogue, &asked).ok());
     let mut all: BTreeSet<Vec<Part>> = decisions.map(|decision| decision.parts).collect();
     let groups = site.groups.iter().map(|(_, group)| &group.gives);
-    let given = groups.filter_map(|gives| Some((gives.profile.as_ref()?, gives.layers.as_slice())));
-    for (name, more) in site.profiles.keys().map(|name| (name, &[][..])).chain(given) {
+    let given = groups.filter_map(|gives| Some((gives.profile()?, gives.layers.as_slice())));
+    for (name, more) in site.profiles.keys().map(|name| (name.as_str(), &[][..])).chain(given) {
         let mut parts = Vec::new();
         for (name, profile) in site.chain(name) {
             if profile.source.is_some() {

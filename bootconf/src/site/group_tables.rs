@@ -5,11 +5,12 @@ use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 
-use crate::site::groups::{Gives, Group, Members};
+use crate::site::gives::Gives;
+use crate::site::groups::{Group, Members};
 use crate::site::networks::without_host_bits;
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::table::{Places, Table};
-use crate::site::tables::{arguments, layers, note_twice, own_variables};
+use crate::site::tables::{gives, layers};
 
 /// A `[group.NAME]` table.
 pub(crate) fn group(mut section: Section<'_>, home: &Path, diagnostics: &mut Diagnostics) -> Table<Group> {
@@ -26,17 +27,9 @@ pub(crate) fn group(mut section: Section<'_>, home: &Path, diagnostics: &mut Dia
             "has no members: say `machines = [\"seat-*\"]`, `macs = [\"52:54:00:*\"]` or `networks = [\"192.168.77.0/24\"]`",
         );
     }
-    let profile = section.string(diagnostics, "profile").map(|at| places.keep("profile", at));
-    let workloads = section.strings(diagnostics, "workloads", false);
-    note_twice(&workloads, diagnostics, |workload| format!("workload {workload:?} is listed twice"));
     let listed = section.strings(diagnostics, "layers", false);
-    let gives = Gives {
-        profile,
-        workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
-        layers: layers(listed, "layers", home, &mut places, diagnostics),
-        args: arguments(section.strings(diagnostics, "args", false), diagnostics),
-        vars: own_variables(&mut section, diagnostics),
-    };
+    let layers = layers(listed, "layers", home, &mut places, diagnostics);
+    let gives = Gives { layers, ..gives(&mut section, &mut places, diagnostics) };
     section.finish(diagnostics);
     Table { value: Group { members, gives }, span, places: places.0 }
 }

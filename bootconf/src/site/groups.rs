@@ -2,13 +2,13 @@
 //!
 //! A machine is in every group of which one word fits it, and what groups give adds up in the order of the file.
 
-use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::path::PathBuf;
 use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 use oneroot_ids::Mac;
+
+use crate::site::gives::Gives;
 
 /// A `[group.NAME]` table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,21 +28,6 @@ pub struct Members {
     pub macs: Vec<MacPattern>,
     /// Machines by the network in which their address is.
     pub networks: Vec<Ipv4Network>,
-}
-
-/// What a table gives to each machine that it is about.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Gives {
-    /// What it boots, where no table that is nearer to it says so.
-    pub profile: Option<String>,
-    /// Workloads, bottom first.
-    pub workloads: Vec<String>,
-    /// Directories laid over the profile.
-    pub layers: Vec<PathBuf>,
-    /// Kernel arguments.
-    pub args: Vec<String>,
-    /// What its templates may say.
-    pub vars: BTreeMap<String, String>,
 }
 
 /// A machine's name, in which `*` stands for any number of characters and `?` for one.

@@ -1,14 +1,18 @@
 //! A site file becomes a checked [`Site`], or all that is wrong with it at once.
 //!
 //! From text to tables with places (`section`, `table`), table by table (`tables`, `networks`, `sources`, `group_tables`), the
-//! tables against each other (`validate`, `paths`), and then the types that the rest of the program uses (`types`, `groups`).
+//! tables against each other (`validate`, `paths`), and then the types that the rest of the program uses (`types`, `groups`,
+//! `gives`). What the state holds over them is laid on last (`assignment`).
 
+pub mod assignment;
 pub(crate) mod check;
 mod directories;
 mod draft;
+pub mod gives;
 mod group_tables;
 pub mod groups;
 mod networks;
+mod outside;
 mod paths;
 mod replies;
 pub(crate) mod report;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use crate::boot_files::name_in_boot;
 use crate::root::Initramfs;
 use crate::site::directories::{Directory, apart};
+use crate::site::gives::{Boots, Gives};
 use crate::site::networks::{NO_HOST, is_host};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::sources::source_of;
@@ -56,35 +57,37 @@ pub(crate) fn layers(
         .collect()
 }
 
-/// Arguments go into the kernel's command line and into an iPXE script: one word each, and nothing that either of the
-/// two would take for its own.
+/// Checked arguments.
 pub(crate) fn arguments(list: Vec<Located<String>>, diagnostics: &mut Diagnostics) -> Vec<String> {
-    let checked = list.into_iter().filter_map(|argument| {
-        argument.check(diagnostics, |text| {
-            // The kernel takes quotation marks around a word away.
-            let (name, value) = text.split_once('=').unwrap_or((&text, ""));
-            let (name, value) = (name.trim_start_matches('"').replace('-', "_"), value.trim_matches('"'));
-            if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
-                Err(format!("{text:?} is not one kernel argument: it has to be printable, without spaces"))
-            } else if text.contains("${") || text == "||" || text == "&&" {
-                Err(format!("{text:?} means something to iPXE"))
-            } else if OURS.contains(&name.as_str()) {
-                let instead = match name.as_str() {
-                    "init" => "; say oneroot.init= for the init to run",
-                    "initrd" => "; say `initrd = \"/boot/…\"` in the profile",
-                    "rw" => "; what the machine may write lies over its root",
-                    _ => "",
-                };
-                let equals = if text.contains('=') { "=" } else { "" };
-                Err(format!("{name}{equals} is oneroot's own argument{instead}"))
-            } else if name == "ip" && !names_a_nic(value) {
-                Err("ip= is oneroot's own argument; only dracut's ip=NIC:METHOD, for a NIC that ifname= names, adds to it".to_owned())
-            } else {
-                Ok(text)
-            }
-        })
-    });
+    let checked =
+        list.into_iter().filter_map(|at| at.check(diagnostics, |text| argument(&text).map(|()| text)));
     checked.map(|at| at.value).collect()
+}
+
+/// An argument goes into the kernel's command line and into an iPXE script: one word, and nothing that either of the two
+/// would take for its own.
+pub(crate) fn argument(text: &str) -> Result<(), String> {
+    // The kernel takes quotation marks around a word away.
+    let (name, value) = text.split_once('=').unwrap_or((text, ""));
+    let (name, value) = (name.trim_start_matches('"').replace('-', "_"), value.trim_matches('"'));
+    if text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_graphic()) {
+        Err(format!("{text:?} is not one kernel argument: it has to be printable, without spaces"))
+    } else if text.contains("${") || text == "||" || text == "&&" {
+        Err(format!("{text:?} means something to iPXE"))
+    } else if OURS.contains(&name.as_str()) {
+        let instead = match name.as_str() {
+            "init" => "; say oneroot.init= for the init to run",
+            "initrd" => "; say `initrd = \"/boot/…\"` in the profile",
+            "rw" => "; what the machine may write lies over its root",
+            _ => "",
+        };
+        let equals = if text.contains('=') { "=" } else { "" };
+        Err(format!("{name}{equals} is oneroot's own argument{instead}"))
+    } else if name == "ip" && !names_a_nic(value) {
+        Err("ip= is oneroot's own argument; only dracut's ip=NIC:METHOD, for a NIC that ifname= names, adds to it".to_owned())
+    } else {
+        Ok(())
+    }
 }
 
 /// dracut's `ip=NIC:METHOD`. All else would replace the address by which the root is mounted.
@@ -329,15 +332,9 @@ pub(crate) fn machine(
         diagnostics.note(&more.span, "has no NIC: the addresses are the MACs', in the same order");
     }
     note_twice(&addresses, diagnostics, |address| format!("address {address} is listed twice"));
-    let profile = section.string(diagnostics, "profile");
-    let workloads = section.strings(diagnostics, "workloads", false);
-    note_twice(&workloads, diagnostics, |workload| format!("workload {workload:?} is listed twice"));
-    let vars = own_variables(&mut section, diagnostics);
     let machine = Machine {
         macs: macs.into_iter().map(|at| places.keep("mac", at)).collect(),
         addresses: addresses.into_iter().map(|at| places.keep("address", at)).collect(),
-        profile: profile.map(|at| places.keep("profile", at)),
-        workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
         layer: layers(
             section.string(diagnostics, "layer").into_iter().collect(),
             "layer",
@@ -346,11 +343,26 @@ pub(crate) fn machine(
             diagnostics,
         )
         .pop(),
-        args: arguments(section.strings(diagnostics, "args", false), diagnostics),
-        vars,
+        gives: gives(&mut section, &mut places, diagnostics),
+        adopted: None,
+        assigned: None,
     };
     section.finish(diagnostics);
     Table { value: machine, span, places: places.0 }
+}
+
+/// What a table gives to the machines that it is about, but for layers: a machine's own is of another kind.
+pub(crate) fn gives(section: &mut Section<'_>, places: &mut Places, diagnostics: &mut Diagnostics) -> Gives {
+    let profile = section.string(diagnostics, "profile").map(|at| places.keep("profile", at));
+    let workloads = section.strings(diagnostics, "workloads", false);
+    note_twice(&workloads, diagnostics, |workload| format!("workload {workload:?} is listed twice"));
+    Gives {
+        boots: profile.map(Boots::Profile),
+        workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
+        layers: Vec::new(),
+        args: arguments(section.strings(diagnostics, "args", false), diagnostics),
+        vars: own_variables(section, diagnostics),
+    }
 }
 
 /// The variables of a table that may have some.
@@ -358,19 +370,24 @@ pub(crate) fn own_variables(section: &mut Section<'_>, diagnostics: &mut Diagnos
     section.section(diagnostics, "vars").map(|vars| variables(vars, diagnostics)).unwrap_or_default()
 }
 
-/// Names and strings for templates. A value with a line break would write lines of its own into a rendered file,
-/// so it is refused here and not at boot time.
+/// Names and strings for templates.
 pub(crate) fn variables(section: Section<'_>, diagnostics: &mut Diagnostics) -> Vars {
     let mut vars = BTreeMap::new();
     for (name, value) in section.all_strings(diagnostics) {
-        let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
-        if !first || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
-            diagnostics.note(&value.span, "is not a valid variable name: use letters, digits and `_`");
-        }
-        if value.value.chars().any(char::is_control) {
-            diagnostics.note(&value.span, "has a control character in it");
+        for reason in variable(&name, &value.value) {
+            diagnostics.note(&value.span, reason);
         }
         vars.insert(name, value.value);
     }
     vars
+}
+
+/// What is wrong with a variable. A value with a line break would write lines of its own into a rendered file, so it is
+/// refused here and not at boot time.
+pub(crate) fn variable(name: &str, value: &str) -> impl Iterator<Item = &'static str> + use<> {
+    let first = name.bytes().next().is_some_and(|byte| byte.is_ascii_alphabetic() || byte == b'_');
+    let good = first && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let name = (!good).then_some("is not a valid variable name: use letters, digits and `_`");
+    let value = value.chars().any(char::is_control).then_some("has a control character in it");
+    name.into_iter().chain(value)
 }

@@ -7,6 +7,8 @@ use std::path::PathBuf;
 use ipnetwork::Ipv4Network;
 
 use crate::root::Initramfs;
+use crate::site::assignment::{Assignment, Signed};
+use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
 use crate::site::sources::Source;
 use oneroot_ids::Mac;
@@ -28,8 +30,8 @@ pub struct Site {
     pub groups: Vec<(String, Group)>,
     /// Known machines, by name.
     pub machines: BTreeMap<String, Machine>,
-    /// Profile of machines that no table names; without one they get an address and no boot.
-    pub unknown: Option<String>,
+    /// What machines boot that no table names; where nothing is said they get an address and no boot.
+    pub unknown: Option<Boots>,
     /// What templates may say on every machine; profiles, workloads and machines may say otherwise.
     pub vars: Vars,
     /// Where machines are found by what they send.
@@ -180,22 +182,20 @@ pub struct Workload {
 }
 
 /// A `[machine.NAME]` table.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Machine {
     /// Its MAC addresses.
     pub macs: Vec<Mac>,
     /// Its NICs' addresses, in the order of the MACs; a NIC without one takes it from the pool.
     pub addresses: Vec<Ipv4Addr>,
-    /// Its profile; none where a group that it is in gives one.
-    pub profile: Option<String>,
-    /// Its workloads, bottom first.
-    pub workloads: Vec<String>,
+    /// What its own table gives it; no layers, but the one below.
+    pub gives: Gives,
     /// The directory of its own files.
     pub layer: Option<PathBuf>,
-    /// Kernel arguments.
-    pub args: Vec<String>,
-    /// What templates may say of it: names and values.
-    pub vars: Vars,
+    /// Who has adopted it, or given it other NICs than its table says; none for what the files say themselves.
+    pub adopted: Option<Signed>,
+    /// What the state says over its table.
+    pub assigned: Option<Assignment>,
 }
 
 impl Site {

@@ -6,7 +6,8 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::site::draft::Draft;
-use crate::site::groups::{Gives, Group};
+use crate::site::gives::Gives;
+use crate::site::groups::Group;
 use crate::site::networks::pool_size;
 use crate::site::report::nearest;
 use crate::site::section::{Diagnostics, Located};
@@ -17,7 +18,7 @@ type Named<T> = BTreeMap<String, Table<T>>;
 
 /// Bytes of kernel arguments that a site may add for one machine. x86 and arm64 kernels cut their line at 2048 without a
 /// word, and ours, an NFS root with all its options, takes up to 500 of them.
-const LONGEST_LINE: usize = 1500;
+pub(crate) const LONGEST_LINE: usize = 1500;
 /// Profiles in one chain. A person loses the thread long before.
 const DEEPEST: usize = 32;
 
@@ -123,10 +124,10 @@ fn machines(draft: &Draft, diagnostics: &mut Diagnostics) {
     let (mut macs, mut addresses) = (HashMap::new(), HashMap::new());
     for (name, machine) in &draft.machines {
         let value = &machine.value;
-        if let Some(profile) = &value.profile {
+        if let Some(profile) = value.gives.profile() {
             exists("profile", profile, &draft.profiles, machine, "profile", diagnostics);
         }
-        for workload in &value.workloads {
+        for workload in &value.gives.workloads {
             exists("workload", workload, &draft.workloads, machine, "workloads", diagnostics);
         }
         for mac in &value.macs {
@@ -171,7 +172,7 @@ fn machines(draft: &Draft, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// What a machine boots by its own table and those of its groups: something, and a line that fits.
+/// What a machine boots by its own table and those of its groups has a line that fits.
 fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut Diagnostics) {
     let value = &machine.value;
     let is_in = |group: &&Table<Group>| group.value.members.have(Some(name), &value.macs, &value.addresses);
@@ -179,26 +180,15 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
     // As a decision takes them: the first that has a profile counts.
     groups.sort_by_key(|group| group.order());
     let groups: Vec<&Gives> = groups.into_iter().map(|group| &group.value.gives).collect();
-    let Some(profile) =
-        value.profile.as_ref().or_else(|| groups.iter().find_map(|gives| gives.profile.as_ref()))
-    else {
-        // In which network a machine without an address boots is not known before it does.
-        let may_be_in = |group: &Table<Group>| {
-            group.value.gives.profile.is_some() && !group.value.members.networks.is_empty()
-        };
-        if value.without_address() == 0 || !draft.groups.values().any(may_be_in) {
-            let told =
-                "has no profile, and is in no group that has one: say what it boots, `profile = \"…\"`";
-            diagnostics.note(&machine.span, told);
-        }
-        return;
-    };
+    // What nothing here says a rule may, or somebody at the command line: `check` tells of it where nobody does.
+    let profile = value.gives.profile().or_else(|| groups.iter().find_map(|gives| gives.profile()));
+    let Some(profile) = profile else { return };
     let Chain::Ends(chain) = chain_of(profile, &draft.profiles) else { return };
-    let names = groups.iter().flat_map(|gives| &gives.workloads).chain(&value.workloads);
+    let names = groups.iter().flat_map(|gives| &gives.workloads).chain(&value.gives.workloads);
     let workloads = names.filter_map(|name| draft.workloads.get(name));
     let workloads = workloads.flat_map(|workload| &workload.value.args);
     let given = groups.iter().flat_map(|gives| &gives.args);
-    let more: Vec<&String> = given.chain(workloads).chain(&value.args).collect();
+    let more: Vec<&String> = given.chain(workloads).chain(&value.gives.args).collect();
     if !more.is_empty() {
         fits(&chain, machine, &more, diagnostics);
     }
@@ -208,7 +198,7 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
 fn groups(draft: &Draft, diagnostics: &mut Diagnostics) {
     for group in draft.groups.values() {
         let gives = &group.value.gives;
-        if let Some(profile) = &gives.profile {
+        if let Some(profile) = gives.profile() {
             exists("profile", profile, &draft.profiles, group, "profile", diagnostics);
             if let Chain::Ends(chain) = chain_of(profile, &draft.profiles) {
                 let workloads = gives.workloads.iter().filter_map(|name| draft.workloads.get(name));
@@ -224,7 +214,7 @@ fn groups(draft: &Draft, diagnostics: &mut Diagnostics) {
 
 fn exists<T, U>(
     kind: &str,
-    name: &String,
+    name: &str,
     known: &Named<T>,
     table: &Table<U>,
     key: &'static str,
@@ -232,7 +222,7 @@ fn exists<T, U>(
 ) {
     if !known.contains_key(name) {
         let hint = nearest(name, known.keys().map(String::as_str));
-        diagnostics.note_with(table.place(key, name), format!("there is no {kind} {name:?}"), hint);
+        diagnostics.note_with(table.place(key, &name), format!("there is no {kind} {name:?}"), hint);
     }
 }
 

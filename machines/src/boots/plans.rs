@@ -112,7 +112,7 @@ impl Machines {
         mac: Mac,
         ask: Ask,
     ) -> Result<Planned> {
-        let (catalogue, asked) = (Catalogue::of(site), Asked::at(mac, peer));
+        let (catalogue, asked) = (Catalogue::of(site).at(self.host.now()), Asked::at(mac, peer));
         let decision = decide(&catalogue, &asked)?;
         let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         // Before anything is made for it.

@@ -46,7 +46,7 @@ impl Machines {
         mac: Mac,
         booted: &Booted,
     ) -> Option<Vec<String>> {
-        let (catalogue, address) = (Catalogue::of(site), planned_at(booted));
+        let (catalogue, address) = (Catalogue::of(site).at(self.host.now()), planned_at(booted));
         let asked = Asked::at(mac, address);
         let decision = match decide(&catalogue, &asked) {
             Ok(decision) => decision,

@@ -128,7 +128,10 @@ impl Machines {
         let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
         let pin = boot.map(|boot| &boot.pin);
         MachineStatus {
-            profile: profile.or_else(|| Some(decide(&Catalogue::of(site), &Asked::by(mac)).ok()?.profile)),
+            profile: profile.or_else(|| {
+                let catalogue = Catalogue::of(site).at(self.host.now());
+                Some(decide(&catalogue, &Asked::by(mac)).ok()?.profile)
+            }),
             name: row.name.unwrap_or_else(|| mac.to_string()),
             mac: mac.to_string(),
             macs: row.macs.iter().map(Mac::to_string).collect(),

@@ -1,0 +1,60 @@
+//! Who has a say in what a machine boots: each table that is about it, the nearest first (docs/decisions/0012).
+
+use std::path::Path;
+
+use crate::decide::asked::{Asked, Catalogue};
+use crate::site::gives::{Boots, Gives};
+
+/// One table of the site, or what somebody has assigned, as far as it is about the machine that asks.
+#[derive(Debug)]
+pub struct Voice<'c> {
+    /// What it is called in `explain`.
+    pub from: String,
+    /// What it gives; none where it says no more than what is booted.
+    pub gives: Option<&'c Gives>,
+    /// What it says is booted, where that stands apart.
+    boots: Option<&'c Boots>,
+    /// The name of the group that it is.
+    pub group: Option<&'c str>,
+    /// The machine's own name and files, where it is the machine's own table.
+    pub layer: Option<(&'c str, &'c Path)>,
+}
+
+impl<'c> Voice<'c> {
+    fn giving(from: String, gives: &'c Gives) -> Self {
+        Self { from, gives: Some(gives), boots: None, group: None, layer: None }
+    }
+
+    /// What it says is booted.
+    #[must_use]
+    pub fn boots(&self) -> Option<&'c Boots> {
+        self.boots.or_else(|| self.gives?.boots.as_ref())
+    }
+}
+
+impl<'c> Catalogue<'c> {
+    /// All that have a say in what somebody boots, in the order in which they count: what was assigned, the machine's own table,
+    /// its groups in the order of the site, and what is said of those that nobody has named.
+    #[must_use]
+    pub fn voices(&self, asked: &Asked) -> Vec<Voice<'c>> {
+        let known = self.machine(asked.who);
+        let mut voices = Vec::new();
+        if let Some((name, machine)) = known {
+            if let Some(assigned) = machine.assigned.as_ref().filter(|assigned| !assigned.is_over(self.now()))
+            {
+                voices.push(Voice::giving(format!("assigned by {}", assigned.signed.by), &assigned.gives));
+            }
+            let layer = machine.layer.as_deref().map(|path| (name, path));
+            voices.push(Voice { layer, ..Voice::giving(format!("[machine.{name}]"), &machine.gives) });
+        }
+        for (name, group) in self.groups_of(asked) {
+            let voice = Voice::giving(format!("[group.{name}]"), &group.gives);
+            voices.push(Voice { group: Some(name), ..voice });
+        }
+        if let Some(boots) = self.site().unknown.as_ref().filter(|_| known.is_none()) {
+            let from = "[unknown]".to_owned();
+            voices.push(Voice { from, gives: None, boots: Some(boots), group: None, layer: None });
+        }
+        voices
+    }
+}

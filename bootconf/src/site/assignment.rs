@@ -1,0 +1,176 @@
+//! What the state holds over the site's files: the central mapping. Somebody has adopted a machine, or said at the command
+//! line what one boots; both are kept by machine id, so they stay with a machine through a new name and a new NIC.
+//!
+//! | the state says of a machine | and the site's files | then |
+//! |---|---|---|
+//! | its name and NICs | have neither | it is a machine of the site |
+//! | its name and NICs | have the name with those NICs that they had when this was said | its NICs are those of the state |
+//! | its name and NICs | have the name with other NICs | the files count: they are newer |
+//! | its name and NICs | have one of the NICs in another machine | the files count, and this is a conflict |
+//! | what it boots | have the machine | it is the first word of its decision |
+//! | what it boots | have it no more | it waits: the machine may come back |
+
+use std::collections::BTreeSet;
+
+use oneroot_ids::Mac;
+use serde::{Deserialize, Serialize};
+
+use crate::site::gives::Gives;
+use crate::site::types::{Lookup, Site};
+
+/// What somebody has said that a machine boots, over all that the site's files say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Assignment {
+    /// What it gives.
+    #[serde(flatten)]
+    pub gives: Gives,
+    /// Who has said it last, and when.
+    #[serde(flatten)]
+    pub signed: Signed,
+    /// When it ends, seconds of site time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<u64>,
+    /// Whether it ends with the first boot that has its root.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub once: bool,
+}
+
+/// Who has done something, and when.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Signed {
+    /// The user.
+    pub by: String,
+    /// Seconds of site time.
+    pub at: u64,
+}
+
+/// A machine that somebody has given its name, or other NICs than the site's files say.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adoption {
+    /// Its NICs.
+    pub macs: Vec<Mac>,
+    /// The NICs that the site's files gave it when this was said; none where they did not name it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub instead_of: Vec<Mac>,
+    /// Who has said so last, and when.
+    #[serde(flatten)]
+    pub signed: Signed,
+}
+
+/// All that the state says of one machine. A record of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapped {
+    /// Its name.
+    pub name: String,
+    /// That it was adopted, or has other NICs than the site's files say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Adoption>,
+    /// What it boots.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned: Option<Assignment>,
+}
+
+/// Why what the state says of a machine does not count.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Conflict {
+    /// A NIC is another machine's.
+    #[error(
+        "{mac} is machine {owner}'s by the site's files, and was adopted as {name}; run `oneroot forget {name}`, or take it out of the files"
+    )]
+    Nic {
+        /// The NIC.
+        mac: Mac,
+        /// Whose it is.
+        owner: String,
+        /// Whose it was to be.
+        name: String,
+    },
+    /// What it was assigned is not there.
+    #[error(
+        "{name} is assigned {kind} {wanted}, which this site does not have; run `oneroot unassign {name}`, or keep it"
+    )]
+    Missing {
+        /// The machine.
+        name: String,
+        /// `profile` or `workload`.
+        kind: &'static str,
+        /// Its name.
+        wanted: String,
+    },
+}
+
+impl Assignment {
+    /// Whether its time is over.
+    #[must_use]
+    pub fn is_over(&self, now: u64) -> bool {
+        self.until.is_some_and(|until| until <= now)
+    }
+}
+
+impl Mapped {
+    /// Whether nothing is left of it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.adopted.is_none() && self.assigned.is_none()
+    }
+}
+
+impl Site {
+    /// The site with what the state says laid over it; `mapped` are the records, each with the NICs that its machine was last
+    /// seen with.
+    #[must_use]
+    pub fn mapped<'m>(
+        &self,
+        mapped: impl IntoIterator<Item = (&'m Mapped, &'m [Mac])>,
+    ) -> (Self, Vec<Conflict>) {
+        let (mut site, mut conflicts) = (self.clone(), Vec::new());
+        // Those that were adopted first: an assignment may be one of theirs.
+        let mapped: Vec<(&Mapped, &[Mac])> = mapped.into_iter().collect();
+        for (record, _) in &mapped {
+            if let Some(adopted) = &record.adopted {
+                conflicts.extend(site.adopt(self, &record.name, adopted));
+            }
+        }
+        site.lookup = Lookup::of(&site.machines);
+        for (record, macs) in mapped {
+            let Some(assigned) = &record.assigned else { continue };
+            let by_mac = || macs.iter().find_map(|mac| site.machine(*mac)).map(|(name, _)| name.to_owned());
+            let by_name = Some(&record.name).filter(|name| site.machines.contains_key(*name)).cloned();
+            let Some(name) = by_name.or_else(by_mac) else { continue };
+            conflicts.extend(site.missing(&name, &assigned.gives));
+            if let Some(machine) = site.machines.get_mut(&name) {
+                machine.assigned = Some(assigned.clone());
+            }
+        }
+        (site, conflicts)
+    }
+
+    /// Lays one adoption over the machines of the files.
+    fn adopt(&mut self, files: &Self, name: &str, adopted: &Adoption) -> Option<Conflict> {
+        let own = files.machines.get(name);
+        if own.map_or(&[][..], |machine| &machine.macs) != adopted.instead_of {
+            return None;
+        }
+        for mac in &adopted.macs {
+            if let Some((owner, _)) = files.machine(*mac).filter(|(owner, _)| *owner != name) {
+                return Some(Conflict::Nic { mac: *mac, owner: owner.to_owned(), name: name.to_owned() });
+            }
+        }
+        let machine = self.machines.entry(name.to_owned()).or_default();
+        machine.macs.clone_from(&adopted.macs);
+        machine.addresses.truncate(adopted.macs.len());
+        machine.adopted = Some(adopted.signed.clone());
+        None
+    }
+
+    /// What of an assignment the site does not have.
+    fn missing(&self, name: &str, gives: &Gives) -> Vec<Conflict> {
+        let missing =
+            |kind, wanted: &str| Conflict::Missing { name: name.to_owned(), kind, wanted: wanted.to_owned() };
+        let profile = gives.profile().filter(|profile| !self.profiles.contains_key(*profile));
+        let workloads: BTreeSet<&String> =
+            gives.workloads.iter().filter(|workload| !self.workloads.contains_key(*workload)).collect();
+        let workloads = workloads.into_iter().map(|workload| missing("workload", workload));
+        profile.map(|profile| missing("profile", profile)).into_iter().chain(workloads).collect()
+    }
+}

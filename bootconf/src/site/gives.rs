@@ -1,0 +1,53 @@
+//! What a table of the site gives to the machines that it is about. Groups and machines' own tables say it, and so does an
+//! assignment: one type, so that a decision adds them all up in the same way.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::site::types::Vars;
+
+/// What a table gives to each machine that it is about.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Gives {
+    /// What it boots, where nothing that is nearer to it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boots: Option<Boots>,
+    /// Workloads, bottom first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub workloads: Vec<String>,
+    /// Directories laid over the profile. Only the site's own files name directories: none is ever read from a record.
+    #[serde(skip)]
+    pub layers: Vec<PathBuf>,
+    /// Kernel arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+    /// What its templates may say.
+    #[serde(default, skip_serializing_if = "Vars::is_empty")]
+    pub vars: Vars,
+}
+
+/// What a machine boots.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Boots {
+    /// The root of a profile.
+    Profile(String),
+}
+
+impl Boots {
+    /// The profile, where it is one.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        let Self::Profile(name) = self;
+        Some(name)
+    }
+}
+
+impl Gives {
+    /// The profile that it says, where it says one.
+    #[must_use]
+    pub fn profile(&self) -> Option<&str> {
+        self.boots.as_ref().and_then(Boots::profile)
+    }
+}
