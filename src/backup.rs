@@ -24,8 +24,19 @@ const FORMAT: u32 = 2;
 /// What has no last line that vouches for it.
 const UNVERIFIED: u32 = 1;
 /// The tables of the state; a key of any other is not this program's.
-const TABLES: [&str; 9] =
-    ["addresses", "clock", "handle-keys", "leases", "machines", "nics", "pins", "plans", "rests"];
+const TABLES: [&str; 11] = [
+    "addresses",
+    "adopting",
+    "assignments",
+    "clock",
+    "handle-keys",
+    "leases",
+    "machines",
+    "nics",
+    "pins",
+    "plans",
+    "rests",
+];
 /// Longest line that is read, in bytes: JSON takes six for a byte that it can't show.
 const LONGEST: usize = 6 * (MAX_KEY + MAX_VALUE) + 64;
 /// Bytes that are handed on at a time, and a line.

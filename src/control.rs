@@ -24,7 +24,7 @@ use crate::net::interfaces::Interfaces;
 use crate::reload::Refusal as BadSite;
 use crate::status::Status;
 use crate::{backup, clock};
-use oneroot_machines::{Held, KeyStatus, Machines};
+use oneroot_machines::{Held, KeyStatus, Machines, MappedMachine, Mapping, MappingRecords, Request};
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
 const BACKUP: &str = "backup";
@@ -32,8 +32,8 @@ const BACKUP: &str = "backup";
 const RELOAD: &str = "reload";
 /// Time for which a server that gives a backup may say nothing.
 const SILENCE: Duration = Duration::from_secs(60);
-/// Longest question.
-const LONGEST: u64 = 256;
+/// Longest question: a list of ten thousand machines to adopt is below two million bytes.
+const LONGEST: u64 = 4 << 20;
 /// Time in which a questioner must have asked, and in which it must have taken the answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Time for which a questioner waits for more of the answer: the state of a disk may be part of it.
@@ -166,6 +166,16 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
             };
             serde_json::to_vec(&answer)?
         }
+        ("mapping", "") => apart(answers, |of| of.machines.mapping()).await?,
+        ("mapped", "") => apart(answers, |of| of.machines.mapping_records()).await?,
+        ("change", asked) => {
+            let ChangeAsked { request, by } = serde_json::from_str(asked)?;
+            let changed = match machines.change_mapping(&request, &by).await {
+                Ok(machines) => Changed { machines, error: None },
+                Err(cause) => Changed { machines: Vec::new(), error: Some(format!("{cause:#}")) },
+            };
+            serde_json::to_vec(&changed)?
+        }
         ("clock", "") => serde_json::to_vec(&clock::ahead())?,
         ("release-quiet", seconds) => {
             let released = match machines.release_quiet(seconds.parse()?).await {
@@ -207,6 +217,22 @@ pub struct Keys {
     pub error: Option<String>,
 }
 
+/// A change of the mapping, and who asks for it.
+#[derive(Debug, Serialize, Deserialize)]
+struct ChangeAsked {
+    request: Request,
+    by: String,
+}
+
+/// What became of a change of the mapping.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct Changed {
+    /// The machines that it was about, as they are now.
+    pub machines: Vec<MappedMachine>,
+    /// Why it did not happen.
+    pub error: Option<String>,
+}
+
 /// What became of a reload.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Reloaded {
@@ -217,6 +243,22 @@ pub struct Reloaded {
 /// Asks a running server to read its site again; `None` when none runs.
 pub fn ask_reload(state: &Path) -> Result<Option<Reloaded>> {
     ask_json(state, RELOAD)
+}
+
+/// Asks a running server for a change of the mapping; `None` when none runs.
+pub fn ask_change(state: &Path, request: &Request, by: &str) -> Result<Option<Changed>> {
+    let asked = ChangeAsked { request: request.clone(), by: by.to_owned() };
+    ask_json(state, &format!("change {}", serde_json::to_string(&asked)?))
+}
+
+/// Asks a running server for all that the state says over the site's files; `None` when none runs.
+pub fn ask_mapping(state: &Path) -> Result<Option<Mapping>> {
+    ask_json(state, "mapping")
+}
+
+/// The same as it is kept, with the NICs that each machine was last seen with: to be laid over a site.
+pub fn ask_mapped(state: &Path) -> Result<Option<MappingRecords>> {
+    ask_json(state, "mapped")
 }
 
 /// Asks a running server how its machines are; `None` when none runs.

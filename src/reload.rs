@@ -38,6 +38,12 @@ pub fn reload(machines: &Machines, path: &Path) -> Result<(), Refusal> {
     if !fixed.is_empty() {
         return Err(fixed.iter().map(|key| format!("{key} has changed, which takes a restart")).collect());
     }
+    // From here on until it is in force nobody assigns what it does not have.
+    let _held = machines.hold_mapping();
+    let conflicts = machines.conflicts_with(&new);
+    if !conflicts.is_empty() {
+        return Err(conflicts.iter().map(ToString::to_string).collect());
+    }
     machines.put_site(Arc::new(new));
     Ok(())
 }

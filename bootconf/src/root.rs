@@ -12,10 +12,11 @@ pub enum Root {
 }
 
 /// Which program of the initramfs mounts the root, and so which grammar the arguments have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Initramfs {
     /// Debian's and Ubuntu's: klibc nfsmount.
+    #[default]
     InitramfsTools,
     /// dracut: mount.nfs.
     Dracut,

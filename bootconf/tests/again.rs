@@ -8,6 +8,7 @@ use std::path::Path;
 
 use oneroot_bootconf::again::{Ask, Request, YOUNG};
 use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::assignment::Signed;
 use oneroot_bootconf::decision::{Provenance, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::Loaded;
@@ -92,6 +93,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         args,
         root,
         initramfs: _,
+        assigned: _,
         facts,
         why,
     } = plan.clone();
@@ -115,6 +117,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         hidden: false,
     };
     vec![
+        ("assigned", with(&|plan| plan.assigned = Some(Signed { by: "ada".to_owned(), at: 1 }))),
         ("machine", with(&|plan| plan.machine = MachineId::from_random([8; 16]))),
         ("mac", with(&|plan| plan.mac = mac(2))),
         ("name", with(&|plan| plan.name = format!("{name}2"))),

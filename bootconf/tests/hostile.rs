@@ -118,6 +118,7 @@ fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
             args: vec!["ro".to_owned()],
             root: Root::Nfs,
             initramfs: None,
+            assigned: None,
             facts: None,
             why: vec![],
         };

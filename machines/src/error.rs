@@ -17,6 +17,9 @@ pub enum Error {
     /// There is no room for one more machine that nobody has named.
     #[error(transparent)]
     Full(#[from] Full),
+    /// The mapping stays as it is.
+    #[error(transparent)]
+    Mapping(#[from] MappingRefused),
     /// A template can't be rendered for the machine.
     #[error(transparent)]
     Template(#[from] RenderError),
@@ -98,4 +101,44 @@ impl From<tokio::task::JoinError> for Error {
     fn from(_: tokio::task::JoinError) -> Self {
         Self::Ending
     }
+}
+
+/// Why the mapping stays as it is.
+#[derive(Debug, thiserror::Error)]
+pub enum MappingRefused {
+    /// Nobody is called that.
+    #[error("no machine {0:?}; `oneroot machines` lists those that there are")]
+    NoSuchMachine(String),
+    /// It has no name yet.
+    #[error("{0} has no name yet; run `oneroot adopt {0} --name NAME`")]
+    Unnamed(Mac),
+    /// A site file would be refused with it.
+    #[error("{0}")]
+    Words(String),
+    /// A machine has the name.
+    #[error("there is a machine {0} already")]
+    NameTaken(String),
+    /// The site's files have the name.
+    #[error("{0} is named by the site's files; change its name there, and reload")]
+    InFiles(String),
+    /// It holds a root.
+    #[error("{0} holds a root, and would lose it; run `oneroot release {0}` first")]
+    Runs(String),
+    /// There is nothing to take away.
+    #[error("nothing of that is assigned to {0}")]
+    NotAssigned(String),
+    /// The state has nothing of it.
+    #[error("nothing is kept of {0} but what the site's files say")]
+    NothingKept(String),
+    /// Somebody has asked for the same.
+    #[error("machines are being adopted as {names} by {by} already; end that with `oneroot adopt --stop`")]
+    IsAdopting {
+        /// The pattern.
+        names: String,
+        /// Who has asked for it.
+        by: String,
+    },
+    /// Nobody has.
+    #[error("no machines are being adopted")]
+    NotAdopting,
 }

@@ -46,6 +46,9 @@ impl Machines {
         left.views.into_iter().for_each(|view| self.unload(view));
         left.machines.into_iter().for_each(|machine| self.refusals().forget(machine));
         left.nics.into_iter().for_each(|mac| self.steps().forget(mac));
+        if left.is_mapped_anew {
+            self.lay();
+        }
     }
 
     pub(crate) fn applied(&self) -> MutexGuard<'_, Applied> {

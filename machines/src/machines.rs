@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockRea
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::access::Verdict;
+use oneroot_bootconf::assignment::Conflict;
 use oneroot_ids::{Mac, MachineId, ViewId};
 use oneroot_state::{Applied, Backend as _, State};
 use tokio::sync::{mpsc, watch};
@@ -39,8 +40,14 @@ const MOST_LOADERS: usize = 8;
 
 /// Everything that the servers share.
 pub struct Machines {
-    /// The site in force; those who keep something of it watch for the next.
+    /// The site in force, with the mapping laid over it; those who keep something of it watch for the next.
     pub(crate) site: watch::Sender<Arc<Site>>,
+    /// The same as its files have it.
+    pub(crate) files: Mutex<Arc<Site>>,
+    /// Changes of the mapping, and of the files under it, come one at a time.
+    pub(crate) mapping: tokio::sync::Mutex<()>,
+    /// What of the mapping does not count.
+    pub(crate) conflicts: Mutex<Vec<Conflict>>,
     /// What must survive a crash.
     pub state: Arc<State>,
     pub(crate) host: Arc<dyn Host>,
@@ -92,7 +99,10 @@ impl Machines {
         let machines = Arc::new(Self {
             objects: Objects::new(planner.store().clone()),
             loaders: site.server.loaders.clone(),
-            site: watch::Sender::new(site),
+            site: watch::Sender::new(site.clone()),
+            files: Mutex::new(site),
+            mapping: tokio::sync::Mutex::default(),
+            conflicts: Mutex::default(),
             state,
             host,
             planner,
@@ -114,6 +124,7 @@ impl Machines {
             began,
             around: OnceLock::new(),
         });
+        machines.lay();
         machines.sweep_rests().await;
         machines.load_held().await?;
         Ok(machines)
@@ -156,9 +167,15 @@ impl Machines {
         self.site.subscribe()
     }
 
-    /// Puts another site in force, for new boots; running machines keep what they booted.
+    /// Puts another site in force, for new boots, with the mapping laid over it; running machines keep what they booted.
     pub fn put_site(&self, site: Arc<Site>) {
-        self.site.send_replace(site);
+        *self.files() = site;
+        self.lay();
+    }
+
+    /// Nobody changes the mapping, or puts a site in force, for as long as this is held. Blocks.
+    pub fn hold_mapping(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.mapping.blocking_lock()
     }
 
     /// The store's objects.

@@ -9,6 +9,7 @@ use oneroot_bootconf::{Problem, Report, Site, load};
 use serde::Serialize;
 
 use super::findings::{self, Staged};
+use super::in_force::in_force;
 use super::look::Look;
 use super::{EXAMPLE, layers, needs, secrets};
 use crate::cli::Exit;
@@ -131,7 +132,11 @@ fn warnings(site: &Site, store: Option<&Store>) -> Vec<String> {
     warnings.extend(addresses(site));
     warnings.extend(needs::loaders(site));
     warnings.extend(needs::programs(site).into_iter().map(|(_, told)| told));
-    warnings.extend(without_a_boot(site));
+    // Of a server that can't be asked nothing is known, and the site is no worse for it.
+    let (mapped, conflicts) =
+        in_force(site).map_or_else(|_| (site.clone(), Vec::new()), |found| (found.site, found.conflicts));
+    warnings.extend(conflicts.iter().map(|conflict| format!("{conflict}; a reload is refused until then")));
+    warnings.extend(without_a_boot(&mapped));
     warnings.extend(needs::to_stage(site, &needs::unstaged(site, store)));
     warnings.extend(secrets::warnings(site));
     warnings

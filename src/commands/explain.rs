@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use oneroot_bootconf::Site;
-use oneroot_bootconf::decision::Provenance;
+use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decision::{Provenance, decide};
+use oneroot_bootconf::{Site, Vars};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{StackEntry, shown};
 use oneroot_tree::node::{Kind, TreePath};
@@ -13,9 +14,10 @@ use oneroot_tree::view::{Node, Origin, Presence};
 use serde::Serialize;
 
 use super::generations::word;
+use super::in_force::{InForce, in_force};
 use super::look::Look;
 use super::names::first;
-use super::preview::{Preview, preview};
+use super::preview::{Preview, mac_of, preview};
 use crate::cli::Exit;
 use crate::control;
 use crate::print::{self, Document, Page};
@@ -25,6 +27,79 @@ fn name_of(laid: &StackEntry) -> String {
     let ours = if laid.given { "oneroot, for this machine" } else { "oneroot itself" };
     let name = laid.part.as_ref().map_or(ours.to_owned(), shown);
     if laid.rendered { format!("{name} (rendered)") } else { name }
+}
+
+/// What is told where the site's files alone could be asked.
+const NOT_KNOWN: &str = "no server runs: what was adopted and assigned is not known here";
+
+/// What was decided, and by whom, under a heading.
+fn said(why: &[Provenance]) -> Vec<[String; 3]> {
+    let mut rows = vec![["WHAT", "VALUE", "FROM"].map(str::to_owned)];
+    rows.extend(why.iter().map(|why| {
+        let hidden = if why.hidden { ", hidden" } else { "" };
+        [why.what.clone(), why.value.clone(), format!("{}{hidden}", why.from)]
+    }));
+    rows
+}
+
+/// What is decided for a machine, before anything of it is looked for in the store.
+#[derive(Serialize)]
+pub struct Decided {
+    machine: String,
+    mac: String,
+    profile: Option<String>,
+    workloads: Vec<String>,
+    groups: Vec<String>,
+    args: Vec<String>,
+    vars: Vars,
+    why: Vec<Provenance>,
+    /// Why it boots nothing.
+    trouble: Option<String>,
+    /// Whether a server runs that knows what was assigned.
+    assignments_known: bool,
+}
+
+impl Document for Decided {
+    fn page(&self) -> Page {
+        let mut page = Page::default();
+        page.rows(&said(&self.why));
+        if !self.assignments_known {
+            page.line("");
+            page.line(NOT_KNOWN);
+        }
+        if let Some(trouble) = &self.trouble {
+            page.trouble(format_args!("oneroot: {trouble}"));
+        }
+        page
+    }
+
+    fn exit(&self) -> Exit {
+        if self.trouble.is_none() { Exit::Done } else { Exit::Failed }
+    }
+}
+
+/// `oneroot check --machine MACHINE`.
+pub fn decided(site: &Site, machine: &str) -> Result<Decided> {
+    let InForce { site, now, is_whole, .. } = in_force(site)?;
+    let mac = mac_of(&site, machine)?;
+    let (decision, trouble) = match decide(&Catalogue::of(&site).at(now), &Asked::by(mac)) {
+        Ok(decision) => (Some(decision), None),
+        Err(cause) => (None, Some(cause.to_string())),
+    };
+    let profile = decision.as_ref().map(|decision| decision.profile.clone());
+    let decision = decision.unwrap_or_default();
+    Ok(Decided {
+        machine: machine.to_owned(),
+        mac: mac.to_string(),
+        profile,
+        workloads: decision.workloads,
+        groups: decision.groups,
+        args: decision.args,
+        vars: decision.vars,
+        why: decision.why,
+        trouble,
+        assignments_known: is_whole,
+    })
 }
 
 /// What a machine would boot, and why.
@@ -45,6 +120,8 @@ pub struct Explained {
     why: Vec<Provenance>,
     /// The view that it runs with now, where a server runs and knows it.
     running: Option<String>,
+    /// Whether a server runs that knows what was assigned; else the site alone speaks here.
+    assignments_known: bool,
 }
 
 #[derive(Serialize)]
@@ -67,6 +144,10 @@ impl Document for Explained {
         page.rows(&self.decided());
         page.line("");
         page.rows(&self.stack());
+        if !self.assignments_known {
+            page.line("");
+            page.line(NOT_KNOWN);
+        }
         if let Some(trouble) = &self.trouble {
             page.trouble(format_args!("oneroot: {trouble}"));
         }
@@ -81,11 +162,7 @@ impl Document for Explained {
 impl Explained {
     /// What was decided, and by which table of the site.
     fn decided(&self) -> Vec<[String; 3]> {
-        let mut rows = vec![["WHAT", "VALUE", "FROM"].map(str::to_owned)];
-        rows.extend(self.why.iter().map(|why| {
-            let hidden = if why.hidden { ", hidden" } else { "" };
-            [why.what.clone(), why.value.clone(), format!("{}{hidden}", why.from)]
-        }));
+        let mut rows = said(&self.why);
         let initrds = Some(self.initrds.join(" ")).filter(|paths| !paths.is_empty());
         for (what, path) in [("kernel", self.kernel.clone()), ("initrd", initrds)] {
             let path = path.unwrap_or_else(|| "-".to_owned());
@@ -110,7 +187,7 @@ impl Explained {
 /// `oneroot explain MACHINE`.
 pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Explained> {
     let look = Look::into_store_of(site)?;
-    let Preview { mac, decision, facts, stacked, .. } = preview(site, &look, machine, renderer)?;
+    let Preview { mac, decision, facts, stacked, is_whole, .. } = preview(site, &look, machine, renderer)?;
     let mac = mac.to_string();
     let status = control::ask_status(&site.server.state)?;
     let machines = status.into_iter().flat_map(|status| status.machines);
@@ -137,6 +214,7 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
         layers,
         why: decision.why,
         running,
+        assignments_known: is_whole,
     })
 }
 

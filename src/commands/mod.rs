@@ -2,6 +2,7 @@
 //! JSON, or as people are shown it. Only what is a file by itself (`init`, `cat`, `man`, `completions`, an archive on standard
 //! output) is none.
 
+mod adopt;
 mod check;
 mod edit;
 mod explain;
@@ -10,11 +11,14 @@ mod findings;
 mod gc;
 mod generations;
 mod host_keys;
+mod in_force;
 mod inspect;
 mod keys;
 mod lacks;
 mod layers;
 mod look;
+mod machines;
+mod mapping;
 mod names;
 mod needs;
 mod pages;
@@ -37,9 +41,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result};
 use oneroot_bootconf::{EXAMPLE, Report, Site, nearest, state_of};
 
+use oneroot_machines::Request;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_sources::Host;
 
+use crate::cli::mapping::MappingCommand;
 use crate::cli::{Cli, Command, Exit, Output, StateCommand};
 use crate::print::Document;
 use crate::{confine, logging, print};
@@ -51,7 +57,10 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
             print::text(EXAMPLE)?;
             Ok(Exit::Done)
         }
-        Command::Check(output) => shown(check::check(&cli.site(), renderer.as_ref()), *output),
+        Command::Check { machine: Some(machine), output } => {
+            with_site(cli, |site| shown(explain::decided(&site, machine), *output))
+        }
+        Command::Check { output, .. } => shown(check::check(&cli.site(), renderer.as_ref()), *output),
         Command::Stage { names, afresh, output } => {
             with_site(cli, |site| shown(stage::stage(&site, names, *afresh, output.json), *output))
         }
@@ -82,24 +91,52 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
             with_site(cli, |site| shown(rendered::render(&site, machine, renderer), *output))
         }
         Command::Serve => with_site(cli, |site| serve(cli, site, renderer)),
-        Command::State(StateCommand::Backup { file, force, output }) => {
-            with_state(cli, |state| shown(state::backup(state, file, *force), *output))
-        }
-        Command::State(StateCommand::Restore { file, unverified, output }) => {
-            with_state(cli, |state| shown(state::restore(state, file, *unverified), *output))
-        }
+        Command::State(command) => with_state(cli, |state| keep_state(state, command)),
         Command::Release { machine, output } => {
             with_state(cli, |state| shown(release::release(state, machine), *output))
         }
         Command::Keys { change, output } => {
             with_state(cli, |state| shown(keys::keys(state, *change), *output))
         }
+        Command::Mapping(command) => with_state(cli, |state| mapping(state, command)),
         Command::Reload(output) => with_state(cli, |state| shown(reload::reload(state), *output)),
         Command::Gc { asked, output } => with_site(cli, |site| shown(gc::collect(&site, asked), *output)),
         Command::Verify(output) => with_site(cli, |site| shown(verify::verify(&site, output.json), *output)),
         Command::Status(output) => with_state(cli, |state| shown(status::status(state), *output)),
         Command::Completions { shell } => pages::completions(*shell),
         Command::Man => pages::man(),
+    }
+}
+
+/// Does what was asked of the state.
+fn keep_state(state: &Path, command: &StateCommand) -> Result<Exit> {
+    match command {
+        StateCommand::Backup { file, force, output } => shown(state::backup(state, file, *force), *output),
+        StateCommand::Restore { file, unverified, output } => {
+            shown(state::restore(state, file, *unverified), *output)
+        }
+    }
+}
+
+/// Does what was asked of the mapping of machines to what they boot.
+fn mapping(state: &Path, command: &MappingCommand) -> Result<Exit> {
+    match command {
+        MappingCommand::Assign(asked) => shown(mapping::assign(state, asked), asked.output),
+        MappingCommand::Unassign(asked) => shown(mapping::unassign(state, asked), asked.output),
+        MappingCommand::Adopt(asked) => shown(adopt::adopt(state, asked), asked.output),
+        MappingCommand::Machines(asked) => machines::machines(state, asked),
+        MappingCommand::Rename { machine, name, output } => {
+            let request = Request::Rename { machine: machine.clone(), name: name.clone() };
+            shown(mapping::change(state, &request, "renamed"), *output)
+        }
+        MappingCommand::Replace { machine, macs, output } => {
+            let request = Request::Replace { machine: machine.clone(), macs: macs.clone() };
+            shown(mapping::change(state, &request, "replaced"), *output)
+        }
+        MappingCommand::Forget { machine, output } => {
+            let request = Request::Forget { machine: machine.clone() };
+            shown(mapping::change(state, &request, "forgotten"), *output)
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use oneroot_machines::guest;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{Planner, Stacked};
 
+use super::in_force::in_force;
 use super::look::Look;
 use super::meant;
 use crate::clock;
@@ -23,6 +24,8 @@ pub struct Preview {
     pub facts: Facts,
     pub planner: Planner,
     pub stacked: Stacked,
+    /// Whether a server was there that knows what was adopted and assigned.
+    pub is_whole: bool,
 }
 
 /// The machines that the site names, as far as a line has room for them.
@@ -39,17 +42,18 @@ fn names_of(site: &Site) -> String {
 
 /// Works out what a machine would boot. `machine` is its name or one of its MACs.
 pub fn preview(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Preview> {
-    let mac = mac_of(site, machine)?;
-    let (catalogue, asked) = (Catalogue::of(site), Asked::by(mac));
+    let in_force = in_force(site)?;
+    let mac = mac_of(&in_force.site, machine)?;
+    let (catalogue, asked) = (Catalogue::of(&in_force.site).at(in_force.now), Asked::by(mac));
     let decision = decide(&catalogue, &asked)?;
     let facts = Facts::of(&catalogue, &decision, &asked);
     let guest = guest::stage(look, clock::now())?;
     let planner = Planner::new(Arc::clone(look), guest, renderer.clone());
     let stacked = planner.stack(&site.home, &decision, &facts)?;
-    Ok(Preview { mac, decision, facts, planner, stacked })
+    Ok(Preview { mac, decision, facts, planner, stacked, is_whole: in_force.is_whole })
 }
 
-fn mac_of(site: &Site, machine: &str) -> Result<Mac> {
+pub fn mac_of(site: &Site, machine: &str) -> Result<Mac> {
     let named = site.machines.get(machine).and_then(|machine| machine.macs.first().copied());
     if let Some(mac) = named {
         return Ok(mac);

@@ -1,6 +1,5 @@
 //! Which machine gets which boot, and why: a pure function of the catalogue and of who asks.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
@@ -8,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::voices::Voice;
 use crate::root::Initramfs;
+use crate::site::assignment::Signed;
 use crate::site::gives::Boots;
 use crate::site::{Profile, Site, Source, Vars};
 
@@ -55,7 +55,7 @@ pub struct Provenance {
 }
 
 /// What the site says of a machine's boot.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decision {
     /// The machine's name; none for one that the site does not know.
     pub name: Option<String>,
@@ -77,6 +77,8 @@ pub struct Decision {
     pub args: Vec<String>,
     /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
     pub vars: Vars,
+    /// Who assigned it and when, where somebody did.
+    pub assigned: Option<Signed>,
     /// Where it all came from.
     pub why: Vec<Provenance>,
 }
@@ -142,6 +144,7 @@ pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decision, NoPl
         return Err(NoPlan::NoSuchProfile { profile: profile.clone(), from: from.to_owned() });
     }
     let mut decision = Decision::empty(known, profile);
+    decision.assigned = voices.iter().find_map(|voice| voice.assigned.cloned());
     decision.record("profile", profile, from);
     said.for_each(|(Boots::Profile(profile), from)| decision.record_hidden("profile", profile, from));
     decision.merge_vars(&site.vars, "[vars]");
@@ -167,19 +170,7 @@ pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decision, NoPl
 impl Decision {
     /// Nothing yet but whose it is.
     fn empty(name: Option<&str>, profile: &str) -> Self {
-        Self {
-            name: name.map(str::to_owned),
-            profile: profile.to_owned(),
-            workloads: Vec::new(),
-            groups: Vec::new(),
-            parts: Vec::new(),
-            kernel: None,
-            initrds: Vec::new(),
-            initramfs: Initramfs::InitramfsTools,
-            args: Vec::new(),
-            vars: BTreeMap::new(),
-            why: Vec::new(),
-        }
+        Self { name: name.map(str::to_owned), profile: profile.to_owned(), ..Self::default() }
     }
 
     /// A profile and those that it extends, bottom first.

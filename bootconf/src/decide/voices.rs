@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::decide::asked::{Asked, Catalogue};
+use crate::site::assignment::Signed;
 use crate::site::gives::{Boots, Gives};
 
 /// One table of the site, or what somebody has assigned, as far as it is about the machine that asks.
@@ -14,6 +15,8 @@ pub struct Voice<'c> {
     pub gives: Option<&'c Gives>,
     /// What it says is booted, where that stands apart.
     boots: Option<&'c Boots>,
+    /// Who assigned it and when, where it is an assignment.
+    pub assigned: Option<&'c Signed>,
     /// The name of the group that it is.
     pub group: Option<&'c str>,
     /// The machine's own name and files, where it is the machine's own table.
@@ -22,7 +25,7 @@ pub struct Voice<'c> {
 
 impl<'c> Voice<'c> {
     fn giving(from: String, gives: &'c Gives) -> Self {
-        Self { from, gives: Some(gives), boots: None, group: None, layer: None }
+        Self { from, gives: Some(gives), boots: None, assigned: None, group: None, layer: None }
     }
 
     /// What it says is booted.
@@ -42,7 +45,9 @@ impl<'c> Catalogue<'c> {
         if let Some((name, machine)) = known {
             if let Some(assigned) = machine.assigned.as_ref().filter(|assigned| !assigned.is_over(self.now()))
             {
-                voices.push(Voice::giving(format!("assigned by {}", assigned.signed.by), &assigned.gives));
+                let signed = &assigned.signed;
+                let voice = Voice::giving(format!("assigned by {}", signed.by), &assigned.gives);
+                voices.push(Voice { assigned: Some(signed), ..voice });
             }
             let layer = machine.layer.as_deref().map(|path| (name, path));
             voices.push(Voice { layer, ..Voice::giving(format!("[machine.{name}]"), &machine.gives) });
@@ -53,7 +58,8 @@ impl<'c> Catalogue<'c> {
         }
         if let Some(boots) = self.site().unknown.as_ref().filter(|_| known.is_none()) {
             let from = "[unknown]".to_owned();
-            voices.push(Voice { from, gives: None, boots: Some(boots), group: None, layer: None });
+            let (boots, gives) = (Some(boots), None);
+            voices.push(Voice { from, gives, boots, assigned: None, group: None, layer: None });
         }
         voices
     }

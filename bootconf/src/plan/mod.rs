@@ -22,6 +22,7 @@ use crate::plan::export::{Export, SEAL};
 use crate::plan::kernels::Loaded;
 use crate::root::{Initramfs, Root};
 use crate::site::Site;
+use crate::site::assignment::Signed;
 
 /// Everything that a machine was told at one boot; durable before the first byte leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,6 +54,9 @@ pub struct BootPlan {
     /// What mounts that root; boots of before 0.5 did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initramfs: Option<Initramfs>,
+    /// The assignment that it was decided by, where there was one: who made it, and when.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned: Option<Signed>,
     /// What its templates were rendered from.
     #[serde(default)]
     pub facts: Option<Facts>,
@@ -113,6 +117,7 @@ impl BootPlan {
             args,
             root,
             initramfs: Some(decision.initramfs),
+            assigned: decision.assigned.clone(),
             facts: Some(terms.facts.clone()),
             why: decision.why.clone(),
         }

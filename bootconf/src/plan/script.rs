@@ -122,6 +122,7 @@ mod tests {
             args: vec!["ro".to_owned()],
             root: crate::root::Root::Nfs,
             initramfs: None,
+            assigned: None,
             facts: None,
             why: vec![],
         }

@@ -70,6 +70,20 @@ pub struct Mapped {
     pub assigned: Option<Assignment>,
 }
 
+/// A standing order: whoever comes and has no name gets the next of a row. A record of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopting {
+    /// The names, as they were asked for: `seat-{01..40}`.
+    pub names: String,
+    /// How many of them have been looked at: given to somebody, or somebody's already.
+    pub used: u32,
+    /// What each is assigned.
+    pub gives: Gives,
+    /// Who has asked for it, and when.
+    #[serde(flatten)]
+    pub signed: Signed,
+}
+
 /// Why what the state says of a machine does not count.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Conflict {

@@ -11,6 +11,7 @@ mod draft;
 pub mod gives;
 mod group_tables;
 pub mod groups;
+pub mod name_row;
 mod networks;
 mod outside;
 mod paths;

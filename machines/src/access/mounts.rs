@@ -74,6 +74,7 @@ impl Machines {
         };
         match changed {
             Ok(true) => {
+                self.end_assignments_soon();
                 tracing::info!(machine = self.name_of(mac), %mac, %peer, boot = %pin.boot, %view, "mounts its root");
             }
             // It was let go of while its view was read.

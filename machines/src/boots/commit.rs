@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use crate::error::Result;
 use oneroot_bootconf::MachineRecord;
+use oneroot_bootconf::assignment::{Adopting, Mapped};
 use oneroot_bootconf::pins::PinChange;
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_ids::{BootId, Mac, MachineId};
@@ -12,7 +13,7 @@ use oneroot_state::{Applied, Backend as _, Error as StateError, Expect, Revision
 
 use crate::index::MachineIndex;
 use crate::index::claims::Rested;
-use crate::index::tables::{MACHINES, NICS, NicOwner, PINS, PLANS};
+use crate::index::tables::{ADOPTING, ASSIGNMENTS, MACHINES, NEXT, NICS, NicOwner, PINS, PLANS};
 use crate::machines::Machines;
 use crate::order::rooms::Place;
 use crate::order::turns::{Thing, Turn};
@@ -28,6 +29,20 @@ pub(crate) struct Changed {
     pub place: Option<Place>,
     pub plan: Option<BootPlan>,
     pub pins: Vec<PinChange>,
+    /// What the mapping says of machines from now on; none where it says nothing.
+    pub mapped: Vec<(MachineId, Option<Mapped>)>,
+    /// The standing order to adopt whoever comes, where that changes.
+    pub adopting: Option<Option<Adopting>>,
+    /// Machines whose records go, and hold nothing.
+    pub forgotten: Vec<MachineId>,
+}
+
+impl Changed {
+    /// All machines whose records go.
+    fn all_forgotten(&self) -> impl Iterator<Item = &MachineId> + Clone {
+        let gives_way = self.place.as_ref().map_or(&[][..], Place::forgotten);
+        gives_way.iter().chain(&self.forgotten)
+    }
 }
 
 impl Machines {
@@ -77,6 +92,22 @@ impl Machines {
                 PinChange::Delete(boot) => PLANS.delete(PINS.delete(txn, boot), boot),
             };
         }
+        for (id, mapped) in &change.mapped {
+            let known = index.mapped.get(id).map(|(_, revision)| *revision);
+            txn = ASSIGNMENTS.expect(txn, id, expected(known));
+            txn = match mapped {
+                Some(mapped) => ASSIGNMENTS.put(txn, id, mapped)?,
+                None => ASSIGNMENTS.delete(txn, id),
+            };
+        }
+        if let Some(adopting) = &change.adopting {
+            let known = index.adopting.as_ref().map(|(_, revision)| *revision);
+            txn = ADOPTING.expect(txn, NEXT, expected(known));
+            txn = match adopting {
+                Some(adopting) => ADOPTING.put(txn, NEXT, adopting)?,
+                None => ADOPTING.delete(txn, NEXT),
+            };
+        }
         rested.write(txn)
     }
 }
@@ -85,13 +116,13 @@ impl Machines {
 /// forgotten one, and a pin must not be nobody's; or it may be changing the same machine's pins, and has to be told.
 fn machines_in(index: &MachineIndex, change: &Changed) -> Result<Txn> {
     let revision = |id: &MachineId| index.machines.get(id).map(|(_, revision)| *revision);
-    let forgotten = change.place.as_ref().map_or(&[][..], Place::forgotten);
+    let forgotten: Vec<&MachineId> = change.all_forgotten().collect();
     let mut txn = Txn::new();
     for record in &change.records {
         let expected = expected(revision(&record.id));
         txn = MACHINES.put(MACHINES.expect(txn, record.id, expected), record.id, record)?;
     }
-    for machine in forgotten {
+    for machine in &forgotten {
         txn = MACHINES.delete(MACHINES.expect(txn, machine, expected(revision(machine))), machine);
     }
     let pinned = change.pins.iter().filter_map(|pin| match pin {
@@ -100,7 +131,7 @@ fn machines_in(index: &MachineIndex, change: &Changed) -> Result<Txn> {
     });
     let mut touched: BTreeSet<MachineId> =
         pinned.chain(change.plan.iter().map(|plan| plan.machine)).collect();
-    touched.retain(|id| !forgotten.contains(id) && !change.records.iter().any(|record| record.id == *id));
+    touched.retain(|id| !forgotten.contains(&id) && !change.records.iter().any(|record| record.id == *id));
     for id in touched {
         txn = MACHINES.expect(txn, id, expected(revision(&id)));
         if let Some((record, _)) = index.machines.get(&id) {
@@ -119,7 +150,7 @@ fn nics_in(applied: &Applied, index: &MachineIndex, change: &Changed, mut txn: T
             txn = NICS.put(as_known(txn, mac), mac, &NicOwner { machine: record.id })?;
         }
     }
-    let forgotten = change.place.as_ref().map_or(&[][..], Place::forgotten).iter();
+    let forgotten = change.all_forgotten();
     let lost = change.records.iter().map(|record| &record.id).chain(forgotten).flat_map(old);
     let kept = |mac: &&Mac| change.records.iter().any(|record| record.macs.contains(mac));
     for mac in lost.filter(|mac| !kept(mac)) {

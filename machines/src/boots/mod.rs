@@ -174,6 +174,9 @@ impl Machines {
 
     /// Time has passed: boots that never said `up` count as up, and what they replaced is let go.
     pub async fn tick(self: &Arc<Self>) {
+        if let Err(cause) = self.end_assignments().await {
+            tracing::error!(%cause, "cannot end an assignment");
+        }
         let mut machines: Vec<MachineId> = self.index().pins.values().map(|(pin, _)| pin.machine).collect();
         machines.sort_unstable();
         machines.dedup();

@@ -53,8 +53,15 @@ impl Machines {
     /// `None` when the address is not this MAC's: nobody gets another machine's script by guessing. The peer has shown that it
     /// hears us: by a TCP connection, or by a cookie.
     pub(crate) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Option<String> {
-        let site = self.site();
+        let mut site = self.site();
         let asker = self.asked_by(&site, peer, mac)?;
+        if ask != Ask::Length && site.machine(mac).is_none() {
+            match self.adopt_who_comes(mac).await {
+                Ok(true) => site = self.site(),
+                Ok(false) => {}
+                Err(cause) => tracing::error!(%mac, %cause, "cannot adopt a machine"),
+            }
+        }
         if ask == Ask::Length && site.machine(mac).is_none() && self.index().machine_of(mac).is_none() {
             // What a script would be made of is put into the store, and of made-up NICs there is no end: the length of a
             // script is told to those that have had one, or have a name.
@@ -228,7 +235,7 @@ impl Machines {
         let (place, mut pins) = self.room_for(&draft.site, &machine.record, now)?;
         pins.extend(changes(&machine.pins, &Event::Planned(pin), &|pin| self.in_use(pin), now));
         let records = if machine.is_new { self.with_disowned(&machine.record) } else { Vec::new() };
-        Ok(Changed { records, place, plan: Some(plan.clone()), pins })
+        Ok(Changed { records, place, plan: Some(plan.clone()), pins, ..Changed::default() })
     }
 
     /// The machine's record as it is or has to be, and its pins.

@@ -16,6 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::access::{Verdict, verdict};
+use oneroot_bootconf::assignment::{Adopting, Mapped};
 use oneroot_bootconf::binding;
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::plan::BootPlan;
@@ -31,6 +32,10 @@ pub struct MachineIndex {
     pub machines: HashMap<MachineId, (MachineRecord, Revision)>,
     pub pins: HashMap<BootId, (Pin, Revision)>,
     pub plans: HashMap<BootId, BootPlan>,
+    /// What the state says over the site's files.
+    pub mapped: HashMap<MachineId, (Mapped, Revision)>,
+    /// The standing order to adopt whoever comes.
+    pub adopting: Option<(Adopting, Revision)>,
     by_mac: HashMap<Mac, MachineId>,
     /// NICs that have an address of ours by a durable lease.
     leased: Places,

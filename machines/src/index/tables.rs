@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::str::FromStr;
 
 use oneroot_bootconf::MachineRecord;
+use oneroot_bootconf::assignment::{Adopting, Mapped};
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
@@ -23,6 +24,13 @@ pub const PINS: Table<Pin> = Table::new("pins");
 /// Plans by boot.
 pub const PLANS: Table<BootPlan> = Table::new("plans");
 
+/// What the state says over the site's files, by machine.
+pub const ASSIGNMENTS: Table<Mapped> = Table::new("assignments");
+/// The standing order to adopt whoever comes: there is one at most, under [`NEXT`].
+pub const ADOPTING: Table<Adopting> = Table::new("adopting");
+/// See [`ADOPTING`].
+pub(crate) const NEXT: &str = "next";
+
 /// Whose a NIC is, by MAC. Nothing is read from it: it is written with the record of a machine that gets a NIC, so that two
 /// servers that see a new one at once do not both make a machine of it. Records of before it have none.
 pub(crate) const NICS: Table<NicOwner> = Table::new("nics");
@@ -35,7 +43,15 @@ pub(crate) struct NicOwner {
 
 /// Of all these tables, nothing yet.
 pub(crate) fn nothing_applied() -> Applied {
-    Applied::new([MACHINES.prefix(), PINS.prefix(), PLANS.prefix(), RESTS.prefix(), NICS.prefix()])
+    Applied::new([
+        MACHINES.prefix(),
+        PINS.prefix(),
+        PLANS.prefix(),
+        RESTS.prefix(),
+        NICS.prefix(),
+        ASSIGNMENTS.prefix(),
+        ADOPTING.prefix(),
+    ])
 }
 
 /// What nobody has or needs any more after some changes.
@@ -47,6 +63,8 @@ pub(crate) struct Leftovers {
     pub machines: Vec<MachineId>,
     /// NICs that are no machine's.
     pub nics: Vec<Mac>,
+    /// Whether the site in force is no more what the mapping makes of it.
+    pub is_mapped_anew: bool,
 }
 
 impl MachineIndex {
@@ -86,6 +104,15 @@ impl MachineIndex {
                 Some(plan) => drop(self.plans.insert(plan.boot, plan)),
                 None => drop(id_of(&boot).and_then(|boot| self.plans.remove(&boot))),
             }
+        } else if let Some((id, mapped)) = ASSIGNMENTS.changed(change)? {
+            left.is_mapped_anew = true;
+            match (mapped, id_of::<MachineId>(&id)) {
+                (Some(mapped), Some(id)) => drop(self.mapped.insert(id, (mapped, change.revision))),
+                (None, Some(id)) => drop(self.mapped.remove(&id)),
+                (_, None) => {}
+            }
+        } else if let Some((_, adopting)) = ADOPTING.changed(change)? {
+            self.adopting = adopting.map(|adopting| (adopting, change.revision));
         } else if let Some((address, rest)) = RESTS.changed(change)? {
             match (rest, id_of::<IpAddr>(&address)) {
                 (Some(rest), Some(address)) => self.put_rest(address, rest),

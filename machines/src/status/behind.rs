@@ -18,6 +18,7 @@ use oneroot_bootconf::root::Root;
 use oneroot_ids::{GenerationId, Mac, ViewId};
 
 use crate::machines::Machines;
+use crate::mapping::MappedMachine;
 use crate::planner::shown;
 use crate::status::rows::Booted;
 
@@ -26,6 +27,15 @@ use crate::status::rows::Booted;
 pub struct Looked {
     heads: BTreeMap<Part, Option<GenerationId>>,
     stacks: HashMap<ViewId, Option<Vec<GenerationId>>>,
+    /// What the mapping has of machines, by name.
+    pub mapped: HashMap<String, MappedMachine>,
+}
+
+impl Looked {
+    /// Nothing yet but what the mapping has of machines, by name.
+    pub fn with(mapped: HashMap<String, MappedMachine>) -> Self {
+        Self { mapped, ..Self::default() }
+    }
 }
 
 /// A place of the stack that a machine would boot.

@@ -6,6 +6,7 @@ mod rows;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::assignment::{Assignment, Signed};
 use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::pins::Pin;
 use oneroot_ids::Mac;
@@ -32,6 +33,21 @@ pub struct MachineStatus {
     pub address: Option<String>,
     /// Its profile: of its boot, else the one that it would boot.
     pub profile: Option<String>,
+    /// Whether the site names it, or somebody has adopted it.
+    #[serde(default)]
+    pub named: bool,
+    /// The workloads that it would boot with.
+    #[serde(default)]
+    pub workloads: Vec<String>,
+    /// The groups that it is in.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Who has adopted it or replaced its NIC, and when, seconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<Signed>,
+    /// What is assigned to it over what the site says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub assigned: Option<Assignment>,
     /// Its newest boot whose root is mounted; where there is none, its newest plan.
     pub boot: Option<String>,
     /// The view of that boot.
@@ -109,7 +125,8 @@ impl Machines {
             let (now, refusals) = (self.host.now(), self.refusals());
             Tables { site: &site, index: &index, steps: &steps, refusals: &refusals, now }.rows()
         };
-        let mut looked = Looked::default();
+        let mapped = self.mapping().machines.into_iter().map(|machine| (machine.name.clone(), machine));
+        let mut looked = Looked::with(mapped.collect());
         let mut machines: Vec<MachineStatus> =
             rows.into_iter().map(|row| self.shown(&site, &mut looked, row)).collect();
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
@@ -127,11 +144,15 @@ impl Machines {
         let booted = boot.map(|boot| if row.macs.contains(&boot.mac) { boot.mac } else { mac });
         let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
         let pin = boot.map(|boot| &boot.pin);
+        let decision = decide(&Catalogue::of(site).at(self.host.now()), &Asked::by(mac)).ok();
+        let mapped = row.name.as_ref().and_then(|name| looked.mapped.get(name)).cloned();
         MachineStatus {
-            profile: profile.or_else(|| {
-                let catalogue = Catalogue::of(site).at(self.host.now());
-                Some(decide(&catalogue, &Asked::by(mac)).ok()?.profile)
-            }),
+            profile: profile.or_else(|| decision.as_ref().map(|decision| decision.profile.clone())),
+            named: row.name.is_some(),
+            workloads: decision.as_ref().map(|decision| decision.workloads.clone()).unwrap_or_default(),
+            groups: decision.map(|decision| decision.groups).unwrap_or_default(),
+            adopted: mapped.as_ref().and_then(|mapped| mapped.adopted.clone()),
+            assigned: mapped.and_then(|mapped| mapped.assigned),
             name: row.name.unwrap_or_else(|| mac.to_string()),
             mac: mac.to_string(),
             macs: row.macs.iter().map(Mac::to_string).collect(),

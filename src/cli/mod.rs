@@ -1,5 +1,7 @@
 //! The command line: what can be asked, and what the exit codes say.
 
+pub mod mapping;
+
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -43,7 +45,13 @@ pub enum Command {
     /// Print a commented site.toml, ready to edit
     Init,
     /// Say everything that is wrong with the site, with file, line and reason
-    Check(Output),
+    Check {
+        /// Say instead what is decided for this machine, by which table, and what that hides
+        #[arg(long)]
+        machine: Option<String>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Read profiles and layers into generations
     #[command(after_help = "Examples:\n\
 \x20 oneroot stage                    everything that the site has\n\
@@ -184,6 +192,8 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    #[command(flatten)]
+    Mapping(mapping::MappingCommand),
     /// Have the running server read the site again, and say whether it is in force or what is wrong with it
     Reload(Output),
     /// Show every machine and how far it has booted

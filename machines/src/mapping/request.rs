@@ -1,0 +1,124 @@
+//! What is asked of the mapping, and what is answered: documents, whichever way they come.
+
+use oneroot_bootconf::assignment::{Adopting, Assignment, Mapped, Signed};
+use oneroot_bootconf::gives::Gives;
+use oneroot_ids::Mac;
+use serde::{Deserialize, Serialize};
+
+/// One change of the mapping.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// A machine boots this from now on.
+    Assign {
+        /// Its name, or one of its MACs.
+        machine: String,
+        /// What it is given, besides what was assigned before.
+        gives: Gives,
+        /// For how many seconds; none for as long as nobody says otherwise.
+        lasts: Option<u64>,
+        /// For one boot.
+        once: bool,
+    },
+    /// A machine boots what the site's files say again.
+    Unassign {
+        /// Its name, or one of its MACs.
+        machine: String,
+        /// What is taken away; none for all of it.
+        taken: Option<Taken>,
+    },
+    /// These have names from now on.
+    Adopt(Vec<Newcomer>),
+    /// Whoever comes gets the next of these names.
+    AdoptNext {
+        /// The names, `seat-{01..40}`.
+        names: String,
+        /// What each is assigned.
+        gives: Gives,
+    },
+    /// Whoever comes stays unnamed again.
+    StopAdopting,
+    /// An adopted machine has another name.
+    Rename {
+        /// Its name, or one of its MACs.
+        machine: String,
+        /// The new name.
+        name: String,
+    },
+    /// A machine has other NICs.
+    Replace {
+        /// Its name, or one of its MACs.
+        machine: String,
+        /// All that it has from now on.
+        macs: Vec<Mac>,
+    },
+    /// Nothing is kept of a machine.
+    Forget {
+        /// Its name, or one of its MACs.
+        machine: String,
+    },
+}
+
+/// A machine that gets a name.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Newcomer {
+    /// Its NICs.
+    pub macs: Vec<Mac>,
+    /// Its name.
+    pub name: String,
+    /// What it is assigned.
+    pub gives: Gives,
+}
+
+/// What is taken from an assignment.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Taken {
+    /// Whatever it says is booted.
+    pub boots: bool,
+    /// These workloads.
+    pub workloads: Vec<String>,
+    /// These arguments.
+    pub args: Vec<String>,
+    /// The variables of these names.
+    pub vars: Vec<String>,
+}
+
+/// A machine as the mapping has it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MappedMachine {
+    /// Its name.
+    pub name: String,
+    /// Its NICs.
+    pub macs: Vec<Mac>,
+    /// Who has adopted it or replaced its NIC, and when (seconds since 1970).
+    pub adopted: Option<Signed>,
+    /// What is assigned to it.
+    pub assigned: Option<Assignment>,
+    /// Whether it is a machine of the site: one that the files have no more is not.
+    pub known: bool,
+    /// Whether the site's files have a machine of this name.
+    #[serde(default)]
+    pub in_files: bool,
+}
+
+/// The mapping as it is kept, and the moment, seconds of site time: to be laid over a site ([`oneroot_bootconf::Site::mapped`]).
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MappingRecords {
+    /// Each with the NICs that its machine was last seen with.
+    pub mapped: Vec<(Mapped, Vec<Mac>)>,
+    /// When this is so.
+    pub now: u64,
+}
+
+/// All that the state says over the site's files.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Mapping {
+    /// Machines with something of their own in it, in the order of their names.
+    pub machines: Vec<MappedMachine>,
+    /// The standing order to adopt whoever comes.
+    pub adopting: Option<Adopting>,
+    /// What of it does not count, and why.
+    pub conflicts: Vec<String>,
+}

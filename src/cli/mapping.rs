@@ -1,0 +1,197 @@
+//! The words of the central mapping: who is what, and what each machine boots.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand};
+use oneroot_ids::Mac;
+
+use crate::cli::Output;
+
+/// What to do with the mapping.
+#[derive(Subcommand)]
+pub enum MappingCommand {
+    /// Assign a machine what it boots, over what the site says, from its next boot on
+    #[command(after_help = "Examples:\n\
+\x20 oneroot assign node7 --profile desktop             another profile\n\
+\x20 oneroot assign node7 --workload render --until 2d  one workload more, for two days\n\
+\x20 oneroot assign node7 --profile rescue --once       for one boot")]
+    Assign(Assign),
+    /// Take away what was assigned to a machine: all of it, or parts
+    Unassign(Unassign),
+    /// List machines: what they boot, and who says so
+    #[command(after_help = "Examples:\n\
+\x20 oneroot machines --unknown                         who has come and has no name\n\
+\x20 oneroot machines --group seats --behind            who has to boot again\n\
+\x20 oneroot machines show node7                        all that is known of one\n\
+\x20 oneroot machines export >machines.d/adopted.toml   what was adopted and assigned, as a file of the site")]
+    Machines(Machines),
+    /// Give a machine that nobody has named its name
+    #[command(after_help = "Examples:\n\
+\x20 oneroot adopt 52:54:00:00:00:0b --name node8 --profile desktop\n\
+\x20 oneroot adopt --next 'seat-{01..40}' --profile desktop     in the order in which they are switched on\n\
+\x20 oneroot adopt --from machines.csv                          mac,name,profile,workloads")]
+    Adopt(Adopt),
+    /// Give an adopted machine another name
+    Rename {
+        /// Its name, or one of its MAC addresses
+        machine: String,
+        /// The new name
+        name: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Say that a machine has another NIC, or is another box: it keeps its name and all that it had
+    Replace {
+        /// Its name, or its old MAC address
+        machine: String,
+        /// Its MAC address from now on; may be said again
+        #[arg(long = "mac", value_name = "MAC", required = true)]
+        macs: Vec<Mac>,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Keep nothing of a machine but what the site's files say
+    Forget {
+        /// Its name, or one of its MAC addresses
+        machine: String,
+        #[command(flatten)]
+        output: Output,
+    },
+}
+
+/// What a machine is assigned.
+#[derive(Args, Clone, Default)]
+pub struct Given {
+    /// The profile that it boots
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// A workload that it gets, besides those it has; may be said again
+    #[arg(long = "workload", value_name = "WORKLOAD")]
+    pub workloads: Vec<String>,
+    /// A variable for its templates; may be said again
+    #[arg(long = "var", value_name = "NAME=VALUE", value_parser = variable)]
+    pub vars: Vec<(String, String)>,
+    /// A kernel argument; may be said again
+    #[arg(long = "arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub args: Vec<String>,
+}
+
+/// `oneroot assign`.
+#[derive(Args)]
+pub struct Assign {
+    /// Its name, or one of its MAC addresses
+    pub machine: String,
+    #[command(flatten)]
+    pub given: Given,
+    /// For how long: 90m, 12h, 2d
+    #[arg(long, value_name = "TIME", value_parser = lasts)]
+    pub until: Option<Duration>,
+    /// For one boot: it ends when that boot has mounted its root
+    #[arg(long)]
+    pub once: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `oneroot unassign`.
+#[derive(Args)]
+pub struct Unassign {
+    /// Its name, or one of its MAC addresses
+    pub machine: String,
+    /// Only what it boots
+    #[arg(long)]
+    pub profile: bool,
+    /// Only this workload; may be said again
+    #[arg(long = "workload", value_name = "WORKLOAD")]
+    pub workloads: Vec<String>,
+    /// Only the variable of this name; may be said again
+    #[arg(long = "var", value_name = "NAME")]
+    pub vars: Vec<String>,
+    /// Only this kernel argument; may be said again
+    #[arg(long = "arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
+    pub args: Vec<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `oneroot adopt`.
+#[derive(Args)]
+pub struct Adopt {
+    /// A MAC address of the machine, as `oneroot machines --unknown` lists it
+    #[arg(required_unless_present_any = ["next", "stop", "from"], conflicts_with_all = ["next", "stop", "from"], requires = "name")]
+    pub mac: Option<Mac>,
+    /// Its name
+    #[arg(long)]
+    pub name: Option<String>,
+    /// Adopt machines that nobody has named as they are switched on, by names such as 'seat-{01..40}'
+    #[arg(long, value_name = "NAMES", conflicts_with_all = ["name", "stop", "from"])]
+    pub next: Option<String>,
+    /// End that
+    #[arg(long, conflicts_with_all = ["name", "from"])]
+    pub stop: bool,
+    /// Adopt all that a CSV file lists: a heading with `mac` and `name`, and with `profile`, `workloads`, `args` if need be
+    #[arg(long, value_name = "FILE", conflicts_with = "name")]
+    pub from: Option<PathBuf>,
+    #[command(flatten)]
+    pub given: Given,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// `oneroot machines`.
+#[derive(Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub struct Machines {
+    #[command(subcommand)]
+    pub what: Option<MachinesCommand>,
+    /// Only those of this profile
+    #[arg(long)]
+    pub profile: Option<String>,
+    /// Only those in this group
+    #[arg(long)]
+    pub group: Option<String>,
+    /// Only those in this phase: booting, running, up
+    #[arg(long)]
+    pub phase: Option<String>,
+    /// Only those that would boot something else now than they did
+    #[arg(long)]
+    pub behind: bool,
+    /// Only those that nobody has named
+    #[arg(long)]
+    pub unknown: bool,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+/// What else there is to know of machines.
+#[derive(Subcommand)]
+pub enum MachinesCommand {
+    /// Show all that is known of one
+    Show {
+        /// Its name, or one of its MAC addresses
+        machine: String,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Print what was adopted and assigned as a file for machines.d, to be kept with the site
+    Export,
+}
+
+fn lasts(text: &str) -> Result<Duration, String> {
+    const LONGEST: u64 = 10 * 366 * 86_400;
+    let lasts = humantime::parse_duration(text).map_err(|cause| format!("{cause}; say 90m, 12h or 2d"))?;
+    match lasts.as_secs() {
+        0 => Err("is no time at all".to_owned()),
+        1..=LONGEST => Ok(lasts),
+        _ => Err("is more than ten years; leave it out for as long as nobody says otherwise".to_owned()),
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("a variable is NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
+}

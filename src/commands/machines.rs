@@ -1,0 +1,205 @@
+//! `oneroot machines`: who there is, what each boots and who says so; all that is known of one; and what was adopted and assigned
+//! as a file of the site.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use oneroot_bootconf::assignment::{Adopting, Signed};
+use oneroot_machines::{MachineStatus, MappedMachine, Mapping};
+use serde::Serialize;
+
+use super::mapping::{given_in_words, in_words};
+use super::{running, shown};
+use crate::cli::Exit;
+use crate::cli::mapping::{Machines, MachinesCommand};
+use crate::control;
+use crate::print::{self, Document, Page};
+use crate::status::Status;
+
+const HEAD: [&str; 8] = ["MACHINE", "MAC", "PROFILE", "WORKLOADS", "GROUPS", "PHASE", "BY", "TREE"];
+
+/// The machines that were asked for.
+#[derive(Serialize)]
+struct Listed {
+    machines: Vec<MachineStatus>,
+    /// The standing order to adopt whoever comes.
+    adopting: Option<Adopting>,
+    /// What of the mapping does not count, and why.
+    conflicts: Vec<String>,
+}
+
+impl Document for Listed {
+    fn page(&self) -> Page {
+        let mut page = Page::default();
+        let mut rows = vec![HEAD.map(str::to_owned)];
+        rows.extend(self.machines.iter().map(row));
+        page.rows(&rows);
+        if let Some(Adopting { names, gives, signed, .. }) = &self.adopting {
+            page.line(format_args!(
+                "machines that nobody has named are adopted as {names}, with {}, as {} has asked",
+                given_in_words(gives),
+                signed.by
+            ));
+        }
+        self.conflicts.iter().for_each(|conflict| page.trouble(format_args!("warning: {conflict}")));
+        page
+    }
+}
+
+/// `oneroot machines`, whichever of its words follows.
+pub fn machines(state: &Path, asked: &Machines) -> Result<Exit> {
+    match &asked.what {
+        None => shown(list(state, asked), asked.output),
+        Some(MachinesCommand::Show { machine, output }) => shown(show(state, machine), *output),
+        Some(MachinesCommand::Export) => {
+            print::text(export(&running(state, control::ask_mapping(state)?)?)?)?;
+            Ok(Exit::Done)
+        }
+    }
+}
+
+fn list(state: &Path, asked: &Machines) -> Result<Listed> {
+    let status = running(state, control::ask_status(state)?)?;
+    let mapping = running(state, control::ask_mapping(state)?)?;
+    let mut machines = status.machines;
+    machines.retain(|machine| is_meant(machine, asked));
+    Ok(Listed { machines, adopting: mapping.adopting, conflicts: mapping.conflicts })
+}
+
+fn is_meant(machine: &MachineStatus, asked: &Machines) -> bool {
+    let is = |wanted: &Option<String>, found: Option<&String>| {
+        wanted.as_ref().is_none_or(|name| found == Some(name))
+    };
+    is(&asked.profile, machine.profile.as_ref())
+        && is(&asked.phase, machine.phase.as_ref())
+        && asked.group.as_ref().is_none_or(|group| machine.groups.contains(group))
+        && (!asked.behind || machine.behind.as_ref().is_some_and(|reasons| !reasons.is_empty()))
+        && (!asked.unknown || !machine.named)
+}
+
+fn row(machine: &MachineStatus) -> [String; HEAD.len()] {
+    let or_dash = |text: Option<&String>| text.cloned().unwrap_or_else(|| "-".to_owned());
+    let list = |words: &[String]| if words.is_empty() { "-".to_owned() } else { words.join(" ") };
+    let by = machine.assigned.as_ref().map(|assigned| &assigned.signed);
+    [
+        machine.name.clone(),
+        machine.mac.clone(),
+        or_dash(machine.profile.as_ref()),
+        list(&machine.workloads),
+        list(&machine.groups),
+        or_dash(machine.phase.as_ref()),
+        by.or(machine.adopted.as_ref()).map_or_else(|| site_or_nobody(machine), |signed| signed.by.clone()),
+        match &machine.behind {
+            None => "-",
+            Some(reasons) if reasons.is_empty() => "current",
+            Some(_) => "behind",
+        }
+        .to_owned(),
+    ]
+}
+
+fn site_or_nobody(machine: &MachineStatus) -> String {
+    if machine.named { "the site" } else { "-" }.to_owned()
+}
+
+/// All that is known of one machine.
+#[derive(Serialize)]
+struct OneMachine {
+    /// Seconds since 1970 at the server.
+    now: u64,
+    status: MachineStatus,
+    /// What the state says of it over the site's files.
+    mapped: Option<MappedMachine>,
+}
+
+impl Document for OneMachine {
+    fn page(&self) -> Page {
+        let Self { now, status, mapped } = self;
+        let mut page = Page::default();
+        let ago = |at: u64| format!("{} ago", super::status::age(now.saturating_sub(at)));
+        let mut row = |what: &str, words: String| page.line(format_args!("{what:<12}{words}"));
+        row("name", if status.named { status.name.clone() } else { "nobody has named it".to_owned() });
+        row("MAC", status.macs.join(" "));
+        row("address", status.address.clone().unwrap_or_else(|| "none yet".to_owned()));
+        row("profile", status.profile.clone().unwrap_or_else(|| "none".to_owned()));
+        row("workloads", status.workloads.join(" "));
+        row("groups", status.groups.join(" "));
+        if let Some(Signed { by, at }) = mapped.as_ref().and_then(|mapped| mapped.adopted.as_ref()) {
+            row("adopted", format!("by {by}, {}", ago(*at)));
+        }
+        if let Some(mapped) = mapped {
+            row("assigned", in_words(mapped));
+        }
+        if let Some(phase) = &status.phase {
+            row("phase", format!("{phase}, since {}", status.since.map_or("?".to_owned(), ago)));
+        }
+        for reason in status.behind.iter().flatten() {
+            row("behind", reason.clone());
+        }
+        for step in &status.steps {
+            row("step", format!("{}, {}", step.step, ago(step.at_ms / 1000)));
+        }
+        if let Some(refused) = &status.refused {
+            row("refused", format!("{}, {}", refused.told, ago(refused.at)));
+        }
+        if let Some(stalled) = &status.stalled {
+            row("stalled", stalled.to_string());
+        }
+        page
+    }
+}
+
+fn show(state: &Path, machine: &str) -> Result<OneMachine> {
+    let Status { machines, now, .. } = running(state, control::ask_status(state)?)?;
+    let mapping = running(state, control::ask_mapping(state)?)?;
+    let is_it = |one: &MachineStatus| {
+        one.name == machine || one.macs.iter().any(|mac| mac.eq_ignore_ascii_case(machine))
+    };
+    let Some(status) = machines.into_iter().find(is_it) else {
+        bail!("no machine {machine:?}; `oneroot machines` lists those that there are");
+    };
+    let mapped = mapping.machines.into_iter().find(|one| one.name == status.name);
+    Ok(OneMachine { now, status, mapped })
+}
+
+/// A table of machines.d.
+#[derive(Serialize)]
+struct Table {
+    mac: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    profile: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    workloads: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    args: Vec<String>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    vars: BTreeMap<String, String>,
+}
+
+/// What was adopted and assigned, as a file for machines.d. Of a machine that the files have already its table is a comment: only
+/// a person can put two tables of one name together.
+fn export(mapping: &Mapping) -> Result<String> {
+    let mut text = String::from(
+        "# What was adopted and assigned here. Once this is in machines.d and reloaded, `oneroot forget` and `unassign` take it from\n\
+         # the state, where it counts before the files.\n",
+    );
+    for machine in &mapping.machines {
+        let gives = machine.assigned.as_ref().map(|assigned| assigned.gives.clone()).unwrap_or_default();
+        let table = Table {
+            mac: machine.macs.iter().map(ToString::to_string).collect(),
+            profile: gives.profile().map(str::to_owned),
+            workloads: gives.workloads,
+            args: gives.args,
+            vars: gives.vars,
+        };
+        let table =
+            toml::to_string(&BTreeMap::from([("machine", BTreeMap::from([(&machine.name, table)]))]))?;
+        text.push('\n');
+        for line in table.lines() {
+            let comment = if machine.in_files && !line.is_empty() { "# " } else { "" };
+            text += &format!("{comment}{line}\n");
+        }
+    }
+    Ok(text)
+}

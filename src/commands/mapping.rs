@@ -1,0 +1,115 @@
+//! `oneroot assign`, `unassign`, `rename`, `replace`, `forget`: the central mapping is changed by the running server, and lies
+//! over the site's files from then on.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use oneroot_bootconf::gives::{Boots, Gives};
+use oneroot_machines::{MappedMachine, Request, Taken};
+use serde::Serialize;
+
+use super::running;
+use crate::cli::mapping::{Assign, Given, Unassign};
+use crate::control::{self, Changed};
+use crate::print::{Document, Page};
+
+/// What a change of the mapping has come to.
+#[derive(Serialize)]
+pub struct Mapped {
+    /// The machines that it was about, as they are now.
+    machines: Vec<MappedMachine>,
+    #[serde(skip)]
+    done: &'static str,
+}
+
+impl Document for Mapped {
+    fn page(&self) -> Page {
+        let mut page = Page::default();
+        for machine in &self.machines {
+            page.line(format_args!("{} is {}: {}", machine.name, self.done, in_words(machine)));
+        }
+        page
+    }
+}
+
+/// What the mapping says of a machine.
+pub fn in_words(machine: &MappedMachine) -> String {
+    let Some(assigned) = &machine.assigned else {
+        return "nothing is assigned to it; it boots what the site's files say".to_owned();
+    };
+    let mut words = given_in_words(&assigned.gives);
+    if assigned.once {
+        words += ", for one boot";
+    }
+    if let Some(until) = assigned.until {
+        let left = until.saturating_sub(crate::clock::shown(crate::clock::now()));
+        words += &format!(", for {}", super::status::age(left));
+    }
+    format!("{words} (by {}), from its next boot on", assigned.signed.by)
+}
+
+/// What is given, for a sentence.
+pub fn given_in_words(gives: &Gives) -> String {
+    let profile = gives.boots.iter().map(|Boots::Profile(profile)| format!("profile {profile}"));
+    let list =
+        |what: &str, words: &[String]| (!words.is_empty()).then(|| format!("{what} {}", words.join(" ")));
+    let vars: Vec<String> = gives.vars.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let words: Vec<String> = profile
+        .chain(list("workloads", &gives.workloads))
+        .chain(list("arguments", &gives.args))
+        .chain(list("variables", &vars))
+        .collect();
+    if words.is_empty() { "nothing of its own".to_owned() } else { words.join(", ") }
+}
+
+/// What somebody has typed, as the mapping takes it.
+pub fn gives(given: &Given) -> Gives {
+    Gives {
+        boots: given.profile.clone().map(Boots::Profile),
+        workloads: given.workloads.clone(),
+        layers: Vec::new(),
+        args: given.args.clone(),
+        vars: given.vars.iter().cloned().collect(),
+    }
+}
+
+/// `oneroot assign`.
+pub fn assign(state: &Path, asked: &Assign) -> Result<Mapped> {
+    let gives = gives(&asked.given);
+    if gives == Gives::default() {
+        bail!("say what {} is assigned: --profile, --workload, --var or --arg", asked.machine);
+    }
+    let machine = asked.machine.clone();
+    let lasts = asked.until.map(|lasts| lasts.as_secs());
+    change(state, &Request::Assign { machine, gives, lasts, once: asked.once }, "assigned")
+}
+
+/// `oneroot unassign`.
+pub fn unassign(state: &Path, asked: &Unassign) -> Result<Mapped> {
+    let taken = Taken {
+        boots: asked.profile,
+        workloads: asked.workloads.clone(),
+        args: asked.args.clone(),
+        vars: asked.vars.clone(),
+    };
+    let is_part =
+        taken.boots || !(taken.workloads.is_empty() && taken.args.is_empty() && taken.vars.is_empty());
+    let machine = asked.machine.clone();
+    change(state, &Request::Unassign { machine, taken: is_part.then_some(taken) }, "changed")
+}
+
+/// Asks the running server for a change; `done` is what has happened to its machines.
+pub fn change(state: &Path, request: &Request, done: &'static str) -> Result<Mapped> {
+    match running(state, control::ask_change(state, request, &who())?)? {
+        Changed { error: Some(error), .. } => bail!(error),
+        Changed { machines, .. } => Ok(Mapped { machines, done }),
+    }
+}
+
+/// Who asks, as far as the environment tells: the user behind sudo, else the user's name, else a number.
+fn who() -> String {
+    let named = |name| std::env::var(name).ok().filter(|name: &String| !name.is_empty());
+    named("SUDO_USER")
+        .or_else(|| named("USER"))
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
