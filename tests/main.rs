@@ -29,6 +29,7 @@ mod known_first;
 mod log;
 mod looks;
 mod lost;
+mod mapping;
 mod modes;
 mod networks;
 mod oci;

@@ -1,0 +1,316 @@
+//! The central mapping over the real binary: assigned, adopted, renamed, replaced, forgotten, and never half.
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops at its first surprise"
+)]
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use oneroot_testkit::{Clock, Lab, Machine, Server, SiteFiles};
+use serde_json::Value;
+
+const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Alpha, another profile, and a workload with a file of its own.
+fn site() -> SiteFiles {
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    site.add("[profile.kiosk]\nextends = \"debian\"\nargs = [\"kiosk=1\"]\n");
+    site.file("render", "etc/render", "yes\n").unwrap();
+    site.add("[workload.render]\nlayers = [\"layers/render\"]\n[workload.print]\nargs = [\"print=1\"]\n");
+    site.add("[group.seats]\nmachines = \"seat-*\"\nprofile = \"kiosk\"\n");
+    site
+}
+
+/// What a command says, which fails.
+fn refused(server: &Server, words: &[&str]) -> String {
+    server.run(words).unwrap_err().to_string()
+}
+
+fn json(server: &Server, words: &[&str]) -> Value {
+    serde_json::from_str(&server.run(&[words, &["--json"]].concat()).unwrap()).unwrap()
+}
+
+/// The kernel arguments that a machine is told.
+fn script(machine: &Machine, last: &str) -> String {
+    let (status, script) = machine.get(&format!("/boot/52-54-00-00-00-{last}.ipxe")).unwrap();
+    assert_eq!(status, 200);
+    String::from_utf8(script).unwrap()
+}
+
+fn has_file(machine: &Machine, path: &str) -> bool {
+    let boot = machine.boot().unwrap();
+    let mut root = machine.mount(&boot.export).unwrap();
+    root.read_all().unwrap().contains_key(path)
+}
+
+#[test]
+fn what_is_assigned_is_there_after_the_next_boot_and_gone_after_the_one_behind_it() {
+    let lab = Lab::new().unwrap();
+    let mut server = Server::start(site()).unwrap();
+    lab.on_machines(RELAY, |host| {
+        let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        assert!(!has_file(&alpha, "/etc/render"));
+        let told = server.run(&["assign", "alpha", "--workload", "render", "--var", "role=build"]).unwrap();
+        assert!(told.contains("workloads render") && told.contains("variables role=build"), "{told}");
+        let behind = server.machine("alpha").unwrap()["behind"].clone();
+        assert!(!behind.as_array().unwrap().is_empty(), "it runs something else now: {behind}");
+    })
+    .unwrap();
+    // What was answered is on the disk.
+    server.kill9().unwrap();
+    server.restart().unwrap();
+    lab.on_machines(RELAY, |host| {
+        let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        assert!(has_file(&alpha, "/etc/render"));
+        let explained = server.run(&["explain", "alpha"]).unwrap();
+        assert!(explained.contains("assigned by"), "{explained}");
+        server.run(&["unassign", "alpha", "--workload", "render"]).unwrap();
+        assert!(!has_file(&alpha, "/etc/render"));
+        let shown = json(&server, &["machines", "show", "alpha"]);
+        assert_eq!(shown["mapped"]["assigned"]["vars"]["role"], "build", "the rest stays");
+        server.run(&["unassign", "alpha"]).unwrap();
+        assert!(refused(&server, &["unassign", "alpha"]).contains("nothing of that is assigned"));
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_assignment_ends_at_its_time_and_one_for_a_boot_with_that_boots_root() {
+    let lab = Lab::new().unwrap();
+    let (server, clock) = Clock::start(site()).unwrap();
+    lab.on_machines(RELAY, |host| {
+        let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        server.run(&["assign", "alpha", "--profile", "kiosk", "--until", "2d"]).unwrap();
+        assert!(script(&alpha, "0a").contains("kiosk=1"));
+        clock.is_ahead_by(Duration::from_secs(2 * 86_400)).unwrap();
+        assert!(!script(&alpha, "0a").contains("kiosk=1"), "two days are over");
+        server.wait_for_log("what was assigned to it is over", PATIENCE).unwrap();
+        assert_eq!(json(&server, &["machines", "show", "alpha"])["mapped"], Value::Null);
+
+        server.run(&["assign", "alpha", "--profile", "kiosk", "--once"]).unwrap();
+        // To be asked for a script, and asked again, is no boot yet.
+        for _ in 0..2 {
+            assert!(script(&alpha, "0a").contains("kiosk=1"));
+        }
+        let boot = alpha.boot().unwrap();
+        alpha.mount(&boot.export).unwrap();
+        let limit = std::time::Instant::now() + PATIENCE;
+        while json(&server, &["machines", "show", "alpha"])["mapped"] != Value::Null {
+            assert!(std::time::Instant::now() < limit, "it has its root and the assignment stays");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert!(!script(&alpha, "0a").contains("kiosk=1"));
+    })
+    .unwrap();
+}
+
+#[test]
+fn an_assignment_in_the_middle_of_a_boot_is_for_the_next_one() {
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site()).unwrap();
+    lab.on_machines(RELAY, |host| {
+        let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        let boot = alpha.boot().unwrap();
+        server.run(&["assign", "alpha", "--workload", "render"]).unwrap();
+        assert_eq!(alpha.get(&format!("/b/{}/kernel", boot.id)).unwrap().0, 200);
+        let mut root = alpha.mount(&boot.export).unwrap();
+        assert!(
+            !root.read_all().unwrap().contains_key("/etc/render"),
+            "it has the root that it was promised"
+        );
+    })
+    .unwrap();
+}
+
+#[test]
+fn words_that_a_site_would_refuse_are_refused_and_nothing_changes() {
+    let _lab = Lab::new().unwrap();
+    let server = Server::start(site()).unwrap();
+    for (words, told) in [
+        (&["assign", "alpha", "--profile", "kisok"][..], "did you mean `kiosk`"),
+        (&["assign", "alpha", "--workload", "paint"], "there is no workload \"paint\""),
+        (&["assign", "alpha", "--arg", "root=/dev/sda1"], "oneroot's own argument"),
+        (&["assign", "alpha", "--arg", "a b"], "not one kernel argument"),
+        (&["assign", "alpha", "--arg", "${net0/mac}"], "means something to iPXE"),
+        (&["assign", "alpha", "--var", "a b=c"], "not a valid variable name"),
+        (&["assign", "alpha", "--var", "a=b\nc"], "control character"),
+        (&["assign", "alpha"], "say what alpha is assigned"),
+        (&["assign", "aplha", "--profile", "kiosk"], "no machine \"aplha\""),
+        (
+            &["assign", "52:54:00:00:00:77", "--profile", "kiosk"],
+            "oneroot adopt 52:54:00:00:00:77 --name NAME",
+        ),
+        (&["adopt", "52:54:00:00:00:0a", "--name", "beta"], "machine alpha's already"),
+        (&["adopt", "52:54:00:00:00:77", "--name", "alpha"], "there is a machine alpha already"),
+        (&["adopt", "52:54:00:00:00:77", "--name", "../x"], "is no name"),
+        (&["adopt", "52:54:00:00:00:77", "--name", "10.0.0.1"], "reads as an address"),
+        (&["adopt", "--next", "seat-{40..01}"], "no row of names"),
+        (&["adopt", "--next", "Seat-{1..2}"], "is no name"),
+        (&["adopt", "--stop"], "no machines are being adopted"),
+        (&["rename", "alpha", "beta"], "named by the site's files"),
+        (&["replace", "alpha", "--mac", "01:00:5e:00:00:01"], "01:00:5e:00:00:01"),
+        (&["forget", "beta"], "no machine \"beta\""),
+        (&["forget", "alpha"], "nothing is kept of alpha"),
+    ] {
+        let reason = refused(&server, words);
+        assert!(reason.contains(told), "{words:?}: {reason}");
+    }
+    let listed = json(&server, &["machines"]);
+    assert_eq!(listed["machines"].as_array().unwrap().len(), 1);
+    assert_eq!(listed["machines"][0]["assigned"], Value::Null);
+}
+
+#[test]
+fn an_adopted_machine_keeps_its_identity_through_a_new_name_and_a_new_box() {
+    let lab = Lab::new().unwrap();
+    let mut server = Server::start(site()).unwrap();
+    let identity = |machine: &Machine, last: &str| {
+        let script = script(machine, last);
+        script.split_once("systemd.machine_id=").unwrap().1.split_whitespace().next().unwrap().to_owned()
+    };
+    let before = lab.on_machines(RELAY, |host| {
+        let box_one = host.lease(0x30, PATIENCE).unwrap().unwrap();
+        assert!(!script(&box_one, "30").contains("/kernel"), "nobody has named it");
+        let unknown = server.run(&["machines", "--unknown"]).unwrap();
+        assert!(unknown.contains("52:54:00:00:00:30") && !unknown.contains("alpha"), "{unknown}");
+        server.run(&["adopt", "52:54:00:00:00:30", "--name", "seat-01", "--workload", "render"]).unwrap();
+        let first = identity(&box_one, "30");
+        assert!(script(&box_one, "30").contains("kiosk=1"), "its name is in a group");
+        server.run(&["rename", "seat-01", "desk-01"]).unwrap();
+        assert!(!script(&box_one, "30").contains("/kernel"), "its new name is in none");
+        assert!(script(&box_one, "30").contains("nothing says what desk-01 boots"));
+        server.run(&["assign", "desk-01", "--profile", "debian"]).unwrap();
+        assert_eq!(identity(&box_one, "30"), first);
+        let boot = box_one.boot().unwrap();
+        let root = box_one.mount(&boot.export).unwrap();
+        assert!(refused(&server, &["forget", "desk-01"]).contains("oneroot release desk-01"));
+        // Another box takes its place while it still runs.
+        server.run(&["replace", "desk-01", "--mac", "52:54:00:00:00:31"]).unwrap();
+        (first, root.handle().to_vec())
+    });
+    let (first, handle) = before.unwrap();
+    server.kill9().unwrap();
+    server.restart().unwrap();
+    lab.on_machines(RELAY, |host| {
+        let [box_one, box_two] = [0x30, 0x31].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
+        let mut root = box_one.resume(handle).unwrap();
+        assert_eq!(identity(&box_two, "31"), first, "all that it had is its own");
+        assert!(has_file(&box_two, "/etc/render"));
+        assert!(root.lookup("etc").is_ok(), "what runs in the old box has its root until it is let go");
+        assert!(!script(&box_one, "30").contains("/kernel"), "and is nobody's at its next boot");
+
+        server.run(&["release", "desk-01"]).unwrap();
+        server.run(&["forget", "desk-01"]).unwrap();
+        assert!(!script(&box_two, "31").contains("/kernel"));
+        assert!(!server.run(&["machines"]).unwrap().contains("desk-01"));
+    })
+    .unwrap();
+}
+
+#[test]
+fn whoever_comes_is_adopted_in_the_order_of_coming_until_that_is_stopped_and_names_that_are_taken_are_left_out()
+ {
+    let lab = Lab::new().unwrap();
+    let mut site = site();
+    site.machine("seat-02", "0b", "").unwrap();
+    let mut server = Server::start(site).unwrap();
+    let would =
+        server.run(&["adopt", "--next", "seat-{01..03}", "--workload", "print", "--dry-run"]).unwrap();
+    assert!(would.contains("would be adopted as seat-{01..03}"), "{would}");
+    server.run(&["adopt", "--next", "seat-{01..03}", "--workload", "print"]).unwrap();
+    assert!(
+        refused(&server, &["adopt", "--next", "desk-{1..9}"]).contains("are being adopted as seat-{01..03}")
+    );
+    lab.on_machines(RELAY, |host| {
+        let machines = [0x33, 0x31].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
+        let first = script(&machines[0], "33");
+        assert!(first.contains("seat-01") && first.contains("print=1"), "{first}");
+        assert!(script(&machines[0], "33").contains("seat-01"), "asking twice takes one name");
+    })
+    .unwrap();
+    server.kill9().unwrap();
+    server.restart().unwrap();
+    lab.on_machines(RELAY, |host| {
+        let machines = [0x33, 0x31, 0x32, 0x34].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
+        assert!(script(&machines[1], "31").contains("seat-03"), "seat-02 is in the site");
+        assert!(!script(&machines[2], "32").contains("/kernel"), "the row is at its end");
+        assert!(refused(&server, &["adopt", "--stop"]).contains("no machines are being adopted"));
+        server.run(&["adopt", "--next", "desk-{1..9}", "--profile", "debian"]).unwrap();
+        assert!(script(&machines[2], "32").contains("desk-1"));
+        server.run(&["adopt", "--stop"]).unwrap();
+        assert!(!script(&machines[3], "34").contains("/kernel"));
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_list_is_adopted_whole_or_not_at_all_and_what_was_adopted_is_a_file_that_check_takes() {
+    let _lab = Lab::new().unwrap();
+    let mut server = Server::start(site()).unwrap();
+    let list = server.site.path().join("machines.csv");
+    let from = ["adopt", "--from", list.to_str().unwrap()];
+    let good = "\u{feff}mac,name,profile,workloads\n52-54-00-00-00-41,seat-41,,\n# a comment\n52:54:00:00:00:42 52:54:00:00:00:43, rack-1 ,debian,render print\n";
+    for (text, told) in [
+        (format!("{good}52:54:00:00:00:41,seat-42,,\n"), "MAC 52:54:00:00:00:41 is there twice"),
+        (format!("{good}52:54:00:00:00:44,seat-41,,\n"), "seat-41 is there twice"),
+        (format!("{good}52:54:00:00:00:44,alpha,,\n"), "there is a machine alpha already"),
+        (format!("{good}zz,seat-44,,\n"), "seat-44"),
+        (format!("{good}52:54:00:00:00:44,seat-44,windows,\n"), "there is no profile \"windows\""),
+        ("mac,nmae\n52:54:00:00:00:44,seat-44\n".to_owned(), "nmae"),
+        ("mac,name\n".to_owned(), "lists no machine"),
+    ] {
+        fs::write(&list, &text).unwrap();
+        let reason = refused(&server, &from);
+        assert!(reason.contains(told), "{text}: {reason}");
+        assert_eq!(json(&server, &["machines"])["machines"].as_array().unwrap().len(), 1, "{text}");
+    }
+    fs::write(&list, good).unwrap();
+    let would = server.run(&[&from[..], &["--dry-run"]].concat()).unwrap();
+    assert!(would.contains("would be rack-1: profile debian, workloads render print"), "{would}");
+    server.run(&from).unwrap();
+    server.run(&["assign", "alpha", "--workload", "print"]).unwrap();
+    let exported = server.run(&["machines", "export"]).unwrap();
+    let table =
+        "[machine.rack-1]\nmac = [\"52:54:00:00:00:42\", \"52:54:00:00:00:43\"]\nprofile = \"debian\"";
+    assert!(exported.contains(table) && exported.contains("# [machine.alpha]"), "{exported}");
+    fs::create_dir(server.site.path().join("machines.d")).unwrap();
+    fs::write(server.site.path().join("machines.d/adopted.toml"), exported).unwrap();
+    assert!(server.reload().unwrap().contains("is in force"), "{}", server.log());
+    server.run(&["forget", "rack-1"]).unwrap();
+    let machine = server.machine("rack-1").unwrap();
+    assert_eq!((machine["profile"].as_str(), machine["adopted"].as_str()), (Some("debian"), None));
+    server.restart().unwrap();
+    assert!(server.machine("seat-41").is_ok());
+}
+
+#[test]
+fn a_site_that_takes_from_machines_what_they_are_assigned_is_refused_with_their_names() {
+    let _lab = Lab::new().unwrap();
+    let mut server = Server::start(site()).unwrap();
+    server.run(&["assign", "alpha", "--profile", "kiosk", "--workload", "render"]).unwrap();
+    server.run(&["adopt", "52:54:00:00:00:30", "--name", "seat-01"]).unwrap();
+    let good = server.site.text().to_owned();
+    server.site.set_text(&good.replace("[workload.render]", "[workload.rendering]"));
+    let told = server.reload().unwrap();
+    assert!(told.contains("alpha is assigned workload render") && told.contains("stays in force"), "{told}");
+    server.site.set_text(&format!("{good}\n[machine.other]\nmac = \"52:54:00:00:00:30\"\n"));
+    let told = server.reload().unwrap();
+    assert!(
+        told.contains("52:54:00:00:00:30 is machine other's") && told.contains("forget seat-01"),
+        "{told}"
+    );
+    // A server that starts with it serves all the same: what the files say counts.
+    server.kill9().unwrap();
+    server.site.write().unwrap();
+    server.restart().unwrap();
+    assert!(server.machine("other").is_ok());
+    let listed = json(&server, &["machines"]);
+    assert!(listed["conflicts"][0].as_str().unwrap().contains("seat-01"), "{listed}");
+    server.run(&["forget", "seat-01"]).unwrap();
+    assert!(server.reload().unwrap().contains("is in force"));
+}
