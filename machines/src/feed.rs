@@ -42,13 +42,14 @@ impl Machines {
             return;
         }
         let left = self.index_mut().take_in(&news);
+        if left.is_mapped_anew {
+            // The watch may have been quicker than the commit, and whoever made that looks into the site next.
+            self.lay();
+        }
         drop(applied);
         left.views.into_iter().for_each(|view| self.unload(view));
         left.machines.into_iter().for_each(|machine| self.refusals().forget(machine));
         left.nics.into_iter().for_each(|mac| self.steps().forget(mac));
-        if left.is_mapped_anew {
-            self.lay();
-        }
     }
 
     pub(crate) fn applied(&self) -> MutexGuard<'_, Applied> {

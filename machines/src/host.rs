@@ -47,20 +47,30 @@ pub(crate) mod still {
     pub const NOW: u64 = 1_800_000_000;
 
     #[derive(Debug)]
-    pub struct Still;
+    pub struct Still(AtomicU64);
 
     /// Counted over all hosts of a process: what a server made is not made again after its restart.
     static ASKED: AtomicU64 = AtomicU64::new(1 << 40);
 
     impl Still {
         pub fn new() -> Arc<Self> {
-            Arc::new(Self)
+            Arc::new(Self(AtomicU64::new(NOW)))
+        }
+
+        /// So many seconds pass.
+        pub fn pass(&self, seconds: u64) {
+            self.0.fetch_add(seconds, Ordering::Relaxed);
+        }
+
+        /// The clock is set back.
+        pub fn go_back(&self, seconds: u64) {
+            self.0.fetch_sub(seconds, Ordering::Relaxed);
         }
     }
 
     impl Host for Still {
         fn now(&self) -> u64 {
-            NOW
+            self.0.load(Ordering::Relaxed)
         }
 
         fn shown(&self, time: u64) -> u64 {

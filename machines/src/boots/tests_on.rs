@@ -21,6 +21,7 @@ use crate::planner::renderer::Here;
 pub struct Server {
     pub machines: Arc<Machines>,
     pub mac: Mac,
+    pub clock: Arc<Still>,
     watch: Watch,
 }
 
@@ -55,17 +56,18 @@ pub async fn two(home: &Path) -> ([Server; 2], IpAddr) {
         let guest = guest::stage(&store, NOW).unwrap();
         let (said, _) = tokio::sync::mpsc::channel(1);
         let planner = Planner::new(store, guest, Arc::new(Here));
+        let clock = Still::new();
         let opened = Machines::open(
             site.clone(),
             state.clone(),
-            Still::new(),
+            clock.clone(),
             planner,
             crate::HandleKeys::of([7; 32]),
             said,
         );
         let machines = opened.await.unwrap();
         machines.leased(peer, mac);
-        let mut server = Server { machines, mac, watch: state.watch("").await.unwrap() };
+        let mut server = Server { machines, mac, clock, watch: state.watch("").await.unwrap() };
         server.hear();
         server
     };

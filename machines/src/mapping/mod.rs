@@ -11,10 +11,13 @@
 //! | forget | it holds no root | nothing is kept of it but what the files say |
 //! | forget | it holds a root | refused: release it first |
 
+mod adopt;
 mod change;
+mod ended;
 mod laid;
 pub(crate) mod request;
 #[cfg(test)]
 mod tests;
+mod write;
 
 pub use request::{MappedMachine, Mapping, MappingRecords, Newcomer, Request, Taken};

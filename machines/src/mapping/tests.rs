@@ -1,1 +1,118 @@
-//! x
+//! The mapping of two servers on one state, and of clocks that go back.
+
+use std::sync::Arc;
+
+use oneroot_bootconf::gives::{Boots, Gives};
+use oneroot_ids::Mac;
+use oneroot_state::Trouble;
+
+use crate::boots::tests_on::{Server, two};
+use crate::mapping::{Newcomer, Request};
+use crate::{Error, Machines, MappingRefused};
+
+fn gives() -> Gives {
+    Gives { boots: Some(Boots::Profile("a".to_owned())), ..Gives::default() }
+}
+
+fn newcomer(name: &str, last: u8) -> Newcomer {
+    Newcomer { macs: vec![mac(last)], name: name.to_owned(), gives: gives() }
+}
+
+fn mac(last: u8) -> Mac {
+    Mac::new([2, 0, 0, 0, 7, last]).unwrap()
+}
+
+async fn ask(machines: &Arc<Machines>, request: Request) -> Result<Vec<String>, Error> {
+    let done = machines.change_mapping(&request, "ada").await?;
+    Ok(done.into_iter().map(|machine| machine.name).collect())
+}
+
+fn name_of(server: &Server, last: u8) -> Option<String> {
+    server.machines.site().machine(mac(last)).map(|(name, _)| name.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_server_is_told_the_other_knows_and_neither_overwrites_the_other() {
+    let home = tempfile::tempdir().unwrap();
+    let ([one, mut other], _) = two(home.path()).await;
+    ask(&one.machines, Request::Adopt(vec![newcomer("seat-1", 1)])).await.unwrap();
+    // The other has not heard of it, and is asked to give the NIC another name.
+    let refused = ask(&other.machines, Request::Adopt(vec![newcomer("desk-1", 1)])).await;
+    assert!(
+        matches!(&refused, Err(Error::Mapping(MappingRefused::Words(told))) if told.contains("seat-1")),
+        "{refused:?}"
+    );
+    let refused = ask(&other.machines, Request::Adopt(vec![newcomer("seat-1", 2)])).await;
+    assert!(refused.is_err(), "the name is taken");
+    other.hear();
+    assert_eq!(name_of(&other, 1).as_deref(), Some("seat-1"));
+    let assign = |args: &str| Request::Assign {
+        machine: "seat-1".to_owned(),
+        gives: Gives { args: vec![args.to_owned()], ..Gives::default() },
+        lasts: None,
+        once: false,
+    };
+    ask(&one.machines, assign("one=1")).await.unwrap();
+    ask(&other.machines, assign("two=2")).await.unwrap();
+    let record = other.machines.mapping().machines.remove(0);
+    assert_eq!(record.assigned.unwrap().gives.args, ["one=1", "two=2"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_servers_that_adopt_whoever_comes_give_no_name_twice() {
+    let home = tempfile::tempdir().unwrap();
+    let ([one, mut other], _) = two(home.path()).await;
+    let order = |names: &str| Request::AdoptNext { names: names.to_owned(), gives: gives() };
+    ask(&one.machines, order("seat-{1..9}")).await.unwrap();
+    assert!(
+        matches!(
+            ask(&other.machines, order("desk-{1..9}")).await,
+            Err(Error::Mapping(MappingRefused::IsAdopting { .. }))
+        ),
+        "there is one at a time"
+    );
+    for last in 1..=6 {
+        // Each is asked before it has heard what the other has done meanwhile.
+        let server = if last % 2 == 0 { &one } else { &other };
+        assert!(server.machines.adopt_who_comes(mac(last)).await.unwrap());
+    }
+    other.hear();
+    let mut names: Vec<String> = (1..=6).filter_map(|last| name_of(&other, last)).collect();
+    names.sort();
+    names.dedup();
+    assert_eq!(names, ["seat-1", "seat-2", "seat-3", "seat-4", "seat-5", "seat-6"]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_assignment_that_was_over_does_not_come_back_with_a_clock_that_goes_back() {
+    let home = tempfile::tempdir().unwrap();
+    let ([one, _], _) = two(home.path()).await;
+    ask(&one.machines, Request::Adopt(vec![newcomer("seat-1", 1)])).await.unwrap();
+    let gives = Gives { args: vec!["late=1".to_owned()], ..Gives::default() };
+    let assign = Request::Assign { machine: "seat-1".to_owned(), gives, lasts: Some(100), once: false };
+    ask(&one.machines, assign).await.unwrap();
+    let args = || one.machines.mapping().machines[0].assigned.clone().map(|assigned| assigned.gives.args);
+    one.clock.pass(99);
+    one.machines.tick().await;
+    assert_eq!(args().unwrap(), ["late=1"]);
+    one.clock.pass(1);
+    one.machines.tick().await;
+    assert_eq!(args(), None);
+    one.clock.go_back(1000);
+    one.machines.tick().await;
+    assert_eq!(args(), None);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_change_whose_answer_was_lost_is_made_once() {
+    let home = tempfile::tempdir().unwrap();
+    let ([one, mut other], _) = two(home.path()).await;
+    for (number, lost) in [(1, Trouble::AnswerLost), (2, Trouble::RequestLost)] {
+        one.memory().trouble([Some(lost)]);
+        let name = format!("seat-{number}");
+        let asked = ask(&one.machines, Request::Adopt(vec![newcomer(&name, number)])).await;
+        assert_eq!(asked.unwrap(), [name.as_str()], "{lost:?}");
+        other.hear();
+        assert_eq!(name_of(&other, number), Some(name), "{lost:?}");
+    }
+}

@@ -1,0 +1,68 @@
+//! Assignments that end by themselves: at their time, or with the boot that they were for.
+
+use std::sync::Arc;
+
+use oneroot_bootconf::assignment::Mapped;
+use oneroot_ids::MachineId;
+
+use crate::error::Result;
+use crate::index::MachineIndex;
+use crate::machines::Machines;
+use crate::mapping::write::{Draft, Wanted};
+
+impl Machines {
+    /// Takes assignments away whose time is over, and those for one boot that has its root now.
+    pub(crate) async fn end_assignments(self: &Arc<Self>) -> Result<()> {
+        let ended: Vec<MachineId> = {
+            let index = self.index();
+            let ended = index.mapped.keys().filter(|id| self.has_ended(&index, **id));
+            ended.copied().collect()
+        };
+        if ended.is_empty() {
+            return Ok(());
+        }
+        let _one_at_a_time = self.mapping.lock().await;
+        for id in ended {
+            let without = |machines: &Self| {
+                let (site, index) = (machines.site(), machines.index());
+                let found = index.mapped.get(&id).filter(|_| machines.has_ended(&index, id));
+                let Some((mapped, _)) = found else { return Ok(Draft::default()) };
+                let macs = site.machines.get(&mapped.name).map(|machine| machine.macs.clone());
+                let mapped = Mapped { assigned: None, ..mapped.clone() };
+                Ok(Draft::of(Wanted::of(&mapped.name.clone(), macs.unwrap_or_default(), mapped)))
+            };
+            for name in self.write_mapping(&without).await? {
+                tracing::info!(machine = name, "what was assigned to it is over");
+            }
+        }
+        Ok(())
+    }
+
+    /// The same, by somebody else and soon: whoever waits for an answer does not wait for this.
+    pub(crate) fn end_assignments_soon(self: &Arc<Self>) {
+        let any = self
+            .index()
+            .mapped
+            .values()
+            .any(|(mapped, _)| mapped.assigned.as_ref().is_some_and(|at| at.once));
+        if !any {
+            return;
+        }
+        let machines = self.clone();
+        tokio::spawn(async move {
+            if let Err(cause) = machines.end_assignments().await {
+                tracing::error!(%cause, "cannot end an assignment; it is tried again in a moment");
+            }
+        });
+    }
+
+    /// Whether what is assigned to a machine is over, or was for one boot whose root is mounted.
+    fn has_ended(&self, index: &MachineIndex, id: MachineId) -> bool {
+        let Some((mapped, _)) = index.mapped.get(&id) else { return false };
+        let Some(assigned) = &mapped.assigned else { return false };
+        let by_it =
+            |boot| index.plans.get(boot).is_some_and(|plan| plan.assigned.as_ref() == Some(&assigned.signed));
+        let was_used = || index.pins_of(id).any(|(pin, _)| pin.is_mounted() && by_it(&pin.boot));
+        assigned.is_over(self.host.now()) || assigned.once && was_used()
+    }
+}

@@ -1,0 +1,98 @@
+//! How a change of the mapping is written: with the records of its machines, all at once or not at all.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use oneroot_bootconf::assignment::{Adopting, Mapped};
+use oneroot_bootconf::identity::disowned;
+use oneroot_ids::{Mac, MachineId};
+
+use crate::boots::commit::{Changed, TRIES};
+use crate::error::{Error, Result};
+use crate::host::random;
+use crate::machines::Machines;
+use crate::order::turns::Thing;
+
+/// A change before it is written.
+#[derive(Default)]
+pub(super) struct Draft {
+    pub(super) machines: Vec<Wanted>,
+    /// The standing order to adopt whoever comes, where that changes.
+    pub(super) adopting: Option<Option<Adopting>>,
+}
+
+/// What the mapping is to say of one machine.
+pub(super) struct Wanted {
+    pub(super) name: String,
+    pub(super) macs: Vec<Mac>,
+    pub(super) mapped: Option<Mapped>,
+    /// Whether its record is to have this name and these NICs now, and not only when it boots.
+    pub(super) renames: bool,
+    /// Whether its record goes too.
+    pub(super) forgets: bool,
+}
+
+impl Draft {
+    /// A change of one machine.
+    pub(super) fn of(machine: Wanted) -> Self {
+        Self { machines: vec![machine], adopting: None }
+    }
+}
+
+impl Wanted {
+    pub(super) fn of(name: &str, macs: Vec<Mac>, mapped: Mapped) -> Self {
+        Self { name: name.to_owned(), macs, mapped: Some(mapped), renames: false, forgets: false }
+    }
+}
+
+impl Machines {
+    /// Writes what the mapping is to say, in one transaction; the names of its machines. `draft` is asked again where another
+    /// server was quicker, for what it was made of may be another by then.
+    pub(super) async fn write_mapping(
+        self: &Arc<Self>,
+        draft: &(dyn Fn(&Self) -> Result<Draft> + Sync),
+    ) -> Result<Vec<String>> {
+        for _ in 0..TRIES {
+            let draft = draft(self)?;
+            let names = draft.machines.iter().map(|one| one.name.clone()).collect();
+            let fresh = || random(self.host.as_ref()).map(MachineId::from_random).map_err(Error::Random);
+            let mut changed = Changed { adopting: draft.adopting, ..Changed::default() };
+            for one in draft.machines {
+                self.add_change(&mut changed, one, fresh()?);
+            }
+            if changed.mapped.is_empty() && changed.adopting.is_none() {
+                return Ok(names);
+            }
+            let turn = self.turns.take(things(&changed)).await;
+            if self.commit(turn, changed).await? {
+                return Ok(names);
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    fn add_change(&self, changed: &mut Changed, wanted: Wanted, fresh: MachineId) {
+        let Wanted { name, macs, mapped, renames, forgets } = wanted;
+        let (record, _) = self.record_of(&name, &macs, fresh);
+        let index = self.index();
+        let old = index.machines.get(&record.id).map(|(old, _)| old);
+        if forgets {
+            changed.forgotten.extend(old.map(|old| old.id));
+        } else if old.is_none() || renames && old != Some(&record) {
+            // One that has booted gets other NICs in its record when it boots from one, as after a change of the files.
+            changed.records.extend(disowned(&record, index.machines.values().map(|(record, _)| record)));
+            changed.records.push(record.clone());
+        }
+        changed.mapped.push((record.id, mapped.filter(|mapped| !mapped.is_empty())));
+    }
+}
+
+/// All that a change touches.
+fn things(changed: &Changed) -> BTreeSet<Thing> {
+    let records = changed.records.iter().flat_map(|record| {
+        let macs = record.macs.iter().map(|mac| Thing::Nic(*mac));
+        macs.chain(record.name.clone().map(Thing::Name)).chain([Thing::Machine(record.id)])
+    });
+    let mapped = changed.mapped.iter().map(|(id, _)| Thing::Machine(*id));
+    records.chain(mapped).chain(changed.forgotten.iter().map(|id| Thing::Machine(*id))).collect()
+}
