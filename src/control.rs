@@ -21,15 +21,18 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use crate::net::interfaces::Interfaces;
-use crate::reload::Refusal as BadSite;
+use crate::reload::{Ask, Reread};
 use crate::status::Status;
 use crate::{backup, clock};
-use oneroot_machines::{Held, KeyStatus, Machines, MappedMachine, Mapping, MappingRecords, Request};
+use oneroot_machines::{
+    Held, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, Request,
+};
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
 const BACKUP: &str = "backup";
-/// The question that is answered once the site was read.
+/// The questions that are answered once the site was read.
 const RELOAD: &str = "reload";
+const PLAN: &str = "plan";
 /// Time for which a server that gives a backup may say nothing.
 const SILENCE: Duration = Duration::from_secs(60);
 /// Longest question: a list of ten thousand machines to adopt is below two million bytes.
@@ -44,7 +47,7 @@ const READING: Duration = Duration::from_secs(600);
 const MOST: usize = 16;
 
 /// Whoever asks for a reload, and is told what became of it.
-pub type Reloads = mpsc::Sender<oneshot::Sender<Result<(), BadSite>>>;
+pub type Reloads = mpsc::Sender<(Ask, oneshot::Sender<Reread>)>;
 
 fn path(state: &Path) -> PathBuf {
     state.join("control.sock")
@@ -119,7 +122,8 @@ async fn converse(mut stream: Questioner, answers: &Answers) -> Result<()> {
         return Ok(());
     }
     let answer = match question.trim() {
-        RELOAD => serde_json::to_vec(&reload(&answers.reloads).await?)?,
+        RELOAD => serde_json::to_vec(&reload(&answers.reloads, Ask::Reload).await?)?,
+        PLAN => serde_json::to_vec(&reload(&answers.reloads, Ask::Plan).await?)?,
         question => answer(answers, question).await?,
     };
     timeout(PATIENCE, stream.write_all(&answer)).await??;
@@ -127,10 +131,13 @@ async fn converse(mut stream: Questioner, answers: &Answers) -> Result<()> {
 }
 
 /// Has the site read again by whoever does that one at a time.
-async fn reload(reloads: &Reloads) -> Result<Reloaded> {
+async fn reload(reloads: &Reloads, ask: Ask) -> Result<Reloaded> {
     let (asked, done) = oneshot::channel();
-    reloads.send(asked).await?;
-    Ok(Reloaded { problems: done.await?.err().unwrap_or_default() })
+    reloads.send((ask, asked)).await?;
+    Ok(match done.await? {
+        Ok(changes) => Reloaded { problems: Vec::new(), changes },
+        Err(problems) => Reloaded { problems, changes: Vec::new() },
+    })
 }
 
 /// In the place of an answer.
@@ -238,6 +245,9 @@ pub struct Changed {
 pub struct Reloaded {
     /// Why the site did not come into force; nothing when it did.
     pub problems: Vec<String>,
+    /// What it changes, and for whom, from the next boot on.
+    #[serde(default)]
+    pub changes: Vec<MachineChange>,
 }
 
 /// Asks a running server to read its site again; `None` when none runs.
@@ -259,6 +269,11 @@ pub fn ask_mapping(state: &Path) -> Result<Option<Mapping>> {
 /// The same as it is kept, with the NICs that each machine was last seen with: to be laid over a site.
 pub fn ask_mapped(state: &Path) -> Result<Option<MappingRecords>> {
     ask_json(state, "mapped")
+}
+
+/// Asks a running server what its site as it lies there would change; `None` when none runs.
+pub fn ask_plan(state: &Path) -> Result<Option<Reloaded>> {
+    ask_json(state, PLAN)
 }
 
 /// Asks a running server how its machines are; `None` when none runs.
@@ -326,7 +341,7 @@ fn asked(state: &Path, question: &str) -> Result<Option<UnixStream>> {
         Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied => return Err(not_ours(state)),
         Err(cause) => return Err(cause).with_context(|| format!("cannot ask {}", path(state).display())),
     };
-    stream.set_read_timeout(Some(if question == RELOAD { READING } else { ANSWER }))?;
+    stream.set_read_timeout(Some(if question == RELOAD || question == PLAN { READING } else { ANSWER }))?;
     writeln!(stream, "{question}")?;
     Ok(Some(stream))
 }

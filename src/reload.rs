@@ -9,17 +9,28 @@ use std::sync::Arc;
 use oneroot_bootconf::{Site, load};
 
 use crate::confine;
-use oneroot_machines::Machines;
 use oneroot_machines::planner::template_check;
+use oneroot_machines::{MachineChange, Machines};
 
 /// Why a site did not come into force: each reason with its place where it has one.
 pub type Refusal = Vec<String>;
+/// What became of reading a site again.
+pub type Reread = Result<Vec<MachineChange>, Refusal>;
 
-/// Reads the site at `path` and puts it in force for new boots. Blocks on the disk.
+/// What is asked of a server about its site.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ask {
+    /// Put it in force.
+    Reload,
+    /// Say what that would change.
+    Plan,
+}
+
+/// Reads the site at `path` and, if that is asked, puts it in force for new boots: what changes for whom. Blocks on the disk.
 ///
 /// # Errors
 /// Everything that is wrong with it; the old site stays in force then.
-pub fn reload(machines: &Machines, path: &Path) -> Result<(), Refusal> {
+pub fn reload(machines: &Machines, path: &Path, ask: Ask) -> Reread {
     let unreachable = confine::site_is_out_of_reach(path);
     if !unreachable.is_empty() {
         return Err(unreachable);
@@ -44,8 +55,11 @@ pub fn reload(machines: &Machines, path: &Path) -> Result<(), Refusal> {
     if !conflicts.is_empty() {
         return Err(conflicts.iter().map(ToString::to_string).collect());
     }
-    machines.put_site(Arc::new(new));
-    Ok(())
+    let changes = machines.changes_with(&new);
+    if ask == Ask::Reload {
+        machines.put_site(Arc::new(new));
+    }
+    Ok(changes)
 }
 
 /// What differs of that which a running server can't change.

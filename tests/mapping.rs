@@ -314,3 +314,41 @@ fn a_site_that_takes_from_machines_what_they_are_assigned_is_refused_with_their_
     server.run(&["forget", "seat-01"]).unwrap();
     assert!(server.reload().unwrap().contains("is in force"));
 }
+
+#[test]
+fn a_changed_site_says_for_whom_it_changes_what_before_it_is_in_force_and_when_it_is() {
+    let _lab = Lab::new().unwrap();
+    let mut server = Server::start(site()).unwrap();
+    server.run(&["adopt", "52:54:00:00:00:30", "--name", "seat-01"]).unwrap();
+    let good = server.site.text().to_owned();
+    assert!(server.run(&["plan"]).unwrap().contains("a reload would change nothing"));
+    let changed = good.replace(
+        "machines = \"seat-*\"\nprofile = \"kiosk\"",
+        "machines = \"seat-*\"\nprofile = \"debian\"\nworkloads = [\"print\"]",
+    );
+    server.site.set_text(&format!(
+        "{changed}\n[unknown]\nprofile = \"kiosk\"\n[machine.beta]\nmac = \"52:54:00:00:00:0b\"\n"
+    ));
+    server.site.write().unwrap();
+    let plan = json(&server, &["plan"]);
+    let what = |of: &Value, name: &str| {
+        let found = of["changes"].as_array().unwrap().iter().find(|change| change["machine"] == name);
+        found.map(|change| change["what"].to_string()).unwrap_or_default()
+    };
+    let seat = what(&plan, "seat-01");
+    assert!(seat.contains("profile debian, not kiosk") && seat.contains("workloads +print"), "{plan}");
+    assert!(seat.contains("arguments +print=1 -kiosk=1"), "{plan}");
+    assert!(what(&plan, "beta").contains("is new") && what(&plan, "alpha").is_empty(), "{plan}");
+    assert!(
+        what(&plan, "unknown machines at 192.168.77.100").contains("boots profile kiosk, and nothing before"),
+        "{plan}"
+    );
+    assert_eq!(server.machine("seat-01").unwrap()["profile"], "kiosk", "nothing is in force yet");
+    let table = server.run(&["reload"]).unwrap();
+    assert!(table.contains("profile debian, not kiosk") && table.contains("is in force"), "{table}");
+    assert_eq!(server.machine("seat-01").unwrap()["profile"], "debian");
+    server.site.set_text(&good.replace("[profile.kiosk]", "[profile.kios]"));
+    server.site.write().unwrap();
+    let refused = refused(&server, &["plan"]);
+    assert!(refused.contains("site.toml") && refused.contains("no profile"), "{refused}");
+}

@@ -194,6 +194,8 @@ pub enum Command {
     },
     #[command(flatten)]
     Mapping(mapping::MappingCommand),
+    /// Show what the site as it lies there would change, and for whom, if it were reloaded
+    Plan(Output),
     /// Have the running server read the site again, and say whether it is in force or what is wrong with it
     Reload(Output),
     /// Show every machine and how far it has booted

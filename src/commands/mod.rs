@@ -99,6 +99,7 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
             with_state(cli, |state| shown(keys::keys(state, *change), *output))
         }
         Command::Mapping(command) => with_state(cli, |state| mapping(state, command)),
+        Command::Plan(output) => with_state(cli, |state| shown(reload::plan(state), *output)),
         Command::Reload(output) => with_state(cli, |state| shown(reload::reload(state), *output)),
         Command::Gc { asked, output } => with_site(cli, |site| shown(gc::collect(&site, asked), *output)),
         Command::Verify(output) => with_site(cli, |site| shown(verify::verify(&site, output.json), *output)),

@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::clock::ThisHost;
 use crate::net::keeper::Keeper;
 use crate::net::probe::Prober;
-use crate::reload::{Refusal, reload};
+use crate::reload::{Ask, Reread, reload};
 use crate::{clock, confine, dhcp, systemd};
 use oneroot_machines::guest;
 use oneroot_machines::planner::renderer::Renderer;
@@ -151,12 +151,18 @@ fn keyring(keys: &HandleKeys) -> Result<Keyring> {
 }
 
 /// Reads the site again, and says what became of that.
-async fn again(machines: &Arc<Machines>, path: &Path) -> Result<Result<(), Refusal>> {
-    systemd::reloading();
+async fn again(machines: &Arc<Machines>, path: &Path, ask: Ask) -> Result<Reread> {
     let (machines, path) = (machines.clone(), path.to_owned());
-    let done = tokio::task::spawn_blocking(move || reload(&machines, &path)).await?;
+    let read = tokio::task::spawn_blocking(move || reload(&machines, &path, ask));
+    if ask == Ask::Plan {
+        return Ok(read.await?);
+    }
+    systemd::reloading();
+    let done = read.await?;
     match &done {
-        Ok(()) => tracing::info!("the site was read again and is in force for new boots"),
+        Ok(changes) => {
+            tracing::info!(changes = changes.len(), "the site was read again and is in force for new boots");
+        }
         Err(refusal) => {
             refusal.iter().for_each(|reason| tracing::error!(%reason));
             tracing::error!("the site was not taken over; the old one stays in force");
@@ -171,7 +177,7 @@ async fn until_told(
     services: &mut Services,
     machines: &Arc<Machines>,
     path: PathBuf,
-    asked: &mut mpsc::Receiver<oneshot::Sender<Result<(), Refusal>>>,
+    asked: &mut mpsc::Receiver<(Ask, oneshot::Sender<Reread>)>,
 ) -> Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut hangup = signal(SignalKind::hangup())?;
@@ -179,9 +185,9 @@ async fn until_told(
         tokio::select! {
             // A reload that was asked for before the stop is made before it.
             biased;
-            _ = hangup.recv() => drop(again(machines, &path).await?),
-            Some(asker) = asked.recv() => {
-                let done = again(machines, &path).await?;
+            _ = hangup.recv() => drop(again(machines, &path, Ask::Reload).await?),
+            Some((ask, asker)) = asked.recv() => {
+                let done = again(machines, &path, ask).await?;
                 // Whoever asked may be gone by now.
                 let _ = asker.send(done);
             }

@@ -37,6 +37,11 @@ impl Machines {
         laid(files, &self.index()).1
     }
 
+    /// A site's files with the mapping laid over them.
+    pub(crate) fn laid_over(&self, files: &Site) -> Site {
+        laid(files, &self.index()).0
+    }
+
     fn conflicts(&self) -> Vec<Conflict> {
         self.conflicts.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }

@@ -15,9 +15,11 @@ mod adopt;
 mod change;
 mod ended;
 mod laid;
+mod plan;
 pub(crate) mod request;
 #[cfg(test)]
 mod tests;
 mod write;
 
+pub use plan::MachineChange;
 pub use request::{MappedMachine, Mapping, MappingRecords, Newcomer, Request, Taken};

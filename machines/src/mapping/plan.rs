@@ -1,0 +1,112 @@
+//! What another site would change for whom, before it is in force: the decisions of both are compared, nothing is looked up in
+//! the store.
+
+use std::collections::BTreeSet;
+
+use oneroot_bootconf::Site;
+use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decision::{Decision, NoPlan, decide};
+use serde::{Deserialize, Serialize};
+
+use crate::machines::Machines;
+
+/// What changes for one machine, from its next boot on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MachineChange {
+    /// Its name; whoever has none is `unknown machines`, and of each network where they differ.
+    pub machine: String,
+    /// What changes, in words.
+    pub what: Vec<String>,
+}
+
+impl Machines {
+    /// What would change for whom, were a site with these files put in force. In the order of the names.
+    pub fn changes_with(&self, files: &Site) -> Vec<MachineChange> {
+        let (old, new) = (self.site(), self.laid_over(files));
+        let now = self.host.now();
+        let (was, is) = (Catalogue::of(&old).at(now), Catalogue::of(&new).at(now));
+        let names: BTreeSet<&String> = old.machines.keys().chain(new.machines.keys()).collect();
+        let named = names.into_iter().filter_map(|name| {
+            let what = match (old.machines.get(name), new.machines.get(name)) {
+                (None, _) => vec!["is new".to_owned()],
+                (_, None) => vec!["is no machine of the site any more".to_owned()],
+                (Some(before), Some(after)) => {
+                    let asked =
+                        |machine: &oneroot_bootconf::Machine| machine.macs.first().copied().map(Asked::by);
+                    let mut what = differences(
+                        asked(before).map(|asked| decide(&was, &asked)),
+                        asked(after).map(|asked| decide(&is, &asked)),
+                    );
+                    if before.macs != after.macs {
+                        what.push("has other NICs".to_owned());
+                    }
+                    if before.addresses != after.addresses {
+                        what.push("has another address".to_owned());
+                    }
+                    what
+                }
+            };
+            Some(MachineChange { machine: name.clone(), what }).filter(|change| !change.what.is_empty())
+        });
+        named.chain(unknown(&was, &is)).collect()
+    }
+}
+
+/// What changes for machines that nobody has named: in each network of the new site where it differs.
+fn unknown(was: &Catalogue<'_>, is: &Catalogue<'_>) -> Vec<MachineChange> {
+    let asked = is.everybody().filter(|(name, _)| name.is_none()).map(|(_, asked)| asked);
+    let changes = asked.filter_map(|asked| {
+        let what = differences(Some(decide(was, &asked)), Some(decide(is, &asked)));
+        let place = asked.address.map_or(String::new(), |address| format!(" at {address}"));
+        Some(MachineChange { machine: format!("unknown machines{place}"), what })
+            .filter(|change| !change.what.is_empty())
+    });
+    changes.collect()
+}
+
+type Decided = Option<Result<Decision, NoPlan>>;
+
+fn differences(before: Decided, after: Decided) -> Vec<String> {
+    let (before, after) = match (before, after) {
+        (Some(Ok(before)), Some(Ok(after))) => (before, after),
+        (Some(Err(before)), Some(Err(after))) if before == after => return Vec::new(),
+        (None, None) => return Vec::new(),
+        (_, Some(Ok(after))) => return vec![format!("boots profile {}, and nothing before", after.profile)],
+        (_, Some(Err(cause))) => return vec![format!("boots nothing: {cause}")],
+        (_, None) => return vec!["has no NIC".to_owned()],
+    };
+    let mut what = Vec::new();
+    if before.profile != after.profile {
+        what.push(format!("profile {}, not {}", after.profile, before.profile));
+    }
+    what.extend(lists("workloads", &before.workloads, &after.workloads));
+    what.extend(lists("arguments", &before.args, &after.args));
+    let vars = |decision: &Decision| -> Vec<String> {
+        decision.vars.iter().map(|(name, value)| format!("{name}={value}")).collect()
+    };
+    what.extend(lists("variables", &vars(&before), &vars(&after)));
+    if before.parts != after.parts && before.profile == after.profile && before.workloads == after.workloads {
+        what.push("other layers".to_owned());
+    }
+    let loaded =
+        |decision: &Decision| (decision.kernel.clone(), decision.initrds.clone(), decision.initramfs);
+    if loaded(&before) != loaded(&after) {
+        what.push("another kernel or initrd".to_owned());
+    }
+    what
+}
+
+/// What has come into a list and what has gone, as `+a -b`.
+fn lists(what: &str, before: &[String], after: &[String]) -> Option<String> {
+    if before == after {
+        return None;
+    }
+    let come = after.iter().filter(|word| !before.contains(word)).map(|word| format!("+{word}"));
+    let gone = before.iter().filter(|word| !after.contains(word)).map(|word| format!("-{word}"));
+    let words: Vec<String> = come.chain(gone).collect();
+    Some(if words.is_empty() {
+        format!("{what} in another order")
+    } else {
+        format!("{what} {}", words.join(" "))
+    })
+}
