@@ -352,3 +352,60 @@ fn a_changed_site_says_for_whom_it_changes_what_before_it_is_in_force_and_when_i
     let refused = refused(&server, &["plan"]);
     assert!(refused.contains("site.toml") && refused.contains("no profile"), "{refused}");
 }
+
+#[test]
+fn a_generation_that_is_held_is_for_machines_that_are_assigned_it_and_gc_keeps_it_for_them() {
+    let lab = Lab::new().unwrap();
+    let mut site = site();
+    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
+    let server = Server::start(site).unwrap();
+    let release = server.site.path().join("root/etc/release");
+    fs::create_dir_all(release.parent().unwrap()).unwrap();
+    let stage = |text: &str, words: &[&str]| {
+        fs::write(&release, text).unwrap();
+        let staged: Value =
+            serde_json::from_str(&server.run(&[&["stage", "debian", "--json"], words].concat()).unwrap())
+                .unwrap();
+        staged["staged"][0].clone()
+    };
+    stage("1\n", &[]);
+    let held = stage("2\n", &["--hold"]);
+    assert!(
+        held["waits"].as_bool().unwrap()
+            && held["warnings"].to_string().contains("oneroot assign MACHINE --generation"),
+        "{held}"
+    );
+    let generation = held["generation"].as_str().unwrap();
+    let reads = |machine: &Machine| {
+        let boot = machine.boot().unwrap();
+        machine.mount(&boot.export).unwrap().read_all().unwrap()["/etc/release"].clone()
+    };
+    lab.on_machines(RELAY, |host| {
+        let [alpha, beta] = [10, 11].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
+        server.run(&["assign", "alpha", "--generation", &generation[..12]]).unwrap();
+        assert_eq!((reads(&alpha), reads(&beta)), (b"2\n".to_vec(), b"1\n".to_vec()));
+        let explained = server.run(&["explain", "alpha"]).unwrap();
+        assert!(explained.contains(&format!("debian {generation}")), "{explained}");
+        // Newer generations push it out of what is kept anyhow.
+        for text in ["3\n", "4\n", "5\n"] {
+            stage(text, &[]);
+        }
+        server.run(&["release", "alpha"]).unwrap();
+        let store = server.site.path().join("store");
+        let old = std::process::Command::new("find")
+            .arg(&store)
+            .args(["-exec", "touch", "-h", "-d", "2 days ago", "{}", "+"])
+            .status();
+        assert!(old.unwrap().success());
+        let gone = json(&server, &["gc", "--keep", "1", "--grace", "1"]);
+        assert!(gone["generations"].as_u64().unwrap() >= 2, "3 and 4: {gone}");
+        assert_eq!((reads(&alpha), reads(&beta)), (b"2\n".to_vec(), b"5\n".to_vec()));
+        assert!(
+            refused(&server, &["assign", "alpha", "--generation", "ffffffffffff"])
+                .contains("no profile of the site has or had")
+        );
+        server.run(&["unassign", "alpha", "--generation"]).unwrap();
+        assert_eq!(reads(&alpha), b"5\n");
+    })
+    .unwrap();
+}

@@ -63,7 +63,7 @@ fn gives(profile: Option<&str>, workloads: &[&str]) -> Gives {
 }
 
 fn assigned(name: &str, gives: Gives, until: Option<u64>) -> Mapped {
-    let assigned = Assignment { gives, signed: signed(), until, once: false };
+    let assigned = Assignment { gives, until, ..Assignment::empty(signed()) };
     Mapped { name: name.to_owned(), adopted: None, assigned: Some(assigned) }
 }
 

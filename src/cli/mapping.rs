@@ -11,12 +11,6 @@ use crate::cli::Output;
 /// What to do with the mapping.
 #[derive(Subcommand)]
 pub enum MappingCommand {
-    /// Assign a machine what it boots, over what the site says, from its next boot on
-    #[command(after_help = "Examples:\n\
-\x20 oneroot assign node7 --profile desktop             another profile\n\
-\x20 oneroot assign node7 --workload render --until 2d  one workload more, for two days\n\
-\x20 oneroot assign node7 --profile rescue --once       for one boot")]
-    Assign(Assign),
     /// Take away what was assigned to a machine: all of it, or parts
     Unassign(Unassign),
     /// List machines: what they boot, and who says so
@@ -84,6 +78,9 @@ pub struct Assign {
     pub machine: String,
     #[command(flatten)]
     pub given: Given,
+    /// A generation of a profile that it boots though it is not the head: debian~1, or its first characters
+    #[arg(long, value_name = "GENERATION")]
+    pub generation: Option<String>,
     /// For how long: 90m, 12h, 2d
     #[arg(long, value_name = "TIME", value_parser = lasts)]
     pub until: Option<Duration>,
@@ -111,6 +108,9 @@ pub struct Unassign {
     /// Only this kernel argument; may be said again
     #[arg(long = "arg", value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub args: Vec<String>,
+    /// Only the generations that it boots though they are not the head
+    #[arg(long)]
+    pub generation: bool,
     #[command(flatten)]
     pub output: Output,
 }

@@ -60,10 +60,8 @@ pub enum Command {
     Stage {
         /// Only these: profile names, machine names, layer directories [default: everything]
         names: Vec<String>,
-        /// Read every file of directories again, though size and times say that it is as it was, and put right what the store's
-        /// disk has damaged
-        #[arg(long)]
-        afresh: bool,
+        #[command(flatten)]
+        how: StageHow,
         #[command(flatten)]
         output: Output,
     },
@@ -192,6 +190,13 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Assign a machine what it boots, over what the site says, from its next boot on
+    #[command(after_help = "Examples:\n\
+\x20 oneroot assign node7 --profile desktop             another profile\n\
+\x20 oneroot assign node7 --workload render --until 2d  one workload more, for two days\n\
+\x20 oneroot assign node7 --profile rescue --once       for one boot\n\
+\x20 oneroot assign node7 --generation debian~1         what `stage --hold` has made, before others get it")]
+    Assign(mapping::Assign),
     #[command(flatten)]
     Mapping(mapping::MappingCommand),
     /// Show what the site as it lies there would change, and for whom, if it were reloaded
@@ -282,6 +287,18 @@ impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
     }
+}
+
+/// How to stage.
+#[derive(Args, Clone, Copy)]
+pub struct StageHow {
+    /// Read every file of directories again, though size and times say that it is as it was, and put right what the store's
+    /// disk has damaged
+    #[arg(long)]
+    pub afresh: bool,
+    /// Give nobody what is made but machines that are assigned its generation, until it is staged without this
+    #[arg(long)]
+    pub hold: bool,
 }
 
 /// What was asked for.

@@ -8,6 +8,8 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context as _, Result, bail};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
+use oneroot_bootconf::assignment::Mapped;
+use oneroot_ids::GenerationId;
 use oneroot_state::Disk;
 use oneroot_tree::Store;
 use oneroot_tree::store::Needed;
@@ -19,7 +21,7 @@ use crate::clock;
 use crate::control::{self, Released};
 use crate::print::{Document, Page};
 use oneroot_machines::Held;
-use oneroot_machines::{PINS, PLANS};
+use oneroot_machines::{ASSIGNMENTS, PINS, PLANS};
 
 /// Who holds what, and what has gone.
 #[derive(Serialize)]
@@ -49,8 +51,13 @@ pub fn collect(site: &Site, asked: &GcAsked) -> Result<Collection> {
             Some(_) => {}
         }
     }
-    let (held, ahead) = match control::ask_pins(&site.server.state)? {
-        Some(held) => (held, control::ask_clock(&site.server.state)?.unwrap_or(0)),
+    let Keepers { held, assigned, ahead } = match control::ask_pins(&site.server.state)? {
+        Some(held) => {
+            let records = control::ask_mapped(&site.server.state)?.map(|records| records.mapped);
+            let mapped = records.unwrap_or_default().into_iter().map(|(mapped, _)| mapped);
+            let ahead = control::ask_clock(&site.server.state)?.unwrap_or(0);
+            Keepers { held, assigned: mapped.flat_map(generations_of).collect(), ahead }
+        }
         None => offline(site)?,
     };
     let mut needed = Needed::default();
@@ -62,6 +69,7 @@ pub fn collect(site: &Site, asked: &GcAsked) -> Result<Collection> {
             .generations
             .extend(history.all().iter().take(usize::from(keep)).map(|staged| staged.generation));
     }
+    needed.generations.extend(assigned);
     let grace = Duration::from_secs(u64::from(grace) * 3600);
     let collected = store.collect(&needed, grace, now(ahead), dry_run)?;
     Ok(Collection {
@@ -113,11 +121,25 @@ fn now(ahead: i64) -> SystemTime {
     SystemTime::now().checked_sub(ahead).unwrap_or(SystemTime::UNIX_EPOCH)
 }
 
-/// What the state says, where no server runs: who holds what, and by how much the wall clock is ahead. It is locked meanwhile, so none can start and make a pin. Where none ever
+/// What of the state keeps something in the store, and the time.
+#[derive(Default)]
+struct Keepers {
+    held: Vec<Held>,
+    /// Generations that machines are assigned though they may be no head.
+    assigned: Vec<GenerationId>,
+    /// By how many seconds the wall clock is ahead.
+    ahead: i64,
+}
+
+fn generations_of(mapped: Mapped) -> impl Iterator<Item = GenerationId> {
+    mapped.assigned.into_iter().flat_map(|assigned| assigned.generations.into_values())
+}
+
+/// What the state says, where no server runs. It is locked meanwhile, so none can start and make a pin. Where none ever
 /// ran there is no pin, and one that starts now makes its first for a view that is young.
-fn offline(site: &Site) -> Result<(Vec<Held>, i64)> {
+fn offline(site: &Site) -> Result<Keepers> {
     if !Disk::is_there(&site.server.state)? {
-        return Ok((Vec::new(), 0));
+        return Ok(Keepers::default());
     }
     let state = Disk::open(&site.server.state)?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
@@ -126,10 +148,18 @@ fn offline(site: &Site) -> Result<(Vec<Held>, i64)> {
         // It could hold anything.
         anyhow::bail!("{} cannot be parsed ({}), so nothing is removed", record.key, record.cause);
     }
+    let (mapped, unreadable) = runtime.block_on(ASSIGNMENTS.list(&state))?;
+    if let Some(record) = unreadable.first() {
+        anyhow::bail!("{} cannot be parsed ({}), so nothing is removed", record.key, record.cause);
+    }
     let (plans, _) = runtime.block_on(PLANS.list(&state))?;
     let name = |boot| {
         plans.iter().find(|(_, plan)| plan.value.boot == boot).map(|(_, plan)| plan.value.name.clone())
     };
     let held = pins.into_iter().map(|(_, pin)| Held::of(&pin.value, name(pin.value.boot)));
-    Ok((held.collect(), runtime.block_on(clock::ahead_of(&state))?))
+    Ok(Keepers {
+        held: held.collect(),
+        assigned: mapped.into_iter().flat_map(|(_, mapped)| generations_of(mapped.value)).collect(),
+        ahead: runtime.block_on(clock::ahead_of(&state))?,
+    })
 }

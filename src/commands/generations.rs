@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
-use oneroot_bootconf::decision::parts;
+use oneroot_bootconf::decision::{Part, parts};
 use oneroot_ids::GenerationId;
 use oneroot_tree::diff::{Aspect, Change, Counts, diff};
 use oneroot_tree::node::Kind;
@@ -248,6 +248,31 @@ pub fn find(site: &Site, store: &Store, text: &str) -> Result<GenerationId> {
     one_of_all(&all, text).with_context(|| {
         format!("the site has no machine, profile or layer {name:?}, nor a generation{}", like(site, name))
     })
+}
+
+/// The profile and the generation of it that a person means: `NAME~2`, or the first characters of one.
+pub fn of_profile(site: &Site, text: &str) -> Result<(String, GenerationId)> {
+    let store = Look::into_store_of(site)?;
+    let (name, back) =
+        text.split_once('~').map_or((text, None), |(name, back)| (name, Some(format!("~{back}"))));
+    let mut found = Vec::new();
+    for (part, _) in parts(site) {
+        let Part::Profile { name: profile } = &part else { continue };
+        let history = store.history(&reference(&site.home, &part)?)?;
+        if profile == name {
+            let generation = one_of(&history, back.as_deref().unwrap_or("~0"));
+            return Ok((profile.clone(), generation.with_context(|| shown(&part))?));
+        }
+        found.extend(one_of(&history, text).ok().map(|generation| (profile.clone(), generation)));
+    }
+    match found.as_slice() {
+        [one] => Ok(one.clone()),
+        [] => bail!("no profile of the site has or had a generation {text:?}; see `oneroot generations`"),
+        more => {
+            let names: Vec<&str> = more.iter().map(|(name, _)| name.as_str()).collect();
+            bail!("{text:?} is a generation of {}; say NAME~N", names.join(" and of "))
+        }
+    }
 }
 
 /// What changed from one generation to another.

@@ -1,14 +1,17 @@
 //! `oneroot assign`, `unassign`, `rename`, `replace`, `forget`: the central mapping is changed by the running server, and lies
 //! over the site's files from then on.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Result, bail};
+use oneroot_bootconf::Site;
 use oneroot_bootconf::gives::{Boots, Gives};
 use oneroot_machines::{MappedMachine, Request, Taken};
 use serde::Serialize;
 
-use super::running;
+use super::names::short;
+use super::{generations, running};
 use crate::cli::mapping::{Assign, Given, Unassign};
 use crate::control::{self, Changed};
 use crate::print::{Document, Page};
@@ -38,6 +41,9 @@ pub fn in_words(machine: &MappedMachine) -> String {
         return "nothing is assigned to it; it boots what the site's files say".to_owned();
     };
     let mut words = given_in_words(&assigned.gives);
+    for (profile, generation) in &assigned.generations {
+        words += &format!(", {profile} as of generation {}", short(*generation));
+    }
     if assigned.once {
         words += ", for one boot";
     }
@@ -74,14 +80,18 @@ pub fn gives(given: &Given) -> Gives {
 }
 
 /// `oneroot assign`.
-pub fn assign(state: &Path, asked: &Assign) -> Result<Mapped> {
+pub fn assign(site: &Site, asked: &Assign) -> Result<Mapped> {
     let gives = gives(&asked.given);
-    if gives == Gives::default() {
-        bail!("say what {} is assigned: --profile, --workload, --var or --arg", asked.machine);
+    let generation = asked.generation.as_deref();
+    let generations: BTreeMap<_, _> =
+        generation.map(|text| generations::of_profile(site, text)).transpose()?.into_iter().collect();
+    if gives == Gives::default() && generations.is_empty() {
+        bail!("say what {} is assigned: --profile, --workload, --var, --arg or --generation", asked.machine);
     }
+    let state = &site.server.state;
     let machine = asked.machine.clone();
     let lasts = asked.until.map(|lasts| lasts.as_secs());
-    change(state, &Request::Assign { machine, gives, lasts, once: asked.once }, "assigned")
+    change(state, &Request::Assign { machine, gives, generations, lasts, once: asked.once }, "assigned")
 }
 
 /// `oneroot unassign`.
@@ -90,10 +100,12 @@ pub fn unassign(state: &Path, asked: &Unassign) -> Result<Mapped> {
         boots: asked.profile,
         workloads: asked.workloads.clone(),
         args: asked.args.clone(),
+        generations: asked.generation,
         vars: asked.vars.clone(),
     };
-    let is_part =
-        taken.boots || !(taken.workloads.is_empty() && taken.args.is_empty() && taken.vars.is_empty());
+    let is_part = taken.boots
+        || taken.generations
+        || !(taken.workloads.is_empty() && taken.args.is_empty() && taken.vars.is_empty());
     let machine = asked.machine.clone();
     change(state, &Request::Unassign { machine, taken: is_part.then_some(taken) }, "changed")
 }

@@ -61,8 +61,8 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
             with_site(cli, |site| shown(explain::decided(&site, machine), *output))
         }
         Command::Check { output, .. } => shown(check::check(&cli.site(), renderer.as_ref()), *output),
-        Command::Stage { names, afresh, output } => {
-            with_site(cli, |site| shown(stage::stage(&site, names, *afresh, output.json), *output))
+        Command::Stage { names, how, output } => {
+            with_site(cli, |site| shown(stage::stage(&site, names, *how, output.json), *output))
         }
         Command::Edit { profile, command, output } => {
             with_site(cli, |site| shown(edit::edit(&site, profile, command, output.json), *output))
@@ -98,6 +98,7 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
         Command::Keys { change, output } => {
             with_state(cli, |state| shown(keys::keys(state, *change), *output))
         }
+        Command::Assign(asked) => with_site(cli, |site| shown(mapping::assign(&site, asked), asked.output)),
         Command::Mapping(command) => with_state(cli, |state| mapping(state, command)),
         Command::Plan(output) => with_state(cli, |state| shown(reload::plan(state), *output)),
         Command::Reload(output) => with_state(cli, |state| shown(reload::reload(state), *output)),
@@ -122,7 +123,6 @@ fn keep_state(state: &Path, command: &StateCommand) -> Result<Exit> {
 /// Does what was asked of the mapping of machines to what they boot.
 fn mapping(state: &Path, command: &MappingCommand) -> Result<Exit> {
     match command {
-        MappingCommand::Assign(asked) => shown(mapping::assign(state, asked), asked.output),
         MappingCommand::Unassign(asked) => shown(mapping::unassign(state, asked), asked.output),
         MappingCommand::Adopt(asked) => shown(adopt::adopt(state, asked), asked.output),
         MappingCommand::Machines(asked) => machines::machines(state, asked),

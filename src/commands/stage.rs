@@ -17,7 +17,7 @@ use super::names::{called, first, is, short, titled};
 use super::progress::{Shown, expect, spinner};
 use super::{findings, layers};
 use super::{host, meant};
-use crate::cli::Exit;
+use crate::cli::{Exit, StageHow};
 use crate::clock;
 use crate::print::{self, Document, Page};
 use oneroot_machines::planner::reference;
@@ -119,7 +119,7 @@ impl Outcome {
 }
 
 /// Stages what was named, or everything.
-pub fn stage(site: &Site, names: &[String], afresh: bool, quiet: bool) -> Result<Staging> {
+pub fn stage(site: &Site, names: &[String], how: StageHow, quiet: bool) -> Result<Staging> {
     let store = Store::open(&site.server.store)?;
     let all = parts(site);
     for name in names {
@@ -141,7 +141,7 @@ pub fn stage(site: &Site, names: &[String], afresh: bool, quiet: bool) -> Result
             ));
         })?)
     };
-    let stages = Stages { store: &store, site, afresh, quiet };
+    let stages = Stages { store: &store, site, how, quiet };
     let mut staged = Vec::new();
     // What is wrong with one source is no reason to leave the others as they were.
     let mut failed = Vec::new();
@@ -160,8 +160,7 @@ pub fn stage(site: &Site, names: &[String], afresh: bool, quiet: bool) -> Result
 struct Stages<'s> {
     store: &'s Arc<Store>,
     site: &'s Site,
-    /// Whether everything is read, though it looks as it was.
-    afresh: bool,
+    how: StageHow,
     /// Whether no progress is shown.
     quiet: bool,
 }
@@ -188,8 +187,11 @@ impl Stages<'_> {
         warnings.extend(mended(finished.progress.mended));
         // Somebody else may have been quicker: what is replaced is what was there in that moment.
         let staged = Staged { generation: finished.generation, at: clock::now(), how: How::Staged };
-        let (placed, before) = store.stage_head(&reference, staged)?;
-        warnings.extend(held(part, &finished, placed, before.as_ref()));
+        let (placed, before) = match self.how.hold {
+            true => store.stage_held(&reference, staged)?,
+            false => store.stage_head(&reference, staged)?,
+        };
+        warnings.extend(held(part, &finished, placed, (self.how, before.as_ref())));
         Ok(Outcome {
             name,
             generation: finished.generation.to_string(),
@@ -225,14 +227,14 @@ impl Stages<'_> {
         if !matches!(part, Part::Profile { .. }) {
             stage.own_all(0, 0);
         }
-        if self.afresh {
+        if self.how.afresh {
             stage.distrust();
         }
         let run = Run {
             host: &host(self.site),
             left_out: &self.site.server.state,
             now: clock::since_1970(),
-            afresh: self.afresh,
+            afresh: self.how.afresh,
             progress: &Shown(bar),
         };
         driver(source).stage(&mut stage, &run)?;
@@ -250,7 +252,15 @@ fn mended(count: u64) -> Option<String> {
 }
 
 /// What an admin did to the head before, and what that means for what was staged now.
-fn held(part: &Part, finished: &Finished, placed: Placed, before: Option<&Staged>) -> Option<String> {
+fn held(
+    part: &Part,
+    finished: &Finished,
+    placed: Placed,
+    (how, before): (StageHow, Option<&Staged>),
+) -> Option<String> {
+    if how.hold {
+        return on_hold(part, finished, placed);
+    }
     if placed == Placed::Waits {
         let (head, new) = (before.map(|before| short(before.generation)), short(finished.generation));
         return Some(format!(
@@ -264,6 +274,21 @@ fn held(part: &Part, finished: &Finished, placed: Placed, before: Option<&Staged
         "what was staged does not have the changes of `oneroot edit`; `oneroot rollback` brings them back"
             .to_owned()
     })
+}
+
+/// What was asked to wait.
+fn on_hold(part: &Part, finished: &Finished, placed: Placed) -> Option<String> {
+    let new = short(finished.generation);
+    match placed {
+        Placed::Unchanged => None,
+        Placed::Head => {
+            Some("new boots get it, for there was nothing before it that they could get".to_owned())
+        }
+        Placed::Waits => Some(format!(
+            "waits: `oneroot assign MACHINE --generation {new}` gives it to one machine, and `oneroot rollback {} {new}` to all",
+            called(part)
+        )),
+    }
 }
 
 /// What comes first is all new. One that was lost or damaged can't be compared with, and is no reason not to stage.

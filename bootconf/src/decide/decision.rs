@@ -1,7 +1,9 @@
 //! Which machine gets which boot, and why: a pure function of the catalogue and of who asks.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use oneroot_ids::GenerationId;
 use serde::{Deserialize, Serialize};
 
 use crate::decide::asked::{Asked, Catalogue, Who};
@@ -77,6 +79,8 @@ pub struct Decision {
     pub args: Vec<String>,
     /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
     pub vars: Vars,
+    /// Of profiles, generations that it boots instead of their heads.
+    pub generations: BTreeMap<String, GenerationId>,
     /// Who assigned it and when, where somebody did.
     pub assigned: Option<Signed>,
     /// Where it all came from.
@@ -144,7 +148,13 @@ pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decision, NoPl
         return Err(NoPlan::NoSuchProfile { profile: profile.clone(), from: from.to_owned() });
     }
     let mut decision = Decision::empty(known, profile);
-    decision.assigned = voices.iter().find_map(|voice| voice.assigned.cloned());
+    if let Some((assigned, from)) = voices.iter().find_map(|voice| Some((voice.assigned?, &voice.from))) {
+        decision.assigned = Some(assigned.signed.clone());
+        for (profile, generation) in &assigned.generations {
+            decision.record("generation", &format!("{profile} {generation}"), from);
+        }
+        decision.generations.clone_from(&assigned.generations);
+    }
     decision.record("profile", profile, from);
     said.for_each(|(Boots::Profile(profile), from)| decision.record_hidden("profile", profile, from));
     decision.merge_vars(&site.vars, "[vars]");

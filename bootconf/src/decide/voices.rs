@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::decide::asked::{Asked, Catalogue};
-use crate::site::assignment::Signed;
+use crate::site::assignment::Assignment;
 use crate::site::gives::{Boots, Gives};
 
 /// One table of the site, or what somebody has assigned, as far as it is about the machine that asks.
@@ -15,8 +15,8 @@ pub struct Voice<'c> {
     pub gives: Option<&'c Gives>,
     /// What it says is booted, where that stands apart.
     boots: Option<&'c Boots>,
-    /// Who assigned it and when, where it is an assignment.
-    pub assigned: Option<&'c Signed>,
+    /// The assignment, where it is one.
+    pub assigned: Option<&'c Assignment>,
     /// The name of the group that it is.
     pub group: Option<&'c str>,
     /// The machine's own name and files, where it is the machine's own table.
@@ -47,7 +47,7 @@ impl<'c> Catalogue<'c> {
             {
                 let signed = &assigned.signed;
                 let voice = Voice::giving(format!("assigned by {}", signed.by), &assigned.gives);
-                voices.push(Voice { assigned: Some(signed), ..voice });
+                voices.push(Voice { assigned: Some(assigned), ..voice });
             }
             let layer = machine.layer.as_deref().map(|path| (name, path));
             voices.push(Voice { layer, ..Voice::giving(format!("[machine.{name}]"), &machine.gives) });

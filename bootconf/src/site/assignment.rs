@@ -10,9 +10,9 @@
 //! | what it boots | have the machine | it is the first word of its decision |
 //! | what it boots | have it no more | it waits: the machine may come back |
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use oneroot_ids::Mac;
+use oneroot_ids::{GenerationId, Mac};
 use serde::{Deserialize, Serialize};
 
 use crate::site::gives::Gives;
@@ -24,6 +24,9 @@ pub struct Assignment {
     /// What it gives.
     #[serde(flatten)]
     pub gives: Gives,
+    /// Of profiles, generations that it boots whatever is their head: what others get later.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub generations: BTreeMap<String, GenerationId>,
     /// Who has said it last, and when.
     #[serde(flatten)]
     pub signed: Signed,
@@ -114,6 +117,18 @@ pub enum Conflict {
 }
 
 impl Assignment {
+    /// An assignment of nothing.
+    #[must_use]
+    pub fn empty(signed: Signed) -> Self {
+        Self { gives: Gives::default(), generations: BTreeMap::new(), signed, until: None, once: false }
+    }
+
+    /// Whether it says nothing.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.gives == Gives::default() && self.generations.is_empty()
+    }
+
     /// Whether its time is over.
     #[must_use]
     pub fn is_over(&self, now: u64) -> bool {

@@ -130,11 +130,11 @@ fn no_more() -> Draft {
 fn adopted(newcomer: &Newcomer, by: &Signed) -> Wanted {
     let Newcomer { macs, name, gives } = newcomer;
     let adopted = Adoption { macs: macs.clone(), instead_of: Vec::new(), signed: by.clone() };
-    let assigned = Assignment { gives: gives.clone(), signed: by.clone(), until: None, once: false };
+    let assigned = Assignment { gives: gives.clone(), ..Assignment::empty(by.clone()) };
     let mapped = Mapped {
         name: name.clone(),
         adopted: Some(adopted),
-        assigned: Some(assigned).filter(|assigned| assigned.gives != Gives::default()),
+        assigned: Some(assigned).filter(|assigned| !assigned.is_empty()),
     };
     Wanted { renames: true, ..Wanted::of(name, macs.clone(), mapped) }
 }

@@ -1,12 +1,13 @@
 //! Changes of the mapping: one at a time, checked whole, durable before they are answered.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oneroot_bootconf::assignment::{Adoption, Assignment, Mapped, Signed};
 use oneroot_bootconf::gives::Gives;
 use oneroot_bootconf::identity::recognise;
 use oneroot_bootconf::{MachineRecord, Site};
-use oneroot_ids::{Mac, MachineId};
+use oneroot_ids::{GenerationId, Mac, MachineId};
 
 use crate::error::{MappingRefused, Result};
 use crate::machines::Machines;
@@ -37,14 +38,14 @@ impl Machines {
     fn wanted(&self, request: &Request, by: &Signed) -> Result<Wanted> {
         let site = self.site();
         match request {
-            Request::Assign { machine, gives, lasts, once } => {
+            Request::Assign { machine, gives, generations, lasts, once } => {
                 let (name, macs, mapped) = self.known_as(&site, machine)?;
                 let until = lasts.map(|lasts| by.at.saturating_add(lasts));
                 let old = mapped.assigned.clone().filter(|old| !old.is_over(by.at));
-                let fresh =
-                    Assignment { gives: Gives::default(), signed: by.clone(), until: None, once: false };
-                let mut assigned = old.unwrap_or(fresh);
+                let mut assigned = old.unwrap_or_else(|| Assignment::empty(by.clone()));
                 add(&mut assigned.gives, gives);
+                assigned.generations.extend(generations.clone());
+                refuse(&self.gone(generations))?;
                 refuse(&assigned.gives.problems(&site))?;
                 let assigned = Assignment { signed: by.clone(), until, once: *once, ..assigned };
                 Ok(Wanted::of(&name, macs, Mapped { assigned: Some(assigned), ..mapped }))
@@ -54,11 +55,15 @@ impl Machines {
                 let old = mapped.assigned.take().ok_or_else(|| MappingRefused::NotAssigned(name.clone()))?;
                 if let Some(taken) = taken {
                     let gives = without(&old.gives, taken);
-                    if gives == old.gives {
+                    let mut generations = old.generations.clone();
+                    if taken.generations {
+                        generations.clear();
+                    }
+                    if gives == old.gives && generations == old.generations {
                         return Err(MappingRefused::NotAssigned(name).into());
                     }
-                    let assigned = Assignment { gives, signed: by.clone(), ..old };
-                    mapped.assigned = Some(assigned).filter(|assigned| assigned.gives != Gives::default());
+                    let assigned = Assignment { gives, generations, signed: by.clone(), ..old };
+                    mapped.assigned = Some(assigned).filter(|assigned| !assigned.is_empty());
                 }
                 Ok(Wanted::of(&name, macs, mapped))
             }
@@ -69,6 +74,13 @@ impl Machines {
                 Err(MappingRefused::NotAdopting.into())
             }
         }
+    }
+
+    /// What of these generations the store does not have.
+    fn gone(&self, generations: &BTreeMap<String, GenerationId>) -> Vec<String> {
+        let is_gone = |id: &GenerationId| self.planner.store().generation(*id).is_err();
+        let gone = generations.iter().filter(|(_, id)| is_gone(id));
+        gone.map(|(profile, id)| format!("the store has no generation {id} of {profile}")).collect()
     }
 
     fn renamed(&self, site: &Site, machine: &str, name: &str, by: &Signed) -> Result<Wanted> {

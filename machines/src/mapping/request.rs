@@ -1,8 +1,10 @@
 //! What is asked of the mapping, and what is answered: documents, whichever way they come.
 
+use std::collections::BTreeMap;
+
 use oneroot_bootconf::assignment::{Adopting, Assignment, Mapped, Signed};
 use oneroot_bootconf::gives::Gives;
-use oneroot_ids::Mac;
+use oneroot_ids::{GenerationId, Mac};
 use serde::{Deserialize, Serialize};
 
 /// One change of the mapping.
@@ -15,6 +17,9 @@ pub enum Request {
         machine: String,
         /// What it is given, besides what was assigned before.
         gives: Gives,
+        /// Of profiles, generations that it boots whatever is their head.
+        #[serde(default)]
+        generations: BTreeMap<String, GenerationId>,
         /// For how many seconds; none for as long as nobody says otherwise.
         lasts: Option<u64>,
         /// For one boot.
@@ -83,6 +88,8 @@ pub struct Taken {
     pub args: Vec<String>,
     /// The variables of these names.
     pub vars: Vec<String>,
+    /// The generations of all profiles.
+    pub generations: bool,
 }
 
 /// A machine as the mapping has it.

@@ -1,5 +1,6 @@
 //! The mapping of two servers on one state, and of clocks that go back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use oneroot_bootconf::gives::{Boots, Gives};
@@ -49,6 +50,7 @@ async fn what_one_server_is_told_the_other_knows_and_neither_overwrites_the_othe
     let assign = |args: &str| Request::Assign {
         machine: "seat-1".to_owned(),
         gives: Gives { args: vec![args.to_owned()], ..Gives::default() },
+        generations: BTreeMap::new(),
         lasts: None,
         once: false,
     };
@@ -89,7 +91,13 @@ async fn an_assignment_that_was_over_does_not_come_back_with_a_clock_that_goes_b
     let ([one, _], _) = two(home.path()).await;
     ask(&one.machines, Request::Adopt(vec![newcomer("seat-1", 1)])).await.unwrap();
     let gives = Gives { args: vec!["late=1".to_owned()], ..Gives::default() };
-    let assign = Request::Assign { machine: "seat-1".to_owned(), gives, lasts: Some(100), once: false };
+    let assign = Request::Assign {
+        machine: "seat-1".to_owned(),
+        gives,
+        generations: BTreeMap::new(),
+        lasts: Some(100),
+        once: false,
+    };
     ask(&one.machines, assign).await.unwrap();
     let args = || one.machines.mapping().machines[0].assigned.clone().map(|assigned| assigned.gives.args);
     one.clock.pass(99);

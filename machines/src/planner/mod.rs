@@ -135,6 +135,18 @@ impl Planner {
         Ok(head.ok_or_else(|| Error::NotStaged(name.to_string()))?.generation)
     }
 
+    /// The generation that a part has for a machine: its head, unless another one is assigned to the machine.
+    ///
+    /// # Errors
+    /// It is not staged, or is gone.
+    pub fn generation(&self, home: &Path, part: &Part, decision: &Decision) -> Result<GenerationId> {
+        let assigned = match part {
+            Part::Profile { name } => decision.generations.get(name),
+            _ => None,
+        };
+        assigned.map_or_else(|| self.head(home, part), |assigned| Ok(*assigned))
+    }
+
     /// The stack that the site's decision makes for a machine, and its view. `home` is the site's directory. Blocks on the disk.
     ///
     /// Nothing of it is promised to anybody before [`Self::name`]: of what it writes, renderings and borrowed kernels, each is
@@ -154,7 +166,7 @@ impl Planner {
                 });
                 continue;
             }
-            let generation = self.head(home, part)?;
+            let generation = self.generation(home, part, decision)?;
             entries.push(StackEntry { generation, part: Some(part.clone()), given: false, rendered: false });
             // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
             if !matches!(part, Part::Profile { .. })

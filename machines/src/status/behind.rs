@@ -111,8 +111,13 @@ impl Machines {
                 places.push(Place::Made);
                 continue;
             }
+            let assigned = match part {
+                Part::Profile { name } => decision.generations.get(name).copied(),
+                _ => None,
+            };
             let head = looked.heads.entry(part.clone());
-            let head = (*head.or_insert_with(|| self.planner.head(&site.home, part).ok()))?;
+            let head = *head.or_insert_with(|| self.planner.head(&site.home, part).ok());
+            let head = assigned.or(head)?;
             places.push(Place::Is(head, shown(part)));
             let store = self.planner.store();
             if !matches!(part, Part::Profile { .. })

@@ -5,6 +5,7 @@
 //! | any way | stages what is the head already | nothing changes |
 //! | staged, edited, rolled forward | stages another | it is the head |
 //! | rolled back (and edited since, or not) | stages another | it *waits*: right behind the head, where nothing boots it |
+//! | any way | stages another to be held | the same |
 //! | any way | goes to the newest that was made | it is the head, *rolled forward*: no rollback holds any more |
 //! | any way | goes to any other | it is the head, *rolled back*, and holds |
 
@@ -37,7 +38,7 @@ pub enum How {
     RolledBack,
     /// It is the newest, and a rollback was taken back.
     RolledForward,
-    /// Its source was staged while a rollback held: it has never been the head by that.
+    /// Its source was staged while a rollback held, or to be held: it has never been the head by that.
     Waiting,
 }
 
@@ -141,6 +142,18 @@ impl History {
             self.put(staged);
             return Placed::Head;
         }
+        self.hold(staged)
+    }
+
+    /// Takes in what was staged and is not to be the head yet; what comes first is the head all the same, for there is no other.
+    pub(super) fn hold(&mut self, staged: Staged) -> Placed {
+        let Some(head) = self.head() else {
+            self.put(staged);
+            return Placed::Head;
+        };
+        if head.generation == staged.generation {
+            return Placed::Unchanged;
+        }
         if self.newest().is_none_or(|newest| newest.generation != staged.generation) {
             self.0.insert(1, Staged { how: How::Waiting, ..staged });
             // What makes room is never the line that holds.
@@ -199,6 +212,17 @@ mod tests {
         assert_eq!(history.held(), held, "an edit of what was gone back to");
         assert_eq!(history.stage(one(5, 90, How::Staged)), Placed::Waits);
         assert_eq!(history.head(), Some(one(4, 80, How::Edited)));
+    }
+
+    #[test]
+    fn what_is_staged_to_be_held_waits_until_it_is_gone_to_or_staged_again() {
+        let mut history = History::default();
+        assert_eq!(history.hold(one(1, 10, How::Staged)), Placed::Head, "there is nothing that could stay");
+        assert_eq!(history.hold(one(2, 20, How::Staged)), Placed::Waits);
+        assert_eq!(history.hold(one(2, 30, How::Staged)), Placed::Waits);
+        assert_eq!(history.all(), [one(1, 10, How::Staged), one(2, 20, How::Waiting)]);
+        assert_eq!((history.held(), history.way_to(generation(2))), (None, How::RolledForward));
+        assert_eq!(history.stage(one(2, 40, How::Staged)), Placed::Head, "staged without being held");
     }
 
     #[test]

@@ -116,6 +116,17 @@ impl Store {
         })
     }
 
+    /// Takes in a generation that was staged and is to wait: the head stays, if there is one.
+    ///
+    /// # Errors
+    /// As [`stage_head`](Self::stage_head).
+    pub fn stage_held(&self, name: &Ref, staged: Staged) -> Result<(Placed, Option<Staged>)> {
+        self.change(name, staged, &|history| {
+            let before = history.head();
+            (history.hold(staged), before)
+        })
+    }
+
     /// Makes a generation the head, if the head is still `from`; says whether it was.
     ///
     /// # Errors
