@@ -14,7 +14,7 @@ use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::load_str;
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
-use oneroot_bootconf::root::Initramfs;
+use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
 
@@ -90,13 +90,11 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         kernel,
         initrds: _,
         args,
-        root,
+        root: _,
         initramfs: _,
         facts,
         why,
     } = plan.clone();
-    // There is one kind of root; the day that there are two, it gets a line below.
-    let oneroot_bootconf::root::Root::Nfs = root;
     let facts = facts.unwrap();
     let with = |change: &dyn Fn(&mut BootPlan)| {
         let mut other = BootPlan { boot, ..plan.clone() };
@@ -123,6 +121,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("view", with(&|plan| plan.view = ViewId([77; 16]))),
         ("kernel", with(&|plan| plan.kernel = BootFile::View(format!("{kernel}2")))),
         ("initrds", with(&|plan| plan.initrds.push(BootFile::View("/initrd.img".to_owned())))),
+        ("root", with(&|plan| plan.root = Root::None)),
         ("initramfs", with(&|plan| plan.initramfs = Some(Initramfs::Dracut))),
         ("an argument more", with(&|plan| plan.args = [args.clone(), vec!["quiet".to_owned()]].concat())),
         ("an argument less", with(&|plan| plan.args = args[..1].to_vec())),

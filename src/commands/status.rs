@@ -102,6 +102,9 @@ fn notes(machine: &MachineStatus, now: u64) -> Vec<String> {
     let stalled = machine.stalled.iter().map(|stalled| format!("{name}: {stalled} (see troubleshooting.md)"));
     let planned = machine.planned.iter().map(|planned| {
         let ago = ago(planned.since);
+        if let Some(profile) = &planned.kernel_of {
+            return format!("{name}: was given the kernel of {profile} {ago} ago, which mounts no root from here: it runs that, or somebody has looked at the script");
+        }
         format!("{name}: its boot script was fetched {ago} ago and no root mounted since: it boots again, or somebody has looked at the script")
     });
     refused.chain(stalled).chain(planned).collect()

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::voices::Voice;
-use crate::root::Initramfs;
+use crate::root::{Initramfs, Root};
 use crate::site::gives::Boots;
 use crate::site::{Profile, Site, Source, Vars};
 
@@ -43,7 +43,8 @@ pub enum Part {
 /// Where one thing in a plan came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Which part of the plan: `profile`, `group`, `layer`, `argument`, `kernel`, `initrd`, `initramfs`, `workload`, `var`.
+    /// Which part of the plan: `profile`, `group`, `layer`, `argument`, `kernel`, `initrd`, `root`, `initramfs`, `workload`,
+    /// `var`.
     pub what: String,
     /// What it is.
     pub value: String,
@@ -71,6 +72,8 @@ pub struct Decision {
     pub kernel: Option<String>,
     /// Initrd paths, where the site says any, in the order in which a kernel unpacks them.
     pub initrds: Vec<String>,
+    /// Where its root comes from.
+    pub root: Root,
     /// What mounts the root.
     pub initramfs: Initramfs,
     /// Kernel arguments: profiles bottom first, workloads, machine.
@@ -175,6 +178,7 @@ impl Decision {
             parts: Vec::new(),
             kernel: None,
             initrds: Vec::new(),
+            root: Root::Nfs,
             initramfs: Initramfs::InitramfsTools,
             args: Vec::new(),
             vars: BTreeMap::new(),
@@ -195,6 +199,10 @@ impl Decision {
             self.add_parts(&profile.layers, &profile.args, &table);
             self.merge_vars(&profile.vars, &table);
             self.boot_with(profile, &table);
+            if let Some(root) = profile.root {
+                self.root = root;
+                self.record("root", root.as_str(), &table);
+            }
         }
     }
 

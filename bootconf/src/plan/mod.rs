@@ -50,7 +50,7 @@ pub struct BootPlan {
     /// How it gets its root.
     #[serde(default)]
     pub root: Root,
-    /// What mounts that root; boots of before 0.5 did not say it.
+    /// What mounts that root, where there is one; boots of before 0.5 did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initramfs: Option<Initramfs>,
     /// What its templates were rendered from.
@@ -88,7 +88,7 @@ impl BootPlan {
     #[must_use]
     pub fn of(terms: &Terms<'_>) -> Self {
         let Terms { site, decision, mac, boot, machine, view, .. } = *terms;
-        let root = Root::Nfs;
+        let root = decision.root;
         let args = arguments(&Boot {
             root,
             initramfs: decision.initramfs,
@@ -112,7 +112,7 @@ impl BootPlan {
             initrds: terms.loaded.initrds.iter().cloned().map(BootFile::View).collect(),
             args,
             root,
-            initramfs: Some(decision.initramfs),
+            initramfs: (root == Root::Nfs).then_some(decision.initramfs),
             facts: Some(terms.facts.clone()),
             why: decision.why.clone(),
         }

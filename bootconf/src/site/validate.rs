@@ -47,6 +47,7 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
             }
             Chain::Ends(chain) => {
                 fits(&chain, profile, &[], diagnostics);
+                roots(&chain, profile, diagnostics);
             }
         }
     }
@@ -57,6 +58,20 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
     {
         let hint = nearest(value, draft.profiles.keys().map(String::as_str));
         diagnostics.note_with(span, format!("there is no profile {value:?}"), hint);
+    }
+}
+
+/// A profile's arguments are made for the root that it has, so whoever extends it has the same.
+fn roots(chain: &[&Table<Profile>], profile: &Table<Profile>, diagnostics: &mut Diagnostics) {
+    let below = chain.iter().take(chain.len().saturating_sub(1));
+    let Some(own) = profile.value.root.filter(|_| chain.len() > 1) else { return };
+    let inherited = below.rev().find_map(|below| below.value.root).unwrap_or_default();
+    if own != inherited {
+        let extends = profile.value.extends.as_deref().unwrap_or_default();
+        diagnostics.note(
+            profile.place("root", &String::new()),
+            format!("is {:?} in {extends}, which this profile extends", inherited.as_str()),
+        );
     }
 }
 

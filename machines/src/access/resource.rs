@@ -11,9 +11,11 @@ use std::sync::Arc;
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::firmware::LOADERS;
 use oneroot_bootconf::plan::{BootFile, INITRD, KERNEL};
+use oneroot_bootconf::root::Root;
 use oneroot_ids::{BootId, Mac, ObjectId};
 use oneroot_tree::confine::open_file;
 
+use crate::index::stalls::LOADED;
 use crate::machines::Machines;
 use crate::objects;
 use crate::objects::Objects;
@@ -198,7 +200,7 @@ impl Machines {
     }
 
     async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str) -> Option<Resource> {
-        let (view, mac, path, is_followed) = {
+        let (view, mac, path, is_followed, is_all) = {
             let index = self.index();
             let plan = index.plans.get(&boot)?;
             if index.machine_at(peer) != Some(plan.machine) {
@@ -208,9 +210,13 @@ impl Machines {
             let BootFile::View(path) = plan.file(which)?.clone();
             index.hear(plan.machine, self.host.now());
             let last = plan.files().last().map(|(name, _)| name);
-            (plan.view, plan.mac, path, which != KERNEL && last.as_deref() != Some(which))
+            let is_last = last.as_deref() == Some(which);
+            (plan.view, plan.mac, path, which != KERNEL && !is_last, is_last && plan.root == Root::None)
         };
         self.step(mac, if which == KERNEL { KERNEL } else { INITRD }, false);
+        if is_all {
+            self.step(mac, LOADED, false);
+        }
         let machines = self.clone();
         let found = tokio::task::spawn_blocking(move || -> Option<(ObjectId, u64)> {
             let merged = machines.planner.views.load(view).ok()?;

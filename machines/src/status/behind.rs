@@ -62,7 +62,8 @@ impl Machines {
             reasons.push("what its templates are rendered from has changed".to_owned());
         }
         let given = |facts: &Facts| Given::of(facts, decision.initramfs);
-        if booted.facts.as_ref().is_some_and(|before| given(before) != given(&facts)) {
+        let is_given = decision.root == Root::Nfs;
+        if is_given && booted.facts.as_ref().is_some_and(|before| given(before) != given(&facts)) {
             reasons.push("its name, NIC, domain, name servers or time servers have changed".to_owned());
         }
         let kept = site.machine(mac).and_then(|(_, machine)| machine.address_of(mac)).map(IpAddr::V4);
@@ -81,7 +82,7 @@ impl Machines {
         let pin = &booted.pin;
         let seal = site.is_proxied(address).then(|| self.boot_tokens.make(pin.boot, pin.view));
         arguments(&Boot {
-            root: Root::Nfs,
+            root: decision.root,
             initramfs: decision.initramfs,
             server: site.server_for(address),
             port: site.server.nfs_port,
@@ -112,8 +113,10 @@ impl Machines {
                 renders = true;
             }
         }
-        places.push(Place::Made);
-        places.push(Place::Is(self.planner.guest(), "oneroot's own init".to_owned()));
+        if decision.root == Root::Nfs {
+            places.push(Place::Made);
+            places.push(Place::Is(self.planner.guest(), "oneroot's own init".to_owned()));
+        }
         Some((places, renders))
     }
 }

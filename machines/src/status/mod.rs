@@ -8,15 +8,17 @@ use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::plan::{INITRD, KERNEL};
+use oneroot_bootconf::root::Root;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::index::refusals::Refusal;
-use crate::index::stalls::Stalled;
+use crate::index::stalls::{LOADED, Stalled};
 use crate::index::steps::BootStep;
 use crate::machines::Machines;
 use crate::status::behind::Looked;
-use crate::status::rows::{Row, Tables};
+use crate::status::rows::{Booted, Row, Tables};
 
 /// One machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -38,7 +40,8 @@ pub struct MachineStatus {
     pub view: Option<String>,
     /// The kernel of that boot: a path in its view.
     pub kernel: Option<String>,
-    /// `booting`, `running` or `up`; none before the first boot.
+    /// `booting`, `running` or `up`; `loaded` where its root does not come from here, and all that does was fetched; none before
+    /// the first boot.
     pub phase: Option<String>,
     /// When that phase began, seconds since 1970.
     pub since: Option<u64>,
@@ -71,6 +74,9 @@ pub struct Planned {
     pub view: String,
     /// When it was made, seconds since 1970.
     pub since: u64,
+    /// Its profile, where that is a kernel alone: no root is ever mounted then.
+    #[serde(default)]
+    pub kernel_of: Option<String>,
 }
 
 /// A pin, for people.
@@ -97,6 +103,16 @@ impl Held {
             quiet: None,
         }
     }
+}
+
+/// How far a boot is. One whose root does not come from here is done with us once it has fetched its last file; after a restart
+/// of the server nobody knows whether it has.
+fn phase(boot: &Booted, steps: &[BootStep]) -> String {
+    let fetches = |step: &BootStep| matches!(step.step.as_str(), "script" | KERNEL | INITRD);
+    if boot.root == Root::None && !steps.last().is_some_and(fetches) {
+        return LOADED.to_owned();
+    }
+    boot.pin.phase.to_string()
 }
 
 impl Machines {
@@ -139,12 +155,13 @@ impl Machines {
             boot: pin.map(|pin| pin.boot.to_string()),
             view: pin.map(|pin| pin.view.to_string()),
             kernel: boot.and_then(|boot| boot.kernel.clone()),
-            phase: pin.map(|pin| pin.phase.to_string()),
+            phase: boot.map(|boot| phase(boot, &row.steps)),
             since: pin.map(|pin| self.host.shown(pin.since)),
-            planned: row.planned.map(|pin| Planned {
+            planned: row.planned.map(|Booted { pin, profile, root, .. }| Planned {
                 boot: pin.boot.to_string(),
                 view: pin.view.to_string(),
                 since: self.host.shown(pin.made),
+                kernel_of: profile.filter(|_| root == Root::None),
             }),
             seen: row.seen.map(|seen| self.host.shown(seen)),
             behind,
