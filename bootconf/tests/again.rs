@@ -35,7 +35,7 @@ fn told(boot: BootId, last: u8, edition: u8) -> BootPlan {
     let text = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n[profile.a]\nsource = { tar = \"a\" }\n[unknown]\nprofile = \"a\"\n";
     let site = load_str("site.toml", text, Path::new("/site")).unwrap();
     let (catalogue, asked) = (Catalogue::of(&site), Asked::at(mac(last), address(last)));
-    let decision = decide(&catalogue, &asked).unwrap();
+    let decision = decide(&catalogue, &asked).unwrap().into_profile().unwrap();
     BootPlan::of(&Terms {
         site: &site,
         decision: &decision,
@@ -85,6 +85,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         mac: _,
         name,
         profile,
+        choice: _,
         workloads,
         view: _,
         kernel,
@@ -117,6 +118,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("mac", with(&|plan| plan.mac = mac(2))),
         ("name", with(&|plan| plan.name = format!("{name}2"))),
         ("profile", with(&|plan| plan.profile = format!("{profile}2"))),
+        ("choice", with(&|plan| plan.choice = Some("rescue".to_owned()))),
         ("workloads", with(&|plan| plan.workloads = [workloads.clone(), vec!["w".to_owned()]].concat())),
         ("view", with(&|plan| plan.view = ViewId([77; 16]))),
         ("kernel", with(&|plan| plan.kernel = BootFile::View(format!("{kernel}2")))),

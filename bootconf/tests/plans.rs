@@ -1,9 +1,15 @@
 //! Which machine boots what, and why: a site of a few tables, and what each machine is told.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::path::Path;
 
 use oneroot_bootconf::asked::{Asked, Catalogue, Who};
+use oneroot_bootconf::decided::{Decided, Way};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::{Loaded, Tree, kernel_and_initrds};
@@ -22,7 +28,7 @@ fn mac(text: &str) -> Mac {
 
 /// What a site decides for a NIC.
 fn decided(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
-    decide(&Catalogue::of(site), &Asked::by(mac))
+    decide(&Catalogue::of(site), &Asked::by(mac)).map(|decided| decided.into_profile().unwrap())
 }
 
 fn alpha() -> Decision {
@@ -141,7 +147,10 @@ fn an_unknown_machine_gets_the_profile_for_unknown_ones_or_a_reason() {
     assert_eq!(decision.why[0].from, "[unknown]");
     let mut closed = site();
     closed.unknown = None;
-    assert_eq!(decided(&closed, stranger), Err(NoPlan::Unknown(Who::Nic(stranger))));
+    let Ok(Decided::Other(held)) = decide(&Catalogue::of(&closed), &Asked::by(stranger)) else {
+        panic!("{closed:?}")
+    };
+    assert_eq!((held.name, held.way), (None, Way::Hold));
 }
 
 #[test]
@@ -524,7 +533,7 @@ fn a_machine_that_nobody_has_named_is_a_case_of_its_own_and_no_mac_that_a_site_m
     let of = |more: &str| {
         let site = load_str("site.toml", &format!("{text}{more}"), std::path::Path::new("/")).unwrap();
         let unknown = Asked { who: Who::Unknown, address: None };
-        let decision = decide(&Catalogue::of(&site), &unknown).ok();
+        let decision = decide(&Catalogue::of(&site), &unknown).unwrap().into_profile();
         decision.map(|decision| (decision.name, decision.profile))
     };
     assert_eq!(of(""), None);

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use oneroot_bootconf::Site;
+use oneroot_bootconf::decided::{Other, Way};
 use oneroot_bootconf::decision::Provenance;
+use oneroot_bootconf::gives::Boots;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{StackEntry, shown};
 use oneroot_tree::node::{Kind, TreePath};
@@ -15,7 +17,7 @@ use serde::Serialize;
 use super::generations::word;
 use super::look::Look;
 use super::names::first;
-use super::preview::{Preview, preview};
+use super::preview::{Next, Preview, next, preview};
 use crate::cli::Exit;
 use crate::control;
 use crate::print::{self, Document, Page};
@@ -32,7 +34,14 @@ fn name_of(laid: &StackEntry) -> String {
 pub struct Explained {
     machine: String,
     mac: String,
-    view: String,
+    /// The view that it would boot; none where it boots no profile.
+    view: Option<String>,
+    /// What it gets instead: `local`, `menu NAME` or `held`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<String>,
+    /// The same in words.
+    #[serde(skip)]
+    in_words: String,
     kernel: Option<String>,
     /// The first of them.
     initrd: Option<String>,
@@ -57,16 +66,18 @@ struct LayerLine {
 impl Document for Explained {
     fn page(&self) -> Page {
         let mut page = Page::default();
-        page.line(format_args!("{} ({}) would boot view {}", self.machine, self.mac, self.view));
+        page.line(format_args!("{} ({}) {}", self.machine, self.mac, self.in_words));
         match &self.running {
-            Some(view) if *view == self.view => page.line("it runs with that view now"),
+            running if running.is_some() && *running == self.view => page.line("it runs with that view now"),
             Some(view) => page.line(format_args!("it runs with view {view} until it boots again")),
             None => {}
         }
         page.line("");
         page.rows(&self.decided());
-        page.line("");
-        page.rows(&self.stack());
+        if self.view.is_some() {
+            page.line("");
+            page.rows(&self.stack());
+        }
         if let Some(trouble) = &self.trouble {
             page.trouble(format_args!("oneroot: {trouble}"));
         }
@@ -86,6 +97,9 @@ impl Explained {
             let hidden = if why.hidden { ", hidden" } else { "" };
             [why.what.clone(), why.value.clone(), format!("{}{hidden}", why.from)]
         }));
+        if self.view.is_none() {
+            return rows;
+        }
         let initrds = Some(self.initrds.join(" ")).filter(|paths| !paths.is_empty());
         for (what, path) in [("kernel", self.kernel.clone()), ("initrd", initrds)] {
             let path = path.unwrap_or_else(|| "-".to_owned());
@@ -110,11 +124,19 @@ impl Explained {
 /// `oneroot explain MACHINE`.
 pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Explained> {
     let look = Look::into_store_of(site)?;
-    let Preview { mac, decision, facts, stacked, .. } = preview(site, &look, machine, renderer)?;
+    let next = next(site, &look, machine, renderer)?;
+    let mac = match &next {
+        Next::Profile(preview) => preview.mac,
+        Next::Other { mac, .. } => *mac,
+    };
     let mac = mac.to_string();
     let status = control::ask_status(&site.server.state)?;
     let machines = status.into_iter().flat_map(|status| status.machines);
     let running = machines.into_iter().find(|seen| seen.macs.contains(&mac)).and_then(|seen| seen.view);
+    let Preview { decision, facts, stacked, .. } = match next {
+        Next::Profile(preview) => *preview,
+        Next::Other { other, .. } => return Ok(without_profile(other, mac, running)),
+    };
     let layers = stacked.entries.iter().enumerate().map(|(place, laid)| LayerLine {
         place,
         generation: laid.generation.to_string(),
@@ -128,7 +150,9 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
     Ok(Explained {
         machine: facts.name,
         mac,
-        view: stacked.id.to_string(),
+        in_words: format!("would boot view {}", stacked.id),
+        view: Some(stacked.id.to_string()),
+        other: None,
         kernel,
         initrd: initrds.first().cloned(),
         initrds,
@@ -138,6 +162,38 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
         why: decision.why,
         running,
     })
+}
+
+/// A machine that boots no profile, and what it may choose where it is shown a menu.
+fn without_profile(other: Other, mac: String, running: Option<String>) -> Explained {
+    let Other { name, way, mut why } = other;
+    if let Way::Menu(name, menu) = &way {
+        let from = format!("[menu.{name}]");
+        for choice in &menu.choices {
+            let (what, value) = choice.gives.boots.as_ref().map_or(("boot", "-"), Boots::as_said);
+            let is_default = choice.name == menu.default_choice();
+            let default = if is_default { ", the default" } else { "" };
+            let value = format!("{}: {what} {value}{default}", choice.name);
+            why.push(Provenance { what: "choice".to_owned(), value, from: from.clone(), hidden: false });
+        }
+        let waits = menu.timeout.map_or("waits for somebody".to_owned(), |seconds| format!("{seconds} s"));
+        why.push(Provenance { what: "timeout".to_owned(), value: waits, from, hidden: false });
+    }
+    Explained {
+        machine: name.unwrap_or_else(|| mac.clone()),
+        mac,
+        view: None,
+        other: Some(way.shown()),
+        in_words: way.in_words(),
+        kernel: None,
+        initrd: None,
+        initrds: Vec::new(),
+        trouble: None,
+        passed_over: Vec::new(),
+        layers: Vec::new(),
+        why,
+        running,
+    }
 }
 
 /// What each layer says of a path, the topmost first.

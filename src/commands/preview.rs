@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decided::{Decided, Other};
 use oneroot_bootconf::decision::{Decision, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_ids::Mac;
@@ -16,7 +17,20 @@ use super::look::Look;
 use super::meant;
 use crate::clock;
 
-/// A machine's next boot, as far as it can be known before it happens.
+/// What a machine's next boot would be.
+pub enum Next {
+    /// That of a profile.
+    Profile(Box<Preview>),
+    /// One of which no plan is made.
+    Other {
+        /// Its NIC.
+        mac: Mac,
+        /// What it would be told.
+        other: Other,
+    },
+}
+
+/// A machine's next boot of a profile, as far as it can be known before it happens.
 pub struct Preview {
     pub mac: Mac,
     pub decision: Decision,
@@ -38,15 +52,26 @@ fn names_of(site: &Site) -> String {
 }
 
 /// Works out what a machine would boot. `machine` is its name or one of its MACs.
-pub fn preview(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Preview> {
+pub fn next(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Next> {
     let mac = mac_of(site, machine)?;
     let (catalogue, asked) = (Catalogue::of(site), Asked::by(mac));
-    let decision = decide(&catalogue, &asked)?;
+    let decision = match decide(&catalogue, &asked)? {
+        Decided::Profile(decision) => *decision,
+        Decided::Other(other) => return Ok(Next::Other { mac, other }),
+    };
     let facts = Facts::of(&catalogue, &decision, &asked);
     let guest = guest::stage(look, clock::now())?;
     let planner = Planner::new(Arc::clone(look), guest, renderer.clone());
     let stacked = planner.stack(&site.home, &decision, &facts)?;
-    Ok(Preview { mac, decision, facts, planner, stacked })
+    Ok(Next::Profile(Box::new(Preview { mac, decision, facts, planner, stacked })))
+}
+
+/// The same, for what only a profile's tree can answer.
+pub fn preview(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Preview> {
+    match next(site, look, machine, renderer)? {
+        Next::Profile(preview) => Ok(*preview),
+        Next::Other { other, .. } => bail!("{machine} has no tree: it {}", other.way.in_words()),
+    }
 }
 
 fn mac_of(site: &Site, machine: &str) -> Result<Mac> {

@@ -7,6 +7,7 @@ pub mod firmware;
 pub mod given;
 pub mod initrd;
 pub mod kernels;
+pub mod screens;
 pub mod script;
 mod version;
 
@@ -36,6 +37,9 @@ pub struct BootPlan {
     pub name: String,
     /// Its profile.
     pub profile: String,
+    /// What somebody has chosen for that in its menu.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
     /// Its workloads.
     pub workloads: Vec<String>,
     /// Its root.
@@ -106,6 +110,7 @@ impl BootPlan {
             mac,
             name: decision.name.clone().unwrap_or_else(|| mac.to_string()),
             profile: decision.profile.clone(),
+            choice: decision.choice.clone(),
             workloads: decision.workloads.clone(),
             view,
             kernel: BootFile::View(terms.loaded.kernel.clone()),

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use crate::boot_files::name_in_boot;
 use crate::root::{Initramfs, Root};
 use crate::site::directories::{Directory, apart};
-use crate::site::gives::{Boots, Gives};
+use crate::site::gives::Gives;
+use crate::site::menu_tables::boots;
 use crate::site::networks::{NO_HOST, is_host};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::sources::source_of;
@@ -67,8 +68,9 @@ pub(crate) fn arguments(list: Vec<Located<String>>, diagnostics: &mut Diagnostic
 
 /// The same for a kernel whose root comes from there.
 fn arguments_of(root: Root, list: Vec<Located<String>>, diagnostics: &mut Diagnostics) -> Vec<String> {
-    let checked =
-        list.into_iter().filter_map(|at| at.check(diagnostics, |text| argument_of(root, &text).map(|()| text)));
+    let checked = list
+        .into_iter()
+        .filter_map(|at| at.check(diagnostics, |text| argument_of(root, &text).map(|()| text)));
     checked.map(|at| at.value).collect()
 }
 
@@ -381,11 +383,11 @@ pub(crate) fn machine(
 
 /// What a table gives to the machines that it is about, but for layers: a machine's own is of another kind.
 pub(crate) fn gives(section: &mut Section<'_>, places: &mut Places, diagnostics: &mut Diagnostics) -> Gives {
-    let profile = section.string(diagnostics, "profile").map(|at| places.keep("profile", at));
+    let boots = boots(section, places, diagnostics);
     let workloads = section.strings(diagnostics, "workloads", false);
     note_twice(&workloads, diagnostics, |workload| format!("workload {workload:?} is listed twice"));
     Gives {
-        boots: profile.map(Boots::Profile),
+        boots,
         workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
         layers: Vec::new(),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),

@@ -10,6 +10,7 @@ use crate::root::{Initramfs, Root};
 use crate::site::assignment::{Assignment, Signed};
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
+use crate::site::menus::Menu;
 use crate::site::sources::Source;
 use oneroot_ids::Mac;
 
@@ -30,7 +31,9 @@ pub struct Site {
     pub groups: Vec<(String, Group)>,
     /// Known machines, by name.
     pub machines: BTreeMap<String, Machine>,
-    /// What machines boot that no table names; where nothing is said they get an address and no boot.
+    /// Menus, by name.
+    pub menus: BTreeMap<String, Menu>,
+    /// What machines boot that no table names; where nothing is said they are held.
     pub unknown: Option<Boots>,
     /// What templates may say on every machine; profiles, workloads and machines may say otherwise.
     pub vars: Vars,

@@ -157,6 +157,7 @@ impl Machines {
     /// | name | who gets it |
     /// |---|---|
     /// | `boot/MAC.ipxe` by HTTP | the machine whose lease has that MAC: its boot script, and a plan where it needs one |
+    /// | `boot/MAC/CHOICE.ipxe` by HTTP | the same, where somebody has chosen that in its menu |
     /// | `boot/MAC.ipxe` by TFTP | that machine: what leads it to the next |
     /// | `boot/MAC.COOKIE.ipxe` by TFTP | the machine that was told the cookie: as by HTTP |
     /// | `b/BOOT/kernel`, `b/BOOT/initrd`, `b/BOOT/initrd2` and so on | the machine whose boot that is: out of its own view |
@@ -170,6 +171,7 @@ impl Machines {
         let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         match parts.as_slice() {
             ["boot", script] => self.script(peer, script.strip_suffix(".ipxe")?, via).await,
+            ["boot", mac, choice] => self.chosen(peer, mac, choice.strip_suffix(".ipxe")?, via).await,
             ["b", boot, which] => self.boot_file(peer, boot.parse().ok()?, which).await,
             [loader] => {
                 let found = self.loader(loader).await?;
@@ -191,11 +193,18 @@ impl Machines {
         let script = match (via, cookie) {
             (Via::Tftp, None) => self.lead_script(peer, mac)?,
             (Via::Tftp, Some(cookie)) if self.cookies.is_good(cookie, peer, mac, self.host.now()) => {
-                self.boot_script(peer, mac, Ask::Whole).await?
+                self.boot_script(peer, mac, None, Ask::Whole).await?
             }
-            (Via::Http(ask), None) => self.boot_script(peer, mac, ask).await?,
+            (Via::Http(ask), None) => self.boot_script(peer, mac, None, ask).await?,
             (Via::Tftp | Via::Http(_), Some(_)) => return None,
         };
+        Some(Resource::Bytes(Arc::from(script.into_bytes())))
+    }
+
+    /// A machine's script for what somebody has chosen in its menu. Only who has had that menu by HTTP can ask for it.
+    async fn chosen(self: &Arc<Self>, peer: IpAddr, mac: &str, choice: &str, via: Via) -> Option<Resource> {
+        let Via::Http(ask) = via else { return None };
+        let script = self.boot_script(peer, mac.parse().ok()?, Some(choice), ask).await?;
         Some(Resource::Bytes(Arc::from(script.into_bytes())))
     }
 

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::asked::{Asked, Catalogue};
-use oneroot_bootconf::decision::{Decision, Part, decide};
+use oneroot_bootconf::decided::Decided;
+use oneroot_bootconf::decision::{Decision, NoPlan, Part, chosen, decide};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
@@ -48,8 +49,11 @@ impl Machines {
     ) -> Option<Vec<String>> {
         let (catalogue, address) = (Catalogue::of(site).at(self.host.now()), planned_at(booted));
         let asked = Asked::at(mac, address);
-        let decision = match decide(&catalogue, &asked) {
-            Ok(decision) => decision,
+        let decision = match booted_now(&catalogue, &asked, booted) {
+            Ok(Decided::Profile(decision)) => decision,
+            Ok(Decided::Other(other)) => {
+                return Some(vec![format!("at its next boot it {}", other.way.in_words())]);
+            }
             Err(cause) => return Some(vec![cause.to_string()]),
         };
         let view = booted.pin.view;
@@ -118,6 +122,14 @@ impl Machines {
             places.push(Place::Is(self.planner.guest(), "oneroot's own init".to_owned()));
         }
         Some((places, renders))
+    }
+}
+
+/// What a machine would boot now. What somebody chose in a menu counts as chosen again, for as long as the menu has it.
+fn booted_now(catalogue: &Catalogue<'_>, asked: &Asked, booted: &Booted) -> Result<Decided, NoPlan> {
+    match &booted.choice {
+        Some(choice) => chosen(catalogue, asked, choice),
+        None => decide(catalogue, asked),
     }
 }
 

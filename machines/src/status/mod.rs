@@ -6,6 +6,7 @@ mod rows;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decided::Decided;
 use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::{INITRD, KERNEL};
@@ -14,7 +15,7 @@ use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::index::refusals::Refusal;
-use crate::index::stalls::{LOADED, Stalled};
+use crate::index::stalls::{LOADED, Stalled, is_without_boot};
 use crate::index::steps::BootStep;
 use crate::machines::Machines;
 use crate::status::behind::Looked;
@@ -34,6 +35,9 @@ pub struct MachineStatus {
     pub address: Option<String>,
     /// Its profile: of its boot, else the one that it would boot.
     pub profile: Option<String>,
+    /// What it gets that is no profile, when it boots: `local`, `menu NAME` or `held`.
+    #[serde(default)]
+    pub other: Option<String>,
     /// Its newest boot whose root is mounted; where there is none, its newest plan.
     pub boot: Option<String>,
     /// The view of that boot.
@@ -143,11 +147,17 @@ impl Machines {
         let booted = boot.map(|boot| if row.macs.contains(&boot.mac) { boot.mac } else { mac });
         let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
         let pin = boot.map(|boot| &boot.pin);
+        let is_asked = boot.is_none() || row.steps.last().is_some_and(|last| is_without_boot(&last.step));
+        let catalogue = Catalogue::of(site).at(self.host.now());
+        let decided = is_asked.then(|| decide(&catalogue, &Asked::by(mac)).ok()).flatten();
+        let (would, other) = match decided {
+            Some(Decided::Profile(decision)) => (Some(decision.profile), None),
+            Some(Decided::Other(other)) => (None, Some(other.way.shown())),
+            None => (None, None),
+        };
         MachineStatus {
-            profile: profile.or_else(|| {
-                let catalogue = Catalogue::of(site).at(self.host.now());
-                Some(decide(&catalogue, &Asked::by(mac)).ok()?.profile)
-            }),
+            profile: profile.or(would),
+            other,
             name: row.name.unwrap_or_else(|| mac.to_string()),
             mac: mac.to_string(),
             macs: row.macs.iter().map(Mac::to_string).collect(),

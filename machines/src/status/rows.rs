@@ -28,6 +28,8 @@ pub struct Booted {
     /// The NIC that its script went to; the root may be mounted by another.
     pub mac: Mac,
     pub profile: Option<String>,
+    /// What somebody has chosen in its menu.
+    pub choice: Option<String>,
     pub kernel: Option<String>,
     pub args: Vec<String>,
     pub facts: Option<Facts>,
@@ -135,6 +137,7 @@ impl Tables<'_> {
             pin: pin.clone(),
             mac: plan.map_or(pin.mac, |plan| plan.mac),
             profile: plan.map(|plan| plan.profile.clone()),
+            choice: plan.and_then(|plan| plan.choice.clone()),
             kernel: plan.map(|plan| plan.kernel.to_string()),
             args: plan.map(|plan| plan.args.clone()).unwrap_or_default(),
             facts: plan.and_then(|plan| plan.facts.clone()),
