@@ -2,13 +2,29 @@
 
 use serde::{Deserialize, Serialize};
 
-/// How a machine gets its root. More kinds are to come.
+/// How a machine gets its root.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Root {
     /// Over NFS, from the view.
     #[default]
     Nfs,
+    /// Not from here: a kernel and its initrds are all that is handed out, as installers, memtest and rescue systems are.
+    None,
+}
+
+impl Root {
+    /// All there are.
+    pub const ALL: [Self; 2] = [Self::Nfs, Self::None];
+
+    /// As a site file spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nfs => "nfs",
+            Self::None => "none",
+        }
+    }
 }
 
 /// Which program of the initramfs mounts the root, and so which grammar the arguments have.

@@ -15,7 +15,7 @@ use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::load_str;
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
-use oneroot_bootconf::root::Initramfs;
+use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
 
@@ -36,7 +36,7 @@ fn told(boot: BootId, last: u8, edition: u8) -> BootPlan {
     let text = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n[profile.a]\nsource = { tar = \"a\" }\n[unknown]\nprofile = \"a\"\n";
     let site = load_str("site.toml", text, Path::new("/site")).unwrap();
     let (catalogue, asked) = (Catalogue::of(&site), Asked::at(mac(last), address(last)));
-    let decision = decide(&catalogue, &asked).unwrap();
+    let decision = decide(&catalogue, &asked).unwrap().into_profile().unwrap();
     BootPlan::of(&Terms {
         site: &site,
         decision: &decision,
@@ -86,19 +86,18 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         mac: _,
         name,
         profile,
+        choice: _,
         workloads,
         view: _,
         kernel,
         initrds: _,
         args,
-        root,
+        root: _,
         initramfs: _,
         assigned: _,
         facts,
         why,
     } = plan.clone();
-    // There is one kind of root; the day that there are two, it gets a line below.
-    let oneroot_bootconf::root::Root::Nfs = root;
     let facts = facts.unwrap();
     let with = |change: &dyn Fn(&mut BootPlan)| {
         let mut other = BootPlan { boot, ..plan.clone() };
@@ -122,10 +121,12 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("mac", with(&|plan| plan.mac = mac(2))),
         ("name", with(&|plan| plan.name = format!("{name}2"))),
         ("profile", with(&|plan| plan.profile = format!("{profile}2"))),
+        ("choice", with(&|plan| plan.choice = Some("rescue".to_owned()))),
         ("workloads", with(&|plan| plan.workloads = [workloads.clone(), vec!["w".to_owned()]].concat())),
         ("view", with(&|plan| plan.view = ViewId([77; 16]))),
         ("kernel", with(&|plan| plan.kernel = BootFile::View(format!("{kernel}2")))),
         ("initrds", with(&|plan| plan.initrds.push(BootFile::View("/initrd.img".to_owned())))),
+        ("root", with(&|plan| plan.root = Root::None)),
         ("initramfs", with(&|plan| plan.initramfs = Some(Initramfs::Dracut))),
         ("an argument more", with(&|plan| plan.args = [args.clone(), vec!["quiet".to_owned()]].concat())),
         ("an argument less", with(&|plan| plan.args = args[..1].to_vec())),

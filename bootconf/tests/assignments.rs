@@ -78,7 +78,7 @@ fn laid(site: &Site, mapped: &[(Mapped, Vec<Mac>)]) -> (Site, Vec<Conflict>) {
 }
 
 fn decided(site: &Site, nic: Mac, now: u64) -> Result<Decision, NoPlan> {
-    decide(&Catalogue::of(site).at(now), &Asked::by(nic))
+    decide(&Catalogue::of(site).at(now), &Asked::by(nic)).map(|decided| decided.into_profile().unwrap())
 }
 
 #[test]

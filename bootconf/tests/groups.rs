@@ -4,7 +4,7 @@
 use std::net::IpAddr;
 use std::path::Path;
 
-use oneroot_bootconf::asked::{Asked, Catalogue, Who};
+use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part, decide, parts};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::{Site, load_str, stacks};
@@ -78,7 +78,7 @@ fn mac(text: &str) -> Mac {
 }
 
 fn decided(site: &Site, nic: &str) -> Decision {
-    decide(&Catalogue::of(site), &Asked::by(mac(nic))).unwrap()
+    decide(&Catalogue::of(site), &Asked::by(mac(nic))).unwrap().into_profile().unwrap()
 }
 
 fn from<'d>(decision: &'d Decision, what: &str, hidden: bool) -> Vec<(&'d str, &'d str)> {
@@ -110,7 +110,10 @@ fn the_machines_own_word_hides_its_groups_and_theirs_hides_what_is_said_of_unkno
     assert_eq!(from(&named, "profile", false), [("base", "[machine.seat-02]")]);
     assert_eq!(from(&named, "profile", true), [("desktop", "[group.seats]"), ("kiosk", "[group.hall]")]);
     let at = |address: [u8; 4]| {
-        decide(&Catalogue::of(&site), &Asked::at(mac("02:00:00:00:00:99"), IpAddr::from(address))).unwrap()
+        decide(&Catalogue::of(&site), &Asked::at(mac("02:00:00:00:00:99"), IpAddr::from(address)))
+            .unwrap()
+            .into_profile()
+            .unwrap()
     };
     let in_hall = at([10, 0, 1, 150]);
     assert_eq!((in_hall.profile.as_str(), in_hall.groups.as_slice()), ("kiosk", &["hall".to_owned()][..]));
@@ -123,9 +126,12 @@ fn a_nic_that_nobody_has_named_may_be_in_a_group_and_boots_only_by_one_that_has_
     let site = site("");
     let catalogue = Catalogue::of(&site);
     let stranger = mac("52:54:00:00:00:99");
-    let nothing = decide(&catalogue, &Asked::at(stranger, IpAddr::from([10, 0, 0, 150])));
-    assert_eq!(nothing, Err(NoPlan::Unknown(Who::Nic(stranger))));
-    let boots = decide(&catalogue, &Asked::at(stranger, IpAddr::from([10, 0, 1, 150]))).unwrap();
+    let at = |address: [u8; 4]| {
+        let decided = decide(&catalogue, &Asked::at(stranger, IpAddr::from(address)));
+        decided.unwrap().into_profile()
+    };
+    assert_eq!(at([10, 0, 0, 150]), None);
+    let boots = at([10, 0, 1, 150]).unwrap();
     assert_eq!(boots.groups, ["all", "hall"]);
     assert!(boots.args.contains(&"splash".to_owned()));
 }
@@ -156,7 +162,8 @@ fn a_named_machine_that_no_table_gives_a_profile_is_told_so_and_boots_where_its_
     let site = site(machine);
     let (catalogue, nic) = (Catalogue::of(&site), mac("02:00:00:00:00:07"));
     assert_eq!(decide(&catalogue, &Asked::by(nic)), Err(NoPlan::NoProfile("m".to_owned())));
-    let in_hall = decide(&catalogue, &Asked::at(nic, IpAddr::from([10, 0, 1, 150]))).unwrap();
+    let in_hall = decide(&catalogue, &Asked::at(nic, IpAddr::from([10, 0, 1, 150])));
+    let in_hall = in_hall.unwrap().into_profile().unwrap();
     assert_eq!(in_hall.profile, "kiosk");
 }
 
@@ -173,7 +180,7 @@ fn a_machines_groups_are_the_same_whichever_of_its_nics_boots() {
 fn templates_know_the_groups_and_stage_has_their_layers() {
     let site = site("");
     let (catalogue, asked) = (Catalogue::of(&site), Asked::by(mac("52:54:00:00:00:01")));
-    let facts = Facts::of(&catalogue, &decide(&catalogue, &asked).unwrap(), &asked);
+    let facts = Facts::of(&catalogue, &decide(&catalogue, &asked).unwrap().into_profile().unwrap(), &asked);
     assert_eq!(facts.groups, ["seats", "all"]);
     let staged: Vec<Part> = parts(&site).into_iter().map(|(part, _)| part).collect();
     let hall = Part::Layer { path: "/site/layers/hall".into() };

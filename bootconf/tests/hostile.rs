@@ -111,6 +111,7 @@ fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
             mac,
             name: "alpha".to_owned(),
             profile: "debian".to_owned(),
+            choice: None,
             workloads: vec![],
             view: ViewId([1; 16]),
             kernel: file(),

@@ -1,13 +1,20 @@
 //! Which machine boots what, and why: a site of a few tables, and what each machine is told.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::path::Path;
 
 use oneroot_bootconf::asked::{Asked, Catalogue, Who};
+use oneroot_bootconf::decided::{Decided, Way};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::{Loaded, Tree, kernel_and_initrds};
 use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
+use oneroot_bootconf::root::Root;
 use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
@@ -21,7 +28,7 @@ fn mac(text: &str) -> Mac {
 
 /// What a site decides for a NIC.
 fn decided(site: &Site, mac: Mac) -> Result<Decision, NoPlan> {
-    decide(&Catalogue::of(site), &Asked::by(mac))
+    decide(&Catalogue::of(site), &Asked::by(mac)).map(|decided| decided.into_profile().unwrap())
 }
 
 fn alpha() -> Decision {
@@ -140,7 +147,10 @@ fn an_unknown_machine_gets_the_profile_for_unknown_ones_or_a_reason() {
     assert_eq!(decision.why[0].from, "[unknown]");
     let mut closed = site();
     closed.unknown = None;
-    assert_eq!(decided(&closed, stranger), Err(NoPlan::Unknown(Who::Nic(stranger))));
+    let Ok(Decided::Other(held)) = decide(&Catalogue::of(&closed), &Asked::by(stranger)) else {
+        panic!("{closed:?}")
+    };
+    assert_eq!((held.name, held.way), (None, Way::Hold));
 }
 
 #[test]
@@ -523,10 +533,33 @@ fn a_machine_that_nobody_has_named_is_a_case_of_its_own_and_no_mac_that_a_site_m
     let of = |more: &str| {
         let site = load_str("site.toml", &format!("{text}{more}"), std::path::Path::new("/")).unwrap();
         let unknown = Asked { who: Who::Unknown, address: None };
-        let decision = decide(&Catalogue::of(&site), &unknown).ok();
+        let decision = decide(&Catalogue::of(&site), &unknown).unwrap().into_profile();
         decision.map(|decision| (decision.name, decision.profile))
     };
     assert_eq!(of(""), None);
     let unknown = of("[unknown]\nprofile = \"b\"\n");
     assert_eq!(unknown, Some((None, "b".to_owned())));
+}
+
+#[test]
+fn a_profile_without_a_root_loads_the_kernel_and_initrds_that_it_names_and_says_nothing_of_ours() {
+    let of = |more: &str| {
+        let text = format!(
+            "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n[profile.rescue]\nsource = {{ directory = \"r\" }}\n\
+             root = \"none\"\n{more}\n[profile.more]\nextends = \"rescue\"\nargs = [\"quiet\"]\n\
+             [machine.one]\nmac = \"02:00:00:00:00:01\"\nprofile = \"more\"\n"
+        );
+        decided(&load_str("site.toml", &text, Path::new("/")).unwrap(), mac("02:00:00:00:00:01")).unwrap()
+    };
+    let named = of("kernel = \"/linux\"\nargs = [\"root=/dev/ram0\", \"ip=dhcp\"]");
+    assert_eq!((named.root, named.args.len()), (Root::None, 3), "whoever extends it has its root");
+    let none = Loaded { kernel: "/linux".to_owned(), initrds: vec![] };
+    assert_eq!(choose(&named, &["vmlinuz-6.1", "initrd.img-6.1"], &["/linux"]), Ok(none));
+    let both = of("kernel = \"/linux\"\ninitrd = \"/initrd.gz\"");
+    assert_eq!(choose(&both, &[], &["/linux", "/initrd.gz"]), pair("/linux", "/initrd.gz"));
+    assert!(matches!(choose(&both, &[], &["/linux"]), Err(NoPlan::NoInitrd { .. })));
+    let found = choose(&of(""), &["vmlinuz-6.1", "initrd.img-6.1"], &[]);
+    assert_eq!(found, pair("/boot/vmlinuz-6.1", "/boot/initrd.img-6.1"));
+    let said = named.why.iter().find(|why| why.what == "root").unwrap();
+    assert_eq!((said.value.as_str(), said.from.as_str()), ("none", "[profile.rescue]"));
 }

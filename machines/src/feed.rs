@@ -90,7 +90,7 @@ mod tests {
     use oneroot_state::Error as StateError;
 
     async fn boots(server: &Server, peer: std::net::IpAddr) -> String {
-        server.machines.boot_script(peer, server.mac, Ask::Whole).await.unwrap()
+        server.machines.boot_script(peer, server.mac, None, Ask::Whole).await.unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
+use oneroot_bootconf::gives::Boots;
 use oneroot_ids::Mac;
 
 use crate::cli::Output;
@@ -60,6 +61,12 @@ pub struct Given {
     /// The profile that it boots
     #[arg(long)]
     pub profile: Option<String>,
+    /// What it boots that is no profile: its own disk, or nothing
+    #[arg(long, value_name = "local|hold", conflicts_with = "profile", value_parser = no_profile)]
+    pub boot: Option<Boots>,
+    /// The menu in which somebody chooses what it boots
+    #[arg(long, conflicts_with_all = ["profile", "boot"])]
+    pub menu: Option<String>,
     /// A workload that it gets, besides those it has; may be said again
     #[arg(long = "workload", value_name = "WORKLOAD")]
     pub workloads: Vec<String>,
@@ -96,8 +103,8 @@ pub struct Assign {
 pub struct Unassign {
     /// Its name, or one of its MAC addresses
     pub machine: String,
-    /// Only what it boots
-    #[arg(long)]
+    /// Only what it boots, a profile or not
+    #[arg(long, visible_aliases = ["boot", "menu"])]
     pub profile: bool,
     /// Only this workload; may be said again
     #[arg(long = "workload", value_name = "WORKLOAD")]
@@ -179,6 +186,22 @@ pub enum MachinesCommand {
     },
     /// Print what was adopted and assigned as a file for machines.d, to be kept with the site
     Export,
+}
+
+impl Given {
+    /// What it says is booted.
+    pub fn boots(&self) -> Option<Boots> {
+        let profile = self.profile.clone().map(Boots::Profile);
+        profile.or_else(|| self.menu.clone().map(Boots::Menu)).or_else(|| self.boot.clone())
+    }
+}
+
+fn no_profile(text: &str) -> Result<Boots, &'static str> {
+    match text {
+        "local" => Ok(Boots::Local),
+        "hold" => Ok(Boots::Hold),
+        _ => Err("it is local or hold"),
+    }
 }
 
 fn lasts(text: &str) -> Result<Duration, String> {

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use oneroot_bootconf::asked::{Asked, Catalogue};
-use oneroot_bootconf::decision::{Provenance, decide};
+use oneroot_bootconf::decided::{Decided as Outcome, Other, Way};
+use oneroot_bootconf::decision::{Decision, Provenance, decide};
+use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::{Site, Vars};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{StackEntry, shown};
@@ -17,7 +19,7 @@ use super::generations::word;
 use super::in_force::{InForce, in_force};
 use super::look::Look;
 use super::names::first;
-use super::preview::{Preview, mac_of, preview};
+use super::preview::{Next, Preview, What, mac_of, next, preview};
 use crate::cli::Exit;
 use crate::control;
 use crate::print::{self, Document, Page};
@@ -48,6 +50,8 @@ pub struct Decided {
     machine: String,
     mac: String,
     profile: Option<String>,
+    /// What it gets that is no profile: `local`, `menu NAME`, `held`.
+    other: Option<String>,
     workloads: Vec<String>,
     groups: Vec<String>,
     args: Vec<String>,
@@ -82,16 +86,26 @@ impl Document for Decided {
 pub fn decided(site: &Site, machine: &str) -> Result<Decided> {
     let InForce { site, now, is_whole, .. } = in_force(site)?;
     let mac = mac_of(&site, machine)?;
-    let (decision, trouble) = match decide(&Catalogue::of(&site).at(now), &Asked::by(mac)) {
-        Ok(decision) => (Some(decision), None),
-        Err(cause) => (None, Some(cause.to_string())),
+    let (mut other, mut trouble, mut profile) = (None, None, None);
+    let decision = match decide(&Catalogue::of(&site).at(now), &Asked::by(mac)) {
+        Ok(Outcome::Profile(decision)) => {
+            profile = Some(decision.profile.clone());
+            *decision
+        }
+        Ok(Outcome::Other(Other { way, why, .. })) => {
+            other = Some(way.shown());
+            Decision { why, ..Decision::default() }
+        }
+        Err(cause) => {
+            trouble = Some(cause.to_string());
+            Decision::default()
+        }
     };
-    let profile = decision.as_ref().map(|decision| decision.profile.clone());
-    let decision = decision.unwrap_or_default();
     Ok(Decided {
         machine: machine.to_owned(),
         mac: mac.to_string(),
         profile,
+        other,
         workloads: decision.workloads,
         groups: decision.groups,
         args: decision.args,
@@ -107,7 +121,14 @@ pub fn decided(site: &Site, machine: &str) -> Result<Decided> {
 pub struct Explained {
     machine: String,
     mac: String,
-    view: String,
+    /// The view that it would boot; none where it boots no profile.
+    view: Option<String>,
+    /// What it gets instead: `local`, `menu NAME` or `held`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    other: Option<String>,
+    /// The same in words.
+    #[serde(skip)]
+    in_words: String,
     kernel: Option<String>,
     /// The first of them.
     initrd: Option<String>,
@@ -134,16 +155,18 @@ struct LayerLine {
 impl Document for Explained {
     fn page(&self) -> Page {
         let mut page = Page::default();
-        page.line(format_args!("{} ({}) would boot view {}", self.machine, self.mac, self.view));
+        page.line(format_args!("{} ({}) {}", self.machine, self.mac, self.in_words));
         match &self.running {
-            Some(view) if *view == self.view => page.line("it runs with that view now"),
+            running if running.is_some() && *running == self.view => page.line("it runs with that view now"),
             Some(view) => page.line(format_args!("it runs with view {view} until it boots again")),
             None => {}
         }
         page.line("");
         page.rows(&self.decided());
-        page.line("");
-        page.rows(&self.stack());
+        if self.view.is_some() {
+            page.line("");
+            page.rows(&self.stack());
+        }
         if !self.assignments_known {
             page.line("");
             page.line(NOT_KNOWN);
@@ -163,6 +186,9 @@ impl Explained {
     /// What was decided, and by which table of the site.
     fn decided(&self) -> Vec<[String; 3]> {
         let mut rows = said(&self.why);
+        if self.view.is_none() {
+            return rows;
+        }
         let initrds = Some(self.initrds.join(" ")).filter(|paths| !paths.is_empty());
         for (what, path) in [("kernel", self.kernel.clone()), ("initrd", initrds)] {
             let path = path.unwrap_or_else(|| "-".to_owned());
@@ -187,11 +213,17 @@ impl Explained {
 /// `oneroot explain MACHINE`.
 pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Explained> {
     let look = Look::into_store_of(site)?;
-    let Preview { mac, decision, facts, stacked, is_whole, .. } = preview(site, &look, machine, renderer)?;
+    let Next { mac, is_whole, what: next } = next(site, &look, machine, renderer)?;
     let mac = mac.to_string();
     let status = control::ask_status(&site.server.state)?;
     let machines = status.into_iter().flat_map(|status| status.machines);
     let running = machines.into_iter().find(|seen| seen.macs.contains(&mac)).and_then(|seen| seen.view);
+    let Preview { decision, facts, stacked, .. } = match next {
+        What::Profile(preview) => *preview,
+        What::Other(other) => {
+            return Ok(Explained { assignments_known: is_whole, ..without_profile(other, mac, running) });
+        }
+    };
     let layers = stacked.entries.iter().enumerate().map(|(place, laid)| LayerLine {
         place,
         generation: laid.generation.to_string(),
@@ -205,7 +237,9 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
     Ok(Explained {
         machine: facts.name,
         mac,
-        view: stacked.id.to_string(),
+        in_words: format!("would boot view {}", stacked.id),
+        view: Some(stacked.id.to_string()),
+        other: None,
         kernel,
         initrd: initrds.first().cloned(),
         initrds,
@@ -216,6 +250,39 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
         running,
         assignments_known: is_whole,
     })
+}
+
+/// A machine that boots no profile, and what it may choose where it is shown a menu.
+fn without_profile(other: Other, mac: String, running: Option<String>) -> Explained {
+    let Other { name, way, mut why } = other;
+    if let Way::Menu(name, menu) = &way {
+        let from = format!("[menu.{name}]");
+        for choice in &menu.choices {
+            let (what, value) = choice.gives.boots.as_ref().map_or(("boot", "-"), Boots::as_said);
+            let is_default = choice.name == menu.default_choice();
+            let default = if is_default { ", the default" } else { "" };
+            let value = format!("{}: {what} {value}{default}", choice.name);
+            why.push(Provenance { what: "choice".to_owned(), value, from: from.clone(), hidden: false });
+        }
+        let waits = menu.timeout.map_or("waits for somebody".to_owned(), |seconds| format!("{seconds} s"));
+        why.push(Provenance { what: "timeout".to_owned(), value: waits, from, hidden: false });
+    }
+    Explained {
+        machine: name.unwrap_or_else(|| mac.clone()),
+        mac,
+        view: None,
+        other: Some(way.shown()),
+        in_words: way.in_words(),
+        kernel: None,
+        initrd: None,
+        initrds: Vec::new(),
+        trouble: None,
+        passed_over: Vec::new(),
+        layers: Vec::new(),
+        why,
+        running,
+        assignments_known: true,
+    }
 }
 
 /// What each layer says of a path, the topmost first.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::boot_files::Versions;
 use oneroot_bootconf::decision::{Part, parts};
+use oneroot_bootconf::root::Root;
 use oneroot_tree::{Index, Store, View};
 use serde::Serialize;
 
@@ -61,6 +62,14 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
     let Some(profile) = site.profiles.get(name) else { return warnings };
     // One that boots with another's kernel has none of its own, or none that counts.
     if profile.kernel_from.is_some() {
+        return warnings;
+    }
+    // Nothing of it is mounted, so nothing but what is handed out counts.
+    if site.root_of(name) == Root::None {
+        match lacks::alone(store, index.generation()) {
+            Ok(view) => warnings.extend(lacks::named_files(profile, &view)),
+            Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
+        }
         return warnings;
     }
     warnings.extend(kernels(&found.versions));

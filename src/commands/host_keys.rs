@@ -4,7 +4,8 @@
 use std::path::Path;
 
 use oneroot_bootconf::asked::Catalogue;
-use oneroot_bootconf::decision::{Part, decide};
+use oneroot_bootconf::decided::profiles_of;
+use oneroot_bootconf::decision::Part;
 use oneroot_bootconf::{Site, stacks};
 use oneroot_machines::planner::names;
 use oneroot_tree::View;
@@ -66,8 +67,9 @@ fn over(site: &Site, profile: &str) -> Vec<Vec<Part>> {
         stack.iter().any(|part| matches!(part, Part::Profile { name } if name == profile))
     };
     let catalogue = Catalogue::of(site);
-    let decisions = catalogue.everybody().filter_map(|(_, asked)| decide(&catalogue, &asked).ok());
-    let booted: Vec<Vec<Part>> = decisions.map(|decision| decision.parts).filter(is_under).collect();
+    let decisions = catalogue.everybody().filter_map(|(_, asked)| profiles_of(&catalogue, &asked).ok());
+    let booted: Vec<Vec<Part>> =
+        decisions.flatten().map(|decision| decision.parts).filter(is_under).collect();
     if booted.is_empty() { stacks(site).into_iter().filter(is_under).collect() } else { booted }
 }
 

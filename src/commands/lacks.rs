@@ -77,6 +77,14 @@ pub fn of(tree: &Tree<'_>, budget: &mut Budget) -> Vec<String> {
     told
 }
 
+/// Kernel and initrds that a profile names and its tree does not have.
+pub fn named_files(profile: &Profile, view: &View) -> Vec<String> {
+    let is_there = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
+    let named = profile.kernel.iter().chain(&profile.initrds);
+    let missing = named.filter(|path| !path.contains('*') && !is_there(path));
+    missing.map(|path| format!("no {path}, which its machines are to load")).collect()
+}
+
 /// What keeps an initrd from mounting the root.
 fn of_initrd(tree: &Tree<'_>, path: &str, object: ObjectId) -> Vec<String> {
     let found = match tree.store.object(object).map_err(io::Error::other).and_then(look) {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use oneroot_bootconf::assignment::{Adopting, Signed};
+use oneroot_bootconf::gives::Boots;
 use oneroot_machines::{MachineStatus, MappedMachine, Mapping};
 use serde::Serialize;
 
@@ -85,7 +86,7 @@ fn row(machine: &MachineStatus) -> [String; HEAD.len()] {
     [
         machine.name.clone(),
         machine.mac.clone(),
-        or_dash(machine.profile.as_ref()),
+        or_dash(machine.profile.as_ref().or(machine.other.as_ref())),
         list(&machine.workloads),
         list(&machine.groups),
         or_dash(machine.phase.as_ref()),
@@ -122,7 +123,8 @@ impl Document for OneMachine {
         row("name", if status.named { status.name.clone() } else { "nobody has named it".to_owned() });
         row("MAC", status.macs.join(" "));
         row("address", status.address.clone().unwrap_or_else(|| "none yet".to_owned()));
-        row("profile", status.profile.clone().unwrap_or_else(|| "none".to_owned()));
+        let boots = status.profile.as_ref().or(status.other.as_ref());
+        row("profile", boots.cloned().unwrap_or_else(|| "none".to_owned()));
         row("workloads", status.workloads.join(" "));
         row("groups", status.groups.join(" "));
         if let Some(Signed { by, at }) = mapped.as_ref().and_then(|mapped| mapped.adopted.as_ref()) {
@@ -167,8 +169,9 @@ fn show(state: &Path, machine: &str) -> Result<OneMachine> {
 #[derive(Serialize)]
 struct Table {
     mac: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    profile: Option<String>,
+    /// `profile`, `menu` or `boot`.
+    #[serde(flatten)]
+    boots: BTreeMap<&'static str, String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     workloads: Vec<String>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -188,7 +191,12 @@ fn export(mapping: &Mapping) -> Result<String> {
         let gives = machine.assigned.as_ref().map(|assigned| assigned.gives.clone()).unwrap_or_default();
         let table = Table {
             mac: machine.macs.iter().map(ToString::to_string).collect(),
-            profile: gives.profile().map(str::to_owned),
+            boots: gives
+                .boots
+                .iter()
+                .map(Boots::as_said)
+                .map(|(key, value)| (key, value.to_owned()))
+                .collect(),
             workloads: gives.workloads,
             args: gives.args,
             vars: gives.vars,

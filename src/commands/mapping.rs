@@ -6,7 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use oneroot_bootconf::Site;
-use oneroot_bootconf::gives::{Boots, Gives};
+use oneroot_bootconf::gives::Gives;
 use oneroot_machines::{MappedMachine, Request, Taken};
 use serde::Serialize;
 
@@ -56,11 +56,14 @@ pub fn in_words(machine: &MappedMachine) -> String {
 
 /// What is given, for a sentence.
 pub fn given_in_words(gives: &Gives) -> String {
-    let profile = gives.boots.iter().map(|Boots::Profile(profile)| format!("profile {profile}"));
+    let boots = gives.boots.iter().map(|boots| {
+        let (key, value) = boots.as_said();
+        format!("{key} {value}")
+    });
     let list =
         |what: &str, words: &[String]| (!words.is_empty()).then(|| format!("{what} {}", words.join(" ")));
     let vars: Vec<String> = gives.vars.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let words: Vec<String> = profile
+    let words: Vec<String> = boots
         .chain(list("workloads", &gives.workloads))
         .chain(list("arguments", &gives.args))
         .chain(list("variables", &vars))
@@ -71,7 +74,7 @@ pub fn given_in_words(gives: &Gives) -> String {
 /// What somebody has typed, as the mapping takes it.
 pub fn gives(given: &Given) -> Gives {
     Gives {
-        boots: given.profile.clone().map(Boots::Profile),
+        boots: given.boots(),
         workloads: given.workloads.clone(),
         layers: Vec::new(),
         args: given.args.clone(),
@@ -86,7 +89,10 @@ pub fn assign(site: &Site, asked: &Assign) -> Result<Mapped> {
     let generations: BTreeMap<_, _> =
         generation.map(|text| generations::of_profile(site, text)).transpose()?.into_iter().collect();
     if gives == Gives::default() && generations.is_empty() {
-        bail!("say what {} is assigned: --profile, --workload, --var, --arg or --generation", asked.machine);
+        bail!(
+            "say what {} is assigned: --profile, --boot, --menu, --workload, --var, --arg or --generation",
+            asked.machine
+        );
     }
     let state = &site.server.state;
     let machine = asked.machine.clone();

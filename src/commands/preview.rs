@@ -5,6 +5,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail};
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decided::{Decided, Other};
 use oneroot_bootconf::decision::{Decision, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_ids::Mac;
@@ -17,15 +18,30 @@ use super::look::Look;
 use super::meant;
 use crate::clock;
 
-/// A machine's next boot, as far as it can be known before it happens.
+/// What a machine's next boot would be.
+pub struct Next {
+    /// Its NIC.
+    pub mac: Mac,
+    /// Whether a server was there that knows what was adopted and assigned.
+    pub is_whole: bool,
+    pub what: What,
+}
+
+/// See [`Next`].
+pub enum What {
+    /// That of a profile.
+    Profile(Box<Preview>),
+    /// One of which no plan is made.
+    Other(Other),
+}
+
+/// A machine's next boot of a profile, as far as it can be known before it happens.
 pub struct Preview {
     pub mac: Mac,
     pub decision: Decision,
     pub facts: Facts,
     pub planner: Planner,
     pub stacked: Stacked,
-    /// Whether a server was there that knows what was adopted and assigned.
-    pub is_whole: bool,
 }
 
 /// The machines that the site names, as far as a line has room for them.
@@ -41,16 +57,28 @@ fn names_of(site: &Site) -> String {
 }
 
 /// Works out what a machine would boot. `machine` is its name or one of its MACs.
-pub fn preview(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Preview> {
+pub fn next(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Next> {
     let in_force = in_force(site)?;
     let mac = mac_of(&in_force.site, machine)?;
     let (catalogue, asked) = (Catalogue::of(&in_force.site).at(in_force.now), Asked::by(mac));
-    let decision = decide(&catalogue, &asked)?;
+    let next = |what| Next { mac, is_whole: in_force.is_whole, what };
+    let decision = match decide(&catalogue, &asked)? {
+        Decided::Profile(decision) => *decision,
+        Decided::Other(other) => return Ok(next(What::Other(other))),
+    };
     let facts = Facts::of(&catalogue, &decision, &asked);
     let guest = guest::stage(look, clock::now())?;
     let planner = Planner::new(Arc::clone(look), guest, renderer.clone());
     let stacked = planner.stack(&site.home, &decision, &facts)?;
-    Ok(Preview { mac, decision, facts, planner, stacked, is_whole: in_force.is_whole })
+    Ok(next(What::Profile(Box::new(Preview { mac, decision, facts, planner, stacked }))))
+}
+
+/// The same, for what only a profile's tree can answer.
+pub fn preview(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Preview> {
+    match next(site, look, machine, renderer)?.what {
+        What::Profile(preview) => Ok(*preview),
+        What::Other(other) => bail!("{machine} has no tree: it {}", other.way.in_words()),
+    }
 }
 
 pub fn mac_of(site: &Site, machine: &str) -> Result<Mac> {

@@ -3,18 +3,21 @@
 use std::sync::Arc;
 
 use anyhow::Result;
+use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decided::Other;
 use oneroot_bootconf::decision::Part;
 use oneroot_bootconf::plan::{BootPlan, Terms};
 use oneroot_bootconf::render::is_kept;
-use oneroot_bootconf::{Site, script};
-use oneroot_ids::{BootId, MachineId};
+use oneroot_bootconf::screens::Told;
+use oneroot_bootconf::{Site, screens, script};
+use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::shown;
 use oneroot_machines::planner::templates::{self, Template};
 use serde::Serialize;
 
 use super::look::Look;
-use super::preview::{Preview, preview};
+use super::preview::{Next, Preview, What, next};
 use crate::cli::Exit;
 use crate::print::{Document, Page};
 
@@ -60,7 +63,11 @@ impl Document for Rendered {
 /// Boot and machine ids are made at a boot; zeros stand for them here.
 pub fn render(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Rendered> {
     let look = Look::into_store_of(site)?;
-    let preview = preview(site, &look, machine, renderer)?;
+    let Next { mac, what, .. } = next(site, &look, machine, renderer)?;
+    let preview = match what {
+        What::Profile(preview) => *preview,
+        What::Other(other) => return Ok(without_profile(site, mac, &other)),
+    };
     let base = script::http_base(preview.facts.site.server, site.server.http_port);
     let url = script::url(&base, preview.mac);
     let plan = |loaded| {
@@ -82,6 +89,16 @@ pub fn render(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resul
     };
     let files = files(&preview)?;
     Ok(Rendered { machine: preview.facts.name, script, files, trouble })
+}
+
+/// What a machine is told that boots no profile.
+fn without_profile(site: &Site, mac: Mac, other: &Other) -> Rendered {
+    let catalogue = Catalogue::of(site);
+    let address = catalogue.address_of(&Asked::by(mac));
+    let base = script::http_base(site.server_for(address), site.server.http_port);
+    let script = screens::of(&other.way, &Told { name: other.name.as_deref(), mac, address }, &base);
+    let name = other.name.clone().unwrap_or_else(|| mac.to_string());
+    Rendered { machine: name, script: Some(script), files: Vec::new(), trouble: None }
 }
 
 fn files(preview: &Preview) -> Result<Vec<RenderedFile>> {

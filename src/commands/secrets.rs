@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::Catalogue;
-use oneroot_bootconf::decision::{Part, decide};
+use oneroot_bootconf::decided::profiles_of;
+use oneroot_bootconf::decision::Part;
 use oneroot_tree::confine::open_file;
 
 use oneroot_machines::planner::template_check::files;
@@ -25,8 +26,8 @@ pub fn warnings(site: &Site) -> Vec<String> {
     let mut open: BTreeSet<PathBuf> = BTreeSet::new();
     let catalogue = Catalogue::of(site);
     for (name, asked) in catalogue.everybody() {
-        let Ok(decision) = decide(&catalogue, &asked) else { continue };
-        for layer in decision.parts.iter().filter_map(layer) {
+        let Ok(decisions) = profiles_of(&catalogue, &asked) else { continue };
+        for layer in decisions.iter().flat_map(|decision| &decision.parts).filter_map(layer) {
             match name {
                 Some(name) => drop(seen.entry(layer).or_default().insert(name)),
                 None => drop(open.insert(layer)),

@@ -62,7 +62,7 @@ fn row(machine: &MachineStatus, status: &Status) -> [String; HEAD.len()] {
         machine.name.clone(),
         machine.mac.clone(),
         or_dash(&machine.address),
-        or_dash(&machine.profile),
+        or_dash(machine.other.as_ref().map_or(&machine.profile, |_| &machine.other)),
         phase(machine, status),
         or_dash(&last),
         or_dash(&since),
@@ -79,7 +79,8 @@ fn row(machine: &MachineStatus, status: &Status) -> [String; HEAD.len()] {
 /// The phase, and whether that is old news: a machine that is switched off tells nobody.
 fn phase(machine: &MachineStatus, status: &Status) -> String {
     let Some(phase) = &machine.phase else {
-        return if machine.steps.is_empty() { "never booted" } else { "-" }.to_owned();
+        let is_ours = machine.steps.is_empty() && machine.other.is_none();
+        return if is_ours { "never booted" } else { "-" }.to_owned();
     };
     let silent = status.now.saturating_sub(machine.seen.unwrap_or(status.began));
     if silent >= QUIET { format!("{phase}, quiet") } else { phase.clone() }
@@ -102,6 +103,9 @@ fn notes(machine: &MachineStatus, now: u64) -> Vec<String> {
     let stalled = machine.stalled.iter().map(|stalled| format!("{name}: {stalled} (see troubleshooting.md)"));
     let planned = machine.planned.iter().map(|planned| {
         let ago = ago(planned.since);
+        if let Some(profile) = &planned.kernel_of {
+            return format!("{name}: was given the kernel of {profile} {ago} ago, which mounts no root from here: it runs that, or somebody has looked at the script");
+        }
         format!("{name}: its boot script was fetched {ago} ago and no root mounted since: it boots again, or somebody has looked at the script")
     });
     refused.chain(stalled).chain(planned).collect()

@@ -6,9 +6,10 @@ use std::path::PathBuf;
 use oneroot_ids::GenerationId;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::asked::{Asked, Catalogue, Who};
+use crate::decide::asked::{Asked, Catalogue};
+use crate::decide::decided::{Decided, Other, Way};
 use crate::decide::voices::Voice;
-use crate::root::Initramfs;
+use crate::root::{Initramfs, Root};
 use crate::site::assignment::Signed;
 use crate::site::gives::Boots;
 use crate::site::{Profile, Site, Source, Vars};
@@ -45,7 +46,8 @@ pub enum Part {
 /// Where one thing in a plan came from.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
-    /// Which part of the plan: `profile`, `group`, `layer`, `argument`, `kernel`, `initrd`, `initramfs`, `workload`, `var`.
+    /// Which part of the plan: `profile`, `menu`, `boot`, `group`, `layer`, `argument`, `kernel`, `initrd`, `root`, `initramfs`, `workload`,
+    /// `var`.
     pub what: String,
     /// What it is.
     pub value: String,
@@ -63,6 +65,8 @@ pub struct Decision {
     pub name: Option<String>,
     /// Its profile.
     pub profile: String,
+    /// What somebody has chosen for that in its menu.
+    pub choice: Option<String>,
     /// Its workloads, bottom first.
     pub workloads: Vec<String>,
     /// The groups that it is in, in the order of the site.
@@ -73,6 +77,8 @@ pub struct Decision {
     pub kernel: Option<String>,
     /// Initrd paths, where the site says any, in the order in which a kernel unpacks them.
     pub initrds: Vec<String>,
+    /// Where its root comes from.
+    pub root: Root,
     /// What mounts the root.
     pub initramfs: Initramfs,
     /// Kernel arguments: profiles bottom first, workloads, machine.
@@ -87,12 +93,12 @@ pub struct Decision {
     pub why: Vec<Provenance>,
 }
 
+/// What is said of a machine that nobody has named, where the site says nothing.
+const NOBODY: &str = "nobody has named it";
+
 /// Why a machine gets no boot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NoPlan {
-    /// Nobody has named it, and unknown machines get no profile.
-    #[error("{0} is not a machine of this site; give it a [machine] table, or unknown machines a profile")]
-    Unknown(Who),
     /// Its own table says nothing of a profile, and neither does a group.
     #[error(
         "nothing says what {0} boots; give it a `profile` in its [machine] table, or in that of a group that it is in"
@@ -106,6 +112,9 @@ pub enum NoPlan {
         /// What says it.
         from: String,
     },
+    /// Its menu is not there, likewise.
+    #[error("this site has no menu {0:?}; run `oneroot assign` again")]
+    NoSuchMenu(String),
     /// Its tree has no kernel.
     #[error(
         "profile {profile} has no kernel{wanted}; install one in the tree, or say `kernel =` in the profile"
@@ -136,27 +145,58 @@ pub enum NoPlan {
 /// profile's word counts; a profile that names a kernel does not inherit an initrd, which would be another kernel's.
 ///
 /// # Errors
-/// [`NoPlan::Unknown`], [`NoPlan::NoProfile`].
-pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decision, NoPlan> {
+/// [`NoPlan::NoProfile`], [`NoPlan::NoSuchProfile`], [`NoPlan::NoSuchMenu`].
+pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decided, NoPlan> {
+    decided(catalogue, asked, None)
+}
+
+/// The same for somebody who has chosen in a menu: the choice is the nearest voice, if that menu has it and is still the one that
+/// counts. A word that is no choice of it is as none.
+///
+/// # Errors
+/// As [`decide`].
+pub fn chosen(catalogue: &Catalogue<'_>, asked: &Asked, choice: &str) -> Result<Decided, NoPlan> {
+    decided(catalogue, asked, Some(choice))
+}
+
+fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Result<Decided, NoPlan> {
     let (site, known) = (catalogue.site(), catalogue.machine(asked.who).map(|(name, _)| name));
-    let voices = catalogue.voices(asked);
+    let mut voices = catalogue.voices(asked);
+    let first = |voices: &[Voice<'_>]| voices.iter().position(|voice| voice.boots().is_some());
+    let (mut menu, mut taken) = (None, None);
+    if let Some((place, name)) = first(&voices).and_then(|at| Some((at, voices.get(at)?.boots()?.menu()?))) {
+        let found = site.menus.get(name).ok_or_else(|| NoPlan::NoSuchMenu(name.to_owned()))?;
+        match choice.and_then(|choice| found.choice(choice)) {
+            Some(choice) => {
+                taken = Some(choice.name.clone());
+                voices.insert(place, Voice::chosen(name, choice));
+            }
+            None => menu = Some((name, found)),
+        }
+    }
     let mut said = voices.iter().filter_map(|voice| Some((voice.boots()?, voice.from.as_str())));
-    let Some((Boots::Profile(profile), from)) = said.next() else {
-        return Err(known.map_or(NoPlan::Unknown(asked.who), |name| NoPlan::NoProfile(name.to_owned())));
+    let (boots, from) = match said.next() {
+        Some(first) => first,
+        // Nobody has named it, and nothing is said of such.
+        None if known.is_none() => (&Boots::Hold, NOBODY),
+        None => return Err(NoPlan::NoProfile(known.unwrap_or_default().to_owned())),
+    };
+    let profile = match (boots, menu) {
+        (Boots::Profile(profile), _) => profile,
+        (Boots::Local, _) => return Ok(other(known, Way::Local, (boots, from), said)),
+        (Boots::Menu(_), Some((name, menu))) => {
+            let way = Way::Menu(name.to_owned(), menu.clone());
+            return Ok(other(known, way, (boots, from), said));
+        }
+        (Boots::Hold | Boots::Menu(_), _) => return Ok(other(known, Way::Hold, (boots, from), said)),
     };
     if !site.profiles.contains_key(profile) {
         return Err(NoPlan::NoSuchProfile { profile: profile.clone(), from: from.to_owned() });
     }
-    let mut decision = Decision::empty(known, profile);
-    if let Some((assigned, from)) = voices.iter().find_map(|voice| Some((voice.assigned?, &voice.from))) {
-        decision.assigned = Some(assigned.signed.clone());
-        for (profile, generation) in &assigned.generations {
-            decision.record("generation", &format!("{profile} {generation}"), from);
-        }
-        decision.generations.clone_from(&assigned.generations);
-    }
+    let mut decision = Decision { choice: taken, ..Decision::empty(known, profile) };
+    decision.note_assigned(&voices);
     decision.record("profile", profile, from);
-    said.for_each(|(Boots::Profile(profile), from)| decision.record_hidden("profile", profile, from));
+    said.for_each(|(boots, from)| decision.why.push(Provenance::hidden(boots, from)));
     decision.merge_vars(&site.vars, "[vars]");
     decision.add_profiles(site, profile);
     let groups = || voices.iter().filter_map(|voice| Some((voice.group?, voice)));
@@ -174,13 +214,48 @@ pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decision, NoPl
         }
         decision.add(voice);
     }
-    Ok(decision)
+    Ok(Decided::Profile(Box::new(decision)))
+}
+
+/// A decision for no profile, and what else was said.
+fn other<'v>(
+    name: Option<&str>,
+    way: Way,
+    (boots, from): (&Boots, &str),
+    hidden: impl Iterator<Item = (&'v Boots, &'v str)>,
+) -> Decided {
+    let said = Provenance { hidden: false, ..Provenance::hidden(boots, from) };
+    let hidden = hidden.map(|(boots, from)| Provenance::hidden(boots, from));
+    Decided::Other(Other {
+        name: name.map(str::to_owned),
+        way,
+        why: [said].into_iter().chain(hidden).collect(),
+    })
+}
+
+impl Provenance {
+    /// What a voice says is booted, where a nearer one says otherwise.
+    fn hidden(boots: &Boots, from: &str) -> Self {
+        let (what, value) = boots.as_said();
+        Self { what: what.to_owned(), value: value.to_owned(), from: from.to_owned(), hidden: true }
+    }
 }
 
 impl Decision {
     /// Nothing yet but whose it is.
     fn empty(name: Option<&str>, profile: &str) -> Self {
         Self { name: name.map(str::to_owned), profile: profile.to_owned(), ..Self::default() }
+    }
+
+    /// Who assigned something, and the generations that were.
+    fn note_assigned(&mut self, voices: &[Voice<'_>]) {
+        let assigned = voices.iter().find_map(|voice| Some((voice.assigned?, &voice.from)));
+        let Some((assigned, from)) = assigned else { return };
+        self.assigned = Some(assigned.signed.clone());
+        for (profile, generation) in &assigned.generations {
+            self.record("generation", &format!("{profile} {generation}"), from);
+        }
+        self.generations.clone_from(&assigned.generations);
     }
 
     /// A profile and those that it extends, bottom first.
@@ -196,6 +271,10 @@ impl Decision {
             self.add_parts(&profile.layers, &profile.args, &table);
             self.merge_vars(&profile.vars, &table);
             self.boot_with(profile, &table);
+            if let Some(root) = profile.root {
+                self.root = root;
+                self.record("root", root.as_str(), &table);
+            }
         }
     }
 

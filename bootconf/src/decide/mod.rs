@@ -1,6 +1,7 @@
 //! Who boots what, and why: a pure function of a catalogue and of who asks (docs/decisions/0012).
 
 pub mod asked;
+pub mod decided;
 pub mod decision;
 pub mod facts;
 pub mod stacks;

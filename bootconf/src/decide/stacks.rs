@@ -3,14 +3,16 @@
 use std::collections::BTreeSet;
 
 use crate::decide::asked::Catalogue;
-use crate::decide::decision::{Part, decide};
+use crate::decide::decided::profiles_of;
+use crate::decide::decision::Part;
 use crate::site::Site;
 
 /// The stacks of all machines, bottom first, each once; and those of profiles and groups that no machine has yet.
 #[must_use]
 pub fn stacks(site: &Site) -> BTreeSet<Vec<Part>> {
     let catalogue = Catalogue::of(site);
-    let decisions = catalogue.everybody().filter_map(|(_, asked)| decide(&catalogue, &asked).ok());
+    let decisions =
+        catalogue.everybody().filter_map(|(_, asked)| profiles_of(&catalogue, &asked).ok()).flatten();
     let mut all: BTreeSet<Vec<Part>> = decisions.map(|decision| decision.parts).collect();
     let groups = site.groups.iter().map(|(_, group)| &group.gives);
     let given = groups.filter_map(|gives| Some((gives.profile()?, gives.layers.as_slice())));

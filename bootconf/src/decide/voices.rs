@@ -5,6 +5,7 @@ use std::path::Path;
 use crate::decide::asked::{Asked, Catalogue};
 use crate::site::assignment::Assignment;
 use crate::site::gives::{Boots, Gives};
+use crate::site::menus::Choice;
 
 /// One table of the site, or what somebody has assigned, as far as it is about the machine that asks.
 #[derive(Debug)]
@@ -26,6 +27,11 @@ pub struct Voice<'c> {
 impl<'c> Voice<'c> {
     fn giving(from: String, gives: &'c Gives) -> Self {
         Self { from, gives: Some(gives), boots: None, assigned: None, group: None, layer: None }
+    }
+
+    /// What somebody has chosen in a menu.
+    pub(crate) fn chosen(menu: &str, choice: &'c Choice) -> Self {
+        Self::giving(format!("[menu.{menu}], choice {}", choice.name), &choice.gives)
     }
 
     /// What it says is booted.

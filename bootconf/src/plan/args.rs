@@ -44,17 +44,23 @@ pub struct Boot<'a> {
 /// The kernel's arguments, one each.
 #[must_use]
 pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
-    let root = match boot.root {
-        Root::Nfs => nfs_root(boot),
+    // PXELINUX's IPAPPEND 2, which installers know as well: the NIC that has booted.
+    let nic = format!("BOOTIF=01-{}", boot.mac.dashed());
+    let ours = match boot.root {
+        Root::None => vec![nic],
+        Root::Nfs => {
+            let mut ours = nfs_root(boot);
+            ours.extend([
+                "ro".to_owned(),
+                nic,
+                "init=/.oneroot/init".to_owned(),
+                format!("systemd.machine_id={}", boot.machine),
+                format!("oneroot.boot={}", boot.boot),
+            ]);
+            ours
+        }
     };
-    let ours = [
-        "ro".to_owned(),
-        format!("BOOTIF=01-{}", boot.mac.dashed()),
-        "init=/.oneroot/init".to_owned(),
-        format!("systemd.machine_id={}", boot.machine),
-        format!("oneroot.boot={}", boot.boot),
-    ];
-    root.into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
+    ours.into_iter().chain(boot.extra.iter().cloned()).collect()
 }
 
 /// The words for a root over NFS, in the grammar of what mounts it.
@@ -182,6 +188,22 @@ mod tests {
             let path = format!(":/v/{}.{}.{}", "ab".repeat(16), "02".repeat(8), "cd".repeat(16));
             assert!(passed.contains(&path), "{passed}");
         }
+    }
+
+    #[test]
+    fn a_kernel_that_gets_no_root_from_here_is_told_its_nic_and_what_the_site_says_and_no_more() {
+        let boot = Boot {
+            root: Root::None,
+            initramfs: Initramfs::InitramfsTools,
+            server: IpAddr::from([192, 168, 77, 1]),
+            port: 2049,
+            export: Export::of(ViewId([0xab; 16]), BootId::from_random([2; 8]), None),
+            mac: "52:54:00:00:00:0a".parse().unwrap(),
+            machine: MachineId::from_random([1; 16]),
+            boot: BootId::from_random([2; 8]),
+            extra: &["root=/dev/ram0".to_owned()],
+        };
+        assert_eq!(arguments(&boot), ["BOOTIF=01-52-54-00-00-00-0a", "root=/dev/ram0"]);
     }
 
     #[test]

@@ -21,6 +21,9 @@
 //! 3. The newest version; of one version, the first place above.
 //! 4. The links come last, for they name no version: the modules and the initrd are only known to be the kernel's by it.
 //!
+//! Where the root does not come from here (`root = "none"`), a kernel that the site names has the initrds that it names, and none
+//! that it does not.
+//!
 //! What a boot loader is told never counts: neither `/boot/loader/entries` and its default, nor GRUB's menu. They name the disk's
 //! root and arguments, and an installer that has no boot loader writes none; the files that they name are in the places above.
 
@@ -30,7 +33,7 @@ use crate::boot_files::{
 };
 use crate::decide::decision::{Decision, NoPlan};
 use crate::plan::version;
-use crate::root::Initramfs;
+use crate::root::{Initramfs, Root};
 
 /// Words in a version that say what a kernel is for.
 const SPECIAL: [&str; 6] = ["debug", "dbg", "rt", "realtime", "rescue", "kdump"];
@@ -74,7 +77,12 @@ pub fn kernel_and_initrds(decision: &Decision, tree: &Tree<'_>) -> Result<Loaded
         let wanted = decision.kernel.as_ref().map(|wanted| format!(": {wanted} is not there"));
         return Err(no_kernel(&wanted.unwrap_or_default()));
     };
-    if decision.initramfs == Initramfs::None && decision.initrds.is_empty() {
+    let needs_none = match decision.root {
+        Root::Nfs => decision.initramfs == Initramfs::None,
+        // What is named without an initrd needs none, as memtest does.
+        Root::None => decision.kernel.is_some(),
+    };
+    if needs_none && decision.initrds.is_empty() {
         return Ok(Loaded { kernel: newest, initrds: Vec::new() });
     }
     let whole = kernels.into_iter().find_map(|kernel| {

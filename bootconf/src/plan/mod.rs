@@ -7,6 +7,7 @@ pub mod firmware;
 pub mod given;
 pub mod initrd;
 pub mod kernels;
+pub mod screens;
 pub mod script;
 mod version;
 
@@ -37,6 +38,9 @@ pub struct BootPlan {
     pub name: String,
     /// Its profile.
     pub profile: String,
+    /// What somebody has chosen for that in its menu.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
     /// Its workloads.
     pub workloads: Vec<String>,
     /// Its root.
@@ -51,7 +55,7 @@ pub struct BootPlan {
     /// How it gets its root.
     #[serde(default)]
     pub root: Root,
-    /// What mounts that root; boots of before 0.5 did not say it.
+    /// What mounts that root, where there is one; boots of before 0.5 did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initramfs: Option<Initramfs>,
     /// The assignment that it was decided by, where there was one: who made it, and when.
@@ -92,7 +96,7 @@ impl BootPlan {
     #[must_use]
     pub fn of(terms: &Terms<'_>) -> Self {
         let Terms { site, decision, mac, boot, machine, view, .. } = *terms;
-        let root = Root::Nfs;
+        let root = decision.root;
         let args = arguments(&Boot {
             root,
             initramfs: decision.initramfs,
@@ -110,13 +114,14 @@ impl BootPlan {
             mac,
             name: decision.name.clone().unwrap_or_else(|| mac.to_string()),
             profile: decision.profile.clone(),
+            choice: decision.choice.clone(),
             workloads: decision.workloads.clone(),
             view,
             kernel: BootFile::View(terms.loaded.kernel.clone()),
             initrds: terms.loaded.initrds.iter().cloned().map(BootFile::View).collect(),
             args,
             root,
-            initramfs: Some(decision.initramfs),
+            initramfs: (root == Root::Nfs).then_some(decision.initramfs),
             assigned: decision.assigned.clone(),
             facts: Some(terms.facts.clone()),
             why: decision.why.clone(),

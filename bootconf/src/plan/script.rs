@@ -115,6 +115,7 @@ mod tests {
             mac: mac(),
             name: "alpha".to_owned(),
             profile: "debian".to_owned(),
+            choice: None,
             workloads: vec![],
             view: oneroot_ids::ViewId([1; 16]),
             kernel: BootFile::View("/vmlinuz".to_owned()),

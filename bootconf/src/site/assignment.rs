@@ -109,7 +109,7 @@ pub enum Conflict {
     Missing {
         /// The machine.
         name: String,
-        /// `profile` or `workload`.
+        /// `profile`, `menu` or `workload`.
         kind: &'static str,
         /// Its name.
         wanted: String,
@@ -197,9 +197,12 @@ impl Site {
         let missing =
             |kind, wanted: &str| Conflict::Missing { name: name.to_owned(), kind, wanted: wanted.to_owned() };
         let profile = gives.profile().filter(|profile| !self.profiles.contains_key(*profile));
+        let menu = gives.menu().filter(|menu| !self.menus.contains_key(*menu));
         let workloads: BTreeSet<&String> =
             gives.workloads.iter().filter(|workload| !self.workloads.contains_key(*workload)).collect();
         let workloads = workloads.into_iter().map(|workload| missing("workload", workload));
-        profile.map(|profile| missing("profile", profile)).into_iter().chain(workloads).collect()
+        let profile = profile.map(|profile| missing("profile", profile));
+        let menu = menu.map(|menu| missing("menu", menu));
+        profile.into_iter().chain(menu).chain(workloads).collect()
     }
 }

@@ -13,7 +13,6 @@ use oneroot_tree::confine::open_file;
 use toml::de::DeTable;
 
 use crate::site::draft::Draft;
-use crate::site::gives::Boots;
 use crate::site::report::{Problem, Report, Span, line_and_column};
 use crate::site::section::{Diagnostics, Section};
 use crate::site::table::Table;
@@ -171,7 +170,8 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
                 groups: in_order(draft.groups),
                 lookup: Lookup::of(&machines),
                 machines,
-                unknown: draft.unknown.map(|unknown| Boots::Profile(unknown.value)),
+                menus: plain(draft.menus),
+                unknown: draft.unknown.and_then(|unknown| unknown.value),
                 vars: draft.vars,
             })
         }

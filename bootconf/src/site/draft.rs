@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::site::gives::Boots;
 use crate::site::group_tables::group;
 use crate::site::groups::Group;
+use crate::site::menu_tables::{boots, menu};
+use crate::site::menus::Menu;
 use crate::site::networks::network;
 use crate::site::section::{Diagnostics, Located, Section};
-use crate::site::table::{Table, good_name, host_name};
+use crate::site::table::{Places, Table, good_name, host_name};
 use crate::site::tables;
 use crate::site::{Machine, Network, Profile, Server, Vars, Workload};
 
@@ -20,7 +23,8 @@ pub(crate) struct Draft {
     pub(crate) workloads: BTreeMap<String, Table<Workload>>,
     pub(crate) groups: BTreeMap<String, Table<Group>>,
     pub(crate) machines: BTreeMap<String, Table<Machine>>,
-    pub(crate) unknown: Option<Located<String>>,
+    pub(crate) menus: BTreeMap<String, Table<Menu>>,
+    pub(crate) unknown: Option<Table<Option<Boots>>>,
     pub(crate) vars: Vars,
     /// Whether some table could not be made sense of, so that what seems not to exist may be in it.
     pub(crate) partial: bool,
@@ -63,14 +67,25 @@ impl Draft {
             if let Some(section) = root.section(diagnostics, "vars") {
                 self.vars = tables::variables(section, diagnostics);
             }
-            if let Some(mut section) = root.section(diagnostics, "unknown") {
-                self.unknown = section.string(diagnostics, "profile");
-                section.missing(diagnostics, "profile", "the profile that unknown machines boot");
-                section.finish(diagnostics);
+            for (name, table) in root.named(diagnostics, "menu") {
+                add("menu", name, menu(table, diagnostics), &mut self.menus, diagnostics);
             }
+            self.unknown = root.section(diagnostics, "unknown").map(|section| unknown(section, diagnostics));
         }
         root.finish(diagnostics);
     }
+}
+
+/// The `[unknown]` table.
+fn unknown(mut section: Section<'_>, diagnostics: &mut Diagnostics) -> Table<Option<Boots>> {
+    let (span, mut places) = (section.span.clone(), Places::default());
+    let value = boots(&mut section, &mut places, diagnostics);
+    if !["profile", "menu", "boot"].iter().any(|key| section.has(key)) {
+        let told = "says nothing: unknown machines get a `profile`, a `menu`, `boot = \"local\"` or `boot = \"hold\"`";
+        diagnostics.note(&span, told);
+    }
+    section.finish(diagnostics);
+    Table { value, span, places: places.0 }
 }
 
 fn add<T>(

@@ -33,14 +33,36 @@ pub struct Gives {
 pub enum Boots {
     /// The root of a profile.
     Profile(String),
+    /// What somebody chooses in a menu.
+    Menu(String),
+    /// Its own disk, or whatever its firmware has next.
+    Local,
+    /// Nothing yet: it waits, and says so.
+    Hold,
 }
 
 impl Boots {
     /// The profile, where it is one.
     #[must_use]
     pub fn profile(&self) -> Option<&str> {
-        let Self::Profile(name) = self;
-        Some(name)
+        if let Self::Profile(name) = self { Some(name) } else { None }
+    }
+
+    /// The menu, where it is one.
+    #[must_use]
+    pub fn menu(&self) -> Option<&str> {
+        if let Self::Menu(name) = self { Some(name) } else { None }
+    }
+
+    /// The key that says so in a site's file, and its value.
+    #[must_use]
+    pub fn as_said(&self) -> (&'static str, &str) {
+        match self {
+            Self::Profile(name) => ("profile", name),
+            Self::Menu(name) => ("menu", name),
+            Self::Local => ("boot", "local"),
+            Self::Hold => ("boot", "hold"),
+        }
     }
 }
 
@@ -49,5 +71,11 @@ impl Gives {
     #[must_use]
     pub fn profile(&self) -> Option<&str> {
         self.boots.as_ref().and_then(Boots::profile)
+    }
+
+    /// The menu that it says, where it says one.
+    #[must_use]
+    pub fn menu(&self) -> Option<&str> {
+        self.boots.as_ref().and_then(Boots::menu)
     }
 }

@@ -11,6 +11,8 @@ mod draft;
 pub mod gives;
 mod group_tables;
 pub mod groups;
+mod menu_tables;
+pub mod menus;
 pub mod name_row;
 mod networks;
 mod outside;

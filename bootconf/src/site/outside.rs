@@ -25,6 +25,9 @@ impl Gives {
         if let Some(profile) = self.profile().filter(|name| !site.profiles.contains_key(*name)) {
             problems.push(missing("profile", profile, site.profiles.keys()));
         }
+        if let Some(menu) = self.menu().filter(|name| !site.menus.contains_key(*name)) {
+            problems.push(missing("menu", menu, site.menus.keys()));
+        }
         let workloads = self.workloads.iter().filter(|name| !site.workloads.contains_key(*name));
         problems.extend(workloads.map(|name| missing("workload", name, site.workloads.keys())));
         problems.extend(self.args.iter().filter_map(|text| argument(text).err()));

@@ -6,9 +6,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::boot_files::name_in_boot;
-use crate::root::Initramfs;
+use crate::root::{Initramfs, Root};
 use crate::site::directories::{Directory, apart};
-use crate::site::gives::{Boots, Gives};
+use crate::site::gives::Gives;
+use crate::site::menu_tables::boots;
 use crate::site::networks::{NO_HOST, is_host};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::sources::source_of;
@@ -57,16 +58,34 @@ pub(crate) fn layers(
         .collect()
 }
 
+/// What is said to a kernel that gets no root from here: only these would be said twice.
+const OURS_WITHOUT_ROOT: [&str; 2] = ["BOOTIF", "initrd"];
+
 /// Checked arguments.
 pub(crate) fn arguments(list: Vec<Located<String>>, diagnostics: &mut Diagnostics) -> Vec<String> {
-    let checked =
-        list.into_iter().filter_map(|at| at.check(diagnostics, |text| argument(&text).map(|()| text)));
+    arguments_of(Root::Nfs, list, diagnostics)
+}
+
+/// The same for a kernel whose root comes from there.
+fn arguments_of(root: Root, list: Vec<Located<String>>, diagnostics: &mut Diagnostics) -> Vec<String> {
+    let checked = list
+        .into_iter()
+        .filter_map(|at| at.check(diagnostics, |text| argument_of(root, &text).map(|()| text)));
     checked.map(|at| at.value).collect()
 }
 
 /// An argument goes into the kernel's command line and into an iPXE script: one word, and nothing that either of the two
 /// would take for its own.
 pub(crate) fn argument(text: &str) -> Result<(), String> {
+    argument_of(Root::Nfs, text)
+}
+
+/// One that gets no root from here may be told of another.
+fn argument_of(root: Root, text: &str) -> Result<(), String> {
+    let is_ours = |name: &str| match root {
+        Root::Nfs => OURS.contains(&name),
+        Root::None => OURS_WITHOUT_ROOT.contains(&name),
+    };
     // The kernel takes quotation marks around a word away.
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
     let (name, value) = (name.trim_start_matches('"').replace('-', "_"), value.trim_matches('"'));
@@ -74,7 +93,7 @@ pub(crate) fn argument(text: &str) -> Result<(), String> {
         Err(format!("{text:?} is not one kernel argument: it has to be printable, without spaces"))
     } else if text.contains("${") || text == "||" || text == "&&" {
         Err(format!("{text:?} means something to iPXE"))
-    } else if OURS.contains(&name.as_str()) {
+    } else if is_ours(&name) {
         let instead = match name.as_str() {
             "init" => "; say oneroot.init= for the init to run",
             "initrd" => "; say `initrd = \"/boot/…\"` in the profile",
@@ -83,7 +102,7 @@ pub(crate) fn argument(text: &str) -> Result<(), String> {
         };
         let equals = if text.contains('=') { "=" } else { "" };
         Err(format!("{name}{equals} is oneroot's own argument{instead}"))
-    } else if name == "ip" && !names_a_nic(value) {
+    } else if name == "ip" && root == Root::Nfs && !names_a_nic(value) {
         Err("ip= is oneroot's own argument; only dracut's ip=NIC:METHOD, for a NIC that ifname= names, adds to it".to_owned())
     } else {
         Ok(())
@@ -231,7 +250,12 @@ pub(crate) fn profile(
     }
     let kernel = section.string(diagnostics, "kernel").and_then(|at| in_tree(at, diagnostics));
     let initrds = initrds(section.strings(diagnostics, "initrd", true), diagnostics);
+    let root = one_of(&mut section, diagnostics, "root", Root::ALL, Root::as_str);
     let initramfs = one_of(&mut section, diagnostics, "initramfs", Initramfs::ALL, Initramfs::as_str);
+    let (root, root_at) = (root.as_ref().map(|at| at.value), root.map(|at| at.span));
+    if let (Some(Root::None), Some(at)) = (root, &initramfs) {
+        diagnostics.note(&at.span, "mounts a root, and `root = \"none\"` says that there is none");
+    }
     let extends = section.string(diagnostics, "extends").map(|at| places.keep("extends", at));
     if extends.is_none() {
         section.missing(diagnostics, "source", "a profile has a source, or extends a profile that has one");
@@ -249,10 +273,16 @@ pub(crate) fn profile(
         kernel_from,
         kernel,
         initrds,
+        root,
         initramfs: initramfs.map(|at| at.value),
-        args: arguments(section.strings(diagnostics, "args", false), diagnostics),
+        args: arguments_of(
+            root.unwrap_or_default(),
+            section.strings(diagnostics, "args", false),
+            diagnostics,
+        ),
         vars: own_variables(&mut section, diagnostics),
     };
+    places.0.extend(root_at.map(|span| (("root", String::new()), span)));
     section.finish(diagnostics);
     Table { value: profile, span, places: places.0 }
 }
@@ -353,11 +383,11 @@ pub(crate) fn machine(
 
 /// What a table gives to the machines that it is about, but for layers: a machine's own is of another kind.
 pub(crate) fn gives(section: &mut Section<'_>, places: &mut Places, diagnostics: &mut Diagnostics) -> Gives {
-    let profile = section.string(diagnostics, "profile").map(|at| places.keep("profile", at));
+    let boots = boots(section, places, diagnostics);
     let workloads = section.strings(diagnostics, "workloads", false);
     note_twice(&workloads, diagnostics, |workload| format!("workload {workload:?} is listed twice"));
     Gives {
-        boots: profile.map(Boots::Profile),
+        boots,
         workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
         layers: Vec::new(),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),

@@ -6,10 +6,11 @@ use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 
-use crate::root::Initramfs;
+use crate::root::{Initramfs, Root};
 use crate::site::assignment::{Assignment, Signed};
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
+use crate::site::menus::Menu;
 use crate::site::sources::Source;
 use oneroot_ids::Mac;
 
@@ -30,7 +31,9 @@ pub struct Site {
     pub groups: Vec<(String, Group)>,
     /// Known machines, by name.
     pub machines: BTreeMap<String, Machine>,
-    /// What machines boot that no table names; where nothing is said they get an address and no boot.
+    /// Menus, by name.
+    pub menus: BTreeMap<String, Menu>,
+    /// What machines boot that no table names; where nothing is said they are held.
     pub unknown: Option<Boots>,
     /// What templates may say on every machine; profiles, workloads and machines may say otherwise.
     pub vars: Vars,
@@ -162,6 +165,8 @@ pub struct Profile {
     pub kernel: Option<String>,
     /// Paths of the initrds in the tree, likewise, in the order in which the kernel unpacks them.
     pub initrds: Vec<String>,
+    /// Where the root comes from; unless it says so, from where the profile below it has it, else over NFS.
+    pub root: Option<Root>,
     /// What mounts the root.
     pub initramfs: Option<Initramfs>,
     /// Kernel arguments.
@@ -254,6 +259,12 @@ impl Site {
     #[must_use]
     pub fn network(&self, address: Ipv4Addr) -> Option<&Network> {
         self.networks.iter().find(|network| network.subnet.contains(address))
+    }
+
+    /// Where the root of a profile's machines comes from.
+    #[must_use]
+    pub fn root_of(&self, profile: &str) -> Root {
+        self.chain(profile).iter().rev().find_map(|(_, profile)| profile.root).unwrap_or_default()
     }
 
     /// A profile and those it extends, bottom first. Cycles were refused when the site was read.

@@ -6,11 +6,11 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::site::draft::Draft;
-use crate::site::gives::Gives;
+use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
 use crate::site::networks::pool_size;
 use crate::site::report::nearest;
-use crate::site::section::{Diagnostics, Located};
+use crate::site::section::Diagnostics;
 use crate::site::table::Table;
 use crate::site::{Machine, Profile};
 
@@ -47,16 +47,31 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
             }
             Chain::Ends(chain) => {
                 fits(&chain, profile, &[], diagnostics);
+                roots(&chain, profile, diagnostics);
             }
         }
     }
     groups(draft, diagnostics);
     machines(draft, diagnostics);
-    if let Some(Located { value, span }) = &draft.unknown
-        && !draft.profiles.contains_key(value)
+    menus(draft, diagnostics);
+    if let Some(unknown) = &draft.unknown
+        && let Some(boots) = &unknown.value
     {
-        let hint = nearest(value, draft.profiles.keys().map(String::as_str));
-        diagnostics.note_with(span, format!("there is no profile {value:?}"), hint);
+        named(boots, unknown, draft, diagnostics);
+    }
+}
+
+/// A profile's arguments are made for the root that it has, so whoever extends it has the same.
+fn roots(chain: &[&Table<Profile>], profile: &Table<Profile>, diagnostics: &mut Diagnostics) {
+    let below = chain.iter().take(chain.len().saturating_sub(1));
+    let Some(own) = profile.value.root.filter(|_| chain.len() > 1) else { return };
+    let inherited = below.rev().find_map(|below| below.value.root).unwrap_or_default();
+    if own != inherited {
+        let extends = profile.value.extends.as_deref().unwrap_or_default();
+        diagnostics.note(
+            profile.place("root", &String::new()),
+            format!("is {:?} in {extends}, which this profile extends", inherited.as_str()),
+        );
     }
 }
 
@@ -124,12 +139,7 @@ fn machines(draft: &Draft, diagnostics: &mut Diagnostics) {
     let (mut macs, mut addresses) = (HashMap::new(), HashMap::new());
     for (name, machine) in &draft.machines {
         let value = &machine.value;
-        if let Some(profile) = value.gives.profile() {
-            exists("profile", profile, &draft.profiles, machine, "profile", diagnostics);
-        }
-        for workload in &value.gives.workloads {
-            exists("workload", workload, &draft.workloads, machine, "workloads", diagnostics);
-        }
+        given(&value.gives, machine, draft, diagnostics);
         for mac in &value.macs {
             alone("MAC", *mac, name, &mut macs, machine, "mac", diagnostics);
         }
@@ -181,16 +191,63 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
     groups.sort_by_key(|group| group.order());
     let groups: Vec<&Gives> = groups.into_iter().map(|group| &group.value.gives).collect();
     // What nothing here says a rule may, or somebody at the command line: `check` tells of it where nobody does.
-    let profile = value.gives.profile().or_else(|| groups.iter().find_map(|gives| gives.profile()));
-    let Some(profile) = profile else { return };
-    let Chain::Ends(chain) = chain_of(profile, &draft.profiles) else { return };
-    let names = groups.iter().flat_map(|gives| &gives.workloads).chain(&value.gives.workloads);
-    let workloads = names.filter_map(|name| draft.workloads.get(name));
-    let workloads = workloads.flat_map(|workload| &workload.value.args);
-    let given = groups.iter().flat_map(|gives| &gives.args);
-    let more: Vec<&String> = given.chain(workloads).chain(&value.gives.args).collect();
-    if !more.is_empty() {
-        fits(&chain, machine, &more, diagnostics);
+    let boots = value.gives.boots.as_ref().or_else(|| groups.iter().find_map(|gives| gives.boots.as_ref()));
+    for (profile, choice) in boots.map(|boots| roots_of(boots, draft)).unwrap_or_default() {
+        let Chain::Ends(chain) = chain_of(profile, &draft.profiles) else { continue };
+        let all = || groups.iter().copied().chain([&value.gives]).chain(choice);
+        let more = words(all, draft);
+        if !more.is_empty() {
+            fits(&chain, machine, &more, diagnostics);
+        }
+    }
+}
+
+/// The profiles that somebody may boot who boots this, with what a choice gives besides.
+fn roots_of<'d>(boots: &'d Boots, draft: &'d Draft) -> Vec<(&'d str, Option<&'d Gives>)> {
+    match boots {
+        Boots::Profile(profile) => vec![(profile, None)],
+        Boots::Menu(menu) => {
+            let choices = draft.menus.get(menu).into_iter().flat_map(|menu| &menu.value.choices);
+            choices.filter_map(|choice| Some((choice.gives.profile()?, Some(&choice.gives)))).collect()
+        }
+        Boots::Local | Boots::Hold => Vec::new(),
+    }
+}
+
+/// All arguments of what is given, and of the workloads that it names.
+fn words<'d, G: Iterator<Item = &'d Gives>>(all: impl Fn() -> G, draft: &'d Draft) -> Vec<&'d String> {
+    let workloads = all().flat_map(|gives| &gives.workloads).filter_map(|name| draft.workloads.get(name));
+    all().flat_map(|gives| &gives.args).chain(workloads.flat_map(|workload| &workload.value.args)).collect()
+}
+
+/// What menus offer has to be there.
+fn menus(draft: &Draft, diagnostics: &mut Diagnostics) {
+    for menu in draft.menus.values() {
+        for gives in menu.value.choices.iter().map(|choice| &choice.gives) {
+            given(gives, menu, draft, diagnostics);
+            if let Some(Chain::Ends(chain)) = gives.profile().map(|name| chain_of(name, &draft.profiles)) {
+                fits(&chain, menu, &words(|| [gives].into_iter(), draft), diagnostics);
+            }
+        }
+    }
+}
+
+/// What a table gives has to be there.
+fn given<T>(gives: &Gives, table: &Table<T>, draft: &Draft, diagnostics: &mut Diagnostics) {
+    if let Some(boots) = &gives.boots {
+        named(boots, table, draft, diagnostics);
+    }
+    for workload in &gives.workloads {
+        exists("workload", workload, &draft.workloads, table, "workloads", diagnostics);
+    }
+}
+
+/// And so has what it says is booted.
+fn named<T>(boots: &Boots, table: &Table<T>, draft: &Draft, diagnostics: &mut Diagnostics) {
+    match boots {
+        Boots::Profile(name) => exists("profile", name, &draft.profiles, table, "profile", diagnostics),
+        Boots::Menu(name) => exists("menu", name, &draft.menus, table, "menu", diagnostics),
+        Boots::Local | Boots::Hold => {}
     }
 }
 
@@ -198,16 +255,9 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
 fn groups(draft: &Draft, diagnostics: &mut Diagnostics) {
     for group in draft.groups.values() {
         let gives = &group.value.gives;
-        if let Some(profile) = gives.profile() {
-            exists("profile", profile, &draft.profiles, group, "profile", diagnostics);
-            if let Chain::Ends(chain) = chain_of(profile, &draft.profiles) {
-                let workloads = gives.workloads.iter().filter_map(|name| draft.workloads.get(name));
-                let workloads = workloads.flat_map(|workload| &workload.value.args);
-                fits(&chain, group, &gives.args.iter().chain(workloads).collect::<Vec<_>>(), diagnostics);
-            }
-        }
-        for workload in &gives.workloads {
-            exists("workload", workload, &draft.workloads, group, "workloads", diagnostics);
+        given(gives, group, draft, diagnostics);
+        if let Some(Chain::Ends(chain)) = gives.profile().map(|name| chain_of(name, &draft.profiles)) {
+            fits(&chain, group, &words(|| [gives].into_iter(), draft), diagnostics);
         }
     }
 }

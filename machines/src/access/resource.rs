@@ -11,9 +11,11 @@ use std::sync::Arc;
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::firmware::LOADERS;
 use oneroot_bootconf::plan::{BootFile, INITRD, KERNEL};
+use oneroot_bootconf::root::Root;
 use oneroot_ids::{BootId, Mac, ObjectId};
 use oneroot_tree::confine::open_file;
 
+use crate::index::stalls::LOADED;
 use crate::machines::Machines;
 use crate::objects;
 use crate::objects::Objects;
@@ -155,6 +157,7 @@ impl Machines {
     /// | name | who gets it |
     /// |---|---|
     /// | `boot/MAC.ipxe` by HTTP | the machine whose lease has that MAC: its boot script, and a plan where it needs one |
+    /// | `boot/MAC/CHOICE.ipxe` by HTTP | the same, where somebody has chosen that in its menu |
     /// | `boot/MAC.ipxe` by TFTP | that machine: what leads it to the next |
     /// | `boot/MAC.COOKIE.ipxe` by TFTP | the machine that was told the cookie: as by HTTP |
     /// | `b/BOOT/kernel`, `b/BOOT/initrd`, `b/BOOT/initrd2` and so on | the machine whose boot that is: out of its own view |
@@ -168,6 +171,7 @@ impl Machines {
         let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         match parts.as_slice() {
             ["boot", script] => self.script(peer, script.strip_suffix(".ipxe")?, via).await,
+            ["boot", mac, choice] => self.chosen(peer, mac, choice.strip_suffix(".ipxe")?, via).await,
             ["b", boot, which] => self.boot_file(peer, boot.parse().ok()?, which).await,
             [loader] => {
                 let found = self.loader(loader).await?;
@@ -189,16 +193,23 @@ impl Machines {
         let script = match (via, cookie) {
             (Via::Tftp, None) => self.lead_script(peer, mac)?,
             (Via::Tftp, Some(cookie)) if self.cookies.is_good(cookie, peer, mac, self.host.now()) => {
-                self.boot_script(peer, mac, Ask::Whole).await?
+                self.boot_script(peer, mac, None, Ask::Whole).await?
             }
-            (Via::Http(ask), None) => self.boot_script(peer, mac, ask).await?,
+            (Via::Http(ask), None) => self.boot_script(peer, mac, None, ask).await?,
             (Via::Tftp | Via::Http(_), Some(_)) => return None,
         };
         Some(Resource::Bytes(Arc::from(script.into_bytes())))
     }
 
+    /// A machine's script for what somebody has chosen in its menu. Only who has had that menu by HTTP can ask for it.
+    async fn chosen(self: &Arc<Self>, peer: IpAddr, mac: &str, choice: &str, via: Via) -> Option<Resource> {
+        let Via::Http(ask) = via else { return None };
+        let script = self.boot_script(peer, mac.parse().ok()?, Some(choice), ask).await?;
+        Some(Resource::Bytes(Arc::from(script.into_bytes())))
+    }
+
     async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str) -> Option<Resource> {
-        let (view, mac, path, is_followed) = {
+        let (view, mac, path, is_followed, is_all) = {
             let index = self.index();
             let plan = index.plans.get(&boot)?;
             if index.machine_at(peer) != Some(plan.machine) {
@@ -208,9 +219,13 @@ impl Machines {
             let BootFile::View(path) = plan.file(which)?.clone();
             index.hear(plan.machine, self.host.now());
             let last = plan.files().last().map(|(name, _)| name);
-            (plan.view, plan.mac, path, which != KERNEL && last.as_deref() != Some(which))
+            let is_last = last.as_deref() == Some(which);
+            (plan.view, plan.mac, path, which != KERNEL && !is_last, is_last && plan.root == Root::None)
         };
         self.step(mac, if which == KERNEL { KERNEL } else { INITRD }, false);
+        if is_all {
+            self.step(mac, LOADED, false);
+        }
         let machines = self.clone();
         let found = tokio::task::spawn_blocking(move || -> Option<(ObjectId, u64)> {
             let merged = machines.planner.views.load(view).ok()?;

@@ -42,7 +42,7 @@ fn boot_in(script: &str) -> Option<BootId> {
 
 async fn boots(machines: &Arc<Machines>, number: usize) -> Option<BootId> {
     machines.leased(address(number), mac(number));
-    boot_in(&machines.boot_script(address(number), mac(number), Ask::Whole).await.unwrap())
+    boot_in(&machines.boot_script(address(number), mac(number), None, Ask::Whole).await.unwrap())
 }
 
 /// Each of these NICs asks for its script, all at once: the boots that were told.
@@ -101,7 +101,7 @@ async fn who_asks_many_times_at_once_is_told_one_boot() {
     let mut asking = JoinSet::new();
     for _ in 0..64 {
         let machines = machines.clone();
-        asking.spawn(async move { machines.boot_script(address(1), mac(1), Ask::Whole).await });
+        asking.spawn(async move { machines.boot_script(address(1), mac(1), None, Ask::Whole).await });
     }
     let told = tokio::time::timeout(PATIENCE, asking.join_all()).await.unwrap();
     let told: BTreeSet<_> = told.into_iter().map(|script| boot_in(&script.unwrap()).unwrap()).collect();

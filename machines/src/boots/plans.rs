@@ -9,17 +9,20 @@ use crate::error::{Error, Result};
 use crate::host::random;
 use oneroot_bootconf::again::{Ask, Request};
 use oneroot_bootconf::asked::{Asked, Catalogue};
-use oneroot_bootconf::decision::{Decision, decide};
+use oneroot_bootconf::decided::{Decided, Other, Way};
+use oneroot_bootconf::decision::{Decision, NoPlan, chosen, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::pins::{Event, Phase, Pin, changes};
 use oneroot_bootconf::plan::{BootPlan, Terms};
-use oneroot_bootconf::{MachineRecord, Site, script};
+use oneroot_bootconf::screens::Told;
+use oneroot_bootconf::{MachineRecord, Site, screens, script};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
 use crate::access::mounts::Asker;
 use crate::boots::commit::{Changed, TRIES};
+use crate::index::stalls::{HELD, LOCAL, MENU};
 use crate::machines::{Machines, present};
 use crate::order::gate::Slot;
 use crate::order::turns::Thing;
@@ -48,21 +51,31 @@ struct Recognised {
 type Planned = (BootPlan, bool);
 
 impl Machines {
-    /// The boot script for the machine at `peer` with this MAC: a plan, a pin, and the words that start it.
+    /// The boot script for the machine at `peer` with this MAC: a plan, a pin, and the words that start it; or what it is told for
+    /// which there is no plan. `choice` is what somebody has chosen in the machine's menu, as the request has it.
     ///
     /// `None` when the address is not this MAC's: nobody gets another machine's script by guessing. The peer has shown that it
     /// hears us: by a TCP connection, or by a cookie.
-    pub(crate) async fn boot_script(self: &Arc<Self>, peer: IpAddr, mac: Mac, ask: Ask) -> Option<String> {
-        let mut site = self.site();
-        let asker = self.asked_by(&site, peer, mac)?;
-        if ask != Ask::Length && site.machine(mac).is_none() {
-            match self.adopt_who_comes(mac).await {
-                Ok(true) => site = self.site(),
-                Ok(false) => {}
-                Err(cause) => tracing::error!(%mac, %cause, "cannot adopt a machine"),
-            }
+    pub(crate) async fn boot_script(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        mac: Mac,
+        choice: Option<&str>,
+        ask: Ask,
+    ) -> Option<String> {
+        let asker = self.asked_by(&self.site(), peer, mac)?;
+        if ask != Ask::Length {
+            self.adopt_who_comes(mac).await;
         }
-        if ask == Ask::Length && site.machine(mac).is_none() && self.index().machine_of(mac).is_none() {
+        let site = self.site();
+        let (catalogue, asked) = (Catalogue::of(&site).at(self.host.now()), Asked::at(mac, peer));
+        let (decided, choice) = decided(&catalogue, &asked, choice);
+        let is_planned = !matches!(decided, Ok(Decided::Other(_)));
+        if is_planned
+            && ask == Ask::Length
+            && site.machine(mac).is_none()
+            && self.index().machine_of(mac).is_none()
+        {
             // What a script would be made of is put into the store, and of made-up NICs there is no end: the length of a
             // script is told to those that have had one, or have a name.
             return None;
@@ -72,8 +85,13 @@ impl Machines {
             self.index_mut().noted(peer, mac);
         }
         let base = script::http_base(site.server_for(peer), site.server.http_port);
-        let url = script::url(&base, mac);
-        match self.plan(&site, (peer, asker), mac, ask).await {
+        let url = screens::own_url(&base, mac, choice.as_deref());
+        let decision = match decided {
+            Ok(Decided::Other(other)) => return Some(self.without_plan(&other, (peer, mac), &base, ask)),
+            Ok(Decided::Profile(decision)) => Ok(*decision),
+            Err(cause) => Err(cause),
+        };
+        match self.plan(&site, (peer, asker), mac, decision, ask).await {
             Ok((plan, made)) => {
                 if made {
                     tracing::info!(machine = plan.name, %mac, boot = %plan.boot, profile = plan.profile, view = %plan.view, "boots");
@@ -94,6 +112,28 @@ impl Machines {
                 Some(script::refused(&url, &format!("{cause}")))
             }
         }
+    }
+
+    /// What a machine is told that boots no profile now. Nothing of it is durable.
+    fn without_plan(&self, other: &Other, (peer, mac): (IpAddr, Mac), base: &str, ask: Ask) -> String {
+        let name = self.name_of(mac);
+        let told = other.way.in_words();
+        let step = match &other.way {
+            Way::Local => LOCAL,
+            Way::Menu(..) => MENU,
+            Way::Hold => HELD,
+        };
+        if ask != Ask::Length {
+            // One that is held asks twice a minute.
+            let is_new = self.steps().of(mac).last().is_none_or(|last| last.step != step);
+            if is_new {
+                tracing::info!(machine = name, %mac, %peer, "{told}");
+            } else {
+                tracing::debug!(machine = name, %mac, %peer, "{told}");
+            }
+            self.step(mac, step, false);
+        }
+        screens::of(&other.way, &Told { name: other.name.as_deref(), mac, address: peer }, base)
     }
 
     /// What leads the machine at `peer` to its boot script by TFTP. It costs nothing and changes nothing, for nobody knows who
@@ -117,10 +157,11 @@ impl Machines {
         site: &Arc<Site>,
         (peer, asker): (IpAddr, Asker),
         mac: Mac,
+        decision: Result<Decision, NoPlan>,
         ask: Ask,
     ) -> Result<Planned> {
         let (catalogue, asked) = (Catalogue::of(site).at(self.host.now()), Asked::at(mac, peer));
-        let decision = decide(&catalogue, &asked)?;
+        let decision = decision?;
         let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         // Before anything is made for it.
         self.has_room(site, mac, self.host.now())?;
@@ -267,6 +308,23 @@ impl Machines {
             if machine.is_new { self.with_disowned(&machine.record) } else { vec![machine.record.clone()] };
         let records = written.iter().map(|record| Thing::Machine(record.id));
         name.into_iter().chain(macs).chain(records).collect()
+    }
+}
+
+/// What is decided for a request, and the choice that it makes: a word that is no choice of the machine's menu is as none.
+fn decided(
+    catalogue: &Catalogue<'_>,
+    asked: &Asked,
+    word: Option<&str>,
+) -> (Result<Decided, NoPlan>, Option<String>) {
+    let plain = decide(catalogue, asked);
+    let choice = match (&plain, word) {
+        (Ok(Decided::Other(Other { way: Way::Menu(_, menu), .. })), Some(word)) => menu.choice(word),
+        _ => None,
+    };
+    match choice.map(|choice| choice.name.clone()) {
+        Some(choice) => (chosen(catalogue, asked, &choice), Some(choice)),
+        None => (plain, None),
     }
 }
 

@@ -185,7 +185,7 @@ pub(crate) mod tests {
 
     async fn boots(machines: &Arc<Machines>, mac: Mac) -> bool {
         machines.leased(ADDRESS, mac);
-        machines.boot_script(ADDRESS, mac, Ask::Whole).await.unwrap().contains("/kernel")
+        machines.boot_script(ADDRESS, mac, None, Ask::Whole).await.unwrap().contains("/kernel")
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -244,7 +244,7 @@ pub(crate) mod tests {
         let machines = open(&site).await;
         let new = mac(60_000);
         machines.leased(ADDRESS, new);
-        let told = machines.boot_script(ADDRESS, new, Ask::Whole).await.unwrap();
+        let told = machines.boot_script(ADDRESS, new, None, Ask::Whole).await.unwrap();
         assert!(told.contains("nobody has named") && told.contains("sleep 30"), "{told}");
         assert_eq!(machines.index().machine_of(new), None);
         assert_eq!(machines.index().machines.len(), MOST);

@@ -8,6 +8,15 @@ use serde::{Deserialize, Serialize};
 /// A boot script that only said why there is nothing to boot.
 pub const REFUSED: &str = "refused";
 
+/// Kernel and initrds of a profile whose root does not come from here were fetched: nothing more is to come.
+pub const LOADED: &str = "loaded";
+/// It was told to go on to its own disk.
+pub const LOCAL: &str = "local";
+/// It shows a menu.
+pub const MENU: &str = "menu";
+/// It waits for somebody to name it.
+pub const HELD: &str = "held";
+
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Row {
@@ -22,7 +31,8 @@ pub struct Row {
     pub causes: &'static [&'static str],
 }
 
-/// In the order of a boot. A boot that is `up`, or can't tell, is over; one that was refused was told why.
+/// In the order of a boot. A boot that is `up`, or can't tell, is over; one that was refused was told why; and what has no root of
+/// ours, boots its own disk, shows a menu or waits to be named is not waited for.
 pub const TABLE: &[Row] = &[
     Row {
         step: "offer",
@@ -135,7 +145,9 @@ pub const TABLE: &[Row] = &[
 ];
 
 /// Steps after which there is nothing to wait for.
-const ENDS: [&str; 3] = ["up", "up-unknown", REFUSED];
+const ENDS: [&str; 7] = ["up", "up-unknown", REFUSED, LOADED, LOCAL, MENU, HELD];
+/// Answers to a request for a boot script that begin no boot: the next answer takes their place.
+const WITHOUT_BOOT: [&str; 4] = [REFUSED, LOCAL, MENU, HELD];
 
 /// A boot that does not go on, for people.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -183,6 +195,11 @@ pub fn stalled(last: &str, is_over: bool, seconds: u64) -> Option<Stalled> {
 /// Whether a step ends a boot, whatever words come after it.
 pub fn ends(step: &str) -> bool {
     ENDS.contains(&step)
+}
+
+/// Whether a step is an answer to a request for a boot script that begins no boot.
+pub fn is_without_boot(step: &str) -> bool {
+    WITHOUT_BOOT.contains(&step)
 }
 
 #[cfg(test)]

@@ -7,12 +7,13 @@ use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::index::refusals::Refusal;
-use crate::index::stalls::{self, REFUSED, Stalled};
+use crate::index::stalls::{self, LOADED, REFUSED, Stalled};
 
 /// One step of a boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BootStep {
-    /// `offer`, `address`, `loader`, `script`, `kernel`, `initrd`, `initramfs`, `root`, or the machine's own word.
+    /// `offer`, `address`, `loader`, `script`, `kernel`, `initrd`, `initramfs`, `root`, or the machine's own word; `refused`, `local`,
+    /// `menu` and `held` where there is nothing to boot from here, `loaded` where all of a boot without a root is fetched.
     pub step: String,
     /// When it happened first in this boot, milliseconds since 1970.
     pub at_ms: u64,
@@ -63,9 +64,9 @@ impl BootSteps {
         if first {
             *boot = Boot { began: true, ..Boot::default() };
         }
-        // It asks again and again, and the reason may be mended meanwhile.
-        if step == REFUSED || step == "script" {
-            boot.steps.retain(|known| known.step != REFUSED);
+        // It asks again and again, and the answer may be another one meanwhile.
+        if step == "script" || stalls::is_without_boot(step) {
+            boot.steps.retain(|known| !stalls::is_without_boot(&known.step));
             boot.refused = None;
         }
         boot.seen = at.now;
@@ -92,7 +93,7 @@ impl BootSteps {
     pub fn asked(&mut self, mac: Mac, at: Moment) {
         let Some(boot) = self.0.get(&mac) else { return };
         let has = |step: &str| boot.steps.iter().any(|known| known.step == step);
-        if has("kernel") && !has("root") {
+        if has("kernel") && !has("root") && !has(LOADED) {
             self.note(mac, INITRAMFS, false, at);
         }
     }

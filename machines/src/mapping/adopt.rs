@@ -84,18 +84,17 @@ impl Machines {
         Ok(Vec::new())
     }
 
-    /// A machine that nobody has named has come, and is adopted if somebody has asked for that: whether it was.
-    pub(crate) async fn adopt_who_comes(self: &Arc<Self>, mac: Mac) -> Result<bool> {
-        if self.index().adopting.is_none() {
-            return Ok(false);
+    /// A machine has come: if nobody has named it, and somebody has asked for that, it is adopted. One that can't be boots as
+    /// any that nobody has named.
+    pub(crate) async fn adopt_who_comes(self: &Arc<Self>, mac: Mac) {
+        if self.index().adopting.is_none() || self.site().machine(mac).is_some() {
+            return;
         }
         let _one_at_a_time = self.mapping.lock().await;
-        let names = self.write_mapping(&|machines| machines.next_of_row(mac)).await?;
-        for machine in &names {
-            tracing::info!(machine, %mac, "adopted");
+        match self.write_mapping(&|machines| machines.next_of_row(mac)).await {
+            Ok(names) => names.iter().for_each(|machine| tracing::info!(machine, %mac, "adopted")),
+            Err(cause) => tracing::error!(%mac, %cause, "cannot adopt a machine"),
         }
-        // It may have had a name by then, for it has asked twice.
-        Ok(self.site().machine(mac).is_some())
     }
 
     /// What comes of a machine that comes while whoever comes is adopted.

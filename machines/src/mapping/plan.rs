@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decided;
 use oneroot_bootconf::decision::{Decision, NoPlan, decide};
 use serde::{Deserialize, Serialize};
 
@@ -64,16 +65,17 @@ fn unknown(was: &Catalogue<'_>, is: &Catalogue<'_>) -> Vec<MachineChange> {
     changes.collect()
 }
 
-type Decided = Option<Result<Decision, NoPlan>>;
+type Decided = Option<Result<decided::Decided, NoPlan>>;
 
 fn differences(before: Decided, after: Decided) -> Vec<String> {
     let (before, after) = match (before, after) {
-        (Some(Ok(before)), Some(Ok(after))) => (before, after),
-        (Some(Err(before)), Some(Err(after))) if before == after => return Vec::new(),
-        (None, None) => return Vec::new(),
-        (_, Some(Ok(after))) => return vec![format!("boots profile {}, and nothing before", after.profile)],
-        (_, Some(Err(cause))) => return vec![format!("boots nothing: {cause}")],
-        (_, None) => return vec!["has no NIC".to_owned()],
+        (Some(Ok(decided::Decided::Profile(before))), Some(Ok(decided::Decided::Profile(after)))) => {
+            (before, after)
+        }
+        (before, after) => {
+            let (before, after) = (in_words(before), in_words(after));
+            return if before == after { Vec::new() } else { vec![format!("{after}, not {before}")] };
+        }
     };
     let mut what = Vec::new();
     if before.profile != after.profile {
@@ -94,6 +96,16 @@ fn differences(before: Decided, after: Decided) -> Vec<String> {
         what.push("another kernel or initrd".to_owned());
     }
     what
+}
+
+/// What is booted, in words.
+fn in_words(decided: Decided) -> String {
+    match decided {
+        None => "no NIC".to_owned(),
+        Some(Ok(decided::Decided::Profile(decision))) => format!("profile {}", decision.profile),
+        Some(Ok(decided::Decided::Other(other))) => other.way.shown(),
+        Some(Err(cause)) => format!("nothing ({cause})"),
+    }
 }
 
 /// What has come into a list and what has gone, as `+a -b`.

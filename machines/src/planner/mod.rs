@@ -17,6 +17,7 @@ use oneroot_bootconf::decision::{Decision, NoPlan, Part};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_bootconf::kernels::{Loaded, Tree, dangling, kernel_and_initrds};
+use oneroot_bootconf::root::Root;
 use oneroot_ids::{GenerationId, ViewId};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{Ref, RefKind, Store, View, Views};
@@ -181,9 +182,12 @@ impl Planner {
                 });
             }
         }
-        let given = self.given.generation(self.store(), Given::of(facts, decision.initramfs))?;
-        entries.push(StackEntry { generation: given, part: None, given: true, rendered: false });
-        entries.push(StackEntry { generation: self.guest, part: None, given: false, rendered: false });
+        // What nobody mounts needs neither an init of ours nor files of its own.
+        if decision.root == Root::Nfs {
+            let given = self.given.generation(self.store(), Given::of(facts, decision.initramfs))?;
+            entries.push(StackEntry { generation: given, part: None, given: true, rendered: false });
+            entries.push(StackEntry { generation: self.guest, part: None, given: false, rendered: false });
+        }
         let view = self.views.of(&generations(&entries))?;
         let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
         let listed = |directory: &str| names(&view, directory);

@@ -5,7 +5,8 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use oneroot_bootconf::asked::Catalogue;
-use oneroot_bootconf::decision::{Part, decide};
+use oneroot_bootconf::decided::profiles_of;
+use oneroot_bootconf::decision::Part;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::render::{LARGEST, RenderError, SUFFIX, is_kept};
 use oneroot_bootconf::{Problem, Site};
@@ -23,14 +24,16 @@ pub fn problems(site: &Site, renderer: &dyn Renderer) -> Vec<Problem> {
     let mut faults: BTreeMap<(String, usize, String), (String, usize)> = BTreeMap::new();
     let catalogue = Catalogue::of(site);
     for (name, asked) in catalogue.everybody() {
-        let Ok(decision) = decide(&catalogue, &asked) else { continue };
+        let Ok(decisions) = profiles_of(&catalogue, &asked) else { continue };
         let name = name.unwrap_or("an unknown machine");
-        let facts = Facts::of(&catalogue, &decision, &asked);
-        for part in &decision.parts {
-            let (Part::Layer { path } | Part::Machine { path, .. }) = part else { continue };
-            let machines = layers.entry(path.clone()).or_default();
-            machines.0.push(name);
-            machines.1.push(facts.clone());
+        for decision in &decisions {
+            let facts = Facts::of(&catalogue, decision, &asked);
+            for part in &decision.parts {
+                let (Part::Layer { path } | Part::Machine { path, .. }) = part else { continue };
+                let machines = layers.entry(path.clone()).or_default();
+                machines.0.push(name);
+                machines.1.push(facts.clone());
+            }
         }
     }
     for (path, (names, facts)) in &layers {

@@ -10,7 +10,8 @@ use std::net::IpAddr;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::asked::{Asked, Catalogue};
-use oneroot_bootconf::decision::{Decision, Part, decide};
+use oneroot_bootconf::decided::Decided;
+use oneroot_bootconf::decision::{Decision, NoPlan, Part, chosen, decide};
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
@@ -58,8 +59,11 @@ impl Machines {
     ) -> Option<Vec<String>> {
         let (catalogue, address) = (Catalogue::of(site).at(self.host.now()), planned_at(booted));
         let asked = Asked::at(mac, address);
-        let decision = match decide(&catalogue, &asked) {
-            Ok(decision) => decision,
+        let decision = match booted_now(&catalogue, &asked, booted) {
+            Ok(Decided::Profile(decision)) => decision,
+            Ok(Decided::Other(other)) => {
+                return Some(vec![format!("at its next boot it {}", other.way.in_words())]);
+            }
             Err(cause) => return Some(vec![cause.to_string()]),
         };
         let view = booted.pin.view;
@@ -72,7 +76,8 @@ impl Machines {
             reasons.push("what its templates are rendered from has changed".to_owned());
         }
         let given = |facts: &Facts| Given::of(facts, decision.initramfs);
-        if booted.facts.as_ref().is_some_and(|before| given(before) != given(&facts)) {
+        let is_given = decision.root == Root::Nfs;
+        if is_given && booted.facts.as_ref().is_some_and(|before| given(before) != given(&facts)) {
             reasons.push("its name, NIC, domain, name servers or time servers have changed".to_owned());
         }
         let kept = site.machine(mac).and_then(|(_, machine)| machine.address_of(mac)).map(IpAddr::V4);
@@ -91,7 +96,7 @@ impl Machines {
         let pin = &booted.pin;
         let seal = site.is_proxied(address).then(|| self.boot_tokens.make(pin.boot, pin.view));
         arguments(&Boot {
-            root: Root::Nfs,
+            root: decision.root,
             initramfs: decision.initramfs,
             server: site.server_for(address),
             port: site.server.nfs_port,
@@ -127,9 +132,19 @@ impl Machines {
                 renders = true;
             }
         }
-        places.push(Place::Made);
-        places.push(Place::Is(self.planner.guest(), "oneroot's own init".to_owned()));
+        if decision.root == Root::Nfs {
+            places.push(Place::Made);
+            places.push(Place::Is(self.planner.guest(), "oneroot's own init".to_owned()));
+        }
         Some((places, renders))
+    }
+}
+
+/// What a machine would boot now. What somebody chose in a menu counts as chosen again, for as long as the menu has it.
+fn booted_now(catalogue: &Catalogue<'_>, asked: &Asked, booted: &Booted) -> Result<Decided, NoPlan> {
+    match &booted.choice {
+        Some(choice) => chosen(catalogue, asked, choice),
+        None => decide(catalogue, asked),
     }
 }
 

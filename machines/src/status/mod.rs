@@ -7,17 +7,20 @@ mod rows;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::{Assignment, Signed};
+use oneroot_bootconf::decided::Decided;
 use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::plan::{INITRD, KERNEL};
+use oneroot_bootconf::root::Root;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::index::refusals::Refusal;
-use crate::index::stalls::Stalled;
+use crate::index::stalls::{LOADED, Stalled, is_without_boot};
 use crate::index::steps::BootStep;
 use crate::machines::Machines;
 use crate::status::behind::Looked;
-use crate::status::rows::{Row, Tables};
+use crate::status::rows::{Booted, Row, Tables};
 
 /// One machine.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +36,9 @@ pub struct MachineStatus {
     pub address: Option<String>,
     /// Its profile: of its boot, else the one that it would boot.
     pub profile: Option<String>,
+    /// What it gets that is no profile, when it boots: `local`, `menu NAME` or `held`.
+    #[serde(default)]
+    pub other: Option<String>,
     /// Whether the site names it, or somebody has adopted it.
     #[serde(default)]
     pub named: bool,
@@ -54,7 +60,8 @@ pub struct MachineStatus {
     pub view: Option<String>,
     /// The kernel of that boot: a path in its view.
     pub kernel: Option<String>,
-    /// `booting`, `running` or `up`; none before the first boot.
+    /// `booting`, `running` or `up`; `loaded` where its root does not come from here, and all that does was fetched; none before
+    /// the first boot.
     pub phase: Option<String>,
     /// When that phase began, seconds since 1970.
     pub since: Option<u64>,
@@ -87,6 +94,9 @@ pub struct Planned {
     pub view: String,
     /// When it was made, seconds since 1970.
     pub since: u64,
+    /// Its profile, where that is a kernel alone: no root is ever mounted then.
+    #[serde(default)]
+    pub kernel_of: Option<String>,
 }
 
 /// A pin, for people.
@@ -113,6 +123,16 @@ impl Held {
             quiet: None,
         }
     }
+}
+
+/// How far a boot is. One whose root does not come from here is done with us once it has fetched its last file; after a restart
+/// of the server nobody knows whether it has.
+fn phase(boot: &Booted, steps: &[BootStep]) -> String {
+    let fetches = |step: &BootStep| matches!(step.step.as_str(), "script" | KERNEL | INITRD);
+    if boot.root == Root::None && !steps.last().is_some_and(fetches) {
+        return LOADED.to_owned();
+    }
+    boot.pin.phase.to_string()
 }
 
 impl Machines {
@@ -144,13 +164,20 @@ impl Machines {
         let booted = boot.map(|boot| if row.macs.contains(&boot.mac) { boot.mac } else { mac });
         let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
         let pin = boot.map(|boot| &boot.pin);
-        let decision = decide(&Catalogue::of(site).at(self.host.now()), &Asked::by(mac)).ok();
+        let is_asked = boot.is_none() || row.steps.last().is_some_and(|last| is_without_boot(&last.step));
+        let catalogue = Catalogue::of(site).at(self.host.now());
+        let (would, other) = match decide(&catalogue, &Asked::by(mac)).ok() {
+            Some(Decided::Profile(decision)) => (Some(*decision), None),
+            Some(Decided::Other(other)) => (None, Some(other.way.shown()).filter(|_| is_asked)),
+            None => (None, None),
+        };
         let mapped = row.name.as_ref().and_then(|name| looked.mapped.get(name)).cloned();
         MachineStatus {
-            profile: profile.or_else(|| decision.as_ref().map(|decision| decision.profile.clone())),
+            profile: profile.or_else(|| Some(would.as_ref().filter(|_| is_asked)?.profile.clone())),
+            other,
             named: row.name.is_some(),
-            workloads: decision.as_ref().map(|decision| decision.workloads.clone()).unwrap_or_default(),
-            groups: decision.map(|decision| decision.groups).unwrap_or_default(),
+            workloads: would.as_ref().map(|decision| decision.workloads.clone()).unwrap_or_default(),
+            groups: would.map(|decision| decision.groups).unwrap_or_default(),
             adopted: mapped.as_ref().and_then(|mapped| mapped.adopted.clone()),
             assigned: mapped.and_then(|mapped| mapped.assigned),
             name: row.name.unwrap_or_else(|| mac.to_string()),
@@ -160,12 +187,13 @@ impl Machines {
             boot: pin.map(|pin| pin.boot.to_string()),
             view: pin.map(|pin| pin.view.to_string()),
             kernel: boot.and_then(|boot| boot.kernel.clone()),
-            phase: pin.map(|pin| pin.phase.to_string()),
+            phase: boot.map(|boot| phase(boot, &row.steps)),
             since: pin.map(|pin| self.host.shown(pin.since)),
-            planned: row.planned.map(|pin| Planned {
+            planned: row.planned.map(|Booted { pin, profile, root, .. }| Planned {
                 boot: pin.boot.to_string(),
                 view: pin.view.to_string(),
                 since: self.host.shown(pin.made),
+                kernel_of: profile.filter(|_| root == Root::None),
             }),
             seen: row.seen.map(|seen| self.host.shown(seen)),
             behind,

@@ -14,6 +14,7 @@ use std::net::IpAddr;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::root::Root;
 use oneroot_ids::{Mac, MachineId};
 
 use crate::index::MachineIndex;
@@ -27,9 +28,13 @@ pub struct Booted {
     /// The NIC that its script went to; the root may be mounted by another.
     pub mac: Mac,
     pub profile: Option<String>,
+    /// What somebody has chosen in its menu.
+    pub choice: Option<String>,
     pub kernel: Option<String>,
     pub args: Vec<String>,
     pub facts: Option<Facts>,
+    /// Where its root comes from.
+    pub root: Root,
 }
 
 /// One machine.
@@ -44,7 +49,7 @@ pub struct Row {
     /// Its newest boot whose root is mounted, else its newest plan.
     pub boot: Option<Booted>,
     /// A plan that is newer than that.
-    pub planned: Option<Pin>,
+    pub planned: Option<Booted>,
     pub steps: Vec<BootStep>,
     pub refused: Option<Refusal>,
     pub stalled: Option<Stalled>,
@@ -117,7 +122,7 @@ impl Tables<'_> {
             mac,
             address: counts.map(|pin| pin.address).or_else(lease).or_else(kept),
             boot: counts.map(|pin| self.booted(pin)),
-            planned: planned.cloned(),
+            planned: planned.map(|pin| self.booted(pin)),
             steps: self.steps.of(mac).to_vec(),
             refused: refused.max_by_key(|refused| refused.at),
             stalled: self.steps.stalled(mac, mounted.is_some(), self.now).filter(|_| is_ours),
@@ -132,9 +137,11 @@ impl Tables<'_> {
             pin: pin.clone(),
             mac: plan.map_or(pin.mac, |plan| plan.mac),
             profile: plan.map(|plan| plan.profile.clone()),
+            choice: plan.and_then(|plan| plan.choice.clone()),
             kernel: plan.map(|plan| plan.kernel.to_string()),
             args: plan.map(|plan| plan.args.clone()).unwrap_or_default(),
             facts: plan.and_then(|plan| plan.facts.clone()),
+            root: plan.map(|plan| plan.root).unwrap_or_default(),
         }
     }
 }
