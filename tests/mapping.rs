@@ -339,10 +339,7 @@ fn a_changed_site_says_for_whom_it_changes_what_before_it_is_in_force_and_when_i
     assert!(seat.contains("profile debian, not kiosk") && seat.contains("workloads +print"), "{plan}");
     assert!(seat.contains("arguments +print=1 -kiosk=1"), "{plan}");
     assert!(what(&plan, "beta").contains("is new") && what(&plan, "alpha").is_empty(), "{plan}");
-    assert!(
-        what(&plan, "unknown machines at 192.168.77.100").contains("profile kiosk, not held"),
-        "{plan}"
-    );
+    assert!(what(&plan, "unknown machines at 192.168.77.100").contains("profile kiosk, not held"), "{plan}");
     assert_eq!(server.machine("seat-01").unwrap()["profile"], "kiosk", "nothing is in force yet");
     let table = server.run(&["reload"]).unwrap();
     assert!(table.contains("profile debian, not kiosk") && table.contains("is in force"), "{table}");

@@ -20,9 +20,10 @@ impl Machines {
     /// # Errors
     /// [`MappingRefused`], and the state's. Nothing has changed then, but for a list of many machines, of which the first may be there.
     pub async fn change_mapping(self: &Arc<Self>, request: &Request, by: &str) -> Result<Vec<MappedMachine>> {
-        let by = Signed { by: cleaned(by), at: self.host.now() };
+        let by_whom = cleaned(by);
+        let by = Signed { by: by_whom.clone(), at: self.host.now() };
         let _one_at_a_time = self.mapping.lock().await;
-        match request {
+        let changed = match request {
             Request::Adopt(newcomers) => self.adopt(newcomers, &by).await,
             Request::AdoptNext { names, gives } => self.adopt_next(names, gives, by).await,
             Request::StopAdopting => self.stop_adopting().await,
@@ -31,7 +32,12 @@ impl Machines {
                     self.write_mapping(&|machines| machines.wanted(request, &by).map(Draft::of)).await?;
                 Ok(names.iter().map(|name| self.mapped(name)).collect())
             }
+        }?;
+        // Who has said what boots where is asked later, when somebody wonders.
+        for MappedMachine { name, .. } in &changed {
+            tracing::info!(machine = name, by = by_whom, "the mapping was changed: {}", request.in_words());
         }
+        Ok(changed)
     }
 
     /// What a request about one machine comes to.

@@ -64,6 +64,22 @@ pub enum Request {
     },
 }
 
+impl Request {
+    /// What is asked, in a word: the names in it are the log's to show as fields.
+    #[must_use]
+    pub fn in_words(&self) -> &'static str {
+        match self {
+            Self::Assign { .. } => "assigned",
+            Self::Unassign { .. } => "unassigned",
+            Self::Adopt(_) | Self::AdoptNext { .. } => "adopted",
+            Self::StopAdopting => "nobody is adopted any more",
+            Self::Rename { .. } => "renamed",
+            Self::Replace { .. } => "its NIC was replaced",
+            Self::Forget { .. } => "forgotten",
+        }
+    }
+}
+
 /// A machine that gets a name.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
