@@ -7,10 +7,12 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use oneroot_bootconf::assignment::{Adopting, Signed};
 use oneroot_bootconf::gives::Boots;
+use oneroot_ids::Mac;
 use oneroot_machines::{MachineStatus, MappedMachine, Mapping};
 use serde::Serialize;
 
 use super::mapping::{given_in_words, in_words};
+use super::vendors::vendors;
 use super::{running, shown};
 use crate::cli::Exit;
 use crate::cli::mapping::{Machines, MachinesCommand};
@@ -24,6 +26,8 @@ const HEAD: [&str; 8] = ["MACHINE", "MAC", "PROFILE", "WORKLOADS", "GROUPS", "PH
 #[derive(Serialize)]
 struct Listed {
     machines: Vec<MachineStatus>,
+    /// Who has made the NICs of those that nobody has named, as far as a list of this host knows.
+    vendors: BTreeMap<Mac, String>,
     /// The standing order to adopt whoever comes.
     adopting: Option<Adopting>,
     /// What of the mapping does not count, and why.
@@ -36,6 +40,9 @@ impl Document for Listed {
         let mut rows = vec![HEAD.map(str::to_owned)];
         rows.extend(self.machines.iter().map(row));
         page.rows(&rows);
+        for (mac, vendor) in &self.vendors {
+            page.line(format_args!("{mac} was made by {vendor}"));
+        }
         if let Some(Adopting { names, gives, signed, .. }) = &self.adopting {
             page.line(format_args!(
                 "machines that nobody has named are adopted as {names}, with {}, as {} has asked",
@@ -65,7 +72,9 @@ fn list(state: &Path, asked: &Machines) -> Result<Listed> {
     let mapping = running(state, control::ask_mapping(state)?)?;
     let mut machines = status.machines;
     machines.retain(|machine| is_meant(machine, asked));
-    Ok(Listed { machines, adopting: mapping.adopting, conflicts: mapping.conflicts })
+    let unnamed = machines.iter().filter(|machine| !machine.named);
+    let macs: Vec<Mac> = unnamed.filter_map(|machine| machine.mac.parse().ok()).collect();
+    Ok(Listed { vendors: vendors(&macs), machines, adopting: mapping.adopting, conflicts: mapping.conflicts })
 }
 
 fn is_meant(machine: &MachineStatus, asked: &Machines) -> bool {

@@ -33,6 +33,7 @@ mod stage;
 mod state;
 mod status;
 mod survey;
+mod vendors;
 mod verify;
 
 use std::path::Path;
