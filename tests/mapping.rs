@@ -137,6 +137,7 @@ fn words_that_a_site_would_refuse_are_refused_and_nothing_changes() {
         (&["assign", "alpha", "--arg", "root=/dev/sda1"], "oneroot's own argument"),
         (&["assign", "alpha", "--arg", "a b"], "not one kernel argument"),
         (&["assign", "alpha", "--arg", "${net0/mac}"], "means something to iPXE"),
+        (&["assign", "alpha", "--arg", &format!("x={}", "y".repeat(1490))], "bytes together"),
         (&["assign", "alpha", "--var", "a b=c"], "not a valid variable name"),
         (&["assign", "alpha", "--var", "a=b\nc"], "control character"),
         (&["assign", "alpha"], "say what alpha is assigned"),
@@ -181,6 +182,8 @@ fn an_adopted_machine_keeps_its_identity_through_a_new_name_and_a_new_box() {
         server.run(&["adopt", "52:54:00:00:00:30", "--name", "seat-01", "--workload", "render"]).unwrap();
         let first = identity(&box_one, "30");
         assert!(script(&box_one, "30").contains("kiosk=1"), "its name is in a group");
+        assert!(refused(&server, &["rename", "seat-01", "alpha"]).contains("there is a machine alpha already"));
+        assert!(refused(&server, &["rename", "seat-01", "Seat 1"]).contains("is no name"));
         server.run(&["rename", "seat-01", "desk-01"]).unwrap();
         assert!(!script(&box_one, "30").contains("/kernel"), "its new name is in none");
         assert!(script(&box_one, "30").contains("nothing says what desk-01 boots"));

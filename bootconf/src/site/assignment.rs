@@ -174,6 +174,16 @@ impl Site {
         (site, conflicts)
     }
 
+    /// The site with another assignment of one machine: what comes of it can be looked at before it is made.
+    #[must_use]
+    pub fn with_assigned(&self, name: &str, assigned: &Assignment) -> Self {
+        let mut site = self.clone();
+        if let Some(machine) = site.machines.get_mut(name) {
+            machine.assigned = Some(assigned.clone());
+        }
+        site
+    }
+
     /// Lays one adoption over the machines of the files.
     fn adopt(&mut self, files: &Self, name: &str, adopted: &Adoption) -> Option<Conflict> {
         let own = files.machines.get(name);

@@ -15,7 +15,7 @@ mod menu_tables;
 pub mod menus;
 pub mod name_row;
 mod networks;
-mod outside;
+pub mod outside;
 mod paths;
 mod replies;
 pub(crate) mod report;

@@ -31,11 +31,7 @@ impl Gives {
         let workloads = self.workloads.iter().filter(|name| !site.workloads.contains_key(*name));
         problems.extend(workloads.map(|name| missing("workload", name, site.workloads.keys())));
         problems.extend(self.args.iter().filter_map(|text| argument(text).err()));
-        let length: usize = self.args.iter().map(|argument| argument.len() + 1).sum();
-        if length > LONGEST_LINE {
-            problems
-                .push(format!("the arguments have {length} bytes together, and {LONGEST_LINE} are the most"));
-        }
+        problems.extend(too_long(&self.args));
         for (name, value) in &self.vars {
             problems.extend(variable(name, value).map(|reason| format!("variable {name:?} {reason}")));
             if value.len() > LONGEST_VALUE {
@@ -73,6 +69,15 @@ impl Site {
         let (owner, _) = self.machine(mac).filter(|(owner, _)| *owner != name)?;
         Some(format!("MAC {mac} is machine {owner}'s already"))
     }
+}
+
+/// Why so many kernel arguments do not fit, those of all tables together.
+#[must_use]
+pub fn too_long(args: &[String]) -> Option<String> {
+    let length: usize = args.iter().map(|argument| argument.len() + 1).sum();
+    (length > LONGEST_LINE).then(|| {
+        format!("the arguments have {length} bytes together, and {LONGEST_LINE} leave room for oneroot's own")
+    })
 }
 
 fn missing(kind: &str, name: &str, all: impl Iterator<Item = impl Display>) -> String {

@@ -3,9 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::{Adoption, Assignment, Mapped, Signed};
+use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::gives::Gives;
 use oneroot_bootconf::identity::recognise;
+use oneroot_bootconf::outside::too_long;
 use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{GenerationId, Mac, MachineId};
 
@@ -53,6 +56,7 @@ impl Machines {
                 assigned.generations.extend(generations.clone());
                 refuse(&self.gone(generations))?;
                 refuse(&assigned.gives.problems(&site))?;
+                refuse(line_of(&site, &name, &assigned).as_slice())?;
                 let assigned = Assignment { signed: by.clone(), until, once: *once, ..assigned };
                 Ok(Wanted::of(&name, macs, Mapped { assigned: Some(assigned), ..mapped }))
             }
@@ -185,6 +189,14 @@ pub(super) fn counted(macs: &[Mac]) -> Option<String> {
 
 pub(super) fn refuse(problems: &[String]) -> Result<(), MappingRefused> {
     if problems.is_empty() { Ok(()) } else { Err(MappingRefused::Words(problems.join("; "))) }
+}
+
+/// Why a machine's whole command line would not fit with an assignment.
+fn line_of(site: &Site, name: &str, assigned: &Assignment) -> Option<String> {
+    let trial = site.with_assigned(name, assigned);
+    let mac = *trial.machines.get(name)?.macs.first()?;
+    let decided = decide(&Catalogue::of(&trial), &Asked::by(mac)).ok()?;
+    too_long(&decided.into_profile()?.args)
 }
 
 /// Adds what is given to what was: of what is booted and of a variable the new word counts.
