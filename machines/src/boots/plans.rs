@@ -69,6 +69,13 @@ impl Machines {
         }
         let site = self.site();
         let (catalogue, asked) = (Catalogue::of(&site).at(self.host.now()), Asked::at(mac, peer));
+        if ask == Ask::Length && self.would_ask(&catalogue, &asked) {
+            // Nobody's question for a length has a program run.
+            return None;
+        }
+        // Before a place is taken: a program may take its time, and nobody else's.
+        let said = self.program_says(&site, &catalogue, &asked, ask).await;
+        let catalogue = said.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
         let (decided, choice) = decided(&catalogue, &asked, choice);
         let is_planned = !matches!(decided, Ok(Decided::Other(_)));
         if is_planned
