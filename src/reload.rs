@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oneroot_bootconf::{Site, load};
+use oneroot_bootconf::{Program, Site, load};
 
 use crate::confine;
 use oneroot_machines::planner::template_check;
@@ -68,6 +68,7 @@ fn fixed(old: &Site, new: &Site) -> Vec<&'static str> {
     let modes = |site: &Site| -> Vec<_> {
         site.networks.iter().filter(|network| network.proxy).map(|network| network.subnet).collect()
     };
+    let program = |site: &Site| site.decide.as_ref().map(|program| Program { cache: 0, ..program.clone() });
     let checks = [
         ("server.address", a.address != b.address || old.server_addresses() != new.server_addresses()),
         ("server.interface", a.interfaces != b.interfaces),
@@ -79,6 +80,8 @@ fn fixed(old: &Site, new: &Site) -> Vec<&'static str> {
         ("server.loaders", a.loaders != b.loaders),
         ("server.allow_unprivileged_nfs_ports", a.unprivileged_nfs_ports != b.unprivileged_nfs_ports),
         ("network.proxy", modes(old) != modes(new)),
+        // What starts it was told which it is before the server confined itself.
+        ("decide", new.decide.is_some() && program(old) != program(new)),
     ];
     checks.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

@@ -1,6 +1,6 @@
 //! What `oneroot status` shows, as one document: of the machines, of this server, and of what it hears around it.
 
-use oneroot_machines::{MachineStatus, Machines, OtherServer};
+use oneroot_machines::{DecideStatus, MachineStatus, Machines, OtherServer};
 use oneroot_state::{Backend as _, Health};
 use serde::{Deserialize, Serialize};
 
@@ -27,6 +27,9 @@ pub struct Status {
     /// Whether the state can be written; a server that says nothing of that is taken to be well.
     #[serde(default)]
     pub state: Health,
+    /// How the site's program has done; none where the site has none.
+    #[serde(default)]
+    pub decide: Option<DecideStatus>,
     /// Every machine that the site names or that was seen.
     pub machines: Vec<MachineStatus>,
     /// The site's interfaces, in its order.
@@ -51,12 +54,24 @@ impl Status {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             confinement: confine::report(),
             state: machines.state.health(),
+            decide: machines.decided(),
             machines: machines.status(),
             interfaces: interfaces.status(&site),
             missing_addresses: interfaces.missing(&site).iter().map(ToString::to_string).collect(),
             other_servers: machines.other_servers(),
         }
     }
+}
+
+/// What people are told of a program that does not answer.
+pub fn silence(decide: &DecideStatus, now: u64) -> Option<String> {
+    let (cause, at) = (decide.last_error.as_ref()?, decide.last_failed_at?);
+    Some(format!(
+        "the decide program gave no answer in {} of {} runs since the start, the last time {} s ago: it {cause}",
+        decide.failed,
+        decide.asked,
+        now.saturating_sub(at)
+    ))
 }
 
 /// What people are told of a state that is not well.

@@ -10,6 +10,7 @@ mod clients;
 mod clocks;
 mod command_line;
 mod confine;
+mod decide;
 mod downloads;
 mod edit;
 mod firmware;

@@ -2,7 +2,12 @@
 
 mod targets;
 
-use targets::{names, site, template};
+use targets::{answer, names, site, template};
+
+#[test]
+fn whatever_a_program_prints_is_an_answer_of_the_site_or_one_line_that_says_why_not() {
+    oneroot_testkit::replay("answer", answer::seeds(), answer::run);
+}
 
 #[test]
 fn any_name_is_read_in_its_one_meaning_or_refused_in_a_line() {

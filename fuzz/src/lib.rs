@@ -38,6 +38,7 @@ mod random;
 pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let mut all = seeds::all().to_vec();
     all.extend([
+        ("answer", bootconf::answer::seeds()),
         ("archive", archives()),
         ("dhcp_engine", dhcp::engine::seeds()),
         ("dhcp_wire", dhcp::wire::seeds()),

@@ -28,6 +28,8 @@ use crate::order::gate::Gate;
 use crate::order::rooms::Rooms;
 use crate::order::turns::{Thing, Turns};
 use crate::planner::Planner;
+use crate::planner::asking::{Asking, DecideStatus};
+use crate::planner::decider::Decider;
 use crate::planner::renderer::Renderer;
 use crate::tokens::boot_tokens::BootTokens;
 use crate::tokens::keys::HandleKeys;
@@ -68,6 +70,8 @@ pub struct Machines {
     pub(crate) loading: Mutex<Vec<ViewId>>,
     pub(crate) turns: Arc<Turns<Thing>>,
     pub(crate) gate: Gate,
+    /// The site's program.
+    pub(crate) asking: Arc<Asking>,
     pub(crate) rooms: Arc<Mutex<Rooms>>,
     pub(crate) reports: mpsc::Sender<ProgressReport>,
     /// How far each boot has come; apart from the tables, for it decides nothing.
@@ -96,6 +100,7 @@ impl Machines {
         let (mut index, mut applied) = (MachineIndex::default(), nothing_applied());
         index.take_in(&applied.listed(state.list("").await?));
         let began = host.now();
+        let asking = Arc::new(Asking::new(host.clone()));
         let machines = Arc::new(Self {
             objects: Objects::new(planner.store().clone()),
             loaders: site.server.loaders.clone(),
@@ -116,6 +121,7 @@ impl Machines {
             loading: Mutex::default(),
             turns: Arc::default(),
             gate: Gate::new(),
+            asking,
             rooms: Arc::default(),
             reports,
             steps: Mutex::default(),
@@ -157,6 +163,16 @@ impl Machines {
         self.planner.templates.renderer.clone()
     }
 
+    /// Has the site's program run by somebody who may start it; the first to be handed in counts.
+    pub fn decide_by(&self, decider: Arc<dyn Decider>) {
+        self.asking.by(decider);
+    }
+
+    /// How the site's program has done; none where it has none.
+    pub fn decided(&self) -> Option<DecideStatus> {
+        self.site().decide.as_ref().map(|_| self.asking.status())
+    }
+
     /// The site in force.
     pub fn site(&self) -> Arc<Site> {
         self.site.borrow().clone()
@@ -171,6 +187,7 @@ impl Machines {
     pub fn put_site(&self, site: Arc<Site>) {
         *self.files() = site;
         self.lay();
+        self.asking.forget();
     }
 
     /// Nobody changes the mapping, or puts a site in force, for as long as this is held. Blocks.

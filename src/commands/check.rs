@@ -13,6 +13,7 @@ use super::in_force::in_force;
 use super::look::Look;
 use super::{EXAMPLE, layers, needs, secrets};
 use crate::cli::Exit;
+use crate::decide;
 use crate::net::routing::Routing;
 use crate::net::{OR_WAIT, no_address};
 use crate::print::{Document, Page};
@@ -111,7 +112,10 @@ fn addresses(site: &Site) -> Vec<String> {
 fn without_a_boot(site: &Site) -> Option<String> {
     const SHOWN: usize = 8;
     let catalogue = Catalogue::of(site);
-    let nothing = |asked: &_| matches!(decide(&catalogue, asked), Err(NoPlan::NoProfile(_)));
+    let nothing = |asked: &_| {
+        catalogue.program_for(asked).is_none()
+            && matches!(decide(&catalogue, asked), Err(NoPlan::NoProfile(_)))
+    };
     let everybody = catalogue.everybody().filter(|(_, asked)| nothing(asked));
     let names: Vec<&str> = everybody.filter_map(|(name, _)| name).collect();
     let (first, more) = names.split_at_checked(SHOWN).unwrap_or((&names, &[]));
@@ -137,6 +141,7 @@ fn warnings(site: &Site, store: Option<&Store>) -> Vec<String> {
         in_force(site).map_or_else(|_| (site.clone(), Vec::new()), |found| (found.site, found.conflicts));
     warnings.extend(conflicts.iter().map(|conflict| format!("{conflict}; a reload is refused until then")));
     warnings.extend(without_a_boot(&mapped));
+    warnings.extend(site.decide.as_ref().and_then(decide::lacks));
     warnings.extend(needs::to_stage(site, &needs::unstaged(site, store)));
     warnings.extend(secrets::warnings(site));
     warnings

@@ -139,6 +139,9 @@ pub struct Explained {
     passed_over: Vec<String>,
     layers: Vec<LayerLine>,
     why: Vec<Provenance>,
+    /// That the site's program was run for this, and how; none where it has no say.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    program: Option<String>,
     /// The view that it runs with now, where a server runs and knows it.
     running: Option<String>,
     /// Whether a server runs that knows what was assigned; else the site alone speaks here.
@@ -163,6 +166,9 @@ impl Document for Explained {
         }
         page.line("");
         page.rows(&self.decided());
+        if let Some(note) = &self.program {
+            page.line(note);
+        }
         if self.view.is_some() {
             page.line("");
             page.rows(&self.stack());
@@ -213,7 +219,7 @@ impl Explained {
 /// `oneroot explain MACHINE`.
 pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Explained> {
     let look = Look::into_store_of(site)?;
-    let Next { mac, is_whole, what: next } = next(site, &look, machine, renderer)?;
+    let Next { mac, is_whole, program, what: next } = next(site, &look, machine, renderer)?;
     let mac = mac.to_string();
     let status = control::ask_status(&site.server.state)?;
     let machines = status.into_iter().flat_map(|status| status.machines);
@@ -221,7 +227,11 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
     let Preview { decision, facts, stacked, .. } = match next {
         What::Profile(preview) => *preview,
         What::Other(other) => {
-            return Ok(Explained { assignments_known: is_whole, ..without_profile(other, mac, running) });
+            return Ok(Explained {
+                assignments_known: is_whole,
+                program,
+                ..without_profile(other, mac, running)
+            });
         }
     };
     let layers = stacked.entries.iter().enumerate().map(|(place, laid)| LayerLine {
@@ -247,6 +257,7 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
         passed_over: stacked.dangling,
         layers,
         why: decision.why,
+        program,
         running,
         assignments_known: is_whole,
     })
@@ -280,6 +291,7 @@ fn without_profile(other: Other, mac: String, running: Option<String>) -> Explai
         passed_over: Vec::new(),
         layers: Vec::new(),
         why,
+        program: None,
         running,
         assignments_known: true,
     }

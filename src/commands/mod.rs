@@ -49,7 +49,7 @@ use oneroot_sources::Host;
 use crate::cli::mapping::MappingCommand;
 use crate::cli::{Cli, Command, Exit, Output, StateCommand};
 use crate::print::Document;
-use crate::{confine, logging, print};
+use crate::{confine, decide, logging, print};
 
 /// Does what was asked.
 pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
@@ -176,11 +176,14 @@ pub fn exit_of(cause: &anyhow::Error) -> Exit {
 }
 
 fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
+    // First of all: it forks, and what it forks is to have nothing that the server opens.
+    let lanes = decide::Lanes::begin(&site);
     // Told below, once there is a log; by then they would be given up.
     let privileged = confine::has_what_it_keeps();
     // While nothing of ours is bound there, and before the fence.
     let others = crate::net::holders::dhcp();
     let installers = needs::programs(&site);
+    let program = site.decide.as_ref().and_then(decide::lacks);
     // Asked before, for what a container may use of the processors stands in files that a server has no other need of.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let control = crate::control::socket();
@@ -192,6 +195,7 @@ fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     privileged?;
     confined?;
     let control = control?;
+    let lanes = lanes.context("no process can be made that runs the decide program")?;
     confine::tell();
     if let Some(at) = others.first() {
         tracing::warn!(
@@ -199,11 +203,13 @@ fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
              takes whichever answers first; `ss -ulpn 'sport = :67'` says which it is"
         );
     }
-    let needs = needs::at_start(&site, installers);
+    let mut needs = needs::at_start(&site, installers);
+    needs.extend(program);
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime =
         runtime.worker_threads(processors).enable_all().build().context("cannot start the runtime")?;
-    let served = runtime.block_on(crate::serve::run(site, cli.site(), control, &needs, renderer.clone()));
+    let served =
+        runtime.block_on(crate::serve::run(site, cli.site(), control, lanes, &needs, renderer.clone()));
     // A read that hangs on a disk must not hold up the exit.
     runtime.shutdown_background();
     served.map(|()| Exit::Done)

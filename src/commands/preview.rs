@@ -8,6 +8,9 @@ use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::{Decided, Other};
 use oneroot_bootconf::decision::{Decision, decide};
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::gives::Gives;
+use oneroot_bootconf::hardware::{Hardware, Location};
+use oneroot_bootconf::question::Question;
 use oneroot_ids::Mac;
 use oneroot_machines::guest;
 use oneroot_machines::planner::renderer::Renderer;
@@ -24,6 +27,8 @@ pub struct Next {
     pub mac: Mac,
     /// Whether a server was there that knows what was adopted and assigned.
     pub is_whole: bool,
+    /// That the site's program was run for this, and how; none where it has no say.
+    pub program: Option<String>,
     pub what: What,
 }
 
@@ -44,6 +49,41 @@ pub struct Preview {
     pub stacked: Stacked,
 }
 
+/// The site's program, asked by whoever looks: a running server may have another answer, by another user or from a while ago.
+#[derive(Default)]
+pub struct Consulted {
+    pub gives: Option<Gives>,
+    /// What somebody should know of it; nothing where it was not asked.
+    pub note: Option<String>,
+}
+
+impl Consulted {
+    fn about(catalogue: &Catalogue<'_>, asked: &Asked) -> Self {
+        let Some(program) = catalogue.program_for(asked) else { return Self::default() };
+        // What a machine tells of itself is known to a server alone.
+        let (hardware, location) = (Hardware::default(), Location::default());
+        let Some(question) = Question::of(catalogue, asked, &hardware, &location) else {
+            return Self::default();
+        };
+        let answer = crate::decide::run_here(program, &catalogue.site().home, &question.document());
+        let gives = answer.and_then(|answer| {
+            Gives::answered_for(catalogue, asked, &answer).map_err(|cause| cause.to_string())
+        });
+        let path = program.path.display();
+        match gives {
+            Ok(gives) => {
+                let note =
+                    format!("{path} was run for this, as you and without what the machine tells of itself");
+                Self { gives: Some(gives), note: Some(note) }
+            }
+            Err(cause) => {
+                let note = format!("{path} {cause}: rules and groups decide");
+                Self { gives: None, note: Some(note) }
+            }
+        }
+    }
+}
+
 /// The machines that the site names, as far as a line has room for them.
 fn names_of(site: &Site) -> String {
     const SHOWN: usize = 8;
@@ -61,7 +101,9 @@ pub fn next(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer
     let in_force = in_force(site)?;
     let mac = mac_of(&in_force.site, machine)?;
     let (catalogue, asked) = (Catalogue::of(&in_force.site).at(in_force.now), Asked::by(mac));
-    let next = |what| Next { mac, is_whole: in_force.is_whole, what };
+    let Consulted { gives, note } = Consulted::about(&catalogue, &asked);
+    let catalogue = gives.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
+    let next = |what| Next { mac, is_whole: in_force.is_whole, program: note, what };
     let decision = match decide(&catalogue, &asked)? {
         Decided::Profile(decision) => *decision,
         Decided::Other(other) => return Ok(next(What::Other(other))),

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::running;
 use crate::net::interfaces::InterfaceStatus;
 use crate::print::{Document, Page};
-use crate::status::{Status, trouble};
+use crate::status::{Status, silence, trouble};
 use crate::{clock, confine, control};
 use oneroot_machines::MachineStatus;
 
@@ -35,6 +35,9 @@ impl Document for Status {
         for other in &self.other_servers {
             let ago = age(self.now.saturating_sub(other.at));
             page.line(format_args!("{} {ago} ago", other.in_words()));
+        }
+        if let Some(words) = self.decide.as_ref().and_then(|decide| silence(decide, self.now)) {
+            page.text(format_args!("\n{words}\n"));
         }
         if let Some(words) = trouble(&self.state) {
             page.text(format_args!("\n{words}\n"));

@@ -4,7 +4,7 @@
 
 use std::io::{self, IoSlice, Read as _, Write as _};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::set_hook;
 use std::process::exit;
@@ -20,6 +20,7 @@ use rustix::thread::set_name;
 use super::wire::Word;
 use super::worker;
 use crate::confine::rendering;
+use crate::forked::{self, fork};
 
 /// Exit code of a panic.
 const PANICKED: i32 = 101;
@@ -40,16 +41,6 @@ pub fn begin() -> io::Result<(Pid, UnixStream)> {
     }
 }
 
-/// The child's id; `None` in the child.
-fn fork() -> io::Result<Option<Pid>> {
-    // SAFETY: the calling process has one thread: `begin` is the first thing that `main` does, and a supervisor starts none.
-    // So no lock is held by a thread that the child does not have, and everything may be called there.
-    match unsafe { libc::fork() } {
-        -1 => Err(io::Error::last_os_error()),
-        child => Ok(Pid::from_raw(child)),
-    }
-}
-
 /// Ends with its parent, by whatever that ends.
 fn end_with(parent: Pid) {
     let _ = set_parent_process_death_signal(Some(Signal::KILL));
@@ -61,16 +52,10 @@ fn end_with(parent: Pid) {
 
 fn supervise(control: &UnixStream, parent: Pid) -> ! {
     set_hook(Box::new(|_| exit(PANICKED)));
-    worker::shed(control);
-    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT] {
-        // systemd and a terminal send these to all processes of a service or command; the one that they are meant for may
-        // still have machines to answer, and this one ends with it.
-        // SAFETY: SIG_IGN is no handler, so no code runs in a signal's context.
-        unsafe { libc::signal(signal, libc::SIG_IGN) };
-    }
+    forked::shed(&[control.as_raw_fd()]);
+    forked::outlive_signals();
     let _ = set_name(c"or-templates");
-    // When memory runs out, this is what should end first; the unit protects the server.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "500");
+    forked::give_way();
     rendering::give_up_all();
     end_with(parent);
     let _ = rendering::bind_supervisor();
@@ -100,7 +85,7 @@ fn worker(control: &UnixStream) -> io::Result<Pid> {
     let parent = rustix::process::getpid();
     let Some(child) = fork()? else {
         drop(theirs);
-        worker::shed(&its);
+        forked::shed(&[its.as_raw_fd()]);
         let _ = set_name(c"or-render");
         end_with(parent);
         worker::work(&its);

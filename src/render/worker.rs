@@ -1,7 +1,5 @@
 //! The process that renders: bounded by the kernel, and good for one template after the other until one ends it.
 
-use std::fs::File;
-use std::os::fd::AsRawFd as _;
 use std::os::unix::net::UnixStream;
 use std::process::exit;
 
@@ -83,38 +81,5 @@ fn most_resident() -> libc::c_long {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_SELF, &raw mut usage);
         usage.ru_maxrss
-    }
-}
-
-/// Closes all that was inherited but `keep`: sockets that systemd passed would stay open in here, and what is not open
-/// can't be misused. Of stdin, stdout and stderr /dev/null is left: what is printed there is no line of the log.
-pub fn shed(keep: &UnixStream) {
-    let keep = keep.as_raw_fd();
-    if let Ok(null) = File::options().read(true).write(true).open("/dev/null") {
-        for standard in 0..=2 {
-            // SAFETY: these numbers are stdin's, stdout's and stderr's, which nothing owns; `null` is open.
-            unsafe { libc::dup2(null.as_raw_fd(), standard) };
-        }
-    }
-    close_range(3, keep - 1);
-    close_range(keep + 1, i32::MAX);
-}
-
-/// Descriptors that are closed one by one, where the kernel or a filter has no call for all of them.
-const ONE_BY_ONE: i32 = 65_536;
-
-fn close_range(first: i32, last: i32) {
-    if first > last {
-        return;
-    }
-    // SAFETY: this runs in a child that was just forked and never returns to the code that opened these descriptors: their
-    // owners are memory that is not used again, `keep` excepted, which is in neither range.
-    unsafe {
-        let (from, to) = (libc::c_long::from(first), libc::c_long::from(last));
-        if libc::syscall(libc::SYS_close_range, from, to, 0) != 0 {
-            for descriptor in first..=last.min(ONE_BY_ONE) {
-                libc::close(descriptor);
-            }
-        }
     }
 }

@@ -21,6 +21,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::clock::ThisHost;
+use crate::decide::Lanes;
 use crate::net::keeper::Keeper;
 use crate::net::probe::Prober;
 use crate::reload::{Ask, Reread, reload};
@@ -60,17 +61,21 @@ fn raise_descriptors() {
 }
 
 /// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again. `control` is
-/// the control socket, which has no name yet; `needs` is what the host lacks for this site, and is no reason not to start.
+/// the control socket, which has no name yet; `program` runs the site's program, where it has one; `needs` is what the host lacks for this site, and is no reason not to start.
 pub async fn run(
     site: Site,
     path: PathBuf,
     control: Socket,
+    program: Option<Lanes>,
     needs: &[String],
     renderer: Arc<dyn Renderer>,
 ) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
     let (machines, keyring, reports) = domain(&site, renderer.clone()).await?;
+    if let Some(program) = program {
+        machines.decide_by(Arc::new(program.open()?));
+    }
     let keeper = Keeper::open(&site)?;
     let sockets = Sockets::bind(&site, &keeper, control)?;
     systemd::close_the_rest();

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use oneroot_ids::Mac;
 
+use crate::site::gives::Gives;
 use crate::site::groups::Group;
 use crate::site::{Machine, Network, Site};
 
@@ -13,13 +14,14 @@ use crate::site::{Machine, Network, Site};
 pub struct Catalogue<'c> {
     site: &'c Site,
     now: u64,
+    program: Option<&'c Gives>,
 }
 
 impl<'c> Catalogue<'c> {
     /// A catalogue of a site, in which no assignment is over yet.
     #[must_use]
     pub fn of(site: &'c Site) -> Self {
-        Self { site, now: 0 }
+        Self { site, now: 0, program: None }
     }
 
     /// The same at a moment, seconds of site time: what was assigned until then is over.
@@ -32,6 +34,17 @@ impl<'c> Catalogue<'c> {
     #[must_use]
     pub fn now(&self) -> u64 {
         self.now
+    }
+
+    /// The same with what the site's program has said of who asks: good for that one question.
+    #[must_use]
+    pub fn told(self, program: &'c Gives) -> Self {
+        Self { program: Some(program), ..self }
+    }
+
+    /// What the site's program has said, where it was asked.
+    pub(crate) fn program_says(&self) -> Option<&'c Gives> {
+        self.program
     }
 
     /// The site.

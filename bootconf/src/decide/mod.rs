@@ -1,8 +1,11 @@
 //! Who boots what, and why: a pure function of a catalogue and of who asks (docs/decisions/0012).
 
+pub mod answer;
 pub mod asked;
 pub mod decided;
 pub mod decision;
 pub mod facts;
+pub mod hardware;
+pub mod question;
 pub mod stacks;
 pub mod voices;

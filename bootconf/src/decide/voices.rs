@@ -43,21 +43,13 @@ impl<'c> Voice<'c> {
 
 impl<'c> Catalogue<'c> {
     /// All that have a say in what somebody boots, in the order in which they count: what was assigned, the machine's own table,
-    /// its groups in the order of the site, and what is said of those that nobody has named.
+    /// the site's program where it was asked, the machine's groups in the order of the site, and what is said of those that nobody
+    /// has named.
     #[must_use]
     pub fn voices(&self, asked: &Asked) -> Vec<Voice<'c>> {
         let known = self.machine(asked.who);
-        let mut voices = Vec::new();
-        if let Some((name, machine)) = known {
-            if let Some(assigned) = machine.assigned.as_ref().filter(|assigned| !assigned.is_over(self.now()))
-            {
-                let signed = &assigned.signed;
-                let voice = Voice::giving(format!("assigned by {}", signed.by), &assigned.gives);
-                voices.push(Voice { assigned: Some(assigned), ..voice });
-            }
-            let layer = machine.layer.as_deref().map(|path| (name, path));
-            voices.push(Voice { layer, ..Voice::giving(format!("[machine.{name}]"), &machine.gives) });
-        }
+        let mut voices = self.nearer(asked);
+        voices.extend(self.program_says().map(|gives| Voice::giving("the decide program".to_owned(), gives)));
         for (name, group) in self.groups_of(asked) {
             let voice = Voice::giving(format!("[group.{name}]"), &group.gives);
             voices.push(Voice { group: Some(name), ..voice });
@@ -67,6 +59,20 @@ impl<'c> Catalogue<'c> {
             let (boots, gives) = (Some(boots), None);
             voices.push(Voice { from, gives, boots, assigned: None, group: None, layer: None });
         }
+        voices
+    }
+
+    /// Those that come before the site's program: it is not asked where one of them says what is booted.
+    pub(crate) fn nearer(&self, asked: &Asked) -> Vec<Voice<'c>> {
+        let mut voices = Vec::new();
+        let Some((name, machine)) = self.machine(asked.who) else { return voices };
+        if let Some(assigned) = machine.assigned.as_ref().filter(|assigned| !assigned.is_over(self.now())) {
+            let signed = &assigned.signed;
+            let voice = Voice::giving(format!("assigned by {}", signed.by), &assigned.gives);
+            voices.push(Voice { assigned: Some(assigned), ..voice });
+        }
+        let layer = machine.layer.as_deref().map(|path| (name, path));
+        voices.push(Voice { layer, ..Voice::giving(format!("[machine.{name}]"), &machine.gives) });
         voices
     }
 }

@@ -172,6 +172,7 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
                 machines,
                 menus: plain(draft.menus),
                 unknown: draft.unknown.and_then(|unknown| unknown.value),
+                decide: draft.decide,
                 vars: draft.vars,
             })
         }

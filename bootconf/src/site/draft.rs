@@ -9,6 +9,7 @@ use crate::site::groups::Group;
 use crate::site::menu_tables::{boots, menu};
 use crate::site::menus::Menu;
 use crate::site::networks::network;
+use crate::site::program::{Program, program};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::table::{Places, Table, good_name, host_name};
 use crate::site::tables;
@@ -25,6 +26,7 @@ pub(crate) struct Draft {
     pub(crate) machines: BTreeMap<String, Table<Machine>>,
     pub(crate) menus: BTreeMap<String, Table<Menu>>,
     pub(crate) unknown: Option<Table<Option<Boots>>>,
+    pub(crate) decide: Option<Program>,
     pub(crate) vars: Vars,
     /// Whether some table could not be made sense of, so that what seems not to exist may be in it.
     pub(crate) partial: bool,
@@ -63,6 +65,9 @@ impl Draft {
             for (name, table) in root.named(diagnostics, "group") {
                 let group = group(table, home, diagnostics);
                 add("group", name, group, &mut self.groups, diagnostics);
+            }
+            if let Some(section) = root.section(diagnostics, "decide") {
+                self.decide = program(section, home, diagnostics);
             }
             if let Some(section) = root.section(diagnostics, "vars") {
                 self.vars = tables::variables(section, diagnostics);

@@ -2,6 +2,7 @@
 
 use crate::site::gives::Boots;
 use crate::site::menus::{Choice, Menu, Title};
+use crate::site::networks::seconds_of;
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::table::{Places, Table, good_name};
 use crate::site::tables::gives;
@@ -108,11 +109,8 @@ fn title(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Option<Tit
 
 /// Seconds, written as times are: `20s`, `5m`.
 fn time_of(text: &str) -> Result<u32, String> {
-    let units = [('s', 1), ('m', 60), ('h', 3600)];
-    let said = units.into_iter().find_map(|(letter, unit)| Some((text.strip_suffix(letter)?, unit)));
-    let seconds = said.and_then(|(digits, unit): (&str, u32)| digits.parse::<u32>().ok()?.checked_mul(unit));
-    match seconds {
-        Some(seconds) if TIMES.contains(&seconds) => Ok(seconds),
+    match seconds_of(text) {
+        Ok(Some(seconds)) if TIMES.contains(&seconds) => Ok(seconds),
         _ => Err(format!("{text:?} is not a time from \"1s\" to \"1h\" (s, m, h)")),
     }
 }

@@ -17,6 +17,7 @@ pub mod name_row;
 mod networks;
 pub mod outside;
 mod paths;
+mod program;
 mod replies;
 pub(crate) mod report;
 mod section;
@@ -24,8 +25,9 @@ mod sources;
 mod table;
 mod tables;
 mod types;
-mod validate;
+pub(crate) mod validate;
 
+pub use program::Program;
 pub use sources::{Installer, Packages, Registry, Source};
 pub(crate) use types::Lookup;
 pub use types::{Confinement, Machine, Network, Profile, Server, Site, Vars, Workload};

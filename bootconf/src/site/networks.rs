@@ -229,17 +229,19 @@ fn pool_of(text: &str) -> Result<Range, String> {
     }
 }
 
-/// `90s`, `15m`, `12h`, `7d`.
 fn lease_of(text: &str) -> Result<u32, String> {
+    let seconds = seconds_of(text)?.filter(|seconds| (SHORTEST_LEASE..=LONGEST_LEASE).contains(seconds));
+    seconds.ok_or_else(|| format!("{text:?} must be from one minute to 365 days"))
+}
+
+/// `90s`, `15m`, `12h`, `7d`; none where that is more seconds than can be counted.
+pub(crate) fn seconds_of(text: &str) -> Result<Option<u32>, String> {
     let units = [('s', 1), ('m', 60), ('h', 3600), ('d', 86_400)];
     let said = units.into_iter().find_map(|(letter, unit)| Some((text.strip_suffix(letter)?, unit)));
     let number = said.and_then(|(digits, unit)| Some((digits.parse::<u32>().ok()?, unit)));
-    let Some((number, unit)) = number else {
-        return Err(format!("{text:?} is not a time such as \"12h\" (s, m, h, d)"));
-    };
-    match number.checked_mul(unit) {
-        Some(seconds) if (SHORTEST_LEASE..=LONGEST_LEASE).contains(&seconds) => Ok(seconds),
-        _ => Err(format!("{text:?} must be from one minute to 365 days")),
+    match number {
+        Some((number, unit)) => Ok(number.checked_mul(unit)),
+        None => Err(format!("{text:?} is not a time such as \"12h\" (s, m, h, d)")),
     }
 }
 

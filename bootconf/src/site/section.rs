@@ -1,6 +1,7 @@
 //! One table of a site file while it is read: takes keys by name and type, notes what is wrong, and in the end reports
 //! the keys that nobody took.
 
+use std::ops::RangeInclusive;
 use std::str::FromStr;
 
 use toml::Spanned;
@@ -118,11 +119,33 @@ impl<'t> Section<'t> {
     }
 
     pub(crate) fn port(&mut self, diagnostics: &mut Diagnostics, key: &'static str) -> Option<Located<u16>> {
-        let number = self.typed(diagnostics, key, "a port number", |value| {
+        self.counted(diagnostics, key, "a port number", "must be a port from 1 to 65535", &(1..=u16::MAX))
+    }
+
+    /// A number in a range.
+    pub(crate) fn number(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+        range: RangeInclusive<u16>,
+    ) -> Option<Located<u16>> {
+        let told = format!("must be a number from {} to {}", range.start(), range.end());
+        self.counted(diagnostics, key, "a number", &told, &range)
+    }
+
+    fn counted(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+        what: &str,
+        told: &str,
+        range: &RangeInclusive<u16>,
+    ) -> Option<Located<u16>> {
+        let number = self.typed(diagnostics, key, what, |value| {
             let number = value.as_integer()?;
-            Some(u16::from_str_radix(number.as_str(), number.radix()).ok().filter(|port| *port > 0))
+            Some(u16::from_str_radix(number.as_str(), number.radix()).ok().filter(|one| range.contains(one)))
         })?;
-        number.check(diagnostics, |port| port.ok_or("must be a port from 1 to 65535"))
+        number.check(diagnostics, |number| number.ok_or(told))
     }
 
     /// A list of strings; a single string counts as a list of one where `single` allows it.

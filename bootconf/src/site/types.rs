@@ -11,6 +11,7 @@ use crate::site::assignment::{Assignment, Signed};
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
 use crate::site::menus::Menu;
+use crate::site::program::Program;
 use crate::site::sources::Source;
 use oneroot_ids::Mac;
 
@@ -35,6 +36,8 @@ pub struct Site {
     pub menus: BTreeMap<String, Menu>,
     /// What machines boot that no table names; where nothing is said they are held.
     pub unknown: Option<Boots>,
+    /// The program that says what machines boot of which nothing nearer does.
+    pub decide: Option<Program>,
     /// What templates may say on every machine; profiles, workloads and machines may say otherwise.
     pub vars: Vars,
     /// Where machines are found by what they send.

@@ -1,4 +1,4 @@
-//! What the fuzzers run: `names`, `site` and `template` of fuzz/, which `corpus` replays.
+//! What the fuzzers run: `answer`, `names`, `site` and `template` of fuzz/, which `corpus` replays.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -6,6 +6,7 @@
     reason = "a target stops at the first broken promise"
 )]
 
+pub mod answer;
 pub mod names;
 pub mod site;
 pub mod template;

@@ -5,6 +5,7 @@
 mod asked;
 pub(crate) mod commit;
 mod plans;
+pub(crate) mod programs;
 #[cfg(test)]
 pub(crate) mod tests_on;
 pub(crate) mod unknown;

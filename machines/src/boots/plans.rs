@@ -69,6 +69,13 @@ impl Machines {
         }
         let site = self.site();
         let (catalogue, asked) = (Catalogue::of(&site).at(self.host.now()), Asked::at(mac, peer));
+        if ask == Ask::Length && self.would_ask(&catalogue, &asked) {
+            // Nobody's question for a length has a program run.
+            return None;
+        }
+        // Before a place is taken: a program may take its time, and nobody else's.
+        let said = self.program_says(&site, &catalogue, &asked, ask).await;
+        let catalogue = said.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
         let (decided, choice) = decided(&catalogue, &asked, choice);
         let is_planned = !matches!(decided, Ok(Decided::Other(_)));
         if is_planned
@@ -91,7 +98,13 @@ impl Machines {
             Ok(Decided::Profile(decision)) => Ok(*decision),
             Err(cause) => Err(cause),
         };
-        match self.plan(&site, (peer, asker), mac, decision, ask).await {
+        let planned = self.plan(&site, (peer, asker), mac, decision, ask).await;
+        Some(self.script_of(planned, mac, ask, (&base, &url)))
+    }
+
+    /// The words for what came of a plan; `url` is where the machine asks again.
+    fn script_of(&self, planned: Result<Planned>, mac: Mac, ask: Ask, (base, url): (&str, &str)) -> String {
+        match planned {
             Ok((plan, made)) => {
                 if made {
                     tracing::info!(machine = plan.name, %mac, boot = %plan.boot, profile = plan.profile, view = %plan.view, "boots");
@@ -101,7 +114,7 @@ impl Machines {
                 if ask != Ask::Length {
                     self.step(mac, "script", false);
                 }
-                Some(script::boot(&base, &plan, &url))
+                script::boot(base, &plan, url)
             }
             Err(cause) => {
                 tracing::warn!(machine = self.name_of(mac), %mac, reason = format!("{cause}"), "has nothing to boot");
@@ -109,7 +122,7 @@ impl Machines {
                     let told = format!("{} has nothing to boot: {cause}", self.name_of(mac));
                     self.steps().refuse(mac, told, present(self.host.as_ref()));
                 }
-                Some(script::refused(&url, &format!("{cause}")))
+                script::refused(url, &format!("{cause}"))
             }
         }
     }

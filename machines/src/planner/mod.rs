@@ -2,6 +2,8 @@
 //!
 //! Pure of machines and boots: `serve` asks it for a boot, `explain` and `render` ask it for a person.
 
+pub(crate) mod asking;
+pub mod decider;
 mod given;
 mod kernels;
 mod made;

@@ -59,6 +59,8 @@ impl Machines {
     ) -> Option<Vec<String>> {
         let (catalogue, address) = (Catalogue::of(site).at(self.host.now()), planned_at(booted));
         let asked = Asked::at(mac, address);
+        let said = self.program_said(&catalogue, &asked)?;
+        let catalogue = said.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
         let decision = match booted_now(&catalogue, &asked, booted) {
             Ok(Decided::Profile(decision)) => decision,
             Ok(Decided::Other(other)) => {

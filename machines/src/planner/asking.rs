@@ -1,0 +1,219 @@
+//! What the site's program has said of each NIC: asked for a machine that boots, remembered for as long as the site says, and
+//! shared by all that ask the same at the same time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use oneroot_ids::Mac;
+use quick_cache::Weighter;
+use quick_cache::sync::Cache;
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use super::decider::Decider;
+use crate::host::Host;
+
+/// NICs whose answers are remembered, as a hint to the table, and what all of them may weigh, in bytes.
+const REMEMBERED: usize = 10_000;
+const HEAVIEST: u64 = 64 << 20;
+/// What a NIC weighs beside its answer.
+const OVERHEAD: u64 = 256;
+/// NICs that are asked about at once, those that wait for a run included.
+const ASKED_AT_ONCE: usize = 1_024;
+const ENDING: &str = "was not asked: the server is about to end";
+
+/// An answer, or a sentence about the program that says why there is none, without its subject.
+pub type Answer = Result<Arc<[u8]>, Arc<str>>;
+
+/// How the program has done since the server started.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DecideStatus {
+    /// Runs that were asked for.
+    pub asked: u64,
+    /// Those of which no answer came.
+    pub failed: u64,
+    /// Why the last of these has failed.
+    #[serde(default)]
+    pub last_error: Option<String>,
+    /// When, seconds since 1970.
+    #[serde(default)]
+    pub last_failed_at: Option<u64>,
+}
+
+/// Answers so far, and who is being asked about.
+pub struct Asking {
+    by: OnceLock<Arc<dyn Decider>>,
+    host: Arc<dyn Host>,
+    answers: Cache<Mac, Remembered, Weights>,
+    under_way: Mutex<HashMap<Mac, UnderWay>>,
+    status: Mutex<DecideStatus>,
+}
+
+/// The last answer of a NIC.
+#[derive(Clone)]
+struct Remembered {
+    question: [u8; 32],
+    answer: Arc<[u8]>,
+    /// Seconds of site time at which it was given.
+    at: u64,
+}
+
+#[derive(Clone)]
+struct Weights;
+
+impl Weighter<Mac, Remembered> for Weights {
+    fn weight(&self, _: &Mac, remembered: &Remembered) -> u64 {
+        remembered.answer.len() as u64 + OVERHEAD
+    }
+}
+
+/// A question that somebody has asked, and where its answer will be.
+#[derive(Clone)]
+struct UnderWay {
+    question: [u8; 32],
+    answer: watch::Receiver<Option<Answer>>,
+}
+
+/// A question about a NIC.
+pub struct Asked {
+    /// The NIC.
+    pub mac: Mac,
+    /// What people call its machine.
+    pub machine: String,
+    /// The question's document.
+    pub question: Vec<u8>,
+    /// Whether the site names the machine.
+    pub is_named: bool,
+    /// Seconds for which an answer counts.
+    pub kept: u64,
+    /// What is wrong with an answer.
+    pub check: Check,
+}
+
+/// Looks at an answer: a sentence about the program that says what is wrong with it, without its subject.
+pub type Check = Box<dyn Fn(&[u8]) -> Result<(), String> + Send>;
+
+impl Asking {
+    /// Nobody was asked yet, and nobody is there to be asked.
+    pub fn new(host: Arc<dyn Host>) -> Self {
+        Self {
+            by: OnceLock::new(),
+            host,
+            answers: Cache::with_weighter(REMEMBERED, HEAVIEST, Weights),
+            under_way: Mutex::default(),
+            status: Mutex::default(),
+        }
+    }
+
+    /// Who runs the program from now on; the first to say so counts.
+    pub fn by(&self, decider: Arc<dyn Decider>) {
+        let _ = self.by.set(decider);
+    }
+
+    /// How it has done.
+    pub fn status(&self) -> DecideStatus {
+        self.told().clone()
+    }
+
+    fn told(&self) -> MutexGuard<'_, DecideStatus> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The answer about a NIC to this very question, if it was given within the last `kept` seconds.
+    pub fn known(&self, mac: Mac, question: &[u8], kept: u64) -> Option<Arc<[u8]>> {
+        self.fresh(mac, &name_of(question), kept)
+    }
+
+    fn fresh(&self, mac: Mac, question: &[u8; 32], kept: u64) -> Option<Arc<[u8]>> {
+        let remembered = self.answers.get(&mac)?;
+        let is_fresh = self.host.now() < remembered.at.saturating_add(kept);
+        (is_fresh && remembered.question == *question).then_some(remembered.answer)
+    }
+
+    /// The last answer about a NIC, whatever the question was and however long ago: what it has booted by.
+    pub fn last(&self, mac: Mac) -> Option<Arc<[u8]>> {
+        self.answers.get(&mac).map(|remembered| remembered.answer)
+    }
+
+    /// The answer to a question: one that still counts, or one that is given now. Of one NIC there is one question at a time,
+    /// whatever it tells of itself: who changes what it tells has its own machine wait, and no other.
+    pub async fn ask(self: &Arc<Self>, asked: Asked) -> Answer {
+        let question = name_of(&asked.question);
+        let mut asked = Some(asked);
+        while let Some((mac, kept)) = asked.as_ref().map(|asked| (asked.mac, asked.kept)) {
+            if let Some(answer) = self.fresh(mac, &question, kept) {
+                return Ok(answer);
+            }
+            let mut under_way = self.joined(mac, question, &mut asked)?;
+            let answer =
+                under_way.answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+            if under_way.question == question {
+                return answer.unwrap_or_else(|| Err(ENDING.into()));
+            }
+        }
+        Err(ENDING.into())
+    }
+
+    /// Who is asking about a NIC already, or this question from now on, which is taken then.
+    fn joined(
+        self: &Arc<Self>,
+        mac: Mac,
+        question: [u8; 32],
+        asked: &mut Option<Asked>,
+    ) -> Result<UnderWay, Arc<str>> {
+        let mut all = self.under_way();
+        if let Some(one) = all.get(&mac) {
+            return Ok(one.clone());
+        }
+        if all.len() >= ASKED_AT_ONCE {
+            return Err("was not asked: too many machines wait for it".into());
+        }
+        let (tell, answer) = watch::channel(None);
+        let one = UnderWay { question, answer };
+        if let Some(asked) = asked.take() {
+            all.insert(mac, one.clone());
+            // Who asked may be gone before there is an answer, and asks again.
+            tokio::spawn(self.clone().run(asked, question, tell));
+        }
+        Ok(one)
+    }
+
+    async fn run(self: Arc<Self>, asked: Asked, question: [u8; 32], tell: watch::Sender<Option<Answer>>) {
+        let Asked { mac, machine, check, .. } = asked;
+        let ran = match self.by.get() {
+            Some(by) => by.run(asked.question, asked.is_named).await,
+            None => Err("is new in the site, which takes a restart".to_owned()),
+        };
+        let answer: Answer =
+            ran.and_then(|answer| check(&answer).map(|()| answer.into())).map_err(Into::into);
+        match &answer {
+            Ok(answer) => {
+                self.told().asked += 1;
+                let remembered = Remembered { question, answer: answer.clone(), at: self.host.now() };
+                self.answers.insert(mac, remembered);
+            }
+            Err(cause) => {
+                tracing::warn!(machine, %mac, %cause, "the decide program gave no answer: rules and groups decide");
+                let mut status = self.told();
+                (status.asked, status.failed) = (status.asked + 1, status.failed + 1);
+                status.last_error = Some(cause.to_string());
+                status.last_failed_at = Some(self.host.shown(self.host.now()));
+            }
+        }
+        self.under_way().remove(&mac);
+        tell.send_replace(Some(answer));
+    }
+
+    /// Forgets all that was said: another site may not have what it names.
+    pub fn forget(&self) {
+        self.answers.clear();
+    }
+
+    fn under_way(&self) -> MutexGuard<'_, HashMap<Mac, UnderWay>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name_of(question: &[u8]) -> [u8; 32] {
+    *blake3::hash(question).as_bytes()
+}

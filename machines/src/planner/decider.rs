@@ -1,0 +1,16 @@
+//! Who runs the site's `decide` program. A server has that done by a process that may start programs; how is not this crate's
+//! to know (docs/decisions/0014-decide.md).
+
+use std::future::Future;
+use std::pin::Pin;
+
+/// A run that is under way: what the program has printed, or a sentence about the program that says why that is no answer,
+/// without its subject.
+pub type Running = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send>>;
+
+/// Runs the site's program.
+pub trait Decider: Send + Sync {
+    /// Gives it a question. It ends within a time that the site says, and so many run at once; `is_named` says that the site names
+    /// the machine, so that no stranger's run keeps it from its own.
+    fn run(&self, question: Vec<u8>, is_named: bool) -> Running;
+}
