@@ -51,3 +51,4 @@ mod state_gone;
 mod status;
 mod takeover;
 mod templates;
+mod ways;
