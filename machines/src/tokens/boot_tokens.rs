@@ -1,4 +1,4 @@
-//! Boot tokens, which docs/decisions/0006 calls passes: the keyed hash in an export's path, where no lease says who is at an address.
+//! Boot tokens (docs/decisions/0006): the keyed hash in an export's path, where no lease says who is at an address.
 
 use oneroot_bootconf::export::SEAL;
 use oneroot_ids::{BootId, ViewId, same};
