@@ -182,7 +182,9 @@ fn an_adopted_machine_keeps_its_identity_through_a_new_name_and_a_new_box() {
         server.run(&["adopt", "52:54:00:00:00:30", "--name", "seat-01", "--workload", "render"]).unwrap();
         let first = identity(&box_one, "30");
         assert!(script(&box_one, "30").contains("kiosk=1"), "its name is in a group");
-        assert!(refused(&server, &["rename", "seat-01", "alpha"]).contains("there is a machine alpha already"));
+        assert!(
+            refused(&server, &["rename", "seat-01", "alpha"]).contains("there is a machine alpha already")
+        );
         assert!(refused(&server, &["rename", "seat-01", "Seat 1"]).contains("is no name"));
         server.run(&["rename", "seat-01", "desk-01"]).unwrap();
         assert!(!script(&box_one, "30").contains("/kernel"), "its new name is in none");
