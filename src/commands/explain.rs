@@ -92,9 +92,9 @@ pub fn decided(site: &Site, machine: &str) -> Result<Decided> {
             profile = Some(decision.profile.clone());
             *decision
         }
-        Ok(Outcome::Other(Other { way, why, .. })) => {
+        Ok(Outcome::Other(Other { way, groups, why, .. })) => {
             other = Some(way.shown());
-            Decision { why, ..Decision::default() }
+            Decision { groups, why, ..Decision::default() }
         }
         Err(cause) => {
             trouble = Some(cause.to_string());
@@ -265,7 +265,7 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
 
 /// A machine that boots no profile, and what it may choose where it is shown a menu.
 fn without_profile(other: Other, mac: String, running: Option<String>) -> Explained {
-    let Other { name, way, mut why } = other;
+    let Other { name, way, mut why, .. } = other;
     if let Way::Menu(name, menu) = &way {
         let from = format!("[menu.{name}]");
         for choice in &menu.choices {

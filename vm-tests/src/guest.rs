@@ -158,8 +158,11 @@ impl Hardware {
         // TCG always: on some hosts a nested KVM hangs in 16-bit firmware code.
         command.args(["-accel", "tcg,thread=multi", "-nographic", "-device", "virtio-rng-pci"]);
         command.arg("-m").arg(self.memory.to_string());
-        for image in &self.disks {
-            command.arg("-drive").arg(format!("if=virtio,format=raw,readonly=on,file={}", image.display()));
+        for (number, image) in self.disks.iter().enumerate() {
+            let drive = format!("if=none,id=d{number},format=raw,readonly=on,file={}", image.display());
+            // Behind every NIC: OVMF boots only what has a place in QEMU's order.
+            let device = format!("virtio-blk-pci,drive=d{number},bootindex={}", number + 100);
+            command.arg("-drive").arg(drive).arg("-device").arg(device);
         }
         for (number, last) in self.nics.iter().enumerate() {
             let (port, rom) = (lab.port()?, if self.firmware == Firmware::Bios { "" } else { ",romfile=" });

@@ -21,6 +21,8 @@ pub struct Other {
     pub name: Option<String>,
     /// What it is told.
     pub way: Way,
+    /// The groups that it is in, in the order of the site.
+    pub groups: Vec<String>,
     /// Where that comes from.
     pub why: Vec<Provenance>,
 }

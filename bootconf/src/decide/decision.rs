@@ -183,12 +183,14 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Re
     };
     let profile = match (boots, menu) {
         (Boots::Profile(profile), _) => profile,
-        (Boots::Local, _) => return Ok(other(known, Way::Local, (boots, from), said)),
+        (Boots::Local, _) => return Ok(other(known, &voices, Way::Local, (boots, from), said)),
         (Boots::Menu(_), Some((name, menu))) => {
             let way = Way::Menu(name.to_owned(), menu.clone());
-            return Ok(other(known, way, (boots, from), said));
+            return Ok(other(known, &voices, way, (boots, from), said));
         }
-        (Boots::Hold | Boots::Menu(_), _) => return Ok(other(known, Way::Hold, (boots, from), said)),
+        (Boots::Hold | Boots::Menu(_), _) => {
+            return Ok(other(known, &voices, Way::Hold, (boots, from), said));
+        }
     };
     if !site.profiles.contains_key(profile) {
         return Err(NoPlan::NoSuchProfile { profile: profile.clone(), from: from.to_owned() });
@@ -220,6 +222,7 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Re
 /// A decision for no profile, and what else was said.
 fn other<'v>(
     name: Option<&str>,
+    voices: &[Voice<'_>],
     way: Way,
     (boots, from): (&Boots, &str),
     hidden: impl Iterator<Item = (&'v Boots, &'v str)>,
@@ -229,6 +232,7 @@ fn other<'v>(
     Decided::Other(Other {
         name: name.map(str::to_owned),
         way,
+        groups: voices.iter().filter_map(|voice| voice.group.map(str::to_owned)).collect(),
         why: [said].into_iter().chain(hidden).collect(),
     })
 }

@@ -90,8 +90,9 @@ fn differences(before: Decided, after: Decided) -> Vec<String> {
     if before.parts != after.parts && before.profile == after.profile && before.workloads == after.workloads {
         what.push("other layers".to_owned());
     }
-    let loaded =
-        |decision: &Decision| (decision.kernel.clone(), decision.initrds.clone(), decision.initramfs);
+    let loaded = |decision: &Decision| {
+        (decision.kernel.clone(), decision.initrds.clone(), decision.root, decision.initramfs)
+    };
     if loaded(&before) != loaded(&after) {
         what.push("another kernel or initrd".to_owned());
     }

@@ -166,10 +166,13 @@ impl Machines {
         let pin = boot.map(|boot| &boot.pin);
         let is_asked = boot.is_none() || row.steps.last().is_some_and(|last| is_without_boot(&last.step));
         let catalogue = Catalogue::of(site).at(self.host.now());
-        let (would, other) = match decide(&catalogue, &Asked::by(mac)).ok() {
-            Some(Decided::Profile(decision)) => (Some(*decision), None),
-            Some(Decided::Other(other)) => (None, Some(other.way.shown()).filter(|_| is_asked)),
-            None => (None, None),
+        let (would, other, groups) = match decide(&catalogue, &Asked::by(mac)).ok() {
+            Some(Decided::Profile(decision)) => {
+                let groups = decision.groups.clone();
+                (Some(*decision), None, groups)
+            }
+            Some(Decided::Other(other)) => (None, Some(other.way.shown()).filter(|_| is_asked), other.groups),
+            None => (None, None, Vec::new()),
         };
         let mapped = row.name.as_ref().and_then(|name| looked.mapped.get(name)).cloned();
         MachineStatus {
@@ -177,7 +180,7 @@ impl Machines {
             other,
             named: row.name.is_some(),
             workloads: would.as_ref().map(|decision| decision.workloads.clone()).unwrap_or_default(),
-            groups: would.map(|decision| decision.groups).unwrap_or_default(),
+            groups,
             adopted: mapped.as_ref().and_then(|mapped| mapped.adopted.clone()),
             assigned: mapped.and_then(|mapped| mapped.assigned),
             name: row.name.unwrap_or_else(|| mac.to_string()),

@@ -14,6 +14,7 @@ mod power;
 mod proxy;
 mod service;
 mod sources;
+mod ways;
 
 use std::time::Duration;
 
