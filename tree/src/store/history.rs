@@ -24,7 +24,7 @@ pub struct Staged {
     pub generation: GenerationId,
     /// When it became the head, or was staged to wait, seconds since 1970.
     pub at: u64,
-    /// By which command.
+    /// What was done to bring it here: staged, edited, rolled back or forward, held.
     pub how: How,
 }
 
