@@ -116,12 +116,12 @@ impl History {
     /// The generation that was made last, whether it is the head or not.
     #[must_use]
     pub fn newest(&self) -> Option<Staged> {
-        // By their order and not by their times: clocks are set back. What waits was made after all that stands behind it, and
-        // what was gone forward to was the newest then, whatever line tells of its making: one that was held stands behind
-        // what was the head meanwhile.
-        let waits = self.0.get(1).filter(|staged| staged.how == How::Waiting);
-        let is_newest = |staged: &&Staged| staged.how.is_made() || staged.how == How::RolledForward;
-        waits.or_else(|| self.0.iter().find(is_newest)).copied()
+        // By their order and not by their times: clocks are set back. What waits was made while that was the head which stands
+        // right before it, and what was gone forward to was the newest then, whatever line tells of its making.
+        let waits = |at: usize| self.0.get(at + 1).filter(|staged| staged.how == How::Waiting);
+        let is_newest = |staged: &Staged| staged.how.is_made() || staged.how == How::RolledForward;
+        let mut all = self.0.iter().enumerate();
+        all.find_map(|(at, staged)| waits(at).or_else(|| is_newest(staged).then_some(staged))).copied()
     }
 
     /// What was the head before the present one: whoever goes back in a hurry does not mean what waits and nobody has tried.
@@ -245,6 +245,11 @@ mod tests {
         history.hold(one(3, 30, How::Staged));
         assert_eq!(history.all()[1].generation, generation(3), "it stands right behind the head");
         assert_eq!(history.before(), Some(one(1, 10, How::Staged)));
+        let how = history.way_to(generation(1));
+        assert_eq!(how, How::RolledBack);
+        history.put(one(1, 40, how));
+        assert_eq!(history.way_to(generation(3)), How::RolledForward, "it is still the newest that was made");
+        assert_eq!(history.way_to(generation(2)), How::RolledBack);
         let mut first = History::default();
         first.stage(one(1, 10, How::Staged));
         first.hold(one(2, 20, How::Staged));
