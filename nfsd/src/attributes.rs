@@ -7,7 +7,7 @@ pub enum Unseen {
     Capabilities,
     /// Who else may read it, or may not (docs/decisions/0005).
     Acl,
-    /// Anything else.
+    /// Any other extended attribute: programs that keep notes there find none.
     Attribute,
 }
 

@@ -24,9 +24,9 @@ pub enum MappingProtocol {
 pub struct Mapping {
     /// RPC program number.
     pub program: u32,
-    /// Its version.
+    /// The program's version, such as 3 for NFSv3.
     pub version: u32,
-    /// Its transport.
+    /// TCP or UDP: each has a mapping of its own.
     pub protocol: MappingProtocol,
     /// Its port, in host order.
     pub port: u16,

@@ -22,7 +22,7 @@ pub enum Transport {
 pub struct FileRange {
     /// The content id, as given by [`crate::Tree::object`].
     pub object: [u8; 32],
-    /// First byte.
+    /// Of its first byte, from the object's beginning.
     pub offset: u64,
     /// Number of bytes, 1 to [`crate::MAX_READ`].
     pub len: u32,

@@ -1,4 +1,4 @@
-//! The client's side of the portmapper, version 2 (RFC 1833 §3): telling a host's rpcbind where our programs are.
+//! The client's side of the portmapper, version 2 (RFC 1833 §3.2): telling a host's rpcbind where our programs are.
 //!
 //! Bytes alone. rpcbind takes SET and UNSET only from loopback, and believes that it is root who asks when the source
 //! port is below 1024; that is the shell's to see to. It never looks at the credential. To root it lets go of anybody's
@@ -14,7 +14,7 @@ pub const LONGEST_ANSWER: usize = 512;
 /// The longest verifier body (RFC 5531 §8.2).
 const MAX_VERIFIER: usize = 400;
 
-/// What is asked.
+/// A call to another portmapper, by its procedure number (RFC 1833 §3.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Question {
     /// Enter a mapping. Refused when the program and version have another port for that protocol already. Answered by

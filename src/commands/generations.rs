@@ -172,7 +172,7 @@ pub fn rollback(site: &Site, name: &str, to: Option<&str>) -> Result<RolledBack>
     })
 }
 
-/// The generation before the head, unless that is what a rollback has left.
+/// The generation that was the head before, unless that is what a rollback has left.
 fn before(history: &History, shown: &str, name: &str) -> Result<GenerationId> {
     if let Some(held) = history.held() {
         bail!(
@@ -181,8 +181,7 @@ fn before(history: &History, shown: &str, name: &str) -> Result<GenerationId> {
             ago(clock::now(), held.at)
         );
     }
-    let before =
-        history.all().get(1).with_context(|| format!("{shown} has no generation before this one"))?;
+    let before = history.before().with_context(|| format!("{shown} has no generation before this one"))?;
     Ok(before.generation)
 }
 

@@ -92,7 +92,7 @@ impl Seen {
 /// One interface, for `oneroot status`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct InterfaceStatus {
-    /// Its name.
+    /// As the site's `interface` has it.
     pub name: String,
     /// Its hardware address.
     pub mac: Option<String>,

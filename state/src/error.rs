@@ -77,9 +77,9 @@ pub enum Error {
     Format {
         /// The store's file.
         path: PathBuf,
-        /// Its format.
+        /// The format that the file names.
         found: u64,
-        /// Ours.
+        /// The newest that this binary reads.
         known: u64,
     },
     /// A restore was cut off: some of its records are missing, and nobody can tell which.
@@ -94,9 +94,9 @@ pub enum Error {
     /// A value does not read as what its table holds.
     #[error("{key} is not a valid {table} record: {cause}; use the oneroot that wrote it, or a backup")]
     Unreadable {
-        /// Its key.
+        /// The record's whole key, `TABLE/RECORD`.
         key: String,
-        /// Its table.
+        /// The table that it stands in.
         table: &'static str,
         /// What the parser said.
         cause: String,

@@ -19,7 +19,7 @@ pub struct Table<T> {
 /// A record that does not read. It is left where it is, and never stops a start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Quarantined {
-    /// Its whole key.
+    /// The whole key, `TABLE/RECORD`.
     pub key: String,
     /// What the parser said.
     pub cause: String,

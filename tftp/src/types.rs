@@ -52,7 +52,7 @@ pub enum Step {
     Open {
         /// The transfer.
         session: SessionId,
-        /// Who asks.
+        /// The client, and the address of ours that it wrote to.
         peer: Peer,
         /// A relative path with `/` between its components, none of them empty, `.` or `..`.
         name: String,
@@ -67,7 +67,7 @@ pub enum Step {
     /// An ERROR that belongs to no transfer. After [`crate::Engine::request`] it goes out from port 69, after
     /// [`crate::Engine::packet`] from the port that the stranger wrote to.
     Stray {
-        /// Where to.
+        /// Address and port of whoever sent what is answered.
         to: SocketAddr,
         /// One datagram.
         bytes: Vec<u8>,
@@ -76,7 +76,7 @@ pub enum Step {
     Ended {
         /// The transfer.
         session: SessionId,
-        /// How it ended.
+        /// Whether the client has all of the file, or what ended it before.
         outcome: Outcome,
     },
 }

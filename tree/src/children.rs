@@ -63,7 +63,7 @@ impl<T: Copy> Children<T> {
         }
     }
 
-    /// In byte order.
+    /// All names with their nodes, in byte order, as an index has them.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (&[u8], T)> {
         self.0.iter().flat_map(|named| {
             let tree = named.tree.iter().flatten().map(|(name, node)| (&**name, *node));

@@ -5,12 +5,12 @@ use std::cmp::Ordering;
 use crate::index::{Entry, Index, Inode, ROOT};
 use crate::node::Kind;
 
-/// One difference.
+/// One path that is not the same in both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Difference {
     /// The path from the root, without a leading slash; empty for the root itself.
     pub path: Vec<u8>,
-    /// What it is.
+    /// Added, removed, or changed and in what.
     pub what: Change,
 }
 

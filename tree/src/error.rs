@@ -14,7 +14,7 @@ pub enum Error {
     Io {
         /// What was being done: "open", "write", "sync".
         doing: &'static str,
-        /// To which file.
+        /// The file or directory that it was done to.
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
@@ -22,13 +22,13 @@ pub enum Error {
     /// The disk is full, or the user's part of it. How much more is needed is not known: a source says so only when it
     /// has been read.
     #[error(
-        "the disk of {path} is full ({doing}: {cause}); free space there (`oneroot gc` lets go of what nobody needs), \
+        "the disk of {path} is full ({doing}: {cause}); free space there (`oneroot gc` removes what nobody needs), \
          then do it again: nothing has changed", path = path.display()
     )]
     Full {
         /// What was being done: "write", "sync".
         doing: &'static str,
-        /// To which file.
+        /// A file on the full disk.
         path: PathBuf,
         /// What the system said.
         cause: io::Error,
@@ -70,7 +70,7 @@ pub enum Error {
     /// A layer of an image is not what an archive can be.
     #[error("image: layer {digest}: {cause}")]
     Layer {
-        /// Its digest.
+        /// The layer's digest, `sha256:…`, as the manifest has it.
         digest: String,
         /// What is wrong in it.
         cause: Box<Error>,
@@ -133,7 +133,7 @@ pub enum Error {
         store: PathBuf,
         /// What is open: the store, or a directory in it.
         part: PathBuf,
-        /// Its mode.
+        /// Permission bits of that part.
         mode: u32,
     },
     /// The store's directory is another one than was opened, or none.

@@ -177,7 +177,7 @@ pub struct Inode<'a> {
 }
 
 impl<'a> Inode<'a> {
-    /// Its kind.
+    /// File, directory, link, device, FIFO, socket or whiteout.
     #[must_use]
     pub fn kind(&self) -> Kind {
         self.kind

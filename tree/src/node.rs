@@ -39,9 +39,9 @@ impl Meta {
 pub enum Content {
     /// A file with bytes.
     Regular {
-        /// Where they are.
+        /// The object of the store that has them.
         object: ObjectId,
-        /// How many.
+        /// Bytes, holes included.
         size: u64,
     },
     /// A directory. An opaque one hides all that lower layers have at its place.

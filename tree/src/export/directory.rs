@@ -21,7 +21,7 @@ use oneroot_ids::GenerationId;
 
 /// What was written where.
 pub struct Exported {
-    /// How much.
+    /// Entries and bytes that were written.
     pub progress: Progress,
     device: u64,
     /// The files' marks, by inode number of the bottom layer.

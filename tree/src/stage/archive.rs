@@ -122,7 +122,10 @@ pub(super) enum Brings {
 }
 
 impl Member {
-    /// Where it belongs.
+    /// Its place in the tree.
+    ///
+    /// # Errors
+    /// A name that no entry of its kind can have.
     pub(super) fn path(&self) -> Result<TreePath<'_>> {
         if self.name.ends_with(b"/.") && self.kind != Kind::Directory {
             return Err(Error::entry(&self.name, "a name that ends in '/.' and is not a directory's"));

@@ -240,7 +240,7 @@ fn in_order(order: &[NodeRef], marks: &[(NodeRef, Mark)]) -> Vec<Option<Mark>> {
 pub struct Finished {
     /// The generation's name.
     pub generation: GenerationId,
-    /// Its index.
+    /// All of its paths with their attributes, as it was written to the store.
     pub index: Index,
     /// What was read and written on the way.
     pub progress: Progress,

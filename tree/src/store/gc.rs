@@ -30,22 +30,22 @@ pub(super) const ASIDE: &str = "gone";
 /// What a collection has removed, or would.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Collected {
-    /// Stacks.
+    /// Stacks, of which a view is made: no pin names them any more.
     pub stacks: u64,
-    /// Generations.
+    /// Generations that no reference, assignment or stack needs.
     pub generations: u64,
-    /// Objects.
+    /// Files' contents that are in no generation that stays.
     pub objects: u64,
     /// Bytes of the disk that all of them took: less than their contents where those have holes.
     pub freed: u64,
 }
 
-/// What must stay.
+/// What a collection leaves, however old it is, with all that it is made of.
 #[derive(Debug, Clone, Default)]
 pub struct Needed {
     /// Views that pins hold.
     pub views: HashSet<ViewId>,
-    /// Generations of references.
+    /// Generations that references keep, or that machines are assigned.
     pub generations: HashSet<GenerationId>,
 }
 

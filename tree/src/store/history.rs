@@ -7,6 +7,7 @@
 //! | rolled back (and edited since, or not) | stages another | it *waits*: right behind the head, where nothing boots it |
 //! | any way | stages another to be held | the same |
 //! | any way | goes to the newest that was made | it is the head, *rolled forward*: no rollback holds any more |
+//! | any way | goes back, without a name | what was the head before is: what waits never was |
 //! | any way | goes to any other | it is the head, *rolled back*, and holds |
 
 use std::fmt;
@@ -23,7 +24,7 @@ pub struct Staged {
     pub generation: GenerationId,
     /// When it became the head, or was staged to wait, seconds since 1970.
     pub at: u64,
-    /// By which command.
+    /// What was done to bring it here: staged, edited, rolled back or forward, held.
     pub how: How,
 }
 
@@ -115,9 +116,20 @@ impl History {
     /// The generation that was made last, whether it is the head or not.
     #[must_use]
     pub fn newest(&self) -> Option<Staged> {
-        // By their order and not by their times: clocks are set back. What waits was made after all that stands behind it.
-        let waits = self.0.get(1).filter(|staged| staged.how == How::Waiting);
-        waits.or_else(|| self.0.iter().find(|staged| staged.how.is_made())).copied()
+        // By their order and not by their times: clocks are set back. What waits was made while that was the head which stands
+        // right before it, and what was gone forward to was the newest then, whatever line tells of its making.
+        let waits = |at: usize| self.0.get(at + 1).filter(|staged| staged.how == How::Waiting);
+        let is_newest = |staged: &Staged| staged.how.is_made() || staged.how == How::RolledForward;
+        let mut all = self.0.iter().enumerate();
+        all.find_map(|(at, staged)| waits(at).or_else(|| is_newest(staged).then_some(staged))).copied()
+    }
+
+    /// What was the head before the present one: whoever goes back in a hurry does not mean what waits and nobody has tried.
+    #[must_use]
+    pub fn before(&self) -> Option<Staged> {
+        let head = self.head()?;
+        let was_head = |staged: &&Staged| staged.how != How::Waiting && staged.generation != head.generation;
+        self.0.iter().find(was_head).copied()
     }
 
     /// How it would become the head by an admin's word.
@@ -223,6 +235,40 @@ mod tests {
         assert_eq!(history.all(), [one(1, 10, How::Staged), one(2, 20, How::Waiting)]);
         assert_eq!((history.held(), history.way_to(generation(2))), (None, How::RolledForward));
         assert_eq!(history.stage(one(2, 40, How::Staged)), Placed::Head, "staged without being held");
+    }
+
+    #[test]
+    fn going_back_without_a_name_passes_over_what_is_held() {
+        let mut history = History::default();
+        history.stage(one(1, 10, How::Staged));
+        history.stage(one(2, 20, How::Staged));
+        history.hold(one(3, 30, How::Staged));
+        assert_eq!(history.all()[1].generation, generation(3), "it stands right behind the head");
+        assert_eq!(history.before(), Some(one(1, 10, How::Staged)));
+        let how = history.way_to(generation(1));
+        assert_eq!(how, How::RolledBack);
+        history.put(one(1, 40, how));
+        assert_eq!(history.way_to(generation(3)), How::RolledForward, "it is still the newest that was made");
+        assert_eq!(history.way_to(generation(2)), How::RolledBack);
+        let mut first = History::default();
+        first.stage(one(1, 10, How::Staged));
+        first.hold(one(2, 20, How::Staged));
+        assert_eq!(first.before(), None, "nothing was the head before");
+    }
+
+    #[test]
+    fn going_back_from_what_was_held_and_became_the_head_is_a_rollback_that_holds() {
+        let mut history = History::default();
+        history.stage(one(1, 10, How::Staged));
+        history.hold(one(2, 20, How::Staged));
+        let how = history.way_to(generation(2));
+        assert_eq!(how, How::RolledForward);
+        history.put(one(2, 30, how));
+        assert_eq!(history.before().map(|before| before.generation), Some(generation(1)));
+        let how = history.way_to(generation(1));
+        assert_eq!(how, How::RolledBack);
+        history.put(one(1, 40, how));
+        assert_eq!(history.stage(one(3, 50, How::Staged)), Placed::Waits);
     }
 
     #[test]

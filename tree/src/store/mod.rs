@@ -87,7 +87,7 @@ impl Store {
         })
     }
 
-    /// Its directory.
+    /// The directory that the site names as `store`.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path

@@ -28,7 +28,7 @@ pub struct StagingDir {
 }
 
 impl StagingDir {
-    /// Where it is.
+    /// Its path, below the store's `staging/`.
     #[must_use]
     pub fn path(&self) -> &Path {
         self.dir.path()

@@ -41,7 +41,7 @@ pub enum Damage {
 pub struct Checked {
     /// Objects read.
     pub objects: u64,
-    /// Their bytes.
+    /// Bytes of those objects' contents.
     pub bytes: u64,
     /// Indexes read.
     pub generations: u64,

@@ -64,7 +64,7 @@ pub(super) fn or_null<'de, D: serde::Deserializer<'de>, T: Deserialize<'de> + De
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Descriptor {
-    /// What it is.
+    /// Which kind of document or archive lies there, such as `application/vnd.oci.image.layer.v1.tar+gzip`.
     #[serde(default, deserialize_with = "or_null")]
     pub media_type: String,
     /// Its name, unchecked.
@@ -73,7 +73,7 @@ pub struct Descriptor {
     pub size: u64,
     /// What it runs on, in an index.
     pub platform: Option<DeclaredPlatform>,
-    /// Names and notes.
+    /// Keys and values for people and tools; a layout's tags are `org.opencontainers.image.ref.name`.
     #[serde(default, deserialize_with = "or_null")]
     pub annotations: BTreeMap<String, String>,
 }
@@ -84,10 +84,10 @@ pub struct DeclaredPlatform {
     /// `amd64`, in Go's spelling.
     #[serde(default, deserialize_with = "or_null")]
     pub architecture: String,
-    /// `linux`.
+    /// The operating system, `linux`.
     #[serde(default, deserialize_with = "or_null")]
     pub os: String,
-    /// `v8`.
+    /// The processor's variant, such as `v8` of arm64.
     pub variant: Option<String>,
 }
 
