@@ -70,6 +70,8 @@ fn given(name: &str, mac: Mac, address: Ipv4Addr, content: &Content) -> IndexBui
         profile: "p".to_owned(),
         workloads: Vec::new(),
         groups: Vec::new(),
+        hardware: oneroot_bootconf::hardware::Hardware::default(),
+        location: oneroot_bootconf::hardware::Location::default(),
         vars: [].into(),
         site: SiteFacts { server: [10, 77, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
     };

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::decision::Decision;
+use crate::hardware::{Hardware, Location};
 use crate::site::Vars;
 use oneroot_ids::Mac;
 
@@ -34,6 +35,12 @@ pub struct Facts {
     pub vars: Vars,
     /// What is the same for all machines of its network.
     pub site: SiteFacts,
+    /// What it tells of itself: nobody vouches for it.
+    #[serde(default)]
+    pub hardware: Hardware,
+    /// From where it asks.
+    #[serde(default)]
+    pub location: Location,
 }
 
 /// A network's facts.
@@ -81,6 +88,11 @@ impl Facts {
                 domain: network.and_then(|network| network.domain.clone()),
                 dns: network.map_or(Vec::new(), |network| network.dns.clone()),
                 ntp: network.map_or(Vec::new(), |network| network.ntp.clone()),
+            },
+            hardware: asked.claims.hardware.clone(),
+            location: Location {
+                network: network.map(|network| network.subnet),
+                ..asked.claims.location.clone()
             },
         }
     }

@@ -4,12 +4,18 @@
 //! Its sources: iPXE, which reads SMBIOS (DSP0134) and says it in the request for a boot script; DHCP (RFC 2132, 3004, 3046,
 //! 4578) with every message of a machine that boots; and the server itself, which knows by which interface that came.
 
+mod fact;
+mod query;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use fact::Fact;
+pub use query::{ASKED, LONGEST};
 
 /// What a machine tells of itself. Each is missing where nobody has told it, or what was told is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -74,6 +80,16 @@ pub struct Location {
     /// The server's interface by which its DHCP messages came.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub interface: Option<Told>,
+}
+
+/// All that is told of a machine, by itself and on the way to the server. Claims: who decides by them decides by anybody's word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claims {
+    /// What it tells of itself.
+    pub hardware: Hardware,
+    /// From where it asks.
+    pub location: Location,
 }
 
 /// Text that somebody has told: 1 to [`Told::LONGEST`] printable ASCII characters, no space first or last.
