@@ -139,7 +139,7 @@ fn make(home: &Path, machines: usize, nodes: usize) {
             since: NOW,
             named: true,
         };
-        let record = MachineRecord { id, macs: vec![mac], name: Some(name), first_seen: NOW };
+        let record = MachineRecord { id, macs: vec![mac], name: Some(name), claimed: None, first_seen: NOW };
         records.push((format!("machines/{id}"), serde_json::to_string(&record).unwrap()));
         records.push((format!("pins/{boot}"), serde_json::to_string(&pin).unwrap()));
         let next = BootId::from_random((machine as u64 | 1 << 40).to_be_bytes());

@@ -151,9 +151,14 @@ impl Machine {
         Ok((status, body))
     }
 
-    /// Fetches its boot script, and with it makes a plan and a pin.
+    /// Fetches its boot script, and with it makes a plan and a pin. It tells nothing of its hardware.
     pub fn boot(&self) -> Result<Boot> {
-        let (status, script) = self.get(&format!("/boot/52-54-00-00-00-{:02x}.ipxe", self.last))?;
+        self.boot_telling("")
+    }
+
+    /// The same, with a query that tells of its hardware.
+    pub fn boot_telling(&self, query: &str) -> Result<Boot> {
+        let (status, script) = self.get(&format!("/boot/52-54-00-00-00-{:02x}.ipxe?{query}", self.last))?;
         let script = String::from_utf8(script)?;
         let between = |from: &str, to: &str| {
             let (_, rest) = script.split_once(from)?;

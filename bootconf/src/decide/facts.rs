@@ -90,10 +90,7 @@ impl Facts {
                 ntp: network.map_or(Vec::new(), |network| network.ntp.clone()),
             },
             hardware: asked.claims.hardware.clone(),
-            location: Location {
-                network: network.map(|network| network.subnet),
-                ..asked.claims.location.clone()
-            },
+            location: site.located(asked.claims.location.clone(), address),
         }
     }
 }

@@ -145,6 +145,34 @@ pub struct PciId {
 #[error("is not {0}")]
 pub struct NoFact(&'static str);
 
+impl Hardware {
+    /// These facts, and of those that are missing the others.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            arch: self.arch.or(others.arch),
+            firmware: self.firmware.or(others.firmware),
+            manufacturer: self.manufacturer.or(others.manufacturer),
+            product: self.product.or(others.product),
+            serial: self.serial.or(others.serial),
+            uuid: self.uuid.or(others.uuid),
+            asset: self.asset.or(others.asset),
+            memory: self.memory.or(others.memory),
+            cpu: self.cpu.or(others.cpu),
+            nic: self.nic.or(others.nic),
+            vendor_class: self.vendor_class.or(others.vendor_class),
+            user_class: self.user_class.or(others.user_class),
+        }
+    }
+
+    /// Those of them that DHCP may have told.
+    #[must_use]
+    pub fn of_dhcp(self) -> Self {
+        let Self { arch, firmware, uuid, vendor_class, user_class, .. } = self;
+        Self { arch, firmware, uuid, vendor_class, user_class, ..Self::default() }
+    }
+}
+
 impl Told {
     /// Characters of one text at most. SMBIOS has strings of 64 at most, and DHCP options of 255 bytes.
     pub const LONGEST: usize = 128;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 
+use crate::hardware::Location;
 use crate::root::{Initramfs, Root};
 use crate::site::assignment::{Assignment, Signed};
 use crate::site::gives::{Boots, Gives};
@@ -264,6 +265,13 @@ impl Site {
         all
     }
 
+    /// From where a machine asks, with the network that its address is in.
+    #[must_use]
+    pub fn located(&self, location: Location, address: IpAddr) -> Location {
+        let network = if let IpAddr::V4(address) = address { self.network(address) } else { None };
+        Location { network: network.map(|network| network.subnet), ..location }
+    }
+
     /// An address that a machine may have in one of these networks; none where the site gives none there.
     pub(crate) fn first_address_in(&self, wanted: Option<&[Ipv4Network]>) -> Option<Ipv4Addr> {
         let wanted = wanted?;
@@ -299,7 +307,9 @@ impl Site {
     /// Whether what a machine boots goes by facts that it is asked for.
     #[must_use]
     pub fn goes_by_facts(&self) -> bool {
-        !self.rules.is_empty() || self.shared_layers().any(|layer| layer.when.is_some())
+        !self.rules.is_empty()
+            || self.decide.is_some()
+            || self.shared_layers().any(|layer| layer.when.is_some())
     }
 
     /// A profile and those it extends, bottom first. Cycles were refused when the site was read.
