@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use oneroot_ids::GenerationId;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::asked::{Asked, Catalogue};
+use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::decided::{Decided, Other, Way};
 use crate::decide::voices::Voice;
 use crate::root::{Initramfs, Root};

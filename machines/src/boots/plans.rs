@@ -12,7 +12,7 @@ use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::{Decided, Other, Way};
 use oneroot_bootconf::decision::{Decision, NoPlan, chosen, decide};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::hardware::{Claims, Hardware};
+use oneroot_bootconf::hardware::Hardware;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::pins::{Event, Phase, Pin, changes};
