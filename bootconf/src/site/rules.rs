@@ -106,7 +106,7 @@ pub(crate) fn rule(mut section: Section<'_>, home: &Path, diagnostics: &mut Diag
         "when",
         "for which machines it is, such as when = { product = \"X1*\" }; `when = {}` is for all",
     );
-    let when = when(&mut section, diagnostics).map(|at| at.value).unwrap_or_default();
+    let when = when(&mut section, diagnostics).map_or_else(When::never, |at| at.value);
     let name = section.string(diagnostics, "name");
     let name = name.and_then(|at| at.check(diagnostics, |text| text.parse())).map(|at| at.value);
     let layers = layers(&mut section, home, &mut places, diagnostics);

@@ -58,6 +58,11 @@ pub struct Case<'c> {
 }
 
 impl When {
+    /// One that nothing makes true: in the place of one that could not be read.
+    pub(crate) fn never() -> Self {
+        Self { words: vec![Word::Mac(Vec::new())], shown: String::new() }
+    }
+
     /// Whether it is true.
     #[must_use]
     pub fn fits(&self, case: &Case<'_>) -> bool {
@@ -77,15 +82,18 @@ impl When {
 
     /// Networks that its address has to be in one of; none where it may be anywhere.
     pub(crate) fn networks(&self) -> Option<&[Ipv4Network]> {
-        self.words
-            .iter()
-            .find_map(|word| if let Word::Network(all) = word { Some(all.as_slice()) } else { None })
+        self.words.iter().find_map(|word| match word {
+            Word::Network(all) if !all.is_empty() => Some(all.as_slice()),
+            _ => None,
+        })
     }
 
     /// Patterns of one of its facts.
     pub(crate) fn texts(&self, wanted: Fact) -> Option<&[TextPattern]> {
         self.words.iter().find_map(|word| match word {
-            Word::Text(fact, patterns) if *fact == wanted => Some(patterns.as_slice()),
+            Word::Text(fact, patterns) if *fact == wanted && !patterns.is_empty() => {
+                Some(patterns.as_slice())
+            }
             _ => None,
         })
     }
@@ -121,7 +129,7 @@ impl Word {
     /// Whether each of the other's values is within one of these.
     fn covers(&self, other: &Self) -> bool {
         fn all<T>(wide: &[T], narrow: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
-            narrow.iter().all(|one| wide.iter().any(|other| covers(other, one)))
+            !narrow.is_empty() && narrow.iter().all(|one| wide.iter().any(|other| covers(other, one)))
         }
         match (self, other) {
             (Self::Mac(wide), Self::Mac(narrow)) => all(wide, narrow, MacPattern::covers),
