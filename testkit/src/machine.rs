@@ -72,11 +72,16 @@ impl Host {
 
     /// Leases an address as a booting machine does, and takes it; `None` when it was not acknowledged within `limit`.
     pub fn lease(&self, last: u8, limit: Duration) -> Result<Option<Machine>> {
+        self.lease_telling(last, &[], limit)
+    }
+
+    /// The same with more options, as they lie in a message.
+    pub fn lease_telling(&self, last: u8, more: &[u8], limit: Duration) -> Result<Option<Machine>> {
         let begun = Instant::now();
-        let Some(offer) = self.ask(last, 1, &[], limit)? else { return Ok(None) };
+        let Some(offer) = self.ask(last, 1, more, limit)? else { return Ok(None) };
         let address = offered(&offer)?;
         let server: Ipv4Addr = SERVER.parse()?;
-        let options = [&[50, 4], address.octets().as_slice(), &[54, 4], &server.octets()].concat();
+        let options = [&[50, 4], address.octets().as_slice(), &[54, 4], &server.octets(), more].concat();
         let left = limit.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
         let Some(ack) = self.ask(last, 3, &options, left)? else { return Ok(None) };
         ensure!(offered(&ack)? == address, "another address was acknowledged than offered");
