@@ -26,12 +26,12 @@ impl Machines {
         let answer = if ask == Ask::Length {
             self.asking.known(mac, &question, kept)?
         } else {
+            let is_named = catalogue.machine(asked.who).is_some();
             let (site, asked, now) = (site.clone(), asked.clone(), catalogue.now());
             let check = move |answer: &[u8]| {
                 let answered = Gives::answered_for(&Catalogue::of(&site).at(now), &asked, answer);
                 answered.map(drop).map_err(|cause| cause.to_string())
             };
-            let is_named = catalogue.machine(asked.who).is_some();
             let machine = self.name_of(mac);
             let asked = asking::Asked { mac, machine, question, is_named, kept, check: Box::new(check) };
             self.asking.ask(asked).await.ok()?
