@@ -4,6 +4,7 @@
 //! One line in, one JSON document out, closed. Some are asked at once, and nobody else waits for any of them.
 
 use std::io::{self, Read as _, Write as _};
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use oneroot_bootconf::hardware::Claims;
+use oneroot_ids::Mac;
 use rustix::fs::Mode;
 use rustix::process::geteuid;
 use serde::{Deserialize, Serialize};
@@ -173,6 +176,7 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
             };
             serde_json::to_vec(&answer)?
         }
+        ("told", mac) => serde_json::to_vec(&machines.known_of(mac.parse()?))?,
         ("mapping", "") => apart(answers, |of| of.machines.mapping()).await?,
         ("mapped", "") => apart(answers, |of| of.machines.mapping_records()).await?,
         ("change", asked) => {
@@ -274,6 +278,11 @@ pub fn ask_mapped(state: &Path) -> Result<Option<MappingRecords>> {
 /// Asks a running server what its site as it lies there would change; `None` when none runs.
 pub fn ask_plan(state: &Path) -> Result<Option<Reloaded>> {
     ask_json(state, PLAN)
+}
+
+/// Asks a running server what is told of a NIC, and from where it last asked; `None` when none runs.
+pub fn ask_told(state: &Path, mac: Mac) -> Result<Option<(Claims, Option<IpAddr>)>> {
+    ask_json(state, &format!("told {mac}"))
 }
 
 /// Asks a running server how its machines are; `None` when none runs.

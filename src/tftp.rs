@@ -173,7 +173,7 @@ impl Server {
         self.ports.insert(session, Port { socket, peer: peer.remote, listener: listener.abort_handle() });
         let (events, machines) = (self.events.clone(), self.machines.clone());
         tokio::spawn(async move {
-            let found = machines.resource(peer.remote.ip().to_canonical(), &name, Via::Tftp).await;
+            let found = machines.resource(peer.remote.ip().to_canonical(), &name, None, Via::Tftp).await;
             let level = if found.is_some() { "serving" } else { "not there" };
             tracing::debug!(peer = %peer.remote, name, "TFTP file: {level}");
             let _ = events.send(Event::Found(session, found)).await;

@@ -141,6 +141,8 @@ fn given() -> Given {
         profile: "debian".to_owned(),
         workloads: Vec::new(),
         groups: Vec::new(),
+        hardware: oneroot_bootconf::hardware::Hardware::default(),
+        location: oneroot_bootconf::hardware::Location::default(),
         vars: BTreeMap::new(),
         site: SiteFacts {
             server: [10, 0, 0, 1].into(),

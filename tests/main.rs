@@ -45,6 +45,7 @@ mod reload;
 mod repair;
 mod replies;
 mod rpcbind;
+mod rules;
 mod slow;
 mod stage_kill;
 mod state_gone;

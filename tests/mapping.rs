@@ -37,7 +37,7 @@ fn json(server: &Server, words: &[&str]) -> Value {
 
 /// The kernel arguments that a machine is told.
 fn script(machine: &Machine, last: &str) -> String {
-    let (status, script) = machine.get(&format!("/boot/52-54-00-00-00-{last}.ipxe")).unwrap();
+    let (status, script) = machine.get(&format!("/boot/52-54-00-00-00-{last}.ipxe?")).unwrap();
     assert_eq!(status, 200);
     String::from_utf8(script).unwrap()
 }

@@ -70,6 +70,8 @@ fn given(name: &str, mac: Mac, address: Ipv4Addr, content: &Content) -> IndexBui
         profile: "p".to_owned(),
         workloads: Vec::new(),
         groups: Vec::new(),
+        hardware: oneroot_bootconf::hardware::Hardware::default(),
+        location: oneroot_bootconf::hardware::Location::default(),
         vars: [].into(),
         site: SiteFacts { server: [10, 77, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
     };
@@ -137,7 +139,7 @@ fn make(home: &Path, machines: usize, nodes: usize) {
             since: NOW,
             named: true,
         };
-        let record = MachineRecord { id, macs: vec![mac], name: Some(name), first_seen: NOW };
+        let record = MachineRecord { id, macs: vec![mac], name: Some(name), claimed: None, first_seen: NOW };
         records.push((format!("machines/{id}"), serde_json::to_string(&record).unwrap()));
         records.push((format!("pins/{boot}"), serde_json::to_string(&pin).unwrap()));
         let next = BootId::from_random((machine as u64 | 1 << 40).to_be_bytes());

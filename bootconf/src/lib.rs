@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `boot_files.rs` | how kernels, initrds and modules are called, and where they lie |
 //! | `root.rs` | where a root comes from, and what mounts it |
+//! | `hardware/` | what a machine tells of itself, and from where it asks, becomes facts |
 //! | `site/` | a site file becomes a checked site |
 //! | `decide/` | who boots what, and why; the facts of it |
 //! | `render.rs` | a template and facts become a file |
@@ -17,6 +18,7 @@
 pub mod boot_files;
 mod boots;
 mod decide;
+pub mod hardware;
 pub mod plan;
 pub mod render;
 pub mod root;
@@ -25,7 +27,7 @@ mod site;
 pub use boots::identity::MachineRecord;
 pub use boots::{access, admission, again, binding, identity, pins, unknown};
 pub use decide::stacks::stacks;
-pub use decide::{answer, asked, decided, decision, facts, hardware, question};
+pub use decide::{answer, asked, decided, decision, facts, question};
 pub use plan::{args, export, firmware, given, initrd, kernels, screens, script};
 pub use site::check::{load, load_str, state_of};
 pub use site::report::{Problem, Report, nearest};

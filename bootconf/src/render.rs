@@ -103,10 +103,11 @@ fn is_name(c: char) -> bool {
     c.is_alphanumeric() || c == '_' || c == '.'
 }
 
-/// Names of facts that are not there for every machine.
+/// Names of facts that are not there for every machine, and how those of others begin.
 const SOMETIMES: [&str; 2] = ["address", "site.domain"];
+const TOLD: [&str; 2] = ["hardware.", "location."];
 /// Every name that a template may use, but for the variables' own.
-const NAMES: [&str; 12] = [
+const NAMES: [&str; 29] = [
     "name",
     "mac",
     "macs",
@@ -119,6 +120,23 @@ const NAMES: [&str; 12] = [
     "site.domain",
     "site.dns",
     "site.ntp",
+    "hardware.arch",
+    "hardware.firmware",
+    "hardware.manufacturer",
+    "hardware.product",
+    "hardware.serial",
+    "hardware.uuid",
+    "hardware.asset",
+    "hardware.memory",
+    "hardware.cpu",
+    "hardware.nic",
+    "hardware.vendor_class",
+    "hardware.user_class",
+    "location.network",
+    "location.relay",
+    "location.circuit_id",
+    "location.remote_id",
+    "location.interface",
 ];
 /// What others call them.
 const OTHERS: [(&str, &str); 12] = [
@@ -151,7 +169,9 @@ fn undefined(place: &str, facts: &Facts) -> String {
         None if facts.vars.contains_key(name) => {
             format!("{place:?} is not defined: {name} is a variable, so write `{{{{ vars.{name} }}}}`")
         }
-        None if SOMETIMES.contains(&name) => {
+        None if SOMETIMES.contains(&name)
+            || (TOLD.iter().any(|begin| name.starts_with(begin)) && NAMES.contains(&name)) =>
+        {
             format!(
                 "{place:?} is not defined for every machine that has this file; test it with `is defined`"
             )
@@ -171,6 +191,7 @@ fn undefined(place: &str, facts: &Facts) -> String {
 mod tests {
     use super::*;
     use crate::decide::facts::SiteFacts;
+    use crate::hardware::{Claims, Fact, Hardware, Location, Told};
 
     fn facts() -> Facts {
         Facts {
@@ -183,6 +204,8 @@ mod tests {
             groups: Vec::new(),
             vars: [("role".to_owned(), "build".to_owned())].into(),
             site: SiteFacts { server: [10, 0, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
+            hardware: Hardware { product: Told::of(b"OptiPlex 7080"), ..Hardware::default() },
+            location: Location::default(),
         }
     }
 
@@ -225,6 +248,9 @@ mod tests {
             ("{{ domain }}", "did you mean `site.domain`?"),
             ("{{ profil }}", "did you mean `profile`?"),
             ("{{ site.domain }}", "test it with `is defined`"),
+            ("{{ hardware.serial }}", "test it with `is defined`"),
+            ("{{ hardware.seriel }}", "did you mean `hardware.serial`?"),
+            ("{{ location.relay }}", "test it with `is defined`"),
             ("{{ threads }}", "there are name, mac, macs, address"),
         ] {
             let told = of(text).unwrap_err();
@@ -237,12 +263,22 @@ mod tests {
     fn every_fact_is_described() {
         let page = include_str!("../../docs/templates.md");
         let mut facts = facts();
+        let mut claims = Claims::default();
+        for fact in Fact::ALL {
+            for text in
+                ["x86_64", "uefi", "8086:100e", "10.0.0.1", "4c4c4544-0051-3010-8052-b4c04f4d3232", "8192"]
+            {
+                let _ = claims.suppose(fact, text);
+            }
+        }
+        (facts.hardware, facts.location) = (claims.hardware, claims.location);
+        facts.location.network = "10.0.0.0/24".parse().ok();
         (facts.address, facts.site.domain) = (Some([10, 0, 0, 10].into()), Some("example.org".to_owned()));
         let all = serde_json::to_value(&facts).unwrap();
         let mut names = Vec::new();
         for (name, value) in all.as_object().unwrap() {
-            match value.as_object().filter(|_| name == "site") {
-                Some(site) => names.extend(site.keys().map(|key| format!("site.{key}"))),
+            match value.as_object().filter(|_| name != "vars") {
+                Some(table) => names.extend(table.keys().map(|key| format!("{name}.{key}"))),
                 None => names.push(name.clone()),
             }
         }

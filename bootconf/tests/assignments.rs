@@ -189,6 +189,6 @@ fn a_record_reads_back_as_it_was_written_and_names_no_directory() {
     let mut mapped = assigned("seat-01", gives(Some("desktop"), &["render"]), Some(9));
     let written = serde_json::to_string(&mapped).unwrap();
     assert_eq!(serde_json::from_str::<Mapped>(&written).unwrap(), mapped);
-    mapped.assigned.as_mut().unwrap().gives.layers = vec!["/etc".into()];
+    mapped.assigned.as_mut().unwrap().gives.layers = vec![std::path::PathBuf::from("/etc").into()];
     assert_eq!(serde_json::to_string(&mapped).unwrap(), written);
 }

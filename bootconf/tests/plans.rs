@@ -532,7 +532,7 @@ fn a_machine_that_nobody_has_named_is_a_case_of_its_own_and_no_mac_that_a_site_m
         [machine.one]\nmac = \"02:00:00:00:00:01\"\nprofile = \"a\"\n";
     let of = |more: &str| {
         let site = load_str("site.toml", &format!("{text}{more}"), std::path::Path::new("/")).unwrap();
-        let unknown = Asked { who: Who::Unknown, address: None };
+        let unknown = Asked::of(Who::Unknown);
         let decision = decide(&Catalogue::of(&site), &unknown).unwrap().into_profile();
         decision.map(|decision| (decision.name, decision.profile))
     };

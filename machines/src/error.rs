@@ -55,6 +55,9 @@ pub enum Error {
     /// Another address has begun to boot in this machine's name (rule M9 of docs/decisions/0003).
     #[error("this machine boots at {0}; another address has to wait for that")]
     BootsElsewhere(IpAddr),
+    /// Another machine has the name that a rule gives.
+    #[error("another machine has the name {0}")]
+    NameTaken(String),
     /// Whatever was tried, another server had changed the same records.
     #[error("another server keeps changing this machine's boots")]
     Contended,

@@ -28,6 +28,7 @@ pub use host::Host;
 pub use index::claims::{Claim, RESTS, Rest};
 pub use index::others::{OtherServer, Sign, What};
 pub use index::refusals::Refusal;
+pub use index::sightings::Sighting;
 pub use index::stalls::Stalled;
 pub use index::steps::BootStep;
 pub use index::tables::{ADOPTING, ASSIGNMENTS, MACHINES, PINS, PLANS};

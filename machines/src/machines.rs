@@ -21,6 +21,7 @@ use crate::index::MachineIndex;
 use crate::index::claims::Claim;
 use crate::index::others::Others;
 use crate::index::refusals::Refusals;
+use crate::index::sightings::Sightings;
 use crate::index::steps::{BootSteps, Moment};
 use crate::index::tables::nothing_applied;
 use crate::objects::Objects;
@@ -78,6 +79,8 @@ pub struct Machines {
     pub(crate) steps: Mutex<BootSteps>,
     /// The last refusal of each machine's root.
     pub(crate) refusals: Mutex<Refusals>,
+    /// What is told of each NIC that wants to boot.
+    pub(crate) sightings: Mutex<Sightings>,
     /// Other DHCP servers.
     pub(crate) others: Mutex<Others>,
     /// Seconds since 1970 at which this server began to listen.
@@ -126,6 +129,7 @@ impl Machines {
             reports,
             steps: Mutex::default(),
             refusals: Mutex::default(),
+            sightings: Mutex::default(),
             others: Mutex::default(),
             began,
             around: OnceLock::new(),
@@ -262,6 +266,10 @@ impl Machines {
 
     pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn sighted(&self) -> MutexGuard<'_, Sightings> {
+        self.sightings.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn others(&self) -> MutexGuard<'_, Others> {

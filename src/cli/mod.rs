@@ -4,9 +4,11 @@ pub mod mapping;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
+use oneroot_bootconf::hardware::{Claims, Fact};
 
 /// Where a packaged oneroot looks for its site.
 const SYSTEM_SITE: &str = "/etc/oneroot/site.toml";
@@ -157,6 +159,9 @@ pub enum Command {
         machine: String,
         /// A path in its root
         path: Option<String>,
+        /// Take it for told by the machine, instead of what it has told: product="OptiPlex 7080", memory=8192
+        #[arg(long = "fact", value_name = "NAME=VALUE")]
+        facts: Vec<Supposed>,
         #[command(flatten)]
         output: Output,
     },
@@ -164,6 +169,9 @@ pub enum Command {
     Render {
         /// Its name, or one of its MAC addresses
         machine: String,
+        /// Take it for told by the machine, instead of what it has told: product="OptiPlex 7080", memory=8192
+        #[arg(long = "fact", value_name = "NAME=VALUE")]
+        facts: Vec<Supposed>,
         #[command(flatten)]
         output: Output,
     },
@@ -248,6 +256,26 @@ pub enum StateCommand {
         #[command(flatten)]
         output: Output,
     },
+}
+
+/// A fact that is supposed to be told.
+#[derive(Clone)]
+pub struct Supposed {
+    /// Which.
+    pub fact: Fact,
+    /// What it is.
+    pub value: String,
+}
+
+impl FromStr for Supposed {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+        let fact = name.parse().map_err(|told| format!("{name:?} {told}"))?;
+        Claims::default().suppose(fact, value).map_err(|told| format!("{value:?} {told}"))?;
+        Ok(Self { fact, value: value.to_owned() })
+    }
 }
 
 /// How to print.

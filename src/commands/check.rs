@@ -116,7 +116,10 @@ fn without_a_boot(site: &Site) -> Option<String> {
         catalogue.program_for(asked).is_none()
             && matches!(decide(&catalogue, asked), Err(NoPlan::NoProfile(_)))
     };
-    let everybody = catalogue.everybody().filter(|(_, asked)| nothing(asked));
+    // What a rule gives is not known before the machine tells what it is.
+    let is_open = site.rules.iter().any(|rule| rule.gives.boots.is_some());
+    let everybody =
+        catalogue.everybody().filter(|(_, asked)| !is_open && !asked.supposed.layers && nothing(asked));
     let names: Vec<&str> = everybody.filter_map(|(name, _)| name).collect();
     let (first, more) = names.split_at_checked(SHOWN).unwrap_or((&names, &[]));
     let more = if more.is_empty() { String::new() } else { format!(" and {} more", more.len()) };

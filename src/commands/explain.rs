@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use anyhow::Result;
-use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::asked::Catalogue;
 use oneroot_bootconf::decided::{Decided as Outcome, Other, Way};
 use oneroot_bootconf::decision::{Decision, Provenance, decide};
 use oneroot_bootconf::gives::Boots;
+use oneroot_bootconf::hardware::{Claims, Fact};
 use oneroot_bootconf::{Site, Vars};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{StackEntry, shown};
@@ -19,8 +20,8 @@ use super::generations::word;
 use super::in_force::{InForce, in_force};
 use super::look::Look;
 use super::names::first;
-use super::preview::{Next, Preview, What, mac_of, next, preview};
-use crate::cli::Exit;
+use super::preview::{Next, Preview, What, asked, mac_of, next, preview};
+use crate::cli::{Exit, Supposed};
 use crate::control;
 use crate::print::{self, Document, Page};
 
@@ -87,7 +88,7 @@ pub fn decided(site: &Site, machine: &str) -> Result<Decided> {
     let InForce { site, now, is_whole, .. } = in_force(site)?;
     let mac = mac_of(&site, machine)?;
     let (mut other, mut trouble, mut profile) = (None, None, None);
-    let decision = match decide(&Catalogue::of(&site).at(now), &Asked::by(mac)) {
+    let decision = match decide(&Catalogue::of(&site).at(now), &asked(&site, mac, &[])?) {
         Ok(Outcome::Profile(decision)) => {
             profile = Some(decision.profile.clone());
             *decision
@@ -142,6 +143,8 @@ pub struct Explained {
     /// That the site's program was run for this, and how; none where it has no say.
     #[serde(skip_serializing_if = "Option::is_none")]
     program: Option<String>,
+    /// What is told of it, by itself and on its way here.
+    told: Claims,
     /// The view that it runs with now, where a server runs and knows it.
     running: Option<String>,
     /// Whether a server runs that knows what was assigned; else the site alone speaks here.
@@ -163,6 +166,11 @@ impl Document for Explained {
             running if running.is_some() && *running == self.view => page.line("it runs with that view now"),
             Some(view) => page.line(format_args!("it runs with view {view} until it boots again")),
             None => {}
+        }
+        let told = Fact::ALL.iter().filter_map(|fact| Some(format!("{fact} {}", self.told.text(*fact)?)));
+        let told: Vec<String> = told.collect();
+        if !told.is_empty() {
+            page.line(format_args!("told of it: {}", told.join(", ")));
         }
         page.line("");
         page.rows(&self.decided());
@@ -217,9 +225,14 @@ impl Explained {
 }
 
 /// `oneroot explain MACHINE`.
-pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Explained> {
+pub fn machine(
+    site: &Site,
+    machine: &str,
+    supposed: &[Supposed],
+    renderer: &Arc<dyn Renderer>,
+) -> Result<Explained> {
     let look = Look::into_store_of(site)?;
-    let Next { mac, is_whole, program, what: next } = next(site, &look, machine, renderer)?;
+    let Next { mac, is_whole, program, what: next, told } = next(site, &look, machine, supposed, renderer)?;
     let mac = mac.to_string();
     let status = control::ask_status(&site.server.state)?;
     let machines = status.into_iter().flat_map(|status| status.machines);
@@ -230,6 +243,7 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
             return Ok(Explained {
                 assignments_known: is_whole,
                 program,
+                told,
                 ..without_profile(other, mac, running)
             });
         }
@@ -258,6 +272,7 @@ pub fn machine(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Resu
         layers,
         why: decision.why,
         program,
+        told,
         running,
         assignments_known: is_whole,
     })
@@ -292,6 +307,7 @@ fn without_profile(other: Other, mac: String, running: Option<String>) -> Explai
         layers: Vec::new(),
         why,
         program: None,
+        told: Claims::default(),
         running,
         assignments_known: true,
     }
@@ -356,9 +372,15 @@ impl Document for Origins {
 }
 
 /// `oneroot explain MACHINE PATH`.
-pub fn path(site: &Site, machine: &str, path: &str, renderer: &Arc<dyn Renderer>) -> Result<Origins> {
+pub fn path(
+    site: &Site,
+    machine: &str,
+    path: &str,
+    supposed: &[Supposed],
+    renderer: &Arc<dyn Renderer>,
+) -> Result<Origins> {
     let look = Look::into_store_of(site)?;
-    let preview = preview(site, &look, machine, renderer)?;
+    let preview = preview(site, &look, machine, supposed, renderer)?;
     let origins = preview.stacked.view.origins(&TreePath::parse(path.as_bytes())?);
     let lines = origins.iter().filter_map(|origin| line(&preview, path, origin)).collect();
     Ok(Origins { lines, machine: machine.to_owned(), path: path.to_owned() })

@@ -21,7 +21,7 @@ use crate::print::{self, Document, Page};
 pub fn look_into(site: &Site, what: &str, renderer: &Arc<dyn Renderer>) -> Result<(Arc<View>, Look)> {
     let store = Look::into_store_of(site)?;
     if site.machines.contains_key(what) || what.parse::<oneroot_ids::Mac>().is_ok() {
-        let preview = preview(site, &store, what, renderer)?;
+        let preview = preview(site, &store, what, &[], renderer)?;
         return Ok((preview.stacked.view.clone(), store));
     }
     let generation = generations::find(site, &store, what)?;

@@ -84,12 +84,12 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
             with_site(cli, |site| shown(inspect::ls(&site, what, path, renderer), *output))
         }
         Command::Cat { what, path } => with_site(cli, |site| inspect::cat(&site, what, path, renderer)),
-        Command::Explain { machine, path, output } => with_site(cli, |site| match path {
-            Some(path) => shown(explain::path(&site, machine, path, renderer), *output),
-            None => shown(explain::machine(&site, machine, renderer), *output),
+        Command::Explain { machine, path, facts, output } => with_site(cli, |site| match path {
+            Some(path) => shown(explain::path(&site, machine, path, facts, renderer), *output),
+            None => shown(explain::machine(&site, machine, facts, renderer), *output),
         }),
-        Command::Render { machine, output } => {
-            with_site(cli, |site| shown(rendered::render(&site, machine, renderer), *output))
+        Command::Render { machine, facts, output } => {
+            with_site(cli, |site| shown(rendered::render(&site, machine, facts, renderer), *output))
         }
         Command::Serve => with_site(cli, |site| serve(cli, site, renderer)),
         Command::State(command) => with_state(cli, |state| keep_state(state, command)),

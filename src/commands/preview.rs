@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::{Decided, Other};
 use oneroot_bootconf::decision::{Decision, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::gives::Gives;
-use oneroot_bootconf::hardware::{Hardware, Location};
+use oneroot_bootconf::hardware::Claims;
 use oneroot_bootconf::question::Question;
 use oneroot_ids::Mac;
 use oneroot_machines::guest;
@@ -19,7 +19,8 @@ use oneroot_machines::planner::{Planner, Stacked};
 use super::in_force::in_force;
 use super::look::Look;
 use super::meant;
-use crate::clock;
+use crate::cli::Supposed;
+use crate::{clock, control};
 
 /// What a machine's next boot would be.
 pub struct Next {
@@ -29,6 +30,8 @@ pub struct Next {
     pub is_whole: bool,
     /// That the site's program was run for this, and how; none where it has no say.
     pub program: Option<String>,
+    /// What is told of it.
+    pub told: Claims,
     pub what: What,
 }
 
@@ -60,9 +63,8 @@ pub struct Consulted {
 impl Consulted {
     fn about(catalogue: &Catalogue<'_>, asked: &Asked) -> Self {
         let Some(program) = catalogue.program_for(asked) else { return Self::default() };
-        // What a machine tells of itself is known to a server alone.
-        let (hardware, location) = (Hardware::default(), Location::default());
-        let Some(question) = Question::of(catalogue, asked, &hardware, &location) else {
+        let location = catalogue.site().located(asked.claims.location.clone(), catalogue.address_of(asked));
+        let Some(question) = Question::of(catalogue, asked, &asked.claims.hardware, &location) else {
             return Self::default();
         };
         let answer = crate::decide::run_here(program, &catalogue.site().home, &question.document());
@@ -72,8 +74,7 @@ impl Consulted {
         let path = program.path.display();
         match gives {
             Ok(gives) => {
-                let note =
-                    format!("{path} was run for this, as you and without what the machine tells of itself");
+                let note = format!("{path} was run for this, as you");
                 Self { gives: Some(gives), note: Some(note) }
             }
             Err(cause) => {
@@ -96,14 +97,23 @@ fn names_of(site: &Site) -> String {
     }
 }
 
-/// Works out what a machine would boot. `machine` is its name or one of its MACs.
-pub fn next(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Next> {
+/// Works out what a machine would boot. `machine` is its name or one of its MACs; what it tells is what a running server knows of
+/// it, and `supposed` over that.
+pub fn next(
+    site: &Site,
+    look: &Look,
+    machine: &str,
+    supposed: &[Supposed],
+    renderer: &Arc<dyn Renderer>,
+) -> Result<Next> {
     let in_force = in_force(site)?;
     let mac = mac_of(&in_force.site, machine)?;
-    let (catalogue, asked) = (Catalogue::of(&in_force.site).at(in_force.now), Asked::by(mac));
+    let catalogue = Catalogue::of(&in_force.site).at(in_force.now);
+    let asked = asked(&in_force.site, mac, supposed)?;
+    let told = Claims::clone(&asked.claims);
     let Consulted { gives, note } = Consulted::about(&catalogue, &asked);
     let catalogue = gives.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
-    let next = |what| Next { mac, is_whole: in_force.is_whole, program: note, what };
+    let next = |what| Next { mac, is_whole: in_force.is_whole, program: note, what, told };
     let decision = match decide(&catalogue, &asked)? {
         Decided::Profile(decision) => *decision,
         Decided::Other(other) => return Ok(next(What::Other(other))),
@@ -116,11 +126,27 @@ pub fn next(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer
 }
 
 /// The same, for what only a profile's tree can answer.
-pub fn preview(site: &Site, look: &Look, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Preview> {
-    match next(site, look, machine, renderer)?.what {
+pub fn preview(
+    site: &Site,
+    look: &Look,
+    machine: &str,
+    supposed: &[Supposed],
+    renderer: &Arc<dyn Renderer>,
+) -> Result<Preview> {
+    match next(site, look, machine, supposed, renderer)?.what {
         What::Profile(preview) => Ok(*preview),
         What::Other(other) => bail!("{machine} has no tree: it {}", other.way.in_words()),
     }
+}
+
+/// Who asks, as far as a running server knows it.
+pub fn asked(site: &Site, mac: Mac, supposed: &[Supposed]) -> Result<Asked> {
+    let known = control::ask_told(&site.server.state, mac)?;
+    let (mut claims, address) = known.unwrap_or_default();
+    for Supposed { fact, value } in supposed {
+        claims.suppose(*fact, value).with_context(|| format!("--fact {fact}={value}: {value:?}"))?;
+    }
+    Ok(Asked { address, ..Asked::by(mac) }.telling(Arc::new(claims)))
 }
 
 pub fn mac_of(site: &Site, machine: &str) -> Result<Mac> {

@@ -18,7 +18,7 @@ use serde::Serialize;
 
 use super::look::Look;
 use super::preview::{Next, Preview, What, next};
-use crate::cli::Exit;
+use crate::cli::{Exit, Supposed};
 use crate::print::{Document, Page};
 
 /// What a machine would be told.
@@ -61,9 +61,14 @@ impl Document for Rendered {
 }
 
 /// Boot and machine ids are made at a boot; zeros stand for them here.
-pub fn render(site: &Site, machine: &str, renderer: &Arc<dyn Renderer>) -> Result<Rendered> {
+pub fn render(
+    site: &Site,
+    machine: &str,
+    supposed: &[Supposed],
+    renderer: &Arc<dyn Renderer>,
+) -> Result<Rendered> {
     let look = Look::into_store_of(site)?;
-    let Next { mac, what, .. } = next(site, &look, machine, renderer)?;
+    let Next { mac, what, .. } = next(site, &look, machine, supposed, renderer)?;
     let preview = match what {
         What::Profile(preview) => *preview,
         What::Other(other) => return Ok(without_profile(site, mac, &other)),

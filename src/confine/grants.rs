@@ -14,8 +14,7 @@ const SHARED: [&str; 13] = [
 /// All that is read: what the site is made of, the templates in layers, iPXE's binaries.
 pub fn read_by(site: &Site, file: &Path) -> Vec<PathBuf> {
     let mut paths = site_files(file);
-    let layers = site.profiles.values().flat_map(|profile| &profile.layers);
-    let layers = layers.chain(site.workloads.values().flat_map(|workload| &workload.layers));
+    let layers = site.shared_layers().map(|layer| &layer.path);
     paths.extend(layers.chain(site.machines.values().filter_map(|machine| machine.layer.as_ref())).cloned());
     // Often links to where a distribution has put them.
     for directory in &site.server.loaders {

@@ -8,6 +8,7 @@ mod overheard;
 mod port;
 mod rules;
 mod store;
+mod told;
 #[cfg(test)]
 mod two_servers;
 
@@ -169,6 +170,9 @@ impl Server {
         let (ingress, step) = match next {
             Next::Heard((ingress, payload)) => {
                 let step = self.handle(ingress, &payload);
+                if !matches!(step, Step::Dropped(_)) {
+                    self.note_claims(ingress, &payload);
+                }
                 if matches!(step, Step::Dropped(DropReason::OtherServer)) {
                     self.chose_another(&payload);
                 }
@@ -266,6 +270,15 @@ impl Server {
         };
         if let Err(cause) = sent {
             tracing::warn!(%mac, %cause, "a DHCP reply could not be sent");
+        }
+    }
+
+    /// Notes what a message that is answered tells of a machine that wants to boot.
+    fn note_claims(&self, ingress: Ingress, payload: &[u8]) {
+        let Ingress::Port(number) = ingress else { return };
+        let (Some(port), Ok(request)) = (self.ports.get(number), Request::parse(payload)) else { return };
+        if let Some(claims) = told::claims(&request, &port.name) {
+            self.machines.heard_of(request.mac, claims);
         }
     }
 

@@ -19,7 +19,8 @@ pub const CLIENT_PORT: u16 = 68;
 
 /// An interface on which DHCP is answered.
 pub struct Port {
-    name: String,
+    /// What it is called.
+    pub name: String,
     interfaces: Arc<Interfaces>,
     raw: Frames,
     /// Shared with the task that listens. It is on the interface of this name, whichever that is (`net::keeper`).

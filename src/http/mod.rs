@@ -1,7 +1,8 @@
 //! HTTP/1.1 boot files (RFC 9110, 9112): GET and HEAD with single ranges and conditions, of the few names that [`Machines`] knows.
 //!
 //! No path ever reaches a file system: a name is looked up in the asking machine's boot plans, or it is not there. Names
-//! are plain ASCII, so nothing is percent-decoded and nothing can hide in an encoding.
+//! are plain ASCII, so nothing of them is percent-decoded and nothing can hide in an encoding. A query is what a machine tells of
+//! its hardware (`oneroot_bootconf::hardware`).
 
 mod range;
 #[cfg(test)]
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
 use bytes::Bytes;
 use http_body_util::channel::Channel;
 use hyper::server::conn::http1;
@@ -46,7 +47,7 @@ pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr,
         async move {
             let (parts, _) = request.into_parts();
             Ok::<_, std::convert::Infallible>(
-                answer(&machines, ip, &parts.method, parts.uri.path(), &parts.headers, slot).await,
+                answer(&machines, ip, &parts.method, &parts.uri, &parts.headers, slot).await,
             )
         }
     });
@@ -66,7 +67,7 @@ async fn answer(
     machines: &Arc<Machines>,
     peer: IpAddr,
     method: &Method,
-    path: &str,
+    uri: &Uri,
     headers: &HeaderMap,
     slot: Arc<Slot>,
 ) -> Response<Body> {
@@ -82,7 +83,8 @@ async fn answer(
         Some(_) => Ask::Part,
         None => Ask::Whole,
     };
-    let Some(resource) = machines.resource(peer, path, Via::Http(ask)).await else {
+    let path = uri.path();
+    let Some(resource) = machines.resource(peer, path, uri.query(), Via::Http(ask)).await else {
         return refused(method, StatusCode::NOT_FOUND, "there is no such file for you here");
     };
     let (length, tag) = (resource.len(), resource.tag());

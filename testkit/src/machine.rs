@@ -72,11 +72,16 @@ impl Host {
 
     /// Leases an address as a booting machine does, and takes it; `None` when it was not acknowledged within `limit`.
     pub fn lease(&self, last: u8, limit: Duration) -> Result<Option<Machine>> {
+        self.lease_telling(last, &[], limit)
+    }
+
+    /// The same with more options, as they lie in a message.
+    pub fn lease_telling(&self, last: u8, more: &[u8], limit: Duration) -> Result<Option<Machine>> {
         let begun = Instant::now();
-        let Some(offer) = self.ask(last, 1, &[], limit)? else { return Ok(None) };
+        let Some(offer) = self.ask(last, 1, more, limit)? else { return Ok(None) };
         let address = offered(&offer)?;
         let server: Ipv4Addr = SERVER.parse()?;
-        let options = [&[50, 4], address.octets().as_slice(), &[54, 4], &server.octets()].concat();
+        let options = [&[50, 4], address.octets().as_slice(), &[54, 4], &server.octets(), more].concat();
         let left = limit.saturating_sub(begun.elapsed()).max(Duration::from_millis(1));
         let Some(ack) = self.ask(last, 3, &options, left)? else { return Ok(None) };
         ensure!(offered(&ack)? == address, "another address was acknowledged than offered");
@@ -151,9 +156,14 @@ impl Machine {
         Ok((status, body))
     }
 
-    /// Fetches its boot script, and with it makes a plan and a pin.
+    /// Fetches its boot script, and with it makes a plan and a pin. It tells nothing of its hardware.
     pub fn boot(&self) -> Result<Boot> {
-        let (status, script) = self.get(&format!("/boot/52-54-00-00-00-{:02x}.ipxe", self.last))?;
+        self.boot_telling("")
+    }
+
+    /// The same, with a query that tells of its hardware.
+    pub fn boot_telling(&self, query: &str) -> Result<Boot> {
+        let (status, script) = self.get(&format!("/boot/52-54-00-00-00-{:02x}.ipxe?{query}", self.last))?;
         let script = String::from_utf8(script)?;
         let between = |from: &str, to: &str| {
             let (_, rest) = script.split_once(from)?;

@@ -12,8 +12,32 @@ pub struct MachineRecord {
     pub macs: Vec<Mac>,
     /// The name that the site gives it; none for an unknown machine.
     pub name: Option<String>,
+    /// The name that it has by a rule of the site, while nobody has named it: it follows from what the machine tells, so it opens
+    /// nothing, and the site's own names count before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claimed: Option<String>,
     /// Seconds since 1970.
     pub first_seen: u64,
+}
+
+/// Whether a machine may have a name by a rule: no other machine on record has it by its site, and none that was there before it
+/// has it by a rule.
+pub fn may_claim<'r>(
+    name: &str,
+    own: Option<MachineId>,
+    known: impl IntoIterator<Item = &'r MachineRecord> + Clone,
+) -> bool {
+    let order = |record: &MachineRecord| (record.first_seen, record.id);
+    let mut records = known.clone().into_iter();
+    let mine = own
+        .and_then(|id| records.find(|record| record.id == id))
+        .filter(|record| record.claimed.as_deref() == Some(name));
+    known.into_iter().filter(|record| Some(record.id) != own).all(|record| {
+        let has_it = record.claimed.as_deref() == Some(name);
+        // Two servers may have given it at the same moment.
+        let is_later = mine.is_some_and(|mine| order(mine) < order(record));
+        record.name.as_deref() != Some(name) && (!has_it || is_later)
+    })
 }
 
 /// The record for a machine that shows `mac`, and whether it has to be written.
@@ -62,10 +86,15 @@ pub fn recognise<'r>(
         },
         (Some(_), None) => by_name.or(by_list),
     };
-    let mut record =
-        old.cloned().unwrap_or(MachineRecord { id: fresh, macs: Vec::new(), name: None, first_seen: now });
+    let mut record = old.cloned().unwrap_or(MachineRecord {
+        id: fresh,
+        macs: Vec::new(),
+        name: None,
+        claimed: None,
+        first_seen: now,
+    });
     if let Some((name, macs)) = site {
-        record.name = Some(name.to_owned());
+        (record.name, record.claimed) = (Some(name.to_owned()), None);
         record.macs = macs.to_vec();
     }
     if !record.macs.contains(&mac) {
@@ -119,6 +148,7 @@ mod tests {
             id,
             macs: macs.to_vec(),
             name: Some(name.to_owned()),
+            claimed: None,
             first_seen: 7,
         };
         let known = [record(alpha, &[mac(1), mac(2)], "alpha"), record(beta, &[mac(3)], "beta")];
@@ -159,6 +189,28 @@ mod tests {
         let (named, _) =
             recognise(mac(2), Some(("alpha", &both)), [&seen], MachineId::from_random([2; 16]), 8);
         assert_eq!((named.id, named.macs), (seen.id, both.to_vec()));
+    }
+
+    #[test]
+    fn of_two_machines_that_claim_one_name_the_first_has_it_and_a_machine_of_the_site_before_both() {
+        let id = |number: u8| MachineId::from_random([number; 16]);
+        let record = |number: u8, name: Option<&str>, claimed: Option<&str>| MachineRecord {
+            id: id(number),
+            macs: vec![mac(number)],
+            name: name.map(str::to_owned),
+            claimed: claimed.map(str::to_owned),
+            first_seen: u64::from(number),
+        };
+        let [first, second] = [1, 2].map(|number| record(number, None, Some("node-7")));
+        let plain = record(2, None, None);
+        let site = record(3, Some("node-7"), None);
+        let may = |own: u8, known: &[MachineRecord]| may_claim("node-7", Some(id(own)), known);
+        assert!(may_claim("node-7", None, &[plain.clone()]));
+        assert!(!may_claim("node-7", None, &[first.clone()]), "a machine without a record is later than any");
+        assert!(may(1, &[first.clone(), plain.clone()]) && !may(2, &[first.clone(), plain]));
+        // Two servers gave it at once.
+        assert!(may(1, &[first.clone(), second.clone()]) && !may(2, &[second, first.clone()]));
+        assert!(!may(1, &[first, site]));
     }
 
     #[test]

@@ -174,7 +174,7 @@ mod tests {
     }
 
     fn record(number: usize, first_seen: u64) -> MachineRecord {
-        MachineRecord { id: id(number), macs: vec![mac(number)], name: None, first_seen }
+        MachineRecord { id: id(number), macs: vec![mac(number)], name: None, claimed: None, first_seen }
     }
 
     fn pin(phase: Phase, since: u64) -> Pin {

@@ -6,12 +6,14 @@ use std::path::PathBuf;
 use oneroot_ids::GenerationId;
 use serde::{Deserialize, Serialize};
 
-use crate::decide::asked::{Asked, Catalogue};
+use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::decided::{Decided, Other, Way};
 use crate::decide::voices::Voice;
 use crate::root::{Initramfs, Root};
 use crate::site::assignment::Signed;
 use crate::site::gives::Boots;
+use crate::site::layers::Layer;
+use crate::site::when::Case;
 use crate::site::{Profile, Site, Source, Vars};
 
 /// One part of a machine's stack, before it is a generation.
@@ -47,7 +49,7 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Which part of the plan: `profile`, `menu`, `boot`, `group`, `layer`, `argument`, `kernel`, `initrd`, `root`, `initramfs`, `workload`,
-    /// `var`.
+    /// `var`, `name`.
     pub what: String,
     /// What it is.
     pub value: String,
@@ -61,8 +63,10 @@ pub struct Provenance {
 /// What the site says of a machine's boot.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Decision {
-    /// The machine's name; none for one that the site does not know.
+    /// The machine's name; none for one that the site does not know, and that no rule has given one.
     pub name: Option<String>,
+    /// Whether a rule has given it: then it follows from what the machine tells, and is its own only where nobody else has it.
+    pub is_claimed: bool,
     /// Its profile.
     pub profile: String,
     /// What somebody has chosen for that in its menu.
@@ -195,26 +199,28 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Re
     if !site.profiles.contains_key(profile) {
         return Err(NoPlan::NoSuchProfile { profile: profile.clone(), from: from.to_owned() });
     }
+    let case = &Weighed { case: catalogue.case(asked), all: asked.supposed.layers };
     let mut decision = Decision { choice: taken, ..Decision::empty(known, profile) };
     decision.note_assigned(&voices);
     decision.record("profile", profile, from);
     said.for_each(|(boots, from)| decision.why.push(Provenance::hidden(boots, from)));
     decision.merge_vars(&site.vars, "[vars]");
-    decision.add_profiles(site, profile);
+    decision.add_profiles(site, profile, case);
     let groups = || voices.iter().filter_map(|voice| Some((voice.group?, voice)));
     for (name, voice) in groups() {
         decision.groups.push(name.to_owned());
         decision.record("group", name, &voice.from);
-        decision.add(voice);
+        decision.add(voice, case);
     }
-    groups().for_each(|(_, voice)| decision.add_workloads(site, voice));
+    groups().for_each(|(_, voice)| decision.add_workloads(site, voice, case));
     for voice in voices.iter().rev().filter(|voice| voice.group.is_none()) {
-        decision.add_workloads(site, voice);
+        decision.add_workloads(site, voice, case);
         if let Some((name, path)) = voice.layer {
             let part = Part::Machine { name: name.to_owned(), path: path.to_owned() };
             decision.push_layer(part, &path.display().to_string(), &voice.from);
         }
-        decision.add(voice);
+        decision.add(voice, case);
+        decision.name_by(voice, catalogue, asked);
     }
     Ok(Decided::Profile(Box::new(decision)))
 }
@@ -245,7 +251,43 @@ impl Provenance {
     }
 }
 
+/// Who asks, as far as layers go by it.
+struct Weighed<'c> {
+    case: Case<'c>,
+    /// Whether all conditions are taken for true.
+    all: bool,
+}
+
+impl Weighed<'_> {
+    fn has(&self, layer: &Layer) -> bool {
+        self.all || layer.when.as_ref().is_none_or(|when| when.fits(&self.case))
+    }
+}
+
 impl Decision {
+    /// The same for a machine that can't have the name which its rule gives it, for another has it.
+    #[must_use]
+    pub fn unnamed(mut self) -> Self {
+        if self.is_claimed {
+            (self.name, self.is_claimed) = (None, false);
+            self.why.iter_mut().filter(|why| why.what == "name").for_each(|why| why.hidden = true);
+        }
+        self
+    }
+
+    /// The name that a rule gives to one whom nobody has named. What a client tells never makes it a machine of the site.
+    fn name_by(&mut self, voice: &Voice<'_>, catalogue: &Catalogue<'_>, asked: &Asked) {
+        let mac = if let Who::Nic(mac) = asked.who { Some(mac) } else { None };
+        let naming = voice.rule.and_then(|rule| rule.name.as_ref());
+        let Some(name) = naming.and_then(|naming| naming.name(mac, &asked.claims)) else { return };
+        if self.name.is_some() || catalogue.site().machines.contains_key(&name) {
+            self.record_hidden("name", &name, &voice.from);
+        } else {
+            self.record("name", &name, &voice.from);
+            (self.name, self.is_claimed) = (Some(name), true);
+        }
+    }
+
     /// Nothing yet but whose it is.
     fn empty(name: Option<&str>, profile: &str) -> Self {
         Self { name: name.map(str::to_owned), profile: profile.to_owned(), ..Self::default() }
@@ -263,16 +305,16 @@ impl Decision {
     }
 
     /// A profile and those that it extends, bottom first.
-    fn add_profiles(&mut self, site: &Site, profile: &str) {
+    fn add_profiles(&mut self, site: &Site, profile: &str, case: &Weighed<'_>) {
         for (name, profile) in site.chain(profile) {
             let table = format!("[profile.{name}]");
             if profile.source.is_some() {
                 self.push_layer(Part::Profile { name: name.to_owned() }, name, &table);
             }
             if let Some(lender) = &profile.kernel_from {
-                self.borrow(site, lender, &table);
+                self.borrow(site, lender, &table, case);
             }
-            self.add_parts(&profile.layers, &profile.args, &table);
+            self.add_parts(&profile.layers, &profile.args, &table, case);
             self.merge_vars(&profile.vars, &table);
             self.boot_with(profile, &table);
             if let Some(root) = profile.root {
@@ -283,7 +325,7 @@ impl Decision {
     }
 
     /// The workloads that a voice names, bottom first.
-    fn add_workloads(&mut self, site: &Site, voice: &Voice<'_>) {
+    fn add_workloads(&mut self, site: &Site, voice: &Voice<'_>, case: &Weighed<'_>) {
         let from = voice.from.as_str();
         for name in voice.gives.iter().flat_map(|gives| &gives.workloads) {
             if self.workloads.contains(name) {
@@ -294,7 +336,7 @@ impl Decision {
             self.workloads.push(name.clone());
             if let Some(workload) = site.workloads.get(name) {
                 let table = format!("[workload.{name}]");
-                self.add_parts(&workload.layers, &workload.args, &table);
+                self.add_parts(&workload.layers, &workload.args, &table, case);
                 self.merge_vars(&workload.vars, &table);
             }
         }
@@ -333,13 +375,14 @@ impl Decision {
     }
 
     /// Lays another profile's kernel, initrd and modules over what there is, with what that profile says of them.
-    fn borrow(&mut self, site: &Site, lender: &str, from: &str) {
+    fn borrow(&mut self, site: &Site, lender: &str, from: &str, case: &Weighed<'_>) {
         let mut parts = Vec::new();
         for (name, profile) in site.chain(lender) {
             if profile.source.is_some() {
                 parts.push(Part::Profile { name: name.to_owned() });
             }
-            parts.extend(profile.layers.iter().map(|path| Part::Layer { path: path.clone() }));
+            let layers = profile.layers.iter().filter(|layer| case.has(layer));
+            parts.extend(layers.map(|layer| Part::Layer { path: layer.path.clone() }));
             self.boot_with(profile, &format!("[profile.{name}]"));
         }
         self.push_layer(
@@ -364,16 +407,23 @@ impl Decision {
     }
 
     /// What a voice gives itself.
-    fn add(&mut self, voice: &Voice<'_>) {
+    fn add(&mut self, voice: &Voice<'_>, case: &Weighed<'_>) {
         if let Some(gives) = voice.gives {
-            self.add_parts(&gives.layers, &gives.args, &voice.from);
+            self.add_parts(&gives.layers, &gives.args, &voice.from, case);
             self.merge_vars(&gives.vars, &voice.from);
         }
     }
 
-    fn add_parts(&mut self, layers: &[PathBuf], args: &[String], from: &str) {
-        for path in layers {
-            self.push_layer(Part::Layer { path: path.clone() }, &path.display().to_string(), from);
+    fn add_parts(&mut self, layers: &[Layer], args: &[String], from: &str, case: &Weighed<'_>) {
+        for layer in layers {
+            let shown = layer.path.display().to_string();
+            let when = layer.when.as_ref();
+            let from = when.map_or(from.to_owned(), |when| format!("{from}, only when {when}"));
+            if case.has(layer) {
+                self.push_layer(Part::Layer { path: layer.path.clone() }, &shown, &from);
+            } else {
+                self.record_hidden("layer", &shown, &from);
+            }
         }
         for argument in args {
             self.record("argument", argument, from);
@@ -391,7 +441,8 @@ pub fn parts(site: &Site) -> Vec<(Part, Source)> {
             all.push((part, source));
         }
     };
-    let layer = |path: &PathBuf| {
+    let layer = |layer: &Layer| {
+        let path = &layer.path;
         (Part::Layer { path: path.clone() }, Source::Directory { path: path.clone(), one_file_system: true })
     };
     for (name, profile) in &site.profiles {
@@ -400,11 +451,8 @@ pub fn parts(site: &Site) -> Vec<(Part, Source)> {
         }
         profile.layers.iter().map(layer).for_each(|(part, source)| add(part, source));
     }
-    for workload in site.workloads.values() {
-        workload.layers.iter().map(layer).for_each(|(part, source)| add(part, source));
-    }
-    let given = site.groups.iter().flat_map(|(_, group)| &group.gives.layers);
-    given.map(layer).for_each(|(part, source)| add(part, source));
+    // Those of workloads, groups and rules; whose conditions are true is not known before a machine asks.
+    site.shared_layers().map(layer).for_each(|(part, source)| add(part, source));
     for (name, machine) in &site.machines {
         if let Some(path) = &machine.layer {
             add(

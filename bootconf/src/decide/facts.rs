@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::decision::Decision;
+use crate::hardware::{Hardware, Location};
 use crate::site::Vars;
 use oneroot_ids::Mac;
 
@@ -34,6 +35,12 @@ pub struct Facts {
     pub vars: Vars,
     /// What is the same for all machines of its network.
     pub site: SiteFacts,
+    /// What it tells of itself: nobody vouches for it.
+    #[serde(default)]
+    pub hardware: Hardware,
+    /// From where it asks.
+    #[serde(default)]
+    pub location: Location,
 }
 
 /// A network's facts.
@@ -82,6 +89,8 @@ impl Facts {
                 dns: network.map_or(Vec::new(), |network| network.dns.clone()),
                 ntp: network.map_or(Vec::new(), |network| network.ntp.clone()),
             },
+            hardware: asked.claims.hardware.clone(),
+            location: site.located(asked.claims.location.clone(), address),
         }
     }
 }

@@ -5,7 +5,6 @@ pub mod asked;
 pub mod decided;
 pub mod decision;
 pub mod facts;
-pub mod hardware;
 pub mod question;
 pub mod stacks;
 pub mod voices;

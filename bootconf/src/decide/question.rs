@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::decide::asked::{Asked, Catalogue, Who};
-use crate::decide::hardware::{Hardware, Location};
+use crate::hardware::{Hardware, Location};
 use crate::site::Program;
 use oneroot_ids::Mac;
 

@@ -6,9 +6,10 @@ use crate::decide::asked::{Asked, Catalogue};
 use crate::site::assignment::Assignment;
 use crate::site::gives::{Boots, Gives};
 use crate::site::menus::Choice;
+use crate::site::rules::Rule;
 
 /// One table of the site, or what somebody has assigned, as far as it is about the machine that asks.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Voice<'c> {
     /// What it is called in `explain`.
     pub from: String,
@@ -20,13 +21,15 @@ pub struct Voice<'c> {
     pub assigned: Option<&'c Assignment>,
     /// The name of the group that it is.
     pub group: Option<&'c str>,
+    /// The rule that it is.
+    pub rule: Option<&'c Rule>,
     /// The machine's own name and files, where it is the machine's own table.
     pub layer: Option<(&'c str, &'c Path)>,
 }
 
 impl<'c> Voice<'c> {
     fn giving(from: String, gives: &'c Gives) -> Self {
-        Self { from, gives: Some(gives), boots: None, assigned: None, group: None, layer: None }
+        Self { from, gives: Some(gives), ..Self::default() }
     }
 
     /// What somebody has chosen in a menu.
@@ -43,21 +46,24 @@ impl<'c> Voice<'c> {
 
 impl<'c> Catalogue<'c> {
     /// All that have a say in what somebody boots, in the order in which they count: what was assigned, the machine's own table,
-    /// the site's program where it was asked, the machine's groups in the order of the site, and what is said of those that nobody
+    /// the site's program where it was asked, the rule that fits it, its groups in the order of the site, and what is said of those that nobody
     /// has named.
     #[must_use]
     pub fn voices(&self, asked: &Asked) -> Vec<Voice<'c>> {
         let known = self.machine(asked.who);
         let mut voices = self.nearer(asked);
         voices.extend(self.program_says().map(|gives| Voice::giving("the decide program".to_owned(), gives)));
+        if let Some((number, rule)) = self.rule_of(asked) {
+            let voice = Voice::giving(format!("[[rule]] {number} (line {})", rule.line), &rule.gives);
+            voices.push(Voice { rule: Some(rule), ..voice });
+        }
         for (name, group) in self.groups_of(asked) {
             let voice = Voice::giving(format!("[group.{name}]"), &group.gives);
             voices.push(Voice { group: Some(name), ..voice });
         }
         if let Some(boots) = self.site().unknown.as_ref().filter(|_| known.is_none()) {
             let from = "[unknown]".to_owned();
-            let (boots, gives) = (Some(boots), None);
-            voices.push(Voice { from, gives, boots, assigned: None, group: None, layer: None });
+            voices.push(Voice { from, boots: Some(boots), ..Voice::default() });
         }
         voices
     }

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 
 use oneroot_ids::Mac;
 
+use crate::hardware::Hardware;
 use crate::plan::{BootPlan, KERNEL};
 
 /// `http://server[:port]`, as clients are told.
@@ -66,6 +67,19 @@ pub fn refused(url: &str, reason: &str) -> String {
         .collect();
     let ask = format!("echo oneroot: asking again in 30 s\nsleep 30\nchain --replace {url} ||\ngoto again\n");
     format!("#!ipxe\necho oneroot: {reason}\n:again\n{ask}")
+}
+
+/// The script that asks a machine for the facts of its hardware, and leads it to the script that it boots by; `url` is where that
+/// is. A BIOS' iPXE is a 32-bit program on a 64-bit processor too, so it looks whether that has the long mode.
+#[must_use]
+pub fn ask(url: &str) -> String {
+    let query = Hardware::query();
+    format!(
+        "#!ipxe\nset oneroot-arch ${{buildarch}}\n\
+         iseq ${{buildarch}} i386 && cpuid --ext 29 && set oneroot-arch x86_64 ||\n\
+         chain --replace {url}?{query} ||\n:again\necho oneroot: that did not work, again in 5 s\nsleep 5\n\
+         chain --replace {url} ||\ngoto again\n"
+    )
 }
 
 /// What is told by TFTP before a peer has shown that it hears us: the way to the name with its cookie, which makes the boot.
@@ -174,7 +188,8 @@ mod tests {
         let base = http_base(IpAddr::from([10, 0, 0, 1]), 80);
         let own = url(&base, mac());
         let boot = boot(&base, &plan(&["/initrd.img"]), &own);
-        for script in [boot, refused(&own, "because"), lead([10, 0, 0, 1].into(), mac(), &"0a".repeat(16))] {
+        let lead = lead([10, 0, 0, 1].into(), mac(), &"0a".repeat(16));
+        for script in [boot, refused(&own, "because"), lead, ask(&own)] {
             let ran = failing(&script, 1000);
             let asks: Vec<usize> = (0..ran.len()).filter(|at| ran[*at].starts_with("chain")).collect();
             assert!(asks.len() > 20, "{script}");
@@ -186,6 +201,26 @@ mod tests {
                 assert_eq!(waits, kernels.max(1), "{between:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_script_that_asks_for_facts_has_each_in_one_line_that_no_fact_can_end() {
+        let own = url("http://10.0.0.1", mac());
+        let script = ask(&own);
+        let asks: Vec<&str> = script.lines().filter(|line| line.contains('?')).collect();
+        let [line] = asks.as_slice() else { panic!("{script}") };
+        let query =
+            line.strip_prefix(&format!("chain --replace {own}?")).and_then(|line| line.strip_suffix(" ||"));
+        for pair in query.unwrap().split('&') {
+            let (name, value) = pair.split_once('=').unwrap();
+            for setting in value.split("${").skip(1) {
+                // What iPXE knows as a text is said in digits; the others are a word each.
+                let is_plain =
+                    ["platform", "uuid", "oneroot-arch"].iter().any(|word| setting.starts_with(word));
+                assert!(setting.contains(":hexraw}") || is_plain, "{name} {setting}");
+            }
+        }
+        assert!(script.len() < 4096);
     }
 
     #[test]

@@ -14,6 +14,7 @@ use toml::de::DeTable;
 
 use crate::site::draft::Draft;
 use crate::site::report::{Problem, Report, Span, line_and_column};
+use crate::site::rules::Rule;
 use crate::site::section::{Diagnostics, Section};
 use crate::site::table::Table;
 use crate::site::tables;
@@ -155,6 +156,7 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
     // What the parser could make of a broken file would only give rise to more complaints.
     if !draft.partial {
         crate::site::validate::tables(&draft, &mut diagnostics);
+        crate::site::rule_checks::rules(&draft, &mut diagnostics);
         crate::site::paths::compare(&draft, &mut diagnostics);
     }
     let problems = told(diagnostics, files);
@@ -168,6 +170,7 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
                 profiles: plain(draft.profiles),
                 workloads: plain(draft.workloads),
                 groups: in_order(draft.groups),
+                rules: with_lines(draft.rules, files),
                 lookup: Lookup::of(&machines),
                 machines,
                 menus: plain(draft.menus),
@@ -178,6 +181,16 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
         }
         _ => Err(Report { problems }),
     }
+}
+
+/// Rules, each with its line.
+fn with_lines(rules: Vec<Table<Rule>>, files: &[File]) -> Vec<Rule> {
+    let rules = rules.into_iter().map(|Table { value, span, .. }| {
+        let file = files.get(span.file);
+        let line = file.map_or(0, |file| line_and_column(&file.text, span.span.start).0);
+        Rule { line, ..value }
+    });
+    rules.collect()
 }
 
 /// Tables in the order in which they stand.

@@ -10,6 +10,7 @@ use crate::site::menu_tables::{boots, menu};
 use crate::site::menus::Menu;
 use crate::site::networks::network;
 use crate::site::program::{Program, program};
+use crate::site::rules::{Rule, rule};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::table::{Places, Table, good_name, host_name};
 use crate::site::tables;
@@ -23,6 +24,7 @@ pub(crate) struct Draft {
     pub(crate) profiles: BTreeMap<String, Table<Profile>>,
     pub(crate) workloads: BTreeMap<String, Table<Workload>>,
     pub(crate) groups: BTreeMap<String, Table<Group>>,
+    pub(crate) rules: Vec<Table<Rule>>,
     pub(crate) machines: BTreeMap<String, Table<Machine>>,
     pub(crate) menus: BTreeMap<String, Table<Menu>>,
     pub(crate) unknown: Option<Table<Option<Boots>>>,
@@ -69,6 +71,8 @@ impl Draft {
             if let Some(section) = root.section(diagnostics, "decide") {
                 self.decide = program(section, home, diagnostics);
             }
+            let rules = root.sections(diagnostics, "rule");
+            self.rules.extend(rules.into_iter().map(|section| rule(section, home, diagnostics)));
             if let Some(section) = root.section(diagnostics, "vars") {
                 self.vars = tables::variables(section, diagnostics);
             }

@@ -1,10 +1,9 @@
 //! What a table of the site gives to the machines that it is about. Groups and machines' own tables say it, and so does an
 //! assignment: one type, so that a decision adds them all up in the same way.
 
-use std::path::PathBuf;
-
 use serde::{Deserialize, Serialize};
 
+use crate::site::layers::Layer;
 use crate::site::types::Vars;
 
 /// What a table gives to each machine that it is about.
@@ -18,7 +17,7 @@ pub struct Gives {
     pub workloads: Vec<String>,
     /// Directories laid over the profile. Only the site's own files name directories: none is ever read from a record.
     #[serde(skip)]
-    pub layers: Vec<PathBuf>,
+    pub layers: Vec<Layer>,
     /// Kernel arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,

@@ -7,10 +7,11 @@ use ipnetwork::Ipv4Network;
 
 use crate::site::gives::Gives;
 use crate::site::groups::{Group, Members};
+use crate::site::layers::layers;
 use crate::site::networks::without_host_bits;
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::table::{Places, Table};
-use crate::site::tables::{gives, layers};
+use crate::site::tables::gives;
 
 /// A `[group.NAME]` table.
 pub(crate) fn group(mut section: Section<'_>, home: &Path, diagnostics: &mut Diagnostics) -> Table<Group> {
@@ -27,8 +28,7 @@ pub(crate) fn group(mut section: Section<'_>, home: &Path, diagnostics: &mut Dia
             "has no members: say `machines = [\"seat-*\"]`, `macs = [\"52:54:00:*\"]` or `networks = [\"192.168.77.0/24\"]`",
         );
     }
-    let listed = section.strings(diagnostics, "layers", false);
-    let layers = layers(listed, "layers", home, &mut places, diagnostics);
+    let layers = layers(&mut section, home, &mut places, diagnostics);
     let gives = Gives { layers, ..gives(&mut section, &mut places, diagnostics) };
     section.finish(diagnostics);
     Table { value: Group { members, gives }, span, places: places.0 }

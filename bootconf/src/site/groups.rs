@@ -53,29 +53,34 @@ impl NamePattern {
     /// Whether a name is like it.
     #[must_use]
     pub fn fits(&self, name: &str) -> bool {
-        let (pattern, name) = (self.0.as_bytes(), name.as_bytes());
-        // Where the last `*` was, and from where in the name it was tried last: to go on from there is enough, so this takes
-        // no more steps than the product of both lengths.
-        let (mut at, mut tried, mut star) = (0, 0, None);
-        while tried < name.len() {
-            match pattern.get(at) {
-                Some(b'*') => {
-                    star = Some((at, tried));
-                    at += 1;
-                }
-                Some(wanted) if *wanted == b'?' || Some(wanted) == name.get(tried) => {
-                    at += 1;
-                    tried += 1;
-                }
-                _ => {
-                    let Some((place, from)) = star else { return false };
-                    star = Some((place, from + 1));
-                    (at, tried) = (place + 1, from + 1);
-                }
+        like(self.0.as_bytes(), name.as_bytes(), |wanted, byte| wanted == b'?' || wanted == byte)
+    }
+}
+
+/// Whether a text is like a pattern, in which `*` stands for any number of characters; `is` says whether another character of
+/// the pattern stands for one of the text.
+pub(crate) fn like(pattern: &[u8], text: &[u8], is: impl Fn(u8, u8) -> bool) -> bool {
+    // Where the last `*` was, and from where in the name it was tried last: to go on from there is enough, so this takes
+    // no more steps than the product of both lengths.
+    let (mut at, mut tried, mut star) = (0, 0, None);
+    while tried < text.len() {
+        match pattern.get(at) {
+            Some(b'*') => {
+                star = Some((at, tried));
+                at += 1;
+            }
+            Some(wanted) if text.get(tried).is_some_and(|byte| is(*wanted, *byte)) => {
+                at += 1;
+                tried += 1;
+            }
+            _ => {
+                let Some((place, from)) = star else { return false };
+                star = Some((place, from + 1));
+                (at, tried) = (place + 1, from + 1);
             }
         }
-        pattern.iter().skip(at).all(|rest| *rest == b'*')
     }
+    pattern.iter().skip(at).all(|rest| *rest == b'*')
 }
 
 impl FromStr for NamePattern {
@@ -100,6 +105,11 @@ impl MacPattern {
     #[must_use]
     pub fn fits(&self, mac: Mac) -> bool {
         mac.bytes().starts_with(&self.0)
+    }
+
+    /// Whether all that begin as the other says begin so.
+    pub(crate) fn covers(&self, other: &Self) -> bool {
+        other.0.starts_with(&self.0)
     }
 }
 

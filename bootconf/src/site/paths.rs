@@ -48,7 +48,7 @@ pub(crate) fn compare(draft: &Draft, diagnostics: &mut Diagnostics) {
     }
 }
 
-/// The directories that more than one machine may get: sources of profiles, and layers of profiles, workloads and groups.
+/// The directories that more than one machine may get: sources of profiles, and layers of profiles, workloads, groups and rules.
 fn shared(draft: &Draft) -> Vec<(&Span, &Path)> {
     let mut shared = Vec::new();
     for profile in draft.profiles.values() {
@@ -56,15 +56,25 @@ fn shared(draft: &Draft) -> Vec<(&Span, &Path)> {
             shared.push((profile.place("source", &String::new()), path.as_path()));
         }
         let layers = profile.value.layers.iter();
-        shared.extend(layers.map(|layer| (profile.place("layers", &layer.display()), layer.as_path())));
+        shared.extend(
+            layers.map(|layer| (profile.place("layers", &layer.path.display()), layer.path.as_path())),
+        );
     }
     for workload in draft.workloads.values() {
         let layers = workload.value.layers.iter();
-        shared.extend(layers.map(|layer| (workload.place("layers", &layer.display()), layer.as_path())));
+        shared.extend(
+            layers.map(|layer| (workload.place("layers", &layer.path.display()), layer.path.as_path())),
+        );
     }
     for group in draft.groups.values() {
         let layers = group.value.gives.layers.iter();
-        shared.extend(layers.map(|layer| (group.place("layers", &layer.display()), layer.as_path())));
+        shared
+            .extend(layers.map(|layer| (group.place("layers", &layer.path.display()), layer.path.as_path())));
+    }
+    for rule in &draft.rules {
+        let layers = rule.value.gives.layers.iter();
+        shared
+            .extend(layers.map(|layer| (rule.place("layers", &layer.path.display()), layer.path.as_path())));
     }
     shared
 }

@@ -47,6 +47,12 @@ impl<T> Located<T> {
     }
 }
 
+/// A value of a list in which there may be strings and tables.
+pub(crate) enum Item<'t> {
+    Text(Located<String>),
+    Table(Section<'t>),
+}
+
 /// A table being read.
 pub(crate) struct Section<'t> {
     table: &'t DeTable<'t>,
@@ -176,6 +182,28 @@ impl<'t> Section<'t> {
             }
         }
         strings
+    }
+
+    /// A list of strings and tables; `what` is what each has to be.
+    pub(crate) fn items(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+        what: &str,
+    ) -> Vec<Item<'t>> {
+        let Some(list) = self.typed(diagnostics, key, "a list of strings", DeValue::as_array) else {
+            return Vec::new();
+        };
+        let mut items = Vec::new();
+        for item in list.value {
+            let (value, span) = (item.get_ref(), Span { span: item.span(), ..list.span.clone() });
+            match (value.as_str(), value.as_table()) {
+                (Some(text), _) => items.push(Item::Text(Located { value: text.to_owned(), span })),
+                (_, Some(table)) => items.push(Item::Table(Section::new(table, span))),
+                _ => diagnostics.note(&span, format!("must be {what}, not {}", article(value.type_str()))),
+            }
+        }
+        items
     }
 
     pub(crate) fn section(

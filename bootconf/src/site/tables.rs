@@ -9,6 +9,7 @@ use crate::boot_files::name_in_boot;
 use crate::root::{Initramfs, Root};
 use crate::site::directories::{Directory, apart};
 use crate::site::gives::Gives;
+use crate::site::layers::layers;
 use crate::site::menu_tables::boots;
 use crate::site::networks::{NO_HOST, is_host};
 use crate::site::section::{Diagnostics, Located, Section};
@@ -40,23 +41,6 @@ const OURS: [&str; 13] = [
     "systemd.machine_id",
     "oneroot.boot",
 ];
-
-/// Layers, whose places are kept.
-pub(crate) fn layers(
-    list: Vec<Located<String>>,
-    key: &'static str,
-    home: &Path,
-    places: &mut Places,
-    diagnostics: &mut Diagnostics,
-) -> Vec<PathBuf> {
-    let placed = list.into_iter().filter_map(|at| placed(at, home, diagnostics));
-    placed
-        .map(|at| {
-            places.0.insert((key, at.value.display().to_string()), at.span);
-            at.value
-        })
-        .collect()
-}
 
 /// What is said to a kernel that gets no root from here: only these would be said twice.
 const OURS_WITHOUT_ROOT: [&str; 2] = ["BOOTIF", "initrd"];
@@ -137,6 +121,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, diagnostics: &mut Di
     let ipv6 = section.boolean(diagnostics, "ipv6");
     let wait = section.boolean(diagnostics, "wait_for_interfaces");
     let unprivileged = section.boolean(diagnostics, "allow_unprivileged_nfs_ports");
+    let facts = section.boolean(diagnostics, "facts");
     let confinement = one_of(&mut section, diagnostics, "confinement", Confinement::ALL, Confinement::as_str);
     section.finish(diagnostics);
     Some(Server {
@@ -151,6 +136,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, diagnostics: &mut Di
         loaders,
         unprivileged_nfs_ports: unprivileged.is_some_and(|at| at.value),
         confinement: confinement.map(|at| at.value).unwrap_or_default(),
+        facts: facts.is_some_and(|at| at.value),
     })
 }
 
@@ -263,13 +249,7 @@ pub(crate) fn profile(
     let profile = Profile {
         source,
         extends,
-        layers: layers(
-            section.strings(diagnostics, "layers", false),
-            "layers",
-            home,
-            &mut places,
-            diagnostics,
-        ),
+        layers: layers(&mut section, home, &mut places, diagnostics),
         kernel_from,
         kernel,
         initrds,
@@ -322,13 +302,7 @@ pub(crate) fn workload(
     let span = section.span.clone();
     let mut places = Places::default();
     let workload = Workload {
-        layers: layers(
-            section.strings(diagnostics, "layers", false),
-            "layers",
-            home,
-            &mut places,
-            diagnostics,
-        ),
+        layers: layers(&mut section, home, &mut places, diagnostics),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
         vars: own_variables(&mut section, diagnostics),
     };
@@ -362,17 +336,14 @@ pub(crate) fn machine(
         diagnostics.note(&more.span, "has no NIC: the addresses are the MACs', in the same order");
     }
     note_twice(&addresses, diagnostics, |address| format!("address {address} is listed twice"));
+    let layer = section.string(diagnostics, "layer").and_then(|at| placed(at, home, diagnostics));
     let machine = Machine {
         macs: macs.into_iter().map(|at| places.keep("mac", at)).collect(),
         addresses: addresses.into_iter().map(|at| places.keep("address", at)).collect(),
-        layer: layers(
-            section.string(diagnostics, "layer").into_iter().collect(),
-            "layer",
-            home,
-            &mut places,
-            diagnostics,
-        )
-        .pop(),
+        layer: layer.map(|at| {
+            places.0.insert(("layer", at.value.display().to_string()), at.span);
+            at.value
+        }),
         gives: gives(&mut section, &mut places, diagnostics),
         adopted: None,
         assigned: None,

@@ -6,12 +6,15 @@ use std::path::PathBuf;
 
 use ipnetwork::Ipv4Network;
 
+use crate::hardware::Location;
 use crate::root::{Initramfs, Root};
 use crate::site::assignment::{Assignment, Signed};
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
+use crate::site::layers::Layer;
 use crate::site::menus::Menu;
 use crate::site::program::Program;
+use crate::site::rules::Rule;
 use crate::site::sources::Source;
 use oneroot_ids::Mac;
 
@@ -30,6 +33,8 @@ pub struct Site {
     pub workloads: BTreeMap<String, Workload>,
     /// Groups, in the order of the file, with their names.
     pub groups: Vec<(String, Group)>,
+    /// Rules, in the order of the file: the first that fits a machine counts.
+    pub rules: Vec<Rule>,
     /// Known machines, by name.
     pub machines: BTreeMap<String, Machine>,
     /// Menus, by name.
@@ -97,6 +102,8 @@ pub struct Server {
     pub unprivileged_nfs_ports: bool,
     /// Whether the server gives up what it has no need of.
     pub confinement: Confinement,
+    /// Whether every machine is asked for the facts of its hardware, where nothing of the site goes by them.
+    pub facts: bool,
 }
 
 /// What the server takes from itself when it starts: rights over the host's files, system calls, privileges.
@@ -161,7 +168,7 @@ pub struct Profile {
     /// The profile below it.
     pub extends: Option<String>,
     /// Directories laid over its tree.
-    pub layers: Vec<PathBuf>,
+    pub layers: Vec<Layer>,
     /// The profile whose kernel, initrd and modules it boots with, where its own tree has none.
     pub kernel_from: Option<String>,
     /// Path of the kernel in the tree, where the usual place is not it; with a `*`, the newest in `/boot` that fits.
@@ -182,7 +189,7 @@ pub struct Profile {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Workload {
     /// Directories laid over the profile.
-    pub layers: Vec<PathBuf>,
+    pub layers: Vec<Layer>,
     /// Kernel arguments.
     pub args: Vec<String>,
     /// What templates may say on its machines.
@@ -258,6 +265,24 @@ impl Site {
         all
     }
 
+    /// From where a machine asks, with the network that its address is in.
+    #[must_use]
+    pub fn located(&self, location: Location, address: IpAddr) -> Location {
+        let network = if let IpAddr::V4(address) = address { self.network(address) } else { None };
+        Location { network: network.map(|network| network.subnet), ..location }
+    }
+
+    /// An address that a machine may have in one of these networks; none where the site gives none there.
+    pub(crate) fn first_address_in(&self, wanted: Option<&[Ipv4Network]>) -> Option<Ipv4Addr> {
+        let wanted = wanted?;
+        let of = |network: &Network| {
+            let narrow = wanted.iter().find(|wanted| wanted.overlaps(network.subnet))?;
+            let first = network.first_address();
+            Some(if narrow.contains(first) { first } else { narrow.ip().max(network.subnet.ip()) })
+        };
+        self.networks.iter().find_map(of)
+    }
+
     /// The network that an address is in.
     #[must_use]
     pub fn network(&self, address: Ipv4Addr) -> Option<&Network> {
@@ -268,6 +293,23 @@ impl Site {
     #[must_use]
     pub fn root_of(&self, profile: &str) -> Root {
         self.chain(profile).iter().rev().find_map(|(_, profile)| profile.root).unwrap_or_default()
+    }
+
+    /// Every layer that more than one machine may get.
+    pub fn shared_layers(&self) -> impl Iterator<Item = &Layer> {
+        let profiles = self.profiles.values().flat_map(|profile| &profile.layers);
+        let workloads = self.workloads.values().flat_map(|workload| &workload.layers);
+        let groups = self.groups.iter().flat_map(|(_, group)| &group.gives.layers);
+        let rules = self.rules.iter().flat_map(|rule| &rule.gives.layers);
+        profiles.chain(workloads).chain(groups).chain(rules)
+    }
+
+    /// Whether what a machine boots goes by facts that it is asked for.
+    #[must_use]
+    pub fn goes_by_facts(&self) -> bool {
+        !self.rules.is_empty()
+            || self.decide.is_some()
+            || self.shared_layers().any(|layer| layer.when.is_some())
     }
 
     /// A profile and those it extends, bottom first. Cycles were refused when the site was read.

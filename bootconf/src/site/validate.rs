@@ -254,11 +254,15 @@ fn named<T>(boots: &Boots, table: &Table<T>, draft: &Draft, diagnostics: &mut Di
 /// What groups name has to be there.
 fn groups(draft: &Draft, diagnostics: &mut Diagnostics) {
     for group in draft.groups.values() {
-        let gives = &group.value.gives;
-        given(gives, group, draft, diagnostics);
-        if let Some(Chain::Ends(chain)) = gives.profile().map(|name| chain_of(name, &draft.profiles)) {
-            fits(&chain, group, &words(|| [gives].into_iter(), draft), diagnostics);
-        }
+        table_gives(group, &group.value.gives, draft, diagnostics);
+    }
+}
+
+/// What a table gives to machines has to be there, and its line to fit.
+pub(crate) fn table_gives<T>(table: &Table<T>, gives: &Gives, draft: &Draft, diagnostics: &mut Diagnostics) {
+    given(gives, table, draft, diagnostics);
+    if let Some(Chain::Ends(chain)) = gives.profile().map(|name| chain_of(name, &draft.profiles)) {
+        fits(&chain, table, &words(|| [gives].into_iter(), draft), diagnostics);
     }
 }
 

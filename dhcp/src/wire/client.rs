@@ -29,7 +29,7 @@ impl Client {
             mac: request.mac,
             pxe: request.vendor_class.starts_with(b"PXEClient"),
             http: request.vendor_class.starts_with(b"HTTPClient"),
-            ipxe: request.ipxe_options || user_classes(&request.user_class).any(|class| class == b"iPXE"),
+            ipxe: request.ipxe_options || request.user_classes().any(|class| class == b"iPXE"),
             without_http: request.ipxe_without_http,
             architectures: match request.architectures.as_slice() {
                 [] => named_by_class(&request.vendor_class).into_iter().collect(),
@@ -57,6 +57,13 @@ fn named_by_class(class: &[u8]) -> Option<u16> {
     let mut words = std::str::from_utf8(class).ok()?.split(':').skip(1);
     words.next().filter(|word| *word == "Arch")?;
     words.next()?.parse().ok()
+}
+
+impl Request {
+    /// The classes that option 77 names.
+    pub fn user_classes(&self) -> impl Iterator<Item = &[u8]> {
+        user_classes(&self.user_class)
+    }
 }
 
 /// Option 77: RFC 3004 says a list with lengths, iPXE sends the bare word. If the lengths add up, it is a list.

@@ -96,6 +96,10 @@ pub struct Request {
     pub link_selection: Option<Ipv4Addr>,
     /// Option 82.11: the relay's address, to be told as the server's (RFC 5107).
     pub server_override: Option<Ipv4Addr>,
+    /// Option 82.1: what the relay calls the port that the client is on.
+    pub circuit_id: Vec<u8>,
+    /// Option 82.2: what it calls the client's host or line.
+    pub remote_id: Vec<u8>,
     /// Option 118: the network that the client wants an address of (RFC 3011).
     pub subnet_selection: Option<Ipv4Addr>,
     /// Option 93: every architecture that it names.
@@ -174,6 +178,8 @@ impl Request {
             relay_info: Vec::new(),
             link_selection: None,
             server_override: None,
+            circuit_id: Vec::new(),
+            remote_id: Vec::new(),
             subnet_selection: None,
             architectures: Vec::new(),
             guid: Vec::new(),
@@ -211,13 +217,17 @@ impl Request {
 
     /// Reads the relay's sub-options, if their lengths add up; if not, they are echoed and not believed.
     fn read_relay_info(&mut self) {
+        let mut ids = [Vec::new(), Vec::new()];
         for (code, data) in sub_options(&self.relay_info).unwrap_or_default() {
             match code {
+                1 => ids[0] = data.to_vec(),
+                2 => ids[1] = data.to_vec(),
                 5 => self.link_selection = network(data),
                 11 => self.server_override = network(data),
                 _ => {}
             }
         }
+        [self.circuit_id, self.remote_id] = ids;
     }
 }
 

@@ -62,8 +62,13 @@ fn pin(owner: u16, number: u16, of: u16, phase: Phase) -> Pin {
 fn park() -> (MachineIndex, Vec<Pin>, BTreeMap<u16, BTreeSet<u16>>) {
     let (mut index, mut pins, mut holds) = (MachineIndex::default(), Vec::new(), BTreeMap::new());
     for number in 0..MACHINES {
-        let record =
-            MachineRecord { id: machine(number), macs: vec![mac(number)], name: None, first_seen: 0 };
+        let record = MachineRecord {
+            id: machine(number),
+            macs: vec![mac(number)],
+            name: None,
+            claimed: None,
+            first_seen: 0,
+        };
         index.put_machine(record, Revision(1));
         // A third is known by its lease, a third by what runs, a third by where its script went.
         let phase = if number % 3 == 1 { Phase::Running } else { Phase::Booting };

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::firmware::LOADERS;
+use oneroot_bootconf::hardware::Hardware;
 use oneroot_bootconf::plan::{BootFile, INITRD, KERNEL};
 use oneroot_bootconf::root::Root;
 use oneroot_ids::{BootId, Mac, ObjectId};
@@ -156,13 +157,20 @@ impl Machines {
     ///
     /// | name | who gets it |
     /// |---|---|
-    /// | `boot/MAC.ipxe` by HTTP | the machine whose lease has that MAC: its boot script, and a plan where it needs one |
+    /// | `boot/MAC.ipxe` by HTTP | the machine whose lease has that MAC: its boot script, and a plan where it needs one; where it is asked for facts, what asks for them |
+    /// | `boot/MAC.ipxe?FACTS` by HTTP | that machine: its boot script, by these facts |
     /// | `boot/MAC/CHOICE.ipxe` by HTTP | the same, where somebody has chosen that in its menu |
     /// | `boot/MAC.ipxe` by TFTP | that machine: what leads it to the next |
-    /// | `boot/MAC.COOKIE.ipxe` by TFTP | the machine that was told the cookie: as by HTTP |
+    /// | `boot/MAC.COOKIE.ipxe` by TFTP | the machine that was told the cookie: as by HTTP, without facts |
     /// | `b/BOOT/kernel`, `b/BOOT/initrd`, `b/BOOT/initrd2` and so on | the machine whose boot that is: out of its own view |
     /// | a loader's file name | anybody |
-    pub async fn resource(self: &Arc<Self>, peer: IpAddr, name: &str, via: Via) -> Option<Resource> {
+    pub async fn resource(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        name: &str,
+        query: Option<&str>,
+        via: Via,
+    ) -> Option<Resource> {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
         if !name.bytes().all(plain) {
             return None;
@@ -170,7 +178,7 @@ impl Machines {
         // Firmware joins directory and name as it likes: `//name` and `./name` are `name`.
         let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         match parts.as_slice() {
-            ["boot", script] => self.script(peer, script.strip_suffix(".ipxe")?, via).await,
+            ["boot", script] => self.script(peer, script.strip_suffix(".ipxe")?, query, via).await,
             ["boot", mac, choice] => self.chosen(peer, mac, choice.strip_suffix(".ipxe")?, via).await,
             ["b", boot, which] => self.boot_file(peer, boot.parse().ok()?, which).await,
             [loader] => {
@@ -187,15 +195,28 @@ impl Machines {
     }
 
     /// A machine's script, by its MAC, or its MAC and a cookie.
-    async fn script(self: &Arc<Self>, peer: IpAddr, name: &str, via: Via) -> Option<Resource> {
+    async fn script(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        name: &str,
+        query: Option<&str>,
+        via: Via,
+    ) -> Option<Resource> {
         let (mac, cookie) = name.split_once('.').map_or((name, None), |(mac, cookie)| (mac, Some(cookie)));
         let mac: Mac = mac.parse().ok()?;
+        let asks = || query.is_none() && self.asks_for_facts(&self.site(), mac);
+        let told = query.map(Hardware::of_query);
         let script = match (via, cookie) {
             (Via::Tftp, None) => self.lead_script(peer, mac)?,
             (Via::Tftp, Some(cookie)) if self.cookies.is_good(cookie, peer, mac, self.host.now()) => {
-                self.boot_script(peer, mac, None, Ask::Whole).await?
+                if asks() {
+                    self.ask_script(peer, mac)?
+                } else {
+                    self.boot_script(peer, mac, None, Ask::Whole).await?
+                }
             }
-            (Via::Http(ask), None) => self.boot_script(peer, mac, None, ask).await?,
+            (Via::Http(_), None) if asks() => self.ask_script(peer, mac)?,
+            (Via::Http(ask), None) => self.script_by(peer, mac, None, ask, told).await?,
             (Via::Tftp | Via::Http(_), Some(_)) => return None,
         };
         Some(Resource::Bytes(Arc::from(script.into_bytes())))

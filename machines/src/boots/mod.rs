@@ -120,8 +120,10 @@ impl Machines {
     /// booted.
     fn called(&self, text: &str) -> Result<Option<MachineId>> {
         let (site, index) = (self.site(), self.index());
-        if let Some((record, _)) =
-            index.machines.values().find(|(record, _)| record.name.as_deref() == Some(text))
+        if let Some((record, _)) = index
+            .machines
+            .values()
+            .find(|(record, _)| record.name.as_deref().or(record.claimed.as_deref()) == Some(text))
         {
             return Ok(Some(record.id));
         }
@@ -269,6 +271,7 @@ mod tests {
             id: MachineId::from_random([1; 16]),
             macs: vec![mac(1), mac(2)],
             name: None,
+            claimed: None,
             first_seen: 0,
         };
         let mut txn = MACHINES.put(Txn::new(), record.id, &record).unwrap();

@@ -12,6 +12,7 @@ use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::{Decided, Other, Way};
 use oneroot_bootconf::decision::{Decision, NoPlan, chosen, decide};
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::hardware::Hardware;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::pins::{Event, Phase, Pin, changes};
@@ -39,6 +40,13 @@ struct Draft {
     loaded: Loaded,
 }
 
+impl Draft {
+    /// The name that a rule gives.
+    fn claimed(&self) -> Option<&String> {
+        self.decision.name.as_ref().filter(|_| self.decision.is_claimed)
+    }
+}
+
 /// A machine as it is, or has to be.
 struct Recognised {
     record: MachineRecord,
@@ -63,12 +71,25 @@ impl Machines {
         choice: Option<&str>,
         ask: Ask,
     ) -> Option<String> {
+        self.script_by(peer, mac, choice, ask, None).await
+    }
+
+    /// The same, by what the machine says now of its hardware; else what it has said last counts.
+    pub(crate) async fn script_by(
+        self: &Arc<Self>,
+        peer: IpAddr,
+        mac: Mac,
+        choice: Option<&str>,
+        ask: Ask,
+        told: Option<Hardware>,
+    ) -> Option<String> {
         let asker = self.asked_by(&self.site(), peer, mac)?;
         if ask != Ask::Length {
             self.adopt_who_comes(mac).await;
         }
         let site = self.site();
-        let (catalogue, asked) = (Catalogue::of(&site).at(self.host.now()), Asked::at(mac, peer));
+        let asked = Asked::at(mac, peer).telling(self.claims(mac, told.clone()));
+        let catalogue = Catalogue::of(&site).at(self.host.now());
         if ask == Ask::Length && self.would_ask(&catalogue, &asked) {
             // Nobody's question for a length has a program run.
             return None;
@@ -87,6 +108,9 @@ impl Machines {
             // script is told to those that have had one, or have a name.
             return None;
         }
+        if ask != Ask::Length {
+            self.hears(mac, peer, told);
+        }
         // Where another server gives the addresses, this is what says who is there.
         if ask != Ask::Length && self.index().mac_at(peer) != Some(mac) {
             self.index_mut().noted(peer, mac);
@@ -98,7 +122,7 @@ impl Machines {
             Ok(Decided::Profile(decision)) => Ok(*decision),
             Err(cause) => Err(cause),
         };
-        let planned = self.plan(&site, (peer, asker), mac, decision, ask).await;
+        let planned = self.plan(&site, (asker, peer, &asked), mac, decision, ask).await;
         Some(self.script_of(planned, mac, ask, (&base, &url)))
     }
 
@@ -149,6 +173,24 @@ impl Machines {
         screens::of(&other.way, &Told { name: other.name.as_deref(), mac, address: peer }, base)
     }
 
+    /// What asks the machine at `peer` for the facts of its hardware, and leads it to its boot script. It costs nothing and
+    /// changes nothing.
+    pub(crate) fn ask_script(&self, peer: IpAddr, mac: Mac) -> Option<String> {
+        let site = self.site();
+        let base = script::http_base(site.server_for(peer), site.server.http_port);
+        self.asked_by(&site, peer, mac).map(|_| script::ask(&script::url(&base, mac)))
+    }
+
+    /// A decision for a machine that can't have the name which a rule gives it goes without.
+    fn named(&self, site: &Site, mac: Mac, decision: Decision) -> Decision {
+        let Some(name) = decision.name.as_ref().filter(|_| decision.is_claimed) else { return decision };
+        if self.may_be_called(site, name, mac) {
+            return decision;
+        }
+        tracing::warn!(%mac, name, "a rule would call it {name}, and another machine has that name");
+        decision.unnamed()
+    }
+
     /// What leads the machine at `peer` to its boot script by TFTP. It costs nothing and changes nothing, for nobody knows who
     /// has sent the request.
     pub(crate) fn lead_script(&self, peer: IpAddr, mac: Mac) -> Option<String> {
@@ -168,13 +210,13 @@ impl Machines {
     async fn plan(
         self: &Arc<Self>,
         site: &Arc<Site>,
-        (peer, asker): (IpAddr, Asker),
+        (asker, peer, asked): (Asker, IpAddr, &Asked),
         mac: Mac,
         decision: Result<Decision, NoPlan>,
         ask: Ask,
     ) -> Result<Planned> {
-        let (catalogue, asked) = (Catalogue::of(site).at(self.host.now()), Asked::at(mac, peer));
-        let decision = decision?;
+        let catalogue = Catalogue::of(site).at(self.host.now());
+        let decision = self.named(site, mac, decision?);
         let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         // Before anything is made for it.
         self.has_room(site, mac, self.host.now())?;
@@ -201,7 +243,14 @@ impl Machines {
         let (slot, _read) = on_disk(slot, named).await?;
         // What is left waits for this machine's record and the disk, and takes no thread.
         let _peer = slot.leave();
-        self.pinned(&draft, request, fresh, boot).await
+        match self.pinned(&draft, request, fresh, boot).await {
+            // Another was quicker, so this one goes without.
+            Err(Error::NameTaken(_)) => {
+                let decision = Ok(draft.decision.unnamed());
+                Box::pin(self.plan(site, (asker, peer, asked), mac, decision, ask)).await
+            }
+            planned => planned,
+        }
     }
 
     /// What a machine with this record is told by a boot with this id.
@@ -258,6 +307,11 @@ impl Machines {
             if let Some(plan) = self.again(draft, &machine, &request)? {
                 return Ok((plan, false));
             }
+            if let Some(name) = draft.claimed()
+                && !self.may_be_called(&draft.site, name, draft.mac)
+            {
+                return Err(Error::NameTaken(name.clone()));
+            }
             let plan = self.plan_of(draft, machine.record.id, boot);
             let change = self.change_for(draft, &machine, &plan, request.now)?;
             if self.commit(turn, change).await? {
@@ -297,7 +351,10 @@ impl Machines {
         let index = self.index();
         let site = draft.site.machine(draft.mac).map(|(name, machine)| (name, machine.macs.as_slice()));
         let records = index.machines.values().map(|(record, _)| record);
-        let (record, is_new) = recognise(draft.mac, site, records, fresh, now);
+        let (mut record, mut is_new) = recognise(draft.mac, site, records, fresh, now);
+        let claimed = draft.claimed().cloned();
+        is_new |= record.claimed != claimed;
+        record.claimed = claimed;
         let pins = index.pins_of(record.id).map(|(pin, _)| pin.clone()).collect();
         Recognised { record, is_new, pins }
     }
@@ -314,7 +371,8 @@ impl Machines {
     /// nobody else can make a record with one of the MACs or the name, or change one of the records.
     fn touched(&self, draft: &Draft, machine: &Recognised) -> BTreeSet<Thing> {
         let site = draft.site.machine(draft.mac);
-        let name = site.map(|(name, _)| Thing::Name(name.to_owned()));
+        let name =
+            site.map(|(name, _)| name.to_owned()).or_else(|| draft.claimed().cloned()).map(Thing::Name);
         let macs = site.map_or(&[][..], |(_, machine)| machine.macs.as_slice());
         let macs = macs.iter().chain(&machine.record.macs).chain([&draft.mac]).map(|mac| Thing::Nic(*mac));
         let written =

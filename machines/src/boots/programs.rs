@@ -1,13 +1,11 @@
 //! The site's program as a boot asks it: about whom, with what, and what is done with its answer (docs/decisions/0014-decide.md).
 
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::asked::{Asked, Catalogue, Who};
 use oneroot_bootconf::gives::Gives;
-use oneroot_bootconf::hardware::{Hardware, Location};
 use oneroot_bootconf::question::Question;
 use oneroot_ids::Mac;
 
@@ -28,12 +26,12 @@ impl Machines {
         let answer = if ask == Ask::Length {
             self.asking.known(mac, &question, kept)?
         } else {
-            let (site, asked, now) = (site.clone(), *asked, catalogue.now());
+            let is_named = catalogue.machine(asked.who).is_some();
+            let (site, asked, now) = (site.clone(), asked.clone(), catalogue.now());
             let check = move |answer: &[u8]| {
                 let answered = Gives::answered_for(&Catalogue::of(&site).at(now), &asked, answer);
                 answered.map(drop).map_err(|cause| cause.to_string())
             };
-            let is_named = catalogue.machine(asked.who).is_some();
             let machine = self.name_of(mac);
             let asked = asking::Asked { mac, machine, question, is_named, kept, check: Box::new(check) };
             self.asking.ask(asked).await.ok()?
@@ -60,12 +58,7 @@ impl Machines {
 fn asked_of(catalogue: &Catalogue<'_>, asked: &Asked) -> Option<(Mac, u64, Vec<u8>)> {
     let Who::Nic(mac) = asked.who else { return None };
     let program = catalogue.program_for(asked)?;
-    let address = catalogue.address_of(asked);
-    let network = if let IpAddr::V4(address) = address { catalogue.site().network(address) } else { None };
-    let (hardware, location) = (
-        Hardware::default(),
-        Location { network: network.map(|network| network.subnet), ..Location::default() },
-    );
-    let question = Question::of(catalogue, asked, &hardware, &location)?;
+    let location = catalogue.site().located(asked.claims.location.clone(), catalogue.address_of(asked));
+    let question = Question::of(catalogue, asked, &asked.claims.hardware, &location)?;
     Some((mac, program.cache.into(), question.document()))
 }

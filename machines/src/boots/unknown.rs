@@ -162,7 +162,13 @@ pub(crate) mod tests {
             let mut txn = Txn::new();
             for number in first..count.min(first + 60) {
                 let macs = vec![mac(number)];
-                let record = MachineRecord { id: id(number), macs, name: None, first_seen: number as u64 };
+                let record = MachineRecord {
+                    id: id(number),
+                    macs,
+                    name: None,
+                    claimed: None,
+                    first_seen: number as u64,
+                };
                 txn = MACHINES.put(txn, record.id, &record).unwrap();
                 let Some((phase, since)) = pin(number) else { continue };
                 let boot = boot_of(number);

@@ -6,6 +6,7 @@ pub(crate) mod claims;
 pub(crate) mod others;
 pub(crate) mod places;
 pub(crate) mod refusals;
+pub(crate) mod sightings;
 pub(crate) mod stalls;
 pub(crate) mod steps;
 pub(crate) mod tables;

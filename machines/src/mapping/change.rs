@@ -166,6 +166,7 @@ impl Machines {
             id: fresh,
             macs: macs.to_vec(),
             name: Some(name.to_owned()),
+            claimed: None,
             first_seen: self.host.now(),
         };
         let Some(first) = macs.first() else {

@@ -73,6 +73,8 @@ mod tests {
             profile: "debian".to_owned(),
             workloads: Vec::new(),
             groups: Vec::new(),
+            hardware: oneroot_bootconf::hardware::Hardware::default(),
+            location: oneroot_bootconf::hardware::Location::default(),
             vars: [].into(),
             site: SiteFacts {
                 server: [10, 0, 0, 1].into(),

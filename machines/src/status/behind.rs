@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::args::{Boot, arguments};
@@ -18,6 +19,7 @@ use oneroot_bootconf::given::Given;
 use oneroot_bootconf::root::Root;
 use oneroot_ids::{GenerationId, Mac, ViewId};
 
+use crate::access::claims::claims_of;
 use crate::machines::Machines;
 use crate::mapping::MappedMachine;
 use crate::planner::shown;
@@ -58,7 +60,9 @@ impl Machines {
         booted: &Booted,
     ) -> Option<Vec<String>> {
         let (catalogue, address) = (Catalogue::of(site).at(self.host.now()), planned_at(booted));
-        let asked = Asked::at(mac, address);
+        // By what it told then: what it will tell at its next boot nobody knows.
+        let claims = booted.facts.clone().map(claims_of).unwrap_or_default();
+        let asked = Asked::at(mac, address).telling(Arc::new(claims));
         let said = self.program_said(&catalogue, &asked)?;
         let catalogue = said.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
         let decision = match booted_now(&catalogue, &asked, booted) {

@@ -9,6 +9,7 @@ use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::{Assignment, Signed};
 use oneroot_bootconf::decided::Decided;
 use oneroot_bootconf::decision::decide;
+use oneroot_bootconf::hardware::Claims;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::{INITRD, KERNEL};
 use oneroot_bootconf::root::Root;
@@ -54,6 +55,9 @@ pub struct MachineStatus {
     /// What is assigned to it over what the site says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<Assignment>,
+    /// What is told of it, by itself and on its way here.
+    #[serde(default)]
+    pub claims: Claims,
     /// Its newest boot whose root is mounted; where there is none, its newest plan.
     pub boot: Option<String>,
     /// The view of that boot.
@@ -165,8 +169,10 @@ impl Machines {
         let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
         let pin = boot.map(|boot| &boot.pin);
         let is_asked = boot.is_none() || row.steps.last().is_some_and(|last| is_without_boot(&last.step));
+        let claims = self.claims(mac, None);
+        let asked = Asked { address: row.address, ..Asked::by(mac) }.telling(claims.clone());
         let catalogue = Catalogue::of(site).at(self.host.now());
-        let (would, other, groups) = match decide(&catalogue, &Asked::by(mac)).ok() {
+        let (would, other, groups) = match decide(&catalogue, &asked).ok() {
             Some(Decided::Profile(decision)) => {
                 let groups = decision.groups.clone();
                 (Some(*decision), None, groups)
@@ -178,12 +184,19 @@ impl Machines {
         MachineStatus {
             profile: profile.or_else(|| Some(would.as_ref().filter(|_| is_asked)?.profile.clone())),
             other,
-            named: row.name.is_some(),
+            named: row.is_named,
             workloads: would.as_ref().map(|decision| decision.workloads.clone()).unwrap_or_default(),
             groups,
             adopted: mapped.as_ref().and_then(|mapped| mapped.adopted.clone()),
             assigned: mapped.and_then(|mapped| mapped.assigned),
             name: row.name.unwrap_or_else(|| mac.to_string()),
+            claims: match row.address {
+                Some(address) => Claims {
+                    location: site.located(claims.location.clone(), address),
+                    ..Claims::clone(&claims)
+                },
+                None => Claims::clone(&claims),
+            },
             mac: mac.to_string(),
             macs: row.macs.iter().map(Mac::to_string).collect(),
             address: row.address.map(|address| address.to_string()),

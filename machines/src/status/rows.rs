@@ -39,8 +39,10 @@ pub struct Booted {
 
 /// One machine.
 pub struct Row {
-    /// Its name in the site.
+    /// Its name in the site, or by a rule.
     pub name: Option<String>,
+    /// Whether it is the site's.
+    pub is_named: bool,
     /// The NIC that booted last, or the first that it has.
     pub mac: Mac,
     /// All its NICs.
@@ -118,7 +120,8 @@ impl Tables<'_> {
         let is_ours = name.is_some() || id.is_some();
         let refused = id.and_then(|id| self.refusals.of(id)).into_iter().chain(self.steps.refused(mac));
         Some(Row {
-            name: name.cloned(),
+            is_named: name.is_some(),
+            name: name.cloned().or_else(|| self.index.machines.get(&id?)?.0.claimed.clone()),
             mac,
             address: counts.map(|pin| pin.address).or_else(lease).or_else(kept),
             boot: counts.map(|pin| self.booted(pin)),

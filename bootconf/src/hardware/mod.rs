@@ -4,12 +4,18 @@
 //! Its sources: iPXE, which reads SMBIOS (DSP0134) and says it in the request for a boot script; DHCP (RFC 2132, 3004, 3046,
 //! 4578) with every message of a machine that boots; and the server itself, which knows by which interface that came.
 
+mod fact;
+mod query;
+
 use std::fmt;
 use std::net::Ipv4Addr;
 use std::str::FromStr;
 
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+pub use fact::Fact;
+pub use query::{ASKED, LONGEST};
 
 /// What a machine tells of itself. Each is missing where nobody has told it, or what was told is none.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -76,6 +82,16 @@ pub struct Location {
     pub interface: Option<Told>,
 }
 
+/// All that is told of a machine, by itself and on the way to the server. Claims: who decides by them decides by anybody's word.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Claims {
+    /// What it tells of itself.
+    pub hardware: Hardware,
+    /// From where it asks.
+    pub location: Location,
+}
+
 /// Text that somebody has told: 1 to [`Told::LONGEST`] printable ASCII characters, no space first or last.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Told(String);
@@ -128,6 +144,34 @@ pub struct PciId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("is not {0}")]
 pub struct NoFact(&'static str);
+
+impl Hardware {
+    /// These facts, and of those that are missing the others.
+    #[must_use]
+    pub fn or(self, others: Self) -> Self {
+        Self {
+            arch: self.arch.or(others.arch),
+            firmware: self.firmware.or(others.firmware),
+            manufacturer: self.manufacturer.or(others.manufacturer),
+            product: self.product.or(others.product),
+            serial: self.serial.or(others.serial),
+            uuid: self.uuid.or(others.uuid),
+            asset: self.asset.or(others.asset),
+            memory: self.memory.or(others.memory),
+            cpu: self.cpu.or(others.cpu),
+            nic: self.nic.or(others.nic),
+            vendor_class: self.vendor_class.or(others.vendor_class),
+            user_class: self.user_class.or(others.user_class),
+        }
+    }
+
+    /// Those of them that DHCP may have told.
+    #[must_use]
+    pub fn of_dhcp(self) -> Self {
+        let Self { arch, firmware, uuid, vendor_class, user_class, .. } = self;
+        Self { arch, firmware, uuid, vendor_class, user_class, ..Self::default() }
+    }
+}
 
 impl Told {
     /// Characters of one text at most. SMBIOS has strings of 64 at most, and DHCP options of 255 bytes.

@@ -1,0 +1,100 @@
+//! What is told of machines: who tells it, and what a boot is decided by.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use oneroot_bootconf::Site;
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::hardware::{Claims, Hardware};
+use oneroot_bootconf::identity::may_claim;
+use oneroot_ids::Mac;
+
+use crate::index::sightings::Sighting;
+use crate::machines::Machines;
+
+impl Machines {
+    /// Whether a NIC's machine is asked for the facts of its hardware before it is told what to boot. One that nobody has named
+    /// always is, for whoever looks at it wants to know what it is.
+    pub(crate) fn asks_for_facts(&self, site: &Site, mac: Mac) -> bool {
+        site.server.facts || site.goes_by_facts() || site.machine(mac).is_none()
+    }
+
+    /// DHCP has heard of a NIC that wants to boot.
+    pub fn heard_of(&self, mac: Mac, claims: Claims) {
+        self.sighted().heard(mac, claims, self.host.now());
+    }
+
+    /// A NIC's machine asks for its boot script, and may say this of its hardware.
+    pub(crate) fn hears(&self, mac: Mac, peer: IpAddr, told: Option<Hardware>) {
+        self.sighted().told(mac, peer, told, self.host.now());
+    }
+
+    /// What a NIC's boot is decided by: what is told now, where somebody asks now, else what was told last.
+    pub(crate) fn claims(&self, mac: Mac, told: Option<Hardware>) -> Arc<Claims> {
+        let before = self.last_facts(mac).map(claims_of);
+        Arc::new(self.sighted().claims(mac, told, before))
+    }
+
+    /// What is told of a NIC, for whoever looks at what it would boot, and from where it last asked for a script.
+    pub fn known_of(&self, mac: Mac) -> (Claims, Option<IpAddr>) {
+        let address = self.sighted().all_of(mac).and_then(|seen| seen.address);
+        (Claims::clone(&self.claims(mac, None)), address)
+    }
+
+    /// What a NIC's last boot was told.
+    fn last_facts(&self, mac: Mac) -> Option<Facts> {
+        let index = self.index();
+        let pins = index.pins_of(index.machine_of(mac)?).map(|(pin, _)| pin).filter(|pin| pin.mac == mac);
+        let newest = pins.max_by_key(|pin| (pin.made, pin.boot))?;
+        index.plans.get(&newest.boot)?.facts.clone()
+    }
+
+    /// Whether nobody else has a name that a rule gives to a NIC's machine.
+    pub(crate) fn may_be_called(&self, site: &Site, name: &str, mac: Mac) -> bool {
+        let index = self.index();
+        let records = index.machines.values().map(|(record, _)| record);
+        !site.machines.contains_key(name) && may_claim(name, index.machine_of(mac), records)
+    }
+
+    /// Every NIC that has wanted to boot since the server started, with all that is told of it, in the order in which they came.
+    /// Those of the site are among them.
+    pub fn sightings(&self) -> Vec<Sighting> {
+        let seen: Vec<_> = {
+            let sighted = self.sighted();
+            sighted.all().map(|(mac, seen)| (mac, seen.clone())).collect()
+        };
+        let site = self.site();
+        let mut all: Vec<Sighting> = seen
+            .into_iter()
+            .map(|(mac, seen)| {
+                let mut claims = Claims::clone(&self.claims(mac, None));
+                if let Some(address) = seen.address {
+                    claims.location = site.located(claims.location, address);
+                }
+                let named = site.machine(mac).map(|(name, _)| name.to_owned());
+                Sighting {
+                    mac,
+                    named: named.is_some(),
+                    name: named.or_else(|| self.claimed_by(mac)),
+                    address: seen.address,
+                    claims,
+                    first: self.host.shown(seen.first),
+                    last: self.host.shown(seen.last),
+                    times: seen.times,
+                }
+            })
+            .collect();
+        all.sort_by_key(|sighting| (sighting.first, sighting.mac));
+        all
+    }
+
+    fn claimed_by(&self, mac: Mac) -> Option<String> {
+        let index = self.index();
+        index.machines.get(&index.machine_of(mac)?)?.0.claimed.clone()
+    }
+}
+
+/// What a boot's facts have of what was told.
+pub(crate) fn claims_of(facts: Facts) -> Claims {
+    Claims { hardware: facts.hardware, location: facts.location }
+}
