@@ -134,6 +134,7 @@ fn what_is_wrong_with_an_answer_is_named_in_one_short_line() {
         ("{\"boot\": \"disk\"}", "unknown variant `disk`, expected `local` or `hold`"),
         ("{\"boot\": \"local\", \"profile\": \"kiosk\"}", "are one word too many; say one"),
         ("{\"menu\": \"tools\"}", "there is no menu \"tools\""),
+        ("[\"kiosk\"]", "a JSON object begins with {"),
         ("{} {}", "trailing characters"),
     ] {
         let told = told(text);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use oneroot_testkit::Server;
+use oneroot_testkit::{Host, Lab, Server};
 
 use super::{PATIENCE, is_kiosk, put, script, site, told, with_machines};
 
@@ -56,7 +56,7 @@ fn programs(sleep: &str) -> Vec<(&'static str, String, Option<&'static str>)> {
         (
             "prints words",
             "echo kiosk".to_owned(),
-            Some("has printed what is no answer: expected value at line 1"),
+            Some("has printed what is no answer: a JSON object begins with {"),
         ),
         ("answers twice", format!("{ANSWER}{ANSWER}"), Some("trailing characters")),
         ("has a key of its own", "echo '{\"profil\": \"kiosk\"}'".to_owned(), Some("unknown field `profil`")),
@@ -201,12 +201,14 @@ fn a_program_has_three_descriptors_little_of_an_environment_and_no_right_that_is
         let kind =
             |link: &&str| link.starts_with("pipe:") || link.ends_with("/seen") || link.ends_with("/decide");
         assert!(links.iter().all(kind), "no socket and no file of the server's: {seen}");
-        for line in [
-            "CapPrm:\t0000000000000000",
-            "CapEff:\t0000000000000000",
-            "NoNewPrivs:\t1",
-            "SigIgn:\t0000000000000000",
-        ] {
+        let ignored = seen.lines().find_map(|line| line.strip_prefix("SigIgn:\t")).unwrap();
+        let ignored = u64::from_str_radix(ignored, 16).unwrap();
+        assert_eq!(
+            ignored & (1 << 14 | 1 << 2 | 1 << 1 | 1),
+            0,
+            "TERM, QUIT, INT and HUP end it: {ignored:x}"
+        );
+        for line in ["CapPrm:\t0000000000000000", "CapEff:\t0000000000000000", "NoNewPrivs:\t1"] {
             assert!(seen.contains(line), "{line}: {seen}");
         }
         let limit = |name: &str| seen.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
@@ -232,12 +234,16 @@ fn a_server_that_is_killed_leaves_no_program_behind_and_one_whose_launcher_is_ki
 {
     let sleep = &sleep(3);
     let program = text(&format!("if [ -e slow ]; then setsid {sleep} & {sleep}; fi; {ANSWER}"));
-    with_machines(site("timeout = \"60s\"\ncache = \"0s\"", &program), |server, _, [_, beta, gamma]| {
+    let lab = Lab::new().unwrap();
+    let mut server = Server::start(site("timeout = \"60s\"\ncache = \"0s\"", &program)).unwrap();
+    let launcher = below(server.pid().unwrap(), "or-decide")[0];
+    let beta = |host: &Host| host.lease(0x0b, PATIENCE).unwrap().unwrap();
+    lab.on_machines([192, 168, 77, 2].into(), |host| {
+        let beta = beta(host);
         assert!(is_kiosk(&script(beta)));
         fs::write(server.site.path().join("slow"), "").unwrap();
-        let launcher = below(server.pid().unwrap(), "or-decide")[0];
         thread::scope(|scope| {
-            let _asking = scope.spawn(|| gamma.get("/boot/52-54-00-00-00-0c.ipxe"));
+            let _asking = scope.spawn(|| beta.get("/boot/52-54-00-00-00-0b.ipxe"));
             assert!((0..2_000).any(|_| {
                 thread::sleep(Duration::from_millis(5));
                 sleepers(sleep) == 2
@@ -245,24 +251,24 @@ fn a_server_that_is_killed_leaves_no_program_behind_and_one_whose_launcher_is_ki
             server.kill9().unwrap();
             assert!(nothing_left(sleep), "{} are left", sleepers(sleep));
         });
-        let gone = (0..1_000).any(|_| {
-            thread::sleep(Duration::from_millis(10));
-            !is_alive(launcher)
-        });
-        assert!(gone, "the launcher ends with the server");
-        fs::remove_file(server.site.path().join("slow")).unwrap();
-        server.restart().unwrap();
+    })
+    .unwrap();
+    let gone = (0..1_000).any(|_| {
+        thread::sleep(Duration::from_millis(10));
+        !is_alive(launcher)
+    });
+    assert!(gone, "the launcher ends with the server");
+    fs::remove_file(server.site.path().join("slow")).unwrap();
+    server.restart().unwrap();
+    lab.on_machines([192, 168, 77, 3].into(), |host| {
+        let beta = beta(host);
         assert!(is_kiosk(&script(beta)));
         kill(below(server.pid().unwrap(), "or-decide")[0]);
         assert!(!is_kiosk(&script(beta)));
         server.wait_for_log("the process that runs the site's program has ended", PATIENCE).unwrap();
-        assert!(told(server)["last_error"].as_str().unwrap().contains("can only be had again by a restart"));
-        stopped_orderly(server);
-    });
-}
-
-/// SIGTERM, as systemd sends it to all processes of a service: the server ends by itself, and its launcher with it.
-fn stopped_orderly(server: &mut Server) {
+        assert!(told(&server)["last_error"].as_str().unwrap().contains("can only be had again by a restart"));
+    })
+    .unwrap();
     server.signal("TERM").unwrap();
     assert_eq!(server.wait().unwrap(), Some(0));
 }

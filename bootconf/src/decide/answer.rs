@@ -126,6 +126,10 @@ impl Gives {
         if bytes.trim_ascii().is_empty() {
             return Err(BadAnswer::Empty);
         }
+        // A list would be read as the values in the order of the keys.
+        if !bytes.trim_ascii_start().starts_with(b"{") {
+            return Err(BadAnswer::Malformed("a JSON object begins with {".to_owned()));
+        }
         let mut document: Document =
             serde_json::from_slice(bytes).map_err(|cause| BadAnswer::Malformed(short(&cause.to_string())))?;
         let gives = Self {

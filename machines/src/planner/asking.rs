@@ -217,3 +217,166 @@ impl Asking {
 fn name_of(question: &[u8]) -> [u8; 32] {
     *blake3::hash(question).as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::host::still::Still;
+    use crate::planner::decider::Running;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::time::Duration;
+    use tokio::sync::Semaphore;
+
+    /// A program that answers when it is let, with what it is told to, and counts its runs.
+    struct Fake {
+        let_go: Arc<Semaphore>,
+        answer: Result<Vec<u8>, String>,
+        runs: AtomicUsize,
+        at_once: Arc<AtomicUsize>,
+        most: Arc<AtomicUsize>,
+    }
+
+    impl Fake {
+        fn of(answer: Result<&[u8], &str>, let_go: usize) -> Arc<Self> {
+            Arc::new(Self {
+                let_go: Arc::new(Semaphore::new(let_go)),
+                answer: answer.map(<[u8]>::to_vec).map_err(str::to_owned),
+                runs: AtomicUsize::new(0),
+                at_once: Arc::default(),
+                most: Arc::default(),
+            })
+        }
+
+        fn runs(&self) -> usize {
+            self.runs.load(Ordering::SeqCst)
+        }
+    }
+
+    impl Decider for Fake {
+        fn run(&self, _: Vec<u8>, _: bool) -> Running {
+            self.runs.fetch_add(1, Ordering::SeqCst);
+            let (let_go, answer) = (self.let_go.clone(), self.answer.clone());
+            let (at_once, most) = (self.at_once.clone(), self.most.clone());
+            Box::pin(async move {
+                most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let _place = let_go.acquire_owned().await;
+                at_once.fetch_sub(1, Ordering::SeqCst);
+                answer
+            })
+        }
+    }
+
+    fn asking(fake: &Arc<Fake>) -> Arc<Asking> {
+        let asking = Asking::new(Still::new());
+        asking.by(fake.clone());
+        Arc::new(asking)
+    }
+
+    fn mac(number: u32) -> Mac {
+        let [a, b, c, d] = number.to_be_bytes();
+        Mac::new([2, 0, a, b, c, d]).unwrap()
+    }
+
+    fn asked(number: u32, question: &str) -> Asked {
+        let check = |answer: &[u8]| if answer == b"bad" { Err("is bad".to_owned()) } else { Ok(()) };
+        Asked {
+            mac: mac(number),
+            machine: String::new(),
+            question: question.as_bytes().to_vec(),
+            is_named: true,
+            kept: 60,
+            check: Box::new(check),
+        }
+    }
+
+    /// Waits until a program was run so often.
+    async fn until(fake: &Fake, runs: usize) {
+        while fake.runs() < runs {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn all_that_ask_the_same_at_once_share_a_run_and_whoever_goes_away_ends_none() {
+        let fake = Fake::of(Ok(b"{}"), 0);
+        let asking = asking(&fake);
+        let mut waiting: Vec<_> = (0..64)
+            .map(|_| {
+                let asking = asking.clone();
+                tokio::spawn(async move { asking.ask(asked(1, "who?")).await })
+            })
+            .collect();
+        until(&fake, 1).await;
+        waiting.drain(..32).for_each(|one| one.abort());
+        fake.let_go.add_permits(1);
+        for one in waiting {
+            assert_eq!(&*one.await.unwrap().unwrap(), b"{}");
+        }
+        assert_eq!(&*asking.ask(asked(1, "who?")).await.unwrap(), b"{}", "and it is remembered");
+        assert_eq!((fake.runs(), asking.status().asked, asking.under_way().len()), (1, 1, 0));
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_tells_something_else_each_time_waits_for_its_own_runs_and_others_for_none_of_them() {
+        let fake = Fake::of(Ok(b"{}"), 0);
+        let asking = asking(&fake);
+        let mut waiting: Vec<_> = (0..20)
+            .map(|number| {
+                let asking = asking.clone();
+                tokio::spawn(async move { asking.ask(asked(1, &format!("is it {number}?"))).await })
+            })
+            .collect();
+        until(&fake, 1).await;
+        let others = asking.clone();
+        let other = tokio::spawn(async move { others.ask(asked(2, "who?")).await });
+        until(&fake, 2).await;
+        assert_eq!(fake.most.load(Ordering::SeqCst), 2, "one of each");
+        fake.let_go.add_permits(100);
+        assert!(other.await.unwrap().is_ok());
+        for one in waiting.drain(..) {
+            assert!(one.await.unwrap().is_ok());
+        }
+        assert_eq!(fake.most.load(Ordering::SeqCst), 2);
+        assert_eq!((fake.runs(), asking.answers.len()), (21, 2), "the last answer of each");
+    }
+
+    #[tokio::test]
+    async fn what_fails_is_told_and_counted_and_asked_again() {
+        for (answer, why) in [(Err("has failed"), "has failed"), (Ok(&b"bad"[..]), "is bad")] {
+            let fake = Fake::of(answer, 9);
+            let asking = asking(&fake);
+            for run in 1..=3 {
+                assert_eq!(asking.ask(asked(1, "who?")).await.unwrap_err().as_ref(), why);
+                let status = asking.status();
+                assert_eq!((fake.runs() as u64, status.asked, status.failed), (run, run, run));
+                assert_eq!(status.last_error.as_deref(), Some(why));
+            }
+            assert_eq!(asking.last(mac(1)), None);
+        }
+        let nobody = Arc::new(Asking::new(Still::new()));
+        assert!(nobody.ask(asked(1, "who?")).await.unwrap_err().contains("takes a restart"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_that_to_its_own_question_for_its_own_time_and_a_new_site_forgets_it() {
+        let fake = Fake::of(Ok(b"{}"), 9);
+        let asking = asking(&fake);
+        asking.ask(asked(1, "who?")).await.unwrap();
+        assert!(asking.known(mac(1), b"who?", 60).is_some() && asking.last(mac(1)).is_some());
+        assert!(asking.known(mac(1), b"who?", 0).is_none(), "its time is over");
+        assert!(asking.known(mac(1), b"whose?", 60).is_none() && asking.known(mac(2), b"who?", 60).is_none());
+        asking.forget();
+        assert!(asking.known(mac(1), b"who?", 60).is_none() && asking.last(mac(1)).is_none());
+    }
+
+    #[tokio::test]
+    async fn answers_weigh_no_more_than_they_may_however_many_nics_there_are() {
+        let fake = Fake::of(Ok(&[b'x'; 64 << 10]), 1 << 20);
+        let asking = asking(&fake);
+        for number in 0..1_500 {
+            asking.ask(asked(number, "who?")).await.unwrap();
+        }
+        assert!(asking.answers.weight() <= HEAVIEST, "{} bytes", asking.answers.weight());
+        assert!(asking.answers.len() >= 500, "{} are remembered", asking.answers.len());
+    }
+}
