@@ -92,6 +92,8 @@ pub struct Hardware {
     disks: Vec<PathBuf>,
     /// What iPXE runs in place of its own way to boot.
     script: Option<String>,
+    /// What its SMBIOS says that it is.
+    product: Option<String>,
 }
 
 impl Hardware {
@@ -100,7 +102,16 @@ impl Hardware {
     pub fn new(name: &str, last: &str) -> Self {
         let nics = vec![last.to_owned()];
         let (name, disks) = (name.to_owned(), Vec::new());
-        Self { name, firmware: Firmware::Bios, nics, boots_from: 0, memory: MEMORY, disks, script: None }
+        Self {
+            name,
+            firmware: Firmware::Bios,
+            nics,
+            boots_from: 0,
+            memory: MEMORY,
+            disks,
+            script: None,
+            product: None,
+        }
     }
 
     /// With another firmware.
@@ -146,6 +157,27 @@ impl Hardware {
         self
     }
 
+    /// With an SMBIOS that says that it is this product.
+    #[must_use]
+    pub fn product(mut self, product: &str) -> Self {
+        self.product = Some(product.to_owned());
+        self
+    }
+
+    /// What a machine has but for NICs and firmware.
+    fn fit(&self, command: &mut Command) {
+        command.arg("-m").arg(self.memory.to_string());
+        if let Some(product) = &self.product {
+            command.arg("-smbios").arg(format!("type=1,product={product}"));
+        }
+        for (number, image) in self.disks.iter().enumerate() {
+            let drive = format!("if=none,id=d{number},format=raw,readonly=on,file={}", image.display());
+            // Behind every NIC: OVMF boots only what has a place in QEMU's order.
+            let device = format!("virtio-blk-pci,drive=d{number},bootindex={}", number + 100);
+            command.arg("-drive").arg(drive).arg("-device").arg(device);
+        }
+    }
+
     /// Switches it on, each NIC on a port of the lab.
     pub fn power_on(self, lab: &Lab) -> Result<Guest> {
         let mut command = if self.firmware.is_arm64() {
@@ -157,13 +189,7 @@ impl Hardware {
         };
         // TCG always: on some hosts a nested KVM hangs in 16-bit firmware code.
         command.args(["-accel", "tcg,thread=multi", "-nographic", "-device", "virtio-rng-pci"]);
-        command.arg("-m").arg(self.memory.to_string());
-        for (number, image) in self.disks.iter().enumerate() {
-            let drive = format!("if=none,id=d{number},format=raw,readonly=on,file={}", image.display());
-            // Behind every NIC: OVMF boots only what has a place in QEMU's order.
-            let device = format!("virtio-blk-pci,drive=d{number},bootindex={}", number + 100);
-            command.arg("-drive").arg(drive).arg("-device").arg(device);
-        }
+        self.fit(&mut command);
         for (number, last) in self.nics.iter().enumerate() {
             let (port, rom) = (lab.port()?, if self.firmware == Firmware::Bios { "" } else { ",romfile=" });
             let id = format!("n{number}");

@@ -204,24 +204,8 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Re
     decision.note_assigned(&voices);
     decision.record("profile", profile, from);
     said.for_each(|(boots, from)| decision.why.push(Provenance::hidden(boots, from)));
-    decision.merge_vars(&site.vars, "[vars]");
-    decision.add_profiles(site, profile, case);
-    let groups = || voices.iter().filter_map(|voice| Some((voice.group?, voice)));
-    for (name, voice) in groups() {
-        decision.groups.push(name.to_owned());
-        decision.record("group", name, &voice.from);
-        decision.add(voice, case);
-    }
-    groups().for_each(|(_, voice)| decision.add_workloads(site, voice, case));
-    for voice in voices.iter().rev().filter(|voice| voice.group.is_none()) {
-        decision.add_workloads(site, voice, case);
-        if let Some((name, path)) = voice.layer {
-            let part = Part::Machine { name: name.to_owned(), path: path.to_owned() };
-            decision.push_layer(part, &path.display().to_string(), &voice.from);
-        }
-        decision.add(voice, case);
-        decision.name_by(voice, catalogue, asked);
-    }
+    decision.add_all(site, &voices, case);
+    voices.iter().rev().for_each(|voice| decision.name_by(voice, catalogue, asked));
     Ok(Decided::Profile(Box::new(decision)))
 }
 
@@ -291,6 +275,27 @@ impl Decision {
     /// Nothing yet but whose it is.
     fn empty(name: Option<&str>, profile: &str) -> Self {
         Self { name: name.map(str::to_owned), profile: profile.to_owned(), ..Self::default() }
+    }
+
+    /// All that adds up, farthest first: profiles, groups with their workloads, and then each nearer voice.
+    fn add_all(&mut self, site: &Site, voices: &[Voice<'_>], case: &Weighed<'_>) {
+        self.merge_vars(&site.vars, "[vars]");
+        self.add_profiles(site, &self.profile.clone(), case);
+        let groups = || voices.iter().filter_map(|voice| Some((voice.group?, voice)));
+        for (name, voice) in groups() {
+            self.groups.push(name.to_owned());
+            self.record("group", name, &voice.from);
+            self.add(voice, case);
+        }
+        groups().for_each(|(_, voice)| self.add_workloads(site, voice, case));
+        for voice in voices.iter().rev().filter(|voice| voice.group.is_none()) {
+            self.add_workloads(site, voice, case);
+            if let Some((name, path)) = voice.layer {
+                let part = Part::Machine { name: name.to_owned(), path: path.to_owned() };
+                self.push_layer(part, &path.display().to_string(), &voice.from);
+            }
+            self.add(voice, case);
+        }
     }
 
     /// Who assigned something, and the generations that were.

@@ -220,7 +220,7 @@ impl Machines {
         let slot = self.gate.enter(peer, site.machine(mac).is_some()).await?;
         // Before anything is made for it.
         self.has_room(site, mac, self.host.now())?;
-        let facts = Facts::of(&catalogue, &decision, &asked);
+        let facts = Facts::of(&catalogue, &decision, asked);
         let (machines, home, wanted, frozen) =
             (self.clone(), site.home.clone(), decision.clone(), facts.clone());
         let (slot, stacked) = on_disk(slot, move || machines.planner.stack(&home, &wanted, &frozen)).await?;

@@ -5,6 +5,7 @@
 
 mod battery;
 mod boots;
+mod diary;
 mod dnsmasq;
 mod firmware;
 mod ipxe;
