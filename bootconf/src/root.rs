@@ -27,6 +27,9 @@ impl Root {
     }
 }
 
+/// What a site says where a kernel without a root of ours is to be told the NIC that booted, as PXELINUX's IPAPPEND 2 does.
+pub(crate) const NIC: &str = "BOOTIF";
+
 /// Which program of the initramfs mounts the root, and so which grammar the arguments have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

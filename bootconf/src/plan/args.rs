@@ -9,7 +9,7 @@
 use std::net::IpAddr;
 
 use crate::plan::export::Export;
-use crate::root::{Initramfs, Root};
+use crate::root::{Initramfs, NIC, Root};
 use oneroot_ids::{BootId, Mac, MachineId};
 
 /// What dracut is told to call the NIC that boots. Nothing of the running system needs it: see docs/decisions/0010.
@@ -44,23 +44,20 @@ pub struct Boot<'a> {
 /// The kernel's arguments, one each.
 #[must_use]
 pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
-    // PXELINUX's IPAPPEND 2, which installers know as well: the NIC that has booted.
     let nic = format!("BOOTIF=01-{}", boot.mac.dashed());
-    let ours = match boot.root {
-        Root::None => vec![nic],
-        Root::Nfs => {
-            let mut ours = nfs_root(boot);
-            ours.extend([
-                "ro".to_owned(),
-                nic,
-                "init=/.oneroot/init".to_owned(),
-                format!("systemd.machine_id={}", boot.machine),
-                format!("oneroot.boot={}", boot.boot),
-            ]);
-            ours
-        }
-    };
-    ours.into_iter().chain(boot.extra.iter().cloned()).collect()
+    if boot.root == Root::None {
+        // Some kernels take their whole line for something of their own: iPXE's for a script.
+        let said = boot.extra.iter().map(|word| if word == NIC { nic.clone() } else { word.clone() });
+        return said.collect();
+    }
+    let ours = [
+        "ro".to_owned(),
+        nic,
+        "init=/.oneroot/init".to_owned(),
+        format!("systemd.machine_id={}", boot.machine),
+        format!("oneroot.boot={}", boot.boot),
+    ];
+    nfs_root(boot).into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
 }
 
 /// The words for a root over NFS, in the grammar of what mounts it.
@@ -191,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kernel_that_gets_no_root_from_here_is_told_its_nic_and_what_the_site_says_and_no_more() {
+    fn a_kernel_that_gets_no_root_from_here_is_told_what_the_site_says_and_no_more() {
         let boot = Boot {
             root: Root::None,
             initramfs: Initramfs::InitramfsTools,
@@ -203,7 +200,10 @@ mod tests {
             boot: BootId::from_random([2; 8]),
             extra: &["root=/dev/ram0".to_owned()],
         };
-        assert_eq!(arguments(&boot), ["BOOTIF=01-52-54-00-00-00-0a", "root=/dev/ram0"]);
+        assert_eq!(arguments(&boot), ["root=/dev/ram0"]);
+        let extra = ["quiet", "BOOTIF"].map(str::to_owned);
+        let asks = Boot { extra: &extra, ..boot };
+        assert_eq!(arguments(&asks), ["quiet", "BOOTIF=01-52-54-00-00-00-0a"]);
     }
 
     #[test]

@@ -42,9 +42,8 @@ pub fn boot(base: &str, plan: &BootPlan, url: &str) -> String {
         format!("#!ipxe\necho oneroot: {name}, boot {boot}\n:begin\nset tries:int32 0\n:again\n");
     let initrds: Vec<String> = plan.files().skip(1).map(|(name, _)| name).collect();
     let said = initrds.iter().map(|name| format!("initrd={name}"));
-    let args: Vec<String> = said.chain(plan.args.iter().cloned()).collect();
-    let args = args.join(" ");
-    script.push_str(&format!("kernel --name {KERNEL} {base}/b/{boot}/{KERNEL} {args} || goto failed\n"));
+    let args: String = said.chain(plan.args.iter().cloned()).map(|word| format!(" {word}")).collect();
+    script.push_str(&format!("kernel --name {KERNEL} {base}/b/{boot}/{KERNEL}{args} || goto failed\n"));
     for name in &initrds {
         script.push_str(&format!("initrd --name {name} {base}/b/{boot}/{name} || goto failed\n"));
     }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::boot_files::name_in_boot;
-use crate::root::{Initramfs, Root};
+use crate::root::{Initramfs, NIC, Root};
 use crate::site::directories::{Directory, apart};
 use crate::site::gives::Gives;
 use crate::site::layers::layers;
@@ -68,7 +68,7 @@ pub(crate) fn argument(text: &str) -> Result<(), String> {
 fn argument_of(root: Root, text: &str) -> Result<(), String> {
     let is_ours = |name: &str| match root {
         Root::Nfs => OURS.contains(&name),
-        Root::None => OURS_WITHOUT_ROOT.contains(&name),
+        Root::None => OURS_WITHOUT_ROOT.contains(&name) && text != NIC,
     };
     // The kernel takes quotation marks around a word away.
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
@@ -80,6 +80,7 @@ fn argument_of(root: Root, text: &str) -> Result<(), String> {
     } else if is_ours(&name) {
         let instead = match name.as_str() {
             "init" => "; say oneroot.init= for the init to run",
+            NIC => "; without a value it is the NIC that boots, where `root = \"none\"`",
             "initrd" => "; say `initrd = \"/boot/…\"` in the profile",
             "rw" => "; what the machine may write lies over its root",
             _ => "",
