@@ -9,10 +9,12 @@
 use std::net::IpAddr;
 use std::path::Path;
 
+use oneroot_bootconf::decided::Way;
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::plan::{BootFile, BootPlan};
 use oneroot_bootconf::root::Root;
-use oneroot_bootconf::{EXAMPLE, load, load_str, script};
+use oneroot_bootconf::screens::Told;
+use oneroot_bootconf::{EXAMPLE, load, load_str, screens, script};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
 
@@ -98,7 +100,7 @@ proptest! {
 fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
     let known = [
         "#!ipxe", "echo", "kernel", "initrd", "boot", "imgfree", "sleep", "goto", "chain", "set", "inc",
-        "iseq",
+        "iseq", "menu", "item", "choose", "sanboot", "exit",
     ];
     let base = script::http_base(IpAddr::from([10, 0, 0, 1]), 80);
     let mac = "52:54:00:00:00:0a".parse().unwrap();
@@ -132,5 +134,15 @@ fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
             }
         }
         assert_eq!(script.matches("initrd=initrd").count(), initrds);
+    }
+    let text = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n[menu.desk]\ntitle = \"Room 1\"\ntimeout = \"5s\"\n\
+        choice = [{ name = \"disk\", boot = \"local\" }]\n";
+    let site = load_str("site.toml", text, Path::new("/")).unwrap();
+    let told = Told { name: None, mac, address: IpAddr::from([10, 0, 0, 2]) };
+    for way in [Way::Local, Way::Hold, Way::Menu("desk".to_owned(), site.menus["desk"].clone())] {
+        for line in screens::of(&way, &told, &base).lines() {
+            let word = line.split(' ').next().unwrap();
+            assert!(known.contains(&word) || word.starts_with(':'), "{line}");
+        }
     }
 }
