@@ -26,7 +26,7 @@ fn site(debian: &std::path::Path) -> SiteFiles {
         site.add(&format!("[workload.{workload}]\nlayers = [\"layers/{workload}\"]\n"));
     }
     site.add("[profile.kiosk]\nextends = \"debian\"\nargs = [\"kiosk=1\"]\n");
-    site.add("[[rule]]\nproduct = \"Kiosk *\"\nprofile = \"kiosk\"\n");
+    site.add("[[rule]]\nwhen = { product = \"Kiosk *\" }\nprofile = \"kiosk\"\n");
     let program = site.path().join("decide");
     fs::write(&program, PROGRAM).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
