@@ -152,7 +152,7 @@ fn a_query_that_is_broken_endless_or_full_of_names_costs_its_own_facts_and_nothi
 #[test]
 fn a_machine_that_the_site_names_is_none_of_another_name_or_profile_whatever_it_tells() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site("")).unwrap();
+    let _server = Server::start(site("")).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
         let plain = script(&alpha, "?");
