@@ -92,7 +92,7 @@ fn a_machine_is_first_sent_what_asks_for_its_facts_and_by_them_a_rule_gives_it_i
         let known = json(&server, &["explain", "52:54:00:00:00:0b"]);
         assert_eq!(known["told"]["hardware"]["product"], "X1 Carbon");
         assert_eq!(known["told"]["hardware"]["memory"], 16_384);
-        assert_eq!(known["told"]["location"]["network"], Value::Null, "it is in the plan's facts");
+        assert_eq!(known["told"]["location"]["network"], "192.168.77.0/24");
         assert!(server.run(&["explain", "52:54:00:00:00:0b"]).unwrap().contains("[[rule]] 1 (line"));
         let listed = json(&server, &["status"]);
         let row = listed["machines"]
@@ -152,7 +152,7 @@ fn a_query_that_is_broken_endless_or_full_of_names_costs_its_own_facts_and_nothi
 #[test]
 fn a_machine_that_the_site_names_is_none_of_another_name_or_profile_whatever_it_tells() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site("")).unwrap();
+    let _server = Server::start(site("")).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
         let plain = script(&alpha, "?");
@@ -171,18 +171,22 @@ fn a_machine_that_the_site_names_is_none_of_another_name_or_profile_whatever_it_
 #[test]
 fn of_two_machines_that_tell_one_serial_the_first_has_the_name_and_a_name_of_the_site_neither() {
     let lab = Lab::new().unwrap();
+    let x1 = "?product=X1&serial=7";
     let mut server =
         Server::start(site("[machine.node-9]\nmac = \"52:54:00:00:00:63\"\nprofile = \"debian\"\n")).unwrap();
     lab.on_machines(RELAY, |host| {
         let [first, second] = [11, 12].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
-        let x1 = "?product=X1&serial=7";
         assert!(script(&first, x1).contains("oneroot: node-7,"));
         let told = script(&second, x1);
         assert!(told.contains("oneroot: 52:54:00:00:00:0c,") && told.contains("kiosk=1"), "{told}");
         server.wait_for_log("another machine has that name", PATIENCE).unwrap();
-        // Also after the server was killed, and in the other order.
-        server.kill9().unwrap();
-        server.restart().unwrap();
+    })
+    .unwrap();
+    // Also after the server was killed, and in the other order.
+    server.kill9().unwrap();
+    server.restart().unwrap();
+    lab.on_machines(RELAY, |host| {
+        let [first, second] = [11, 12].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
         assert!(script(&second, x1).contains("oneroot: 52:54:00:00:00:0c,"));
         assert!(script(&first, x1).contains("oneroot: node-7,"));
         let nine = script(&second, "?product=X1&serial=9");
@@ -198,26 +202,34 @@ fn of_two_machines_that_tell_one_serial_the_first_has_the_name_and_a_name_of_the
 fn what_a_relay_says_counts_and_is_remembered_by_the_boot_when_the_server_is_killed() {
     let lab = Lab::new().unwrap();
     let mut server = Server::start(site("")).unwrap();
+    let (before, address) = lab
+        .on_machines(RELAY, |host| {
+            let stranger = host.lease_telling(11, &behind("Gi1/0/7"), PATIENCE).unwrap().unwrap();
+            let told = script(&stranger, "?serial=1");
+            assert!(told.contains("port=1"), "{told}");
+            let row = |server: &Server| {
+                json(server, &["status"])["machines"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .find(|row| row["mac"] == "52:54:00:00:00:0b")
+                    .unwrap()
+                    .clone()
+            };
+            let claims = row(&server)["claims"].clone();
+            assert_eq!(claims["location"]["circuit_id"], "Gi1/0/7");
+            assert_eq!(claims["location"]["relay"], RELAY.to_string());
+            assert_eq!(claims["hardware"]["vendor_class"], "PXEClient");
+            (told, stranger.address)
+        })
+        .unwrap();
+    server.kill9().unwrap();
+    server.restart().unwrap();
     lab.on_machines(RELAY, |host| {
-        let stranger = host.lease_telling(11, &behind("Gi1/0/7"), PATIENCE).unwrap().unwrap();
-        let told = script(&stranger, "?serial=1");
-        assert!(told.contains("port=1"), "{told}");
-        let row = |server: &Server| {
-            json(server, &["status"])["machines"]
-                .as_array()
-                .unwrap()
-                .iter()
-                .find(|row| row["mac"] == "52:54:00:00:00:0b")
-                .unwrap()
-                .clone()
-        };
-        let claims = row(&server)["claims"].clone();
-        assert_eq!(claims["location"]["circuit_id"], "Gi1/0/7");
-        assert_eq!(claims["location"]["relay"], RELAY.to_string());
-        assert_eq!(claims["hardware"]["vendor_class"], "PXEClient");
-        server.kill9().unwrap();
-        server.restart().unwrap();
-        assert_eq!(script(&stranger, "?serial=1"), told, "the same boot, by what was frozen in it");
+        // It asks on, and no DHCP message of it has come.
+        oneroot_testkit::ip(&format!("addr add {address}/24 dev {}", host.nic())).unwrap();
+        let stranger = Machine::at(11, address);
+        assert_eq!(script(&stranger, "?serial=1"), before, "the same boot, by what was frozen in it");
         // It is moved to another port, where no rule fits.
         let moved = host.lease_telling(11, &behind("Gi2/0/7"), PATIENCE).unwrap().unwrap();
         assert!(!script(&moved, "?serial=1").contains("/b/"));

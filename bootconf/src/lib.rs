@@ -33,7 +33,7 @@ pub use site::check::{load, load_str, state_of};
 pub use site::report::{Problem, Report, nearest};
 pub use site::{
     Confinement, Installer, Machine, Network, Packages, Profile, Program, Registry, Server, Site, Source,
-    Vars, Workload, assignment, gives, groups, menus, name_row, outside,
+    Vars, Workload, assignment, gives, groups, menus, name_row, outside, rules, when,
 };
 
 /// The site that `oneroot init` prints: every key, explained.

@@ -2,11 +2,16 @@
 
 mod targets;
 
-use targets::{answer, names, site, template};
+use targets::{answer, facts, names, site, template};
 
 #[test]
 fn whatever_a_program_prints_is_an_answer_of_the_site_or_one_line_that_says_why_not() {
     oneroot_testkit::replay("answer", answer::seeds(), answer::run);
+}
+
+#[test]
+fn whatever_a_machine_tells_becomes_facts_that_are_bounded_and_read_again_as_the_same() {
+    oneroot_testkit::replay("facts", facts::seeds(), facts::run);
 }
 
 #[test]

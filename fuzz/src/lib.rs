@@ -39,6 +39,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let mut all = seeds::all().to_vec();
     all.extend([
         ("answer", bootconf::answer::seeds()),
+        ("facts", bootconf::facts::seeds()),
         ("archive", archives()),
         ("dhcp_engine", dhcp::engine::seeds()),
         ("dhcp_wire", dhcp::wire::seeds()),

@@ -26,7 +26,6 @@ fn site(debian: &std::path::Path) -> SiteFiles {
         site.add(&format!("[workload.{workload}]\nlayers = [\"layers/{workload}\"]\n"));
     }
     site.add("[profile.kiosk]\nextends = \"debian\"\nargs = [\"kiosk=1\"]\n");
-    site.add("[[rule]]\nwhen = { product = \"Kiosk *\" }\nprofile = \"kiosk\"\n");
     let program = site.path().join("decide");
     fs::write(&program, PROGRAM).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
@@ -52,6 +51,8 @@ fn an_admin_moves_machines_and_workloads_about_and_each_machine_follows_at_its_n
     assert!(server.run(&["machines", "--unknown"]).unwrap().contains("52:54:00:00:00:0c"));
     // It becomes the first of its row, and a rule says what such boxes boot.
     server.run(&["adopt", "--next", "seat-{1..9}"]).unwrap();
+    server.site.add("[[rule]]\nwhen = { product = \"Kiosk *\" }\nprofile = \"kiosk\"\n");
+    server.reload().unwrap();
     alpha.log_in().unwrap();
     let id = alpha.ok("cat /etc/machine-id").unwrap();
     server.run(&["assign", "alpha", "--workload", "render"]).unwrap();

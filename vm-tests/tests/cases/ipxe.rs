@@ -31,3 +31,25 @@ fn ipxe_follows_its_way_by_tftp_and_asks_anew_when_its_boot_is_gone() {
     assert!(log.contains("name=boot/52-54-00-00-00-0a."), "not by TFTP: {log}");
     assert_eq!(log.matches(" boots ").count(), 2, "{log}");
 }
+
+#[test]
+fn a_rule_puts_a_machine_with_a_given_product_into_another_profile() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::with_alpha(b"#!ipxe\nno-such-command\n").unwrap();
+    site.add("[profile.kiosk]\nextends = \"debian\"\n");
+    // All that iPXE of 2019 is asked for: a text with what it would not escape, and what it reads of SMBIOS and PCI itself.
+    site.add(
+        "[[rule]]\nwhen = { product = \"Kiosk & Co=*\", firmware = \"bios\", arch = \"x86_64\", nic = \"1af4:*\", memory = \"384-\" }\n\
+         name = \"kiosk-{mac}\"\nprofile = \"kiosk\"\n",
+    );
+    let server = Server::start(site).unwrap();
+    let mut kiosk = Hardware::new("kiosk", "0c").product("Kiosk & Co=9").power_on(&lab).unwrap();
+    let mut desk = Hardware::new("desk", "0d").product("Desk").power_on(&lab).unwrap();
+    kiosk.wait_for("oneroot: kiosk-52540000000c, boot ", STEP).unwrap();
+    let told = server.machine("kiosk-52540000000c").unwrap();
+    assert_eq!(told["profile"], "kiosk", "{told}");
+    assert_eq!(told["claims"]["hardware"]["product"], "Kiosk & Co=9", "{told}");
+    // The other is no kiosk: nobody has named it, so it is held.
+    desk.wait_for("52:54:00:00:00:0d", STEP).unwrap();
+    assert!(!server.log().contains("mac=52:54:00:00:00:0d boot="), "{}", server.log());
+}
