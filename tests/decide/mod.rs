@@ -35,7 +35,9 @@ fn site(decide: &str, program: &str) -> SiteFiles {
          [machine.gamma]\nmac = \"52:54:00:00:00:0c\"\naddress = \"192.168.77.12\"\n\
          [unknown]\nprofile = \"debian\"\n",
     );
-    site.add(&format!("[decide]\nprogram = \"./decide\"\n{decide}\n"));
+    // As long as there may be, where it is not time that is looked at: a host may have little of it for a test.
+    let timeout = if decide.contains("timeout") { "" } else { "timeout = \"60s\"" };
+    site.add(&format!("[decide]\nprogram = \"./decide\"\n{timeout}\n{decide}\n"));
     put(&site, program);
     site
 }
