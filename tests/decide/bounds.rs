@@ -250,7 +250,7 @@ fn a_server_that_is_killed_leaves_no_program_behind_and_one_whose_launcher_is_ki
         assert!(is_kiosk(&script(beta)));
         fs::write(server.site.path().join("slow"), "").unwrap();
         thread::scope(|scope| {
-            let _asking = scope.spawn(|| beta.get("/boot/52-54-00-00-00-0b.ipxe"));
+            let _asking = scope.spawn(|| beta.get("/boot/52-54-00-00-00-0b.ipxe?"));
             assert!((0..2_000).any(|_| {
                 thread::sleep(Duration::from_millis(5));
                 sleepers(sleep) == 2
