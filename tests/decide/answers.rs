@@ -84,7 +84,7 @@ fn an_answer_counts_for_as_long_as_the_site_says_and_a_question_for_a_length_sta
 /// Status and length of what a machine is told of its script.
 fn head(machine: Machine) -> (u16, usize) {
     let mut stream = machine.connect(80, 0).unwrap();
-    let path = format!("/boot/52-54-00-00-00-{:02x}.ipxe", machine.last);
+    let path = format!("/boot/52-54-00-00-00-{:02x}.ipxe?", machine.last);
     write!(stream, "HEAD {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
@@ -92,6 +92,33 @@ fn head(machine: Machine) -> (u16, usize) {
     let length =
         answer.lines().find_map(|line| line.to_lowercase().strip_prefix("content-length: ")?.parse().ok());
     (status, length.unwrap_or(0))
+}
+
+#[test]
+fn what_a_machine_tells_reaches_the_program_as_text_and_moves_no_machine_that_says_itself_what_it_boots() {
+    let program = "#!/bin/sh\nread question\necho \"$question\" >>asked\n\
+        case $question in *'\"product\":\"X1 $(reboot)'*) echo '{\"profile\": \"kiosk\"}';; *) echo '{}';; esac\n";
+    with_machines(site("", program), |server, host, [alpha, beta, _]| {
+        let query = "product=X1%20%24%28reboot%29%22%7D%27&serial=%0a&profile=kiosk&memory=many";
+        let told = |machine: Machine| {
+            let path = format!("/boot/52-54-00-00-00-{:02x}.ipxe?{query}", machine.last);
+            String::from_utf8(machine.get(&path).unwrap().1).unwrap()
+        };
+        assert!(!is_kiosk(&told(alpha)) && asked(server).is_empty());
+        assert!(is_kiosk(&told(beta)));
+        let hardware = asked(server)[0]["hardware"].clone();
+        assert_eq!(hardware["product"], "X1 $(reboot)\"}'", "{hardware}");
+        assert!(hardware.get("serial").is_none() && hardware.get("profile").is_none(), "{hardware}");
+        // What it told last is known of it, and it is not asked about again for that.
+        assert!(is_kiosk(&script(beta)));
+        assert_eq!(asked(server).len(), 1);
+        let explained = server.run(&["explain", "beta"]).unwrap();
+        assert!(explained.contains("kiosk") && explained.contains("was run for this, as you"), "{explained}");
+        let stranger = host.lease(0x21, PATIENCE).unwrap().unwrap();
+        assert!(
+            is_kiosk(&told(stranger)) && !is_kiosk(&script(host.lease(0x22, PATIENCE).unwrap().unwrap()))
+        );
+    });
 }
 
 #[test]

@@ -23,7 +23,7 @@ fn programs(sleep: &str) -> Vec<(&'static str, String, Option<&'static str>)> {
         ("reads nothing", ANSWER.to_owned(), None),
         ("answers, and leaves a daemon", format!("(setsid {sleep} &) ; {ANSWER}"), None),
         ("answers, and leaves one that has its stdout", format!("{sleep} & {ANSWER}"), None),
-        ("says much on stderr", format!("head -c 100000000 /dev/zero >&2; {ANSWER}"), None),
+        ("says much on stderr", format!("head -c 4000000 /dev/zero >&2; {ANSWER}"), None),
         ("never ends", format!("exec {sleep}"), late),
         (
             "ignores what ends others",
@@ -44,7 +44,11 @@ fn programs(sleep: &str) -> Vec<(&'static str, String, Option<&'static str>)> {
             "head -c 65537 /dev/zero".to_owned(),
             Some("has printed more than 64 KiB"),
         ),
-        ("takes all memory", "exec tail /dev/zero".to_owned(), Some("has ended with exit code 1; it says: ")),
+        (
+            "takes all memory",
+            "exec tail /dev/zero".to_owned(),
+            Some("has ended with exit code 1; it says: tail: memory exhausted"),
+        ),
         (
             "fails",
             format!("{ANSWER} echo 'no such host' >&2; exit 3"),
@@ -112,18 +116,21 @@ fn whatever_a_program_does_its_machine_boots_and_nothing_of_the_program_is_left(
     with_machines(site("timeout = \"1s\"\ncache = \"0s\"", &text(ANSWER)), |server, _, [_, beta, _]| {
         let process = server.pid().unwrap();
         assert!(is_kiosk(&script(beta)));
-        let (before, mut failed) = (server.descriptors().unwrap(), 0);
+        let before = server.descriptors().unwrap();
         for (what, program, reason) in programs(sleep) {
             put(&server.site, &text(&program));
-            assert_eq!(is_kiosk(&script(beta)), reason.is_none(), "{what}: {:#}", told(server));
-            assert!(nothing_left(sleep), "{what}: {} processes are left", sleepers(sleep));
-            let told = told(server);
-            failed += u64::from(reason.is_some());
-            assert_eq!(told["failed"], failed, "{what}: {told}");
-            if let Some(reason) = reason {
-                let error = told["last_error"].as_str().unwrap();
-                assert!(error.contains(reason) && error.len() < 1_000, "{what}: {error}");
-            }
+            // A host that has no time for it may see a program's time run out before anything else.
+            let is_seen = (0..20).any(|_| {
+                let (failed, is_kiosk) = (told(server)["failed"].as_u64().unwrap(), is_kiosk(&script(beta)));
+                assert!(nothing_left(sleep), "{what}: {} processes are left", sleepers(sleep));
+                let told = told(server);
+                assert_eq!(told["failed"].as_u64().unwrap(), failed + u64::from(!is_kiosk), "{what}: {told}");
+                let error = told["last_error"].as_str().unwrap_or_default();
+                assert!(error.len() < 1_000, "{what}: {error}");
+                assert!(!is_kiosk || reason.is_none(), "{what}");
+                is_kiosk || reason.is_some_and(|reason| error.contains(reason))
+            });
+            assert!(is_seen, "{what}: {:#}", told(server));
         }
         server.wait_for_log("the decide program gave no answer", PATIENCE).unwrap();
         assert!(!server.log().contains('\u{1b}'), "a program says nothing to a terminal");
@@ -243,7 +250,7 @@ fn a_server_that_is_killed_leaves_no_program_behind_and_one_whose_launcher_is_ki
         assert!(is_kiosk(&script(beta)));
         fs::write(server.site.path().join("slow"), "").unwrap();
         thread::scope(|scope| {
-            let _asking = scope.spawn(|| beta.get("/boot/52-54-00-00-00-0b.ipxe"));
+            let _asking = scope.spawn(|| beta.get("/boot/52-54-00-00-00-0b.ipxe?"));
             assert!((0..2_000).any(|_| {
                 thread::sleep(Duration::from_millis(5));
                 sleepers(sleep) == 2
