@@ -96,7 +96,7 @@ fn head(machine: Machine) -> (u16, usize) {
 
 #[test]
 fn what_a_machine_tells_reaches_the_program_as_text_and_moves_no_machine_that_says_itself_what_it_boots() {
-    let program = "#!/bin/sh\nread question\necho \"$question\" >>asked\n\
+    let program = "#!/bin/sh\nread -r question\nprintf '%s\\n' \"$question\" >>asked\n\
         case $question in *'\"product\":\"X1 $(reboot)'*) echo '{\"profile\": \"kiosk\"}';; *) echo '{}';; esac\n";
     with_machines(site("", program), |server, host, [alpha, beta, _]| {
         let query = "product=X1%20%24%28reboot%29%22%7D%27&serial=%0a&profile=kiosk&memory=many";
