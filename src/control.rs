@@ -28,7 +28,7 @@ use crate::reload::{Ask, Reread};
 use crate::status::Status;
 use crate::{backup, clock};
 use oneroot_machines::{
-    Held, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, Request,
+    Held, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, Request, Sighting,
 };
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
@@ -177,6 +177,7 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
             serde_json::to_vec(&answer)?
         }
         ("told", mac) => serde_json::to_vec(&machines.known_of(mac.parse()?))?,
+        ("sightings", "") => apart(answers, |of| of.machines.sightings()).await?,
         ("mapping", "") => apart(answers, |of| of.machines.mapping()).await?,
         ("mapped", "") => apart(answers, |of| of.machines.mapping_records()).await?,
         ("change", asked) => {
@@ -263,6 +264,11 @@ pub fn ask_reload(state: &Path) -> Result<Option<Reloaded>> {
 pub fn ask_change(state: &Path, request: &Request, by: &str) -> Result<Option<Changed>> {
     let asked = ChangeAsked { request: request.clone(), by: by.to_owned() };
     ask_json(state, &format!("change {}", serde_json::to_string(&asked)?))
+}
+
+/// Asks a running server which NICs have wanted to boot, with all that they told; `None` when none runs.
+pub fn ask_sightings(state: &Path) -> Result<Option<Vec<Sighting>>> {
+    ask_json(state, "sightings")
 }
 
 /// Asks a running server for all that the state says over the site's files; `None` when none runs.

@@ -167,8 +167,8 @@ pub struct Machines {
     /// Only those that would boot something else now than they did
     #[arg(long)]
     pub behind: bool,
-    /// Only those that nobody has named
-    #[arg(long)]
+    /// Those that nobody has named, with all that they told
+    #[arg(long, conflicts_with_all = ["profile", "group", "phase", "behind"])]
     pub unknown: bool,
     #[command(flatten)]
     pub output: Output,

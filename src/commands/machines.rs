@@ -7,13 +7,12 @@ use std::path::Path;
 use anyhow::{Result, bail};
 use oneroot_bootconf::assignment::{Adopting, Signed};
 use oneroot_bootconf::gives::Boots;
-use oneroot_ids::Mac;
-use oneroot_machines::{MachineStatus, MappedMachine, Mapping};
+use oneroot_bootconf::hardware::Fact;
+use oneroot_machines::{MachineStatus, MappedMachine, Mapping, Sighting};
 use serde::Serialize;
 
 use super::mapping::{given_in_words, in_words};
-use super::vendors::vendors;
-use super::{running, shown};
+use super::{running, shown, unknown};
 use crate::cli::Exit;
 use crate::cli::mapping::{Machines, MachinesCommand};
 use crate::control;
@@ -26,8 +25,6 @@ const HEAD: [&str; 8] = ["MACHINE", "MAC", "PROFILE", "WORKLOADS", "GROUPS", "PH
 #[derive(Serialize)]
 struct Listed {
     machines: Vec<MachineStatus>,
-    /// Who has made the NICs of those that nobody has named, as far as a list of this host knows.
-    vendors: BTreeMap<Mac, String>,
     /// The standing order to adopt whoever comes.
     adopting: Option<Adopting>,
     /// What of the mapping does not count, and why.
@@ -40,9 +37,6 @@ impl Document for Listed {
         let mut rows = vec![HEAD.map(str::to_owned)];
         rows.extend(self.machines.iter().map(row));
         page.rows(&rows);
-        for (mac, vendor) in &self.vendors {
-            page.line(format_args!("{mac} was made by {vendor}"));
-        }
         if let Some(Adopting { names, gives, signed, .. }) = &self.adopting {
             page.line(format_args!(
                 "machines that nobody has named are adopted as {names}, with {}, as {} has asked",
@@ -58,6 +52,7 @@ impl Document for Listed {
 /// `oneroot machines`, whichever of its words follows.
 pub fn machines(state: &Path, asked: &Machines) -> Result<Exit> {
     match &asked.what {
+        None if asked.unknown => shown(unknown::unknown(state), asked.output),
         None => shown(list(state, asked), asked.output),
         Some(MachinesCommand::Show { machine, output }) => shown(show(state, machine), *output),
         Some(MachinesCommand::Export) => {
@@ -72,9 +67,7 @@ fn list(state: &Path, asked: &Machines) -> Result<Listed> {
     let mapping = running(state, control::ask_mapping(state)?)?;
     let mut machines = status.machines;
     machines.retain(|machine| is_meant(machine, asked));
-    let unnamed = machines.iter().filter(|machine| !machine.named);
-    let macs: Vec<Mac> = unnamed.filter_map(|machine| machine.mac.parse().ok()).collect();
-    Ok(Listed { vendors: vendors(&macs), machines, adopting: mapping.adopting, conflicts: mapping.conflicts })
+    Ok(Listed { machines, adopting: mapping.adopting, conflicts: mapping.conflicts })
 }
 
 fn is_meant(machine: &MachineStatus, asked: &Machines) -> bool {
@@ -85,7 +78,6 @@ fn is_meant(machine: &MachineStatus, asked: &Machines) -> bool {
         && is(&asked.phase, machine.phase.as_ref())
         && asked.group.as_ref().is_none_or(|group| machine.groups.contains(group))
         && (!asked.behind || machine.behind.as_ref().is_some_and(|reasons| !reasons.is_empty()))
-        && (!asked.unknown || !machine.named)
 }
 
 fn row(machine: &MachineStatus) -> [String; HEAD.len()] {
@@ -121,11 +113,13 @@ struct OneMachine {
     status: MachineStatus,
     /// What the state says of it over the site's files.
     mapped: Option<MappedMachine>,
+    /// What each of its NICs has told since the server started.
+    told: Vec<Sighting>,
 }
 
 impl Document for OneMachine {
     fn page(&self) -> Page {
-        let Self { now, status, mapped } = self;
+        let Self { now, status, mapped, told } = self;
         let mut page = Page::default();
         let ago = |at: u64| format!("{} ago", super::status::age(now.saturating_sub(at)));
         let mut row = |what: &str, words: String| page.line(format_args!("{what:<12}{words}"));
@@ -141,6 +135,10 @@ impl Document for OneMachine {
         }
         if let Some(mapped) = mapped {
             row("assigned", in_words(mapped));
+        }
+        for Sighting { claims, .. } in told {
+            let facts = Fact::ALL.into_iter().filter_map(|fact| Some((fact, claims.text(fact)?)));
+            facts.for_each(|(fact, text)| row(fact.as_str(), text.into_owned()));
         }
         if let Some(phase) = &status.phase {
             row("phase", format!("{phase}, since {}", status.since.map_or("?".to_owned(), ago)));
@@ -171,7 +169,9 @@ fn show(state: &Path, machine: &str) -> Result<OneMachine> {
         bail!("no machine {machine:?}; `oneroot machines` lists those that there are");
     };
     let mapped = mapping.machines.into_iter().find(|one| one.name == status.name);
-    Ok(OneMachine { now, status, mapped })
+    let mut told = running(state, control::ask_sightings(state)?)?;
+    told.retain(|sighting| status.macs.contains(&sighting.mac.to_string()));
+    Ok(OneMachine { now, status, mapped, told })
 }
 
 /// A table of machines.d.

@@ -33,6 +33,7 @@ mod stage;
 mod state;
 mod status;
 mod survey;
+mod unknown;
 mod vendors;
 mod verify;
 

@@ -153,7 +153,8 @@ fn another_program_takes_a_restart_and_how_long_an_answer_counts_does_not() {
         }
         server.site.set_text(&good.replace("cache = \"1m\"", "cache = \"0s\""));
         assert!(server.reload().unwrap().contains("is in force for new boots"));
-        (script(beta), script(beta));
+        script(beta);
+        script(beta);
         assert_eq!(asked(server).len(), 2);
     });
 }

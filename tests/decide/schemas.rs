@@ -26,7 +26,8 @@ fn valid(server: &Server, schema: &str, documents: &[Value]) -> Vec<bool> {
 #[test]
 fn what_the_server_asks_is_what_the_schema_says() {
     with_machines(site("", "#!/bin/sh\ncat >>asked\necho '{}'\n"), |server, host, [_, beta, gamma]| {
-        (script(beta), script(gamma));
+        script(beta);
+        script(gamma);
         script(host.lease(0x21, PATIENCE).unwrap().unwrap());
         let all = "arch=x86_64&platform=efi&product=X1&serial=7&manufacturer=A%26B&asset=r&x.cpu=41&busid=01808610d3\
             &uuid=4c4c4544-0051-3010-8052-b4c04f4d3232&sizes=1000.1000";
