@@ -205,8 +205,11 @@ mod tests {
         let plain = record(2, None, None);
         let site = record(3, Some("node-7"), None);
         let may = |own: u8, known: &[MachineRecord]| may_claim("node-7", Some(id(own)), known);
-        assert!(may_claim("node-7", None, &[plain.clone()]));
-        assert!(!may_claim("node-7", None, &[first.clone()]), "a machine without a record is later than any");
+        assert!(may_claim("node-7", None, std::slice::from_ref(&plain)));
+        assert!(
+            !may_claim("node-7", None, std::slice::from_ref(&first)),
+            "a machine without a record is later than any"
+        );
         assert!(may(1, &[first.clone(), plain.clone()]) && !may(2, &[first.clone(), plain]));
         // Two servers gave it at once.
         assert!(may(1, &[first.clone(), second.clone()]) && !may(2, &[second, first.clone()]));
