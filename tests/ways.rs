@@ -37,8 +37,9 @@ fn get(machine: &Machine, path: &str) -> String {
     String::from_utf8(body).unwrap()
 }
 
+/// As iPXE asks that has been asked itself what it is.
 fn script(machine: &Machine) -> String {
-    get(machine, &format!("/boot/52-54-00-00-00-{:02x}.ipxe", machine.last))
+    get(machine, &format!("/boot/52-54-00-00-00-{:02x}.ipxe?platform=pcbios", machine.last))
 }
 
 /// Where the script has the kernel.
@@ -210,6 +211,23 @@ fn who_is_unknown_is_held_with_its_mac_and_the_command_that_adopts_it_and_nothin
         );
         server.run(&["adopt", "52:54:00:00:00:77", "--name", "beta", "--profile", "debian"]).unwrap();
         assert!(script(&stranger).contains("nfsroot="), "it boots when it asks the next time");
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_kernel_alone_that_is_assigned_once_is_booted_once() {
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site()).unwrap();
+    lab.on_machines(RELAY, |host| {
+        let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        server.run(&["assign", "alpha", "--profile", "memtest", "--once"]).unwrap();
+        let told = script(&alpha);
+        assert_eq!(script(&alpha), told, "a script that was fetched ends nothing");
+        assert_eq!(get(&alpha, &kernel_in(&told)), "memtest of today");
+        server.wait_for_log("what was assigned to it is over", PATIENCE).unwrap();
+        assert_eq!(get(&alpha, &kernel_in(&told)), "memtest of today", "a second try of the same boot");
+        assert!(script(&alpha).contains("nfsroot="), "the next boot is the site's");
     })
     .unwrap();
 }

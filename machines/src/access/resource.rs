@@ -246,6 +246,7 @@ impl Machines {
         self.step(mac, if which == KERNEL { KERNEL } else { INITRD }, false);
         if is_all {
             self.step(mac, LOADED, false);
+            self.end_assignments_soon();
         }
         let machines = self.clone();
         let found = tokio::task::spawn_blocking(move || -> Option<(ObjectId, u64)> {

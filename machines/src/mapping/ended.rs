@@ -3,10 +3,13 @@
 use std::sync::Arc;
 
 use oneroot_bootconf::assignment::Mapped;
+use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::root::Root;
 use oneroot_ids::MachineId;
 
 use crate::error::Result;
 use crate::index::MachineIndex;
+use crate::index::stalls::LOADED;
 use crate::machines::Machines;
 use crate::mapping::write::{Draft, Wanted};
 
@@ -56,13 +59,18 @@ impl Machines {
         });
     }
 
-    /// Whether what is assigned to a machine is over, or was for one boot whose root is mounted.
+    /// Whether what is assigned to a machine is over, or was for one boot whose root is mounted; where that boot has no root of
+    /// ours, all that it loads was asked for. After a restart in between nobody knows that, and it boots so once more.
     fn has_ended(&self, index: &MachineIndex, id: MachineId) -> bool {
         let Some((mapped, _)) = index.mapped.get(&id) else { return false };
         let Some(assigned) = &mapped.assigned else { return false };
-        let by_it =
-            |boot| index.plans.get(boot).is_some_and(|plan| plan.assigned.as_ref() == Some(&assigned.signed));
-        let was_used = || index.pins_of(id).any(|(pin, _)| pin.is_mounted() && by_it(&pin.boot));
+        let is_used = |pin: &Pin| {
+            let Some(plan) = index.plans.get(&pin.boot) else { return false };
+            let is_loaded = || self.steps().of(pin.mac).iter().any(|step| step.step == LOADED);
+            let is_by_it = plan.assigned.as_ref() == Some(&assigned.signed);
+            is_by_it && (pin.is_mounted() || plan.root == Root::None && is_loaded())
+        };
+        let was_used = || index.pins_of(id).any(|(pin, _)| is_used(pin));
         assigned.is_over(self.host.now()) || assigned.once && was_used()
     }
 }
