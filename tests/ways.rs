@@ -138,7 +138,9 @@ fn a_menu_is_shown_and_a_choice_of_it_is_planned_and_any_other_word_is_the_menu_
 #[test]
 fn a_kernel_alone_is_all_there_is_to_such_a_boot_and_is_kept_as_it_was_and_the_root_before_stays() {
     let lab = Lab::new().unwrap();
-    let (mut server, clock) = Clock::start(site()).unwrap();
+    let mut site = site();
+    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
+    let (mut server, clock) = Clock::start(site).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
         let boot = alpha.boot().unwrap();
@@ -159,7 +161,6 @@ fn a_kernel_alone_is_all_there_is_to_such_a_boot_and_is_kept_as_it_was_and_the_r
         server.wait_for_step("alpha", "loaded", PATIENCE).unwrap();
         clock.is_ahead_by(Duration::from_secs(5000)).unwrap();
         let seen = server.machine("alpha").unwrap();
-        assert_eq!(seen["stalled"], Value::Null);
         assert_eq!(
             (&seen["phase"], &seen["boot"]),
             (&"up".into(), &boot.id.as_str().into()),
@@ -184,6 +185,12 @@ fn a_kernel_alone_is_all_there_is_to_such_a_boot_and_is_kept_as_it_was_and_the_r
         let seen = server.machine("alpha").unwrap();
         assert_eq!((&seen["phase"], &seen["profile"]), (&"loaded".into(), &"memtest".into()));
         assert_eq!(seen["behind"], Value::Array(vec![]));
+
+        let beta = host.lease(11, PATIENCE).unwrap().unwrap();
+        get(&beta, &kernel_in(&self::script(&beta)));
+        clock.is_ahead_by(Duration::from_secs(10_000)).unwrap();
+        let seen = server.machine("beta").unwrap();
+        assert_eq!((&seen["stalled"], &seen["phase"]), (&Value::Null, &"loaded".into()));
     })
     .unwrap();
 }
