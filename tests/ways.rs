@@ -228,6 +228,8 @@ fn a_kernel_alone_that_is_assigned_once_is_booted_once() {
     let server = Server::start(site()).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        let refused = server.run(&["assign", "alpha", "--boot", "local", "--once"]).unwrap_err().to_string();
+        assert!(refused.contains("--until"), "{refused}");
         server.run(&["assign", "alpha", "--profile", "memtest", "--once"]).unwrap();
         let told = script(&alpha);
         assert_eq!(script(&alpha), told, "a script that was fetched ends nothing");

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::{Adoption, Assignment, Mapped, Signed};
 use oneroot_bootconf::decision::decide;
-use oneroot_bootconf::gives::Gives;
+use oneroot_bootconf::gives::{Boots, Gives};
 use oneroot_bootconf::identity::recognise;
 use oneroot_bootconf::outside::too_long;
 use oneroot_bootconf::{MachineRecord, Site};
@@ -57,6 +57,7 @@ impl Machines {
                 refuse(&self.gone(generations))?;
                 refuse(&assigned.gives.problems(&site))?;
                 refuse(line_of(&site, &name, &assigned).as_slice())?;
+                refuse(never_ends(&assigned, *once).as_slice())?;
                 let assigned = Assignment { signed: by.clone(), until, once: *once, ..assigned };
                 Ok(Wanted::of(&name, macs, Mapped { assigned: Some(assigned), ..mapped }))
             }
@@ -190,6 +191,14 @@ pub(super) fn counted(macs: &[Mac]) -> Option<String> {
 
 pub(super) fn refuse(problems: &[String]) -> Result<(), MappingRefused> {
     if problems.is_empty() { Ok(()) } else { Err(MappingRefused::Words(problems.join("; "))) }
+}
+
+/// Why an assignment for one boot would last for ever: what begins no boot of ours ends none.
+fn never_ends(assigned: &Assignment, once: bool) -> Option<String> {
+    let begins_none = matches!(assigned.gives.boots, Some(Boots::Local | Boots::Hold));
+    (once && begins_none).then(|| {
+        "for one boot only what is booted from here can be assigned; say for how long instead, `--until 2h`".to_owned()
+    })
 }
 
 /// Why a machine's whole command line would not fit with an assignment.
