@@ -26,7 +26,7 @@ pub const PLANS: Table<BootPlan> = Table::new("plans");
 
 /// What the state says over the site's files, by machine.
 pub const ASSIGNMENTS: Table<Mapped> = Table::new("assignments");
-/// The standing order to adopt whoever comes: there is one at most, under [`NEXT`].
+/// The standing order to adopt whoever comes: there is one at most, under the key `next`.
 pub const ADOPTING: Table<Adopting> = Table::new("adopting");
 /// See [`ADOPTING`].
 pub(crate) const NEXT: &str = "next";
