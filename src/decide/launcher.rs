@@ -21,7 +21,8 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType, recv, send, socketpair};
 use rustix::process::{
-    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, set_child_subreaper, waitpid,
+    Pid, PidfdFlags, Signal, WaitOptions, getpid, kill_process, pidfd_open, set_child_subreaper, wait,
+    waitpid,
 };
 use rustix::thread::set_name;
 
@@ -191,8 +192,9 @@ fn end_all(but: &[Pid]) {
         for child in &left {
             let _ = waitpid(Some(*child), WaitOptions::NOHANG);
         }
+        // Of all children: waitpid(None) would ask for those of this process' group alone, and a daemon has one of its own.
         let is_done = match but.is_empty() {
-            true => matches!(waitpid(None, WaitOptions::NOHANG), Err(Errno::CHILD)),
+            true => matches!(wait(WaitOptions::NOHANG), Err(Errno::CHILD)),
             false => left.is_empty(),
         };
         if is_done {
