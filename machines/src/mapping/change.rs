@@ -105,7 +105,7 @@ impl Machines {
         }
         let adopted = mapped.adopted.map(|adopted| Adoption { signed: by.clone(), ..adopted });
         let mapped = Mapped { name: name.to_owned(), adopted, ..mapped };
-        Ok(Wanted { renames: true, ..Wanted::of(name, macs, mapped) })
+        Ok(Wanted { was: Some(old), renames: true, ..Wanted::of(name, macs, mapped) })
     }
 
     fn replaced_by(&self, site: &Site, machine: &str, macs: &[Mac], by: &Signed) -> Result<Wanted> {

@@ -87,6 +87,26 @@ async fn two_servers_that_adopt_whoever_comes_give_no_name_twice() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_whose_nic_was_replaced_and_that_has_not_booted_since_is_the_same_under_another_name() {
+    let home = tempfile::tempdir().unwrap();
+    let ([one, _], _) = two(home.path()).await;
+    ask(&one.machines, Request::Adopt(vec![newcomer("seat-1", 1)])).await.unwrap();
+    let ids = || one.machines.index().mapped.keys().copied().collect::<Vec<_>>();
+    let id = ids();
+    let replace = Request::Replace { machine: "seat-1".to_owned(), macs: vec![mac(2)] };
+    ask(&one.machines, replace).await.unwrap();
+    let rename = Request::Rename { machine: "seat-1".to_owned(), name: "desk-1".to_owned() };
+    ask(&one.machines, rename).await.unwrap();
+    assert_eq!(ids(), id, "it is one machine, and the one that it was");
+    assert_eq!((name_of(&one, 1), name_of(&one, 2).as_deref()), (None, Some("desk-1")));
+    let records = one.machines.mapping().machines;
+    assert_eq!((records.len(), records[0].name.as_str()), (1, "desk-1"));
+    assert!(records[0].assigned.is_some(), "what it was assigned is its own");
+    ask(&one.machines, Request::Forget { machine: "desk-1".to_owned() }).await.unwrap();
+    assert_eq!(ids(), []);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_assignment_that_was_over_does_not_come_back_with_a_clock_that_goes_back() {
     let home = tempfile::tempdir().unwrap();
     let ([one, _], _) = two(home.path()).await;

@@ -24,6 +24,8 @@ pub(super) struct Draft {
 /// What the mapping is to say of one machine.
 pub(super) struct Wanted {
     pub(super) name: String,
+    /// The name that its record has, where it gets another.
+    pub(super) was: Option<String>,
     pub(super) macs: Vec<Mac>,
     pub(super) mapped: Option<Mapped>,
     /// Whether its record is to have this name and these NICs now, and not only when it boots.
@@ -41,7 +43,7 @@ impl Draft {
 
 impl Wanted {
     pub(super) fn of(name: &str, macs: Vec<Mac>, mapped: Mapped) -> Self {
-        Self { name: name.to_owned(), macs, mapped: Some(mapped), renames: false, forgets: false }
+        Self { name: name.to_owned(), was: None, macs, mapped: Some(mapped), renames: false, forgets: false }
     }
 }
 
@@ -72,9 +74,16 @@ impl Machines {
     }
 
     fn add_change(&self, changed: &mut Changed, wanted: Wanted, fresh: MachineId) {
-        let Wanted { name, macs, mapped, renames, forgets } = wanted;
-        let (record, _) = self.record_of(&name, &macs, fresh);
+        let Wanted { name, was, macs, mapped, renames, forgets } = wanted;
+        let (mut record, _) = self.record_of(was.as_ref().unwrap_or(&name), &macs, fresh);
         let index = self.index();
+        if was.is_some() {
+            // Found by the name that it had: its NIC may have been replaced, and its record has the old one until it boots.
+            if let Some((old, _)) = index.machines.get(&record.id) {
+                record.macs.clone_from(&old.macs);
+            }
+            record.name = Some(name);
+        }
         let old = index.machines.get(&record.id).map(|(old, _)| old);
         if forgets {
             changed.forgotten.extend(old.map(|old| old.id));
