@@ -77,6 +77,8 @@ fn fixed(old: &Site, new: &Site) -> Vec<&'static str> {
         ("server.http_port", a.http_port != b.http_port),
         ("server.nfs_port", a.nfs_port != b.nfs_port),
         ("server.ipv6", a.ipv6 != b.ipv6),
+        ("server.confinement", a.confinement != b.confinement),
+        ("server.wait_for_interfaces", a.wait_for_interfaces != b.wait_for_interfaces),
         ("server.loaders", a.loaders != b.loaders),
         ("server.allow_unprivileged_nfs_ports", a.unprivileged_nfs_ports != b.unprivileged_nfs_ports),
         ("network.proxy", modes(old) != modes(new)),

@@ -85,13 +85,19 @@ fn an_assignment_ends_at_its_time_and_one_for_a_boot_with_that_boots_root() {
     let (server, clock) = Clock::start(site()).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        server.run(&["assign", "alpha", "--workload", "print"]).unwrap();
         server.run(&["assign", "alpha", "--profile", "kiosk", "--until", "2d"]).unwrap();
         assert!(script(&alpha, "0a").contains("kiosk=1"));
         clock.is_ahead_by(Duration::from_secs(2 * 86_400)).unwrap();
-        assert!(!script(&alpha, "0a").contains("kiosk=1"), "two days are over");
-        server.wait_for_log("what was assigned to it is over", PATIENCE).unwrap();
-        assert_eq!(json(&server, &["machines", "show", "alpha"])["mapped"], Value::Null);
-
+        let script_then = script(&alpha, "0a");
+        assert!(!script_then.contains("kiosk=1"), "two days are over");
+        assert!(script_then.contains("print=1"), "what was assigned for good is there still");
+        server.wait_for_log("what was assigned to it for now is over", PATIENCE).unwrap();
+        assert_eq!(
+            json(&server, &["machines", "show", "52-54-00-00-00-0A"])["mapped"]["for_now"],
+            Value::Null
+        );
+        server.run(&["unassign", "alpha"]).unwrap();
         server.run(&["assign", "alpha", "--profile", "kiosk", "--once"]).unwrap();
         // To be asked for a script, and asked again, is no boot yet.
         for _ in 0..2 {
@@ -276,9 +282,15 @@ fn a_list_is_adopted_whole_or_not_at_all_and_what_was_adopted_is_a_file_that_che
         assert_eq!(json(&server, &["machines"])["machines"].as_array().unwrap().len(), 1, "{text}");
     }
     fs::write(&list, good).unwrap();
+    let taken = refused(&server, &["adopt", "52:54:00:00:00:0a", "--name", "x", "--dry-run"]);
+    assert!(taken.contains("machine alpha's already"), "a trial looks as closely: {taken}");
     let would = server.run(&[&from[..], &["--dry-run"]].concat()).unwrap();
     assert!(would.contains("would be rack-1: profile debian, workloads render print"), "{would}");
     server.run(&from).unwrap();
+    // A list that one keeps grows, and is read again.
+    fs::write(&list, format!("{good}52:54:00:00:00:45,seat-45,,\n")).unwrap();
+    server.run(&from).unwrap();
+    assert_eq!(json(&server, &["machines"])["machines"].as_array().unwrap().len(), 4);
     server.run(&["assign", "alpha", "--workload", "print"]).unwrap();
     let exported = server.run(&["machines", "export"]).unwrap();
     let table =

@@ -64,12 +64,13 @@ fn gives(profile: Option<&str>, workloads: &[&str]) -> Gives {
 
 fn assigned(name: &str, gives: Gives, until: Option<u64>) -> Mapped {
     let assigned = Assignment { gives, until, ..Assignment::empty(signed()) };
-    Mapped { name: name.to_owned(), adopted: None, assigned: Some(assigned) }
+    let (assigned, for_now) = if assigned.lasts() { (Some(assigned), None) } else { (None, Some(assigned)) };
+    Mapped { name: name.to_owned(), adopted: None, assigned, for_now }
 }
 
 fn adopted(name: &str, macs: &[Mac], instead_of: &[Mac]) -> Mapped {
     let adopted = Adoption { macs: macs.to_vec(), instead_of: instead_of.to_vec(), signed: signed() };
-    Mapped { name: name.to_owned(), adopted: Some(adopted), assigned: None }
+    Mapped { name: name.to_owned(), adopted: Some(adopted), assigned: None, for_now: None }
 }
 
 /// A record, with the NICs that its machine was last seen with.
@@ -189,6 +190,21 @@ fn a_record_reads_back_as_it_was_written_and_names_no_directory() {
     let mut mapped = assigned("seat-01", gives(Some("desktop"), &["render"]), Some(9));
     let written = serde_json::to_string(&mapped).unwrap();
     assert_eq!(serde_json::from_str::<Mapped>(&written).unwrap(), mapped);
-    mapped.assigned.as_mut().unwrap().gives.layers = vec![std::path::PathBuf::from("/etc").into()];
+    mapped.for_now.as_mut().unwrap().gives.layers = vec![std::path::PathBuf::from("/etc").into()];
     assert_eq!(serde_json::to_string(&mapped).unwrap(), written);
+}
+
+#[test]
+fn what_is_assigned_for_now_lies_over_what_is_assigned_for_good_and_leaves_it_there() {
+    let lasting = assigned("seat-01", gives(Some("desktop"), &[]), None);
+    let for_now = assigned("seat-01", gives(None, &["render"]), Some(100)).for_now;
+    let both = Mapped { for_now, ..lasting };
+    let (site, _) = laid(&site(), &[(both, vec![])]);
+    let at = |now| {
+        let decision = decided(&site, mac(1), now).unwrap();
+        (decision.profile, decision.workloads)
+    };
+    let workloads = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    assert_eq!(at(99), ("desktop".to_owned(), workloads(&["print", "render"])));
+    assert_eq!(at(100), ("desktop".to_owned(), workloads(&["print"])));
 }

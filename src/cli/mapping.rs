@@ -19,7 +19,7 @@ pub enum MappingCommand {
 \x20 oneroot machines --unknown                         who has come and has no name\n\
 \x20 oneroot machines --group seats --behind            who has to boot again\n\
 \x20 oneroot machines show node7                        all that is known of one\n\
-\x20 oneroot machines export >machines.d/adopted.toml   what was adopted and assigned, as a file of the site")]
+\x20 oneroot machines export >machines.d/$(date +%F).toml   what was adopted and assigned, as a file of the site")]
     Machines(Machines),
     /// Give a machine that nobody has named its name
     #[command(after_help = "Examples:\n\

@@ -81,17 +81,19 @@ pub fn adopt(state: &Path, asked: &Adopt) -> Result<Adopted> {
             vec![Newcomer { macs, name: asked.name.clone().unwrap_or_default(), gives: gives(&asked.given) }]
         }
     };
-    if asked.dry_run {
-        return Ok(Adopted::Would { would_adopt: newcomers });
-    }
-    Ok(Adopted::Done(change(state, &Request::Adopt(newcomers), "adopted")?))
+    let request = Request::Adopt { machines: newcomers.clone(), dry_run: asked.dry_run };
+    let done = change(state, &request, "adopted")?;
+    Ok(if asked.dry_run { Adopted::Would { would_adopt: newcomers } } else { Adopted::Done(done) })
 }
 
 /// Shows what whoever comes would get, and asks for it once a person at a terminal has said yes.
 fn next(state: &Path, asked: &Adopt, names: &str) -> Result<Adopted> {
     let order =
         |dry_run| Adopted::Order { names: Some(names.to_owned()), gives: gives(&asked.given), dry_run };
+    let request =
+        |dry_run| Request::AdoptNext { names: names.to_owned(), gives: gives(&asked.given), dry_run };
     if asked.dry_run {
+        change(state, &request(true), "adopted")?;
         return Ok(order(true));
     }
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
@@ -106,7 +108,7 @@ fn next(state: &Path, asked: &Adopt, names: &str) -> Result<Adopted> {
         std::io::stdin().read_line(&mut answer)?;
         ensure!(answer.trim().eq_ignore_ascii_case("y"), "nothing was done");
     }
-    change(state, &Request::AdoptNext { names: names.to_owned(), gives: gives(&asked.given) }, "adopted")?;
+    change(state, &request(false), "adopted")?;
     Ok(order(false))
 }
 

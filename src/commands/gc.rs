@@ -132,7 +132,7 @@ struct Keepers {
 }
 
 fn generations_of(mapped: Mapped) -> impl Iterator<Item = GenerationId> {
-    mapped.assigned.into_iter().flat_map(|assigned| assigned.generations.into_values())
+    mapped.assigned.into_iter().chain(mapped.for_now).flat_map(|assigned| assigned.generations.into_values())
 }
 
 /// What the state says, where no server runs. It is locked meanwhile, so none can start and make a pin. Where none ever

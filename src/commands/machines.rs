@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use oneroot_bootconf::assignment::{Adopting, Signed};
 use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::hardware::Fact;
+use oneroot_ids::Mac;
 use oneroot_machines::{MachineStatus, MappedMachine, Mapping, Sighting};
 use serde::Serialize;
 
@@ -162,9 +163,9 @@ impl Document for OneMachine {
 fn show(state: &Path, machine: &str) -> Result<OneMachine> {
     let Status { machines, now, .. } = running(state, control::ask_status(state)?)?;
     let mapping = running(state, control::ask_mapping(state)?)?;
-    let is_it = |one: &MachineStatus| {
-        one.name == machine || one.macs.iter().any(|mac| mac.eq_ignore_ascii_case(machine))
-    };
+    // However it is written, with colons or dashes.
+    let mac = machine.parse::<Mac>().map(|mac| mac.to_string()).unwrap_or_default();
+    let is_it = |one: &MachineStatus| one.name == machine || one.macs.contains(&mac);
     let Some(status) = machines.into_iter().find(is_it) else {
         bail!("no machine {machine:?}; `oneroot machines` lists those that there are");
     };
@@ -193,7 +194,7 @@ struct Table {
 /// a person can put two tables of one name together.
 fn export(mapping: &Mapping) -> Result<String> {
     let mut text = String::from(
-        "# What was adopted and assigned here. Once this is in machines.d and reloaded, `oneroot forget` and `unassign` take it from\n\
+        "# What was adopted and assigned here for good; not what is for a time, once, or of a generation. Once this is in machines.d and reloaded, `oneroot forget` and `unassign` take it from\n\
          # the state, where it counts before the files.\n",
     );
     for machine in &mapping.machines {

@@ -6,6 +6,7 @@ use std::path::Path;
 
 use anyhow::{Result, bail};
 use oneroot_bootconf::Site;
+use oneroot_bootconf::assignment::Assignment;
 use oneroot_bootconf::gives::Gives;
 use oneroot_machines::{MappedMachine, Request, Taken};
 use serde::Serialize;
@@ -37,13 +38,20 @@ impl Document for Mapped {
 
 /// What the mapping says of a machine.
 pub fn in_words(machine: &MappedMachine) -> String {
-    let Some(assigned) = &machine.assigned else {
+    let words: Vec<String> =
+        machine.assigned.iter().chain(&machine.for_now).map(assignment_in_words).collect();
+    if words.is_empty() {
         return "nothing is assigned to it; it boots what the site's files say".to_owned();
-    };
-    let mut words = given_in_words(&assigned.gives);
-    for (profile, generation) in &assigned.generations {
-        words += &format!(", {profile} as of generation {}", short(*generation));
     }
+    format!("{}, from its next boot on", words.join("; "))
+}
+
+fn assignment_in_words(assigned: &Assignment) -> String {
+    let generations = assigned.generations.iter();
+    let generations =
+        generations.map(|(profile, generation)| format!("{profile} as of {}", short(*generation)));
+    let gives = Some(given_in_words(&assigned.gives)).filter(|_| assigned.gives != Gives::default());
+    let mut words = gives.into_iter().chain(generations).collect::<Vec<_>>().join(", ");
     if assigned.once {
         words += ", for one boot";
     }
@@ -51,7 +59,7 @@ pub fn in_words(machine: &MappedMachine) -> String {
         let left = until.saturating_sub(crate::clock::shown(crate::clock::now()));
         words += &format!(", for {}", super::status::age(left));
     }
-    format!("{words} (by {}), from its next boot on", assigned.signed.by)
+    format!("{words} (by {})", assigned.signed.by)
 }
 
 /// What is given, for a sentence.

@@ -1,13 +1,10 @@
 //! The programs of `examples/decide`, as they are, against what they are for.
 
 use std::fs;
-use std::net::TcpStream;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles, Slapd};
 
 use super::{PATIENCE, is_kiosk, let_pass, script, told};
 
@@ -71,49 +68,11 @@ fn an_inventory_in_sqlite_says_what_machines_boot() {
     assert!(!is_kiosk(&gamma), "the inventory does not have it: {gamma}");
 }
 
-/// A directory server; ended when dropped.
-struct Slapd(Child);
-
-impl Drop for Slapd {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-impl Slapd {
-    /// Serves the example's entries out of `home`, on the calling thread's loopback.
-    fn start(home: &Path) -> Self {
-        fs::create_dir_all(home.join("db")).unwrap();
-        let conf = home.join("slapd.conf");
-        let schemas =
-            ["core", "cosine", "nis"].map(|name| format!("include /etc/ldap/schema/{name}.schema\n"));
-        let text = format!(
-            "{}modulepath /usr/lib/ldap\nmoduleload back_mdb\ndatabase mdb\nsuffix \"dc=example,dc=org\"\ndirectory {}\n",
-            schemas.concat(),
-            home.join("db").display()
-        );
-        fs::write(&conf, text).unwrap();
-        let conf = conf.to_str().unwrap();
-        run("/usr/sbin/slapadd", &["-f", conf, "-l", example("ldap/machines.ldif").to_str().unwrap()]);
-        let mut slapd = Command::new("/usr/sbin/slapd");
-        let slapd = slapd.args(["-f", conf, "-h", "ldap://127.0.0.1:389/", "-d", "0"]);
-        let slapd =
-            Self(slapd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
-        let is_there = (0..3_000).any(|_| {
-            thread::sleep(Duration::from_millis(10));
-            TcpStream::connect("127.0.0.1:389").is_ok()
-        });
-        assert!(is_there, "slapd did not come up");
-        slapd
-    }
-}
-
 #[test]
 fn a_directory_server_says_what_machines_boot_and_one_that_is_down_keeps_no_machine_from_booting() {
     let lab = Lab::new().unwrap();
     let site = site("ldap", &["ldap://127.0.0.1", "ou=machines,dc=example,dc=org"]);
-    let slapd = Slapd::start(&site.path().join("ldap"));
+    let slapd = Slapd::start(&site.path().join("ldap"), &example("ldap/machines.ldif")).unwrap();
     let server = Server::start(site).unwrap();
     let [beta, gamma] = scripts(&server, &lab);
     assert!(is_kiosk(&beta) && beta.contains("told=ldap") && beta.contains("quiet"), "{beta}");

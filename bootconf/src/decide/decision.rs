@@ -288,7 +288,7 @@ impl Decision {
             self.add(voice, case);
         }
         groups().for_each(|(_, voice)| self.add_workloads(site, voice, case));
-        for voice in voices.iter().rev().filter(|voice| voice.group.is_none()) {
+        for voice in voices.iter().rev().filter(|voice| voice.group.is_none() && !voice.is_mute) {
             self.add_workloads(site, voice, case);
             if let Some((name, path)) = voice.layer {
                 let part = Part::Machine { name: name.to_owned(), path: path.to_owned() };
@@ -300,13 +300,15 @@ impl Decision {
 
     /// Who assigned something, and the generations that were.
     fn note_assigned(&mut self, voices: &[Voice<'_>]) {
-        let assigned = voices.iter().find_map(|voice| Some((voice.assigned?, &voice.from)));
-        let Some((assigned, from)) = assigned else { return };
-        self.assigned = Some(assigned.signed.clone());
-        for (profile, generation) in &assigned.generations {
-            self.record("generation", &format!("{profile} {generation}"), from);
+        // The nearest comes last, so that its word counts.
+        let assigned = voices.iter().rev().filter_map(|voice| Some((voice.assigned?, &voice.from)));
+        for (assigned, from) in assigned {
+            self.assigned = Some(assigned.signed.clone());
+            for (profile, generation) in &assigned.generations {
+                self.record("generation", &format!("{profile} {generation}"), from);
+                self.generations.insert(profile.clone(), *generation);
+            }
         }
-        self.generations.clone_from(&assigned.generations);
     }
 
     /// A profile and those that it extends, bottom first.

@@ -23,6 +23,8 @@ pub struct Voice<'c> {
     pub group: Option<&'c str>,
     /// The rule that it is.
     pub rule: Option<&'c Rule>,
+    /// Whether it is shown and gives nothing.
+    pub is_mute: bool,
     /// The machine's own name and files, where it is the machine's own table.
     pub layer: Option<(&'c str, &'c Path)>,
 }
@@ -52,10 +54,12 @@ impl<'c> Catalogue<'c> {
     pub fn voices(&self, asked: &Asked) -> Vec<Voice<'c>> {
         let known = self.machine(asked.who);
         let mut voices = self.nearer(asked);
+        let is_said = voices.iter().any(|voice| voice.boots().is_some());
         voices.extend(self.program_says().map(|gives| Voice::giving("the decide program".to_owned(), gives)));
+        // What anybody can tell changes nothing of a machine of which somebody has said what it boots.
         if let Some((number, rule)) = self.rule_of(asked) {
             let voice = Voice::giving(format!("[[rule]] {number} (line {})", rule.line), &rule.gives);
-            voices.push(Voice { rule: Some(rule), ..voice });
+            voices.push(Voice { rule: Some(rule), is_mute: is_said, ..voice });
         }
         for (name, group) in self.groups_of(asked) {
             let voice = Voice::giving(format!("[group.{name}]"), &group.gives);
@@ -72,9 +76,10 @@ impl<'c> Catalogue<'c> {
     pub(crate) fn nearer(&self, asked: &Asked) -> Vec<Voice<'c>> {
         let mut voices = Vec::new();
         let Some((name, machine)) = self.machine(asked.who) else { return voices };
-        if let Some(assigned) = machine.assigned.as_ref().filter(|assigned| !assigned.is_over(self.now())) {
-            let signed = &assigned.signed;
-            let voice = Voice::giving(format!("assigned by {}", signed.by), &assigned.gives);
+        let assigned = machine.for_now.iter().chain(&machine.assigned);
+        for assigned in assigned.filter(|assigned| !assigned.is_over(self.now())) {
+            let (by, for_now) = (&assigned.signed.by, if assigned.lasts() { "" } else { " for now" });
+            let voice = Voice::giving(format!("assigned{for_now} by {by}"), &assigned.gives);
             voices.push(Voice { assigned: Some(assigned), ..voice });
         }
         let layer = machine.layer.as_deref().map(|path| (name, path));

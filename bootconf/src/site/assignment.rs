@@ -68,9 +68,12 @@ pub struct Mapped {
     /// That it was adopted, or has other NICs than the site's files say.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Adoption>,
-    /// What it boots.
+    /// What it boots until somebody says otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<Assignment>,
+    /// What it boots for a time, or once, over that: when this ends, that is there again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_now: Option<Assignment>,
 }
 
 /// A standing order: whoever comes and has no name gets the next of a row. A record of the state.
@@ -129,6 +132,12 @@ impl Assignment {
         self.gives == Gives::default() && self.generations.is_empty()
     }
 
+    /// Whether it is there until somebody says otherwise.
+    #[must_use]
+    pub fn lasts(&self) -> bool {
+        self.until.is_none() && !self.once
+    }
+
     /// Whether its time is over.
     #[must_use]
     pub fn is_over(&self, now: u64) -> bool {
@@ -140,7 +149,7 @@ impl Mapped {
     /// Whether nothing is left of it.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.adopted.is_none() && self.assigned.is_none()
+        self.adopted.is_none() && self.assigned.is_none() && self.for_now.is_none()
     }
 }
 
@@ -162,13 +171,18 @@ impl Site {
         }
         site.lookup = Lookup::of(&site.machines);
         for (record, macs) in mapped {
-            let Some(assigned) = &record.assigned else { continue };
+            if record.assigned.is_none() && record.for_now.is_none() {
+                continue;
+            }
             let by_mac = || macs.iter().find_map(|mac| site.machine(*mac)).map(|(name, _)| name.to_owned());
             let by_name = Some(&record.name).filter(|name| site.machines.contains_key(*name)).cloned();
             let Some(name) = by_name.or_else(by_mac) else { continue };
-            conflicts.extend(site.missing(&name, &assigned.gives));
+            for assigned in record.assigned.iter().chain(&record.for_now) {
+                conflicts.extend(site.missing(&name, &assigned.gives));
+            }
             if let Some(machine) = site.machines.get_mut(&name) {
-                machine.assigned = Some(assigned.clone());
+                machine.assigned.clone_from(&record.assigned);
+                machine.for_now.clone_from(&record.for_now);
             }
         }
         (site, conflicts)
@@ -176,10 +190,11 @@ impl Site {
 
     /// The site with another assignment of one machine: what comes of it can be looked at before it is made.
     #[must_use]
-    pub fn with_assigned(&self, name: &str, assigned: &Assignment) -> Self {
+    pub fn with_assigned(&self, mapped: &Mapped) -> Self {
         let mut site = self.clone();
-        if let Some(machine) = site.machines.get_mut(name) {
-            machine.assigned = Some(assigned.clone());
+        if let Some(machine) = site.machines.get_mut(&mapped.name) {
+            machine.assigned.clone_from(&mapped.assigned);
+            machine.for_now.clone_from(&mapped.for_now);
         }
         site
     }

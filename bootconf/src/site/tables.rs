@@ -348,6 +348,7 @@ pub(crate) fn machine(
         gives: gives(&mut section, &mut places, diagnostics),
         adopted: None,
         assigned: None,
+        for_now: None,
     };
     section.finish(diagnostics);
     Table { value: machine, span, places: places.0 }

@@ -211,6 +211,8 @@ pub struct Machine {
     pub adopted: Option<Signed>,
     /// What the state says over its table.
     pub assigned: Option<Assignment>,
+    /// What the state says over both, for a time or once.
+    pub for_now: Option<Assignment>,
 }
 
 impl Site {

@@ -23,15 +23,21 @@ impl Machines {
         self: &Arc<Self>,
         newcomers: &[Newcomer],
         by: &Signed,
+        dry_run: bool,
     ) -> Result<Vec<MappedMachine>> {
+        // A list that one keeps is read again and again: who is on it as it was is done, also one whose answer was lost.
+        let left = |machines: &Self, some: &[Newcomer]| -> Vec<Newcomer> {
+            some.iter().filter(|one| !machines.is_adopted(one)).cloned().collect()
+        };
         // All of it is looked at before any of it is written.
-        adoptable(&self.site(), newcomers)?;
+        adoptable(&self.site(), &left(self, newcomers))?;
+        if dry_run {
+            return Ok(Vec::new());
+        }
         let mut names = Vec::new();
         for some in newcomers.chunks(AT_ONCE) {
             let draft = |machines: &Self| {
-                // What was written, and whose answer was lost, is done.
-                let left: Vec<Newcomer> =
-                    some.iter().filter(|one| !machines.was_adopted(one, by)).cloned().collect();
+                let left = left(machines, some);
                 adoptable(&machines.site(), &left)?;
                 Ok(Draft { machines: left.iter().map(|one| adopted(one, by)).collect(), adopting: None })
             };
@@ -41,19 +47,22 @@ impl Machines {
         Ok(names.into_iter().map(|name| self.mapped(name)).collect())
     }
 
-    /// Whether a machine was adopted by this very request.
-    fn was_adopted(&self, newcomer: &Newcomer, by: &Signed) -> bool {
+    /// Whether a machine was adopted just so before.
+    fn is_adopted(&self, newcomer: &Newcomer) -> bool {
         let index = self.index();
         let found = index.mapped.values().find(|(mapped, _)| mapped.name == newcomer.name);
-        let adopted = found.and_then(|(mapped, _)| mapped.adopted.as_ref());
-        adopted.is_some_and(|adopted| adopted.signed == *by && adopted.macs == newcomer.macs)
+        found.is_some_and(|(mapped, _)| {
+            let gives = mapped.assigned.as_ref().map(|assigned| assigned.gives.clone()).unwrap_or_default();
+            gives == newcomer.gives
+                && mapped.adopted.as_ref().is_some_and(|adopted| adopted.macs == newcomer.macs)
+        })
     }
 
     pub(super) async fn adopt_next(
         self: &Arc<Self>,
-        names: &str,
-        gives: &Gives,
+        (names, gives): (&str, &Gives),
         signed: Signed,
+        dry_run: bool,
     ) -> Result<Vec<MappedMachine>> {
         let row = NameRow::parse(names).map_err(MappingRefused::Words)?;
         let site = self.site();
@@ -70,6 +79,9 @@ impl Machines {
                 None => Ok(Draft { machines: Vec::new(), adopting: Some(Some(adopting.clone())) }),
             }
         };
+        if dry_run {
+            return draft(self).map(|_| Vec::new());
+        }
         self.write_mapping(&draft).await?;
         tracing::info!(names, "machines that nobody has named are adopted as they come");
         Ok(Vec::new())
@@ -134,6 +146,7 @@ fn adopted(newcomer: &Newcomer, by: &Signed) -> Wanted {
         name: name.clone(),
         adopted: Some(adopted),
         assigned: Some(assigned).filter(|assigned| !assigned.is_empty()),
+        for_now: None,
     };
     Wanted { renames: true, ..Wanted::of(name, macs.clone(), mapped) }
 }

@@ -27,8 +27,10 @@ impl Machines {
         let by = Signed { by: by_whom.clone(), at: self.host.now() };
         let _one_at_a_time = self.mapping.lock().await;
         let changed = match request {
-            Request::Adopt(newcomers) => self.adopt(newcomers, &by).await,
-            Request::AdoptNext { names, gives } => self.adopt_next(names, gives, by).await,
+            Request::Adopt { machines, dry_run } => self.adopt(machines, &by, *dry_run).await,
+            Request::AdoptNext { names, gives, dry_run } => {
+                self.adopt_next((names, gives), by, *dry_run).await
+            }
             Request::StopAdopting => self.stop_adopting().await,
             request => {
                 let names =
@@ -47,44 +49,47 @@ impl Machines {
     fn wanted(&self, request: &Request, by: &Signed) -> Result<Wanted> {
         let site = self.site();
         match request {
-            Request::Assign { machine, gives, generations, lasts, once } => {
-                let (name, macs, mapped) = self.known_as(&site, machine)?;
-                let until = lasts.map(|lasts| by.at.saturating_add(lasts));
-                let old = mapped.assigned.clone().filter(|old| !old.is_over(by.at));
-                let mut assigned = old.unwrap_or_else(|| Assignment::empty(by.clone()));
-                add(&mut assigned.gives, gives);
-                assigned.generations.extend(generations.clone());
-                refuse(&self.gone(generations))?;
-                refuse(&assigned.gives.problems(&site))?;
-                refuse(line_of(&site, &name, &assigned).as_slice())?;
-                refuse(never_ends(&assigned, *once).as_slice())?;
-                let assigned = Assignment { signed: by.clone(), until, once: *once, ..assigned };
-                Ok(Wanted::of(&name, macs, Mapped { assigned: Some(assigned), ..mapped }))
-            }
+            Request::Assign { .. } => self.assigned(&site, request, by),
             Request::Unassign { machine, taken } => {
-                let (name, macs, mut mapped) = self.known_as(&site, machine)?;
-                let old = mapped.assigned.take().ok_or_else(|| MappingRefused::NotAssigned(name.clone()))?;
-                if let Some(taken) = taken {
-                    let gives = without(&old.gives, taken);
-                    let mut generations = old.generations.clone();
-                    if taken.generations {
-                        generations.clear();
-                    }
-                    if gives == old.gives && generations == old.generations {
-                        return Err(MappingRefused::NotAssigned(name).into());
-                    }
-                    let assigned = Assignment { gives, generations, signed: by.clone(), ..old };
-                    mapped.assigned = Some(assigned).filter(|assigned| !assigned.is_empty());
+                let (name, macs, mapped) = self.known_as(&site, machine)?;
+                let left = |old: &Option<Assignment>| left_of(old.as_ref()?, taken.as_ref(), by);
+                let left = Mapped {
+                    assigned: left(&mapped.assigned),
+                    for_now: left(&mapped.for_now),
+                    ..mapped.clone()
+                };
+                if left == mapped {
+                    return Err(MappingRefused::NotAssigned(name).into());
                 }
-                Ok(Wanted::of(&name, macs, mapped))
+                Ok(Wanted::of(&name, macs, left))
             }
             Request::Rename { machine, name } => self.renamed(&site, machine, name, by),
             Request::Replace { machine, macs } => self.replaced_by(&site, machine, macs, by),
             Request::Forget { machine } => self.forgotten(&site, machine),
-            Request::Adopt(_) | Request::AdoptNext { .. } | Request::StopAdopting => {
+            Request::Adopt { .. } | Request::AdoptNext { .. } | Request::StopAdopting => {
                 Err(MappingRefused::NotAdopting.into())
             }
         }
+    }
+
+    /// What is assigned for a time or once lies over what is assigned for good, and each is added to by itself.
+    fn assigned(&self, site: &Site, request: &Request, by: &Signed) -> Result<Wanted> {
+        let Request::Assign { machine, gives, generations, lasts, once } = request else {
+            return Err(MappingRefused::NotAdopting.into());
+        };
+        let (name, macs, mut mapped) = self.known_as(site, machine)?;
+        let until = lasts.map(|lasts| by.at.saturating_add(lasts));
+        let place = if until.is_none() && !once { &mut mapped.assigned } else { &mut mapped.for_now };
+        let old = place.take().filter(|old| !old.is_over(by.at));
+        let mut assigned = old.unwrap_or_else(|| Assignment::empty(by.clone()));
+        add(&mut assigned.gives, gives);
+        assigned.generations.extend(generations.clone());
+        refuse(&self.gone(generations))?;
+        refuse(&assigned.gives.problems(site))?;
+        refuse(never_ends(&assigned, *once).as_slice())?;
+        *place = Some(Assignment { signed: by.clone(), until, once: *once, ..assigned });
+        refuse(line_of(site, &mapped).as_slice())?;
+        Ok(Wanted::of(&name, macs, mapped))
     }
 
     /// What of these generations the store does not have.
@@ -134,13 +139,16 @@ impl Machines {
         let index = self.index();
         let record =
             index.machines.values().find(|(record, _)| record.name.as_deref() == Some(name.as_str()));
-        if record.is_some_and(|(record, _)| index.pins_of(record.id).next().is_some()) {
+        let runs = record.is_some_and(|(record, _)| index.pins_of(record.id).next().is_some());
+        let is_in_files = self.files().machines.contains_key(&name);
+        if runs && (!is_in_files || mapped.is_empty()) {
             return Err(MappingRefused::Runs(name).into());
         }
         if record.is_none() && mapped.is_empty() {
             return Err(MappingRefused::NothingKept(name).into());
         }
-        Ok(Wanted { mapped: None, forgets: true, ..Wanted::of(&name, macs, mapped) })
+        // One that the files have goes on by their word, and its record with it while it runs.
+        Ok(Wanted { mapped: None, forgets: !runs, ..Wanted::of(&name, macs, mapped) })
     }
 
     /// A machine of the site by its name or a MAC, with its NICs and what the state says of it.
@@ -155,7 +163,8 @@ impl Machines {
         let index = self.index();
         let id = self.record_of(name, &macs, MachineId::from_random([0; 16])).0.id;
         let mapped = index.mapped.get(&id).map(|(mapped, _)| mapped.clone());
-        let mapped = mapped.unwrap_or(Mapped { name: name.to_owned(), adopted: None, assigned: None });
+        let mapped =
+            mapped.unwrap_or(Mapped { name: name.to_owned(), adopted: None, assigned: None, for_now: None });
         Ok((name.to_owned(), macs, Mapped { name: name.to_owned(), ..mapped }))
     }
 
@@ -201,12 +210,24 @@ fn never_ends(assigned: &Assignment, once: bool) -> Option<String> {
     })
 }
 
-/// Why a machine's whole command line would not fit with an assignment.
-fn line_of(site: &Site, name: &str, assigned: &Assignment) -> Option<String> {
-    let trial = site.with_assigned(name, assigned);
-    let mac = *trial.machines.get(name)?.macs.first()?;
+/// Why a machine's whole command line would not fit with what is assigned to it.
+fn line_of(site: &Site, mapped: &Mapped) -> Option<String> {
+    let trial = site.with_assigned(mapped);
+    let mac = *trial.machines.get(&mapped.name)?.macs.first()?;
     let decided = decide(&Catalogue::of(&trial), &Asked::by(mac)).ok()?;
     too_long(&decided.into_profile()?.args)
+}
+
+/// What is left of an assignment once some of it is taken away; nothing where all of it is.
+fn left_of(old: &Assignment, taken: Option<&Taken>, by: &Signed) -> Option<Assignment> {
+    let taken = taken?;
+    let gives = without(&old.gives, taken);
+    let generations = if taken.generations { BTreeMap::new() } else { old.generations.clone() };
+    if gives == old.gives && generations == old.generations {
+        return Some(old.clone());
+    }
+    let left = Assignment { gives, generations, signed: by.clone(), ..old.clone() };
+    Some(left).filter(|left| !left.is_empty())
 }
 
 /// Adds what is given to what was: of what is booted and of a variable the new word counts.

@@ -31,11 +31,11 @@ impl Machines {
                 let found = index.mapped.get(&id).filter(|_| machines.has_ended(&index, id));
                 let Some((mapped, _)) = found else { return Ok(Draft::default()) };
                 let macs = site.machines.get(&mapped.name).map(|machine| machine.macs.clone());
-                let mapped = Mapped { assigned: None, ..mapped.clone() };
+                let mapped = Mapped { for_now: None, ..mapped.clone() };
                 Ok(Draft::of(Wanted::of(&mapped.name.clone(), macs.unwrap_or_default(), mapped)))
             };
             for name in self.write_mapping(&without).await? {
-                tracing::info!(machine = name, "what was assigned to it is over");
+                tracing::info!(machine = name, "what was assigned to it for now is over");
             }
         }
         Ok(())
@@ -43,11 +43,8 @@ impl Machines {
 
     /// The same, by somebody else and soon: whoever waits for an answer does not wait for this.
     pub(crate) fn end_assignments_soon(self: &Arc<Self>) {
-        let any = self
-            .index()
-            .mapped
-            .values()
-            .any(|(mapped, _)| mapped.assigned.as_ref().is_some_and(|at| at.once));
+        let any =
+            self.index().mapped.values().any(|(mapped, _)| mapped.for_now.as_ref().is_some_and(|at| at.once));
         if !any {
             return;
         }
@@ -63,7 +60,7 @@ impl Machines {
     /// ours, all that it loads was asked for. After a restart in between nobody knows that, and it boots so once more.
     fn has_ended(&self, index: &MachineIndex, id: MachineId) -> bool {
         let Some((mapped, _)) = index.mapped.get(&id) else { return false };
-        let Some(assigned) = &mapped.assigned else { return false };
+        let Some(assigned) = &mapped.for_now else { return false };
         let is_used = |pin: &Pin| {
             let Some(plan) = index.plans.get(&pin.boot) else { return false };
             let is_loaded = || self.steps().of(pin.mac).iter().any(|step| step.step == LOADED);

@@ -4,7 +4,7 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use oneroot_bootconf::Site;
-use oneroot_bootconf::assignment::{Conflict, Mapped};
+use oneroot_bootconf::assignment::{Assignment, Conflict, Mapped};
 use oneroot_ids::Mac;
 
 use crate::host::Host;
@@ -70,7 +70,7 @@ impl Machines {
     pub(crate) fn mapped(&self, name: &str) -> MappedMachine {
         let (site, files, index) = (self.site(), self.files().clone(), self.index());
         let found = index.mapped.values().find(|(mapped, _)| mapped.name == name);
-        let nothing = || Mapped { name: name.to_owned(), adopted: None, assigned: None };
+        let nothing = || Mapped { name: name.to_owned(), adopted: None, assigned: None, for_now: None };
         let mapped = found.map_or_else(nothing, |(mapped, _)| mapped.clone());
         shown((&files, &site), self.host.as_ref(), &mapped)
     }
@@ -90,11 +90,12 @@ fn shown((files, site): (&Site, &Site), host: &dyn Host, mapped: &Mapped) -> Map
     let known = site.machines.get(&mapped.name);
     let adopted = mapped.adopted.as_ref();
     let macs = known.map(|machine| &machine.macs).or_else(|| adopted.map(|adopted| &adopted.macs));
-    let mut assigned = mapped.assigned.clone();
-    if let Some(assigned) = &mut assigned {
+    let by_wall_clock = |assigned: &Assignment| {
+        let mut assigned = assigned.clone();
         assigned.signed.at = host.shown(assigned.signed.at);
         assigned.until = assigned.until.map(|until| host.shown(until));
-    }
+        assigned
+    };
     let mut signed = adopted.map(|adopted| adopted.signed.clone());
     if let Some(signed) = &mut signed {
         signed.at = host.shown(signed.at);
@@ -103,7 +104,8 @@ fn shown((files, site): (&Site, &Site), host: &dyn Host, mapped: &Mapped) -> Map
         name: mapped.name.clone(),
         macs: macs.cloned().unwrap_or_default(),
         adopted: signed,
-        assigned,
+        assigned: mapped.assigned.as_ref().map(by_wall_clock),
+        for_now: mapped.for_now.as_ref().map(by_wall_clock),
         known: known.is_some(),
         in_files: files.machines.contains_key(&mapped.name),
     }

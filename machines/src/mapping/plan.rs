@@ -32,8 +32,9 @@ impl Machines {
                 (None, _) => vec!["is new".to_owned()],
                 (_, None) => vec!["is no machine of the site any more".to_owned()],
                 (Some(before), Some(after)) => {
-                    let asked =
-                        |machine: &oneroot_bootconf::Machine| machine.macs.first().copied().map(Asked::by);
+                    let asked = |machine: &oneroot_bootconf::Machine| {
+                        machine.macs.first().map(|mac| Asked::by(*mac).telling(self.claims(*mac, None)))
+                    };
                     let mut what = differences(
                         asked(before).map(|asked| decide(&was, &asked)),
                         asked(after).map(|asked| decide(&is, &asked)),

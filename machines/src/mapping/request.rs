@@ -33,13 +33,22 @@ pub enum Request {
         taken: Option<Taken>,
     },
     /// These have names from now on.
-    Adopt(Vec<Newcomer>),
+    Adopt {
+        /// All of them.
+        machines: Vec<Newcomer>,
+        /// Only look whether that can be done.
+        #[serde(default)]
+        dry_run: bool,
+    },
     /// Whoever comes gets the next of these names.
     AdoptNext {
         /// The names, `seat-{01..40}`.
         names: String,
         /// What each is assigned.
         gives: Gives,
+        /// Only look whether that can be done.
+        #[serde(default)]
+        dry_run: bool,
     },
     /// Whoever comes stays unnamed again.
     StopAdopting,
@@ -71,7 +80,7 @@ impl Request {
         match self {
             Self::Assign { .. } => "assigned",
             Self::Unassign { .. } => "unassigned",
-            Self::Adopt(_) | Self::AdoptNext { .. } => "adopted",
+            Self::Adopt { .. } | Self::AdoptNext { .. } => "adopted",
             Self::StopAdopting => "nobody is adopted any more",
             Self::Rename { .. } => "renamed",
             Self::Replace { .. } => "its NIC was replaced",
@@ -117,8 +126,11 @@ pub struct MappedMachine {
     pub macs: Vec<Mac>,
     /// Who has adopted it or replaced its NIC, and when (seconds since 1970).
     pub adopted: Option<Signed>,
-    /// What is assigned to it.
+    /// What is assigned to it until somebody says otherwise.
     pub assigned: Option<Assignment>,
+    /// What is assigned to it for a time, or once, over that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_now: Option<Assignment>,
     /// Whether it is a machine of the site: one that the files have no more is not.
     pub known: bool,
     /// Whether the site's files have a machine of this name.

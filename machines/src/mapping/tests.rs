@@ -19,6 +19,10 @@ fn newcomer(name: &str, last: u8) -> Newcomer {
     Newcomer { macs: vec![mac(last)], name: name.to_owned(), gives: gives() }
 }
 
+fn adopt(machine: Newcomer) -> Request {
+    Request::Adopt { machines: vec![machine], dry_run: false }
+}
+
 fn mac(last: u8) -> Mac {
     Mac::new([2, 0, 0, 0, 7, last]).unwrap()
 }
@@ -36,14 +40,14 @@ fn name_of(server: &Server, last: u8) -> Option<String> {
 async fn what_one_server_is_told_the_other_knows_and_neither_overwrites_the_other() {
     let home = tempfile::tempdir().unwrap();
     let ([one, mut other], _) = two(home.path()).await;
-    ask(&one.machines, Request::Adopt(vec![newcomer("seat-1", 1)])).await.unwrap();
+    ask(&one.machines, adopt(newcomer("seat-1", 1))).await.unwrap();
     // The other has not heard of it, and is asked to give the NIC another name.
-    let refused = ask(&other.machines, Request::Adopt(vec![newcomer("desk-1", 1)])).await;
+    let refused = ask(&other.machines, adopt(newcomer("desk-1", 1))).await;
     assert!(
         matches!(&refused, Err(Error::Mapping(MappingRefused::Words(told))) if told.contains("seat-1")),
         "{refused:?}"
     );
-    let refused = ask(&other.machines, Request::Adopt(vec![newcomer("seat-1", 2)])).await;
+    let refused = ask(&other.machines, adopt(newcomer("seat-1", 2))).await;
     assert!(refused.is_err(), "the name is taken");
     other.hear();
     assert_eq!(name_of(&other, 1).as_deref(), Some("seat-1"));
@@ -64,7 +68,7 @@ async fn what_one_server_is_told_the_other_knows_and_neither_overwrites_the_othe
 async fn two_servers_that_adopt_whoever_comes_give_no_name_twice() {
     let home = tempfile::tempdir().unwrap();
     let ([one, mut other], _) = two(home.path()).await;
-    let order = |names: &str| Request::AdoptNext { names: names.to_owned(), gives: gives() };
+    let order = |names: &str| Request::AdoptNext { names: names.to_owned(), gives: gives(), dry_run: false };
     ask(&one.machines, order("seat-{1..9}")).await.unwrap();
     assert!(
         matches!(
@@ -90,7 +94,7 @@ async fn two_servers_that_adopt_whoever_comes_give_no_name_twice() {
 async fn a_machine_whose_nic_was_replaced_and_that_has_not_booted_since_is_the_same_under_another_name() {
     let home = tempfile::tempdir().unwrap();
     let ([one, _], _) = two(home.path()).await;
-    ask(&one.machines, Request::Adopt(vec![newcomer("seat-1", 1)])).await.unwrap();
+    ask(&one.machines, adopt(newcomer("seat-1", 1))).await.unwrap();
     let ids = || one.machines.index().mapped.keys().copied().collect::<Vec<_>>();
     let id = ids();
     let replace = Request::Replace { machine: "seat-1".to_owned(), macs: vec![mac(2)] };
@@ -110,7 +114,7 @@ async fn a_machine_whose_nic_was_replaced_and_that_has_not_booted_since_is_the_s
 async fn an_assignment_that_was_over_does_not_come_back_with_a_clock_that_goes_back() {
     let home = tempfile::tempdir().unwrap();
     let ([one, _], _) = two(home.path()).await;
-    ask(&one.machines, Request::Adopt(vec![newcomer("seat-1", 1)])).await.unwrap();
+    ask(&one.machines, adopt(newcomer("seat-1", 1))).await.unwrap();
     let gives = Gives { args: vec!["late=1".to_owned()], ..Gives::default() };
     let assign = Request::Assign {
         machine: "seat-1".to_owned(),
@@ -120,7 +124,7 @@ async fn an_assignment_that_was_over_does_not_come_back_with_a_clock_that_goes_b
         once: false,
     };
     ask(&one.machines, assign).await.unwrap();
-    let args = || one.machines.mapping().machines[0].assigned.clone().map(|assigned| assigned.gives.args);
+    let args = || one.machines.mapping().machines[0].for_now.clone().map(|assigned| assigned.gives.args);
     one.clock.pass(99);
     one.machines.tick().await;
     assert_eq!(args().unwrap(), ["late=1"]);
@@ -139,7 +143,7 @@ async fn a_change_whose_answer_was_lost_is_made_once() {
     for (number, lost) in [(1, Trouble::AnswerLost), (2, Trouble::RequestLost)] {
         one.memory().trouble([Some(lost)]);
         let name = format!("seat-{number}");
-        let asked = ask(&one.machines, Request::Adopt(vec![newcomer(&name, number)])).await;
+        let asked = ask(&one.machines, adopt(newcomer(&name, number))).await;
         assert_eq!(asked.unwrap(), [name.as_str()], "{lost:?}");
         other.hear();
         assert_eq!(name_of(&other, number), Some(name), "{lost:?}");

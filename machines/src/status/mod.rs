@@ -52,7 +52,7 @@ pub struct MachineStatus {
     /// Who has adopted it or replaced its NIC, and when, seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted: Option<Signed>,
-    /// What is assigned to it over what the site says.
+    /// What is assigned to it over what the site says: that for now, else that for good.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<Assignment>,
     /// What is told of it, by itself and on its way here.
@@ -188,7 +188,7 @@ impl Machines {
             workloads: would.as_ref().map(|decision| decision.workloads.clone()).unwrap_or_default(),
             groups,
             adopted: mapped.as_ref().and_then(|mapped| mapped.adopted.clone()),
-            assigned: mapped.and_then(|mapped| mapped.assigned),
+            assigned: mapped.and_then(|mapped| mapped.for_now.or(mapped.assigned)),
             name: row.name.unwrap_or_else(|| mac.to_string()),
             claims: match row.address {
                 Some(address) => Claims {

@@ -2,9 +2,11 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles, Slapd};
 use oneroot_vm_tests::{Guest, Hardware, artifacts};
+use serde_json::Value;
 
 use crate::{POOL, SOON, STEP};
 
@@ -18,7 +20,7 @@ esac
 echo '{}'
 ";
 
-fn site(debian: &std::path::Path) -> SiteFiles {
+fn site(debian: &Path) -> SiteFiles {
     let mut site = SiteFiles::new(debian, POOL, "1h").unwrap();
     site.machine("alpha", "0a", "").unwrap();
     for workload in ["render", "print"] {
@@ -88,4 +90,74 @@ fn an_admin_moves_machines_and_workloads_about_and_each_machine_follows_at_its_n
     server.wait_for_step("seat-1", "local", STEP).unwrap();
     seat.wait_for("No bootable device", SOON).unwrap();
     assert!(has(&mut alpha, "/etc/render"));
+}
+
+/// A rack of two whose profile a directory server says, with a tree of its own over Debian's.
+fn rack(debian: &Path) -> SiteFiles {
+    let mut site = SiteFiles::new(debian, POOL, "1h").unwrap();
+    fs::create_dir_all(site.path().join("lab/etc")).unwrap();
+    fs::write(site.path().join("lab/etc/release"), "1\n").unwrap();
+    site.add("[profile.lab]\nextends = \"debian\"\nsource = { directory = \"lab\" }\n");
+    site.add("[profile.kiosk]\nextends = \"lab\"\nargs = [\"kiosk=1\"]\n");
+    site.add("[group.rack]\nmachines = \"rack-*\"\nprofile = \"lab\"\n");
+    let decide = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/decide/ldap/decide");
+    let decide = decide.canonicalize().unwrap();
+    site.add(&format!(
+        "[decide]\nprogram = [\"{}\", \"ldap://127.0.0.1\", \"ou=machines,dc=example,dc=org\"]\ncache = \"1s\"\n",
+        decide.display()
+    ));
+    site
+}
+
+/// Boots both again, and says what each runs: whether it is a kiosk, and which release.
+fn again(guests: &mut [Guest; 2]) -> [(bool, String); 2] {
+    for guest in guests.iter_mut() {
+        guest.type_line("reboot").unwrap();
+    }
+    guests.each_mut().map(|guest| {
+        guest.wait_for_login().unwrap();
+        guest.log_in_at_prompt().unwrap();
+        runs(guest)
+    })
+}
+
+fn runs(guest: &mut Guest) -> (bool, String) {
+    let kiosk = guest.ok("cat /proc/cmdline").unwrap().contains("kiosk=1");
+    (kiosk, guest.ok("cat /etc/release").unwrap())
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_rack_boots_what_a_directory_says_and_one_of_it_gets_a_new_tree_before_the_others() {
+    let Some(debian) = artifacts::here(artifacts::debian) else { return };
+    let lab = Lab::new().unwrap();
+    let site = rack(&debian);
+    let entries = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/decide/ldap/machines.ldif");
+    let slapd = Slapd::start(&site.path().join("ldap"), &entries).unwrap();
+    let server = Server::start(site).unwrap();
+    let list = server.site.path().join("rack.csv");
+    fs::write(&list, "mac,name\n52:54:00:00:00:0b,rack-1\n52:54:00:00:00:0c,rack-2\n").unwrap();
+    server.run(&["adopt", "--from", list.to_str().unwrap()]).unwrap();
+    let mut guests =
+        [("rack-1", "0b"), ("rack-2", "0c")].map(|(name, last)| Guest::power_on(&lab, name, last).unwrap());
+    let of = |kiosk, release: &str| (kiosk, release.to_owned());
+    let first = guests.each_mut().map(|guest| {
+        guest.log_in().unwrap();
+        runs(guest)
+    });
+    assert_eq!(first, [of(true, "1"), of(false, "1")], "the directory has the first alone");
+
+    // A new tree, which nobody gets but the canary.
+    fs::write(server.site.path().join("lab/etc/release"), "2\n").unwrap();
+    let staged = server.run(&["stage", "lab", "--hold", "--json"]).unwrap();
+    let staged: Value = serde_json::from_str(&staged).unwrap();
+    let generation = staged.pointer("/staged/0/generation").unwrap().as_str().unwrap().to_owned();
+    server.run(&["assign", "rack-2", "--generation", &generation]).unwrap();
+    assert_eq!(again(&mut guests), [of(true, "1"), of(false, "2")]);
+
+    // It is good, so all get it; and the directory is down, so the group says what they boot.
+    server.run(&["rollback", "lab", &generation]).unwrap();
+    server.run(&["unassign", "rack-2", "--generation"]).unwrap();
+    drop(slapd);
+    assert_eq!(again(&mut guests), [of(false, "2"), of(false, "2")]);
 }
