@@ -234,7 +234,7 @@ fn a_kernel_alone_that_is_assigned_once_is_booted_once() {
         let told = script(&alpha);
         assert_eq!(script(&alpha), told, "a script that was fetched ends nothing");
         assert_eq!(get(&alpha, &kernel_in(&told)), "memtest of today");
-        server.wait_for_log("what was assigned to it is over", PATIENCE).unwrap();
+        server.wait_for_log("what was assigned to it for now is over", PATIENCE).unwrap();
         assert_eq!(get(&alpha, &kernel_in(&told)), "memtest of today", "a second try of the same boot");
         assert!(script(&alpha).contains("nfsroot="), "the next boot is the site's");
     })
