@@ -76,7 +76,9 @@ impl Machines {
         let stack =
             looked.stacks.entry(view).or_insert_with(|| self.planner.store().stack(view).ok()).clone()?;
         let (places, renders) = self.places(site, looked, &decision)?;
-        let mut reasons = differences(&places, &stack);
+        let words = booted.facts.as_ref().map(|before| decided_anew(before, &decision)).unwrap_or_default();
+        // What is decided otherwise makes another stack, and there is no more to say of that.
+        let mut reasons = if words.is_empty() { differences(&places, &stack) } else { words };
         let facts = Facts::of(&catalogue, &decision, &asked);
         if renders && booted.facts.as_ref().is_some_and(|before| *before != facts) {
             reasons.push("what its templates are rendered from has changed".to_owned());
@@ -144,6 +146,26 @@ impl Machines {
         }
         Some((places, renders))
     }
+}
+
+/// What was decided otherwise since, and who says so now.
+fn decided_anew(before: &Facts, decision: &Decision) -> Vec<String> {
+    let from = |what: &str, value: &str| {
+        let mut why = decision.why.iter().filter(|why| !why.hidden);
+        why.find(|why| why.what == what && why.value == value).map_or("", |why| why.from.as_str())
+    };
+    let mut words = Vec::new();
+    if before.profile != decision.profile {
+        let says = from("profile", &decision.profile);
+        words.push(format!("it would boot profile {}, not {} ({says})", decision.profile, before.profile));
+    }
+    for workload in decision.workloads.iter().filter(|name| !before.workloads.contains(name)) {
+        words.push(format!("it would get the workload {workload} ({})", from("workload", workload)));
+    }
+    for workload in before.workloads.iter().filter(|name| !decision.workloads.contains(name)) {
+        words.push(format!("it would not get the workload {workload} any more"));
+    }
+    words
 }
 
 /// What a machine would boot now. What somebody chose in a menu counts as chosen again, for as long as the menu has it.
