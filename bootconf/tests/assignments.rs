@@ -208,3 +208,11 @@ fn what_is_assigned_for_now_lies_over_what_is_assigned_for_good_and_leaves_it_th
     assert_eq!(at(99), ("desktop".to_owned(), workloads(&["print", "render"])));
     assert_eq!(at(100), ("desktop".to_owned(), workloads(&["print"])));
 }
+
+#[test]
+fn no_more_machines_are_adopted_than_a_pool_has_addresses_for() {
+    // One hundred, and `bare` takes one of them.
+    assert_eq!(site().lacks_room(99), None);
+    let told = site().lacks_room(100).unwrap();
+    assert!(told.contains("10.0.0.0/24 has 100 addresses") && told.contains("101 NICs"), "{told}");
+}

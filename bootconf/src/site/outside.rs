@@ -2,10 +2,12 @@
 //! rules as the files' own.
 
 use std::fmt::Display;
+use std::net::{IpAddr, Ipv4Addr};
 
 use oneroot_ids::Mac;
 
 use crate::site::gives::Gives;
+use crate::site::networks::pool_size;
 use crate::site::report::nearest;
 use crate::site::table::{good_name, host_name};
 use crate::site::tables::{argument, variable};
@@ -61,6 +63,24 @@ impl Site {
             ));
         }
         host_name(name).err().map(|reason| format!("{name:?} {reason}"))
+    }
+
+    /// Why there can't be so many more NICs without an address of their own: each may turn up in any network, and a site whose
+    /// pools have no room for all of them is refused.
+    #[must_use]
+    pub fn lacks_room(&self, more: usize) -> Option<String> {
+        let server = if let IpAddr::V4(address) = self.server.address { Some(address) } else { None };
+        let kept: Vec<Ipv4Addr> = self.all_reserved().collect();
+        let needed = self.without_address() + more;
+        self.networks.iter().filter(|network| network.pool.is_some()).find_map(|network| {
+            let size = pool_size(network, server, kept.iter().copied());
+            (needed as u64 > size).then(|| {
+                format!(
+                    "the pool of {} has {size} addresses, and with these {needed} NICs of named machines would have none of their own; make it larger",
+                    network.subnet
+                )
+            })
+        })
     }
 
     /// Why a machine of this name can't have a NIC.

@@ -125,6 +125,7 @@ impl Machines {
             );
             return Ok(no_more());
         };
+        refuse(site.lacks_room(1).as_slice())?;
         let newcomer = Newcomer { macs: vec![mac], name, gives: adopting.gives.clone() };
         let signed = Signed { by: adopting.signed.by.clone(), at: self.host.now() };
         let next = Adopting { used, ..adopting };
@@ -170,5 +171,6 @@ fn adoptable(site: &Site, newcomers: &[Newcomer]) -> Result<(), MappingRefused> 
         problems.extend(counted(macs).map(about));
         problems.extend(gives.problems(site).into_iter().map(about));
     }
+    problems.extend(site.lacks_room(newcomers.iter().map(|newcomer| newcomer.macs.len()).sum()));
     refuse(&problems)
 }
