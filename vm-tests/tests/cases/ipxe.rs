@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use oneroot_testkit::{Lab, Server, SiteFiles};
-use oneroot_vm_tests::Hardware;
+use oneroot_vm_tests::{Firmware, Hardware};
 
-use crate::STEP;
+use crate::{STEP, text};
 
 #[test]
 fn ipxe_follows_its_way_by_tftp_and_asks_anew_when_its_boot_is_gone() {
@@ -34,21 +34,33 @@ fn ipxe_follows_its_way_by_tftp_and_asks_anew_when_its_boot_is_gone() {
 
 #[test]
 fn a_rule_puts_a_machine_with_a_given_product_into_another_profile() {
+    rule_by_product(Firmware::Bios, "bios");
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_rule_puts_a_machine_with_a_given_product_into_another_profile_by_uefi_too() {
+    rule_by_product(Firmware::UefiPxe, "uefi");
+}
+
+fn rule_by_product(firmware: Firmware, called: &str) {
     let lab = Lab::new().unwrap();
     let mut site = SiteFiles::with_alpha(b"#!ipxe\nno-such-command\n").unwrap();
     site.add("[profile.kiosk]\nextends = \"debian\"\n");
     // All that iPXE of 2019 is asked for: a text with what it would not escape, and what it reads of SMBIOS and PCI itself.
-    site.add(
-        "[[rule]]\nwhen = { product = \"Kiosk & Co=*\", firmware = \"bios\", arch = \"x86_64\", nic = \"1af4:*\", memory = \"384-\" }\n\
-         name = \"kiosk-{mac}\"\nprofile = \"kiosk\"\n",
-    );
+    site.add(&format!(
+        "[[rule]]\nwhen = {{ product = \"Kiosk & Co=*\", firmware = \"{called}\", arch = \"x86_64\", nic = \"1af4:*\", memory = \"384-\" }}\n\
+         name = \"kiosk-{{mac}}\"\nprofile = \"kiosk\"\n"
+    ));
     let server = Server::start(site).unwrap();
-    let mut kiosk = Hardware::new("kiosk", "0c").product("Kiosk & Co=9").power_on(&lab).unwrap();
-    let mut desk = Hardware::new("desk", "0d").product("Desk").power_on(&lab).unwrap();
+    let mut kiosk =
+        Hardware::new("kiosk", "0c").firmware(firmware).product("Kiosk & Co=9").power_on(&lab).unwrap();
+    let mut desk = Hardware::new("desk", "0d").firmware(firmware).product("Desk").power_on(&lab).unwrap();
     kiosk.wait_for("oneroot: kiosk-52540000000c, boot ", STEP).unwrap();
     let told = server.machine("kiosk-52540000000c").unwrap();
-    assert_eq!(told["profile"], "kiosk", "{told}");
-    assert_eq!(told["claims"]["hardware"]["product"], "Kiosk & Co=9", "{told}");
+    assert_eq!(text(&told, "profile"), "kiosk", "{told}");
+    let product = told.pointer("/claims/hardware/product").and_then(serde_json::Value::as_str);
+    assert_eq!(product, Some("Kiosk & Co=9"), "{told}");
     // The other is no kiosk: nobody has named it, so it is held.
     desk.wait_for("52:54:00:00:00:0d", STEP).unwrap();
     assert!(!server.log().contains("mac=52:54:00:00:00:0d boot="), "{}", server.log());
