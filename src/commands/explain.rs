@@ -35,6 +35,17 @@ fn name_of(laid: &StackEntry) -> String {
 /// What is told where the site's files alone could be asked.
 const NOT_KNOWN: &str = "no server runs: what was adopted and assigned is not known here";
 
+/// What stands below either page.
+fn foot(page: &mut Page, is_whole: bool, trouble: Option<&String>) {
+    if !is_whole {
+        page.line("");
+        page.line(NOT_KNOWN);
+    }
+    if let Some(trouble) = trouble {
+        page.trouble(format_args!("oneroot: {trouble}"));
+    }
+}
+
 /// What was decided, and by whom, under a heading.
 fn said(why: &[Provenance]) -> Vec<[String; 3]> {
     let mut rows = vec![["WHAT", "VALUE", "FROM"].map(str::to_owned)];
@@ -68,13 +79,7 @@ impl Document for Decided {
     fn page(&self) -> Page {
         let mut page = Page::default();
         page.rows(&said(&self.why));
-        if !self.assignments_known {
-            page.line("");
-            page.line(NOT_KNOWN);
-        }
-        if let Some(trouble) = &self.trouble {
-            page.trouble(format_args!("oneroot: {trouble}"));
-        }
+        foot(&mut page, self.assignments_known, self.trouble.as_ref());
         page
     }
 
@@ -181,13 +186,7 @@ impl Document for Explained {
             page.line("");
             page.rows(&self.stack());
         }
-        if !self.assignments_known {
-            page.line("");
-            page.line(NOT_KNOWN);
-        }
-        if let Some(trouble) = &self.trouble {
-            page.trouble(format_args!("oneroot: {trouble}"));
-        }
+        foot(&mut page, self.assignments_known, self.trouble.as_ref());
         page
     }
 
