@@ -12,7 +12,7 @@ while :; do
     udhcpc -i v1 -n -q -f -t 5 -T 1 -s /lease >/tmp/udhcpc.log 2>&1
     read -r address </tmp/address || continue
     echo "@@ leased $mac $address"
-    wget -q -O /tmp/script http://192.168.77.1/boot/$(echo $mac | tr : -).ipxe || continue
+    wget -q -O /tmp/script http://192.168.77.1/boot/$(echo $mac | tr : -).ipxe? || continue
     boot=$(sed -n 's|^kernel .*/b/\([0-9a-f]*\)/kernel .*|\1|p' /tmp/script)
     [ -z "$boot" ] || echo "@@ booted $mac $boot"
 done
