@@ -70,7 +70,7 @@ bench-boots:
 	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: a network namespace, TFTP's port" >&2; exit 1; }
 	@$(CARGO) build -q --release -p oneroot
 	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
-	@"$(TARGET)/bench/release/oneroot-bench" boots $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" $(BENCH)
+	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" boots $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" $(BENCH)
 
 # Staging beside cp -a and rsync -a, and ten thousand machines over one tree; see docs/benchmarks.md. As root, on a
 # machine that does nothing else meanwhile.
