@@ -303,6 +303,7 @@ fn a_list_is_adopted_whole_or_not_at_all_and_what_was_adopted_is_a_file_that_che
     server.run(&["forget", "rack-1"]).unwrap();
     let machine = server.machine("rack-1").unwrap();
     assert_eq!((machine["profile"].as_str(), machine["adopted"].as_str()), (Some("debian"), None));
+    server.kill9().unwrap();
     server.restart().unwrap();
     assert!(server.machine("seat-41").is_ok());
 }

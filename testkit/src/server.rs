@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::lab::{INTERFACE, SERVER};
@@ -209,6 +209,9 @@ impl Server {
 
     /// Starts the server, and waits until it answers.
     pub fn restart(&mut self) -> Result<()> {
+        // Of two at once nobody would end the first, and it would answer for the second.
+        let runs = self.process.as_mut().is_some_and(|process| matches!(process.try_wait(), Ok(None)));
+        ensure!(!runs, "the server runs: end it before it is started again");
         let log = fs::File::options().append(true).create(true).open(self.site.path().join("serve.log"))?;
         self.process = Some(
             self.command(&["-v", "serve"])
