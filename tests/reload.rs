@@ -44,15 +44,16 @@ fn a_broken_site_a_broken_template_and_a_moved_socket_are_refused_whole_and_the_
     assert!(server.machine("beta").is_err());
     fs::remove_file(template).unwrap();
 
-    let moved = server
-        .site
-        .text()
-        .replace("store = \"store\"", "store = \"elsewhere\"\nhttp_port = 8080\nipv6 = false");
+    let moved = server.site.text().replace(
+        "store = \"store\"",
+        "store = \"elsewhere\"\nhttp_port = 8080\nipv6 = false\nwait_for_interfaces = true",
+    );
     server.site.set_text(&moved);
     let told = server.reload().unwrap();
     assert!(told.contains("server.store has changed, which takes a restart"), "{told}");
     assert!(told.contains("server.http_port has changed"), "{told}");
     assert!(told.contains("server.ipv6 has changed"), "{told}");
+    assert!(told.contains("server.wait_for_interfaces has changed"), "{told}");
     server.site.set_text(&good);
     server.site.write().unwrap();
     assert!(server.machine("beta").is_err());
