@@ -28,7 +28,8 @@ use crate::reload::{Ask, Reread};
 use crate::status::Status;
 use crate::{backup, clock};
 use oneroot_machines::{
-    Held, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, Request, Sighting,
+    Held, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine, Request,
+    Sighting,
 };
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
@@ -176,6 +177,10 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
             };
             serde_json::to_vec(&answer)?
         }
+        ("machine", machine) => {
+            let machine = machine.to_owned();
+            apart(answers, move |of| of.machines.one(&machine)).await?
+        }
         ("told", mac) => serde_json::to_vec(&machines.known_of(mac.parse()?))?,
         ("sightings", "") => apart(answers, |of| of.machines.sightings()).await?,
         ("mapping", "") => apart(answers, |of| of.machines.mapping()).await?,
@@ -289,6 +294,12 @@ pub fn ask_plan(state: &Path) -> Result<Option<Reloaded>> {
 /// Asks a running server what is told of a NIC, and from where it last asked; `None` when none runs.
 pub fn ask_told(state: &Path, mac: Mac) -> Result<Option<(Claims, Option<IpAddr>)>> {
     ask_json(state, &format!("told {mac}"))
+}
+
+/// Asks a running server for all that it knows of one machine, if there is one; `None` when none runs.
+pub fn ask_machine(state: &Path, machine: &str) -> Result<Option<Option<OneMachine>>> {
+    anyhow::ensure!(!machine.contains('\n'), "{machine:?} is not the name of a machine");
+    ask_json(state, &format!("machine {machine}"))
 }
 
 /// Asks a running server how its machines are; `None` when none runs.

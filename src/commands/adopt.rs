@@ -9,7 +9,7 @@ use oneroot_ids::Mac;
 use oneroot_machines::{Newcomer, Request};
 use serde::{Deserialize, Serialize};
 
-use super::mapping::{Mapped, change, given_in_words, gives};
+use super::mapping::{Mapped, change, gives};
 use crate::cli::mapping::Adopt;
 use crate::print::{Document, Page};
 
@@ -50,14 +50,14 @@ impl Document for Adopted {
                 Page::of_line(format_args!(
                     "machines that nobody has named {would} adopted as {names}, in the order in which they ask for a boot script, \
                      each with {}; `oneroot adopt --stop` ends it",
-                    given_in_words(gives)
+                    gives.in_words()
                 ))
             }
             Self::Would { would_adopt } => {
                 let mut page = Page::default();
                 for Newcomer { macs, name, gives } in would_adopt {
                     let macs: Vec<String> = macs.iter().map(Mac::to_string).collect();
-                    page.line(format_args!("{} would be {name}: {}", macs.join(" "), given_in_words(gives)));
+                    page.line(format_args!("{} would be {name}: {}", macs.join(" "), gives.in_words()));
                 }
                 page
             }
@@ -97,7 +97,7 @@ fn next(state: &Path, asked: &Adopt, names: &str) -> Result<Adopted> {
         return Ok(order(true));
     }
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        let words = given_in_words(&gives(&asked.given));
+        let words = gives(&asked.given).in_words();
         let mut stderr = std::io::stderr().lock();
         write!(
             stderr,

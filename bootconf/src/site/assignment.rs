@@ -16,6 +16,7 @@ use oneroot_ids::{GenerationId, Mac};
 use serde::{Deserialize, Serialize};
 
 use crate::site::gives::Gives;
+use crate::site::history::Change;
 use crate::site::types::{Lookup, Site};
 
 /// What somebody has said that a machine boots, over all that the site's files say.
@@ -61,7 +62,7 @@ pub struct Adoption {
 }
 
 /// All that the state says of one machine. A record of the state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mapped {
     /// Its name.
     pub name: String,
@@ -74,6 +75,9 @@ pub struct Mapped {
     /// What it boots for a time, or once, over that: when this ends, that is there again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_now: Option<Assignment>,
+    /// Its last changes, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Change>,
 }
 
 /// A standing order: whoever comes and has no name gets the next of a row. A record of the state.
@@ -146,10 +150,16 @@ impl Assignment {
 }
 
 impl Mapped {
-    /// Whether nothing is left of it.
+    /// Whether it says nothing of its machine, though it may tell what it once said.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub fn says_nothing(&self) -> bool {
         self.adopted.is_none() && self.assigned.is_none() && self.for_now.is_none()
+    }
+
+    /// A record of a machine of which nothing is said yet.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
     }
 }
 

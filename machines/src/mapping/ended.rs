@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oneroot_bootconf::assignment::Mapped;
+use oneroot_bootconf::assignment::{Mapped, Signed};
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::root::Root;
 use oneroot_ids::MachineId;
@@ -24,6 +24,7 @@ impl Machines {
         if ended.is_empty() {
             return Ok(());
         }
+        let nobody = Signed { by: "oneroot".to_owned(), at: self.host.now() };
         let _one_at_a_time = self.mapping.lock().await;
         for id in ended {
             let without = |machines: &Self| {
@@ -34,7 +35,7 @@ impl Machines {
                 let mapped = Mapped { for_now: None, ..mapped.clone() };
                 Ok(Draft::of(Wanted::of(&mapped.name.clone(), macs.unwrap_or_default(), mapped)))
             };
-            for name in self.write_mapping(&without).await? {
+            for name in self.write_mapping(&nobody, &without).await? {
                 tracing::info!(machine = name, "what was assigned to it for now is over");
             }
         }

@@ -52,7 +52,7 @@ async fn what_one_server_is_told_the_other_knows_and_neither_overwrites_the_othe
     other.hear();
     assert_eq!(name_of(&other, 1).as_deref(), Some("seat-1"));
     let assign = |args: &str| Request::Assign {
-        machine: "seat-1".to_owned(),
+        machines: vec!["seat-1".to_owned()],
         gives: Gives { args: vec![args.to_owned()], ..Gives::default() },
         generations: BTreeMap::new(),
         lasts: None,
@@ -117,7 +117,7 @@ async fn an_assignment_that_was_over_does_not_come_back_with_a_clock_that_goes_b
     ask(&one.machines, adopt(newcomer("seat-1", 1))).await.unwrap();
     let gives = Gives { args: vec!["late=1".to_owned()], ..Gives::default() };
     let assign = Request::Assign {
-        machine: "seat-1".to_owned(),
+        machines: vec!["seat-1".to_owned()],
         gives,
         generations: BTreeMap::new(),
         lasts: Some(100),
