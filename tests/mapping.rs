@@ -443,6 +443,13 @@ fn a_changed_site_says_for_whom_it_changes_what_before_it_is_in_force_and_when_i
     assert!(refused.contains("site.toml") && refused.contains("no profile"), "{refused}");
 }
 
+/// The generation that new boots get.
+fn stage_head(server: &Server) -> String {
+    let all = json(server, &["generations", "debian"]);
+    let head = all.as_array().unwrap().iter().find(|one| one["back"] == 0).unwrap().clone();
+    head["generation"].as_str().unwrap()[..12].to_owned()
+}
+
 #[test]
 fn a_generation_that_is_held_is_for_machines_that_are_assigned_it_and_gc_keeps_it_for_them() {
     let lab = Lab::new().unwrap();
@@ -496,6 +503,15 @@ fn a_generation_that_is_held_is_for_machines_that_are_assigned_it_and_gc_keeps_i
         );
         server.run(&["unassign", "alpha", "--generation"]).unwrap();
         assert_eq!(reads(&alpha), b"5\n");
+        // What others get by now is nothing of its own any more; what they had then is.
+        let canary = stage("6\n", &["--hold"])["generation"].as_str().unwrap()[..12].to_owned();
+        let head = stage_head(&server);
+        server.run(&["assign", "alpha", "--generation", &canary]).unwrap();
+        server.run(&["assign", "beta", "--generation", &head]).unwrap();
+        server.run(&["rollback", "debian", &canary]).unwrap();
+        server.wait_for_log("what was assigned to it for now is over", PATIENCE).unwrap();
+        stage("7\n", &[]);
+        assert_eq!((reads(&alpha), reads(&beta)), (b"7\n".to_vec(), b"5\n".to_vec()));
     })
     .unwrap();
 }

@@ -28,6 +28,10 @@ pub struct Assignment {
     /// Of profiles, generations that it boots whatever is their head: what others get later.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub generations: BTreeMap<String, GenerationId>,
+    /// Those of them that were not the head when they were assigned: tried before others get them, so they end with being the
+    /// head. One that was the head is kept, whatever follows it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub until_head: BTreeSet<String>,
     /// Who has said it last, and when.
     #[serde(flatten)]
     pub signed: Signed,
@@ -127,13 +131,50 @@ impl Assignment {
     /// An assignment of nothing.
     #[must_use]
     pub fn empty(signed: Signed) -> Self {
-        Self { gives: Gives::default(), generations: BTreeMap::new(), signed, until: None, once: false }
+        Self {
+            gives: Gives::default(),
+            generations: BTreeMap::new(),
+            until_head: BTreeSet::new(),
+            signed,
+            until: None,
+            once: false,
+        }
     }
 
     /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.gives == Gives::default() && self.generations.is_empty()
+    }
+
+    /// Assigns generations, of which these profiles have another head now.
+    pub fn add_generations(
+        &mut self,
+        generations: &BTreeMap<String, GenerationId>,
+        is_head: impl Fn(&str, GenerationId) -> bool,
+    ) {
+        for (profile, generation) in generations {
+            self.generations.insert(profile.clone(), *generation);
+            if is_head(profile, *generation) {
+                self.until_head.remove(profile);
+            } else {
+                self.until_head.insert(profile.clone());
+            }
+        }
+    }
+
+    /// It without the generations that others get by now.
+    #[must_use]
+    pub fn without_heads(mut self, heads: &BTreeMap<String, GenerationId>) -> Option<Self> {
+        let is_head = |profile: &String| {
+            self.generations.get(profile).is_some_and(|generation| heads.get(profile) == Some(generation))
+        };
+        let ended: Vec<String> = self.until_head.iter().filter(|profile| is_head(profile)).cloned().collect();
+        for profile in ended {
+            self.until_head.remove(&profile);
+            self.generations.remove(&profile);
+        }
+        Some(self).filter(|left| !left.is_empty())
     }
 
     /// Whether it is there until somebody says otherwise.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::{Adoption, Assignment, Mapped, Signed};
-use oneroot_bootconf::decision::decide;
+use oneroot_bootconf::decision::{Part, decide};
 use oneroot_bootconf::gives::{Boots, Gives};
 use oneroot_bootconf::identity::recognise;
 use oneroot_bootconf::outside::too_long;
@@ -107,8 +107,11 @@ impl Machines {
         let old = place.take().filter(|old| !old.is_over(by.at));
         let mut assigned = old.unwrap_or_else(|| Assignment::empty(by.clone()));
         add(&mut assigned.gives, gives);
-        assigned.generations.extend(generations.clone());
         refuse(&self.gone(generations))?;
+        assigned.add_generations(generations, |profile, generation| {
+            let part = Part::Profile { name: profile.to_owned() };
+            self.planner.head(&site.home, &part).ok() == Some(generation)
+        });
         refuse(&assigned.gives.problems(site))?;
         refuse(never_ends(&assigned, *once).as_slice())?;
         *place = Some(Assignment { signed: by.clone(), until, once: *once, ..assigned });
@@ -245,11 +248,14 @@ fn line_of(site: &Site, mapped: &Mapped) -> Option<String> {
 fn left_of(old: &Assignment, taken: Option<&Taken>, by: &Signed) -> Option<Assignment> {
     let taken = taken?;
     let gives = without(&old.gives, taken);
-    let generations = if taken.generations { BTreeMap::new() } else { old.generations.clone() };
-    if gives == old.gives && generations == old.generations {
-        return Some(old.clone());
+    let mut left = Assignment { gives, ..old.clone() };
+    if taken.generations {
+        left.generations.clear();
+        left.until_head.clear();
     }
-    let left = Assignment { gives, generations, signed: by.clone(), ..old.clone() };
+    if left != *old {
+        left.signed = by.clone();
+    }
     Some(left).filter(|left| !left.is_empty())
 }
 
