@@ -1,6 +1,6 @@
 //! Which machine gets which boot, and why: a pure function of the catalogue and of who asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use oneroot_ids::GenerationId;
@@ -442,9 +442,9 @@ impl Decision {
 /// Every part that the site has, with a profile's source, each once: what `oneroot stage` stages.
 #[must_use]
 pub fn parts(site: &Site) -> Vec<(Part, Source)> {
-    let mut all: Vec<(Part, Source)> = Vec::new();
+    let (mut all, mut known): (Vec<(Part, Source)>, _) = (Vec::new(), BTreeSet::new());
     let mut add = |part: Part, source: Source| {
-        if !all.iter().any(|(known, _)| *known == part) {
+        if known.insert(part.clone()) {
             all.push((part, source));
         }
     };
