@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::names::{Gathered, NameRef, Names};
 use crate::index::{Entry, Index, ROOT};
 use crate::node::Kind;
 
@@ -22,16 +23,9 @@ pub struct Node {
     pub inode: u32,
 }
 
-/// Where an entry of a merged directory comes from: the layer, and the place in its table of names.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct NameRef {
-    pub(super) layer: u16,
-    pub(super) place: u32,
-}
-
 /// The names of a directory that no single layer has.
 pub(super) struct Merged {
-    pub(super) entries: Box<[NameRef]>,
+    pub(super) names: Names<'static>,
     pub(super) subdirectories: u32,
 }
 
@@ -88,16 +82,22 @@ impl Level {
         self.spine.len()
     }
 
-    /// The names of a directory as seen at this level, in byte order.
-    pub(super) fn names(&self, node: Node) -> impl Iterator<Item = NameRef> + '_ {
+    /// The names of a directory as seen at this level.
+    pub(super) fn names(&self, node: Node) -> Names<'_> {
         let level = self.at(node.layer);
-        let merged = level.and_then(|level| level.merged(node.inode));
-        let run = match (level, merged) {
-            (Some(level), None) => level.index.inode(node.inode).map_or((0, 0), |inode| inode.run()),
-            _ => (0, 0),
-        };
-        let own = (run.0..run.0.saturating_add(run.1)).map(move |place| NameRef { layer: node.layer, place });
-        merged.into_iter().flat_map(|merged| merged.entries.iter().copied()).chain(own)
+        if let Some(merged) = level.and_then(|level| level.merged(node.inode)) {
+            return merged.names.borrowed();
+        }
+        let (first, count) =
+            level.and_then(|level| level.index.inode(node.inode)).map_or((0, 0), |inode| inode.run());
+        Names::plain(NameRef { layer: node.layer, place: first }, count)
+    }
+
+    /// Directories in a directory as seen at this level.
+    fn subdirectories(&self, node: Node) -> u32 {
+        let Some(level) = self.at(node.layer) else { return 0 };
+        let own = || level.index.inode(node.inode).map_or(0, |inode| inode.nlink().saturating_sub(2));
+        level.merged(node.inode).map_or_else(own, |merged| merged.subdirectories)
     }
 }
 
@@ -125,31 +125,45 @@ impl<'a> Spine<'a> {
         spine.merged.into_boxed_slice()
     }
 
-    /// One pass over two sorted lists of names.
+    /// The names of this layer, each put into its place among those below: of a directory below only as many are looked at as
+    /// there are names above it, and what is between them is taken whole.
     fn merge(&mut self, directory: u32, below: Node) {
         let Some(under) = self.level.below.last() else { return };
-        let mut lower = under.names(below).filter_map(|from| Some((from, under.entry(from)?))).peekable();
-        let mut entries = Vec::new();
-        for from in self.level.names(Node { layer: self.layer, inode: directory }) {
+        let (lower, mut names, mut done) = (under.names(below), Gathered::default(), 0);
+        let mut subdirectories = under.subdirectories(below);
+        for from in self.own(directory) {
             let Some(upper) = self.level.index.entry(from.place) else { continue };
-            while let Some((from, _)) = lower.next_if(|(_, entry)| entry.name < upper.name) {
-                entries.push(from);
+            let found = lower.search(|from| Some(under.entry(from)?.name), upper.name);
+            let (at, hidden) = match found {
+                Ok(at) => (
+                    at,
+                    lower
+                        .get(at)
+                        .and_then(|from| Some(Node { layer: from.layer, inode: under.entry(from)?.inode })),
+                ),
+                Err(at) => (at, None),
+            };
+            lower.copy((done, at), &mut names);
+            done = if found.is_ok() { at.saturating_add(1) } else { at };
+            let hidden = hidden.filter(|node| is_directory(under, *node));
+            subdirectories = subdirectories.saturating_sub(hidden.map_or(0, |_| 1));
+            let kind = self.kind(upper.inode);
+            if let (Some(Kind::Directory), Some(beneath)) = (kind, hidden) {
+                self.todo.push((upper.inode, beneath));
             }
-            let hidden = lower.next_if(|(_, entry)| entry.name == upper.name);
-            match self.kind(upper.inode) {
-                Some(Kind::Whiteout) | None => continue,
-                Some(Kind::Directory) => {
-                    let beneath = hidden.map(|(from, entry)| Node { layer: from.layer, inode: entry.inode });
-                    if let Some(beneath) = beneath.filter(|node| is_directory(under, *node)) {
-                        self.todo.push((upper.inode, beneath));
-                    }
-                }
-                Some(_) => {}
-            }
-            entries.push(from);
+            let Some(kind) = kind.filter(|kind| *kind != Kind::Whiteout) else { continue };
+            subdirectories = subdirectories.saturating_add(u32::from(kind.is_directory()));
+            names.add(from, 1);
         }
-        entries.extend(lower.map(|(from, _)| from));
-        self.push(directory, entries);
+        lower.copy((done, lower.len()), &mut names);
+        self.push(directory, names, subdirectories);
+    }
+
+    /// The names that this layer alone has in a directory of its own.
+    fn own(&self, directory: u32) -> impl Iterator<Item = NameRef> + use<> {
+        let (first, count) = self.level.index.inode(directory).map_or((0, 0), |inode| inode.run());
+        let layer = self.layer;
+        (first..first.saturating_add(count)).map(move |place| NameRef { layer, place })
     }
 
     /// A directory that nothing lies under may still have whiteouts, which are never served.
@@ -164,25 +178,20 @@ impl<'a> Spine<'a> {
             if !holds || done.binary_search(&directory).is_ok() {
                 continue;
             }
-            let names = self.level.names(Node { layer: self.layer, inode: directory });
-            let entries = names.filter(|from| {
-                let entry = self.level.index.entry(from.place);
-                !matches!(entry.map(|entry| self.kind(entry.inode)), None | Some(None | Some(Kind::Whiteout)))
-            });
-            let entries = entries.collect();
-            self.push(directory, entries);
+            let mut names = Gathered::default();
+            for from in self.own(directory) {
+                let kind = self.level.index.entry(from.place).and_then(|entry| self.kind(entry.inode));
+                if kind.is_some_and(|kind| kind != Kind::Whiteout) {
+                    names.add(from, 1);
+                }
+            }
+            let subdirectories = self.level.subdirectories(Node { layer: self.layer, inode: directory });
+            self.push(directory, names, subdirectories);
         }
     }
 
-    fn push(&mut self, directory: u32, entries: Vec<NameRef>) {
-        let is_subdirectory = |from: &&NameRef| {
-            let entry = self.level.entry(**from);
-            entry
-                .is_some_and(|entry| is_directory(self.level, Node { layer: from.layer, inode: entry.inode }))
-        };
-        let subdirectories =
-            u32::try_from(entries.iter().filter(is_subdirectory).count()).unwrap_or(u32::MAX - 2);
-        self.merged.push((directory, Merged { entries: entries.into_boxed_slice(), subdirectories }));
+    fn push(&mut self, directory: u32, names: Gathered, subdirectories: u32) {
+        self.merged.push((directory, Merged { names: names.finish(), subdirectories }));
     }
 
     fn kind(&self, inode: u32) -> Option<Kind> {
