@@ -95,6 +95,7 @@ pub struct Answers {
 pub async fn serve(socket: UnixListener, answers: Answers) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
+        // Before anybody is accepted: who finds no place waits in the kernel's queue and holds no descriptor here.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = socket.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -361,6 +362,7 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
 fn asked(state: &Path, question: &str) -> Result<Option<UnixStream>> {
     let mut stream = match UnixStream::connect(path(state)) {
         Ok(stream) => stream,
+        // One that nobody listens on was left by a server that was killed.
         Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }

@@ -61,6 +61,7 @@ fn secret(layer: &Path, path: &Path) -> Option<&'static str> {
     if HASHES.iter().any(|hashes| layer.join(hashes) == path) {
         let text = head(path, LARGEST)?;
         let hash = |line: &[u8]| {
+            // A locked account has `!` or `*` there, and one without a password nothing.
             line.split(|byte| *byte == b':').nth(1).is_some_and(|field| field.starts_with(b"$"))
         };
         return text.split(|byte| *byte == b'\n').any(hash).then_some("a password's hash");

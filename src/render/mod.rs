@@ -118,6 +118,7 @@ impl Processes {
     fn remember(&self, (text, facts): ([u8; 32], [u8; 32]), reason: &str) {
         let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         if stopped.len() >= MOST_STOPPED {
+            // All at once, for nobody keeps their age: what still ends its process does so once more, and is known again.
             stopped.clear();
         }
         let entry = stopped

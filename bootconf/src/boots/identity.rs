@@ -72,6 +72,8 @@ pub fn recognise<'r>(
         if record.name.as_deref() == Some(name) {
             by_name = Some(record);
         } else if record.name.is_none() && record.macs.iter().any(|seen| macs.contains(seen)) {
+            // Found by its NICs only where it has no name: one of another name is that machine's, whatever the site says of
+            // its NICs.
             by_list = Some(record);
         }
     }

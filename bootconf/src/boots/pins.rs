@@ -156,6 +156,7 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
         Event::Up(boot) => {
             let place = order.iter().position(|pin| pin.boot == *boot && pin.is_mounted());
             let Some((older, pin)) = place.and_then(|place| parted(&order, place)) else { return Vec::new() };
+            // Said once more, it changes nothing of its own pin and ends what was in use the first time.
             let up = (pin.phase != Phase::Up).then(|| Pin { phase: Phase::Up, since: now, ..pin.clone() });
             up.map(PinChange::Put).into_iter().chain(ended(older, pin, in_use)).collect()
         }
@@ -165,6 +166,7 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
                 Phase::Running => now.saturating_sub(pin.since.max(*sure_since)) >= GRACE,
                 Phase::Up => true,
             };
+            // The newest one: all that is older is over, whichever of it has settled too.
             let place = order.iter().rposition(settled);
             let Some((older, pin)) = place.and_then(|place| parted(&order, place)) else { return Vec::new() };
             ended(older, pin, in_use).collect()

@@ -133,6 +133,7 @@ impl<'c> Catalogue<'c> {
         let unknown = unknown.map(|address| (None, Asked { address, ..Asked::of(Who::Unknown) }));
         let by_rule = self.site.rules.iter().zip(1..).map(|(rule, number)| {
             let supposed = Supposed { rule: Some(number), ..Supposed::default() };
+            // Whoever the rule fits is in one of its networks, and is told what holds there.
             let address = self.site.first_address_in(rule.when.networks()).map(IpAddr::V4);
             (None, Asked { address, supposed, ..Asked::of(Who::Unknown) })
         });

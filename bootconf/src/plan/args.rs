@@ -57,6 +57,7 @@ pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
         format!("systemd.machine_id={}", boot.machine),
         format!("oneroot.boot={}", boot.boot),
     ];
+    // The site's own come last: of a word that is said twice, the kernel and what mounts the root take the last.
     nfs_root(boot).into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
 }
 
@@ -65,6 +66,8 @@ fn nfs_root(boot: &Boot<'_>) -> Vec<String> {
     let Boot { server, port, .. } = boot;
     let path = boot.export;
     let ages = format!("acregmin={CACHE},acregmax={CACHE},acdirmin={CACHE},acdirmax={CACHE}");
+    // Nothing here keeps locks (NLM): without `nolock` mount.nfs starts rpc.statd, and fails where it can't. klibc never
+    // locks.
     match boot.initramfs {
         Initramfs::InitramfsTools => vec![
             "boot=nfs".to_owned(),

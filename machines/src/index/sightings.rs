@@ -94,6 +94,7 @@ impl Sightings {
         }
         seen.last = now;
         self.places.remove(&seen.place);
+        // By turns and not by time, for many NICs are heard of in one second.
         seen.place = (seen.address.is_some(), self.turn, Some(mac));
         self.places.insert(seen.place);
     }

@@ -168,11 +168,13 @@ impl Puller {
 
     async fn blob(&self, digest: &str, size: u64, report: impl Fn(u64) + Unpin) -> Result<()> {
         let path = self.place(&Digest::parse(digest)?);
+        // An image may have the same layer twice.
         if path.exists() {
             return Ok(());
         }
         let file = File::create_new(&path).map_err(Error::io("write the image"))?;
         let mut out = Bounded { file, done: 0, size, report };
+        // Without the login: the client has it from the manifest, which is asked for first.
         let pulled = self.client.pull_blob(&self.image, digest, &mut out).await;
         pulled.map_err(|cause| Error::Blob { digest: digest.to_owned(), cause: Box::new(cause) })?;
         of_size(format!("blob {digest}"), out.done, size)
