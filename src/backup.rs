@@ -203,6 +203,7 @@ impl Check {
     /// Takes the next line, with its end. A record, unless it is the last line.
     fn line(&mut self, line: &[u8]) -> Result<Option<Record>> {
         ensure!(!self.ended, "something follows the backup's last line");
+        // No record begins so, for its key comes first.
         if self.format == FORMAT && line.starts_with(b"{\"end\":") {
             ensure!(
                 line == format!("{}\n", End::line(self.count, &self.hasher)?).as_bytes(),

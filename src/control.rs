@@ -353,6 +353,7 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
     let Some(mut stream) = asked(state, question)? else { return Ok(None) };
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
+    // No other answer has this one key and nothing beside it.
     match serde_json::from_slice::<Refusal>(&answer) {
         Ok(Refusal { refused }) => Err(anyhow::anyhow!(refused).context(not_ours(state))),
         Err(_) => Ok(Some(answer)),

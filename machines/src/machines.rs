@@ -325,7 +325,8 @@ impl Machines {
 
     /// Says which boots do not go on, each once.
     pub fn tell_of_stalls(&self, now: u64) {
-        // Copied, so that no lock is held over the tables' and the log's.
+        // Copied: the status takes the tables' lock before that of the steps, and in the other order each could wait for
+        // the other.
         let macs: Vec<Mac> = self.steps().macs().collect();
         for mac in macs {
             let (is_ours, runs) = {

@@ -65,6 +65,7 @@ pub fn collect(site: &Site, asked: &GcAsked) -> Result<Collection> {
     for pin in &held {
         needed.views.insert(pin.view.parse().with_context(|| format!("the view of {}", pin.machine))?);
     }
+    // So many of each name can be rolled back to.
     for (_, history) in store.references()? {
         needed
             .generations

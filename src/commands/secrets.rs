@@ -38,6 +38,7 @@ pub fn warnings(site: &Site) -> Vec<String> {
     for layer in seen.keys().chain(&open).collect::<BTreeSet<_>>() {
         let whom = match seen.get(layer).map_or(0, BTreeSet::len) {
             _ if open.contains(layer) => "any machine sees".to_owned(),
+            // What one machine alone sees is where it belongs.
             0 | 1 => continue,
             count => format!("{count} machines see"),
         };

@@ -68,6 +68,7 @@ impl Slot {
 
     /// Ends the connection: what its task holds is let go of as if it had returned.
     pub fn close(&self) {
+        // First this and then the task, which the loop sets before it looks here: whichever of the two comes later ends it.
         self.closed.store(true, Ordering::SeqCst);
         if let Some(task) = self.task.get() {
             task.abort();

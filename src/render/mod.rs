@@ -102,6 +102,7 @@ impl Processes {
     /// Ends the processes and waits until they have: a command leaves nothing for init to wait for. A confined server may
     /// not wait, and its processes end with it.
     pub fn end(&self) {
+        // With this the supervisor's socket ends, and so does it.
         *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = Lane::Gone("oneroot ends".to_owned());
         if let Some(child) = self.supervisor {
             supervisor::ended(child);

@@ -128,6 +128,7 @@ impl Dir {
                 return Err(elsewhere());
             }
             fs::DirBuilder::new().mode(DIR_MODE).create(&self.path)?;
+            // Or a power cut could take the directory, and with it a state that was answered from.
             parent.sync_all()?;
         }
         let home = File::open(&self.path)?;
@@ -171,6 +172,7 @@ impl Medium for Dir {
             Err(cause) => return Err(cause),
         }
         let file = OpenOptions::new().read(true).write(true).custom_flags(QUIETLY).open(self.file())?;
+        // One that somebody has copied here may have another mode.
         if file.metadata()?.permissions().mode() & 0o077 != 0 {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         }

@@ -144,6 +144,7 @@ impl Puller {
         let [index, manifest, ..] = ACCEPTED;
         let otherwise = if kind.manifests.is_some() { index } else { manifest };
         let media_type = kind.media_type.unwrap_or_else(|| otherwise.to_owned());
+        // The site's digest counts before what the registry says of itself: the layout holds the bytes against it.
         let digest = Digest::parse(self.image.digest().unwrap_or(&found))?;
         fs::write(self.place(&digest), &bytes).map_err(Error::io("write the image"))?;
         let descriptor = json!({
