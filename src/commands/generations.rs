@@ -86,6 +86,7 @@ pub fn list(site: &Site, name: Option<&str>) -> Result<Generations> {
     }
     for (shown, reference) in found {
         for (back, staged) in store.history(&reference)?.all().iter().enumerate() {
+            // One that was lost keeps its line: when it was the head is known without it.
             let index = store.generation(staged.generation);
             let (entries, bytes) = index.map_or((0, 0), |index| (index.paths(), index.content_bytes()));
             let generation = staged.generation.to_string();

@@ -133,7 +133,7 @@ fn told_to(site: &Site, profile: &str) -> Vec<Initramfs> {
         let (mut told, mut at) = (None, Some(name));
         while let Some(own) = at.and_then(|at| site.profiles.get(at)) {
             told = told.or(own.initramfs);
-            // Whoever has a tree of its own boots with the initrd of that one, and of none below it.
+            // What is told of a tree is for those whose topmost tree it is.
             if own.source.is_some() {
                 break;
             }
