@@ -96,6 +96,7 @@ pub fn recognise<'r>(
         first_seen: now,
     });
     if let Some((name, macs)) = site {
+        // The site's name takes the place of one that a rule has given.
         (record.name, record.claimed) = (Some(name.to_owned()), None);
         record.macs = macs.to_vec();
     }

@@ -198,6 +198,7 @@ fn mounted(
     let running = Pin { phase: Phase::Running, since: now, mac, address, ..(*pin).clone() };
     // A machine that is reset again and again before it is up mounts a root each time, and none of them settles.
     let mut others: Vec<&Pin> = order.iter().copied().filter(|pin| pin.is_mounted()).collect();
+    // Of those that are alike the older comes first: they are in that order, and the sort keeps it.
     others.sort_by_key(|pin| (in_use(pin), pin.phase == Phase::Up));
     let gone = others.get(..(others.len() + 1).saturating_sub(MOST)).unwrap_or_default();
     let gone = gone.iter().map(|pin| PinChange::Delete(pin.boot));

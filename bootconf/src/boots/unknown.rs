@@ -121,6 +121,7 @@ impl UnknownMachine<'_> {
 /// Whether a record is one that packets alone have made.
 #[must_use]
 pub fn is_unknown(record: &MachineRecord, site: &Site) -> bool {
+    // A NIC that the site names makes it known at once; its record gets the name when it boots.
     record.name.is_none() && record.macs.iter().all(|mac| site.machine(*mac).is_none())
 }
 

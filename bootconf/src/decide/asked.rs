@@ -90,6 +90,7 @@ impl<'c> Catalogue<'c> {
         };
         let here = match self.address_of(asked) {
             IpAddr::V4(address) => Some(address),
+            // No group and no condition has a network of IPv6.
             IpAddr::V6(_) => None,
         };
         let kept = machine.map_or(&[][..], |(_, machine)| machine.addresses.as_slice());

@@ -180,6 +180,7 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Re
             None => menu = Some((name, found)),
         }
     }
+    // The first counts; what is left of them is shown as hidden.
     let mut said = voices.iter().filter_map(|voice| Some((voice.boots()?, voice.from.as_str())));
     let (boots, from) = match said.next() {
         Some(first) => first,

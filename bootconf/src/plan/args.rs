@@ -44,6 +44,7 @@ pub struct Boot<'a> {
 /// The kernel's arguments, one each.
 #[must_use]
 pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
+    // 01 is Ethernet's hardware type (ARP), as pxelinux writes it.
     let nic = format!("BOOTIF=01-{}", boot.mac.dashed());
     if boot.root == Root::None {
         // Some kernels take their whole line for something of their own: iPXE's for a script.
