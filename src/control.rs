@@ -95,6 +95,7 @@ pub struct Answers {
 pub async fn serve(socket: UnixListener, answers: Answers) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
+        // Before anybody is accepted: who finds no place waits in the kernel's queue and holds no descriptor here.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = socket.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -352,6 +353,7 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
     let Some(mut stream) = asked(state, question)? else { return Ok(None) };
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
+    // No other answer has this one key and nothing beside it.
     match serde_json::from_slice::<Refusal>(&answer) {
         Ok(Refusal { refused }) => Err(anyhow::anyhow!(refused).context(not_ours(state))),
         Err(_) => Ok(Some(answer)),
@@ -361,6 +363,7 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
 fn asked(state: &Path, question: &str) -> Result<Option<UnixStream>> {
     let mut stream = match UnixStream::connect(path(state)) {
         Ok(stream) => stream,
+        // One that nobody listens on was left by a server that was killed.
         Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }

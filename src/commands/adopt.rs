@@ -96,8 +96,10 @@ fn next(state: &Path, asked: &Adopt, names: &str) -> Result<Adopted> {
         change(state, &request(true), "adopted")?;
         return Ok(order(true));
     }
+    // A script has nobody who could answer.
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
         let words = gives(&asked.given).in_words();
+        // Standard output is the document's alone.
         let mut stderr = std::io::stderr().lock();
         write!(
             stderr,
@@ -131,8 +133,10 @@ fn listed(path: &Path, gives: &Gives) -> Result<Vec<Newcomer>> {
     use std::io::Read as _;
     let mut text = String::new();
     let file = oneroot_tree::confine::open_file(path).with_context(|| path.display().to_string())?;
+    // One byte more tells a list that is too long from one that just fits.
     file.take(LARGEST + 1).read_to_string(&mut text).with_context(|| path.display().to_string())?;
     ensure!(text.len() as u64 <= LARGEST, "{} is larger than 4 MiB", path.display());
+    // Excel begins a CSV file in UTF-8 with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());

@@ -44,6 +44,7 @@ const ABANDONED: u64 = 7;
 pub fn collect(site: &Site, asked: &GcAsked) -> Result<Collection> {
     let GcAsked { dry_run, keep, grace, release } = *asked;
     let store = Store::open(&site.server.store)?;
+    // Before the pins are asked for, so that what those machines held goes with this collection.
     if let (Some(days), false) = (release, dry_run) {
         match control::ask_release_quiet(&site.server.state, u64::from(days) * DAY)? {
             None => bail!("no server is running, and only a running one knows which machines are quiet"),
@@ -64,6 +65,7 @@ pub fn collect(site: &Site, asked: &GcAsked) -> Result<Collection> {
     for pin in &held {
         needed.views.insert(pin.view.parse().with_context(|| format!("the view of {}", pin.machine))?);
     }
+    // So many of each name can be rolled back to.
     for (_, history) in store.references()? {
         needed
             .generations

@@ -85,6 +85,7 @@ fn phase(machine: &MachineStatus, status: &Status) -> String {
         let is_ours = machine.steps.is_empty() && machine.other.is_none();
         return if is_ours { "never booted" } else { "-" }.to_owned();
     };
+    // Nothing is known of the time before it began, so nobody is called quiet for that.
     let silent = status.now.saturating_sub(machine.seen.unwrap_or(status.began));
     if silent >= QUIET { format!("{phase}, quiet") } else { phase.clone() }
 }

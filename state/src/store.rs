@@ -96,6 +96,8 @@ impl<M: Medium> Store<M> {
         revision: u64,
         held: impl FnOnce() -> Contents,
     ) -> Result<(), String> {
+        // Taken out, and put back only when all went well: whatever fails in between leaves no database, so the file is
+        // made anew.
         let Some(database) = self.database.take() else { return self.remake(&held(), changes, revision) };
         put(&database, &Contents::default(), changes, revision).map_err(|cause| cause.to_string())?;
         // A file without its name takes everything, and is found by nobody.

@@ -173,11 +173,14 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Re
         match choice.and_then(|choice| found.choice(choice)) {
             Some(choice) => {
                 taken = Some(choice.name.clone());
+                // In front of the voice that shows the menu and behind those that are nearer, whose variables count over a
+                // choice's.
                 voices.insert(place, Voice::chosen(name, choice));
             }
             None => menu = Some((name, found)),
         }
     }
+    // The first counts; what is left of them is shown as hidden.
     let mut said = voices.iter().filter_map(|voice| Some((voice.boots()?, voice.from.as_str())));
     let (boots, from) = match said.next() {
         Some(first) => first,
@@ -407,6 +410,7 @@ impl Decision {
     /// Takes variables in, over those of the tables before.
     fn merge_vars(&mut self, vars: &Vars, from: &str) {
         for (name, value) in vars {
+            // Of a variable that is said again only the word that counts is shown.
             self.why.retain(|why| why.what != "var" || why.value.split('=').next() != Some(name));
             self.record("var", &format!("{name}={value}"), from);
             self.vars.insert(name.clone(), value.clone());

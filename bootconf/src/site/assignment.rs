@@ -220,11 +220,13 @@ impl Site {
                 conflicts.extend(site.adopt(self, &record.name, adopted));
             }
         }
+        // By which an assignment finds machines that were adopted just now.
         site.lookup = Lookup::of(&site.machines);
         for (record, macs) in mapped {
             if record.assigned.is_none() && record.for_now.is_none() {
                 continue;
             }
+            // One that the files call otherwise by now is found by its NICs.
             let by_mac = || macs.iter().find_map(|mac| site.machine(*mac)).map(|(name, _)| name.to_owned());
             let by_name = Some(&record.name).filter(|name| site.machines.contains_key(*name)).cloned();
             let Some(name) = by_name.or_else(by_mac) else { continue };
@@ -253,6 +255,7 @@ impl Site {
     /// Lays one adoption over the machines of the files.
     fn adopt(&mut self, files: &Self, name: &str, adopted: &Adoption) -> Option<Conflict> {
         let own = files.machines.get(name);
+        // The files were written anew since it was said, so theirs is the later word.
         if own.map_or(&[][..], |machine| &machine.macs) != adopted.instead_of {
             return None;
         }
@@ -263,6 +266,7 @@ impl Site {
         }
         let machine = self.machines.entry(name.to_owned()).or_default();
         machine.macs.clone_from(&adopted.macs);
+        // An address is a NIC's by its place: the NIC that takes another's place takes its address too.
         machine.addresses.truncate(adopted.macs.len());
         machine.adopted = Some(adopted.signed.clone());
         None

@@ -41,6 +41,7 @@ fn changes(old: &Mapped, new: &Mapped, by: &Signed) -> Vec<Change> {
     let change =
         |what: String| Change { what: what.chars().take(LONGEST).collect(), lasts: None, signed: by.clone() };
     let mut all = Vec::new();
+    // Of a machine that had no record there is no name that it was called by.
     if !old.name.is_empty() && old.name != new.name {
         all.push(change(format!("renamed, was {}", old.name)));
     }

@@ -270,6 +270,7 @@ impl Machines {
             let mut found = Err(io::Error::from(io::ErrorKind::NotFound));
             for path in &places {
                 found = open_file(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+                // One that is there and can't be read is told of, and not passed over for another directory's.
                 if found.as_ref().err().is_none_or(|cause| cause.kind() != io::ErrorKind::NotFound) {
                     break;
                 }

@@ -70,6 +70,7 @@ impl BootSteps {
             boot.refused = None;
         }
         boot.seen = at.now;
+        // A step that comes again is no progress: who asks the same again and again has stalled too.
         if boot.steps.len() < MOST_STEPS && !boot.steps.iter().any(|known| known.step == step) {
             boot.steps.push(BootStep { step: step.to_owned(), at_ms: at.shown_ms });
             boot.last = at.now;

@@ -97,6 +97,7 @@ impl Machines {
     /// any that nobody has named.
     pub(crate) async fn adopt_who_comes(self: &Arc<Self>, mac: Mac) {
         let by = self.index().adopting.as_ref().map(|(adopting, _)| adopting.signed.by.clone());
+        // Nearly always there is nothing to do, which is seen without the lock; `next_of_row` looks once more under it.
         let Some(by) = by.filter(|_| self.site().machine(mac).is_none()) else { return };
         let signed = Signed { by, at: self.host.now() };
         let _one_at_a_time = self.mapping.lock().await;

@@ -104,6 +104,7 @@ impl Machines {
         let (name, macs, mut mapped) = self.known_as(site, machine)?;
         let until = lasts.map(|lasts| by.at.saturating_add(lasts));
         let place = if until.is_none() && !once { &mut mapped.assigned } else { &mut mapped.for_now };
+        // What is over may not have been taken away yet, and must not come back with what is added.
         let old = place.take().filter(|old| !old.is_over(by.at));
         let mut assigned = old.unwrap_or_else(|| Assignment::empty(by.clone()));
         add(&mut assigned.gives, gives);
@@ -145,6 +146,7 @@ impl Machines {
         let mut problems: Vec<String> = macs.iter().filter_map(|mac| site.refuses_nic(&name, *mac)).collect();
         problems.extend(counted(macs));
         refuse(&problems)?;
+        // So that the files count again once somebody gives the machine other NICs there.
         let instead_of =
             self.files().machines.get(&name).map(|machine| machine.macs.clone()).unwrap_or_default();
         let adopted = Adoption { macs: macs.to_vec(), instead_of, signed: by.clone() };
@@ -188,6 +190,7 @@ impl Machines {
         };
         let macs = site.machines.get(name).map(|machine| machine.macs.clone()).unwrap_or_default();
         let index = self.index();
+        // With an id that no record has: a machine that has never booted has none, and nothing is mapped under it.
         let id = self.record_of(name, &macs, MachineId::from_random([0; 16])).0.id;
         let mapped = index.mapped.get(&id).map(|(mapped, _)| mapped.clone());
         let mapped = mapped.unwrap_or_else(|| Mapped::of(name));

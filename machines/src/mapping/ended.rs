@@ -21,6 +21,8 @@ impl Machines {
     /// they get now.
     pub(crate) async fn end_assignments(self: &Arc<Self>) -> Result<()> {
         let heads = self.heads_waited_for().await;
+        // Looked for without the lock first, for every tick asks and nearly always nothing has ended; then once more under
+        // it.
         let ended: Vec<MachineId> = {
             let index = self.index();
             let ended = index.mapped.keys().filter(|id| self.left_now(&index, **id, &heads).is_some());

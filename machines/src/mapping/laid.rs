@@ -25,6 +25,7 @@ impl Machines {
         let files = self.files();
         let (site, conflicts) = laid(&files, &self.index());
         let before = self.conflicts();
+        // Each is said once: all are found again with every change of the mapping, until somebody ends them.
         for conflict in conflicts.iter().filter(|conflict| !before.contains(conflict)) {
             tracing::error!(reason = %conflict, "what the state says of a machine does not count");
         }

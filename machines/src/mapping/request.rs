@@ -90,6 +90,7 @@ impl Request {
             Self::Assign { machines, .. } | Self::Unassign { machines, .. } => {
                 let each = |word: &String| match NameRow::parse(word) {
                     Ok(row) => row.names().collect(),
+                    // A name or a MAC, to be looked up as such.
                     Err(_) => vec![word.clone()],
                 };
                 machines.iter().flat_map(each).collect()

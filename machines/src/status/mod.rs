@@ -181,6 +181,7 @@ impl Machines {
     fn shown(&self, site: &Site, looked: &mut Looked, row: Row) -> MachineStatus {
         let (boot, mac) = (row.boot.as_ref(), row.mac);
         let profile = boot.and_then(|boot| boot.profile.clone());
+        // A NIC that was replaced since boots no more: one that the machine has now says what it would boot.
         let booted = boot.map(|boot| if row.macs.contains(&boot.mac) { boot.mac } else { mac });
         let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
         let pin = boot.map(|boot| &boot.pin);
