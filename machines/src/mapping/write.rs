@@ -60,22 +60,42 @@ impl Machines {
         draft: &(dyn Fn(&Self) -> Result<Draft> + Sync),
     ) -> Result<Vec<String>> {
         for _ in 0..TRIES {
-            let draft = draft(self)?;
-            let names = draft.machines.iter().map(|one| one.name.clone()).collect();
-            let fresh = || random(self.host.as_ref()).map(MachineId::from_random).map_err(Error::Random);
-            let mut changed = Changed { adopting: draft.adopting, ..Changed::default() };
-            for one in draft.machines {
-                self.add_change(&mut changed, one, by, fresh()?);
-            }
+            let mut ids = Vec::new();
+            let wanted = things(&self.drafted(by, draft, &mut ids)?.1);
+            let turn = self.turns.take(wanted.clone()).await;
+            // A boot that had one of these turns before may have given a NIC its first record meanwhile, so it is drafted anew.
+            let (names, changed) = self.drafted(by, draft, &mut ids)?;
             if changed.mapped.is_empty() && changed.adopting.is_none() {
                 return Ok(names);
             }
-            let turn = self.turns.take(things(&changed)).await;
-            if self.commit(turn, changed).await? {
+            if things(&changed).is_subset(&wanted) && self.commit(turn, changed).await? {
                 return Ok(names);
             }
         }
         Err(Error::Contended)
+    }
+
+    /// A draft with its records, and the names of its machines. One that has no record yet gets an id, the same one each time.
+    fn drafted(
+        &self,
+        by: &Signed,
+        draft: &(dyn Fn(&Self) -> Result<Draft> + Sync),
+        ids: &mut Vec<MachineId>,
+    ) -> Result<(Vec<String>, Changed)> {
+        let draft = draft(self)?;
+        let names = draft.machines.iter().map(|one| one.name.clone()).collect();
+        let mut changed = Changed { adopting: draft.adopting, ..Changed::default() };
+        for (place, one) in draft.machines.into_iter().enumerate() {
+            let fresh = match ids.get(place) {
+                Some(id) => *id,
+                None => random(self.host.as_ref()).map(MachineId::from_random).map_err(Error::Random)?,
+            };
+            if place == ids.len() {
+                ids.push(fresh);
+            }
+            self.add_change(&mut changed, one, by, fresh);
+        }
+        Ok((names, changed))
     }
 
     fn add_change(&self, changed: &mut Changed, wanted: Wanted, by: &Signed, fresh: MachineId) {
