@@ -313,7 +313,7 @@ impl Machines {
         Ok(Read { machines: self.clone(), view, tree })
     }
 
-    /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
+    /// Notes a step of a boot, for `status`.
     pub fn step(&self, mac: Mac, step: &str, first: bool) {
         self.steps().note(mac, step, first, present(self.host.as_ref()));
     }

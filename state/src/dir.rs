@@ -173,7 +173,7 @@ impl Medium for Dir {
         }
         let file = OpenOptions::new().read(true).write(true).custom_flags(QUIETLY).open(self.file())?;
         // One that somebody has copied here may have another mode.
-        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        if file.metadata()?.permissions().mode() & OTHERS != 0 {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         }
         self.held = Some(file.try_clone()?);

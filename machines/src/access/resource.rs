@@ -250,7 +250,9 @@ impl Machines {
         }
         let machines = self.clone();
         let found = tokio::task::spawn_blocking(move || -> Option<(ObjectId, u64)> {
-            let merged = machines.planner.views.load(view).ok()?;
+            let merged = machines.planner.views.load(view);
+            let merged = merged.inspect_err(|cause| tracing::error!(%boot, %view, %cause, "cannot give a boot file: its view cannot be read"));
+            let merged = merged.ok()?;
             let node = merged.follow(path.as_bytes())?;
             Some((merged.object(node)?, merged.stat(node)?.size))
         });

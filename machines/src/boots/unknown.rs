@@ -1,5 +1,5 @@
 //! Machines that nobody has named, kept below a bound: made-up MACs must not fill the state (rules:
-//! `oneroot_bootconf::strangers`).
+//! `oneroot_bootconf::unknown`).
 
 use std::sync::{MutexGuard, PoisonError};
 

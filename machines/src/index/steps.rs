@@ -23,7 +23,7 @@ pub struct BootStep {
 pub const INITRAMFS: &str = "initramfs";
 /// Steps kept for one MAC; a boot has about ten.
 const MOST_STEPS: usize = 64;
-/// MACs whose steps are kept; the rest is only counted.
+/// MACs whose steps are kept; of others nothing is: their boots are answered all the same.
 const MOST_SHOWN: usize = 20_000;
 
 /// A moment by both clocks.

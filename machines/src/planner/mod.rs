@@ -158,7 +158,10 @@ impl Planner {
         let mut entries: Vec<StackEntry> = Vec::new();
         for part in &decision.parts {
             if let Part::Kernel { parts, .. } = part {
-                let lender = parts.iter().map(|part| self.head(home, part)).collect::<Result<Vec<_>>>()?;
+                let lender = parts
+                    .iter()
+                    .map(|part| self.generation(home, part, decision))
+                    .collect::<Result<Vec<_>>>()?;
                 let below: Vec<GenerationId> = entries.iter().map(|laid| laid.generation).collect();
                 let generation = self.kernels.borrowed(&self.views, &lender, &below)?;
                 entries.push(StackEntry {
