@@ -8,7 +8,6 @@ use std::time::Duration;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::admission::Seen;
 use oneroot_bootconf::again::Ask;
-use oneroot_bootconf::gives::Gives;
 use oneroot_bootconf::pins::Phase;
 use oneroot_bootconf::unknown::MOST;
 use oneroot_ids::{BootId, Mac, MachineId};
@@ -22,7 +21,6 @@ use crate::boots::unknown::tests::{fill, mac, open, site};
 use crate::host::still::NOW;
 use crate::index::tables::{MACHINES, PINS, PLANS};
 use crate::machines::Machines;
-use crate::mapping::{Newcomer, Request};
 use crate::order::turns::Thing;
 
 /// Long enough for anything but waiting for ever.
@@ -253,34 +251,4 @@ async fn five_hundred_boots_at_once_share_syncs() {
     println!("{groups} groups for {BOOTS} boots");
     // One after another they would be as many as there are boots.
     assert!(groups <= BOOTS as u64 / 8, "{groups} groups for {BOOTS} boots");
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_machine_that_is_adopted_while_its_first_boot_is_written_has_one_record() {
-    let home = tempfile::tempdir().unwrap();
-    let machines = open(&site(home.path(), true)).await;
-    let held = machines.turns.take([Thing::Nic(mac(1))]).await;
-    let asking = machines.clone();
-    let boot = tokio::spawn(async move { boots(&asking, 1).await });
-    while machines.turns.waited_for() < 1 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    let adopting = machines.clone();
-    let adopted = tokio::spawn(async move {
-        let newcomer = Newcomer { macs: vec![mac(1)], name: "zeta".to_owned(), gives: Gives::default() };
-        let request = Request::Adopt { machines: vec![newcomer], dry_run: false };
-        adopting.change_mapping(&request, "ada").await
-    });
-    // Drafted, and behind the boot.
-    while machines.turns.waited_for_by(2) < 1 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    drop(held);
-    let told = boot.await.unwrap().unwrap();
-    adopted.await.unwrap().unwrap();
-    let index = machines.index();
-    let records = index.machines.values().filter(|(record, _)| record.macs.contains(&mac(1)));
-    assert_eq!(records.count(), 1);
-    let pinned = index.pins.get(&told).map(|(pin, _)| pin.machine);
-    assert_eq!(pinned, index.machine_of(mac(1)), "the boot is the adopted machine's");
 }

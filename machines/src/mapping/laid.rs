@@ -23,14 +23,18 @@ impl Machines {
     pub(crate) fn lay(&self) {
         // Held until it is in force, or an older mapping could follow a newer one.
         let files = self.files();
-        let (site, conflicts) = laid(&files, &self.index());
+        let index = self.index();
+        let laid = (!index.mapped.is_empty()).then(|| laid(&files, &index));
+        let (site, conflicts) = laid.map_or((None, Vec::new()), |(site, conflicts)| (Some(site), conflicts));
+        drop(index);
         let before = self.conflicts();
         // Each is said once: all are found again with every change of the mapping, until somebody ends them.
         for conflict in conflicts.iter().filter(|conflict| !before.contains(conflict)) {
             tracing::error!(reason = %conflict, "what the state says of a machine does not count");
         }
         *self.conflicts.lock().unwrap_or_else(PoisonError::into_inner) = conflicts;
-        self.site.send_replace(Arc::new(site));
+        // Where nothing is laid over them, they are the site: it is large, and is not kept twice.
+        self.site.send_replace(site.map_or_else(|| files.clone(), Arc::new));
         drop(files);
     }
 

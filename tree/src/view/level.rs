@@ -9,7 +9,7 @@
 
 use std::sync::Arc;
 
-use super::names::{Gathered, NameRef, Names};
+use super::names::{Gathered, NameRef, Names, Run};
 use crate::index::{Entry, Index, ROOT};
 use crate::node::Kind;
 
@@ -23,9 +23,15 @@ pub struct Node {
     pub inode: u32,
 }
 
-/// The names of a directory that no single layer has.
+/// A directory that no single layer has: one of the spine.
+#[derive(Debug, Clone, Copy)]
 pub(super) struct Merged {
-    pub(super) names: Names<'static>,
+    /// Its inode in the topmost layer that has it.
+    directory: u32,
+    /// Its names: so many runs of the level's from here on.
+    first: u32,
+    runs: u32,
+    names: u32,
     pub(super) subdirectories: u32,
 }
 
@@ -39,7 +45,9 @@ pub struct Level {
     /// Bytes in the regular files of this layer and those below.
     pub(super) bytes: u64,
     /// By directory inode of this layer, ascending.
-    spine: Box<[(u32, Merged)]>,
+    spine: Box<[Merged]>,
+    /// The names of all of them: one list, because a machine has a spine of its own, and ten thousand have many small lists.
+    runs: Box<[Run]>,
 }
 
 impl Level {
@@ -48,8 +56,8 @@ impl Level {
     pub fn new(index: Arc<Index>, below: Vec<Arc<Level>>) -> Self {
         let fileid_base = below.last().map_or(0, |level| level.fileid_base + u64::from(level.index.inodes()));
         let bytes = index.content_bytes().saturating_add(below.last().map_or(0, |level| level.bytes));
-        let mut level = Self { index, below, fileid_base, bytes, spine: Box::new([]) };
-        level.spine = Spine::of(&level);
+        let mut level = Self { index, below, fileid_base, bytes, spine: Box::new([]), runs: Box::new([]) };
+        (level.spine, level.runs) = Spine::of(&level);
         level
     }
 
@@ -67,8 +75,15 @@ impl Level {
     }
 
     pub(super) fn merged(&self, directory: u32) -> Option<&Merged> {
-        let place = self.spine.binary_search_by_key(&directory, |(inode, _)| *inode).ok()?;
-        self.spine.get(place).map(|(_, merged)| merged)
+        let place = self.spine.binary_search_by_key(&directory, |merged| merged.directory).ok()?;
+        self.spine.get(place)
+    }
+
+    /// The names of one of this level's merged directories.
+    pub(super) fn names_of(&self, merged: &Merged) -> Names<'_> {
+        let (first, count) = (merged.first as usize, merged.runs as usize);
+        let runs = first.checked_add(count).and_then(|end| self.runs.get(first..end));
+        Names::merged(runs.unwrap_or_default(), merged.names)
     }
 
     /// The name that an entry of a merged directory stands for.
@@ -85,8 +100,8 @@ impl Level {
     /// The names of a directory as seen at this level.
     pub(super) fn names(&self, node: Node) -> Names<'_> {
         let level = self.at(node.layer);
-        if let Some(merged) = level.and_then(|level| level.merged(node.inode)) {
-            return merged.names.borrowed();
+        if let Some((level, merged)) = level.and_then(|level| Some((level, level.merged(node.inode)?))) {
+            return level.names_of(merged);
         }
         let (first, count) =
             level.and_then(|level| level.index.inode(node.inode)).map_or((0, 0), |inode| inode.run());
@@ -105,14 +120,16 @@ impl Level {
 struct Spine<'a> {
     level: &'a Level,
     layer: u16,
-    merged: Vec<(u32, Merged)>,
+    merged: Vec<Merged>,
+    runs: Vec<Run>,
     /// Directories that merge, still to be done: in this layer, and what they lie over.
     todo: Vec<(u32, Node)>,
 }
 
 impl<'a> Spine<'a> {
-    fn of(level: &'a Level) -> Box<[(u32, Merged)]> {
-        let mut spine = Self { level, layer: level.place(), merged: Vec::new(), todo: Vec::new() };
+    fn of(level: &'a Level) -> (Box<[Merged]>, Box<[Run]>) {
+        let mut spine =
+            Self { level, layer: level.place(), merged: Vec::new(), runs: Vec::new(), todo: Vec::new() };
         let opaque = level.index.inode(ROOT).is_some_and(|root| root.kind() == Kind::OpaqueDirectory);
         if let (Some(top), false) = (level.below.last(), opaque) {
             spine.todo.push((ROOT, Node { layer: top.place(), inode: ROOT }));
@@ -121,8 +138,8 @@ impl<'a> Spine<'a> {
             spine.merge(directory, below);
         }
         spine.leave_out_whiteouts();
-        spine.merged.sort_unstable_by_key(|(inode, _)| *inode);
-        spine.merged.into_boxed_slice()
+        spine.merged.sort_unstable_by_key(|merged| merged.directory);
+        (spine.merged.into_boxed_slice(), spine.runs.into_boxed_slice())
     }
 
     /// The names of this layer, each put into its place among those below: of a directory below only as many are looked at as
@@ -171,7 +188,7 @@ impl<'a> Spine<'a> {
         if self.level.index.whiteouts() == 0 {
             return;
         }
-        let mut done: Vec<u32> = self.merged.iter().map(|(inode, _)| *inode).collect();
+        let mut done: Vec<u32> = self.merged.iter().map(|merged| merged.directory).collect();
         done.sort_unstable();
         for directory in 1..=self.level.index.inodes() {
             let holds = self.level.index.inode(directory).is_some_and(|inode| inode.holds_whiteout());
@@ -190,8 +207,10 @@ impl<'a> Spine<'a> {
         }
     }
 
-    fn push(&mut self, directory: u32, names: Gathered, subdirectories: u32) {
-        self.merged.push((directory, Merged { names: names.finish(), subdirectories }));
+    fn push(&mut self, directory: u32, mut names: Gathered, subdirectories: u32) {
+        let first = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
+        let (runs, names) = names.put(&mut self.runs);
+        self.merged.push(Merged { directory, first, runs, names, subdirectories });
     }
 
     fn kind(&self, inode: u32) -> Option<Kind> {

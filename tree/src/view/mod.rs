@@ -121,7 +121,8 @@ impl View {
             let entry = level.index.entry(level.index.find(directory.inode, name)?)?;
             return Some(Node { layer: directory.layer, inode: entry.inode });
         };
-        let from = merged.names.get(merged.names.search(|from| Some(level.entry(from)?.name), name).ok()?)?;
+        let names = level.names_of(merged);
+        let from = names.get(names.search(|from| Some(level.entry(from)?.name), name).ok()?)?;
         Some(Node { layer: from.layer, inode: level.entry(from)?.inode })
     }
 
@@ -131,7 +132,7 @@ impl View {
         let level = self.top.at(directory.layer)?;
         let number = u32::try_from(number).ok()?;
         let from = match level.merged(directory.inode) {
-            Some(merged) => merged.names.get(number)?,
+            Some(merged) => level.names_of(merged).get(number)?,
             None => {
                 let (first, count) = level.index.inode(directory.inode)?.run();
                 let number = Some(number).filter(|number| *number < count)?;

@@ -13,7 +13,7 @@ pub(super) struct NameRef {
 
 /// Names that follow one another in a layer's table, and that no other layer's come between.
 #[derive(Debug, Clone, Copy)]
-struct Run {
+pub(super) struct Run {
     /// The number that its first name has in the directory.
     number: u32,
     /// Its first name.
@@ -44,9 +44,11 @@ impl Gathered {
         self.count = self.count.saturating_add(count);
     }
 
-    pub(super) fn finish(self) -> Names<'static> {
-        // Without the room that a growing list has left: it stays as long as the view does.
-        Names { runs: Cow::Owned(self.runs.into_boxed_slice().into_vec()), count: self.count }
+    /// Puts its runs behind those of other directories; how many there are, and how many names.
+    pub(super) fn put(&mut self, all: &mut Vec<Run>) -> (u32, u32) {
+        let runs = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
+        all.append(&mut self.runs);
+        (runs, std::mem::take(&mut self.count))
     }
 }
 
@@ -62,9 +64,9 @@ impl<'a> Names<'a> {
         Self { runs: Cow::Owned(vec![Run { number: 0, from }]), count }
     }
 
-    /// The same, for as long as these are there.
-    pub(super) fn borrowed(&'a self) -> Self {
-        Self { runs: Cow::Borrowed(&self.runs), count: self.count }
+    /// Names of a merged directory.
+    pub(super) fn merged(runs: &'a [Run], count: u32) -> Self {
+        Self { runs: Cow::Borrowed(runs), count }
     }
 
     pub(super) fn len(&self) -> u32 {
