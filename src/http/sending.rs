@@ -20,7 +20,7 @@ use crate::net::stalled::{STALLED, Stall, patiently, room};
 /// Bytes of an answer, its head included, up to which it is put together in memory: a copy costs less than a call of its own.
 pub const SMALL: u64 = 16 * 1024;
 /// Bytes of a file that are sent before others have their turn.
-const PIECE: u64 = 512 * 1024;
+const PIECE: u64 = 2 * 1024 * 1024;
 
 /// A peer, and its place in the accept loop.
 pub struct Sending<'a> {
@@ -83,7 +83,7 @@ impl Sending<'_> {
     /// Sends a file from `at` to before `end`.
     async fn file(&self, file: &Arc<fs::File>, mut at: u64, end: u64) -> io::Result<()> {
         // Up to where it was found in the page cache, what was sent since others had their turn, and the wait for the peer.
-        let (mut found, mut sent, mut stall) = (at, 0, None);
+        let (mut found, mut sent, mut stall) = (at, 0, None::<Stall>);
         while at < end {
             if found <= at {
                 found = end.min(at + PIECE);
@@ -97,7 +97,7 @@ impl Sending<'_> {
                 Ok(count) => {
                     at += count as u64;
                     sent += count as u64;
-                    stall = None;
+                    stall.iter_mut().for_each(Stall::took);
                     // A long download is no idle connection.
                     self.slot.touch();
                 }

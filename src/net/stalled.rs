@@ -33,7 +33,9 @@ pub struct Stall {
     pause: Duration,
     /// At the last look; most waits end before the first, and pay for none.
     unacknowledged: Option<c_int>,
+    /// Of the looks since the peer was seen to take something. The first after a piece of work that it has taken is no look.
     in_vain: u32,
+    taken: bool,
     next: Pin<Box<Sleep>>,
 }
 
@@ -41,7 +43,20 @@ impl Stall {
     /// Begins now. Each time that the peer is found to have taken something, its connection counts as used.
     pub fn new(slot: &Arc<Slot>, patience: Duration) -> Self {
         let pause = patience / LOOKS;
-        Self { slot: slot.clone(), pause, unacknowledged: None, in_vain: 0, next: Box::pin(sleep(pause)) }
+        Self {
+            slot: slot.clone(),
+            pause,
+            unacknowledged: None,
+            in_vain: 0,
+            taken: false,
+            next: Box::pin(sleep(pause)),
+        }
+    }
+
+    /// The peer has taken something: the wait begins anew, by the clock that runs already. One is cheaper than another for each
+    /// wait.
+    pub fn took(&mut self) {
+        (self.unacknowledged, self.in_vain, self.taken) = (None, 0, true);
     }
 
     /// Ready when the peer has taken nothing for as long as it may. `socket` is the same each time.
@@ -53,7 +68,7 @@ impl Stall {
             if now.zip(before).is_some_and(|(now, before)| now < before) {
                 self.slot.touch();
                 self.in_vain = 0;
-            } else {
+            } else if !std::mem::take(&mut self.taken) {
                 self.in_vain += 1;
                 if self.in_vain >= LOOKS {
                     return Poll::Ready(());
@@ -134,7 +149,7 @@ mod tests {
             match ours.try_write(&piece) {
                 Ok(count) => {
                     sent += count;
-                    stall = Stall::new(slot, PATIENCE);
+                    stall.took();
                 }
                 Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
                     if let Err(cause) = room(ours, &mut stall).await {

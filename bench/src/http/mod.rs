@@ -27,11 +27,12 @@ const FILES: [(&str, usize); 2] = [("vmlinuz-1", 8 << 20), ("initrd.img-1", 32 <
 const CLIENTS: [usize; 3] = [1, 64, 500];
 /// Clients that fetch both once.
 const BOOTING: usize = 500;
-const USAGE: &str = "usage: oneroot-bench http NAME=BINARY [NAME=BINARY] [--rounds N] [--seconds S] [--only nginx,NAME] [--json FILE] [--work DIRECTORY]";
+const USAGE: &str = "usage: oneroot-bench http NAME=BINARY [NAME=BINARY] [--rounds N] [--seconds S] [--case 1,64,500,boot] [--json FILE] [--work DIRECTORY]";
 
 struct Options {
     servers: Vec<(String, PathBuf)>,
     rounds: usize,
+    cases: Vec<String>,
     time: Duration,
     json: Option<PathBuf>,
     work: PathBuf,
@@ -42,6 +43,7 @@ impl Options {
         let mut options = Self {
             servers: Vec::new(),
             rounds: 3,
+            cases: crate::list("1,64,500,boot"),
             time: Duration::from_secs(4),
             json: None,
             work: "/var/tmp/oneroot-bench".into(),
@@ -51,12 +53,13 @@ impl Options {
             let mut value = || words.next().context(USAGE);
             match *word {
                 "--rounds" => options.rounds = value()?.parse()?,
+                "--case" => options.cases = crate::list(value()?),
                 "--seconds" => options.time = Duration::from_secs_f64(value()?.parse()?),
                 "--json" => options.json = Some(value()?.into()),
                 "--work" => options.work = value()?.into(),
                 server => {
                     let (name, binary) = server.split_once('=').context(USAGE)?;
-                    options.servers.push((name.to_owned(), binary.into()));
+                    options.servers.push((name.to_owned(), fs::canonicalize(binary)?));
                 }
             }
         }
@@ -150,19 +153,26 @@ fn measure(
     }
     let mut note = |case: String, measured: Measured| {
         let Measured { server_cpu, client_cpu, .. } = measured;
-        eprintln!("{round}: {}, {case}: {server_cpu:.0} us a MB, the client {client_cpu:.0}", server.name);
+        eprintln!(
+            "{round}: {}, {case}: {server_cpu:.0} us a MB, the client {client_cpu:.0}; {:.2} s",
+            server.name,
+            measured.took.as_secs_f64()
+        );
         rows.push(Row { server: server.name.to_owned(), case, measured });
     };
     let load = |clients: usize, files: usize| -> Result<Load> {
         let paths = (0..clients).map(|client| Ok(paths(client)?.into_iter().take(files).collect()));
         Ok(Load { to: server.to, paths: paths.collect::<Result<_>>()? })
     };
-    for clients in CLIENTS {
+    let wants = |case: &str| options.cases.iter().any(|wanted| wanted == case);
+    for clients in CLIENTS.into_iter().filter(|clients| wants(&clients.to_string())) {
         let measured = client::run(&server.processes, &load(clients, 1)?, Until::Over(options.time))?;
         note(format!("{clients} connections"), measured);
     }
-    let measured = client::run(&server.processes, &load(BOOTING, 2)?, Until::Once)?;
-    note(format!("{BOOTING} boot at once"), measured);
+    if wants("boot") {
+        let measured = client::run(&server.processes, &load(BOOTING, 2)?, Until::Once)?;
+        note(format!("{BOOTING} boot at once"), measured);
+    }
     Ok(())
 }
 
