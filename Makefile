@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Quoted wherever it is used: a checkout may lie in a directory with a space in its name.
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-boots bench-tree bench-guest clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-http bench-boots bench-tree bench-guest clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -62,6 +62,15 @@ bench-dhcp:
 	@$(CARGO) build -q --release -p oneroot
 	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
 	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" dhcp $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" --json "$(TARGET)/bench-dhcp.json" $(BENCH)
+
+# Kernels and initrds by HTTP, beside nginx, to 1, 64 and 500 clients; see docs/benchmarks.md. As root, and on a machine that
+# does nothing else meanwhile. BEFORE=BINARY measures another version in turn with this one.
+bench-http:
+	@scripts/need bench
+	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: a network namespace, HTTP's port" >&2; exit 1; }
+	@$(CARGO) build -q --release -p oneroot
+	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
+	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" http $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" --json "$(TARGET)/bench-http.json" $(BENCH)
 
 # How long 500 machines that are switched on at once wait for their boot scripts; see docs/benchmarks.md. As root, and on a
 # machine that does nothing else meanwhile. BEFORE=BINARY measures another version in turn with this one.

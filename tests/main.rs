@@ -1,4 +1,4 @@
-//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for forty-six of
+//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for fifty-three of
 //! them would each be linked with everything.
 
 mod apart;
@@ -21,6 +21,7 @@ mod generations;
 mod gone;
 mod guest_init;
 mod hostile;
+mod http;
 mod hung_disk;
 mod interfaces;
 mod ipv6;

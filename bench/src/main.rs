@@ -1,5 +1,5 @@
 //! `make bench-nfs`: oneroot's NFS server beside nfs-ganesha, nfs3_server and two floors, in one run. `make bench-dhcp`:
-//! see [`dhcp`]. `make bench-boots`: see [`boots`]. `make bench-tree`: see [`machines`].
+//! see [`dhcp`]. `make bench-http`: see [`http`]. `make bench-boots`: see [`boots`]. `make bench-tree`: see [`machines`].
 //!
 //! One tree, one load generator, one machine, one server at a time, in a network namespace of the benchmark's own. What
 //! each figure means is said in docs/benchmarks.md.
@@ -14,6 +14,7 @@ mod cases;
 mod cpu;
 mod dhcp;
 mod floors;
+mod http;
 mod leases;
 mod load;
 mod machines;
@@ -51,6 +52,7 @@ const USAGE: &str = "usage: oneroot-bench run [--only SERVER[,SERVER]] [--case C
                          [--boot FILE.calls] [--json FILE] [--work DIRECTORY]
        oneroot-bench machines
        oneroot-bench boots NAME=BINARY [NAME=BINARY]
+       oneroot-bench http NAME=BINARY [NAME=BINARY]
        oneroot-bench record CAPTURE.pcap > boots/NAME.calls
 SERVER is canned, sendfile, nfs3, ganesha or oneroot; CASE is getattr, lookup, access, walk, small, large or storm";
 
@@ -66,6 +68,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         ["dhcp", rest @ ..] => dhcp::run(rest),
+        ["http", rest @ ..] => http::run(rest),
         ["boots", rest @ ..] => boots::run(rest),
         ["machines"] => {
             machines::run();
