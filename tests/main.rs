@@ -1,4 +1,4 @@
-//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for forty-six of
+//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for forty-seven of
 //! them would each be linked with everything.
 
 mod apart;
@@ -52,4 +52,5 @@ mod state_gone;
 mod status;
 mod takeover;
 mod templates;
+mod tftp;
 mod ways;

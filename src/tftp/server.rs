@@ -89,6 +89,8 @@ pub struct Server {
     reads: Arc<Semaphore>,
     backoff: Backoff,
     born: Instant,
+    /// When the thread last woke up.
+    now: Now,
 }
 
 impl Server {
@@ -111,6 +113,7 @@ impl Server {
             reads: Arc::new(Semaphore::new(READS)),
             backoff: Backoff::default(),
             born: Instant::now(),
+            now: Now(0),
         };
         Ok((server, line))
     }
@@ -121,11 +124,12 @@ impl Server {
         let mut datagram = vec![0; LARGEST];
         loop {
             let due = self.engine.next_deadline();
-            let sleep =
-                due.map_or(NOTHING_DUE, |due| Duration::from_millis(due.0.saturating_sub(self.now().0)));
-            if let Err(cause) = self.wakeups.wait(sleep, &mut numbers) {
+            let sleep = due.map(|due| Duration::from_millis(due.0.saturating_sub(self.now.0)));
+            if let Err(cause) = self.wakeups.wait(sleep.unwrap_or(NOTHING_DUE), &mut numbers) {
                 self.pause(&cause, "TFTP's sockets");
             }
+            // All that has come by now comes now: a clock that is asked for each block costs more than it says.
+            self.now = Now(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX));
             for number in numbers.drain(..) {
                 match number {
                     BELL => {
@@ -137,16 +141,11 @@ impl Server {
                     transfer => self.packet(transfer, &mut datagram),
                 }
             }
-            let now = self.now();
-            if self.engine.next_deadline().is_some_and(|due| due <= now) {
-                let steps = self.engine.expire(now);
+            if self.engine.next_deadline().is_some_and(|due| due <= self.now) {
+                let steps = self.engine.expire(self.now);
                 self.take(steps, None);
             }
         }
-    }
-
-    fn now(&self) -> Now {
-        Now(u64::try_from(self.born.elapsed().as_millis()).unwrap_or(u64::MAX))
     }
 
     /// An ICMP error of an earlier send, or an interface that is down for now. Never a reason to end, nor to be busy.
@@ -163,8 +162,7 @@ impl Server {
             Ok((count, remote)) => {
                 self.backoff.reset();
                 let peer = Peer { remote, local: self.local };
-                let now = self.now();
-                let steps = self.engine.request(now, peer, datagram.get(..count).unwrap_or_default());
+                let steps = self.engine.request(self.now, peer, datagram.get(..count).unwrap_or_default());
                 self.take(steps, None);
             }
             Err(cause) => self.pause(&cause, "TFTP requests"),
@@ -178,9 +176,8 @@ impl Server {
         match transfer.port.socket().recv_from(datagram) {
             Ok((count, from)) => {
                 self.backoff.reset();
-                let now = self.now();
                 let bytes = datagram.get(..count).unwrap_or_default();
-                let steps = self.engine.packet(now, session, from, bytes);
+                let steps = self.engine.packet(self.now, session, from, bytes);
                 // An answer to a stranger leaves from where it was asked.
                 self.take(steps, Some(session));
             }
@@ -191,19 +188,18 @@ impl Server {
     /// What tasks have found out; whether it is time to stop.
     fn answers(&mut self) -> bool {
         while let Ok(event) = self.inbox.try_recv() {
-            let now = self.now();
             let steps = match event {
                 Event::Stop => return true,
                 Event::Found(session, Some(resource)) => {
                     if let Some(transfer) = self.transfers.get_mut(&session.number()) {
                         transfer.resource = Some(resource.clone());
                     }
-                    self.engine.opened(now, session, Box::new(Ahead::new(resource)))
+                    self.engine.opened(self.now, session, Box::new(Ahead::new(resource)))
                 }
-                Event::Found(session, None) => self.engine.refused(now, session, TftpError::NotFound),
+                Event::Found(session, None) => self.engine.refused(self.now, session, TftpError::NotFound),
                 Event::Read(session, ahead) => {
                     let content = ahead.map(|ahead| Box::new(ahead) as Box<dyn Content>);
-                    self.engine.fetched(now, session, content)
+                    self.engine.fetched(self.now, session, content)
                 }
             };
             self.take(steps, None);
