@@ -1,4 +1,5 @@
 //! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for fifty-three of
+//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for forty-seven of
 //! them would each be linked with everything.
 
 mod apart;
@@ -53,4 +54,5 @@ mod state_gone;
 mod status;
 mod takeover;
 mod templates;
+mod tftp;
 mod ways;

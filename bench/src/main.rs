@@ -1,5 +1,9 @@
 //! `make bench-nfs`: oneroot's NFS server beside nfs-ganesha, nfs3_server and two floors, in one run. `make bench-dhcp`:
+<<<<<<< HEAD
 //! see [`dhcp`]. `make bench-http`: see [`http`]. `make bench-boots`: see [`boots`]. `make bench-tree`: see [`machines`].
+=======
+//! see [`dhcp`]. `make bench-tftp`: see [`tftp`]. `make bench-boots`: see [`boots`]. `make bench-tree`: see [`machines`].
+>>>>>>> h-tftp
 //!
 //! One tree, one load generator, one machine, one server at a time, in a network namespace of the benchmark's own. What
 //! each figure means is said in docs/benchmarks.md.
@@ -25,6 +29,7 @@ mod record;
 mod report;
 mod rpc;
 mod storm;
+mod tftp;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -51,6 +56,7 @@ const CLIENTS: usize = 4;
 const USAGE: &str = "usage: oneroot-bench run [--only SERVER[,SERVER]] [--case CASE[,CASE]] [--seconds S] [--clients N]
                          [--boot FILE.calls] [--json FILE] [--work DIRECTORY]
        oneroot-bench machines
+       oneroot-bench tftp NAME=BINARY [NAME=BINARY]
        oneroot-bench boots NAME=BINARY [NAME=BINARY]
        oneroot-bench http NAME=BINARY [NAME=BINARY]
        oneroot-bench record CAPTURE.pcap > boots/NAME.calls
@@ -68,7 +74,11 @@ fn main() -> Result<()> {
             Ok(())
         }
         ["dhcp", rest @ ..] => dhcp::run(rest),
+<<<<<<< HEAD
         ["http", rest @ ..] => http::run(rest),
+=======
+        ["tftp", rest @ ..] => tftp::run(rest),
+>>>>>>> h-tftp
         ["boots", rest @ ..] => boots::run(rest),
         ["machines"] => {
             machines::run();
