@@ -1,5 +1,4 @@
-//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for fifty-three of
-//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for forty-seven of
+//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for more than fifty of
 //! them would each be linked with everything.
 
 mod apart;

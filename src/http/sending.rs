@@ -69,8 +69,8 @@ impl Sending<'_> {
     async fn bytes(&self, mut rest: &[u8], flags: SendFlags) -> io::Result<()> {
         let flags = flags | SendFlags::NOSIGNAL;
         while !rest.is_empty() {
-            let mut send = || Ok(rustix::net::send(self.to, rest, flags)?);
-            let count = match self.to.try_io(Interest::WRITABLE, &mut send) {
+            let send = || Ok(rustix::net::send(self.to, rest, flags)?);
+            let count = match self.to.try_io(Interest::WRITABLE, send) {
                 Err(cause) if is_full(&cause) => patiently(self.to, self.slot, send).await?,
                 done => done?,
             };
