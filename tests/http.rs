@@ -192,17 +192,18 @@ fn object(home: &Path, contents: &[u8]) -> PathBuf {
 /// Makes a file one that takes the disk to be read.
 fn forget(path: &Path) {
     let file = File::open(path).unwrap();
+    let drop_it = || fadvise(&file, 0, None, Advice::DontNeed).unwrap();
     let begun = Instant::now();
     let mut byte = [0];
-    let mut is_cold = || {
-        fadvise(&file, 0, None, Advice::DontNeed).unwrap();
-        let mut to = [std::io::IoSliceMut::new(&mut byte)];
-        preadv2(&file, &mut to, 0, ReadWriteFlags::NOWAIT) == Err(Errno::AGAIN)
-    };
-    // Somebody may hold a page of it for a moment.
-    while !is_cold() {
+    loop {
+        drop_it();
+        let asked = preadv2(&file, &mut [std::io::IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT);
+        // To be asked makes the kernel read ahead, and a socket may hold a page of it for a moment.
+        std::thread::sleep(Duration::from_millis(100));
+        if asked == Err(Errno::AGAIN) {
+            return drop_it();
+        }
         assert!(begun.elapsed() < PATIENCE, "{} stays in memory", path.display());
-        std::thread::sleep(Duration::from_millis(20));
     }
 }
 

@@ -19,8 +19,10 @@ use crate::net::stalled::{STALLED, Stall, patiently, room};
 
 /// Bytes of an answer, its head included, up to which it is put together in memory: a copy costs less than a call of its own.
 pub const SMALL: u64 = 16 * 1024;
-/// Bytes of a file that are sent before others have their turn.
+/// Bytes of a file that the page cache is asked for at once.
 const PIECE: u64 = 2 * 1024 * 1024;
+/// Bytes of a file that are sent before others have their turn, to a peer that takes them as fast as they come.
+const TURN: u64 = 4 * 1024 * 1024;
 
 /// A peer, and its place in the accept loop.
 pub struct Sending<'a> {
@@ -109,7 +111,7 @@ impl Sending<'_> {
                 }
                 Err(cause) => return Err(cause),
             }
-            if sent >= PIECE && at < end {
+            if sent >= TURN && at < end {
                 sent = 0;
                 tokio::task::yield_now().await;
             }

@@ -13,7 +13,7 @@ use oneroot_bootconf::firmware::LOADERS;
 use oneroot_bootconf::hardware::Hardware;
 use oneroot_bootconf::plan::{BootFile, INITRD, KERNEL};
 use oneroot_bootconf::root::Root;
-use oneroot_ids::{BootId, Mac, ObjectId};
+use oneroot_ids::{BootId, Mac};
 use oneroot_tree::confine::open_file;
 
 use crate::index::stalls::LOADED;
@@ -248,15 +248,17 @@ impl Machines {
             self.step(mac, LOADED, false);
             self.end_assignments_soon();
         }
-        let machines = self.clone();
-        let found = tokio::task::spawn_blocking(move || -> Option<(ObjectId, u64)> {
-            let merged = machines.planner.views.load(view);
-            let merged = merged.inspect_err(|cause| tracing::error!(%boot, %view, %cause, "cannot give a boot file: its view cannot be read"));
-            let merged = merged.ok()?;
-            let node = merged.follow(path.as_bytes())?;
-            Some((merged.object(node)?, merged.stat(node)?.size))
-        });
-        let (object, size) = found.await.ok()??;
+        // In memory as a rule, for its machine's pin holds it; else the disk is waited for on another thread.
+        let merged = match self.planner.views.loaded(view) {
+            Some(merged) => merged,
+            None => {
+                let machines = self.clone();
+                let load = tokio::task::spawn_blocking(move || machines.planner.views.load(view));
+                load.await.ok()?.inspect_err(|cause| tracing::error!(%boot, %view, %cause, "cannot give a boot file: its view cannot be read")).ok()?
+            }
+        };
+        let node = merged.follow(path.as_bytes())?;
+        let (object, size) = (merged.object(node)?, merged.stat(node)?.size);
         let file = self.objects.open_good(object).await;
         let file = file.inspect_err(|cause| Objects::complain(object, cause)).ok()?;
         let padding = if is_followed { size.next_multiple_of(ARCHIVE) - size } else { 0 };
