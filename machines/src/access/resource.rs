@@ -254,7 +254,8 @@ impl Machines {
             None => {
                 let machines = self.clone();
                 let load = tokio::task::spawn_blocking(move || machines.planner.views.load(view));
-                load.await.ok()?.inspect_err(|cause| tracing::error!(%boot, %view, %cause, "cannot give a boot file: its view cannot be read")).ok()?
+                let merged = load.await.ok()?;
+                merged.inspect_err(|cause| tracing::error!(%boot, %view, %cause, "cannot give a boot file: its view cannot be read")).ok()?
             }
         };
         let node = merged.follow(path.as_bytes())?;
