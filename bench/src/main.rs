@@ -1,9 +1,6 @@
 //! `make bench-nfs`: oneroot's NFS server beside nfs-ganesha, nfs3_server and two floors, in one run. `make bench-dhcp`:
-<<<<<<< HEAD
-//! see [`dhcp`]. `make bench-http`: see [`http`]. `make bench-boots`: see [`boots`]. `make bench-tree`: see [`machines`].
-=======
-//! see [`dhcp`]. `make bench-tftp`: see [`tftp`]. `make bench-boots`: see [`boots`]. `make bench-tree`: see [`machines`].
->>>>>>> h-tftp
+//! see [`dhcp`]. `make bench-http`: see [`http`]. `make bench-tftp`: see [`tftp`]. `make bench-boots`: see [`boots`].
+//! `make bench-tree`: see [`machines`].
 //!
 //! One tree, one load generator, one machine, one server at a time, in a network namespace of the benchmark's own. What
 //! each figure means is said in docs/benchmarks.md.
@@ -74,11 +71,8 @@ fn main() -> Result<()> {
             Ok(())
         }
         ["dhcp", rest @ ..] => dhcp::run(rest),
-<<<<<<< HEAD
         ["http", rest @ ..] => http::run(rest),
-=======
         ["tftp", rest @ ..] => tftp::run(rest),
->>>>>>> h-tftp
         ["boots", rest @ ..] => boots::run(rest),
         ["machines"] => {
             machines::run();

@@ -6,8 +6,9 @@ use std::io;
 use oneroot_machines::Resource;
 use oneroot_tftp::Content;
 
-/// Bytes that a transfer has in memory. Blocks are of 1.4 KB mostly: a call for each costs more than to copy them once more.
-pub const AHEAD: usize = 32 * 1024;
+/// Bytes that a transfer has in memory. Blocks are of 1.4 KB mostly: a call for each costs more than to copy them once more. With
+/// more than this, a hundred transfers would push one another out of the processor's cache.
+pub const AHEAD: usize = 8 * 1024;
 /// The same before the client has answered anything: its address may be made up.
 const AT_FIRST: usize = 4 * 1024;
 

@@ -20,14 +20,17 @@ pub struct Engine {
     sessions: HashMap<SessionId, Session>,
     /// A client's address and port has one transfer, as with a connection (RFC 1350 §4).
     by_remote: HashMap<SocketAddr, SessionId>,
-    deadlines: BTreeSet<(Now, SessionId)>,
+    /// When to look at each session: not after its deadline, but maybe before. A deadline is put off with every ACK, and
+    /// this only when its time has come.
+    looks: BTreeSet<(Now, SessionId)>,
 }
 
 struct Session {
     peer: Peer,
     request: ReadRequest,
     started: Now,
-    deadline: Now,
+    /// Its entry among the looks.
+    look: Now,
     /// None until the shell has opened the file.
     transfer: Option<Transfer>,
     /// The shell has been asked for contents, and has not answered.
@@ -62,7 +65,7 @@ impl Engine {
             next_id: 0,
             sessions: HashMap::new(),
             by_remote: HashMap::new(),
-            deadlines: BTreeSet::new(),
+            looks: BTreeSet::new(),
         }
     }
 
@@ -109,10 +112,10 @@ impl Engine {
         steps.push(Step::Open { session, peer, name: request.name.clone() });
         let deadline = now.after(OPEN_WITHIN);
         self.by_remote.insert(peer.remote, session);
-        self.deadlines.insert((deadline, session));
+        self.looks.insert((deadline, session));
         self.sessions.insert(
             session,
-            Session { peer, request, started: now, deadline, transfer: None, fetching: false },
+            Session { peer, request, started: now, look: deadline, transfer: None, fetching: false },
         );
         steps
     }
@@ -222,26 +225,30 @@ impl Engine {
     /// Time has passed: resends what is due and ends what is hopeless, at most [`EXPIRE_BATCH`] transfers in a call.
     pub fn expire(&mut self, now: Now) -> Vec<Step> {
         let due: Vec<_> =
-            self.deadlines.iter().take_while(|(at, _)| *at <= now).take(EXPIRE_BATCH).copied().collect();
+            self.looks.iter().take_while(|(at, _)| *at <= now).take(EXPIRE_BATCH).copied().collect();
         let mut steps = Vec::new();
         for (_, id) in due {
             let Some(session) = self.sessions.get_mut(&id) else { continue };
             let reaction = match &mut session.transfer {
-                Some(transfer) => transfer.expired(now),
-                None => Reaction::End(None, Outcome::NeverOpened),
+                Some(transfer) if transfer.deadline() <= now => Some(transfer.expired(now)),
+                Some(_) => None,
+                None => Some(Reaction::End(None, Outcome::NeverOpened)),
             };
-            steps.extend(self.react(id, reaction));
+            if let Some(reaction) = reaction {
+                steps.extend(self.react(id, reaction));
+            }
+            self.look_again(id);
         }
         steps
     }
 
-    /// When [`Engine::expire`] must be called next; none while there is no transfer.
+    /// When [`Engine::expire`] must be called next, at the latest; none while there is no transfer.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Now> {
-        self.deadlines.first().map(|(at, _)| *at)
+        self.looks.first().map(|(at, _)| *at)
     }
 
-    /// Turns a transfer's wish into steps and keeps its deadline in order.
+    /// Turns a transfer's wish into steps, and sees to it that its deadline is not missed.
     fn react(&mut self, id: SessionId, reaction: Reaction) -> Vec<Step> {
         let mut steps = Vec::new();
         let flight = match reaction {
@@ -268,20 +275,27 @@ impl Engine {
             session.fetching = true;
             steps.push(Step::Fetch { session: id, offset });
         }
-        if let Some(transfer) = &session.transfer
-            && transfer.deadline() != session.deadline
-        {
-            self.deadlines.remove(&(session.deadline, id));
-            session.deadline = transfer.deadline();
-            self.deadlines.insert((session.deadline, id));
+        if session.transfer.as_ref().is_some_and(|transfer| transfer.deadline() < session.look) {
+            self.look_again(id);
         }
         steps
+    }
+
+    /// The next look at a transfer is at its deadline.
+    fn look_again(&mut self, id: SessionId) {
+        if let Some(session) = self.sessions.get_mut(&id)
+            && let Some(transfer) = &session.transfer
+        {
+            self.looks.remove(&(session.look, id));
+            session.look = transfer.deadline();
+            self.looks.insert((session.look, id));
+        }
     }
 
     fn end(&mut self, id: SessionId, outcome: Outcome, steps: &mut Vec<Step>) {
         if let Some(session) = self.sessions.remove(&id) {
             self.by_remote.remove(&session.peer.remote);
-            self.deadlines.remove(&(session.deadline, id));
+            self.looks.remove(&(session.look, id));
             self.counters.ended(outcome);
             steps.push(Step::Ended { session: id, outcome });
         }
