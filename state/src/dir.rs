@@ -1,7 +1,7 @@
 //! The state directory: who may use it, and how a file in it gets its name durably.
 //!
-//! `lock` says which process has it. `state.redb` is the file that counts. `state.redb.new` is one
-//! that was being made when the process ended, and counts for nothing.
+//! `lock` says which process has it. `state.redb` is the file that counts, and `state.log.NUMBER` goes on from it where it says
+//! so. `state.redb.new` is one that was being made when the process ended, and counts for nothing.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
@@ -21,6 +21,9 @@ const FILE_MODE: u32 = 0o600;
 /// place.
 const OTHERS: u32 = 0o077;
 
+/// What the name of a log begins with; its number follows.
+const LOG: &str = "state.log.";
+
 /// Through no link, and without waiting for the other end of a FIFO.
 const QUIETLY: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_signed();
 
@@ -35,6 +38,8 @@ pub(crate) struct Dir {
     held: Option<File>,
     /// The one that is being made.
     fresh: Option<File>,
+    /// The log that is written, and one that is still to be folded, with their numbers.
+    logs: Vec<(u64, File)>,
 }
 
 /// What a start would find by now.
@@ -59,7 +64,7 @@ impl Dir {
             return Err(Error::Open { path: path.to_owned(), cause });
         }
         let home = File::open(path).map_err(cannot)?;
-        Ok(Self { path: path.to_owned(), home, lock: lock(path)?, held: None, fresh: None })
+        Ok(Self { path: path.to_owned(), home, lock: lock(path)?, held: None, fresh: None, logs: Vec::new() })
     }
 
     /// What lies in the configured place: files are removed, and directories moved away, under a program that has them open.
@@ -83,7 +88,24 @@ impl Dir {
         if !same(&self.home.metadata()?, &there) {
             return Ok(Found::Nothing("another directory is in the place of the state's"));
         }
+        if !self.has_logs()? {
+            return Ok(Found::Nothing("the state's log was removed"));
+        }
         Ok(if self.has_lock()? { Found::Ours } else { Found::Nothing("the state's lock was removed") })
+    }
+
+    fn has_logs(&self) -> io::Result<bool> {
+        for (number, log) in &self.logs {
+            match fs::symlink_metadata(self.log_file(*number)) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+                there => {
+                    if !same(&there?, &log.metadata()?) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn has_lock(&self) -> io::Result<bool> {
@@ -154,6 +176,10 @@ impl Dir {
     fn fresh_file(&self) -> PathBuf {
         self.path.join("state.redb.new")
     }
+
+    fn log_file(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{LOG}{number}"))
+    }
 }
 
 impl Medium for Dir {
@@ -199,6 +225,7 @@ impl Medium for Dir {
     fn adopt(&mut self) -> io::Result<()> {
         fs::rename(self.fresh_file(), self.file())?;
         self.held = self.fresh.take();
+        self.logs.clear();
         Ok(())
     }
 
@@ -215,6 +242,50 @@ impl Medium for Dir {
             _ => {}
         }
     }
+
+    fn logs(&mut self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            numbers.extend(name.to_str().and_then(|name| name.strip_prefix(LOG)?.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn log(&mut self, number: u64) -> io::Result<FileBackend> {
+        let file = OpenOptions::new().read(true).custom_flags(QUIETLY).open(self.log_file(number))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("the state's log is not a file; move it away"));
+        }
+        FileBackend::new(file).map_err(io::Error::other)
+    }
+
+    fn make_log(&mut self, number: u64) -> io::Result<FileBackend> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create_new(true).mode(FILE_MODE);
+        let file = options.open(self.log_file(number))?;
+        self.logs.push((number, file.try_clone()?));
+        FileBackend::new(file).map_err(io::Error::other)
+    }
+
+    fn keep_log(&mut self, number: Option<u64>) {
+        self.logs.retain(|(known, _)| Some(*known) == number);
+        for other in self.logs().unwrap_or_default().into_iter().filter(|other| Some(*other) != number) {
+            let file = self.log_file(other);
+            if let Err(cause) = fs::remove_file(&file) {
+                tracing::warn!(file = %file.display(), %cause, "a left-over file cannot be removed");
+            }
+        }
+    }
+
+    fn secret(&mut self) -> io::Result<[u8; 32]> {
+        let mut secret = [0; 32];
+        let got = rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())?;
+        if got == secret.len() { Ok(secret) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    const FOLDS_ASIDE: bool = true;
 }
 
 /// Why others could read or change what is in a directory, and how to end that.

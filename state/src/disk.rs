@@ -144,7 +144,7 @@ impl Backend for Disk {
     }
 }
 
-struct Writer<M> {
+struct Writer<M: Medium> {
     store: Store<M>,
     mirror: Arc<Mirror>,
     vitals: Arc<Vitals>,
@@ -215,7 +215,7 @@ impl<M: Medium> Writer<M> {
     }
 }
 
-impl<M> Drop for Writer<M> {
+impl<M: Medium> Drop for Writer<M> {
     /// Also when it panics: watchers must not wait for changes that nobody writes.
     fn drop(&mut self) {
         self.mirror.close();

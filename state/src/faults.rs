@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::machine::{Chance, Fault, Machine};
+use self::machine::{Chance, Fault, Image, Machine};
 use crate::backend::{Backend as _, Health};
 use crate::kv::{Txn, Versioned};
 use crate::{Disk, Error, Revision};
@@ -344,7 +344,7 @@ async fn a_start_on_a_failing_disk_is_refused_and_the_next_one_finds_everything(
 }
 
 /// A file with the script's contents: closed, or as a power cut left it.
-async fn with_script(cut: bool) -> Vec<u8> {
+async fn with_script(cut: bool) -> Image {
     let machine = Machine::new(3);
     let disk = open(&machine).unwrap();
     for txn in script() {
