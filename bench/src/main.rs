@@ -66,6 +66,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         ["dhcp", rest @ ..] => dhcp::run(rest),
+        ["dhcp-rates", rest @ ..] => dhcp::rates::run(rest),
         ["boots", rest @ ..] => boots::run(rest),
         ["machines"] => {
             machines::run();
