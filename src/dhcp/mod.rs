@@ -167,23 +167,31 @@ impl Server {
                     self.tell();
                 }
             }
-            self.take_what_waits(&inbox);
-            self.write(&inbox);
-            // It never waits while messages wait, and others on this thread would.
-            tokio::task::consume_budget().await;
+            let taken = self.take_what_waits(&inbox);
+            let wrote = self.write(&inbox);
+            // It never waits while messages wait, and others on this thread would: who listens, and the errand that was just begun.
+            if wrote || taken >= BATCH {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::task::consume_budget().await;
+            }
         }
     }
 
-    /// To be woken for each message or change alone would cost more than most of them do.
-    fn take_what_waits(&mut self, inbox: &Arc<Waiting>) {
-        for _ in 0..BATCH {
-            let Some(next) = inbox.take() else { break };
+    /// To be woken for each message or change alone would cost more than most of them do. How many there were.
+    fn take_what_waits(&mut self, inbox: &Arc<Waiting>) -> usize {
+        let mut taken = 0;
+        while taken < BATCH
+            && let Some(next) = inbox.take()
+        {
             self.take(next, inbox);
+            taken += 1;
         }
         for _ in 0..CHANGES {
             let Some(Some(event)) = now(self.changes.next()) else { break };
             self.leasing.state_changed(event);
         }
+        taken
     }
 
     fn take(&mut self, next: Next<Done, Message>, inbox: &Arc<Waiting>) {
@@ -231,10 +239,10 @@ impl Server {
         }
     }
 
-    /// Has written what is to be written by now.
-    fn write(&mut self, inbox: &Arc<Waiting>) {
+    /// Has written what is to be written by now; whether there was anything.
+    fn write(&mut self, inbox: &Arc<Waiting>) -> bool {
         if self.asked.is_empty() {
-            return;
+            return false;
         }
         let (state, inbox, asked) =
             (self.machines.state.clone(), inbox.clone(), std::mem::take(&mut self.asked));
@@ -255,6 +263,7 @@ impl Server {
                 inbox.done([Done::Written(token, lease, written)]);
             }
         });
+        true
     }
 
     /// Writes leases that were acknowledged before, for their pins bind the addresses.

@@ -119,6 +119,14 @@ pub fn run(words: &[&str]) -> Result<()> {
         for (at, (name, kind)) in options.servers.iter().enumerate() {
             let lab = Lab::new()?;
             ip(&format!("addr add {SERVER}/12 dev lab0"))?;
+            // Kea takes no interface that nothing is plugged into.
+            for command in [
+                "link add cable0 type veth peer name cable1",
+                "link set cable0 master lab0 up",
+                "link set cable1 up",
+            ] {
+                ip(command)?;
+            }
             let running = start(kind)?;
             let pid = running.pid()?;
             for rate in &options.rates {
