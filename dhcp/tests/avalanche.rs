@@ -83,7 +83,7 @@ fn message(number: u32, kind: u8, options: &[(u8, Ipv4Addr)]) -> Vec<u8> {
 fn of_ten_thousand_that_ask_at_once_each_has_the_address_that_it_was_offered_and_no_two_the_same() {
     let mut engine = Engine::new(vec![subnet()], []);
     let (now, via) = (Now { wall: 1_000_000, sure_since: 0, mono: 1_000_000 }, [SERVER]);
-    let mut take =
+    let take =
         |engine: &mut Engine, payload: &[u8]| engine.handle(now, &Open, Received { payload, via: &via });
     let offered: Vec<Ipv4Addr> = (0..10_000)
         .map(|number| match take(&mut engine, &message(number, 1, &[])) {
