@@ -34,7 +34,7 @@ use crate::net::interfaces::Interfaces;
 use crate::net::keeper::Keeper;
 use crate::net::{self, Backoff, Place};
 use inbox::{Inbox, Next, Whose};
-use leasing::Leasing;
+pub use leasing::Leasing;
 use oneroot_machines::{Machines, Sign, What};
 use overheard::Ear;
 use port::Port;
@@ -97,8 +97,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds the interfaces and reads the leases.
-    pub async fn open(machines: Arc<Machines>, keeper: &Keeper) -> Result<Self> {
+    /// Binds the interfaces, inside of the runtime in which it is to serve.
+    pub fn open(machines: Arc<Machines>, leasing: Leasing, keeper: &Keeper) -> Result<Self> {
         let site = machines.site();
         let ports =
             site.server.interfaces.iter().map(|name| Port::open(keeper, name)).collect::<Result<_>>()?;
@@ -110,7 +110,6 @@ impl Server {
         let ear = Ear::open(keeper).inspect_err(|cause| {
             tracing::warn!("what other DHCP servers say on the wire is not heard: {cause:#}");
         });
-        let leasing = Leasing::open(machines.clone()).await?;
         let changes = Follower::new(machines.state.clone(), "");
         let (writing, probing, told) = (HashMap::new(), HashMap::new(), HashMap::new());
         let born = Instant::now();
