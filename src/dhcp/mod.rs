@@ -48,8 +48,11 @@ const LARGEST: usize = 2048;
 /// Bytes that the kernel may keep for us while other work has the processor: some 4,000 messages. Where it allows less, it
 /// gives what it allows.
 const BUFFER: usize = 4 << 20;
-/// Messages that are taken from a socket, or from the inbox, before others have their turn.
+/// Messages that are taken from the inbox before others have their turn.
 const BATCH: usize = 64;
+/// Messages that are taken from a socket in its turn: more than are looked at meanwhile, for a flood has to wait in the inbox, which
+/// knows who goes first, and not in the socket's buffer.
+const HEARD: usize = 1024;
 /// Changes of the state that are taken in before others have their turn. Whoever is far behind has to read all of it anew.
 const CHANGES: usize = 512;
 /// How often leases are written that were acknowledged before, and how many at once; and how often it is said what was
@@ -406,7 +409,7 @@ async fn listen(
             // A reply was refused. The next message may be good.
             Err(cause) => backoff.after(&cause, "DHCP messages").await,
         }
-        for _ in 0..BATCH {
+        for _ in 0..HEARD {
             let Ok((count, from)) = socket.try_recv_from(&mut datagram) else { break };
             hear(datagram.get(..count).unwrap_or_default(), from);
         }

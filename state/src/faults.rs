@@ -39,6 +39,8 @@ struct Told {
     rows: Rows,
     refused: Vec<Rows>,
     revision: u64,
+    /// Starts since the last answer that may have found what was refused: each has then counted on from there.
+    found: u64,
 }
 
 impl Told {
@@ -63,10 +65,13 @@ impl Told {
                 assert!(revision > self.revision, "{context}: revision {revision} after {}", self.revision);
                 self.rows = self.with(txn, revision);
                 self.refused.clear();
-                self.revision = revision;
+                (self.revision, self.found) = (revision, 0);
             }
             Err(Error::NotDurable(_)) => {
-                self.refused.push(self.with(txn, self.revision + 1));
+                let next = self.revision + 1;
+                for revision in next..=next + self.found {
+                    self.refused.push(self.with(txn, revision));
+                }
                 assert!(matches!(disk.health(), Health::Degraded { .. }), "{context}");
             }
             Err(cause) => panic!("{context}: {cause}"),
@@ -85,6 +90,7 @@ impl Told {
             brief(&found)
         );
         self.rows = found;
+        self.found += u64::from(!self.refused.is_empty());
         self.refused.clear();
     }
 }

@@ -365,7 +365,12 @@ fn table(options: &Options, cells: &Cells, tops: &Tops, avalanches: &Avalanches)
             .flatten()
             .map(|took| took.map_or("not ended".to_owned(), |took| format!("{:.1} s", took.as_secs_f64())))
             .collect();
-        let _ = writeln!(text, "| {name} | {middle:.0} ({least:.0}, {most:.0}) | {} |", took.join(", "));
+        let top = if middle.is_nan() {
+            "not measured".to_owned()
+        } else {
+            format!("{middle:.0} ({least:.0}, {most:.0})")
+        };
+        let _ = writeln!(text, "| {name} | {top} | {} |", took.join(", "));
     }
     text
 }
