@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Quoted wherever it is used: a checkout may lie in a directory with a space in its name.
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-boots bench-tree bench-guest clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-http bench-tftp bench-boots bench-tree bench-guest clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -67,6 +67,26 @@ bench-dhcp:
 	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
 	@$(if $(FLOODS),ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" dhcp $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" --json "$(TARGET)/bench-dhcp.json" $(BENCH),:)
 	@$(if $(RATES),ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" dhcp-rates $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" --json "$(TARGET)/bench-dhcp-rates.json" $(RATES),:)
+
+# Kernels and initrds by HTTP, beside nginx, to 1, 64 and 500 clients; see docs/benchmarks.md. As root, and on a machine that
+# does nothing else meanwhile. BEFORE=BINARY measures another version in turn with this one.
+bench-http:
+	@scripts/need bench
+	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: a network namespace, HTTP's port" >&2; exit 1; }
+	@$(CARGO) build -q --release -p oneroot
+	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
+	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" http $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" --json "$(TARGET)/bench-http.json" $(BENCH)
+
+# TFTP beside atftpd, tftpd-hpa and dnsmasq, in one run; see docs/benchmarks.md. As root, and on a machine that does nothing
+# else meanwhile. BEFORE=BINARY measures another version in turn with this one. BENCH="--case lock,window --rounds 5" and the
+# like for a part of it.
+bench-tftp:
+	@scripts/need bench
+	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: TFTP's port, network namespaces, a control group" >&2; exit 1; }
+	@scripts/unpacked tftpd-hpa "$(TARGET)/peers"
+	@$(CARGO) build -q --release -p oneroot
+	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
+	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" tftp $(if $(BEFORE),before="$(BEFORE)") oneroot="$(TARGET)/release/oneroot" --hpa "$(TARGET)/peers/tftpd-hpa/usr/sbin/in.tftpd" --json "$(TARGET)/bench-tftp.json" $(BENCH)
 
 # How long 500 machines that are switched on at once wait for their boot scripts; see docs/benchmarks.md. As root, and on a
 # machine that does nothing else meanwhile. BEFORE=BINARY measures another version in turn with this one.

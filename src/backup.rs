@@ -203,6 +203,7 @@ impl Check {
     /// Takes the next line, with its end. A record, unless it is the last line.
     fn line(&mut self, line: &[u8]) -> Result<Option<Record>> {
         ensure!(!self.ended, "something follows the backup's last line");
+        // No record begins so, for its key comes first.
         if self.format == FORMAT && line.starts_with(b"{\"end\":") {
             ensure!(
                 line == format!("{}\n", End::line(self.count, &self.hasher)?).as_bytes(),
@@ -217,6 +218,7 @@ impl Check {
         })?;
         self.hasher.update(line);
         self.count += 1;
+        // Counted and not refused: what a running server has is taken down whole, and a restore refuses it.
         if !is_known(&record.key) {
             self.strange.get_or_insert_with(|| (record.key.clone(), 0)).1 += 1;
         }

@@ -28,7 +28,8 @@ use crate::reload::{Ask, Reread};
 use crate::status::Status;
 use crate::{backup, clock};
 use oneroot_machines::{
-    Held, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, Request, Sighting,
+    Held, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine, Request,
+    Sighting,
 };
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
@@ -94,6 +95,7 @@ pub struct Answers {
 pub async fn serve(socket: UnixListener, answers: Answers) {
     let places = Arc::new(Semaphore::new(MOST));
     loop {
+        // Before anybody is accepted: who finds no place waits in the kernel's queue and holds no descriptor here.
         let Ok(place) = places.clone().acquire_owned().await else { return };
         let Ok((stream, _)) = socket.accept().await else {
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -175,6 +177,10 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
                 Err(cause) => Keys { keys: Vec::new(), error: Some(format!("{cause:#}")) },
             };
             serde_json::to_vec(&answer)?
+        }
+        ("machine", machine) => {
+            let machine = machine.to_owned();
+            apart(answers, move |of| of.machines.one(&machine)).await?
         }
         ("told", mac) => serde_json::to_vec(&machines.known_of(mac.parse()?))?,
         ("sightings", "") => apart(answers, |of| of.machines.sightings()).await?,
@@ -291,6 +297,12 @@ pub fn ask_told(state: &Path, mac: Mac) -> Result<Option<(Claims, Option<IpAddr>
     ask_json(state, &format!("told {mac}"))
 }
 
+/// Asks a running server for all that it knows of one machine, if there is one; `None` when none runs.
+pub fn ask_machine(state: &Path, machine: &str) -> Result<Option<Option<OneMachine>>> {
+    anyhow::ensure!(!machine.contains('\n'), "{machine:?} is not the name of a machine");
+    ask_json(state, &format!("machine {machine}"))
+}
+
 /// Asks a running server how its machines are; `None` when none runs.
 pub fn ask_status(state: &Path) -> Result<Option<Status>> {
     ask_json(state, "status")
@@ -341,6 +353,7 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
     let Some(mut stream) = asked(state, question)? else { return Ok(None) };
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer)?;
+    // No other answer has this one key and nothing beside it.
     match serde_json::from_slice::<Refusal>(&answer) {
         Ok(Refusal { refused }) => Err(anyhow::anyhow!(refused).context(not_ours(state))),
         Err(_) => Ok(Some(answer)),
@@ -350,6 +363,7 @@ fn ask(state: &Path, question: &str) -> Result<Option<Vec<u8>>> {
 fn asked(state: &Path, question: &str) -> Result<Option<UnixStream>> {
     let mut stream = match UnixStream::connect(path(state)) {
         Ok(stream) => stream,
+        // One that nobody listens on was left by a server that was killed.
         Err(cause) if matches!(cause.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
             return Ok(None);
         }

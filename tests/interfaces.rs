@@ -218,6 +218,26 @@ fn an_interface_and_an_address_that_come_after_the_start_are_waited_for_when_the
 }
 
 #[test]
+fn two_interfaces_that_come_later_are_both_served_over_both_families() {
+    let lab = Lab::new().unwrap();
+    let mut site = patient_site();
+    let text = site.text().replace("interface = \"lab0\"", "interface = [\"lab0\", \"lab1\"]");
+    site.set_text(&text);
+    ip("link del lab0").unwrap();
+    let server = Server::start(site).unwrap();
+    says(&server, "lab0 is not there", 1);
+    says(&server, "lab1 is not there", 1);
+    assert_eq!(count(&server, "IPv4 alone"), 0, "{}", server.log());
+    for name in ["lab0", "lab1"] {
+        ip(&format!("link add {name} type bridge forward_delay 0 mcast_snooping 0")).unwrap();
+        ip(&format!("link set {name} up")).unwrap();
+    }
+    ip("addr add 192.168.77.1/24 dev lab0").unwrap();
+    comes_back(&server, "lab0");
+    serves(&lab, "lab0");
+}
+
+#[test]
 fn a_site_that_does_not_wait_is_told_how_when_an_interface_or_an_address_is_missing() {
     let lab = Lab::new().unwrap();
     ip("addr del 192.168.77.1/24 dev lab0").unwrap();

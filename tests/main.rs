@@ -1,4 +1,4 @@
-//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for forty-six of
+//! The real binary in network namespaces: what it promises, one file for each kind of promise. One program, for more than fifty of
 //! them would each be linked with everything.
 
 mod apart;
@@ -21,6 +21,7 @@ mod generations;
 mod gone;
 mod guest_init;
 mod hostile;
+mod http;
 mod hung_disk;
 mod interfaces;
 mod ipv6;
@@ -52,4 +53,5 @@ mod state_gone;
 mod status;
 mod takeover;
 mod templates;
+mod tftp;
 mod ways;

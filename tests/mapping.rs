@@ -59,7 +59,7 @@ fn what_is_assigned_is_there_after_the_next_boot_and_gone_after_the_one_behind_i
         assert!(told.contains("workloads render") && told.contains("variables role=build"), "{told}");
         let behind = server.machine("alpha").unwrap()["behind"].clone();
         let why = behind[0].as_str().unwrap();
-        assert!(why.starts_with("it would get the workload render (assigned by "), "{behind}");
+        assert!(why.starts_with("workloads +render (assigned by "), "{behind}");
     })
     .unwrap();
     // What was answered is on the disk.
@@ -107,11 +107,84 @@ fn an_assignment_ends_at_its_time_and_one_for_a_boot_with_that_boots_root() {
         let boot = alpha.boot().unwrap();
         alpha.mount(&boot.export).unwrap();
         let limit = std::time::Instant::now() + PATIENCE;
-        while json(&server, &["machines", "show", "alpha"])["mapped"] != Value::Null {
+        while json(&server, &["machines", "show", "alpha"])["mapped"]["for_now"] != Value::Null {
             assert!(std::time::Instant::now() < limit, "it has its root and the assignment stays");
             std::thread::sleep(Duration::from_millis(50));
         }
         assert!(!script(&alpha, "0a").contains("kiosk=1"));
+    })
+    .unwrap();
+}
+
+#[test]
+fn a_row_of_machines_is_assigned_at_once_and_each_tells_its_decision_and_who_has_changed_what() {
+    let lab = Lab::new().unwrap();
+    let mut server = Server::start(site()).unwrap();
+    lab.on_machines(RELAY, |_| {
+        // More than one transaction has room for, and one of them twice.
+        let list: String =
+            (1..=40).map(|seat| format!("52:54:00:00:01:{seat:02x},seat-{seat:02}\n")).collect();
+        let file = server.site.path().join("list.csv");
+        fs::write(&file, format!("mac,name\n{list}")).unwrap();
+        server.run(&["adopt", "--from", file.to_str().unwrap()]).unwrap();
+        let all = ["assign", "seat-{01..40}", "52-54-00-00-01-07", "--workload", "print"];
+        assert_eq!(json(&server, &all)["machines"].as_array().unwrap().len(), 40);
+        let beyond = refused(&server, &["assign", "seat-{40..41}", "--workload", "render"]);
+        assert!(beyond.contains("seat-41"), "{beyond}");
+        let long = format!("x={}", "a".repeat(1_000));
+        let told = refused(
+            &server,
+            &["assign", "seat-39", "seat-40", "--arg", &long, "--arg", &long.replace('x', "y")],
+        );
+        assert!(told.contains("seat-39: "), "which of them is told: {told}");
+        let seat = json(&server, &["machines", "show", "seat-40"]);
+        assert_eq!(
+            seat["status"]["workloads"],
+            serde_json::json!(["print"]),
+            "nothing of a refused change is there"
+        );
+        let decided = seat["decision"].as_array().unwrap();
+        let is = |what: &str, from: &str| {
+            decided.iter().any(|why| why["what"] == what && why["from"].as_str().unwrap().contains(from))
+        };
+        assert!(is("profile", "[group.seats]") && is("workload", "assigned by"), "{seat}");
+        server.run(&["assign", "seat-40", "--profile", "debian", "--until", "2d"]).unwrap();
+        server.run(&["rename", "seat-40", "desk-1"]).unwrap();
+        server.run(&["unassign", "desk-1"]).unwrap();
+    })
+    .unwrap();
+    server.kill9().unwrap();
+    server.restart().unwrap();
+    lab.on_machines(RELAY, |_| {
+        let desk = json(&server, &["machines", "show", "desk-1"]);
+        let history = desk["mapped"]["history"].as_array().unwrap();
+        let told: Vec<&str> = history.iter().map(|change| change["what"].as_str().unwrap()).collect();
+        assert_eq!(
+            told,
+            [
+                "adopted, by MAC 52:54:00:00:01:28",
+                "assigned workloads print",
+                "assigned profile debian",
+                "renamed, was seat-40",
+                "what was assigned was taken away",
+                "what was assigned for now was taken away",
+            ]
+        );
+        assert_eq!(history[2]["lasts"], 2 * 86_400);
+        let page = server.run(&["machines", "show", "desk-1"]).unwrap();
+        assert!(page.contains("assigned profile debian, for 2d, by "), "{page}");
+        assert!(page.contains("it would boot nothing: nothing says what desk-1 boots"), "{page}");
+        let page = server.run(&["machines", "show", "seat-39"]).unwrap();
+        assert!(page.contains("[group.seats]") && page.contains("assigned by"), "{page}");
+        for round in 0..20 {
+            server.run(&["assign", "desk-1", "--var", &format!("round={round}")]).unwrap();
+        }
+        let history = json(&server, &["machines", "show", "desk-1"])["mapped"]["history"].clone();
+        let history = history.as_array().unwrap();
+        assert_eq!(
+            (history.len(), history[15]["what"].as_str().unwrap()),
+            (16, "assigned variables round=19")
+        );
     })
     .unwrap();
 }
@@ -370,6 +443,13 @@ fn a_changed_site_says_for_whom_it_changes_what_before_it_is_in_force_and_when_i
     assert!(refused.contains("site.toml") && refused.contains("no profile"), "{refused}");
 }
 
+/// The generation that new boots get.
+fn stage_head(server: &Server) -> String {
+    let all = json(server, &["generations", "debian"]);
+    let head = all.as_array().unwrap().iter().find(|one| one["back"] == 0).unwrap().clone();
+    head["generation"].as_str().unwrap()[..12].to_owned()
+}
+
 #[test]
 fn a_generation_that_is_held_is_for_machines_that_are_assigned_it_and_gc_keeps_it_for_them() {
     let lab = Lab::new().unwrap();
@@ -423,6 +503,15 @@ fn a_generation_that_is_held_is_for_machines_that_are_assigned_it_and_gc_keeps_i
         );
         server.run(&["unassign", "alpha", "--generation"]).unwrap();
         assert_eq!(reads(&alpha), b"5\n");
+        // What others get by now is nothing of its own any more; what they had then is.
+        let canary = stage("6\n", &["--hold"])["generation"].as_str().unwrap()[..12].to_owned();
+        let head = stage_head(&server);
+        server.run(&["assign", "alpha", "--generation", &canary]).unwrap();
+        server.run(&["assign", "beta", "--generation", &head]).unwrap();
+        server.run(&["rollback", "debian", &canary]).unwrap();
+        server.wait_for_log("what was assigned to it for now is over", PATIENCE).unwrap();
+        stage("7\n", &[]);
+        assert_eq!((reads(&alpha), reads(&beta)), (b"7\n".to_vec(), b"5\n".to_vec()));
     })
     .unwrap();
 }

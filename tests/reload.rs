@@ -46,7 +46,7 @@ fn a_broken_site_a_broken_template_and_a_moved_socket_are_refused_whole_and_the_
 
     let moved = server.site.text().replace(
         "store = \"store\"",
-        "store = \"elsewhere\"\nhttp_port = 8080\nipv6 = false\nwait_for_interfaces = true",
+        "store = \"elsewhere\"\nhttp_port = 8080\nipv6 = false\nwait_for_interfaces = true\nconfinement = \"off\"",
     );
     server.site.set_text(&moved);
     let told = server.reload().unwrap();
@@ -54,6 +54,7 @@ fn a_broken_site_a_broken_template_and_a_moved_socket_are_refused_whole_and_the_
     assert!(told.contains("server.http_port has changed"), "{told}");
     assert!(told.contains("server.ipv6 has changed"), "{told}");
     assert!(told.contains("server.wait_for_interfaces has changed"), "{told}");
+    assert!(told.contains("server.confinement has changed"), "{told}");
     server.site.set_text(&good);
     server.site.write().unwrap();
     assert!(server.machine("beta").is_err());

@@ -1,5 +1,6 @@
 //! `make bench-nfs`: oneroot's NFS server beside nfs-ganesha, nfs3_server and two floors, in one run. `make bench-dhcp`:
-//! see [`dhcp`]. `make bench-boots`: see [`boots`]. `make bench-tree`: see [`machines`].
+//! see [`dhcp`]. `make bench-http`: see [`http`]. `make bench-tftp`: see [`tftp`]. `make bench-boots`: see [`boots`].
+//! `make bench-tree`: see [`machines`].
 //!
 //! One tree, one load generator, one machine, one server at a time, in a network namespace of the benchmark's own. What
 //! each figure means is said in docs/benchmarks.md.
@@ -14,6 +15,7 @@ mod cases;
 mod cpu;
 mod dhcp;
 mod floors;
+mod http;
 mod leases;
 mod load;
 mod machines;
@@ -24,6 +26,7 @@ mod record;
 mod report;
 mod rpc;
 mod storm;
+mod tftp;
 mod tree;
 
 use std::path::{Path, PathBuf};
@@ -50,7 +53,9 @@ const CLIENTS: usize = 4;
 const USAGE: &str = "usage: oneroot-bench run [--only SERVER[,SERVER]] [--case CASE[,CASE]] [--seconds S] [--clients N]
                          [--boot FILE.calls] [--json FILE] [--work DIRECTORY]
        oneroot-bench machines
+       oneroot-bench tftp NAME=BINARY [NAME=BINARY]
        oneroot-bench boots NAME=BINARY [NAME=BINARY]
+       oneroot-bench http NAME=BINARY [NAME=BINARY]
        oneroot-bench record CAPTURE.pcap > boots/NAME.calls
 SERVER is canned, sendfile, nfs3, ganesha or oneroot; CASE is getattr, lookup, access, walk, small, large or storm";
 
@@ -67,6 +72,8 @@ fn main() -> Result<()> {
         }
         ["dhcp", rest @ ..] => dhcp::run(rest),
         ["dhcp-rates", rest @ ..] => dhcp::rates::run(rest),
+        ["http", rest @ ..] => http::run(rest),
+        ["tftp", rest @ ..] => tftp::run(rest),
         ["boots", rest @ ..] => boots::run(rest),
         ["machines"] => {
             machines::run();

@@ -104,7 +104,8 @@ pub fn network() -> Result<Lab> {
     Ok(lab)
 }
 
-fn path() -> String {
+/// Where programs are, those of administrators too.
+pub fn path() -> String {
     std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin"
 }
 
@@ -155,6 +156,11 @@ pub fn ganesha(tree: &Path, work: &Path) -> Result<Peer> {
 /// The real oneroot, `$ONEROOT_BIN`, with a site of so many machines. Each is given its boot script, so that it has a pin
 /// and a view of its own: the profile, and its own `/.oneroot` on top.
 pub fn oneroot(tree: &Path, machines: usize) -> Result<Peer> {
+    oneroot_of(None, tree, machines)
+}
+
+/// The same of another binary.
+pub fn oneroot_of(binary: Option<&Path>, tree: &Path, machines: usize) -> Result<Peer> {
     let mut site = SiteFiles::with_source(&format!("directory = \"{}\"", tree.display()), "unused", "1h")?;
     let mut text = format!(
         "[server]\naddress = \"{SERVER}\"\ninterface = \"lab0\"\nstore = \"store\"\nstate = \"state\"\n\n\
@@ -170,7 +176,10 @@ pub fn oneroot(tree: &Path, machines: usize) -> Result<Peer> {
         );
     }
     site.set_text(&text);
-    let server = Server::new(site)?;
+    let mut server = Server::new(site)?;
+    if let Some(binary) = binary {
+        server.set_binary(binary.to_owned());
+    }
     server.stage().context("cannot stage the tree")?;
     // A script goes to the address that its NIC has a lease of.
     let lease = |number| Ok((mac(number, ':').parse::<Mac>()?, client(number)));

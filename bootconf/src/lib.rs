@@ -27,13 +27,13 @@ mod site;
 pub use boots::identity::MachineRecord;
 pub use boots::{access, admission, again, binding, identity, pins, unknown};
 pub use decide::stacks::stacks;
-pub use decide::{answer, asked, decided, decision, facts, question};
+pub use decide::{answer, asked, decided, decision, differences, facts, question};
 pub use plan::{args, export, firmware, given, initrd, kernels, screens, script};
 pub use site::check::{load, load_str, state_of};
 pub use site::report::{Problem, Report, nearest};
 pub use site::{
     Confinement, Installer, Machine, Network, Packages, Profile, Program, Registry, Server, Site, Source,
-    Vars, Workload, assignment, gives, groups, menus, name_row, outside, rules, when,
+    Vars, Workload, assignment, gives, groups, history, menus, name_row, outside, rules, when,
 };
 
 /// The site that `oneroot init` prints: every key, explained.

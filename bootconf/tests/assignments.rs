@@ -65,12 +65,12 @@ fn gives(profile: Option<&str>, workloads: &[&str]) -> Gives {
 fn assigned(name: &str, gives: Gives, until: Option<u64>) -> Mapped {
     let assigned = Assignment { gives, until, ..Assignment::empty(signed()) };
     let (assigned, for_now) = if assigned.lasts() { (Some(assigned), None) } else { (None, Some(assigned)) };
-    Mapped { name: name.to_owned(), adopted: None, assigned, for_now }
+    Mapped { assigned, for_now, ..Mapped::of(name) }
 }
 
 fn adopted(name: &str, macs: &[Mac], instead_of: &[Mac]) -> Mapped {
     let adopted = Adoption { macs: macs.to_vec(), instead_of: instead_of.to_vec(), signed: signed() };
-    Mapped { name: name.to_owned(), adopted: Some(adopted), assigned: None, for_now: None }
+    Mapped { adopted: Some(adopted), ..Mapped::of(name) }
 }
 
 /// A record, with the NICs that its machine was last seen with.

@@ -1,6 +1,6 @@
-//! The binary's own part in reading a request: the file itself, for the binary is no library.
+//! HTTP's targets, beside the crate's own tests.
 
-#[path = "../../src/http/range.rs"]
-mod range;
-#[path = "../../src/http/target.rs"]
+#[path = "../../http/tests/http/heads.rs"]
+pub mod heads;
+#[path = "../../http/tests/http/target.rs"]
 pub mod target;

@@ -43,6 +43,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("archive", archives()),
         ("dhcp_engine", dhcp::engine::seeds()),
         ("dhcp_wire", dhcp::wire::seeds()),
+        ("http_head", http::heads::seeds()),
         ("http_range", http::target::seeds()),
         ("image", tree::image::seeds()),
         ("index", tree::index::seeds()),

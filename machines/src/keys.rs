@@ -55,6 +55,7 @@ impl Machines {
         if !holders.is_empty() {
             return Err(Error::KeysInUse(holders.join(", ")));
         }
+        // After a rotation this server still seals with its own, which the state has as an old one then.
         let retired = retire_handle_keys(self.state.as_ref(), &[self.keys.current]).await?;
         Ok(retired.map(|stored| self.keys_in(&stored)).unwrap_or_default())
     }

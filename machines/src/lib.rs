@@ -36,6 +36,6 @@ pub use keys::KeyStatus;
 pub use machines::Machines;
 pub use mapping::{MachineChange, MappedMachine, Mapping, MappingRecords, Newcomer, Request, Taken};
 pub use planner::asking::DecideStatus;
-pub use status::{Held, MachineStatus, Planned};
+pub use status::{Held, MachineStatus, OneMachine, Planned};
 pub use tokens::keys::{HandleKeys, handle_keys};
 pub use views::tree::{MachineTree, ProgressReport};

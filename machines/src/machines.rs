@@ -115,6 +115,7 @@ impl Machines {
             host,
             planner,
             boot_tokens: BootTokens::new(keys.secrets().map(|(_, secret)| secret)),
+            // Of the current key alone, for a cookie is good for two minutes at most.
             cookies: Cookies::new(&keys.secret().copied().unwrap_or_default()),
             keys,
             index: RwLock::new(index),
@@ -312,7 +313,7 @@ impl Machines {
         Ok(Read { machines: self.clone(), view, tree })
     }
 
-    /// Notes a step of a boot, for `status`, and says it at info with the machine's name.
+    /// Notes a step of a boot, for `status`.
     pub fn step(&self, mac: Mac, step: &str, first: bool) {
         self.steps().note(mac, step, first, present(self.host.as_ref()));
     }
@@ -324,6 +325,8 @@ impl Machines {
 
     /// Says which boots do not go on, each once.
     pub fn tell_of_stalls(&self, now: u64) {
+        // Copied: the status takes the tables' lock before that of the steps, and in the other order each could wait for
+        // the other.
         let macs: Vec<Mac> = self.steps().macs().collect();
         for mac in macs {
             let (is_ours, runs) = {

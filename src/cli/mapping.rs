@@ -12,7 +12,7 @@ use crate::cli::Output;
 /// What to do with the mapping.
 #[derive(Subcommand)]
 pub enum MappingCommand {
-    /// Take away what was assigned to a machine: all of it, or parts
+    /// Take away what was assigned to machines: all of it, or parts
     Unassign(Unassign),
     /// List machines: what they boot, and who says so
     #[command(after_help = "Examples:\n\
@@ -81,8 +81,9 @@ pub struct Given {
 /// `oneroot assign`.
 #[derive(Args)]
 pub struct Assign {
-    /// Its name, or one of its MAC addresses
-    pub machine: String,
+    /// Their names, rows of names such as 'seat-{01..40}', or MAC addresses
+    #[arg(value_name = "MACHINE", required = true)]
+    pub machines: Vec<String>,
     #[command(flatten)]
     pub given: Given,
     /// A generation of a profile that it boots though it is not the head: debian~1, or its first characters
@@ -101,8 +102,9 @@ pub struct Assign {
 /// `oneroot unassign`.
 #[derive(Args)]
 pub struct Unassign {
-    /// Its name, or one of its MAC addresses
-    pub machine: String,
+    /// Their names, rows of names such as 'seat-{01..40}', or MAC addresses
+    #[arg(value_name = "MACHINE", required = true)]
+    pub machines: Vec<String>,
     /// Only what it boots, a profile or not
     #[arg(long, visible_aliases = ["boot", "menu"])]
     pub profile: bool,

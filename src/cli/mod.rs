@@ -198,11 +198,12 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
-    /// Assign a machine what it boots, over what the site says, from its next boot on
+    /// Assign machines what they boot, over what the site says, from their next boot on
     #[command(after_help = "Examples:\n\
 \x20 oneroot assign node7 --profile desktop             another profile\n\
 \x20 oneroot assign node7 --workload render --until 2d  one workload more, for two days\n\
 \x20 oneroot assign node7 --profile rescue --once       for one boot\n\
+\x20 oneroot assign 'seat-{01..40}' --workload exam     a whole row\n\
 \x20 oneroot assign node7 --generation debian~1         what `stage --hold` has made, before others get it")]
     Assign(mapping::Assign),
     #[command(flatten)]

@@ -161,6 +161,7 @@ pub async fn ahead_of(state: &impl Backend) -> Result<i64> {
 pub fn coarse_ms() -> u64 {
     let now = clock_gettime(ClockId::MonotonicCoarse);
     let (seconds, nanoseconds) = (u64::try_from(now.tv_sec), u64::try_from(now.tv_nsec));
+    // Never 0, which elsewhere stands for never.
     seconds.unwrap_or(0).max(1) * 1000 + nanoseconds.unwrap_or(0) / 1_000_000
 }
 

@@ -9,7 +9,7 @@ use oneroot_ids::Mac;
 use oneroot_machines::{Newcomer, Request};
 use serde::{Deserialize, Serialize};
 
-use super::mapping::{Mapped, change, given_in_words, gives};
+use super::mapping::{Mapped, change, gives};
 use crate::cli::mapping::Adopt;
 use crate::print::{Document, Page};
 
@@ -50,14 +50,14 @@ impl Document for Adopted {
                 Page::of_line(format_args!(
                     "machines that nobody has named {would} adopted as {names}, in the order in which they ask for a boot script, \
                      each with {}; `oneroot adopt --stop` ends it",
-                    given_in_words(gives)
+                    gives.in_words()
                 ))
             }
             Self::Would { would_adopt } => {
                 let mut page = Page::default();
                 for Newcomer { macs, name, gives } in would_adopt {
                     let macs: Vec<String> = macs.iter().map(Mac::to_string).collect();
-                    page.line(format_args!("{} would be {name}: {}", macs.join(" "), given_in_words(gives)));
+                    page.line(format_args!("{} would be {name}: {}", macs.join(" "), gives.in_words()));
                 }
                 page
             }
@@ -96,8 +96,10 @@ fn next(state: &Path, asked: &Adopt, names: &str) -> Result<Adopted> {
         change(state, &request(true), "adopted")?;
         return Ok(order(true));
     }
+    // A script has nobody who could answer.
     if std::io::stdin().is_terminal() && std::io::stderr().is_terminal() {
-        let words = given_in_words(&gives(&asked.given));
+        let words = gives(&asked.given).in_words();
+        // Standard output is the document's alone.
         let mut stderr = std::io::stderr().lock();
         write!(
             stderr,
@@ -131,8 +133,10 @@ fn listed(path: &Path, gives: &Gives) -> Result<Vec<Newcomer>> {
     use std::io::Read as _;
     let mut text = String::new();
     let file = oneroot_tree::confine::open_file(path).with_context(|| path.display().to_string())?;
+    // One byte more tells a list that is too long from one that just fits.
     file.take(LARGEST + 1).read_to_string(&mut text).with_context(|| path.display().to_string())?;
     ensure!(text.len() as u64 <= LARGEST, "{} is larger than 4 MiB", path.display());
+    // Excel begins a CSV file in UTF-8 with a byte order mark.
     let text = text.strip_prefix('\u{feff}').unwrap_or(&text);
     let mut reader =
         csv::ReaderBuilder::new().trim(csv::Trim::All).comment(Some(b'#')).from_reader(text.as_bytes());

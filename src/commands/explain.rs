@@ -47,7 +47,7 @@ fn foot(page: &mut Page, is_whole: bool, trouble: Option<&String>) {
 }
 
 /// What was decided, and by whom, under a heading.
-fn said(why: &[Provenance]) -> Vec<[String; 3]> {
+pub fn said(why: &[Provenance]) -> Vec<[String; 3]> {
     let mut rows = vec![["WHAT", "VALUE", "FROM"].map(str::to_owned)];
     rows.extend(why.iter().map(|why| {
         let hidden = if why.hidden { ", hidden" } else { "" };

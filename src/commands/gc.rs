@@ -44,6 +44,7 @@ const ABANDONED: u64 = 7;
 pub fn collect(site: &Site, asked: &GcAsked) -> Result<Collection> {
     let GcAsked { dry_run, keep, grace, release } = *asked;
     let store = Store::open(&site.server.store)?;
+    // Before the pins are asked for, so that what those machines held goes with this collection.
     if let (Some(days), false) = (release, dry_run) {
         match control::ask_release_quiet(&site.server.state, u64::from(days) * DAY)? {
             None => bail!("no server is running, and only a running one knows which machines are quiet"),
@@ -51,19 +52,15 @@ pub fn collect(site: &Site, asked: &GcAsked) -> Result<Collection> {
             Some(_) => {}
         }
     }
-    let Keepers { held, assigned, ahead } = match control::ask_pins(&site.server.state)? {
-        Some(held) => {
-            let records = control::ask_mapped(&site.server.state)?.map(|records| records.mapped);
-            let mapped = records.unwrap_or_default().into_iter().map(|(mapped, _)| mapped);
-            let ahead = control::ask_clock(&site.server.state)?.unwrap_or(0);
-            Keepers { held, assigned: mapped.flat_map(generations_of).collect(), ahead }
-        }
+    let Keepers { held, assigned, ahead, state } = match of_server(site)? {
+        Some(keepers) => keepers,
         None => offline(site)?,
     };
     let mut needed = Needed::default();
     for pin in &held {
         needed.views.insert(pin.view.parse().with_context(|| format!("the view of {}", pin.machine))?);
     }
+    // So many of each name can be rolled back to.
     for (_, history) in store.references()? {
         needed
             .generations
@@ -72,6 +69,8 @@ pub fn collect(site: &Site, asked: &GcAsked) -> Result<Collection> {
     needed.generations.extend(assigned);
     let grace = Duration::from_secs(u64::from(grace) * 3600);
     let collected = store.collect(&needed, grace, now(ahead), dry_run)?;
+    // Until here no server could start and make a pin that this has not heard of.
+    drop(state);
     Ok(Collection {
         dry_run,
         views: collected.stacks,
@@ -129,13 +128,25 @@ struct Keepers {
     assigned: Vec<GenerationId>,
     /// By how many seconds the wall clock is ahead.
     ahead: i64,
+    /// The state, locked where no server has it.
+    state: Option<Disk>,
 }
 
 fn generations_of(mapped: Mapped) -> impl Iterator<Item = GenerationId> {
     mapped.assigned.into_iter().chain(mapped.for_now).flat_map(|assigned| assigned.generations.into_values())
 }
 
-/// What the state says, where no server runs. It is locked meanwhile, so none can start and make a pin. Where none ever
+/// What a running server says; none where it does not answer every question, for it may have ended between two.
+fn of_server(site: &Site) -> Result<Option<Keepers>> {
+    let state = &site.server.state;
+    let Some(held) = control::ask_pins(state)? else { return Ok(None) };
+    let Some(records) = control::ask_mapped(state)? else { return Ok(None) };
+    let Some(ahead) = control::ask_clock(state)? else { return Ok(None) };
+    let assigned = records.mapped.into_iter().flat_map(|(mapped, _)| generations_of(mapped));
+    Ok(Some(Keepers { held, assigned: assigned.collect(), ahead, state: None }))
+}
+
+/// What the state says, where no server runs. It stays locked, so none can start and make a pin. Where none ever
 /// ran there is no pin, and one that starts now makes its first for a view that is young.
 fn offline(site: &Site) -> Result<Keepers> {
     if !Disk::is_there(&site.server.state)? {
@@ -161,5 +172,6 @@ fn offline(site: &Site) -> Result<Keepers> {
         held: held.collect(),
         assigned: mapped.into_iter().flat_map(|(_, mapped)| generations_of(mapped.value)).collect(),
         ahead: runtime.block_on(clock::ahead_of(&state))?,
+        state: Some(state),
     })
 }

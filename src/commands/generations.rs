@@ -86,6 +86,7 @@ pub fn list(site: &Site, name: Option<&str>) -> Result<Generations> {
     }
     for (shown, reference) in found {
         for (back, staged) in store.history(&reference)?.all().iter().enumerate() {
+            // One that was lost keeps its line: when it was the head is known without it.
             let index = store.generation(staged.generation);
             let (entries, bytes) = index.map_or((0, 0), |index| (index.paths(), index.content_bytes()));
             let generation = staged.generation.to_string();
@@ -217,6 +218,7 @@ fn one_of_all(history: &[Staged], text: &str) -> Result<GenerationId> {
         .map(|staged| staged.generation)
         .filter(|id| id.to_string().starts_with(text))
         .collect();
+    // One that was rolled back to has been the head several times.
     fits.sort_unstable();
     fits.dedup();
     match fits.as_slice() {
@@ -262,6 +264,7 @@ pub fn of_profile(site: &Site, text: &str) -> Result<(String, GenerationId)> {
             let generation = one_of(&history, back.as_deref().unwrap_or("~0"));
             return Ok((profile.clone(), generation.with_context(|| shown(&part))?));
         }
+        // Another profile may have it.
         found.extend(one_of(&history, text).ok().map(|generation| (profile.clone(), generation)));
     }
     match found.as_slice() {

@@ -32,6 +32,7 @@ pub fn of(site: &Site, profile: &str, view: &View) -> Option<String> {
             )
         });
     }
+    // One machine whose layers leave a key to be seen is enough.
     let is_shared = |key: &&String| stacks.iter().any(|stack| !stack.iter().any(|part| covers(part, key)));
     let shared: Vec<&str> = keys.iter().filter(is_shared).map(String::as_str).collect();
     (!shared.is_empty()).then(|| told(&shared))

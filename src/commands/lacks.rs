@@ -133,6 +133,7 @@ fn told_to(site: &Site, profile: &str) -> Vec<Initramfs> {
         let (mut told, mut at) = (None, Some(name));
         while let Some(own) = at.and_then(|at| site.profiles.get(at)) {
             told = told.or(own.initramfs);
+            // What is told of a tree is for those whose topmost tree it is.
             if own.source.is_some() {
                 break;
             }
@@ -158,6 +159,7 @@ fn programs(view: &View) -> Vec<String> {
         let node = oneroot_tree::node::TreePath::parse(path.trim_start_matches('/').as_bytes()).ok();
         node.and_then(|path| view.resolve(&path)).is_some_and(|node| view.target(node).is_some())
     };
+    // But for the shell, which a kernel starts for want of an init: nothing comes up by it.
     if !INITS.iter().take(3).any(|path| is_there(path) || is_link(path)) {
         told.push(
             "no /sbin/init, so nothing is started; install systemd-sysv, or whatever is to be its init"

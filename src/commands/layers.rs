@@ -101,6 +101,7 @@ fn directories(layer: &Path) -> Option<Index> {
                     todo.push((entry.path(), below));
                 }
             } else if is_whiteout {
+                // By its name it is a whiteout, whatever else it is.
                 builder.insert(&TreePath::parse(&whole).ok()?, Meta::default(), Content::Fifo).ok()?;
             }
         }

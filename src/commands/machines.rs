@@ -8,17 +8,17 @@ use anyhow::{Result, bail};
 use oneroot_bootconf::assignment::{Adopting, Signed};
 use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::hardware::Fact;
-use oneroot_ids::Mac;
-use oneroot_machines::{MachineStatus, MappedMachine, Mapping, Sighting};
+use oneroot_bootconf::history::Change;
+use oneroot_machines::{MachineStatus, Mapping, OneMachine, Sighting};
 use serde::Serialize;
 
-use super::mapping::{given_in_words, in_words};
+use super::explain::said;
+use super::mapping::in_words;
 use super::{running, shown, unknown};
 use crate::cli::Exit;
 use crate::cli::mapping::{Machines, MachinesCommand};
 use crate::control;
 use crate::print::{self, Document, Page};
-use crate::status::Status;
 
 const HEAD: [&str; 8] = ["MACHINE", "MAC", "PROFILE", "WORKLOADS", "GROUPS", "PHASE", "BY", "TREE"];
 
@@ -38,10 +38,13 @@ impl Document for Listed {
         let mut rows = vec![HEAD.map(str::to_owned)];
         rows.extend(self.machines.iter().map(row));
         page.rows(&rows);
+        if self.machines.is_empty() {
+            page.line("none; `oneroot machines` without an option lists all, `--unknown` those that nobody has named");
+        }
         if let Some(Adopting { names, gives, signed, .. }) = &self.adopting {
             page.line(format_args!(
                 "machines that nobody has named are adopted as {names}, with {}, as {} has asked",
-                given_in_words(gives),
+                gives.in_words(),
                 signed.by
             ));
         }
@@ -106,21 +109,9 @@ fn site_or_nobody(machine: &MachineStatus) -> String {
     if machine.named { "the site" } else { "-" }.to_owned()
 }
 
-/// All that is known of one machine.
-#[derive(Serialize)]
-struct OneMachine {
-    /// Seconds since 1970 at the server.
-    now: u64,
-    status: MachineStatus,
-    /// What the state says of it over the site's files.
-    mapped: Option<MappedMachine>,
-    /// What each of its NICs has told since the server started.
-    told: Vec<Sighting>,
-}
-
 impl Document for OneMachine {
     fn page(&self) -> Page {
-        let Self { now, status, mapped, told } = self;
+        let Self { now, status, decision, trouble, mapped, told } = self;
         let mut page = Page::default();
         let ago = |at: u64| format!("{} ago", super::status::age(now.saturating_sub(at)));
         let mut row = |what: &str, words: String| page.line(format_args!("{what:<12}{words}"));
@@ -156,23 +147,24 @@ impl Document for OneMachine {
         if let Some(stalled) = &status.stalled {
             row("stalled", stalled.to_string());
         }
+        for Change { what, lasts, signed } in mapped.iter().flat_map(|mapped| &mapped.history) {
+            let lasts = lasts.map_or(String::new(), |lasts| format!(", for {}", super::status::age(lasts)));
+            row("changed", format!("{what}{lasts}, by {}, {}", signed.by, ago(signed.at)));
+        }
+        page.line("");
+        match trouble {
+            Some(trouble) => page.line(format_args!("it would boot nothing: {trouble}")),
+            None => page.rows(&said(decision)),
+        }
         page
     }
 }
 
 fn show(state: &Path, machine: &str) -> Result<OneMachine> {
-    let Status { machines, now, .. } = running(state, control::ask_status(state)?)?;
-    let mapping = running(state, control::ask_mapping(state)?)?;
-    // However it is written, with colons or dashes.
-    let mac = machine.parse::<Mac>().map(|mac| mac.to_string()).unwrap_or_default();
-    let is_it = |one: &MachineStatus| one.name == machine || one.macs.contains(&mac);
-    let Some(status) = machines.into_iter().find(is_it) else {
+    let Some(one) = running(state, control::ask_machine(state, machine)?)? else {
         bail!("no machine {machine:?}; `oneroot machines` lists those that there are");
     };
-    let mapped = mapping.machines.into_iter().find(|one| one.name == status.name);
-    let mut told = running(state, control::ask_sightings(state)?)?;
-    told.retain(|sighting| status.macs.contains(&sighting.mac.to_string()));
-    Ok(OneMachine { now, status, mapped, told })
+    Ok(one)
 }
 
 /// A table of machines.d.
@@ -197,7 +189,7 @@ fn export(mapping: &Mapping) -> Result<String> {
         "# What was adopted and assigned here for good; not what is for a time, once, or of a generation. Once this is in machines.d and reloaded, `oneroot forget` and `unassign` take it from\n\
          # the state, where it counts before the files.\n",
     );
-    for machine in &mapping.machines {
+    for machine in mapping.machines.iter().filter(|machine| !machine.says_nothing()) {
         let gives = machine.assigned.as_ref().map(|assigned| assigned.gives.clone()).unwrap_or_default();
         let table = Table {
             mac: machine.macs.iter().map(ToString::to_string).collect(),

@@ -50,7 +50,7 @@ fn assignment_in_words(assigned: &Assignment) -> String {
     let generations = assigned.generations.iter();
     let generations =
         generations.map(|(profile, generation)| format!("{profile} as of {}", short(*generation)));
-    let gives = Some(given_in_words(&assigned.gives)).filter(|_| assigned.gives != Gives::default());
+    let gives = Some(assigned.gives.in_words()).filter(|_| assigned.gives != Gives::default());
     let mut words = gives.into_iter().chain(generations).collect::<Vec<_>>().join(", ");
     if assigned.once {
         words += ", for one boot";
@@ -60,23 +60,6 @@ fn assignment_in_words(assigned: &Assignment) -> String {
         words += &format!(", for {}", super::status::age(left));
     }
     format!("{words} (by {})", assigned.signed.by)
-}
-
-/// What is given, for a sentence.
-pub fn given_in_words(gives: &Gives) -> String {
-    let boots = gives.boots.iter().map(|boots| {
-        let (key, value) = boots.as_said();
-        format!("{key} {value}")
-    });
-    let list =
-        |what: &str, words: &[String]| (!words.is_empty()).then(|| format!("{what} {}", words.join(" ")));
-    let vars: Vec<String> = gives.vars.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    let words: Vec<String> = boots
-        .chain(list("workloads", &gives.workloads))
-        .chain(list("arguments", &gives.args))
-        .chain(list("variables", &vars))
-        .collect();
-    if words.is_empty() { "nothing of its own".to_owned() } else { words.join(", ") }
 }
 
 /// What somebody has typed, as the mapping takes it.
@@ -99,13 +82,13 @@ pub fn assign(site: &Site, asked: &Assign) -> Result<Mapped> {
     if gives == Gives::default() && generations.is_empty() {
         bail!(
             "say what {} is assigned: --profile, --boot, --menu, --workload, --var, --arg or --generation",
-            asked.machine
+            asked.machines.join(", ")
         );
     }
     let state = &site.server.state;
-    let machine = asked.machine.clone();
+    let machines = asked.machines.clone();
     let lasts = asked.until.map(|lasts| lasts.as_secs());
-    change(state, &Request::Assign { machine, gives, generations, lasts, once: asked.once }, "assigned")
+    change(state, &Request::Assign { machines, gives, generations, lasts, once: asked.once }, "assigned")
 }
 
 /// `oneroot unassign`.
@@ -120,8 +103,8 @@ pub fn unassign(state: &Path, asked: &Unassign) -> Result<Mapped> {
     let is_part = taken.boots
         || taken.generations
         || !(taken.workloads.is_empty() && taken.args.is_empty() && taken.vars.is_empty());
-    let machine = asked.machine.clone();
-    change(state, &Request::Unassign { machine, taken: is_part.then_some(taken) }, "changed")
+    let machines = asked.machines.clone();
+    change(state, &Request::Unassign { machines, taken: is_part.then_some(taken) }, "changed")
 }
 
 /// Asks the running server for a change; `done` is what has happened to its machines.

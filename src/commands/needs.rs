@@ -38,6 +38,7 @@ pub fn unstaged(site: &Site, store: Option<&Store>) -> Vec<(Part, Source)> {
     let parts = decision::parts(site);
     let is_staged = |part: &Part| {
         let head = reference(&site.home, part).ok().and_then(|name| store.head(&name).ok());
+        // What can't be looked up is not told as missing.
         head.is_none_or(|head| head.is_some())
     };
     parts.into_iter().filter(|(part, _)| !is_staged(part)).collect()

@@ -109,6 +109,7 @@ fn cloud_init(tree: &Tree<'_>) -> Option<String> {
     let mut more = (tree.names)("/etc/cloud/cloud.cfg.d");
     more.sort();
     said.extend(more.iter().flat_map(|name| lines(tree, &format!("/etc/cloud/cloud.cfg.d/{name}"))));
+    // Of files that say it twice cloud-init takes the last, in the order of their names.
     let list = said.iter().filter_map(|line| line.strip_prefix("datasource_list:")).next_back();
     let local = |list: &str| {
         let words = list.split([' ', ',', '[', ']', '"', '\'']).filter(|word| !word.is_empty());

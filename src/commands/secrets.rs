@@ -38,6 +38,7 @@ pub fn warnings(site: &Site) -> Vec<String> {
     for layer in seen.keys().chain(&open).collect::<BTreeSet<_>>() {
         let whom = match seen.get(layer).map_or(0, BTreeSet::len) {
             _ if open.contains(layer) => "any machine sees".to_owned(),
+            // What one machine alone sees is where it belongs.
             0 | 1 => continue,
             count => format!("{count} machines see"),
         };
@@ -61,6 +62,7 @@ fn secret(layer: &Path, path: &Path) -> Option<&'static str> {
     if HASHES.iter().any(|hashes| layer.join(hashes) == path) {
         let text = head(path, LARGEST)?;
         let hash = |line: &[u8]| {
+            // A locked account has `!` or `*` there, and one without a password nothing.
             line.split(|byte| *byte == b':').nth(1).is_some_and(|field| field.starts_with(b"$"))
         };
         return text.split(|byte| *byte == b'\n').any(hash).then_some("a password's hash");

@@ -180,6 +180,7 @@ impl Stages<'_> {
         let finished = self.make(part, source, &bar);
         bar.finish_and_clear();
         let finished = finished.with_context(|| format!("cannot stage {name}"))?;
+        // Before it becomes the head: what is refused, no machine may boot.
         layers::refuse(store, site, part, finished.generation)
             .with_context(|| format!("cannot stage {name}"))?;
         let mut warnings = findings::of(store, site, part, &finished.index, &mut Budget::of_one());

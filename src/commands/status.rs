@@ -82,9 +82,10 @@ fn row(machine: &MachineStatus, status: &Status) -> [String; HEAD.len()] {
 /// The phase, and whether that is old news: a machine that is switched off tells nobody.
 fn phase(machine: &MachineStatus, status: &Status) -> String {
     let Some(phase) = &machine.phase else {
-        let is_ours = machine.steps.is_empty() && machine.other.is_none();
-        return if is_ours { "never booted" } else { "-" }.to_owned();
+        let is_silent = machine.steps.is_empty() && machine.other.is_none();
+        return if is_silent { "never booted" } else { "-" }.to_owned();
     };
+    // Nothing is known of the time before it began, so nobody is called quiet for that.
     let silent = status.now.saturating_sub(machine.seen.unwrap_or(status.began));
     if silent >= QUIET { format!("{phase}, quiet") } else { phase.clone() }
 }

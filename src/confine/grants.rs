@@ -83,4 +83,41 @@ mod tests {
             .unwrap();
         assert!(site_files(&home.path().join("site.toml")).contains(&git.path().canonicalize().unwrap()));
     }
+
+    #[test]
+    fn every_table_that_has_layers_has_them_read_wherever_they_lie() {
+        let home = tempfile::tempdir().unwrap();
+        let text = r#"
+            [server]
+            address = "192.168.77.1"
+            interface = "lab0"
+            store = "store"
+            state = "state"
+            [[network]]
+            subnet = "192.168.77.0/24"
+            [profile.debian]
+            source = { directory = "tree" }
+            layers = ["/srv/by-profile"]
+            [workload.render]
+            layers = ["/srv/by-workload"]
+            [group.seats]
+            machines = "seat-*"
+            profile = "debian"
+            layers = ["/srv/by-group"]
+            [[rule]]
+            when = { product = "X" }
+            profile = "debian"
+            layers = ["/srv/by-rule"]
+            [machine.alpha]
+            mac = "52:54:00:00:00:0a"
+            profile = "debian"
+            layer = "/srv/by-machine"
+        "#;
+        let file = home.path().join("site.toml");
+        let site = oneroot_bootconf::load_str("site.toml", text, home.path()).unwrap();
+        let read = read_by(&site, &file);
+        for by in ["profile", "workload", "group", "rule", "machine"] {
+            assert!(read.contains(&PathBuf::from(format!("/srv/by-{by}"))), "{by}: {read:?}");
+        }
+    }
 }

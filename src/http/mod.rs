@@ -1,146 +1,170 @@
-//! HTTP/1.1 boot files (RFC 9110, 9112): GET and HEAD with single ranges and conditions, of the few names that [`Machines`] knows.
+//! HTTP/1.1 boot files: `oneroot_http` says what is answered, [`Machines`] what a name stands for, and here are the sockets.
 //!
 //! No path ever reaches a file system: a name is looked up in the asking machine's boot plans, or it is not there. Names
 //! are plain ASCII, so nothing of them is percent-decoded and nothing can hide in an encoding. A query is what a machine tells of
 //! its hardware (`oneroot_bootconf::hardware`).
+//!
+//! A connection holds what it has been sent and nobody has answered, up to a head, and an answer of at most [`sending::SMALL`]
+//! bytes: files go from the page cache to the socket (docs/decisions/0016-http-responder.md).
 
-mod range;
-#[cfg(test)]
-mod target;
+mod sending;
 
+use std::future::poll_fn;
+use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, UNIX_EPOCH};
 
-use axum::body::Body;
-use axum::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Uri, header};
-use bytes::Bytes;
-use http_body_util::channel::Channel;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use oneroot_bootconf::again::Ask;
+use oneroot_http::{Answer, File, Inbox, Method, Request};
+use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
-use range::{Asked, asked};
+use sending::Sending;
 
+use crate::clock;
 use crate::net::accept::Slot;
-use crate::net::stalled::{Patient, STALLED};
 use oneroot_machines::{Machines, Resource, Via};
 
-/// Time for a whole request head; what takes longer is a slow loris.
+/// Time for a whole request head, the wait for it included; what takes longer is a slow loris.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Bytes of a request head at most.
-const HEAD_BYTES: usize = 16 * 1024;
-/// Bytes of a file that are read at a time. A download whose peer is slow holds four such: two that hyper writes, one behind
-/// them, one that waits for its place. So all connections there may be hold 320 MiB, and no download has to give way to
-/// another: a thousand machines that boot at once are all slow.
-const CHUNK: usize = 16 * 1024;
+/// Bytes taken from a connection at a time. So what is sent before its turn waits in the socket.
+const INPUT: usize = 4 * 1024;
+/// Bytes of a body that are passed over before a connection ends, and the time for that. One that is closed with bytes unread
+/// is reset, and its peer may lose the answer (RFC 9112 §9.6).
+const PASSED: usize = 256 * 1024;
+const PASSING: Duration = Duration::from_secs(2);
 
 /// Serves one connection to its end.
 pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
-    let ip = peer.ip();
-    let stream = Patient::new(stream, slot.clone(), STALLED);
-    let answer = service_fn(move |request: Request<hyper::body::Incoming>| {
-        let (machines, slot) = (machines.clone(), slot.clone());
-        slot.touch();
-        async move {
-            let (parts, _) = request.into_parts();
-            Ok::<_, std::convert::Infallible>(
-                answer(&machines, ip, &parts.method, &parts.uri, &parts.headers, slot).await,
-            )
-        }
-    });
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIME)
-        .max_buf_size(HEAD_BYTES)
-        // GRUB and shim compare names of fields as they are written here (RFC 9110 §5.1: any case).
-        .title_case_headers(true)
-        .serve_connection(TokioIo::new(stream), answer);
-    if let Err(cause) = connection.await {
+    let mut connection = Connection { machines, stream, peer: peer.ip(), slot, inbox: Inbox::default() };
+    if let Err(cause) = connection.converse().await {
         tracing::debug!(%peer, %cause, "an HTTP connection ended");
     }
 }
 
-async fn answer(
-    machines: &Arc<Machines>,
+/// A peer's connection.
+struct Connection {
+    machines: Arc<Machines>,
+    stream: TcpStream,
     peer: IpAddr,
-    method: &Method,
-    uri: &Uri,
-    headers: &HeaderMap,
     slot: Arc<Slot>,
-) -> Response<Body> {
-    if method != Method::GET && method != Method::HEAD {
-        let mut response = refused(method, StatusCode::METHOD_NOT_ALLOWED, "there are GET and HEAD");
-        set(&mut response, header::ALLOW, "GET, HEAD");
-        return response;
-    }
-    // RFC 9110 §14.2: a Range means something with GET alone. HEAD gives the length that the whole would have.
-    let part = headers.get(header::RANGE).filter(|_| method == Method::GET);
-    let ask = match part {
-        _ if method == Method::HEAD => Ask::Length,
-        Some(_) => Ask::Part,
-        None => Ask::Whole,
-    };
-    let path = uri.path();
-    let Some(resource) = machines.resource(peer, path, uri.query(), Via::Http(ask)).await else {
-        return refused(method, StatusCode::NOT_FOUND, "there is no such file for you here");
-    };
-    let (length, tag) = (resource.len(), resource.tag());
-    let (from, to, status) = match asked(headers, part, tag.as_deref(), length) {
-        Asked::All => (0, length, StatusCode::OK),
-        Asked::Part(from, to) => (from, to, StatusCode::PARTIAL_CONTENT),
-        Asked::Nothing => {
-            let mut response =
-                refused(method, StatusCode::RANGE_NOT_SATISFIABLE, "the file ends before that");
-            set(&mut response, header::CONTENT_RANGE, &format!("bytes */{length}"));
-            return response;
-        }
-        Asked::Other => {
-            return refused(method, StatusCode::PRECONDITION_FAILED, "this is another file by now");
-        }
-        Asked::Known => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::NOT_MODIFIED;
-            set(&mut response, header::ETAG, tag.as_deref().unwrap_or_default());
-            return response;
-        }
-    };
-    let body = if method == Method::HEAD { Body::empty() } else { body(resource, from, to, slot) };
-    let mut response = Response::new(body);
-    set(&mut response, header::CONTENT_LENGTH, &(to - from).to_string());
-    set(&mut response, header::ACCEPT_RANGES, "bytes");
-    set(&mut response, header::CONTENT_TYPE, content_type(path));
-    if let Some(tag) = &tag {
-        set(&mut response, header::ETAG, tag);
-    }
-    *response.status_mut() = status;
-    if status == StatusCode::PARTIAL_CONTENT {
-        set(&mut response, header::CONTENT_RANGE, &format!("bytes {from}-{}/{length}", to - 1));
-    }
-    response
+    inbox: Inbox,
 }
 
-/// An error, with words: shim waits ten seconds for the body of an answer that has none, three times in each boot. An answer
-/// to HEAD can't have any, so the connection ends with it.
-fn refused(method: &Method, status: StatusCode, words: &str) -> Response<Body> {
-    let words = format!("{status}: {words}\n");
-    let length = words.len();
-    let is_head = method == Method::HEAD;
-    let mut response = Response::new(if is_head { Body::empty() } else { words.into() });
-    *response.status_mut() = status;
-    set(&mut response, header::CONTENT_LENGTH, &length.to_string());
-    set(&mut response, header::CONTENT_TYPE, "text/plain; charset=utf-8");
-    if is_head {
-        set(&mut response, header::CONNECTION, "close");
-    }
-    response
+/// What comes after an answer.
+enum Next {
+    /// The next request, once a head of so many bytes is forgotten.
+    Request(usize),
+    /// The end.
+    End,
+    /// The end, before which bytes may come that are no request.
+    Pass,
 }
 
-fn set(response: &mut Response<Body>, name: header::HeaderName, value: &str) {
-    if let Ok(value) = HeaderValue::from_str(value) {
-        response.headers_mut().insert(name, value);
+impl Connection {
+    async fn converse(&mut self) -> io::Result<()> {
+        loop {
+            if !self.head().await? {
+                return Ok(());
+            }
+            // From here on it is ours to be quick; whether the peer takes the answer is the sending's to see.
+            self.slot.expect_within(Duration::MAX);
+            match self.answer().await? {
+                Next::Request(length) => self.inbox.pass(length),
+                Next::End => return Ok(()),
+                Next::Pass => return self.pass_over().await,
+            }
+            // One that sends requests without a pause gives way to others now and then.
+            tokio::task::consume_budget().await;
+        }
+    }
+
+    /// Waits for a head, or for what can be none; false when the peer has closed instead.
+    async fn head(&mut self) -> io::Result<bool> {
+        if matches!(self.inbox.first(), Ok(None)) {
+            self.slot.expect_within(HEAD_TIME);
+        }
+        while matches!(self.inbox.first(), Ok(None)) {
+            if poll_fn(|cx| self.arrived(cx)).await? == 0 {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes in what has arrived, and only then room for it: how many bytes there were, 0 when the peer has closed.
+    fn arrived(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        ready!(self.stream.poll_read_ready(cx))?;
+        let mut input = [0; INPUT];
+        let room = self.inbox.room().min(INPUT);
+        let mut input = ReadBuf::new(input.get_mut(..room).unwrap_or_default());
+        // Not try_read: this one knows that a socket which gave less than was asked for is empty, and saves a call to hear it.
+        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut input))?;
+        self.inbox.push(input.filled());
+        Poll::Ready(Ok(input.filled().len()))
+    }
+
+    /// Answers the first request.
+    async fn answer(&self) -> io::Result<Next> {
+        let sending = Sending { to: &self.stream, slot: &self.slot };
+        let mut head = Vec::with_capacity(512);
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + clock::since_1970());
+        let request = match self.inbox.first() {
+            Ok(Some(request)) => request,
+            Ok(None) => return Ok(Next::End),
+            Err(cause) => {
+                cause.write(&date, &mut head);
+                sending.head(head).await?;
+                return Ok(Next::Pass);
+            }
+        };
+        let next = |keeps: bool| match (keeps, request.has_body()) {
+            (true, _) => Next::Request(request.head_length()),
+            (false, true) => Next::Pass,
+            (false, false) => Next::End,
+        };
+        let Some(resource) = self.resource(&request).await else {
+            let keeps = Answer::to(&request, None).write(&request, &date, &mut head);
+            sending.head(head).await?;
+            return Ok(next(keeps));
+        };
+        let (length, tag) = (resource.len(), resource.tag());
+        let file = File { length, tag: tag.as_deref(), kind: content_type(request.target.path()) };
+        let answer = Answer::to(&request, Some(file));
+        let keeps = answer.write(&request, &date, &mut head);
+        let part = answer.part(&request);
+        sending.answer(head, resource, part).await?;
+        Ok(next(keeps))
+    }
+
+    async fn resource(&self, request: &Request<'_>) -> Option<Resource> {
+        let ask = match (request.method, request.conditions.range) {
+            (Method::Other, _) => return None,
+            (Method::Head, _) => Ask::Length,
+            (Method::Get, Some(_)) => Ask::Part,
+            (Method::Get, None) => Ask::Whole,
+        };
+        let (path, query) = (request.target.path(), request.target.query());
+        // In a box, which is let go of before a file is sent: a boot that is planned takes more room than a connection.
+        Box::pin(self.machines.resource(self.peer, path, query, Via::Http(ask))).await
+    }
+
+    /// Ends our half, and passes over what the peer still sends.
+    async fn pass_over(&mut self) -> io::Result<()> {
+        self.stream.shutdown().await?;
+        self.slot.expect_within(PASSING);
+        let mut passed = 0;
+        while passed < PASSED {
+            self.inbox = Inbox::default();
+            match poll_fn(|cx| self.arrived(cx)).await? {
+                0 => break,
+                count => passed += count,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -151,44 +175,4 @@ fn content_type(path: &str) -> &'static str {
         Some("ipxe") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
     }
-}
-
-fn body(resource: Resource, from: u64, to: u64, slot: Arc<Slot>) -> Body {
-    let (mut sender, channel) = Channel::<Bytes, std::io::Error>::new(1);
-    tokio::spawn(async move {
-        let mut at = from;
-        while at < to {
-            let length = usize::try_from((to - at).min(CHUNK as u64)).unwrap_or(CHUNK);
-            let chunk = match read(&resource, at, length).await {
-                Ok(chunk) => chunk,
-                Err(cause) => {
-                    tracing::warn!(%cause, "cannot read a boot file");
-                    // Ends the connection in mid-body: the client sees a short file, never a wrong one.
-                    return sender.abort(cause);
-                }
-            };
-            at += length as u64;
-            // Ends when the connection does, and that does when its peer takes nothing.
-            if sender.send_data(chunk).await.is_err() {
-                return;
-            }
-            // A long download is no idle connection.
-            slot.touch();
-        }
-    });
-    Body::new(channel)
-}
-
-/// Reads here what takes no disk, and off the event loop what does.
-async fn read(resource: &Resource, at: u64, length: usize) -> std::io::Result<Bytes> {
-    let mut chunk = vec![0; length];
-    if resource.fill_now(at, &mut chunk)? {
-        return Ok(chunk.into());
-    }
-    let source = resource.clone();
-    let read = tokio::task::spawn_blocking(move || {
-        chunk.clear();
-        source.read_at(at, length, &mut chunk).map(|()| chunk.into())
-    });
-    read.await.map_err(std::io::Error::other)?
 }

@@ -60,6 +60,7 @@ impl Fields {
                         let address = value.parse().map(|peer: SocketAddr| peer.ip().to_string());
                         self.peer = Some(short(address.unwrap_or(value)));
                     }
+                    // Lines that have both say the machine first.
                     "mac" | "machine" if self.machine.is_none() => self.machine = Some(short(value)),
                     _ => {}
                 }

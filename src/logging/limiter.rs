@@ -110,6 +110,7 @@ impl Reason {
                 peer.left_out += 1;
             }
         }
+        // Only what is written uses anything up: a flood that went on would else never let a line through again.
         if room {
             self.used.take(now, allowances.reason);
             return true;

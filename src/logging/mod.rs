@@ -170,6 +170,7 @@ impl Log {
         drop(limiter);
         if allowed {
             self.queue.push(&self.line(Level::ERROR, &text));
+            // Where none is wanted (RUST_BACKTRACE) it is a sentence without a colon.
             for line in
                 std::backtrace::Backtrace::capture().to_string().lines().filter(|line| line.contains(':'))
             {

@@ -65,6 +65,7 @@ impl Queue {
     /// Takes all that waits, and after it what was lost, as `lost` says it. Empty when nothing came for `patience`.
     fn take(&self, patience: Duration, lost: impl Fn(u64) -> String) -> (Vec<u8>, u64) {
         let mut waiting = self.lock();
+        // Without a loop: a wake-up for nothing is a tick that comes early.
         if waiting.lines == 0 && waiting.lost == 0 {
             waiting = self.changed.wait_timeout(waiting, patience).unwrap_or_else(PoisonError::into_inner).0;
         }

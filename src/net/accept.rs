@@ -68,6 +68,7 @@ impl Slot {
 
     /// Ends the connection: what its task holds is let go of as if it had returned.
     pub fn close(&self) {
+        // First this and then the task, which the loop sets before it looks here: whichever of the two comes later ends it.
         self.closed.store(true, Ordering::SeqCst);
         if let Some(task) = self.task.get() {
             task.abort();
@@ -105,6 +106,7 @@ impl Slots {
         } else {
             None
         };
+        // It gives up its place now, though its task ends later: or two that come at once would both take that one's.
         if let Some(slot) = &idlest {
             self.leave(slot);
         }
@@ -180,6 +182,7 @@ pub async fn accept<H, F>(
     let mut sweep = tokio::time::interval(SWEEP);
     tokio::pin!(stop);
     loop {
+        // Those that have ended stay in the set until somebody takes them out.
         while tasks.try_join_next().is_some() {}
         let accepted = tokio::select! {
             () = &mut stop => break,
@@ -190,6 +193,8 @@ pub async fn accept<H, F>(
             }
         };
         let (stream, peer) = match accepted {
+            // A socket that systemd passes may hear both families, and has IPv4 peers as `::ffff:`; they are known by their
+            // IPv4 address.
             Ok((stream, peer)) => (stream, SocketAddr::new(peer.ip().to_canonical(), peer.port())),
             Err(cause) => {
                 make_room(&slots, service, &cause);
@@ -216,6 +221,7 @@ pub async fn accept<H, F>(
             slot.close();
         }
     }
+    // Nobody takes in who comes now, so it is closed before the others are waited for.
     drop(listener);
     while tasks.join_next().await.is_some() {}
 }

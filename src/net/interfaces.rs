@@ -179,6 +179,7 @@ pub fn via(name: &str, own: &[Ipv4Addr], site: &Site) -> Vec<Ipv4Addr> {
     if !its.is_empty() {
         return its;
     }
+    // Its first host stands for all of the network: a route to one is a route to each.
     let borrowed = |subnet: Ipv4Network| address_on(name, subnet.nth(1)?).filter(|its| subnet.contains(*its));
     networks().find_map(borrowed).into_iter().collect()
 }

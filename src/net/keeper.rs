@@ -15,7 +15,7 @@ use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
-use std::os::fd::AsFd as _;
+use std::os::fd::{AsFd as _, AsRawFd as _};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,8 +38,9 @@ const SETTLED: Duration = Duration::from_millis(200);
 const AT_LAST: Duration = Duration::from_secs(1);
 /// When to try again what could not be done.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The last number that an interface can have, and none has: the kernel counts them up from 1. A socket waits there for its
-/// own, and hears nothing. Not on the loopback behind a filter: newer kernels let TCP sockets have one with CAP_NET_ADMIN alone.
+/// The last number that an interface can have: from here down none has one, for the kernel counts them up from 1. Sockets wait
+/// there for their own, and hear nothing. Not on the loopback behind a filter: newer kernels let TCP sockets have one with
+/// CAP_NET_ADMIN alone.
 const NOWHERE: NonZeroU32 = NonZeroU32::new(i32::MAX.unsigned_abs()).unwrap();
 
 /// A socket that belongs to an interface.
@@ -66,8 +67,10 @@ impl Held {
 
     /// Lets it hear nothing: its interface is not there, and its number may soon be another's.
     fn park(&self) -> io::Result<()> {
+        // A place for each: on one and the same, two sockets could not have the same port.
+        let own = NOWHERE.get().saturating_sub(self.socket.as_raw_fd().unsigned_abs());
         // The same option for both families on Linux (SO_BINDTOIFINDEX), which does not ask whether there is one.
-        self.socket.bind_device_by_index_v6(Some(NOWHERE))
+        self.socket.bind_device_by_index_v6(NonZeroU32::new(own))
     }
 }
 

@@ -78,6 +78,7 @@ pub fn listen(address: SocketAddr, place: Place<'_>, service: &str) -> Result<Tc
 fn listener(address: SocketAddr, place: Place<'_>) -> io::Result<TcpListener> {
     let socket = socket(address, place, Type::STREAM, Protocol::TCP)?;
     socket.set_reuse_address(true)?;
+    // A peer that has lost its power never says that it is gone.
     socket.set_keepalive(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -118,6 +119,8 @@ pub fn broadcasts(keeper: &Keeper, interface: &str, port: u16, service: &str) ->
     let all = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
     let bind = || -> io::Result<UdpSocket> {
         let socket = socket(all, Place::On(keeper, interface), Type::DGRAM, Protocol::UDP)?;
+        // Sockets of interfaces that are not there are all bound to one number (`keeper`), where without this the second
+        // could not have the port.
         socket.set_reuse_address(true)?;
         socket.set_broadcast(true)?;
         socket.bind(&all.into())?;

@@ -93,6 +93,7 @@ impl Netlink {
                     NLMSG_ERROR => return refused(&message.payload).map(|()| answer),
                     _ => answer.push(message),
                 }
+                // An answer of one message has no end of its own.
                 if !many {
                     return Ok(answer);
                 }

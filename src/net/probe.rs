@@ -146,6 +146,7 @@ impl Shared {
         };
         let (found, heard) = watch::channel(None);
         place.insert(Asked { how: how.clone(), found });
+        // Before anything is asked: the first answer may come at once, and must find the filter open.
         if let Err(cause) = self.let_in(&under_way) {
             under_way.remove(&address);
             return Err(not_sent(&cause));
@@ -172,6 +173,7 @@ impl Shared {
         let (mut until, mut sent) = (Instant::now(), false);
         for pause in TRIES {
             match self.send(address, &how) {
+                // One question that went out is enough: only then silence says anything.
                 Ok(()) => (end, sent) = (Found::Silent, true),
                 Err(cause) if !sent => end = Found::Unable(Reason::NotSent(cause.kind())),
                 Err(_) => {}

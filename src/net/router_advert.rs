@@ -64,6 +64,7 @@ pub async fn serve(socket: AsyncFd<Socket>, machines: Arc<Machines>) {
 fn receive(socket: &Socket) -> io::Result<Option<SocketAddrV6>> {
     let mut buffer = [0; LONGEST];
     let (count, from) = link::receive(socket, &mut buffer)?;
+    // A shorter one is no valid solicitation (RFC 4861 §6.1.1).
     let kind = buffer.first().filter(|_| count >= 8);
     match from.as_socket_ipv6() {
         Some(from) if kind == Some(&SOLICITATION) => Ok(Some(from)),

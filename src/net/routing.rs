@@ -99,6 +99,7 @@ impl Routing {
         let has = |attribute| route.attribute(ROUTE_HEADER, attribute).is_some();
         Ok(match kind {
             RouteType::Local => Way::Ours,
+            // RTA_VIA is a gateway of another family, an IPv6 one for IPv4.
             RouteType::Unicast if has(RTA_GATEWAY) || has(RTA_VIA) => Way::Routed,
             RouteType::Unicast => {
                 let source = route.attribute(ROUTE_HEADER, RTA_PREFSRC).and_then(<[u8]>::first_chunk::<4>);

@@ -4,7 +4,7 @@
 //! takes longer for that than anybody should wait for a dead one. So what counts is how much the peer has not acknowledged.
 //! As long as that gets less, somebody is there; what all who are waited for hold together has a bound of its own.
 
-use std::future::Future as _;
+use std::future::{Future as _, poll_fn};
 use std::io;
 use std::os::fd::AsFd;
 use std::pin::Pin;
@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use rustix::ffi::c_int;
 use rustix::ioctl::{Getter, Opcode, ioctl};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::Interest;
 use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
@@ -33,7 +33,9 @@ pub struct Stall {
     pause: Duration,
     /// At the last look; most waits end before the first, and pay for none.
     unacknowledged: Option<c_int>,
+    /// Of the looks since the peer was seen to take something. The first after a piece of work that it has taken is no look.
     in_vain: u32,
+    taken: bool,
     next: Pin<Box<Sleep>>,
 }
 
@@ -41,7 +43,20 @@ impl Stall {
     /// Begins now. Each time that the peer is found to have taken something, its connection counts as used.
     pub fn new(slot: &Arc<Slot>, patience: Duration) -> Self {
         let pause = patience / LOOKS;
-        Self { slot: slot.clone(), pause, unacknowledged: None, in_vain: 0, next: Box::pin(sleep(pause)) }
+        Self {
+            slot: slot.clone(),
+            pause,
+            unacknowledged: None,
+            in_vain: 0,
+            taken: false,
+            next: Box::pin(sleep(pause)),
+        }
+    }
+
+    /// The peer has taken something: the wait begins anew, by the clock that runs already. One is cheaper than another for each
+    /// wait.
+    pub fn took(&mut self) {
+        (self.unacknowledged, self.in_vain, self.taken) = (None, 0, true);
     }
 
     /// Ready when the peer has taken nothing for as long as it may. `socket` is the same each time.
@@ -53,7 +68,7 @@ impl Stall {
             if now.zip(before).is_some_and(|(now, before)| now < before) {
                 self.slot.touch();
                 self.in_vain = 0;
-            } else {
+            } else if !std::mem::take(&mut self.taken) {
                 self.in_vain += 1;
                 if self.in_vain >= LOOKS {
                     return Poll::Ready(());
@@ -71,69 +86,34 @@ fn unacknowledged(socket: impl AsFd) -> Option<c_int> {
     unsafe { ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) }.ok()
 }
 
-/// A stream that fails when its peer has taken nothing for too long.
-pub struct Patient {
-    stream: TcpStream,
-    slot: Arc<Slot>,
-    patience: Duration,
-    stall: Option<Stall>,
+/// Waits until a socket has room again.
+///
+/// # Errors
+/// `TimedOut` when its peer has taken nothing for as long as it may.
+pub async fn room(socket: &TcpStream, stall: &mut Stall) -> io::Result<()> {
+    tokio::select! {
+        biased;
+        room = socket.writable() => room,
+        () = poll_fn(|cx| stall.poll(socket, cx)) => Err(io::ErrorKind::TimedOut.into()),
+    }
 }
 
-impl Patient {
-    /// Waits for so long.
-    pub fn new(stream: TcpStream, slot: Arc<Slot>, patience: Duration) -> Self {
-        Self { stream, slot, patience, stall: None }
-    }
-
-    fn unless_stalled(
-        &mut self,
-        cx: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.stall = None;
-            return written;
+/// Does something that sends bytes as soon as a socket that was full has room.
+///
+/// # Errors
+/// That of `send`, and those of [`room`].
+pub async fn patiently(
+    socket: &TcpStream,
+    slot: &Arc<Slot>,
+    mut send: impl FnMut() -> io::Result<usize>,
+) -> io::Result<usize> {
+    let mut stall = Stall::new(slot, STALLED);
+    loop {
+        room(socket, &mut stall).await?;
+        match socket.try_io(Interest::WRITABLE, &mut send) {
+            Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {}
+            done => return done,
         }
-        let stall = self.stall.get_or_insert_with(|| Stall::new(&self.slot, self.patience));
-        stall.poll(&self.stream, cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl AsyncRead for Patient {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        to: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, to)
-    }
-}
-
-impl AsyncWrite for Patient {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.unless_stalled(cx, written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        pieces: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.unless_stalled(cx, written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -144,12 +124,11 @@ mod tests {
     use socket2::{Domain, Socket, Type};
     use std::io::Read as _;
     use std::net::TcpListener;
-    use tokio::io::AsyncWriteExt as _;
 
     const PATIENCE: Duration = Duration::from_millis(600);
 
     /// Our end, and a peer's with hardly a buffer.
-    fn pair() -> (Patient, std::net::TcpStream) {
+    fn pair() -> (TcpStream, Arc<Slot>, std::net::TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let peer = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         peer.set_recv_buffer_size(4096).unwrap();
@@ -159,15 +138,24 @@ mod tests {
         // As large as it grows for a fast peer: room for more comes late.
         socket2::SockRef::from(&stream).set_send_buffer_size(1 << 20).unwrap();
         let slot = Arc::new(Slot::new(address, clock::coarse_ms()));
-        (Patient::new(TcpStream::from_std(stream).unwrap(), slot, PATIENCE), peer.into())
+        (TcpStream::from_std(stream).unwrap(), slot, peer.into())
     }
 
     /// Writes until the peer's end of patience, which is returned with what was written before.
-    async fn pour(ours: &mut Patient) -> (io::Error, usize) {
+    async fn pour(ours: &TcpStream, slot: &Arc<Slot>) -> (io::Error, usize) {
         let (piece, mut sent) = (vec![7; 64 << 10], 0);
+        let mut stall = Stall::new(slot, PATIENCE);
         loop {
-            match ours.write(&piece).await {
-                Ok(count) => sent += count,
+            match ours.try_write(&piece) {
+                Ok(count) => {
+                    sent += count;
+                    stall.took();
+                }
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => {
+                    if let Err(cause) = room(ours, &mut stall).await {
+                        return (cause, sent);
+                    }
+                }
                 Err(cause) => return (cause, sent),
             }
         }
@@ -175,9 +163,9 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_peer_that_takes_nothing_is_given_up() {
-        let (mut ours, _peer) = pair();
+        let (ours, slot, _peer) = pair();
         let begun = Instant::now();
-        let (cause, _) = pour(&mut ours).await;
+        let (cause, _) = pour(&ours, &slot).await;
         assert_eq!(cause.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() >= PATIENCE, "{:?}", begun.elapsed());
         assert!(begun.elapsed() < 10 * PATIENCE, "{:?}", begun.elapsed());
@@ -185,7 +173,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_peer_that_takes_a_little_now_and_then_is_not() {
-        let (mut ours, mut peer) = pair();
+        let (ours, slot, mut peer) = pair();
         let slow = std::thread::spawn(move || {
             let begun = std::time::Instant::now();
             let mut taken = 0;
@@ -198,7 +186,7 @@ mod tests {
             (peer, taken, begun.elapsed())
         });
         let begun = Instant::now();
-        let (cause, sent) = pour(&mut ours).await;
+        let (cause, sent) = pour(&ours, &slot).await;
         let given_up = begun.elapsed();
         let (_peer, taken, read_for) = slow.join().unwrap();
         assert_eq!(cause.kind(), io::ErrorKind::TimedOut);

@@ -21,7 +21,7 @@ use tokio::net::TcpStream;
 use super::Server;
 use super::buffers::{self, Buffers, Out};
 use crate::net::accept::Slot;
-use crate::net::stalled::{STALLED, Stall};
+use crate::net::stalled::patiently;
 use oneroot_machines::objects::{self, Objects};
 
 /// Reply bytes gathered before they are written, file contents included. A READ adds 1 MiB at most.
@@ -224,12 +224,7 @@ impl Sending<'_> {
         let _held = self.server.waiting.hold(self.slot, weight);
         // Its patience is the stall's now, which knows whether the peer takes anything.
         self.slot.expect_within(Duration::MAX);
-        let mut stall = Stall::new(self.slot, STALLED);
-        let sent = tokio::select! {
-            biased;
-            sent = self.to.async_io(Interest::WRITABLE, send) => sent,
-            () = poll_fn(|cx| stall.poll(self.to, cx)) => Err(io::ErrorKind::TimedOut.into()),
-        };
+        let sent = patiently(self.to, self.slot, send).await;
         self.slot.expect_within(IDLE);
         sent
     }

@@ -102,6 +102,7 @@ impl Processes {
     /// Ends the processes and waits until they have: a command leaves nothing for init to wait for. A confined server may
     /// not wait, and its processes end with it.
     pub fn end(&self) {
+        // With this the supervisor's socket ends, and so does it.
         *self.lane.lock().unwrap_or_else(PoisonError::into_inner) = Lane::Gone("oneroot ends".to_owned());
         if let Some(child) = self.supervisor {
             supervisor::ended(child);
@@ -118,6 +119,7 @@ impl Processes {
     fn remember(&self, (text, facts): ([u8; 32], [u8; 32]), reason: &str) {
         let mut stopped = self.stopped.lock().unwrap_or_else(PoisonError::into_inner);
         if stopped.len() >= MOST_STOPPED {
+            // All at once, for nobody keeps their age: what still ends its process does so once more, and is known again.
             stopped.clear();
         }
         let entry = stopped

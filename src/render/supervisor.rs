@@ -54,10 +54,12 @@ fn supervise(control: &UnixStream, parent: Pid) -> ! {
     set_hook(Box::new(|_| exit(PANICKED)));
     forked::shed(&[control.as_raw_fd()]);
     forked::outlive_signals();
+    // A name is for people who look at the processes.
     let _ = set_name(c"or-templates");
     forked::give_way();
     rendering::give_up_all();
     end_with(parent);
+    // What this kernel can't do is no reason to render nothing.
     let _ = rendering::bind_supervisor();
     while asked(control) {
         let told = match worker(control) {
@@ -116,6 +118,7 @@ fn watch(worker: Pid, control: &UnixStream) {
         let mut both = [PollFd::new(&worker, PollFlags::IN), PollFd::new(control, PollFlags::empty())];
         match poll(&mut both, None) {
             Err(Errno::INTR) => {}
+            // Then the worker's own end is all that is waited for.
             Err(_) => return,
             Ok(_) => {
                 let [worker, control] = both.map(|one| !one.revents().is_empty());

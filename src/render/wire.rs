@@ -39,6 +39,7 @@ pub type Reply = Result<String, RenderError>;
 
 /// Sends one message.
 pub fn send(mut stream: &UnixStream, message: &impl Serialize) -> io::Result<()> {
+    // Room for the length, which is known once the rest is written.
     let mut bytes = vec![0; 4];
     serde_json::to_writer(&mut bytes, message)?;
     let length = bytes.len().saturating_sub(4);

@@ -28,6 +28,7 @@ pub fn work(socket: &UnixStream) -> ! {
     while let Ok(message) = receive(socket) {
         let Ok(Asked { file, text, facts, wanted }) = serde_json::from_slice(&message) else { break };
         let replies = facts.iter().map(|facts| {
+            // For each machine anew, or the last of many would find nothing left.
             if allow_time().is_err() {
                 exit(UNBOUNDED);
             }

@@ -97,6 +97,7 @@ impl Applied {
             return true;
         }
         self.keys.remove(key);
+        // Remembered though it may not have been there: a write before it that is told later must not bring the key back.
         self.removed.insert(key.clone(), *revision);
         was_there
     }

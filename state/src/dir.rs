@@ -78,6 +78,7 @@ impl Dir {
     pub(crate) fn take(path: &Path) -> Result<Self, Error> {
         let cannot = |cause: io::Error| Error::Open { path: path.to_owned(), cause: cause.to_string() };
         fs::DirBuilder::new().recursive(true).mode(DIR_MODE).create(path).map_err(cannot)?;
+        // One that was there already keeps its owner and its mode, whatever was asked for above.
         if let Some(cause) = not_ours_alone(path, &fs::metadata(path).map_err(cannot)?) {
             return Err(Error::Open { path: path.to_owned(), cause });
         }
@@ -94,6 +95,8 @@ impl Dir {
             }
             there => there?,
         };
+        // Before the directories are compared: somebody else's state must be known for that wherever it lies, or it would
+        // be written over.
         match fs::symlink_metadata(self.file()) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
                 return Ok(Found::Nothing("the state's file was removed"));
@@ -166,6 +169,7 @@ impl Dir {
                 return Err(elsewhere());
             }
             fs::DirBuilder::new().mode(DIR_MODE).create(&self.path)?;
+            // Or a power cut could take the directory, and with it a state that was answered from.
             parent.sync_all()?;
         }
         let home = File::open(&self.path)?;
@@ -213,7 +217,8 @@ impl Medium for Dir {
             Err(cause) => return Err(cause),
         }
         let file = OpenOptions::new().read(true).write(true).custom_flags(QUIETLY).open(self.file())?;
-        if file.metadata()?.permissions().mode() & 0o077 != 0 {
+        // One that somebody has copied here may have another mode.
+        if file.metadata()?.permissions().mode() & OTHERS != 0 {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         }
         self.held = Some(Held::new(file.try_clone()?)?);
@@ -335,6 +340,7 @@ fn lock(dir: &Path) -> Result<File, Error> {
     let path = dir.join("lock");
     let cannot = |cause: io::Error| Error::Open { path: path.clone(), cause: cause.to_string() };
     let mut options = OpenOptions::new();
+    // Not truncated: until the lock is had, the file has the number of the process that holds it, which is told.
     let options = options.write(true).create(true).truncate(false).mode(FILE_MODE).custom_flags(QUIETLY);
     let mut file = options.open(&path).map_err(cannot)?;
     match file.try_lock() {

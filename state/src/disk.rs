@@ -113,6 +113,7 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
+        // The writer ends when the queue is closed and empty; joined before that, it would be waited for for ever.
         drop(self.queue.take());
         // A writer that panicked has said so on stderr, and holds nothing any more.
         let _ = self.writer.take().map(JoinHandle::join);
@@ -196,6 +197,7 @@ impl<M: Medium> Writer<M> {
             }
             self.vitals.groups.fetch_add(1, Ordering::Relaxed);
             self.vitals.set_health(Health::Durable);
+            // Before the answers, so that whoever is answered reads what it has written.
             self.mirror.publish(&changes);
         } else if group.iter().any(|(txns, _)| txns.iter().any(|txn| txn.is_empty()))
             && let Err(cause) = self.store.settle(|| self.mirror.with(Contents::clone))

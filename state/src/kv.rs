@@ -97,6 +97,7 @@ impl Txn {
                 return Err(Error::TooLarge { key: key.chars().take(64).collect() });
             }
         }
+        // etcd counts comparisons and writes apart, and holds each to the bound.
         let operations = self.expects.len().max(self.writes.len());
         let bytes = self.bytes();
         if operations > MAX_OPERATIONS || bytes > MAX_TXN {

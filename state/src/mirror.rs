@@ -165,6 +165,7 @@ impl Mirror {
 
 impl Inner {
     fn publish(&mut self, changes: &[Change]) {
+        // Each transaction by itself, so that no watcher is told of a part of one.
         for transaction in changes.chunk_by(|one, next| one.revision == next.revision) {
             transaction.iter().for_each(|change| self.contents.apply(change));
             if let Some(watchers) = &self.changes {

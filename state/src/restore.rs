@@ -20,6 +20,7 @@ pub(crate) const MARK: &str = "restore/unfinished";
 pub async fn restore(backend: &impl Backend, records: BTreeMap<String, Arc<[u8]>>) -> Result<(), Error> {
     let mut parts = parts(records);
     let Some(last) = parts.pop() else { return Ok(()) };
+    // One transaction is all or nothing by itself, and needs no mark.
     if parts.is_empty() {
         return backend.commit(last).await.map(drop);
     }

@@ -127,6 +127,7 @@ impl Stream {
         if segment.payload.is_empty() {
             return;
         }
+        // A capture may begin in the middle of a connection.
         self.next.get_or_insert(segment.sequence);
         self.early.insert(segment.sequence, segment.payload.clone());
         while let Some(next) = self.next {

@@ -25,6 +25,7 @@ impl SmallDisk {
         // no memory, no descriptor and no signal handling is shared with or taken from other threads by it.
         unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNS) }
             .context("cannot make a mount namespace; run as root, or under `unshare -Ur`")?;
+        // Or the host would see the mount too: systemd has `/` shared.
         rustix::mount::mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)?;
         let options = CString::new(format!("size={size},nr_inodes={INODES},mode=0700"))?;
         rustix::mount::mount("tmpfs", path, "tmpfs", MountFlags::empty(), options.as_c_str())?;

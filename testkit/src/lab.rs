@@ -84,6 +84,8 @@ impl Lab {
             let host = scope.spawn(move || {
                 // SAFETY: as in `new`.
                 unsafe { rustix::thread::unshare_unsafe(UnshareFlags::NEWNET) }?;
+                // `ip` takes a namespace by the number of a thread in it, and only from here on is this one in another than
+                // the switch.
                 ready.send(rustix::thread::gettid().as_raw_nonzero())?;
                 is_plugged.recv()?;
                 ip("link set lo up")?;

@@ -109,6 +109,7 @@ impl Wire {
 
     /// Stops listening; fails when packets were missed, and with them calls.
     pub fn stop(mut self) -> Result<()> {
+        // At this signal it says how many packets it has missed.
         Command::new("kill").arg("-INT").arg(self.tcpdump.id().to_string()).status()?;
         let mut rest = String::new();
         self.said.read_to_string(&mut rest)?;

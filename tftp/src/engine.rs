@@ -9,8 +9,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use crate::limits::{DUPLICATE_WITHIN, EXPIRE_BATCH, OPEN_WITHIN};
 use crate::packet::{self, Incoming, Inside, ReadRequest};
-use crate::session::{Reaction, Transfer};
-use crate::{Content, Counters, Limits, Now, Outcome, Peer, SessionId, Step, TftpError};
+use crate::session::{Flight, Reaction, Transfer};
+use crate::{Content, Counters, Datagrams, Limits, Now, Outcome, Peer, SessionId, Step, TftpError};
 
 /// Every transfer of a server. One per port 69; it answers each call at once and keeps no packet.
 pub struct Engine {
@@ -30,6 +30,8 @@ struct Session {
     deadline: Now,
     /// None until the shell has opened the file.
     transfer: Option<Transfer>,
+    /// The shell has been asked for contents, and has not answered.
+    fetching: bool,
 }
 
 impl Session {
@@ -108,7 +110,10 @@ impl Engine {
         let deadline = now.after(OPEN_WITHIN);
         self.by_remote.insert(peer.remote, session);
         self.deadlines.insert((deadline, session));
-        self.sessions.insert(session, Session { peer, request, started: now, deadline, transfer: None });
+        self.sessions.insert(
+            session,
+            Session { peer, request, started: now, deadline, transfer: None, fetching: false },
+        );
         steps
     }
 
@@ -170,11 +175,23 @@ impl Engine {
         self.react(session, reaction)
     }
 
+    /// The shell has read what [`Step::Fetch`] asked for: the same contents, with those bytes in memory; none if they
+    /// can't be read. Without effect if the transfer has ended.
+    pub fn fetched(&mut self, now: Now, session: SessionId, content: Option<Box<dyn Content>>) -> Vec<Step> {
+        let Some(entry) = self.sessions.get_mut(&session).filter(|entry| entry.fetching) else {
+            return Vec::new();
+        };
+        entry.fetching = false;
+        let Some(transfer) = &mut entry.transfer else { return Vec::new() };
+        let reaction = transfer.fetched(now, content);
+        self.react(session, reaction)
+    }
+
     /// The shell won't serve the file: the client is told so at once. Without effect if the transfer has ended.
     pub fn refused(&mut self, _now: Now, session: SessionId, error: TftpError) -> Vec<Step> {
         let mut steps = Vec::new();
         if self.sessions.contains_key(&session) {
-            steps.push(Step::Send { session, bytes: packet::error(error) });
+            steps.push(Step::Send { session, datagrams: Datagrams::one(packet::error(error)) });
             self.end(session, Outcome::Refused(error), &mut steps);
         }
         steps
@@ -226,23 +243,32 @@ impl Engine {
 
     /// Turns a transfer's wish into steps and keeps its deadline in order.
     fn react(&mut self, id: SessionId, reaction: Reaction) -> Vec<Step> {
-        let send = |bytes| Step::Send { session: id, bytes };
         let mut steps = Vec::new();
-        match reaction {
-            Reaction::Ignore => self.counters.ignored += 1,
-            Reaction::Forward(packets) => steps.extend(packets.into_iter().map(send)),
-            Reaction::Again(packets) => {
+        let flight = match reaction {
+            Reaction::Ignore => {
+                self.counters.ignored += 1;
+                Flight::default()
+            }
+            Reaction::Forward(flight) => flight,
+            Reaction::Again(flight) => {
                 self.counters.resends += 1;
-                steps.extend(packets.into_iter().map(send));
+                flight
             }
             Reaction::End(farewell, outcome) => {
-                steps.extend(farewell.map(send));
+                let farewell = farewell.map(Datagrams::one);
+                steps.extend(farewell.map(|datagrams| Step::Send { session: id, datagrams }));
                 self.end(id, outcome, &mut steps);
                 return steps;
             }
+        };
+        steps.extend(flight.datagrams.map(|datagrams| Step::Send { session: id, datagrams }));
+        let Some(session) = self.sessions.get_mut(&id) else { return steps };
+        // What is being read already comes first, even if it is not what is wanted any more; then this is asked again.
+        if let Some(offset) = flight.wanted.filter(|_| !session.fetching) {
+            session.fetching = true;
+            steps.push(Step::Fetch { session: id, offset });
         }
-        if let Some(session) = self.sessions.get_mut(&id)
-            && let Some(transfer) = &session.transfer
+        if let Some(transfer) = &session.transfer
             && transfer.deadline() != session.deadline
         {
             self.deadlines.remove(&(session.deadline, id));

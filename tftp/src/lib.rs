@@ -4,11 +4,14 @@
 //! It passes what arrives to [`Engine::request`] and [`Engine::packet`], wakes the engine with [`Engine::expire`] at
 //! [`Engine::next_deadline`], and does what the returned [`Step`]s say. Which file a name stands for, and for whom, is
 //! the shell's to decide: it is asked by [`Step::Open`] and answers with [`Engine::opened`] or [`Engine::refused`].
+//! A file that is not in memory is asked for by [`Step::Fetch`], and no other transfer waits for it.
 //!
 //! Bottom to top: `name` and `packet` turn wire bytes into checked requests, `limits` holds every bound with its
-//! reason, `session` is one transfer, and `engine` is all of them: ports, caps, duplicates and eviction.
+//! reason, `datagrams` is what goes out at a time, `session` is one transfer, and `engine` is all of them: ports, caps,
+//! duplicates and eviction.
 
 mod counters;
+mod datagrams;
 mod engine;
 mod error;
 mod limits;
@@ -18,6 +21,7 @@ mod session;
 mod types;
 
 pub use counters::Counters;
+pub use datagrams::Datagrams;
 pub use engine::Engine;
 pub use error::TftpError;
 pub use limits::{

@@ -38,8 +38,8 @@ pub const MAX_RESENDS_UNPROVEN: u8 = 2;
 /// not for a machine that has been reset and asks again: no machine restarts so fast.
 pub const DUPLICATE_WITHIN: u64 = 1_000;
 
-/// Milliseconds that the shell has to open a file. Clients have given up long before; it keeps a lost answer of the
-/// shell from holding a place for ever.
+/// Milliseconds that the shell has to open a file, or to read on in it. Clients have given up long before; it keeps a
+/// lost answer of the shell from holding a place for ever.
 pub const OPEN_WITHIN: u64 = 30_000;
 
 /// Sessions that one [`crate::Engine::expire`] handles. If more are due, the next deadline is still in the past.

@@ -5,9 +5,11 @@
 
 use std::io;
 
-use crate::limits::{FIRST_INTERVAL, LONGEST_INTERVAL, MAX_RESENDS, MAX_RESENDS_UNPROVEN, MAX_WINDOWSIZE};
+use crate::limits::{
+    FIRST_INTERVAL, LONGEST_INTERVAL, MAX_RESENDS, MAX_RESENDS_UNPROVEN, MAX_WINDOWSIZE, OPEN_WITHIN,
+};
 use crate::packet::{self, DATA_HEADER, Options, wire_number};
-use crate::{Content, Limits, Now, Outcome, Peer, TftpError};
+use crate::{Content, Datagrams, Limits, Now, Outcome, Peer, TftpError};
 
 /// Block size that every client may use without asking (RFC 1350 §2).
 const DEFAULT_BLKSIZE: u16 = 512;
@@ -16,12 +18,20 @@ const DEFAULT_BLKSIZE: u16 = 512;
 pub(crate) enum Reaction {
     /// Nothing; the packet changed nothing.
     Ignore,
-    /// Send these for the first time.
-    Forward(Vec<Vec<u8>>),
-    /// Send these once more.
-    Again(Vec<Vec<u8>>),
+    /// Send this for the first time.
+    Forward(Flight),
+    /// Send this once more.
+    Again(Flight),
     /// It is over; the packet tells the client.
     End(Option<Vec<u8>>, Outcome),
+}
+
+/// What goes out at a time.
+#[derive(Default)]
+pub(crate) struct Flight {
+    pub(crate) datagrams: Option<Datagrams>,
+    /// Where the contents are wanted that are not in memory, and that follow.
+    pub(crate) wanted: Option<u64>,
 }
 
 /// A transfer whose file is open.
@@ -49,6 +59,8 @@ pub(crate) struct Transfer {
     resends: u8,
     /// When an ACK last made blocks go out again that had been sent twice or more, or may be there.
     hastened: Option<Now>,
+    /// The block that is sent next when the contents are in memory; while they are not, nothing else is sent.
+    wanted: Option<u64>,
     deadline: Now,
 }
 
@@ -85,12 +97,10 @@ impl Transfer {
             recover: 0,
             resends: 0,
             hastened: None,
+            wanted: None,
             deadline: now,
         };
-        let reaction = match transfer.flight(now) {
-            Ok(packets) => Reaction::Forward(packets),
-            Err(over) => over,
-        };
+        let reaction = transfer.flight(now).map_or_else(|over| over, Reaction::Forward);
         (transfer, reaction)
     }
 
@@ -100,8 +110,20 @@ impl Transfer {
         let (mut fresh, reaction) = Self::start(now, peer, asked, limits, self.content);
         // Each request is worth one packet; only the resends by the timer have a budget, which is not filled up again.
         fresh.resends = spent;
-        fresh.deadline = now.after(fresh.interval());
+        if fresh.wanted.is_none() {
+            fresh.deadline = now.after(fresh.interval());
+        }
         (fresh, reaction)
+    }
+
+    /// The same contents, of which what was wanted is in memory now; none if it can't be read.
+    pub(crate) fn fetched(&mut self, now: Now, content: Option<Box<dyn Content>>) -> Reaction {
+        let Some(content) = content else { return unreadable() };
+        self.content = content;
+        let Some(wanted) = self.wanted.take() else { return Reaction::Forward(Flight::default()) };
+        // What was acknowledged meanwhile is not sent again.
+        let first = wanted.max(self.acked + 1);
+        self.flight_from(first, now).map_or_else(|over| over, Reaction::Forward)
     }
 
     pub(crate) fn deadline(&self) -> Now {
@@ -137,16 +159,16 @@ impl Transfer {
         if self.acked >= self.last {
             return Reaction::End(None, Outcome::Completed { bytes: self.size });
         }
+        if self.wanted.is_some() {
+            return Reaction::Forward(Flight::default());
+        }
         // EDK2 answers a doubled block as it answers a missing one. What is then sent for the second time makes more
         // such answers; were they believed too, every window to the end of the file would go out several times. So
         // among blocks that have been sent again, an ACK only brings new ones, and the timer fills a second gap.
         let gap = self.acked < self.sent;
         let believed = !gap || self.acked >= self.recover || self.may_hasten(now);
         let first = if believed { self.acked } else { self.sent } + 1;
-        let reaction = match self.flight_from(first, now) {
-            Ok(packets) => Reaction::Forward(packets),
-            Err(over) => over,
-        };
+        let reaction = self.flight_from(first, now).map_or_else(|over| over, Reaction::Forward);
         if gap && believed {
             self.recover = self.sent;
         }
@@ -159,7 +181,12 @@ impl Transfer {
     /// block, and each copy of a block a copy of an ACK, to the end of the file. With windows it is how a client says
     /// that the first block of a window is missing, so it is believed, but once per interval only.
     fn repeated(&mut self, now: Now) -> Reaction {
-        if self.windowsize == 1 || !self.proven || self.resends >= MAX_RESENDS || !self.may_hasten(now) {
+        if self.windowsize == 1
+            || self.wanted.is_some()
+            || !self.proven
+            || self.resends >= MAX_RESENDS
+            || !self.may_hasten(now)
+        {
             return Reaction::Ignore;
         }
         // From the timer's budget: a client that only ever repeats itself must not be served for ever.
@@ -182,6 +209,9 @@ impl Transfer {
 
     /// The deadline has come.
     pub(crate) fn expired(&mut self, now: Now) -> Reaction {
+        if self.wanted.is_some() {
+            return unreadable();
+        }
         let budget = if self.proven { MAX_RESENDS } else { MAX_RESENDS_UNPROVEN };
         if self.resends >= budget {
             return Reaction::End(None, self.silence());
@@ -194,10 +224,7 @@ impl Transfer {
     fn again(&mut self, now: Now) -> Reaction {
         let flight = self.flight(now);
         self.recover = self.sent;
-        match flight {
-            Ok(packets) => Reaction::Again(packets),
-            Err(over) => over,
-        }
+        flight.map_or_else(|over| over, Reaction::Again)
     }
 
     /// What it means that the client says nothing any more.
@@ -210,31 +237,64 @@ impl Transfer {
     }
 
     /// All packets that wait for an ACK.
-    fn flight(&mut self, now: Now) -> Result<Vec<Vec<u8>>, Reaction> {
+    fn flight(&mut self, now: Now) -> Result<Flight, Reaction> {
         self.flight_from(self.acked + 1, now)
     }
 
-    /// The OACK, or the window from block `first` on; sets the time until the whole window is sent again.
-    fn flight_from(&mut self, first: u64, now: Now) -> Result<Vec<Vec<u8>>, Reaction> {
+    /// The OACK, or the window from block `first` on, as far as the contents are in memory; sets the time until the
+    /// whole window is sent again.
+    fn flight_from(&mut self, first: u64, now: Now) -> Result<Flight, Reaction> {
         self.deadline = now.after(self.interval());
+        self.wanted = None;
         if let Some(oack) = &self.oack {
-            return Ok(vec![oack.clone()]);
+            return Ok(Flight { datagrams: Some(Datagrams::one(oack.clone())), wanted: None });
         }
         let end = self.acked.saturating_add(u64::from(self.windowsize)).min(self.last);
-        let blocks: io::Result<Vec<_>> = (first..=end).map(|number| self.block(number)).collect();
-        self.sent = end;
-        blocks.map_err(|_| Reaction::End(Some(packet::error(TftpError::Unreadable)), Outcome::ReadFailed))
+        let (datagrams, made) = self.blocks(first, end).map_err(|_| unreadable())?;
+        if made >= end {
+            self.sent = end;
+            return Ok(Flight { datagrams, wanted: None });
+        }
+        // Blocks behind it may have been sent before, and may be acknowledged.
+        self.sent = self.sent.max(made);
+        self.wanted = Some(made + 1);
+        self.deadline = now.after(OPEN_WITHIN);
+        Ok(Flight { datagrams, wanted: Some(self.offset(made + 1)) })
     }
 
-    fn block(&self, number: u64) -> io::Result<Vec<u8>> {
-        let offset = (number - 1).saturating_mul(u64::from(self.blksize));
-        let length = self.size.saturating_sub(offset).min(u64::from(self.blksize));
-        let mut bytes = vec![0; DATA_HEADER + usize::try_from(length).map_err(io::Error::other)?];
-        if let Some((header, data)) = bytes.split_first_chunk_mut() {
-            *header = packet::data_header(number);
-            self.read_exact_at(offset, data)?;
+    /// Blocks `first` to `end`, or to where the contents are not in memory, and the last that was made.
+    fn blocks(&self, first: u64, end: u64) -> io::Result<(Option<Datagrams>, u64)> {
+        let stride = DATA_HEADER + usize::from(self.blksize);
+        let most = usize::try_from((end + 1).saturating_sub(first)).map_err(io::Error::other)?;
+        let mut bytes = vec![0; stride.saturating_mul(most)];
+        let (mut made, mut length) = (first.saturating_sub(1), 0);
+        for (number, place) in (first..=end).zip(bytes.chunks_mut(stride)) {
+            match self.block(number, place) {
+                Ok(count) => (made, length) = (number, length + count),
+                Err(cause) if cause.kind() == io::ErrorKind::WouldBlock => break,
+                Err(cause) => return Err(cause),
+            }
         }
-        Ok(bytes)
+        bytes.truncate(length);
+        let datagrams = (length > 0).then(|| Datagrams::many(bytes, stride));
+        Ok((datagrams, made))
+    }
+
+    /// Makes a block and says how many bytes it has; only the last is shorter than its place.
+    fn block(&self, number: u64, place: &mut [u8]) -> io::Result<usize> {
+        let offset = self.offset(number);
+        let length = self.size.saturating_sub(offset).min(u64::from(self.blksize));
+        let length = usize::try_from(length).map_err(io::Error::other)?;
+        if let Some((header, data)) = place.split_first_chunk_mut() {
+            *header = packet::data_header(number);
+            self.read_exact_at(offset, data.get_mut(..length).unwrap_or_default())?;
+        }
+        Ok(DATA_HEADER + length)
+    }
+
+    /// Where a block begins.
+    fn offset(&self, number: u64) -> u64 {
+        number.saturating_sub(1).saturating_mul(u64::from(self.blksize))
     }
 
     fn read_exact_at(&self, mut offset: u64, mut rest: &mut [u8]) -> io::Result<()> {
@@ -260,4 +320,9 @@ impl Transfer {
             None => (FIRST_INTERVAL << self.resends.min(MAX_RESENDS)).min(LONGEST_INTERVAL),
         }
     }
+}
+
+/// The contents can't be read, and the client is told so.
+fn unreadable() -> Reaction {
+    Reaction::End(Some(packet::error(TftpError::Unreadable)), Outcome::ReadFailed)
 }

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::TftpError;
+use crate::{Datagrams, TftpError};
 
 /// Milliseconds of a clock that never goes back. Where it starts does not matter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,14 @@ pub struct Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(pub(crate) u64);
 
+impl SessionId {
+    /// A number of its own, for whoever keeps nothing but numbers: an event queue of the kernel.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// A file's bytes, handed in when a request is granted.
 ///
 /// The engine keeps no block: what must be sent again is read again. So the bytes may not change while it is held.
@@ -39,8 +47,9 @@ pub trait Content: Send {
     /// Reads at `offset` into `buf` and returns how many bytes came; fewer than asked is fine.
     ///
     /// # Errors
-    /// Any error ends the transfer with an ERROR to the client. So does `Ok(0)` before [`Content::len`] is reached:
-    /// a file that shrank is never filled up with zeros.
+    /// `WouldBlock` says that these bytes are not in memory: the engine sends what it has and asks for the rest by
+    /// [`Step::Fetch`]. Any other error ends the transfer with an ERROR to the client. So does `Ok(0)` before
+    /// [`Content::len`] is reached: a file that shrank is never filled up with zeros.
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize>;
 }
 
@@ -57,12 +66,20 @@ pub enum Step {
         /// A relative path with `/` between its components, none of them empty, `.` or `..`.
         name: String,
     },
-    /// Send from the transfer's own port to its peer.
+    /// Send from the transfer's own port to its peer: all that one event makes this transfer send.
     Send {
         /// The transfer.
         session: SessionId,
-        /// One datagram.
-        bytes: Vec<u8>,
+        /// What goes out, in this order.
+        datagrams: Datagrams,
+    },
+    /// The contents from `offset` on are not in memory. Read them where that holds up nobody else, and answer with
+    /// [`crate::Engine::fetched`]. A transfer asks for one part at a time.
+    Fetch {
+        /// The transfer.
+        session: SessionId,
+        /// Where the block begins that must be sent next.
+        offset: u64,
     },
     /// An ERROR that belongs to no transfer. After [`crate::Engine::request`] it goes out from port 69, after
     /// [`crate::Engine::packet`] from the port that the stranger wrote to.

@@ -36,6 +36,7 @@ pub fn verdict<'p>(
 ) -> Verdict {
     let mut held = false;
     for pin in holders {
+        // The machine's own pins are among them, of whatever view.
         if pin.view != view {
             continue;
         }

@@ -127,6 +127,7 @@ impl Refused {
 pub fn admit<'p>(question: &Question<'p>) -> Result<Admitted<'p>, Refused> {
     let Question { export, peer, .. } = question;
     let Some(Named { seal, .. }) = export.named else { return unnamed(question) };
+    // One boot's id with another one's view is a path that nobody was told.
     let pin = question.named.filter(|pin| pin.view == export.view).ok_or(Refused::Gone)?;
     match (&question.proxied, seal) {
         (None, _) => match question.at {
@@ -193,6 +194,7 @@ fn unnamed<'p>(question: &Question<'p>) -> Result<Admitted<'p>, Refused> {
         pins.max_by_key(|pin| (pin.made, pin.boot))
     };
     match newest(true) {
+        // A path of old has no pass, and where another server gives the addresses nothing less says who asks first.
         Some(pin) if !pin.is_mounted() && question.proxied.is_some() => Err(Refused::NoPass),
         Some(pin) => {
             let mac = if pin.address == question.peer { pin.mac } else { mac };

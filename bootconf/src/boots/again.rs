@@ -59,6 +59,7 @@ pub struct Request {
 impl Request {
     /// Where the NIC boots already, as far as anybody can tell: one who is not vouched for has to wait for that.
     pub fn waits_for(&self, pins: &[Pin]) -> Option<IpAddr> {
+        // By when it began: `made` may be ahead of the clock, for it only says which of two plans is the later.
         let young = |pin: &&Pin| self.now.saturating_sub(pin.since) < YOUNG;
         let newest = self.newest(pins).filter(young).filter(|_| !self.is_vouched_for)?;
         (newest.address != self.address).then_some(newest.address)

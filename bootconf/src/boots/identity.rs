@@ -72,6 +72,8 @@ pub fn recognise<'r>(
         if record.name.as_deref() == Some(name) {
             by_name = Some(record);
         } else if record.name.is_none() && record.macs.iter().any(|seen| macs.contains(seen)) {
+            // Found by its NICs only where it has no name: one of another name is that machine's, whatever the site says of
+            // its NICs.
             by_list = Some(record);
         }
     }
@@ -94,6 +96,7 @@ pub fn recognise<'r>(
         first_seen: now,
     });
     if let Some((name, macs)) = site {
+        // The site's name takes the place of one that a rule has given.
         (record.name, record.claimed) = (Some(name.to_owned()), None);
         record.macs = macs.to_vec();
     }

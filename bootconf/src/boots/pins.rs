@@ -156,6 +156,7 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
         Event::Up(boot) => {
             let place = order.iter().position(|pin| pin.boot == *boot && pin.is_mounted());
             let Some((older, pin)) = place.and_then(|place| parted(&order, place)) else { return Vec::new() };
+            // Said once more, it changes nothing of its own pin and ends what was in use the first time.
             let up = (pin.phase != Phase::Up).then(|| Pin { phase: Phase::Up, since: now, ..pin.clone() });
             up.map(PinChange::Put).into_iter().chain(ended(older, pin, in_use)).collect()
         }
@@ -165,6 +166,7 @@ pub fn changes(pins: &[Pin], event: &Event, in_use: &dyn Fn(&Pin) -> bool, now: 
                 Phase::Running => now.saturating_sub(pin.since.max(*sure_since)) >= GRACE,
                 Phase::Up => true,
             };
+            // The newest one: all that is older is over, whichever of it has settled too.
             let place = order.iter().rposition(settled);
             let Some((older, pin)) = place.and_then(|place| parted(&order, place)) else { return Vec::new() };
             ended(older, pin, in_use).collect()
@@ -196,6 +198,7 @@ fn mounted(
     let running = Pin { phase: Phase::Running, since: now, mac, address, ..(*pin).clone() };
     // A machine that is reset again and again before it is up mounts a root each time, and none of them settles.
     let mut others: Vec<&Pin> = order.iter().copied().filter(|pin| pin.is_mounted()).collect();
+    // Of those that are alike the older comes first: they are in that order, and the sort keeps it.
     others.sort_by_key(|pin| (in_use(pin), pin.phase == Phase::Up));
     let gone = others.get(..(others.len() + 1).saturating_sub(MOST)).unwrap_or_default();
     let gone = gone.iter().map(|pin| PinChange::Delete(pin.boot));

@@ -76,6 +76,7 @@ impl Newcomers {
     /// [`Full::Fast`]: it has to wait.
     pub fn admit(&mut self, now: u64) -> Result<(), Full> {
         let more = now.saturating_sub(self.counted) / EVERY;
+        // By whole steps, so that what is left of one counts towards the next.
         self.counted = self.counted.saturating_add(more.saturating_mul(EVERY));
         self.left = self.left.saturating_add(more).min(BURST);
         self.left = self.left.checked_sub(1).ok_or(Full::Fast)?;
@@ -120,6 +121,7 @@ impl UnknownMachine<'_> {
 /// Whether a record is one that packets alone have made.
 #[must_use]
 pub fn is_unknown(record: &MachineRecord, site: &Site) -> bool {
+    // A NIC that the site names makes it known at once; its record gets the name when it boots.
     record.name.is_none() && record.macs.iter().all(|mac| site.machine(*mac).is_none())
 }
 
@@ -142,6 +144,7 @@ pub fn room(
     let mut idle: Vec<&UnknownMachine<'_>> =
         all.iter().filter(|stranger| !stranger.may_run(began, now)).collect();
     idle.sort_by_key(|stranger| (stranger.sign(), stranger.record.id));
+    // Asked one by one, and of no more than are needed: each yes takes a turn that somebody else may want.
     let ids = idle.iter().map(|stranger| stranger.record.id).filter(|id| have(*id));
     let forgotten: Vec<MachineId> = ids.take(surplus.min(AT_ONCE)).collect();
     if forgotten.is_empty() { Err(Full::Many) } else { Ok(forgotten) }

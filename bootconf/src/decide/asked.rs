@@ -90,6 +90,7 @@ impl<'c> Catalogue<'c> {
         };
         let here = match self.address_of(asked) {
             IpAddr::V4(address) => Some(address),
+            // No group and no condition has a network of IPv6.
             IpAddr::V6(_) => None,
         };
         let kept = machine.map_or(&[][..], |(_, machine)| machine.addresses.as_slice());
@@ -133,6 +134,7 @@ impl<'c> Catalogue<'c> {
         let unknown = unknown.map(|address| (None, Asked { address, ..Asked::of(Who::Unknown) }));
         let by_rule = self.site.rules.iter().zip(1..).map(|(rule, number)| {
             let supposed = Supposed { rule: Some(number), ..Supposed::default() };
+            // Whoever the rule fits is in one of its networks, and is told what holds there.
             let address = self.site.first_address_in(rule.when.networks()).map(IpAddr::V4);
             (None, Asked { address, supposed, ..Asked::of(Who::Unknown) })
         });

@@ -1,6 +1,6 @@
 //! Which machine gets which boot, and why: a pure function of the catalogue and of who asks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 
 use oneroot_ids::GenerationId;
@@ -173,11 +173,14 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Re
         match choice.and_then(|choice| found.choice(choice)) {
             Some(choice) => {
                 taken = Some(choice.name.clone());
+                // In front of the voice that shows the menu and behind those that are nearer, whose variables count over a
+                // choice's.
                 voices.insert(place, Voice::chosen(name, choice));
             }
             None => menu = Some((name, found)),
         }
     }
+    // The first counts; what is left of them is shown as hidden.
     let mut said = voices.iter().filter_map(|voice| Some((voice.boots()?, voice.from.as_str())));
     let (boots, from) = match said.next() {
         Some(first) => first,
@@ -407,6 +410,7 @@ impl Decision {
     /// Takes variables in, over those of the tables before.
     fn merge_vars(&mut self, vars: &Vars, from: &str) {
         for (name, value) in vars {
+            // Of a variable that is said again only the word that counts is shown.
             self.why.retain(|why| why.what != "var" || why.value.split('=').next() != Some(name));
             self.record("var", &format!("{name}={value}"), from);
             self.vars.insert(name.clone(), value.clone());
@@ -442,9 +446,9 @@ impl Decision {
 /// Every part that the site has, with a profile's source, each once: what `oneroot stage` stages.
 #[must_use]
 pub fn parts(site: &Site) -> Vec<(Part, Source)> {
-    let mut all: Vec<(Part, Source)> = Vec::new();
+    let (mut all, mut known): (Vec<(Part, Source)>, _) = (Vec::new(), BTreeSet::new());
     let mut add = |part: Part, source: Source| {
-        if !all.iter().any(|(known, _)| *known == part) {
+        if known.insert(part.clone()) {
             all.push((part, source));
         }
     };

@@ -4,6 +4,7 @@ pub mod answer;
 pub mod asked;
 pub mod decided;
 pub mod decision;
+pub mod differences;
 pub mod facts;
 pub mod question;
 pub mod stacks;

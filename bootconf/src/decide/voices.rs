@@ -54,6 +54,7 @@ impl<'c> Catalogue<'c> {
     pub fn voices(&self, asked: &Asked) -> Vec<Voice<'c>> {
         let known = self.machine(asked.who);
         let mut voices = self.nearer(asked);
+        // Before the program has its say, for to that a rule adds.
         let is_said = voices.iter().any(|voice| voice.boots().is_some());
         voices.extend(self.program_says().map(|gives| Voice::giving("the decide program".to_owned(), gives)));
         // What anybody can tell changes nothing of a machine of which somebody has said what it boots.

@@ -119,6 +119,7 @@ impl Read {
             let other = || extended.get(module).and_then(|digits| unhex(digits)?.try_into().ok());
             kib += match size {
                 None | Some(UNKNOWN) => 0,
+                // The highest bit is reserved (DSP0134, "Extended Size").
                 Some(EXTENDED) => u64::from(other().map_or(0, u32::from_le_bytes) & 0x7fff_ffff) * 1024,
                 Some(size) if size & IN_KIB != 0 => u64::from(size & !IN_KIB),
                 Some(size) => u64::from(size) * 1024,

@@ -44,6 +44,7 @@ pub struct Boot<'a> {
 /// The kernel's arguments, one each.
 #[must_use]
 pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
+    // 01 is Ethernet's hardware type (ARP), as pxelinux writes it.
     let nic = format!("BOOTIF=01-{}", boot.mac.dashed());
     if boot.root == Root::None {
         // Some kernels take their whole line for something of their own: iPXE's for a script.
@@ -57,6 +58,7 @@ pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
         format!("systemd.machine_id={}", boot.machine),
         format!("oneroot.boot={}", boot.boot),
     ];
+    // The site's own come last: of a word that is said twice, the kernel and what mounts the root take the last.
     nfs_root(boot).into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
 }
 
@@ -65,6 +67,8 @@ fn nfs_root(boot: &Boot<'_>) -> Vec<String> {
     let Boot { server, port, .. } = boot;
     let path = boot.export;
     let ages = format!("acregmin={CACHE},acregmax={CACHE},acdirmin={CACHE},acdirmax={CACHE}");
+    // Nothing here keeps locks (NLM): without `nolock` mount.nfs starts rpc.statd, and fails where it can't. klibc never
+    // locks.
     match boot.initramfs {
         Initramfs::InitramfsTools => vec![
             "boot=nfs".to_owned(),

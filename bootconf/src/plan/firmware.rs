@@ -80,6 +80,7 @@ pub fn named(architectures: &[u16]) -> String {
         40 => "loongarch64 UEFI HTTP".to_owned(),
         other => format!("architecture {other}"),
     };
+    // Whatever firmware lists: it is for a line of the log.
     let names: Vec<_> = architectures.iter().take(4).map(name).collect();
     if names.is_empty() { "unnamed".to_owned() } else { names.join(", ") }
 }

@@ -76,6 +76,7 @@ impl Given {
     /// systemd-networkd drops an address that it finds and does not know, and then reads no byte more of its own root. It may
     /// ask for the lease itself, and learns so what the lease says.
     fn networkd(&self) -> String {
+        // `Kind=!*`, for a VLAN or a bridge over the NIC has the same MAC and is its tree's own.
         format!(
             "# The root comes over this NIC.\n[Match]\nMACAddress={}\nKind=!*\n\n[Network]\nDHCP=ipv4\n\
              KeepConfiguration=yes\n\n[DHCPv4]\nClientIdentifier=mac\nUseDomains=yes\n",

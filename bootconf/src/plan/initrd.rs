@@ -58,6 +58,7 @@ impl Initrd {
     fn module(&mut self, path: &str) {
         let Some((_, inside)) = path.rsplit_once("kernel/") else { return };
         let name = inside.rsplit('/').next().unwrap_or_default();
+        // A module may be packed: `.ko.xz`, `.ko.zst`.
         let Some((name, _)) = name.split_once(".ko") else { return };
         self.nfsv3 |= name == "nfsv3";
         self.nic |= is_nics(inside, name);
@@ -124,6 +125,7 @@ impl Initrd {
 
 /// Whether a module drives a NIC that a machine can boot by. `inside` is its path below `kernel/`.
 fn is_nics(inside: &str, name: &str) -> bool {
+    // Drivers that lie in drivers/net itself, or in a directory of their own there, among much that drives no NIC.
     let virtual_nics = ["virtio_net", "vmxnet3", "xen-netfront", "hv_netvsc"];
     let below = ["drivers/net/ethernet/", "drivers/net/usb/"];
     below.iter().any(|directory| inside.starts_with(directory)) || virtual_nics.contains(&name)

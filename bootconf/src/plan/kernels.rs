@@ -124,6 +124,7 @@ fn all(tree: &Tree<'_>) -> Vec<Kernel> {
         let paths = kernels.map(|name| in_boot(name)).filter(|path| (tree.exists)(path));
         found.extend(paths.map(|path| Kernel::at(&path)));
     }
+    // A token is a machine-id or any word of the admin's (kernel-install(8)), so each name is tried.
     for token in boot.iter().take(MOST_LISTED) {
         let token = in_boot(token);
         for version in (tree.names)(&token).into_iter().take(MOST_LISTED) {

@@ -41,6 +41,7 @@ fn menu(menu: &Menu, base: &str, mac: Mac) -> String {
         // Writing to a String never fails.
         let _ = writeln!(script, "item {} {}", choice.name, choice.title);
     }
+    // iPXE counts it in milliseconds.
     let timeout =
         timeout.map_or(String::new(), |seconds| format!("--timeout {} ", u64::from(seconds) * 1000));
     let ask = choice_url(base, mac, "${choice}");

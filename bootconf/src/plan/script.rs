@@ -62,6 +62,7 @@ pub fn refused(url: &str, reason: &str) -> String {
     let reason: String = reason
         .chars()
         .filter(|c| c.is_ascii_graphic() || *c == ' ')
+        // iPXE would expand `${...}`, and take `||` and `&&` for its own.
         .filter(|c| !"${}&|".contains(*c))
         .collect();
     let ask = format!("echo oneroot: asking again in 30 s\nsleep 30\nchain --replace {url} ||\ngoto again\n");

@@ -16,6 +16,7 @@ use oneroot_ids::{GenerationId, Mac};
 use serde::{Deserialize, Serialize};
 
 use crate::site::gives::Gives;
+use crate::site::history::Change;
 use crate::site::types::{Lookup, Site};
 
 /// What somebody has said that a machine boots, over all that the site's files say.
@@ -27,6 +28,10 @@ pub struct Assignment {
     /// Of profiles, generations that it boots whatever is their head: what others get later.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub generations: BTreeMap<String, GenerationId>,
+    /// Those of them that were not the head when they were assigned: tried before others get them, so they end with being the
+    /// head. One that was the head is kept, whatever follows it.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub until_head: BTreeSet<String>,
     /// Who has said it last, and when.
     #[serde(flatten)]
     pub signed: Signed,
@@ -61,7 +66,7 @@ pub struct Adoption {
 }
 
 /// All that the state says of one machine. A record of the state.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Mapped {
     /// Its name.
     pub name: String,
@@ -74,6 +79,9 @@ pub struct Mapped {
     /// What it boots for a time, or once, over that: when this ends, that is there again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_now: Option<Assignment>,
+    /// Its last changes, the oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Change>,
 }
 
 /// A standing order: whoever comes and has no name gets the next of a row. A record of the state.
@@ -123,13 +131,50 @@ impl Assignment {
     /// An assignment of nothing.
     #[must_use]
     pub fn empty(signed: Signed) -> Self {
-        Self { gives: Gives::default(), generations: BTreeMap::new(), signed, until: None, once: false }
+        Self {
+            gives: Gives::default(),
+            generations: BTreeMap::new(),
+            until_head: BTreeSet::new(),
+            signed,
+            until: None,
+            once: false,
+        }
     }
 
     /// Whether it says nothing.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.gives == Gives::default() && self.generations.is_empty()
+    }
+
+    /// Assigns generations, of which these profiles have another head now.
+    pub fn add_generations(
+        &mut self,
+        generations: &BTreeMap<String, GenerationId>,
+        is_head: impl Fn(&str, GenerationId) -> bool,
+    ) {
+        for (profile, generation) in generations {
+            self.generations.insert(profile.clone(), *generation);
+            if is_head(profile, *generation) {
+                self.until_head.remove(profile);
+            } else {
+                self.until_head.insert(profile.clone());
+            }
+        }
+    }
+
+    /// It without the generations that others get by now.
+    #[must_use]
+    pub fn without_heads(mut self, heads: &BTreeMap<String, GenerationId>) -> Option<Self> {
+        let is_head = |profile: &String| {
+            self.generations.get(profile).is_some_and(|generation| heads.get(profile) == Some(generation))
+        };
+        let ended: Vec<String> = self.until_head.iter().filter(|profile| is_head(profile)).cloned().collect();
+        for profile in ended {
+            self.until_head.remove(&profile);
+            self.generations.remove(&profile);
+        }
+        Some(self).filter(|left| !left.is_empty())
     }
 
     /// Whether it is there until somebody says otherwise.
@@ -146,10 +191,16 @@ impl Assignment {
 }
 
 impl Mapped {
-    /// Whether nothing is left of it.
+    /// Whether it says nothing of its machine, though it may tell what it once said.
     #[must_use]
-    pub fn is_empty(&self) -> bool {
+    pub fn says_nothing(&self) -> bool {
         self.adopted.is_none() && self.assigned.is_none() && self.for_now.is_none()
+    }
+
+    /// A record of a machine of which nothing is said yet.
+    #[must_use]
+    pub fn of(name: &str) -> Self {
+        Self { name: name.to_owned(), ..Self::default() }
     }
 }
 
@@ -169,11 +220,13 @@ impl Site {
                 conflicts.extend(site.adopt(self, &record.name, adopted));
             }
         }
+        // By which an assignment finds machines that were adopted just now.
         site.lookup = Lookup::of(&site.machines);
         for (record, macs) in mapped {
             if record.assigned.is_none() && record.for_now.is_none() {
                 continue;
             }
+            // One that the files call otherwise by now is found by its NICs.
             let by_mac = || macs.iter().find_map(|mac| site.machine(*mac)).map(|(name, _)| name.to_owned());
             let by_name = Some(&record.name).filter(|name| site.machines.contains_key(*name)).cloned();
             let Some(name) = by_name.or_else(by_mac) else { continue };
@@ -202,6 +255,7 @@ impl Site {
     /// Lays one adoption over the machines of the files.
     fn adopt(&mut self, files: &Self, name: &str, adopted: &Adoption) -> Option<Conflict> {
         let own = files.machines.get(name);
+        // The files were written anew since it was said, so theirs is the later word.
         if own.map_or(&[][..], |machine| &machine.macs) != adopted.instead_of {
             return None;
         }
@@ -212,6 +266,7 @@ impl Site {
         }
         let machine = self.machines.entry(name.to_owned()).or_default();
         machine.macs.clone_from(&adopted.macs);
+        // An address is a NIC's by its place: the NIC that takes another's place takes its address too.
         machine.addresses.truncate(adopted.macs.len());
         machine.adopted = Some(adopted.signed.clone());
         None

@@ -111,6 +111,7 @@ fn beside_site(directory: &Path) -> std::io::Result<Vec<PathBuf>> {
     let hidden =
         |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
     more.retain(|path| path.extension().is_some_and(|end| end == "toml") && !hidden(path));
+    // A directory has no order: which of two machines of one name is told of must be the same each time.
     more.sort();
     Ok(more)
 }
@@ -138,6 +139,7 @@ fn read(path: &Path) -> Result<String, String> {
         ErrorKind::InvalidInput => "is not a regular file".to_owned(),
         _ => cannot_be_read(&cause),
     })?;
+    // Of the file that is open, and not of what has its name by now.
     let meta = file.metadata().map_err(|cause| cannot_be_read(&cause))?;
     if let Some(reason) = open_to_all(meta.mode()) {
         return Err(reason);

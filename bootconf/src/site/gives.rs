@@ -77,4 +77,22 @@ impl Gives {
     pub fn menu(&self) -> Option<&str> {
         self.boots.as_ref().and_then(Boots::menu)
     }
+
+    /// All of it, for a sentence.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let boots = self.boots.iter().map(|boots| {
+            let (key, value) = boots.as_said();
+            format!("{key} {value}")
+        });
+        let list =
+            |what: &str, words: &[String]| (!words.is_empty()).then(|| format!("{what} {}", words.join(" ")));
+        let vars: Vec<String> = self.vars.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let words: Vec<String> = boots
+            .chain(list("workloads", &self.workloads))
+            .chain(list("arguments", &self.args))
+            .chain(list("variables", &vars))
+            .collect();
+        if words.is_empty() { "nothing of its own".to_owned() } else { words.join(", ") }
+    }
 }

@@ -36,6 +36,7 @@ pub(crate) fn boots(
     let profile = profile.map(|at| named(at, "profile", Boots::Profile, places));
     let menu = menu.map(|at| named(at, "menu", Boots::Menu, places));
     let mut said: Vec<Located<Boots>> = [profile, menu, boot].into_iter().flatten().collect();
+    // In the order of the file, so that the later one is told of as the one too many.
     said.sort_by_key(|at| at.span.span.start);
     let mut said = said.into_iter();
     let first = said.next()?;

@@ -11,6 +11,7 @@ mod draft;
 pub mod gives;
 mod group_tables;
 pub mod groups;
+pub mod history;
 pub mod layers;
 mod menu_tables;
 pub mod menus;

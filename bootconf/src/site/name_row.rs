@@ -47,6 +47,11 @@ impl NameRow {
         Some(format!("{before}{number:0digits$}{after}"))
     }
 
+    /// All of them.
+    pub fn names(&self) -> impl Iterator<Item = String> {
+        (0..self.count).filter_map(|place| self.name(place))
+    }
+
     /// The next name that nobody has, from a place on, and the place behind it.
     #[must_use]
     pub fn free(&self, from: u32, is_taken: &dyn Fn(&str) -> bool) -> Option<(String, u32)> {
@@ -69,7 +74,7 @@ mod tests {
     fn a_row_counts_with_the_digits_of_its_first_number() {
         let names = |text: &str| {
             let row = NameRow::parse(text).unwrap();
-            (0..).map_while(|place| row.name(place)).collect::<Vec<_>>()
+            row.names().collect::<Vec<_>>()
         };
         assert_eq!(names("seat-{08..11}"), ["seat-08", "seat-09", "seat-10", "seat-11"]);
         assert_eq!(names("r{1..2}-n"), ["r1-n", "r2-n"]);

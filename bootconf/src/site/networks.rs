@@ -192,6 +192,7 @@ fn domain(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Option<Lo
 /// Whether ranges have all of a pool.
 fn is_covered((first, last): Range, mut ranges: Vec<Range>) -> bool {
     ranges.sort_unstable();
+    // Wider than an address, for behind 255.255.255.255 comes none.
     let mut next = u64::from(u32::from(first));
     for (from, to) in ranges {
         if u64::from(u32::from(from)) <= next {

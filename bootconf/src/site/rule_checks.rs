@@ -30,6 +30,7 @@ pub(crate) fn rules(draft: &Draft, diagnostics: &mut Diagnostics) {
 /// Why a condition is never true.
 fn never(when: &When, draft: &Draft) -> Vec<String> {
     let mut reasons = Vec::new();
+    // Where it is not known which networks there are, none can be missing.
     if let (Some(wanted), false) = (when.networks(), draft.networks.is_empty() || draft.partial) {
         let is_served = draft
             .networks

@@ -74,6 +74,7 @@ impl<'t> Section<'t> {
     }
 
     fn take(&mut self, key: &'static str) -> Option<(Value<'t>, Span)> {
+        // Though it may not be there: what stands in its place may be meant for it.
         self.known.push(key);
         let value = self.table.get(key)?;
         Some((value, self.spot_of(key, Some(value))))

@@ -333,6 +333,7 @@ pub(crate) fn machine(
             at.check(diagnostics, |text| text.parse().map_err(|_| format!("{text:?} is not an IPv4 address")))
         })
         .collect();
+    // Where no MAC could be read, it is not known how many addresses there may be.
     if let Some(more) = addresses.get(macs.len()).filter(|_| !macs.is_empty()) {
         diagnostics.note(&more.span, "has no NIC: the addresses are the MACs', in the same order");
     }

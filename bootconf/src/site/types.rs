@@ -280,6 +280,7 @@ impl Site {
         let of = |network: &Network| {
             let narrow = wanted.iter().find(|wanted| wanted.overlaps(network.subnet))?;
             let first = network.first_address();
+            // Of two networks that overlap one lies in the other, and the one that begins later is the inner.
             Some(if narrow.contains(first) { first } else { narrow.ip().max(network.subnet.ip()) })
         };
         self.networks.iter().find_map(of)

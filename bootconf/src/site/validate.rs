@@ -196,6 +196,7 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
         let Chain::Ends(chain) = chain_of(profile, &draft.profiles) else { continue };
         let all = || groups.iter().copied().chain([&value.gives]).chain(choice);
         let more = words(all, draft);
+        // What a profile has alone was looked at with the profile.
         if !more.is_empty() {
             fits(&chain, machine, &more, diagnostics);
         }

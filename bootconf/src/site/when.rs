@@ -129,6 +129,7 @@ impl Word {
     /// Whether each of the other's values is within one of these.
     fn covers(&self, other: &Self) -> bool {
         fn all<T>(wide: &[T], narrow: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
+            // One that could not be read has no values, and would be covered by anything.
             !narrow.is_empty() && narrow.iter().all(|one| wide.iter().any(|other| covers(other, one)))
         }
         match (self, other) {

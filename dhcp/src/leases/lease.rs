@@ -101,6 +101,7 @@ impl Leases {
     /// Takes in what the store has. Of two leases of one address, which only a fault can have made, the first that is put
     /// stays known to its NIC and the last counts.
     pub(crate) fn put(&mut self, lease: Lease, revision: Revision) {
+        // With the address of its lease before this one, which may be another.
         self.remove(lease.mac);
         self.changed.push(lease.address);
         self.by_address.insert(lease.address, lease.mac);

@@ -165,6 +165,7 @@ impl Pool {
         if stranger && !self.has_spare() {
             return None;
         }
+        // All from first to last: a hash that points to a place that was cut out leads to the next one.
         let size = u64::from(self.last - self.first) + 1;
         let start = self.first + u32::try_from(hash % size).unwrap_or(0);
         let give = |address: u32| Choice::Give(address.into());

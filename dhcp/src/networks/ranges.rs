@@ -53,6 +53,7 @@ impl Ranges {
         if first > last {
             return;
         }
+        // From the last range down. What is put back lies outside of what is cut, so it is not taken out again.
         while let Some((begin, end)) = self.last_of.range(..=last).next_back().map(|(a, b)| (*a, *b)) {
             if end < first {
                 break;

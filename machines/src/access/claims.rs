@@ -31,6 +31,7 @@ impl Machines {
 
     /// What a NIC's boot is decided by: what is told now, where somebody asks now, else what was told last.
     pub(crate) fn claims(&self, mac: Mac, told: Option<Hardware>) -> Arc<Claims> {
+        // Before the sightings are locked, for it takes the tables' lock.
         let before = self.last_facts(mac).map(claims_of);
         Arc::new(self.sighted().claims(mac, told, before))
     }
@@ -44,6 +45,7 @@ impl Machines {
     /// What a NIC's last boot was told.
     fn last_facts(&self, mac: Mac) -> Option<Facts> {
         let index = self.index();
+        // Of this NIC alone: another one of the same machine is at another port of a switch.
         let pins = index.pins_of(index.machine_of(mac)?).map(|(pin, _)| pin).filter(|pin| pin.mac == mac);
         let newest = pins.max_by_key(|pin| (pin.made, pin.boot))?;
         index.plans.get(&newest.boot)?.facts.clone()
@@ -59,6 +61,7 @@ impl Machines {
     /// Every NIC that has wanted to boot since the server started, with all that is told of it, in the order in which they came.
     /// Those of the site are among them.
     pub fn sightings(&self) -> Vec<Sighting> {
+        // Copied and let go of, for `claims` takes the same lock for each of them.
         let seen: Vec<_> = {
             let sighted = self.sighted();
             sighted.all().map(|(mac, seen)| (mac, seen.clone())).collect()

@@ -62,6 +62,7 @@ impl Machines {
         let (peer, (export, below)) = (peer.ip(), Export::parse(path).ok_or(MountError::NoEnt)?);
         let view = export.view;
         let (pin, event) = self.admitted(peer, &export).await?;
+        // Before anything is written: a view that can't be read, or has no such directory, must not make the boot run.
         let read = self.ready(peer, view).await?;
         let root = start_of(read.tree(), below)?;
         let mac = match &event {
@@ -116,6 +117,7 @@ impl Machines {
             let index = self.index();
             let question = question(&index, peer, export, shown);
             let admitted = admit(&question);
+            // Copied out of the tables, which can't stay locked while addresses are probed for a second each.
             admitted
                 .map(|Admitted { pin, event, vacant }| (pin.clone(), event, vacant))
                 .map_err(|refused| (refused, question.named.map(|pin| (pin.machine, pin.mac))))
@@ -154,6 +156,7 @@ impl Machines {
             return MountError::Acces;
         };
         let name = self.name_of(mac);
+        // Where the address is one of ours, another DHCP server is not the likely cause.
         let is_given = self.index().mac_at(peer).is_some();
         let told = match refused {
             Refused::Nobody(_) if !is_given => {
@@ -176,6 +179,7 @@ impl Machines {
     fn who_is(&self, peer: IpAddr) -> String {
         let mac = {
             let index = self.index();
+            // A lease may be some NIC's that is in no machine yet.
             index.nic_at(peer).map(|(_, mac)| mac).or_else(|| index.mac_at(peer))
         };
         match (mac, self.seen(peer)) {

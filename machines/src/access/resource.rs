@@ -250,7 +250,9 @@ impl Machines {
         }
         let machines = self.clone();
         let found = tokio::task::spawn_blocking(move || -> Option<(ObjectId, u64)> {
-            let merged = machines.planner.views.load(view).ok()?;
+            let merged = machines.planner.views.load(view);
+            let merged = merged.inspect_err(|cause| tracing::error!(%boot, %view, %cause, "cannot give a boot file: its view cannot be read"));
+            let merged = merged.ok()?;
             let node = merged.follow(path.as_bytes())?;
             Some((merged.object(node)?, merged.stat(node)?.size))
         });
@@ -270,6 +272,7 @@ impl Machines {
             let mut found = Err(io::Error::from(io::ErrorKind::NotFound));
             for path in &places {
                 found = open_file(path).and_then(|file| Ok((file.metadata()?.len(), file)));
+                // One that is there and can't be read is told of, and not passed over for another directory's.
                 if found.as_ref().err().is_none_or(|cause| cause.kind() != io::ErrorKind::NotFound) {
                     break;
                 }

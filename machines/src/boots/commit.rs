@@ -62,6 +62,7 @@ impl Machines {
 
     async fn write(&self, change: &Changed) -> Result<bool> {
         let txn = self.transaction(change)?;
+        // The backend takes the transaction, and what stands in it has to be shown in memory afterwards.
         match self.state.commit(txn.clone()).await {
             Ok(revision) => {
                 self.committed(&txn, revision);
@@ -78,6 +79,8 @@ impl Machines {
 
     /// A change as one transaction, which expects all that it was made of to be as it is known.
     fn transaction(&self, change: &Changed) -> Result<Txn> {
+        // `applied` first, as `Machines::show` has it: in the other order this and a watch's news would wait for each other
+        // for ever.
         let (applied, index, site) = (self.applied(), self.index(), self.site());
         let rested = Rested::of(&index, &site, &change.pins, self.host.now());
         let mut txn = nics_in(&applied, &index, change, machines_in(&index, change)?)?;
@@ -131,6 +134,8 @@ fn machines_in(index: &MachineIndex, change: &Changed) -> Result<Txn> {
     });
     let mut touched: BTreeSet<MachineId> =
         pinned.chain(change.plan.iter().map(|plan| plan.machine)).collect();
+    // Those are written or removed already. A transaction keeps the last write of a key, so their records as they were
+    // would undo it.
     touched.retain(|id| !forgotten.contains(&id) && !change.records.iter().any(|record| record.id == *id));
     for id in touched {
         txn = MACHINES.expect(txn, id, expected(revision(&id)));
@@ -154,6 +159,7 @@ fn nics_in(applied: &Applied, index: &MachineIndex, change: &Changed, mut txn: T
     let lost = change.records.iter().map(|record| &record.id).chain(forgotten).flat_map(old);
     let kept = |mac: &&Mac| change.records.iter().any(|record| record.macs.contains(mac));
     for mac in lost.filter(|mac| !kept(mac)) {
+        // A record from before that table has nothing there that could be removed.
         if applied.revision(&NICS.key(mac)).is_some() {
             txn = NICS.delete(as_known(txn, mac), mac);
         }

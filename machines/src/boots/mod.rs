@@ -86,6 +86,7 @@ impl Machines {
     pub async fn heard(self: &Arc<Self>, report: &ProgressReport) {
         let Some((boot, word)) = report.text.split_once('.') else { return };
         let Ok(boot) = boot.parse::<BootId>() else { return };
+        // It is shown and logged as it is.
         if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
             return;
         }
@@ -131,6 +132,7 @@ impl Machines {
             return Ok(machine.macs.iter().find_map(|mac| index.machine_of(*mac)));
         }
         if let Ok(mac) = text.parse() {
+            // A NIC that was replaced is on no record any more, and its machine may still run by it.
             let pinned = || index.pin_of(mac).map(|pin| pin.machine);
             let found = index.machine_of(mac).or_else(pinned);
             if found.is_some() || site.machine(mac).is_some() {
@@ -189,6 +191,8 @@ impl Machines {
             {
                 tracing::error!(%machine, %cause, "cannot end old boots");
             }
+            // What is left stays for roots that are mounted elsewhere. Whether anybody is there takes a second to know, and
+            // the other machines don't wait for that.
             if self.due(machine, &Event::Tick { sure_since: self.host.sure_since() }, &|_| false).is_empty() {
                 continue;
             }

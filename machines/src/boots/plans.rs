@@ -87,6 +87,7 @@ impl Machines {
         if ask != Ask::Length {
             self.adopt_who_comes(mac).await;
         }
+        // Taken anew: one that was adopted just now boots by its name already.
         let site = self.site();
         let asked = Asked::at(mac, peer).telling(self.claims(mac, told.clone()));
         let catalogue = Catalogue::of(&site).at(self.host.now());
@@ -112,6 +113,7 @@ impl Machines {
             self.hears(mac, peer, told);
         }
         // Where another server gives the addresses, this is what says who is there.
+        // Only where it is news, for whoever takes the tables for writing ends every answer that NFS has remembered.
         if ask != Ask::Length && self.index().mac_at(peer) != Some(mac) {
             self.index_mut().noted(peer, mac);
         }
@@ -228,6 +230,8 @@ impl Machines {
         let draft = Draft { site: site.clone(), peer, mac, decision, facts, view: stacked.id, loaded };
         let is_vouched_for = asker == Asker::Vouched;
         let request = Request { mac, address: peer, ask, now: self.host.now(), is_vouched_for };
+        // One id for all tries: what a plan touches is compared before and after a wait, and never the same with a new id
+        // each time.
         let fresh = MachineId::from_random(random(self.host.as_ref()).map_err(Error::Random)?);
         let machine = self.recognised(&draft, fresh, request.now);
         if let Some(plan) = self.again(&draft, &machine, &request)? {
@@ -238,6 +242,8 @@ impl Machines {
             // As long as any other: all ids have one length.
             return Ok((self.plan_of(&draft, machine.record.id, boot), false));
         }
+        // Before the pin, which promises a view that can be read. A crash in between leaves a view that nobody holds, and
+        // no pin without one.
         let machines = self.clone();
         let named = move || machines.planner.name(&stacked).and_then(|view| machines.read(view));
         let (slot, _read) = on_disk(slot, named).await?;
@@ -298,6 +304,7 @@ impl Machines {
         for _ in 0..TRIES {
             let things = self.touched(draft, &self.recognised(draft, fresh, request.now));
             let turn = self.turns.take(things.clone()).await;
+            // The wait may have been long: the time of its turn says what is young, and dates the pin.
             request.now = self.host.now();
             let machine = self.recognised(draft, fresh, request.now);
             if !self.touched(draft, &machine).is_subset(&things) {
@@ -307,6 +314,8 @@ impl Machines {
             if let Some(plan) = self.again(draft, &machine, &request)? {
                 return Ok((plan, false));
             }
+            // `named` looked before the wait, and a machine that came at the same moment may have been given the name
+            // since.
             if let Some(name) = draft.claimed()
                 && !self.may_be_called(&draft.site, name, draft.mac)
             {

@@ -27,6 +27,8 @@ impl Machines {
             self.asking.known(mac, &question, kept)?
         } else {
             let is_named = catalogue.machine(asked.who).is_some();
+            // The run goes on when whoever asked is gone, so its check can't borrow this catalogue and has the site for
+            // itself.
             let (site, asked, now) = (site.clone(), asked.clone(), catalogue.now());
             let check = move |answer: &[u8]| {
                 let answered = Gives::answered_for(&Catalogue::of(&site).at(now), &asked, answer);

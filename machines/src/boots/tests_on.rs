@@ -30,6 +30,7 @@ impl Server {
     pub fn hear(&mut self) -> usize {
         let mut snapshots = 0;
         loop {
+            // Tokio's budget would let a watch that has news look empty after a number of polls.
             let next = pin!(tokio::task::unconstrained(self.watch.next()));
             let Poll::Ready(event) = next.poll(&mut Context::from_waker(Waker::noop())) else {
                 return snapshots;

@@ -1,5 +1,5 @@
 //! Machines that nobody has named, kept below a bound: made-up MACs must not fill the state (rules:
-//! `oneroot_bootconf::strangers`).
+//! `oneroot_bootconf::unknown`).
 
 use std::sync::{MutexGuard, PoisonError};
 
@@ -41,6 +41,7 @@ impl Machines {
         }
         let mut rooms = self.rooms();
         let mut turns = Vec::new();
+        // Without a wait, for whoever asks has turns already; a stranger that is being changed right now is passed over.
         let mut have = |id| {
             turns.len() < AT_ONCE
                 && self.turns.take_now(Thing::Machine(id)).map(|turn| turns.push(turn)).is_some()

@@ -52,12 +52,15 @@ pub struct Moved {
 
 impl Moved {
     pub fn put(&self, address: IpAddr) {
+        // The address first: with the flag up before, `take` could clear it, find nothing, and leave the address untold.
         self.addresses.lock().unwrap_or_else(PoisonError::into_inner).insert(address);
         self.any.store(true, Ordering::Release);
     }
 
     /// All of them; from now on they count as told. Costs a look at one word when there are none.
     pub fn take(&self) -> BTreeSet<IpAddr> {
+        // Cleared before the addresses are taken: one that comes in between raises it again, and costs a look that finds
+        // nothing.
         if !self.any.swap(false, Ordering::AcqRel) {
             return BTreeSet::new();
         }
@@ -89,6 +92,7 @@ impl Rested {
         let mut rested = Self::default();
         for pin in gone.values().filter(|pin| pin.phase != Phase::Booting && !stays(pin)) {
             let IpAddr::V4(address) = pin.address else { continue };
+            // Where another server gives the addresses, there is nobody here to keep one from.
             if let Some(network) = site.network(address).filter(|network| !network.proxy) {
                 let rest =
                     Rest { mac: pin.mac, from: now, until: now.saturating_add(u64::from(network.lease)) };

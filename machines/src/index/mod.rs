@@ -61,6 +61,7 @@ impl MachineIndex {
     pub fn put_machine(&mut self, record: MachineRecord, revision: Revision) {
         let old = self.machines.get(&record.id).map(|(old, _)| old.macs.as_slice()).unwrap_or_default();
         for mac in old.iter().filter(|mac| !record.macs.contains(mac)) {
+            // It may be another record's already, where that one of the same transaction was shown first.
             if self.by_mac.get(mac) == Some(&record.id) {
                 self.by_mac.remove(mac);
             }
@@ -83,6 +84,7 @@ impl MachineIndex {
     }
 
     pub fn put_pin(&mut self, pin: Pin, revision: Revision) {
+        // By the address, NIC and phase that it had, which need not be those that it has now.
         self.drop_from_indexes(pin.boot);
         self.by_view.entry(pin.view).or_default().push(pin.boot);
         self.by_machine.entry(pin.machine).or_default().push(pin.boot);
@@ -180,6 +182,8 @@ impl MachineIndex {
 
     /// The newest pin whose script went to an address and whose root is not mounted yet.
     pub fn booting_at(&self, address: IpAddr) -> Option<&Pin> {
+        // The id decides between two of one second, so that the answer does not depend on the order in which they were
+        // read.
         self.pins_in(self.booting.get(&address)?).max_by_key(|pin| (pin.made, pin.boot))
     }
 

@@ -89,6 +89,7 @@ pub struct Others {
 impl Others {
     /// Notes one, and says whether it is news.
     pub fn note(&mut self, sign: Sign, is_named: bool, now: u64) -> bool {
+        // The first stay: a flood of servers that somebody made up pushes out none that was seen before.
         if self.seen.len() < MOST || self.seen.contains_key(&sign.server) {
             self.seen.insert(sign.server, (sign, now));
         }

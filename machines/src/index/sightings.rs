@@ -94,6 +94,7 @@ impl Sightings {
         }
         seen.last = now;
         self.places.remove(&seen.place);
+        // By turns and not by time, for many NICs are heard of in one second.
         seen.place = (seen.address.is_some(), self.turn, Some(mac));
         self.places.insert(seen.place);
     }
@@ -106,6 +107,7 @@ impl Sightings {
         let heard = match (seen.and_then(|seen| seen.heard.clone()), before) {
             (Some(heard), _) => heard,
             (None, Some(before)) if told == Hardware::default() => before,
+            // What iPXE tells now is all that it tells, so of the last boot only DHCP's part fills in.
             (None, Some(Claims { hardware, location })) => Claims { hardware: hardware.of_dhcp(), location },
             (None, None) => Claims::default(),
         };

@@ -23,7 +23,7 @@ pub struct BootStep {
 pub const INITRAMFS: &str = "initramfs";
 /// Steps kept for one MAC; a boot has about ten.
 const MOST_STEPS: usize = 64;
-/// MACs whose steps are kept; the rest is only counted.
+/// MACs whose steps are kept; of others nothing is: their boots are answered all the same.
 const MOST_SHOWN: usize = 20_000;
 
 /// A moment by both clocks.
@@ -70,6 +70,7 @@ impl BootSteps {
             boot.refused = None;
         }
         boot.seen = at.now;
+        // A step that comes again is no progress: who asks the same again and again has stalled too.
         if boot.steps.len() < MOST_STEPS && !boot.steps.iter().any(|known| known.step == step) {
             boot.steps.push(BootStep { step: step.to_owned(), at_ms: at.shown_ms });
             boot.last = at.now;

@@ -13,11 +13,8 @@ use crate::error::{MappingRefused, Result};
 use crate::machines::Machines;
 use crate::mapping::change::{counted, refuse};
 use crate::mapping::request::{MappedMachine, Newcomer};
-use crate::mapping::write::{Draft, Wanted};
+use crate::mapping::write::{AT_ONCE, Draft, Wanted};
 
-/// Machines that are written in one transaction: each has a record, NICs and a mapping, and a transaction has
-/// [`oneroot_state::MAX_OPERATIONS`].
-const AT_ONCE: usize = 16;
 impl Machines {
     pub(super) async fn adopt(
         self: &Arc<Self>,
@@ -41,7 +38,7 @@ impl Machines {
                 adoptable(&machines.site(), &left)?;
                 Ok(Draft { machines: left.iter().map(|one| adopted(one, by)).collect(), adopting: None })
             };
-            self.write_mapping(&draft).await?;
+            self.write_mapping(by, &draft).await?;
             names.extend(some.iter().map(|one| &one.name));
         }
         Ok(names.into_iter().map(|name| self.mapped(name)).collect())
@@ -82,16 +79,16 @@ impl Machines {
         if dry_run {
             return draft(self).map(|_| Vec::new());
         }
-        self.write_mapping(&draft).await?;
+        self.write_mapping(&adopting.signed, &draft).await?;
         tracing::info!(names, "machines that nobody has named are adopted as they come");
         Ok(Vec::new())
     }
 
-    pub(super) async fn stop_adopting(self: &Arc<Self>) -> Result<Vec<MappedMachine>> {
+    pub(super) async fn stop_adopting(self: &Arc<Self>, by: &Signed) -> Result<Vec<MappedMachine>> {
         if self.index().adopting.is_none() {
             return Err(MappingRefused::NotAdopting.into());
         }
-        self.write_mapping(&|_| Ok(no_more())).await?;
+        self.write_mapping(by, &|_| Ok(no_more())).await?;
         tracing::info!("machines that nobody has named stay so again");
         Ok(Vec::new())
     }
@@ -99,18 +96,19 @@ impl Machines {
     /// A machine has come: if nobody has named it, and somebody has asked for that, it is adopted. One that can't be boots as
     /// any that nobody has named.
     pub(crate) async fn adopt_who_comes(self: &Arc<Self>, mac: Mac) {
-        if self.index().adopting.is_none() || self.site().machine(mac).is_some() {
-            return;
-        }
+        let by = self.index().adopting.as_ref().map(|(adopting, _)| adopting.signed.by.clone());
+        // Nearly always there is nothing to do, which is seen without the lock; `next_of_row` looks once more under it.
+        let Some(by) = by.filter(|_| self.site().machine(mac).is_none()) else { return };
+        let signed = Signed { by, at: self.host.now() };
         let _one_at_a_time = self.mapping.lock().await;
-        match self.write_mapping(&|machines| machines.next_of_row(mac)).await {
+        match self.write_mapping(&signed, &|machines| machines.next_of_row(mac, &signed)).await {
             Ok(names) => names.iter().for_each(|machine| tracing::info!(machine, %mac, "adopted")),
             Err(cause) => tracing::error!(%mac, %cause, "cannot adopt a machine"),
         }
     }
 
     /// What comes of a machine that comes while whoever comes is adopted.
-    fn next_of_row(&self, mac: Mac) -> Result<Draft> {
+    fn next_of_row(&self, mac: Mac, signed: &Signed) -> Result<Draft> {
         let site = self.site();
         let adopting = self.index().adopting.as_ref().map(|(adopting, _)| adopting.clone());
         let Some(adopting) = adopting.filter(|_| site.machine(mac).is_none()) else {
@@ -127,9 +125,8 @@ impl Machines {
         };
         refuse(site.lacks_room(1).as_slice())?;
         let newcomer = Newcomer { macs: vec![mac], name, gives: adopting.gives.clone() };
-        let signed = Signed { by: adopting.signed.by.clone(), at: self.host.now() };
         let next = Adopting { used, ..adopting };
-        Ok(Draft { machines: vec![adopted(&newcomer, &signed)], adopting: Some(Some(next)) })
+        Ok(Draft { machines: vec![adopted(&newcomer, signed)], adopting: Some(Some(next)) })
     }
 }
 
@@ -144,10 +141,9 @@ fn adopted(newcomer: &Newcomer, by: &Signed) -> Wanted {
     let adopted = Adoption { macs: macs.clone(), instead_of: Vec::new(), signed: by.clone() };
     let assigned = Assignment { gives: gives.clone(), ..Assignment::empty(by.clone()) };
     let mapped = Mapped {
-        name: name.clone(),
         adopted: Some(adopted),
         assigned: Some(assigned).filter(|assigned| !assigned.is_empty()),
-        for_now: None,
+        ..Mapped::of(name)
     };
     Wanted { renames: true, ..Wanted::of(name, macs.clone(), mapped) }
 }

@@ -1,21 +1,21 @@
 //! Changes of the mapping: one at a time, checked whole, durable before they are answered.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::{Adoption, Assignment, Mapped, Signed};
-use oneroot_bootconf::decision::decide;
+use oneroot_bootconf::decision::{Part, decide};
 use oneroot_bootconf::gives::{Boots, Gives};
 use oneroot_bootconf::identity::recognise;
 use oneroot_bootconf::outside::too_long;
 use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{GenerationId, Mac, MachineId};
 
-use crate::error::{MappingRefused, Result};
+use crate::error::{Error, MappingRefused, Result};
 use crate::machines::Machines;
 use crate::mapping::request::{MappedMachine, Request, Taken};
-use crate::mapping::write::{Draft, Wanted};
+use crate::mapping::write::{AT_ONCE, Draft, Wanted};
 
 impl Machines {
     /// Changes the mapping, as `by` asks: the machines that it was about, as they are now.
@@ -31,12 +31,8 @@ impl Machines {
             Request::AdoptNext { names, gives, dry_run } => {
                 self.adopt_next((names, gives), by, *dry_run).await
             }
-            Request::StopAdopting => self.stop_adopting().await,
-            request => {
-                let names =
-                    self.write_mapping(&|machines| machines.wanted(request, &by).map(Draft::of)).await?;
-                Ok(names.iter().map(|name| self.mapped(name)).collect())
-            }
+            Request::StopAdopting => self.stop_adopting(&by).await,
+            request => self.change_each(request, &by).await,
         }?;
         // Who has said what boots where is asked later, when somebody wonders.
         for MappedMachine { name, .. } in &changed {
@@ -45,12 +41,40 @@ impl Machines {
         Ok(changed)
     }
 
-    /// What a request about one machine comes to.
-    fn wanted(&self, request: &Request, by: &Signed) -> Result<Wanted> {
+    /// The same change of each machine that a request is about.
+    async fn change_each(self: &Arc<Self>, request: &Request, by: &Signed) -> Result<Vec<MappedMachine>> {
+        let mut asked = request.machines();
+        let are_many = asked.len() > 1;
+        let wanted = |machines: &Self, machine: &String| -> Result<Wanted> {
+            machines.wanted(request, machine, by).map_err(|cause| match cause {
+                Error::Mapping(MappingRefused::Words(words)) if are_many => {
+                    MappingRefused::Words(format!("{machine}: {words}")).into()
+                }
+                cause => cause,
+            })
+        };
+        // All of it is looked at before any of it is written. One may be named twice, by its name and by its MAC.
+        let names: Vec<String> =
+            asked.iter().map(|machine| Ok(wanted(self, machine)?.name)).collect::<Result<_>>()?;
+        let (mut names, mut seen) = (names.into_iter(), BTreeSet::new());
+        asked.retain(|_| names.next().is_some_and(|name| seen.insert(name)));
+        let mut names = Vec::new();
+        for some in asked.chunks(AT_ONCE) {
+            let draft = |machines: &Self| {
+                let wanted = some.iter().map(|machine| wanted(machines, machine)).collect::<Result<_>>()?;
+                Ok(Draft { machines: wanted, adopting: None })
+            };
+            names.extend(self.write_mapping(by, &draft).await?);
+        }
+        Ok(names.iter().map(|name| self.mapped(name)).collect())
+    }
+
+    /// What a request comes to for one of its machines.
+    fn wanted(&self, request: &Request, machine: &str, by: &Signed) -> Result<Wanted> {
         let site = self.site();
         match request {
-            Request::Assign { .. } => self.assigned(&site, request, by),
-            Request::Unassign { machine, taken } => {
+            Request::Assign { .. } => self.assigned(&site, request, machine, by),
+            Request::Unassign { taken, .. } => {
                 let (name, macs, mapped) = self.known_as(&site, machine)?;
                 let left = |old: &Option<Assignment>| left_of(old.as_ref()?, taken.as_ref(), by);
                 let left = Mapped {
@@ -63,9 +87,9 @@ impl Machines {
                 }
                 Ok(Wanted::of(&name, macs, left))
             }
-            Request::Rename { machine, name } => self.renamed(&site, machine, name, by),
-            Request::Replace { machine, macs } => self.replaced_by(&site, machine, macs, by),
-            Request::Forget { machine } => self.forgotten(&site, machine),
+            Request::Rename { name, .. } => self.renamed(&site, machine, name, by),
+            Request::Replace { macs, .. } => self.replaced_by(&site, machine, macs, by),
+            Request::Forget { .. } => self.forgotten(&site, machine),
             Request::Adopt { .. } | Request::AdoptNext { .. } | Request::StopAdopting => {
                 Err(MappingRefused::NotAdopting.into())
             }
@@ -73,18 +97,22 @@ impl Machines {
     }
 
     /// What is assigned for a time or once lies over what is assigned for good, and each is added to by itself.
-    fn assigned(&self, site: &Site, request: &Request, by: &Signed) -> Result<Wanted> {
-        let Request::Assign { machine, gives, generations, lasts, once } = request else {
+    fn assigned(&self, site: &Site, request: &Request, machine: &str, by: &Signed) -> Result<Wanted> {
+        let Request::Assign { gives, generations, lasts, once, .. } = request else {
             return Err(MappingRefused::NotAdopting.into());
         };
         let (name, macs, mut mapped) = self.known_as(site, machine)?;
         let until = lasts.map(|lasts| by.at.saturating_add(lasts));
         let place = if until.is_none() && !once { &mut mapped.assigned } else { &mut mapped.for_now };
+        // What is over may not have been taken away yet, and must not come back with what is added.
         let old = place.take().filter(|old| !old.is_over(by.at));
         let mut assigned = old.unwrap_or_else(|| Assignment::empty(by.clone()));
         add(&mut assigned.gives, gives);
-        assigned.generations.extend(generations.clone());
         refuse(&self.gone(generations))?;
+        assigned.add_generations(generations, |profile, generation| {
+            let part = Part::Profile { name: profile.to_owned() };
+            self.planner.head(&site.home, &part).ok() == Some(generation)
+        });
         refuse(&assigned.gives.problems(site))?;
         refuse(never_ends(&assigned, *once).as_slice())?;
         *place = Some(Assignment { signed: by.clone(), until, once: *once, ..assigned });
@@ -118,6 +146,7 @@ impl Machines {
         let mut problems: Vec<String> = macs.iter().filter_map(|mac| site.refuses_nic(&name, *mac)).collect();
         problems.extend(counted(macs));
         refuse(&problems)?;
+        // So that the files count again once somebody gives the machine other NICs there.
         let instead_of =
             self.files().machines.get(&name).map(|machine| machine.macs.clone()).unwrap_or_default();
         let adopted = Adoption { macs: macs.to_vec(), instead_of, signed: by.clone() };
@@ -141,10 +170,10 @@ impl Machines {
             index.machines.values().find(|(record, _)| record.name.as_deref() == Some(name.as_str()));
         let runs = record.is_some_and(|(record, _)| index.pins_of(record.id).next().is_some());
         let is_in_files = self.files().machines.contains_key(&name);
-        if runs && (!is_in_files || mapped.is_empty()) {
+        if runs && (!is_in_files || mapped.says_nothing()) {
             return Err(MappingRefused::Runs(name).into());
         }
-        if record.is_none() && mapped.is_empty() {
+        if record.is_none() && mapped.says_nothing() {
             return Err(MappingRefused::NothingKept(name).into());
         }
         // One that the files have goes on by their word, and its record with it while it runs.
@@ -161,10 +190,10 @@ impl Machines {
         };
         let macs = site.machines.get(name).map(|machine| machine.macs.clone()).unwrap_or_default();
         let index = self.index();
+        // With an id that no record has: a machine that has never booted has none, and nothing is mapped under it.
         let id = self.record_of(name, &macs, MachineId::from_random([0; 16])).0.id;
         let mapped = index.mapped.get(&id).map(|(mapped, _)| mapped.clone());
-        let mapped =
-            mapped.unwrap_or(Mapped { name: name.to_owned(), adopted: None, assigned: None, for_now: None });
+        let mapped = mapped.unwrap_or_else(|| Mapped::of(name));
         Ok((name.to_owned(), macs, Mapped { name: name.to_owned(), ..mapped }))
     }
 
@@ -222,11 +251,14 @@ fn line_of(site: &Site, mapped: &Mapped) -> Option<String> {
 fn left_of(old: &Assignment, taken: Option<&Taken>, by: &Signed) -> Option<Assignment> {
     let taken = taken?;
     let gives = without(&old.gives, taken);
-    let generations = if taken.generations { BTreeMap::new() } else { old.generations.clone() };
-    if gives == old.gives && generations == old.generations {
-        return Some(old.clone());
+    let mut left = Assignment { gives, ..old.clone() };
+    if taken.generations {
+        left.generations.clear();
+        left.until_head.clear();
     }
-    let left = Assignment { gives, generations, signed: by.clone(), ..old.clone() };
+    if left != *old {
+        left.signed = by.clone();
+    }
     Some(left).filter(|left| !left.is_empty())
 }
 

@@ -1,11 +1,14 @@
-//! Assignments that end by themselves: at their time, or with the boot that they were for.
+//! Assignments that end by themselves: at their time, with the boot that they were for, or with everybody having the generation
+//! that they gave to one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use oneroot_bootconf::assignment::Mapped;
+use oneroot_bootconf::assignment::{Mapped, Signed};
+use oneroot_bootconf::decision::Part;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::root::Root;
-use oneroot_ids::MachineId;
+use oneroot_ids::{GenerationId, MachineId};
 
 use crate::error::Result;
 use crate::index::MachineIndex;
@@ -14,31 +17,75 @@ use crate::machines::Machines;
 use crate::mapping::write::{Draft, Wanted};
 
 impl Machines {
-    /// Takes assignments away whose time is over, and those for one boot that has its root now.
+    /// Takes away what was assigned for a time that is over, for one boot that has its root now, or before others got it that
+    /// they get now.
     pub(crate) async fn end_assignments(self: &Arc<Self>) -> Result<()> {
+        let heads = self.heads_waited_for().await;
+        // Looked for without the lock first, for every tick asks and nearly always nothing has ended; then once more under
+        // it.
         let ended: Vec<MachineId> = {
             let index = self.index();
-            let ended = index.mapped.keys().filter(|id| self.has_ended(&index, **id));
+            let ended = index.mapped.keys().filter(|id| self.left_now(&index, **id, &heads).is_some());
             ended.copied().collect()
         };
         if ended.is_empty() {
             return Ok(());
         }
+        let nobody = Signed { by: "oneroot".to_owned(), at: self.host.now() };
         let _one_at_a_time = self.mapping.lock().await;
         for id in ended {
             let without = |machines: &Self| {
                 let (site, index) = (machines.site(), machines.index());
-                let found = index.mapped.get(&id).filter(|_| machines.has_ended(&index, id));
-                let Some((mapped, _)) = found else { return Ok(Draft::default()) };
+                let Some(mapped) = machines.left_now(&index, id, &heads) else { return Ok(Draft::default()) };
                 let macs = site.machines.get(&mapped.name).map(|machine| machine.macs.clone());
-                let mapped = Mapped { for_now: None, ..mapped.clone() };
                 Ok(Draft::of(Wanted::of(&mapped.name.clone(), macs.unwrap_or_default(), mapped)))
             };
-            for name in self.write_mapping(&without).await? {
+            for name in self.write_mapping(&nobody, &without).await? {
                 tracing::info!(machine = name, "what was assigned to it for now is over");
             }
         }
         Ok(())
+    }
+
+    /// The heads of profiles of which somebody was assigned a generation before others.
+    async fn heads_waited_for(self: &Arc<Self>) -> BTreeMap<String, GenerationId> {
+        let profiles: BTreeSet<String> = {
+            let index = self.index();
+            let assigned =
+                index.mapped.values().flat_map(|(mapped, _)| mapped.assigned.iter().chain(&mapped.for_now));
+            assigned.flat_map(|assigned| assigned.until_head.iter().cloned()).collect()
+        };
+        if profiles.is_empty() {
+            return BTreeMap::new();
+        }
+        let machines = self.clone();
+        let read = move || {
+            let home = machines.site().home.clone();
+            let head = |name: String| {
+                let part = Part::Profile { name: name.clone() };
+                Some((name, machines.planner.head(&home, &part).ok()?))
+            };
+            profiles.into_iter().filter_map(head).collect()
+        };
+        // What cannot be read now is asked again at the next tick.
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    }
+
+    /// What is left of a machine's mapping, where some of it has ended.
+    fn left_now(
+        &self,
+        index: &MachineIndex,
+        id: MachineId,
+        heads: &BTreeMap<String, GenerationId>,
+    ) -> Option<Mapped> {
+        let (mapped, _) = index.mapped.get(&id)?;
+        let mut left = mapped.clone();
+        if self.has_ended(index, id) {
+            left.for_now = None;
+        }
+        left.assigned = left.assigned.and_then(|assigned| assigned.without_heads(heads));
+        left.for_now = left.for_now.and_then(|assigned| assigned.without_heads(heads));
+        (left != *mapped).then_some(left)
     }
 
     /// The same, by somebody else and soon: whoever waits for an answer does not wait for this.

@@ -4,7 +4,8 @@
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use oneroot_bootconf::Site;
-use oneroot_bootconf::assignment::{Assignment, Conflict, Mapped};
+use oneroot_bootconf::assignment::{Assignment, Conflict, Mapped, Signed};
+use oneroot_bootconf::history::Change;
 use oneroot_ids::Mac;
 
 use crate::host::Host;
@@ -22,13 +23,18 @@ impl Machines {
     pub(crate) fn lay(&self) {
         // Held until it is in force, or an older mapping could follow a newer one.
         let files = self.files();
-        let (site, conflicts) = laid(&files, &self.index());
+        let index = self.index();
+        let laid = (!index.mapped.is_empty()).then(|| laid(&files, &index));
+        let (site, conflicts) = laid.map_or((None, Vec::new()), |(site, conflicts)| (Some(site), conflicts));
+        drop(index);
         let before = self.conflicts();
+        // Each is said once: all are found again with every change of the mapping, until somebody ends them.
         for conflict in conflicts.iter().filter(|conflict| !before.contains(conflict)) {
             tracing::error!(reason = %conflict, "what the state says of a machine does not count");
         }
         *self.conflicts.lock().unwrap_or_else(PoisonError::into_inner) = conflicts;
-        self.site.send_replace(Arc::new(site));
+        // Where nothing is laid over them, they are the site: it is large, and is not kept twice.
+        self.site.send_replace(site.map_or_else(|| files.clone(), Arc::new));
         drop(files);
     }
 
@@ -70,8 +76,7 @@ impl Machines {
     pub(crate) fn mapped(&self, name: &str) -> MappedMachine {
         let (site, files, index) = (self.site(), self.files().clone(), self.index());
         let found = index.mapped.values().find(|(mapped, _)| mapped.name == name);
-        let nothing = || Mapped { name: name.to_owned(), adopted: None, assigned: None, for_now: None };
-        let mapped = found.map_or_else(nothing, |(mapped, _)| mapped.clone());
+        let mapped = found.map_or_else(|| Mapped::of(name), |(mapped, _)| mapped.clone());
         shown((&files, &site), self.host.as_ref(), &mapped)
     }
 }
@@ -90,22 +95,20 @@ fn shown((files, site): (&Site, &Site), host: &dyn Host, mapped: &Mapped) -> Map
     let known = site.machines.get(&mapped.name);
     let adopted = mapped.adopted.as_ref();
     let macs = known.map(|machine| &machine.macs).or_else(|| adopted.map(|adopted| &adopted.macs));
-    let by_wall_clock = |assigned: &Assignment| {
-        let mut assigned = assigned.clone();
-        assigned.signed.at = host.shown(assigned.signed.at);
-        assigned.until = assigned.until.map(|until| host.shown(until));
-        assigned
+    let signed = |signed: &Signed| Signed { at: host.shown(signed.at), ..signed.clone() };
+    let assigned = |assigned: &Assignment| Assignment {
+        signed: signed(&assigned.signed),
+        until: assigned.until.map(|until| host.shown(until)),
+        ..assigned.clone()
     };
-    let mut signed = adopted.map(|adopted| adopted.signed.clone());
-    if let Some(signed) = &mut signed {
-        signed.at = host.shown(signed.at);
-    }
+    let change = |change: &Change| Change { signed: signed(&change.signed), ..change.clone() };
     MappedMachine {
+        history: mapped.history.iter().map(change).collect(),
         name: mapped.name.clone(),
         macs: macs.cloned().unwrap_or_default(),
-        adopted: signed,
-        assigned: mapped.assigned.as_ref().map(by_wall_clock),
-        for_now: mapped.for_now.as_ref().map(by_wall_clock),
+        adopted: adopted.map(|adopted| signed(&adopted.signed)),
+        assigned: mapped.assigned.as_ref().map(assigned),
+        for_now: mapped.for_now.as_ref().map(assigned),
         known: known.is_some(),
         in_files: files.machines.contains_key(&mapped.name),
     }

@@ -7,6 +7,7 @@ use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided;
 use oneroot_bootconf::decision::{Decision, NoPlan, decide};
+use oneroot_bootconf::differences::{chosen_otherwise, lists};
 use serde::{Deserialize, Serialize};
 
 use crate::machines::Machines;
@@ -78,16 +79,13 @@ fn differences(before: Decided, after: Decided) -> Vec<String> {
             return if before == after { Vec::new() } else { vec![format!("{after}, not {before}")] };
         }
     };
-    let mut what = Vec::new();
-    if before.profile != after.profile {
-        what.push(format!("profile {}, not {}", after.profile, before.profile));
-    }
-    what.extend(lists("workloads", &before.workloads, &after.workloads));
-    what.extend(lists("arguments", &before.args, &after.args));
+    let mut what = chosen_otherwise((&before.profile, &before.workloads), &after);
+    let unsaid = |_: &str| String::new();
+    what.extend(lists("arguments", (&before.args, &after.args), unsaid));
     let vars = |decision: &Decision| -> Vec<String> {
         decision.vars.iter().map(|(name, value)| format!("{name}={value}")).collect()
     };
-    what.extend(lists("variables", &vars(&before), &vars(&after)));
+    what.extend(lists("variables", (&vars(&before), &vars(&after)), unsaid));
     if before.parts != after.parts && before.profile == after.profile && before.workloads == after.workloads {
         what.push("other layers".to_owned());
     }
@@ -108,19 +106,4 @@ fn in_words(decided: Decided) -> String {
         Some(Ok(decided::Decided::Other(other))) => other.way.shown(),
         Some(Err(cause)) => format!("nothing ({cause})"),
     }
-}
-
-/// What has come into a list and what has gone, as `+a -b`.
-fn lists(what: &str, before: &[String], after: &[String]) -> Option<String> {
-    if before == after {
-        return None;
-    }
-    let come = after.iter().filter(|word| !before.contains(word)).map(|word| format!("+{word}"));
-    let gone = before.iter().filter(|word| !after.contains(word)).map(|word| format!("-{word}"));
-    let words: Vec<String> = come.chain(gone).collect();
-    Some(if words.is_empty() {
-        format!("{what} in another order")
-    } else {
-        format!("{what} {}", words.join(" "))
-    })
 }

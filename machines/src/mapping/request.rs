@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use oneroot_bootconf::assignment::{Adopting, Assignment, Mapped, Signed};
 use oneroot_bootconf::gives::Gives;
+use oneroot_bootconf::history::Change;
+use oneroot_bootconf::name_row::NameRow;
 use oneroot_ids::{GenerationId, Mac};
 use serde::{Deserialize, Serialize};
 
@@ -11,11 +13,11 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
-    /// A machine boots this from now on.
+    /// Machines boot this from now on.
     Assign {
-        /// Its name, or one of its MACs.
-        machine: String,
-        /// What it is given, besides what was assigned before.
+        /// Their names, rows of names, or MACs.
+        machines: Vec<String>,
+        /// What each is given, besides what was assigned before.
         gives: Gives,
         /// Of profiles, generations that it boots whatever is their head.
         #[serde(default)]
@@ -25,10 +27,10 @@ pub enum Request {
         /// For one boot.
         once: bool,
     },
-    /// A machine boots what the site's files say again.
+    /// Machines boot what the site's files say again.
     Unassign {
-        /// Its name, or one of its MACs.
-        machine: String,
+        /// Their names, rows of names, or MACs.
+        machines: Vec<String>,
         /// What is taken away; none for all of it.
         taken: Option<Taken>,
     },
@@ -73,7 +75,33 @@ pub enum Request {
     },
 }
 
+impl MappedMachine {
+    /// Whether the state says nothing of it now, but what it once said.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        self.adopted.is_none() && self.assigned.is_none() && self.for_now.is_none()
+    }
+}
+
 impl Request {
+    /// The machines that it names, each by a name or a MAC: a row of names is all of them.
+    pub(super) fn machines(&self) -> Vec<String> {
+        match self {
+            Self::Assign { machines, .. } | Self::Unassign { machines, .. } => {
+                let each = |word: &String| match NameRow::parse(word) {
+                    Ok(row) => row.names().collect(),
+                    // A name or a MAC, to be looked up as such.
+                    Err(_) => vec![word.clone()],
+                };
+                machines.iter().flat_map(each).collect()
+            }
+            Self::Rename { machine, .. } | Self::Replace { machine, .. } | Self::Forget { machine } => {
+                vec![machine.clone()]
+            }
+            Self::Adopt { .. } | Self::AdoptNext { .. } | Self::StopAdopting => Vec::new(),
+        }
+    }
+
     /// What is asked, in a word: the names in it are the log's to show as fields.
     #[must_use]
     pub fn in_words(&self) -> &'static str {
@@ -131,6 +159,9 @@ pub struct MappedMachine {
     /// What is assigned to it for a time, or once, over that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub for_now: Option<Assignment>,
+    /// Its last changes, the oldest first; times are seconds since 1970.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub history: Vec<Change>,
     /// Whether it is a machine of the site: one that the files have no more is not.
     pub known: bool,
     /// Whether the site's files have a machine of this name.

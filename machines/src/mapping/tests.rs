@@ -2,13 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
+use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::gives::{Boots, Gives};
 use oneroot_ids::Mac;
 use oneroot_state::Trouble;
 
 use crate::boots::tests_on::{Server, two};
+use crate::boots::unknown::tests::{mac as nic, open, site};
 use crate::mapping::{Newcomer, Request};
+use crate::order::turns::Thing;
 use crate::{Error, Machines, MappingRefused};
 
 fn gives() -> Gives {
@@ -52,7 +56,7 @@ async fn what_one_server_is_told_the_other_knows_and_neither_overwrites_the_othe
     other.hear();
     assert_eq!(name_of(&other, 1).as_deref(), Some("seat-1"));
     let assign = |args: &str| Request::Assign {
-        machine: "seat-1".to_owned(),
+        machines: vec!["seat-1".to_owned()],
         gives: Gives { args: vec![args.to_owned()], ..Gives::default() },
         generations: BTreeMap::new(),
         lasts: None,
@@ -117,7 +121,7 @@ async fn an_assignment_that_was_over_does_not_come_back_with_a_clock_that_goes_b
     ask(&one.machines, adopt(newcomer("seat-1", 1))).await.unwrap();
     let gives = Gives { args: vec!["late=1".to_owned()], ..Gives::default() };
     let assign = Request::Assign {
-        machine: "seat-1".to_owned(),
+        machines: vec!["seat-1".to_owned()],
         gives,
         generations: BTreeMap::new(),
         lasts: Some(100),
@@ -148,4 +152,36 @@ async fn a_change_whose_answer_was_lost_is_made_once() {
         other.hear();
         assert_eq!(name_of(&other, number), Some(name), "{lost:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_machine_that_is_adopted_while_its_first_boot_is_written_has_one_record() {
+    let home = tempfile::tempdir().unwrap();
+    let (machines, nic) = (open(&site(home.path(), true)).await, nic(1));
+    let held = machines.turns.take([Thing::Nic(nic)]).await;
+    let asking = machines.clone();
+    let boot = tokio::spawn(async move {
+        let address = "10.1.0.1".parse().unwrap();
+        asking.leased(address, nic);
+        asking.boot_script(address, nic, None, Ask::Whole).await.unwrap()
+    });
+    while machines.turns.waited_for() < 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    let adopting = machines.clone();
+    let adopted = tokio::spawn(async move {
+        ask(&adopting, adopt(Newcomer { macs: vec![nic], ..newcomer("zeta", 1) })).await
+    });
+    // Drafted, and behind the boot.
+    while machines.turns.waited_for_by(2) < 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(held);
+    assert!(boot.await.unwrap().contains("/b/"), "it boots");
+    adopted.await.unwrap().unwrap();
+    let index = machines.index();
+    let records = index.machines.values().filter(|(record, _)| record.macs.contains(&nic));
+    assert_eq!(records.count(), 1);
+    let pinned: Vec<_> = index.pins.values().map(|(pin, _)| Some(pin.machine)).collect();
+    assert_eq!(pinned, [index.machine_of(nic)], "the boot is the adopted machine's");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use oneroot_bootconf::assignment::{Adopting, Mapped};
+use oneroot_bootconf::assignment::{Adopting, Mapped, Signed};
 use oneroot_bootconf::identity::disowned;
 use oneroot_ids::{Mac, MachineId};
 
@@ -12,6 +12,10 @@ use crate::error::{Error, Result};
 use crate::host::random;
 use crate::machines::Machines;
 use crate::order::turns::Thing;
+
+/// Machines that are written in one transaction: each has a record, NICs and a mapping, and a transaction has
+/// [`oneroot_state::MAX_OPERATIONS`].
+pub(super) const AT_ONCE: usize = 16;
 
 /// A change before it is written.
 #[derive(Default)]
@@ -52,28 +56,49 @@ impl Machines {
     /// server was quicker, for what it was made of may be another by then.
     pub(super) async fn write_mapping(
         self: &Arc<Self>,
+        by: &Signed,
         draft: &(dyn Fn(&Self) -> Result<Draft> + Sync),
     ) -> Result<Vec<String>> {
         for _ in 0..TRIES {
-            let draft = draft(self)?;
-            let names = draft.machines.iter().map(|one| one.name.clone()).collect();
-            let fresh = || random(self.host.as_ref()).map(MachineId::from_random).map_err(Error::Random);
-            let mut changed = Changed { adopting: draft.adopting, ..Changed::default() };
-            for one in draft.machines {
-                self.add_change(&mut changed, one, fresh()?);
-            }
+            let mut ids = Vec::new();
+            let wanted = things(&self.drafted(by, draft, &mut ids)?.1);
+            let turn = self.turns.take(wanted.clone()).await;
+            // A boot that had one of these turns before may have given a NIC its first record meanwhile, so it is drafted anew.
+            let (names, changed) = self.drafted(by, draft, &mut ids)?;
             if changed.mapped.is_empty() && changed.adopting.is_none() {
                 return Ok(names);
             }
-            let turn = self.turns.take(things(&changed)).await;
-            if self.commit(turn, changed).await? {
+            if things(&changed).is_subset(&wanted) && self.commit(turn, changed).await? {
                 return Ok(names);
             }
         }
         Err(Error::Contended)
     }
 
-    fn add_change(&self, changed: &mut Changed, wanted: Wanted, fresh: MachineId) {
+    /// A draft with its records, and the names of its machines. One that has no record yet gets an id, the same one each time.
+    fn drafted(
+        &self,
+        by: &Signed,
+        draft: &(dyn Fn(&Self) -> Result<Draft> + Sync),
+        ids: &mut Vec<MachineId>,
+    ) -> Result<(Vec<String>, Changed)> {
+        let draft = draft(self)?;
+        let names = draft.machines.iter().map(|one| one.name.clone()).collect();
+        let mut changed = Changed { adopting: draft.adopting, ..Changed::default() };
+        for (place, one) in draft.machines.into_iter().enumerate() {
+            let fresh = match ids.get(place) {
+                Some(id) => *id,
+                None => random(self.host.as_ref()).map(MachineId::from_random).map_err(Error::Random)?,
+            };
+            if place == ids.len() {
+                ids.push(fresh);
+            }
+            self.add_change(&mut changed, one, by, fresh);
+        }
+        Ok((names, changed))
+    }
+
+    fn add_change(&self, changed: &mut Changed, wanted: Wanted, by: &Signed, fresh: MachineId) {
         let Wanted { name, was, macs, mapped, renames, forgets } = wanted;
         let (mut record, _) = self.record_of(was.as_ref().unwrap_or(&name), &macs, fresh);
         let index = self.index();
@@ -92,7 +117,8 @@ impl Machines {
             changed.records.extend(disowned(&record, index.machines.values().map(|(record, _)| record)));
             changed.records.push(record.clone());
         }
-        changed.mapped.push((record.id, mapped.filter(|mapped| !mapped.is_empty())));
+        let was = index.mapped.get(&record.id).map(|(was, _)| was);
+        changed.mapped.push((record.id, mapped.map(|mapped| mapped.following(was, by))));
     }
 }
 

@@ -123,6 +123,7 @@ impl Objects {
             None => {
                 let file = self.store.object(id)?;
                 let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+                // A small one is held in memory from now on, and needs no descriptor.
                 if size <= held::LARGEST { (Arc::new(file), Some(size)) } else { (self.keep(id, file), None) }
             }
         };
@@ -143,6 +144,7 @@ impl Objects {
         }
         if whole.is_some() {
             let contents = self.hold(id, bytes);
+            // An error is told only once `to` is as it was before.
             to.truncate(start);
             to.extend_from_slice(part(&contents?, offset, length)?);
         }

@@ -70,8 +70,14 @@ impl<K: Eq + Hash + Ord + Clone> Turns<K> {
     /// Things that somebody has and somebody else waits for.
     #[cfg(test)]
     pub fn waited_for(&self) -> usize {
+        self.waited_for_by(1)
+    }
+
+    /// Those for which so many wait.
+    #[cfg(test)]
+    pub fn waited_for_by(&self, waiting: usize) -> usize {
         // The map has one, who has the turn two, and each who waits two.
-        self.locks().values().filter(|lock| Arc::strong_count(lock) >= 5).count()
+        self.locks().values().filter(|lock| Arc::strong_count(lock) >= 3 + 2 * waiting).count()
     }
 
     fn line(self: &Arc<Self>, key: K) -> Place<K> {

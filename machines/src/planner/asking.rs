@@ -147,6 +147,7 @@ impl Asking {
             let mut under_way = self.joined(mac, question, &mut asked)?;
             let answer =
                 under_way.answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
+            // Else it was another question about this NIC, whose answer says nothing here; this one is asked next.
             if under_way.question == question {
                 return answer.unwrap_or_else(|| Err(ENDING.into()));
             }
@@ -200,6 +201,7 @@ impl Asking {
                 status.last_failed_at = Some(self.host.shown(self.host.now()));
             }
         }
+        // Only once the answer is remembered: who asks in between finds one or the other, and starts no second run.
         self.under_way().remove(&mac);
         tell.send_replace(Some(answer));
     }

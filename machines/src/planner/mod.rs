@@ -75,7 +75,6 @@ pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
     let (kind, name) = match part {
         Part::Profile { name } => (RefKind::Profile, name.clone()),
         Part::Machine { name, .. } => (RefKind::Machine, name.clone()),
-        // A path is no file name; what takes the slashes' place can be in a path, so it is doubled there.
         // Its parts have references of their own, and what is made of them is found by its content.
         Part::Kernel { profile, .. } => return Err(Error::Nameless(profile.clone())),
         Part::Layer { path } => {
@@ -89,6 +88,7 @@ pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
 /// A layer's path as a file name that no other path has: a dot first would hide it, and a long one is not taken.
 fn layer_name(path: &str) -> String {
     const LONGEST: usize = 200;
+    // A path is no file name; what takes the slashes' place can be in a path, so it is doubled there.
     let name = path.replace('+', "++").replace('/', "+");
     if name.len() <= LONGEST && !name.starts_with(['.', '=']) {
         return name;
@@ -158,7 +158,10 @@ impl Planner {
         let mut entries: Vec<StackEntry> = Vec::new();
         for part in &decision.parts {
             if let Part::Kernel { parts, .. } = part {
-                let lender = parts.iter().map(|part| self.head(home, part)).collect::<Result<Vec<_>>>()?;
+                let lender = parts
+                    .iter()
+                    .map(|part| self.generation(home, part, decision))
+                    .collect::<Result<Vec<_>>>()?;
                 let below: Vec<GenerationId> = entries.iter().map(|laid| laid.generation).collect();
                 let generation = self.kernels.borrowed(&self.views, &lender, &below)?;
                 entries.push(StackEntry {
@@ -222,5 +225,6 @@ pub fn names(view: &View, directory: &str) -> Vec<String> {
         |node: &oneroot_tree::view::Node| view.stat(*node).is_some_and(|stat| stat.kind.is_directory());
     let names =
         directory.filter(is_directory).into_iter().flat_map(|node| view.entries(node)).map(|(name, _)| name);
+    // What is no text is the name of nothing that is looked for.
     names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
 }

@@ -65,6 +65,7 @@ fn collect(directory: &Path, found: &mut Vec<(String, String)>) {
         let name = path.as_os_str().as_encoded_bytes();
         if name.ends_with(SUFFIX.as_bytes()) && !is_kept(name) {
             let mut text = String::new();
+            // One byte more than a template may have, so that the renderer finds it too long and does not render a part.
             let read =
                 open_file(path).and_then(|file| file.take(LARGEST as u64 + 1).read_to_string(&mut text));
             if read.is_ok() {

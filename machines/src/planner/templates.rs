@@ -117,6 +117,7 @@ impl Templates {
 /// A template's text.
 pub fn text(store: &Store, template: &Template, shown: &str) -> Result<String> {
     let mut bytes = Vec::new();
+    // One byte more than a template may have, so that the renderer finds it too long and does not render a part.
     let limit = LARGEST as u64 + 1;
     store.object(template.object)?.take(limit).read_to_end(&mut bytes)?;
     String::from_utf8(bytes).map_err(|_| Error::NoText(shown.to_owned()))

@@ -13,6 +13,7 @@ use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::Decided;
 use oneroot_bootconf::decision::{Decision, NoPlan, Part, chosen, decide};
+use oneroot_bootconf::differences::chosen_otherwise;
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
@@ -76,7 +77,8 @@ impl Machines {
         let stack =
             looked.stacks.entry(view).or_insert_with(|| self.planner.store().stack(view).ok()).clone()?;
         let (places, renders) = self.places(site, looked, &decision)?;
-        let words = booted.facts.as_ref().map(|before| decided_anew(before, &decision)).unwrap_or_default();
+        let anew = |before: &Facts| chosen_otherwise((&before.profile, &before.workloads), &decision);
+        let words = booted.facts.as_ref().map(anew).unwrap_or_default();
         // What is decided otherwise makes another stack, and there is no more to say of that.
         let mut reasons = if words.is_empty() { differences(&places, &stack) } else { words };
         let facts = Facts::of(&catalogue, &decision, &asked);
@@ -146,26 +148,6 @@ impl Machines {
         }
         Some((places, renders))
     }
-}
-
-/// What was decided otherwise since, and who says so now.
-fn decided_anew(before: &Facts, decision: &Decision) -> Vec<String> {
-    let from = |what: &str, value: &str| {
-        let mut why = decision.why.iter().filter(|why| !why.hidden);
-        why.find(|why| why.what == what && why.value == value).map_or("", |why| why.from.as_str())
-    };
-    let mut words = Vec::new();
-    if before.profile != decision.profile {
-        let says = from("profile", &decision.profile);
-        words.push(format!("it would boot profile {}, not {} ({says})", decision.profile, before.profile));
-    }
-    for workload in decision.workloads.iter().filter(|name| !before.workloads.contains(name)) {
-        words.push(format!("it would get the workload {workload} ({})", from("workload", workload)));
-    }
-    for workload in before.workloads.iter().filter(|name| !decision.workloads.contains(name)) {
-        words.push(format!("it would not get the workload {workload} any more"));
-    }
-    words
 }
 
 /// What a machine would boot now. What somebody chose in a menu counts as chosen again, for as long as the menu has it.

@@ -1,6 +1,7 @@
 //! How far each machine is, as `oneroot status` shows it.
 
 mod behind;
+mod one;
 mod others;
 mod rows;
 
@@ -15,6 +16,8 @@ use oneroot_bootconf::plan::{INITRD, KERNEL};
 use oneroot_bootconf::root::Root;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
+
+pub use one::OneMachine;
 
 use crate::index::refusals::Refusal;
 use crate::index::stalls::{LOADED, Stalled, is_without_boot};
@@ -143,18 +146,31 @@ impl Machines {
     /// What is known of every machine right now, in the order of their names. Blocks on the disk.
     pub fn status(&self) -> Vec<MachineStatus> {
         let site = self.site();
-        let rows = {
-            // Everybody who changes something waits meanwhile: nothing but memory is looked at here.
-            let (index, steps) = (self.index(), self.steps());
-            let (now, refusals) = (self.host.now(), self.refusals());
-            Tables { site: &site, index: &index, steps: &steps, refusals: &refusals, now }.rows()
-        };
-        let mapped = self.mapping().machines.into_iter().map(|machine| (machine.name.clone(), machine));
-        let mut looked = Looked::with(mapped.collect());
+        let mut looked = self.nothing_looked_up();
         let mut machines: Vec<MachineStatus> =
-            rows.into_iter().map(|row| self.shown(&site, &mut looked, row)).collect();
+            self.rows().into_iter().map(|row| self.shown(&site, &mut looked, row)).collect();
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
         machines
+    }
+
+    /// Every machine as the tables have it.
+    fn rows(&self) -> Vec<Row> {
+        let site = self.site();
+        // Everybody who changes something waits meanwhile: nothing but memory is looked at here.
+        let (index, steps) = (self.index(), self.steps());
+        let (now, refusals) = (self.host.now(), self.refusals());
+        Tables { site: &site, index: &index, steps: &steps, refusals: &refusals, now }.rows()
+    }
+
+    /// Where the looking up for many machines begins.
+    fn nothing_looked_up(&self) -> Looked {
+        let mapped = self.mapping().machines.into_iter().map(|machine| (machine.name.clone(), machine));
+        Looked::with(mapped.collect())
+    }
+
+    /// What a machine would ask for now, as far as that is known.
+    fn asks(&self, row: &Row) -> Asked {
+        Asked { address: row.address, ..Asked::by(row.mac) }.telling(self.claims(row.mac, None))
     }
 
     /// Seconds since 1970 at which this server began to serve, by the wall clock.
@@ -165,12 +181,13 @@ impl Machines {
     fn shown(&self, site: &Site, looked: &mut Looked, row: Row) -> MachineStatus {
         let (boot, mac) = (row.boot.as_ref(), row.mac);
         let profile = boot.and_then(|boot| boot.profile.clone());
+        // A NIC that was replaced since boots no more: one that the machine has now says what it would boot.
         let booted = boot.map(|boot| if row.macs.contains(&boot.mac) { boot.mac } else { mac });
         let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
         let pin = boot.map(|boot| &boot.pin);
         let is_asked = boot.is_none() || row.steps.last().is_some_and(|last| is_without_boot(&last.step));
-        let claims = self.claims(mac, None);
-        let asked = Asked { address: row.address, ..Asked::by(mac) }.telling(claims.clone());
+        let asked = self.asks(&row);
+        let claims = asked.claims.clone();
         let catalogue = Catalogue::of(site).at(self.host.now());
         let (would, other, groups) = match decide(&catalogue, &asked).ok() {
             Some(Decided::Profile(decision)) => {

@@ -81,6 +81,7 @@ impl Tables<'_> {
         let (mut rows, mut taken, mut shown) = (Vec::new(), HashSet::new(), HashSet::new());
         for (name, machine) in &self.site.machines {
             let by_mac = || machine.macs.iter().find_map(|mac| self.index.machine_of(*mac));
+            // A record is one row's alone, though a NIC that has moved may lead two names to it.
             let id = by_name.get(name.as_str()).copied().or_else(by_mac).filter(|id| taken.insert(*id));
             shown.extend(id.into_iter().flat_map(|id| self.macs_of(id)));
             shown.extend(&machine.macs);

@@ -74,6 +74,7 @@ impl<T> Answers<T> {
 
     /// Keeps an answer that was found in the tables after `moment` was taken.
     pub fn keep(&mut self, moment: Moment, peer: IpAddr, view: ViewId, tree: &Arc<T>) {
+        // Made at the first answer: most threads serve no NFS.
         if self.0.is_empty() {
             self.0.resize_with(KEPT, || None);
         }

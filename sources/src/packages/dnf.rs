@@ -51,6 +51,7 @@ impl Install for Dnf {
         }
         // This host's own repositories are another release's, or another distribution's.
         program.args(Some(ours).filter(|ours| !ours.is_empty()));
+        // For a release without mirrors of the site's, whose repositories are not named here.
         if wanted.insecure {
             program.arg("--nogpgcheck");
         }

@@ -35,6 +35,7 @@ impl Install for Mmdebstrap {
         }
         let included = said(&wanted.options, "include");
         let mut packages = wanted.include.iter().map(String::as_str).chain(included);
+        // Whoever names a kernel wants that one, and no second beside it.
         if !packages.any(|package| package.starts_with("linux-image-")) {
             // The first architecture is the tree's own; the others are those of which packages may be installed as well.
             let architecture = said(&wanted.options, "architectures").next().unwrap_or(HOST);

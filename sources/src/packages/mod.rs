@@ -64,6 +64,8 @@ impl Source for Installed<'_> {
             program: "setpriv; install the package util-linux".to_owned(),
             cause,
         })?;
+        // Staging takes the pipe and closes it, so an installer that still writes then is ended by that and not waited for
+        // for ever.
         let (staged, done) = said.shown(run.progress, || (stage.archive(archive), child.wait()));
         let done = done.map_err(Error::io("wait for the installer"))?;
         match staged {
@@ -71,6 +73,7 @@ impl Source for Installed<'_> {
             Err(cause) if !matches!(cause, oneroot_tree::Error::Archive(_)) => {
                 Err(Error::From { from: format!("what {name} made"), cause })
             }
+            // An archive that breaks off is what becomes of an installer that failed, whose own words say why.
             _ if !done.success() => Err(Error::Ended { program: name, status: done, said: said.tail()? }),
             staged => Ok(staged?),
         }

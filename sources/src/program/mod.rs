@@ -50,6 +50,7 @@ impl Host<'_> {
     /// Whether we were called by the program of a source that is being staged into this store.
     #[must_use]
     pub fn is_staging_into(&self, store: &Path) -> bool {
+        // By what they lead to, for either may be written as a link.
         let same = |stages: &Path| {
             stages.canonicalize().ok().is_some_and(|stages| store.canonicalize().ok() == Some(stages))
         };

@@ -25,6 +25,7 @@ pub struct Said(File);
 impl Said {
     /// Nothing so far.
     pub fn begin() -> Result<Self> {
+        // A file and no pipe, which would hold the program up once it is full and nobody reads.
         tempfile::tempfile().map(Self).map_err(Error::io("make a file for what the program says"))
     }
 

@@ -144,6 +144,7 @@ impl Puller {
         let [index, manifest, ..] = ACCEPTED;
         let otherwise = if kind.manifests.is_some() { index } else { manifest };
         let media_type = kind.media_type.unwrap_or_else(|| otherwise.to_owned());
+        // The site's digest counts before what the registry says of itself: the layout holds the bytes against it.
         let digest = Digest::parse(self.image.digest().unwrap_or(&found))?;
         fs::write(self.place(&digest), &bytes).map_err(Error::io("write the image"))?;
         let descriptor = json!({
@@ -168,11 +169,13 @@ impl Puller {
 
     async fn blob(&self, digest: &str, size: u64, report: impl Fn(u64) + Unpin) -> Result<()> {
         let path = self.place(&Digest::parse(digest)?);
+        // An image may have the same layer twice.
         if path.exists() {
             return Ok(());
         }
         let file = File::create_new(&path).map_err(Error::io("write the image"))?;
         let mut out = Bounded { file, done: 0, size, report };
+        // Without the login: the client has it from the manifest, which is asked for first.
         let pulled = self.client.pull_blob(&self.image, digest, &mut out).await;
         pulled.map_err(|cause| Error::Blob { digest: digest.to_owned(), cause: Box::new(cause) })?;
         of_size(format!("blob {digest}"), out.done, size)

@@ -1,11 +1,12 @@
 //! Whatever arrives, in whatever order: no panic, bounded answers, bounded state, and it all ends.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 
-use oneroot_tftp::{Engine, Limits, Now, Peer, SessionId, Step, TftpError};
+use oneroot_tftp::{Content, Engine, Limits, Now, Peer, SessionId, Step, TftpError};
 use proptest::prelude::*;
 
-use crate::files::Made;
+use crate::files::{Cold, Made};
 use crate::wire;
 
 #[derive(Debug, Clone)]
@@ -14,6 +15,10 @@ enum Event {
     /// To the port of the n-th transfer, from this client.
     Packet(usize, u8, Vec<u8>),
     Opened(usize, u64),
+    /// A file of which nothing is in memory.
+    OpenedCold(usize, u64),
+    /// What was asked for, from this place on; or it can't be read.
+    Fetched(usize, Option<u64>),
     Refused(usize),
     Wait(u64),
 }
@@ -52,20 +57,30 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (0_u8..12, request()).prop_map(|(client, bytes)| Event::Request(client, bytes)),
         6 => (0_usize..40, 0_u8..12, datagram()).prop_map(|(n, client, bytes)| Event::Packet(n, client, bytes)),
         3 => (0_usize..40, prop_oneof![0_u64..100_000, any::<u64>()]).prop_map(|(n, size)| Event::Opened(n, size)),
+        2 => (0_usize..40, 0_u64..100_000).prop_map(|(n, size)| Event::OpenedCold(n, size)),
+        3 => (0_usize..40, proptest::option::weighted(0.9, 0_u64..3_000)).prop_map(|(n, from)| Event::Fetched(n, from)),
         1 => (0_usize..40).prop_map(Event::Refused),
         2 => (0_u64..20_000).prop_map(Event::Wait),
     ]
+}
+
+/// A file with two thousand bytes of it in memory.
+fn cold(size: u64, from: u64) -> Cold {
+    Cold { file: Made::new(size), memory: from..from + 2_000 }
 }
 
 #[derive(Default)]
 struct Shell {
     ids: Vec<(SessionId, Peer)>,
     alive: usize,
+    fetching: HashSet<SessionId>,
 }
 
 impl Shell {
     fn take(&mut self, steps: Vec<Step>, most: usize) {
-        assert!(steps.len() <= most, "{} steps", steps.len());
+        let sent = |step: &Step| if let Step::Send { datagrams, .. } = step { datagrams.count() } else { 1 };
+        let sent: usize = steps.iter().map(sent).sum();
+        assert!(sent <= most, "{sent} datagrams and steps");
         for step in steps {
             match step {
                 Step::Open { session, peer, .. } => {
@@ -73,7 +88,11 @@ impl Shell {
                     self.ids.push((session, peer));
                     self.alive += 1;
                 }
-                Step::Send { bytes, .. } | Step::Stray { bytes, .. } => assert!(bytes.len() <= 4 + 1468),
+                Step::Send { datagrams, .. } => {
+                    assert!(datagrams.iter().all(|bytes| bytes.len() <= 4 + 1468));
+                }
+                Step::Stray { bytes, .. } => assert!(bytes.len() <= 4 + 1468),
+                Step::Fetch { session, .. } => assert!(self.fetching.insert(session), "one part at a time"),
                 Step::Ended { .. } => self.alive -= 1,
             }
         }
@@ -106,6 +125,18 @@ proptest! {
                 },
                 Event::Opened(n, size) => match shell.id(n) {
                     Some(id) => engine.opened(Now(now), id, Box::new(Made::new(size))),
+                    None => Vec::new(),
+                },
+                Event::OpenedCold(n, size) => match shell.id(n) {
+                    Some(id) => engine.opened(Now(now), id, Box::new(cold(size, 0))),
+                    None => Vec::new(),
+                },
+                Event::Fetched(n, from) => match shell.id(n) {
+                    Some(id) => {
+                        shell.fetching.remove(&id);
+                        let content = from.map(|from| Box::new(cold(5_000, from)) as Box<dyn Content>);
+                        engine.fetched(Now(now), id, content)
+                    }
                     None => Vec::new(),
                 },
                 Event::Refused(n) => match shell.id(n) {

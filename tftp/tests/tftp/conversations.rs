@@ -28,9 +28,11 @@ conversations! {
     a_client_error_ends_the_transfer_at_once
     a_client_that_only_repeats_itself_is_given_up
     a_client_that_vanishes_is_given_up
+    a_disk_that_says_nothing_ends_the_transfer
     a_doubled_block_does_not_double_the_rest
     a_file_beyond_4_gib_is_served_whole
     a_file_of_whole_blocks_ends_with_an_empty_one
+    a_file_that_is_not_in_memory_holds_up_nobody_else
     a_file_that_shrinks_is_an_error_and_never_zeros
     a_forged_request_is_worth_three_packets
     a_gap_in_a_window_is_filled_from_its_edge
@@ -38,6 +40,7 @@ conversations! {
     a_lost_block_is_sent_again_with_growing_patience
     a_lost_first_block_of_a_window_is_sent_at_once
     a_lost_oack_is_sent_again
+    a_lost_window_is_read_again_if_it_is_not_in_memory
     a_name_is_taken_as_it_was_meant
     a_name_never_leaves_the_tree
     a_repeated_ack_of_the_oack_is_not_a_lost_window_twice
@@ -48,6 +51,7 @@ conversations! {
     a_slow_client_gets_its_file
     a_stranger_does_no_harm
     a_tiny_mtu_leaves_the_block_size_that_all_may_use
+    a_window_goes_out_as_far_as_it_is_in_memory
     an_oack_is_acknowledged_with_0_only
     another_file_from_the_same_port_ends_the_first
     block_numbers_go_on_from_0

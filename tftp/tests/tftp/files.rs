@@ -37,6 +37,27 @@ impl Content for Made {
     }
 }
 
+/// A file of which only a part is in memory: nothing to begin with, and then what was fetched last.
+#[derive(Clone)]
+pub(crate) struct Cold {
+    pub(crate) file: Made,
+    pub(crate) memory: std::ops::Range<u64>,
+}
+
+impl Content for Cold {
+    fn len(&self) -> u64 {
+        self.file.len()
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> io::Result<usize> {
+        if !self.memory.contains(&offset) {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let count = buf.len().min((self.memory.end - offset) as usize);
+        self.file.read_at(offset, &mut buf[..count])
+    }
+}
+
 /// Bytes of a made file: no two places of 2 KiB are alike within 512 KiB, and large blocks are quick to make.
 pub(crate) fn fill(offset: u64, buf: &mut [u8]) {
     let mut at = offset;

@@ -36,7 +36,12 @@ fn forged(number: u32) -> SocketAddr {
 }
 
 fn is_data(step: &Step) -> bool {
-    matches!(step, Step::Send { bytes, .. } if bytes[1] == 3)
+    matches!(step, Step::Send { datagrams, .. } if datagrams.bytes()[1] == 3)
+}
+
+/// How many datagrams a transfer sends by a step.
+fn count(step: &Step) -> usize {
+    if let Step::Send { datagrams, .. } = step { datagrams.iter().count() } else { 0 }
 }
 
 #[test]
@@ -83,10 +88,40 @@ fn a_flood_that_ends_leaves_nothing_behind() {
     }
     let mut datagrams = 0;
     while let Some(due) = engine.next_deadline() {
-        datagrams += engine.expire(due).iter().filter(|step| matches!(step, Step::Send { .. })).count();
+        datagrams += engine.expire(due).iter().map(count).sum::<usize>();
     }
     assert_eq!(engine.sessions(), 0);
     assert_eq!(datagrams, 2 * MAX_SESSIONS);
+}
+
+#[test]
+fn one_ack_is_answered_by_one_step_with_a_whole_window_of_equal_blocks() {
+    let mut engine = Engine::new();
+    let remote = "10.0.0.7:2070".parse().unwrap();
+    for windowsize in [1_u16, 2, 8, 64] {
+        let options = ["blksize", "1000", "windowsize", &windowsize.to_string()];
+        let (session, _) = ask(&mut engine, Now(0), remote, &options).unwrap();
+        let mut acked = 0;
+        loop {
+            let steps = engine.packet(Now(0), session, remote, &wire::encode(&["ack", &acked.to_string()]));
+            let [Step::Send { datagrams, .. }] = steps.as_slice() else {
+                assert!(matches!(steps.as_slice(), [Step::Ended { .. }]), "{steps:?}");
+                break;
+            };
+            assert_eq!(datagrams.stride(), 1004);
+            assert_eq!(datagrams.count(), datagrams.iter().count());
+            assert_eq!(datagrams.bytes(), datagrams.iter().collect::<Vec<_>>().concat());
+            acked += datagrams.count();
+            // A million bytes are a thousand whole blocks and an empty one.
+            let is_last = acked == 1001;
+            assert!(is_last || datagrams.count() == usize::from(windowsize), "{}", datagrams.count());
+            let lengths: Vec<usize> = datagrams.iter().map(<[u8]>::len).collect();
+            let (last, others) = lengths.split_last().unwrap();
+            assert!(others.iter().all(|length| *length == 1004));
+            assert_eq!(*last, if is_last { 4 } else { 1004 });
+        }
+        assert_eq!(acked, 1001);
+    }
 }
 
 #[test]
@@ -99,8 +134,10 @@ fn many_windows_due_at_once_are_sent_in_small_batches() {
     let (mut blocks, mut timed_out) = (0, 0);
     while let Some(due) = engine.next_deadline() {
         let steps = engine.expire(due);
-        assert!(steps.len() <= EXPIRE_BATCH * usize::from(MAX_WINDOWSIZE));
-        blocks += steps.iter().filter(|step| is_data(step)).count();
+        assert!(steps.len() <= EXPIRE_BATCH, "a window is one step");
+        let sent: usize = steps.iter().filter(|step| is_data(step)).map(count).sum();
+        assert!(sent <= EXPIRE_BATCH * usize::from(MAX_WINDOWSIZE));
+        blocks += sent;
         let ended =
             |step: &&Step| matches!(step, Step::Ended { outcome: Outcome::TimedOut { bytes: 0 }, .. });
         timed_out += steps.iter().filter(ended).count();

@@ -5,10 +5,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::net::SocketAddr;
 
-use oneroot_tftp::{Engine, Now, Outcome, Peer, SessionId, Step};
+use oneroot_tftp::{Content, Engine, Now, Outcome, Peer, SessionId, Step};
 use proptest::prelude::*;
 
-use crate::files::{self, Made};
+use crate::files::{self, Cold, Made};
 use crate::wire::{self, Answer};
 
 /// How a fetch goes wrong, and who fetches.
@@ -25,6 +25,8 @@ struct Trial {
     slowest: u64,
     /// EDK2 answers every block out of order, RFC 7440 one per gap.
     answers_all: bool,
+    /// What of the file is in memory at a time, all of it if nothing is said. The disk is as slow as the network.
+    memory: Option<u64>,
     seed: u64,
 }
 
@@ -32,8 +34,11 @@ fn trial(dropped: impl Strategy<Value = u64>) -> impl Strategy<Value = Trial> {
     let option = |name, range| proptest::option::of((Just(name), range));
     let options =
         (option("blksize", 8_u32..1500), option("windowsize", 1_u32..80), option("timeout", 1_u32..4));
-    (0_u64..40_000, options, dropped, 0_u64..200, 1_u64..300, any::<bool>(), any::<u64>()).prop_map(
-        |(size, (blksize, windowsize, timeout), dropped, doubled, slowest, answers_all, seed)| {
+    // A block at least, for a block goes out as a whole.
+    let memory = proptest::option::of(1500_u64..9_000);
+    let moods = (any::<bool>(), memory, any::<u64>());
+    (0_u64..40_000, options, dropped, 0_u64..200, 1_u64..300, moods).prop_map(
+        |(size, (blksize, windowsize, timeout), dropped, doubled, slowest, (answers_all, memory, seed))| {
             let blocks = size / blksize.map_or(512, |(_, blksize)| u64::from(blksize));
             Trial {
                 // Thousands of packets through a lossy network show no more than hundreds.
@@ -44,6 +49,7 @@ fn trial(dropped: impl Strategy<Value = u64>) -> impl Strategy<Value = Trial> {
                 doubled_until: u64::MAX,
                 slowest,
                 answers_all,
+                memory,
                 seed,
             }
         },
@@ -67,6 +73,8 @@ enum Packet {
     ToClient(SessionId, Vec<u8>),
     /// To port 69, or to a transfer's port.
     ToServer(Option<SessionId>, Vec<u8>),
+    /// What the transfer has asked for from this place on.
+    FromDisk(SessionId, u64),
 }
 
 struct Network {
@@ -88,6 +96,14 @@ impl Network {
                 self.under_way.push(Reverse((arrival, self.count, packet())));
             }
         }
+    }
+}
+
+impl Network {
+    fn read(&mut self, trial: &Trial, session: SessionId, offset: u64) {
+        self.count += 1;
+        let done = self.now + self.dice.below(trial.slowest);
+        self.under_way.push(Reverse((done, self.count, Packet::FromDisk(session, offset))));
     }
 }
 
@@ -218,6 +234,11 @@ fn fetch(trial: &Trial) -> (Client, Vec<Outcome>, u64) {
             match network.under_way.pop().unwrap().0.2 {
                 Packet::ToServer(None, bytes) => steps = engine.request(now, peer, &bytes),
                 Packet::ToServer(Some(session), bytes) => steps = engine.packet(now, session, remote, &bytes),
+                Packet::FromDisk(session, start) => {
+                    let memory = start..start + trial.memory.unwrap();
+                    let content = Box::new(Cold { file: Made::new(trial.size), memory });
+                    steps = engine.fetched(now, session, Some(content));
+                }
                 Packet::ToClient(session, bytes) => {
                     if let Some(answer) = client.packet(trial, now.0, session, &bytes) {
                         network.send(trial, || Packet::ToServer(client.session, answer.clone()));
@@ -234,13 +255,21 @@ fn fetch(trial: &Trial) -> (Client, Vec<Outcome>, u64) {
             _ => None,
         });
         if let Some(session) = opened {
-            steps.extend(engine.opened(now, session, Box::new(Made::new(trial.size))));
+            let file = Made::new(trial.size);
+            let content: Box<dyn Content> = match trial.memory {
+                Some(_) => Box::new(Cold { file, memory: 0..0 }),
+                None => Box::new(file),
+            };
+            steps.extend(engine.opened(now, session, content));
         }
         for step in steps {
             match step {
-                Step::Send { session, bytes } => {
-                    network.send(trial, || Packet::ToClient(session, bytes.clone()));
+                Step::Send { session, datagrams } => {
+                    for bytes in datagrams.iter() {
+                        network.send(trial, || Packet::ToClient(session, bytes.to_vec()));
+                    }
                 }
+                Step::Fetch { session, offset } => network.read(trial, session, offset),
                 Step::Ended { outcome, .. } => outcomes.push(outcome),
                 Step::Open { .. } => {}
                 Step::Stray { .. } => panic!("there is no stranger"),
@@ -287,6 +316,7 @@ proptest! {
         // A quick network doubles the first packets, and the client answers each block that it did not expect. From
         // then on each block and each ACK must be sent once: no echo goes round and round.
         (trial.slowest, trial.doubled, trial.doubled_until, trial.answers_all) = (1, 500, 8, true);
+        trial.memory = None;
         let (client, _, packets) = fetch(&trial);
         prop_assert_eq!(client.done, Some(true));
         let window = client.windowsize;
@@ -306,6 +336,7 @@ fn a_few_lost_packets_stop_nobody() {
             doubled_until: u64::MAX,
             slowest: 20,
             answers_all: seed % 3 == 0,
+            memory: (seed % 5 == 0).then_some(1500),
             seed: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15),
         };
         let (client, outcomes, _) = fetch(&trial);

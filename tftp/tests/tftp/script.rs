@@ -4,9 +4,9 @@ use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::Ordering::Relaxed;
 
-use oneroot_tftp::{Engine, Limits, Now, Outcome, Peer, SessionId, Step, TftpError};
+use oneroot_tftp::{Content, Engine, Limits, Now, Outcome, Peer, SessionId, Step, TftpError};
 
-use crate::files::{self, Made};
+use crate::files::{self, Cold, Made};
 use crate::wire::{self, Answer};
 
 /// One transfer as its client sees it.
@@ -24,6 +24,10 @@ struct Conversation {
     now: u64,
     from: SocketAddr,
     files: HashMap<String, Made>,
+    /// How much is in memory of a file that has been fetched.
+    cold: HashMap<String, u64>,
+    /// Where contents are wanted, until they have been fetched.
+    wanted: HashMap<SessionId, u64>,
     held: Option<Vec<(SessionId, String)>>,
     sessions: HashMap<SessionId, Seen>,
     ports: HashMap<SocketAddr, SessionId>,
@@ -39,6 +43,8 @@ pub(crate) fn run(name: &str, text: &str) {
         now: 1_000_000,
         from: "10.0.0.7:2070".parse().unwrap(),
         files: HashMap::new(),
+        cold: HashMap::new(),
+        wanted: HashMap::new(),
         held: None,
         sessions: HashMap::new(),
         ports: HashMap::new(),
@@ -72,6 +78,11 @@ impl Conversation {
             ("file", [name, size]) => {
                 self.files.insert((*name).into(), Made::new(size.parse().expect(at)));
             }
+            ("cold", [name, count]) => {
+                self.cold.insert((*name).into(), count.parse().expect(at));
+            }
+            ("fetched", []) => self.fetched(true, at),
+            ("unreadable", []) => self.fetched(false, at),
             ("break", [name]) => self.files.get_mut(*name).expect(at).broken = true,
             ("shrink", [name, size]) => self.files[*name].readable.store(size.parse().expect(at), Relaxed),
             ("limit", [which, value]) => {
@@ -127,9 +138,28 @@ impl Conversation {
 
     fn open(&mut self, session: SessionId, name: &str) {
         let steps = match self.files.get(name) {
-            Some(file) => self.engine.opened(Now(self.now), session, Box::new(file.clone())),
+            Some(file) => {
+                let file = file.clone();
+                let content: Box<dyn Content> = match self.cold.get(name) {
+                    Some(_) => Box::new(Cold { file, memory: 0..0 }),
+                    None => Box::new(file),
+                };
+                self.engine.opened(Now(self.now), session, content)
+            }
             None => self.engine.refused(Now(self.now), session, TftpError::NotFound),
         };
+        self.take(steps);
+    }
+
+    /// What the speaker's transfer has asked for is in memory now, or can't be read.
+    fn fetched(&mut self, is_read: bool, at: &str) {
+        let session = self.ports[&self.from];
+        let start = self.wanted.remove(&session).expect(at);
+        let name = &self.sessions[&session].file;
+        let (file, count) = (self.files[name].clone(), self.cold[name]);
+        let content = Cold { file, memory: start..start + count };
+        let content = is_read.then(|| Box::new(content) as Box<dyn Content>);
+        let steps = self.engine.fetched(Now(self.now), session, content);
         self.take(steps);
     }
 
@@ -146,9 +176,16 @@ impl Conversation {
                         None => self.open(session, &name),
                     }
                 }
-                Step::Send { session, bytes } => {
-                    let words = self.words(session, &bytes);
-                    self.sent.push_back((self.sessions[&session].client, words));
+                Step::Send { session, datagrams } => {
+                    for bytes in datagrams.iter() {
+                        let words = self.words(session, bytes);
+                        self.sent.push_back((self.sessions[&session].client, words));
+                    }
+                }
+                Step::Fetch { session, offset } => {
+                    let client = self.sessions[&session].client;
+                    assert!(self.wanted.insert(session, offset).is_none(), "one part at a time");
+                    self.sent.push_back((client, format!("fetch {offset}")));
                 }
                 Step::Stray { to, bytes } => {
                     let Answer::Error(code) = wire::decode(&bytes) else { panic!("a stray is an ERROR") };

@@ -113,7 +113,10 @@ impl World {
     }
 
     fn take(&mut self, engine: &mut Engine, steps: Vec<Step>) {
-        assert!(steps.len() <= 32 * 17 + 4, "{} steps", steps.len());
+        assert!(steps.len() <= 32 * 2 + 4, "{} steps", steps.len());
+        let sent = |step: &Step| if let Step::Send { datagrams, .. } = step { datagrams.count() } else { 1 };
+        let sent: usize = steps.iter().map(sent).sum();
+        assert!(sent <= 32 * 17 + 4, "{sent} datagrams and steps");
         for step in steps {
             match step {
                 Step::Open { session, peer, name } => {
@@ -122,10 +125,13 @@ impl World {
                     self.ids.push((session, peer));
                     assert!(self.alive.insert(session, (1, 0, false)).is_none(), "an id is used twice");
                 }
-                Step::Send { session, bytes } => {
-                    self.sent(session, &bytes);
-                    self.heard(engine, &bytes);
+                Step::Send { session, datagrams } => {
+                    for bytes in datagrams.iter() {
+                        self.sent(session, bytes);
+                        self.heard(engine, bytes);
+                    }
                 }
+                Step::Fetch { .. } => panic!("all of it is in memory"),
                 Step::Stray { bytes, .. } => {
                     assert!(matches!(decode(&bytes), Answer::Error(_)) && bytes.len() <= 128);
                     self.heard(engine, &bytes);

@@ -9,6 +9,7 @@
 
 use std::sync::Arc;
 
+use super::names::{Gathered, NameRef, Names, Run};
 use crate::index::{Entry, Index, ROOT};
 use crate::node::Kind;
 
@@ -22,16 +23,15 @@ pub struct Node {
     pub inode: u32,
 }
 
-/// Where an entry of a merged directory comes from: the layer, and the place in its table of names.
+/// A directory that no single layer has: one of the spine.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct NameRef {
-    pub(super) layer: u16,
-    pub(super) place: u32,
-}
-
-/// The names of a directory that no single layer has.
 pub(super) struct Merged {
-    pub(super) entries: Box<[NameRef]>,
+    /// Its inode in the topmost layer that has it.
+    directory: u32,
+    /// Its names: so many runs of the level's from here on.
+    first: u32,
+    runs: u32,
+    names: u32,
     pub(super) subdirectories: u32,
 }
 
@@ -45,7 +45,9 @@ pub struct Level {
     /// Bytes in the regular files of this layer and those below.
     pub(super) bytes: u64,
     /// By directory inode of this layer, ascending.
-    spine: Box<[(u32, Merged)]>,
+    spine: Box<[Merged]>,
+    /// The names of all of them: one list, because a machine has a spine of its own, and ten thousand have many small lists.
+    runs: Box<[Run]>,
 }
 
 impl Level {
@@ -54,8 +56,8 @@ impl Level {
     pub fn new(index: Arc<Index>, below: Vec<Arc<Level>>) -> Self {
         let fileid_base = below.last().map_or(0, |level| level.fileid_base + u64::from(level.index.inodes()));
         let bytes = index.content_bytes().saturating_add(below.last().map_or(0, |level| level.bytes));
-        let mut level = Self { index, below, fileid_base, bytes, spine: Box::new([]) };
-        level.spine = Spine::of(&level);
+        let mut level = Self { index, below, fileid_base, bytes, spine: Box::new([]), runs: Box::new([]) };
+        (level.spine, level.runs) = Spine::of(&level);
         level
     }
 
@@ -73,8 +75,15 @@ impl Level {
     }
 
     pub(super) fn merged(&self, directory: u32) -> Option<&Merged> {
-        let place = self.spine.binary_search_by_key(&directory, |(inode, _)| *inode).ok()?;
-        self.spine.get(place).map(|(_, merged)| merged)
+        let place = self.spine.binary_search_by_key(&directory, |merged| merged.directory).ok()?;
+        self.spine.get(place)
+    }
+
+    /// The names of one of this level's merged directories.
+    pub(super) fn names_of(&self, merged: &Merged) -> Names<'_> {
+        let (first, count) = (merged.first as usize, merged.runs as usize);
+        let runs = first.checked_add(count).and_then(|end| self.runs.get(first..end));
+        Names::merged(runs.unwrap_or_default(), merged.names)
     }
 
     /// The name that an entry of a merged directory stands for.
@@ -88,16 +97,22 @@ impl Level {
         self.spine.len()
     }
 
-    /// The names of a directory as seen at this level, in byte order.
-    pub(super) fn names(&self, node: Node) -> impl Iterator<Item = NameRef> + '_ {
+    /// The names of a directory as seen at this level.
+    pub(super) fn names(&self, node: Node) -> Names<'_> {
         let level = self.at(node.layer);
-        let merged = level.and_then(|level| level.merged(node.inode));
-        let run = match (level, merged) {
-            (Some(level), None) => level.index.inode(node.inode).map_or((0, 0), |inode| inode.run()),
-            _ => (0, 0),
-        };
-        let own = (run.0..run.0.saturating_add(run.1)).map(move |place| NameRef { layer: node.layer, place });
-        merged.into_iter().flat_map(|merged| merged.entries.iter().copied()).chain(own)
+        if let Some((level, merged)) = level.and_then(|level| Some((level, level.merged(node.inode)?))) {
+            return level.names_of(merged);
+        }
+        let (first, count) =
+            level.and_then(|level| level.index.inode(node.inode)).map_or((0, 0), |inode| inode.run());
+        Names::plain(NameRef { layer: node.layer, place: first }, count)
+    }
+
+    /// Directories in a directory as seen at this level.
+    fn subdirectories(&self, node: Node) -> u32 {
+        let Some(level) = self.at(node.layer) else { return 0 };
+        let own = || level.index.inode(node.inode).map_or(0, |inode| inode.nlink().saturating_sub(2));
+        level.merged(node.inode).map_or_else(own, |merged| merged.subdirectories)
     }
 }
 
@@ -105,14 +120,16 @@ impl Level {
 struct Spine<'a> {
     level: &'a Level,
     layer: u16,
-    merged: Vec<(u32, Merged)>,
+    merged: Vec<Merged>,
+    runs: Vec<Run>,
     /// Directories that merge, still to be done: in this layer, and what they lie over.
     todo: Vec<(u32, Node)>,
 }
 
 impl<'a> Spine<'a> {
-    fn of(level: &'a Level) -> Box<[(u32, Merged)]> {
-        let mut spine = Self { level, layer: level.place(), merged: Vec::new(), todo: Vec::new() };
+    fn of(level: &'a Level) -> (Box<[Merged]>, Box<[Run]>) {
+        let mut spine =
+            Self { level, layer: level.place(), merged: Vec::new(), runs: Vec::new(), todo: Vec::new() };
         let opaque = level.index.inode(ROOT).is_some_and(|root| root.kind() == Kind::OpaqueDirectory);
         if let (Some(top), false) = (level.below.last(), opaque) {
             spine.todo.push((ROOT, Node { layer: top.place(), inode: ROOT }));
@@ -121,35 +138,49 @@ impl<'a> Spine<'a> {
             spine.merge(directory, below);
         }
         spine.leave_out_whiteouts();
-        spine.merged.sort_unstable_by_key(|(inode, _)| *inode);
-        spine.merged.into_boxed_slice()
+        spine.merged.sort_unstable_by_key(|merged| merged.directory);
+        (spine.merged.into_boxed_slice(), spine.runs.into_boxed_slice())
     }
 
-    /// One pass over two sorted lists of names.
+    /// The names of this layer, each put into its place among those below: of a directory below only as many are looked at as
+    /// there are names above it, and what is between them is taken whole.
     fn merge(&mut self, directory: u32, below: Node) {
         let Some(under) = self.level.below.last() else { return };
-        let mut lower = under.names(below).filter_map(|from| Some((from, under.entry(from)?))).peekable();
-        let mut entries = Vec::new();
-        for from in self.level.names(Node { layer: self.layer, inode: directory }) {
+        let (lower, mut names, mut done) = (under.names(below), Gathered::default(), 0);
+        let mut subdirectories = under.subdirectories(below);
+        for from in self.own(directory) {
             let Some(upper) = self.level.index.entry(from.place) else { continue };
-            while let Some((from, _)) = lower.next_if(|(_, entry)| entry.name < upper.name) {
-                entries.push(from);
+            let found = lower.search(|from| Some(under.entry(from)?.name), upper.name);
+            let (at, hidden) = match found {
+                Ok(at) => (
+                    at,
+                    lower
+                        .get(at)
+                        .and_then(|from| Some(Node { layer: from.layer, inode: under.entry(from)?.inode })),
+                ),
+                Err(at) => (at, None),
+            };
+            lower.copy((done, at), &mut names);
+            done = if found.is_ok() { at.saturating_add(1) } else { at };
+            let hidden = hidden.filter(|node| is_directory(under, *node));
+            subdirectories = subdirectories.saturating_sub(hidden.map_or(0, |_| 1));
+            let kind = self.kind(upper.inode);
+            if let (Some(Kind::Directory), Some(beneath)) = (kind, hidden) {
+                self.todo.push((upper.inode, beneath));
             }
-            let hidden = lower.next_if(|(_, entry)| entry.name == upper.name);
-            match self.kind(upper.inode) {
-                Some(Kind::Whiteout) | None => continue,
-                Some(Kind::Directory) => {
-                    let beneath = hidden.map(|(from, entry)| Node { layer: from.layer, inode: entry.inode });
-                    if let Some(beneath) = beneath.filter(|node| is_directory(under, *node)) {
-                        self.todo.push((upper.inode, beneath));
-                    }
-                }
-                Some(_) => {}
-            }
-            entries.push(from);
+            let Some(kind) = kind.filter(|kind| *kind != Kind::Whiteout) else { continue };
+            subdirectories = subdirectories.saturating_add(u32::from(kind.is_directory()));
+            names.add(from, 1);
         }
-        entries.extend(lower.map(|(from, _)| from));
-        self.push(directory, entries);
+        lower.copy((done, lower.len()), &mut names);
+        self.push(directory, names, subdirectories);
+    }
+
+    /// The names that this layer alone has in a directory of its own.
+    fn own(&self, directory: u32) -> impl Iterator<Item = NameRef> + use<> {
+        let (first, count) = self.level.index.inode(directory).map_or((0, 0), |inode| inode.run());
+        let layer = self.layer;
+        (first..first.saturating_add(count)).map(move |place| NameRef { layer, place })
     }
 
     /// A directory that nothing lies under may still have whiteouts, which are never served.
@@ -157,32 +188,29 @@ impl<'a> Spine<'a> {
         if self.level.index.whiteouts() == 0 {
             return;
         }
-        let mut done: Vec<u32> = self.merged.iter().map(|(inode, _)| *inode).collect();
+        let mut done: Vec<u32> = self.merged.iter().map(|merged| merged.directory).collect();
         done.sort_unstable();
         for directory in 1..=self.level.index.inodes() {
             let holds = self.level.index.inode(directory).is_some_and(|inode| inode.holds_whiteout());
             if !holds || done.binary_search(&directory).is_ok() {
                 continue;
             }
-            let names = self.level.names(Node { layer: self.layer, inode: directory });
-            let entries = names.filter(|from| {
-                let entry = self.level.index.entry(from.place);
-                !matches!(entry.map(|entry| self.kind(entry.inode)), None | Some(None | Some(Kind::Whiteout)))
-            });
-            let entries = entries.collect();
-            self.push(directory, entries);
+            let mut names = Gathered::default();
+            for from in self.own(directory) {
+                let kind = self.level.index.entry(from.place).and_then(|entry| self.kind(entry.inode));
+                if kind.is_some_and(|kind| kind != Kind::Whiteout) {
+                    names.add(from, 1);
+                }
+            }
+            let subdirectories = self.level.subdirectories(Node { layer: self.layer, inode: directory });
+            self.push(directory, names, subdirectories);
         }
     }
 
-    fn push(&mut self, directory: u32, entries: Vec<NameRef>) {
-        let is_subdirectory = |from: &&NameRef| {
-            let entry = self.level.entry(**from);
-            entry
-                .is_some_and(|entry| is_directory(self.level, Node { layer: from.layer, inode: entry.inode }))
-        };
-        let subdirectories =
-            u32::try_from(entries.iter().filter(is_subdirectory).count()).unwrap_or(u32::MAX - 2);
-        self.merged.push((directory, Merged { entries: entries.into_boxed_slice(), subdirectories }));
+    fn push(&mut self, directory: u32, mut names: Gathered, subdirectories: u32) {
+        let first = u32::try_from(self.runs.len()).unwrap_or(u32::MAX);
+        let (runs, names) = names.put(&mut self.runs);
+        self.merged.push(Merged { directory, first, runs, names, subdirectories });
     }
 
     fn kind(&self, inode: u32) -> Option<Kind> {

@@ -1,6 +1,7 @@
 //! A view: what a stack of layers looks like as one tree. Computed from the indexes alone, in memory, without a lock.
 
 mod level;
+mod names;
 mod provenance;
 #[cfg(test)]
 mod tests;
@@ -14,6 +15,7 @@ pub use walk::Walk;
 
 use crate::index::{Inode, ROOT};
 use crate::node::{Kind, TreePath};
+use crate::view::names::NameRef;
 use oneroot_ids::{ObjectId, ViewId};
 
 /// A directory's size as it is served. Its real one is the host's business and would differ between two stagings.
@@ -119,24 +121,22 @@ impl View {
             let entry = level.index.entry(level.index.find(directory.inode, name)?)?;
             return Some(Node { layer: directory.layer, inode: entry.inode });
         };
-        let entry_name =
-            |from: &level::NameRef| level.entry(*from).map_or(b"".as_slice(), |entry| entry.name);
-        let place = merged.entries.binary_search_by(|from| entry_name(from).cmp(name)).ok()?;
-        let from = merged.entries.get(place)?;
-        Some(Node { layer: from.layer, inode: level.entry(*from)?.inode })
+        let names = level.names_of(merged);
+        let from = names.get(names.search(|from| Some(level.entry(from)?.name), name).ok()?)?;
+        Some(Node { layer: from.layer, inode: level.entry(from)?.inode })
     }
 
     /// A directory's entry by its number, from 0, in byte order of names; `.` and `..` do not count.
     #[must_use]
     pub fn entry(&self, directory: Node, number: u64) -> Option<(&[u8], Node)> {
         let level = self.top.at(directory.layer)?;
-        let number = usize::try_from(number).ok()?;
+        let number = u32::try_from(number).ok()?;
         let from = match level.merged(directory.inode) {
-            Some(merged) => *merged.entries.get(number)?,
+            Some(merged) => level.names_of(merged).get(number)?,
             None => {
                 let (first, count) = level.index.inode(directory.inode)?.run();
-                let number = u32::try_from(number).ok().filter(|number| *number < count)?;
-                level::NameRef { layer: directory.layer, place: first + number }
+                let number = Some(number).filter(|number| *number < count)?;
+                NameRef { layer: directory.layer, place: first.checked_add(number)? }
             }
         };
         let entry = level.entry(from)?;

@@ -50,6 +50,13 @@ fn paths(view: &View) -> Vec<String> {
         for (name, child) in view.entries(node) {
             assert_eq!(view.lookup(node, name), Some(child), "LOOKUP finds what READDIR shows");
             let path = format!("{path}/{}", name.escape_ascii());
+            let directories = |of: Node| {
+                let is = |node: Node| view.stat(node).unwrap().kind == Kind::Directory;
+                u32::try_from(view.entries(of).filter(|(_, node)| is(*node)).count()).unwrap()
+            };
+            if view.stat(child).unwrap().kind == Kind::Directory {
+                assert_eq!(view.stat(child).unwrap().nlink, 2 + directories(child), "the links of {path}");
+            }
             if view.stat(child).unwrap().kind == Kind::Directory {
                 assert_eq!(view.parent(child), Some(node), "the parent of {path}");
                 out.push(format!("{path}/"));

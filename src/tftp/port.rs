@@ -1,0 +1,138 @@
+//! A transfer's own port (RFC 1350 §4), and how a window leaves it: by one system call where the kernel can cut it up.
+//!
+//! What arrives is the same either way: UDP_SEGMENT (udp(7)) makes of one piece of memory the datagrams that as many calls
+//! would have sent.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::AsRawFd as _;
+
+use libc::c_int;
+use oneroot_tftp::Datagrams;
+use rustix::io::Errno;
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
+use socket2::SockRef;
+
+/// Datagrams that the kernel makes of one call (UDP_MAX_SEGMENTS of Linux before 6.9).
+const MOST: usize = 64;
+/// Bytes of one call: what an IPv6 packet holds, whose length has 16 bits, less the headers.
+const MOST_BYTES: usize = 65_000;
+/// Two of the largest windows, as the kernel counts a datagram of 1.5 KB: one under way, one that is sent again. Where a
+/// link takes no more than that, what is dropped would have been dropped by the network.
+const BUFFER: usize = 2 * 64 * 2304;
+
+/// One transfer's port.
+pub struct Port {
+    socket: UdpSocket,
+    peer: SocketAddr,
+    /// What UDP_SEGMENT is set to; nothing if the kernel or the path to this peer refuses it.
+    segment: Option<usize>,
+}
+
+impl Port {
+    /// A port of the address that was asked.
+    pub fn bind(local: IpAddr, peer: SocketAddr) -> io::Result<Self> {
+        let socket = UdpSocket::bind((local, 0))?;
+        socket.set_nonblocking(true)?;
+        // It works with what the system gives, too.
+        let _ = SockRef::from(&socket).set_send_buffer_size(BUFFER);
+        Ok(Self { socket, peer, segment: Some(0) })
+    }
+
+    /// The socket.
+    pub fn socket(&self) -> &UdpSocket {
+        &self.socket
+    }
+
+    /// Who is served by it.
+    pub fn peer(&self) -> SocketAddr {
+        self.peer
+    }
+
+    /// Sends all of them to the peer.
+    pub fn send(&mut self, datagrams: &Datagrams) -> io::Result<()> {
+        let stride = datagrams.stride();
+        if datagrams.count() == 1 {
+            // A longer one than the last window's blocks would be cut up like those.
+            if self.segment.is_some_and(|segment| segment != 0 && segment < datagrams.bytes().len()) {
+                self.set_segment(0)?;
+            }
+            return self.socket.send_to(datagrams.bytes(), self.peer).map(drop);
+        }
+        let at_once = (MOST_BYTES / stride).clamp(1, MOST);
+        for part in datagrams.bytes().chunks(stride.saturating_mul(at_once)) {
+            if self.segment.is_some() {
+                match self.send_segmented(part, stride) {
+                    Err(cause) if is_refusal(&cause) => {
+                        tracing::debug!(peer = %self.peer, %cause, "TFTP blocks are sent one by one");
+                        self.refuse();
+                    }
+                    sent => {
+                        sent?;
+                        continue;
+                    }
+                }
+            }
+            self.send_each(part, stride)?;
+        }
+        Ok(())
+    }
+
+    /// By one call for all.
+    fn send_segmented(&mut self, part: &[u8], stride: usize) -> io::Result<()> {
+        if self.segment != Some(stride) {
+            self.set_segment(stride)?;
+        }
+        self.socket.send_to(part, self.peer).map(drop)
+    }
+
+    /// By one call too, in which each is a message of its own.
+    fn send_each(&self, part: &[u8], stride: usize) -> io::Result<()> {
+        let to = SocketAddrAny::from(self.peer);
+        let slices: Vec<[io::IoSlice<'_>; 1]> =
+            part.chunks(stride).map(|bytes| [io::IoSlice::new(bytes)]).collect();
+        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
+            slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
+        let mut messages: Vec<MMsgHdr<'_>> = slices
+            .iter()
+            .zip(&mut controls)
+            .map(|(slice, control)| MMsgHdr::new_with_addr(&to, slice, control))
+            .collect();
+        let mut rest = messages.as_mut_slice();
+        while !rest.is_empty() {
+            let count = rustix::net::sendmmsg(&self.socket, rest, SendFlags::empty())?;
+            rest = rest.get_mut(count.max(1)..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn set_segment(&mut self, length: usize) -> io::Result<()> {
+        let value = c_int::try_from(length).map_err(io::Error::other)?;
+        let size = libc::socklen_t::try_from(size_of::<c_int>()).map_err(io::Error::other)?;
+        // SAFETY: the descriptor is open, for `self.socket` owns it; the kernel reads `size` bytes from the pointer, which
+        // are the whole of `value`, and keeps no pointer.
+        let done = unsafe {
+            let value = (&raw const value).cast();
+            libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, value, size)
+        };
+        if done != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        self.segment = Some(length);
+        Ok(())
+    }
+
+    /// From now on nothing is left to the kernel to cut up.
+    fn refuse(&mut self) {
+        // Where the option is not known it is not set either.
+        let _ = self.set_segment(0);
+        self.segment = None;
+    }
+}
+
+/// Whether it is no fault of the moment: a kernel that has no such option, an interface that can't (EIO), a block that is
+/// longer than what the path takes in one piece (EINVAL, EMSGSIZE).
+fn is_refusal(cause: &io::Error) -> bool {
+    let refusals = [Errno::IO, Errno::INVAL, Errno::MSGSIZE, Errno::OPNOTSUPP, Errno::NOPROTOOPT];
+    Errno::from_io_error(cause).is_some_and(|errno| refusals.contains(&errno))
+}
