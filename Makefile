@@ -54,14 +54,19 @@ bench-nfs:
 	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
 	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" run --json "$(TARGET)/bench-nfs.json" $(BENCH)
 
-# How long machines of the site wait for their addresses while strangers flood the server; see docs/benchmarks.md. As root,
-# and on a machine that does nothing else meanwhile. BEFORE=BINARY measures another version in the same run.
+# How long machines of the site wait for their addresses while strangers flood the server, and what an exchange costs beside
+# Kea; see docs/benchmarks.md. As root, and on a machine that does nothing else meanwhile. BEFORE=BINARY measures another
+# version in the same run. FLOODS= or RATES= leaves one half out; BENCH="--seconds 3" and RATES="--rounds 5" and the like are
+# for the floods and for the rates.
+FLOODS ?= yes
+RATES ?= --rounds 3
 bench-dhcp:
 	@scripts/need bench
 	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: ports below 1024, a network namespace" >&2; exit 1; }
 	@$(CARGO) build -q --release -p oneroot
 	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
-	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" dhcp $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" --json "$(TARGET)/bench-dhcp.json" $(BENCH)
+	@$(if $(FLOODS),ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" dhcp $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" --json "$(TARGET)/bench-dhcp.json" $(BENCH),:)
+	@$(if $(RATES),ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" dhcp-rates $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" --json "$(TARGET)/bench-dhcp-rates.json" $(RATES),:)
 
 # Kernels and initrds by HTTP, beside nginx, to 1, 64 and 500 clients; see docs/benchmarks.md. As root, and on a machine that
 # does nothing else meanwhile. BEFORE=BINARY measures another version in turn with this one.

@@ -71,6 +71,7 @@ fn main() -> Result<()> {
             Ok(())
         }
         ["dhcp", rest @ ..] => dhcp::run(rest),
+        ["dhcp-rates", rest @ ..] => dhcp::rates::run(rest),
         ["http", rest @ ..] => http::run(rest),
         ["tftp", rest @ ..] => tftp::run(rest),
         ["boots", rest @ ..] => boots::run(rest),

@@ -39,7 +39,7 @@
 //! | a renewal of its own address, whatever server-id | as without one |
 //! | any other, another's server-id | silence; what was offered stays for its minute |
 //! | DISCOVER | OFFER; silence if no address is free |
-//! | REQUEST in SELECTING | ACK for the address that is this client's, else NAK |
+//! | REQUEST in SELECTING | ACK for the address that is this client's; or for one that nobody has, while offers give way to newer ones; else NAK |
 //! | in INIT-REBOOT | its address: ACK; another is its, or wrong network: NAK; nothing known: silence, NAK if authoritative |
 //! | in RENEWING, REBINDING | its address: ACK; another is its: NAK; nothing known, or wrong network: silence, NAK if authoritative |
 //! | any REQUEST, for the address that its root runs on | ACK or silence, never NAK |
@@ -65,7 +65,7 @@ use crate::networks::subnets::{Place, Subnet, Subnets};
 use crate::now::Now;
 use crate::policy::Policy;
 use crate::step::{CommitError, DropReason, Found, Received, Step};
-use crate::wire::message::Request;
+use crate::wire::message::{Refused, Request};
 use oneroot_ids::Mac;
 
 /// A DHCP server without sockets.
@@ -110,11 +110,21 @@ impl Engine {
 
     /// Takes one datagram from port 67. Never blocks, never panics, whatever the bytes.
     pub fn handle(&mut self, now: Now, policy: &dyn Policy, received: Received<'_>) -> Step {
-        let request = Request::parse(received.payload).map_err(DropReason::Refused);
-        let step = request.and_then(|request| {
+        self.take(now, policy, &Request::parse(received.payload), received.via)
+    }
+
+    /// The same with one that has been read already.
+    pub fn take(
+        &mut self,
+        now: Now,
+        policy: &dyn Policy,
+        request: &Result<Request, Refused>,
+        via: &[Ipv4Addr],
+    ) -> Step {
+        let step = request.as_ref().map_err(|refused| DropReason::Refused(*refused)).and_then(|request| {
             let own = policy.reservation(request.mac).and_then(|kept| kept.address);
-            let place = self.subnets.place(&request, received.via, own).ok_or(DropReason::NoSubnet)?;
-            self.answer(now, policy, &request, place)
+            let place = self.subnets.place(request, via, own).ok_or(DropReason::NoSubnet)?;
+            self.answer(now, policy, request, place)
         });
         self.counted(step.unwrap_or_else(Step::Dropped))
     }
@@ -144,10 +154,20 @@ impl Engine {
         received: Received<'_>,
         from: SocketAddrV4,
     ) -> Step {
-        let request = Request::parse(received.payload).map_err(DropReason::Refused);
-        let step = request.and_then(|request| {
+        self.take_4011(now, policy, &Request::parse(received.payload), from)
+    }
+
+    /// The same with one that has been read already.
+    pub fn take_4011(
+        &mut self,
+        now: Now,
+        policy: &dyn Policy,
+        request: &Result<Request, Refused>,
+        from: SocketAddrV4,
+    ) -> Step {
+        let step = request.as_ref().map_err(|refused| DropReason::Refused(*refused)).and_then(|request| {
             let subnet = self.subnets.with(*from.ip()).ok_or(DropReason::NoSubnet)?.clone();
-            let context = Context::new(now, policy, &request, Place { subnet, local: false })?;
+            let context = Context::new(now, policy, request, Place { subnet, local: false })?;
             proxy::boot_server(&context, from)
         });
         self.counted(step.unwrap_or_else(Step::Dropped))

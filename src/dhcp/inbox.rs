@@ -100,8 +100,8 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
         Self { queues: Mutex::new(queues), woken: Notify::new() }
     }
 
-    pub fn done(&self, done: D) {
-        self.with(|queues| queues.done.push_back(done));
+    pub fn done(&self, done: impl IntoIterator<Item = D>) {
+        self.with(|queues| queues.done.extend(done));
         self.woken.notify_one();
     }
 
@@ -116,11 +116,16 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
     /// The next one; for one reader alone.
     pub async fn next(&self) -> Next<D, M> {
         loop {
-            if let Some(next) = self.with(Queues::next) {
+            if let Some(next) = self.take() {
                 return next;
             }
             self.woken.notified().await;
         }
+    }
+
+    /// The next one, if one waits.
+    pub fn take(&self) -> Option<Next<D, M>> {
+        self.with(Queues::next)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Queues<D, K, M>) -> T) -> T {
@@ -208,7 +213,7 @@ mod tests {
         (0..3).for_each(|number| inbox.heard(Whose::Unknown, from(0), (0, number)));
         (0..100).for_each(|number| inbox.heard(Whose::Machine(1), from(0), (1, number)));
         inbox.heard(Whose::Machine(2), from(0), (2, 0));
-        inbox.done(7);
+        inbox.done([7]);
         let next = taken(&inbox);
         assert_eq!(next[0], Next::Done(7));
         assert_eq!(next[1..4], [Next::Heard((1, 92)), Next::Heard((2, 0)), Next::Heard((1, 93))]);

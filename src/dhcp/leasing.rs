@@ -40,7 +40,7 @@ impl Leasing {
 
     /// What follows now that a commit has come back.
     pub fn came_back(&mut self, token: u64, lease: &Lease, written: Written) -> Step {
-        let (result, learned) = self.records.came_back(lease.mac, written);
+        let (result, learned) = self.records.came_back(lease, written);
         // Whatever the log says of it, and whether its client waits for an answer: this is whose the address is now.
         if result.is_ok() {
             leased(&self.machines, lease);

@@ -1,6 +1,6 @@
 //! DHCP's sockets and its durability: the engine says what to answer, what to write first and where to look; this loop
 //! writes, waits for the disk or the probe, and only then sends. Commits run side by side, so the group commit in `state`
-//! takes them together.
+//! takes them together. What waits when this loop is woken is looked at in one go, and what that has to write is one errand.
 
 mod inbox;
 mod leasing;
@@ -15,14 +15,15 @@ mod two_servers;
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use oneroot_dhcp::{
-    DropReason, Found, Lease, LeaseChange, MessageType, Now, Received, Reply, Request, Route, Step,
+    DropReason, Found, Lease, LeaseChange, MessageType, Now, Refused, Reply, Request, Route, Step,
 };
 use oneroot_ids::Mac;
-use oneroot_state::State;
+use oneroot_state::{Backend as _, State, Txn};
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -33,7 +34,7 @@ use crate::net::interfaces::Interfaces;
 use crate::net::keeper::Keeper;
 use crate::net::{self, Backoff, Place};
 use inbox::{Inbox, Next, Whose};
-use leasing::Leasing;
+pub use leasing::Leasing;
 use oneroot_machines::{Machines, Sign, What};
 use overheard::Ear;
 use port::Port;
@@ -47,8 +48,13 @@ const LARGEST: usize = 2048;
 /// Bytes that the kernel may keep for us while other work has the processor: some 4,000 messages. Where it allows less, it
 /// gives what it allows.
 const BUFFER: usize = 4 << 20;
-/// Messages that are taken from a socket before others have their turn. From the inbox one is taken at a time.
+/// Messages that are taken from the inbox before others have their turn.
 const BATCH: usize = 64;
+/// Messages that are taken from a socket in its turn: more than are looked at meanwhile, for a flood has to wait in the inbox, which
+/// knows who goes first, and not in the socket's buffer.
+const HEARD: usize = 1024;
+/// Changes of the state that are taken in before others have their turn. Whoever is far behind has to read all of it anew.
+const CHANGES: usize = 512;
 /// How often leases are written that were acknowledged before, and how many at once; and how often it is said what was
 /// dropped.
 const LATER: Duration = Duration::from_secs(1);
@@ -86,14 +92,16 @@ pub struct Server {
     /// By which way the answer to a commit or a probe leaves.
     writing: HashMap<u64, Ingress>,
     probing: HashMap<u64, Ingress>,
+    /// What is to be written, and has not been asked for yet.
+    asked: Vec<(u64, Lease, Arc<Txn>)>,
     /// How often each reason for dropping a message had been counted when that was last said.
     told: HashMap<DropReason, u64>,
     born: Instant,
 }
 
 impl Server {
-    /// Binds the interfaces and reads the leases.
-    pub async fn open(machines: Arc<Machines>, keeper: &Keeper) -> Result<Self> {
+    /// Binds the interfaces, inside of the runtime in which it is to serve.
+    pub fn open(machines: Arc<Machines>, leasing: Leasing, keeper: &Keeper) -> Result<Self> {
         let site = machines.site();
         let ports =
             site.server.interfaces.iter().map(|name| Port::open(keeper, name)).collect::<Result<_>>()?;
@@ -105,7 +113,6 @@ impl Server {
         let ear = Ear::open(keeper).inspect_err(|cause| {
             tracing::warn!("what other DHCP servers say on the wire is not heard: {cause:#}");
         });
-        let leasing = Leasing::open(machines.clone()).await?;
         let changes = Follower::new(machines.state.clone(), "");
         let (writing, probing, told) = (HashMap::new(), HashMap::new(), HashMap::new());
         let born = Instant::now();
@@ -120,6 +127,7 @@ impl Server {
             ear,
             writing,
             probing,
+            asked: Vec::new(),
             told,
             born,
         };
@@ -157,24 +165,46 @@ impl Server {
                     self.prepare();
                 }
                 _ = later.tick() => {
-                    self.write_later(&inbox);
+                    self.write_later();
                     self.tell();
                 }
             }
-            // It never waits while messages wait, and others on this thread would.
-            tokio::task::consume_budget().await;
+            let taken = self.take_what_waits(&inbox);
+            let wrote = self.write(&inbox);
+            // It never waits while messages wait, and others on this thread would: who listens, and the errand that was just begun.
+            if wrote || taken >= BATCH {
+                tokio::task::yield_now().await;
+            } else {
+                tokio::task::consume_budget().await;
+            }
         }
+    }
+
+    /// To be woken for each message or change alone would cost more than most of them do. How many there were.
+    fn take_what_waits(&mut self, inbox: &Arc<Waiting>) -> usize {
+        let mut taken = 0;
+        while taken < BATCH
+            && let Some(next) = inbox.take()
+        {
+            self.take(next, inbox);
+            taken += 1;
+        }
+        for _ in 0..CHANGES {
+            let Some(Some(event)) = now(self.changes.next()) else { break };
+            self.leasing.state_changed(event);
+        }
+        taken
     }
 
     fn take(&mut self, next: Next<Done, Message>, inbox: &Arc<Waiting>) {
         let (ingress, step) = match next {
             Next::Heard((ingress, payload)) => {
-                let step = self.handle(ingress, &payload);
-                if !matches!(step, Step::Dropped(_)) {
-                    self.note_claims(ingress, &payload);
-                }
-                if matches!(step, Step::Dropped(DropReason::OtherServer)) {
-                    self.chose_another(&payload);
+                let request = Request::parse(&payload);
+                let step = self.handle(ingress, &request);
+                match (&step, &request) {
+                    (Step::Dropped(DropReason::OtherServer), Ok(request)) => self.chose_another(request),
+                    (Step::Dropped(_), _) | (_, Err(_)) => {}
+                    (_, Ok(request)) => self.note_claims(ingress, request),
                 }
                 (Some(ingress), step)
             }
@@ -192,34 +222,58 @@ impl Server {
             (Step::Reply(_), None) | (Step::Dropped(_), _) => {}
             (Step::Commit { token, change }, ingress) => {
                 ingress.map(|ingress| self.writing.insert(token, ingress));
-                self.write(token, change, inbox);
+                self.ask(token, change);
             }
             (Step::Probe { token, address }, ingress) => {
                 ingress.map(|ingress| self.probing.insert(token, ingress));
                 let (machines, inbox) = (self.machines.clone(), inbox.clone());
                 tokio::spawn(async move {
                     let found = found(machines.probe(address).await);
-                    inbox.done(Done::Probed(token, found));
+                    inbox.done([Done::Probed(token, found)]);
                 });
             }
         }
     }
 
-    fn write(&mut self, token: u64, change: LeaseChange, inbox: &Arc<Waiting>) {
-        let Some(txn) = self.leasing.transaction(token, &change) else { return };
-        let (state, inbox) = (self.machines.state.clone(), inbox.clone());
+    fn ask(&mut self, token: u64, change: LeaseChange) {
+        if let Some(txn) = self.leasing.transaction(token, &change) {
+            self.asked.push((token, change.put, Arc::new(txn)));
+        }
+    }
+
+    /// Has written what is to be written by now; whether there was anything.
+    fn write(&mut self, inbox: &Arc<Waiting>) -> bool {
+        if self.asked.is_empty() {
+            return false;
+        }
+        let (state, inbox, asked) =
+            (self.machines.state.clone(), inbox.clone(), std::mem::take(&mut self.asked));
         tokio::spawn(async move {
-            let written = store::write(state.as_ref(), change.put.mac, txn).await;
-            inbox.done(Done::Written(token, change.put, written));
+            let txns = asked.iter().map(|(.., txn)| txn.clone()).collect();
+            let answers = state.commit_each(txns).await;
+            let (good, bad): (Vec<_>, Vec<_>) =
+                asked.into_iter().zip(answers).partition(|(_, answer)| answer.is_ok());
+            let mut done = Vec::with_capacity(good.len());
+            for ((token, lease, txn), answer) in good {
+                let written = store::outcome(state.as_ref(), lease.mac, txn, answer).await;
+                done.push(Done::Written(token, lease, written));
+            }
+            inbox.done(done);
+            // Something has to be read for these, and others do not wait for that.
+            for ((token, lease, txn), answer) in bad {
+                let written = store::outcome(state.as_ref(), lease.mac, txn, answer).await;
+                inbox.done([Done::Written(token, lease, written)]);
+            }
         });
+        true
     }
 
     /// Writes leases that were acknowledged before, for their pins bind the addresses.
-    fn write_later(&mut self, inbox: &Arc<Waiting>) {
+    fn write_later(&mut self) {
         let now = self.now();
         for _ in 0..AT_ONCE {
             let Some(Step::Commit { token, change }) = self.leasing.engine.overdue(now) else { return };
-            self.write(token, change, inbox);
+            self.ask(token, change);
         }
     }
 
@@ -233,19 +287,16 @@ impl Server {
         Now { wall: clock::now(), sure_since: clock::sure_since(), mono }
     }
 
-    fn handle(&mut self, ingress: Ingress, payload: &[u8]) -> Step {
-        let (now, site) = (self.now(), self.machines.site());
-        let machines = self.machines.clone();
+    fn handle(&mut self, ingress: Ingress, request: &Result<Request, Refused>) -> Step {
+        let (now, rules) = (self.now(), Rules(&self.machines, self.machines.site()));
+        let engine = &mut self.leasing.engine;
         match ingress {
             Ingress::Port(number) => {
                 let seen = self.ports.get(number).map(Port::seen);
                 let via = seen.as_ref().map_or(&[][..], |seen| &seen.via);
-                self.leasing.engine.handle(now, &Rules(&machines, site), Received { payload, via })
+                engine.take(now, &rules, request, via)
             }
-            Ingress::BootServer(_, from) => {
-                let received = Received { payload, via: &[] };
-                self.leasing.engine.handle_4011(now, &Rules(&machines, site), received, from)
-            }
+            Ingress::BootServer(_, from) => engine.take_4011(now, &rules, request, from),
         }
     }
 
@@ -274,17 +325,16 @@ impl Server {
     }
 
     /// Notes what a message that is answered tells of a machine that wants to boot.
-    fn note_claims(&self, ingress: Ingress, payload: &[u8]) {
+    fn note_claims(&self, ingress: Ingress, request: &Request) {
         let Ingress::Port(number) = ingress else { return };
-        let (Some(port), Ok(request)) = (self.ports.get(number), Request::parse(payload)) else { return };
-        if let Some(claims) = told::claims(&request, &port.name) {
+        let Some(port) = self.ports.get(number) else { return };
+        if let Some(claims) = told::claims(request, &port.name) {
             self.machines.heard_of(request.mac, claims);
         }
     }
 
     /// A client has taken another server's offer. A DISCOVER names no server, and a release or decline is about the past.
-    fn chose_another(&self, payload: &[u8]) {
-        let Ok(request) = Request::parse(payload) else { return };
+    fn chose_another(&self, request: &Request) {
         // This host may have other addresses, which a relay or a client may name.
         if let (MessageType::Request, Some(server)) = (request.kind, request.server_id)
             && !self.interfaces.is_here(server.into())
@@ -359,7 +409,7 @@ async fn listen(
             // A reply was refused. The next message may be good.
             Err(cause) => backoff.after(&cause, "DHCP messages").await,
         }
-        for _ in 0..BATCH {
+        for _ in 0..HEARD {
             let Ok((count, from)) = socket.try_recv_from(&mut datagram) else { break };
             hear(datagram.get(..count).unwrap_or_default(), from);
         }
@@ -374,6 +424,14 @@ fn widen(socket: &UdpSocket) {
         && let Err(cause) = SockRef::from(socket).set_recv_buffer_size(BUFFER)
     {
         tracing::debug!(%cause, "the buffer for DHCP messages stays as it is");
+    }
+}
+
+/// What a future has to say without waiting. It has taken nothing where that is nothing.
+fn now<F: Future>(future: F) -> Option<F::Output> {
+    match std::pin::pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(said) => Some(said),
+        Poll::Pending => None,
     }
 }
 

@@ -64,15 +64,15 @@ impl Policy for Rules<'_> {
     }
 
     fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile> {
+        if !client.boots() {
+            return None;
+        }
         let base = script::http_base(IpAddr::V4(server), self.1.server.http_port);
         // iPXE never gets a loader: it would load itself for ever. But one that can't do HTTP gets ours, which
         // can, and asks again.
         if client.ipxe && !client.without_http {
             let file = format!("{base}/boot/{}.ipxe", client.mac.dashed());
             return Some(BootFile { server, file });
-        }
-        if !client.boots() {
-            return None;
         }
         let Some(loader) = firmware::loader(&client.architectures, client.is_bios(), client.http) else {
             let (mac, firmware) = (client.mac, firmware::named(&client.architectures));

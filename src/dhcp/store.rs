@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use anyhow::Result;
 use oneroot_dhcp::{CommitError, Lease, LeaseChange, Revision};
@@ -38,7 +39,7 @@ pub struct Records {
 /// A write that has come back.
 pub struct Written {
     result: Result<Revision, CommitError>,
-    txn: Txn,
+    txn: Arc<Txn>,
     /// What was read where something else was there than was taken for granted: the keys and what they had.
     read: Vec<(Vec<String>, Listing)>,
 }
@@ -81,15 +82,24 @@ impl Records {
 
     /// What became of a write of this NIC's lease, and what the engine has to learn first. A lease that another server has
     /// changed since it was written counts as a conflict: what is told of it by now is newer.
-    pub fn came_back(&mut self, mac: Mac, written: Written) -> (Result<Revision, CommitError>, Vec<Known>) {
-        let Written { result, txn, read } = written;
+    pub fn came_back(
+        &mut self,
+        lease: &Lease,
+        written: Written,
+    ) -> (Result<Revision, CommitError>, Vec<Known>) {
+        let (Written { result, txn, read }, mac) = (written, lease.mac);
         let mut news = Vec::new();
         match result {
             Ok(Revision(revision)) => {
                 let revision = oneroot_state::Revision(revision);
                 let changes = self.applied.committed(txn.changes(revision));
-                self.learn(changes);
-                if self.applied.revision(&LEASES.key(mac)) != Some(revision) {
+                let its = LEASES.key(mac);
+                // What this server has written need not be read: the lease is known, and nothing else is put beside it.
+                if changes.iter().any(|change| change.key == its) {
+                    self.addresses.insert(mac, lease.address);
+                }
+                self.learn(changes.into_iter().filter(|change| change.key != its).collect());
+                if self.applied.revision(&its) != Some(revision) {
                     return (Err(CommitError::Conflict), Vec::new());
                 }
             }
@@ -128,10 +138,15 @@ impl Records {
     }
 }
 
-/// Makes a change durable.
-pub async fn write(state: &impl Backend, mac: Mac, txn: Txn) -> Written {
+/// What became of a transaction, now that it is answered.
+pub async fn outcome(
+    state: &impl Backend,
+    mac: Mac,
+    txn: Arc<Txn>,
+    answer: Result<oneroot_state::Revision, StateError>,
+) -> Written {
     let failed = |result, txn, read| Written { result, txn, read };
-    match state.commit(txn.clone()).await {
+    match answer {
         Ok(revision) => failed(Ok(Revision(revision.0)), txn, Vec::new()),
         Err(StateError::Conflict { key, .. }) => {
             tracing::debug!(%mac, key, "another server was quicker; the client asks again");

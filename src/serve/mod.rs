@@ -31,7 +31,7 @@ use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{Planner, template_check};
 use oneroot_machines::{Machines, ProgressReport};
 
-use services::Services;
+use services::{Aside, Services};
 use sockets::Sockets;
 pub use sockets::tcp_ports;
 
@@ -80,14 +80,19 @@ pub async fn run(
     let sockets = Sockets::bind(&site, &keeper, control)?;
     systemd::close_the_rest();
     machines.ask_by(Arc::new(Prober::open()?));
-    let dhcp_server = dhcp::Server::open(machines.clone(), &keeper).await?;
+    let leasing = dhcp::Leasing::open(machines.clone()).await?;
+    let dhcp_thread = Aside::new()?;
+    let dhcp_server = {
+        let _inside = dhcp_thread.enter();
+        dhcp::Server::open(machines.clone(), leasing, &keeper)?
+    };
     keeper.tell(&site);
 
     // One at a time: who asks while a reload runs waits for its own.
     let (reloads, mut asked) = mpsc::channel(1);
     let mut services = Services::new(machines.clone());
     let registration = services.boot(&site, sockets, keyring, keeper.interfaces(), reloads);
-    services.spawn(dhcp_server.serve());
+    services.spawn_aside("dhcp", dhcp_thread, dhcp_server.serve())?;
     services.spawn(keeper.watch(machines.sites()));
     services.machines(reports);
     tracing::info!(

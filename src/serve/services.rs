@@ -4,11 +4,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Result;
 use oneroot_bootconf::Site;
 use oneroot_machines::{Machines, ProgressReport};
 use oneroot_nfsd::{Keyring, Policy, PortTable, Ports, Service};
 use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::{mpsc, watch};
+use tokio::runtime::{EnterGuard, Runtime};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::sockets::{PORTMAP, Portmap, Sockets, nfs_ports};
@@ -28,6 +30,28 @@ pub struct Services {
     machines: Arc<Machines>,
     tasks: JoinSet<()>,
     stop: watch::Sender<bool>,
+}
+
+/// What runs a service's tasks on one thread.
+pub struct Aside(Option<Runtime>);
+
+impl Aside {
+    /// Without its thread yet.
+    pub fn new() -> Result<Self> {
+        Ok(Self(Some(tokio::runtime::Builder::new_current_thread().enable_all().build()?)))
+    }
+
+    /// Inside of which its sockets are made.
+    pub fn enter(&self) -> Option<EnterGuard<'_>> {
+        self.0.as_ref().map(Runtime::enter)
+    }
+}
+
+impl Drop for Aside {
+    /// A task may not wait for a runtime to end, and one in which nothing has run has nothing to wait for.
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(Runtime::shutdown_background);
+    }
 }
 
 impl Services {
@@ -51,6 +75,35 @@ impl Services {
                 () = work => {}
             }
         });
+    }
+
+    /// The same on a thread of its own: each of its messages would wake a second thread otherwise, to see whether there is more
+    /// to do.
+    pub fn spawn_aside(
+        &mut self,
+        name: &str,
+        mut aside: Aside,
+        work: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<()> {
+        let stop = self.until();
+        let (ends, ended) = oneshot::channel::<()>();
+        let runtime = aside.0.take();
+        let run = move || {
+            let until = async {
+                tokio::select! {
+                    () = stop => {}
+                    () = work => {}
+                }
+            };
+            if let Some(runtime) = &runtime {
+                runtime.block_on(until);
+            }
+            drop(ends);
+        };
+        std::thread::Builder::new().name(name.to_owned()).spawn(run)?;
+        // It is dropped when the thread panics, too.
+        self.spawn(async move { drop(ended.await) });
+        Ok(())
     }
 
     /// What machines boot by, and what people ask. What is returned is this server's entry with the host's rpcbind.

@@ -65,6 +65,17 @@ pub trait Backend: Send + Sync + 'static {
     /// [`Error::OutcomeUnknown`]: it was written, or will be, or never. [`Error::Closed`].
     fn commit(&self, txn: Txn) -> impl Future<Output = Result<Revision, Error>> + Send;
 
+    /// The same with several transactions, each by itself: the answers in their order, once there are all.
+    fn commit_each(&self, txns: Vec<Arc<Txn>>) -> impl Future<Output = Vec<Result<Revision, Error>>> + Send {
+        async move {
+            let mut answers = Vec::new();
+            for txn in txns {
+                answers.push(self.commit(Arc::unwrap_or_clone(txn)).await);
+            }
+            answers
+        }
+    }
+
     /// What is there under `prefix` now, and every change from here on.
     ///
     /// # Errors

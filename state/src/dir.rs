@@ -1,7 +1,7 @@
 //! The state directory: who may use it, and how a file in it gets its name durably.
 //!
-//! `lock` says which process has it. `state.redb` is the file that counts. `state.redb.new` is one
-//! that was being made when the process ended, and counts for nothing.
+//! `lock` says which process has it. `state.redb` is the file that counts, and `state.log.NUMBER` goes on from it where it says
+//! so. `state.redb.new` is one that was being made when the process ended, and counts for nothing.
 
 use std::fs::{self, File, OpenOptions, Permissions, TryLockError};
 use std::io::{self, Write as _};
@@ -21,20 +21,43 @@ const FILE_MODE: u32 = 0o600;
 /// place.
 const OTHERS: u32 = 0o077;
 
+/// What the name of a log begins with; its number follows.
+const LOG: &str = "state.log.";
+
 /// Through no link, and without waiting for the other end of a FIFO.
 const QUIETLY: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_signed();
+
+/// A file that is open, so that no other can get its inode number: who it is need not be asked again with each commit.
+struct Held {
+    _file: File,
+    device: u64,
+    inode: u64,
+}
+
+impl Held {
+    fn new(file: File) -> io::Result<Self> {
+        let found = file.metadata()?;
+        Ok(Self { _file: file, device: found.dev(), inode: found.ino() })
+    }
+
+    fn is(&self, found: &fs::Metadata) -> bool {
+        (self.device, self.inode) == (found.dev(), found.ino())
+    }
+}
 
 /// A locked state directory.
 pub(crate) struct Dir {
     path: PathBuf,
     /// The directory itself, whatever has its name by now.
-    home: File,
+    home: Held,
     /// Held as long as this lives; the kernel lets it go with the process, however that ends.
-    lock: File,
-    /// The file that counts. It is held, so that no other file can get its inode number.
-    held: Option<File>,
+    lock: Held,
+    /// The file that counts.
+    held: Option<Held>,
     /// The one that is being made.
     fresh: Option<File>,
+    /// The log that is written, and one that is still to be folded, with their numbers.
+    logs: Vec<(u64, Held)>,
 }
 
 /// What a start would find by now.
@@ -59,8 +82,9 @@ impl Dir {
         if let Some(cause) = not_ours_alone(path, &fs::metadata(path).map_err(cannot)?) {
             return Err(Error::Open { path: path.to_owned(), cause });
         }
-        let home = File::open(path).map_err(cannot)?;
-        Ok(Self { path: path.to_owned(), home, lock: lock(path)?, held: None, fresh: None })
+        let home = File::open(path).and_then(Held::new).map_err(cannot)?;
+        let lock = Held::new(lock(path)?).map_err(cannot)?;
+        Ok(Self { path: path.to_owned(), home, lock, held: None, fresh: None, logs: Vec::new() })
     }
 
     /// What lies in the configured place: files are removed, and directories moved away, under a program that has them open.
@@ -79,20 +103,37 @@ impl Dir {
             }
             Err(cause) => return Err(cause),
             Ok(file) => match &self.held {
-                Some(held) if same(&held.metadata()?, &file) => {}
+                Some(held) if held.is(&file) => {}
                 _ => return Ok(Found::Another),
             },
         }
-        if !same(&self.home.metadata()?, &there) {
+        if !self.home.is(&there) {
             return Ok(Found::Nothing("another directory is in the place of the state's"));
         }
+        if !self.has_logs()? {
+            return Ok(Found::Nothing("the state's log was removed"));
+        }
         Ok(if self.has_lock()? { Found::Ours } else { Found::Nothing("the state's lock was removed") })
+    }
+
+    fn has_logs(&self) -> io::Result<bool> {
+        for (number, log) in &self.logs {
+            match fs::symlink_metadata(self.log_file(*number)) {
+                Err(cause) if cause.kind() == io::ErrorKind::NotFound => return Ok(false),
+                there => {
+                    if !log.is(&there?) {
+                        return Ok(false);
+                    }
+                }
+            }
+        }
+        Ok(true)
     }
 
     fn has_lock(&self) -> io::Result<bool> {
         match fs::symlink_metadata(self.path.join("lock")) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => Ok(false),
-            there => Ok(same(&there?, &self.lock.metadata()?)),
+            there => Ok(self.lock.is(&there?)),
         }
     }
 
@@ -117,7 +158,7 @@ impl Dir {
                 "{shown} has a state that is not this server's, which stays as it is; put the right one there and start again"
             )));
         }
-        let device = self.home.metadata()?.dev();
+        let device = self.home.device;
         // Under a mount point whose disk is gone lies a directory that the disk will hide again.
         let elsewhere = || {
             io::Error::other(format!("{shown} is on another file system than it was; is its disk mounted?"))
@@ -139,9 +180,9 @@ impl Dir {
         if let Some(cause) = not_ours_alone(&self.path, &found) {
             return Err(io::Error::other(format!("{shown} {cause}")));
         }
-        if !same(&found, &self.home.metadata()?) || !self.has_lock()? {
-            self.lock = lock(&self.path).map_err(io::Error::other)?;
-            self.home = home;
+        if !self.home.is(&found) || !self.has_lock()? {
+            self.lock = Held::new(lock(&self.path).map_err(io::Error::other)?)?;
+            self.home = Held::new(home)?;
             tracing::warn!(
                 directory = %shown,
                 "the state directory was removed or replaced, and is made anew; commands that ask the server find it again after a restart"
@@ -157,6 +198,10 @@ impl Dir {
 
     fn fresh_file(&self) -> PathBuf {
         self.path.join("state.redb.new")
+    }
+
+    fn log_file(&self, number: u64) -> PathBuf {
+        self.path.join(format!("{LOG}{number}"))
     }
 }
 
@@ -176,7 +221,7 @@ impl Medium for Dir {
         if file.metadata()?.permissions().mode() & OTHERS != 0 {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         }
-        self.held = Some(file.try_clone()?);
+        self.held = Some(Held::new(file.try_clone()?)?);
         FileBackend::new(file).map(Some).map_err(io::Error::other)
     }
 
@@ -203,7 +248,8 @@ impl Medium for Dir {
 
     fn adopt(&mut self) -> io::Result<()> {
         fs::rename(self.fresh_file(), self.file())?;
-        self.held = self.fresh.take();
+        self.held = self.fresh.take().map(Held::new).transpose()?;
+        self.logs.clear();
         Ok(())
     }
 
@@ -220,6 +266,50 @@ impl Medium for Dir {
             _ => {}
         }
     }
+
+    fn logs(&mut self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.path)? {
+            let name = entry?.file_name();
+            numbers.extend(name.to_str().and_then(|name| name.strip_prefix(LOG)?.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    fn log(&mut self, number: u64) -> io::Result<FileBackend> {
+        let file = OpenOptions::new().read(true).custom_flags(QUIETLY).open(self.log_file(number))?;
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("the state's log is not a file; move it away"));
+        }
+        FileBackend::new(file).map_err(io::Error::other)
+    }
+
+    fn make_log(&mut self, number: u64) -> io::Result<FileBackend> {
+        let mut options = OpenOptions::new();
+        let options = options.read(true).write(true).create_new(true).mode(FILE_MODE);
+        let file = options.open(self.log_file(number))?;
+        self.logs.push((number, Held::new(file.try_clone()?)?));
+        FileBackend::new(file).map_err(io::Error::other)
+    }
+
+    fn keep_log(&mut self, number: Option<u64>) {
+        self.logs.retain(|(known, _)| Some(*known) == number);
+        for other in self.logs().unwrap_or_default().into_iter().filter(|other| Some(*other) != number) {
+            let file = self.log_file(other);
+            if let Err(cause) = fs::remove_file(&file) {
+                tracing::warn!(file = %file.display(), %cause, "a left-over file cannot be removed");
+            }
+        }
+    }
+
+    fn secret(&mut self) -> io::Result<[u8; 32]> {
+        let mut secret = [0; 32];
+        let got = rustix::rand::getrandom(&mut secret, rustix::rand::GetRandomFlags::empty())?;
+        if got == secret.len() { Ok(secret) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+    }
+
+    const FOLDS_ASIDE: bool = true;
 }
 
 /// Why others could read or change what is in a directory, and how to end that.
@@ -239,10 +329,6 @@ fn not_ours_alone(path: &Path, meta: &fs::Metadata) -> Option<String> {
             path.display()
         )
     })
-}
-
-fn same(a: &fs::Metadata, b: &fs::Metadata) -> bool {
-    (a.dev(), a.ino()) == (b.dev(), b.ino())
 }
 
 /// The file that counts, in a state directory.

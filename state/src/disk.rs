@@ -21,12 +21,13 @@ use crate::revision::Revision;
 use crate::store::{Medium, Store};
 use crate::{Error, Watch};
 
-/// Transactions that wait for the disk before those who bring more have to wait too.
+/// Callers that wait for the disk before those who bring more have to wait too.
 const QUEUE: usize = 4096;
-/// Transactions in one group at most: the first must not wait for an endless storm behind it.
+/// A group of so many transactions takes no further caller's in: the first must not wait for an endless storm behind it.
 pub(crate) const GROUP: usize = 512;
 
-type Asked = (Txn, oneshot::Sender<Result<Revision, Error>>);
+/// Transactions of one caller, each by itself.
+type Asked = (Vec<Arc<Txn>>, oneshot::Sender<Vec<Result<Revision, Error>>>);
 
 /// An open state directory.
 ///
@@ -130,10 +131,18 @@ impl Backend for Disk {
 
     /// A call that is dropped after it was queued is carried out all the same.
     async fn commit(&self, txn: Txn) -> Result<Revision, Error> {
+        self.commit_each(vec![Arc::new(txn)]).await.pop().unwrap_or(Err(Error::Closed))
+    }
+
+    /// The same.
+    async fn commit_each(&self, txns: Vec<Arc<Txn>>) -> Vec<Result<Revision, Error>> {
+        let closed = vec![Err(Error::Closed); txns.len()];
         let (answer, answered) = oneshot::channel();
-        let queue = self.queue.as_ref().ok_or(Error::Closed)?;
-        queue.send((txn, answer)).await.map_err(|_| Error::Closed)?;
-        answered.await.map_err(|_| Error::Closed)?
+        let Some(queue) = self.queue.as_ref() else { return closed };
+        if queue.send((txns, answer)).await.is_err() {
+            return closed;
+        }
+        answered.await.unwrap_or(closed)
     }
 
     async fn watch(&self, prefix: &str) -> Result<Watch, Error> {
@@ -145,7 +154,7 @@ impl Backend for Disk {
     }
 }
 
-struct Writer<M> {
+struct Writer<M: Medium> {
     store: Store<M>,
     mirror: Arc<Mirror>,
     vitals: Arc<Vitals>,
@@ -154,7 +163,15 @@ struct Writer<M> {
 impl<M: Medium> Writer<M> {
     fn run(mut self, mut inbox: mpsc::Receiver<Asked>) {
         let mut group = Vec::new();
-        while inbox.blocking_recv_many(&mut group, GROUP) > 0 {
+        while let Some(first) = inbox.blocking_recv() {
+            let mut count = first.0.len();
+            group.push(first);
+            while count < GROUP
+                && let Ok(next) = inbox.try_recv()
+            {
+                count += next.0.len();
+                group.push(next);
+            }
             self.commit(&mut group);
         }
         if let Err(cause) = self.store.settle(|| self.mirror.with(Contents::clone)) {
@@ -168,7 +185,8 @@ impl<M: Medium> Writer<M> {
     fn commit(&mut self, group: &mut Vec<Asked>) {
         let (decided, changes, revision) = self.mirror.with(|contents| {
             let mut batch = Batch::new(contents);
-            let decided: Vec<_> = group.iter().map(|(txn, _)| batch.take(txn)).collect();
+            let each = |(txns, _): &Asked| -> Vec<_> { txns.iter().map(|txn| batch.take(txn)).collect() };
+            let decided: Vec<_> = group.iter().map(each).collect();
             (decided, batch.changes, batch.revision)
         });
         if !changes.is_empty() {
@@ -181,7 +199,7 @@ impl<M: Medium> Writer<M> {
             self.vitals.set_health(Health::Durable);
             // Before the answers, so that whoever is answered reads what it has written.
             self.mirror.publish(&changes);
-        } else if group.iter().any(|(txn, _)| txn.is_empty())
+        } else if group.iter().any(|(txns, _)| txns.iter().any(|txn| txn.is_empty()))
             && let Err(cause) = self.store.settle(|| self.mirror.with(Contents::clone))
         {
             return self.refuse(group, &cause);
@@ -201,12 +219,15 @@ impl<M: Medium> Writer<M> {
         // A conflict with a transaction of this very group is none: that one was never made.
         let decide = |txn: &Txn| self.mirror.with(|contents| Batch::new(contents).take(txn));
         let mut refused = before;
-        let answers: Vec<_> = group
+        let answers: Vec<(_, Vec<_>)> = group
             .drain(..)
-            .map(|(txn, answer)| {
-                let decided = decide(&txn).and_then(|_| Err(Error::NotDurable(cause.to_owned())));
-                refused += u64::from(matches!(decided, Err(Error::NotDurable(_))));
-                (answer, decided)
+            .map(|(txns, answer)| {
+                let refuse = |txn: &Arc<Txn>| {
+                    let decided = decide(txn).and_then(|_| Err(Error::NotDurable(cause.to_owned())));
+                    refused += u64::from(matches!(decided, Err(Error::NotDurable(_))));
+                    decided
+                };
+                (answer, txns.iter().map(refuse).collect())
             })
             .collect();
         // Before the answers, so that whoever is refused finds the health that says so.
@@ -217,7 +238,7 @@ impl<M: Medium> Writer<M> {
     }
 }
 
-impl<M> Drop for Writer<M> {
+impl<M: Medium> Drop for Writer<M> {
     /// Also when it panics: watchers must not wait for changes that nobody writes.
     fn drop(&mut self) {
         self.mirror.close();

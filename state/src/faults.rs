@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use self::machine::{Chance, Fault, Machine};
+use self::machine::{Chance, Fault, Image, Machine};
 use crate::backend::{Backend as _, Health};
 use crate::kv::{Txn, Versioned};
 use crate::{Disk, Error, Revision};
@@ -39,6 +39,8 @@ struct Told {
     rows: Rows,
     refused: Vec<Rows>,
     revision: u64,
+    /// Starts since the last answer that may have found what was refused: each has then counted on from there.
+    found: u64,
 }
 
 impl Told {
@@ -63,10 +65,13 @@ impl Told {
                 assert!(revision > self.revision, "{context}: revision {revision} after {}", self.revision);
                 self.rows = self.with(txn, revision);
                 self.refused.clear();
-                self.revision = revision;
+                (self.revision, self.found) = (revision, 0);
             }
             Err(Error::NotDurable(_)) => {
-                self.refused.push(self.with(txn, self.revision + 1));
+                let next = self.revision + 1;
+                for revision in next..=next + self.found {
+                    self.refused.push(self.with(txn, revision));
+                }
                 assert!(matches!(disk.health(), Health::Degraded { .. }), "{context}");
             }
             Err(cause) => panic!("{context}: {cause}"),
@@ -85,6 +90,7 @@ impl Told {
             brief(&found)
         );
         self.rows = found;
+        self.found += u64::from(!self.refused.is_empty());
         self.refused.clear();
     }
 }
@@ -344,7 +350,7 @@ async fn a_start_on_a_failing_disk_is_refused_and_the_next_one_finds_everything(
 }
 
 /// A file with the script's contents: closed, or as a power cut left it.
-async fn with_script(cut: bool) -> Vec<u8> {
+async fn with_script(cut: bool) -> Image {
     let machine = Machine::new(3);
     let disk = open(&machine).unwrap();
     for txn in script() {

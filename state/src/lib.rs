@@ -13,7 +13,9 @@ mod error;
 #[cfg(test)]
 mod faults;
 mod feed;
+mod file;
 mod kv;
+mod log;
 mod memory;
 mod mirror;
 mod restore;

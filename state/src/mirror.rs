@@ -23,7 +23,7 @@ pub(crate) struct Contents {
 }
 
 impl Contents {
-    fn apply(&mut self, change: &Change) {
+    pub(crate) fn apply(&mut self, change: &Change) {
         self.revision = self.revision.max(change.revision.0);
         match &change.value {
             Some(value) => {

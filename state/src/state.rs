@@ -1,5 +1,7 @@
 //! The backend that a server was started with. It is chosen once, and nobody above this crate names one.
 
+use std::sync::Arc;
+
 use crate::backend::{Backend, Health};
 use crate::kv::{Listing, Txn};
 use crate::revision::Revision;
@@ -55,6 +57,13 @@ impl Backend for State {
         match self {
             Self::Disk(disk) => disk.commit(txn).await,
             Self::Memory(memory) => memory.commit(txn).await,
+        }
+    }
+
+    async fn commit_each(&self, txns: Vec<Arc<Txn>>) -> Vec<Result<Revision, Error>> {
+        match self {
+            Self::Disk(disk) => disk.commit_each(txns).await,
+            Self::Memory(memory) => memory.commit_each(txns).await,
         }
     }
 

@@ -28,6 +28,49 @@ async fn what_was_answered_is_there_after_a_restart_with_its_revision() {
     assert!(disk.commit(put("next", "x")).await.unwrap() > removed, "the counter never goes back");
 }
 
+fn logs(dir: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let all = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+    all.filter(|path| path.to_str().unwrap().contains("state.log.")).collect()
+}
+
+#[tokio::test]
+async fn a_log_that_is_removed_under_the_writer_is_noticed_before_anybody_is_answered() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("state");
+    let disk = Disk::open(&dir).unwrap();
+    disk.commit(put("a", "in the file")).await.unwrap();
+    disk.commit(put("b", "in the log")).await.unwrap();
+    assert_eq!(logs(&dir).len(), 1);
+    logs(&dir).iter().for_each(|log| std::fs::remove_file(log).unwrap());
+    let refused = disk.commit(put("c", "nowhere")).await;
+    assert!(matches!(refused, Err(Error::NotDurable(_))), "{refused:?}");
+    disk.commit(put("d", "in a new file")).await.unwrap();
+    close(disk).await;
+    let disk = reopen(&dir).await;
+    for (key, is_there) in [("a", true), ("b", true), ("c", false), ("d", true)] {
+        assert_eq!(text(&disk, key).await.is_some(), is_there, "{key}");
+    }
+}
+
+#[tokio::test]
+async fn after_an_orderly_end_the_file_has_everything_and_there_is_no_log() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("state");
+    let disk = Disk::open(&dir).unwrap();
+    for number in 0..20 {
+        disk.commit(put(&format!("lease/{number}"), "x")).await.unwrap();
+    }
+    assert_eq!(logs(&dir).len(), 1);
+    close(disk).await;
+    drop(reopen(&dir).await);
+    assert!(logs(&dir).is_empty());
+    let elsewhere = home.path().join("elsewhere");
+    std::fs::DirBuilder::new().create(&elsewhere).unwrap();
+    std::fs::set_permissions(&elsewhere, std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    std::fs::copy(dir.join("state.redb"), elsewhere.join("state.redb")).unwrap();
+    assert_eq!(Disk::open(&elsewhere).unwrap().list("lease/").await.unwrap().records.len(), 20);
+}
+
 /// The writer ends when the last handle is gone; its lock goes with it.
 async fn close(disk: Disk) {
     drop(disk);

@@ -155,6 +155,12 @@ impl Server {
         self.binary = binary;
     }
 
+    /// Runs it with these variables in its environment, from the next start on.
+    pub fn set_environment(&mut self, environment: &[(&str, &str)]) {
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        self.environment = environment.iter().map(owned).collect();
+    }
+
     /// Stages everything and serves, in the calling thread's network.
     pub fn start(site: SiteFiles) -> Result<Self> {
         Self::start_with(site, &[])
@@ -163,8 +169,7 @@ impl Server {
     /// The same with variables in its environment.
     pub fn start_with(site: SiteFiles, environment: &[(&str, &str)]) -> Result<Self> {
         let mut server = Self::new(site)?;
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        server.environment = environment.iter().map(owned).collect();
+        server.set_environment(environment);
         server.staged = server.stage()?;
         server.restart()?;
         Ok(server)

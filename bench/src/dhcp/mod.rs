@@ -5,6 +5,8 @@
 //! ACK waits for the disk, but in the flood with its own MAC: there one machine asks again and again.
 
 mod client;
+mod kea;
+pub mod rates;
 
 use std::fmt::Write as _;
 use std::net::Ipv4Addr;

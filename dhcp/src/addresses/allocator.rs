@@ -61,9 +61,10 @@ impl Allocator {
             changed.extend(self.offers.addresses());
             changed.extend(self.commits.addresses());
             changed.extend(self.declined.resting(now.mono).map(|(address, _)| address));
-            changed.sort_unstable();
-            changed.dedup();
         }
+        // One exchange changes several tables' word about one address.
+        changed.sort_unstable();
+        changed.dedup();
         changed.into_iter().for_each(|address| self.settle(address, now, policy));
     }
 
@@ -127,6 +128,19 @@ impl Allocator {
             Some(address) => Some(Choice::Give(address)),
             None => self.pooled(context),
         }
+    }
+
+    /// Whether an address of the pool is nobody's, and may have been offered to this client: its offer has given way to newer
+    /// ones, if there was one.
+    pub(crate) fn is_left(&self, address: Ipv4Addr, context: &Context<'_>) -> bool {
+        let subnet = &context.place.subnet;
+        let free = self.pool(subnet).is_some_and(|pool| pool.is_free(address));
+        free && self.offers.gave_way(context.now.mono)
+            && subnet.gives(address)
+            && !self.declined.rests(address, context.now.mono)
+            && !self.probes.settles(address)
+            && !self.taken(address, context)
+            && self.spares(address, context)
     }
 
     /// The address that is this client's by pin, reservation, lease or offer.

@@ -53,6 +53,11 @@ impl Offers {
         self.named.holder(address, now).or_else(|| self.strangers.holder(address, now))
     }
 
+    /// Whether an offer may have given way to newer ones in its minute, so that who asks for it is not known any more.
+    pub(crate) fn gave_way(&self, now: u64) -> bool {
+        [&self.named, &self.strangers].into_iter().any(|table| table.full_until > now)
+    }
+
     /// Addresses that are offered now and were not, or no more.
     pub(crate) fn changed(&mut self, now: u64) -> Vec<Ipv4Addr> {
         for table in [&mut self.named, &mut self.strangers] {
@@ -73,17 +78,21 @@ struct Table {
     by_mac: HashMap<Mac, (Ipv4Addr, u64)>,
     by_address: HashMap<Ipv4Addr, Mac>,
     order: VecDeque<(Mac, u64)>,
+    /// Until then an offer that has given way would have been good.
+    full_until: u64,
 }
 
 impl Table {
     fn new(most: usize) -> Self {
-        Self { most, by_mac: HashMap::new(), by_address: HashMap::new(), order: VecDeque::new() }
+        let (by_mac, by_address, order) = (HashMap::new(), HashMap::new(), VecDeque::new());
+        Self { most, by_mac, by_address, order, full_until: 0 }
     }
 
     fn hold(&mut self, mac: Mac, address: Ipv4Addr, now: u64, changed: &mut Vec<Ipv4Addr>) {
         self.expire(now, changed);
         while self.by_mac.len() >= self.most && !self.by_mac.contains_key(&mac) {
             let Some((oldest, until)) = self.order.pop_front() else { break };
+            self.full_until = self.full_until.max(until);
             changed.extend(self.drop_if(oldest, until));
         }
         let until = now.saturating_add(HELD);
@@ -150,6 +159,7 @@ mod tests {
         let table = &offers.strangers;
         assert!(table.by_mac.len() <= MOST_OF_STRANGERS && table.by_address.len() <= MOST_OF_STRANGERS);
         assert!(table.order.len() <= 2 * MOST_OF_STRANGERS + 1);
+        assert!(offers.gave_way(HELD - 1) && !offers.gave_way(HELD));
     }
 
     #[test]

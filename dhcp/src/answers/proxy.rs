@@ -86,17 +86,17 @@ fn reply(
     let request = context.request;
     let class: &[u8] = if firmware == Firmware::Http { b"HTTPClient" } else { b"PXEClient" };
     let mut options = options::head(context, kind);
-    options.push((60, class.to_vec()));
+    options.push(60, class);
     if firmware == Firmware::Bios {
-        options.push((43, JUST_LOAD.to_vec()));
+        options.push(43, JUST_LOAD);
     }
     let told = firmware != Firmware::Uefi;
     if told && (firmware == Firmware::Http || boot.file.len() >= FILE || request.wanted.contains(&BOOT_FILE))
     {
-        options.push((BOOT_FILE, boot.file.as_bytes().to_vec()));
+        options.push(BOOT_FILE, &boot.file);
     }
-    options.push((97, request.guid.clone()));
-    options.extend(options::echoes(context));
+    options.push(97, &request.guid);
+    options::echo(context, &mut options);
     let answer = Answer {
         request,
         flags,

@@ -118,6 +118,11 @@ fn request(allocator: &mut Allocator, context: &Context<'_>) -> Result<Step, Dro
     match known {
         its if renews || its == Some(address) => writes::acknowledge(allocator, context, address),
         None if state != State::Selecting && !subnet.authoritative => Err(DropReason::NoRecord),
+        // It names this server, so this is what it was offered. Of many thousand that come at once the first would be refused
+        // what nobody else has, and all of them would begin anew.
+        None if state == State::Selecting && allocator.is_left(address, context) => {
+            writes::acknowledge(allocator, context, address)
+        }
         Some(_) | None => nak(),
     }
 }

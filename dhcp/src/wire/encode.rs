@@ -15,8 +15,40 @@ const HEADERS: u16 = 28;
 /// Longest `file` with its NUL.
 pub(crate) const FILE: usize = 128;
 
-/// Code and value.
-pub(crate) type Options = Vec<(u8, Vec<u8>)>;
+/// Options with their values, the most needed first. All values lie in one piece of memory: a reply has some twenty.
+#[derive(Debug, Default)]
+pub(crate) struct Options {
+    values: Vec<u8>,
+    /// Codes, and where the value of each ends.
+    ends: Vec<(u8, usize)>,
+}
+
+impl Options {
+    pub(crate) fn with_room() -> Self {
+        Self { values: Vec::with_capacity(192), ends: Vec::with_capacity(24) }
+    }
+
+    /// Adds one; where it has no value, it is not sent.
+    pub(crate) fn push(&mut self, code: u8, value: impl AsRef<[u8]>) {
+        self.values.extend_from_slice(value.as_ref());
+        self.ends.push((code, self.values.len()));
+    }
+
+    /// Adds one that is a list of addresses.
+    pub(crate) fn addresses<'a>(&mut self, code: u8, addresses: impl IntoIterator<Item = &'a Ipv4Addr>) {
+        addresses.into_iter().for_each(|address| self.values.extend_from_slice(&address.octets()));
+        self.ends.push((code, self.values.len()));
+    }
+
+    fn each(&self) -> impl Iterator<Item = (u8, &[u8])> {
+        let mut from = 0;
+        self.ends.iter().map(move |(code, end)| {
+            let value = self.values.get(from..*end).unwrap_or_default();
+            from = *end;
+            (*code, value)
+        })
+    }
+}
 
 /// Option 67. Sent last, for old firmware writes a NUL behind it.
 pub(crate) const BOOT_FILE: u8 = 67;
@@ -48,7 +80,8 @@ impl Answer<'_> {
     pub(crate) fn encode(&self) -> Vec<u8> {
         let request = self.request;
         // Our hops are none: the ROM of one Raspberry Pi drops what says otherwise.
-        let mut bytes = vec![2, 1, 6, 0];
+        let mut bytes = Vec::with_capacity(usize::from(USUAL));
+        bytes.extend([2, 1, 6, 0]);
         bytes.extend(request.xid.to_be_bytes());
         bytes.extend([0, 0]);
         bytes.extend(self.flags.to_be_bytes());
@@ -72,17 +105,21 @@ impl Answer<'_> {
         let relay = &self.request.relay_info;
         // The relay's own bytes and the end mark have their room before anything else.
         let reserved = bytes.len() + 1 + if relay.is_empty() { 0 } else { 2 + relay.len() };
-        let mut room = limit.saturating_sub(reserved);
-        let mut fits = |option: &&(u8, Vec<u8>)| {
-            let needed = 2 + option.1.len();
-            let fits = (3..=2 + usize::from(u8::MAX)).contains(&needed) && needed <= room;
-            room -= if fits { needed } else { 0 };
-            fits
-        };
-        let mut chosen: Vec<_> = self.options.iter().filter(|option| fits(option)).collect();
-        chosen.sort_by_key(|(code, _)| *code == BOOT_FILE);
-        for (code, value) in chosen {
-            put(bytes, *code, value);
+        let (mut room, mut last) = (limit.saturating_sub(reserved), None);
+        for (code, value) in self.options.each() {
+            let needed = 2 + value.len();
+            if !(3..=2 + usize::from(u8::MAX)).contains(&needed) || needed > room {
+                continue;
+            }
+            room -= needed;
+            if code == BOOT_FILE {
+                last = Some(value);
+            } else {
+                put(bytes, code, value);
+            }
+        }
+        if let Some(file) = last {
+            put(bytes, BOOT_FILE, file);
         }
         if !relay.is_empty() {
             put(bytes, 82, relay);

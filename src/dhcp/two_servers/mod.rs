@@ -281,7 +281,9 @@ impl World {
         }
         let which = self.chance.below(self.servers[at].asked.len());
         let commit = self.servers[at].asked.swap_remove(which);
-        let written = store::write(self.state.as_ref(), commit.change.put.mac, commit.txn.clone()).await;
+        let answer = self.state.commit(commit.txn.clone()).await;
+        let (mac, txn) = (commit.change.put.mac, Arc::new(commit.txn.clone()));
+        let written = store::outcome(self.state.as_ref(), mac, txn, answer).await;
         self.note("commits", &format!("{} at {at}", commit.change.put.mac));
         self.servers[at].answered.push_back((commit, written));
     }
@@ -361,7 +363,9 @@ impl World {
             for _ in 0..50 {
                 for commit in std::mem::take(&mut self.servers[at].asked) {
                     let mac = commit.change.put.mac;
-                    let written = store::write(self.state.as_ref(), mac, commit.txn.clone()).await;
+                    let answer = self.state.commit(commit.txn.clone()).await;
+                    let txn = Arc::new(commit.txn.clone());
+                    let written = store::outcome(self.state.as_ref(), mac, txn, answer).await;
                     self.servers[at].answered.push_back((commit, written));
                 }
                 self.observe();

@@ -5,6 +5,7 @@
 //! failed write has taken a part; a failed sync has written a part and forgets the rest, which reads go on to show
 //! ("fsyncgate").
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -96,17 +97,33 @@ impl File {
     }
 }
 
+/// Whom names mean: the file's, and the logs'.
+#[derive(Debug, Default, Clone)]
+struct Names {
+    current: Option<usize>,
+    logs: BTreeMap<u64, usize>,
+}
+
+/// What a platter has: the file, and its logs by their numbers.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(super) struct Image {
+    pub(super) file: Vec<u8>,
+    pub(super) logs: BTreeMap<u64, Vec<u8>>,
+}
+
 #[derive(Debug, Default)]
 struct Inner {
     /// All that were ever made; a name is an index.
     files: Vec<File>,
-    /// The file that has the name, and the one that is being made, as seen.
-    current: Option<usize>,
+    /// How many of them were made to be the file.
+    made: usize,
+    /// The files that have names, as seen; and the one that is being made.
+    seen: Names,
     /// The file that was opened or named last, if this machine did it.
     held: Option<usize>,
     fresh: Option<usize>,
-    /// Whom the name meant on the platter, then each that it was given to since.
-    names: Vec<Option<usize>>,
+    /// Whom the names meant on the platter, then after each change of a name since.
+    names: Vec<Names>,
     due: Vec<Due>,
     off: bool,
     chance: Chance,
@@ -130,12 +147,12 @@ impl Inner {
             self.due.remove(0);
         }
         if let Fault::Removed | Fault::Replaced = fault {
-            self.current = None;
+            self.seen.current = None;
             if fault == Fault::Replaced {
                 self.files.push(File::default());
-                self.current = Some(self.files.len() - 1);
+                self.seen.current = Some(self.files.len() - 1);
             }
-            self.names = vec![self.current];
+            self.names = vec![self.seen.clone()];
             return Ok(());
         }
         self.off |= fault == Fault::Cut;
@@ -149,7 +166,11 @@ pub(super) struct Machine(Arc<Mutex<Inner>>);
 
 impl Machine {
     pub(super) fn new(seed: u64) -> Self {
-        Self(Arc::new(Mutex::new(Inner { names: vec![None], chance: Chance(seed), ..Inner::default() })))
+        Self(Arc::new(Mutex::new(Inner {
+            names: vec![Names::default()],
+            chance: Chance(seed),
+            ..Inner::default()
+        })))
     }
 
     fn with<R>(&self, act: impl FnOnce(&mut Inner) -> R) -> R {
@@ -177,33 +198,42 @@ impl Machine {
                 file.seen = file.durable.clone();
             }
             let kept = inner.chance.below(inner.names.len());
-            inner.current = inner.names[kept];
-            inner.names = vec![inner.current];
+            inner.seen = inner.names[kept].clone();
+            inner.names = vec![inner.seen.clone()];
             inner.held = None;
             inner.due.clear();
             inner.off = false;
         });
     }
 
-    /// What the file that counts holds.
-    pub(super) fn image(&self) -> Vec<u8> {
-        self.with(|inner| inner.files[inner.current.unwrap()].durable.clone())
+    /// What the file that counts and its logs hold.
+    pub(super) fn image(&self) -> Image {
+        self.with(|inner| {
+            let durable = |file: usize| inner.files[file].durable.clone();
+            let logs = inner.seen.logs.iter().map(|(number, file)| (*number, durable(*file))).collect();
+            Image { file: durable(inner.seen.current.unwrap()), logs }
+        })
     }
 
-    /// A machine whose file holds this.
-    pub(super) fn holding(bytes: &[u8]) -> Self {
+    /// A machine whose disk holds this.
+    pub(super) fn holding(image: &Image) -> Self {
         let machine = Self::new(0);
         machine.with(|inner| {
-            inner.files.push(File { durable: bytes.to_vec(), seen: bytes.to_vec(), unsynced: Vec::new() });
-            inner.current = Some(0);
-            inner.names = vec![inner.current];
+            let mut put = |bytes: &Vec<u8>| {
+                inner.files.push(File { durable: bytes.clone(), seen: bytes.clone(), unsynced: Vec::new() });
+                inner.files.len() - 1
+            };
+            let current = Some(put(&image.file));
+            let logs = image.logs.iter().map(|(number, bytes)| (*number, put(bytes))).collect();
+            inner.seen = Names { current, logs };
+            inner.names = vec![inner.seen.clone()];
         });
         machine
     }
 
-    /// How many files were ever made.
+    /// How many files were ever made, logs apart.
     pub(super) fn made(&self) -> usize {
-        self.with(|inner| inner.files.len())
+        self.with(|inner| inner.made)
     }
 }
 
@@ -289,8 +319,8 @@ impl Medium for Machine {
         self.abandon();
         let file = self.with(|inner| {
             inner.operate(true)?;
-            inner.held = inner.current;
-            io::Result::Ok(inner.current)
+            inner.held = inner.seen.current;
+            io::Result::Ok(inner.held)
         })?;
         Ok(file.map(|file| Storage { machine: self.clone(), file }))
     }
@@ -298,7 +328,7 @@ impl Medium for Machine {
     fn in_place(&mut self) -> io::Result<()> {
         self.with(|inner| {
             inner.operate(true)?;
-            let found = inner.current.is_some() && inner.current == inner.held;
+            let found = inner.seen.current.is_some() && inner.seen.current == inner.held;
             if found { Ok(()) } else { Err(io::Error::other("another file has the name")) }
         })
     }
@@ -307,13 +337,14 @@ impl Medium for Machine {
         self.abandon();
         let file = self.with(|inner| {
             inner.operate(false)?;
-            if inner.current.is_some() && inner.current != inner.held {
+            if inner.seen.current.is_some() && inner.seen.current != inner.held {
                 return Err(io::Error::other("there is a state that is not ours"));
             }
             if inner.fresh.is_some() {
                 return Err(io::Error::from(io::ErrorKind::AlreadyExists));
             }
             inner.files.push(File::default());
+            inner.made += 1;
             inner.fresh = Some(inner.files.len() - 1);
             Ok(inner.files.len() - 1)
         })?;
@@ -323,9 +354,9 @@ impl Medium for Machine {
     fn adopt(&mut self) -> io::Result<()> {
         self.with(|inner| {
             inner.operate(false)?;
-            inner.current = inner.fresh.take();
-            inner.held = inner.current;
-            inner.names.push(inner.current);
+            inner.seen.current = inner.fresh.take();
+            inner.held = inner.seen.current;
+            inner.names.push(inner.seen.clone());
             Ok(())
         })
     }
@@ -333,7 +364,7 @@ impl Medium for Machine {
     fn sync_names(&mut self) -> io::Result<()> {
         self.with(|inner| {
             inner.operate(false)?;
-            inner.names = vec![inner.current];
+            inner.names = vec![inner.seen.clone()];
             Ok(())
         })
     }
@@ -345,4 +376,48 @@ impl Medium for Machine {
             }
         });
     }
+
+    fn logs(&mut self) -> io::Result<Vec<u64>> {
+        self.with(|inner| {
+            inner.operate(true)?;
+            Ok(inner.seen.logs.keys().copied().collect())
+        })
+    }
+
+    fn log(&mut self, number: u64) -> io::Result<Storage> {
+        let file = self.with(|inner| {
+            inner.operate(true)?;
+            inner.seen.logs.get(&number).copied().ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+        })?;
+        Ok(Storage { machine: self.clone(), file })
+    }
+
+    fn make_log(&mut self, number: u64) -> io::Result<Storage> {
+        let file = self.with(|inner| {
+            inner.operate(false)?;
+            inner.files.push(File::default());
+            let file = inner.files.len() - 1;
+            if inner.seen.logs.insert(number, file).is_some() {
+                return Err(io::Error::from(io::ErrorKind::AlreadyExists));
+            }
+            inner.names.push(inner.seen.clone());
+            Ok(file)
+        })?;
+        Ok(Storage { machine: self.clone(), file })
+    }
+
+    fn keep_log(&mut self, number: Option<u64>) {
+        self.with(|inner| {
+            if inner.operate(false).is_ok() {
+                inner.seen.logs.retain(|known, _| Some(*known) == number);
+                inner.names.push(inner.seen.clone());
+            }
+        });
+    }
+
+    fn secret(&mut self) -> io::Result<[u8; 32]> {
+        self.with(|inner| Ok([0; 32].map(|_: u8| u8::try_from(inner.chance.below(256)).unwrap())))
+    }
+
+    const FOLDS_ASIDE: bool = false;
 }
