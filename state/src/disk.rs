@@ -164,6 +164,7 @@ impl<M: Medium> Writer<M> {
     fn run(mut self, mut inbox: mpsc::Receiver<Asked>) {
         let mut group = Vec::new();
         while let Some(first) = inbox.blocking_recv() {
+            self.store.rest();
             let mut count = first.0.len();
             group.push(first);
             while count < GROUP

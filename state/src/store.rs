@@ -61,6 +61,13 @@ pub(crate) trait Medium: Send + 'static {
     /// Removes all logs but one.
     fn keep_log(&mut self, number: Option<u64>);
 
+    /// Waits until a write may follow the one before. Each sync costs much more than what it writes, so those that come in the
+    /// meantime are better written with one.
+    fn rest(&mut self);
+
+    /// A write has ended.
+    fn wrote(&mut self);
+
     /// Bytes that nobody can know.
     fn secret(&mut self) -> io::Result<[u8; 32]>;
 
@@ -137,6 +144,11 @@ impl<M: Medium> Store<M> {
         Ok((Self { medium, file: File::Open(database), log: None, found, next }, contents))
     }
 
+    /// Waits until there may be another write.
+    pub(crate) fn rest(&mut self) {
+        self.medium.rest();
+    }
+
     /// Writes and syncs. On an error nothing of it counts, and the next call makes the file anew from `held`, which is
     /// what readers see, without these changes.
     pub(crate) fn write(
@@ -149,6 +161,7 @@ impl<M: Medium> Store<M> {
             return self.remake(&held(), changes, revision);
         }
         let written = self.commit(changes, revision);
+        self.medium.wrote();
         if written.is_err() {
             self.lose();
         }

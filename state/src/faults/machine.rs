@@ -415,6 +415,10 @@ impl Medium for Machine {
         });
     }
 
+    fn rest(&mut self) {}
+
+    fn wrote(&mut self) {}
+
     fn secret(&mut self) -> io::Result<[u8; 32]> {
         self.with(|inner| Ok([0; 32].map(|_: u8| u8::try_from(inner.chance.below(256)).unwrap())))
     }
