@@ -28,8 +28,8 @@ use crate::reload::{Ask, Reread};
 use crate::status::Status;
 use crate::{backup, clock};
 use oneroot_machines::{
-    Held, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine, Request,
-    Sighting,
+    KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine, PinStatus,
+    Request, Sighting,
 };
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
@@ -325,7 +325,7 @@ pub fn ask_keys(state: &Path, change: Option<&str>) -> Result<Option<Keys>> {
 }
 
 /// Asks a running server which views its pins hold; `None` when none runs.
-pub fn ask_pins(state: &Path) -> Result<Option<Vec<Held>>> {
+pub fn ask_pins(state: &Path) -> Result<Option<Vec<PinStatus>>> {
     ask_json(state, "pins")
 }
 

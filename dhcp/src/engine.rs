@@ -64,7 +64,7 @@ use crate::leases::lease::{Lease, Revision};
 use crate::networks::subnets::{Place, Subnet, Subnets};
 use crate::now::Now;
 use crate::policy::Policy;
-use crate::step::{CommitError, DropReason, Found, Received, Step};
+use crate::step::{CommitError, DropReason, ProbeResult, Received, Step};
 use crate::wire::message::{Refused, Request};
 use oneroot_ids::Mac;
 
@@ -209,7 +209,7 @@ impl Engine {
     }
 
     /// A probe has come back.
-    pub fn probed(&mut self, now: Now, policy: &dyn Policy, token: u64, found: Found) -> Step {
+    pub fn probed(&mut self, now: Now, policy: &dyn Policy, token: u64, found: ProbeResult) -> Step {
         let Some(probe) = self.allocator.probes.end(token) else { return Step::Dropped(DropReason::Asking) };
         let at = (probe.address, probe.by);
         let step = match probe.purpose {

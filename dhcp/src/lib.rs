@@ -36,7 +36,7 @@ pub use leases::lease::{Lease, LeaseChange, Revision};
 pub use networks::subnets::Subnet;
 pub use now::Now;
 pub use policy::{BootFile, Claim, Policy, Reservation};
-pub use step::{CommitError, DropReason, Found, Received, Reply, Route, Step};
+pub use step::{CommitError, DropReason, ProbeResult, Received, Reply, Route, Step};
 pub use wire::client::Client;
 pub use wire::frame;
 pub use wire::message::{MessageType, Refused, Request};

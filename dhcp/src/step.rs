@@ -41,7 +41,7 @@ pub enum Step {
 
 /// What a probe has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum ProbeResult {
     /// A host with this hardware address.
     Mac(Mac),
     /// A host, and no way to tell which: it is behind a router.

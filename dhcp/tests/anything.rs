@@ -5,8 +5,8 @@
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use oneroot_dhcp::{
-    BootFile, Claim, Client, Engine, Found, Now, Policy, Received, Reply, Request, Reservation, Revision,
-    Route, Step, Subnet,
+    BootFile, Claim, Client, Engine, Now, Policy, ProbeResult, Received, Reply, Request, Reservation,
+    Revision, Route, Step, Subnet,
 };
 use oneroot_ids::Mac;
 use proptest::prelude::*;
@@ -139,7 +139,7 @@ fn replies(
         };
         let step = match step {
             Step::Commit { token, .. } => engine.committed(token, Ok(Revision(1))),
-            Step::Probe { token, .. } => engine.probed(now, &Open, token, Found::Answered),
+            Step::Probe { token, .. } => engine.probed(now, &Open, token, ProbeResult::Answered),
             step => step,
         };
         if let Step::Reply(reply) = step {

@@ -39,8 +39,8 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 
 use dhcproto::{Decodable as _, v4};
 use oneroot_dhcp::{
-    BootFile, Claim, Client, CommitError, Engine, Found, Lease, Now, Policy, Received, Reservation, Revision,
-    Route, Step, Subnet,
+    BootFile, Claim, Client, CommitError, Engine, Lease, Now, Policy, ProbeResult, Received, Reservation,
+    Revision, Route, Step, Subnet,
 };
 use oneroot_ids::Mac;
 
@@ -276,10 +276,10 @@ impl Conversation {
             }
             "found" => {
                 let found = match rest {
-                    "nobody" => Found::Silent,
-                    "somebody" => Found::Answered,
-                    "nothing-out" => Found::Unable,
-                    mac => Found::Mac(mac.parse().unwrap()),
+                    "nobody" => ProbeResult::Silent,
+                    "somebody" => ProbeResult::Answered,
+                    "nothing-out" => ProbeResult::Unable,
+                    mac => ProbeResult::Mac(mac.parse().unwrap()),
                 };
                 let engine = self.engine.as_mut().unwrap();
                 self.step = Some(engine.probed(self.now, &self.site, self.token, found));

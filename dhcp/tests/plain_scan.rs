@@ -12,8 +12,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::Ipv4Addr;
 
 use oneroot_dhcp::{
-    BootFile, Claim, Client, CommitError, Engine, Found, Lease, Now, Policy, Received, Reservation, Revision,
-    Step, Subnet,
+    BootFile, Claim, Client, CommitError, Engine, Lease, Now, Policy, ProbeResult, Received, Reservation,
+    Revision, Step, Subnet,
 };
 use oneroot_ids::Mac;
 use proptest::prelude::*;
@@ -481,10 +481,10 @@ impl World {
         let (token, address, by) = self.model.probes.remove(usize::from(what) % self.model.probes.len());
         let owner = self.model.lease_at(address).map(|lease| lease.mac);
         let (found, there) = match what % 4 {
-            0 => (Found::Unable, None),
-            1 => (Found::Answered, Some(true)),
-            2 => (Found::Mac(mac(99)), Some(true)),
-            _ => (Found::Silent, Some(false)),
+            0 => (ProbeResult::Unable, None),
+            1 => (ProbeResult::Answered, Some(true)),
+            2 => (ProbeResult::Mac(mac(99)), Some(true)),
+            _ => (ProbeResult::Silent, Some(false)),
         };
         if let (Some(owner), Some(there)) = (owner, there) {
             self.model.found.insert(owner, there);

@@ -69,10 +69,10 @@ pub fn asked(conditions: &Conditions<'_>, ranged: bool, tag: Option<&str>, lengt
     }
     let is_same = |value: &[u8]| tag.is_some_and(|tag| value == tag.as_bytes());
     let range = conditions.range.filter(|_| ranged && conditions.if_range.is_none_or(is_same));
-    match range.map_or(Wanted::All, |value| wanted(value, length)) {
-        Wanted::All => Asked::All,
-        Wanted::Part(from, to) => Asked::Part(from, to),
-        Wanted::Nothing => Asked::Nothing,
+    match range.map_or(ByteRange::All, |value| wanted(value, length)) {
+        ByteRange::All => Asked::All,
+        ByteRange::Part(from, to) => Asked::Part(from, to),
+        ByteRange::Nothing => Asked::Nothing,
     }
 }
 
@@ -85,7 +85,7 @@ fn lists(text: &str, tag: Option<&str>, weak: bool) -> bool {
 
 /// What a Range header asks of a file.
 #[derive(Debug, PartialEq, Eq)]
-enum Wanted {
+enum ByteRange {
     All,
     /// From the first to before the second.
     Part(u64, u64),
@@ -93,12 +93,12 @@ enum Wanted {
 }
 
 /// RFC 9110 §14.2: one range in bytes is honoured; several, or anything malformed, mean the whole file.
-fn wanted(value: &[u8], length: u64) -> Wanted {
+fn wanted(value: &[u8], length: u64) -> ByteRange {
     let spec = text(value).and_then(|text| text.strip_prefix("bytes="));
     let Some((first, last)) =
         spec.filter(|spec| !spec.contains(',')).and_then(|spec| spec.trim().split_once('-'))
     else {
-        return Wanted::All;
+        return ByteRange::All;
     };
     let number = |text: &str| -> Option<u64> {
         if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -109,16 +109,16 @@ fn wanted(value: &[u8], length: u64) -> Wanted {
         }
     };
     match (first, number(first), last, number(last)) {
-        ("", None, _, Some(0)) => Wanted::Nothing,
-        ("", None, _, Some(_)) if length == 0 => Wanted::Nothing,
-        ("", None, _, Some(count)) => Wanted::Part(length.saturating_sub(count), length),
-        (_, Some(from), "", None) if from < length => Wanted::Part(from, length),
+        ("", None, _, Some(0)) => ByteRange::Nothing,
+        ("", None, _, Some(_)) if length == 0 => ByteRange::Nothing,
+        ("", None, _, Some(count)) => ByteRange::Part(length.saturating_sub(count), length),
+        (_, Some(from), "", None) if from < length => ByteRange::Part(from, length),
         (_, Some(from), _, Some(to)) if from <= to && from < length => {
-            Wanted::Part(from, to.saturating_add(1).min(length))
+            ByteRange::Part(from, to.saturating_add(1).min(length))
         }
-        (_, Some(from), _, Some(to)) if from > to => Wanted::All,
-        (_, Some(_), "", None) | (_, Some(_), _, Some(_)) => Wanted::Nothing,
-        _ => Wanted::All,
+        (_, Some(from), _, Some(to)) if from > to => ByteRange::All,
+        (_, Some(_), "", None) | (_, Some(_), _, Some(_)) => ByteRange::Nothing,
+        _ => ByteRange::All,
     }
 }
 
@@ -126,25 +126,25 @@ fn wanted(value: &[u8], length: u64) -> Wanted {
 mod tests {
     use super::*;
 
-    fn of(spec: &str, length: u64) -> Wanted {
+    fn of(spec: &str, length: u64) -> ByteRange {
         wanted(spec.as_bytes(), length)
     }
 
     #[test]
     fn one_range_is_honoured() {
-        assert_eq!(of("bytes=0-0", 10), Wanted::Part(0, 1));
-        assert_eq!(of("bytes=3-", 10), Wanted::Part(3, 10));
-        assert_eq!(of("bytes=-4", 10), Wanted::Part(6, 10));
-        assert_eq!(of("bytes=-40", 10), Wanted::Part(0, 10));
-        assert_eq!(of("bytes=9-18446744073709551615", 10), Wanted::Part(9, 10));
+        assert_eq!(of("bytes=0-0", 10), ByteRange::Part(0, 1));
+        assert_eq!(of("bytes=3-", 10), ByteRange::Part(3, 10));
+        assert_eq!(of("bytes=-4", 10), ByteRange::Part(6, 10));
+        assert_eq!(of("bytes=-40", 10), ByteRange::Part(0, 10));
+        assert_eq!(of("bytes=9-18446744073709551615", 10), ByteRange::Part(9, 10));
     }
 
     #[test]
     fn a_range_past_the_end_has_nothing() {
         for spec in ["bytes=10-", "bytes=10-12", "bytes=-0", "bytes=99999999999999999999-"] {
-            assert_eq!(of(spec, 10), Wanted::Nothing, "{spec}");
+            assert_eq!(of(spec, 10), ByteRange::Nothing, "{spec}");
         }
-        assert_eq!(of("bytes=-1", 0), Wanted::Nothing);
+        assert_eq!(of("bytes=-1", 0), ByteRange::Nothing);
     }
 
     #[test]
@@ -152,7 +152,7 @@ mod tests {
         for spec in
             ["bytes=0-1,3-4", "bytes=5-2", "bytes=-", "bytes=", "lines=1-2", "bytes=a-b", "bytes=+1-2"]
         {
-            assert_eq!(of(spec, 10), Wanted::All, "{spec}");
+            assert_eq!(of(spec, 10), ByteRange::All, "{spec}");
         }
     }
 

@@ -11,7 +11,7 @@ use oneroot_ids::Mac;
 
 /// What a probe has found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Found {
+pub enum ProbeResult {
     /// A host on a link of ours, with this hardware address: the first that answered.
     Mac(Mac),
     /// A host, and no way to tell which: it is behind a router, or is this one.
@@ -44,7 +44,7 @@ impl fmt::Display for Reason {
 }
 
 /// A probe under way.
-pub type Probing<'a> = Pin<Box<dyn Future<Output = Found> + Send + 'a>>;
+pub type Probing<'a> = Pin<Box<dyn Future<Output = ProbeResult> + Send + 'a>>;
 
 /// The links around the server.
 pub trait Around: Send + Sync {
@@ -65,12 +65,12 @@ pub(crate) mod made_up {
     /// Who is at every address, what a probe finds there, and where it has asked.
     pub struct Links {
         pub seen: Seen,
-        pub found: Mutex<Found>,
+        pub found: Mutex<ProbeResult>,
         pub asked: Mutex<Vec<Ipv4Addr>>,
     }
 
     impl Links {
-        pub fn of(seen: Seen, found: Found) -> Arc<Self> {
+        pub fn of(seen: Seen, found: ProbeResult) -> Arc<Self> {
             Arc::new(Self { seen, found: Mutex::new(found), asked: Mutex::default() })
         }
     }

@@ -22,7 +22,7 @@ mod tokens;
 mod views;
 
 pub use access::resource::{Resource, Via};
-pub use around::{Around, Found, Probing, Reason};
+pub use around::{Around, ProbeResult, Probing, Reason};
 pub use error::{Error, MappingRefused, Result};
 pub use host::Host;
 pub use index::claims::{Claim, RESTS, Rest};
@@ -36,6 +36,6 @@ pub use keys::KeyStatus;
 pub use machines::Machines;
 pub use mapping::{MachineChange, MappedMachine, Mapping, MappingRecords, Newcomer, Request, Taken};
 pub use planner::asking::DecideStatus;
-pub use status::{Held, MachineStatus, OneMachine, Planned};
+pub use status::{MachineStatus, OneMachine, PinStatus, Planned};
 pub use tokens::keys::{HandleKeys, handle_keys};
 pub use views::tree::{MachineTree, ProgressReport};

@@ -47,24 +47,29 @@ impl From<Refusal> for Fault {
 
 /// A node that is there, with its attributes.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Found {
+pub(crate) struct NodeAttr {
     pub(crate) node: NodeId,
     pub(crate) attr: Attr,
 }
 
-impl Found {
+impl NodeAttr {
     fn is_dir(&self) -> bool {
         self.attr.kind == FileKind::Directory
     }
 }
 
-pub(crate) fn find<T: Tree>(tree: &T, node: NodeId) -> Result<Found, Fault> {
-    tree.attr(node).map(|attr| Found { node, attr }).ok_or(Fault::Stale)
+pub(crate) fn find<T: Tree>(tree: &T, node: NodeId) -> Result<NodeAttr, Fault> {
+    tree.attr(node).map(|attr| NodeAttr { node, attr }).ok_or(Fault::Stale)
 }
 
 /// Looks a name up. The name rules are RFC 1813 §3.2's: empty is ACCES, `.` and `..` work everywhere and end
 /// at the root, 256 bytes and more are NAMETOOLONG. A slash or NUL can't be in any name of a tree: INVAL.
-pub(crate) fn lookup<T: Tree>(tree: &T, caller: &Caller, dir: &Found, name: &[u8]) -> Result<Found, Fault> {
+pub(crate) fn lookup<T: Tree>(
+    tree: &T,
+    caller: &Caller,
+    dir: &NodeAttr,
+    name: &[u8],
+) -> Result<NodeAttr, Fault> {
     if !dir.is_dir() {
         return Err(Fault::NotDir);
     }
@@ -85,7 +90,7 @@ pub(crate) fn lookup<T: Tree>(tree: &T, caller: &Caller, dir: &Found, name: &[u8
 }
 
 /// The text of a symbolic link. No permission is asked for: a link's mode means nothing.
-pub(crate) fn readlink<'t, T: Tree>(tree: &'t T, link: &Found) -> Result<&'t [u8], Fault> {
+pub(crate) fn readlink<'t, T: Tree>(tree: &'t T, link: &NodeAttr) -> Result<&'t [u8], Fault> {
     if link.attr.kind != FileKind::Symlink {
         return Err(Fault::Inval);
     }
@@ -104,7 +109,7 @@ pub(crate) struct Extent {
 pub(crate) fn read<T: Tree>(
     tree: &T,
     caller: &Caller,
-    file: &Found,
+    file: &NodeAttr,
     offset: u64,
     count: u32,
     max: u32,
@@ -135,7 +140,7 @@ pub(crate) struct Entry<'t> {
     /// Where the next page begins, if this is the last entry of this one.
     pub(crate) cookie: u64,
     pub(crate) name: &'t [u8],
-    pub(crate) found: Found,
+    pub(crate) found: NodeAttr,
 }
 
 /// The names of a directory from a cookie on.
@@ -147,14 +152,14 @@ pub(crate) struct Entry<'t> {
 #[derive(Debug)]
 pub(crate) struct Listing<'t, T> {
     tree: &'t T,
-    dir: Found,
+    dir: NodeAttr,
     place: u64,
 }
 
 pub(crate) fn list<'t, T: Tree>(
     tree: &'t T,
     caller: &Caller,
-    dir: &Found,
+    dir: &NodeAttr,
     cookie: u64,
 ) -> Result<Listing<'t, T>, Fault> {
     if !dir.is_dir() {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::access::Caller;
 use crate::handle::{Handle, Keyring};
-use crate::ops::{self, Fault, Found};
+use crate::ops::{self, Fault, NodeAttr};
 use crate::{Exports, Tree, ViewId};
 
 /// What all procedures need to know of a call.
@@ -24,7 +24,7 @@ pub(crate) struct Request<'a, E> {
 pub(crate) struct Opened<T> {
     pub(crate) tree: Arc<T>,
     pub(crate) view: ViewId,
-    pub(crate) found: Found,
+    pub(crate) found: NodeAttr,
 }
 
 impl<E: Exports> Request<'_, E> {

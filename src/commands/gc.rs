@@ -20,7 +20,7 @@ use crate::cli::GcAsked;
 use crate::clock;
 use crate::control::{self, Released};
 use crate::print::{Document, Page};
-use oneroot_machines::Held;
+use oneroot_machines::PinStatus;
 use oneroot_machines::{ASSIGNMENTS, PINS, PLANS};
 
 /// Who holds what, and what has gone.
@@ -32,7 +32,7 @@ pub struct Collection {
     objects: u64,
     /// Of the disk. Contents have another length where they have holes.
     freed_bytes: u64,
-    held: Vec<Held>,
+    held: Vec<PinStatus>,
 }
 
 /// Seconds.
@@ -123,7 +123,7 @@ fn now(ahead: i64) -> SystemTime {
 /// What of the state keeps something in the store, and the time.
 #[derive(Default)]
 struct Keepers {
-    held: Vec<Held>,
+    held: Vec<PinStatus>,
     /// Generations that machines are assigned though they may be no head.
     assigned: Vec<GenerationId>,
     /// By how many seconds the wall clock is ahead.
@@ -167,7 +167,7 @@ fn offline(site: &Site) -> Result<Keepers> {
     let name = |boot| {
         plans.iter().find(|(_, plan)| plan.value.boot == boot).map(|(_, plan)| plan.value.name.clone())
     };
-    let held = pins.into_iter().map(|(_, pin)| Held::of(&pin.value, name(pin.value.boot)));
+    let held = pins.into_iter().map(|(_, pin)| PinStatus::of(&pin.value, name(pin.value.boot)));
     Ok(Keepers {
         held: held.collect(),
         assigned: mapped.into_iter().flat_map(|(_, mapped)| generations_of(mapped.value)).collect(),

@@ -81,7 +81,7 @@ struct Inner {
 type Lane = AsyncFd<OwnedFd>;
 
 /// A lane, for as long as a run is on it.
-struct Held {
+struct TakenLane {
     inner: Arc<Inner>,
     lane: Option<Lane>,
     _stranger: Option<OwnedSemaphorePermit>,
@@ -127,14 +127,14 @@ impl Inner {
     }
 
     /// A lane, once one is free; none when there are no lanes any more.
-    async fn place(self: &Arc<Self>, is_named: bool) -> Option<Held> {
+    async fn place(self: &Arc<Self>, is_named: bool) -> Option<TakenLane> {
         let stranger = match is_named {
             true => None,
             false => Some(self.strangers.clone().acquire_owned().await.ok()?),
         };
         let place = self.all.clone().acquire_owned().await.ok()?;
         let lane = self.free().pop()?;
-        Some(Held { inner: self.clone(), lane: Some(lane), _stranger: stranger, place: Some(place) })
+        Some(TakenLane { inner: self.clone(), lane: Some(lane), _stranger: stranger, place: Some(place) })
     }
 
     fn free(&self) -> MutexGuard<'_, Vec<Lane>> {
@@ -142,7 +142,7 @@ impl Inner {
     }
 }
 
-impl Held {
+impl TakenLane {
     /// How the run has gone; none where the lane is free again without a word of that.
     async fn ask(&self, question: &[u8]) -> io::Result<Option<Ran>> {
         let lane = self.lane.as_ref().ok_or(io::ErrorKind::NotConnected)?;
@@ -180,7 +180,7 @@ impl Held {
     }
 }
 
-impl Drop for Held {
+impl Drop for TakenLane {
     fn drop(&mut self) {
         // First the lane, then the place: whoever has a place finds a lane.
         self.inner.free().extend(self.lane.take());

@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use oneroot_dhcp::{
-    DropReason, Found, Lease, LeaseChange, MessageType, Now, Refused, Reply, Request, Route, Step,
+    DropReason, Lease, LeaseChange, MessageType, Now, ProbeResult, Refused, Reply, Request, Route, Step,
 };
 use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, State, Txn};
@@ -72,7 +72,7 @@ enum Ingress {
 /// Something that was begun and has come back.
 enum Done {
     Written(u64, Lease, Written),
-    Probed(u64, Found),
+    Probed(u64, ProbeResult),
 }
 
 /// A message, and where it came from.
@@ -450,11 +450,11 @@ fn is_proxy_offer(reply: &Reply) -> bool {
 }
 
 /// What a probe has found, as the engine takes it.
-fn found(found: oneroot_machines::Found) -> Found {
+fn found(found: oneroot_machines::ProbeResult) -> ProbeResult {
     match found {
-        oneroot_machines::Found::Mac(mac) => Found::Mac(mac),
-        oneroot_machines::Found::Answered => Found::Answered,
-        oneroot_machines::Found::Silent => Found::Silent,
-        oneroot_machines::Found::Unable(_) => Found::Unable,
+        oneroot_machines::ProbeResult::Mac(mac) => ProbeResult::Mac(mac),
+        oneroot_machines::ProbeResult::Answered => ProbeResult::Answered,
+        oneroot_machines::ProbeResult::Silent => ProbeResult::Silent,
+        oneroot_machines::ProbeResult::Unable(_) => ProbeResult::Unable,
     }
 }

@@ -44,7 +44,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 const NOWHERE: NonZeroU32 = NonZeroU32::new(i32::MAX.unsigned_abs()).unwrap();
 
 /// A socket that belongs to an interface.
-struct Held {
+struct KeptSocket {
     interface: String,
     /// The same socket as its user has; both have to let go of it before it is closed.
     socket: Socket,
@@ -52,7 +52,7 @@ struct Held {
     group: Option<Ipv6Addr>,
 }
 
-impl Held {
+impl KeptSocket {
     /// Binds it to its interface, and lets it hear.
     fn attach(&self, index: u32) -> io::Result<()> {
         self.socket.bind_device(Some(self.interface.as_bytes()))?;
@@ -79,7 +79,7 @@ pub struct Keeper {
     routing: Routing,
     news: AsyncFd<Socket>,
     interfaces: Arc<Interfaces>,
-    held: Mutex<Vec<Held>>,
+    held: Mutex<Vec<KeptSocket>>,
     said: Mutex<Announced>,
 }
 
@@ -121,7 +121,7 @@ impl Keeper {
     /// Binds a socket to an interface from now on, before it is bound to a port. While there is no such interface it hears
     /// nothing. `group` is one that it is to hear there.
     pub fn hold(&self, interface: &str, socket: &Socket, group: Option<Ipv6Addr>) -> io::Result<()> {
-        let held = Held { interface: interface.to_owned(), socket: socket.try_clone()?, group };
+        let held = KeptSocket { interface: interface.to_owned(), socket: socket.try_clone()?, group };
         match &self.interfaces.seen(interface).link {
             Some(link) => held.attach(link.index)?,
             None => held.park()?,

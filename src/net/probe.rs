@@ -20,7 +20,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use oneroot_ids::Mac;
-use oneroot_machines::{Found, Reason};
+use oneroot_machines::{ProbeResult, Reason};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -62,7 +62,7 @@ struct Shared {
 struct Asked {
     how: How,
     /// What is known so far, for all who wait for it.
-    found: watch::Sender<Option<Found>>,
+    found: watch::Sender<Option<ProbeResult>>,
 }
 
 /// A question, and what its answer is known by.
@@ -97,14 +97,14 @@ impl Prober {
 
     /// Asks for an address. Takes no more than about a second; who asks for one that is being asked for shares the answer,
     /// and one that has nobody waiting any more is asked to the end all the same.
-    pub async fn probe(&self, address: Ipv4Addr) -> Found {
+    pub async fn probe(&self, address: Ipv4Addr) -> ProbeResult {
         let mut found = match self.shared.join(address) {
             Ok(found) => found,
-            Err(reason) => return Found::Unable(reason),
+            Err(reason) => return ProbeResult::Unable(reason),
         };
         let found = found.wait_for(Option::is_some).await.ok().and_then(|found| *found);
         // Its task was ended with the runtime.
-        found.unwrap_or(Found::Silent)
+        found.unwrap_or(ProbeResult::Silent)
     }
 
     /// How this host would reach an address: by which interface, where it is on a link of ours.
@@ -125,7 +125,7 @@ impl Shared {
     }
 
     /// Begins a probe, or joins the one that is under way.
-    fn join(self: &Arc<Self>, address: Ipv4Addr) -> Result<watch::Receiver<Option<Found>>, Reason> {
+    fn join(self: &Arc<Self>, address: Ipv4Addr) -> Result<watch::Receiver<Option<ProbeResult>>, Reason> {
         let mut under_way = self.under_way();
         let count = under_way.len();
         let Entry::Vacant(place) = under_way.entry(address) else {
@@ -136,7 +136,7 @@ impl Shared {
         }
         let not_sent = |cause: &io::Error| Reason::NotSent(cause.kind());
         let how = match self.routing.way(address).map_err(|cause| not_sent(&cause))? {
-            Way::Ours => return Ok(watch::channel(Some(Found::Answered)).1),
+            Way::Ours => return Ok(watch::channel(Some(ProbeResult::Answered)).1),
             Way::Nowhere => return Err(Reason::NoRoute),
             Way::OnLink(link, from) => match link.mac.filter(|_| link.asks) {
                 Some(mac) => How::Arp { index: link.index, mac, from },
@@ -168,14 +168,19 @@ impl Shared {
     }
 
     /// One probe from its first question to its end.
-    async fn ask(self: Arc<Self>, address: Ipv4Addr, how: How, mut heard: watch::Receiver<Option<Found>>) {
-        let mut end = Found::Silent;
+    async fn ask(
+        self: Arc<Self>,
+        address: Ipv4Addr,
+        how: How,
+        mut heard: watch::Receiver<Option<ProbeResult>>,
+    ) {
+        let mut end = ProbeResult::Silent;
         let (mut until, mut sent) = (Instant::now(), false);
         for pause in TRIES {
             match self.send(address, &how) {
                 // One question that went out is enough: only then silence says anything.
-                Ok(()) => (end, sent) = (Found::Silent, true),
-                Err(cause) if !sent => end = Found::Unable(Reason::NotSent(cause.kind())),
+                Ok(()) => (end, sent) = (ProbeResult::Silent, true),
+                Err(cause) if !sent => end = ProbeResult::Unable(Reason::NotSent(cause.kind())),
                 Err(_) => {}
             }
             until += pause;
@@ -222,7 +227,7 @@ impl Shared {
         if let Some((mac, address)) = message.get(..count).and_then(wire::arp_sender) {
             let by = link::index_in(&from);
             // One that can be nobody's address still shows that somebody is there.
-            let found = Mac::new(mac).map_or(Found::Answered, Found::Mac);
+            let found = Mac::new(mac).map_or(ProbeResult::Answered, ProbeResult::Mac);
             self.found(address, found, |how| matches!(how, How::Arp { index, .. } if by == Some(*index)));
         }
         Ok(())
@@ -232,13 +237,13 @@ impl Shared {
         let mut packet = [0; LONGEST];
         let (count, _) = link::receive(socket, &mut packet)?;
         if let Some((address, said)) = packet.get(..count).and_then(wire::echo_reply) {
-            self.found(address, Found::Answered, |how| matches!(how, How::Ping(ours) if *ours == said));
+            self.found(address, ProbeResult::Answered, |how| matches!(how, How::Ping(ours) if *ours == said));
         }
         Ok(())
     }
 
     /// Takes the first answer to a question. No other is let in from there, for what comes then is a flood.
-    fn found(&self, address: Ipv4Addr, found: Found, answers: impl Fn(&How) -> bool) {
+    fn found(&self, address: Ipv4Addr, found: ProbeResult, answers: impl Fn(&How) -> bool) {
         let under_way = self.under_way();
         let Some(asked) = under_way.get(&address).filter(|asked| answers(&asked.how)) else { return };
         if asked.found.send_if_modified(|known| known.is_none() && known.replace(found).is_none()) {

@@ -34,13 +34,13 @@ const REST: Duration = Duration::from_millis(4);
 const QUIETLY: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_signed();
 
 /// A file that is open, so that no other can get its inode number: who it is need not be asked again with each commit.
-struct Held {
+struct OpenFile {
     _file: File,
     device: u64,
     inode: u64,
 }
 
-impl Held {
+impl OpenFile {
     fn new(file: File) -> io::Result<Self> {
         let found = file.metadata()?;
         Ok(Self { _file: file, device: found.dev(), inode: found.ino() })
@@ -55,21 +55,21 @@ impl Held {
 pub(crate) struct Dir {
     path: PathBuf,
     /// The directory itself, whatever has its name by now.
-    home: Held,
+    home: OpenFile,
     /// Held as long as this lives; the kernel lets it go with the process, however that ends.
-    lock: Held,
+    lock: OpenFile,
     /// The file that counts.
-    held: Option<Held>,
+    held: Option<OpenFile>,
     /// The one that is being made.
     fresh: Option<File>,
     /// The log that is written, and one that is still to be folded, with their numbers.
-    logs: Vec<(u64, Held)>,
+    logs: Vec<(u64, OpenFile)>,
     /// When the last write had ended.
     wrote: Option<Instant>,
 }
 
 /// What a start would find by now.
-enum Found {
+enum InPlace {
     /// The file that counts, in the directory that is locked.
     Ours,
     /// No state, or ours in another directory.
@@ -90,16 +90,16 @@ impl Dir {
         if let Some(cause) = not_ours_alone(path, &fs::metadata(path).map_err(cannot)?) {
             return Err(Error::Open { path: path.to_owned(), cause });
         }
-        let home = File::open(path).and_then(Held::new).map_err(cannot)?;
-        let lock = Held::new(lock(path)?).map_err(cannot)?;
+        let home = File::open(path).and_then(OpenFile::new).map_err(cannot)?;
+        let lock = OpenFile::new(lock(path)?).map_err(cannot)?;
         Ok(Self { path: path.to_owned(), home, lock, held: None, fresh: None, logs: Vec::new(), wrote: None })
     }
 
     /// What lies in the configured place: files are removed, and directories moved away, under a program that has them open.
-    fn found(&self) -> io::Result<Found> {
+    fn found(&self) -> io::Result<InPlace> {
         let there = match fs::metadata(&self.path) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                return Ok(Found::Nothing("the state directory is gone"));
+                return Ok(InPlace::Nothing("the state directory is gone"));
             }
             there => there?,
         };
@@ -107,21 +107,21 @@ impl Dir {
         // be written over.
         match fs::symlink_metadata(self.file()) {
             Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
-                return Ok(Found::Nothing("the state's file was removed"));
+                return Ok(InPlace::Nothing("the state's file was removed"));
             }
             Err(cause) => return Err(cause),
             Ok(file) => match &self.held {
                 Some(held) if held.is(&file) => {}
-                _ => return Ok(Found::Another),
+                _ => return Ok(InPlace::Another),
             },
         }
         if !self.home.is(&there) {
-            return Ok(Found::Nothing("another directory is in the place of the state's"));
+            return Ok(InPlace::Nothing("another directory is in the place of the state's"));
         }
         if !self.has_logs()? {
-            return Ok(Found::Nothing("the state's log was removed"));
+            return Ok(InPlace::Nothing("the state's log was removed"));
         }
-        Ok(if self.has_lock()? { Found::Ours } else { Found::Nothing("the state's lock was removed") })
+        Ok(if self.has_lock()? { InPlace::Ours } else { InPlace::Nothing("the state's lock was removed") })
     }
 
     fn has_logs(&self) -> io::Result<bool> {
@@ -161,7 +161,7 @@ impl Dir {
 
     fn try_to_take(&mut self) -> io::Result<()> {
         let shown = self.path.display();
-        if let Found::Another = self.found()? {
+        if let InPlace::Another = self.found()? {
             return Err(io::Error::other(format!(
                 "{shown} has a state that is not this server's, which stays as it is; put the right one there and start again"
             )));
@@ -189,8 +189,8 @@ impl Dir {
             return Err(io::Error::other(format!("{shown} {cause}")));
         }
         if !self.home.is(&found) || !self.has_lock()? {
-            self.lock = Held::new(lock(&self.path).map_err(io::Error::other)?)?;
-            self.home = Held::new(home)?;
+            self.lock = OpenFile::new(lock(&self.path).map_err(io::Error::other)?)?;
+            self.home = OpenFile::new(home)?;
             tracing::warn!(
                 directory = %shown,
                 "the state directory was removed or replaced, and is made anew; commands that ask the server find it again after a restart"
@@ -229,15 +229,15 @@ impl Medium for Dir {
         if file.metadata()?.permissions().mode() & OTHERS != 0 {
             file.set_permissions(Permissions::from_mode(FILE_MODE))?;
         }
-        self.held = Some(Held::new(file.try_clone()?)?);
+        self.held = Some(OpenFile::new(file.try_clone()?)?);
         FileBackend::new(file).map(Some).map_err(io::Error::other)
     }
 
     fn in_place(&mut self) -> io::Result<()> {
         match self.found()? {
-            Found::Ours => Ok(()),
-            Found::Nothing(cause) => Err(io::Error::other(cause)),
-            Found::Another => Err(io::Error::other("another state is in the place of this server's")),
+            InPlace::Ours => Ok(()),
+            InPlace::Nothing(cause) => Err(io::Error::other(cause)),
+            InPlace::Another => Err(io::Error::other("another state is in the place of this server's")),
         }
     }
 
@@ -256,7 +256,7 @@ impl Medium for Dir {
 
     fn adopt(&mut self) -> io::Result<()> {
         fs::rename(self.fresh_file(), self.file())?;
-        self.held = self.fresh.take().map(Held::new).transpose()?;
+        self.held = self.fresh.take().map(OpenFile::new).transpose()?;
         self.logs.clear();
         Ok(())
     }
@@ -297,7 +297,7 @@ impl Medium for Dir {
         let mut options = OpenOptions::new();
         let options = options.read(true).write(true).create_new(true).mode(FILE_MODE);
         let file = options.open(self.log_file(number))?;
-        self.logs.push((number, Held::new(file.try_clone()?)?));
+        self.logs.push((number, OpenFile::new(file.try_clone()?)?));
         FileBackend::new(file).map_err(io::Error::other)
     }
 

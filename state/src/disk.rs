@@ -18,7 +18,7 @@ use crate::kv::{Listing, Txn};
 use crate::mirror::{Batch, Contents, Mirror};
 use crate::restore;
 use crate::revision::Revision;
-use crate::store::{Medium, Store};
+use crate::store::{Files, Medium};
 use crate::{Error, Watch};
 
 /// Callers that wait for the disk before those who bring more have to wait too.
@@ -79,7 +79,7 @@ impl Disk {
 
     /// Runs over any medium; tests bring one that forgets and fails.
     pub(crate) fn over<M: Medium>(medium: M, path: &Path) -> Result<Self, Error> {
-        let (store, contents) = Store::open(medium, path)?;
+        let (store, contents) = Files::open(medium, path)?;
         if contents.keys.contains_key(restore::MARK) {
             return Err(Error::HalfRestored { dir: path.parent().unwrap_or(path).to_owned() });
         }
@@ -155,7 +155,7 @@ impl Backend for Disk {
 }
 
 struct Writer<M: Medium> {
-    store: Store<M>,
+    store: Files<M>,
     mirror: Arc<Mirror>,
     vitals: Arc<Vitals>,
 }

@@ -30,7 +30,7 @@ pub use backend::{Backend, Health};
 pub use disk::Disk;
 pub use error::Error;
 pub use kv::{Change, Expect, Listing, MAX_KEY, MAX_OPERATIONS, MAX_TXN, MAX_VALUE, Txn, Versioned};
-pub use memory::{Held, Memory, Trouble};
+pub use memory::{Memory, Paused, Trouble};
 pub use restore::restore;
 pub use revision::Revision;
 pub use state::State;

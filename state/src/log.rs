@@ -46,7 +46,7 @@ pub(crate) struct Log<S> {
 
 /// What a log holds.
 #[derive(Debug, Default)]
-pub(crate) struct Found {
+pub(crate) struct LogContents {
     pub(crate) changes: Vec<Change>,
     pub(crate) records: u64,
     /// How many the log before has, by what this one says; `None` where this one is empty.
@@ -138,11 +138,11 @@ fn tag(name: &Name, head: &[u8], body: &[u8]) -> [u8; TAG] {
 
 /// Reads a log up to where it ends: to a record that is not there whole, for the power went before it was answered. Where a
 /// record comes after such a place, that place was whole once.
-pub(crate) fn read(name: &Name, storage: &impl StorageBackend) -> Result<Found, Unread> {
+pub(crate) fn read(name: &Name, storage: &impl StorageBackend) -> Result<LogContents, Unread> {
     let length = usize::try_from(storage.len()?).map_err(io::Error::other)?;
     let mut bytes = vec![0; length];
     storage.read(0, &mut bytes)?;
-    let (mut found, mut rest) = (Found::default(), bytes.as_slice());
+    let (mut found, mut rest) = (LogContents::default(), bytes.as_slice());
     while let Some((number, before, body)) = whole(name, rest).filter(|(number, ..)| *number == found.records)
     {
         if found.before.is_some_and(|known| known != before) {

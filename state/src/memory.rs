@@ -45,7 +45,7 @@ pub struct Memory {
 
 /// While this lives, no commit of the [`Memory`] that gave it is made or answered.
 #[derive(Debug)]
-pub struct Held {
+pub struct Paused {
     _gate: OwnedRwLockWriteGuard<()>,
 }
 
@@ -95,8 +95,8 @@ impl Memory {
     }
 
     /// Waits for commits under way, then makes all others wait as a slow disk would.
-    pub async fn hold(&self) -> Held {
-        Held { _gate: self.gate.clone().write_owned().await }
+    pub async fn hold(&self) -> Paused {
+        Paused { _gate: self.gate.clone().write_owned().await }
     }
 
     fn refused(&self) -> bool {

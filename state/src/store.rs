@@ -85,7 +85,7 @@ enum File {
 }
 
 /// The file and its log.
-pub(crate) struct Store<M: Medium> {
+pub(crate) struct Files<M: Medium> {
     medium: M,
     file: File,
     /// `None` where the redb file has everything but what is to be written first.
@@ -96,7 +96,7 @@ pub(crate) struct Store<M: Medium> {
     next: u64,
 }
 
-impl<M: Medium> Store<M> {
+impl<M: Medium> Files<M> {
     /// Opens the file, or makes an empty one, and reads what it and its logs hold. Every page is checked against its checksum:
     /// unchecked, a bit that flipped on the disk could panic at any later time.
     pub(crate) fn open(mut medium: M, path: &Path) -> Result<(Self, Contents), Error> {

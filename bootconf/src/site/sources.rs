@@ -88,7 +88,7 @@ struct Said {
     oci: Option<Located<String>>,
     insecure: Option<Located<bool>>,
     command: Vec<Located<String>>,
-    packages: Wanted,
+    packages: PackageKeys,
 }
 
 impl Said {
@@ -100,7 +100,7 @@ impl Said {
             oci: source.string(diagnostics, "oci"),
             insecure: source.boolean(diagnostics, "insecure"),
             command: source.strings(diagnostics, "command", false),
-            packages: Wanted {
+            packages: PackageKeys {
                 suite: source.string(diagnostics, "suite"),
                 release: source.string(diagnostics, "release"),
                 include: source.strings(diagnostics, "packages", false),
@@ -232,7 +232,7 @@ fn layout(at: Located<String>, home: &Path, diagnostics: &mut Diagnostics) -> Op
 }
 
 /// What a source says of packages, before it is checked.
-struct Wanted {
+struct PackageKeys {
     suite: Option<Located<String>>,
     release: Option<Located<String>>,
     include: Vec<Located<String>>,
@@ -241,7 +241,7 @@ struct Wanted {
     options: Vec<Located<String>>,
 }
 
-impl Wanted {
+impl PackageKeys {
     fn check(self, insecure: bool, home: &Path, diagnostics: &mut Diagnostics) -> Option<Source> {
         let (with, release) = match (self.suite, self.release) {
             (Some(suite), _) => {

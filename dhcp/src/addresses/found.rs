@@ -19,7 +19,7 @@ use crate::addresses::allocator::Allocator;
 use crate::leases::lease::Probed;
 use crate::now::Now;
 use crate::policy::Policy;
-use crate::step::{DropReason, Found};
+use crate::step::{DropReason, ProbeResult};
 use oneroot_ids::Mac;
 
 /// At an address that this client has declined.
@@ -28,17 +28,17 @@ pub(crate) fn declined(
     now: Now,
     policy: &dyn Policy,
     (address, by): (Ipv4Addr, Mac),
-    found: Found,
+    found: ProbeResult,
 ) -> DropReason {
     let claim = policy.claim(address).filter(|claim| claim.holds(now.wall)).map(|claim| claim.mac());
     let reserved = policy.reserved(address);
     let foreign = match found {
-        Found::Mac(mac) => {
+        ProbeResult::Mac(mac) => {
             let leased = allocator.leases.at(address).map(|known| known.lease.mac);
             ![Some(by), claim, reserved, leased].contains(&Some(mac))
         }
-        Found::Answered => claim.is_none() && reserved.is_none(),
-        Found::Silent | Found::Unable => false,
+        ProbeResult::Answered => claim.is_none() && reserved.is_none(),
+        ProbeResult::Silent | ProbeResult::Unable => false,
     };
     if !foreign || !allocator.declined.add(address, by, now.mono) {
         return DropReason::Unproven;
@@ -50,12 +50,16 @@ pub(crate) fn declined(
 }
 
 /// At an address whose lease only looks ended, for this client: whether it can be answered now.
-pub(crate) fn doubtful(allocator: &mut Allocator, (address, by): (Ipv4Addr, Mac), found: Found) -> bool {
+pub(crate) fn doubtful(
+    allocator: &mut Allocator,
+    (address, by): (Ipv4Addr, Mac),
+    found: ProbeResult,
+) -> bool {
     let probed = match found {
-        Found::Silent => Probed::Silent,
-        Found::Mac(mac) if mac == by => Probed::Silent,
-        Found::Mac(_) | Found::Answered => Probed::There,
-        Found::Unable => Probed::No,
+        ProbeResult::Silent => Probed::Silent,
+        ProbeResult::Mac(mac) if mac == by => Probed::Silent,
+        ProbeResult::Mac(_) | ProbeResult::Answered => Probed::There,
+        ProbeResult::Unable => Probed::No,
     };
     allocator.leases.found(address, probed);
     probed == Probed::Silent

@@ -9,7 +9,7 @@ use std::collections::{HashMap, VecDeque};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use oneroot_dhcp::{
-    BootFile, Claim, Client, CommitError, Engine, Found, MessageType, Now, Overheard, Policy, Received,
+    BootFile, Claim, Client, CommitError, Engine, MessageType, Now, Overheard, Policy, ProbeResult, Received,
     Reply, Request, Reservation, Revision, Step, Subnet,
 };
 use oneroot_ids::Mac;
@@ -133,7 +133,12 @@ impl World {
             8 | 9 => self.written(tape),
             10 => {
                 let Some(token) = self.probes.pop_front() else { return };
-                let found = tape.pick(&[Found::Silent, Found::Answered, Found::Unable, Found::Mac(mac(1))]);
+                let found = tape.pick(&[
+                    ProbeResult::Silent,
+                    ProbeResult::Answered,
+                    ProbeResult::Unable,
+                    ProbeResult::Mac(mac(1)),
+                ]);
                 let step = self.engine.probed(self.now, &self.site, token, found);
                 self.take(step);
             }

@@ -8,7 +8,7 @@ use oneroot_bootconf::admission::Seen;
 use oneroot_ids::MachineId;
 
 use super::mounts::macs_of;
-use crate::around::{Around, Found, Reason};
+use crate::around::{Around, ProbeResult, Reason};
 use crate::machines::Machines;
 
 impl Machines {
@@ -19,10 +19,10 @@ impl Machines {
     }
 
     /// Whether a host is at an address, and which; known after about a second. A hint, for anybody on the segment can answer.
-    pub async fn probe(&self, address: Ipv4Addr) -> Found {
+    pub async fn probe(&self, address: Ipv4Addr) -> ProbeResult {
         match self.around.get() {
             Some(around) => around.probe(address).await,
-            None => Found::Unable(Reason::NotSent(io::ErrorKind::NotConnected)),
+            None => ProbeResult::Unable(Reason::NotSent(io::ErrorKind::NotConnected)),
         }
     }
 
@@ -39,9 +39,9 @@ impl Machines {
     pub(crate) async fn is_there(&self, machine: MachineId, address: IpAddr) -> bool {
         let IpAddr::V4(address) = address else { return true };
         match self.probe(address).await {
-            Found::Mac(seen) => macs_of(&self.index(), machine).contains(&seen),
-            Found::Answered | Found::Unable(_) => true,
-            Found::Silent => false,
+            ProbeResult::Mac(seen) => macs_of(&self.index(), machine).contains(&seen),
+            ProbeResult::Answered | ProbeResult::Unable(_) => true,
+            ProbeResult::Silent => false,
         }
     }
 }

@@ -15,7 +15,7 @@ use oneroot_state::{Disk, State};
 use tokio::task::JoinSet;
 
 use crate::access::resource::Via;
-use crate::around::Found;
+use crate::around::ProbeResult;
 use crate::around::made_up::Links;
 use crate::boots::unknown::tests::{fill, mac, open, site};
 use crate::host::still::NOW;
@@ -218,7 +218,7 @@ async fn a_datagram_says_of_no_address_whose_it_is_and_a_connection_or_a_cookie_
     let mut site = Site::clone(&site(home.path(), true));
     site.networks.iter_mut().for_each(|network| network.proxy = true);
     let machines = open(&Arc::new(site)).await;
-    machines.ask_by(Links::of(Seen::Remote, Found::Silent));
+    machines.ask_by(Links::of(Seen::Remote, ProbeResult::Silent));
     let own = format!("boot/{}.ipxe", alpha().dashed());
     for (number, via) in
         [(1, Via::Tftp), (2, Via::Http(Ask::Length)), (3, Via::Http(Ask::Whole)), (4, Via::Tftp)]

@@ -229,7 +229,7 @@ impl Machines {
 mod tests {
     use super::*;
     use crate::around::made_up::Links;
-    use crate::around::{Found, Reason};
+    use crate::around::{ProbeResult, Reason};
     use crate::guest;
     use crate::host::still::{NOW, Still};
     use crate::index::tables::{MACHINES, PINS};
@@ -291,7 +291,7 @@ mod tests {
             Machines::open(site, state, Still::new(), planner, crate::HandleKeys::of([7; 32]), said)
                 .await
                 .unwrap();
-        let links = Links::of(Seen::Unheard, Found::Silent);
+        let links = Links::of(Seen::Unheard, ProbeResult::Silent);
         machines.ask_by(links.clone());
         (machines, links)
     }
@@ -312,14 +312,18 @@ mod tests {
         machines.heard(&up).await;
         assert_eq!(machines.index().pins[&new.boot].0.phase, Phase::Up);
         assert_eq!(held(&machines), [old.boot, new.boot], "a word asks nobody, and ends nothing elsewhere");
-        let there = [Found::Mac(mac(2)), Found::Answered, Found::Unable(Reason::NotSent(ErrorKind::Other))];
+        let there = [
+            ProbeResult::Mac(mac(2)),
+            ProbeResult::Answered,
+            ProbeResult::Unable(Reason::NotSent(ErrorKind::Other)),
+        ];
         for found in there {
             *links.found.lock().unwrap() = found;
             machines.tick().await;
             assert_eq!(held(&machines), [old.boot, new.boot], "{found:?}");
         }
         // Another machine has the address by now.
-        *links.found.lock().unwrap() = Found::Mac(mac(9));
+        *links.found.lock().unwrap() = ProbeResult::Mac(mac(9));
         machines.tick().await;
         assert_eq!(held(&machines), [new.boot]);
         assert!(links.asked.lock().unwrap().iter().all(|asked| IpAddr::from(*asked) == old.address));

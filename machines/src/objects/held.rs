@@ -19,7 +19,7 @@ const ENTRY: u64 = 160;
 
 /// The contents that are held. Which go when there is no more room, and the locks, are the cache's: what was asked for once goes
 /// before what is asked for again, as by a room that boots.
-pub struct Held(Cache<ObjectId, Arc<[u8]>, Bytes, BuildHasherDefault<Front>>);
+pub struct ContentCache(Cache<ObjectId, Arc<[u8]>, Bytes, BuildHasherDefault<Front>>);
 
 #[derive(Clone)]
 struct Bytes;
@@ -30,7 +30,7 @@ impl Weighter<ObjectId, Arc<[u8]>> for Bytes {
     }
 }
 
-impl Held {
+impl ContentCache {
     /// None yet.
     pub fn new() -> Self {
         Self(Cache::with(USUAL, MOST, Bytes, BuildHasherDefault::default(), DefaultLifecycle::default()))
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn what_is_put_is_there_and_is_its_own() {
-        let held = Held::new();
+        let held = ContentCache::new();
         for number in 0..1000 {
             held.put(id(number), &number.to_le_bytes());
         }
@@ -90,7 +90,7 @@ mod tests {
 
     #[test]
     fn no_more_is_held_than_was_said_and_some_always_is() {
-        let held = Held::new();
+        let held = ContentCache::new();
         let contents = vec![7; LARGEST];
         for number in 0..10_000 {
             held.put(id(number), &contents);
@@ -104,7 +104,7 @@ mod tests {
     /// A walk through the whole tree, as `find` or a backup does, pushes nothing out that machines ask for again and again.
     #[test]
     fn what_is_asked_for_again_stays_when_all_else_is_read_once() {
-        let held = Held::new();
+        let held = ContentCache::new();
         let contents = vec![7; LARGEST];
         for number in 0..500 {
             held.put(id(number), &contents);
@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn contents_that_are_put_twice_count_once() {
-        let held = Held::new();
+        let held = ContentCache::new();
         held.put(id(1), b"x");
         held.put(id(1), b"x");
         assert_eq!(held.0.weight(), 1 + ENTRY);

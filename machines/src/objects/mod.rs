@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
 
-use held::Held;
+use held::ContentCache;
 use oneroot_ids::ObjectId;
 use oneroot_tree::Store;
 use quick_cache::sync::Cache;
@@ -23,7 +23,7 @@ const KEPT: usize = 512;
 pub struct Objects {
     store: Arc<Store>,
     open: Cache<ObjectId, Arc<File>>,
-    held: Held,
+    held: ContentCache,
     vouched: Vouched,
 }
 
@@ -38,7 +38,7 @@ pub struct OnDisk {
 impl Objects {
     /// Nothing is open yet.
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, open: Cache::new(KEPT), held: Held::new(), vouched: Vouched::default() }
+        Self { store, open: Cache::new(KEPT), held: ContentCache::new(), vouched: Vouched::default() }
     }
 
     /// Opens an object, or finds it open.

@@ -41,7 +41,7 @@ impl Template {
 
 /// What a layer has of templates, and of the directories on the way to them.
 #[derive(Debug, Default)]
-pub struct Found {
+pub struct LayerTemplates {
     /// All of them.
     pub templates: Vec<Template>,
     directories: BTreeMap<Vec<u8>, Meta>,
@@ -51,7 +51,7 @@ pub struct Found {
 pub struct Templates {
     /// Who renders them.
     pub renderer: Arc<dyn Renderer>,
-    found: Cache<GenerationId, Arc<Found>>,
+    found: Cache<GenerationId, Arc<LayerTemplates>>,
     rendered: Made<(GenerationId, Facts)>,
 }
 
@@ -63,7 +63,7 @@ impl Templates {
     }
 
     /// The templates of a layer. Blocks on the disk.
-    pub fn of(&self, store: &Store, layer: GenerationId) -> Result<Arc<Found>> {
+    pub fn of(&self, store: &Store, layer: GenerationId) -> Result<Arc<LayerTemplates>> {
         if let Some(found) = self.found.get(&layer) {
             return Ok(found);
         }
@@ -91,7 +91,13 @@ impl Templates {
         made.map(Some)
     }
 
-    fn stage(&self, store: &Arc<Store>, found: &Found, layer: &str, facts: &Facts) -> Result<GenerationId> {
+    fn stage(
+        &self,
+        store: &Arc<Store>,
+        found: &LayerTemplates,
+        layer: &str,
+        facts: &Facts,
+    ) -> Result<GenerationId> {
         let mut stage = Stage::begin(store, |_| {})?;
         // No source has these files, so nothing else would put them right.
         stage.distrust();
@@ -128,8 +134,8 @@ pub fn shown(layer: &str, template: &Template) -> String {
     format!("{layer}/{}", template.path.escape_ascii())
 }
 
-fn find(index: &Index) -> Found {
-    let mut found = Found::default();
+fn find(index: &Index) -> LayerTemplates {
+    let mut found = LayerTemplates::default();
     let mut todo = vec![(ROOT, Vec::new(), vec![ROOT])];
     while let Some((directory, path, way)) = todo.pop() {
         let (first, count) = index.inode(directory).map_or((0, 0), |inode| inode.run());

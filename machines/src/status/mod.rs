@@ -108,7 +108,7 @@ pub struct Planned {
 
 /// A pin, for people.
 #[derive(Debug, Serialize, Deserialize)]
-pub struct Held {
+pub struct PinStatus {
     /// Whose it is: a name, or a MAC.
     pub machine: String,
     /// `booting`, `running` or `up`.
@@ -120,7 +120,7 @@ pub struct Held {
     pub quiet: Option<u64>,
 }
 
-impl Held {
+impl PinStatus {
     /// A pin under the name that its machine has.
     pub fn of(pin: &Pin, name: Option<String>) -> Self {
         Self {
@@ -243,16 +243,16 @@ impl Machines {
     }
 
     /// Every pin, with its machine's name.
-    pub fn held(&self) -> Vec<Held> {
+    pub fn held(&self) -> Vec<PinStatus> {
         let index = self.index();
         let pins: Vec<(Pin, Option<u64>)> =
             index.pins.values().map(|(pin, _)| (pin.clone(), index.heard(pin.machine))).collect();
         drop(index);
-        let one = |(pin, heard): &(Pin, Option<u64>)| Held {
+        let one = |(pin, heard): &(Pin, Option<u64>)| PinStatus {
             quiet: Some(self.host.now().saturating_sub(self.last_sign(pin, *heard))),
-            ..Held::of(pin, Some(self.name_of(pin.mac)))
+            ..PinStatus::of(pin, Some(self.name_of(pin.mac)))
         };
-        let mut held: Vec<Held> = pins.iter().map(one).collect();
+        let mut held: Vec<PinStatus> = pins.iter().map(one).collect();
         held.sort_by(|a, b| (&a.machine, &a.view).cmp(&(&b.machine, &b.view)));
         held
     }

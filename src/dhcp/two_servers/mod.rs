@@ -19,7 +19,7 @@ use std::task::{Context, Poll, Waker};
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::pins::{MOST, Pin};
 use oneroot_bootconf::{MachineRecord, Site, load_str};
-use oneroot_dhcp::{Found, Lease, LeaseChange, Now, Received, Reply, Step};
+use oneroot_dhcp::{Lease, LeaseChange, Now, ProbeResult, Received, Reply, Step};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_machines::planner::Planner;
 use oneroot_machines::planner::renderer::Here;
@@ -221,7 +221,7 @@ impl World {
                 let now = self.dhcp_now();
                 let server = &mut self.servers[at];
                 let rules = Rules(&server.machines, server.machines.site());
-                let step = server.leasing.engine.probed(now, &rules, token, Found::Silent);
+                let step = server.leasing.engine.probed(now, &rules, token, ProbeResult::Silent);
                 self.follow(at, step);
             }
             Step::Dropped(_) => {}

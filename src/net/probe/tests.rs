@@ -47,11 +47,11 @@ async fn a_host_on_the_wire_is_found_with_its_mac_and_nobody_is_silent() {
     let lab = Lab::new().unwrap();
     let prober = Prober::open().unwrap();
     let _host = host(&lab, "lab0", HOST);
-    assert_eq!(prober.probe(HOST).await, Found::Mac(mac()));
-    assert_eq!(prober.probe(NOBODY).await, Found::Silent);
-    assert_eq!(prober.probe(Ipv4Addr::new(192, 168, 77, 1)).await, Found::Answered, "our own");
+    assert_eq!(prober.probe(HOST).await, ProbeResult::Mac(mac()));
+    assert_eq!(prober.probe(NOBODY).await, ProbeResult::Silent);
+    assert_eq!(prober.probe(Ipv4Addr::new(192, 168, 77, 1)).await, ProbeResult::Answered, "our own");
     for nowhere in [[192, 168, 77, 255], [10, 1, 2, 3], [224, 0, 0, 1], [255, 255, 255, 255], [0, 0, 0, 0]] {
-        assert_eq!(prober.probe(nowhere.into()).await, Found::Unable(Reason::NoRoute), "{nowhere:?}");
+        assert_eq!(prober.probe(nowhere.into()).await, ProbeResult::Unable(Reason::NoRoute), "{nowhere:?}");
     }
     assert!(matches!(prober.way(HOST).unwrap(), Way::OnLink(link, _) if link.name == "lab0"));
 }
@@ -85,12 +85,12 @@ async fn a_host_behind_a_router_answers_without_a_mac() {
     let mut found = prober.probe(far).await;
     for _ in 0..20 {
         // It may still be coming up.
-        if found == Found::Silent {
+        if found == ProbeResult::Silent {
             found = prober.probe(far).await;
         }
     }
-    assert_eq!(found, Found::Answered);
-    assert_eq!(prober.probe(Ipv4Addr::new(10, 9, 9, 10)).await, Found::Silent);
+    assert_eq!(found, ProbeResult::Answered);
+    assert_eq!(prober.probe(Ipv4Addr::new(10, 9, 9, 10)).await, ProbeResult::Silent);
 }
 
 #[tokio::test]
@@ -109,12 +109,12 @@ async fn who_asks_for_the_same_address_shares_one_probe_and_the_sixty_fifth_addr
         tokio::task::yield_now().await;
     }
     assert_eq!(prober.shared.under_way().len(), MOST);
-    assert_eq!(prober.probe(HOST).await, Found::Unable(Reason::Busy));
+    assert_eq!(prober.probe(HOST).await, ProbeResult::Unable(Reason::Busy));
     for probe in waiting {
-        assert_eq!(probe.await.unwrap(), Found::Silent);
+        assert_eq!(probe.await.unwrap(), ProbeResult::Silent);
     }
     assert_eq!(prober.shared.under_way().len(), 0);
-    assert_eq!(prober.probe(HOST).await, Found::Mac(mac()), "there is room again");
+    assert_eq!(prober.probe(HOST).await, ProbeResult::Mac(mac()), "there is room again");
 }
 
 #[tokio::test]
@@ -127,7 +127,7 @@ async fn who_stops_waiting_leaves_the_others_their_answer() {
         std::future::poll_fn(|cx| std::task::Poll::Ready(impatient.as_mut().poll(cx).is_pending())).await;
     }
     assert_eq!(prober.shared.under_way().len(), 1, "it goes on");
-    assert_eq!(prober.probe(HOST).await, Found::Mac(mac()));
+    assert_eq!(prober.probe(HOST).await, ProbeResult::Mac(mac()));
 }
 
 /// A host that sends ARP replies without end: "ADDRESS is at MAC".
@@ -180,9 +180,9 @@ async fn answers_for_other_addresses_without_end_hide_none() {
     let others = (100..200).map(|last| Ipv4Addr::new(192, 168, 77, last)).collect();
     let flood = Flood::begin(&lab, "lab0", others);
     for _ in 0..5 {
-        assert_eq!(prober.probe(HOST).await, Found::Mac(mac()));
+        assert_eq!(prober.probe(HOST).await, ProbeResult::Mac(mac()));
     }
-    assert_eq!(prober.probe(NOBODY).await, Found::Silent);
+    assert_eq!(prober.probe(NOBODY).await, ProbeResult::Silent);
     assert!(flood.end() > 1000);
 }
 
@@ -192,10 +192,14 @@ async fn an_answer_that_comes_by_another_interface_is_none() {
     lab.switch("lab1", "192.168.78.1/24").unwrap();
     let prober = Prober::open().unwrap();
     let flood = Flood::begin(&lab, "lab1", vec![NOBODY]);
-    assert_eq!(prober.probe(NOBODY).await, Found::Silent);
+    assert_eq!(prober.probe(NOBODY).await, ProbeResult::Silent);
     assert!(flood.end() > 100);
     let flood = Flood::begin(&lab, "lab0", vec![NOBODY]);
-    assert_eq!(prober.probe(NOBODY).await, Found::Mac(mac()), "where it was asked, the same answer counts");
+    assert_eq!(
+        prober.probe(NOBODY).await,
+        ProbeResult::Mac(mac()),
+        "where it was asked, the same answer counts"
+    );
     flood.end();
 }
 
@@ -205,13 +209,13 @@ async fn an_interface_that_is_made_again_is_asked_on_by_the_same_sockets() {
     let prober = Prober::open().unwrap();
     {
         let _host = host(&lab, "lab0", HOST);
-        assert_eq!(prober.probe(HOST).await, Found::Mac(mac()));
+        assert_eq!(prober.probe(HOST).await, ProbeResult::Mac(mac()));
     }
     ip("link set lab0 down").unwrap();
-    assert!(matches!(prober.probe(HOST).await, Found::Unable(_)), "the link is down");
+    assert!(matches!(prober.probe(HOST).await, ProbeResult::Unable(_)), "the link is down");
     ip("link del lab0").unwrap();
-    assert_eq!(prober.probe(HOST).await, Found::Unable(Reason::NoRoute));
+    assert_eq!(prober.probe(HOST).await, ProbeResult::Unable(Reason::NoRoute));
     lab.switch("lab0", "192.168.77.1/24").unwrap();
     let _host = host(&lab, "lab0", HOST);
-    assert_eq!(prober.probe(HOST).await, Found::Mac(mac()));
+    assert_eq!(prober.probe(HOST).await, ProbeResult::Mac(mac()));
 }
