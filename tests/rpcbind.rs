@@ -60,7 +60,8 @@ fn ours() -> Vec<String> {
 
 /// Another server of this host, as root, asks rpcbind: 1 is SET, 2 is UNSET (RFC 1833 §3.2); it must say yes.
 fn somebody_else(procedure: u32, [program, version, port]: [u32; 3]) {
-    let socket = UdpSocket::bind("127.0.0.1:599").unwrap();
+    // Below 512: rpcbind takes any port from there up to 1023 for itself (bindresvport(3)), and now and then took ours.
+    let socket = UdpSocket::bind("127.0.0.1:399").unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let words = [7, 0, 2, 100_000, 2, procedure, 0, 0, 0, 0, program, version, 6, port];
     let call: Vec<u8> = words.iter().flat_map(|word: &u32| word.to_be_bytes()).collect();
