@@ -33,6 +33,19 @@ pub struct Report {
     pub failures: Vec<String>,
 }
 
+/// The goals as a table, and what has failed: the end of every report.
+pub fn goals(goals: Vec<(String, f64, f64)>, failures: &[String]) -> String {
+    let mut text = "\n| goal | ratio | at most | |\n|---|---:|---:|---|\n".to_owned();
+    for (what, figure, bound) in goals {
+        let word = if figure <= bound { "reached" } else { "**not reached**" };
+        let _ = writeln!(text, "| {what} | {figure:.2} | {bound} | {word} |");
+    }
+    for failure in failures {
+        let _ = writeln!(text, "\nfailed: {failure}");
+    }
+    text
+}
+
 impl Report {
     fn find(&self, server: &str, case: Case, connections: usize) -> Option<&Row> {
         self.rows
@@ -136,15 +149,7 @@ impl Report {
                 "| {server} | {clients} | {seconds:.2} | {p50:.2} | {p99:.2} | {calls} | {megabytes} | {server_cpu:.2} | {client_cpu:.2} |"
             );
         }
-        text += "\n| goal | ratio | at most | |\n|---|---:|---:|---|\n";
-        for (what, figure, bound) in self.goals() {
-            let word = if figure <= bound { "reached" } else { "**not reached**" };
-            let _ = writeln!(text, "| {what} | {figure:.2} | {bound} | {word} |");
-        }
-        for failure in &self.failures {
-            let _ = writeln!(text, "\nfailed: {failure}");
-        }
-        text
+        text + &goals(self.goals(), &self.failures)
     }
 
     /// For programs.

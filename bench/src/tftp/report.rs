@@ -128,15 +128,7 @@ impl Report {
                 );
             }
         }
-        text += "\n| goal | ratio | at most | |\n|---|---:|---:|---|\n";
-        for (what, figure, bound) in self.goals() {
-            let word = if figure <= bound { "reached" } else { "**not reached**" };
-            let _ = writeln!(text, "| {what} | {figure:.2} | {bound} | {word} |");
-        }
-        for failure in &self.failures {
-            let _ = writeln!(text, "\nfailed: {failure}");
-        }
-        text
+        text + &crate::report::goals(self.goals(), &self.failures)
     }
 
     /// For programs.
