@@ -148,6 +148,11 @@ impl IndexBuilder {
         Ok(())
     }
 
+    /// Gives the root directory its owner, mode, time and attributes.
+    pub(crate) fn describe_root(&mut self, meta: Meta) -> Result<()> {
+        self.set_root(meta, &Content::Directory { opaque: false })
+    }
+
     /// The root directory.
     pub(crate) fn root() -> NodeRef {
         ROOT
@@ -271,7 +276,14 @@ impl IndexBuilder {
         Ok(at)
     }
 
-    fn place(&mut self, parent: NodeRef, name: &[u8], meta: Meta, mut content: Content) -> Result<NodeRef> {
+    /// The same, for a name that is a name and nothing else.
+    pub(crate) fn place(
+        &mut self,
+        parent: NodeRef,
+        name: &[u8],
+        meta: Meta,
+        mut content: Content,
+    ) -> Result<NodeRef> {
         if let Some(there) = self.node_mut(parent)?.children.get(name) {
             let old = self.node_mut(there)?;
             match (&mut old.content, &mut content) {

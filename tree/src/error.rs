@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use oneroot_ids::{GenerationId, ViewId};
+use oneroot_ids::{GenerationId, ObjectId, ViewId};
 
 /// A tree operation failed.
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +106,54 @@ pub enum Error {
         generation: GenerationId,
         /// What is wrong with it.
         reason: &'static str,
+    },
+    /// What another host has sent as an index is none.
+    #[error("the index that came: {0}; ask again, or another server")]
+    Stream(io::Error),
+    /// The bytes that another host sends have ended before their end.
+    #[error("the transfer was cut off ({0}); what has come is kept, so the next run goes on from here")]
+    Cut(io::Error),
+    /// Another host has sent other bytes than those that were asked for.
+    #[error(
+        "other bytes came than those of object {0}; the server's store or the way to it is damaged (`oneroot verify` there): nothing has changed"
+    )]
+    OtherObject(ObjectId),
+    /// What another host has sent is an index, and not the one that it was said to be.
+    #[error("the index of generation {wanted} was asked for, and that of {found} came; nothing has changed")]
+    OtherIndex {
+        /// The generation that was asked for.
+        wanted: GenerationId,
+        /// The one that came.
+        found: GenerationId,
+    },
+    /// Another sync is at work on a directory.
+    #[error("{path} is being synced by another process; wait for it, or end it", path = path.display())]
+    Busy {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// Something came into a directory, or changed there, after it was looked at.
+    #[error("{path} has changed while it was synced; run it again", path = path.display())]
+    Changed {
+        /// What changed.
+        path: PathBuf,
+    },
+    /// A whole tree can't take a directory's name.
+    #[error("{path} can't be exchanged as a whole: {reason}; sync it without --atomic", path = path.display())]
+    NotWhole {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        reason: Cow<'static, str>,
+    },
+    /// An object that was to come is not there.
+    #[error("object {0} of the tree is not here; run it again")]
+    NoObject(ObjectId),
+    /// There is no tree to go back to.
+    #[error("{path} has no tree before it; `--atomic --keep N` keeps some", path = path.display())]
+    NothingBefore {
+        /// The directory.
+        path: PathBuf,
     },
     /// The store has no such generation.
     #[error("no generation {0} in the store; stage the profile again or copy it from another server")]

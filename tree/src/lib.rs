@@ -7,6 +7,7 @@ mod build;
 mod children;
 pub mod confine;
 pub mod diff;
+mod disk;
 mod error;
 pub mod export;
 mod format;
@@ -15,8 +16,10 @@ pub mod initrd;
 mod newfile;
 pub mod node;
 mod replaced;
+pub mod replica;
 pub mod stage;
 pub mod store;
+pub mod stream;
 pub mod view;
 
 pub use build::{IndexBuilder, NodeRef};

@@ -20,6 +20,8 @@ pub(super) struct Assembly<'p> {
     builder: &'p mut IndexBuilder,
     /// Whose everything is, where the source does not say.
     owner: Option<(u32, u32)>,
+    /// Whether what means something in layers is taken for what it is on a disk.
+    as_is: bool,
     seen: Option<&'p StatCache>,
     device: u64,
     /// By device and inode number.
@@ -38,7 +40,13 @@ impl<'p> Assembly<'p> {
         seen: Option<&'p StatCache>,
     ) -> Self {
         let linked = HashMap::new();
-        Self { builder, owner, seen, device, linked, marks: Vec::new(), unread: Vec::new() }
+        Self { builder, owner, as_is: false, seen, device, linked, marks: Vec::new(), unread: Vec::new() }
+    }
+
+    /// Takes every name, device and attribute for what it is on a disk.
+    pub(super) fn taken_as_is(mut self) -> Self {
+        self.as_is = true;
+        self
     }
 
     /// Puts all in place. A listing's number is its place in the list.
@@ -56,13 +64,18 @@ impl<'p> Assembly<'p> {
                 match what {
                     Entry::Directory(below) => {
                         let Some(meta) = metas.get(below) else { continue };
-                        let content = Content::Directory { opaque: opaque(meta) };
+                        let content = Content::Directory { opaque: !self.as_is && opaque(meta) };
                         let node = self.put(parent, name, meta.clone(), content)?;
                         if let Some(place) = nodes.get_mut(below) {
                             *place = node;
                         }
                     }
-                    Entry::Node(node) => drop(self.put(parent, name, node.0, node.1)?),
+                    Entry::Node(node, linked) => {
+                        if !self.link(parent, name, linked)? {
+                            let node = self.put(parent, name, node.0, node.1)?;
+                            self.linked.extend(linked.zip(node));
+                        }
+                    }
                     Entry::Unchanged(file) => self.known(parent, name, &file)?,
                     Entry::Unread(Unread { linked, number }) => {
                         if self.link(parent, name, linked)? {
@@ -117,11 +130,14 @@ impl<'p> Assembly<'p> {
     /// Adds one name in a directory that is there.
     fn put(&mut self, parent: NodeRef, name: &[u8], meta: Meta, content: Content) -> Result<Option<NodeRef>> {
         let meta = self.owned(meta);
+        if self.as_is {
+            return self.builder.place(parent, name, meta, content).map(Some);
+        }
         self.builder.insert_in(parent, name, meta, content)
     }
 
     fn owned(&self, meta: Meta) -> Meta {
-        let mut meta = without_overlay_marks(meta);
+        let mut meta = if self.as_is { meta } else { without_overlay_marks(meta) };
         (meta.uid, meta.gid) = self.owner.unwrap_or((meta.uid, meta.gid));
         meta
     }

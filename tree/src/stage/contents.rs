@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
+use super::directory::Reads;
 use crate::error::{Error, Result};
 use crate::node::Content;
 use crate::store::{StagingDir, Store, disk_space, make_directory};
@@ -205,45 +206,6 @@ impl<'s> Contents<'s> {
         self.claim(ObjectId(*hasher.finalize().as_bytes()), size, number, &path)
     }
 
-    /// Stores what an open file has: a large one by reference, where the file system can do that.
-    pub(super) fn file(&self, from: &File, size: u64, buffer: &mut Vec<u8>, source: &[u8]) -> Result<Stored> {
-        if let Some(holes) = holes(from, size).filter(|holes| *holes > 0) {
-            self.expect_hole(holes, source)?;
-            if holes >= self.told_holes {
-                let name = format!("/{}", source.escape_ascii());
-                self.sparse.lock().unwrap_or_else(PoisonError::into_inner).push((name, holes));
-            }
-        }
-        let mut from = from;
-        if size < CHUNK as u64 || !self.clones.load(Ordering::Relaxed) {
-            return self.stream(&mut from, buffer, source);
-        }
-        let (number, path, file) = self.create()?;
-        if rustix::fs::ioctl_ficlone(&file, from).is_err() {
-            self.clones.store(false, Ordering::Relaxed);
-            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
-            return self.stream(&mut from, buffer, source);
-        }
-        // The clone is hashed, not the source: nobody else can write to it any more.
-        let clone = File::open(&path).map_err(Error::io("open", &path))?;
-        buffer.resize(CHUNK, 0);
-        let mut hasher = blake3::Hasher::new();
-        let mut size = 0;
-        loop {
-            let filled = fill(&mut &clone, buffer, source)?;
-            if filled == 0 {
-                break;
-            }
-            let bytes = buffer.get(..filled).unwrap_or_default();
-            if bytes == ZEROS {
-                self.hole(bytes.len(), source)?;
-            }
-            hasher.update(bytes);
-            size += filled as u64;
-        }
-        self.claim(ObjectId(*hasher.finalize().as_bytes()), size, number, &path)
-    }
-
     fn small(&self, bytes: &[u8]) -> Result<Stored> {
         let object = ObjectId(*blake3::hash(bytes).as_bytes());
         let size = bytes.len() as u64;
@@ -328,6 +290,47 @@ impl<'s> Contents<'s> {
     }
 }
 
+impl Reads for Contents<'_> {
+    /// Stores what an open file has: a large one by reference, where the file system can do that.
+    fn file(&self, from: &File, size: u64, buffer: &mut Vec<u8>, source: &[u8]) -> Result<Stored> {
+        if let Some(holes) = holes(from, size).filter(|holes| *holes > 0) {
+            self.expect_hole(holes, source)?;
+            if holes >= self.told_holes {
+                let name = format!("/{}", source.escape_ascii());
+                self.sparse.lock().unwrap_or_else(PoisonError::into_inner).push((name, holes));
+            }
+        }
+        let mut from = from;
+        if size < CHUNK as u64 || !self.clones.load(Ordering::Relaxed) {
+            return self.stream(&mut from, buffer, source);
+        }
+        let (number, path, file) = self.create()?;
+        if rustix::fs::ioctl_ficlone(&file, from).is_err() {
+            self.clones.store(false, Ordering::Relaxed);
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            return self.stream(&mut from, buffer, source);
+        }
+        // The clone is hashed, not the source: nobody else can write to it any more.
+        let clone = File::open(&path).map_err(Error::io("open", &path))?;
+        buffer.resize(CHUNK, 0);
+        let mut hasher = blake3::Hasher::new();
+        let mut size = 0;
+        loop {
+            let filled = fill(&mut &clone, buffer, source)?;
+            if filled == 0 {
+                break;
+            }
+            let bytes = buffer.get(..filled).unwrap_or_default();
+            if bytes == ZEROS {
+                self.hole(bytes.len(), source)?;
+            }
+            hasher.update(bytes);
+            size += filled as u64;
+        }
+        self.claim(ObjectId(*hasher.finalize().as_bytes()), size, number, &path)
+    }
+}
+
 /// Bytes of an open file's holes; none where it has no fewer blocks than bytes, or where nobody can tell. Its offset is at the
 /// start again afterwards.
 fn holes(file: &File, size: u64) -> Option<u64> {
@@ -350,7 +353,7 @@ fn holes(file: &File, size: u64) -> Option<u64> {
 }
 
 /// Reads until the buffer is full or the stream ends; how many bytes there are.
-fn fill(from: &mut dyn Read, buffer: &mut [u8], source: &[u8]) -> Result<usize> {
+pub(super) fn fill(from: &mut dyn Read, buffer: &mut [u8], source: &[u8]) -> Result<usize> {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match from.read(rest) {

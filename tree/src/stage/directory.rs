@@ -8,13 +8,14 @@
 //! First all names; then the contents of the files that are not known, while the nodes take their places.
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use super::assemble::Assembly;
-use super::contents::{Contents, Stored};
+use super::contents::Stored;
 use super::parallel::{at_work, both};
 use super::walk::{Borders, Entry, LeftOut, Listing, Unchanged, described, joined, walk, xattrs};
 use super::{Stage, Tally};
@@ -23,12 +24,18 @@ use crate::error::{Error, Result};
 use crate::node::Meta;
 use crate::store::stat_cache::{Mark, StatCache};
 
+/// What becomes of a file's bytes when they are read, on whichever thread.
+pub(super) trait Reads: Sync {
+    /// Reads all of an open file. `buffer` is the caller's, and `source` names the file in messages.
+    fn file(&self, from: &File, size: u64, buffer: &mut Vec<u8>, source: &[u8]) -> Result<Stored>;
+}
+
 /// What reading a file gave.
-struct Read {
-    trusted: bool,
-    mark: Mark,
-    meta: Meta,
-    stored: Stored,
+pub(super) struct Read {
+    pub trusted: bool,
+    pub mark: Mark,
+    pub meta: Meta,
+    pub stored: Stored,
 }
 
 /// What an admin should hear of a directory that was staged.
@@ -112,11 +119,11 @@ impl Stage<'_> {
 }
 
 /// Reads files, in any order; the results are in theirs.
-fn read_all(
+pub(super) fn read_all(
     root: &Dir,
     seen: Option<&StatCache>,
     files: &[Vec<u8>],
-    contents: &Contents<'_>,
+    contents: &impl Reads,
     tally: &mut Tally<'_>,
 ) -> Result<Vec<Option<Read>>> {
     let mut all: Vec<Option<Read>> = files.iter().map(|_| None).collect();
@@ -154,7 +161,7 @@ fn read_all(
 }
 
 /// The paths of the files that must be read, which get their numbers by it; one path of each that has several.
-fn unread(listings: &mut [Listing], device: u64) -> Vec<Vec<u8>> {
+pub(super) fn unread(listings: &mut [Listing], device: u64) -> Vec<Vec<u8>> {
     let mut linked = HashSet::new();
     let mut paths = Vec::new();
     for Listing { path, names, entries, .. } in listings {
@@ -179,7 +186,7 @@ fn read(
     root: &Dir,
     path: &[u8],
     seen: Option<&StatCache>,
-    contents: &Contents<'_>,
+    contents: &impl Reads,
     buffer: &mut Vec<u8>,
 ) -> Result<Read> {
     let here = || root.path().join(std::ffi::OsStr::from_bytes(path));

@@ -15,6 +15,7 @@ mod parallel;
 mod pax;
 #[cfg(test)]
 mod restage;
+mod survey;
 #[cfg(test)]
 mod tests;
 mod walk;
@@ -37,6 +38,7 @@ use contents::{Contents, Stored};
 pub use directory::Noted;
 use oneroot_ids::GenerationId;
 use parallel::both;
+pub use survey::{Survey, survey};
 use walk::Borders;
 
 /// How far a stage is, for a progress bar.
@@ -222,6 +224,16 @@ impl<'s> Stage<'s> {
         }
         Ok(Finished { generation, index, progress: tally.progress, noted })
     }
+}
+
+/// All extended attributes of what is open.
+pub(crate) fn attributes(fd: &impl std::os::fd::AsFd) -> std::io::Result<crate::node::Attributes> {
+    walk::xattrs(fd)
+}
+
+/// Owner, mode, time and attributes of what is open.
+pub(crate) fn described_as(fd: &impl std::os::fd::AsFd) -> std::io::Result<Meta> {
+    Ok(walk::described(&rustix::fs::fstat(fd)?, walk::xattrs(fd)?))
 }
 
 /// The marks by inode number.

@@ -3,6 +3,7 @@
 //! Each directory is opened from the root, below it and through no link, so the walk holds one descriptor for each thread,
 //! however deep the tree is; and it is a list of directories, not of calls.
 
+use std::collections::BTreeSet;
 use std::ffi::CStr;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
@@ -29,6 +30,10 @@ pub(super) struct Borders {
     pub one_file_system: bool,
     /// The server's own directories, by device and inode number.
     pub own: Vec<(u64, u64)>,
+    /// Paths that are passed over, as if nothing had these names.
+    pub kept: BTreeSet<Vec<u8>>,
+    /// Whether names and devices that mean something in layers are taken for what they are on a disk.
+    pub as_is: bool,
 }
 
 /// File systems that have no files of anybody's: proc, sysfs, cgroup, cgroup2, devpts, debugfs, tracefs, securityfs, efivarfs,
@@ -107,8 +112,8 @@ pub(super) enum Entry {
     Unchanged(Unchanged),
     /// A regular file that must be read.
     Unread(Unread),
-    /// Anything that has no content.
-    Node(Box<(Meta, Content)>),
+    /// Anything that has no content, with device and inode number where it has more than one name.
+    Node(Box<(Meta, Content)>, Option<(u64, u64)>),
 }
 
 /// A file that need not be read. Most are, so it is small: memory that is touched for the first time costs about as much as
@@ -200,7 +205,7 @@ struct Scratch {
 
 impl Names {
     /// Lists an open directory; which of them are directories is in the scratch then, in the same order.
-    fn read(dir: &Dir, scratch: &mut Scratch) -> io::Result<Self> {
+    fn read(dir: &Dir, scratch: &mut Scratch, kept: impl Fn(&[u8]) -> bool) -> io::Result<Self> {
         let Scratch { kernel, names, places } = scratch;
         names.clear();
         places.clear();
@@ -214,7 +219,7 @@ impl Names {
                 other => other?,
             };
             let name = entry.file_name().to_bytes_with_nul();
-            if name != b".\0" && name != b"..\0" {
+            if name != b".\0" && name != b"..\0" && !kept(entry.file_name().to_bytes()) {
                 places.push((names.len(), name.len() - 1, entry.file_type() == FileType::Directory));
                 names.extend_from_slice(name);
             }
@@ -308,7 +313,10 @@ impl Walk<'_> {
         let (mut names, mut entries, mut below) = (Names::default(), Vec::new(), Vec::new());
         let left_out = self.borders.left_out(&dir, &stat);
         if left_out.is_none() {
-            names = Names::read(&dir, scratch).map_err(|cause| failed("list", cause))?;
+            let kept = |name: &[u8]| {
+                !self.borders.kept.is_empty() && self.borders.kept.contains(&joined(&task.path, name))
+            };
+            names = Names::read(&dir, scratch, kept).map_err(|cause| failed("list", cause))?;
             entries.reserve_exact(names.places.len());
             let mut before = self.seen.zip(task.known).and_then(|(seen, inode)| seen.names(inode));
             for (place, (name, (.., directory))) in names.terminated().zip(&scratch.places).enumerate() {
@@ -316,7 +324,9 @@ impl Walk<'_> {
                 let what = match directory {
                     // A whiteout is its name: what it is and holds, and how many names it has, means nothing. aufs' own
                     // directories are called so too, and are no part of a tree.
-                    _ if name.to_bytes().starts_with(b".wh.") => Some(Entry::whiteout()),
+                    _ if name.to_bytes().starts_with(b".wh.") && !self.borders.as_is => {
+                        Some(Entry::whiteout())
+                    }
                     true => None,
                     false => self.entry(&dir, &task.path, name, known)?,
                 };
@@ -342,7 +352,7 @@ impl Walk<'_> {
                 let text = rustix::fs::readlinkat(dir, name, Vec::new());
                 Content::Symlink(text.map_err(|cause| Error::io("read link", here())(cause))?.into_bytes())
             }
-            FileType::CharacterDevice if stat.st_rdev == 0 => Content::Whiteout,
+            FileType::CharacterDevice if stat.st_rdev == 0 && !self.borders.as_is => Content::Whiteout,
             FileType::CharacterDevice => Content::Character(device().0, device().1),
             FileType::BlockDevice => Content::Block(device().0, device().1),
             FileType::Fifo => Content::Fifo,
@@ -351,7 +361,10 @@ impl Walk<'_> {
                 return Err(Error::entry(&joined(path, name.to_bytes()), "a file of unknown type"));
             }
         };
-        Ok(Some(Entry::Node(Box::new((described(&stat, Vec::new()), content)))))
+        // overlayfs makes its whiteouts one file with many names, and each is a whiteout of its own.
+        let linked =
+            (stat.st_nlink > 1 && content != Content::Whiteout).then_some((stat.st_dev, stat.st_ino));
+        Ok(Some(Entry::Node(Box::new((described(&stat, Vec::new()), content)), linked)))
     }
 
     fn regular(&self, stat: &Stat, known: Option<u32>) -> Entry {
@@ -373,7 +386,7 @@ impl Walk<'_> {
 
 impl Entry {
     fn whiteout() -> Self {
-        Self::Node(Box::new((Meta::default(), Content::Whiteout)))
+        Self::Node(Box::new((Meta::default(), Content::Whiteout)), None)
     }
 }
 

@@ -1,5 +1,6 @@
 //! A view: what a stack of layers looks like as one tree. Computed from the indexes alone, in memory, without a lock.
 
+mod flat;
 mod level;
 mod names;
 mod provenance;

@@ -1,0 +1,158 @@
+//! A node as a file system has it: made, and given its owner, mode, attributes and time.
+//!
+//! In this order: a change of owner takes setuid and capabilities away, and a mode may be masked by an ACL.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
+
+use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use crate::confine::Dir;
+use crate::index::Inode;
+use crate::node::{Attributes, Content, Kind, Meta};
+
+const SECOND: i64 = 1_000_000_000;
+
+/// What a file system, or what its user may do there, has no room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Lack {
+    /// Owner and group.
+    Owner,
+    /// setuid, setgid or sticky.
+    Mode,
+    /// An extended attribute: a capability, an ACL, a label.
+    Attribute,
+    /// A device.
+    Device,
+}
+
+/// What could not be set: how many, and the path of the first.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Lacks(BTreeMap<Lack, (u64, Vec<u8>)>);
+
+impl Lacks {
+    /// Counts one.
+    pub(crate) fn note(&mut self, lack: Lack, path: &[u8]) {
+        self.0.entry(lack).or_insert_with(|| (0, path.to_vec())).0 += 1;
+    }
+
+    /// Each kind that there is, with how many and the path of the first.
+    pub fn each(&self) -> impl Iterator<Item = (Lack, u64, &[u8])> {
+        self.0.iter().map(|(lack, (count, path))| (*lack, *count, path.as_slice()))
+    }
+
+    /// Whether nothing is lacking.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Nodes in all that lack something of a kind.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.0.values().map(|(count, _)| count).sum()
+    }
+}
+
+/// Makes a node that is neither file nor directory.
+pub(crate) fn make(dir: &Dir, name: &[u8], content: &Content) -> io::Result<()> {
+    let special = |kind: FileType, device: u64| rustix::fs::mknodat(dir, name, kind, Mode::RUSR, device);
+    let device = |major: u32, minor: u32| rustix::fs::makedev(major, minor);
+    match content {
+        Content::Symlink(target) => rustix::fs::symlinkat(target.as_slice(), dir, name)?,
+        Content::Fifo => special(FileType::Fifo, 0)?,
+        Content::Socket => special(FileType::Socket, 0)?,
+        Content::Character(major, minor) => special(FileType::CharacterDevice, device(*major, *minor))?,
+        Content::Block(major, minor) => special(FileType::BlockDevice, device(*major, *minor))?,
+        Content::Regular { .. } | Content::Directory { .. } | Content::Whiteout => {}
+    }
+    Ok(())
+}
+
+/// Describes an open file or directory. Attributes that it has and should not have go, where `had` says so.
+pub(crate) fn describe(
+    made: BorrowedFd<'_>,
+    meta: &Meta,
+    had: bool,
+    lacks: &mut dyn FnMut(Lack) -> bool,
+) -> io::Result<()> {
+    let owner = (Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)));
+    tolerated(rustix::fs::fchown(made, owner.0, owner.1), Lack::Owner, lacks)?;
+    tolerated(rustix::fs::fchmod(made, mode(meta)), Lack::Mode, lacks)?;
+    if had {
+        for (name, _) in crate::stage::attributes(&made)?.iter().filter(|(name, _)| is_told(name)) {
+            if !meta.xattrs.iter().any(|(wanted, _)| wanted == name) {
+                tolerated(rustix::fs::fremovexattr(made, name.as_slice()), Lack::Attribute, lacks)?;
+            }
+        }
+    }
+    for (name, value) in &meta.xattrs {
+        let set = rustix::fs::fsetxattr(made, name.as_slice(), value, XattrFlags::empty());
+        tolerated(set, Lack::Attribute, lacks)?;
+    }
+    Ok(rustix::fs::futimens(made, &times(meta))?)
+}
+
+/// Describes what can't be opened: a link, a device, a FIFO, a socket.
+pub(crate) fn describe_at(
+    dir: &Dir,
+    name: &[u8],
+    kind: Kind,
+    meta: &Meta,
+    lacks: &mut dyn FnMut(Lack) -> bool,
+) -> io::Result<()> {
+    let owner = (Some(Uid::from_raw(meta.uid)), Some(Gid::from_raw(meta.gid)));
+    let chown = rustix::fs::chownat(dir, name, owner.0, owner.1, AtFlags::SYMLINK_NOFOLLOW);
+    tolerated(chown, Lack::Owner, lacks)?;
+    if kind != Kind::Symlink {
+        rustix::fs::chmodat(dir, name, mode(meta), AtFlags::empty())?;
+    }
+    Ok(rustix::fs::utimensat(dir, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// What is refused for want of a right, or of a file system that has such a thing, may be lacking if the caller says so.
+fn tolerated(done: Result<(), Errno>, lack: Lack, lacks: &mut dyn FnMut(Lack) -> bool) -> io::Result<()> {
+    match done {
+        Err(Errno::PERM | Errno::NOTSUP | Errno::ACCESS | Errno::INVAL) if lacks(lack) => Ok(()),
+        done => Ok(done?),
+    }
+}
+
+fn mode(meta: &Meta) -> Mode {
+    Mode::from_raw_mode(u32::from(meta.mode))
+}
+
+/// Both times of a node: nobody has read it yet.
+pub(crate) fn times(meta: &Meta) -> Timestamps {
+    let time = Timespec { tv_sec: meta.mtime.div_euclid(SECOND), tv_nsec: meta.mtime.rem_euclid(SECOND) };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// Whether an attribute is anybody's to tell: others are the host's (labels, checksums, what a file system makes up).
+pub(crate) fn is_told(name: &[u8]) -> bool {
+    [b"user.".as_slice(), b"trusted.", b"security.capability", b"system.posix_acl_"]
+        .iter()
+        .any(|known| name.starts_with(known))
+}
+
+/// Whether a file has the attributes that it should have; of others, only those count that are told.
+pub(crate) fn has_attributes(has: &Attributes, wanted: &Attributes) -> bool {
+    (has.is_empty() && wanted.is_empty())
+        || (wanted.iter().all(|one| has.contains(one))
+            && has.iter().filter(|(name, _)| is_told(name)).all(|one| wanted.contains(one)))
+}
+
+/// Whether two nodes are described alike. A link's mode means nothing.
+pub(crate) fn is_described(has: &Inode<'_>, wanted: &Inode<'_>) -> bool {
+    (has.mode() == wanted.mode() || wanted.kind() == Kind::Symlink)
+        && (has.uid(), has.gid(), has.mtime()) == (wanted.uid(), wanted.gid(), wanted.mtime())
+        && has_attributes(&has.xattrs(), &wanted.xattrs())
+}
+
+/// What a name is now, whatever it is.
+pub(crate) fn look(dir: &Dir, name: &[u8]) -> io::Result<Stat> {
+    Ok(rustix::fs::statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)?)
+}

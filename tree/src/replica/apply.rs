@@ -1,0 +1,366 @@
+//! A directory becomes what the plan says, a name at a time: whoever opens a file of it sees the old one or the new one, whole.
+//!
+//! A file is described before it gets its name. Every name is looked up below the directory and through no link
+//! ([`crate::confine`]), so a link that somebody has put into the tree leads nowhere.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use rustix::fs::{AtFlags, Mode};
+use rustix::io::Errno;
+
+use super::incoming::Incoming;
+use super::plan::{Plan, Removed};
+use crate::confine::Dir;
+use crate::disk::{self, Lacks};
+use crate::error::{Error, Result};
+use crate::index::{Index, Inode};
+use crate::node::{Content, Kind, Meta};
+use oneroot_ids::ObjectId;
+
+/// What is being made, in `incoming/`, before it has its name.
+const MADE: &[u8] = b"made";
+
+/// How far it is: names that were done, of so many.
+pub type Steps<'r> = &'r mut dyn FnMut(u64, u64);
+
+/// The directory under work.
+pub(super) struct Hands<'h> {
+    home: Dir,
+    /// The directory of the name before: most have the same.
+    parent: Option<(Vec<u8>, Dir)>,
+    /// `incoming/`, where things are made.
+    bench: Dir,
+    wanted: &'h Index,
+    pub incoming: &'h mut Incoming,
+    /// Files that are still to be made of each object.
+    uses: HashMap<ObjectId, u64>,
+    /// Whether a content is moved out of `incoming/` with its last use, or stays there until the whole tree is done.
+    takes: bool,
+    is_root: bool,
+    pub lacks: Lacks,
+    done: u64,
+    pub of: u64,
+}
+
+/// A path's directory and its own name.
+pub(super) fn split(path: &[u8]) -> (&[u8], &[u8]) {
+    match path.iter().rposition(|byte| *byte == b'/') {
+        Some(at) => (path.get(..at).unwrap_or_default(), path.get(at + 1..).unwrap_or_default()),
+        None => (b"", path),
+    }
+}
+
+fn here<'p>(home: &Dir, path: &'p [u8]) -> impl Fn() -> std::path::PathBuf + use<'p> {
+    use std::os::unix::ffi::OsStrExt as _;
+    let home = home.path().to_owned();
+    move || home.join(std::ffi::OsStr::from_bytes(path))
+}
+
+impl<'h> Hands<'h> {
+    pub(super) fn on(
+        root: &Path,
+        wanted: &'h Index,
+        incoming: &'h mut Incoming,
+        uses: HashMap<ObjectId, u64>,
+        takes: bool,
+    ) -> Result<Self> {
+        let bench = Dir::open(incoming.place()).map_err(Error::io("open", incoming.place()))?;
+        let home = Dir::open(root).map_err(Error::io("open", root))?;
+        let is_root = rustix::process::geteuid().is_root();
+        let lacks = Lacks::default();
+        Ok(Self { home, parent: None, bench, wanted, incoming, uses, takes, is_root, lacks, done: 0, of: 0 })
+    }
+
+    /// Does all of a plan in place.
+    pub(super) fn carry_out(&mut self, plan: &Plan, found: &Index, steps: Steps<'_>) -> Result<()> {
+        self.of = (plan.in_the_way.len()
+            + plan.directories.len()
+            + plan.make.len()
+            + plan.describe.len()
+            + plan.link.len()
+            + plan.remove.len()
+            + plan.settle.len()) as u64;
+        for removed in plan.in_the_way.iter().rev() {
+            self.remove(removed)?;
+            self.step(steps);
+        }
+        for path in &plan.directories {
+            self.directory(path)?;
+            self.step(steps);
+        }
+        for (path, inode) in &plan.make {
+            self.make(path, *inode)?;
+            self.step(steps);
+        }
+        for (path, was, inode) in &plan.describe {
+            self.describe(path, found.inode(*was), *inode)?;
+            self.step(steps);
+        }
+        for (path, first) in &plan.link {
+            self.link(path, first)?;
+            self.step(steps);
+        }
+        for removed in plan.remove.iter().rev() {
+            self.remove(removed)?;
+            self.step(steps);
+        }
+        for (path, inode) in plan.settle.iter().rev() {
+            self.settle(path, *inode)?;
+            self.step(steps);
+        }
+        Ok(())
+    }
+
+    pub(super) fn step(&mut self, steps: Steps<'_>) {
+        self.done += 1;
+        if self.done.is_multiple_of(256) {
+            steps(self.done, self.of);
+        }
+    }
+
+    /// The open directory of a path, and its name in there.
+    pub(super) fn at<'p>(&mut self, path: &'p [u8]) -> Result<(&Dir, &'p [u8])> {
+        let (above, name) = split(path);
+        if self.parent.as_ref().is_none_or(|(known, _)| known != above) {
+            let dir = self.home.dir(if above.is_empty() { b"." } else { above });
+            let dir = dir.map_err(|cause| Error::io("open", here(&self.home, above)())(cause))?;
+            if !self.is_root {
+                writable(&dir).map_err(|cause| Error::io("open for writing", dir.path())(cause))?;
+            }
+            self.parent = Some((above.to_vec(), dir));
+        }
+        match &self.parent {
+            Some((_, dir)) => Ok((dir, name)),
+            None => Err(Error::Mistake("a directory is open and is not")),
+        }
+    }
+
+    fn remove(&mut self, removed: &Removed) -> Result<()> {
+        let path = &removed.path;
+        let flags = if removed.is_directory { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        // It may be the one that is held open, and a name may come that is a directory again.
+        if removed.is_directory {
+            self.parent = None;
+        }
+        let (dir, name) = self.at(path)?;
+        match rustix::fs::unlinkat(dir, name, flags) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(Errno::NOTEMPTY | Errno::EXIST) => Err(Error::Changed { path: here(&self.home, path)() }),
+            Err(cause) => Err(Error::io("remove", here(&self.home, path)())(cause)),
+        }
+    }
+
+    pub(super) fn directory(&mut self, path: &[u8]) -> Result<()> {
+        let (dir, name) = self.at(path)?;
+        let made = rustix::fs::mkdirat(dir, name, Mode::RWXU);
+        made.map_err(|cause| Error::io("create", here(&self.home, path)())(cause))
+    }
+
+    pub(super) fn inode(&self, number: u32) -> Result<Inode<'h>> {
+        self.wanted.inode(number).ok_or(Error::Mistake("a file of the plan is in no index"))
+    }
+
+    /// Makes a node and gives it its name.
+    pub(super) fn make(&mut self, path: &[u8], number: u32) -> Result<()> {
+        let inode = self.inode(number)?;
+        let meta = inode.meta();
+        match inode.content() {
+            Content::Regular { object, size } => {
+                let takes = self
+                    .content(object, size)
+                    .map_err(|cause| Error::io("write", here(&self.home, path)())(cause))?;
+                let name = if takes { object.to_string().into_bytes() } else { MADE.to_vec() };
+                let file = self
+                    .bench
+                    .file(&name)
+                    .map_err(|cause| Error::io("open", here(&self.home, path)())(cause))?;
+                self.described(&file, &meta, false, path)?;
+                self.put(&name, path)?;
+                if takes {
+                    self.incoming.moved(object);
+                }
+                Ok(())
+            }
+            content => self.special(path, inode.kind(), &content, &meta),
+        }
+    }
+
+    /// Has a file of these bytes made in `incoming/`; whether it is the object's own.
+    fn content(&mut self, object: ObjectId, size: u64) -> io::Result<bool> {
+        let uses = self.uses.entry(object).or_insert(1);
+        *uses = uses.saturating_sub(1);
+        let is_last = *uses == 0;
+        if size > 0 && is_last && self.takes {
+            return Ok(true);
+        }
+        self.clear()?;
+        if size > 0 && is_last {
+            // Another name of the one that stays: nothing is copied, and it is described as whoever has this name.
+            rustix::fs::linkat(&self.bench, object.to_string(), &self.bench, MADE, AtFlags::empty())?;
+            return Ok(false);
+        }
+        let made = self.bench.create_mode(MADE, Mode::RUSR | Mode::WUSR)?;
+        if size > 0 {
+            copy(&self.bench.file(object.to_string().as_bytes())?, &made)?;
+        }
+        Ok(false)
+    }
+
+    /// What a run before has left under the name.
+    fn clear(&self) -> io::Result<()> {
+        match rustix::fs::unlinkat(&self.bench, MADE, AtFlags::empty()) {
+            Ok(()) | Err(Errno::NOENT) => Ok(()),
+            Err(cause) => Err(cause.into()),
+        }
+    }
+
+    /// Gives what was made its name, over what has it.
+    fn put(&mut self, made: &[u8], path: &[u8]) -> Result<()> {
+        self.at(path)?;
+        let Some((_, dir)) = &self.parent else { return Ok(()) };
+        let (_, name) = split(path);
+        rustix::fs::renameat(&self.bench, made, dir, name)
+            .map_err(|cause| Error::io("write", here(&self.home, path)())(cause))
+    }
+
+    fn described(&mut self, file: &File, meta: &Meta, had: bool, path: &[u8]) -> Result<()> {
+        let lacks = &mut self.lacks;
+        let done = disk::describe(file.as_fd(), meta, had, &mut |lack| {
+            lacks.note(lack, path);
+            true
+        });
+        done.map_err(|cause| Error::io("set owner, mode or attributes of", here(&self.home, path)())(cause))
+    }
+
+    fn special(&mut self, path: &[u8], kind: Kind, content: &Content, meta: &Meta) -> Result<()> {
+        let failed = |home: &Dir| {
+            let at = here(home, path)();
+            move |cause: io::Error| Error::io("create", at)(cause)
+        };
+        self.clear().map_err(failed(&self.home))?;
+        match disk::make(&self.bench, MADE, content) {
+            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && is_device(kind) => {
+                self.lacks.note(disk::Lack::Device, path);
+                return Ok(());
+            }
+            made => made.map_err(failed(&self.home))?,
+        }
+        let lacks = &mut self.lacks;
+        disk::describe_at(&self.bench, MADE, kind, meta, &mut |lack| {
+            lacks.note(lack, path);
+            true
+        })
+        .map_err(failed(&self.home))?;
+        self.put(MADE, path)
+    }
+
+    /// Gives a node whose bytes are right its owner, mode, time and attributes.
+    fn describe(&mut self, path: &[u8], found: Option<Inode<'_>>, number: u32) -> Result<()> {
+        let inode = self.inode(number)?;
+        let meta = inode.meta();
+        let names = found.map_or(1, |found| found.nlink());
+        if inode.kind() != Kind::Regular {
+            let failed = Error::io("set owner or mode of", here(&self.home, path)());
+            self.at(path)?;
+            let (Some((_, dir)), lacks) = (&self.parent, &mut self.lacks) else { return Ok(()) };
+            let note = &mut |lack| {
+                lacks.note(lack, path);
+                true
+            };
+            return disk::describe_at(dir, split(path).1, inode.kind(), &meta, note).map_err(failed);
+        }
+        let file = self.open(path)?;
+        // A name outside of the tree is somebody else's: that file stays as it is, and this name gets one of its own.
+        let links =
+            file.metadata().map_err(|cause| Error::io("look at", here(&self.home, path)())(cause))?.nlink();
+        if links > u64::from(names) {
+            self.copied(&file, &meta, path)?;
+            return self.put(MADE, path);
+        }
+        self.described(&file, &meta, true, path)
+    }
+
+    /// Makes a file with the bytes of another one.
+    pub(super) fn copied(&mut self, from: &File, meta: &Meta, path: &[u8]) -> Result<()> {
+        let failed = |cause: io::Error| Error::io("copy", here(&self.home, path)())(cause);
+        self.clear().map_err(failed)?;
+        let made = self.bench.create_mode(MADE, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+        copy(from, &made).map_err(failed)?;
+        self.described(&made, meta, false, path)
+    }
+
+    /// Gives what [`copied`](Self::copied) has made its name.
+    pub(super) fn put_copy(&mut self, path: &[u8]) -> Result<()> {
+        self.put(MADE, path)
+    }
+
+    /// Opens a file of the tree, also one that its owner may not read.
+    fn open(&mut self, path: &[u8]) -> Result<File> {
+        let is_root = self.is_root;
+        let (dir, name) = self.at(path)?;
+        let opened = match dir.file(name) {
+            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && !is_root => {
+                rustix::fs::chmodat(dir, name, Mode::RUSR, AtFlags::empty())
+                    .map_err(io::Error::from)
+                    .and_then(|()| dir.file(name))
+            }
+            opened => opened,
+        };
+        opened.map_err(|cause| Error::io("open", here(&self.home, path)())(cause))
+    }
+
+    /// Gives a file one more name, over what has it.
+    pub(super) fn link(&mut self, path: &[u8], first: &[u8]) -> Result<()> {
+        let failed = Error::io("link", here(&self.home, path)());
+        self.clear().map_err(|cause| Error::io("remove", self.incoming.place())(cause))?;
+        self.at(first)?;
+        let Some((_, dir)) = &self.parent else { return Ok(()) };
+        match rustix::fs::linkat(dir, split(first).1, &self.bench, MADE, AtFlags::empty()) {
+            // A device that could not be made has no other names either.
+            Err(Errno::NOENT) if !self.lacks.is_empty() => return Ok(()),
+            linked => linked.map_err(failed)?,
+        }
+        self.put(MADE, path)
+    }
+
+    /// Describes a directory in which all is done.
+    pub(super) fn settle(&mut self, path: &[u8], number: u32) -> Result<()> {
+        let meta = self.inode(number)?.meta();
+        let dir = self.home.dir(if path.is_empty() { b"." } else { path });
+        let failed =
+            |cause: io::Error| Error::io("set owner, mode or time of", here(&self.home, path)())(cause);
+        let dir = dir.map_err(failed)?;
+        let lacks = &mut self.lacks;
+        let note = &mut |lack| {
+            lacks.note(lack, path);
+            true
+        };
+        disk::describe(dir.as_fd(), &meta, true, note).map_err(failed)
+    }
+}
+
+fn is_device(kind: Kind) -> bool {
+    matches!(kind, Kind::Character | Kind::Block)
+}
+
+/// Lets its owner write into a directory; it is described when all in it is done.
+fn writable(dir: &Dir) -> io::Result<()> {
+    let mode = Mode::from_raw_mode(rustix::fs::fstat(dir)?.st_mode & 0o7777);
+    if mode.contains(Mode::RWXU) {
+        return Ok(());
+    }
+    Ok(rustix::fs::fchmod(dir, mode | Mode::RWXU)?)
+}
+
+/// Copies a file's bytes: by reference where the file system can.
+pub(super) fn copy(mut from: &File, mut to: &File) -> io::Result<()> {
+    if from.metadata()?.len() > 0 && rustix::fs::ioctl_ficlone(to, from).is_err() {
+        io::copy(&mut from, &mut to)?;
+    }
+    Ok(())
+}

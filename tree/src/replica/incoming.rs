@@ -1,0 +1,242 @@
+//! Objects on their way: each is checked by its hash before it has its name, and what has come stays for the next run.
+//!
+//! ```text
+//! incoming/<object>        whole, and right when it was written
+//! incoming/<object>.part   the beginning of a large one, which the next run goes on with
+//! ```
+//! Nothing here is synced before all of it is used, so after a power cut a file may be other than its name says: whoever opens the
+//! directory again reads all that is left there once.
+
+use std::collections::HashSet;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::confine::open_file;
+use crate::error::{Error, Result};
+use crate::store::make_directory;
+use oneroot_ids::ObjectId;
+
+/// Bytes of an object up to which it is held in memory until it is whole.
+const SMALL: u64 = 1 << 20;
+/// Bytes of a larger one that are moved at a time.
+const CHUNK: usize = 256 * 1024;
+static ZEROS: [u8; CHUNK] = [0; CHUNK];
+
+/// A directory of objects that have come.
+pub struct Incoming {
+    path: PathBuf,
+    whole: HashSet<ObjectId>,
+    /// The one of which only the beginning is here, and how much.
+    begun: Option<Begun>,
+    buffer: Vec<u8>,
+}
+
+struct Begun {
+    object: ObjectId,
+    bytes: u64,
+    hasher: blake3::Hasher,
+}
+
+impl Incoming {
+    /// Opens the directory in a place, and looks at what was left there. `report` hears the bytes that were read so far.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn open(place: &Path, report: &mut dyn FnMut(u64)) -> Result<Self> {
+        let path = place.join("incoming");
+        make_directory(&path).map_err(Error::io("create", &path))?;
+        let mut incoming = Self { path, whole: HashSet::new(), begun: None, buffer: Vec::new() };
+        let listed = fs::read_dir(&incoming.path).map_err(Error::io("list", &incoming.path))?;
+        let mut read = 0;
+        for entry in listed.flatten() {
+            let (name, path) = (entry.file_name(), entry.path());
+            let name = name.to_str().unwrap_or_default();
+            if !incoming.recall(name, &path, &mut |bytes| {
+                read += bytes;
+                report(read);
+            }) {
+                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+            }
+        }
+        Ok(incoming)
+    }
+
+    /// Whether a file that was left is one that can be used.
+    fn recall(&mut self, name: &str, path: &Path, read: &mut dyn FnMut(u64)) -> bool {
+        let (hex, part) = match name.strip_suffix(".part") {
+            Some(hex) => (hex, true),
+            None => (name, false),
+        };
+        let (Ok(object), Ok(file)) = (hex.parse::<ObjectId>(), open_file(path)) else { return false };
+        let mut hasher = blake3::Hasher::new();
+        let Ok(bytes) = hash(&file, &mut hasher, read) else { return false };
+        if !part {
+            let right = hasher.finalize().as_bytes() == &object.0;
+            if right {
+                self.whole.insert(object);
+            }
+            return right;
+        }
+        // There is one at most, unless somebody has put another there.
+        let first = self.begun.is_none();
+        if first {
+            self.begun = Some(Begun { object, bytes, hasher });
+        }
+        first
+    }
+
+    /// Whether all of an object is here.
+    #[must_use]
+    pub fn has(&self, object: ObjectId) -> bool {
+        self.whole.contains(&object)
+    }
+
+    /// Bytes of an object that are here already, of which not all are.
+    #[must_use]
+    pub fn begun(&self, object: ObjectId) -> u64 {
+        self.begun.as_ref().filter(|begun| begun.object == object).map_or(0, |begun| begun.bytes)
+    }
+
+    /// Where a whole object lies.
+    pub(crate) fn path(&self, object: ObjectId) -> PathBuf {
+        self.path.join(object.to_string())
+    }
+
+    /// The directory itself.
+    pub(crate) fn place(&self) -> &Path {
+        &self.path
+    }
+
+    /// The objects that are here.
+    pub(crate) fn all(&self) -> impl Iterator<Item = ObjectId> {
+        self.whole.iter().copied()
+    }
+
+    /// An object has another place from here on.
+    pub(crate) fn moved(&mut self, object: ObjectId) {
+        self.whole.remove(&object);
+    }
+
+    /// Takes in an object of so many bytes, or what is not here of the one that was [begun](Self::begun).
+    ///
+    /// # Errors
+    /// [`Error::OtherObject`] for bytes that are not the object's; [`Error::Cut`] when the stream ends before its end, and what
+    /// came is kept; the system's.
+    pub fn receive(&mut self, object: ObjectId, size: u64, from: &mut dyn Read) -> Result<()> {
+        if size <= SMALL {
+            let mut bytes = std::mem::take(&mut self.buffer);
+            bytes.clear();
+            let received = self.small(object, size, from, &mut bytes);
+            self.buffer = bytes;
+            return received;
+        }
+        self.large(object, size, from)
+    }
+
+    fn small(&mut self, object: ObjectId, size: u64, from: &mut dyn Read, bytes: &mut Vec<u8>) -> Result<()> {
+        let read = from.take(size).read_to_end(bytes);
+        if read.map_err(Error::Cut)? as u64 != size {
+            return Err(Error::Cut(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if blake3::hash(bytes).as_bytes() != &object.0 {
+            return Err(Error::OtherObject(object));
+        }
+        let path = self.path(object);
+        let failed = |cause| Error::io("write", &path)(cause);
+        let mut file = created(&path).map_err(failed)?;
+        file.write_all(bytes).map_err(failed)?;
+        self.whole.insert(object);
+        Ok(())
+    }
+
+    fn large(&mut self, object: ObjectId, size: u64, from: &mut dyn Read) -> Result<()> {
+        let path = self.path.join(format!("{object}.part"));
+        let failed = |cause: io::Error| Error::io("write", &path)(cause);
+        let mut begun = match self.begun.take() {
+            Some(begun) if begun.object == object => begun,
+            other => {
+                if let Some(other) = other {
+                    // It is none that is wanted now: a stream brings them in their order.
+                    let _ = fs::remove_file(self.path.join(format!("{}.part", other.object)));
+                }
+                drop(created(&path).map_err(failed)?);
+                Begun { object, bytes: 0, hasher: blake3::Hasher::new() }
+            }
+        };
+        let mut file = OpenOptions::new().write(true).open(&path).map_err(failed)?;
+        file.seek(SeekFrom::Start(begun.bytes)).map_err(failed)?;
+        self.buffer.resize(CHUNK, 0);
+        let mut cut = None;
+        while begun.bytes < size && cut.is_none() {
+            let most = usize::try_from(size - begun.bytes).unwrap_or(CHUNK).min(CHUNK);
+            let (count, ended) = fill(from, self.buffer.get_mut(..most).unwrap_or_default());
+            cut = ended;
+            let bytes = self.buffer.get(..count).unwrap_or_default();
+            begun.hasher.update(bytes);
+            begun.bytes += count as u64;
+            // A hole stays a hole.
+            if bytes == ZEROS {
+                file.seek(SeekFrom::Start(begun.bytes)).map_err(failed)?;
+            } else {
+                file.write_all(bytes).map_err(failed)?;
+            }
+        }
+        file.set_len(begun.bytes).map_err(failed)?;
+        if let Some(cause) = cut {
+            self.begun = Some(begun);
+            return Err(Error::Cut(cause));
+        }
+        if begun.hasher.finalize().as_bytes() != &object.0 {
+            fs::remove_file(&path).map_err(failed)?;
+            return Err(Error::OtherObject(object));
+        }
+        fs::rename(&path, self.path(object)).map_err(failed)?;
+        self.whole.insert(object);
+        Ok(())
+    }
+}
+
+fn created(path: &Path) -> io::Result<File> {
+    OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .custom_flags(libc_nofollow())
+        .open(path)
+}
+
+fn libc_nofollow() -> i32 {
+    i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or(0)
+}
+
+/// Reads until the buffer is full; how much there is, and why there is no more.
+fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
+    let mut filled = 0;
+    while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
+        match from.read(rest) {
+            Ok(0) => return (filled, Some(io::ErrorKind::UnexpectedEof.into())),
+            Ok(count) => filled += count,
+            Err(cause) if cause.kind() == io::ErrorKind::Interrupted => {}
+            Err(cause) => return (filled, Some(cause)),
+        }
+    }
+    (filled, None)
+}
+
+fn hash(mut file: &File, hasher: &mut blake3::Hasher, report: &mut dyn FnMut(u64)) -> io::Result<u64> {
+    let (mut buffer, mut size) = (vec![0; CHUNK], 0);
+    loop {
+        let (count, ended) = fill(&mut file, &mut buffer);
+        hasher.update(buffer.get(..count).unwrap_or_default());
+        size += count as u64;
+        report(count as u64);
+        match ended {
+            None => {}
+            Some(cause) if cause.kind() == io::ErrorKind::UnexpectedEof => return Ok(size),
+            Some(cause) => return Err(cause),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! A directory of a disk that is kept equal to a generation or a view: `oneroot sync`.
+//!
+//! The directory is [surveyed](crate::stage::survey), compared with what it is to be (`plan`), the contents that neither it nor
+//! a store has [come in](Incoming), and then it is changed: in place, a file at a time (`apply`), or as a whole tree beside it
+//! that takes its name (`exchange`). What sync keeps for itself lies beside the directory (`place`).
+
+mod apply;
+mod comparison;
+mod exchange;
+mod incoming;
+mod memory;
+mod place;
+mod plan;
+#[cfg(test)]
+mod tests;
+mod user;
+
+use std::collections::{BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use crate::disk::{Lack, Lacks};
+pub use apply::Steps;
+pub use comparison::{Comparison, objects};
+pub use incoming::Incoming;
+pub use place::{Record, Tree};
+pub use user::as_far_as;
+
+use crate::confine::Dir;
+use crate::error::{Error, Result};
+use crate::index::Index;
+use crate::stage::{Progress, Survey, survey};
+use crate::store::Store;
+use apply::Hands;
+use memory::sync;
+use oneroot_ids::{GenerationId, ObjectId};
+use place::{INSIDE, Place};
+use plan::Plan;
+
+/// A directory that is synced, held by this process alone.
+pub struct Replica {
+    root: PathBuf,
+    place: Place,
+}
+
+/// How a directory is to be changed.
+#[derive(Debug, Clone, Default)]
+pub struct How {
+    /// As a whole tree that takes the directory's name, with so many of those before it kept.
+    pub whole: Option<usize>,
+    /// Paths to which nothing happens, below the directory and without a leading slash.
+    pub kept: BTreeSet<Vec<u8>>,
+}
+
+/// What was done to a directory.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// What could not be set.
+    pub lacks: Lacks,
+}
+
+impl Replica {
+    /// Opens a directory that is to be synced; makes it where it is not there.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], or the system's.
+    pub fn open(directory: &Path) -> Result<Self> {
+        let root = place::resolved(directory)?;
+        let place = Place::open(&root)?;
+        Ok(Self { root, place })
+    }
+
+    /// The directory, by a path without links.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Where its own files lie.
+    #[must_use]
+    pub fn place(&self) -> &Path {
+        &self.place.path
+    }
+
+    /// What it was made equal to, and what was before.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn record(&self) -> Result<Record> {
+        self.place.record()
+    }
+
+    /// An index that a run before has kept.
+    #[must_use]
+    pub fn known(&self, generation: GenerationId) -> Option<Index> {
+        self.place.memory.generation(generation).ok()
+    }
+
+    /// Keeps an index for the next run.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn keep_index(&self, index: &Index) -> Result<()> {
+        let written = self.place.memory.write_generation(index)?;
+        self.place.memory.name_generation(written)
+    }
+
+    /// Looks at the directory and finds out what is to be done for it to be as `wanted` says. `now` is the time since 1970.
+    ///
+    /// # Errors
+    /// The system's; [`Error::NotWhole`].
+    pub fn compare(
+        &self,
+        wanted: Arc<Index>,
+        how: &How,
+        now: Duration,
+        report: &mut dyn FnMut(Progress),
+    ) -> Result<Comparison> {
+        let mut kept = how.kept.clone();
+        kept.extend(self.place.is_inside.then(|| INSIDE.to_vec()));
+        if how.whole.is_some() {
+            self.can_exchange()?;
+        } else {
+            crate::store::make_directory(&self.root).map_err(Error::io("create", &self.root))?;
+        }
+        let survey = if self.root.exists() {
+            survey(&self.place.memory, &self.root, &kept, now, report)?
+        } else {
+            Survey::nothing(&self.place.memory, &self.root, now)?
+        };
+        if let (Some(first), true) = (survey.file_systems.first(), how.whole.is_some()) {
+            let reason = format!("another file system is mounted on /{} in it", first.escape_ascii());
+            return Err(Error::NotWhole { path: self.root.clone(), reason: reason.into() });
+        }
+        kept.extend(survey.file_systems.iter().cloned());
+        let plan = Plan::of(&survey.index, &wanted, &kept)?;
+        Ok(Comparison { survey, wanted, plan, kept })
+    }
+
+    fn can_exchange(&self) -> Result<()> {
+        let refused =
+            |reason: &'static str| Error::NotWhole { path: self.root.clone(), reason: reason.into() };
+        if self.place.is_inside {
+            return Err(refused("it is a file system of its own, or nothing may be written beside it"));
+        }
+        Ok(())
+    }
+
+    /// Changes the directory. All [missing](Comparison::missing) objects are in `incoming`, or in `store`. `tree` is what it is then.
+    ///
+    /// # Errors
+    /// The system's. What was in place before stays whole: each file in place, or the whole tree.
+    pub fn apply(
+        &self,
+        change: &Comparison,
+        how: &How,
+        incoming: &mut Incoming,
+        store: Option<&Store>,
+        tree: Tree,
+        steps: Steps<'_>,
+    ) -> Result<Applied> {
+        let uses = change.plan.contents(&change.wanted);
+        let old = self
+            .root
+            .exists()
+            .then(|| Dir::open(&self.root))
+            .transpose()
+            .map_err(Error::io("open", &self.root))?;
+        change.bring(old.as_ref(), &uses, incoming, store)?;
+        let mut record = self.record()?;
+        let lacks = match how.whole {
+            None => {
+                // What is named lasts: the contents before their names in the tree.
+                sync(incoming.place())?;
+                let mut hands = Hands::on(&self.root, &change.wanted, incoming, uses, true)?;
+                hands.carry_out(&change.plan, &change.survey.index, steps)?;
+                hands.lacks
+            }
+            Some(_) if change.plan.is_empty() && old.is_some() => Lacks::default(),
+            Some(keep) => {
+                let (next, lacks) = self.filled(change, old.as_ref(), incoming, uses, steps)?;
+                self.turn(&next, old.is_some(), keep, &mut record, tree.clone())?;
+                lacks
+            }
+        };
+        sync(&self.root)?;
+        record.current = Some(tree);
+        self.keep_index(&change.wanted)?;
+        self.place.write(&record)?;
+        if how.whole.is_some() {
+            let all: Vec<ObjectId> = incoming.all().collect();
+            for object in all {
+                let _ = fs::remove_file(incoming.path(object));
+                incoming.moved(object);
+            }
+        }
+        let dir = Dir::open(&self.root).map_err(Error::io("open", &self.root))?;
+        memory::remember(&self.place.memory, &dir, change, how.whole.is_some(), &lacks);
+        Ok(Applied { lacks })
+    }
+
+    /// Makes the whole tree beside the directory; where it is, and what it lacks.
+    fn filled(
+        &self,
+        change: &Comparison,
+        old: Option<&Dir>,
+        incoming: &mut Incoming,
+        uses: HashMap<ObjectId, u64>,
+        steps: Steps<'_>,
+    ) -> Result<(PathBuf, Lacks)> {
+        let next = exchange::begin(&self.root, &self.place.path)?;
+        let mut hands = Hands::on(&next, &change.wanted, incoming, uses, false)?;
+        exchange::fill(&mut hands, old, &change.wanted, &change.plan, &change.kept, steps)?;
+        let lacks = hands.lacks;
+        sync(&next)?;
+        Ok((next, lacks))
+    }
+
+    /// Gives the new tree the directory's name, and those before it theirs.
+    fn turn(&self, next: &Path, is_there: bool, keep: usize, record: &mut Record, tree: Tree) -> Result<()> {
+        let path = |number: usize| exchange::beside(&self.root, &number.to_string());
+        let had = record.older.len();
+        // What sync has not made itself is in nobody's record, and stays.
+        if let Some(other) = (had + 1..=keep).map(path).find(|path| path.symlink_metadata().is_ok()) {
+            return Err(Error::Exists { path: other });
+        }
+        let before = record.current.replace(tree);
+        if is_there && keep > 0 {
+            record.older.splice(0..0, before);
+        }
+        // Written first: what it tells of trees that are not there yet costs nothing, and of what it does not tell nothing goes.
+        self.place.write(record)?;
+        for number in (1..=had).rev().filter(|_| is_there) {
+            if number >= keep {
+                exchange::remove(&path(number))?;
+            } else if path(number).exists() {
+                fs::rename(path(number), path(number + 1)).map_err(Error::io("rename", path(number)))?;
+            }
+        }
+        exchange::exchange(next, &self.root)?;
+        if is_there && keep > 0 {
+            fs::rename(next, path(1)).map_err(Error::io("rename", next))?;
+        } else if is_there {
+            exchange::remove(next)?;
+        }
+        record.older.truncate(keep);
+        self.place.write(record)?;
+        fs::remove_file(self.place.path.join("next"))
+            .map_err(Error::io("remove", self.place.path.join("next")))
+    }
+
+    /// Goes back to the tree before, which stays the one before then: twice is nothing.
+    ///
+    /// # Errors
+    /// [`Error::NothingBefore`], or the system's.
+    pub fn roll_back(&self) -> Result<Record> {
+        let mut record = self.record()?;
+        let before = exchange::beside(&self.root, "1");
+        if record.older.is_empty() || !before.exists() {
+            return Err(Error::NothingBefore { path: self.root.clone() });
+        }
+        exchange::exchange(&before, &self.root)?;
+        let now = record.older.remove(0);
+        record.older.splice(0..0, record.current.replace(now));
+        self.place.write(&record)?;
+        Ok(record)
+    }
+}

@@ -1,0 +1,133 @@
+//! Where sync keeps what is its own: beside the directory, so that nothing in it is not of the tree; inside only where it must.
+//!
+//! ```text
+//! .NAME.oneroot/           beside NAME; NAME/.oneroot where NAME is a mount, or nothing may be written beside it
+//!   lock                   held while a sync runs
+//!   synced.json            what the directory was made equal to, and the trees before
+//!   incoming/              objects on their way
+//!   generations/, seen/    indexes, and what the files were when they were last looked at: a small store without objects
+//! ```
+
+use std::fs::{self, File};
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags};
+use rustix::io::Errno;
+use serde::{Deserialize, Serialize};
+
+use crate::confine::{lock_file, read_file};
+use crate::error::{Error, Result};
+use crate::store::{Store, make_directory};
+use oneroot_ids::GenerationId;
+
+/// The name of the place where it lies inside the directory.
+pub(super) const INSIDE: &[u8] = b".oneroot";
+
+/// What a tree was made equal to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tree {
+    /// What was asked for: a profile, a machine.
+    pub what: String,
+    /// Of which server.
+    pub from: String,
+    /// What it is there.
+    pub generation: GenerationId,
+    /// What it is here: another only where not all of it may be set.
+    pub applied: GenerationId,
+    /// When, in seconds since 1970.
+    pub at: u64,
+}
+
+/// The tree in force, and those before it, newest first.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// What the directory is.
+    pub current: Option<Tree>,
+    /// What `NAME.1`, `NAME.2` and so on are.
+    #[serde(default)]
+    pub older: Vec<Tree>,
+}
+
+/// The place of a directory.
+pub(super) struct Place {
+    pub path: PathBuf,
+    pub is_inside: bool,
+    pub memory: Arc<Store>,
+    _lock: File,
+}
+
+impl Place {
+    /// Opens the place of a directory, whose path has no links in it, and holds it.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] where another sync holds it, or the system's.
+    pub(super) fn open(root: &Path) -> Result<Self> {
+        let inside = root.join(std::ffi::OsStr::new(".oneroot"));
+        let beside = beside(root).filter(|_| !inside.exists());
+        let (path, is_inside) = match beside {
+            Some(path) => match make_directory(&path) {
+                Ok(()) => (path, false),
+                Err(cause) if is_closed(&cause) => (inside, true),
+                Err(cause) => return Err(Error::io("create", path)(cause)),
+            },
+            None => (inside, true),
+        };
+        make_directory(&path).map_err(Error::io("create", &path))?;
+        let lock = lock_file(&path.join("lock")).map_err(Error::io("open", path.join("lock")))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(Error::Busy { path: root.to_owned() }),
+            locked => locked.map_err(Error::io("lock", path.join("lock")))?,
+        }
+        Ok(Self { memory: Store::open(&path)?, path, is_inside, _lock: lock })
+    }
+
+    pub(super) fn record(&self) -> Result<Record> {
+        let path = self.path.join("synced.json");
+        match read_file(&path) {
+            // A record that does not read costs a whole comparison, and nothing else.
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).unwrap_or_default()),
+            Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(Record::default()),
+            Err(cause) => Err(Error::io("read", path)(cause)),
+        }
+    }
+
+    /// Writes the record; it lasts when this returns.
+    pub(super) fn write(&self, record: &Record) -> Result<()> {
+        let text =
+            serde_json::to_vec_pretty(record).map_err(|_| Error::Mistake("a record can't be written"))?;
+        self.memory.write_whole(&self.path.join("synced.json"), &text)
+    }
+}
+
+/// Whether nothing may be written there.
+fn is_closed(cause: &io::Error) -> bool {
+    matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
+}
+
+/// The place beside a directory; none for one that is a file system of its own.
+fn beside(root: &Path) -> Option<PathBuf> {
+    let (parent, name) = (root.parent()?, root.file_name()?.to_str()?);
+    let device = |path: &Path| rustix::fs::stat(path).map(|stat| stat.st_dev);
+    let mounted = is_mount(root) || device(root).is_ok_and(|its| device(parent) != Ok(its));
+    (!mounted).then(|| parent.join(format!(".{name}.oneroot")))
+}
+
+/// Whether something is mounted right at a path; kernels before 5.8 don't tell.
+pub(super) fn is_mount(path: &Path) -> bool {
+    let flags = AtFlags::SYMLINK_NOFOLLOW;
+    rustix::fs::statx(CWD, path, flags, StatxFlags::empty())
+        .is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
+}
+
+/// A directory's path without links; of one that is not there yet, as it will be.
+pub(super) fn resolved(directory: &Path) -> Result<PathBuf> {
+    match fs::canonicalize(directory) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+        found => return found.map_err(Error::io("open", directory)),
+    }
+    let name = directory.file_name().ok_or_else(|| Error::entry(b"/", "the directory has no name"))?;
+    let above = directory.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Ok(fs::canonicalize(above).map_err(Error::io("open", above))?.join(name))
+}

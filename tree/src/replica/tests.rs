@@ -1,0 +1,218 @@
+//! A directory that is synced is what was asked for, whatever it was before.
+
+use std::fs;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
+use std::time::SystemTime;
+
+use super::*;
+use crate::build::IndexBuilder;
+use crate::node::{Content, Meta, TreePath};
+use crate::stream;
+
+/// Numbers that look random and are the same in every run (xorshift64).
+struct Noise(u64);
+
+impl Noise {
+    fn below<N: TryFrom<u64>>(&mut self, most: u64) -> N {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        N::try_from((self.0 >> 11) % most).ok().unwrap()
+    }
+}
+
+/// Contents by their objects.
+#[derive(Default)]
+struct Contents(HashMap<ObjectId, Vec<u8>>);
+
+impl Contents {
+    fn file(&mut self, bytes: Vec<u8>) -> Content {
+        let object = ObjectId(*blake3::hash(&bytes).as_bytes());
+        let size = bytes.len() as u64;
+        self.0.insert(object, bytes);
+        Content::Regular { object, size }
+    }
+}
+
+/// A tree of a few names that meet in all sorts of ways: the next one has most of them again, as something else.
+fn tree(noise: &mut Noise, contents: &mut Contents) -> Index {
+    let is_root = rustix::process::geteuid().is_root();
+    let owner = |noise: &mut Noise| {
+        if is_root { noise.below(3) } else { rustix::process::geteuid().as_raw() }
+    };
+    let mut builder = IndexBuilder::new();
+    let mut files: Vec<Vec<u8>> = Vec::new();
+    for _ in 0..noise.below::<u32>(30) {
+        let depth = 1 + noise.below::<u32>(3);
+        let path: Vec<String> = (0..depth).map(|_| format!("n{}", noise.below::<u32>(5))).collect();
+        let path = path.join("/").into_bytes();
+        let parsed = TreePath::parse(&path).unwrap();
+        let xattrs = match noise.below::<u32>(6) {
+            0 => vec![(b"user.a".to_vec(), vec![b'x'; noise.below(4)])],
+            _ => Vec::new(),
+        };
+        let mode = [0o644, 0o755, 0o600, 0o4755, 0o2711, 0o1777][noise.below::<usize>(6)];
+        let mtime = noise.below::<i64>(4) * 1_000_000_007 + 1_700_000_000_000_000_000;
+        let meta = Meta { mode, uid: owner(noise), gid: owner(noise), mtime, xattrs };
+        let plain = Meta { xattrs: Vec::new(), ..meta.clone() };
+        let done = match noise.below::<u32>(10) {
+            0..=1 => builder.insert(&parsed, meta, Content::Directory { opaque: false }),
+            2 => builder.insert(
+                &parsed,
+                Meta { mode: 0o777, ..plain },
+                Content::Symlink(format!("n{}", noise.below::<u32>(4)).into()),
+            ),
+            3 => builder.insert(&parsed, plain, Content::Fifo),
+            4 if is_root => builder.insert(&parsed, plain, Content::Character(1, noise.below(3))),
+            5 if !files.is_empty() => {
+                let first = &files[noise.below::<usize>(files.len() as u64)];
+                builder.link(&parsed, &TreePath::parse(first).unwrap())
+            }
+            _ => {
+                let length = [0, 3, 3, 5000, (1 << 20) + 5][noise.below::<usize>(5)];
+                let bytes = vec![noise.below::<u8>(3); length];
+                files.push(path.clone());
+                builder.insert(&parsed, meta, contents.file(bytes))
+            }
+        };
+        // A path that runs through a file is no tree; the next one may be.
+        drop(done);
+    }
+    builder.finish().unwrap()
+}
+
+/// Runs of four trees; each waits for the disk some eight times.
+const SEEDS: u64 = 60;
+
+struct Home {
+    home: tempfile::TempDir,
+    contents: Contents,
+}
+
+impl Home {
+    fn dir(&self) -> PathBuf {
+        self.home.path().join("dir")
+    }
+
+    fn sync(&self, wanted: &Arc<Index>, how: &How) -> u64 {
+        let replica = Replica::open(&self.dir()).unwrap();
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+        let change = replica.compare(wanted.clone(), how, now, &mut |_| {}).unwrap();
+        let mut incoming = Incoming::open(replica.place(), &mut |_| {}).unwrap();
+        let missing = change.missing(&incoming, None);
+        for (object, size) in &missing {
+            incoming.receive(*object, *size, &mut self.contents.0[object].as_slice()).unwrap();
+        }
+        let generation = wanted.generation();
+        let tree = Tree { what: "t".into(), from: "x".into(), generation, applied: generation, at: 1 };
+        let applied = replica.apply(&change, how, &mut incoming, None, tree, &mut |_, _| {}).unwrap();
+        assert!(applied.lacks.is_empty(), "{:?}", applied.lacks);
+        assert_eq!(incoming.all().count(), 0, "nothing is left over");
+        missing.len() as u64
+    }
+
+    /// What the directory is, read whole.
+    fn found(&self) -> Index {
+        let memory = tempfile::tempdir().unwrap();
+        let memory = Store::open(&memory.path().join("m")).unwrap();
+        survey(&memory, &self.dir(), &BTreeSet::new(), Duration::ZERO, &mut |_| {}).unwrap().index
+    }
+}
+
+fn assert_same(found: &Index, wanted: &Index, when: &str) {
+    let names = |index: &Index| {
+        let mut all = Vec::new();
+        index.each(&mut |path, inode| {
+            all.push((
+                String::from_utf8_lossy(path).into_owned(),
+                inode.nlink(),
+                inode.meta(),
+                inode.content(),
+            ));
+        });
+        all.sort_by(|one, other| one.0.cmp(&other.0));
+        all
+    };
+    assert_eq!(names(found), names(wanted), "{when}");
+    assert_eq!(found.generation(), wanted.generation(), "{when}");
+}
+
+#[test]
+fn whatever_a_directory_was_it_is_what_was_asked_for_in_place_and_as_a_whole() {
+    for seed in 1..=SEEDS {
+        let mut noise = Noise(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let mut home = Home { home: tempfile::tempdir().unwrap(), contents: Contents::default() };
+        let how =
+            How { whole: (seed % 2 == 0).then_some(usize::try_from(seed % 3).unwrap()), ..How::default() };
+        for step in 0..4 {
+            let wanted = Arc::new(tree(&mut noise, &mut home.contents));
+            home.sync(&wanted, &how);
+            assert_same(&home.found(), &wanted, &format!("seed {seed}, step {step}, {how:?}"));
+            assert_eq!(home.sync(&wanted, &how), 0, "a second time nothing comes");
+            assert_same(&home.found(), &wanted, &format!("seed {seed}, step {step} again"));
+        }
+    }
+}
+
+#[test]
+fn a_stream_says_the_index_it_was_made_of_alone_and_against_an_older_one() {
+    let mut noise = Noise(7);
+    let mut contents = Contents::default();
+    let mut before = tree(&mut noise, &mut contents);
+    for _ in 0..300 {
+        let index = tree(&mut noise, &mut contents);
+        let whole = stream::pack(&index, None).unwrap();
+        let read = stream::unpack(whole.as_slice(), index.generation(), |_| unreachable!()).unwrap();
+        assert_eq!(read.bytes(), index.bytes());
+        let told = stream::pack(&index, Some(&before)).unwrap();
+        let have = Index::parse(before.bytes().to_vec()).unwrap();
+        let read = stream::unpack(told.as_slice(), index.generation(), |id| {
+            assert_eq!(id, have.generation());
+            Ok(have)
+        });
+        assert_eq!(read.unwrap().bytes(), index.bytes());
+        before = index;
+    }
+}
+
+#[test]
+fn what_is_kept_stays_with_what_is_above_it_and_all_else_goes() {
+    for whole in [None, Some(0), Some(1)] {
+        let mut home = Home { home: tempfile::tempdir().unwrap(), contents: Contents::default() };
+        let mut builder = IndexBuilder::new();
+        let file = home.contents.file(b"x".to_vec());
+        for path in ["etc/fstab", "etc/motd"] {
+            let meta = Meta { mode: 0o644, uid: uid(), gid: gid(), ..Meta::default() };
+            builder.insert(&TreePath::parse(path.as_bytes()).unwrap(), meta, file.clone()).unwrap();
+        }
+        let mut wanted = builder.finish().unwrap();
+        if !rustix::process::geteuid().is_root() {
+            wanted = Arc::try_unwrap(as_far_as(uid(), gid(), &wanted).unwrap().0).unwrap();
+        }
+        let wanted = Arc::new(wanted);
+        let dir = home.dir();
+        for path in ["etc/fstab", "home/me/mine", "home/gone", "var/lib/gone"] {
+            fs::create_dir_all(dir.join(path).parent().unwrap()).unwrap();
+            fs::write(dir.join(path), "own").unwrap();
+        }
+        fs::set_permissions(dir.join("home"), fs::Permissions::from_mode(0o711)).unwrap();
+        let kept = ["etc/fstab", "home/me", "not/there"].map(|path| path.as_bytes().to_vec()).into();
+        let how = How { whole, kept };
+        for _ in 0..2 {
+            home.sync(&wanted, &how);
+            assert_eq!(fs::read(dir.join("etc/fstab")).unwrap(), b"own", "{whole:?}");
+            assert_eq!(fs::read(dir.join("home/me/mine")).unwrap(), b"own");
+            assert_eq!(fs::read(dir.join("etc/motd")).unwrap(), b"x");
+            assert!(!dir.join("home/gone").exists() && !dir.join("var").exists());
+            assert_eq!(fs::metadata(dir.join("home")).unwrap().mode() & 0o7777, 0o711);
+        }
+    }
+}
+
+fn uid() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
+fn gid() -> u32 {
+    rustix::process::getegid().as_raw()
+}
