@@ -26,6 +26,7 @@ use tokio::time::timeout;
 use crate::net::interfaces::Interfaces;
 use crate::reload::{Ask, Reread};
 use crate::status::Status;
+use crate::tls::Https;
 use crate::{backup, clock};
 use oneroot_machines::{
     KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine, PinStatus,
@@ -88,6 +89,7 @@ pub fn listen(state: &Path, socket: Socket) -> Result<UnixListener> {
 pub struct Answers {
     pub machines: Arc<Machines>,
     pub interfaces: Arc<Interfaces>,
+    pub https: Arc<Https>,
     pub reloads: Reloads,
 }
 
@@ -164,7 +166,7 @@ async fn apart<T: Serialize + Send + 'static>(
 async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
     let machines = &answers.machines;
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
-        ("status", "") => apart(answers, |of| Status::of(&of.machines, &of.interfaces)).await?,
+        ("status", "") => apart(answers, |of| Status::of(&of.machines, &of.interfaces, &of.https)).await?,
         ("pins", "") => apart(answers, |of| of.machines.held()).await?,
         ("keys", what) => {
             let keys = match what {

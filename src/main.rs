@@ -24,6 +24,7 @@ mod start;
 mod status;
 mod systemd;
 mod tftp;
+mod tls;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -6,9 +6,10 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use oneroot_bootconf::{Program, Site, load};
+use oneroot_bootconf::{Program, Server, Site, load};
 
 use crate::confine;
+use crate::tls::{Https, Shown};
 use oneroot_machines::planner::template_check;
 use oneroot_machines::{MachineChange, Machines};
 
@@ -30,7 +31,7 @@ pub enum Ask {
 ///
 /// # Errors
 /// Everything that is wrong with it; the old site stays in force then.
-pub fn reload(machines: &Machines, path: &Path, ask: Ask) -> Reread {
+pub fn reload(machines: &Machines, https: &Https, path: &Path, ask: Ask) -> Reread {
     let unreachable = confine::site_is_out_of_reach(path);
     if !unreachable.is_empty() {
         return Err(unreachable);
@@ -49,6 +50,7 @@ pub fn reload(machines: &Machines, path: &Path, ask: Ask) -> Reread {
     if !fixed.is_empty() {
         return Err(fixed.iter().map(|key| format!("{key} has changed, which takes a restart")).collect());
     }
+    let shown = Shown::of(&new).map_err(|problem| vec![problem.to_string()])?;
     // From here on until it is in force nobody assigns what it does not have.
     let _held = machines.hold_mapping();
     let conflicts = machines.conflicts_with(&new);
@@ -58,6 +60,7 @@ pub fn reload(machines: &Machines, path: &Path, ask: Ask) -> Reread {
     let changes = machines.changes_with(&new);
     if ask == Ask::Reload {
         machines.put_site(Arc::new(new));
+        https.put(shown);
     }
     Ok(changes)
 }
@@ -69,12 +72,14 @@ fn fixed(old: &Site, new: &Site) -> Vec<&'static str> {
         site.networks.iter().filter(|network| network.proxy).map(|network| network.subnet).collect()
     };
     let program = |site: &Site| site.decide.as_ref().map(|program| Program { cache: 0, ..program.clone() });
+    let port = |server: &Server| server.https.as_ref().map(|https| https.port);
     let checks = [
         ("server.address", a.address != b.address || old.server_addresses() != new.server_addresses()),
         ("server.interface", a.interfaces != b.interfaces),
         ("server.store", a.store != b.store),
         ("server.state", a.state != b.state),
         ("server.http_port", a.http_port != b.http_port),
+        ("server.https_port", port(a) != port(b)),
         ("server.nfs_port", a.nfs_port != b.nfs_port),
         ("server.ipv6", a.ipv6 != b.ipv6),
         ("server.confinement", a.confinement != b.confinement),

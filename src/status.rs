@@ -5,6 +5,7 @@ use oneroot_state::{Backend as _, Health};
 use serde::{Deserialize, Serialize};
 
 use crate::net::interfaces::{InterfaceStatus, Interfaces};
+use crate::tls::{Https, HttpsStatus};
 use crate::{clock, confine};
 
 /// The whole answer.
@@ -41,11 +42,14 @@ pub struct Status {
     /// Other DHCP servers that machines took offers of, where this one gives the addresses.
     #[serde(default)]
     pub other_servers: Vec<OtherServer>,
+    /// What clients can check the server by; none where the site has no HTTPS.
+    #[serde(default)]
+    pub https: Option<HttpsStatus>,
 }
 
 impl Status {
     /// Right now. Blocks on the disk.
-    pub fn of(machines: &Machines, interfaces: &Interfaces) -> Self {
+    pub fn of(machines: &Machines, interfaces: &Interfaces, https: &Https) -> Self {
         let site = machines.site();
         Self {
             now: clock::shown(clock::now()),
@@ -59,6 +63,7 @@ impl Status {
             interfaces: interfaces.status(&site),
             missing_addresses: interfaces.missing(&site).iter().map(ToString::to_string).collect(),
             other_servers: machines.other_servers(),
+            https: https.status(),
         }
     }
 }

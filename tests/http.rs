@@ -23,7 +23,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than what is put together in memory, and than a piece that is sent before others have their turn.
 const KERNEL: usize = 5 << 20;
 
-fn kernel() -> Vec<u8> {
+pub(crate) fn kernel() -> Vec<u8> {
     (0..KERNEL).map(|at| (at % 251 + at / 65_536) as u8).collect()
 }
 
@@ -170,7 +170,7 @@ fn a_head_that_does_not_end_ends_its_connection_however_busily_it_comes() {
 }
 
 /// Nothing of the store's objects is read by pread(2) while a file is there; another file appears when somebody waits for that.
-const DISK: &str = "#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\
+pub(crate) const DISK: &str = "#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\
     #include <sys/syscall.h>\n#include <unistd.h>\n\
     ssize_t pread64(int file, void *to, size_t count, off_t at) {\n\
         char link[64], path[4096] = \"\";\n\
@@ -183,14 +183,14 @@ const DISK: &str = "#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\
         return syscall(SYS_pread64, file, to, count, at);\n\
     }\n";
 
-fn object(home: &Path, contents: &[u8]) -> PathBuf {
+pub(crate) fn object(home: &Path, contents: &[u8]) -> PathBuf {
     let name = blake3::hash(contents).to_hex().to_string();
     let (head, tail) = name.split_at(2);
     home.join("store/objects").join(head).join(tail)
 }
 
 /// Makes a file one that takes the disk to be read.
-fn forget(path: &Path) {
+pub(crate) fn forget(path: &Path) {
     let file = File::open(path).unwrap();
     let drop_it = || fadvise(&file, 0, None, Advice::DontNeed).unwrap();
     let begun = Instant::now();

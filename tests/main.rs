@@ -22,6 +22,7 @@ mod gone;
 mod guest_init;
 mod hostile;
 mod http;
+mod https;
 mod hung_disk;
 mod interfaces;
 mod ipv6;

@@ -32,8 +32,9 @@ pub use plan::{args, export, firmware, given, initrd, kernels, screens, script};
 pub use site::check::{load, load_str, state_of};
 pub use site::report::{Problem, Report, nearest};
 pub use site::{
-    Confinement, Installer, Machine, Network, Packages, Profile, Program, Registry, Server, Site, Source,
-    Vars, Workload, assignment, gives, groups, history, menus, name_row, outside, rules, when,
+    Certificate, Confinement, Https, Installer, Machine, Network, Packages, Profile, Program, Registry,
+    Server, Site, Source, Vars, Workload, assignment, gives, groups, history, menus, name_row, outside,
+    rules, when,
 };
 
 /// The site that `oneroot init` prints: every key, explained.

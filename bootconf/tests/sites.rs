@@ -11,7 +11,7 @@ use std::fs;
 use std::net::IpAddr;
 use std::path::Path;
 
-use oneroot_bootconf::{Confinement, EXAMPLE, load, load_str};
+use oneroot_bootconf::{Confinement, EXAMPLE, Https, load, load_str};
 
 #[test]
 fn every_mistake_is_told_at_once_with_its_place_and_reason() {
@@ -42,6 +42,7 @@ fn a_good_site_in_any_line_endings_is_taken_as_it_stands() {
     };
     let smallest = site("smallest").unwrap();
     assert_eq!((smallest.server.http_port, smallest.server.nfs_port), (80, 2049));
+    assert_eq!(smallest.server.https, None);
     assert!(smallest.server.ipv6 && !smallest.server.wait_for_interfaces);
     assert_eq!(smallest.server.store, Path::new("/var/lib/oneroot/store"));
     assert_eq!(site("windows-line-ends").unwrap().unknown.unwrap().profile(), Some("a"));
@@ -50,6 +51,12 @@ fn a_good_site_in_any_line_endings_is_taken_as_it_stands() {
     assert_eq!(smallest.server.confinement, Confinement::Auto);
     assert_eq!(all.server.confinement, Confinement::Require);
     assert_eq!(all.server.store, Path::new("/site/store"), "relative paths are the site file's directory's");
+    let https = all.server.https.as_ref().unwrap();
+    let named = https.certificate.as_ref().unwrap();
+    assert_eq!(
+        (https.port, named.certificate.as_path(), named.key.as_path()),
+        (8443, Path::new("/site/tls/chain.pem"), Path::new("/etc/keys/key.pem"))
+    );
     assert_eq!(all.networks[0].pool, Some(([10, 0, 0, 100].into(), [10, 0, 0, 199].into())));
     assert_eq!((all.networks[0].lease, all.networks[1].lease), (90, 86_400));
     assert_eq!(all.networks[0].exclude.len(), 2);
@@ -64,6 +71,17 @@ fn a_good_site_in_any_line_endings_is_taken_as_it_stands() {
         ["52:54:00:00:00:0a", "52:54:00:00:00:0b"]
     );
     assert_eq!(alpha.gives.vars["role"], "build");
+}
+
+#[test]
+fn https_is_there_where_it_has_a_port_and_its_own_certificate_where_none_is_named() {
+    let of = |line: &str| {
+        let text = fs::read_to_string("tests/valid/smallest.toml").unwrap();
+        let text = text.replacen("[server]", &format!("[server]\n{line}"), 1);
+        load_str("site.toml", &text, Path::new("/site")).map(|site| site.server.https)
+    };
+    assert_eq!(of("https_port = 0").unwrap(), None);
+    assert_eq!(of("https_port = 443").unwrap(), Some(Https { port: 443, certificate: None }));
 }
 
 #[test]

@@ -8,6 +8,7 @@ use super::running;
 use crate::net::interfaces::InterfaceStatus;
 use crate::print::{Document, Page};
 use crate::status::{Status, silence, trouble};
+use crate::tls::HttpsStatus;
 use crate::{clock, confine, control};
 use oneroot_machines::MachineStatus;
 
@@ -32,6 +33,9 @@ impl Document for Status {
                 "{address} is not an address of this host: TFTP, HTTP and NFS can't be reached there"
             ));
         }
+        if let Some(https) = &self.https {
+            page.text(format_args!("\n{}\n", secured(https, self.now)));
+        }
         for other in &self.other_servers {
             let ago = age(self.now.saturating_sub(other.at));
             page.line(format_args!("{} {ago} ago", other.in_words()));
@@ -50,6 +54,18 @@ impl Document for Status {
         }
         page
     }
+}
+
+/// What clients can check the server by.
+fn secured(https: &HttpsStatus, now: u64) -> String {
+    let HttpsStatus { port, fingerprint, self_made, valid_until } = https;
+    let whose = if *self_made { "the server's own certificate" } else { "the site's certificate" };
+    let end = match valid_until {
+        None => String::new(),
+        Some(end) if *end < now => format!(", which expired {} ago", age(now - end)),
+        Some(end) => format!(", valid for {}", age(end - now)),
+    };
+    format!("HTTPS on port {port}: {whose}{end}; its SHA-256 fingerprint is\n{fingerprint}")
 }
 
 /// Asks the running server.

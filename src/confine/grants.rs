@@ -6,8 +6,23 @@ use std::path::{Path, PathBuf};
 use oneroot_bootconf::Site;
 
 /// Directories in which a site file may lie, and of which a server may not see all for that reason.
-const SHARED: [&str; 13] = [
-    "/", "/boot", "/dev", "/etc", "/home", "/proc", "/root", "/run", "/sys", "/tmp", "/usr", "/var",
+const SHARED: [&str; 17] = [
+    "/",
+    "/boot",
+    "/dev",
+    "/etc",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/private",
+    "/etc/ssl/certs",
+    "/etc/ssl/private",
+    "/home",
+    "/proc",
+    "/root",
+    "/run",
+    "/sys",
+    "/tmp",
+    "/usr",
+    "/var",
     "/var/lib",
 ];
 
@@ -22,6 +37,10 @@ pub fn read_by(site: &Site, file: &Path) -> Vec<PathBuf> {
         paths.extend(loaders.filter_map(|loader| led_to(&loader.path())));
         paths.push(directory.clone());
     }
+    // What renews a certificate puts another file in its place, often by a link to one elsewhere.
+    let named = site.server.https.iter().filter_map(|https| https.certificate.as_ref());
+    let named = named.flat_map(|named| [&named.certificate, &named.key]);
+    paths.extend(named.flat_map(|file| [around(file), led_to(file)]).flatten());
     paths.sort();
     paths.dedup();
     paths
@@ -82,6 +101,30 @@ mod tests {
         std::os::unix::fs::symlink(git.path().join("lab.toml"), home.path().join("machines.d/lab.toml"))
             .unwrap();
         assert!(site_files(&home.path().join("site.toml")).contains(&git.path().canonicalize().unwrap()));
+    }
+
+    #[test]
+    fn what_renews_a_certificate_may_put_another_in_its_place_and_the_keys_of_others_are_not_read() {
+        let (home, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        std::fs::write(archive.path().join("chain1.pem"), "").unwrap();
+        std::os::unix::fs::symlink(archive.path().join("chain1.pem"), home.path().join("chain.pem")).unwrap();
+        let text = r#"
+            [server]
+            address = "192.168.77.1"
+            interface = "lab0"
+            https_port = 443
+            certificate = "chain.pem"
+            key = "/etc/ssl/private/key.pem"
+            [[network]]
+            subnet = "192.168.77.0/24"
+        "#;
+        let site = oneroot_bootconf::load_str("site.toml", text, home.path()).unwrap();
+        let read = read_by(&site, &home.path().join("site.toml"));
+        for directory in [home.path(), archive.path()] {
+            assert!(read.contains(&directory.canonicalize().unwrap()), "{read:?}");
+        }
+        assert!(read.contains(&PathBuf::from("/etc/ssl/private/key.pem")), "{read:?}");
+        assert!(!read.contains(&PathBuf::from("/etc/ssl/private")), "{read:?}");
     }
 
     #[test]

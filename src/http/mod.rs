@@ -1,37 +1,42 @@
-//! HTTP/1.1 boot files: `oneroot_http` says what is answered, [`Machines`] what a name stands for, and here are the sockets.
+//! HTTP/1.1 boot files, over TCP and over TLS: `oneroot_http` says what is answered, [`Machines`] what a name stands for, and here are the sockets.
 //!
 //! No path ever reaches a file system: a name is looked up in the asking machine's boot plans, or it is not there. Names
 //! are plain ASCII, so nothing of them is percent-decoded and nothing can hide in an encoding. A query is what a machine tells of
 //! its hardware (`oneroot_bootconf::hardware`).
 //!
 //! A connection holds what it has been sent and nobody has answered, up to a head, and an answer of at most [`sending::SMALL`]
-//! bytes: files go from the page cache to the socket (docs/decisions/0016-http-responder.md).
+//! bytes: files go from the page cache to the socket (docs/decisions/0016-http-responder.md), or through one buffer where TLS seals
+//! them (docs/decisions/0019-https-and-access-tokens.md).
 
+mod plain;
+mod secured;
 mod sending;
+mod wire;
 
 use std::future::poll_fn;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use oneroot_bootconf::again::Ask;
 use oneroot_http::{Answer, File, Inbox, Method, Request};
-use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsAcceptor;
 
 use sending::Sending;
+use wire::Wire;
 
 use crate::clock;
 use crate::net::accept::Slot;
+use crate::tls::Https;
 use oneroot_machines::{Machines, Resource, Via};
 
 /// Time for a whole request head, the wait for it included; what takes longer is a slow loris.
 const HEAD_TIME: Duration = Duration::from_secs(10);
-/// Bytes taken from a connection at a time. So what is sent before its turn waits in the socket.
-const INPUT: usize = 4 * 1024;
+/// Time for a whole handshake: it is two or three packets of each side.
+const HANDSHAKE: Duration = Duration::from_secs(10);
 /// Bytes of a body that are passed over before a connection ends, and the time for that. One that is closed with bytes unread
 /// is reset, and its peer may lose the answer (RFC 9112 §9.6).
 const PASSED: usize = 256 * 1024;
@@ -39,8 +44,36 @@ const PASSING: Duration = Duration::from_secs(2);
 
 /// Serves one connection to its end.
 pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
-    let mut connection = Connection { machines, stream, peer: peer.ip(), slot, inbox: Inbox::default() };
-    if let Err(cause) = connection.converse().await {
+    over(Wire::Plain(stream), machines, peer, slot).await;
+}
+
+/// The same over TLS, once its handshake is made.
+pub async fn serve_secured(
+    machines: Arc<Machines>,
+    https: Arc<Https>,
+    stream: TcpStream,
+    peer: SocketAddr,
+    slot: Arc<Slot>,
+) {
+    // The loop closes it when this has passed, whatever it says meanwhile.
+    slot.expect_within(HANDSHAKE);
+    let Some(config) = https.config() else { return };
+    // In a box, which is let go of before the conversation begins.
+    let handshake = TlsAcceptor::from(config)
+        .accept_with(stream, |session| session.set_buffer_limit(Some(secured::SEALED)));
+    match Box::pin(handshake).await {
+        Ok(stream) => over(Wire::Tls(Box::new(stream)), machines, peer, slot).await,
+        Err(cause) => tracing::debug!(%peer, %cause, "a TLS handshake was not made"),
+    }
+}
+
+async fn over(wire: Wire, machines: Arc<Machines>, peer: SocketAddr, slot: Arc<Slot>) {
+    let mut connection = Connection { machines, wire, peer: peer.ip(), slot, inbox: Inbox::default() };
+    let ended = match connection.converse().await {
+        Ok(()) => connection.end().await,
+        ended => ended,
+    };
+    if let Err(cause) = ended {
         tracing::debug!(%peer, %cause, "an HTTP connection ended");
     }
 }
@@ -48,7 +81,7 @@ pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr,
 /// A peer's connection.
 struct Connection {
     machines: Arc<Machines>,
-    stream: TcpStream,
+    wire: Wire,
     peer: IpAddr,
     slot: Arc<Slot>,
     inbox: Inbox,
@@ -95,24 +128,19 @@ impl Connection {
         Ok(true)
     }
 
-    /// Takes in what has arrived, and only then room for it: how many bytes there were, 0 when the peer has closed.
+    /// Takes in what has arrived: how many bytes there were, 0 when the peer has closed.
     fn arrived(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
-        ready!(self.stream.poll_read_ready(cx))?;
-        let mut input = [0; INPUT];
-        let room = self.inbox.room().min(INPUT);
-        let mut input = ReadBuf::new(input.get_mut(..room).unwrap_or_default());
-        // Not try_read: this one knows that a socket which gave less than was asked for is empty, and saves a call to hear it.
-        ready!(Pin::new(&mut self.stream).poll_read(cx, &mut input))?;
-        self.inbox.push(input.filled());
-        Poll::Ready(Ok(input.filled().len()))
+        let Self { wire, inbox, .. } = self;
+        wire.poll_arrived(cx, inbox.room(), |bytes| inbox.push(bytes))
     }
 
     /// Answers the first request.
-    async fn answer(&self) -> io::Result<Next> {
-        let sending = Sending { to: &self.stream, slot: &self.slot };
+    async fn answer(&mut self) -> io::Result<Next> {
+        let Self { machines, wire, peer, slot, inbox } = self;
+        let mut sending = Sending { to: wire, slot };
         let mut head = Vec::with_capacity(512);
         let date = httpdate::fmt_http_date(UNIX_EPOCH + clock::since_1970());
-        let request = match self.inbox.first() {
+        let request = match inbox.first() {
             Ok(Some(request)) => request,
             Ok(None) => return Ok(Next::End),
             Err(cause) => {
@@ -126,7 +154,7 @@ impl Connection {
             (false, true) => Next::Pass,
             (false, false) => Next::End,
         };
-        let Some(resource) = self.resource(&request).await else {
+        let Some(resource) = resource(machines, *peer, &request).await else {
             let keeps = Answer::to(&request, None).write(&request, &date, &mut head);
             sending.head(head).await?;
             return Ok(next(keeps));
@@ -140,22 +168,10 @@ impl Connection {
         Ok(next(keeps))
     }
 
-    async fn resource(&self, request: &Request<'_>) -> Option<Resource> {
-        let ask = match (request.method, request.conditions.range) {
-            (Method::Other, _) => return None,
-            (Method::Head, _) => Ask::Length,
-            (Method::Get, Some(_)) => Ask::Part,
-            (Method::Get, None) => Ask::Whole,
-        };
-        let (path, query) = (request.target.path(), request.target.query());
-        // In a box, which is let go of before a file is sent: a boot that is planned takes more room than a connection.
-        Box::pin(self.machines.resource(self.peer, path, query, Via::Http(ask))).await
-    }
-
     /// Ends our half, and passes over what the peer still sends.
     async fn pass_over(&mut self) -> io::Result<()> {
-        self.stream.shutdown().await?;
         self.slot.expect_within(PASSING);
+        self.wire.shutdown().await?;
         let mut passed = 0;
         while passed < PASSED {
             self.inbox = Inbox::default();
@@ -166,6 +182,28 @@ impl Connection {
         }
         Ok(())
     }
+
+    /// Tells a peer that would not know that nothing is missing.
+    async fn end(&mut self) -> io::Result<()> {
+        if self.wire.says_goodbye() {
+            self.slot.expect_within(PASSING);
+            self.wire.shutdown().await?;
+        }
+        Ok(())
+    }
+}
+
+/// What is asked for.
+async fn resource(machines: &Arc<Machines>, peer: IpAddr, request: &Request<'_>) -> Option<Resource> {
+    let ask = match (request.method, request.conditions.range) {
+        (Method::Other, _) => return None,
+        (Method::Head, _) => Ask::Length,
+        (Method::Get, Some(_)) => Ask::Part,
+        (Method::Get, None) => Ask::Whole,
+    };
+    let (path, query) = (request.target.path(), request.target.query());
+    // In a box, which is let go of before a file is sent: a boot that is planned takes more room than a connection.
+    Box::pin(machines.resource(peer, path, query, Via::Http(ask))).await
 }
 
 /// UEFI firmware chooses by the type before it looks at the name's ending.

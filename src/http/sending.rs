@@ -1,7 +1,4 @@
-//! The way of an answer to a peer: small ones in one write, files from the page cache to the socket by sendfile(2).
-//!
-//! What takes no disk is read here, and what does off the event loop: sendfile can't be told not to wait for one, so the page
-//! cache is asked before each piece. A piece is small enough that nobody else waits long for the thread.
+//! The way of an answer to a peer: small ones in one write, files as the connection can ([`super::plain`], [`super::secured`]).
 
 use std::fs;
 use std::io;
@@ -9,40 +6,41 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use oneroot_machines::Resource;
-use oneroot_machines::objects::{cache, is_cached};
-use rustix::net::SendFlags;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
+use super::plain::Plain;
+use super::secured::Secured;
+use super::wire::Wire;
 use crate::net::accept::Slot;
-use crate::net::stalled::{STALLED, Stall, patiently, room};
 
 /// Bytes of an answer, its head included, up to which it is put together in memory: a copy costs less than a call of its own.
 pub const SMALL: u64 = 16 * 1024;
-/// Bytes of a file that the page cache is asked for at once.
-const PIECE: u64 = 2 * 1024 * 1024;
 /// Bytes of a file that are sent before others have their turn, to a peer that takes them as fast as they come.
-const TURN: u64 = 4 * 1024 * 1024;
+pub const TURN: u64 = 4 * 1024 * 1024;
 
 /// A peer, and its place in the accept loop.
 pub struct Sending<'a> {
-    /// Its socket.
-    pub to: &'a TcpStream,
+    /// Its connection.
+    pub to: &'a mut Wire,
     /// Its place.
     pub slot: &'a Arc<Slot>,
 }
 
 impl Sending<'_> {
     /// Sends a head, and the words that may be behind it.
-    pub async fn head(&self, head: Vec<u8>) -> io::Result<()> {
-        self.bytes(&head, SendFlags::empty()).await
+    pub async fn head(&mut self, head: Vec<u8>) -> io::Result<()> {
+        self.bytes(&head, false).await
     }
 
     /// Sends a head and a part of what there is behind it.
     ///
     /// # Errors
     /// When the peer takes no more, and when the part cannot be read: the client sees a short file, never a wrong one.
-    pub async fn answer(&self, mut head: Vec<u8>, resource: Resource, part: Range<u64>) -> io::Result<()> {
+    pub async fn answer(
+        &mut self,
+        mut head: Vec<u8>,
+        resource: Resource,
+        part: Range<u64>,
+    ) -> io::Result<()> {
         let most = part.end - part.start;
         if most == 0 {
             return self.head(head).await;
@@ -51,92 +49,45 @@ impl Sending<'_> {
             append(&mut head, resource, part).await.inspect_err(complain)?;
             return self.head(head).await;
         }
-        // MSG_MORE: the head leaves in one segment with what comes behind it.
-        self.bytes(&head, SendFlags::MORE).await?;
+        // The head leaves in one segment with what comes behind it.
+        self.bytes(&head, true).await?;
         drop(head);
         match resource {
             Resource::Bytes(bytes) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
                 let part = bytes.get(place(part.start)..place(part.end));
-                self.bytes(part.ok_or(io::ErrorKind::UnexpectedEof)?, SendFlags::empty()).await
+                self.bytes(part.ok_or(io::ErrorKind::UnexpectedEof)?, false).await
             }
             Resource::File { file, size, padding: _ } => {
                 self.file(&file, part.start, part.end.min(size)).await?;
                 let zeros = length(part.start.max(size), part.end);
-                self.bytes(&vec![0; zeros], SendFlags::empty()).await
+                self.bytes(&vec![0; zeros], false).await
             }
         }
     }
 
-    async fn bytes(&self, mut rest: &[u8], flags: SendFlags) -> io::Result<()> {
-        let flags = flags | SendFlags::NOSIGNAL;
-        while !rest.is_empty() {
-            let send = || Ok(rustix::net::send(self.to, rest, flags)?);
-            let count = match self.to.try_io(Interest::WRITABLE, send) {
-                Err(cause) if is_full(&cause) => patiently(self.to, self.slot, send).await?,
-                done => done?,
-            };
-            self.slot.touch();
-            rest = rest.get(count..).unwrap_or_default();
+    async fn bytes(&mut self, bytes: &[u8], more: bool) -> io::Result<()> {
+        match self.to {
+            Wire::Plain(to) => Plain { to, slot: self.slot }.bytes(bytes, more).await,
+            Wire::Tls(to) => Secured::new(to, self.slot).bytes(bytes, more).await,
         }
-        Ok(())
     }
 
-    /// Sends a file from `at` to before `end`.
-    async fn file(&self, file: &Arc<fs::File>, mut at: u64, end: u64) -> io::Result<()> {
-        // Up to where it was found in the page cache, what was sent since others had their turn, and the wait for the peer.
-        let (mut found, mut sent, mut stall) = (at, 0, None::<Stall>);
-        while at < end {
-            if found <= at {
-                found = end.min(at + PIECE);
-                self.find(file, at, length(at, found)).await?;
-            }
-            // The kernel moves its own copy of the offset only as far as the socket takes it.
-            let mut from = at;
-            let send = || Ok(rustix::fs::sendfile(self.to, file, Some(&mut from), length(at, found))?);
-            match self.to.try_io(Interest::WRITABLE, send) {
-                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(count) => {
-                    at += count as u64;
-                    sent += count as u64;
-                    stall.iter_mut().for_each(Stall::took);
-                    // A long download is no idle connection.
-                    self.slot.touch();
-                }
-                Err(cause) if is_full(&cause) => {
-                    let stall = stall.get_or_insert_with(|| Stall::new(self.slot, STALLED));
-                    room(self.to, stall).await?;
-                    // Meanwhile it may have left the page cache; and others have had their turn.
-                    (found, sent) = (at, 0);
-                }
-                Err(cause) => return Err(cause),
-            }
-            if sent >= TURN && at < end {
-                sent = 0;
-                tokio::task::yield_now().await;
-            }
+    async fn file(&mut self, file: &Arc<fs::File>, at: u64, end: u64) -> io::Result<()> {
+        match self.to {
+            Wire::Plain(to) => Plain { to, slot: self.slot }.file(file, at, end).await,
+            Wire::Tls(to) => Secured::new(to, self.slot).file(file, at, end).await,
         }
-        Ok(())
-    }
-
-    /// Sees to it that a part of a file is in the page cache.
-    async fn find(&self, file: &Arc<fs::File>, at: u64, length: usize) -> io::Result<()> {
-        if is_cached(file, at, length).inspect_err(complain)? {
-            return Ok(());
-        }
-        cache(file, at, length).await.inspect_err(complain)
     }
 }
 
-fn length(from: u64, to: u64) -> usize {
+/// Bytes from here to there.
+pub fn length(from: u64, to: u64) -> usize {
     usize::try_from(to.saturating_sub(from)).unwrap_or(0)
 }
 
-fn is_full(cause: &io::Error) -> bool {
-    cause.kind() == io::ErrorKind::WouldBlock
-}
-
-fn complain(cause: &io::Error) {
+/// Says that the store does not have what it should.
+pub fn complain(cause: &io::Error) {
     tracing::warn!(%cause, "cannot read a boot file");
 }
 

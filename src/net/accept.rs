@@ -22,6 +22,8 @@ use crate::clock;
 const PER_PEER: usize = 32;
 /// Connections of all peers on one listener.
 const IN_TOTAL: usize = 5000;
+/// The same over TLS.
+const IN_TOTAL_SEALED: usize = 1000;
 /// The same where only IPv6 is heard. No machine is there, and strangers must not use up the machines' descriptors: an
 /// address each costs them nothing.
 const IN_TOTAL_V6: usize = 64;
@@ -29,6 +31,27 @@ const IN_TOTAL_V6: usize = 64;
 const PAUSE: Duration = Duration::from_millis(100);
 /// How often the loop looks for connections whose patience has ended.
 const SWEEP: Duration = Duration::from_secs(1);
+
+/// What is served on a listener.
+#[derive(Clone, Copy)]
+pub struct Service {
+    /// As the log has it.
+    pub name: &'static str,
+    /// Connections of all peers.
+    most: usize,
+}
+
+impl Service {
+    /// One whose connections hold little.
+    pub const fn named(name: &'static str) -> Self {
+        Self { name, most: IN_TOTAL }
+    }
+
+    /// One over TLS, where each connection holds records that are not whole yet, or not taken yet.
+    pub const fn sealed(name: &'static str) -> Self {
+        Self { name, most: IN_TOTAL_SEALED }
+    }
+}
 
 /// One connection as the loop sees it. Times are those of [`clock::coarse_ms`].
 pub struct Slot {
@@ -161,23 +184,20 @@ fn is_exhausted(cause: &std::io::Error) -> bool {
 }
 
 /// How many connections a listener may have. One of IPv6 that hears IPv4 too has machines on it.
-fn most(listener: &SockRef<'_>) -> usize {
-    if listener.only_v6().unwrap_or(false) { IN_TOTAL_V6 } else { IN_TOTAL }
+fn most(listener: &SockRef<'_>, service: Service) -> usize {
+    if listener.only_v6().unwrap_or(false) { IN_TOTAL_V6 } else { service.most }
 }
 
 /// Accepts until `stop` resolves, then waits for the connections to end by themselves.
 ///
 /// Each connection runs as a task of its own, so a panic in a handler costs that connection and nothing else.
-pub async fn accept<H, F>(
-    listener: TcpListener,
-    service: &'static str,
-    stop: impl Future<Output = ()>,
-    handle: H,
-) where
+pub async fn accept<H, F>(listener: TcpListener, service: Service, stop: impl Future<Output = ()>, handle: H)
+where
     H: Fn(TcpStream, SocketAddr, Arc<Slot>) -> F,
     F: Future<Output = ()> + Send + 'static,
 {
-    let slots = Arc::new(Mutex::new(Slots::new(most(&SockRef::from(&listener)))));
+    let slots = Arc::new(Mutex::new(Slots::new(most(&SockRef::from(&listener), service))));
+    let service = service.name;
     let mut tasks = JoinSet::new();
     let mut sweep = tokio::time::interval(SWEEP);
     tokio::pin!(stop);
@@ -289,7 +309,7 @@ mod tests {
         let (four, six, both) = (socket(Domain::IPV4), socket(Domain::IPV6), socket(Domain::IPV6));
         six.set_only_v6(true).unwrap();
         both.set_only_v6(false).unwrap();
-        let most = [&four, &six, &both].map(|socket| most(&SockRef::from(socket)));
+        let most = [&four, &six, &both].map(|socket| most(&SockRef::from(socket), Service::named("test")));
         assert_eq!(most, [IN_TOTAL, IN_TOTAL_V6, IN_TOTAL]);
         let mut slots = Slots::new(2);
         let first = slots.enter(peer(1), 1000).0;
@@ -334,7 +354,7 @@ mod tests {
                 drop((stream, held));
             }
         };
-        tokio::spawn(accept(listener, "test", std::future::pending(), handle));
+        tokio::spawn(accept(listener, Service::named("test"), std::future::pending(), handle));
         let mut silent = TcpStream::connect(address).await.unwrap();
         let mut byte = [0];
         assert_eq!(tokio::io::AsyncReadExt::read(&mut silent, &mut byte).await.unwrap(), 0);
@@ -348,7 +368,7 @@ mod tests {
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
         let server = tokio::spawn(accept(
             listener,
-            "test",
+            Service::named("test"),
             async { drop(stopped.await) },
             |mut stream, _, _| async move {
                 use tokio::io::AsyncWriteExt as _;

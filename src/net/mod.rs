@@ -163,12 +163,13 @@ fn who_has(what: &str, port: u16, service: &str) -> String {
         (67, _) => " (another DHCP server?)",
         (69, _) => " (another TFTP server?)",
         (111, _) => " (rpcbind?)",
-        (_, "HTTP") => " (a web server?)",
+        (_, "HTTP" | "HTTPS") => " (a web server?)",
         (_, "NFS") => " (the kernel's NFS server?)",
         _ => "",
     };
     let other = match service {
         "HTTP" => "; stop it, or give oneroot another port with `http_port` in [server]",
+        "HTTPS" => "; stop it, or give oneroot another port with `https_port` in [server]",
         "NFS" => "; stop it, or give oneroot another port with `nfs_port` in [server]",
         _ => "; stop it",
     };

@@ -25,6 +25,7 @@ use crate::decide::Lanes;
 use crate::net::keeper::Keeper;
 use crate::net::probe::Prober;
 use crate::reload::{Ask, Reread, reload};
+use crate::tls::Https;
 use crate::{clock, confine, dhcp, systemd};
 use oneroot_machines::guest;
 use oneroot_machines::planner::renderer::Renderer;
@@ -40,8 +41,8 @@ const REPORTS: usize = 1024;
 /// Time that connections have to end by themselves after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Descriptors of three full listeners, the objects that are kept open, TFTP's transfers, and all else.
-const DESCRIPTORS: u64 = 18 * 1024;
+/// Descriptors of the full listeners, the objects that are kept open, TFTP's transfers, and all else.
+const DESCRIPTORS: u64 = 19 * 1024;
 
 /// Shells and systemd start programs with 1,024 descriptors at first, and let them have many more.
 fn raise_descriptors() {
@@ -76,6 +77,7 @@ pub async fn run(
     if let Some(program) = program {
         machines.decide_by(Arc::new(program.open()?));
     }
+    let https = Arc::new(Https::open(&site).map_err(|problem| anyhow::anyhow!("{problem}"))?);
     let keeper = Keeper::open(&site)?;
     let sockets = Sockets::bind(&site, &keeper, control)?;
     systemd::close_the_rest();
@@ -91,7 +93,7 @@ pub async fn run(
     // One at a time: who asks while a reload runs waits for its own.
     let (reloads, mut asked) = mpsc::channel(1);
     let mut services = Services::new(machines.clone());
-    let registration = services.boot(&site, sockets, keyring, keeper.interfaces(), reloads);
+    let registration = services.boot(&site, sockets, keyring, keeper.interfaces(), https.clone(), reloads);
     services.spawn_aside("dhcp", dhcp_thread, dhcp_server.serve())?;
     services.spawn(keeper.watch(machines.sites()));
     services.machines(reports);
@@ -100,6 +102,7 @@ pub async fn run(
         interfaces = site.server.interfaces.join(","),
         "ready: DHCP, TFTP, HTTP and NFS are served"
     );
+    https.tell();
     needs.iter().for_each(|need| tracing::warn!("{need}"));
     systemd::ready("serving");
     // A broken template is one machine's trouble at its next boot: the others do not wait until every layer was read.
@@ -108,7 +111,8 @@ pub async fn run(
         problems.iter().for_each(|problem| tracing::error!(reason = %problem));
     });
 
-    until_told(&mut services, &machines, path, &mut asked).await?;
+    until_told(&mut services, Rereads { machines: &machines, https: &https, path: &path }, &mut asked)
+        .await?;
     tracing::info!("stopping; machines wait for the next start");
     systemd::stopping();
     // Machines that boot now should ask the next start, not a port where nobody is.
@@ -160,10 +164,18 @@ fn keyring(keys: &HandleKeys) -> Result<Keyring> {
         .try_fold(Keyring::new(number, secret), |ring, (number, secret)| Ok(ring.with_old(number, secret)?))
 }
 
+/// The site, and what a reload puts in force with it.
+#[derive(Clone, Copy)]
+struct Rereads<'a> {
+    machines: &'a Arc<Machines>,
+    https: &'a Arc<Https>,
+    path: &'a Path,
+}
+
 /// Reads the site again, and says what became of that.
-async fn again(machines: &Arc<Machines>, path: &Path, ask: Ask) -> Result<Reread> {
-    let (machines, path) = (machines.clone(), path.to_owned());
-    let read = tokio::task::spawn_blocking(move || reload(&machines, &path, ask));
+async fn again(of: Rereads<'_>, ask: Ask) -> Result<Reread> {
+    let (machines, https, path) = (of.machines.clone(), of.https.clone(), of.path.to_owned());
+    let read = tokio::task::spawn_blocking(move || reload(&machines, &https, &path, ask));
     if ask == Ask::Plan {
         return Ok(read.await?);
     }
@@ -185,8 +197,7 @@ async fn again(machines: &Arc<Machines>, path: &Path, ask: Ask) -> Result<Reread
 /// Waits for the signal to stop, and reloads on the way.
 async fn until_told(
     services: &mut Services,
-    machines: &Arc<Machines>,
-    path: PathBuf,
+    of: Rereads<'_>,
     asked: &mut mpsc::Receiver<(Ask, oneshot::Sender<Reread>)>,
 ) -> Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
@@ -195,9 +206,9 @@ async fn until_told(
         tokio::select! {
             // A reload that was asked for before the stop is made before it.
             biased;
-            _ = hangup.recv() => drop(again(machines, &path, Ask::Reload).await?),
+            _ = hangup.recv() => drop(again(of, Ask::Reload).await?),
             Some((ask, asker)) = asked.recv() => {
-                let done = again(machines, &path, ask).await?;
+                let done = again(of, ask).await?;
                 // Whoever asked may be gone by now.
                 let _ = asker.send(done);
             }

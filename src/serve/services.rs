@@ -20,10 +20,14 @@ use crate::net::{accept, router_advert};
 use crate::nfs::in_flight::{IN_FLIGHT, InFlight};
 use crate::nfs::rpcbind::Registration;
 use crate::nfs::{self, Server, Views};
+use crate::tls::Https;
 use crate::{clock, control, http, tftp};
 
 /// How often boots are looked at that have not said `up`.
 const TICK: Duration = Duration::from_secs(30);
+
+const HTTP: accept::Service = accept::Service::named("http");
+const HTTPS: accept::Service = accept::Service::sealed("https");
 
 /// All that runs.
 pub struct Services {
@@ -113,6 +117,7 @@ impl Services {
         sockets: Sockets,
         keyring: Keyring,
         interfaces: Arc<Interfaces>,
+        https: Arc<Https>,
         reloads: control::Reloads,
     ) -> Option<Registration> {
         let (portmap, datagrams, registration) = match sockets.portmap {
@@ -124,8 +129,14 @@ impl Services {
         self.nfs(site, keyring, ports, sockets.nfs, portmap, datagrams);
         for socket in sockets.http {
             let (machines, stop) = (self.machines.clone(), self.until());
-            self.tasks.spawn(accept::accept(socket, "http", stop, move |stream, peer, slot| {
+            self.tasks.spawn(accept::accept(socket, HTTP, stop, move |stream, peer, slot| {
                 http::serve(machines.clone(), stream, peer, slot)
+            }));
+        }
+        for socket in sockets.https {
+            let (machines, https, stop) = (self.machines.clone(), https.clone(), self.until());
+            self.tasks.spawn(accept::accept(socket, HTTPS, stop, move |stream, peer, slot| {
+                http::serve_secured(machines.clone(), https.clone(), stream, peer, slot)
             }));
         }
         for socket in sockets.tftp {
@@ -134,7 +145,7 @@ impl Services {
         for socket in sockets.solicited {
             self.spawn(router_advert::serve(socket, self.machines.clone()));
         }
-        let answers = control::Answers { machines: self.machines.clone(), interfaces, reloads };
+        let answers = control::Answers { machines: self.machines.clone(), interfaces, https, reloads };
         self.spawn(control::serve(sockets.control, answers));
         registration
     }
@@ -158,9 +169,12 @@ impl Services {
             nfs.into_iter().map(named("nfs")).chain(portmap.into_iter().map(named("portmap")))
         {
             let (server, stop) = (server.clone(), self.until());
-            self.tasks.spawn(accept::accept(socket, name, stop, move |stream, peer, slot| {
-                nfs::connection::serve(server.clone(), stream, peer, slot)
-            }));
+            self.tasks.spawn(accept::accept(
+                socket,
+                accept::Service::named(name),
+                stop,
+                move |stream, peer, slot| nfs::connection::serve(server.clone(), stream, peer, slot),
+            ));
         }
         for socket in datagrams {
             self.spawn(nfs::portmap_datagrams(server.clone(), socket));

@@ -23,6 +23,7 @@ pub struct Sockets {
     pub nfs: Vec<TcpListener>,
     pub portmap: Portmap,
     pub http: Vec<TcpListener>,
+    pub https: Vec<TcpListener>,
     pub tftp: Vec<UdpSocket>,
     pub solicited: Vec<AsyncFd<Socket>>,
     pub control: UnixListener,
@@ -62,6 +63,7 @@ impl Sockets {
             nfs: tcp(site.server.nfs_port, "NFS")?,
             portmap: Portmap::bind(&tcp, &udp, nfs_ports(site))?,
             http: tcp(site.server.http_port, "HTTP")?,
+            https: site.server.https.as_ref().map_or(Ok(Vec::new()), |https| tcp(https.port, "HTTPS"))?,
             tftp: udp(TFTP, "TFTP")?,
             solicited: site.server.interfaces.iter().filter_map(solicited).collect(),
             control: control::listen(&site.server.state, control)?,
@@ -103,6 +105,7 @@ pub fn nfs_ports(site: &Site) -> Ports {
 }
 
 /// The TCP ports that a site's server listens on.
-pub fn tcp_ports(site: &Site) -> [u16; 3] {
-    [site.server.nfs_port, site.server.http_port, PORTMAP]
+pub fn tcp_ports(site: &Site) -> Vec<u16> {
+    let https = site.server.https.as_ref().map(|https| https.port);
+    [site.server.nfs_port, site.server.http_port, PORTMAP].into_iter().chain(https).collect()
 }

@@ -35,4 +35,4 @@ pub mod when;
 pub use program::Program;
 pub use sources::{Installer, Packages, Registry, Source};
 pub(crate) use types::Lookup;
-pub use types::{Confinement, Machine, Network, Profile, Server, Site, Vars, Workload};
+pub use types::{Certificate, Confinement, Https, Machine, Network, Profile, Server, Site, Vars, Workload};

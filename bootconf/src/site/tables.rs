@@ -15,13 +15,15 @@ use crate::site::networks::{NO_HOST, is_host};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::sources::source_of;
 use crate::site::table::{Places, Table, placed};
-use crate::site::{Confinement, Machine, Profile, Server, Vars, Workload};
+use crate::site::{Certificate, Confinement, Https, Machine, Profile, Server, Vars, Workload};
 use oneroot_ids::Mac;
 
 /// Where the state is, unless the site says otherwise.
 pub(crate) const STATE: &str = "/var/lib/oneroot/state";
 /// TCP port of the portmapper, which klibc's nfsmount can't do without (docs/boot-story.md).
 const PORTMAP: u16 = 111;
+/// What is said to a site that gives it to another service.
+const PORTMAPS: &str = "port 111 is the portmapper's, which machines look for there";
 /// Initrds of one boot: microcode, a driver or two, the initrd itself.
 const MOST_INITRDS: usize = 8;
 /// Words that say how the root is found. A second one would win over ours, and the machine hang for no visible reason. With
@@ -119,6 +121,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, diagnostics: &mut Di
         false => loaders.into_iter().filter_map(|at| Some(placed(at, home, diagnostics)?.value)).collect(),
     };
     let (http_port, nfs_port) = ports(&mut section, diagnostics);
+    let https = https(&mut section, home, [(http_port, "HTTP"), (nfs_port, "NFS")], diagnostics);
     let ipv6 = section.boolean(diagnostics, "ipv6");
     let wait = section.boolean(diagnostics, "wait_for_interfaces");
     let unprivileged = section.boolean(diagnostics, "allow_unprivileged_nfs_ports");
@@ -132,6 +135,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, diagnostics: &mut Di
         state: state.path,
         http_port,
         nfs_port,
+        https,
         ipv6: ipv6.is_none_or(|at| at.value),
         wait_for_interfaces: wait.is_some_and(|at| at.value),
         loaders,
@@ -176,14 +180,51 @@ fn ports(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> (u16, u16)
     let http_port = http.as_ref().map_or(80, |at| at.value);
     let nfs_port = nfs.as_ref().map_or(2049, |at| at.value);
     for at in [&http, &nfs].into_iter().flatten().filter(|at| at.value == PORTMAP) {
-        diagnostics
-            .note(&at.span, format!("port {PORTMAP} is the portmapper's, which machines look for there"));
+        diagnostics.note(&at.span, PORTMAPS);
     }
     if let (true, Some(at)) = (http_port == nfs_port, nfs.or(http)) {
         diagnostics
             .note(&at.span, format!("port {nfs_port} is for HTTP and for NFS; one of them needs another"));
     }
     (http_port, nfs_port)
+}
+
+/// HTTPS: its port, and the two files that go with it.
+fn https(
+    section: &mut Section<'_>,
+    home: &Path,
+    taken: [(u16, &str); 2],
+    diagnostics: &mut Diagnostics,
+) -> Option<Https> {
+    let port = section.number(diagnostics, "https_port", 0..=u16::MAX);
+    let mut file = |key| section.string(diagnostics, key).and_then(|at| placed(at, home, diagnostics));
+    let (certificate, key) = (file("certificate"), file("key"));
+    if let Some(at) = &port {
+        if let Some((_, other)) = taken.iter().find(|(taken, _)| *taken == at.value) {
+            let told = format!("port {} is for HTTPS and for {other}; one of them needs another", at.value);
+            diagnostics.note(&at.span, told);
+        }
+        if at.value == PORTMAP {
+            diagnostics.note(&at.span, PORTMAPS);
+        }
+    }
+    let Some(port) = port.filter(|at| at.value != 0) else {
+        for at in [&certificate, &key].into_iter().flatten() {
+            diagnostics.note(&at.span, "goes with `https_port`, and there is none");
+        }
+        return None;
+    };
+    match (&certificate, &key) {
+        (Some(at), None) => diagnostics.note(&at.span, "goes with `key`: the file with its private key"),
+        (None, Some(at)) => {
+            diagnostics.note(&at.span, "goes with `certificate`: the file that it is the key of");
+        }
+        _ => {}
+    }
+    let both = certificate.zip(key);
+    let certificate =
+        both.map(|(certificate, key)| Certificate { certificate: certificate.value, key: key.value });
+    Some(Https { port: port.value, certificate })
 }
 
 /// Notes each value of a list that stood there before.

@@ -92,6 +92,8 @@ pub struct Server {
     pub http_port: u16,
     /// Port for NFS and MOUNT.
     pub nfs_port: u16,
+    /// HTTPS, where the site has it.
+    pub https: Option<Https>,
     /// Whether the services are listened on over IPv6 too, where nobody boots.
     pub ipv6: bool,
     /// Whether an interface or an address that is not there at the start is waited for, while the rest is served.
@@ -104,6 +106,24 @@ pub struct Server {
     pub confinement: Confinement,
     /// Whether every machine is asked for the facts of its hardware, where nothing of the site goes by them.
     pub facts: bool,
+}
+
+/// HTTPS, beside HTTP.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Https {
+    /// Its port.
+    pub port: u16,
+    /// What clients are shown; one that the server makes itself where the site names none.
+    pub certificate: Option<Certificate>,
+}
+
+/// A certificate and its key: PEM files.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Certificate {
+    /// The certificate, and the chain below it.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
 }
 
 /// What the server takes from itself when it starts: rights over the host's files, system calls, privileges.
