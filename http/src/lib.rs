@@ -16,4 +16,4 @@ mod request;
 pub use answer::{Answer, File};
 pub use error::HttpError;
 pub use range::{Asked, Conditions, asked};
-pub use request::{HEAD_BYTES, Inbox, MOST_FIELDS, Method, Request};
+pub use request::{Bearer, HEAD_BYTES, Inbox, MOST_FIELDS, Method, Request};

@@ -31,6 +31,8 @@ pub struct Request<'a> {
     pub target: Uri,
     /// And on what conditions.
     pub conditions: Conditions<'a>,
+    /// By whom, where that is told by a token.
+    pub bearer: Option<Bearer<'a>>,
     /// Whether the client speaks HTTP/1.0.
     pub(crate) old: bool,
     /// Whether another request may come behind the answer.
@@ -64,14 +66,21 @@ impl<'a> Request<'a> {
         let target = head.path.unwrap_or_default().parse().map_err(|_| HttpError::Malformed)?;
         let old = head.version == Some(0);
         let mut framing = Framing { old, says_close: false, says_keep: false, chunked: None, length: None };
-        let mut conditions = Conditions::default();
+        let (mut conditions, mut authorization) = (Conditions::default(), None);
         for field in head.headers.iter() {
             framing.note(field)?;
             conditions.note(field.name, field.value);
+            // Of two, what is in front of us and we could each take another one.
+            if field.name.eq_ignore_ascii_case("authorization")
+                && authorization.replace(field.value).is_some()
+            {
+                return Err(HttpError::Malformed);
+            }
         }
+        let bearer = authorization.map(Bearer::parse).transpose()?.flatten();
         let body = framing.has_body()?;
         let keeps = !body && framing.wants_more();
-        Ok(Some(Self { method, target, conditions, old, keeps, body, length }))
+        Ok(Some(Self { method, target, conditions, bearer, old, keeps, body, length }))
     }
 
     /// Bytes of the head, its end included.
@@ -84,6 +93,40 @@ impl<'a> Request<'a> {
     #[must_use]
     pub fn has_body(&self) -> bool {
         self.body
+    }
+}
+
+/// A token that a request is made with (RFC 6750 §2.1). Its text is in no `Debug` output: that ends in logs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Bearer<'a>(&'a str);
+
+impl<'a> Bearer<'a> {
+    /// Of the value of an Authorization field (RFC 9110 §11.4); nothing where that has another scheme.
+    fn parse(value: &'a [u8]) -> Result<Option<Self>, HttpError> {
+        let value = text(value).ok_or(HttpError::Malformed)?;
+        let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
+        if !scheme.eq_ignore_ascii_case("bearer") {
+            return Ok(None);
+        }
+        let token = token.trim_matches(' ');
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~+/".contains(&byte);
+        let rest = token.trim_end_matches('=');
+        if rest.is_empty() || !rest.bytes().all(plain) {
+            return Err(HttpError::Malformed);
+        }
+        Ok(Some(Self(token)))
+    }
+
+    /// As it was sent.
+    #[must_use]
+    pub fn as_str(self) -> &'a str {
+        self.0
+    }
+}
+
+impl std::fmt::Debug for Bearer<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Bearer(…)")
     }
 }
 
@@ -226,6 +269,42 @@ mod tests {
             assert_eq!(of("1.1", fields), Err(HttpError::Malformed), "{fields}");
         }
         assert_eq!(of("1.0", "Transfer-Encoding: chunked\r\n"), Err(HttpError::Malformed));
+    }
+
+    #[test]
+    fn a_token_is_taken_in_whatever_case_its_scheme_is_written_and_two_fields_are_no_request() {
+        let of = |fields: &str| {
+            let head = format!("GET / HTTP/1.1\r\nHost: x\r\n{fields}\r\n");
+            let request = Request::parse(head.as_bytes())?.unwrap();
+            assert!(!format!("{request:?}").contains("s3cret"), "it would be in a log");
+            Ok(request.bearer.map(|bearer| bearer.as_str().to_owned()))
+        };
+        for scheme in ["Bearer", "bearer", "BEARER", "bEARER", "Bearer   "] {
+            assert_eq!(
+                of(&format!("Authorization: {scheme} s3cret_-.~+/==\r\n")).unwrap().unwrap(),
+                "s3cret_-.~+/=="
+            );
+        }
+        assert_eq!(of("authorization:Bearer s3cret \r\n"), Ok(Some("s3cret".to_owned())));
+        for other in [
+            "",
+            "Authorization: Basic s3cret\r\n",
+            "Authorization: Bearers s3cret\r\n",
+            "Authorization: \r\n",
+        ] {
+            assert_eq!(of(other), Ok(None), "{other}");
+        }
+        for wrong in [
+            "Authorization: Bearer\r\n",
+            "Authorization: Bearer =\r\n",
+            "Authorization: Bearer s3cret more\r\n",
+            "Authorization: Bearer s3=cret\r\n",
+            "Authorization: Bearer s3\u{e9}\r\n",
+            "Authorization: Bearer s3cret\r\nAuthorization: Bearer s3cret\r\n",
+            "Authorization: Basic s3cret\r\nauthorization: Bearer s3cret\r\n",
+        ] {
+            assert_eq!(of(wrong), Err(HttpError::Malformed), "{wrong}");
+        }
     }
 
     #[test]
