@@ -45,6 +45,8 @@ pub enum Refusal {
     Beyond(u64),
     /// A condition names another file.
     Other,
+    /// For a reason that has words of its own; a status that no other reason here has.
+    Said(StatusCode, String),
 }
 
 impl Refusal {
@@ -54,6 +56,7 @@ impl Refusal {
             Self::Missing => StatusCode::NOT_FOUND,
             Self::Beyond(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Other => StatusCode::PRECONDITION_FAILED,
+            Self::Said(status, _) => *status,
         }
     }
 }
@@ -61,6 +64,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Said(_, words) => words,
             Self::Method => "there are GET and HEAD",
             Self::Missing => "there is no such file for you here",
             Self::Beyond(_) => "the file ends before that",
@@ -73,7 +77,7 @@ impl<'a> Answer<'a> {
     /// What a request gets, where this file is what it names.
     #[must_use]
     pub fn to(request: &Request<'_>, file: Option<File<'a>>) -> Self {
-        if request.method == Method::Other {
+        if matches!(request.method, Method::Other | Method::Post) {
             return Self::Refused(Refusal::Method);
         }
         let Some(file) = file else { return Self::Refused(Refusal::Missing) };
@@ -133,7 +137,10 @@ impl<'a> Answer<'a> {
                 match refusal {
                     Refusal::Method => field(format_args!("Allow: GET, HEAD")),
                     Refusal::Beyond(length) => field(format_args!("Content-Range: bytes */{length}")),
-                    Refusal::Missing | Refusal::Other => {}
+                    // RFC 9110 §11.6.1: a 401 says how to show who one is.
+                    Refusal::Said(StatusCode::UNAUTHORIZED, _) => field(format_args!("WWW-Authenticate: Bearer")),
+                    Refusal::Said(StatusCode::SERVICE_UNAVAILABLE, _) => field(format_args!("Retry-After: 1")),
+                    Refusal::Missing | Refusal::Other | Refusal::Said(..) => {}
                 }
             }
         }

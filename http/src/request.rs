@@ -18,6 +18,8 @@ pub enum Method {
     Get,
     /// What GET would say of it.
     Head,
+    /// What is there for what is sent along.
+    Post,
     /// Something that nobody does here.
     Other,
 }
@@ -38,6 +40,8 @@ pub struct Request<'a> {
     /// Whether another request may come behind the answer.
     pub(crate) keeps: bool,
     body: bool,
+    /// Bytes of the body, where the head says how many there are.
+    announced: Option<u64>,
     length: usize,
 }
 
@@ -61,6 +65,7 @@ impl<'a> Request<'a> {
         let method = match head.method {
             Some("GET") => Method::Get,
             Some("HEAD") => Method::Head,
+            Some("POST") => Method::Post,
             _ => Method::Other,
         };
         let target = head.path.unwrap_or_default().parse().map_err(|_| HttpError::Malformed)?;
@@ -80,13 +85,20 @@ impl<'a> Request<'a> {
         let bearer = authorization.map(Bearer::parse).transpose()?.flatten();
         let body = framing.has_body()?;
         let keeps = !body && framing.wants_more();
-        Ok(Some(Self { method, target, conditions, bearer, old, keeps, body, length }))
+        let announced = framing.length.filter(|_| framing.chunked.is_none());
+        Ok(Some(Self { method, target, conditions, bearer, old, keeps, body, announced, length }))
     }
 
     /// Bytes of the head, its end included.
     #[must_use]
     pub fn head_length(&self) -> usize {
         self.length
+    }
+
+    /// Bytes of the body, where the head says how many there are: one in pieces is never read.
+    #[must_use]
+    pub fn body_length(&self) -> Option<u64> {
+        self.announced
     }
 
     /// Whether bytes come behind it that are no other request.
@@ -205,6 +217,13 @@ impl Inbox {
     /// When it is none.
     pub fn first(&self) -> Result<Option<Request<'_>>, HttpError> {
         if self.0.is_empty() { Ok(None) } else { Request::parse(&self.0) }
+    }
+
+    /// Takes out what has come of a body, behind a head of so many bytes that is forgotten with it.
+    pub fn body(&mut self, head: usize) -> Vec<u8> {
+        let body = self.0.get(head..).unwrap_or_default().to_vec();
+        self.0 = Vec::new();
+        body
     }
 
     /// Forgets a head of so many bytes, which is answered. What is empty then takes no memory.

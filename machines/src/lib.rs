@@ -18,6 +18,7 @@ pub mod objects;
 mod order;
 pub mod planner;
 mod status;
+pub mod sync;
 mod tokens;
 mod views;
 
@@ -38,4 +39,5 @@ pub use mapping::{MachineChange, MappedMachine, Mapping, MappingRecords, Newcome
 pub use planner::asking::DecideStatus;
 pub use status::{MachineStatus, OneMachine, PinStatus, Planned};
 pub use tokens::keys::{HandleKeys, handle_keys};
+pub use views::flats::Flat;
 pub use views::tree::{MachineTree, ProgressReport};

@@ -36,6 +36,7 @@ use crate::tokens::boot_tokens::BootTokens;
 use crate::tokens::keys::HandleKeys;
 use crate::tokens::seals::Cookies;
 use crate::views::cache::Epoch;
+use crate::views::flats::Flats;
 use crate::views::tree::{MachineTree, ProgressReport};
 
 /// Threads that read views at the start; more gain nothing on one disk.
@@ -60,6 +61,8 @@ pub struct Machines {
     pub(crate) boot_tokens: BootTokens,
     pub(crate) cookies: Cookies,
     pub(crate) objects: Objects,
+    /// Trees as other hosts are told them.
+    pub(crate) flats: Flats,
     pub(crate) loaders: Vec<PathBuf>,
     pub(crate) index: RwLock<MachineIndex>,
     /// Which changes of the state `index` has.
@@ -106,6 +109,7 @@ impl Machines {
         let asking = Arc::new(Asking::new(host.clone()));
         let machines = Arc::new(Self {
             objects: Objects::new(planner.store().clone()),
+            flats: Flats::new(),
             loaders: site.server.loaders.clone(),
             site: watch::Sender::new(site.clone()),
             files: Mutex::new(site),

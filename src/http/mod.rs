@@ -11,6 +11,7 @@
 mod plain;
 mod secured;
 mod sending;
+mod sync;
 mod wire;
 
 use std::future::poll_fn;
@@ -21,7 +22,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
 use oneroot_bootconf::again::Ask;
-use oneroot_http::{Answer, File, Inbox, Method, Request};
+use oneroot_http::{Answer, File, Inbox, Method, Refusal, Request};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
@@ -42,14 +43,27 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const PASSED: usize = 256 * 1024;
 const PASSING: Duration = Duration::from_secs(2);
 
+/// What all connections share.
+pub struct Http {
+    machines: Arc<Machines>,
+    streams: sync::Streams,
+}
+
+impl Http {
+    /// With nobody connected yet.
+    pub fn new(machines: Arc<Machines>) -> Arc<Self> {
+        Arc::new(Self { machines, streams: sync::Streams::default() })
+    }
+}
+
 /// Serves one connection to its end.
-pub async fn serve(machines: Arc<Machines>, stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
-    over(Wire::Plain(stream), machines, peer, slot).await;
+pub async fn serve(http: Arc<Http>, stream: TcpStream, peer: SocketAddr, slot: Arc<Slot>) {
+    over(Wire::Plain(stream), http, peer, slot).await;
 }
 
 /// The same over TLS, once its handshake is made.
 pub async fn serve_secured(
-    machines: Arc<Machines>,
+    http: Arc<Http>,
     https: Arc<Https>,
     stream: TcpStream,
     peer: SocketAddr,
@@ -62,13 +76,13 @@ pub async fn serve_secured(
     let handshake = TlsAcceptor::from(config)
         .accept_with(stream, |session| session.set_buffer_limit(Some(secured::SEALED)));
     match Box::pin(handshake).await {
-        Ok(stream) => over(Wire::Tls(Box::new(stream)), machines, peer, slot).await,
+        Ok(stream) => over(Wire::Tls(Box::new(stream)), http, peer, slot).await,
         Err(cause) => tracing::debug!(%peer, %cause, "a TLS handshake was not made"),
     }
 }
 
-async fn over(wire: Wire, machines: Arc<Machines>, peer: SocketAddr, slot: Arc<Slot>) {
-    let mut connection = Connection { machines, wire, peer: peer.ip(), slot, inbox: Inbox::default() };
+async fn over(wire: Wire, http: Arc<Http>, peer: SocketAddr, slot: Arc<Slot>) {
+    let mut connection = Connection { http, wire, peer, slot, inbox: Inbox::default() };
     let ended = match connection.converse().await {
         Ok(()) => connection.end().await,
         ended => ended,
@@ -80,9 +94,9 @@ async fn over(wire: Wire, machines: Arc<Machines>, peer: SocketAddr, slot: Arc<S
 
 /// A peer's connection.
 struct Connection {
-    machines: Arc<Machines>,
+    http: Arc<Http>,
     wire: Wire,
-    peer: IpAddr,
+    peer: SocketAddr,
     slot: Arc<Slot>,
     inbox: Inbox,
 }
@@ -136,10 +150,18 @@ impl Connection {
 
     /// Answers the first request.
     async fn answer(&mut self) -> io::Result<Next> {
-        let Self { machines, wire, peer, slot, inbox } = self;
+        let date = httpdate::fmt_http_date(UNIX_EPOCH + clock::since_1970());
+        if let Ok(Some(request)) = self.inbox.first()
+            && let Some(asked) = sync::asked(&request)
+        {
+            return match asked {
+                Ok(asked) => self.tree(asked, &date).await,
+                Err(refusal) => self.refuse(refusal, &date).await,
+            };
+        }
+        let Self { http, wire, peer, slot, inbox } = self;
         let mut sending = Sending { to: wire, slot };
         let mut head = Vec::with_capacity(512);
-        let date = httpdate::fmt_http_date(UNIX_EPOCH + clock::since_1970());
         let request = match inbox.first() {
             Ok(Some(request)) => request,
             Ok(None) => return Ok(Next::End),
@@ -149,12 +171,8 @@ impl Connection {
                 return Ok(Next::Pass);
             }
         };
-        let next = |keeps: bool| match (keeps, request.has_body()) {
-            (true, _) => Next::Request(request.head_length()),
-            (false, true) => Next::Pass,
-            (false, false) => Next::End,
-        };
-        let Some(resource) = resource(machines, *peer, &request).await else {
+        let next = |keeps: bool| following(&request, keeps);
+        let Some(resource) = resource(&http.machines, peer.ip(), &request).await else {
             let keeps = Answer::to(&request, None).write(&request, &date, &mut head);
             sending.head(head).await?;
             return Ok(next(keeps));
@@ -166,6 +184,16 @@ impl Connection {
         let part = answer.part(&request);
         sending.answer(head, resource, part).await?;
         Ok(next(keeps))
+    }
+
+    /// Says no to the first request, with words.
+    async fn refuse(&mut self, refusal: Refusal, date: &str) -> io::Result<Next> {
+        let mut head = Vec::new();
+        let Ok(Some(request)) = self.inbox.first() else { return Ok(Next::End) };
+        let keeps = Answer::Refused(refusal).write(&request, date, &mut head);
+        let next = following(&request, keeps);
+        Sending { to: &mut self.wire, slot: &self.slot }.head(head).await?;
+        Ok(next)
     }
 
     /// Ends our half, and passes over what the peer still sends.
@@ -193,10 +221,19 @@ impl Connection {
     }
 }
 
+/// What comes after the answer to a request.
+fn following(request: &Request<'_>, keeps: bool) -> Next {
+    match (keeps, request.has_body()) {
+        (true, _) => Next::Request(request.head_length()),
+        (false, true) => Next::Pass,
+        (false, false) => Next::End,
+    }
+}
+
 /// What is asked for.
 async fn resource(machines: &Arc<Machines>, peer: IpAddr, request: &Request<'_>) -> Option<Resource> {
     let ask = match (request.method, request.conditions.range) {
-        (Method::Other, _) => return None,
+        (Method::Other | Method::Post, _) => return None,
         (Method::Head, _) => Ask::Length,
         (Method::Get, Some(_)) => Ask::Part,
         (Method::Get, None) => Ask::Whole,

@@ -50,6 +50,11 @@ impl Wire {
         }
     }
 
+    /// Whether nobody on the way can read what is said.
+    pub fn is_sealed(&self) -> bool {
+        matches!(self, Self::Tls(_))
+    }
+
     /// Whether a peer has to be told that all was said: an end that anybody could have made is no end to TLS (RFC 8446 §6.1).
     pub fn says_goodbye(&self) -> bool {
         matches!(self, Self::Tls(_))

@@ -127,16 +127,17 @@ impl Services {
         let own = registration.is_none().then_some(PORTMAP);
         let ports = Ports { portmap_tcp: own, portmap_udp: own, ..nfs_ports(site) };
         self.nfs(site, keyring, ports, sockets.nfs, portmap, datagrams);
+        let served = http::Http::new(self.machines.clone());
         for socket in sockets.http {
-            let (machines, stop) = (self.machines.clone(), self.until());
+            let (served, stop) = (served.clone(), self.until());
             self.tasks.spawn(accept::accept(socket, HTTP, stop, move |stream, peer, slot| {
-                http::serve(machines.clone(), stream, peer, slot)
+                http::serve(served.clone(), stream, peer, slot)
             }));
         }
         for socket in sockets.https {
-            let (machines, https, stop) = (self.machines.clone(), https.clone(), self.until());
+            let (served, https, stop) = (served.clone(), https.clone(), self.until());
             self.tasks.spawn(accept::accept(socket, HTTPS, stop, move |stream, peer, slot| {
-                http::serve_secured(machines.clone(), https.clone(), stream, peer, slot)
+                http::serve_secured(served.clone(), https.clone(), stream, peer, slot)
             }));
         }
         for socket in sockets.tftp {

@@ -21,6 +21,7 @@ pub mod stage;
 pub mod store;
 pub mod stream;
 pub mod view;
+pub mod wants;
 
 pub use build::{IndexBuilder, NodeRef};
 pub use error::{Error, Result};

@@ -1,0 +1,7 @@
+//! Trees as files for hosts that keep a copy (docs/decisions/0020-sync.md): who may have which ([`offer`]).
+
+mod offer;
+mod what;
+
+pub use offer::{Asker, SyncRefused};
+pub use what::{NoWhat, What, Which};

@@ -1,0 +1,101 @@
+//! What somebody wants to have as files: words that become a type once.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Bytes that such words have at most.
+const LONGEST: usize = 300;
+
+/// A tree that can be had: a profile's, or a machine's.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum What {
+    /// Whatever the machine that asks would boot: `@self`.
+    Own,
+    /// That of a profile or a machine.
+    Named(String, Which),
+}
+
+/// Which generation of a profile.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Which {
+    /// The one that new boots get.
+    Head,
+    /// So many before it: `NAME~1`.
+    Back(usize),
+    /// The one whose name begins so: `NAME@3f2a9c17d0e4`.
+    Generation(String),
+}
+
+/// What was said is none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("it is PROFILE, PROFILE~1, PROFILE@GENERATION, a machine's name, or @self")]
+pub struct NoWhat;
+
+impl FromStr for What {
+    type Err = NoWhat;
+
+    fn from_str(text: &str) -> Result<Self, NoWhat> {
+        if text == "@self" {
+            return Ok(Self::Own);
+        }
+        let plain = |text: &str| {
+            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+        };
+        let (name, which) = match (text.split_once('~'), text.split_once('@')) {
+            (Some((name, back)), None) => (name, Which::Back(back.parse().map_err(|_| NoWhat)?)),
+            (None, Some((name, generation))) => {
+                let fits = (6..=64).contains(&generation.len())
+                    && generation.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+                (name, fits.then(|| Which::Generation(generation.to_owned())).ok_or(NoWhat)?)
+            }
+            (None, None) => (text, Which::Head),
+            (Some(_), Some(_)) => return Err(NoWhat),
+        };
+        (plain(name) && text.len() <= LONGEST).then(|| Self::Named(name.to_owned(), which)).ok_or(NoWhat)
+    }
+}
+
+impl fmt::Display for What {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Own => f.write_str("@self"),
+            Self::Named(name, Which::Head) => f.write_str(name),
+            Self::Named(name, Which::Back(back)) => write!(f, "{name}~{back}"),
+            Self::Named(name, Which::Generation(generation)) => write!(f, "{name}@{generation}"),
+        }
+    }
+}
+
+impl What {
+    /// Whether who may have this may have `other`: all of a profile's generations with the profile.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Named(name, Which::Head), Self::Named(its, _)) => name == its,
+            _ => self == other,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_said_is_said_again_and_all_else_is_refused() {
+        for text in ["debian", "debian~1", "debian@3f2a9c17d0e4", "seat-01", "@self", "a.b_c"] {
+            assert_eq!(text.parse::<What>().unwrap().to_string(), text);
+        }
+        for text in ["", "@other", "a/b", "..\0", "a~", "a~x", "a@", "a@12", "a@XYZXYZXY", "a~1@3f2a9c17", "a b", "é"] {
+            assert_eq!(text.parse::<What>(), Err(NoWhat), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_profile_covers_its_generations_and_a_generation_itself_alone() {
+        let what = |text: &str| text.parse::<What>().unwrap();
+        assert!(what("debian").covers(&what("debian~1")) && what("debian").covers(&what("debian@3f2a9c17d0e4")));
+        assert!(!what("debian~1").covers(&what("debian")) && !what("debian").covers(&what("debian2")));
+        assert!(!what("debian").covers(&What::Own));
+    }
+}

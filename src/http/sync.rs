@@ -1,0 +1,310 @@
+//! Trees as files, for hosts that keep a copy: their indexes, and objects as one stream (docs/decisions/0020-sync.md).
+//!
+//! | request | answer |
+//! |---|---|
+//! | `GET /sync/1/WHAT/index` | the index, packed; its `Etag` names the tree |
+//! | `GET /sync/1/WHAT/index?have=GENERATION` | the same, told against that one; 304 when it is that one |
+//! | `POST /sync/1/WHAT/objects/GENERATION`, of a list of objects | their bytes, one behind the other |
+//!
+//! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two pieces of [`PIECE`] bytes and the list of what is wanted, and
+//! there are [`STREAMS`] at once at most.
+
+use std::collections::HashMap;
+use std::future::poll_fn;
+use std::io;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use oneroot_http::{Answer, File, Method, Refusal, Request, StatusCode};
+use oneroot_ids::GenerationId;
+use oneroot_machines::sync::{Asker, SyncRefused, What};
+use oneroot_machines::{Flat, Machines};
+use oneroot_tree::wants::Wants;
+
+use super::sending::Sending;
+use super::{Connection, Next};
+
+/// Streams of objects at once.
+const STREAMS: usize = 128;
+/// Those of one address.
+const PER_PEER: usize = 8;
+/// Bytes of small files that are sent together; a file of more goes by itself, from the page cache.
+const PIECE: usize = 256 * 1024;
+/// Time for the whole list of what is wanted.
+const LIST_TIME: Duration = Duration::from_secs(30);
+
+/// The streams that are under way.
+#[derive(Default)]
+pub struct Streams(Mutex<HashMap<IpAddr, usize>>);
+
+/// The place of one; given back when it ends, however that comes about.
+struct Place<'s>(&'s Streams, IpAddr);
+
+impl Streams {
+    fn enter(&self, peer: IpAddr) -> Option<Place<'_>> {
+        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (all, its) = (streams.values().sum::<usize>(), streams.get(&peer).copied().unwrap_or(0));
+        if all >= STREAMS || its >= PER_PEER {
+            return None;
+        }
+        streams.insert(peer, its + 1);
+        Some(Place(self, peer))
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut streams = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(its) = streams.get_mut(&self.1) {
+            *its -= 1;
+            if *its == 0 {
+                streams.remove(&self.1);
+            }
+        }
+    }
+}
+
+/// What is asked for.
+pub struct Asked {
+    what: What,
+    which: Which,
+    bearer: Option<String>,
+    head: usize,
+    is_head: bool,
+}
+
+enum Which {
+    /// The index, and the generation that the asker has.
+    Index(Option<GenerationId>),
+    /// Objects of this tree, and the bytes of the list of them.
+    Objects(GenerationId, u64),
+}
+
+/// What a request under `/sync/` asks for; none where it is another's.
+pub fn asked(request: &Request<'_>) -> Option<Result<Asked, Refusal>> {
+    let path = request.target.path().strip_prefix("/sync/")?;
+    let bearer = request.bearer.as_ref().map(|bearer| bearer.as_str().to_owned());
+    let (head, is_head) = (request.head_length(), request.method == Method::Head);
+    let whole = |what: &str, which| {
+        let what = what.parse().map_err(|cause| said(StatusCode::BAD_REQUEST, &cause))?;
+        Ok(Asked { what, which, bearer: bearer.clone(), head, is_head })
+    };
+    let parts: Vec<&str> = path.split('/').collect();
+    Some(match (request.method, parts.as_slice()) {
+        (Method::Get | Method::Head, ["1", what, "index"]) => {
+            let have = request.target.query().and_then(|query| query.strip_prefix("have="));
+            whole(what, Which::Index(have.and_then(|have| have.parse().ok())))
+        }
+        (Method::Post, ["1", what, "objects", generation]) => {
+            match (generation.parse(), request.body_length()) {
+                (Ok(generation), Some(bytes)) => whole(what, Which::Objects(generation, bytes)),
+                (Err(_), _) => Err(Refusal::Missing),
+                (_, None) => Err(Refusal::Said(StatusCode::LENGTH_REQUIRED, "say how long the list is".to_owned())),
+            }
+        }
+        _ => Err(Refusal::Missing),
+    })
+}
+
+fn said(status: StatusCode, words: &dyn std::fmt::Display) -> Refusal {
+    Refusal::Said(status, words.to_string())
+}
+
+/// The status of an answer that is a refusal, and its words.
+fn refused(cause: &SyncRefused) -> Refusal {
+    let status = match cause {
+        SyncRefused::NobodyKnown | SyncRefused::Token(_) => StatusCode::UNAUTHORIZED,
+        SyncRefused::Bare | SyncRefused::NotYours(_) => StatusCode::FORBIDDEN,
+        SyncRefused::NotThere(..) => StatusCode::NOT_FOUND,
+        SyncRefused::Changed(_) => StatusCode::CONFLICT,
+        SyncRefused::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+    };
+    said(status, cause)
+}
+
+impl Connection {
+    /// Answers a request for a tree.
+    pub(super) async fn tree(&mut self, asked: Asked, date: &str) -> io::Result<Next> {
+        let peer = self.peer;
+        let secured = self.wire.is_sealed() || peer.ip().is_loopback();
+        let asker = Asker { peer, secured, bearer: asked.bearer.as_deref() };
+        let exactly = match asked.which {
+            Which::Objects(generation, _) => Some(generation),
+            Which::Index(_) => None,
+        };
+        let flat = match Box::pin(self.http.machines.offer(&asker, &asked.what, exactly)).await {
+            Ok(flat) => flat,
+            Err(cause) => {
+                if let SyncRefused::Failed(cause) = &cause {
+                    tracing::warn!(peer = %peer.ip(), what = %asked.what, %cause, "a tree could not be told");
+                }
+                return self.refuse(refused(&cause), date).await;
+            }
+        };
+        match asked.which {
+            Which::Index(have) => self.index(&asked, &flat, have, date).await,
+            Which::Objects(_, bytes) => self.objects(&asked, flat, bytes, date).await,
+        }
+    }
+
+    async fn index(
+        &mut self,
+        asked: &Asked,
+        flat: &Arc<Flat>,
+        have: Option<GenerationId>,
+        date: &str,
+    ) -> io::Result<Next> {
+        let generation = flat.index.generation();
+        let tag = format!("\"{generation}\"");
+        let packed = match have == Some(generation) {
+            true => None,
+            false => match self.http.machines.packed(flat, have).await {
+                Ok(packed) => Some(packed),
+                Err(cause) => return self.refuse(refused(&cause), date).await,
+            },
+        };
+        let mut head = Vec::with_capacity(512);
+        let keeps = {
+            let Ok(Some(request)) = self.inbox.first() else { return Ok(Next::End) };
+            let answer = match &packed {
+                None => Answer::Known(&tag),
+                Some(packed) => Answer::Whole(File {
+                    length: packed.len() as u64,
+                    tag: Some(&tag),
+                    kind: "application/octet-stream",
+                }),
+            };
+            answer.write(&request, date, &mut head)
+        };
+        let mut sending = Sending { to: &mut self.wire, slot: &self.slot };
+        match packed.filter(|_| !asked.is_head) {
+            None => sending.head(head).await?,
+            Some(packed) => {
+                let part = 0..packed.len() as u64;
+                sending.answer(head, oneroot_machines::Resource::Bytes(packed), part).await?;
+            }
+        }
+        Ok(if keeps { Next::Request(asked.head) } else { Next::End })
+    }
+
+    async fn objects(&mut self, asked: &Asked, flat: Arc<Flat>, bytes: u64, date: &str) -> io::Result<Next> {
+        let http = self.http.clone();
+        let Some(_place) = http.streams.enter(self.peer.ip()) else {
+            let busy = "as many trees as this server sends at once are on their way; ask again in a moment";
+            return self.refuse(said(StatusCode::SERVICE_UNAVAILABLE, &busy), date).await;
+        };
+        let length = Wants::length(flat.objects.len());
+        if bytes != length as u64 {
+            return self.refuse(said(StatusCode::BAD_REQUEST, &oneroot_tree::wants::NoWants), date).await;
+        }
+        let mut head = Vec::with_capacity(512);
+        let list = self.list(asked.head, length).await?;
+        let wanted = Wants::parse(&list, flat.objects.len());
+        let answered = wanted.and_then(|wants| Ok((wants.total(&flat.objects)?, wants)));
+        let (total, wants) = match answered {
+            Ok(answered) => answered,
+            Err(cause) => {
+                // The head of the request is forgotten by now; the connection ends with this.
+                let words = format!("{cause}\n");
+                head.extend_from_slice(
+                    format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\nConnection: close\r\nDate: {date}\r\n\r\n{words}", words.len()).as_bytes(),
+                );
+                Sending { to: &mut self.wire, slot: &self.slot }.head(head).await?;
+                return Ok(Next::End);
+            }
+        };
+        head.extend_from_slice(
+            format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {total}\r\nContent-Type: application/octet-stream\r\nConnection: close\r\nDate: {date}\r\n\r\n"
+            )
+            .as_bytes(),
+        );
+        tracing::info!(peer = %self.peer.ip(), what = %asked.what, generation = %flat.index.generation(), bytes = total, "sends files of a tree");
+        let mut sending = Sending { to: &mut self.wire, slot: &self.slot };
+        sending.more(&head).await?;
+        let stream = Stream { machines: self.http.machines.clone(), flat, wants: Arc::new(wants), place: 0, begun: false };
+        stream.send(&mut sending).await?;
+        Ok(Next::End)
+    }
+
+    /// The list that comes behind the head, all of it.
+    async fn list(&mut self, head: usize, length: usize) -> io::Result<Vec<u8>> {
+        let mut list = self.inbox.body(head);
+        self.slot.expect_within(LIST_TIME);
+        while list.len() < length {
+            let room = length - list.len();
+            let wire = &mut self.wire;
+            let came = poll_fn(|cx| wire.poll_arrived(cx, room, |bytes| list.extend_from_slice(bytes))).await?;
+            if came == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.slot.expect_within(Duration::MAX);
+        list.truncate(length);
+        Ok(list)
+    }
+}
+
+/// Objects on their way.
+struct Stream {
+    machines: Arc<Machines>,
+    flat: Arc<Flat>,
+    wants: Arc<Wants>,
+    /// The next object that is looked at.
+    place: usize,
+    /// Whether the first one is on its way: what is skipped of it is skipped.
+    begun: bool,
+}
+
+/// What is sent next: small files together, and then a large one, from where it begins to its end.
+struct Piece {
+    small: Vec<u8>,
+    large: Option<(Arc<std::fs::File>, u64, u64)>,
+}
+
+impl Stream {
+    async fn send(mut self, sending: &mut Sending<'_>) -> io::Result<()> {
+        let next = |mut stream: Self| {
+            tokio::task::spawn_blocking(move || {
+                let piece = stream.piece();
+                (stream, piece)
+            })
+        };
+        let mut reading = next(self);
+        loop {
+            let (stream, piece) = reading.await.map_err(io::Error::other)?;
+            self = stream;
+            let Some(Piece { small, large }) = piece? else { return Ok(()) };
+            // The next is read while this one is sent.
+            reading = next(self);
+            sending.more(&small).await?;
+            if let Some((file, at, end)) = large {
+                sending.part(&file, at, end).await?;
+            }
+        }
+    }
+
+    /// Reads the next piece; nothing at the end.
+    fn piece(&mut self) -> io::Result<Option<Piece>> {
+        let mut small = Vec::new();
+        while let Some((object, size)) = self.flat.objects.get(self.place).copied() {
+            let place = self.place;
+            self.place += 1;
+            if !self.wants.has(place) {
+                continue;
+            }
+            let skip = if self.begun { 0 } else { self.wants.skip() };
+            self.begun = true;
+            if size == skip {
+                continue;
+            }
+            let read = self.machines.read_object(object, skip, size, PIECE, &mut small);
+            let large = read.inspect_err(|cause| oneroot_machines::objects::Objects::complain(object, cause))?;
+            if large.is_some() || small.len() >= PIECE {
+                return Ok(Some(Piece { small, large: large.map(|file| (file, skip, size)) }));
+            }
+        }
+        Ok((!small.is_empty()).then_some(Piece { small, large: None }))
+    }
+}
