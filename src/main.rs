@@ -18,6 +18,7 @@ mod net;
 mod nfs;
 mod print;
 mod reload;
+mod remote;
 mod render;
 mod serve;
 mod start;

@@ -15,6 +15,6 @@ mod request;
 
 pub use answer::{Answer, File, Refusal};
 pub use error::HttpError;
-pub use range::{Asked, Conditions, asked};
 pub use http::StatusCode;
+pub use range::{Asked, Conditions, asked};
 pub use request::{Bearer, HEAD_BYTES, Inbox, MOST_FIELDS, Method, Request};

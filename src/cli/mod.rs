@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and what the exit codes say.
 
 pub mod mapping;
+pub mod sync;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -93,6 +94,13 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Make a directory of this host equal to a tree of a server, and keep it so; the server's site is not needed
+    #[command(after_help = "Examples:\n\
+\x20 oneroot sync debian /srv/debian --from http://boot            as root, with a token in ONEROOT_TOKEN\n\
+\x20 oneroot sync @self /mnt/disk --from http://boot --keep-path /etc/machine-id   what this machine would boot\n\
+\x20 oneroot sync debian /srv/debian --from http://boot --atomic --watch          a whole tree at a time, for ever\n\
+\x20 oneroot sync --rollback /srv/debian                           the tree before")]
+    Sync(Box<sync::SyncAsked>),
     /// List what was staged when: all of it, or one profile, machine or layer
     Generations {
         /// A profile, machine or layer

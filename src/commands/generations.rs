@@ -5,7 +5,7 @@ use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::decision::{Part, parts};
 use oneroot_ids::GenerationId;
-use oneroot_tree::diff::{Aspect, Change, Counts, diff};
+use oneroot_tree::diff::{Aspect, Change, Counts, Difference, diff};
 use oneroot_tree::node::Kind;
 use oneroot_tree::store::{History, How, Staged};
 use oneroot_tree::{Ref, Store};
@@ -291,7 +291,7 @@ pub struct Diff {
 }
 
 #[derive(Serialize)]
-struct DiffLine {
+pub struct DiffLine {
     change: &'static str,
     path: String,
     what: String,
@@ -299,8 +299,7 @@ struct DiffLine {
 
 impl Document for Diff {
     fn page(&self) -> Page {
-        let row = |line: &DiffLine| [line.change.to_owned(), line.path.clone(), line.what.clone()];
-        let rows: Vec<[String; 3]> = self.lines.iter().map(row).collect();
+        let rows: Vec<[String; 3]> = self.lines.iter().map(DiffLine::row).collect();
         let mut page = Page::default();
         page.text(print::table(&rows));
         page.line(format_args!("{} -> {}: {}", short(self.from), short(self.to), self.counts));
@@ -314,7 +313,12 @@ pub fn compare(site: &Site, a: &str, b: &str) -> Result<Diff> {
     let (from, to) = (find(site, &store, a)?, find(site, &store, b)?);
     let differences = diff(&store.generation(from)?, &store.generation(to)?);
     let counts = Counts::of(&differences);
-    let lines = differences.into_iter().map(|difference| {
+    Ok(Diff { lines: differences.into_iter().map(DiffLine::of).collect(), from, to, counts })
+}
+
+impl DiffLine {
+    /// A path that is not the same in two trees.
+    pub fn of(difference: Difference) -> Self {
         let (change, what) = match difference.what {
             Change::Added(kind) => ("added", word(kind).to_owned()),
             Change::Removed(kind) => ("removed", word(kind).to_owned()),
@@ -322,9 +326,13 @@ pub fn compare(site: &Site, a: &str, b: &str) -> Result<Diff> {
                 ("changed", aspects.into_iter().map(aspect).collect::<Vec<_>>().join(", "))
             }
         };
-        DiffLine { change, path: format!("/{}", difference.path.escape_ascii()), what }
-    });
-    Ok(Diff { lines: lines.collect(), from, to, counts })
+        Self { change, path: format!("/{}", difference.path.escape_ascii()), what }
+    }
+
+    /// As a row of a table.
+    pub fn row(&self) -> [String; 3] {
+        [self.change.to_owned(), self.path.clone(), self.what.clone()]
+    }
 }
 
 fn aspect(aspect: Aspect) -> &'static str {

@@ -33,6 +33,7 @@ mod stage;
 mod state;
 mod status;
 mod survey;
+mod sync;
 mod unknown;
 mod vendors;
 mod verify;
@@ -72,6 +73,7 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
         Command::Export { what, to, force, output } => with_site(cli, |site| {
             shown(export::export(&site, what, to, *force, output.json, renderer), *output)
         }),
+        Command::Sync(asked) => sync::sync(asked),
         Command::Generations { name, output } => {
             with_site(cli, |site| shown(generations::list(&site, name.as_deref()), *output))
         }

@@ -100,7 +100,9 @@ pub fn asked(request: &Request<'_>) -> Option<Result<Asked, Refusal>> {
             match (generation.parse(), request.body_length()) {
                 (Ok(generation), Some(bytes)) => whole(what, Which::Objects(generation, bytes)),
                 (Err(_), _) => Err(Refusal::Missing),
-                (_, None) => Err(Refusal::Said(StatusCode::LENGTH_REQUIRED, "say how long the list is".to_owned())),
+                (_, None) => {
+                    Err(Refusal::Said(StatusCode::LENGTH_REQUIRED, "say how long the list is".to_owned()))
+                }
             }
         }
         _ => Err(Refusal::Missing),
@@ -223,7 +225,13 @@ impl Connection {
         tracing::info!(peer = %self.peer.ip(), what = %asked.what, generation = %flat.index.generation(), bytes = total, "sends files of a tree");
         let mut sending = Sending { to: &mut self.wire, slot: &self.slot };
         sending.more(&head).await?;
-        let stream = Stream { machines: self.http.machines.clone(), flat, wants: Arc::new(wants), place: 0, begun: false };
+        let stream = Stream {
+            machines: self.http.machines.clone(),
+            flat,
+            wants: Arc::new(wants),
+            place: 0,
+            begun: false,
+        };
         stream.send(&mut sending).await?;
         Ok(Next::End)
     }
@@ -235,7 +243,8 @@ impl Connection {
         while list.len() < length {
             let room = length - list.len();
             let wire = &mut self.wire;
-            let came = poll_fn(|cx| wire.poll_arrived(cx, room, |bytes| list.extend_from_slice(bytes))).await?;
+            let came =
+                poll_fn(|cx| wire.poll_arrived(cx, room, |bytes| list.extend_from_slice(bytes))).await?;
             if came == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
@@ -300,7 +309,8 @@ impl Stream {
                 continue;
             }
             let read = self.machines.read_object(object, skip, size, PIECE, &mut small);
-            let large = read.inspect_err(|cause| oneroot_machines::objects::Objects::complain(object, cause))?;
+            let large =
+                read.inspect_err(|cause| oneroot_machines::objects::Objects::complain(object, cause))?;
             if large.is_some() || small.len() >= PIECE {
                 return Ok(Some(Piece { small, large: large.map(|file| (file, skip, size)) }));
             }

@@ -90,7 +90,8 @@ impl Wants {
     /// # Errors
     /// [`NoWants`] when more is skipped than the first one has, or there is none.
     pub fn total(&self, objects: &[(ObjectId, u64)]) -> Result<u64, NoWants> {
-        let mut wanted = objects.iter().enumerate().filter(|(place, _)| self.has(*place)).map(|(_, (_, size))| *size);
+        let mut wanted =
+            objects.iter().enumerate().filter(|(place, _)| self.has(*place)).map(|(_, (_, size))| *size);
         let first = wanted.next().unwrap_or(0);
         let first = first.checked_sub(self.skip).ok_or(NoWants)?;
         wanted.try_fold(first, u64::checked_add).ok_or(NoWants)

@@ -15,12 +15,12 @@ use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 
+use oneroot_bootconf::Site;
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::Decided;
 use oneroot_bootconf::decision::{Part, decide};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::Site;
 use oneroot_ids::{GenerationId, Mac, ObjectId};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use oneroot_tree::View;
@@ -35,7 +35,9 @@ use crate::views::flats::Flat;
 #[derive(Debug, thiserror::Error)]
 pub enum SyncRefused {
     /// Nothing says who asks.
-    #[error("show a token (`oneroot token new` on the server makes one), or ask as the machine itself: as root, for @self")]
+    #[error(
+        "show a token (`oneroot token new` on the server makes one), or ask as the machine itself: as root, for @self"
+    )]
     NobodyKnown,
     /// A token that is none, or none any more.
     #[error("the token {0}")]

@@ -39,7 +39,8 @@ impl FromStr for What {
             return Ok(Self::Own);
         }
         let plain = |text: &str| {
-            !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
+            !text.is_empty()
+                && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         };
         let (name, which) = match (text.split_once('~'), text.split_once('@')) {
             (Some((name, back)), None) => (name, Which::Back(back.parse().map_err(|_| NoWhat)?)),
@@ -86,7 +87,9 @@ mod tests {
         for text in ["debian", "debian~1", "debian@3f2a9c17d0e4", "seat-01", "@self", "a.b_c"] {
             assert_eq!(text.parse::<What>().unwrap().to_string(), text);
         }
-        for text in ["", "@other", "a/b", "..\0", "a~", "a~x", "a@", "a@12", "a@XYZXYZXY", "a~1@3f2a9c17", "a b", "é"] {
+        for text in
+            ["", "@other", "a/b", "..\0", "a~", "a~x", "a@", "a@12", "a@XYZXYZXY", "a~1@3f2a9c17", "a b", "é"]
+        {
             assert_eq!(text.parse::<What>(), Err(NoWhat), "{text}");
         }
     }
@@ -94,7 +97,9 @@ mod tests {
     #[test]
     fn a_profile_covers_its_generations_and_a_generation_itself_alone() {
         let what = |text: &str| text.parse::<What>().unwrap();
-        assert!(what("debian").covers(&what("debian~1")) && what("debian").covers(&what("debian@3f2a9c17d0e4")));
+        assert!(
+            what("debian").covers(&what("debian~1")) && what("debian").covers(&what("debian@3f2a9c17d0e4"))
+        );
         assert!(!what("debian~1").covers(&what("debian")) && !what("debian").covers(&what("debian2")));
         assert!(!what("debian").covers(&What::Own));
     }

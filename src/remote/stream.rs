@@ -1,0 +1,115 @@
+//! One conversation: a request, the head of its answer, and a body that can be read while it comes.
+
+use std::io::{self, Read};
+use std::net::TcpStream as Blocking;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::{Bytes, Incoming};
+use hyper::{HeaderMap, Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+
+/// Pieces of a body that wait for whoever reads it; the connection waits with more.
+const WAITING: usize = 16;
+/// Time in which a server has to say something.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// An answer whose body is still to come.
+pub struct Answer {
+    pub status: StatusCode,
+    headers: HeaderMap,
+    pub stream: Stream,
+}
+
+impl Answer {
+    /// A field of its head, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)?.to_str().ok()
+    }
+}
+
+/// A body.
+pub struct Stream {
+    pieces: Receiver<io::Result<Bytes>>,
+    piece: Bytes,
+}
+
+impl Read for Stream {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        while self.piece.is_empty() {
+            match self.pieces.recv() {
+                Ok(piece) => self.piece = piece?,
+                // The conversation has ended with the body.
+                Err(_) => return Ok(0),
+            }
+        }
+        let count = self.piece.len().min(to.len());
+        let bytes = self.piece.split_to(count);
+        to.get_mut(..count).unwrap_or_default().copy_from_slice(&bytes);
+        Ok(count)
+    }
+}
+
+/// Sends a request, and returns with the head of its answer.
+pub fn converse(connection: Blocking, request: Request<Full<Bytes>>) -> Result<Answer> {
+    let (heads, head) = sync_channel(1);
+    let (to, pieces) = sync_channel(WAITING);
+    connection.set_nonblocking(true)?;
+    let talk = move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => runtime.block_on(talk(connection, request, &heads, &to)),
+            // Nobody waits for anything else yet.
+            Err(cause) => drop(heads.send(Err(cause.into()))),
+        }
+    };
+    std::thread::Builder::new().name("remote".to_owned()).spawn(talk)?;
+    let response: Response<()> = head.recv().context("the conversation ended without an answer")??;
+    let (parts, ()) = response.into_parts();
+    Ok(Answer {
+        status: parts.status,
+        headers: parts.headers,
+        stream: Stream { pieces, piece: Bytes::new() },
+    })
+}
+
+async fn talk(
+    connection: Blocking,
+    request: Request<Full<Bytes>>,
+    heads: &SyncSender<Result<Response<()>>>,
+    to: &SyncSender<io::Result<Bytes>>,
+) {
+    let begun = async {
+        let io = TokioIo::new(TcpStream::from_std(connection)?);
+        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
+        tokio::spawn(connection);
+        let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await;
+        Ok::<_, anyhow::Error>(answer.context("the server says nothing")??)
+    };
+    let (head, body) = match begun.await {
+        Ok(response) => response.into_parts(),
+        // Whoever has asked may be gone.
+        Err(cause) => return drop(heads.send(Err(cause))),
+    };
+    drop(heads.send(Ok(Response::from_parts(head, ()))));
+    pass_on(body, to).await;
+}
+
+async fn pass_on(mut body: Incoming, to: &SyncSender<io::Result<Bytes>>) {
+    loop {
+        let next = match tokio::time::timeout(PATIENCE, body.frame()).await {
+            Ok(None) => return,
+            Ok(Some(frame)) => frame.map_err(io::Error::other),
+            Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the server says nothing more")),
+        };
+        let failed = next.is_err();
+        let piece = next.map(|frame| frame.into_data().unwrap_or_default());
+        // This thread has nothing else to do than to wait for whoever reads.
+        if to.send(piece).is_err() || failed {
+            return;
+        }
+    }
+}
