@@ -52,6 +52,7 @@ mod slow;
 mod stage_kill;
 mod state_gone;
 mod status;
+mod sync;
 mod takeover;
 mod templates;
 mod tftp;

@@ -1,7 +1,7 @@
 //! Where sync keeps what is its own: beside the directory, so that nothing in it is not of the tree; inside only where it must.
 //!
 //! ```text
-//! .NAME.oneroot/           beside NAME; NAME/.oneroot where NAME is a mount, or nothing may be written beside it
+//! .NAME.oneroot-sync/           beside NAME; NAME/.oneroot-sync where NAME is a mount, or nothing may be written beside it
 //!   lock                   held while a sync runs
 //!   synced.json            what the directory was made equal to, and the trees before
 //!   incoming/              objects on their way
@@ -23,7 +23,7 @@ use crate::store::{Store, make_directory};
 use oneroot_ids::GenerationId;
 
 /// The name of the place where it lies inside the directory.
-pub(super) const INSIDE: &[u8] = b".oneroot";
+pub(super) const INSIDE: &[u8] = b".oneroot-sync";
 
 /// What a tree was made equal to.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -64,7 +64,7 @@ impl Place {
     /// # Errors
     /// [`Error::Busy`] where another sync holds it, or the system's.
     pub(super) fn open(root: &Path) -> Result<Self> {
-        let inside = root.join(std::ffi::OsStr::new(".oneroot"));
+        let inside = root.join(std::ffi::OsStr::new(".oneroot-sync"));
         let beside = beside(root).filter(|_| !inside.exists());
         let (path, is_inside) = match beside {
             Some(path) => match make_directory(&path) {
@@ -111,7 +111,7 @@ fn beside(root: &Path) -> Option<PathBuf> {
     let (parent, name) = (root.parent()?, root.file_name()?.to_str()?);
     let device = |path: &Path| rustix::fs::stat(path).map(|stat| stat.st_dev);
     let mounted = is_mount(root) || device(root).is_ok_and(|its| device(parent) != Ok(its));
-    (!mounted).then(|| parent.join(format!(".{name}.oneroot")))
+    (!mounted).then(|| parent.join(format!(".{name}.oneroot-sync")))
 }
 
 /// Whether something is mounted right at a path; kernels before 5.8 don't tell.

@@ -1,0 +1,148 @@
+//! `oneroot sync`: a directory of another host is exactly the tree that the server exports, whoever asks and whatever goes wrong.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
+
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::Path;
+use std::process::{Command, Output};
+
+use oneroot_testkit::{Lab, SERVER, Server, SiteFiles, ip, udhcpc_on};
+
+/// Everything that a directory has, by Python: names, types, owners, modes, times, links, devices, bytes, attributes.
+const TELL: &str = r#"
+import hashlib, os, stat, sys
+root = os.fsencode(sys.argv[1])
+inodes = {}
+for directory, names, files in os.walk(root):
+    names.sort()
+    for name in sorted(names + files) + ([b"."] if directory == root else []):
+        path = os.path.join(directory, name)
+        is_ = os.lstat(path)
+        said = [os.path.relpath(path, root), oct(is_.st_mode), is_.st_uid, is_.st_gid, is_.st_mtime_ns]
+        if not stat.S_ISDIR(is_.st_mode):
+            # Which names are one file: the first of them says it. Trees beside this one may have more names of it.
+            said += [inodes.setdefault(is_.st_ino, os.path.relpath(path, root)), is_.st_rdev]
+        if stat.S_ISLNK(is_.st_mode):
+            said += [os.readlink(path)]
+        if stat.S_ISREG(is_.st_mode):
+            said += [hashlib.sha256(open(path, "rb").read()).hexdigest()]
+        if not stat.S_ISLNK(is_.st_mode):
+            said += [(key, os.getxattr(path, key)) for key in sorted(os.listxattr(path))]
+        print(said)
+"#;
+
+fn tell(directory: &Path) -> String {
+    let told = Command::new("python3").args(["-c", TELL]).arg(directory).output().unwrap();
+    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
+    let mut lines: Vec<&str> = std::str::from_utf8(&told.stdout).unwrap().lines().collect();
+    lines.sort_unstable();
+    lines.join("\n")
+}
+
+/// A tree with one of everything.
+fn fill(root: &Path) {
+    for directory in ["etc/deep", "usr/bin", "var/empty"] {
+        fs::create_dir_all(root.join(directory)).unwrap();
+    }
+    fs::write(root.join("etc/motd"), "hello\n").unwrap();
+    fs::write(root.join("etc/shadow"), "secret\n").unwrap();
+    fs::set_permissions(root.join("etc/shadow"), fs::Permissions::from_mode(0o600)).unwrap();
+    fs::write(root.join("usr/bin/su"), vec![7; 300_000]).unwrap();
+    fs::set_permissions(root.join("usr/bin/su"), fs::Permissions::from_mode(0o4755)).unwrap();
+    fs::hard_link(root.join("usr/bin/su"), root.join("usr/bin/other")).unwrap();
+    symlink("../etc/motd", root.join("usr/link")).unwrap();
+    fs::write(root.join("etc/deep/large"), vec![9; 3_000_000]).unwrap();
+    fs::write(root.join("etc/empty"), "").unwrap();
+    for [mode, path] in [["p", "var/fifo"]] {
+        assert!(Command::new("mknod").arg(root.join(path)).arg(mode).status().unwrap().success());
+    }
+    let mknod = Command::new("mknod").arg(root.join("var/null")).args(["c", "1", "3"]).status().unwrap();
+    assert!(mknod.success());
+    // cap_net_raw, effective (struct vfs_cap_data, revision 2).
+    let set = "import os,sys; os.setxattr(sys.argv[1], 'user.note', b'x'); os.setxattr(sys.argv[1], \
+               'security.capability', bytes.fromhex('0100000200200000' + 24 * '0'))";
+    let done = Command::new("python3").args(["-c", set]).arg(root.join("etc/motd")).status().unwrap();
+    assert!(done.success());
+}
+
+struct Home {
+    lab: Lab,
+    server: Server,
+    home: tempfile::TempDir,
+}
+
+impl Home {
+    fn new() -> Self {
+        let lab = Lab::new().unwrap();
+        let site = SiteFiles::with_alpha(b"kernel").unwrap();
+        fill(&site.path().join("root"));
+        let server = Server::start(site).unwrap();
+        Self { lab, server, home: tempfile::tempdir().unwrap() }
+    }
+
+    fn dir(&self) -> std::path::PathBuf {
+        self.home.path().join("dir")
+    }
+
+    /// Does something on alpha, which has its address.
+    fn on_alpha<T: Send>(&self, act: impl FnOnce() -> T + Send) -> T {
+        self.lab
+            .plug("lab0", |nic| {
+                ip(&format!("link set {nic} address 52:54:00:00:00:0a")).unwrap();
+                let lease = udhcpc_on(nic).unwrap().unwrap();
+                ip(&format!("addr add {}/24 dev {nic}", lease["ip"])).unwrap();
+                act()
+            })
+            .unwrap()
+    }
+
+    fn sync(&self, what: &str, more: &[&str]) -> Output {
+        let from = format!("http://{SERVER}");
+        let mut command = Command::new(self.server.binary());
+        command.args(["sync", what]).arg(self.dir()).args(["--from", &from]).args(more).output().unwrap()
+    }
+
+    /// What the server exports under a name.
+    fn exported(&self, what: &str) -> String {
+        let to = tempfile::tempdir().unwrap();
+        let to = to.path().join("tree");
+        self.server.run(&["export", what, to.to_str().unwrap()]).unwrap();
+        tell(&to)
+    }
+}
+
+fn said(output: &Output) -> String {
+    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
+}
+
+fn done(output: &Output) -> String {
+    assert!(output.status.success(), "{}", said(output));
+    said(output)
+}
+
+#[test]
+fn a_machine_has_its_own_tree_as_it_is_exported_and_again_when_it_has_changed() {
+    let home = Home::new();
+    let exported = home.exported("alpha");
+    home.on_alpha(|| {
+        println!("{}", done(&home.sync("@self", &[])));
+        assert_eq!(tell(&home.dir()), exported);
+        let again = done(&home.sync("@self", &[]));
+        assert!(again.contains("0 added, 0 removed, 0 changed; 0 contents"), "{again}");
+    });
+    let root = home.server.site.path().join("root");
+    fs::remove_dir_all(root.join("etc/deep")).unwrap();
+    fs::write(root.join("etc/deep"), "a file now").unwrap();
+    fs::write(root.join("usr/new"), "new").unwrap();
+    home.server.stage().unwrap();
+    let exported = home.exported("alpha");
+    home.on_alpha(|| {
+        let dry = done(&home.sync("@self", &["--dry-run"]));
+        assert!(dry.contains("/usr/new"), "{dry}");
+        assert_ne!(tell(&home.dir()), exported);
+        fs::write(home.dir().join("foreign"), "x").unwrap();
+        println!("{}", done(&home.sync("@self", &["--atomic", "--keep", "2"])));
+        assert_eq!(tell(&home.dir()), exported);
+        assert!(home.home.path().join("dir.1/foreign").exists());
+    });
+}
