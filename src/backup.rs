@@ -24,7 +24,7 @@ const FORMAT: u32 = 2;
 /// What has no last line that vouches for it.
 const UNVERIFIED: u32 = 1;
 /// The tables of the state; a key of any other is not this program's.
-const TABLES: [&str; 11] = [
+const TABLES: [&str; 12] = [
     "addresses",
     "adopting",
     "assignments",
@@ -36,6 +36,7 @@ const TABLES: [&str; 11] = [
     "pins",
     "plans",
     "rests",
+    "tokens",
 ];
 /// Longest line that is read, in bytes: JSON takes six for a byte that it can't show.
 const LONGEST: usize = 6 * (MAX_KEY + MAX_VALUE) + 64;

@@ -30,7 +30,7 @@ use crate::tls::Https;
 use crate::{backup, clock};
 use oneroot_machines::{
     KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine, PinStatus,
-    Request, Sighting,
+    Request, Sighting, TokenStatus, TokenWanted,
 };
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
@@ -196,6 +196,8 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
             };
             serde_json::to_vec(&changed)?
         }
+        ("tokens", "") => serde_json::to_vec(&machines.tokens())?,
+        ("token", asked) => serde_json::to_vec(&change_token(machines, serde_json::from_str(asked)?).await)?,
         ("clock", "") => serde_json::to_vec(&clock::ahead())?,
         ("release-quiet", seconds) => {
             let released = match machines.release_quiet(seconds.parse()?).await {
@@ -217,6 +219,47 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
         ("system-call", words) => serde_json::to_vec(&crate::confine::hook::call(words)?)?,
         _ => b"{\"error\":\"no such question\"}".to_vec(),
     })
+}
+
+async fn change_token(machines: &Arc<Machines>, asked: TokenAsked) -> TokenChanged {
+    let changed = match &asked.change {
+        TokenChange::New(wanted) => {
+            machines.new_token(wanted, &asked.by).await.map(|(secret, token)| (token, Some(secret)))
+        }
+        TokenChange::Revoke(name) => machines.revoke_token(name, &asked.by).await.map(|token| (token, None)),
+    };
+    match changed {
+        Ok((token, secret)) => TokenChanged { token: Some(token), secret, error: None },
+        Err(cause) => TokenChanged { token: None, secret: None, error: Some(format!("{cause:#}")) },
+    }
+}
+
+/// What is asked of access tokens.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum TokenChange {
+    /// Make one.
+    New(TokenWanted),
+    /// Take the one of this name back.
+    Revoke(String),
+}
+
+/// A change of the tokens, and who asks for it.
+#[derive(Serialize, Deserialize)]
+struct TokenAsked {
+    change: TokenChange,
+    by: String,
+}
+
+/// What became of a change of the tokens. It has no `Debug`, for a secret may be in it.
+#[derive(Serialize, Deserialize)]
+pub struct TokenChanged {
+    /// The token as it is now.
+    pub token: Option<TokenStatus>,
+    /// The secret of a new one.
+    pub secret: Option<String>,
+    /// Why it did not happen.
+    pub error: Option<String>,
 }
 
 /// What became of a release.
@@ -272,6 +315,17 @@ pub fn ask_reload(state: &Path) -> Result<Option<Reloaded>> {
 pub fn ask_change(state: &Path, request: &Request, by: &str) -> Result<Option<Changed>> {
     let asked = ChangeAsked { request: request.clone(), by: by.to_owned() };
     ask_json(state, &format!("change {}", serde_json::to_string(&asked)?))
+}
+
+/// Asks a running server for a change of the tokens; `None` when none runs.
+pub fn ask_token_change(state: &Path, change: TokenChange, by: String) -> Result<Option<TokenChanged>> {
+    let asked = TokenAsked { change, by };
+    ask_json(state, &format!("token {}", serde_json::to_string(&asked)?))
+}
+
+/// Asks a running server for all tokens; `None` when none runs.
+pub fn ask_tokens(state: &Path) -> Result<Option<Vec<TokenStatus>>> {
+    ask_json(state, "tokens")
 }
 
 /// Asks a running server which NICs have wanted to boot, with all that they told; `None` when none runs.

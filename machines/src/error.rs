@@ -8,6 +8,8 @@ use oneroot_bootconf::render::RenderError;
 use oneroot_bootconf::unknown::Full;
 use oneroot_ids::{BootId, Mac, ViewId};
 
+use crate::credentials::record::TokenName;
+
 /// By cause. Each says what to do next where that is not plain.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -20,6 +22,9 @@ pub enum Error {
     /// The mapping stays as it is.
     #[error(transparent)]
     Mapping(#[from] MappingRefused),
+    /// The tokens stay as they are.
+    #[error(transparent)]
+    Token(#[from] TokenChangeRefused),
     /// A template can't be rendered for the machine.
     #[error(transparent)]
     Template(#[from] RenderError),
@@ -104,6 +109,36 @@ impl From<tokio::task::JoinError> for Error {
     fn from(_: tokio::task::JoinError) -> Self {
         Self::Ending
     }
+}
+
+/// Why no access token is made or taken back.
+#[derive(Debug, thiserror::Error)]
+pub enum TokenChangeRefused {
+    /// What is no token's name.
+    #[error("{0}")]
+    Words(String),
+    /// It would be good for nothing.
+    #[error("a token is good for something: say what with --view")]
+    NoViews,
+    /// More than there may be.
+    #[error("a token has {0} views at most; make several")]
+    TooManyViews(usize),
+    /// The site has no such thing.
+    #[error("the site has no {0}; a view is a profile, a generation of one, or a machine by its name")]
+    NoSuchView(String),
+    /// One of this name is in use.
+    #[error(
+        "there is a token {0} already; revoke it first (`oneroot token revoke {0}`), or take another name"
+    )]
+    Taken(TokenName),
+    /// None has this name.
+    #[error("no token {0:?}; `oneroot token list` lists those that there are")]
+    NoSuchToken(String),
+    /// There is no room for another.
+    #[error(
+        "there are {0} tokens, and all are good; revoke those that nobody uses (`oneroot token revoke NAME`)"
+    )]
+    Full(usize),
 }
 
 /// Why the mapping stays as it is.

@@ -6,8 +6,10 @@
 mod access;
 mod around;
 mod boots;
+mod credentials;
 mod error;
 mod feed;
+mod granting;
 pub mod guest;
 mod host;
 mod index;
@@ -24,7 +26,10 @@ mod views;
 
 pub use access::resource::{Resource, Via};
 pub use around::{Around, ProbeResult, Probing, Reason};
-pub use error::{Error, MappingRefused, Result};
+pub use credentials::record::{Granted, TokenRefused};
+pub use credentials::view::TokenView;
+pub use error::{Error, MappingRefused, Result, TokenChangeRefused};
+pub use granting::{TokenStatus, TokenWanted};
 pub use host::Host;
 pub use index::claims::{Claim, RESTS, Rest};
 pub use index::others::{OtherServer, Sign, What};

@@ -206,7 +206,8 @@ fn no_profile(text: &str) -> Result<Boots, &'static str> {
     }
 }
 
-fn lasts(text: &str) -> Result<Duration, String> {
+/// For how long something is to be.
+pub fn lasts(text: &str) -> Result<Duration, String> {
     const LONGEST: u64 = 10 * 366 * 86_400;
     let lasts = humantime::parse_duration(text).map_err(|cause| format!("{cause}; say 90m, 12h or 2d"))?;
     match lasts.as_secs() {

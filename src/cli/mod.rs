@@ -2,6 +2,7 @@
 
 pub mod mapping;
 pub mod sync;
+pub mod token;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -216,6 +217,9 @@ pub enum Command {
     Assign(mapping::Assign),
     #[command(flatten)]
     Mapping(mapping::MappingCommand),
+    /// Give programs that are no machine of the site a tree, by a secret: make, list and revoke such tokens
+    #[command(subcommand)]
+    Token(token::TokenCommand),
     /// Show what the site as it lies there would change, and for whom, if it were reloaded
     Plan(Output),
     /// Have the running server read the site again, and say whether it is in force or what is wrong with it

@@ -277,6 +277,19 @@ pub fn of_profile(site: &Site, text: &str) -> Result<(String, GenerationId)> {
     }
 }
 
+/// The generation of this profile that a person means: `~2`, or its first characters.
+pub fn of_this_profile(site: &Site, profile: &str, text: &str) -> Result<(String, GenerationId)> {
+    let store = Look::into_store_of(site)?;
+    let part = Part::Profile { name: profile.to_owned() };
+    ensure!(
+        site.profiles.contains_key(profile),
+        "the site has no profile {profile:?}{}",
+        like(site, profile)
+    );
+    let history = store.history(&reference(&site.home, &part)?)?;
+    one_of(&history, text).map(|found| (profile.to_owned(), found)).with_context(|| shown(&part))
+}
+
 /// What changed from one generation to another.
 #[derive(Serialize)]
 #[serde(transparent)]

@@ -116,7 +116,7 @@ pub fn change(state: &Path, request: &Request, done: &'static str) -> Result<Map
 }
 
 /// Who asks, as far as the environment tells: the user behind sudo, else the user's name, else a number.
-fn who() -> String {
+pub fn who() -> String {
     let named = |name| std::env::var(name).ok().filter(|name: &String| !name.is_empty());
     named("SUDO_USER")
         .or_else(|| named("USER"))

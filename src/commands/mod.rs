@@ -34,6 +34,7 @@ mod state;
 mod status;
 mod survey;
 mod sync;
+mod token;
 mod unknown;
 mod vendors;
 mod verify;
@@ -49,6 +50,7 @@ use oneroot_machines::planner::renderer::Renderer;
 use oneroot_sources::Host;
 
 use crate::cli::mapping::MappingCommand;
+use crate::cli::token::TokenCommand;
 use crate::cli::{Cli, Command, Exit, Output, StateCommand};
 use crate::print::Document;
 use crate::{confine, decide, logging, print};
@@ -104,6 +106,7 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
         }
         Command::Assign(asked) => with_site(cli, |site| shown(mapping::assign(&site, asked), asked.output)),
         Command::Mapping(command) => with_state(cli, |state| mapping(state, command)),
+        Command::Token(command) => token(cli, command),
         Command::Plan(output) => with_state(cli, |state| shown(reload::plan(state), *output)),
         Command::Reload(output) => with_state(cli, |state| shown(reload::reload(state), *output)),
         Command::Gc { asked, output } => with_site(cli, |site| shown(gc::collect(&site, asked), *output)),
@@ -120,6 +123,17 @@ fn keep_state(state: &Path, command: &StateCommand) -> Result<Exit> {
         StateCommand::Backup { file, force, output } => shown(state::backup(state, file, *force), *output),
         StateCommand::Restore { file, unverified, output } => {
             shown(state::restore(state, file, *unverified), *output)
+        }
+    }
+}
+
+/// Does what was asked of access tokens.
+fn token(cli: &Cli, command: &TokenCommand) -> Result<Exit> {
+    match command {
+        TokenCommand::New(asked) => with_site(cli, |site| shown(token::new(&site, asked), asked.output)),
+        TokenCommand::List(output) => with_state(cli, |state| shown(token::list(state), *output)),
+        TokenCommand::Revoke { name, output } => {
+            with_state(cli, |state| shown(token::revoke(state, name), *output))
         }
     }
 }

@@ -11,7 +11,7 @@ pub(crate) mod stalls;
 pub(crate) mod steps;
 pub(crate) mod tables;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -24,6 +24,7 @@ use oneroot_bootconf::plan::BootPlan;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::Revision;
 
+use crate::credentials::record::{TokenName, TokenRecord};
 use crate::index::claims::{Moved, Rest};
 use crate::index::places::Places;
 
@@ -37,6 +38,8 @@ pub struct MachineIndex {
     pub mapped: HashMap<MachineId, (Mapped, Revision)>,
     /// The standing order to adopt whoever comes.
     pub adopting: Option<(Adopting, Revision)>,
+    /// Access tokens.
+    pub tokens: BTreeMap<TokenName, (TokenRecord, Revision)>,
     by_mac: HashMap<Mac, MachineId>,
     /// NICs that have an address of ours by a durable lease.
     leased: Places,

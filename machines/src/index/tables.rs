@@ -13,6 +13,7 @@ use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::{Applied, Change, Error, Table};
 use serde::{Deserialize, Serialize};
 
+use crate::credentials::record::{TOKENS, TokenName};
 use crate::index::MachineIndex;
 use crate::index::claims::RESTS;
 
@@ -51,6 +52,7 @@ pub(crate) fn nothing_applied() -> Applied {
         NICS.prefix(),
         ASSIGNMENTS.prefix(),
         ADOPTING.prefix(),
+        TOKENS.prefix(),
     ])
 }
 
@@ -84,6 +86,16 @@ impl MachineIndex {
         left
     }
 
+    /// A token is good for nothing while nobody knows what its record says: it may have been revoked by a newer oneroot.
+    fn take_token(&mut self, name: &str, change: &Change) -> Result<(), Error> {
+        let Ok(name) = name.parse::<TokenName>() else { return Ok(()) };
+        self.tokens.remove(&name);
+        if let Some((_, Some(token))) = TOKENS.changed(change)? {
+            self.tokens.insert(name, (token, change.revision));
+        }
+        Ok(())
+    }
+
     fn take_one(&mut self, change: &Change, left: &mut Leftovers) -> Result<(), Error> {
         if let Some((id, machine)) = MACHINES.changed(change)? {
             match machine {
@@ -113,6 +125,8 @@ impl MachineIndex {
             }
         } else if let Some((_, adopting)) = ADOPTING.changed(change)? {
             self.adopting = adopting.map(|adopting| (adopting, change.revision));
+        } else if let Some(name) = TOKENS.record(&change.key) {
+            self.take_token(name, change)?;
         } else if let Some((address, rest)) = RESTS.changed(change)? {
             match (rest, id_of::<IpAddr>(&address)) {
                 (Some(rest), Some(address)) => self.put_rest(address, rest),
