@@ -207,7 +207,9 @@ async fn what_the_watch_tells_between_a_draft_and_its_commit_is_not_overwritten(
         if drafts.fetch_add(1, Ordering::SeqCst) == 1 {
             // The second is the one that is written: what it was made of is old from here on.
             let hears = one.clone();
-            meanwhile(move || drop(hears.lock().unwrap().hear()));
+            meanwhile(move || {
+                hears.lock().unwrap().hear();
+            });
         }
         let mut assigned = mapped.assigned.clone().unwrap();
         assigned.gives.args.push("one=1".to_owned());
