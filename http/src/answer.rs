@@ -41,6 +41,8 @@ pub enum Refusal {
     Method,
     /// There is no file of that name for this client.
     Missing,
+    /// There is one, and it cannot be read.
+    Unreadable,
     /// A file of so many bytes ends before what is asked for.
     Beyond(u64),
     /// A condition names another file.
@@ -52,6 +54,7 @@ impl Refusal {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Missing => StatusCode::NOT_FOUND,
+            Self::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Beyond(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Other => StatusCode::PRECONDITION_FAILED,
         }
@@ -63,6 +66,7 @@ impl fmt::Display for Refusal {
         f.write_str(match self {
             Self::Method => "there are GET and HEAD",
             Self::Missing => "there is no such file for you here",
+            Self::Unreadable => "the server cannot read this file, and its log says why",
             Self::Beyond(_) => "the file ends before that",
             Self::Other => "this is another file by now",
         })
@@ -133,7 +137,7 @@ impl<'a> Answer<'a> {
                 match refusal {
                     Refusal::Method => field(format_args!("Allow: GET, HEAD")),
                     Refusal::Beyond(length) => field(format_args!("Content-Range: bytes */{length}")),
-                    Refusal::Missing | Refusal::Other => {}
+                    Refusal::Missing | Refusal::Unreadable | Refusal::Other => {}
                 }
             }
         }

@@ -13,7 +13,7 @@ mod error;
 mod range;
 mod request;
 
-pub use answer::{Answer, File};
+pub use answer::{Answer, File, Refusal};
 pub use error::HttpError;
 pub use range::{Asked, Conditions, asked};
 pub use request::{HEAD_BYTES, Inbox, MOST_FIELDS, Method, Request};

@@ -18,7 +18,7 @@ use std::task::{Context, Poll, ready};
 use std::time::{Duration, UNIX_EPOCH};
 
 use oneroot_bootconf::again::Ask;
-use oneroot_http::{Answer, File, Inbox, Method, Request};
+use oneroot_http::{Answer, File, Inbox, Method, Refusal, Request};
 use tokio::io::{AsyncRead as _, AsyncWriteExt as _, ReadBuf};
 use tokio::net::TcpStream;
 
@@ -26,7 +26,7 @@ use sending::Sending;
 
 use crate::clock;
 use crate::net::accept::Slot;
-use oneroot_machines::{Machines, Resource, Via};
+use oneroot_machines::{Found, Machines, Via};
 
 /// Time for a whole request head, the wait for it included; what takes longer is a slow loris.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -126,10 +126,15 @@ impl Connection {
             (false, true) => Next::Pass,
             (false, false) => Next::End,
         };
-        let Some(resource) = self.resource(&request).await else {
-            let keeps = Answer::to(&request, None).write(&request, &date, &mut head);
-            sending.head(head).await?;
-            return Ok(next(keeps));
+        let resource = match self.resource(&request).await {
+            Ok(Some(resource)) => resource,
+            none => {
+                let unreadable = |_| Answer::Refused(Refusal::Unreadable);
+                let answer = none.map_or_else(unreadable, |_| Answer::to(&request, None));
+                let keeps = answer.write(&request, &date, &mut head);
+                sending.head(head).await?;
+                return Ok(next(keeps));
+            }
         };
         let (length, tag) = (resource.len(), resource.tag());
         let file = File { length, tag: tag.as_deref(), kind: content_type(request.target.path()) };
@@ -140,9 +145,9 @@ impl Connection {
         Ok(next(keeps))
     }
 
-    async fn resource(&self, request: &Request<'_>) -> Option<Resource> {
+    async fn resource(&self, request: &Request<'_>) -> Found {
         let ask = match (request.method, request.conditions.range) {
-            (Method::Other, _) => return None,
+            (Method::Other, _) => return Ok(None),
             (Method::Head, _) => Ask::Length,
             (Method::Get, Some(_)) => Ask::Part,
             (Method::Get, None) => Ask::Whole,
