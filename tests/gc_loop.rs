@@ -12,13 +12,13 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Boot, Host, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Boot, Host, Lab, Machine, Server, SiteFiles, preload};
 
 /// Seconds that collections really spare. A stage or a plan of this test takes a fraction of one.
 const GRACE: u64 = 6;
@@ -169,7 +169,7 @@ fn roll_back(run: &Run, server: &Server, chance: &mut Chance) {
     }
 }
 
-fn collect(run: &Run, server: &Server, chance: &mut Chance, clock: &Path) {
+fn collect(run: &Run, server: &Server, chance: &mut Chance, clock: &str) {
     let _watch = Watch(run);
     while run.goes_on() {
         let mut gc = Command::new(server.binary())
@@ -222,14 +222,8 @@ fn live(
     last
 }
 
-fn clock(home: &Path) -> PathBuf {
-    let (source, library) = (home.join("ahead.c"), home.join("ahead.so"));
-    fs::write(&source, AHEAD).unwrap();
-    let ahead = format!("-DSECONDS={}", 3600 - GRACE);
-    let made =
-        Command::new("cc").args(["-shared", "-fPIC", &ahead, "-o"]).arg(&library).arg(&source).status();
-    assert!(made.unwrap().success());
-    library
+fn clock(home: &Path) -> String {
+    preload(home, "ahead", &AHEAD.replace("SECONDS", &(3600 - GRACE).to_string())).unwrap()
 }
 
 fn everything(
@@ -239,7 +233,7 @@ fn everything(
     seed: u64,
 ) -> Vec<(Machine, Boot, BTreeMap<String, Vec<u8>>)> {
     let clock = clock(server.site.path());
-    let clock = clock.as_path();
+    let clock = clock.as_str();
     let home = server.site.path();
     let machines: Vec<Machine> = (1..=5).map(|last| host.lease(last, SOON).unwrap().unwrap()).collect();
     std::thread::scope(|scope| {

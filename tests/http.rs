@@ -7,14 +7,13 @@
     reason = "a test stops at its first surprise"
 )]
 
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Call, HungDisk, Lab, Machine, Server, SiteFiles};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
@@ -169,20 +168,6 @@ fn a_head_that_does_not_end_ends_its_connection_however_busily_it_comes() {
     });
 }
 
-/// Nothing of the store's objects is read by pread(2) while a file is there; another file appears when somebody waits for that.
-pub(crate) const DISK: &str = "#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\
-    #include <sys/syscall.h>\n#include <unistd.h>\n\
-    ssize_t pread64(int file, void *to, size_t count, off_t at) {\n\
-        char link[64], path[4096] = \"\";\n\
-        snprintf(link, sizeof link, \"/proc/self/fd/%d\", file);\n\
-        if (readlink(link, path, sizeof path - 1) > 0 && strstr(path, \"/objects/\"))\n\
-            while (access(getenv(\"HANGS\"), F_OK) == 0) {\n\
-                close(open(getenv(\"WAITS\"), O_CREAT | O_WRONLY, 0600));\n\
-                usleep(5000);\n\
-            }\n\
-        return syscall(SYS_pread64, file, to, count, at);\n\
-    }\n";
-
 pub(crate) fn object(home: &Path, contents: &[u8]) -> PathBuf {
     let name = blake3::hash(contents).to_hex().to_string();
     let (head, tail) = name.split_at(2);
@@ -212,15 +197,7 @@ fn downloads_that_wait_for_a_disk_keep_no_other_machine_waiting_and_are_whole_in
     let lab = Lab::new().unwrap();
     let kernel = kernel();
     let site = SiteFiles::with_alpha(&kernel).unwrap();
-    // The server writes into its state and its store and nowhere else.
-    let [source, library, hangs, waits] =
-        ["disk.c", "disk.so", "hangs", "state/waits"].map(|name| site.path().join(name));
-    fs::write(&source, DISK).unwrap();
-    let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-    assert!(made.unwrap().success());
-    let environment = [("LD_PRELOAD", &library), ("HANGS", &hangs), ("WAITS", &waits)];
-    let environment = environment.map(|(name, path)| (name, path.to_str().unwrap()));
-    let server = Server::start_with(site, &environment).unwrap();
+    let (server, disk) = HungDisk::start(site, Call::Read, "/objects/").unwrap();
     let stored = object(server.site.path(), &kernel);
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
@@ -231,16 +208,13 @@ fn downloads_that_wait_for_a_disk_keep_no_other_machine_waiting_and_are_whole_in
         assert_eq!(alpha.get(&initrd).unwrap().1, b"initrd");
         forget(&stored);
         std::thread::scope(|scope| {
-            fs::write(&hangs, "").unwrap();
+            let hanging = disk.hang().unwrap();
             // More than the server has threads that look after sockets.
             let waiting: Vec<_> = (0..16).map(|_| scope.spawn(|| alpha.get(&path))).collect();
-            let begun = Instant::now();
-            while !waits.exists() && begun.elapsed() < PATIENCE {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            hanging.wait(PATIENCE).unwrap();
             let served: Vec<_> = (0..50).map(|_| alpha.get(&initrd)).collect();
-            let waited = waits.exists() && waiting.iter().all(|download| !download.is_finished());
-            fs::remove_file(&hangs).unwrap();
+            let waited = waiting.iter().all(|download| !download.is_finished());
+            drop(hanging);
             assert!(waited, "the downloads were not waiting for the disk");
             assert!(served.into_iter().all(|served| served.unwrap() == (200, b"initrd".to_vec())));
             for download in waiting {

@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Host, Lab, Machine, Server, SiteFiles, ip};
+use oneroot_testkit::{Call, Host, HungDisk, Lab, Machine, Server, SiteFiles, ip};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
-use crate::http::{DISK, forget, kernel, object};
+use crate::http::{forget, kernel, object};
 
 const SERVER: &str = "192.168.77.1";
 const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
@@ -422,14 +422,7 @@ const PART: usize = 300 << 10;
 fn downloads_over_tls_that_wait_for_a_disk_keep_no_other_machine_waiting_and_are_whole_in_the_end() {
     let lab = Lab::new().unwrap();
     let (site, kernel) = (site(), kernel());
-    let [source, library, hangs, waits] =
-        ["disk.c", "disk.so", "hangs", "state/waits"].map(|name| site.path().join(name));
-    fs::write(&source, DISK).unwrap();
-    let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-    assert!(made.unwrap().success());
-    let environment = [("LD_PRELOAD", &library), ("HANGS", &hangs), ("WAITS", &waits)];
-    let environment = environment.map(|(name, path)| (name, path.to_str().unwrap()));
-    let server = Server::start_with(site, &environment).unwrap();
+    let (server, disk) = HungDisk::start(site, Call::Read, "/objects/").unwrap();
     let stored = object(server.site.path(), &kernel);
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
@@ -444,18 +437,15 @@ fn downloads_over_tls_that_wait_for_a_disk_keep_no_other_machine_waiting_and_are
         let fetch =
             &|from: usize, to: usize| curl(&alpha, &["-k", "-r", &format!("{from}-{}", to - 1), &url]);
         std::thread::scope(|scope| {
-            fs::write(&hangs, "").unwrap();
+            let hanging = disk.hang().unwrap();
             // More than the server has threads that look after sockets, each at a place of its own: the kernel reads ahead of
             // whoever asks.
             let waiting: Vec<_> =
                 parts.iter().map(|(from, to)| scope.spawn(move || fetch(*from, *to))).collect();
-            let begun = Instant::now();
-            while !waits.exists() && begun.elapsed() < PATIENCE {
-                std::thread::sleep(Duration::from_millis(5));
-            }
+            hanging.wait(PATIENCE).unwrap();
             let served: Vec<_> = (0..50).map(|_| alpha.get(&initrd)).collect();
-            let waited = waits.exists() && waiting.iter().all(|download| !download.is_finished());
-            fs::remove_file(&hangs).unwrap();
+            let waited = waiting.iter().all(|download| !download.is_finished());
+            drop(hanging);
             assert!(waited, "the downloads were not waiting for the disk");
             assert!(served.into_iter().all(|served| served.unwrap() == (200, b"initrd".to_vec())));
             for (download, (from, to)) in waiting.into_iter().zip(&parts) {

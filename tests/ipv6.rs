@@ -8,7 +8,7 @@ use std::process::{Child, Command};
 use std::time::{Duration, Instant};
 
 use oneroot_testkit::rpc::{self, Answer, opaque, words};
-use oneroot_testkit::{Lab, Server, SiteFiles, ip};
+use oneroot_testkit::{Lab, Server, SiteFiles, ip, preload};
 use socket2::{Domain, Socket, Type};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -141,11 +141,8 @@ const WITHOUT: &str = "#include <errno.h>\n#include <sys/socket.h>\n#include <sy
 fn a_host_without_ipv6_serves_over_ipv4_and_says_so_once() {
     let _lab = Lab::new().unwrap();
     let site = site();
-    let (source, library) = (site.path().join("without.c"), site.path().join("without.so"));
-    fs::write(&source, WITHOUT).unwrap();
-    let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-    assert!(made.unwrap().success());
-    let server = Server::start_with(site, &[("LD_PRELOAD", library.to_str().unwrap())]).unwrap();
+    let library = preload(site.path(), "without", WITHOUT).unwrap();
+    let server = Server::start_with(site, &[("LD_PRELOAD", &library)]).unwrap();
     gets_what_a_stranger_gets([192, 168, 77, 1].into());
     assert!(TcpStream::connect((Ipv6Addr::LOCALHOST, 2049)).is_err());
     assert_eq!(server.log().matches("IPv4 alone").count(), 1, "{}", server.log());

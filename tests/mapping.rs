@@ -7,7 +7,9 @@
 )]
 
 use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::Ipv4Addr;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use oneroot_testkit::{Clock, Lab, Machine, Server, SiteFiles};
@@ -514,4 +516,43 @@ fn a_generation_that_is_held_is_for_machines_that_are_assigned_it_and_gc_keeps_i
         assert_eq!((reads(&alpha), reads(&beta)), (b"7\n".to_vec(), b"5\n".to_vec()));
     })
     .unwrap();
+}
+
+#[test]
+fn gc_asks_the_state_where_the_server_ends_between_two_of_its_questions() {
+    let _lab = Lab::new().unwrap();
+    let mut server = Server::start(site()).unwrap();
+    let stage = |server: &Server, text: &str, words: &[&str]| {
+        fs::write(server.site.path().join("root/release"), text).unwrap();
+        let staged = json(server, &[&["stage", "debian"], words].concat());
+        staged["staged"][0]["generation"].as_str().unwrap().to_owned()
+    };
+    let held = stage(&server, "held\n", &["--hold"]);
+    server.run(&["assign", "alpha", "--generation", &held[..12]]).unwrap();
+    let [free, _head] = ["2\n", "3\n"].map(|text| stage(&server, text, &[]));
+    let old = std::process::Command::new("find")
+        .arg(server.site.path().join("store"))
+        .args(["-exec", "touch", "-h", "-d", "2 days ago", "{}", "+"])
+        .status();
+    assert!(old.unwrap().success());
+    server.kill9().unwrap();
+    let socket = server.site.path().join("state/control.sock");
+    fs::remove_file(&socket).unwrap();
+    let listener = UnixListener::bind(&socket).unwrap();
+    std::thread::scope(|scope| {
+        let asked = scope.spawn(|| {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut question = String::new();
+            BufReader::new(&stream).read_line(&mut question).unwrap();
+            // Gone before it has answered: the next question finds nobody.
+            fs::remove_file(&socket).unwrap();
+            stream.write_all(b"[]").unwrap();
+            question
+        });
+        let gone = json(&server, &["gc", "--keep", "1", "--grace", "1"]);
+        assert_eq!(asked.join().unwrap(), "pins\n", "it has held nothing");
+        assert!(gone["generations"].as_u64().unwrap() > 0, "{gone}");
+    });
+    let is_there = |id: &str| server.site.path().join("store/generations").join(id).exists();
+    assert_eq!((is_there(&held), is_there(&free)), (true, false), "what is assigned is needed, by the state");
 }

@@ -6,10 +6,9 @@ use std::fs::{self, File};
 use std::io::IoSliceMut;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::path::Path;
-use std::process::Command;
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Lab, Server, SiteFiles, ip};
+use oneroot_testkit::{Call, HungDisk, Lab, Server, SiteFiles, ip};
 use rustix::fs::Advice;
 use rustix::io::{Errno, ReadWriteFlags};
 
@@ -167,17 +166,6 @@ fn a_stranger_on_a_transfers_port_is_told_so_from_there_and_disturbs_nothing() {
     .unwrap();
 }
 
-/// Reads of a file `undionly.kpxe` hang while another file is there.
-const DISK: &str = "#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\
-    #include <sys/syscall.h>\n#include <unistd.h>\n\
-    ssize_t pread64(int file, void *to, size_t count, off_t at) {\n\
-        char link[64], path[4096] = \"\";\n\
-        snprintf(link, sizeof link, \"/proc/self/fd/%d\", file);\n\
-        if (readlink(link, path, sizeof path - 1) > 0 && strstr(path, \"undionly.kpxe\"))\n\
-            while (access(getenv(\"HANGS\"), F_OK) == 0) usleep(5000);\n\
-        return syscall(SYS_pread64, file, to, count, at);\n\
-    }\n";
-
 /// Takes a file out of memory; what reads it has to wait for the disk then.
 fn chill(path: &Path) {
     let file = File::open(path).unwrap();
@@ -208,14 +196,9 @@ fn a_file_that_the_disk_does_not_give_holds_up_no_other_transfer() {
     fs::write(&loader, &slow).unwrap();
     let text = site.text().replace("\"loaders\"", &format!("\"{}\"", home.path().display()));
     site.set_text(&text);
-    let [source, library, hangs] = ["disk.c", "disk.so", "hangs"].map(|name| site.path().join(name));
-    fs::write(&source, DISK).unwrap();
-    let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-    assert!(made.unwrap().success());
-    let environment = [("LD_PRELOAD", library.to_str().unwrap()), ("HANGS", hangs.to_str().unwrap())];
-    let _server = Server::start_with(site, &environment).unwrap();
+    let (_server, disk) = HungDisk::start(site, Call::Read, "undionly.kpxe").unwrap();
     lab.on_host(HOST, || {
-        fs::write(&hangs, "").unwrap();
+        let hanging = disk.hang().unwrap();
         chill(&loader);
         let waiting = Client::ask("undionly.kpxe", &[("blksize", 1400), ("windowsize", 4)]);
         waiting.begin();
@@ -225,7 +208,7 @@ fn a_file_that_the_disk_does_not_give_holds_up_no_other_transfer() {
         waiting.socket.set_nonblocking(true).unwrap();
         assert!(waiting.socket.recv_from(&mut [0; 2000]).is_err(), "the disk gave it");
         waiting.socket.set_nonblocking(false).unwrap();
-        fs::remove_file(&hangs).unwrap();
+        drop(hanging);
         waiting.rest(&slow, 1400, 4);
     })
     .unwrap();

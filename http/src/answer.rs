@@ -41,6 +41,8 @@ pub enum Refusal {
     Method,
     /// There is no file of that name for this client.
     Missing,
+    /// There is one, and it cannot be read.
+    Unreadable,
     /// A file of so many bytes ends before what is asked for.
     Beyond(u64),
     /// A condition names another file.
@@ -54,6 +56,7 @@ impl Refusal {
         match self {
             Self::Method => StatusCode::METHOD_NOT_ALLOWED,
             Self::Missing => StatusCode::NOT_FOUND,
+            Self::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Beyond(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Other => StatusCode::PRECONDITION_FAILED,
             Self::Said(status, _) => *status,
@@ -67,6 +70,7 @@ impl fmt::Display for Refusal {
             Self::Said(_, words) => words,
             Self::Method => "there are GET and HEAD",
             Self::Missing => "there is no such file for you here",
+            Self::Unreadable => "the server cannot read this file, and its log says why",
             Self::Beyond(_) => "the file ends before that",
             Self::Other => "this is another file by now",
         })
@@ -144,7 +148,7 @@ impl<'a> Answer<'a> {
                     Refusal::Said(StatusCode::SERVICE_UNAVAILABLE, _) => {
                         field(format_args!("Retry-After: 1"))
                     }
-                    Refusal::Missing | Refusal::Other | Refusal::Said(..) => {}
+                    Refusal::Missing | Refusal::Unreadable | Refusal::Other | Refusal::Said(..) => {}
                 }
             }
         }

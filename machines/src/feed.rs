@@ -52,6 +52,8 @@ impl Machines {
         left.nics.into_iter().for_each(|mac| self.steps().forget(mac));
     }
 
+    /// What of the state is known here. Whoever takes the index too takes this first, as [`Self::show`] does: in the other
+    /// order the two would wait for each other for ever.
     pub(crate) fn applied(&self) -> MutexGuard<'_, Applied> {
         self.applied.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -32,7 +32,7 @@ use wire::Wire;
 use crate::clock;
 use crate::net::accept::Slot;
 use crate::tls::Https;
-use oneroot_machines::{Machines, Resource, Via};
+use oneroot_machines::{Found, Machines, Via};
 
 /// Time for a whole request head, the wait for it included; what takes longer is a slow loris.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -172,10 +172,15 @@ impl Connection {
             }
         };
         let next = |keeps: bool| following(&request, keeps);
-        let Some(resource) = resource(&http.machines, peer.ip(), &request).await else {
-            let keeps = Answer::to(&request, None).write(&request, &date, &mut head);
-            sending.head(head).await?;
-            return Ok(next(keeps));
+        let resource = match resource(&http.machines, peer.ip(), &request).await {
+            Ok(Some(resource)) => resource,
+            none => {
+                let unreadable = |_| Answer::Refused(Refusal::Unreadable);
+                let answer = none.map_or_else(unreadable, |_| Answer::to(&request, None));
+                let keeps = answer.write(&request, &date, &mut head);
+                sending.head(head).await?;
+                return Ok(next(keeps));
+            }
         };
         let (length, tag) = (resource.len(), resource.tag());
         let file = File { length, tag: tag.as_deref(), kind: content_type(request.target.path()) };
@@ -231,9 +236,9 @@ fn following(request: &Request<'_>, keeps: bool) -> Next {
 }
 
 /// What is asked for.
-async fn resource(machines: &Arc<Machines>, peer: IpAddr, request: &Request<'_>) -> Option<Resource> {
+async fn resource(machines: &Arc<Machines>, peer: IpAddr, request: &Request<'_>) -> Found {
     let ask = match (request.method, request.conditions.range) {
-        (Method::Other | Method::Post, _) => return None,
+        (Method::Other | Method::Post, _) => return Ok(None),
         (Method::Head, _) => Ask::Length,
         (Method::Get, Some(_)) => Ask::Part,
         (Method::Get, None) => Ask::Whole,

@@ -116,7 +116,7 @@ fn said(status: StatusCode, words: &dyn std::fmt::Display) -> Refusal {
 /// The status of an answer that is a refusal, and its words.
 fn refused(cause: &SyncRefused) -> Refusal {
     let status = match cause {
-        SyncRefused::NobodyKnown | SyncRefused::Token(_) => StatusCode::UNAUTHORIZED,
+        SyncRefused::NobodyKnown | SyncRefused::Token => StatusCode::UNAUTHORIZED,
         SyncRefused::Bare | SyncRefused::NotYours(_) => StatusCode::FORBIDDEN,
         SyncRefused::NotThere(..) => StatusCode::NOT_FOUND,
         SyncRefused::Changed(_) => StatusCode::CONFLICT,

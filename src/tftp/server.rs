@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oneroot_machines::{Machines, Resource, Via};
+use oneroot_machines::{Found, Machines, Resource, Via};
 use oneroot_tftp::{Content, Engine, Now, Outcome, Peer, SessionId, Step, TftpError};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -33,7 +33,7 @@ const NOTHING_DUE: Duration = Duration::from_secs(3600);
 
 /// What reaches the thread from tasks.
 enum Event {
-    Found(SessionId, Option<Resource>),
+    Found(SessionId, Found),
     Read(SessionId, Option<Ahead>),
     Stop,
 }
@@ -190,13 +190,16 @@ impl Server {
         while let Ok(event) = self.inbox.try_recv() {
             let steps = match event {
                 Event::Stop => return true,
-                Event::Found(session, Some(resource)) => {
+                Event::Found(session, Ok(Some(resource))) => {
                     if let Some(transfer) = self.transfers.get_mut(&session.number()) {
                         transfer.resource = Some(resource.clone());
                     }
                     self.engine.opened(self.now, session, Box::new(Ahead::new(resource)))
                 }
-                Event::Found(session, None) => self.engine.refused(self.now, session, TftpError::NotFound),
+                Event::Found(session, none) => {
+                    let error = none.map_or(TftpError::Unreadable, |_| TftpError::NotFound);
+                    self.engine.refused(self.now, session, error)
+                }
                 Event::Read(session, ahead) => {
                     let content = ahead.map(|ahead| Box::new(ahead) as Box<dyn Content>);
                     self.engine.fetched(self.now, session, content)
@@ -251,8 +254,12 @@ impl Server {
         let (line, machines) = (self.line.clone(), self.machines.clone());
         self.tasks.spawn(async move {
             let found = machines.resource(peer.remote.ip().to_canonical(), &name, None, Via::Tftp).await;
-            let level = if found.is_some() { "serving" } else { "not there" };
-            tracing::debug!(peer = %peer.remote, name, "TFTP file: {level}");
+            let what = match &found {
+                Ok(Some(_)) => "serving",
+                Ok(None) => "not there",
+                Err(_) => "cannot be read",
+            };
+            tracing::debug!(peer = %peer.remote, name, "TFTP file: {what}");
             line.send(Event::Found(session, found)).await;
         });
     }

@@ -5,12 +5,11 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 
-use crate::{Server, SiteFiles};
+use crate::{Server, SiteFiles, preload};
 
 /// A clock that is as far ahead of the host's as a file says, in seconds: eight bytes, read at each call.
 const CLOCK: &str = "#include <fcntl.h>\n#include <stdlib.h>\n#include <sys/mman.h>\n#include <sys/syscall.h>\n\
@@ -35,16 +34,12 @@ pub struct Clock {
 impl Clock {
     /// Starts a server, and gives its clock.
     pub fn start(site: SiteFiles) -> Result<(Server, Self)> {
-        let path = |name: &str| site.path().join(name);
-        let (source, library, ahead) = (path("clock.c"), path("clock.so"), path("ahead"));
-        fs::write(&source, CLOCK)?;
+        let ahead = site.path().join("ahead");
         fs::write(&ahead, 0u64.to_ne_bytes())?;
-        let made = Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status()?;
-        ensure!(made.success(), "cc does not make a library");
-        let text = |path: &PathBuf| path.to_str().map(str::to_owned).context("a path is no text");
-        let (preload, file) = (text(&library)?, text(&ahead)?);
-        let control = path("state/control.sock");
-        let server = Server::start_with(site, &[("LD_PRELOAD", &preload), ("AHEAD", &file)])?;
+        let library = preload(site.path(), "clock", CLOCK)?;
+        let file = ahead.to_str().context("a path is no text")?.to_owned();
+        let control = site.path().join("state/control.sock");
+        let server = Server::start_with(site, &[("LD_PRELOAD", &library), ("AHEAD", &file)])?;
         Ok((server, Self { ahead, control }))
     }
 

@@ -19,7 +19,7 @@ use std::os::unix::net::{SocketAddr, UnixDatagram, UnixStream};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles, preload};
 
 #[cfg(debug_assertions)]
 use attacks::{ACCES, Attack, Outcome, PERM, attacks};
@@ -266,12 +266,8 @@ const WITHOUT: &str = "#define _GNU_SOURCE\n#include <dlfcn.h>\n#include <errno.
 fn a_host_whose_kernel_can_do_less_serves_and_says_so_unless_the_site_requires_all() {
     let _lab = Lab::new().unwrap();
     let home = tempfile::tempdir().unwrap();
-    let (source, library) = (home.path().join("without.c"), home.path().join("without.so"));
-    fs::write(&source, WITHOUT).unwrap();
-    let made =
-        Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).arg("-ldl").status();
-    assert!(made.unwrap().success());
-    let without = [("LD_PRELOAD", library.to_str().unwrap())];
+    let library = preload(home.path(), "without", WITHOUT).unwrap();
+    let without = [("LD_PRELOAD", library.as_str())];
     let server = Server::start_with(site("auto"), &without).unwrap();
     let told = ask(&server, "status");
     let lacking = told["confinement"]["lacking"].as_array().unwrap();

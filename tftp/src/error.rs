@@ -5,8 +5,8 @@
 /// Why the client gets an ERROR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TftpError {
-    /// The contents could not be read to their end.
-    #[error("file can't be read to its end; ask again")]
+    /// The contents could not be read, or not to their end.
+    #[error("file can't be read now; ask again")]
     Unreadable,
     /// Nothing is served under this name. To be said at once: boot loaders probe dozens of names.
     #[error("file not found")]

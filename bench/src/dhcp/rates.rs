@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
 use oneroot_ids::Mac;
-use oneroot_testkit::{Lab, Server, SiteFiles, ip};
+use oneroot_testkit::{Lab, Server, SiteFiles, ip, preload};
 use serde_json::{Value, json};
 
 use super::client::percentile;
@@ -173,13 +173,8 @@ fn start(kind: &Kind) -> Result<Running> {
         Kind::Kea { persist } => Runs::Kea(Kea::start(work.path(), *persist)?),
         Kind::Oneroot(binary) => Runs::Oneroot(oneroot(binary, &[])?),
         Kind::Slow(binary) => {
-            let (source, library) = (work.path().join("slow.c"), work.path().join("slow.so"));
-            std::fs::write(&source, SLOW)?;
-            let made =
-                Command::new("cc").args(["-shared", "-fPIC", "-o"]).arg(&library).arg(&source).status();
-            anyhow::ensure!(made?.success(), "cannot compile the slow disk");
-            let library = library.to_str().context("not a path in UTF-8")?;
-            Runs::Oneroot(oneroot(binary, &[("LD_PRELOAD", library)])?)
+            let library = preload(work.path(), "slow", SLOW)?;
+            Runs::Oneroot(oneroot(binary, &[("LD_PRELOAD", &library)])?)
         }
     };
     Ok(Running { server, _work: work })

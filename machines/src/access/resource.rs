@@ -13,7 +13,7 @@ use oneroot_bootconf::firmware::LOADERS;
 use oneroot_bootconf::hardware::Hardware;
 use oneroot_bootconf::plan::{BootFile, INITRD, KERNEL};
 use oneroot_bootconf::root::Root;
-use oneroot_ids::{BootId, Mac};
+use oneroot_ids::{BootId, Mac, ViewId};
 use oneroot_tree::confine::open_file;
 
 use crate::index::stalls::LOADED;
@@ -44,6 +44,14 @@ impl fmt::Display for Via {
     }
 }
 
+/// There is a file of that name for this peer, and it cannot be read now: the log says why. It is not to be taken for one that is
+/// not there, or somebody looks for a wrong name where a disk has failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Unreadable;
+
+/// What there is under a name, if there is anything for who asks.
+pub type Found = Result<Option<Resource>, Unreadable>;
+
 /// What a name stands for, for the machine that asked.
 #[derive(Clone)]
 pub enum Resource {
@@ -58,6 +66,17 @@ pub enum Resource {
         /// Zeros that are sent behind them.
         padding: u64,
     },
+}
+
+/// A file of a boot, before it is looked up in the boot's view.
+struct WantedFile {
+    view: ViewId,
+    mac: Mac,
+    path: String,
+    /// Whether another is loaded behind it.
+    is_followed: bool,
+    /// Whether it is the last of a boot that loads nothing more from here.
+    is_all: bool,
 }
 
 impl Resource {
@@ -170,31 +189,26 @@ impl Machines {
         name: &str,
         query: Option<&str>,
         via: Via,
-    ) -> Option<Resource> {
+    ) -> Found {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
         if !name.bytes().all(plain) {
-            return None;
+            return Ok(None);
         }
         // Firmware joins directory and name as it likes: `//name` and `./name` are `name`.
         let parts: Vec<&str> = name.split('/').filter(|part| !matches!(*part, "" | ".")).collect();
         match parts.as_slice() {
-            ["boot", script] => self.script(peer, script.strip_suffix(".ipxe")?, query, via).await,
-            ["boot", mac, choice] => self.chosen(peer, mac, choice.strip_suffix(".ipxe")?, via).await,
-            ["b", boot, which] => self.boot_file(peer, boot.parse().ok()?, which).await,
-            [loader] => {
-                let found = self.loader(loader).await?;
-                let mac = self.index().mac_at(peer);
-                if let Some(mac) = mac {
-                    tracing::info!(machine = self.name_of(mac), %mac, "loads {loader} by {via}");
-                    self.step(mac, "loader", false);
-                }
-                Some(found)
-            }
-            _ => None,
+            ["b", boot, which] => match boot.parse() {
+                Ok(boot) => self.boot_file(peer, boot, which, via).await,
+                Err(_) => Ok(None),
+            },
+            ["boot", script] => Ok(self.script(peer, script, query, via).await),
+            ["boot", mac, choice] => Ok(self.chosen(peer, mac, choice, via).await),
+            [loader] => Ok(self.loader_for(peer, loader, via).await),
+            _ => Ok(None),
         }
     }
 
-    /// A machine's script, by its MAC, or its MAC and a cookie.
+    /// A machine's script, by the name that it has: its MAC, or its MAC and a cookie.
     async fn script(
         self: &Arc<Self>,
         peer: IpAddr,
@@ -202,6 +216,7 @@ impl Machines {
         query: Option<&str>,
         via: Via,
     ) -> Option<Resource> {
+        let name = name.strip_suffix(".ipxe")?;
         let (mac, cookie) = name.split_once('.').map_or((name, None), |(mac, cookie)| (mac, Some(cookie)));
         let mac: Mac = mac.parse().ok()?;
         let asks = || query.is_none() && self.asks_for_facts(&self.site(), mac);
@@ -225,45 +240,72 @@ impl Machines {
     /// A machine's script for what somebody has chosen in its menu. Only who has had that menu by HTTP can ask for it.
     async fn chosen(self: &Arc<Self>, peer: IpAddr, mac: &str, choice: &str, via: Via) -> Option<Resource> {
         let Via::Http(ask) = via else { return None };
+        let choice = choice.strip_suffix(".ipxe")?;
         let script = self.boot_script(peer, mac.parse().ok()?, Some(choice), ask).await?;
         Some(Resource::Bytes(Arc::from(script.into_bytes())))
     }
 
-    async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str) -> Option<Resource> {
-        let (view, mac, path, is_followed, is_all) = {
-            let index = self.index();
-            let plan = index.plans.get(&boot)?;
-            if index.machine_at(peer) != Some(plan.machine) {
-                tracing::warn!(%peer, %boot, "refused a boot file to an address that is not that boot's machine");
-                return None;
-            }
-            let BootFile::View(path) = plan.file(which)?.clone();
-            index.hear(plan.machine, self.host.now());
-            let last = plan.files().last().map(|(name, _)| name);
-            let is_last = last.as_deref() == Some(which);
-            (plan.view, plan.mac, path, which != KERNEL && !is_last, is_last && plan.root == Root::None)
-        };
+    async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str, via: Via) -> Found {
+        let Some(wanted) = self.wanted_file(peer, boot, which) else { return Ok(None) };
+        let WantedFile { view, mac, path, is_followed, is_all } = wanted;
         self.step(mac, if which == KERNEL { KERNEL } else { INITRD }, false);
-        if is_all {
-            self.step(mac, LOADED, false);
-            self.end_assignments_soon();
-        }
         // In memory as a rule, for its machine's pin holds it; else the disk is waited for on another thread.
         let merged = match self.planner.views.loaded(view) {
             Some(merged) => merged,
             None => {
                 let machines = self.clone();
                 let load = tokio::task::spawn_blocking(move || machines.planner.views.load(view));
-                let merged = load.await.ok()?;
-                merged.inspect_err(|cause| tracing::error!(%boot, %view, %cause, "cannot give a boot file: its view cannot be read")).ok()?
+                let merged = load.await.map_err(|_| Unreadable)?;
+                merged.map_err(|cause| {
+                    tracing::error!(%boot, %view, %cause, "cannot give a boot file: its view cannot be read");
+                    Unreadable
+                })?
             }
         };
-        let node = merged.follow(path.as_bytes())?;
-        let (object, size) = (merged.object(node)?, merged.stat(node)?.size);
-        let file = self.objects.open_good(object).await;
-        let file = file.inspect_err(|cause| Objects::complain(object, cause)).ok()?;
+        let contents = |node| Some((merged.object(node)?, merged.stat(node)?.size));
+        let Some((object, size)) = merged.follow(path.as_bytes()).and_then(contents) else { return Ok(None) };
+        let file = self.objects.open_good(object).await.map_err(|cause| {
+            Objects::complain(object, &cause);
+            Unreadable
+        })?;
+        // Not before it is there to be given, nor for its length: an assignment for one boot ends with this.
+        if is_all && via != Via::Http(Ask::Length) {
+            self.step(mac, LOADED, false);
+            self.end_assignments_soon();
+        }
         let padding = if is_followed { size.next_multiple_of(ARCHIVE) - size } else { 0 };
-        Some(Resource::File { file, size, padding })
+        Ok(Some(Resource::File { file, size, padding }))
+    }
+
+    /// What a name of a boot stands for, for the machine whose boot it is.
+    fn wanted_file(&self, peer: IpAddr, boot: BootId, which: &str) -> Option<WantedFile> {
+        let index = self.index();
+        let plan = index.plans.get(&boot)?;
+        if index.machine_at(peer) != Some(plan.machine) {
+            tracing::warn!(%peer, %boot, "refused a boot file to an address that is not that boot's machine");
+            return None;
+        }
+        let BootFile::View(path) = plan.file(which)?.clone();
+        index.hear(plan.machine, self.host.now());
+        let is_last = plan.files().last().is_some_and(|(name, _)| name == which);
+        Some(WantedFile {
+            view: plan.view,
+            mac: plan.mac,
+            path,
+            is_followed: which != KERNEL && !is_last,
+            is_all: is_last && plan.root == Root::None,
+        })
+    }
+
+    /// A loader, for whoever asks.
+    async fn loader_for(&self, peer: IpAddr, name: &str, via: Via) -> Option<Resource> {
+        let found = self.loader(name).await?;
+        let mac = self.index().mac_at(peer);
+        if let Some(mac) = mac {
+            tracing::info!(machine = self.name_of(mac), %mac, "loads {name} by {via}");
+            self.step(mac, "loader", false);
+        }
+        Some(found)
     }
 
     /// iPXE's binary for a kind of firmware. The name is one of ours and not the client's, so a link where the admin's

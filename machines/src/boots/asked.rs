@@ -170,7 +170,7 @@ async fn requests_of_every_kind_in_any_order_make_one_boot_and_head_says_how_lon
                     continue;
                 }
             };
-            let found = machines.resource(address(1), name, Some(""), via).await.unwrap();
+            let found = machines.resource(address(1), name, Some(""), via).await.unwrap().unwrap();
             let mut bytes = Vec::new();
             found.read_at(0, usize::try_from(found.len()).unwrap(), &mut bytes).unwrap();
             let boot = boot_in(&String::from_utf8(bytes).unwrap());
@@ -199,13 +199,14 @@ async fn head_is_as_long_as_the_words_of_a_refusal_too_and_writes_nothing() {
             machines.leased(address(number), asked);
             let name = format!("boot/{}.ipxe", asked.dashed());
             let ask = |ask| machines.resource(address(number), &name, Some(""), Via::Http(ask));
-            let before = ask(Ask::Length).await.map(|script| script.len());
+            let length = async || ask(Ask::Length).await.unwrap().map(|script| script.len());
+            let before = length().await;
             assert_eq!(machines.index().machine_of(asked), None, "nothing is written");
             assert_eq!(before.is_some(), asked == alpha(), "nothing is made up for a NIC that nobody knows");
-            let whole = ask(Ask::Whole).await.unwrap().len();
+            let whole = ask(Ask::Whole).await.unwrap().unwrap().len();
             assert!(before.is_none_or(|before| before == whole));
             let index = asked == alpha() || kernel;
-            assert_eq!(ask(Ask::Length).await.map(|script| script.len()), Some(whole).filter(|_| index));
+            assert_eq!(length().await, Some(whole).filter(|_| index));
         }
         drop(machines);
         assert_eq!(written(&site).await.1.len(), if kernel { 2 } else { 0 });
@@ -225,7 +226,7 @@ async fn a_datagram_says_of_no_address_whose_it_is_and_a_connection_or_a_cookie_
     {
         let cookie = machines.cookies.make(address(number), alpha(), NOW);
         let name = if number == 4 { own.replace(".ipxe", &format!(".{cookie}.ipxe")) } else { own.clone() };
-        assert!(machines.resource(address(number), &name, Some(""), via).await.is_some());
+        assert!(machines.resource(address(number), &name, Some(""), via).await.unwrap().is_some());
         let bound = machines.index().mac_at(address(number));
         assert_eq!(bound, Some(alpha()).filter(|_| number > 2), "{name} {via:?}");
     }

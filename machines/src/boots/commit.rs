@@ -45,23 +45,38 @@ impl Changed {
     }
 }
 
+/// A change, and the transaction that writes it.
+pub(crate) struct Prepared {
+    change: Changed,
+    txn: Txn,
+}
+
 impl Machines {
+    /// A change that can be written: its transaction expects all that it was made of to be as it was then.
+    ///
+    /// `known` is held from before the tables were looked at. What another server changes is shown under that lock too, so
+    /// nothing comes in between: it would be expected, though the change knows nothing of it and overwrites it.
+    pub(crate) fn prepared(&self, known: &Applied, change: Changed) -> Result<Prepared> {
+        let txn = self.transaction(known, &change)?;
+        Ok(Prepared { change, txn })
+    }
+
     /// Writes changes of one machine, then shows them. `false` when another server was quicker, or may have been: then what
     /// is there by now was read.
     ///
     /// In a task of its own, which has the turn until both are done: who asked may be gone by then, for a connection can end
     /// at any moment, and what is on the disk must be what is known.
-    pub(crate) async fn commit(self: &Arc<Self>, turn: Turn<Thing>, change: Changed) -> Result<bool> {
+    pub(crate) async fn commit(self: &Arc<Self>, turn: Turn<Thing>, prepared: Prepared) -> Result<bool> {
         let machines = self.clone();
         let written = tokio::spawn(async move {
-            let _turn = turn;
-            machines.write(&change).await
+            // A stranger's place is part of the change, and others count it until the record is shown.
+            let (_turn, _change) = (turn, prepared.change);
+            machines.write(prepared.txn).await
         });
         written.await?
     }
 
-    async fn write(&self, change: &Changed) -> Result<bool> {
-        let txn = self.transaction(change)?;
+    async fn write(&self, txn: Txn) -> Result<bool> {
         // The backend takes the transaction, and what stands in it has to be shown in memory afterwards.
         match self.state.commit(txn.clone()).await {
             Ok(revision) => {
@@ -78,12 +93,10 @@ impl Machines {
     }
 
     /// A change as one transaction, which expects all that it was made of to be as it is known.
-    fn transaction(&self, change: &Changed) -> Result<Txn> {
-        // `applied` first, as `Machines::show` has it: in the other order this and a watch's news would wait for each other
-        // for ever.
-        let (applied, index, site) = (self.applied(), self.index(), self.site());
+    fn transaction(&self, applied: &Applied, change: &Changed) -> Result<Txn> {
+        let (index, site) = (self.index(), self.site());
         let rested = Rested::of(&index, &site, &change.pins, self.host.now());
-        let mut txn = nics_in(&applied, &index, change, machines_in(&index, change)?)?;
+        let mut txn = nics_in(applied, &index, change, machines_in(&index, change)?)?;
         if let Some(plan) = &change.plan {
             txn = PLANS.put(txn, plan.boot, plan)?;
         }

@@ -19,7 +19,7 @@ use oneroot_ids::{BootId, MachineId};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use tokio::task::JoinSet;
 
-use crate::boots::commit::{Changed, TRIES};
+use crate::boots::commit::{Changed, Prepared, TRIES};
 use crate::machines::Machines;
 use crate::order::turns::Thing;
 use crate::views::tree::ProgressReport;
@@ -47,15 +47,27 @@ impl Machines {
                 return Ok(false);
             }
             let turn = self.turns.take([Thing::Machine(machine)]).await;
-            let made = self.due(machine, event, stays);
-            if made.is_empty() {
-                return Ok(false);
-            }
-            if self.commit(turn, Changed { pins: made, ..Changed::default() }).await? {
+            let Some(prepared) = self.due_change(machine, event, stays)? else { return Ok(false) };
+            if self.commit(turn, prepared).await? {
                 return Ok(true);
             }
         }
         Err(Error::Contended)
+    }
+
+    /// The same as a change, for who has the machine's turn.
+    fn due_change(
+        &self,
+        machine: MachineId,
+        event: &Event,
+        stays: &dyn Fn(&Pin) -> bool,
+    ) -> Result<Option<Prepared>> {
+        let known = self.applied();
+        let pins = self.due(machine, event, stays);
+        if pins.is_empty() {
+            return Ok(None);
+        }
+        self.prepared(&known, Changed { pins, ..Changed::default() }).map(Some)
     }
 
     /// What an event would change as things are.
@@ -230,6 +242,7 @@ mod tests {
     use super::*;
     use crate::around::made_up::Links;
     use crate::around::{ProbeResult, Reason};
+    use crate::boots::tests_on::meanwhile;
     use crate::guest;
     use crate::host::still::{NOW, Still};
     use crate::index::tables::{MACHINES, PINS};
@@ -239,10 +252,11 @@ mod tests {
     use oneroot_bootconf::pins::Phase;
     use oneroot_bootconf::{MachineRecord, load_str};
     use oneroot_ids::{Mac, ViewId};
-    use oneroot_state::{Backend as _, Disk, State, Txn};
+    use oneroot_state::{Backend as _, Disk, Event as StateEvent, State, Txn};
     use oneroot_tree::Store;
     use std::io::ErrorKind;
     use std::net::SocketAddr;
+    use std::sync::Mutex;
 
     const OLD: [u8; 4] = [10, 0, 0, 1];
     const NEW: [u8; 4] = [10, 0, 0, 2];
@@ -355,5 +369,29 @@ mod tests {
         assert_eq!(machines.release(&pin.mac.to_string()).await.unwrap(), 1);
         assert!(held(&machines).is_empty());
         assert!(PINS.get(machines.state.as_ref(), pin.boot).await.unwrap().is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_boot_that_another_server_lets_go_of_while_its_mount_is_being_written_does_not_come_back() {
+        let home = tempfile::tempdir().unwrap();
+        let pins = [pin(1, Phase::Up, NEW), pin(2, Phase::Up, NEW), pin(3, Phase::Booting, NEW)];
+        let (machines, _) = with(home.path(), &pins).await;
+        let gone = pins.iter().fold(Txn::new(), |txn, pin| PINS.delete(txn, pin.boot));
+        let revision = machines.state.commit(gone.clone()).await.unwrap();
+        let (machine, news) = (pins[2].machine, Mutex::new(Some(gone.changes(revision))));
+        // Asked for each root that is mounted already. The look with the machine's turn is the one that is written.
+        let hears = |_: &Pin| {
+            let is_in_turn = machines.turns.take_now(Thing::Machine(machine)).is_none();
+            if let Some(news) = news.lock().unwrap().take_if(|_| is_in_turn) {
+                let hears = machines.clone();
+                meanwhile(move || hears.state_changed(StateEvent::Changed(news)));
+            }
+            true
+        };
+        let mounted = Event::Mounted { boot: pins[2].boot, mac: mac(1), address: NEW.into() };
+        assert!(!machines.apply_but(machine, &mounted, &hears).await.unwrap());
+        assert!(news.lock().unwrap().is_none(), "it was told in between");
+        assert!(held(&machines).is_empty());
+        assert!(PINS.get(machines.state.as_ref(), pins[2].boot).await.unwrap().is_none());
     }
 }

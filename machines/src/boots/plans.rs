@@ -22,7 +22,7 @@ use oneroot_bootconf::{MachineRecord, Site, screens, script};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
 use crate::access::mounts::Asker;
-use crate::boots::commit::{Changed, TRIES};
+use crate::boots::commit::{Changed, Prepared, TRIES};
 use crate::index::stalls::{HELD, LOCAL, MENU};
 use crate::machines::{Machines, present};
 use crate::order::gate::Slot;
@@ -53,6 +53,16 @@ struct Recognised {
     /// Whether the record has to be written.
     is_new: bool,
     pins: Vec<Pin>,
+}
+
+/// What a request comes to once nobody else changes its machine.
+enum InTurn {
+    /// Its NIC belongs to somebody else by now.
+    Another,
+    /// Another request has made its boot meanwhile.
+    Answered(Box<BootPlan>),
+    /// This boot, once it is written.
+    Planned(Box<BootPlan>, Box<Prepared>),
 }
 
 /// A plan, and whether it was made for this request.
@@ -306,28 +316,44 @@ impl Machines {
             let turn = self.turns.take(things.clone()).await;
             // The wait may have been long: the time of its turn says what is young, and dates the pin.
             request.now = self.host.now();
-            let machine = self.recognised(draft, fresh, request.now);
-            if !self.touched(draft, &machine).is_subset(&things) {
-                // Whom this NIC belongs to has changed meanwhile.
-                continue;
-            }
-            if let Some(plan) = self.again(draft, &machine, &request)? {
-                return Ok((plan, false));
-            }
-            // `named` looked before the wait, and a machine that came at the same moment may have been given the name
-            // since.
-            if let Some(name) = draft.claimed()
-                && !self.may_be_called(&draft.site, name, draft.mac)
-            {
-                return Err(Error::NameTaken(name.clone()));
-            }
-            let plan = self.plan_of(draft, machine.record.id, boot);
-            let change = self.change_for(draft, &machine, &plan, request.now)?;
-            if self.commit(turn, change).await? {
-                return Ok((plan, true));
+            match self.in_turn(draft, &request, (fresh, boot), &things)? {
+                InTurn::Another => {}
+                InTurn::Answered(plan) => return Ok((*plan, false)),
+                InTurn::Planned(plan, prepared) => {
+                    if self.commit(turn, *prepared).await? {
+                        return Ok((*plan, true));
+                    }
+                }
             }
         }
         Err(Error::Contended)
+    }
+
+    /// What a request comes to for who has the turns for `things`.
+    fn in_turn(
+        self: &Arc<Self>,
+        draft: &Draft,
+        request: &Request,
+        (fresh, boot): (MachineId, BootId),
+        things: &BTreeSet<Thing>,
+    ) -> Result<InTurn> {
+        let known = self.applied();
+        let machine = self.recognised(draft, fresh, request.now);
+        if !self.touched(draft, &machine).is_subset(things) {
+            return Ok(InTurn::Another);
+        }
+        if let Some(plan) = self.again(draft, &machine, request)? {
+            return Ok(InTurn::Answered(Box::new(plan)));
+        }
+        // `named` looked before the wait, and a machine that came at the same moment may have been given the name since.
+        if let Some(name) = draft.claimed()
+            && !self.may_be_called(&draft.site, name, draft.mac)
+        {
+            return Err(Error::NameTaken(name.clone()));
+        }
+        let plan = self.plan_of(draft, machine.record.id, boot);
+        let change = self.change_for(draft, &machine, &plan, request.now)?;
+        Ok(InTurn::Planned(Box::new(plan), Box::new(self.prepared(&known, change)?)))
     }
 
     /// All that is written for a plan.

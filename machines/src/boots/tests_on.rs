@@ -5,6 +5,7 @@ use std::path::Path;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
 
 use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Event, Memory, State, Watch};
@@ -16,6 +17,14 @@ use crate::host::still::{NOW, Still};
 use crate::machines::Machines;
 use crate::planner::Planner;
 use crate::planner::renderer::Here;
+
+/// Has somebody else do something in the midst of what is under way here, unless that holds them up: then they do it later.
+pub fn meanwhile(act: impl FnOnce() + Send + 'static) {
+    let (other, begun) = (std::thread::spawn(act), Instant::now());
+    while !other.is_finished() && begun.elapsed() < Duration::from_millis(300) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
 
 /// One of them, and a NIC that both know at its address.
 pub struct Server {

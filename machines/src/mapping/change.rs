@@ -1,19 +1,20 @@
 //! Changes of the mapping: one at a time, checked whole, durable before they are answered.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::{Adoption, Assignment, Mapped, Signed};
-use oneroot_bootconf::decision::{Part, decide};
+use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::gives::{Boots, Gives};
 use oneroot_bootconf::identity::recognise;
 use oneroot_bootconf::outside::too_long;
 use oneroot_bootconf::{MachineRecord, Site};
-use oneroot_ids::{GenerationId, Mac, MachineId};
+use oneroot_ids::{Mac, MachineId};
 
 use crate::error::{Error, MappingRefused, Result};
 use crate::machines::Machines;
+use crate::mapping::generations::Stored;
 use crate::mapping::request::{MappedMachine, Request, Taken};
 use crate::mapping::write::{AT_ONCE, Draft, Wanted};
 
@@ -25,6 +26,7 @@ impl Machines {
     pub async fn change_mapping(self: &Arc<Self>, request: &Request, by: &str) -> Result<Vec<MappedMachine>> {
         let by_whom = cleaned(by);
         let by = Signed { by: by_whom.clone(), at: self.host.now() };
+        let stored = self.stored(request).await?;
         let _one_at_a_time = self.mapping.lock().await;
         let changed = match request {
             Request::Adopt { machines, dry_run } => self.adopt(machines, &by, *dry_run).await,
@@ -32,7 +34,7 @@ impl Machines {
                 self.adopt_next((names, gives), by, *dry_run).await
             }
             Request::StopAdopting => self.stop_adopting(&by).await,
-            request => self.change_each(request, &by).await,
+            request => self.change_each(request, &by, &stored).await,
         }?;
         // Who has said what boots where is asked later, when somebody wonders.
         for MappedMachine { name, .. } in &changed {
@@ -42,11 +44,16 @@ impl Machines {
     }
 
     /// The same change of each machine that a request is about.
-    async fn change_each(self: &Arc<Self>, request: &Request, by: &Signed) -> Result<Vec<MappedMachine>> {
+    async fn change_each(
+        self: &Arc<Self>,
+        request: &Request,
+        by: &Signed,
+        stored: &Stored,
+    ) -> Result<Vec<MappedMachine>> {
         let mut asked = request.machines();
         let are_many = asked.len() > 1;
         let wanted = |machines: &Self, machine: &String| -> Result<Wanted> {
-            machines.wanted(request, machine, by).map_err(|cause| match cause {
+            machines.wanted((request, stored), machine, by).map_err(|cause| match cause {
                 Error::Mapping(MappingRefused::Words(words)) if are_many => {
                     MappingRefused::Words(format!("{machine}: {words}")).into()
                 }
@@ -70,10 +77,10 @@ impl Machines {
     }
 
     /// What a request comes to for one of its machines.
-    fn wanted(&self, request: &Request, machine: &str, by: &Signed) -> Result<Wanted> {
+    fn wanted(&self, (request, stored): (&Request, &Stored), machine: &str, by: &Signed) -> Result<Wanted> {
         let site = self.site();
         match request {
-            Request::Assign { .. } => self.assigned(&site, request, machine, by),
+            Request::Assign { .. } => self.assigned(&site, (request, stored), machine, by),
             Request::Unassign { taken, .. } => {
                 let (name, macs, mapped) = self.known_as(&site, machine)?;
                 let left = |old: &Option<Assignment>| left_of(old.as_ref()?, taken.as_ref(), by);
@@ -97,7 +104,13 @@ impl Machines {
     }
 
     /// What is assigned for a time or once lies over what is assigned for good, and each is added to by itself.
-    fn assigned(&self, site: &Site, request: &Request, machine: &str, by: &Signed) -> Result<Wanted> {
+    fn assigned(
+        &self,
+        site: &Site,
+        (request, stored): (&Request, &Stored),
+        machine: &str,
+        by: &Signed,
+    ) -> Result<Wanted> {
         let Request::Assign { gives, generations, lasts, once, .. } = request else {
             return Err(MappingRefused::NotAdopting.into());
         };
@@ -108,23 +121,15 @@ impl Machines {
         let old = place.take().filter(|old| !old.is_over(by.at));
         let mut assigned = old.unwrap_or_else(|| Assignment::empty(by.clone()));
         add(&mut assigned.gives, gives);
-        refuse(&self.gone(generations))?;
+        refuse(&stored.gone)?;
         assigned.add_generations(generations, |profile, generation| {
-            let part = Part::Profile { name: profile.to_owned() };
-            self.planner.head(&site.home, &part).ok() == Some(generation)
+            stored.heads.get(profile) == Some(&generation)
         });
         refuse(&assigned.gives.problems(site))?;
         refuse(never_ends(&assigned, *once).as_slice())?;
         *place = Some(Assignment { signed: by.clone(), until, once: *once, ..assigned });
         refuse(line_of(site, &mapped).as_slice())?;
         Ok(Wanted::of(&name, macs, mapped))
-    }
-
-    /// What of these generations the store does not have.
-    fn gone(&self, generations: &BTreeMap<String, GenerationId>) -> Vec<String> {
-        let is_gone = |id: &GenerationId| self.planner.store().generation(*id).is_err();
-        let gone = generations.iter().filter(|(_, id)| is_gone(id));
-        gone.map(|(profile, id)| format!("the store has no generation {id} of {profile}")).collect()
     }
 
     fn renamed(&self, site: &Site, machine: &str, name: &str, by: &Signed) -> Result<Wanted> {

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use oneroot_bootconf::assignment::{Mapped, Signed};
-use oneroot_bootconf::decision::Part;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::root::Root;
 use oneroot_ids::{GenerationId, MachineId};
@@ -55,20 +54,7 @@ impl Machines {
                 index.mapped.values().flat_map(|(mapped, _)| mapped.assigned.iter().chain(&mapped.for_now));
             assigned.flat_map(|assigned| assigned.until_head.iter().cloned()).collect()
         };
-        if profiles.is_empty() {
-            return BTreeMap::new();
-        }
-        let machines = self.clone();
-        let read = move || {
-            let home = machines.site().home.clone();
-            let head = |name: String| {
-                let part = Part::Profile { name: name.clone() };
-                Some((name, machines.planner.head(&home, &part).ok()?))
-            };
-            profiles.into_iter().filter_map(head).collect()
-        };
-        // What cannot be read now is asked again at the next tick.
-        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+        self.heads(profiles).await
     }
 
     /// What is left of a machine's mapping, where some of it has ended.

@@ -14,6 +14,7 @@
 mod adopt;
 mod change;
 mod ended;
+mod generations;
 mod laid;
 mod plan;
 pub(crate) mod request;

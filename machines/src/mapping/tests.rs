@@ -1,16 +1,20 @@
 //! The mapping of two servers on one state, and of clocks that go back.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use oneroot_bootconf::again::Ask;
+use oneroot_bootconf::assignment::{Mapped, Signed};
 use oneroot_bootconf::gives::{Boots, Gives};
 use oneroot_ids::Mac;
 use oneroot_state::Trouble;
 
-use crate::boots::tests_on::{Server, two};
+use crate::boots::tests_on::{Server, meanwhile, two};
 use crate::boots::unknown::tests::{mac as nic, open, site};
+use crate::host::still::NOW;
+use crate::mapping::write::{Draft, Wanted};
 use crate::mapping::{Newcomer, Request};
 use crate::order::turns::Thing;
 use crate::{Error, Machines, MappingRefused};
@@ -36,6 +40,17 @@ async fn ask(machines: &Arc<Machines>, request: Request) -> Result<Vec<String>, 
     Ok(done.into_iter().map(|machine| machine.name).collect())
 }
 
+/// Another argument for the kernel of `seat-1`.
+fn assign(args: &str) -> Request {
+    Request::Assign {
+        machines: vec!["seat-1".to_owned()],
+        gives: Gives { args: vec![args.to_owned()], ..Gives::default() },
+        generations: BTreeMap::new(),
+        lasts: None,
+        once: false,
+    }
+}
+
 fn name_of(server: &Server, last: u8) -> Option<String> {
     server.machines.site().machine(mac(last)).map(|(name, _)| name.to_owned())
 }
@@ -55,13 +70,6 @@ async fn what_one_server_is_told_the_other_knows_and_neither_overwrites_the_othe
     assert!(refused.is_err(), "the name is taken");
     other.hear();
     assert_eq!(name_of(&other, 1).as_deref(), Some("seat-1"));
-    let assign = |args: &str| Request::Assign {
-        machines: vec!["seat-1".to_owned()],
-        gives: Gives { args: vec![args.to_owned()], ..Gives::default() },
-        generations: BTreeMap::new(),
-        lasts: None,
-        once: false,
-    };
     ask(&one.machines, assign("one=1")).await.unwrap();
     ask(&other.machines, assign("two=2")).await.unwrap();
     let record = other.machines.mapping().machines.remove(0);
@@ -184,4 +192,31 @@ async fn a_machine_that_is_adopted_while_its_first_boot_is_written_has_one_recor
     assert_eq!(records.count(), 1);
     let pinned: Vec<_> = index.pins.values().map(|(pin, _)| Some(pin.machine)).collect();
     assert_eq!(pinned, [index.machine_of(nic)], "the boot is the adopted machine's");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_the_watch_tells_between_a_draft_and_its_commit_is_not_overwritten() {
+    let home = tempfile::tempdir().unwrap();
+    let ([one, mut other], _) = two(home.path()).await;
+    ask(&one.machines, adopt(newcomer("seat-1", 1))).await.unwrap();
+    other.hear();
+    ask(&other.machines, assign("two=2")).await.unwrap();
+    let (machines, one, drafts) = (one.machines.clone(), Arc::new(Mutex::new(one)), AtomicUsize::new(0));
+    let draft = |machines: &Machines| {
+        let mapped: Mapped = machines.index().mapped.values().next().unwrap().0.clone();
+        if drafts.fetch_add(1, Ordering::SeqCst) == 1 {
+            // The second is the one that is written: what it was made of is old from here on.
+            let hears = one.clone();
+            meanwhile(move || {
+                hears.lock().unwrap().hear();
+            });
+        }
+        let mut assigned = mapped.assigned.clone().unwrap();
+        assigned.gives.args.push("one=1".to_owned());
+        Ok(Draft::of(Wanted::of("seat-1", vec![mac(1)], Mapped { assigned: Some(assigned), ..mapped })))
+    };
+    let by = Signed { by: "ada".to_owned(), at: NOW };
+    machines.write_mapping(&by, &draft).await.unwrap();
+    let record = machines.mapping().machines.remove(0);
+    assert_eq!(record.assigned.unwrap().gives.args, ["two=2", "one=1"]);
 }

@@ -7,7 +7,7 @@ use oneroot_bootconf::assignment::{Adopting, Mapped, Signed};
 use oneroot_bootconf::identity::disowned;
 use oneroot_ids::{Mac, MachineId};
 
-use crate::boots::commit::{Changed, TRIES};
+use crate::boots::commit::{Changed, Prepared, TRIES};
 use crate::error::{Error, Result};
 use crate::host::random;
 use crate::machines::Machines;
@@ -38,6 +38,16 @@ pub(super) struct Wanted {
     pub(super) forgets: bool,
 }
 
+/// What a draft comes to for who has its turns.
+enum Written {
+    /// All that it says is so already.
+    Nothing,
+    /// It touches something else by now.
+    NotInTurn,
+    /// This is written.
+    Change(Box<Prepared>),
+}
+
 impl Draft {
     /// A change of one machine.
     pub(super) fn of(machine: Wanted) -> Self {
@@ -64,15 +74,38 @@ impl Machines {
             let wanted = things(&self.drafted(by, draft, &mut ids)?.1);
             let turn = self.turns.take(wanted.clone()).await;
             // A boot that had one of these turns before may have given a NIC its first record meanwhile, so it is drafted anew.
-            let (names, changed) = self.drafted(by, draft, &mut ids)?;
-            if changed.mapped.is_empty() && changed.adopting.is_none() {
-                return Ok(names);
-            }
-            if things(&changed).is_subset(&wanted) && self.commit(turn, changed).await? {
-                return Ok(names);
+            let (names, written) = self.written(by, draft, &mut ids, &wanted)?;
+            match written {
+                Written::Nothing => return Ok(names),
+                Written::NotInTurn => {}
+                Written::Change(prepared) => {
+                    if self.commit(turn, *prepared).await? {
+                        return Ok(names);
+                    }
+                }
             }
         }
         Err(Error::Contended)
+    }
+
+    /// The draft that is written by who has the turns for `wanted`, and the names of its machines.
+    fn written(
+        &self,
+        by: &Signed,
+        draft: &(dyn Fn(&Self) -> Result<Draft> + Sync),
+        ids: &mut Vec<MachineId>,
+        wanted: &BTreeSet<Thing>,
+    ) -> Result<(Vec<String>, Written)> {
+        let known = self.applied();
+        let (names, changed) = self.drafted(by, draft, ids)?;
+        let written = if changed.mapped.is_empty() && changed.adopting.is_none() {
+            Written::Nothing
+        } else if !things(&changed).is_subset(wanted) {
+            Written::NotInTurn
+        } else {
+            Written::Change(Box::new(self.prepared(&known, changed)?))
+        };
+        Ok((names, written))
     }
 
     /// A draft with its records, and the names of its machines. One that has no record yet gets an id, the same one each time.

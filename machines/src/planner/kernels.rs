@@ -96,3 +96,73 @@ fn keep_the_way(stage: &mut Stage<'_>, below: Option<&View>, to: &[u8]) -> Resul
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use oneroot_bootconf::asked::{Asked, Catalogue};
+    use oneroot_bootconf::assignment::{Assignment, Mapped, Signed};
+    use oneroot_bootconf::decision::decide;
+    use oneroot_bootconf::facts::Facts;
+    use oneroot_bootconf::{Site, load_str};
+    use oneroot_ids::{GenerationId, Mac};
+    use oneroot_tree::store::{How, Staged};
+    use oneroot_tree::{Ref, RefKind, Stage, Store};
+
+    use crate::guest;
+    use crate::planner::Planner;
+    use crate::planner::renderer::Here;
+
+    const SITE: &str = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+        [[network]]\nsubnet = \"10.0.0.0/24\"\n[profile.debian]\nsource = { directory = \"debian\" }\n\
+        [profile.app]\nsource = { directory = \"app\" }\nkernel_from = \"debian\"\n\
+        [machine.m]\nmac = \"52:54:00:00:00:0a\"\naddress = \"10.0.0.10\"\nprofile = \"app\"\n";
+
+    fn staged(store: &Arc<Store>, home: &Path, profile: &str, at: u64) -> GenerationId {
+        let mut stage = Stage::begin(store, |_| {}).unwrap();
+        stage.directory(&home.join(profile)).unwrap();
+        let generation = stage.finish().unwrap().generation;
+        let name = Ref::new(RefKind::Profile, profile).unwrap();
+        store.stage_head(&name, Staged { generation, at, how: How::Staged }).unwrap();
+        generation
+    }
+
+    #[test]
+    fn who_is_assigned_a_generation_of_the_lender_boots_its_kernel_and_nobody_else_does() {
+        let home = tempfile::tempdir().unwrap();
+        let site = load_str("site.toml", SITE, home.path()).unwrap();
+        let store = Store::open(&site.server.store).unwrap();
+        let guest = guest::stage(&store, 0).unwrap();
+        fs::create_dir_all(home.path().join("app/etc")).unwrap();
+        staged(&store, home.path(), "app", 1);
+        let boot = home.path().join("debian/boot");
+        let generations = ["1", "2"].map(|version| {
+            let _ = fs::remove_dir_all(&boot);
+            fs::create_dir_all(&boot).unwrap();
+            fs::write(boot.join(format!("vmlinuz-{version}")), version).unwrap();
+            fs::write(boot.join(format!("initrd.img-{version}")), version).unwrap();
+            staged(&store, home.path(), "debian", 1)
+        });
+        let planner = Planner::new(store, guest, Arc::new(Here));
+        let kernel = |site: &Site| {
+            let asked = Asked::by("52:54:00:00:00:0a".parse::<Mac>().unwrap());
+            let catalogue = Catalogue::of(site);
+            let decision = decide(&catalogue, &asked).unwrap().into_profile().unwrap();
+            let facts = Facts::of(&catalogue, &decision, &asked);
+            planner.stack(home.path(), &decision, &facts).unwrap().loaded.unwrap().kernel
+        };
+        let assigned = |generation: GenerationId| {
+            let signed = Signed { by: "ada".to_owned(), at: 1 };
+            let generations = [("debian".to_owned(), generation)].into();
+            let assigned = Some(Assignment { generations, ..Assignment::empty(signed) });
+            site.with_assigned(&Mapped { assigned, ..Mapped::of("m") })
+        };
+        assert_eq!(kernel(&site), "/boot/vmlinuz-2");
+        assert_eq!(kernel(&assigned(generations[0])), "/boot/vmlinuz-1");
+        assert_eq!(kernel(&assigned(generations[1])), "/boot/vmlinuz-2");
+        assert_eq!(kernel(&site), "/boot/vmlinuz-2", "what was made for one is no other's");
+    }
+}

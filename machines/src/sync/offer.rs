@@ -26,6 +26,8 @@ use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use oneroot_tree::View;
 
 use super::what::{What, Which};
+use crate::credentials::record::Granted;
+use crate::credentials::view::TokenView;
 use crate::error::Error;
 use crate::machines::Machines;
 use crate::planner::reference;
@@ -39,9 +41,9 @@ pub enum SyncRefused {
         "show a token (`oneroot token new` on the server makes one), or ask as the machine itself: as root, for @self"
     )]
     NobodyKnown,
-    /// A token that is none, or none any more.
-    #[error("the token {0}")]
-    Token(String),
+    /// A token that is none, or none any more: which of the two stands in the log.
+    #[error("that token is good for nothing here (any more)")]
+    Token,
     /// A token went over the wire as it is.
     #[error("this server takes tokens by HTTPS alone; use https:// and its https_port")]
     Bare,
@@ -82,13 +84,22 @@ impl Machines {
     ) -> Result<Arc<Flat>, SyncRefused> {
         let site = self.site();
         let own = self.own(&site, asker.peer);
-        let meant = self.may_have(&site, asker, what, own)?;
+        let granted = self.shown_by(&site, asker)?;
+        if own.is_none() && granted.is_none() {
+            return Err(SyncRefused::NobodyKnown);
+        }
+        let meant = self.meant(&site, what, own, exactly).await?;
+        let is_own = own.zip(meant.mac()).is_some_and(|(own, mac)| same(&site, own, mac));
+        if !is_own && !granted.is_some_and(|granted| granted.covers(&meant.view(what))) {
+            return Err(SyncRefused::NotYours(what.clone()));
+        }
         let view = match meant {
             Meant::Machine(mac) => self.next_view(&site, mac, what).await?,
-            Meant::Profile(name, which) => {
-                // What is asked for by all of its name is asked for itself, whatever the head is by now.
-                let which = exactly.map_or(which, |exactly| Which::Generation(exactly.to_string()));
-                self.view_of(site, name, which, what.clone()).await?
+            Meant::Profile(_, generation) => {
+                let machines = self.clone();
+                let view =
+                    tokio::task::spawn_blocking(move || machines.planner.views.of(&[generation])).await;
+                view.map_err(|_| Error::Contended)?.map_err(Error::from)?
             }
         };
         let machines = self.clone();
@@ -113,66 +124,59 @@ impl Machines {
         (self.asker(site, peer.ip(), mac) == Some(crate::access::mounts::Asker::Vouched)).then_some(mac)
     }
 
-    fn may_have(
-        &self,
-        site: &Site,
-        asker: &Asker<'_>,
-        what: &What,
-        own: Option<Mac>,
-    ) -> Result<Meant, SyncRefused> {
-        let meant = match what {
-            What::Own => Meant::Machine(own.ok_or(SyncRefused::NobodyKnown)?),
-            What::Named(name, which) => match (site.profiles.contains_key(name), site.machines.get(name)) {
-                (true, _) => Meant::Profile(name.clone(), which.clone()),
-                (false, Some(machine)) if *which == Which::Head => {
-                    let mac = machine.macs.first().copied();
-                    Meant::Machine(mac.ok_or_else(|| absent(what, "it has no MAC to boot by"))?)
-                }
-                _ if asker.bearer.is_none() => return Err(SyncRefused::NobodyKnown),
-                _ => return Err(absent(what, "no profile and no machine has the name")),
-            },
-        };
-        match (&meant, own) {
-            (Meant::Machine(mac), Some(own)) if same(site, *mac, own) => return Ok(meant),
-            _ => {}
-        }
-        let bearer = asker.bearer.ok_or(SyncRefused::NobodyKnown)?;
+    /// What a token is good for that is shown; none where none is shown.
+    fn shown_by(&self, site: &Site, asker: &Asker<'_>) -> Result<Option<Granted>, SyncRefused> {
+        let Some(bearer) = asker.bearer else { return Ok(None) };
         if site.server.https.is_some() && !asker.secured {
             return Err(SyncRefused::Bare);
         }
-        self.lets_have(bearer, what)?;
-        Ok(meant)
+        self.token(asker.peer.ip(), bearer).map(Some).map_err(|_| SyncRefused::Token)
     }
 
-    /// Whether a token is for a tree.
-    fn lets_have(&self, _bearer: &str, what: &What) -> Result<(), SyncRefused> {
-        Err(SyncRefused::NotYours(what.clone()))
-    }
-
-    /// What a profile's generation looks like.
-    async fn view_of(
+    /// Whose tree is meant: nothing is said of one that is not there to who may have nothing.
+    async fn meant(
         self: &Arc<Self>,
-        site: Arc<Site>,
-        name: String,
-        which: Which,
-        what: What,
-    ) -> Result<Arc<View>, SyncRefused> {
-        let machines = self.clone();
-        let found = move || {
-            let reference = reference(&site.home, &Part::Profile { name })?;
-            let history = machines.planner.store().history(&reference).map_err(Error::from)?;
-            let all = history.all();
-            let one = match &which {
-                Which::Head => all.first(),
-                Which::Back(back) => all.get(*back),
-                Which::Generation(begin) => {
-                    all.iter().find(|staged| staged.generation.to_string().starts_with(begin))
-                }
-            };
-            let generation = one.ok_or_else(|| absent(&what, "it has no such generation"))?.generation;
-            Ok(machines.planner.views.of(&[generation]).map_err(Error::from)?)
+        site: &Arc<Site>,
+        what: &What,
+        own: Option<Mac>,
+        exactly: Option<GenerationId>,
+    ) -> Result<Meant, SyncRefused> {
+        let What::Named(name, which) = what else {
+            return own.map(Meant::Machine).ok_or(SyncRefused::NobodyKnown);
         };
-        tokio::task::spawn_blocking(found).await.map_err(|_| Error::Contended)?
+        if site.profiles.contains_key(name) {
+            // What is asked for by all of its name is asked for itself, whatever the head is by now.
+            let which = exactly.map_or(which.clone(), |exactly| Which::Generation(exactly.to_string()));
+            let (machines, site, profile) = (self.clone(), site.clone(), name.clone());
+            let found = move || machines.generation_of(&site, &profile, &which);
+            let found = tokio::task::spawn_blocking(found).await.map_err(|_| Error::Contended)??;
+            let generation = found.ok_or_else(|| absent(what, "it has no such generation"))?;
+            return Ok(Meant::Profile(name.clone(), generation));
+        }
+        let machine = site.machines.get(name).filter(|_| *which == Which::Head);
+        let machine = machine.ok_or_else(|| absent(what, "no profile and no machine has the name"))?;
+        let mac = machine.macs.first().copied();
+        mac.map(Meant::Machine).ok_or_else(|| absent(what, "it has no MAC to boot by"))
+    }
+
+    /// A generation that a profile has or had. Blocks on the disk.
+    fn generation_of(
+        &self,
+        site: &Site,
+        profile: &str,
+        which: &Which,
+    ) -> Result<Option<GenerationId>, Error> {
+        let reference = reference(&site.home, &Part::Profile { name: profile.to_owned() })?;
+        let history = self.planner.store().history(&reference)?;
+        let all = history.all();
+        let one = match which {
+            Which::Head => all.first(),
+            Which::Back(back) => all.get(*back),
+            Which::Generation(begin) => {
+                all.iter().find(|staged| staged.generation.to_string().starts_with(begin))
+            }
+        };
+        Ok(one.map(|staged| staged.generation))
     }
 
     /// What a machine would boot now, worked out as a boot's plan is; nothing of it is kept.
@@ -240,8 +244,32 @@ impl Machines {
 
 /// Whose tree is meant.
 enum Meant {
+    /// That of the machine with this NIC.
     Machine(Mac),
-    Profile(String, Which),
+    /// A profile's generation.
+    Profile(String, GenerationId),
+}
+
+impl Meant {
+    fn mac(&self) -> Option<Mac> {
+        match self {
+            Self::Machine(mac) => Some(*mac),
+            Self::Profile(..) => None,
+        }
+    }
+
+    /// What a token has to be good for.
+    fn view(&self, what: &What) -> TokenView {
+        match (self, what) {
+            (Self::Machine(_), What::Named(name, _)) => TokenView::Machine(name.clone()),
+            // No machine has such a name.
+            (Self::Machine(_), What::Own) => TokenView::Machine(String::new()),
+            (Self::Profile(name, _), What::Named(_, Which::Head)) => TokenView::Profile(name.clone()),
+            (Self::Profile(name, generation), _) => {
+                TokenView::Generation { profile: name.clone(), generation: *generation }
+            }
+        }
+    }
 }
 
 fn absent(what: &What, why: &str) -> SyncRefused {

@@ -67,17 +67,6 @@ impl fmt::Display for What {
     }
 }
 
-impl What {
-    /// Whether who may have this may have `other`: all of a profile's generations with the profile.
-    #[must_use]
-    pub fn covers(&self, other: &Self) -> bool {
-        match (self, other) {
-            (Self::Named(name, Which::Head), Self::Named(its, _)) => name == its,
-            _ => self == other,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -92,15 +81,5 @@ mod tests {
         {
             assert_eq!(text.parse::<What>(), Err(NoWhat), "{text}");
         }
-    }
-
-    #[test]
-    fn a_profile_covers_its_generations_and_a_generation_itself_alone() {
-        let what = |text: &str| text.parse::<What>().unwrap();
-        assert!(
-            what("debian").covers(&what("debian~1")) && what("debian").covers(&what("debian@3f2a9c17d0e4"))
-        );
-        assert!(!what("debian~1").covers(&what("debian")) && !what("debian").covers(&what("debian2")));
-        assert!(!what("debian").covers(&What::Own));
     }
 }

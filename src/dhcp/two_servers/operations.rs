@@ -113,7 +113,8 @@ impl Operation {
         match (self.what, &self.told) {
             (What::Boot, _) => {
                 let name = format!("boot/{}.ipxe", self.mac.dashed());
-                match self.machines.resource(peer.ip(), &name, Some(""), Via::Http(Ask::Whole)).await? {
+                let found = self.machines.resource(peer.ip(), &name, Some(""), Via::Http(Ask::Whole)).await;
+                match found.ok().flatten()? {
                     Resource::Bytes(bytes) => String::from_utf8(bytes.to_vec()).ok(),
                     Resource::File { .. } => None,
                 }
