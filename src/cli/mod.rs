@@ -102,6 +102,11 @@ pub enum Command {
 \x20 oneroot sync debian /srv/debian --from http://boot --atomic --watch          a whole tree at a time, for ever\n\
 \x20 oneroot sync --rollback /srv/debian                           the tree before")]
     Sync(Box<sync::SyncAsked>),
+    /// Bring a generation of another server's profile into this server's store, as if it had been staged here
+    #[command(after_help = "Examples:\n\
+\x20 oneroot pull debian --from https://first --fingerprint 3f:2a:…    with a token in ONEROOT_TOKEN\n\
+\x20 oneroot pull debian@3f2a9c17d0e4 --from http://first --hold       for a canary first")]
+    Pull(Box<sync::PullAsked>),
     /// List what was staged when: all of it, or one profile, machine or layer
     Generations {
         /// A profile, machine or layer

@@ -78,6 +78,26 @@ pub struct SyncAsked {
     pub output: Output,
 }
 
+/// What to bring into this server's store.
+#[derive(Args, Clone)]
+pub struct PullAsked {
+    /// A profile of the other server, PROFILE~1, or PROFILE@GENERATION
+    pub what: What,
+    #[command(flatten)]
+    pub server: From,
+    /// Which profile of this site it is a generation of [default: the one of the same name]
+    #[arg(long = "as", value_name = "PROFILE")]
+    pub profile: Option<String>,
+    /// Give nobody what has come but machines that are assigned its generation, until a later one comes without this
+    #[arg(long)]
+    pub hold: bool,
+    /// Take no more than so many bytes a second: 500K, 10M
+    #[arg(long, value_name = "RATE")]
+    pub limit: Option<Rate>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// A path below the directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeptPath(pub Vec<u8>);

@@ -7,6 +7,7 @@ mod check;
 mod edit;
 mod explain;
 mod export;
+mod fetch;
 mod findings;
 mod gc;
 mod generations;
@@ -24,6 +25,7 @@ mod needs;
 mod pages;
 mod preview;
 mod progress;
+mod pull;
 mod release;
 mod reload;
 mod rendered;
@@ -76,6 +78,7 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
             shown(export::export(&site, what, to, *force, output.json, renderer), *output)
         }),
         Command::Sync(asked) => sync::sync(asked),
+        Command::Pull(asked) => with_site(cli, |site| shown(pull::pull(&site, asked), asked.output)),
         Command::Generations { name, output } => {
             with_site(cli, |site| shown(generations::list(&site, name.as_deref()), *output))
         }

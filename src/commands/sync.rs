@@ -3,33 +3,27 @@
 //! An index comes first, told against the one that is here; then, as one stream, the contents that are nowhere on this host; then
 //! the directory is changed (`oneroot_tree::replica`). What is cut off goes on where it was.
 
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{HumanBytes, ProgressBar};
-use oneroot_ids::{GenerationId, ObjectId};
+use oneroot_ids::GenerationId;
 use oneroot_machines::sync::What;
 use oneroot_tree::diff::Counts;
 use oneroot_tree::replica::{Comparison, How, Incoming, Lack, Lacks, Replica, Tree, as_far_as};
-use oneroot_tree::wants::Wants;
-use oneroot_tree::{Error, Index, Store, replica, stream};
+use oneroot_tree::{Error, Index, Store, stream};
 use serde::Serialize;
 
+use super::fetch::{Fetch, TRIES, remote};
 use super::generations::DiffLine;
-use super::progress::{expect, spinner};
+use super::progress::spinner;
 use crate::cli::Exit;
-use crate::cli::sync::{From, Rate, SyncAsked};
+use crate::cli::sync::SyncAsked;
 use crate::clock;
 use crate::print::{self, Document, Page};
 use crate::remote::{Offered, Refused, Remote};
-
-/// Tries without a byte of progress before a server is given up.
-const TRIES: u32 = 5;
-/// The wait before the first of them; it doubles.
-const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a sync did.
 #[derive(Serialize)]
@@ -135,21 +129,6 @@ pub fn roll_back(directory: &Path) -> Result<RolledBack> {
     let replica = Replica::open(directory)?;
     let record = replica.roll_back()?;
     Ok(RolledBack { directory: replica.root().to_owned(), now: record.current })
-}
-
-/// The server that was asked for, with the token that is told for it.
-pub fn remote(server: &From) -> Result<Remote> {
-    let address = server.from.clone().context("say which server: --from http://SERVER[:PORT]")?;
-    let token = match &server.token_file {
-        Some(path) => {
-            let text =
-                std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
-            Some(text)
-        }
-        None => std::env::var("ONEROOT_TOKEN").ok(),
-    };
-    let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
-    Ok(Remote::new(address, token))
 }
 
 /// `oneroot sync WHAT DIRECTORY`, once or for as long as it is watched.
@@ -337,7 +316,11 @@ impl<'a> Run<'a> {
         let mut incoming = Incoming::open(replica.place(), &mut |bytes| {
             bar.set_message(format!("looking at what has come, {}", HumanBytes(bytes)));
         })?;
-        self.fetch(comparison, index, tree.generation, &mut incoming, done, bar)?;
+        let missing = comparison.missing(&incoming, self.store.as_deref());
+        let (remote, limit, generation) = (&self.remote, self.asked.limit, tree.generation);
+        let fetch = Fetch { remote, what: self.what, generation, index, limit, bar };
+        let came = fetch.all(&missing, &mut incoming)?;
+        (done.objects, done.bytes) = (came.objects, came.bytes);
         let kept = tree.clone();
         bar.set_message("changing the directory");
         let applied = replica.apply(
@@ -361,114 +344,6 @@ impl<'a> Run<'a> {
         // Only so does the server know what is here.
         drop(self.remote.index(self.what, Some(kept.generation)));
         Ok(())
-    }
-
-    /// Has all contents come that are nowhere here, as one stream, and another one where it is cut off.
-    fn fetch(
-        &self,
-        comparison: &Comparison,
-        index: &Index,
-        generation: GenerationId,
-        incoming: &mut Incoming,
-        done: &mut Synced,
-        bar: &ProgressBar,
-    ) -> Result<()> {
-        let all = comparison.missing(incoming, self.store.as_deref());
-        let total: u64 = all.iter().map(|(_, size)| size).sum();
-        expect(bar, total);
-        let mut tries = 0;
-        let mut missing = all.as_slice();
-        while let Some((first, _)) = missing.first() {
-            let begun = incoming.begun(*first);
-            let (before, had) = (missing.len(), begun);
-            let fetched = self.stream(index, generation, missing, begun, incoming, &mut |bytes| {
-                done.bytes += bytes;
-                bar.inc(bytes);
-                bar.set_message(format!("{} of {}", HumanBytes(bar.position()), HumanBytes(total)));
-            });
-            let came = missing.iter().take_while(|(object, _)| incoming.has(*object)).count();
-            missing = missing.get(came..).unwrap_or_default();
-            done.objects += came as u64;
-            let Err(cause) = fetched else { continue };
-            let first = missing.first().map_or(0, |(object, _)| incoming.begun(*object));
-            if missing.len() < before || first > had {
-                tries = 0;
-            }
-            tries += 1;
-            if tries > TRIES || !may_pass(&cause) {
-                return Err(cause);
-            }
-            bar.set_message(format!("{cause:#}; trying again"));
-            std::thread::sleep(PAUSE * 2u32.pow(tries - 1));
-        }
-        Ok(())
-    }
-
-    fn stream(
-        &self,
-        index: &Index,
-        generation: GenerationId,
-        missing: &[(ObjectId, u64)],
-        begun: u64,
-        incoming: &mut Incoming,
-        report: &mut dyn FnMut(u64),
-    ) -> Result<()> {
-        let wanted: std::collections::HashSet<ObjectId> = missing.iter().map(|(object, _)| *object).collect();
-        let all = replica::objects(index).map(|(object, _)| object);
-        let wants = Wants::of(all, begun, |object| wanted.contains(&object));
-        let mut from = Measured {
-            from: self.remote.objects(self.what, generation, &wants)?,
-            limit: self.asked.limit,
-            since: Instant::now(),
-            bytes: 0,
-            told: 0,
-        };
-        for (object, size) in missing {
-            incoming.receive(*object, *size, &mut from)?;
-            if from.bytes - from.told >= 1 << 20 {
-                report(from.bytes - from.told);
-                from.told = from.bytes;
-            }
-        }
-        report(from.bytes - from.told);
-        Ok(())
-    }
-}
-
-/// Whether the next try may do better.
-fn may_pass(cause: &anyhow::Error) -> bool {
-    cause.chain().any(|cause| {
-        let tree = cause.downcast_ref::<Error>();
-        cause.is::<io::Error>()
-            || tree.is_some_and(|tree| matches!(tree, Error::Cut(_)))
-            || cause.downcast_ref::<Refused>().is_some_and(|refused| matches!(refused, Refused::Busy(_)))
-            || cause.is::<hyper::Error>()
-    })
-}
-
-/// A stream of which is known how much has come, and that comes no faster than it may.
-struct Measured<R> {
-    from: R,
-    limit: Option<Rate>,
-    since: Instant,
-    bytes: u64,
-    told: u64,
-}
-
-impl<R: Read> Read for Measured<R> {
-    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
-        // A tenth of a second at a time at most, so that it flows.
-        let most =
-            self.limit.map_or(to.len(), |Rate(rate)| usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1));
-        let length = to.len().min(most);
-        let count = self.from.read(to.get_mut(..length).unwrap_or_default())?;
-        self.bytes += count as u64;
-        if let Some(Rate(rate)) = self.limit {
-            #[allow(clippy::cast_precision_loss, reason = "a rate is no exact thing")]
-            let due = Duration::from_secs_f64(self.bytes as f64 / rate as f64);
-            std::thread::sleep(due.saturating_sub(self.since.elapsed()));
-        }
-        Ok(count)
     }
 }
 

@@ -126,8 +126,8 @@ pub enum Error {
         /// The one that came.
         found: GenerationId,
     },
-    /// Another sync is at work on a directory.
-    #[error("{path} is being synced by another process; wait for it, or end it", path = path.display())]
+    /// Another sync, or another pull, is at work on a directory.
+    #[error("{path} is being filled by another oneroot; wait for it, or end it", path = path.display())]
     Busy {
         /// The directory.
         path: PathBuf,

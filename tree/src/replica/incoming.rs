@@ -13,6 +13,9 @@ use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
+
 use crate::confine::open_file;
 use crate::error::{Error, Result};
 use crate::store::make_directory;
@@ -31,6 +34,8 @@ pub struct Incoming {
     /// The one of which only the beginning is here, and how much.
     begun: Option<Begun>,
     buffer: Vec<u8>,
+    /// Held: another that writes here would write over what is being read.
+    _lock: File,
 }
 
 struct Begun {
@@ -43,11 +48,16 @@ impl Incoming {
     /// Opens the directory in a place, and looks at what was left there. `report` hears the bytes that were read so far.
     ///
     /// # Errors
-    /// The system's.
+    /// [`Error::Busy`] where another transfer is under way, or the system's.
     pub fn open(place: &Path, report: &mut dyn FnMut(u64)) -> Result<Self> {
         let path = place.join("incoming");
         make_directory(&path).map_err(Error::io("create", &path))?;
-        let mut incoming = Self { path, whole: HashSet::new(), begun: None, buffer: Vec::new() };
+        let lock = File::open(&path).map_err(Error::io("open", &path))?;
+        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
+            Err(Errno::WOULDBLOCK) => return Err(Error::Busy { path: place.to_owned() }),
+            locked => locked.map_err(Error::io("lock", &path))?,
+        }
+        let mut incoming = Self { path, whole: HashSet::new(), begun: None, buffer: Vec::new(), _lock: lock };
         let listed = fs::read_dir(&incoming.path).map_err(Error::io("list", &incoming.path))?;
         let mut read = 0;
         for entry in listed.flatten() {

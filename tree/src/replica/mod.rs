@@ -11,6 +11,7 @@ mod incoming;
 mod memory;
 mod place;
 mod plan;
+mod pulled;
 #[cfg(test)]
 mod tests;
 mod user;

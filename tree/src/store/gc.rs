@@ -84,6 +84,7 @@ impl Store {
             }
         }
         self.collect_objects(&kept, young_from, dry, &mut collected)?;
+        self.collect_transfers(young_from, dry, &mut collected)?;
         if !dry {
             super::stat_cache::forget_the_dead(self)?;
         }
@@ -157,6 +158,23 @@ impl Store {
                     collected.objects += 1;
                     collected.freed += freed;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// What is left of a pull that nobody has gone on with.
+    fn collect_transfers(&self, young_from: SystemTime, dry: bool, collected: &mut Collected) -> Result<()> {
+        let home = self.path.join("incoming");
+        if !home.exists() {
+            return Ok(());
+        }
+        for path in names(&home)?.into_iter().map(|name| home.join(name)) {
+            if is_old(&path, young_from)
+                && let Some(freed) = self.remove(&path, young_from, dry)?
+            {
+                collected.objects += 1;
+                collected.freed += freed;
             }
         }
         Ok(())

@@ -1,0 +1,154 @@
+//! What `sync` and `pull` have in common: a server that is asked, and contents that come as one stream, and as another one where
+//! that is cut off.
+
+use std::collections::HashSet;
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result};
+use indicatif::{HumanBytes, ProgressBar};
+use oneroot_ids::{GenerationId, ObjectId};
+use oneroot_machines::sync::What;
+use oneroot_tree::replica::{Incoming, objects};
+use oneroot_tree::wants::Wants;
+use oneroot_tree::{Error, Index};
+
+use super::progress::expect;
+use crate::cli::sync::{From, Rate};
+use crate::remote::{Refused, Remote};
+
+/// Tries without a byte of progress before a server is given up.
+pub const TRIES: u32 = 5;
+/// The wait before the first of them; it doubles.
+const PAUSE: Duration = Duration::from_millis(500);
+/// Bytes after which it is told how far it is.
+const TOLD: u64 = 1 << 20;
+
+/// The server that was asked for, with the token that is told for it.
+pub fn remote(server: &From) -> Result<Remote> {
+    let address = server.from.clone().context("say which server: --from http://SERVER[:PORT]")?;
+    let token = match &server.token_file {
+        Some(path) => {
+            let text = std::fs::read_to_string(path);
+            Some(text.with_context(|| format!("cannot read {}", path.display()))?)
+        }
+        None => std::env::var("ONEROOT_TOKEN").ok(),
+    };
+    let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
+    Ok(Remote::new(address, token))
+}
+
+/// A tree whose contents are to come.
+pub struct Fetch<'f> {
+    /// From where.
+    pub remote: &'f Remote,
+    /// As it is asked for.
+    pub what: &'f What,
+    /// Which one it is.
+    pub generation: GenerationId,
+    /// Its index as the server has it.
+    pub index: &'f Index,
+    /// Bytes a second at most.
+    pub limit: Option<Rate>,
+    /// Where it is shown.
+    pub bar: &'f ProgressBar,
+}
+
+/// What has come.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Came {
+    /// Contents.
+    pub objects: u64,
+    /// Bytes on the wire, those of what was cut off too.
+    pub bytes: u64,
+}
+
+impl Fetch<'_> {
+    /// Has all of these come, which are in the order of the index.
+    pub fn all(&self, mut missing: &[(ObjectId, u64)], incoming: &mut Incoming) -> Result<Came> {
+        let total: u64 = missing.iter().map(|(_, size)| size).sum();
+        expect(self.bar, total);
+        let (mut came, mut tries) = (Came::default(), 0);
+        while let Some((first, _)) = missing.first() {
+            let (before, had) = (missing.len(), incoming.begun(*first));
+            let streamed = self.stream(missing, incoming, &mut |bytes| {
+                came.bytes += bytes;
+                self.bar.inc(bytes);
+                self.bar.set_message(format!("{} of {}", HumanBytes(self.bar.position()), HumanBytes(total)));
+            });
+            let whole = missing.iter().take_while(|(object, _)| incoming.has(*object)).count();
+            missing = missing.get(whole..).unwrap_or_default();
+            came.objects += whole as u64;
+            let Err(cause) = streamed else { continue };
+            let has = missing.first().map_or(0, |(object, _)| incoming.begun(*object));
+            if missing.len() < before || has > had {
+                tries = 0;
+            }
+            tries += 1;
+            if tries > TRIES || !may_pass(&cause) {
+                return Err(cause);
+            }
+            self.bar.set_message(format!("{cause:#}; trying again"));
+            std::thread::sleep(PAUSE * 2u32.pow(tries - 1));
+        }
+        Ok(came)
+    }
+
+    fn stream(
+        &self,
+        missing: &[(ObjectId, u64)],
+        incoming: &mut Incoming,
+        report: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        let wanted: HashSet<ObjectId> = missing.iter().map(|(object, _)| *object).collect();
+        let begun = missing.first().map_or(0, |(first, _)| incoming.begun(*first));
+        let all = objects(self.index).map(|(object, _)| object);
+        let wants = Wants::of(all, begun, |object| wanted.contains(&object));
+        let from = self.remote.objects(self.what, self.generation, &wants)?;
+        let mut from = Measured { from, limit: self.limit, since: Instant::now(), bytes: 0, told: 0 };
+        let received = missing.iter().try_for_each(|(object, size)| {
+            incoming.receive(*object, *size, &mut from)?;
+            if from.bytes - from.told >= TOLD {
+                report(from.bytes - from.told);
+                from.told = from.bytes;
+            }
+            Ok(())
+        });
+        report(from.bytes - from.told);
+        received
+    }
+}
+
+/// Whether the next try may do better.
+fn may_pass(cause: &anyhow::Error) -> bool {
+    cause.chain().any(|cause| {
+        cause.is::<io::Error>()
+            || cause.is::<hyper::Error>()
+            || matches!(cause.downcast_ref(), Some(Error::Cut(_)))
+            || matches!(cause.downcast_ref(), Some(Refused::Busy(_)))
+    })
+}
+
+/// A stream of which is known how much has come, and that comes no faster than it may.
+struct Measured<R> {
+    from: R,
+    limit: Option<Rate>,
+    since: Instant,
+    bytes: u64,
+    told: u64,
+}
+
+impl<R: Read> Read for Measured<R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        // A tenth of a second at a time at most, so that it flows.
+        let tenth = |Rate(rate)| usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1);
+        let length = to.len().min(self.limit.map_or(usize::MAX, tenth));
+        let count = self.from.read(to.get_mut(..length).unwrap_or_default())?;
+        self.bytes += count as u64;
+        if let Some(Rate(rate)) = self.limit {
+            let due = Duration::from_nanos(self.bytes.saturating_mul(1_000_000_000) / rate);
+            std::thread::sleep(due.saturating_sub(self.since.elapsed()));
+        }
+        Ok(count)
+    }
+}
