@@ -26,6 +26,8 @@ use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use oneroot_tree::View;
 
 use super::what::{What, Which};
+use crate::credentials::record::{Granted, TokenRefused};
+use crate::credentials::view::TokenView;
 use crate::error::Error;
 use crate::machines::Machines;
 use crate::planner::reference;
@@ -40,8 +42,8 @@ pub enum SyncRefused {
     )]
     NobodyKnown,
     /// A token that is none, or none any more.
-    #[error("the token {0}")]
-    Token(String),
+    #[error(transparent)]
+    Token(#[from] TokenRefused),
     /// A token went over the wire as it is.
     #[error("this server takes tokens by HTTPS alone; use https:// and its https_port")]
     Bare,
@@ -82,14 +84,10 @@ impl Machines {
     ) -> Result<Arc<Flat>, SyncRefused> {
         let site = self.site();
         let own = self.own(&site, asker.peer);
-        let meant = self.may_have(&site, asker, what, own)?;
+        let meant = self.may_have(&site, asker, what, exactly, own)?;
         let view = match meant {
             Meant::Machine(mac) => self.next_view(&site, mac, what).await?,
-            Meant::Profile(name, which) => {
-                // What is asked for by all of its name is asked for itself, whatever the head is by now.
-                let which = exactly.map_or(which, |exactly| Which::Generation(exactly.to_string()));
-                self.view_of(site, name, which, what.clone()).await?
-            }
+            Meant::Profile(name, which) => self.view_of(site, name, which, what.clone()).await?,
         };
         let machines = self.clone();
         let flat = tokio::task::spawn_blocking(move || machines.flats.of(&view)).await;
@@ -118,12 +116,15 @@ impl Machines {
         site: &Site,
         asker: &Asker<'_>,
         what: &What,
+        exactly: Option<GenerationId>,
         own: Option<Mac>,
     ) -> Result<Meant, SyncRefused> {
+        // What is asked for by all of its name is asked for itself, whatever the head is by now; and by that it is judged.
+        let exact = |which: &Which| exactly.map_or_else(|| which.clone(), all_of);
         let meant = match what {
             What::Own => Meant::Machine(own.ok_or(SyncRefused::NobodyKnown)?),
             What::Named(name, which) => match (site.profiles.contains_key(name), site.machines.get(name)) {
-                (true, _) => Meant::Profile(name.clone(), which.clone()),
+                (true, _) => Meant::Profile(name.clone(), exact(which)),
                 (false, Some(machine)) if *which == Which::Head => {
                     let mac = machine.macs.first().copied();
                     Meant::Machine(mac.ok_or_else(|| absent(what, "it has no MAC to boot by"))?)
@@ -140,13 +141,8 @@ impl Machines {
         if site.server.https.is_some() && !asker.secured {
             return Err(SyncRefused::Bare);
         }
-        self.lets_have(bearer, what)?;
-        Ok(meant)
-    }
-
-    /// Whether a token is for a tree.
-    fn lets_have(&self, _bearer: &str, what: &What) -> Result<(), SyncRefused> {
-        Err(SyncRefused::NotYours(what.clone()))
+        let granted = self.token(asker.peer.ip(), bearer)?;
+        within(site, &granted, meant).ok_or_else(|| SyncRefused::NotYours(what.clone()))
     }
 
     /// What a profile's generation looks like.
@@ -242,6 +238,31 @@ impl Machines {
 enum Meant {
     Machine(Mac),
     Profile(String, Which),
+}
+
+/// A generation by all of its name.
+fn all_of(generation: GenerationId) -> Which {
+    Which::Generation(generation.to_string())
+}
+
+/// What is meant, if a token is for it. One that is for a generation gives that one, and no other that begins as it does.
+fn within(site: &Site, granted: &Granted, meant: Meant) -> Option<Meant> {
+    match &meant {
+        Meant::Machine(mac) => {
+            let (name, _) = site.machine(*mac)?;
+            granted.covers(&TokenView::Machine(name.to_owned())).then_some(meant)
+        }
+        Meant::Profile(name, _) if granted.covers(&TokenView::Profile(name.clone())) => Some(meant),
+        Meant::Profile(name, Which::Generation(begin)) => granted.views.iter().find_map(|view| match view {
+            TokenView::Generation { profile, generation }
+                if profile == name && generation.to_string().starts_with(begin) =>
+            {
+                Some(Meant::Profile(name.clone(), all_of(*generation)))
+            }
+            _ => None,
+        }),
+        Meant::Profile(..) => None,
+    }
 }
 
 fn absent(what: &What, why: &str) -> SyncRefused {
