@@ -85,7 +85,7 @@ impl Granted {
     }
 }
 
-/// Why a token is good for nothing. Whoever holds it is told no more than that; the log has this.
+/// Why a token is good for nothing. Whoever shows one that was good is told why; no guess comes so far.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenRefused {
     /// Nobody here has made it.
