@@ -1,6 +1,6 @@
 //! What `oneroot status` shows, as one document: of the machines, of this server, and of what it hears around it.
 
-use oneroot_machines::{DecideStatus, MachineStatus, Machines, OtherServer};
+use oneroot_machines::{Copy, DecideStatus, MachineStatus, Machines, OtherServer};
 use oneroot_state::{Backend as _, Health};
 use serde::{Deserialize, Serialize};
 
@@ -42,6 +42,9 @@ pub struct Status {
     /// Other DHCP servers that machines took offers of, where this one gives the addresses.
     #[serde(default)]
     pub other_servers: Vec<OtherServer>,
+    /// Copies of trees that were heard of since the start.
+    #[serde(default)]
+    pub copies: Vec<Copy>,
     /// What clients can check the server by; none where the site has no HTTPS.
     #[serde(default)]
     pub https: Option<HttpsStatus>,
@@ -63,6 +66,7 @@ impl Status {
             interfaces: interfaces.status(&site),
             missing_addresses: interfaces.missing(&site).iter().map(ToString::to_string).collect(),
             other_servers: machines.other_servers(),
+            copies: machines.copies(),
             https: https.status(),
         }
     }

@@ -32,6 +32,7 @@ pub use error::{Error, MappingRefused, Result, TokenChangeRefused};
 pub use granting::{TokenStatus, TokenWanted};
 pub use host::Host;
 pub use index::claims::{Claim, RESTS, Rest};
+pub use index::copies::{Copy, Holder};
 pub use index::others::{OtherServer, Sign, What};
 pub use index::refusals::Refusal;
 pub use index::sightings::Sighting;

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::index::MachineIndex;
 use crate::index::claims::Claim;
+use crate::index::copies::Copies;
 use crate::index::others::Others;
 use crate::index::refusals::Refusals;
 use crate::index::sightings::Sightings;
@@ -61,6 +62,8 @@ pub struct Machines {
     pub(crate) boot_tokens: BootTokens,
     pub(crate) cookies: Cookies,
     pub(crate) objects: Objects,
+    /// Who has which of them.
+    pub(crate) copies: Mutex<Copies>,
     /// Trees as other hosts are told them.
     pub(crate) flats: Flats,
     pub(crate) loaders: Vec<PathBuf>,
@@ -109,6 +112,7 @@ impl Machines {
         let asking = Arc::new(Asking::new(host.clone()));
         let machines = Arc::new(Self {
             objects: Objects::new(planner.store().clone()),
+            copies: Mutex::default(),
             flats: Flats::new(),
             loaders: site.server.loaders.clone(),
             site: watch::Sender::new(site.clone()),

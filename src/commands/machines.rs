@@ -9,7 +9,7 @@ use oneroot_bootconf::assignment::{Adopting, Signed};
 use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::hardware::Fact;
 use oneroot_bootconf::history::Change;
-use oneroot_machines::{MachineStatus, Mapping, OneMachine, Sighting};
+use oneroot_machines::{Copy, MachineStatus, Mapping, OneMachine, Sighting};
 use serde::Serialize;
 
 use super::explain::said;
@@ -111,7 +111,7 @@ fn site_or_nobody(machine: &MachineStatus) -> String {
 
 impl Document for OneMachine {
     fn page(&self) -> Page {
-        let Self { now, status, decision, trouble, mapped, told } = self;
+        let Self { now, status, decision, trouble, mapped, told, copies } = self;
         let mut page = Page::default();
         let ago = |at: u64| format!("{} ago", super::status::age(now.saturating_sub(at)));
         let mut row = |what: &str, words: String| page.line(format_args!("{what:<12}{words}"));
@@ -146,6 +146,12 @@ impl Document for OneMachine {
         }
         if let Some(stalled) = &status.stalled {
             row("stalled", stalled.to_string());
+        }
+        for Copy { address, what, generation, offered, at, .. } in copies {
+            let state = if generation == offered { "current" } else { "behind" };
+            let generation = generation.to_string();
+            let generation = generation.get(..12).unwrap_or_default();
+            row("copy", format!("of {what} at {address}: {generation}, {state}, {}", ago(*at)));
         }
         for Change { what, lasts, signed } in mapped.iter().flat_map(|mapped| &mapped.history) {
             let lasts = lasts.map_or(String::new(), |lasts| format!(", for {}", super::status::age(lasts)));

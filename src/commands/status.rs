@@ -10,7 +10,8 @@ use crate::print::{Document, Page};
 use crate::status::{Status, silence, trouble};
 use crate::tls::HttpsStatus;
 use crate::{clock, confine, control};
-use oneroot_machines::MachineStatus;
+use oneroot_ids::GenerationId;
+use oneroot_machines::{Copy, MachineStatus};
 
 const HEAD: [&str; 9] =
     ["MACHINE", "MAC", "ADDRESS", "PROFILE", "PHASE", "LAST STEP", "SINCE", "LAST SEEN", "TREE"];
@@ -28,6 +29,10 @@ impl Document for Status {
         rows.extend(self.interfaces.iter().map(interface));
         page.line("");
         page.rows(&rows);
+        if !self.copies.is_empty() {
+            page.line("");
+            page.rows(&copies(&self.copies, self.now));
+        }
         for address in &self.missing_addresses {
             page.line(format_args!(
                 "{address} is not an address of this host: TFTP, HTTP and NFS can't be reached there"
@@ -54,6 +59,24 @@ impl Document for Status {
         }
         page
     }
+}
+
+/// A line for each copy of a tree.
+pub fn copies(copies: &[Copy], now: u64) -> Vec<[String; 6]> {
+    let short = |generation: GenerationId| generation.to_string().chars().take(12).collect::<String>();
+    let row = |copy: &Copy| {
+        let state = if copy.generation == copy.offered { "current" } else { "behind" };
+        [
+            copy.holder.to_string(),
+            copy.address.to_string(),
+            copy.what.clone(),
+            short(copy.generation),
+            age(now.saturating_sub(copy.at)),
+            state.to_owned(),
+        ]
+    };
+    let head = ["COPY KEPT BY", "ADDRESS", "OF", "GENERATION", "LAST ASKED", "TREE"].map(str::to_owned);
+    std::iter::once(head).chain(copies.iter().map(row)).collect()
 }
 
 /// What clients can check the server by.

@@ -135,8 +135,8 @@ impl Connection {
             Which::Objects(generation, _) => Some(generation),
             Which::Index(_) => None,
         };
-        let flat = match Box::pin(self.http.machines.offer(&asker, &asked.what, exactly)).await {
-            Ok(flat) => flat,
+        let offered = match Box::pin(self.http.machines.offer(&asker, &asked.what, exactly)).await {
+            Ok(offered) => offered,
             Err(cause) => {
                 if let SyncRefused::Failed(cause) = &cause {
                     tracing::warn!(peer = %peer.ip(), what = %asked.what, %cause, "a tree could not be told");
@@ -144,6 +144,10 @@ impl Connection {
                 return self.refuse(refused(&cause), date).await;
             }
         };
+        if let Which::Index(Some(have)) = asked.which {
+            self.http.machines.copied(&asker, &asked.what, &offered, have);
+        }
+        let flat = offered.flat;
         match asked.which {
             Which::Index(have) => self.index(&asked, &flat, have, date).await,
             Which::Objects(_, bytes) => self.objects(&asked, flat, bytes, date).await,

@@ -3,6 +3,7 @@
 //! The data plane reads this and nothing else, under a lock that is never held across a wait.
 
 pub(crate) mod claims;
+pub(crate) mod copies;
 pub(crate) mod others;
 pub(crate) mod places;
 pub(crate) mod refusals;

@@ -1,12 +1,15 @@
 //! All that is known of one machine: how far it is, what it would boot now and who says so, what it has told of itself, and what
 //! was changed of it by whom.
 
+use std::sync::PoisonError;
+
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::Decided;
 use oneroot_bootconf::decision::{Provenance, decide};
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
+use crate::index::copies::{Copy, Holder};
 use crate::index::sightings::Sighting;
 use crate::machines::Machines;
 use crate::mapping::MappedMachine;
@@ -27,6 +30,9 @@ pub struct OneMachine {
     pub mapped: Option<MappedMachine>,
     /// What each of its NICs has told since the server started.
     pub told: Vec<Sighting>,
+    /// The trees that it keeps copies of, as it has said since the server started.
+    #[serde(default)]
+    pub copies: Vec<Copy>,
 }
 
 impl Machines {
@@ -46,12 +52,20 @@ impl Machines {
         told.retain(|sighting| macs.contains(&sighting.mac));
         Some(OneMachine {
             now: self.host.shown(self.host.now()),
+            copies: self.copies_of(&status.name),
             mapped: looked.mapped.remove(&status.name),
             status,
             decision,
             trouble,
             told,
         })
+    }
+
+    fn copies_of(&self, name: &str) -> Vec<Copy> {
+        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        let its =
+            copies.all().filter(|copy| matches!(&copy.holder, Holder::Machine(machine) if machine == name));
+        its.map(|copy| Copy { at: self.host.shown(copy.at), ..copy.clone() }).collect()
     }
 
     /// What is decided right now, with the last word of the site's program; and why it is nothing.

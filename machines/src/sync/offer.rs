@@ -13,7 +13,7 @@ use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::again::Ask;
@@ -29,6 +29,7 @@ use super::what::{What, Which};
 use crate::credentials::record::Granted;
 use crate::credentials::view::TokenView;
 use crate::error::Error;
+use crate::index::copies::{Copy, Holder};
 use crate::machines::Machines;
 use crate::planner::reference;
 use crate::views::flats::Flat;
@@ -71,6 +72,14 @@ pub struct Asker<'a> {
     pub bearer: Option<&'a str>,
 }
 
+/// A tree that somebody may have.
+pub struct Offered {
+    /// The tree.
+    pub flat: Arc<Flat>,
+    /// Who that is.
+    pub holder: Holder,
+}
+
 impl Machines {
     /// The tree that somebody asks for; with `exactly`, if it is still that one. Takes a moment.
     ///
@@ -81,7 +90,7 @@ impl Machines {
         asker: &Asker<'_>,
         what: &What,
         exactly: Option<GenerationId>,
-    ) -> Result<Arc<Flat>, SyncRefused> {
+    ) -> Result<Offered, SyncRefused> {
         let site = self.site();
         let own = self.own(&site, asker.peer);
         let granted = self.shown_by(&site, asker)?;
@@ -90,9 +99,12 @@ impl Machines {
         }
         let meant = self.meant(&site, what, own, exactly).await?;
         let is_own = own.zip(meant.mac()).is_some_and(|(own, mac)| same(&site, own, mac));
-        if !is_own && !granted.is_some_and(|granted| granted.covers(&meant.view(what))) {
-            return Err(SyncRefused::NotYours(what.clone()));
-        }
+        let granted = granted.filter(|granted| granted.covers(&meant.view(what)));
+        let holder = match (own.filter(|_| is_own), granted) {
+            (Some(mac), _) => Holder::Machine(self.name_of(mac)),
+            (None, Some(granted)) => Holder::Token(granted.name),
+            (None, None) => return Err(SyncRefused::NotYours(what.clone())),
+        };
         let view = match meant {
             Meant::Machine(mac) => self.next_view(&site, mac, what).await?,
             Meant::Profile(_, generation) => {
@@ -107,7 +119,7 @@ impl Machines {
         let flat = flat.map_err(|_| Error::Contended)??;
         match exactly {
             Some(exactly) if flat.index.generation() != exactly => Err(SyncRefused::Changed(what.clone())),
-            _ => Ok(flat),
+            _ => Ok(Offered { flat, holder }),
         }
     }
 
@@ -225,6 +237,25 @@ impl Machines {
         to.resize(start + left, 0);
         file.read_exact_at(to.get_mut(start..).unwrap_or_default(), at)?;
         Ok(None)
+    }
+
+    /// Somebody who asks for a tree has this of it.
+    pub fn copied(&self, asker: &Asker<'_>, what: &What, offered: &Offered, generation: GenerationId) {
+        let copy = Copy {
+            holder: offered.holder.clone(),
+            address: asker.peer.ip(),
+            what: what.to_string(),
+            generation,
+            offered: offered.flat.index.generation(),
+            at: self.host.now(),
+        };
+        self.copies.lock().unwrap_or_else(PoisonError::into_inner).heard(copy);
+    }
+
+    /// All copies that this server has heard of.
+    pub fn copies(&self) -> Vec<Copy> {
+        let copies = self.copies.lock().unwrap_or_else(PoisonError::into_inner);
+        copies.all().map(|copy| Copy { at: self.host.shown(copy.at), ..copy.clone() }).collect()
     }
 
     /// A tree's packed index, against an older one that the asker has. Takes a moment.
