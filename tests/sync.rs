@@ -146,3 +146,80 @@ fn a_machine_has_its_own_tree_as_it_is_exported_and_again_when_it_has_changed() 
         assert!(home.home.path().join("dir.1/foreign").exists());
     });
 }
+
+/// A secret that is good for these.
+fn token(server: &Server, name: &str, views: &[&str]) -> String {
+    let views = views.iter().flat_map(|view| ["--view", view]);
+    let words: Vec<&str> = ["token", "new", name].into_iter().chain(views).collect();
+    let said = server.run(&words).unwrap();
+    said.split_whitespace().find(|word| word.starts_with("oneroot_")).unwrap().to_owned()
+}
+
+#[test]
+fn a_token_has_the_trees_that_it_is_for_and_nobody_without_one_has_any() {
+    let home = Home::new();
+    let (debian, alpha) = (home.exported("debian"), home.exported("alpha"));
+    let [for_debian, for_alpha] =
+        [("d", "debian"), ("a", "alpha")].map(|(name, view)| token(&home.server, name, &[view]));
+    let sync = |what: &str, token: Option<&str>| {
+        let mut command = Command::new(home.server.binary());
+        command.args(["sync", what]).arg(home.dir()).args(["--from", &format!("http://{SERVER}")]);
+        command.env_remove("ONEROOT_TOKEN").envs(token.map(|token| ("ONEROOT_TOKEN", token)));
+        command.output().unwrap()
+    };
+    for (what, token) in [
+        ("debian", None),
+        ("alpha", None),
+        ("@self", None),
+        ("@self", Some(for_alpha.as_str())),
+        ("debian", Some(&for_alpha)),
+        ("alpha", Some(&for_debian)),
+        ("nothing", Some(&for_debian)),
+        ("debian@00000000", Some(&for_debian)),
+        ("debian", Some("oneroot_0000000000000000000000000000000000000000000000000000000000000000")),
+    ] {
+        let refused = sync(what, token);
+        assert_eq!(refused.status.code(), Some(1), "{what}: {}", said(&refused));
+        assert!(!home.dir().exists(), "{what}: nothing was made");
+    }
+    done(&sync("debian", Some(&for_debian)));
+    assert_eq!(tell(&home.dir()), debian);
+    done(&sync("alpha", Some(&for_alpha)));
+    assert_eq!(tell(&home.dir()), alpha);
+    let status = home.server.run(&["status"]).unwrap();
+    assert!(status.contains("token a") && status.contains("current"), "{status}");
+    home.server.run(&["token", "revoke", "a"]).unwrap();
+    assert_eq!(sync("alpha", Some(&for_alpha)).status.code(), Some(1));
+}
+
+#[test]
+fn a_generation_that_is_pulled_is_one_of_the_other_server_and_only_what_is_missing_comes() {
+    let home = Home::new();
+    let token = token(&home.server, "second", &["debian"]);
+    let second = Server::new(SiteFiles::with_alpha(b"other").unwrap()).unwrap();
+    second.site.write().unwrap();
+    let pull = |more: &[&str]| {
+        let mut command = Command::new(second.binary());
+        command.arg("--site").arg(second.site.path().join("site.toml"));
+        command.args(["pull", "debian", "--from", &format!("http://{SERVER}")]).args(more);
+        command.env("ONEROOT_TOKEN", &token).output().unwrap()
+    };
+    let first = done(&pull(&[]));
+    assert!(first.contains("new boots get it"), "{first}");
+    let exported = |server: &Server| {
+        let to = tempfile::tempdir().unwrap();
+        let to = to.path().join("tree");
+        server.run(&["export", "debian", to.to_str().unwrap()]).unwrap();
+        tell(&to)
+    };
+    assert_eq!(exported(&second), exported(&home.server));
+    let again = done(&pull(&[]));
+    assert!(again.contains(" 0 contents"), "{again}");
+    fs::write(home.server.site.path().join("root/etc/motd"), "other\n").unwrap();
+    home.server.stage().unwrap();
+    let held = done(&pull(&["--hold"]));
+    assert!(held.contains(" 1 contents") && held.contains("it waits"), "{held}");
+    assert_ne!(exported(&second), exported(&home.server));
+    let verified = second.run(&["verify"]).unwrap();
+    assert!(!verified.contains("damaged"), "{verified}");
+}
