@@ -37,7 +37,7 @@ fn asked(secret: &str, what: &str) -> String {
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    write!(curl.stdin.take().unwrap(), "header = \"Authorization: Bearer {secret}\"\n").unwrap();
+    writeln!(curl.stdin.take().unwrap(), "header = \"Authorization: Bearer {secret}\"").unwrap();
     String::from_utf8(curl.wait_with_output().unwrap().stdout).unwrap()
 }
 
