@@ -56,4 +56,5 @@ mod sync;
 mod takeover;
 mod templates;
 mod tftp;
+mod tokens;
 mod ways;

@@ -143,10 +143,10 @@ impl<'a> Answer<'a> {
                     Refusal::Beyond(length) => field(format_args!("Content-Range: bytes */{length}")),
                     // RFC 9110 §11.6.1: a 401 says how to show who one is.
                     Refusal::Said(StatusCode::UNAUTHORIZED, _) => {
-                        field(format_args!("WWW-Authenticate: Bearer"))
+                        field(format_args!("WWW-Authenticate: Bearer"));
                     }
                     Refusal::Said(StatusCode::SERVICE_UNAVAILABLE, _) => {
-                        field(format_args!("Retry-After: 1"))
+                        field(format_args!("Retry-After: 1"));
                     }
                     Refusal::Missing | Refusal::Unreadable | Refusal::Other | Refusal::Said(..) => {}
                 }

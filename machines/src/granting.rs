@@ -59,6 +59,9 @@ pub struct TokenStatus {
     pub revoked: Option<Signed>,
 }
 
+/// What a token is to be, made of what it is; nothing where that is what it is to be.
+type Change<'c> = dyn Fn(Option<&TokenRecord>) -> Result<Option<TokenRecord>, TokenChangeRefused> + Sync + 'c;
+
 impl Machines {
     /// What whoever shows this secret may have. A refusal is said in the log, as often as one peer may have something said.
     ///
@@ -174,11 +177,7 @@ impl Machines {
 
     /// Writes what a token is to be, made of what it is; whether anything was written. It is asked again where another server was
     /// quicker, or where nobody knows whether it was written.
-    async fn write_token(
-        self: &Arc<Self>,
-        name: &TokenName,
-        change: &(dyn Fn(Option<&TokenRecord>) -> Result<Option<TokenRecord>, TokenChangeRefused> + Sync),
-    ) -> Result<bool> {
+    async fn write_token(self: &Arc<Self>, name: &TokenName, change: &Change<'_>) -> Result<bool> {
         for _ in 0..TRIES {
             let Some(txn) = self.token_transaction(name, change)? else { return Ok(false) };
             let machines = self.clone();
@@ -202,11 +201,7 @@ impl Machines {
         Err(Error::Contended)
     }
 
-    fn token_transaction(
-        &self,
-        name: &TokenName,
-        change: &(dyn Fn(Option<&TokenRecord>) -> Result<Option<TokenRecord>, TokenChangeRefused> + Sync),
-    ) -> Result<Option<Txn>> {
+    fn token_transaction(&self, name: &TokenName, change: &Change<'_>) -> Result<Option<Txn>> {
         let (index, now) = (self.index(), self.host.now());
         let known = index.tokens.get(name);
         let Some(record) = change(known.map(|(known, _)| known))? else { return Ok(None) };

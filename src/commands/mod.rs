@@ -60,10 +60,7 @@ use crate::{confine, decide, logging, print};
 /// Does what was asked.
 pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     match &cli.command {
-        Command::Init => {
-            print::text(EXAMPLE)?;
-            Ok(Exit::Done)
-        }
+        Command::Init => pages::example(),
         Command::Check { machine: Some(machine), output } => {
             with_site(cli, |site| shown(explain::decided(&site, machine), *output))
         }

@@ -1,13 +1,20 @@
-//! `oneroot completions` and `oneroot man`: what the package installs, for those who have the binary alone.
+//! `oneroot init`, `completions` and `man`: files that are printed as they are.
 
 use anyhow::{Context as _, Result};
 use clap::CommandFactory as _;
 use clap_complete::Shell;
+use oneroot_bootconf::EXAMPLE;
 
 use crate::cli::{Cli, Exit};
 use crate::print;
 
 const MAN: &str = include_str!("../../packaging/man/oneroot.8");
+
+/// `oneroot init`.
+pub fn example() -> Result<Exit> {
+    print::text(EXAMPLE)?;
+    Ok(Exit::Done)
+}
 
 /// `oneroot completions SHELL`.
 pub fn completions(shell: Shell) -> Result<Exit> {

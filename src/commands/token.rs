@@ -67,7 +67,7 @@ impl Document for Tokens {
                 (Some(revoked), _) => format!("revoked by {}", revoked.by),
                 (None, Some(_)) if token.expired => "expired".to_owned(),
                 (None, Some(end)) => format!("in {}", age(end.saturating_sub(now))),
-                (None, None) => "it is revoked".to_owned(),
+                (None, None) => "no end".to_owned(),
             };
             let made = format!("{} ago by {}", age(now.saturating_sub(token.made.at)), token.made.by);
             [token.name.clone(), views(token), until, made]
