@@ -21,7 +21,7 @@ mod status;
 mod tokens;
 mod views;
 
-pub use access::resource::{Found, Resource, Unreadable, Via};
+pub use access::resource::{Lookup, Resource, Unreadable, Via};
 pub use around::{Around, ProbeResult, Probing, Reason};
 pub use error::{Error, MappingRefused, Result};
 pub use host::Host;

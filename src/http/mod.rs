@@ -26,7 +26,7 @@ use sending::Sending;
 
 use crate::clock;
 use crate::net::accept::Slot;
-use oneroot_machines::{Found, Machines, Via};
+use oneroot_machines::{Lookup, Machines, Via};
 
 /// Time for a whole request head, the wait for it included; what takes longer is a slow loris.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -145,7 +145,7 @@ impl Connection {
         Ok(next(keeps))
     }
 
-    async fn resource(&self, request: &Request<'_>) -> Found {
+    async fn resource(&self, request: &Request<'_>) -> Lookup {
         let ask = match (request.method, request.conditions.range) {
             (Method::Other, _) => return Ok(None),
             (Method::Head, _) => Ask::Length,
