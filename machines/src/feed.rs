@@ -174,4 +174,25 @@ mod tests {
             );
         }
     }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_view_that_is_let_go_of_while_it_is_being_read_does_not_stay_in_memory() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], peer) = two(home.path()).await;
+        let machines = &one.machines;
+        let is_loading = || !machines.loading.lock().unwrap().is_empty();
+        for is_held in [true, false] {
+            boots(&one, peer).await;
+            let view = machines.index().views()[0];
+            machines.unload(view);
+            if !is_held {
+                machines.release(&one.mac.to_string()).await.unwrap();
+            }
+            machines.load_soon(view);
+            while is_loading() {
+                tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            }
+            assert_eq!(machines.in_memory(view).is_some(), is_held);
+        }
+    }
 }

@@ -24,7 +24,7 @@ pub mod sync;
 mod tokens;
 mod views;
 
-pub use access::resource::{Found, Resource, Unreadable, Via};
+pub use access::resource::{Lookup, Resource, Unreadable, Via};
 pub use around::{Around, ProbeResult, Probing, Reason};
 pub use credentials::record::{Granted, TokenRefused};
 pub use credentials::view::TokenView;

@@ -294,7 +294,8 @@ impl Machines {
         loading.push(view);
         let machines = self.clone();
         tokio::task::spawn_blocking(move || {
-            if let Err(cause) = machines.load(view) {
+            // Its pin may have ended since: then nobody else would ever take it out of memory again.
+            if let Err(cause) = machines.read(view) {
                 tracing::error!(%view, %cause, "a pinned view cannot be served");
             }
             machines.loading.lock().unwrap_or_else(PoisonError::into_inner).retain(|other| *other != view);

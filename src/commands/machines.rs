@@ -9,7 +9,7 @@ use oneroot_bootconf::assignment::{Adopting, Signed};
 use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::hardware::Fact;
 use oneroot_bootconf::history::Change;
-use oneroot_machines::{Copy, MachineStatus, Mapping, OneMachine, Sighting};
+use oneroot_machines::{Copy, MachineStatus, MappedMachine, Mapping, OneMachine, Sighting};
 use serde::Serialize;
 
 use super::explain::said;
@@ -189,13 +189,14 @@ struct Table {
 }
 
 /// What was adopted and assigned, as a file for machines.d. Of a machine that the files have already its table is a comment: only
-/// a person can put two tables of one name together.
+/// a person can put two tables of one name together. So is one of a machine that they have no more: nobody knows its NICs.
 fn export(mapping: &Mapping) -> Result<String> {
     let mut text = String::from(
         "# What was adopted and assigned here for good; not what is for a time, once, or of a generation. Once this is in machines.d and reloaded, `oneroot forget` and `unassign` take it from\n\
          # the state, where it counts before the files.\n",
     );
-    for machine in mapping.machines.iter().filter(|machine| !machine.says_nothing()) {
+    let is_for_good = |machine: &&MappedMachine| machine.adopted.is_some() || machine.assigned.is_some();
+    for machine in mapping.machines.iter().filter(is_for_good) {
         let gives = machine.assigned.as_ref().map(|assigned| assigned.gives.clone()).unwrap_or_default();
         let table = Table {
             mac: machine.macs.iter().map(ToString::to_string).collect(),
@@ -213,9 +214,47 @@ fn export(mapping: &Mapping) -> Result<String> {
             toml::to_string(&BTreeMap::from([("machine", BTreeMap::from([(&machine.name, table)]))]))?;
         text.push('\n');
         for line in table.lines() {
-            let comment = if machine.in_files && !line.is_empty() { "# " } else { "" };
+            let is_comment = machine.in_files || machine.macs.is_empty();
+            let comment = if is_comment && !line.is_empty() { "# " } else { "" };
             text += &format!("{comment}{line}\n");
         }
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oneroot_bootconf::assignment::Assignment;
+    use oneroot_bootconf::gives::Gives;
+
+    #[test]
+    fn what_is_exported_is_for_good_and_a_machine_whose_nics_nobody_knows_is_a_comment() {
+        let signed = || Signed { by: "ada".to_owned(), at: 1 };
+        let profile = Gives { boots: Some(Boots::Profile("debian".to_owned())), ..Gives::default() };
+        let assigned = || Some(Assignment { gives: profile.clone(), ..Assignment::empty(signed()) });
+        let machine = |name: &str, macs: &[&str]| MappedMachine {
+            name: name.to_owned(),
+            macs: macs.iter().map(|mac| mac.parse().unwrap()).collect(),
+            adopted: None,
+            assigned: None,
+            for_now: None,
+            history: Vec::new(),
+            known: true,
+            in_files: false,
+        };
+        let seat = MappedMachine {
+            adopted: Some(signed()),
+            assigned: assigned(),
+            ..machine("seat-1", &["02:00:00:00:00:01"])
+        };
+        let gone = MappedMachine { assigned: assigned(), known: false, ..machine("gone", &[]) };
+        let once = MappedMachine { for_now: assigned(), ..machine("once", &["02:00:00:00:00:02"]) };
+        let mapping = Mapping { machines: vec![gone, once, seat], ..Mapping::default() };
+        let text = export(&mapping).unwrap();
+        let read: toml::Table = text.parse().unwrap();
+        let machines = read["machine"].as_table().unwrap();
+        assert_eq!(machines.keys().collect::<Vec<_>>(), ["seat-1"], "{text}");
+        assert!(text.contains("# [machine.gone]") && !text.contains("once]"), "{text}");
+    }
 }

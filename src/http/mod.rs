@@ -32,7 +32,7 @@ use wire::Wire;
 use crate::clock;
 use crate::net::accept::Slot;
 use crate::tls::Https;
-use oneroot_machines::{Found, Machines, Via};
+use oneroot_machines::{Lookup, Machines, Via};
 
 /// Time for a whole request head, the wait for it included; what takes longer is a slow loris.
 const HEAD_TIME: Duration = Duration::from_secs(10);
@@ -236,7 +236,7 @@ fn following(request: &Request<'_>, keeps: bool) -> Next {
 }
 
 /// What is asked for.
-async fn resource(machines: &Arc<Machines>, peer: IpAddr, request: &Request<'_>) -> Found {
+async fn resource(machines: &Arc<Machines>, peer: IpAddr, request: &Request<'_>) -> Lookup {
     let ask = match (request.method, request.conditions.range) {
         (Method::Other | Method::Post, _) => return Ok(None),
         (Method::Head, _) => Ask::Length,

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oneroot_machines::{Found, Machines, Resource, Via};
+use oneroot_machines::{Lookup, Machines, Resource, Via};
 use oneroot_tftp::{Content, Engine, Now, Outcome, Peer, SessionId, Step, TftpError};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -33,7 +33,7 @@ const NOTHING_DUE: Duration = Duration::from_secs(3600);
 
 /// What reaches the thread from tasks.
 enum Event {
-    Found(SessionId, Found),
+    Found(SessionId, Lookup),
     Read(SessionId, Option<Ahead>),
     Stop,
 }

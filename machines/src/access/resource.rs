@@ -50,7 +50,7 @@ impl fmt::Display for Via {
 pub struct Unreadable;
 
 /// What there is under a name, if there is anything for who asks.
-pub type Found = Result<Option<Resource>, Unreadable>;
+pub type Lookup = Result<Option<Resource>, Unreadable>;
 
 /// What a name stands for, for the machine that asked.
 #[derive(Clone)]
@@ -189,7 +189,7 @@ impl Machines {
         name: &str,
         query: Option<&str>,
         via: Via,
-    ) -> Found {
+    ) -> Lookup {
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-/".contains(&byte);
         if !name.bytes().all(plain) {
             return Ok(None);
@@ -245,7 +245,7 @@ impl Machines {
         Some(Resource::Bytes(Arc::from(script.into_bytes())))
     }
 
-    async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str, via: Via) -> Found {
+    async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str, via: Via) -> Lookup {
         let Some(wanted) = self.wanted_file(peer, boot, which) else { return Ok(None) };
         let WantedFile { view, mac, path, is_followed, is_all } = wanted;
         self.step(mac, if which == KERNEL { KERNEL } else { INITRD }, false);

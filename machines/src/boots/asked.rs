@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use crate::access::resource::Via;
 use crate::around::ProbeResult;
 use crate::around::made_up::Links;
-use crate::boots::unknown::tests::{fill, mac, open, site};
+use crate::boots::unknown::tests::{fill, mac, open, site, site_with};
 use crate::host::still::NOW;
 use crate::index::tables::{MACHINES, PINS, PLANS};
 use crate::machines::Machines;
@@ -252,4 +252,36 @@ async fn five_hundred_boots_at_once_share_syncs() {
     println!("{groups} groups for {BOOTS} boots");
     // One after another they would be as many as there are boots.
     assert!(groups <= BOOTS as u64 / 8, "{groups} groups for {BOOTS} boots");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_that_a_rule_would_give_one_name_at_the_same_moment_both_boot_and_one_is_called_so() {
+    let home = tempfile::tempdir().unwrap();
+    let rule = "[[rule]]\nwhen = { product = \"X1\" }\nname = \"node-{serial}\"\nprofile = \"a\"\n";
+    let machines = open(&site_with(home.path(), true, rule)).await;
+    let held = machines.turns.take([Thing::Name("node-7".to_owned())]).await;
+    let asking: Vec<_> = [1, 2]
+        .into_iter()
+        .map(|number| {
+            let machines = machines.clone();
+            tokio::spawn(async move {
+                machines.leased(address(number), mac(number));
+                let name = format!("boot/{}.ipxe", mac(number).dashed());
+                let told = Some("product=X1&serial=7");
+                machines.resource(address(number), &name, told, Via::Http(Ask::Whole)).await.unwrap()
+            })
+        })
+        .collect();
+    // Both have seen that nobody has the name.
+    while machines.turns.waited_for_by(2) < 1 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    drop(held);
+    for one in asking {
+        let script = tokio::time::timeout(PATIENCE, one).await.expect("it waits for itself").unwrap();
+        assert!(script.is_some());
+    }
+    let index = machines.index();
+    let called: Vec<_> = index.machines.values().filter_map(|(record, _)| record.claimed.clone()).collect();
+    assert_eq!((called, index.pins.len()), (vec!["node-7".to_owned()], 2));
 }

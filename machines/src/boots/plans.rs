@@ -256,11 +256,14 @@ impl Machines {
         // no pin without one.
         let machines = self.clone();
         let named = move || machines.planner.name(&stacked).and_then(|view| machines.read(view));
-        let (slot, _read) = on_disk(slot, named).await?;
+        let (slot, read) = on_disk(slot, named).await?;
         // What is left waits for this machine's record and the disk, and takes no thread.
-        let _peer = slot.leave();
-        match self.pinned(&draft, request, fresh, boot).await {
-            // Another was quicker, so this one goes without.
+        let own_turn = slot.leave();
+        let planned = self.pinned(&draft, request, fresh, boot).await;
+        drop((own_turn, read));
+        match planned {
+            // Another was quicker, so this one goes without: by the gate once more, where it would wait for its own turn for
+            // ever if it still had that.
             Err(Error::NameTaken(_)) => {
                 let decision = Ok(draft.decision.unnamed());
                 Box::pin(self.plan(site, (asker, peer, asked), mac, decision, ask)).await

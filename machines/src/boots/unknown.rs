@@ -111,6 +111,11 @@ pub(crate) mod tests {
 
     /// A site that boots whoever comes, staged.
     pub fn site(home: &Path, kernel: bool) -> Arc<Site> {
+        site_with(home, kernel, "")
+    }
+
+    /// The same with more tables.
+    pub fn site_with(home: &Path, kernel: bool, more: &str) -> Arc<Site> {
         std::fs::create_dir_all(home.join("root/boot")).unwrap();
         if kernel {
             std::fs::write(home.join("root/boot/vmlinuz-1"), "kernel").unwrap();
@@ -120,7 +125,7 @@ pub(crate) mod tests {
             [[network]]\nsubnet = \"10.0.0.0/8\"\n[unknown]\nprofile = \"a\"\n\
             [profile.a]\nsource = { directory = \"root\" }\n\
             [machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nprofile = \"a\"\n";
-        let site = load_str("site.toml", text, home).unwrap();
+        let site = load_str("site.toml", &format!("{text}{more}"), home).unwrap();
         let store = Store::open(&site.server.store).unwrap();
         let mut stage = Stage::begin(&store, |_| {}).unwrap();
         stage.directory(&home.join("root")).unwrap();

@@ -75,14 +75,6 @@ pub enum Request {
     },
 }
 
-impl MappedMachine {
-    /// Whether the state says nothing of it now, but what it once said.
-    #[must_use]
-    pub fn says_nothing(&self) -> bool {
-        self.adopted.is_none() && self.assigned.is_none() && self.for_now.is_none()
-    }
-}
-
 impl Request {
     /// The machines that it names, each by a name or a MAC: a row of names is all of them.
     pub(super) fn machines(&self) -> Vec<String> {

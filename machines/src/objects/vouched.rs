@@ -43,11 +43,11 @@ impl Mark {
 }
 
 /// A file as it was hashed last, and whether it had the bytes that it is named by.
-type Found = Option<(Mark, bool)>;
+type Hashed = Option<(Mark, bool)>;
 
 /// What was hashed.
 pub struct Vouched {
-    known: Cache<ObjectId, Arc<Turn<Found>>>,
+    known: Cache<ObjectId, Arc<Turn<Hashed>>>,
     #[cfg(test)]
     hashed: AtomicU64,
 }
@@ -66,9 +66,9 @@ impl Vouched {
     /// Whether an open object has the bytes that its name says. Hashes it where that is not known.
     pub async fn is_good(&self, id: ObjectId, file: &Arc<File>) -> io::Result<bool> {
         let place = self.place(id);
-        let mut found = place.lock().await;
+        let mut last = place.lock().await;
         let mark = Mark::of(file)?;
-        if let Some((known, good)) = *found
+        if let Some((known, good)) = *last
             && known == mark
         {
             return Ok(good);
@@ -80,12 +80,12 @@ impl Vouched {
             tokio::task::spawn_blocking(move || hash(&reading)).await.map_err(io::Error::other)??;
         // One that was written to meanwhile is hashed again by whoever asks next.
         if Mark::of(file)? == mark {
-            *found = Some((mark, hashed == id.0));
+            *last = Some((mark, hashed == id.0));
         }
         Ok(hashed == id.0)
     }
 
-    fn place(&self, id: ObjectId) -> Arc<Turn<Found>> {
+    fn place(&self, id: ObjectId) -> Arc<Turn<Hashed>> {
         let place = self.known.get_or_insert_with(&id, || Ok(Arc::default()));
         place.unwrap_or_else(|never: Infallible| match never {})
     }

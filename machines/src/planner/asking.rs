@@ -2,6 +2,7 @@
 //! shared by all that ask the same at the same time.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use oneroot_ids::Mac;
@@ -46,6 +47,8 @@ pub struct Asking {
     host: Arc<dyn Host>,
     answers: Cache<Mac, Remembered, Weights>,
     under_way: Mutex<HashMap<Mac, UnderWay>>,
+    /// How often all that was said was forgotten: what a site before the present one asked is not remembered.
+    forgotten: AtomicU64,
     status: Mutex<DecideStatus>,
 }
 
@@ -101,6 +104,7 @@ impl Asking {
             host,
             answers: Cache::with_weighter(REMEMBERED, HEAVIEST, Weights),
             under_way: Mutex::default(),
+            forgotten: AtomicU64::new(0),
             status: Mutex::default(),
         }
     }
@@ -174,12 +178,18 @@ impl Asking {
         if let Some(asked) = asked.take() {
             all.insert(mac, one.clone());
             // Who asked may be gone before there is an answer, and asks again.
-            tokio::spawn(self.clone().run(asked, question, tell));
+            let forgotten = self.forgotten.load(Ordering::Acquire);
+            tokio::spawn(self.clone().run(asked, (question, forgotten), tell));
         }
         Ok(one)
     }
 
-    async fn run(self: Arc<Self>, asked: Asked, question: [u8; 32], tell: watch::Sender<Option<Answer>>) {
+    async fn run(
+        self: Arc<Self>,
+        asked: Asked,
+        (question, forgotten): ([u8; 32], u64),
+        tell: watch::Sender<Option<Answer>>,
+    ) {
         let Asked { mac, machine, check, .. } = asked;
         let ran = match self.by.get() {
             Some(by) => by.run(asked.question, asked.is_named).await,
@@ -192,6 +202,10 @@ impl Asking {
                 self.told().asked += 1;
                 let remembered = Remembered { question, answer: answer.clone(), at: self.host.now() };
                 self.answers.insert(mac, remembered);
+                // Looked at behind the insertion: whoever forgets counts first, so one of the two sees the other.
+                if self.forgotten.load(Ordering::Acquire) != forgotten {
+                    self.answers.remove(&mac);
+                }
             }
             Err(cause) => {
                 tracing::warn!(machine, %mac, %cause, "the decide program gave no answer: rules and groups decide");
@@ -208,6 +222,7 @@ impl Asking {
 
     /// Forgets all that was said: another site may not have what it names.
     pub fn forget(&self) {
+        self.forgotten.fetch_add(1, Ordering::AcqRel);
         self.answers.clear();
     }
 
@@ -225,7 +240,7 @@ mod tests {
     use super::*;
     use crate::host::still::Still;
     use crate::planner::decider::Running;
-    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::sync::atomic::AtomicUsize;
     use std::time::Duration;
     use tokio::sync::Semaphore;
 
@@ -380,5 +395,21 @@ mod tests {
         }
         assert!(asking.answers.weight() <= HEAVIEST, "{} bytes", asking.answers.weight());
         assert!(asking.answers.len() >= 500, "{} are remembered", asking.answers.len());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_answer_that_the_site_before_asked_for_is_given_to_who_waits_and_not_remembered() {
+        let fake = Fake::of(Ok(b"{}"), 0);
+        let asking = asking(&fake);
+        let waits = asking.clone();
+        let waiting = tokio::spawn(async move { waits.ask(asked(1, "who?")).await });
+        until(&fake, 1).await;
+        asking.forget();
+        fake.let_go.add_permits(2);
+        assert_eq!(&*waiting.await.unwrap().unwrap(), b"{}");
+        assert!(asking.known(mac(1), b"who?", 60).is_none() && asking.last(mac(1)).is_none());
+        assert!(asking.ask(asked(1, "who?")).await.is_ok());
+        assert_eq!(fake.runs(), 2, "the present site asks for itself");
+        assert!(asking.known(mac(1), b"who?", 60).is_some());
     }
 }

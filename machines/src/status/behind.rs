@@ -12,7 +12,7 @@ use oneroot_bootconf::Site;
 use oneroot_bootconf::args::{Boot, arguments};
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::Decided;
-use oneroot_bootconf::decision::{Decision, NoPlan, Part, chosen, decide};
+use oneroot_bootconf::decision::{Decision, Part};
 use oneroot_bootconf::differences::chosen_otherwise;
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
@@ -24,6 +24,7 @@ use crate::access::claims::claims_of;
 use crate::machines::Machines;
 use crate::mapping::MappedMachine;
 use crate::planner::shown;
+use crate::status::outlook::{Outlook, located};
 use crate::status::rows::Booted;
 
 /// What was looked up so far: the same for many machines.
@@ -33,12 +34,23 @@ pub struct Looked {
     stacks: HashMap<ViewId, Option<Vec<GenerationId>>>,
     /// What the mapping has of machines, by name.
     pub mapped: HashMap<String, MappedMachine>,
+    /// What was decided for it so far.
+    #[cfg(test)]
+    pub decisions: usize,
 }
 
 impl Looked {
     /// Nothing yet but what the mapping has of machines, by name.
     pub fn with(mapped: HashMap<String, MappedMachine>) -> Self {
         Self { mapped, ..Self::default() }
+    }
+
+    /// Counts a decision: a test holds that there is one for each machine.
+    pub fn decides(&mut self) {
+        #[cfg(test)]
+        {
+            self.decisions += 1;
+        }
     }
 }
 
@@ -51,22 +63,29 @@ enum Place {
 }
 
 impl Machines {
-    /// Why a machine would boot something else now; nothing where it would not, none where that is not known. Blocks on the
-    /// disk.
+    /// Why a machine would boot something else now; nothing where it would not, none where that is not known. `now` is what it
+    /// would boot by what it tells now. Blocks on the disk.
     pub(crate) fn behind(
         &self,
         site: &Site,
         looked: &mut Looked,
-        mac: Mac,
-        booted: &Booted,
+        (mac, booted): (Mac, &Booted),
+        now: &Outlook,
     ) -> Option<Vec<String>> {
-        let (catalogue, address) = (Catalogue::of(site).at(self.host.now()), planned_at(booted));
+        let address = planned_at(booted);
         // By what it told then: what it will tell at its next boot nobody knows.
         let claims = booted.facts.clone().map(claims_of).unwrap_or_default();
-        let asked = Asked::at(mac, address).telling(Arc::new(claims));
-        let said = self.program_said(&catalogue, &asked)?;
-        let catalogue = said.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
-        let decision = match booted_now(&catalogue, &asked, booted) {
+        let asked = located(site, Asked::at(mac, address).telling(Arc::new(claims)));
+        let otherwise;
+        let Outlook { asked, said, decided, .. } = if (&now.asked, &now.choice) == (&asked, &booted.choice) {
+            now
+        } else {
+            otherwise = self.outlook(site, looked, asked, booted.choice.as_deref());
+            &otherwise
+        };
+        let catalogue = Catalogue::of(site).at(self.host.now());
+        let catalogue = said.as_ref()?.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
+        let decision = match decided {
             Ok(Decided::Profile(decision)) => decision,
             Ok(Decided::Other(other)) => {
                 return Some(vec![format!("at its next boot it {}", other.way.in_words())]);
@@ -76,12 +95,12 @@ impl Machines {
         let view = booted.pin.view;
         let stack =
             looked.stacks.entry(view).or_insert_with(|| self.planner.store().stack(view).ok()).clone()?;
-        let (places, renders) = self.places(site, looked, &decision)?;
-        let anew = |before: &Facts| chosen_otherwise((&before.profile, &before.workloads), &decision);
+        let (places, renders) = self.places(site, looked, decision)?;
+        let anew = |before: &Facts| chosen_otherwise((&before.profile, &before.workloads), decision);
         let words = booted.facts.as_ref().map(anew).unwrap_or_default();
         // What is decided otherwise makes another stack, and there is no more to say of that.
         let mut reasons = if words.is_empty() { differences(&places, &stack) } else { words };
-        let facts = Facts::of(&catalogue, &decision, &asked);
+        let facts = Facts::of(&catalogue, decision, asked);
         if renders && booted.facts.as_ref().is_some_and(|before| *before != facts) {
             reasons.push("what its templates are rendered from has changed".to_owned());
         }
@@ -95,7 +114,7 @@ impl Machines {
             reasons.push("the site keeps another address for it".to_owned());
         }
         // Before paths named the boot, a boot was told another path.
-        if booted.pin.named && booted.args != self.told(site, &decision, address, booted) {
+        if booted.pin.named && booted.args != self.told(site, decision, address, booted) {
             reasons.push("its kernel arguments have changed".to_owned());
         }
         Some(reasons)
@@ -147,14 +166,6 @@ impl Machines {
             places.push(Place::Is(self.planner.guest(), "oneroot's own init".to_owned()));
         }
         Some((places, renders))
-    }
-}
-
-/// What a machine would boot now. What somebody chose in a menu counts as chosen again, for as long as the menu has it.
-fn booted_now(catalogue: &Catalogue<'_>, asked: &Asked, booted: &Booted) -> Result<Decided, NoPlan> {
-    match &booted.choice {
-        Some(choice) => chosen(catalogue, asked, choice),
-        None => decide(catalogue, asked),
     }
 }
 

@@ -3,13 +3,13 @@
 mod behind;
 mod one;
 mod others;
+mod outlook;
 mod rows;
 
 use oneroot_bootconf::Site;
-use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::asked::Asked;
 use oneroot_bootconf::assignment::{Assignment, Signed};
 use oneroot_bootconf::decided::Decided;
-use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::hardware::Claims;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::{INITRD, KERNEL};
@@ -24,6 +24,7 @@ use crate::index::stalls::{LOADED, Stalled, is_without_boot};
 use crate::index::steps::BootStep;
 use crate::machines::Machines;
 use crate::status::behind::Looked;
+use crate::status::outlook::Outlook;
 use crate::status::rows::{Booted, Row, Tables};
 
 /// One machine.
@@ -147,8 +148,14 @@ impl Machines {
     pub fn status(&self) -> Vec<MachineStatus> {
         let site = self.site();
         let mut looked = self.nothing_looked_up();
-        let mut machines: Vec<MachineStatus> =
-            self.rows().into_iter().map(|row| self.shown(&site, &mut looked, row)).collect();
+        let mut machines: Vec<MachineStatus> = self
+            .rows()
+            .into_iter()
+            .map(|row| {
+                let now = self.outlook(&site, &mut looked, self.asks(&row), None);
+                self.shown(&site, &mut looked, row, &now)
+            })
+            .collect();
         machines.sort_by(|a, b| (&a.name, &a.mac).cmp(&(&b.name, &b.mac)));
         machines
     }
@@ -178,24 +185,21 @@ impl Machines {
         self.host.shown(self.began)
     }
 
-    fn shown(&self, site: &Site, looked: &mut Looked, row: Row) -> MachineStatus {
+    /// A machine, and what it would boot now by `now`.
+    fn shown(&self, site: &Site, looked: &mut Looked, row: Row, now: &Outlook) -> MachineStatus {
         let (boot, mac) = (row.boot.as_ref(), row.mac);
         let profile = boot.and_then(|boot| boot.profile.clone());
         // A NIC that was replaced since boots no more: one that the machine has now says what it would boot.
         let booted = boot.map(|boot| if row.macs.contains(&boot.mac) { boot.mac } else { mac });
-        let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, mac, boot));
+        let behind = boot.zip(booted).and_then(|(boot, mac)| self.behind(site, looked, (mac, boot), now));
         let pin = boot.map(|boot| &boot.pin);
         let is_asked = boot.is_none() || row.steps.last().is_some_and(|last| is_without_boot(&last.step));
-        let asked = self.asks(&row);
-        let claims = asked.claims.clone();
-        let catalogue = Catalogue::of(site).at(self.host.now());
-        let (would, other, groups) = match decide(&catalogue, &asked).ok() {
-            Some(Decided::Profile(decision)) => {
-                let groups = decision.groups.clone();
-                (Some(*decision), None, groups)
+        let (would, other, groups) = match &now.decided {
+            Ok(Decided::Profile(decision)) => (Some(decision), None, &decision.groups[..]),
+            Ok(Decided::Other(other)) => {
+                (None, Some(other.way.shown()).filter(|_| is_asked), &other.groups[..])
             }
-            Some(Decided::Other(other)) => (None, Some(other.way.shown()).filter(|_| is_asked), other.groups),
-            None => (None, None, Vec::new()),
+            Err(_) => (None, None, &[][..]),
         };
         let mapped = row.name.as_ref().and_then(|name| looked.mapped.get(name)).cloned();
         MachineStatus {
@@ -203,17 +207,11 @@ impl Machines {
             other,
             named: row.is_named,
             workloads: would.as_ref().map(|decision| decision.workloads.clone()).unwrap_or_default(),
-            groups,
+            groups: groups.to_vec(),
             adopted: mapped.as_ref().and_then(|mapped| mapped.adopted.clone()),
             assigned: mapped.and_then(|mapped| mapped.for_now.or(mapped.assigned)),
             name: row.name.unwrap_or_else(|| mac.to_string()),
-            claims: match row.address {
-                Some(address) => Claims {
-                    location: site.located(claims.location.clone(), address),
-                    ..Claims::clone(&claims)
-                },
-                None => Claims::clone(&claims),
-            },
+            claims: Claims::clone(&now.asked.claims),
             mac: mac.to_string(),
             macs: row.macs.iter().map(Mac::to_string).collect(),
             address: row.address.map(|address| address.to_string()),
@@ -255,5 +253,35 @@ impl Machines {
         let mut held: Vec<PinStatus> = pins.iter().map(one).collect();
         held.sort_by(|a, b| (&a.machine, &a.view).cmp(&(&b.machine, &b.view)));
         held
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::boots::tests_on::two;
+    use oneroot_bootconf::again::Ask;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_machine_is_decided_about_once_for_all_that_the_status_says_of_it() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], peer) = two(home.path()).await;
+        let machines = &one.machines;
+        let script = machines.boot_script(peer, one.mac, None, Ask::Whole).await.unwrap();
+        assert!(script.contains("/b/"), "{script}");
+        let (site, mut looked) = (machines.site(), machines.nothing_looked_up());
+        let rows = machines.rows();
+        let counts: Vec<(bool, usize)> = rows
+            .into_iter()
+            .map(|row| {
+                let before = looked.decisions;
+                let now = machines.outlook(&site, &mut looked, machines.asks(&row), None);
+                let shown = machines.shown(&site, &mut looked, row, &now);
+                (shown.behind == Some(Vec::new()), looked.decisions - before)
+            })
+            .collect();
+        // One that has booted, of which is said whether it is behind, and one that the site names and that never has.
+        assert_eq!(counts.len(), 2);
+        assert!(counts.iter().any(|(is_current, _)| *is_current), "{counts:?}");
+        assert!(counts.iter().all(|(_, decisions)| *decisions == 1), "{counts:?}");
     }
 }

@@ -3,9 +3,8 @@
 
 use std::sync::PoisonError;
 
-use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::Decided;
-use oneroot_bootconf::decision::{Provenance, decide};
+use oneroot_bootconf::decision::Provenance;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
@@ -44,10 +43,15 @@ impl Machines {
             row.name.as_deref() == Some(machine)
                 || mac.is_some_and(|mac| row.mac == mac || row.macs.contains(&mac))
         })?;
-        let (asked, macs) = (self.asks(&row), row.macs.clone());
-        let (decision, trouble) = self.decision_of(&asked);
+        let (site, macs) = (self.site(), row.macs.clone());
         let mut looked = self.nothing_looked_up();
-        let status = self.shown(&self.site(), &mut looked, row);
+        let now = self.outlook(&site, &mut looked, self.asks(&row), None);
+        let status = self.shown(&site, &mut looked, row, &now);
+        let (decision, trouble) = match now.decided {
+            Ok(Decided::Profile(decision)) => (decision.why, None),
+            Ok(Decided::Other(other)) => (other.why, None),
+            Err(cause) => (Vec::new(), Some(cause.to_string())),
+        };
         let mut told = self.sightings();
         told.retain(|sighting| macs.contains(&sighting.mac));
         Some(OneMachine {
@@ -66,18 +70,5 @@ impl Machines {
         let its =
             copies.all().filter(|copy| matches!(&copy.holder, Holder::Machine(machine) if machine == name));
         its.map(|copy| Copy { at: self.host.shown(copy.at), ..copy.clone() }).collect()
-    }
-
-    /// What is decided right now, with the last word of the site's program; and why it is nothing.
-    fn decision_of(&self, asked: &Asked) -> (Vec<Provenance>, Option<String>) {
-        let site = self.site();
-        let catalogue = Catalogue::of(&site).at(self.host.now());
-        let said = self.program_said(&catalogue, asked).flatten();
-        let catalogue = said.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
-        match decide(&catalogue, asked) {
-            Ok(Decided::Profile(decision)) => (decision.why, None),
-            Ok(Decided::Other(other)) => (other.why, None),
-            Err(cause) => (Vec::new(), Some(cause.to_string())),
-        }
     }
 }
