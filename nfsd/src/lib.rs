@@ -26,6 +26,7 @@ mod request;
 mod rpc;
 pub mod rpcbind;
 mod service;
+mod tags;
 mod tree;
 mod xdr;
 

@@ -134,13 +134,13 @@ pub(crate) fn read<T: Tree>(
     Ok(Extent { range: Some(FileRange { object, offset, len }), eof })
 }
 
-/// One name in a directory.
+/// One name in a directory. Its attributes are [`find`]'s.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Entry<'t> {
     /// Where the next page begins, if this is the last entry of this one.
     pub(crate) cookie: u64,
     pub(crate) name: &'t [u8],
-    pub(crate) found: NodeAttr,
+    pub(crate) node: NodeId,
 }
 
 /// The names of a directory from a cookie on.
@@ -149,46 +149,27 @@ pub(crate) struct Entry<'t> {
 /// after it, so cookie 0 is the start and no entry has it. Cookies are dense and belong to the directory for
 /// ever, hence there is nothing for a cookie verifier to guard. A cookie that was never given lies past the
 /// end, where there is no entry.
-#[derive(Debug)]
-pub(crate) struct Listing<'t, T> {
-    tree: &'t T,
-    dir: NodeAttr,
-    place: u64,
-}
-
 pub(crate) fn list<'t, T: Tree>(
     tree: &'t T,
     caller: &Caller,
     dir: &NodeAttr,
     cookie: u64,
-) -> Result<Listing<'t, T>, Fault> {
+) -> Result<impl Iterator<Item = Entry<'t>> + use<'t, T>, Fault> {
     if !dir.is_dir() {
         return Err(Fault::NotDir);
     }
     if !access::rights(caller, &dir.attr).contains(Rights::READ) {
         return Err(Fault::Acces);
     }
-    Ok(Listing { tree, dir: *dir, place: cookie })
-}
-
-impl<'t, T: Tree> Iterator for Listing<'t, T> {
-    type Item = Result<Entry<'t>, Fault>;
-
-    /// A name without a node would be a broken index. It fails the listing: leaving it out would hide the
-    /// damage.
-    fn next(&mut self) -> Option<Self::Item> {
-        let (name, found) = match self.place {
-            0 => (&b"."[..], Ok(self.dir)),
-            1 => (
-                &b".."[..],
-                self.tree.parent(self.dir.node).ok_or(Fault::Io).and_then(|up| find(self.tree, up)),
-            ),
-            place => {
-                let (name, node) = self.tree.entry(self.dir.node, place.saturating_sub(2))?;
-                (name, find(self.tree, node).map_err(|_| Fault::Io))
-            }
-        };
-        self.place = self.place.saturating_add(1);
-        Some(found.map(|found| Entry { cookie: self.place, name, found }))
-    }
+    let dots = match cookie {
+        0 => [Some((&b"."[..], dir.node)), Some((&b".."[..], tree.parent(dir.node).ok_or(Fault::Io)?))],
+        1 => [None, Some((&b".."[..], tree.parent(dir.node).ok_or(Fault::Io)?))],
+        _ => [None, None],
+    };
+    let names = dots.into_iter().flatten().chain(tree.entries(dir.node, cookie.saturating_sub(2)));
+    let mut place = cookie;
+    Ok(names.map(move |(name, node)| {
+        place = place.saturating_add(1);
+        Entry { cookie: place, name, node }
+    }))
 }

@@ -100,10 +100,10 @@ pub trait Tree: Send + Sync {
     /// The text of a symbolic link.
     fn target(&self, node: NodeId) -> Option<&[u8]>;
 
-    /// The `index`-th name of a directory, counted from 0 without gaps and without `.` and `..`; `None` past
-    /// the end. The order may never change while the view lives: the index is the client's cookie. Must cost
+    /// The names of a directory from the `from`-th on, counted from 0 without gaps and without `.` and `..`; none past
+    /// the end. The order may never change while the view lives: the number is the client's cookie. To begin must cost
     /// O(log n) or less.
-    fn entry(&self, dir: NodeId, index: u64) -> Option<(&[u8], NodeId)>;
+    fn entries(&self, dir: NodeId, from: u64) -> impl Iterator<Item = (&[u8], NodeId)>;
 
     /// The content id (BLAKE3) of a regular file.
     fn object(&self, node: NodeId) -> Option<[u8; 32]>;

@@ -85,12 +85,18 @@ impl<'a> Writer<'a> {
 
     /// A run of words in one copy: attributes are 21 of them, and each append on its own would check the
     /// capacity.
+    #[inline]
     pub(crate) fn words<const N: usize>(&mut self, words: [u32; N]) {
-        self.out.extend_from_slice(words.map(u32::to_be_bytes).as_flattened());
+        let mut bytes = [[0; 4]; N];
+        for (to, word) in bytes.iter_mut().zip(words) {
+            *to = word.to_be_bytes();
+        }
+        self.out.extend_from_slice(bytes.as_flattened());
     }
 
     /// Variable-length opaque or string. Nothing this crate writes comes near 4 GiB; longer input is cut, so
     /// that length and bytes always agree.
+    #[inline]
     pub(crate) fn opaque(&mut self, bytes: &[u8]) {
         let len = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
         self.u32(len);
@@ -100,7 +106,10 @@ impl<'a> Writer<'a> {
 
     /// Only the padding that belongs after `len` bytes; the bytes themselves may travel outside this vector.
     pub(crate) fn padding(&mut self, len: usize) {
-        self.out.extend(PADDING.iter().take(pad(len)));
+        // A copy of known length, of which some is taken back, is no call.
+        let end = self.out.len() + pad(len);
+        self.out.extend_from_slice(&PADDING);
+        self.out.truncate(end);
     }
 }
 

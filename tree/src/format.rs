@@ -266,20 +266,24 @@ fn encode_xattrs(xattrs: &[(Vec<u8>, Vec<u8>)]) -> Result<Vec<u8>> {
 pub(crate) trait ReadAt {
     fn array<const N: usize>(&self, offset: usize) -> [u8; N];
 
+    #[inline]
     fn u16_at(&self, offset: usize) -> u16 {
         u16::from_le_bytes(self.array(offset))
     }
 
+    #[inline]
     fn u32_at(&self, offset: usize) -> u32 {
         u32::from_le_bytes(self.array(offset))
     }
 
+    #[inline]
     fn u64_at(&self, offset: usize) -> u64 {
         u64::from_le_bytes(self.array(offset))
     }
 }
 
 impl ReadAt for [u8] {
+    #[inline]
     fn array<const N: usize>(&self, offset: usize) -> [u8; N] {
         let end = offset.saturating_add(N);
         self.get(offset..end).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; N])
@@ -287,6 +291,7 @@ impl ReadAt for [u8] {
 }
 
 /// Kind and flags of a record.
+#[inline]
 pub(crate) fn kind_of(record: &[u8]) -> Option<Kind> {
     Kind::from_byte(record.array::<1>(I_KIND)[0])
 }

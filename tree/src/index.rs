@@ -119,15 +119,17 @@ impl Index {
 
     /// The inode with this number.
     #[must_use]
+    #[inline]
     pub fn inode(&self, number: u32) -> Option<Inode<'_>> {
         let place = (number as usize).checked_sub(1).filter(|place| *place < self.inodes)?;
         let start = f::HEADER + place * f::INODE;
-        let record = self.bytes.get(start..start + f::INODE)?;
+        let record = self.bytes.get(start..)?.first_chunk()?;
         Some(Inode { index: self, record, kind: f::kind_of(record)? })
     }
 
     /// The name at a place in the table of names.
     #[must_use]
+    #[inline]
     pub fn entry(&self, place: u32) -> Option<Entry<'_>> {
         if place as usize >= self.names {
             return None;
@@ -156,6 +158,7 @@ impl Index {
         None
     }
 
+    #[inline]
     fn heap(&self, offset: u32, length: u32) -> Option<&[u8]> {
         let start = self.heap_at.checked_add(offset as usize)?;
         self.bytes.get(start..start.checked_add(length as usize)?)
@@ -172,55 +175,63 @@ impl std::fmt::Debug for Index {
 #[derive(Clone, Copy)]
 pub struct Inode<'a> {
     index: &'a Index,
-    record: &'a [u8],
+    record: &'a [u8; f::INODE],
     kind: Kind,
 }
 
 impl<'a> Inode<'a> {
     /// File, directory, link, device, FIFO, socket or whiteout.
     #[must_use]
+    #[inline]
     pub fn kind(&self) -> Kind {
         self.kind
     }
 
     /// Permission bits with setuid, setgid and sticky.
     #[must_use]
+    #[inline]
     pub fn mode(&self) -> u16 {
         self.record.u16_at(f::I_MODE)
     }
 
     /// Owner.
     #[must_use]
+    #[inline]
     pub fn uid(&self) -> u32 {
         self.record.u32_at(f::I_UID)
     }
 
     /// Group.
     #[must_use]
+    #[inline]
     pub fn gid(&self) -> u32 {
         self.record.u32_at(f::I_GID)
     }
 
     /// Names of a file; 2 and the subdirectories of a directory, in this layer alone.
     #[must_use]
+    #[inline]
     pub fn nlink(&self) -> u32 {
         self.record.u32_at(f::I_NLINK)
     }
 
     /// Bytes of a file or of a link's text; 0 for all else.
     #[must_use]
+    #[inline]
     pub fn size(&self) -> u64 {
         self.record.u64_at(f::I_SIZE)
     }
 
     /// Modification time, nanoseconds since 1970.
     #[must_use]
+    #[inline]
     pub fn mtime(&self) -> i64 {
         i64::from_le_bytes(self.record.array(f::I_MTIME))
     }
 
     /// Device number: major, minor; zeros for what is no device.
     #[must_use]
+    #[inline]
     pub fn rdev(&self) -> (u32, u32) {
         match self.kind {
             Kind::Character | Kind::Block => (self.record.u32_at(f::I_A), self.record.u32_at(f::I_B)),

@@ -78,7 +78,8 @@ fn lay(stage: &mut Stage<'_>, lender: &View, below: Option<&View>) -> Result<()>
 fn lib_of(view: &View) -> Vec<u8> {
     let lib = TreePath::parse(b"lib").ok().and_then(|path| view.resolve(&path));
     let target = lib.and_then(|lib| view.target(lib)).and_then(|text| TreePath::parse(text).ok());
-    let led = target.filter(|path| view.resolve(path).is_some_and(|node| view.entry(node, 0).is_some()));
+    let led =
+        target.filter(|path| view.resolve(path).is_some_and(|node| view.entries(node).next().is_some()));
     led.map_or_else(|| b"lib".to_vec(), |path| path.names().join(&b'/'))
 }
 

@@ -82,6 +82,7 @@ fn id(node: Node) -> NodeId {
 
 impl oneroot_nfsd::Tree for MachineTree {
     /// One for each view: two exports with the same fsid would share a superblock in the client.
+    #[inline]
     fn fsid(&self) -> u64 {
         let mut head = [0; 8];
         head.iter_mut().zip(self.view.id().0).for_each(|(to, from)| *to = from);
@@ -92,6 +93,7 @@ impl oneroot_nfsd::Tree for MachineTree {
         id(self.view.root())
     }
 
+    #[inline]
     fn attr(&self, of: NodeId) -> Option<Attr> {
         let stat = self.view.stat(node(of)?)?;
         let time = Time {
@@ -137,8 +139,9 @@ impl oneroot_nfsd::Tree for MachineTree {
         self.view.target(node(of)?)
     }
 
-    fn entry(&self, dir: NodeId, index: u64) -> Option<(&[u8], NodeId)> {
-        self.view.entry(node(dir)?, index).map(|(name, child)| (name, id(child)))
+    fn entries(&self, dir: NodeId, from: u64) -> impl Iterator<Item = (&[u8], NodeId)> {
+        let entries = node(dir).map(|dir| self.view.entries_from(dir, from));
+        entries.into_iter().flatten().map(|(name, child)| (name, id(child)))
     }
 
     fn object(&self, of: NodeId) -> Option<[u8; 32]> {

@@ -41,8 +41,9 @@ fn nfstime(time: Time) -> [u32; 2] {
     }
 }
 
-/// fattr3.
-pub(super) fn fattr(out: &mut Writer<'_>, fsid: u64, attr: &Attr) {
+/// fattr3, as the words that it consists of.
+#[inline]
+fn words_of(fsid: u64, attr: &Attr) -> [u32; FATTR_LEN / 4] {
     let kind = match attr.kind {
         FileKind::Regular => 1,
         FileKind::Directory => 2,
@@ -55,7 +56,7 @@ pub(super) fn fattr(out: &mut Writer<'_>, fsid: u64, attr: &Attr) {
     let ([size_high, size_low], [used_high, used_low]) = (halves(attr.size), halves(attr.used));
     let ([fsid_high, fsid_low], [fileid_high, fileid_low]) = (halves(fsid), halves(attr.fileid));
     let ([mtime_secs, mtime_nanos], [ctime_secs, ctime_nanos]) = (nfstime(attr.mtime), nfstime(attr.ctime));
-    out.words([
+    [
         kind,
         attr.mode & 0o7777,
         attr.nlink,
@@ -77,7 +78,12 @@ pub(super) fn fattr(out: &mut Writer<'_>, fsid: u64, attr: &Attr) {
         mtime_nanos,
         ctime_secs,
         ctime_nanos,
-    ]);
+    ]
+}
+
+/// fattr3.
+pub(super) fn fattr(out: &mut Writer<'_>, fsid: u64, attr: &Attr) {
+    out.words(words_of(fsid, attr));
 }
 
 /// post_op_attr with attributes: every node's are at hand, so clients need not ask again.

@@ -2,15 +2,15 @@
 //!
 //! A page is written straight into the reply, entry by entry, and stops before the byte that would be one too
 //! many. The cookie verifier is always 0 and never checked: cookies are good for as long as the view is (see
-//! [`crate::ops::Listing`]), and a client that kept a verifier from an older server must not lose its place.
+//! [`crate::ops::list`]), and a client that kept a verifier from an older server must not lose its place.
 
 use super::encode::{FATTR_LEN, OK, failure, post_op, post_op_attr};
-use crate::handle::{HANDLE_LEN, Handle};
+use crate::handle::{BATCH, HANDLE_LEN};
 use crate::ops::{self, Entry, Fault};
 use crate::replies::Replies;
 use crate::request::{Opened, Request};
-use crate::xdr::{Malformed, Reader, Writer, pad};
-use crate::{Exports, Tree};
+use crate::xdr::{Malformed, Reader, Writer, halves, pad};
+use crate::{Attr, Exports, Tree};
 
 /// The most bytes of a READDIR or READDIRPLUS result (READDIR3resok), whatever the client allows. With the
 /// record mark, the RPC head and the status before it, one reply stays within 64 KiB.
@@ -92,32 +92,24 @@ fn page<E: Exports>(
     bounds: Bounds,
     out: &mut Writer<'_>,
 ) -> Result<(), Fault> {
-    let listing = ops::list(&*dir.tree, &request.caller, &dir.found, cookie)?;
-    let (mut total, mut names, mut told) = (AROUND_LEN, 0, 0_usize);
-    if total > bounds.total {
+    let mut names = ops::list(&*dir.tree, &request.caller, &dir.found, cookie)?;
+    let room = Room { bounds, total: AROUND_LEN, names: 0, told: 0 };
+    if room.total > bounds.total {
         return Err(Fault::TooSmall);
     }
     out.u32(OK);
     post_op(out, Some(dir));
     out.u64(0);
-    let mut eof = true;
-    for entry in listing {
-        let entry = entry?;
-        let bare = ENTRY_LEN + entry.name.len() + pad(entry.name.len());
-        total += 4 + bare + if bounds.plus { PLUS_LEN } else { 0 };
-        names += bare;
-        if total > bounds.total || (names > bounds.names && told > 0) {
-            eof = false;
-            break;
-        }
-        told += 1;
-        write_entry(out, &entry);
-        if bounds.plus {
-            write_plus(out, request, dir, &entry);
-        }
-    }
+    let nothing = Entry { cookie: 0, name: b"", node: dir.found.node };
+    let mut page = Page { request, dir, room, waiting: [nothing; BATCH], count: 0 };
+    let told = names.try_for_each(|entry| page.add(entry, out)).and_then(|()| page.tell(out));
+    let eof = match told {
+        Ok(()) => true,
+        Err(End::Full) => false,
+        Err(End::Fault(fault)) => return Err(fault),
+    };
     // An empty page that is not the end would have the client ask for ever.
-    if told == 0 && !eof {
+    if page.room.told == 0 && !eof {
         return Err(Fault::TooSmall);
     }
     out.boolean(false);
@@ -125,23 +117,88 @@ fn page<E: Exports>(
     Ok(())
 }
 
+/// Why a page ends before its directory does.
+enum End {
+    /// The next entry has no room.
+    Full,
+    Fault(Fault),
+}
+
+/// A page that is being written.
+struct Page<'p, E: Exports> {
+    request: &'p Request<'p, E>,
+    dir: &'p Opened<E::Tree>,
+    room: Room,
+    /// Names that are not yet written, because so many handles are sealed at once.
+    waiting: [Entry<'p>; BATCH],
+    count: usize,
+}
+
+impl<'p, E: Exports> Page<'p, E> {
+    fn add(&mut self, entry: Entry<'p>, out: &mut Writer<'_>) -> Result<(), End> {
+        if let Some(place) = self.waiting.get_mut(self.count) {
+            *place = entry;
+        }
+        self.count += 1;
+        if self.count < BATCH { Ok(()) } else { self.tell(out) }
+    }
+
+    /// Writes those that wait, as far as there is room.
+    fn tell(&mut self, out: &mut Writer<'_>) -> Result<(), End> {
+        let plus = self.room.bounds.plus;
+        let handles = plus.then(|| {
+            let nodes = self.waiting.each_ref().map(|entry| entry.node);
+            self.request.keyring.seal_batch(&self.dir.view, &nodes)
+        });
+        let mut handles = handles.iter().flatten();
+        let fsid = self.dir.tree.fsid();
+        for entry in self.waiting.iter().take(std::mem::take(&mut self.count)) {
+            if !self.room.take(entry.name) {
+                return Err(End::Full);
+            }
+            // A name without a node would be a broken index. It fails the listing: leaving it out would hide the damage.
+            let attr = self.dir.tree.attr(entry.node).ok_or(End::Fault(Fault::Io))?;
+            write_entry(out, entry, &attr);
+            if let Some(handle) = handles.next() {
+                write_plus(out, fsid, &attr, handle);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What of a page's bounds is used up.
+struct Room {
+    bounds: Bounds,
+    total: usize,
+    names: usize,
+    told: usize,
+}
+
+impl Room {
+    /// Takes the room of an entry with this name, if there is so much left.
+    fn take(&mut self, name: &[u8]) -> bool {
+        let bare = ENTRY_LEN + name.len() + pad(name.len());
+        self.total += 4 + bare + if self.bounds.plus { PLUS_LEN } else { 0 };
+        self.names += bare;
+        let fits = self.total <= self.bounds.total && (self.names <= self.bounds.names || self.told == 0);
+        self.told += usize::from(fits);
+        fits
+    }
+}
+
 /// entry3, or the front of entryplus3, with its list marker.
-fn write_entry(out: &mut Writer<'_>, entry: &Entry<'_>) {
-    out.boolean(true);
-    out.u64(entry.found.attr.fileid);
+fn write_entry(out: &mut Writer<'_>, entry: &Entry<'_>, attr: &Attr) {
+    let [high, low] = halves(attr.fileid);
+    out.words([1, high, low]);
     out.opaque(entry.name);
     out.u64(entry.cookie);
 }
 
 /// The rest of entryplus3. The attributes' fileid is the entry's own by construction: where the two differ,
 /// Linux takes the name for a mount point.
-fn write_plus<E: Exports>(
-    out: &mut Writer<'_>,
-    request: &Request<'_, E>,
-    dir: &Opened<E::Tree>,
-    entry: &Entry<'_>,
-) {
-    post_op_attr(out, dir.tree.fsid(), &entry.found.attr);
+fn write_plus(out: &mut Writer<'_>, fsid: u64, attr: &Attr, handle: &[u8; HANDLE_LEN]) {
+    post_op_attr(out, fsid, attr);
     out.boolean(true);
-    out.opaque(&request.keyring.seal(Handle { view: dir.view, node: entry.found.node }));
+    out.opaque(handle);
 }

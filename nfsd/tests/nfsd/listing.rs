@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use oneroot_nfsd::{FileKind, MAX_LISTING, Policy, Replies, Transport, Tree};
+use proptest::prelude::*;
 
 use crate::wire::{self, Cred, opaque, u32s};
 use crate::world::{self, OWN, World};
@@ -115,5 +116,58 @@ fn every_page_size_tells_the_same_names() {
     }
     for count in 600..900 {
         assert_eq!(walk(&world, true, count).0, all, "maxcount {count}");
+    }
+}
+
+/// The results of a READDIRPLUS of `/wide`, put together name by name; nothing when not even one has room.
+fn page(world: &World, cookie: u64, [dircount, maxcount]: [u32; 2]) -> Option<Vec<u8>> {
+    let dir = world.find("/wide");
+    let attributes = |node| [u32s(&[1]), wire::fattr(world, &world.attr(node).unwrap())].concat();
+    let mut page = [attributes(dir), vec![0; 8]].concat();
+    let (mut place, mut bare) = (cookie, 0);
+    let eof = loop {
+        let (name, node) = match place {
+            0 => (&b"."[..], dir),
+            1 => (&b".."[..], world.parent(dir).unwrap()),
+            _ => match world.entry(dir, place - 2) {
+                Some(entry) => entry,
+                None => break true,
+            },
+        };
+        let fileid = world.attr(node).unwrap().fileid.to_be_bytes();
+        let front = [&fileid[..], &opaque(name), &(place + 1).to_be_bytes()].concat();
+        let handle = opaque(&world::handle(OWN, node));
+        let entry = [u32s(&[1]), front.clone(), attributes(node), u32s(&[1]), handle].concat();
+        bare += front.len();
+        let names_fit = bare <= dircount as usize || place == cookie;
+        if page.len() + entry.len() + 8 > maxcount as usize || !names_fit {
+            break false;
+        }
+        page.extend(entry);
+        place += 1;
+    };
+    (place > cookie || eof).then(|| [u32s(&[0]), page, u32s(&[0, u32::from(eof)])].concat())
+}
+
+proptest! {
+    /// Handles are sealed several at once, and names are read ahead for it; neither may show.
+    #[test]
+    fn a_page_is_what_its_names_are_one_by_one(
+        names in 0..60_usize,
+        cookie in 0..70_u64,
+        sizes in prop::array::uniform2(200..9000_u32),
+    ) {
+        let world = wide(names);
+        let handle = opaque(&world::handle(OWN, world.find("/wide")));
+        let args = [&handle[..], &cookie.to_be_bytes(), &[0; 8], &u32s(&sizes)].concat();
+        let call = wire::call(7, [100_003, 3, 17], &Cred::sys(0, 0, &[]), &args);
+        let mut out = Replies::new();
+        let service = world::service(&world, Policy::default());
+        service.call("10.0.0.7:700".parse().unwrap(), Transport::Tcp, &call, &mut out);
+        let reply = wire::unmarked(out.bytes()).pop().unwrap();
+        match page(&world, cookie, sizes) {
+            Some(page) => prop_assert_eq!(&reply[24..], &page[..]),
+            None => prop_assert_eq!(&reply[24..28], &u32s(&[10_005])[..]),
+        }
     }
 }

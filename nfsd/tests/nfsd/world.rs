@@ -124,6 +124,12 @@ impl World {
         *self.paths.get(path).unwrap_or_else(|| panic!("the world has no {path}"))
     }
 
+    /// A directory's name by its number.
+    pub(crate) fn entry(&self, dir: NodeId, number: u64) -> Option<(&[u8], NodeId)> {
+        let (name, node) = self.node(dir)?.children.get(usize::try_from(number).ok()?)?;
+        Some((name, *node))
+    }
+
     fn node(&self, id: NodeId) -> Option<&Node> {
         if id.layer != 2 {
             return None;
@@ -165,9 +171,8 @@ impl Tree for World {
     fn target(&self, node: NodeId) -> Option<&[u8]> {
         self.node(node).map(|node| &node.target[..])
     }
-    fn entry(&self, dir: NodeId, index: u64) -> Option<(&[u8], NodeId)> {
-        let (name, node) = self.node(dir)?.children.get(usize::try_from(index).ok()?)?;
-        Some((name, *node))
+    fn entries(&self, dir: NodeId, from: u64) -> impl Iterator<Item = (&[u8], NodeId)> {
+        (from..).map_while(move |number| self.entry(dir, number))
     }
     /// `/lost` has none: what a damaged store looks like.
     fn object(&self, node: NodeId) -> Option<[u8; 32]> {

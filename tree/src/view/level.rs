@@ -62,11 +62,13 @@ impl Level {
     }
 
     /// This level's place in the stack.
+    #[inline]
     pub(super) fn place(&self) -> u16 {
         u16::try_from(self.below.len()).unwrap_or(u16::MAX)
     }
 
     /// The level at a place of the stack, this one included.
+    #[inline]
     pub(super) fn at(&self, layer: u16) -> Option<&Self> {
         match self.below.get(usize::from(layer)) {
             Some(level) => Some(level),
@@ -74,6 +76,7 @@ impl Level {
         }
     }
 
+    #[inline]
     pub(super) fn merged(&self, directory: u32) -> Option<&Merged> {
         let place = self.spine.binary_search_by_key(&directory, |merged| merged.directory).ok()?;
         self.spine.get(place)

@@ -16,7 +16,6 @@ pub use walk::Walk;
 
 use crate::index::{Inode, ROOT};
 use crate::node::{Kind, TreePath};
-use crate::view::names::NameRef;
 use oneroot_ids::{ObjectId, ViewId};
 
 /// A directory's size as it is served. Its real one is the host's business and would differ between two stagings.
@@ -90,12 +89,14 @@ impl View {
 
     /// The inode behind a node, in its layer.
     #[must_use]
+    #[inline]
     pub fn inode(&self, node: Node) -> Option<Inode<'_>> {
         self.top.at(node.layer)?.index.inode(node.inode).filter(|inode| inode.kind() != Kind::Whiteout)
     }
 
     /// What a node looks like; `None` if there is none.
     #[must_use]
+    #[inline]
     pub fn stat(&self, node: Node) -> Option<Stat> {
         let level = self.top.at(node.layer)?;
         let inode = self.inode(node)?;
@@ -127,26 +128,24 @@ impl View {
         Some(Node { layer: from.layer, inode: level.entry(from)?.inode })
     }
 
-    /// A directory's entry by its number, from 0, in byte order of names; `.` and `..` do not count.
-    #[must_use]
-    pub fn entry(&self, directory: Node, number: u64) -> Option<(&[u8], Node)> {
-        let level = self.top.at(directory.layer)?;
-        let number = u32::try_from(number).ok()?;
-        let from = match level.merged(directory.inode) {
-            Some(merged) => level.names_of(merged).get(number)?,
-            None => {
-                let (first, count) = level.index.inode(directory.inode)?.run();
-                let number = Some(number).filter(|number| *number < count)?;
-                NameRef { layer: directory.layer, place: first.checked_add(number)? }
-            }
-        };
-        let entry = level.entry(from)?;
-        Some((entry.name, Node { layer: from.layer, inode: entry.inode }))
+    /// A directory's entries, in byte order of names; `.` and `..` are not among them.
+    pub fn entries(&self, directory: Node) -> impl Iterator<Item = (&[u8], Node)> + '_ {
+        self.entries_from(directory, 0)
     }
 
-    /// A directory's entries, in byte order of names.
-    pub fn entries(&self, directory: Node) -> impl Iterator<Item = (&[u8], Node)> + '_ {
-        (0..).map_while(move |number| self.entry(directory, number))
+    /// A directory's entries from this number on, of which the first is 0. A number never changes.
+    pub fn entries_from(&self, directory: Node, number: u64) -> impl Iterator<Item = (&[u8], Node)> + '_ {
+        let begin = u32::try_from(number).unwrap_or(u32::MAX);
+        let runs = self.top.at(directory.layer).map(|level| level.names(directory).between(begin, u32::MAX));
+        let entries = runs.into_iter().flatten().flat_map(|(from, count)| {
+            let index = self.top.at(from.layer).map(|level| &level.index);
+            (from.place..from.place.saturating_add(count)).map(move |place| {
+                let entry = index?.entry(place)?;
+                Some((entry.name, Node { layer: from.layer, inode: entry.inode }))
+            })
+        });
+        // A name that can't be read ends the directory, wherever a caller began.
+        entries.map_while(|entry| entry)
     }
 
     /// The directory that holds a directory; the root's is the root.

@@ -1,7 +1,6 @@
 //! The names of a directory as a view has it: in runs, because the few names of an upper layer come between many of a lower
 //! one. A machine's file in a directory of a thousand names costs three runs and no list of a thousand.
 
-use std::borrow::Cow;
 use std::cmp::Ordering;
 
 /// Where a name comes from: the layer, and the place in its table of names.
@@ -23,8 +22,17 @@ pub(super) struct Run {
 /// The names of a directory, in byte order.
 #[derive(Debug, Clone)]
 pub(super) struct Names<'a> {
-    runs: Cow<'a, [Run]>,
+    runs: Runs<'a>,
     count: u32,
+}
+
+/// The runs of a directory.
+#[derive(Debug, Clone)]
+enum Runs<'a> {
+    /// That of a directory which one layer alone has.
+    One([Run; 1]),
+    /// Those of a merged one.
+    Many(&'a [Run]),
 }
 
 /// Names that are put together, in byte order.
@@ -61,12 +69,19 @@ impl Run {
 impl<'a> Names<'a> {
     /// Names that lie in a layer's table one after the other.
     pub(super) fn plain(from: NameRef, count: u32) -> Self {
-        Self { runs: Cow::Owned(vec![Run { number: 0, from }]), count }
+        Self { runs: Runs::One([Run { number: 0, from }]), count }
     }
 
     /// Names of a merged directory.
     pub(super) fn merged(runs: &'a [Run], count: u32) -> Self {
-        Self { runs: Cow::Borrowed(runs), count }
+        Self { runs: Runs::Many(runs), count }
+    }
+
+    fn runs(&self) -> &[Run] {
+        match &self.runs {
+            Runs::One(run) => run,
+            Runs::Many(runs) => runs,
+        }
     }
 
     pub(super) fn len(&self) -> u32 {
@@ -74,8 +89,8 @@ impl<'a> Names<'a> {
     }
 
     pub(super) fn get(&self, number: u32) -> Option<NameRef> {
-        let place = self.runs.partition_point(|run| run.number <= number).checked_sub(1)?;
-        self.runs.get(place).filter(|_| number < self.count).map(|run| run.at(number))
+        let place = self.runs().partition_point(|run| run.number <= number).checked_sub(1)?;
+        self.runs().get(place).filter(|_| number < self.count).map(|run| run.at(number))
     }
 
     /// The number of a name, or that of the first one behind where it would be.
@@ -86,9 +101,10 @@ impl<'a> Names<'a> {
     ) -> Result<u32, u32> {
         let compare = |from: NameRef| name_of(from).map_or(Ordering::Less, |found| found.cmp(name));
         // The run first, so that all names that are compared after that lie beside one another.
-        let behind = self.runs.partition_point(|run| compare(run.from) != Ordering::Greater);
-        let Some(run) = behind.checked_sub(1).and_then(|place| self.runs.get(place)) else { return Err(0) };
-        let (mut low, mut high) = (run.number, self.runs.get(behind).map_or(self.count, |next| next.number));
+        let runs = self.runs();
+        let behind = runs.partition_point(|run| compare(run.from) != Ordering::Greater);
+        let Some(run) = behind.checked_sub(1).and_then(|place| runs.get(place)) else { return Err(0) };
+        let (mut low, mut high) = (run.number, runs.get(behind).map_or(self.count, |next| next.number));
         while low < high {
             let middle = low + (high - low) / 2;
             match compare(run.at(middle)) {
@@ -100,18 +116,20 @@ impl<'a> Names<'a> {
         Err(low)
     }
 
+    /// Those from one number up to another, run by run: the first name of each, and how many follow one another.
+    pub(super) fn between(self, begin: u32, end: u32) -> impl Iterator<Item = (NameRef, u32)> + use<'a> {
+        let end = end.min(self.count);
+        let first = self.runs().partition_point(|run| run.number <= begin).saturating_sub(1);
+        (first..).map_while(move |place| {
+            let run = self.runs().get(place).filter(|run| run.number < end)?;
+            let until = self.runs().get(place + 1).map_or(end, |next| next.number.min(end));
+            let number = run.number.max(begin);
+            Some((run.at(number), until.saturating_sub(number)))
+        })
+    }
+
     /// Adds those from one number up to another to a list.
     pub(super) fn copy(&self, (begin, end): (u32, u32), to: &mut Gathered) {
-        let mut number = begin;
-        let first = self.runs.partition_point(|run| run.number <= begin).saturating_sub(1);
-        let ends = self.runs.iter().skip(first + 1).map(|next| next.number).chain([self.count]);
-        for (run, run_ends) in self.runs.iter().skip(first).zip(ends) {
-            if number >= end {
-                return;
-            }
-            let until = run_ends.min(end);
-            to.add(run.at(number), until.saturating_sub(number));
-            number = until;
-        }
+        self.clone().between(begin, end).for_each(|(from, count)| to.add(from, count));
     }
 }
