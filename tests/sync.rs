@@ -223,3 +223,44 @@ fn a_generation_that_is_pulled_is_one_of_the_other_server_and_only_what_is_missi
     let verified = second.run(&["verify"]).unwrap();
     assert!(!verified.contains("damaged"), "{verified}");
 }
+
+#[test]
+fn where_the_site_has_https_a_token_goes_by_that_and_a_certificate_is_known_by_its_fingerprint() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    fill(&site.path().join("root"));
+    site.server("https_port = 8443");
+    let server = Server::start(site).unwrap();
+    let home = Home { lab, server, home: tempfile::tempdir().unwrap() };
+    let exported = home.exported("debian");
+    let token = token(&home.server, "far", &["debian"]);
+    let status: serde_json::Value =
+        serde_json::from_str(&home.server.run(&["status", "--json"]).unwrap()).unwrap();
+    let fingerprint = status["https"]["fingerprint"].as_str().unwrap().to_owned();
+    let other = format!(
+        "{}{}",
+        &fingerprint[..fingerprint.len() - 1],
+        if fingerprint.ends_with('0') { '1' } else { '0' }
+    );
+    let sync = |from: &str, more: &[&str]| {
+        let mut command = Command::new(home.server.binary());
+        command.args(["sync", "debian"]).arg(home.dir()).args(["--from", from]).args(more);
+        command.env("ONEROOT_TOKEN", &token).output().unwrap()
+    };
+    let (http, https) = (format!("http://{SERVER}"), format!("https://{SERVER}:8443"));
+    home.lab
+        .on_host("192.168.77.60/24", || {
+            let bare = sync(&http, &[]);
+            assert!(!bare.status.success() && said(&bare).contains("HTTPS alone"), "{}", said(&bare));
+            for more in [&[][..], &["--fingerprint", &other]] {
+                let refused = sync(&https, more);
+                assert!(!refused.status.success(), "{more:?}: {}", said(&refused));
+            }
+            assert!(!home.dir().exists());
+            done(&sync(&https, &["--fingerprint", &fingerprint]));
+            assert_eq!(tell(&home.dir()), exported);
+            let listed = sync(&https, &["--fingerprint", &fingerprint, "--token", &token]);
+            assert_eq!(listed.status.code(), Some(2), "{}", said(&listed));
+        })
+        .unwrap();
+}

@@ -8,6 +8,7 @@ use oneroot_machines::sync::What;
 
 use super::Output;
 use crate::remote::Address;
+use crate::tls::Fingerprint;
 
 /// A server, and how to ask it.
 #[derive(Args, Clone)]
@@ -15,6 +16,9 @@ pub struct From {
     /// The server: http://SERVER[:PORT], or https://SERVER[:PORT]
     #[arg(long, value_name = "URL")]
     pub from: Option<Address>,
+    /// Know the server of an https:// URL by its certificate's SHA-256, as `oneroot status` on it shows it, and by nothing else
+    #[arg(long, value_name = "SHA256")]
+    pub fingerprint: Option<Fingerprint>,
     /// A file with a token in it [default: the environment's ONEROOT_TOKEN]
     #[arg(long, value_name = "FILE")]
     pub token_file: Option<PathBuf>,

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use indicatif::{HumanBytes, ProgressBar};
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_machines::sync::What;
@@ -16,6 +16,7 @@ use oneroot_tree::{Error, Index};
 use super::progress::expect;
 use crate::cli::sync::{From, Rate};
 use crate::remote::{Refused, Remote};
+use crate::tls::Trust;
 
 /// Tries without a byte of progress before a server is given up.
 pub const TRIES: u32 = 5;
@@ -35,7 +36,11 @@ pub fn remote(server: &From) -> Result<Remote> {
         None => std::env::var("ONEROOT_TOKEN").ok(),
     };
     let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
-    Ok(Remote::new(address, token))
+    ensure!(
+        server.fingerprint.is_none() || address.secured,
+        "--fingerprint is for an https:// URL: nothing that {address} says is sealed"
+    );
+    Remote::new(address, token, server.fingerprint.map_or(Trust::System, Trust::Pinned))
 }
 
 /// A tree whose contents are to come.

@@ -8,6 +8,7 @@ mod stream;
 
 use std::io;
 use std::net::{SocketAddr, TcpStream as Blocking, ToSocketAddrs as _};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -18,7 +19,9 @@ use hyper::{Method, Request, StatusCode};
 use oneroot_ids::GenerationId;
 use oneroot_machines::sync::What;
 use oneroot_tree::wants::Wants;
+use rustls::pki_types::ServerName;
 
+use crate::tls::{Trust, client};
 pub use address::Address;
 pub use stream::Stream;
 
@@ -31,6 +34,7 @@ const PRIVILEGED: std::ops::RangeInclusive<u16> = 665..=1023;
 pub struct Remote {
     address: Address,
     token: Option<String>,
+    seal: Option<stream::Seal>,
 }
 
 /// An index that was asked for.
@@ -61,9 +65,20 @@ pub enum Refused {
 }
 
 impl Remote {
-    /// Nothing is asked yet.
-    pub fn new(address: Address, token: Option<String>) -> Self {
-        Self { address, token }
+    /// Nothing is asked yet. `trust` is for a server that is asked by HTTPS.
+    ///
+    /// # Errors
+    /// This system trusts nobody; the server's name can be in no certificate.
+    pub fn new(address: Address, token: Option<String>, trust: Trust) -> Result<Self> {
+        let name = || {
+            ServerName::try_from(address.name().to_owned())
+                .context("the server's name can be in no certificate")
+        };
+        let seal = address
+            .secured
+            .then(|| Ok::<_, anyhow::Error>((Arc::new(client(trust)?), name()?)))
+            .transpose()?;
+        Ok(Self { address, token, seal })
     }
 
     /// Asks for the index of a tree, against the one that is here.
@@ -94,8 +109,8 @@ impl Remote {
         }
         let request = request.body(Full::new(Bytes::from(body))).context("the request can't be written")?;
         let connection = self.connect().with_context(|| format!("cannot reach {}", self.address))?;
-        let answer =
-            stream::converse(connection, request).with_context(|| format!("asked {}", self.address))?;
+        let answer = stream::converse(connection, self.seal.clone(), request)
+            .with_context(|| format!("asked {}", self.address))?;
         match answer.status {
             StatusCode::OK | StatusCode::NOT_MODIFIED => Ok(answer),
             status => {

@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::net::TcpStream as Blocking;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -10,7 +11,11 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::{HeaderMap, Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
 
 /// Pieces of a body that wait for whoever reads it; the connection waits with more.
 const WAITING: usize = 16;
@@ -53,15 +58,18 @@ impl Read for Stream {
     }
 }
 
+/// What a conversation is sealed with: by whom the server has to be known, and its name.
+pub type Seal = (Arc<ClientConfig>, ServerName<'static>);
+
 /// Sends a request, and returns with the head of its answer.
-pub fn converse(connection: Blocking, request: Request<Full<Bytes>>) -> Result<Answer> {
+pub fn converse(connection: Blocking, seal: Option<Seal>, request: Request<Full<Bytes>>) -> Result<Answer> {
     let (heads, head) = sync_channel(1);
     let (to, pieces) = sync_channel(WAITING);
     connection.set_nonblocking(true)?;
     let talk = move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         match runtime {
-            Ok(runtime) => runtime.block_on(talk(connection, request, &heads, &to)),
+            Ok(runtime) => runtime.block_on(talk(connection, seal, request, &heads, &to)),
             // Nobody waits for anything else yet.
             Err(cause) => drop(heads.send(Err(cause.into()))),
         }
@@ -78,16 +86,17 @@ pub fn converse(connection: Blocking, request: Request<Full<Bytes>>) -> Result<A
 
 async fn talk(
     connection: Blocking,
+    seal: Option<Seal>,
     request: Request<Full<Bytes>>,
     heads: &SyncSender<Result<Response<()>>>,
     to: &SyncSender<io::Result<Bytes>>,
 ) {
     let begun = async {
-        let io = TokioIo::new(TcpStream::from_std(connection)?);
-        let (mut sender, connection) = hyper::client::conn::http1::handshake(io).await?;
-        tokio::spawn(connection);
-        let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await;
-        Ok::<_, anyhow::Error>(answer.context("the server says nothing")??)
+        let connection = TcpStream::from_std(connection)?;
+        let Some((config, name)) = seal else { return ask(connection, request).await };
+        let sealed =
+            tokio::time::timeout(PATIENCE, TlsConnector::from(config).connect(name, connection)).await;
+        ask(sealed.context("the server makes no TLS handshake")??, request).await
     };
     let (head, body) = match begun.await {
         Ok(response) => response.into_parts(),
@@ -96,6 +105,16 @@ async fn talk(
     };
     drop(heads.send(Ok(Response::from_parts(head, ()))));
     pass_on(body, to).await;
+}
+
+async fn ask(
+    connection: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<Incoming>> {
+    let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(connection)).await?;
+    tokio::spawn(connection);
+    let answer = tokio::time::timeout(PATIENCE, sender.send_request(request)).await;
+    Ok(answer.context("the server says nothing")??)
 }
 
 async fn pass_on(mut body: Incoming, to: &SyncSender<io::Result<Bytes>>) {

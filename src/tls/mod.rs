@@ -2,9 +2,7 @@
 //!
 //! The cryptography is *ring*, by rustls, as in `sources`; TLS 1.2 and 1.3, and nothing but HTTP/1.1 inside.
 
-#[allow(dead_code, reason = "src/remote asks by it")]
 mod client;
-#[allow(dead_code, reason = "the same")]
 mod fingerprint;
 mod made;
 mod pair;
@@ -17,9 +15,7 @@ use rustls::crypto::{CryptoProvider, ring};
 use serde::{Deserialize, Serialize};
 
 use crate::clock;
-#[allow(unused_imports, reason = "src/remote asks by them")]
 pub use client::{Trust, client};
-#[allow(unused_imports, reason = "the same")]
 pub use fingerprint::Fingerprint;
 use pair::{Pair, refused};
 
