@@ -6,7 +6,7 @@
 //! | `GET /sync/1/WHAT/index?have=GENERATION` | the same, told against that one; 304 when it is that one |
 //! | `POST /sync/1/WHAT/objects/GENERATION`, of a list of objects | their bytes, one behind the other |
 //!
-//! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two pieces of [`PIECE`] bytes and the list of what is wanted, and
+//! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two buffers of two [`PIECE`]s and the list of what is wanted, and
 //! there are [`STREAMS`] at once at most.
 
 use std::collections::HashMap;
@@ -278,29 +278,31 @@ struct Piece {
 
 impl Stream {
     async fn send(mut self, sending: &mut Sending<'_>) -> io::Result<()> {
-        let next = |mut stream: Self| {
+        let next = |mut stream: Self, buffer: Vec<u8>| {
             tokio::task::spawn_blocking(move || {
-                let piece = stream.piece();
+                let piece = stream.piece(buffer);
                 (stream, piece)
             })
         };
-        let mut reading = next(self);
+        let mut reading = next(self, Vec::with_capacity(2 * PIECE));
+        let mut buffer = Vec::with_capacity(2 * PIECE);
         loop {
             let (stream, piece) = reading.await.map_err(io::Error::other)?;
             self = stream;
             let Some(Piece { small, large }) = piece? else { return Ok(()) };
             // The next is read while this one is sent.
-            reading = next(self);
+            reading = next(self, buffer);
             sending.more(&small).await?;
             if let Some((file, at, end)) = large {
                 sending.part(&file, at, end).await?;
             }
+            buffer = small;
         }
     }
 
     /// Reads the next piece; nothing at the end.
-    fn piece(&mut self) -> io::Result<Option<Piece>> {
-        let mut small = Vec::new();
+    fn piece(&mut self, mut small: Vec<u8>) -> io::Result<Option<Piece>> {
+        small.clear();
         while let Some((object, size)) = self.flat.objects.get(self.place).copied() {
             let place = self.place;
             self.place += 1;

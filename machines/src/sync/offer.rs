@@ -12,7 +12,6 @@
 use std::fs::File;
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::FileExt as _;
 use std::sync::{Arc, PoisonError};
 
 use oneroot_bootconf::Site;
@@ -233,9 +232,18 @@ impl Machines {
         if left > most {
             return Ok(Some(Arc::new(file)));
         }
-        let start = to.len();
-        to.resize(start + left, 0);
-        file.read_exact_at(to.get_mut(start..).unwrap_or_default(), at)?;
+        let end = to.len() + left;
+        to.reserve(left);
+        while to.len() < end {
+            let read = size - (end - to.len()) as u64;
+            // As much as there is room for, and not a byte of it is zeroed first: an object ends where its index says.
+            if rustix::io::pread(&file, rustix::buffer::spare_capacity(to), read)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        if to.len() > end {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is longer than its index says"));
+        }
         Ok(None)
     }
 

@@ -13,7 +13,7 @@ use std::path::Path;
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
 
-use super::incoming::Incoming;
+use super::incoming::{self, Incoming};
 use super::plan::{Plan, Removed};
 use crate::confine::Dir;
 use crate::disk::{self, Lacks};
@@ -174,7 +174,7 @@ impl<'h> Hands<'h> {
                 let takes = self
                     .content(object, size)
                     .map_err(|cause| Error::io("write", here(&self.home, path)())(cause))?;
-                let name = if takes { object.to_string().into_bytes() } else { MADE.to_vec() };
+                let name = if takes { incoming::name(object).into_bytes() } else { MADE.to_vec() };
                 let file = self
                     .bench
                     .file(&name)
@@ -201,12 +201,12 @@ impl<'h> Hands<'h> {
         self.clear()?;
         if size > 0 && is_last {
             // Another name of the one that stays: nothing is copied, and it is described as whoever has this name.
-            rustix::fs::linkat(&self.bench, object.to_string(), &self.bench, MADE, AtFlags::empty())?;
+            rustix::fs::linkat(&self.bench, incoming::name(object), &self.bench, MADE, AtFlags::empty())?;
             return Ok(false);
         }
         let made = self.bench.create_mode(MADE, Mode::RUSR | Mode::WUSR)?;
         if size > 0 {
-            copy(&self.bench.file(object.to_string().as_bytes())?, &made)?;
+            copy(&self.bench.file(incoming::name(object).as_bytes())?, &made)?;
         }
         Ok(false)
     }

@@ -1,9 +1,12 @@
 //! Objects on their way: each is checked by its hash before it has its name, and what has come stays for the next run.
 //!
 //! ```text
-//! incoming/<object>        whole, and right when it was written
-//! incoming/<object>.part   the beginning of a large one, which the next run goes on with
+//! incoming/ab/<object>        whole, and right when it was written
+//! incoming/ab/<object>.part   the beginning of a large one, which the next run goes on with
 //! ```
+//! In 256 directories by their first byte, as in a store: a file system gives the files of one directory places near each other, and
+//! looks longer for each the more there are.
+//!
 //! Nothing here is synced before all of it is used, so after a power cut a file may be other than its name says: whoever opens the
 //! directory again reads all that is left there once.
 
@@ -58,16 +61,19 @@ impl Incoming {
             locked => locked.map_err(Error::io("lock", &path))?,
         }
         let mut incoming = Self { path, whole: HashSet::new(), begun: None, buffer: Vec::new(), _lock: lock };
-        let listed = fs::read_dir(&incoming.path).map_err(Error::io("list", &incoming.path))?;
         let mut read = 0;
-        for entry in listed.flatten() {
-            let (name, path) = (entry.file_name(), entry.path());
-            let name = name.to_str().unwrap_or_default();
-            if !incoming.recall(name, &path, &mut |bytes| {
-                read += bytes;
-                report(read);
-            }) {
-                fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        for number in 0..=u8::MAX {
+            let part = incoming.path.join(format!("{number:02x}"));
+            make_directory(&part).map_err(Error::io("create", &part))?;
+            for entry in fs::read_dir(&part).map_err(Error::io("list", &part))?.flatten() {
+                let (name, path) = (entry.file_name(), entry.path());
+                let name = name.to_str().unwrap_or_default();
+                if !incoming.recall(name, &path, &mut |bytes| {
+                    read += bytes;
+                    report(read);
+                }) {
+                    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                }
             }
         }
         Ok(incoming)
@@ -111,7 +117,7 @@ impl Incoming {
 
     /// Where a whole object lies.
     pub(crate) fn path(&self, object: ObjectId) -> PathBuf {
-        self.path.join(object.to_string())
+        self.path.join(name(object))
     }
 
     /// The directory itself.
@@ -162,14 +168,14 @@ impl Incoming {
     }
 
     fn large(&mut self, object: ObjectId, size: u64, from: &mut dyn Read) -> Result<()> {
-        let path = self.path.join(format!("{object}.part"));
+        let path = self.path.join(format!("{}.part", name(object)));
         let failed = |cause: io::Error| Error::io("write", &path)(cause);
         let mut begun = match self.begun.take() {
             Some(begun) if begun.object == object => begun,
             other => {
                 if let Some(other) = other {
                     // It is none that is wanted now: a stream brings them in their order.
-                    let _ = fs::remove_file(self.path.join(format!("{}.part", other.object)));
+                    let _ = fs::remove_file(self.path.join(format!("{}.part", name(other.object))));
                 }
                 drop(created(&path).map_err(failed)?);
                 Begun { object, bytes: 0, hasher: blake3::Hasher::new() }
@@ -206,6 +212,12 @@ impl Incoming {
         self.whole.insert(object);
         Ok(())
     }
+}
+
+/// Where an object lies below `incoming/`.
+pub(crate) fn name(object: ObjectId) -> String {
+    let hex = object.to_string();
+    format!("{}/{hex}", hex.get(..2).unwrap_or_default())
 }
 
 fn created(path: &Path) -> io::Result<File> {

@@ -169,7 +169,11 @@ impl Store {
         if !home.exists() {
             return Ok(());
         }
-        for path in names(&home)?.into_iter().map(|name| home.join(name)) {
+        let mut all = Vec::new();
+        for part in names(&home)?.into_iter().map(|name| home.join(name)).filter(|part| part.is_dir()) {
+            all.extend(names(&part)?.into_iter().map(|name| part.join(name)));
+        }
+        for path in all {
             if is_old(&path, young_from)
                 && let Some(freed) = self.remove(&path, young_from, dry)?
             {
