@@ -6,10 +6,12 @@ use std::io::{Read as _, Write as _};
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use oneroot_testkit::{Lab, Server, SiteFiles};
+
+use crate::program::{oneroot, text};
 
 /// Longer than any question may take to be answered (`PATIENCE`, src/control.rs).
 const STOPPED: Duration = Duration::from_secs(6);
@@ -127,15 +129,6 @@ fn takers_that_hang_cost_a_bounded_memory_and_nobody_an_answer() {
 const SITE: &str = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
                     [profile.small]\nsource = { directory = \"root\" }\n";
 
-fn oneroot(home: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
-}
-
-fn ok(home: &Path, words: &[&str]) {
-    let done = oneroot(home, words);
-    assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
-}
-
 fn refused(home: &Path, words: &[&str], why: &str) {
     let done = oneroot(home, words);
     let said = String::from_utf8_lossy(&done.stderr).into_owned();
@@ -149,8 +142,8 @@ fn neither_a_flipped_bit_nor_a_strange_key_is_restored_and_nothing_is_made_of_su
     fs::write(home.join("site.toml"), SITE).unwrap();
     fs::write(home.join("old"), leases(50)).unwrap();
     refused(home, &["state", "restore", "old"], "--unverified");
-    ok(home, &["state", "restore", "--unverified", "old"]);
-    ok(home, &["state", "backup", "backup"]);
+    text(home, &["state", "restore", "--unverified", "old"]);
+    text(home, &["state", "backup", "backup"]);
     fs::rename(home.join("state"), home.join("away")).unwrap();
     let whole = fs::read(home.join("backup")).unwrap();
     for round in 0..60 {
@@ -166,7 +159,7 @@ fn neither_a_flipped_bit_nor_a_strange_key_is_restored_and_nothing_is_made_of_su
     fs::write(home.join("strange"), strange).unwrap();
     refused(home, &["state", "restore", "--unverified", "strange"], "not a key of any table");
     assert!(!home.join("state").exists());
-    ok(home, &["state", "restore", "backup"]);
+    text(home, &["state", "restore", "backup"]);
 }
 
 #[test]
@@ -178,8 +171,8 @@ fn a_backup_is_taken_from_a_file_or_standard_input_and_no_fifo_is_waited_for() {
     assert!(Command::new("mkfifo").arg(home.join("fifo")).status().unwrap().success());
     refused(home, &["state", "restore", "fifo"], "not a regular file");
     refused(home, &["state", "restore", "/dev/zero"], "not a regular file");
-    ok(home, &["state", "restore", "--unverified", "old"]);
-    ok(home, &["state", "backup", "backup"]);
+    text(home, &["state", "restore", "--unverified", "old"]);
+    text(home, &["state", "backup", "backup"]);
     fs::rename(home.join("state"), home.join("away")).unwrap();
     let restored = Command::new(env!("CARGO_BIN_EXE_oneroot"))
         .current_dir(home)
@@ -196,7 +189,7 @@ fn no_backup_and_no_archive_takes_the_place_of_a_file_or_follows_a_link() {
     let home = home.path();
     fs::write(home.join("site.toml"), SITE).unwrap();
     fs::create_dir(home.join("root")).unwrap();
-    ok(home, &["stage"]);
+    text(home, &["stage"]);
     let victim = home.join("victim");
     for words in [&["state", "backup"][..], &["export", "small"]] {
         let with = |more: &[&'static str]| [words, more].concat();
@@ -208,14 +201,14 @@ fn no_backup_and_no_archive_takes_the_place_of_a_file_or_follows_a_link() {
         }
         symlink("victim", home.join("new.tar.new")).unwrap();
         symlink("victim", home.join("new.tar.part")).unwrap();
-        ok(home, &with(&["new.tar"]));
+        text(home, &with(&["new.tar"]));
         assert_eq!(fs::read_to_string(&victim).unwrap(), "mine", "{words:?}");
         let mode = |path: &Path| fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777;
         assert_eq!(mode(&home.join("new.tar")), 0o600, "{words:?}");
         fs::rename(&victim, home.join("victim.tar")).unwrap();
         refused(home, &with(&["victim.tar"]), "--force");
         assert_eq!(fs::read_to_string(home.join("victim.tar")).unwrap(), "mine");
-        ok(home, &with(&["--force", "victim.tar"]));
+        text(home, &with(&["--force", "victim.tar"]));
         assert_ne!(fs::read_to_string(home.join("victim.tar")).unwrap(), "mine");
         assert_eq!(mode(&home.join("victim.tar")), 0o600, "{words:?}");
         symlink("victim.tar", home.join("link.tar")).unwrap();

@@ -3,7 +3,8 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Command;
+
+use crate::program::{oneroot, text};
 
 const SITE: &str = r#"
 [server]
@@ -31,12 +32,6 @@ profile = "merged"
 mac = "52:54:00:00:00:0b"
 profile = "plain"
 "#;
-
-fn text(home: &Path, words: &[&str]) -> String {
-    let done = Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap();
-    assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
-}
 
 fn put(home: &Path, path: &str, text: &str) {
     let path = home.join(path);
@@ -116,19 +111,12 @@ fn a_new_kernel_of_the_lenders_is_the_borrowers_at_the_next_boot() {
 #[test]
 fn staging_the_borrower_does_not_miss_a_kernel() {
     let home = site();
-    let done = Command::new(env!("CARGO_BIN_EXE_oneroot"))
-        .current_dir(home.path())
-        .args(["stage", "plain"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8(done.stderr).unwrap();
-    assert!(done.status.success() && !said.contains("no kernel"), "{said}");
+    let assert_no_kernel_is_missed = || {
+        let done = oneroot(home.path(), &["stage", "plain"]);
+        let said = String::from_utf8(done.stderr).unwrap();
+        assert!(done.status.success() && !said.contains("no kernel"), "{said}");
+    };
+    assert_no_kernel_is_missed();
     fs::remove_file(home.path().join("plain/boot/vmlinuz-virt")).unwrap();
-    let done = Command::new(env!("CARGO_BIN_EXE_oneroot"))
-        .current_dir(home.path())
-        .args(["stage", "plain"])
-        .output()
-        .unwrap();
-    let said = String::from_utf8(done.stderr).unwrap();
-    assert!(done.status.success() && !said.contains("no kernel"), "{said}");
+    assert_no_kernel_is_missed();
 }

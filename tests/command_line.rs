@@ -3,12 +3,9 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
-use std::process::{Command, Output};
+use std::process::Command;
 
-fn oneroot(home: &std::path::Path, words: &[&str]) -> Output {
-    let program = std::env::var("ONEROOT_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_oneroot").to_owned());
-    Command::new(program).current_dir(home).args(words).output().unwrap()
-}
+use crate::program::oneroot;
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()

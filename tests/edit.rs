@@ -4,7 +4,9 @@
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::Command;
+
+use crate::program::{oneroot, text};
 
 const SITE: &str = r#"
 [server]
@@ -24,16 +26,6 @@ mac = "52:54:00:00:00:0a"
 profile = "small"
 layer = "layers/alpha"
 "#;
-
-fn oneroot(home: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
-}
-
-fn text(home: &Path, words: &[&str]) -> String {
-    let done = oneroot(home, words);
-    assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
-}
 
 fn refused(home: &Path, words: &[&str]) -> String {
     let done = oneroot(home, words);

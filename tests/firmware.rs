@@ -1,11 +1,11 @@
 //! What firmware and loaders ask that a browser never would: over TFTP and HTTP, byte for byte.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
-use std::io::{Read as _, Write as _};
+use std::io::Write as _;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, Server, SiteFiles, http};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 const SECOND: Ipv4Addr = Ipv4Addr::new(192, 168, 78, 1);
@@ -28,17 +28,8 @@ impl Kept {
 
     /// Asks, and reads as many bytes as the answer says that it has.
     fn ask(&mut self, request: &str, fields: &str) -> Answer {
-        let (stream, mut head) = (&mut self.0, Vec::new());
-        stream.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes()).unwrap();
-        while !head.ends_with(b"\r\n\r\n") {
-            let mut byte = [0];
-            stream.read_exact(&mut byte).unwrap();
-            head.push(byte[0]);
-        }
-        let head = String::from_utf8(head).unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap_or("0");
-        let mut body = vec![0; if request.starts_with("HEAD") { 0 } else { length.parse().unwrap() }];
-        stream.read_exact(&mut body).unwrap();
+        self.0.write_all(format!("{request} HTTP/1.1\r\nHost: x\r\n{fields}\r\n").as_bytes()).unwrap();
+        let (head, body) = http::answer(&self.0, !request.starts_with("HEAD")).unwrap();
         Answer { head, body: String::from_utf8(body).unwrap() }
     }
 }

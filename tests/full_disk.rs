@@ -8,25 +8,16 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
 use std::time::Duration;
 
 use oneroot_testkit::{Lab, Server, SiteFiles, SmallDisk};
+
+use crate::program::{oneroot, text};
 
 const SITE: &str = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"disk/store\"\nstate = \"disk/state\"\n\
                     [profile.small]\nsource = { directory = \"root\" }\n";
 const PAGE: u64 = 4096;
 const FILES: u64 = 12;
-
-fn oneroot(home: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
-}
-
-fn ok(home: &Path, words: &[&str]) -> String {
-    let done = oneroot(home, words);
-    assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
-}
 
 /// A tree each file of which says which round it is of.
 fn write(home: &Path, round: u64) {
@@ -40,7 +31,7 @@ fn write(home: &Path, round: u64) {
 /// The round that new boots would get; all files must be of it.
 fn round(home: &Path) -> u64 {
     let round = |file: u64| -> u64 {
-        let said = ok(home, &["cat", "small", &format!("/d{}/f{file}", file % 3)]);
+        let said = text(home, &["cat", "small", &format!("/d{}/f{file}", file % 3)]);
         said.split(' ').next().unwrap().parse().unwrap()
     };
     let first = round(0);
@@ -64,7 +55,7 @@ fn staging_onto_a_full_disk_says_so_keeps_the_old_head_and_gives_back_what_it_to
     let (home, disk) = home();
     let home = home.path();
     write(home, 0);
-    ok(home, &["stage"]);
+    text(home, &["stage"]);
     let before = disk.free().unwrap();
     fs::write(home.join("root/big"), vec![7; 20 << 20]).unwrap();
     let full = oneroot(home, &["stage"]);
@@ -77,9 +68,9 @@ fn staging_onto_a_full_disk_says_so_keeps_the_old_head_and_gives_back_what_it_to
     assert_eq!(round(home), 0);
     fs::remove_file(home.join("root/big")).unwrap();
     write(home, 1);
-    ok(home, &["stage"]);
+    text(home, &["stage"]);
     assert_eq!(round(home), 1);
-    assert!(ok(home, &["verify"]).contains("all good"));
+    assert!(text(home, &["verify"]).contains("all good"));
 }
 
 #[test]
@@ -87,14 +78,14 @@ fn whatever_the_last_page_was_for_the_store_is_whole_and_the_head_is_the_old_one
     let (home, disk) = home();
     let home = home.path();
     write(home, 0);
-    ok(home, &["stage"]);
+    text(home, &["stage"]);
     let (mut head, mut full, mut fit) = (0, 0, 0);
     // A stage of this tree takes some 30 pages; each round leaves one more.
     for (now, pages) in (1..).zip((0..44).step_by(2)) {
         write(home, now);
         if pages == 8 {
             // From here on there is a state beside the store.
-            ok(home, &["state", "backup", "backup"]);
+            text(home, &["state", "backup", "backup"]);
         }
         disk.fill(pages * PAGE).unwrap();
         let staged = oneroot(home, &["stage"]);
@@ -106,16 +97,16 @@ fn whatever_the_last_page_was_for_the_store_is_whole_and_the_head_is_the_old_one
             full += 1;
             assert!(staged.status.code() == Some(1) && said.contains("is full"), "{pages} pages: {said}");
         }
-        assert!(ok(home, &["verify"]).contains("all good"), "{pages} pages");
+        assert!(text(home, &["verify"]).contains("all good"), "{pages} pages");
         assert_eq!(litter(home), 0, "{pages} pages");
         // What the message advises can be done where there is no page left.
-        ok(home, &["gc", "--keep", "1"]);
+        text(home, &["gc", "--keep", "1"]);
         disk.empty().unwrap();
         assert_eq!(round(home), head, "{pages} pages");
     }
     assert!(full > 5 && fit > 3, "{full} did not fit, {fit} did");
-    ok(home, &["stage"]);
-    assert!(ok(home, &["verify"]).contains("all good"));
+    text(home, &["stage"]);
+    assert!(text(home, &["verify"]).contains("all good"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Call, HungDisk, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Call, HungDisk, Lab, Machine, Server, SiteFiles, http};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
@@ -39,19 +39,9 @@ fn rest(mut stream: &TcpStream) -> Vec<u8> {
     told
 }
 
-/// The next answer of a connection: its head, and its body where it has one.
-fn answer(mut stream: &TcpStream, has_body: bool) -> (String, Vec<u8>) {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte).unwrap();
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8(head).unwrap();
-    let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap_or("0");
-    let mut body = vec![0; if has_body { length.parse().unwrap() } else { 0 }];
-    stream.read_exact(&mut body).unwrap();
-    (head, body)
+/// The next answer of a connection.
+fn answer(stream: &TcpStream, has_body: bool) -> (String, Vec<u8>) {
+    http::answer(stream, has_body).unwrap()
 }
 
 /// A machine with its kernel's path.

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+
+use crate::program::oneroot;
 
 const SITE: &str = r#"
 [server]
@@ -49,10 +50,6 @@ const LOOKS: &[(&[&str], i32)] = &[
     (&["check"], 0),
     (&["status"], 4),
 ];
-
-fn oneroot(home: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
-}
 
 /// A site with all that a plan makes of its own: a rendered template, a borrowed kernel, what a machine is given.
 fn site() -> tempfile::TempDir {

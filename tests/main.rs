@@ -41,6 +41,7 @@ mod old_state;
 mod others;
 mod packages;
 mod preview;
+mod program;
 mod quiet;
 mod readme_commands;
 mod reload;

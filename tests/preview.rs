@@ -2,8 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
+
+use crate::program::{json, oneroot};
 
 const SITE: &str = r#"
 [server]
@@ -35,16 +35,6 @@ vars = { zone = "south" }
 mac = "52:54:00:00:00:0b"
 profile = "small"
 "#;
-
-fn oneroot(home: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
-}
-
-fn json(home: &Path, words: &[&str]) -> serde_json::Value {
-    let done = oneroot(home, &[words, &["--json"]].concat());
-    assert!(done.status.success(), "{words:?}: {}", String::from_utf8_lossy(&done.stderr));
-    serde_json::from_slice(&done.stdout).unwrap()
-}
 
 /// A site with a template in the shared layer and files that hide each other.
 fn site() -> tempfile::TempDir {
@@ -289,11 +279,7 @@ fn check_names_secrets_that_more_than_one_machine_sees() {
     put("layers/one/etc/tls.key", KEY);
     put("layers/a/etc/ssh/ssh_host_ed25519_key", KEY);
     let check = || {
-        let done = Command::new(env!("CARGO_BIN_EXE_oneroot"))
-            .current_dir(home.path())
-            .arg("check")
-            .output()
-            .unwrap();
+        let done = oneroot(home.path(), &["check"]);
         assert!(done.status.success(), "warnings are no mistakes");
         String::from_utf8(done.stderr).unwrap()
     };

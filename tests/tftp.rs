@@ -213,3 +213,35 @@ fn a_file_that_the_disk_does_not_give_holds_up_no_other_transfer() {
     })
     .unwrap();
 }
+
+#[test]
+fn a_flood_of_requests_for_what_the_disk_does_not_give_takes_no_memory_of_its_length() {
+    /// More than this much growth, in KiB, is a leak: 30,000 questions that wait would be more.
+    const GROWTH: u64 = 8 * 1024;
+    let lab = Lab::new().unwrap();
+    let whole = contents(20_000);
+    let (mut server, disk) = HungDisk::start(site(&whole), Call::Stat, "/loaders/").unwrap();
+    lab.on_host(HOST, || {
+        // Each from a port of its own, as a forger would have it, and no faster than they are taken in.
+        let flood = |requests: usize| {
+            for number in 0..requests {
+                let socket = UdpSocket::bind(("0.0.0.0", 0)).unwrap();
+                socket.send_to(b"\0\x01ipxe.efi\0octet\0", (SERVER, 69)).unwrap();
+                if number % 50 == 0 {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+        };
+        let hanging = disk.hang().unwrap();
+        flood(2_000);
+        hanging.wait(PATIENCE).unwrap();
+        let before = server.resident().unwrap();
+        flood(30_000);
+        let grown = server.resident().unwrap().saturating_sub(before);
+        drop(hanging);
+        println!("{grown} KiB");
+        assert!(grown < GROWTH, "{grown} KiB more");
+        Client::ask("ipxe.efi", &[("blksize", 1400), ("windowsize", 4)]).fetch(&whole, 1400, 4);
+    })
+    .unwrap();
+}

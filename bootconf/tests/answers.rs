@@ -1,15 +1,17 @@
 //! The site's program as a voice of a decision, who is asked about, and what is told of answers that are none.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
+mod common;
+
 use std::path::Path;
 
+use oneroot_bootconf::Site;
 use oneroot_bootconf::answer::{BadAnswer, LONGEST};
 use oneroot_bootconf::asked::{Asked, Catalogue, Who};
 use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::gives::Gives;
 use oneroot_bootconf::hardware::{Hardware, Location};
 use oneroot_bootconf::question::Question;
-use oneroot_bootconf::{Site, load_str};
 
 const SITE: &str = r#"
 [server]
@@ -49,7 +51,7 @@ profile = "base"
 "#;
 
 fn site() -> Site {
-    load_str("site.toml", SITE, Path::new("/site")).map_err(|told| told.to_string()).unwrap()
+    common::site(SITE)
 }
 
 fn asked(last: u8) -> Asked {

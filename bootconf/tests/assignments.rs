@@ -1,13 +1,13 @@
 //! What the state holds over the site's files: each row of the table of `assignment`, and its place in a decision.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
-use std::path::Path;
+mod common;
 
+use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::{Adoption, Assignment, Conflict, Mapped, Signed};
 use oneroot_bootconf::decision::{Decision, NoPlan, decide};
 use oneroot_bootconf::gives::{Boots, Gives};
-use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::Mac;
 
 const SITE: &str = r#"
@@ -43,7 +43,7 @@ mac = "52:54:00:00:00:02"
 "#;
 
 fn site() -> Site {
-    load_str("site.toml", SITE, Path::new("/site")).map_err(|told| told.to_string()).unwrap()
+    common::site(SITE)
 }
 
 fn mac(last: u8) -> Mac {
@@ -152,7 +152,7 @@ fn other_nics_count_while_the_files_say_what_they_said_and_keep_the_machines_add
     assert_eq!((name, machine.address_of(mac(9)).unwrap().to_string().as_str()), ("seat-01", "10.0.0.11"));
     assert_eq!(decided(&after, mac(9), 0).unwrap().args, ["debug"]);
     let edited = SITE.replace("52:54:00:00:00:01", "52:54:00:00:00:03");
-    let edited = load_str("site.toml", &edited, Path::new("/site")).map_err(|told| told.to_string()).unwrap();
+    let edited = common::site(&edited);
     let (after, _) = laid(&edited, &[(replaced, vec![])]);
     assert!(after.machine(mac(9)).is_none() && after.machine(mac(3)).is_some(), "the files are newer");
 }

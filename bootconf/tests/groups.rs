@@ -1,13 +1,14 @@
 //! What a machine is given by the groups that it is in: each row of the table of `decision::decide`.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
+mod common;
+
 use std::net::IpAddr;
-use std::path::Path;
 
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part, decide, parts};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::{Site, load_str, stacks};
+use oneroot_bootconf::{Site, stacks};
 use oneroot_ids::Mac;
 
 const SITE: &str = r#"
@@ -68,9 +69,7 @@ profile = "base"
 "#;
 
 fn site(more: &str) -> Site {
-    load_str("site.toml", &format!("{SITE}{more}"), Path::new("/site"))
-        .map_err(|told| told.to_string())
-        .unwrap()
+    common::site(&format!("{SITE}{more}"))
 }
 
 fn mac(text: &str) -> Mac {
@@ -148,7 +147,7 @@ fn check_takes_groups_in_the_order_in_which_a_decision_does() {
             "y".repeat(60)
         );
         let text = SITE.replace("args = [\"console=ttyS0\"]\n", "") + &groups;
-        load_str("site.toml", &text, Path::new("/site")).map_err(|report| report.to_string())
+        common::load(&text)
     };
     for (first, second) in [("zz", "aa"), ("aa", "zz")] {
         let told = site(first, second).unwrap_err();

@@ -1,14 +1,15 @@
 //! What machines get by the facts that are told of them: `[[rule]]`, and layers with a condition.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
+mod common;
+
 use std::net::IpAddr;
-use std::path::Path;
 use std::sync::Arc;
 
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::{Decision, Part, decide, parts};
 use oneroot_bootconf::hardware::{Claims, Fact};
-use oneroot_bootconf::{Site, load_str, stacks};
+use oneroot_bootconf::{Site, stacks};
 use oneroot_ids::Mac;
 
 const SITE: &str = r#"
@@ -63,7 +64,7 @@ vars = { who = "beta" }
 
 fn site() -> Site {
     let text = SITE.replace("\"*:*\"", "[\"52:*\", \"02:*\"]");
-    load_str("site.toml", &text, Path::new("/site")).map_err(|told| told.to_string()).unwrap()
+    common::site(&text)
 }
 
 fn mac(last: u8) -> Mac {
@@ -136,7 +137,7 @@ fn a_machine_that_the_site_names_keeps_its_name_and_its_profile_whatever_it_tell
 fn a_name_that_the_site_has_is_given_to_nobody_by_a_rule() {
     let text =
         format!("{}[machine.node-7]\nmac = \"52:54:00:00:00:0c\"\n", SITE.replace("\"*:*\"", "\"52:*\""));
-    let site = load_str("site.toml", &text, Path::new("/site")).unwrap();
+    let site = common::site(&text);
     let claims = told(&[(Fact::Manufacturer, "Lenovo"), (Fact::Product, "X1"), (Fact::Serial, "7")]);
     let decision = of(&site, &Asked::by(mac(9)).telling(claims)).unwrap();
     assert_eq!((decision.name, decision.profile.as_str()), (None, "desktop"));
@@ -210,7 +211,7 @@ fn each_word_of_a_condition_goes_by_its_own_fact() {
             "{}[[rule]]\nwhen = {{ {word} }}\nprofile = \"desktop\"\n",
             SITE.split("[[rule]]").next().unwrap().replace("\"*:*\"", "\"52:*\"")
         );
-        let site = load_str("site.toml", &text, Path::new("/site")).map_err(|told| told.to_string()).unwrap();
+        let site = common::site(&text);
         let is = |text: &str| {
             let asked = Asked::by(mac(9)).telling(told(&[(fact, text)]));
             of(&site, &asked).is_some()

@@ -6,12 +6,12 @@
     reason = "a test stops at its first surprise"
 )]
 
-use std::path::Path;
+mod common;
 
+use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::{Decided, Other, Way, profiles_of};
 use oneroot_bootconf::decision::{Decision, chosen, decide};
-use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::Mac;
 
 const SITE: &str = r#"
@@ -61,9 +61,7 @@ const SITE: &str = r#"
 "#;
 
 fn site(more: &str) -> Site {
-    load_str("site.toml", &format!("{SITE}{more}"), Path::new("/"))
-        .map_err(|report| report.to_string())
-        .unwrap()
+    common::site(&format!("{SITE}{more}"))
 }
 
 fn mac(last: u8) -> Mac {

@@ -11,7 +11,7 @@ use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::assignment::Conflict;
 use oneroot_ids::{Mac, MachineId, ViewId};
 use oneroot_state::{Applied, Backend as _, State};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::around::Around;
@@ -40,6 +40,9 @@ use crate::views::cache::Epoch;
 use crate::views::flats::Flats;
 use crate::views::tree::{MachineTree, ProgressReport};
 
+/// Loaders that are looked for at once. Anybody may ask for one, by a datagram with a made-up sender, and whoever has given up
+/// waiting has not ended the look: while a disk hangs there is a thread for each of these, and for no more.
+const LOADERS_AT_ONCE: usize = 16;
 /// Threads that read views at the start; more gain nothing on one disk.
 const MOST_LOADERS: usize = 8;
 
@@ -67,6 +70,7 @@ pub struct Machines {
     /// Trees as other hosts are told them.
     pub(crate) flats: Flats,
     pub(crate) loaders: Vec<PathBuf>,
+    pub(crate) looking_for_loaders: Arc<Semaphore>,
     pub(crate) index: RwLock<MachineIndex>,
     /// Which changes of the state `index` has.
     pub(crate) applied: Mutex<Applied>,
@@ -115,6 +119,7 @@ impl Machines {
             copies: Mutex::default(),
             flats: Flats::new(),
             loaders: site.server.loaders.clone(),
+            looking_for_loaders: Arc::new(Semaphore::new(LOADERS_AT_ONCE)),
             site: watch::Sender::new(site.clone()),
             files: Mutex::new(site),
             mapping: tokio::sync::Mutex::default(),

@@ -64,13 +64,14 @@ struct Transfer {
     port: Port,
     /// Once it has been found.
     resource: Option<Resource>,
-    reading: Option<AbortHandle>,
+    /// The task that looks its name up, or reads on.
+    waits: Option<AbortHandle>,
 }
 
 impl Drop for Transfer {
     fn drop(&mut self) {
-        if let Some(reading) = &self.reading {
-            reading.abort();
+        if let Some(waits) = &self.waits {
+            waits.abort();
         }
     }
 }
@@ -250,9 +251,9 @@ impl Server {
             tracing::warn!(peer = %peer.remote, "no port left for a TFTP transfer");
             return;
         };
-        self.transfers.insert(number, Transfer { session, port, resource: None, reading: None });
+        self.transfers.insert(number, Transfer { session, port, resource: None, waits: None });
         let (line, machines) = (self.line.clone(), self.machines.clone());
-        self.tasks.spawn(async move {
+        let looking = self.tasks.spawn(async move {
             let found = machines.resource(peer.remote.ip().to_canonical(), &name, None, Via::Tftp).await;
             let what = match &found {
                 Ok(Some(_)) => "serving",
@@ -262,6 +263,11 @@ impl Server {
             tracing::debug!(peer = %peer.remote, name, "TFTP file: {what}");
             line.send(Event::Found(session, found)).await;
         });
+        // With the transfer it ends: a place that was taken away from one is somebody else's at once, and whoever waits for
+        // the disk without one would be one more for each datagram.
+        if let Some(transfer) = self.transfers.get_mut(&number) {
+            transfer.waits = Some(looking.abort_handle());
+        }
     }
 
     /// Reads on in a file that is not in memory.
@@ -281,7 +287,7 @@ impl Server {
                 read.inspect_err(|cause| tracing::warn!(%peer, %cause, "a file can't be read for TFTP"));
             line.send(Event::Read(session, read.ok())).await;
         });
-        transfer.reading = Some(reading.abort_handle());
+        transfer.waits = Some(reading.abort_handle());
     }
 }
 

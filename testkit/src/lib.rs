@@ -11,6 +11,7 @@ pub mod capture;
 mod clock;
 mod disk;
 mod ganesha;
+pub mod http;
 mod lab;
 mod machine;
 mod preload;

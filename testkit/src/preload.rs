@@ -22,16 +22,26 @@ pub fn preload(home: &Path, name: &str, text: &str) -> Result<String> {
 /// somebody waits for that.
 const DISK: &str = "#include <fcntl.h>\n#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n\
     #include <sys/syscall.h>\n#include <unistd.h>\n\
-    static void hang(const char *call, int file) {\n\
+    static int may_hang(const char *call) {\n\
+        return access(getenv(\"HANGS\"), F_OK) == 0 && strcmp(call, getenv(\"HANGING\")) == 0;\n\
+    }\n\
+    static void wait_for(const char *path) {\n\
         const char *hangs = getenv(\"HANGS\");\n\
-        if (access(hangs, F_OK) || strcmp(call, getenv(\"HANGING\"))) return;\n\
-        char link[64], path[4096] = \"\";\n\
-        snprintf(link, sizeof link, \"/proc/self/fd/%d\", file);\n\
-        if (readlink(link, path, sizeof path - 1) < 0 || !strstr(path, getenv(\"BELOW\"))) return;\n\
+        if (!strstr(path, getenv(\"BELOW\"))) return;\n\
         while (access(hangs, F_OK) == 0) {\n\
             close(open(getenv(\"WAITS\"), O_CREAT | O_WRONLY, 0600));\n\
             usleep(5000);\n\
         }\n\
+    }\n\
+    static void hang(const char *call, int file) {\n\
+        if (!may_hang(call)) return;\n\
+        char link[64], path[4096] = \"\";\n\
+        snprintf(link, sizeof link, \"/proc/self/fd/%d\", file);\n\
+        if (readlink(link, path, sizeof path - 1) > 0) wait_for(path);\n\
+    }\n\
+    int statx(int dir, const char *path, int flags, unsigned mask, void *to) {\n\
+        if (path && may_hang(\"stat\")) wait_for(path);\n\
+        return syscall(SYS_statx, dir, path, flags, mask, to);\n\
     }\n\
     int fdatasync(int file) { hang(\"sync\", file); return syscall(SYS_fdatasync, file); }\n\
     int fsync(int file) { hang(\"sync\", file); return syscall(SYS_fsync, file); }\n\
@@ -51,6 +61,8 @@ pub enum Call {
     Sync,
     /// read(2) and pread(2).
     Read,
+    /// statx(2) of a path.
+    Stat,
 }
 
 /// The disk of one server, which hangs when the test says so.
@@ -70,6 +82,7 @@ impl HungDisk {
         let hanging = match call {
             Call::Sync => "sync",
             Call::Read => "read",
+            Call::Stat => "stat",
         };
         let environment = [
             ("LD_PRELOAD", library.as_str()),

@@ -313,7 +313,9 @@ impl Machines {
     async fn loader(&self, name: &str) -> Option<Resource> {
         let loader = LOADERS.iter().find(|loader| loader.file == name)?;
         let places: Vec<PathBuf> = self.loaders.iter().map(|place| place.join(loader.file)).collect();
+        let looking = self.looking_for_loaders.clone().acquire_owned().await.ok()?;
         let found = tokio::task::spawn_blocking(move || -> io::Result<Resource> {
+            let _looking = looking;
             let mut found = Err(io::Error::from(io::ErrorKind::NotFound));
             for path in &places {
                 found = open_file(path).and_then(|file| Ok((file.metadata()?.len(), file)));
