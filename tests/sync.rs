@@ -264,3 +264,122 @@ fn where_the_site_has_https_a_token_goes_by_that_and_a_certificate_is_known_by_i
         })
         .unwrap();
 }
+
+/// A program that writes down how it was called, and ends with this.
+fn hook(home: &Home, name: &str, code: i32) -> String {
+    let path = home.home.path().join(name);
+    let says = home.home.path().join(format!("{name}.said"));
+    let text = format!(
+        "#!/bin/sh\necho \"$1 $ONEROOT_WHAT $ONEROOT_GENERATION ${{ONEROOT_TOKEN-none}}\" >>{}\nexit {code}\n",
+        says.display()
+    );
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+#[test]
+fn programs_run_around_a_change_and_the_tree_before_comes_back_without_a_server() {
+    let mut home = Home::new();
+    let token = token(&home.server, "lab", &["debian"]);
+    let [before, after, refuses] =
+        [("before", 0), ("after", 0), ("refuses", 1)].map(|(name, code)| hook(&home, name, code));
+    let sync = |home: &Home, more: &[&str]| {
+        let mut command = Command::new(home.server.binary());
+        command.args(["sync", "debian"]).arg(home.dir()).args([
+            "--from",
+            &format!("http://{SERVER}"),
+            "--atomic",
+        ]);
+        command.args(more).env("ONEROOT_TOKEN", &token).output().unwrap()
+    };
+    let refused = sync(&home, &["--before", &refuses]);
+    assert!(!refused.status.success() && !home.dir().exists(), "{}", said(&refused));
+    done(&sync(&home, &["--before", &before, "--after", &after]));
+    let first = tell(&home.dir());
+    // Where nothing changes, nothing runs.
+    done(&sync(&home, &["--before", &refuses, "--after", &after]));
+    fs::write(home.server.site.path().join("root/etc/motd"), "second\n").unwrap();
+    home.server.stage().unwrap();
+    done(&sync(&home, &["--after", &after]));
+    let second = tell(&home.dir());
+    assert_ne!(first, second);
+    let calls = fs::read_to_string(home.home.path().join("after.said")).unwrap();
+    let calls: Vec<&str> = calls.lines().collect();
+    assert_eq!(calls.len(), 2, "{calls:?}");
+    assert!(
+        calls[0].starts_with(&format!("{} debian ", home.dir().display())) && calls[0].ends_with(" none"),
+        "{calls:?}"
+    );
+    home.server.kill9().unwrap();
+    for tree in [&first, &second] {
+        let mut back = Command::new(home.server.binary());
+        done(&back.args(["sync", "--rollback"]).arg(home.dir()).output().unwrap());
+        assert_eq!(&tell(&home.dir()), tree);
+    }
+}
+
+#[test]
+fn who_watches_has_the_next_generation_without_being_told_and_a_server_that_was_away_is_no_end() {
+    let mut home = Home::new();
+    let token = token(&home.server, "lab", &["debian"]);
+    let log = home.home.path().join("log");
+    let mut command = Command::new(home.server.binary());
+    command.args(["sync", "debian"]).arg(home.dir()).args([
+        "--from",
+        &format!("http://{SERVER}"),
+        "--watch",
+        "1",
+    ]);
+    let output = fs::File::create(&log).unwrap();
+    let mut watching = command
+        .env("ONEROOT_TOKEN", &token)
+        .stdout(output.try_clone().unwrap())
+        .stderr(output)
+        .spawn()
+        .unwrap();
+    let until = |what: &str, is: &dyn Fn() -> bool| {
+        let begun = std::time::Instant::now();
+        while !is() {
+            assert!(
+                begun.elapsed() < std::time::Duration::from_secs(60),
+                "{what}: {}",
+                fs::read_to_string(&log).unwrap()
+            );
+            std::thread::sleep(std::time::Duration::from_millis(20));
+        }
+    };
+    let motd = home.dir().join("etc/motd");
+    until("the first tree", &|| fs::read(&motd).is_ok_and(|text| text == b"hello\n"));
+    home.server.kill9().unwrap();
+    until("a server that is away", &|| fs::read_to_string(&log).unwrap().contains("cannot reach"));
+    fs::write(home.server.site.path().join("root/etc/motd"), "second\n").unwrap();
+    home.server.stage().unwrap();
+    home.server.restart().unwrap();
+    until("the second tree", &|| fs::read(&motd).is_ok_and(|text| text == b"second\n"));
+    until("what the server knows", &|| {
+        let status = home.server.run(&["status"]).unwrap();
+        status.lines().any(|line| line.starts_with("token lab") && line.ends_with("current"))
+    });
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+}
+
+#[test]
+fn contents_that_a_store_here_has_do_not_come() {
+    let home = Home::new();
+    let token = token(&home.server, "lab", &["debian"]);
+    let store = home.server.site.path().join("store");
+    let mut command = Command::new(home.server.binary());
+    command.args(["sync", "debian"]).arg(home.dir()).args([
+        "--from",
+        &format!("http://{SERVER}"),
+        "--json",
+        "--store",
+    ]);
+    let told = command.arg(&store).env("ONEROOT_TOKEN", &token).output().unwrap();
+    done(&told);
+    let told: serde_json::Value = serde_json::from_slice(&told.stdout).unwrap();
+    assert_eq!((&told["objects"], &told["bytes"]), (&0.into(), &0.into()), "{told}");
+    assert_eq!(tell(&home.dir()), home.exported("debian"));
+}
