@@ -13,7 +13,7 @@ use crate::tls::Fingerprint;
 /// A server, and how to ask it.
 #[derive(Args, Clone)]
 pub struct From {
-    /// The server: http://SERVER[:PORT], or https://SERVER[:PORT]
+    /// The server: http://SERVER, http://SERVER:8080 or https://SERVER
     #[arg(long, value_name = "URL")]
     pub from: Option<Address>,
     /// Know the server of an https:// URL by its certificate's SHA-256, as `oneroot status` on it shows it, and by nothing else

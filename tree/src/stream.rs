@@ -13,7 +13,7 @@
 //!               attributes: how many, then length and bytes of name and value each
 //! on the wire   0, or 1 and the generation (32) that it is told against; then the stream by zstd
 //! ```
-//! Numbers without a width are LEB128. What arrives is another host's word: it is read through the [builder](crate::build), which
+//! Numbers without a width are LEB128. What arrives is another host's word: it is read through the builder (`build.rs`), which
 //! makes a sound index of whatever it is told, and that index has the name that was asked for or is none.
 
 use std::io::{self, Read, Write};

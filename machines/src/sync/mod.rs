@@ -1,4 +1,4 @@
-//! Trees as files for hosts that keep a copy (docs/decisions/0020-sync.md): who may have which ([`offer`]).
+//! Trees as files for hosts that keep a copy (docs/decisions/0020-sync.md): who may have which (`offer`).
 
 mod offer;
 mod what;

@@ -35,7 +35,7 @@ pub struct Survey {
     seen: StatCache,
 }
 
-/// Finds out what is in a directory. What has not changed since [`Survey::remember`] is not read. `now` is the time since 1970;
+/// Finds out what is in a directory. What has not changed since `Survey::remember` is not read. `now` is the time since 1970;
 /// `kept` are paths that are passed over; `report` hears the bytes that were read so far.
 ///
 /// # Errors
