@@ -6,8 +6,8 @@
 //! | `GET /sync/1/WHAT/index?have=GENERATION` | the same, told against that one; 304 when it is that one |
 //! | `POST /sync/1/WHAT/objects/GENERATION`, of a list of objects | their bytes, one behind the other |
 //!
-//! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two buffers of two [`PIECE`]s and the list of what is wanted, and
-//! there are [`STREAMS`] at once at most.
+//! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two buffers of a [`PIECE`] and 16 open files each, and the list of
+//! what is wanted; there are [`STREAMS`] at once at most.
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -29,8 +29,12 @@ use super::{Connection, Next};
 const STREAMS: usize = 128;
 /// Those of one address.
 const PER_PEER: usize = 8;
-/// Bytes of small files that are sent together; a file of more goes by itself, from the page cache.
-const PIECE: usize = 256 * 1024;
+/// Bytes of a file up to which it is read into memory with others: a copy costs less than a call of its own.
+const SMALL: usize = 16 * 1024;
+/// Bytes after which a piece is sent.
+const PIECE: u64 = 256 * 1024;
+/// Runs of small files and large files in one piece at most: each of the latter is a descriptor.
+const PARTS: usize = 16;
 /// Time for the whole list of what is wanted.
 const LIST_TIME: Duration = Duration::from_secs(30);
 
@@ -270,39 +274,60 @@ struct Stream {
     begun: bool,
 }
 
-/// What is sent next: small files together, and then a large one, from where it begins to its end.
+/// What is sent next: small files together in memory, and large ones from the page cache, in their order.
+#[derive(Default)]
 struct Piece {
-    small: Vec<u8>,
-    large: Option<(Arc<std::fs::File>, u64, u64)>,
+    bytes: Vec<u8>,
+    parts: Vec<Part>,
+    /// Bytes of all of it.
+    length: u64,
+}
+
+enum Part {
+    /// Up to here of those in memory.
+    Bytes(usize),
+    /// A file, from where it begins to its end.
+    File(Arc<std::fs::File>, u64, u64),
 }
 
 impl Stream {
     async fn send(mut self, sending: &mut Sending<'_>) -> io::Result<()> {
-        let next = |mut stream: Self, buffer: Vec<u8>| {
+        let next = |mut stream: Self, piece: Piece| {
             tokio::task::spawn_blocking(move || {
-                let piece = stream.piece(buffer);
+                let piece = stream.piece(piece);
                 (stream, piece)
             })
         };
-        let mut reading = next(self, Vec::with_capacity(2 * PIECE));
-        let mut buffer = Vec::with_capacity(2 * PIECE);
+        let mut reading = next(self, Piece::default());
+        let mut used = Piece::default();
         loop {
             let (stream, piece) = reading.await.map_err(io::Error::other)?;
             self = stream;
-            let Some(Piece { small, large }) = piece? else { return Ok(()) };
-            // The next is read while this one is sent.
-            reading = next(self, buffer);
-            sending.more(&small).await?;
-            if let Some((file, at, end)) = large {
-                sending.part(&file, at, end).await?;
+            let piece = piece?;
+            if piece.parts.is_empty() {
+                return Ok(());
             }
-            buffer = small;
+            // The next is read while this one is sent.
+            reading = next(self, used);
+            let mut from = 0;
+            for part in &piece.parts {
+                match part {
+                    Part::Bytes(to) => {
+                        sending.more(piece.bytes.get(from..*to).unwrap_or_default()).await?;
+                        from = *to;
+                    }
+                    Part::File(file, at, end) => sending.part(file, *at, *end).await?,
+                }
+            }
+            used = piece;
         }
     }
 
-    /// Reads the next piece; nothing at the end.
-    fn piece(&mut self, mut small: Vec<u8>) -> io::Result<Option<Piece>> {
-        small.clear();
+    /// Reads the next piece, into the room of one that was sent; one without parts is the end.
+    fn piece(&mut self, mut piece: Piece) -> io::Result<Piece> {
+        piece.bytes.clear();
+        piece.parts.clear();
+        piece.length = 0;
         while let Some((object, size)) = self.flat.objects.get(self.place).copied() {
             let place = self.place;
             self.place += 1;
@@ -314,13 +339,19 @@ impl Stream {
             if size == skip {
                 continue;
             }
-            let read = self.machines.read_object(object, skip, size, PIECE, &mut small);
-            let large =
+            let read = self.machines.read_object(object, skip, size, SMALL, &mut piece.bytes);
+            let file =
                 read.inspect_err(|cause| oneroot_machines::objects::Objects::complain(object, cause))?;
-            if large.is_some() || small.len() >= PIECE {
-                return Ok(Some(Piece { small, large: large.map(|file| (file, skip, size)) }));
+            match (file, piece.parts.last_mut()) {
+                (Some(file), _) => piece.parts.push(Part::File(file, skip, size)),
+                (None, Some(Part::Bytes(to))) => *to = piece.bytes.len(),
+                (None, _) => piece.parts.push(Part::Bytes(piece.bytes.len())),
+            }
+            piece.length += size - skip;
+            if piece.length >= PIECE || piece.parts.len() >= PARTS {
+                break;
             }
         }
-        Ok((!small.is_empty()).then_some(Piece { small, large: None }))
+        Ok(piece)
     }
 }

@@ -42,7 +42,7 @@ const REPORTS: usize = 1024;
 const DRAIN: Duration = Duration::from_secs(5);
 
 /// Descriptors of the full listeners, the objects that are kept open, TFTP's transfers, and all else.
-const DESCRIPTORS: u64 = 19 * 1024;
+const DESCRIPTORS: u64 = 23 * 1024;
 
 /// Shells and systemd start programs with 1,024 descriptors at first, and let them have many more.
 fn raise_descriptors() {
