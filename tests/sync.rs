@@ -145,6 +145,22 @@ fn a_machine_has_its_own_tree_as_it_is_exported_and_again_when_it_has_changed() 
     });
 }
 
+#[test]
+fn a_machine_that_boots_its_own_disk_has_the_tree_that_the_next_table_names_for_it() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    site.set_text(&site.text().replace("profile = \"debian\"\nlayer", "boot = \"local\"\nlayer"));
+    site.add("[group.lab]\nmachines = \"alpha\"\nprofile = \"debian\"\n");
+    fill(&site.path().join("root"));
+    let server = Server::start(site).unwrap();
+    let home = Home { lab, server, home: tempfile::tempdir().unwrap() };
+    home.on_alpha(|| {
+        done(&home.sync("@self", &[]));
+        assert_eq!(fs::read(home.dir().join("etc/hostname")).unwrap(), b"alpha\n", "with its own layer");
+        assert_eq!(fs::read(home.dir().join("etc/motd")).unwrap(), b"hello\n");
+    });
+}
+
 /// A secret that is good for these.
 fn token(server: &Server, name: &str, views: &[&str]) -> String {
     let views = views.iter().flat_map(|view| ["--view", view]);

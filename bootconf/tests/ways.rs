@@ -11,7 +11,7 @@ mod common;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::{Decided, Other, Way, profiles_of};
-use oneroot_bootconf::decision::{Decision, chosen, decide};
+use oneroot_bootconf::decision::{Decision, chosen, decide, tree_of};
 use oneroot_ids::Mac;
 
 const SITE: &str = r#"
@@ -152,4 +152,19 @@ fn all_that_a_menu_offers_counts_as_what_its_machines_may_boot() {
     assert_eq!(of(1), ["debian", "rescue"]);
     assert_eq!(of(2), [""; 0]);
     assert_eq!(of(3), ["debian"]);
+}
+
+#[test]
+fn the_tree_of_a_machine_is_the_first_profile_that_is_said_however_it_boots() {
+    let more = "[group.disks]\nmachines = \"*\"\nboot = \"local\"\n[group.lab]\nmachines = [\"seat-*\"]\nprofile = \"debian\"\n";
+    let site = site(more);
+    let tree = |last: u8| tree_of(&Catalogue::of(&site), &Asked::by(mac(last)));
+    for (last, why) in [(1, "its menu is passed over"), (2, "its own disk is"), (3, "its own word counts")] {
+        assert_eq!(tree(last).unwrap().into_profile().unwrap().profile, "debian", "{why}");
+    }
+    let own = tree(3).unwrap().into_profile().unwrap();
+    assert_eq!(own.why.iter().find(|why| why.what == "profile").unwrap().from, "[machine.seat-3]");
+    assert!(tree(4).is_err(), "no table says one for it");
+    let boots = decide(&Catalogue::of(&site), &Asked::by(mac(2))).unwrap();
+    assert!(matches!(boots, Decided::Other(Other { way: Way::Local, .. })), "and it boots as before");
 }

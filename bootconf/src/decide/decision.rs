@@ -151,7 +151,16 @@ pub enum NoPlan {
 /// # Errors
 /// [`NoPlan::NoProfile`], [`NoPlan::NoSuchProfile`], [`NoPlan::NoSuchMenu`].
 pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decided, NoPlan> {
-    decided(catalogue, asked, None)
+    decided(catalogue, asked, For::Boot(None))
+}
+
+/// Decides which tree a machine has that keeps one on a disk of its own: the first voice that names a profile counts, whatever
+/// nearer ones say of how it boots. So one group may say `boot = "local"`, and another what is to lie on those disks.
+///
+/// # Errors
+/// As [`decide`].
+pub fn tree_of(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decided, NoPlan> {
+    decided(catalogue, asked, For::Tree)
 }
 
 /// The same for somebody who has chosen in a menu: the choice is the nearest voice, if that menu has it and is still the one that
@@ -160,13 +169,24 @@ pub fn decide(catalogue: &Catalogue<'_>, asked: &Asked) -> Result<Decided, NoPla
 /// # Errors
 /// As [`decide`].
 pub fn chosen(catalogue: &Catalogue<'_>, asked: &Asked, choice: &str) -> Result<Decided, NoPlan> {
-    decided(catalogue, asked, Some(choice))
+    decided(catalogue, asked, For::Boot(Some(choice)))
 }
 
-fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Result<Decided, NoPlan> {
+/// What a decision is for.
+#[derive(Clone, Copy)]
+enum For<'a> {
+    /// A boot, and what somebody has chosen for it in a menu.
+    Boot(Option<&'a str>),
+    /// A copy of a tree.
+    Tree,
+}
+
+fn decided(catalogue: &Catalogue<'_>, asked: &Asked, purpose: For<'_>) -> Result<Decided, NoPlan> {
     let (site, known) = (catalogue.site(), catalogue.machine(asked.who).map(|(name, _)| name));
     let mut voices = catalogue.voices(asked);
-    let first = |voices: &[Voice<'_>]| voices.iter().position(|voice| voice.boots().is_some());
+    let choice = if let For::Boot(choice) = purpose { choice } else { None };
+    let counts = |boots: &Boots| matches!(purpose, For::Boot(_)) || boots.profile().is_some();
+    let first = |voices: &[Voice<'_>]| voices.iter().position(|voice| voice.boots().is_some_and(counts));
     let (mut menu, mut taken) = (None, None);
     if let Some((place, name)) = first(&voices).and_then(|at| Some((at, voices.get(at)?.boots()?.menu()?))) {
         let found = site.menus.get(name).ok_or_else(|| NoPlan::NoSuchMenu(name.to_owned()))?;
@@ -181,7 +201,9 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, choice: Option<&str>) -> Re
         }
     }
     // The first counts; what is left of them is shown as hidden.
-    let mut said = voices.iter().filter_map(|voice| Some((voice.boots()?, voice.from.as_str())));
+    let mut said = voices
+        .iter()
+        .filter_map(|voice| Some((voice.boots().filter(|boots| counts(boots))?, voice.from.as_str())));
     let (boots, from) = match said.next() {
         Some(first) => first,
         // Nobody has named it, and nothing is said of such.

@@ -5,7 +5,7 @@
 //!
 //! | who asks | what is had |
 //! |---|---|
-//! | an address that is a machine's, from a port below 1024 | what that machine would boot: `@self`, or its name |
+//! | an address that is a machine's, from a port below 1024 | what that machine would boot, or is to have on its disk: `@self`, or its name |
 //! | whoever shows a token | the trees that the token is for; by HTTPS alone, where the site has it |
 //! | anybody else | nothing |
 
@@ -18,7 +18,7 @@ use oneroot_bootconf::Site;
 use oneroot_bootconf::again::Ask;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::Decided;
-use oneroot_bootconf::decision::{Part, decide};
+use oneroot_bootconf::decision::{Part, tree_of};
 use oneroot_bootconf::facts::Facts;
 use oneroot_ids::{GenerationId, Mac, ObjectId};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
@@ -190,7 +190,8 @@ impl Machines {
         Ok(one.map(|staged| staged.generation))
     }
 
-    /// What a machine would boot now, worked out as a boot's plan is; nothing of it is kept.
+    /// The tree that a machine has: what it would boot, or, where it boots its own disk, what is to lie there. Worked out as a
+    /// boot's plan is, and nothing of it is kept.
     async fn next_view(
         self: &Arc<Self>,
         site: &Arc<Site>,
@@ -204,7 +205,7 @@ impl Machines {
         let catalogue = Catalogue::of(site).at(self.host.now());
         let said = self.program_says(site, &catalogue, &asked, Ask::Whole).await;
         let catalogue = said.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
-        let decision = match decide(&catalogue, &asked).map_err(Error::from)? {
+        let decision = match tree_of(&catalogue, &asked).map_err(Error::from)? {
             Decided::Profile(decision) => *decision,
             Decided::Other(other) => return Err(absent(what, &format!("it {}", other.way.in_words()))),
         };
