@@ -7,7 +7,7 @@
 //! [`Exports`] (who may use which).
 //!
 //! Bottom to top: `xdr` and `record` are wire shapes, `rpc` is the call and its refusals, `handle` is how a
-//! node is named for ever, `access`, `ops` and `request` are the file rules with no protocol version in them, `portmap`,
+//! node is named for ever, with the `tags` that nobody else can make, `access`, `ops` and `request` are the file rules with no protocol version in them, `portmap`,
 //! `mount` and `nfs3` are codecs over those, and `service` picks the codec.
 
 mod access;

@@ -47,6 +47,11 @@ fn view(layers: &[&str]) -> View {
 /// Every path, sorted, with a slash after directories.
 fn paths(view: &View) -> Vec<String> {
     fn walk(view: &View, node: Node, path: &str, out: &mut Vec<String>) {
+        let all: Vec<_> = view.entries(node).collect();
+        for from in 0..all.len() + 2 {
+            let tail: Vec<_> = view.entries_from(node, from as u64).collect();
+            assert_eq!(tail, all[from.min(all.len())..], "the names of {path} from {from} on");
+        }
         for (name, child) in view.entries(node) {
             assert_eq!(view.lookup(node, name), Some(child), "LOOKUP finds what READDIR shows");
             let path = format!("{path}/{}", name.escape_ascii());

@@ -96,6 +96,9 @@ fn view(index: Index, tape: &mut Tape<'_>) {
         for inode in ROOT..=index.inodes() {
             let node = oneroot_tree::view::Node { layer, inode };
             let (_, _) = (view.stat(node), view.parent(node));
+            for (number, entry) in view.entries(node).take(300).enumerate() {
+                assert_eq!(view.entries_from(node, number as u64).next(), Some(entry));
+            }
             for (name, child) in view.entries(node).take(300) {
                 let _ = (view.lookup(node, name), view.stat(child), view.object(child));
             }
