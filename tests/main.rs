@@ -54,6 +54,8 @@ mod stage_kill;
 mod state_gone;
 mod status;
 mod sync;
+mod sync_kit;
+mod sync_random;
 mod takeover;
 mod templates;
 mod tftp;
