@@ -55,6 +55,7 @@ mod state_gone;
 mod status;
 mod sync;
 mod sync_kit;
+mod sync_lies;
 mod sync_random;
 mod takeover;
 mod templates;

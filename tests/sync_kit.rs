@@ -104,6 +104,8 @@ pub struct Home {
     pub server: Server,
     pub home: tempfile::TempDir,
     pub token: String,
+    /// The directory that is synced.
+    pub at: PathBuf,
 }
 
 impl Home {
@@ -114,7 +116,9 @@ impl Home {
         fill(&site.path().join("root"));
         let server = Server::start(site).unwrap();
         let token = server.run(&["token", "new", "test", "--view", "debian"]).unwrap().trim().to_owned();
-        Self { lab, server, home: tempfile::tempdir().unwrap(), token }
+        let home = tempfile::tempdir().unwrap();
+        let at = home.path().join("dir");
+        Self { lab, server, home, token, at }
     }
 
     /// The directory that the server stages.
@@ -124,7 +128,7 @@ impl Home {
 
     /// The directory that is synced.
     pub fn dir(&self) -> PathBuf {
-        self.home.path().join("dir")
+        self.at.clone()
     }
 
     /// Where the server is.

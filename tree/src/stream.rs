@@ -31,9 +31,9 @@ use crate::node::{Attributes, Content, Kind, Meta, NAME_MAX, PATH_MAX, TreePath}
 /// Bytes of a stream at most, unpacked: some 15 million files. What says that it is longer is not read on.
 const LONGEST: u64 = 1 << 30;
 /// What a stream may be unpacked, whatever was sent for it.
-const SPARE: u64 = 16 << 20;
+const SPARE: u64 = 4 << 20;
 /// Bytes of a stream for each that was sent. A name that is hardly more than a number has some 16, of which zstd leaves some 3.
-const PACKS: u64 = 64;
+const PACKS: u64 = 128;
 /// Bytes of all attributes of one node at most, as Linux lets a node have.
 const ATTRIBUTES: u64 = 4 << 20;
 /// Bytes of one attribute, and of its name: Linux's `XATTR_SIZE_MAX` and `XATTR_NAME_MAX`.
