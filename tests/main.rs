@@ -56,6 +56,7 @@ mod status;
 mod sync;
 mod sync_kit;
 mod sync_lies;
+mod sync_odd;
 mod sync_random;
 mod takeover;
 mod templates;

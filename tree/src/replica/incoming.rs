@@ -114,10 +114,18 @@ impl Incoming {
         self.whole.contains(&object)
     }
 
-    /// Bytes of an object that are here already, of which not all are.
+    /// Bytes of an object of this size that are here already, of which not all are. More than it has are none of it.
     #[must_use]
-    pub fn begun(&self, object: ObjectId) -> u64 {
-        self.begun.as_ref().filter(|begun| begun.object == object).map_or(0, |begun| begun.bytes)
+    pub fn begun(&self, object: ObjectId, size: u64) -> u64 {
+        let begun = self.begun.as_ref().filter(|begun| begun.object == object && begun.bytes <= size);
+        begun.map_or(0, |begun| begun.bytes)
+    }
+
+    /// Lets go of what has begun to come of an object.
+    pub(crate) fn forget(&mut self, object: ObjectId) {
+        if self.begun.take_if(|begun| begun.object == object).is_some() {
+            let _ = fs::remove_file(self.path.join(format!("{}.part", name(object))));
+        }
     }
 
     /// Where a whole object lies.
@@ -146,7 +154,7 @@ impl Incoming {
     /// [`Error::OtherObject`] for bytes that are not the object's; [`Error::Cut`] when the stream ends before its end, and what
     /// came is kept; the system's.
     pub fn receive(&mut self, object: ObjectId, size: u64, from: &mut dyn Read) -> Result<()> {
-        if size <= SMALL && self.begun(object) == 0 {
+        if size <= SMALL && self.begun(object, size) == 0 {
             let mut bytes = std::mem::take(&mut self.buffer);
             bytes.clear();
             let received = self.small(object, size, from, &mut bytes);
@@ -181,7 +189,7 @@ impl Incoming {
         let path = self.path.join(format!("{}.part", name(object)));
         let failed = |cause: io::Error| Error::io("write", &path)(cause);
         let mut begun = match self.begun.take() {
-            Some(begun) if begun.object == object => begun,
+            Some(begun) if begun.object == object && begun.bytes <= size => begun,
             other => {
                 if let Some(other) = other {
                     // It is none that is wanted now: a stream brings them in their order.
