@@ -71,11 +71,12 @@ pub struct Came {
 impl Fetch<'_> {
     /// Has all of these come, which are in the order of the index.
     pub fn all(&self, mut missing: &[(ObjectId, u64)], incoming: &mut Incoming) -> Result<Came> {
-        let total: u64 = missing.iter().map(|(_, size)| size).sum();
+        // Sizes are another host's word.
+        let total = missing.iter().fold(0u64, |total, (_, size)| total.saturating_add(*size));
         expect(self.bar, total);
         let (mut came, mut tries) = (Came::default(), 0);
-        while let Some((first, _)) = missing.first() {
-            let (before, had) = (missing.len(), incoming.begun(*first));
+        while let Some((first, size)) = missing.first() {
+            let (before, had) = (missing.len(), incoming.begun(*first, *size));
             let streamed = self.stream(missing, incoming, &mut |bytes| {
                 came.bytes += bytes;
                 self.bar.inc(bytes);
@@ -85,7 +86,7 @@ impl Fetch<'_> {
             missing = missing.get(whole..).unwrap_or_default();
             came.objects += whole as u64;
             let Err(cause) = streamed else { continue };
-            let has = missing.first().map_or(0, |(object, _)| incoming.begun(*object));
+            let has = missing.first().map_or(0, |(object, size)| incoming.begun(*object, *size));
             if missing.len() < before || has > had {
                 tries = 0;
             }
@@ -106,7 +107,7 @@ impl Fetch<'_> {
         report: &mut dyn FnMut(u64),
     ) -> Result<()> {
         let wanted: HashSet<ObjectId> = missing.iter().map(|(object, _)| *object).collect();
-        let begun = missing.first().map_or(0, |(first, _)| incoming.begun(*first));
+        let begun = missing.first().map_or(0, |(first, size)| incoming.begun(*first, *size));
         let all = objects(self.index).map(|(object, _)| object);
         let wants = Wants::of(all, begun, |object| wanted.contains(&object));
         let from = self.remote.objects(self.what, self.generation, &wants)?;

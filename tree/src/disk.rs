@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 
-use rustix::fs::{AtFlags, FileType, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use crate::confine::Dir;
@@ -96,7 +96,15 @@ pub(crate) fn describe(
     Ok(rustix::fs::futimens(made, &times(meta))?)
 }
 
-/// Describes what can't be opened: a link, a device, a FIFO, a socket.
+/// Has what is made in a directory inherit no ACL from it: nothing says of a file that it is to have one.
+pub(crate) fn inherits_nothing(dir: &impl AsFd) -> io::Result<()> {
+    match rustix::fs::fremovexattr(dir, "system.posix_acl_default") {
+        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
+        Err(cause) => Err(cause.into()),
+    }
+}
+
+/// Describes what can't be opened, and has nobody else's name yet: a link, a device, a FIFO, a socket.
 pub(crate) fn describe_at(
     dir: &Dir,
     name: &[u8],
@@ -111,6 +119,15 @@ pub(crate) fn describe_at(
         rustix::fs::chmodat(dir, name, mode(meta), AtFlags::empty())?;
     }
     Ok(rustix::fs::utimensat(dir, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// Lets a user read a file of his own that says otherwise; it is described later. Through no link, wherever the name leads by now.
+pub(crate) fn readable(dir: &Dir, name: &[u8]) -> io::Result<()> {
+    use std::os::fd::AsRawFd as _;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let held = rustix::fs::openat(dir.as_fd(), name, flags, Mode::empty())?;
+    // There is no other way to a file that may not be opened, on kernels before 6.6.
+    Ok(rustix::fs::chmod(format!("/proc/self/fd/{}", held.as_raw_fd()), Mode::RUSR | Mode::WUSR)?)
 }
 
 /// What is refused for want of a right, or of a file system that has such a thing, may be lacking if the caller says so.

@@ -132,6 +132,14 @@ pub enum Error {
         /// The directory.
         path: PathBuf,
     },
+    /// Where sync would keep what is its own, there is something of somebody else's.
+    #[error(
+        "{path} is where sync keeps its own files, and it is no directory of this user's alone; remove it, or sync another directory", path = path.display()
+    )]
+    NotOurs {
+        /// What is there.
+        path: PathBuf,
+    },
     /// Something came into a directory, or changed there, after it was looked at.
     #[error("{path} has changed while it was synced; run it again", path = path.display())]
     Changed {

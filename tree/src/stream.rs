@@ -13,9 +13,12 @@
 //!               attributes: how many, then length and bytes of name and value each
 //! on the wire   0, or 1 and the generation (32) that it is told against; then the stream by zstd
 //! ```
-//! Numbers without a width are LEB128. What arrives is another host's word: it is read through the builder (`build.rs`), which
-//! makes a sound index of whatever it is told, and that index has the name that was asked for or is none.
+//! Numbers without a width are LEB128. What arrives is another host's word: nothing is taken from it that no directory of a disk
+//! could be, it is read through the builder (`build.rs`), and that index has the name that was asked for or is none. And it
+//! takes memory only as far as it took the other host bytes to send it.
 
+use std::cell::Cell;
+use std::collections::HashMap;
 use std::io::{self, Read, Write};
 
 use oneroot_ids::{GenerationId, ObjectId};
@@ -23,12 +26,19 @@ use oneroot_ids::{GenerationId, ObjectId};
 use crate::build::{IndexBuilder, NodeRef};
 use crate::error::{Error, Result};
 use crate::index::{Index, Inode, ROOT};
-use crate::node::{Content, Kind, Meta, NAME_MAX, TreePath};
+use crate::node::{Attributes, Content, Kind, Meta, NAME_MAX, PATH_MAX, TreePath};
 
 /// Bytes of a stream at most, unpacked: some 15 million files. What says that it is longer is not read on.
 const LONGEST: u64 = 1 << 30;
+/// What a stream may be unpacked, whatever was sent for it.
+const SPARE: u64 = 4 << 20;
+/// Bytes of a stream for each that was sent. A name that is hardly more than a number has some 16, of which zstd leaves some 3.
+const PACKS: u64 = 128;
 /// Bytes of all attributes of one node at most, as Linux lets a node have.
 const ATTRIBUTES: u64 = 4 << 20;
+/// Bytes of one attribute, and of its name: Linux's `XATTR_SIZE_MAX` and `XATTR_NAME_MAX`.
+const ATTRIBUTE: u64 = 64 << 10;
+const ATTRIBUTE_NAME: u64 = 255;
 /// How hard zstd tries; more gains little on hashes.
 const LEVEL: i32 = 3;
 /// The window that both sides hold, 2^28 bytes at most: an older stream and this one must fit, or matches are missed.
@@ -67,10 +77,12 @@ pub fn pack(index: &Index, have: Option<&Index>) -> Result<Vec<u8>> {
 /// # Errors
 /// [`Error::Stream`] and [`Error::Entry`] for what is no stream, [`Error::OtherIndex`] when it is another generation's.
 pub fn unpack(
-    mut from: impl Read,
+    from: impl Read,
     generation: GenerationId,
     have: impl FnOnce(GenerationId) -> Result<Index>,
 ) -> Result<Index> {
+    let sent = Cell::new(0);
+    let mut from = Sent { from, sent: &sent };
     let [how] = array(&mut from)?;
     let prefix = match how {
         0 => Vec::new(),
@@ -80,7 +92,9 @@ pub fn unpack(
     let mut zstd = zstd::stream::read::Decoder::with_ref_prefix(io::BufReader::new(from), &prefix)
         .map_err(Error::Stream)?;
     zstd.window_log_max(WINDOW).map_err(Error::Stream)?;
-    let mut stream = io::BufReader::with_capacity(128 * 1024, zstd.take(LONGEST));
+    let most = SPARE + 2 * prefix.len() as u64;
+    let unpacked = Unpacked { from: zstd.take(LONGEST), sent: &sent, most, bytes: 0 };
+    let mut stream = io::BufReader::with_capacity(128 * 1024, unpacked);
     let index = read(&mut stream)?;
     if stream.read(&mut [0]).map_err(Error::Stream)? > 0 {
         return Err(malformed("more follows behind its end"));
@@ -89,6 +103,40 @@ pub fn unpack(
         return Err(Error::OtherIndex { wanted: generation, found: index.generation() });
     }
     Ok(index)
+}
+
+/// What is sent, counted.
+struct Sent<'s, R> {
+    from: R,
+    sent: &'s Cell<u64>,
+}
+
+impl<R: Read> Read for Sent<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(to)?;
+        self.sent.set(self.sent.get() + count as u64);
+        Ok(count)
+    }
+}
+
+/// A stream that is no longer than what was sent for it allows.
+struct Unpacked<'s, R> {
+    from: R,
+    sent: &'s Cell<u64>,
+    most: u64,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Unpacked<'_, R> {
+    fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
+        let count = self.from.read(to)?;
+        self.bytes += count as u64;
+        if self.bytes > self.most.saturating_add(self.sent.get().saturating_mul(PACKS)) {
+            let what = "it unpacks to far more than a tree of its size has";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+        }
+        Ok(count)
+    }
 }
 
 fn malformed(what: &'static str) -> Error {
@@ -163,55 +211,91 @@ fn text(to: &mut Vec<u8>, bytes: &[u8]) {
     to.extend_from_slice(bytes);
 }
 
-/// Reads a stream to its end.
-fn read(from: &mut impl Read) -> Result<Index> {
-    let mut builder = IndexBuilder::new();
-    let (meta, content) = read_node(from)?;
-    builder.insert(&TreePath::default(), meta, content)?;
-    // Nodes in the order in which they were met, which is that of their numbers; directories are taken from the front.
-    let mut met: Vec<(NodeRef, bool)> = vec![(IndexBuilder::root(), true)];
-    let mut next = 0;
-    while let Some((directory, is_directory)) = met.get(next).copied() {
-        next += 1;
-        if !is_directory {
-            continue;
-        }
-        for _ in 0..read_number(from)? {
-            read_name(from, &mut builder, directory, &mut met)?;
-        }
-    }
-    builder.finish()
+/// A node that was met.
+#[derive(Clone, Copy)]
+struct Met {
+    node: NodeRef,
+    is_directory: bool,
+    /// Bytes of its path.
+    path: u16,
 }
 
-fn read_name(
-    from: &mut impl Read,
-    builder: &mut IndexBuilder,
-    directory: NodeRef,
-    met: &mut Vec<(NodeRef, bool)>,
-) -> Result<()> {
-    let name = read_text(from, NAME_MAX as u64)?;
-    let odd =
-        matches!(name.as_slice(), b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0));
-    if odd || name.starts_with(b".wh.") {
-        return Err(Error::entry(&name, "no file can have this name"));
+/// What is being read.
+struct Reading {
+    builder: IndexBuilder,
+    /// Nodes in the order in which they were met, which is that of their numbers; directories are taken from the front.
+    met: Vec<Met>,
+    /// The size of each content: it has one.
+    sizes: HashMap<ObjectId, u64>,
+}
+
+/// Reads a stream to its end.
+fn read(from: &mut impl Read) -> Result<Index> {
+    let root = Met { node: IndexBuilder::root(), is_directory: true, path: 0 };
+    let mut reading = Reading { builder: IndexBuilder::new(), met: vec![root], sizes: HashMap::new() };
+    let (meta, content) = read_node(from)?;
+    if !content.kind().is_directory() {
+        return Err(malformed("its root is no directory"));
     }
-    match read_number(from)? {
-        0 => {
-            let (meta, content) = read_node(from)?;
-            let is_directory = content.kind().is_directory();
-            let node = builder.insert_in(directory, &name, meta, content)?;
-            met.push((node.ok_or(Error::Mistake("a name that stands for a file was none"))?, is_directory));
-            u32::try_from(met.len()).map_err(|_| Error::TooLarge("files"))?;
+    reading.builder.insert(&TreePath::default(), meta, content)?;
+    let mut next = 0;
+    while let Some(directory) = reading.met.get(next).copied() {
+        next += 1;
+        if !directory.is_directory {
+            continue;
         }
-        back => {
-            let place = usize::try_from(back).ok().and_then(|back| met.len().checked_sub(back));
-            match place.and_then(|place| met.get(place)) {
-                Some((node, false)) => builder.link_in(directory, &name, *node)?,
-                _ => return Err(Error::entry(&name, "a hard link to no file")),
+        let mut before = Vec::new();
+        for _ in 0..read_number(from)? {
+            before = reading.name(from, directory, &before)?;
+        }
+    }
+    reading.builder.finish()
+}
+
+impl Reading {
+    /// Reads a name of a directory and what it stands for; `before` is the name before it, empty for the first.
+    fn name(&mut self, from: &mut impl Read, directory: Met, before: &[u8]) -> Result<Vec<u8>> {
+        let name = read_text(from, NAME_MAX as u64)?;
+        let odd = matches!(name.as_slice(), b"" | b"." | b"..")
+            || name.iter().any(|byte| matches!(byte, b'/' | 0));
+        if odd || name.starts_with(b".wh.") {
+            return Err(Error::entry(&name, "no file can have this name"));
+        }
+        if name.as_slice() <= before {
+            return Err(Error::entry(&name, "the name is there twice, or not in its place"));
+        }
+        let path = usize::from(directory.path) + 1 + name.len();
+        let path = u16::try_from(path).ok().filter(|path| usize::from(*path) < PATH_MAX);
+        let path = path.ok_or_else(|| Error::entry(&name, "no path can be so long"))?;
+        match read_number(from)? {
+            0 => self.node(from, (directory, &name), path)?,
+            back => {
+                let place = usize::try_from(back).ok().and_then(|back| self.met.len().checked_sub(back));
+                match place.and_then(|place| self.met.get(place)) {
+                    Some(Met { node, is_directory: false, .. }) => {
+                        self.builder.link_in(directory.node, &name, *node)?;
+                    }
+                    _ => return Err(Error::entry(&name, "a hard link to no file")),
+                }
             }
         }
+        Ok(name)
     }
-    Ok(())
+
+    fn node(&mut self, from: &mut impl Read, (directory, name): (Met, &[u8]), path: u16) -> Result<()> {
+        let (meta, content) = read_node(from)?;
+        if let Content::Regular { object, size } = content
+            && *self.sizes.entry(object).or_insert(size) != size
+        {
+            return Err(Error::entry(name, "its content has two sizes"));
+        }
+        let is_directory = content.kind().is_directory();
+        let node = self.builder.insert_in(directory.node, name, meta, content)?;
+        let node = node.ok_or(Error::Mistake("a name that stands for a file was none"))?;
+        self.met.push(Met { node, is_directory, path });
+        u32::try_from(self.met.len()).map_err(|_| Error::TooLarge("files"))?;
+        Ok(())
+    }
 }
 
 fn read_node(from: &mut impl Read) -> Result<(Meta, Content)> {
@@ -223,9 +307,23 @@ fn read_node(from: &mut impl Read) -> Result<(Meta, Content)> {
     let (uid, gid) = (read_u32(from)?, read_u32(from)?);
     let mtime = i64::from_le_bytes(array(from)?);
     let content = match Kind::from_byte(kind) {
-        Some(Kind::Regular) => Content::Regular { size: read_number(from)?, object: ObjectId(array(from)?) },
+        Some(Kind::Regular) => {
+            let (size, object) = (read_number(from)?, ObjectId(array(from)?));
+            let is_empty = object.0 == *blake3::hash(b"").as_bytes();
+            // off_t ends there, and with it every file.
+            if i64::try_from(size).is_err() || is_empty != (size == 0) {
+                return Err(malformed("a file has a size that it can't have"));
+            }
+            Content::Regular { size, object }
+        }
         Some(Kind::Directory) => Content::Directory { opaque: false },
-        Some(Kind::Symlink) => Content::Symlink(read_text(from, crate::node::PATH_MAX as u64)?),
+        Some(Kind::Symlink) => {
+            let target = read_text(from, PATH_MAX as u64 - 1)?;
+            if target.is_empty() || target.contains(&0) {
+                return Err(malformed("a link leads to what no link can lead to"));
+            }
+            Content::Symlink(target)
+        }
         Some(Kind::Character) => Content::Character(read_u32(from)?, read_u32(from)?),
         Some(Kind::Block) => Content::Block(read_u32(from)?, read_u32(from)?),
         Some(Kind::Fifo) => Content::Fifo,
@@ -235,18 +333,24 @@ fn read_node(from: &mut impl Read) -> Result<(Meta, Content)> {
             return Err(malformed("a node of no known kind"));
         }
     };
-    let mut xattrs = Vec::new();
+    Ok((Meta { mode, uid, gid, mtime, xattrs: read_attributes(from)? }, content))
+}
+
+fn read_attributes(from: &mut impl Read) -> Result<Attributes> {
+    let mut attributes: Attributes = Vec::new();
     let mut room = ATTRIBUTES;
     for _ in 0..read_number(from)? {
-        let mut part = || {
-            let text = read_text(from, room)?;
-            room -= text.len() as u64;
-            Ok::<_, Error>(text)
-        };
-        xattrs.push((part()?, part()?));
-        room = room.checked_sub(1).ok_or_else(|| malformed("a node has too many attributes"))?;
+        let name = read_text(from, ATTRIBUTE_NAME)?;
+        let is_next = attributes.last().is_none_or(|(before, _)| *before < name);
+        if name.is_empty() || name.contains(&0) || !is_next {
+            return Err(malformed("an attribute has a name that it can't have, or is there twice"));
+        }
+        let value = read_text(from, ATTRIBUTE)?;
+        let bytes = name.len() as u64 + value.len() as u64;
+        room = room.checked_sub(bytes).ok_or_else(|| malformed("a node has too many attributes"))?;
+        attributes.push((name, value));
     }
-    Ok((Meta { mode, uid, gid, mtime, xattrs }, content))
+    Ok(attributes)
 }
 
 fn read_u32(from: &mut impl Read) -> Result<u32> {

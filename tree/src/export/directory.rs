@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::{Item, count, items};
 use crate::confine::Dir;
+use crate::disk;
 use crate::error::{Error, Result};
 use crate::node::Kind;
 use crate::stage::Progress;
@@ -51,6 +52,7 @@ pub fn directory(
 ) -> Result<Exported> {
     let home = Dir::open(root).map_err(Error::io("open", root))?;
     let device = rustix::fs::fstat(&home).map_err(Error::io("stat", root))?.st_dev;
+    disk::inherits_nothing(&home).map_err(Error::io("remove the default ACL of", root))?;
     let mut exported = Exported { progress: Progress::default(), device, marks: Vec::new() };
     let mut directories = Vec::new();
     // The directory of the item before: in a walk, most have the same.
@@ -87,11 +89,14 @@ pub fn directory(
             directories.push(item);
         }
     }
-    // Last of all, for what is written into a directory moves its time; the deepest first.
+    // Last of all, for what is written into a directory moves its time, and would inherit its ACL; the deepest first.
     for item in directories.iter().rev() {
         let path = if item.path.is_empty() { b".".as_slice() } else { &item.path };
-        let set = home.dir(path).and_then(|dir| Ok(rustix::fs::futimens(&dir, &times(item))?));
-        set.map_err(Error::io("set the time of", root.join(std::ffi::OsStr::from_bytes(&item.path))))?;
+        let set = home.dir(path).and_then(|dir| {
+            describe(&dir, item, Mode::from_raw_mode(u32::from(item.meta.mode)))?;
+            Ok(rustix::fs::futimens(&dir, &times(item))?)
+        });
+        set.map_err(Error::io("describe", root.join(std::ffi::OsStr::from_bytes(&item.path))))?;
     }
     exported.marks.resize(view.inodes().try_into().unwrap_or(usize::MAX), None);
     Ok(exported)
@@ -108,8 +113,7 @@ fn write(home: &Dir, dir: &Dir, store: &Store, name: &[u8], item: &Item<'_>) -> 
             if !item.path.is_empty() {
                 rustix::fs::mkdirat(dir, name, Mode::RWXU)?;
             }
-            let made = dir.dir(if item.path.is_empty() { b"." } else { name })?;
-            return describe(&made, item, mode);
+            return Ok(());
         }
         Kind::Regular => {
             let made = dir.create(name)?;

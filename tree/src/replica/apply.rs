@@ -20,6 +20,8 @@ use crate::disk::{self, Lacks};
 use crate::error::{Error, Result};
 use crate::index::{Index, Inode};
 use crate::node::{Content, Kind, Meta};
+use crate::stage::Survey;
+use crate::store::stat_cache::Mark;
 use oneroot_ids::ObjectId;
 
 /// What is being made, in `incoming/`, before it has its name.
@@ -77,7 +79,7 @@ impl<'h> Hands<'h> {
     }
 
     /// Does all of a plan in place.
-    pub(super) fn carry_out(&mut self, plan: &Plan, found: &Index, steps: Steps<'_>) -> Result<()> {
+    pub(super) fn carry_out(&mut self, plan: &Plan, found: &Survey, steps: Steps<'_>) -> Result<()> {
         self.of = (plan.in_the_way.len()
             + plan.directories.len()
             + plan.make.len()
@@ -98,7 +100,8 @@ impl<'h> Hands<'h> {
             self.step(steps);
         }
         for (path, was, inode) in &plan.describe {
-            self.describe(path, found.inode(*was), *inode)?;
+            let others = plan.others.get(inode).map_or(&[][..], Vec::as_slice);
+            self.describe(path, (found, *was), *inode, others)?;
             self.step(steps);
         }
         for (path, first) in &plan.link {
@@ -179,7 +182,7 @@ impl<'h> Hands<'h> {
                     .bench
                     .file(&name)
                     .map_err(|cause| Error::io("open", here(&self.home, path)())(cause))?;
-                self.described(&file, &meta, false, path)?;
+                self.described(&file, &meta, path)?;
                 self.put(&name, path)?;
                 if takes {
                     self.incoming.moved(object);
@@ -228,9 +231,10 @@ impl<'h> Hands<'h> {
             .map_err(|cause| Error::io("write", here(&self.home, path)())(cause))
     }
 
-    fn described(&mut self, file: &File, meta: &Meta, had: bool, path: &[u8]) -> Result<()> {
+    /// Describes a file. It may have attributes that it should not: by whom it was before, or by a run that was cut off here.
+    fn described(&mut self, file: &File, meta: &Meta, path: &[u8]) -> Result<()> {
         let lacks = &mut self.lacks;
-        let done = disk::describe(file.as_fd(), meta, had, &mut |lack| {
+        let done = disk::describe(file.as_fd(), meta, true, &mut |lack| {
             lacks.note(lack, path);
             true
         });
@@ -259,39 +263,43 @@ impl<'h> Hands<'h> {
         self.put(MADE, path)
     }
 
-    /// Gives a node whose bytes are right its owner, mode, time and attributes.
-    fn describe(&mut self, path: &[u8], found: Option<Inode<'_>>, number: u32) -> Result<()> {
+    /// Gives a file whose bytes are right its owner, mode, time and attributes; `others` are its other names.
+    fn describe(
+        &mut self,
+        path: &[u8],
+        (found, was): (&Survey, u32),
+        number: u32,
+        others: &[Vec<u8>],
+    ) -> Result<()> {
         let inode = self.inode(number)?;
-        let meta = inode.meta();
-        let names = found.map_or(1, |found| found.nlink());
-        if inode.kind() != Kind::Regular {
-            let failed = Error::io("set owner or mode of", here(&self.home, path)());
-            self.at(path)?;
-            let (Some((_, dir)), lacks) = (&self.parent, &mut self.lacks) else { return Ok(()) };
-            let note = &mut |lack| {
-                lacks.note(lack, path);
-                true
-            };
-            return disk::describe_at(dir, split(path).1, inode.kind(), &meta, note).map_err(failed);
-        }
+        let (meta, names) = (inode.meta(), found.index.inode(was).map_or(1, |was| was.nlink()));
         let file = self.open(path)?;
-        // A name outside of the tree is somebody else's: that file stays as it is, and this name gets one of its own.
-        let links =
-            file.metadata().map_err(|cause| Error::io("look at", here(&self.home, path)())(cause))?.nlink();
-        if links > u64::from(names) {
-            self.copied(&file, &meta, path)?;
-            return self.put(MADE, path);
+        let looked = |cause: io::Error| Error::io("look at", here(&self.home, path)())(cause);
+        let is = rustix::fs::fstat(&file).map_err(|cause| looked(cause.into()))?;
+        let links = file.metadata().map_err(looked)?.nlink();
+        if found.mark(was).is_some_and(|mark| mark != Mark::of(&is)) {
+            return Err(Error::Changed { path: here(&self.home, path)() });
         }
-        self.described(&file, &meta, true, path)
+        // A name outside of the tree is somebody else's: that file stays as it is, and these names get one of their own.
+        if links > u64::from(names) {
+            self.copied(&file, &inode, path)?;
+            self.put(MADE, path)?;
+            return others.iter().try_for_each(|other| self.link(other, path));
+        }
+        self.described(&file, &meta, path)
     }
 
-    /// Makes a file with the bytes of another one.
-    pub(super) fn copied(&mut self, from: &File, meta: &Meta, path: &[u8]) -> Result<()> {
+    /// Makes a file with the bytes of another one, if they are what they are to be.
+    pub(super) fn copied(&mut self, from: &File, inode: &Inode<'_>, path: &[u8]) -> Result<()> {
         let failed = |cause: io::Error| Error::io("copy", here(&self.home, path)())(cause);
         self.clear().map_err(failed)?;
         let made = self.bench.create_mode(MADE, Mode::RUSR | Mode::WUSR).map_err(failed)?;
         copy(from, &made).map_err(failed)?;
-        self.described(&made, meta, false, path)
+        let copied = self.bench.file(MADE).map_err(failed)?;
+        if inode.object() != Some(incoming::hash_of(&copied).map_err(failed)?) {
+            return Err(Error::Changed { path: here(&self.home, path)() });
+        }
+        self.described(&made, &inode.meta(), path)
     }
 
     /// Gives what [`copied`](Self::copied) has made its name.
@@ -305,9 +313,7 @@ impl<'h> Hands<'h> {
         let (dir, name) = self.at(path)?;
         let opened = match dir.file(name) {
             Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && !is_root => {
-                rustix::fs::chmodat(dir, name, Mode::RUSR, AtFlags::empty())
-                    .map_err(io::Error::from)
-                    .and_then(|()| dir.file(name))
+                disk::readable(dir, name).and_then(|()| dir.file(name))
             }
             opened => opened,
         };

@@ -93,8 +93,11 @@ impl Comparison {
             };
             let from_store = || store.and_then(|store| store.object(object).ok());
             let mut file = from_tree().or_else(from_store).ok_or(Error::NoObject(object))?;
+            // What has begun to come of it is no beginning of these bytes, nor of what is read when these are other ones.
+            incoming.forget(object);
             match incoming.receive(object, size, &mut file) {
                 Err(Error::OtherObject(_) | Error::Cut(_)) => {
+                    incoming.forget(object);
                     let mut file = from_store().ok_or(Error::NoObject(object))?;
                     incoming.receive(object, size, &mut file)?;
                 }

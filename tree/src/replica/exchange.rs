@@ -39,6 +39,8 @@ pub(super) fn begin(root: &Path, place: &Path) -> Result<PathBuf> {
     }
     fs::write(&ours, b"").map_err(Error::io("write", &ours))?;
     crate::store::make_directory(&next).map_err(Error::io("create", &next))?;
+    let made = Dir::open(&next).map_err(Error::io("open", &next))?;
+    crate::disk::inherits_nothing(&made).map_err(Error::io("remove the default ACL of", &next))?;
     Ok(next)
 }
 
@@ -77,6 +79,7 @@ pub(super) fn fill(
     let changed: HashSet<&[u8]> = (plan.make.iter().map(|(path, _)| path.as_slice()))
         .chain(plan.describe.iter().map(|(path, ..)| path.as_slice()))
         .chain(plan.link.iter().map(|(path, _)| path.as_slice()))
+        .chain(others(plan).map(|(other, _)| other.as_slice()))
         .collect();
     let mut directories = vec![(Vec::new(), ROOT)];
     let mut failed = None;
@@ -117,20 +120,25 @@ fn changed_ones(hands: &mut Hands<'_>, old: Option<&Dir>, plan: &Plan) -> Result
     }
     for (path, _, inode) in &plan.describe {
         let Some(dir) = old else { break };
-        let meta = hands.inode(*inode)?.meta();
-        if hands.inode(*inode)?.content().kind() != crate::node::Kind::Regular {
-            hands.make(path, *inode)?;
-            continue;
-        }
         let file =
             dir.file(path).map_err(Error::io("open", dir.path().join(std::ffi::OsStr::from_bytes(path))))?;
-        hands.copied(&file, &meta, path)?;
+        hands.copied(&file, &hands.inode(*inode)?, path)?;
         hands.put_copy(path)?;
+    }
+    for (path, first) in others(plan) {
+        hands.link(path, first)?;
     }
     for (path, first) in &plan.link {
         hands.link(path, first)?;
     }
     Ok(())
+}
+
+/// Other names of files that are described anew, and so are none of the old tree's: the name, and the first one.
+fn others(plan: &Plan) -> impl Iterator<Item = (&Vec<u8>, &Vec<u8>)> {
+    plan.describe.iter().flat_map(|(path, _, inode)| {
+        plan.others.get(inode).into_iter().flatten().map(move |other| (other, path))
+    })
 }
 
 fn is_kept(kept: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {

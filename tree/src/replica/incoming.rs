@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! incoming/ab/<object>        whole, and right when it was written
-//! incoming/ab/<object>.part   the beginning of a large one, which the next run goes on with
+//! incoming/ab/<object>.part   the beginning of one, which the next run goes on with
 //! ```
 //! In 256 directories by their first byte, as in a store: a file system gives the files of one directory places near each other, and
 //! looks longer for each the more there are.
@@ -13,13 +13,13 @@
 use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
-use crate::confine::open_file;
+use crate::confine::{Dir, open_file};
 use crate::error::{Error, Result};
 use crate::store::make_directory;
 use oneroot_ids::ObjectId;
@@ -55,6 +55,8 @@ impl Incoming {
     pub fn open(place: &Path, report: &mut dyn FnMut(u64)) -> Result<Self> {
         let path = place.join("incoming");
         make_directory(&path).map_err(Error::io("create", &path))?;
+        let held = Dir::open(&path).map_err(Error::io("open", &path))?;
+        crate::disk::inherits_nothing(&held).map_err(Error::io("remove the default ACL of", &path))?;
         let lock = File::open(&path).map_err(Error::io("open", &path))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Err(Error::Busy { path: place.to_owned() }),
@@ -68,11 +70,14 @@ impl Incoming {
             for entry in fs::read_dir(&part).map_err(Error::io("list", &part))?.flatten() {
                 let (name, path) = (entry.file_name(), entry.path());
                 let name = name.to_str().unwrap_or_default();
-                if !incoming.recall(name, &path, &mut |bytes| {
-                    read += bytes;
-                    report(read);
-                }) {
-                    fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+                let own = own(&path).map_err(Error::io("copy", &path))?;
+                if !(own
+                    && incoming.recall(name, &path, &mut |bytes| {
+                        read += bytes;
+                        report(read);
+                    }))
+                {
+                    remove(&path).map_err(Error::io("remove", &path))?;
                 }
             }
         }
@@ -109,10 +114,18 @@ impl Incoming {
         self.whole.contains(&object)
     }
 
-    /// Bytes of an object that are here already, of which not all are.
+    /// Bytes of an object of this size that are here already, of which not all are. More than it has are none of it.
     #[must_use]
-    pub fn begun(&self, object: ObjectId) -> u64 {
-        self.begun.as_ref().filter(|begun| begun.object == object).map_or(0, |begun| begun.bytes)
+    pub fn begun(&self, object: ObjectId, size: u64) -> u64 {
+        let begun = self.begun.as_ref().filter(|begun| begun.object == object && begun.bytes <= size);
+        begun.map_or(0, |begun| begun.bytes)
+    }
+
+    /// Lets go of what has begun to come of an object.
+    pub(crate) fn forget(&mut self, object: ObjectId) {
+        if self.begun.take_if(|begun| begun.object == object).is_some() {
+            let _ = fs::remove_file(self.path.join(format!("{}.part", name(object))));
+        }
     }
 
     /// Where a whole object lies.
@@ -141,7 +154,7 @@ impl Incoming {
     /// [`Error::OtherObject`] for bytes that are not the object's; [`Error::Cut`] when the stream ends before its end, and what
     /// came is kept; the system's.
     pub fn receive(&mut self, object: ObjectId, size: u64, from: &mut dyn Read) -> Result<()> {
-        if size <= SMALL {
+        if size <= SMALL && self.begun(object, size) == 0 {
             let mut bytes = std::mem::take(&mut self.buffer);
             bytes.clear();
             let received = self.small(object, size, from, &mut bytes);
@@ -152,9 +165,14 @@ impl Incoming {
     }
 
     fn small(&mut self, object: ObjectId, size: u64, from: &mut dyn Read, bytes: &mut Vec<u8>) -> Result<()> {
-        let read = from.take(size).read_to_end(bytes);
-        if read.map_err(Error::Cut)? as u64 != size {
-            return Err(Error::Cut(io::ErrorKind::UnexpectedEof.into()));
+        let cut = match from.take(size).read_to_end(bytes) {
+            Ok(_) if bytes.len() as u64 == size => None,
+            Ok(_) => Some(io::ErrorKind::UnexpectedEof.into()),
+            Err(cause) => Some(cause),
+        };
+        if let Some(cut) = cut {
+            // Even of a small one: a connection that is cut off every few bytes would never bring it.
+            self.large(object, size, &mut bytes.as_slice().chain(Cut(Some(cut))))?;
         }
         if blake3::hash(bytes).as_bytes() != &object.0 {
             return Err(Error::OtherObject(object));
@@ -171,7 +189,7 @@ impl Incoming {
         let path = self.path.join(format!("{}.part", name(object)));
         let failed = |cause: io::Error| Error::io("write", &path)(cause);
         let mut begun = match self.begun.take() {
-            Some(begun) if begun.object == object => begun,
+            Some(begun) if begun.object == object && begun.bytes <= size => begun,
             other => {
                 if let Some(other) = other {
                     // It is none that is wanted now: a stream brings them in their order.
@@ -218,6 +236,39 @@ impl Incoming {
 pub(crate) fn name(object: ObjectId) -> String {
     let hex = object.to_string();
     format!("{}/{hex}", hex.get(..2).unwrap_or_default())
+}
+
+/// The end of a stream that has ended before its end.
+struct Cut(Option<io::Error>);
+
+impl Read for Cut {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(self.0.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))
+    }
+}
+
+/// Whether there is a file; then it has this name alone. A run that was cut off may have left it as a name of a file in a tree,
+/// and who describes it here would describe that one.
+fn own(path: &Path) -> io::Result<bool> {
+    let is = fs::symlink_metadata(path)?;
+    if is.is_file() && is.nlink() > 1 {
+        let copy = path.with_extension("copy");
+        let from = open_file(path)?;
+        super::apply::copy(&from, &created(&copy)?)?;
+        fs::rename(copy, path)?;
+    }
+    Ok(is.is_file())
+}
+
+fn remove(path: &Path) -> io::Result<()> {
+    if path.symlink_metadata()?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
+}
+
+/// What a file's bytes are called.
+pub(super) fn hash_of(file: &File) -> io::Result<ObjectId> {
+    let mut hasher = blake3::Hasher::new();
+    hash(file, &mut hasher, &mut |_| {})?;
+    Ok(ObjectId(*hasher.finalize().as_bytes()))
 }
 
 fn created(path: &Path) -> io::Result<File> {

@@ -1,15 +1,18 @@
 //! What the files of a directory were when it was made equal: so that the next comparison reads only what somebody else has
 //! changed.
 
+use std::collections::HashSet;
 use std::time::Duration;
+
+use rustix::fs::Stat;
 
 use super::comparison::Comparison;
 use crate::confine::Dir;
 use crate::disk::{self, Lacks};
 use crate::error::{Error, Result};
-use crate::index::{Index, ROOT};
+use crate::index::{Index, Inode, ROOT};
 use crate::store::Store;
-use crate::store::stat_cache::Mark;
+use crate::store::stat_cache::{Mark, nanoseconds};
 
 /// File systems count time in ticks, the coarsest of which are 10 ms.
 const TICK: Duration = Duration::from_millis(20);
@@ -21,6 +24,9 @@ pub(super) fn remember(memory: &Store, dir: &Dir, change: &Comparison, moved: bo
         return;
     }
     let wanted = &change.wanted;
+    // What was written just before it was read may have been written again since.
+    let described = change.plan.describe.iter().filter(|(_, was, _)| change.survey.mark(*was).is_none());
+    let unsure: HashSet<u32> = described.map(|(.., number)| *number).collect();
     let mut marks: Vec<Option<Mark>> = vec![None; wanted.inodes() as usize];
     let mut todo = vec![(Vec::new(), ROOT)];
     while let Some((path, directory)) = todo.pop() {
@@ -35,13 +41,14 @@ pub(super) fn remember(memory: &Store, dir: &Dir, change: &Comparison, moved: bo
                 continue;
             }
             let place = (number as usize).saturating_sub(1);
-            let same = change.plan.same.get(place).copied().filter(|same| *same != 0 && !moved);
+            let same = change.plan.same.get(place).copied().filter(|same| *same != 0);
             let mark = match same {
-                Some(same) => change.survey.mark(same),
-                None => {
+                Some(same) if !moved || change.survey.mark(same).is_none() => change.survey.mark(same),
+                _ => {
                     let here = || dir.dir(if path.is_empty() { b"." } else { &path }).ok();
                     let here = opened.get_or_insert_with(here).as_ref();
-                    here.and_then(|here| disk::look(here, name).ok()).map(|stat| Mark::of(&stat))
+                    let is = here.and_then(|here| disk::look(here, name).ok());
+                    is.filter(|is| !unsure.contains(&number) && is_as_made(is, &inode)).map(|is| Mark::of(&is))
                 }
             };
             if let Some(place) = marks.get_mut(place) {
@@ -52,6 +59,14 @@ pub(super) fn remember(memory: &Store, dir: &Dir, change: &Comparison, moved: bo
     // Whoever writes from here on gives himself away: the file system's clock has moved on.
     std::thread::sleep(TICK);
     change.survey.remember(memory, wanted.generation(), &marks);
+}
+
+/// Whether nobody has written into a file since it was made: its time would have moved.
+fn is_as_made(is: &Stat, wanted: &Inode<'_>) -> bool {
+    u64::try_from(is.st_size) == Ok(wanted.size())
+        && is.st_mode & 0o7777 == u32::from(wanted.mode())
+        && (is.st_uid, is.st_gid) == (wanted.uid(), wanted.gid())
+        && nanoseconds(is.st_mtime, is.st_mtime_nsec) == wanted.mtime()
 }
 
 fn names(index: &Index, directory: u32) -> impl Iterator<Item = (&[u8], u32)> {

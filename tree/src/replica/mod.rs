@@ -176,7 +176,7 @@ impl Replica {
                 // What is named lasts: the contents before their names in the tree.
                 sync(incoming.place())?;
                 let mut hands = Hands::on(&self.root, &change.wanted, incoming, uses, true)?;
-                hands.carry_out(&change.plan, &change.survey.index, steps)?;
+                hands.carry_out(&change.plan, &change.survey, steps)?;
                 hands.lacks
             }
             Some(_) if change.plan.is_empty() && old.is_some() => Lacks::default(),

@@ -8,8 +8,10 @@
 //!   generations/, seen/    indexes, and what the files were when they were last looked at: a small store without objects
 //! ```
 
+use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -65,7 +67,7 @@ impl Place {
     /// [`Error::Busy`] where another sync holds it, or the system's.
     pub(super) fn open(root: &Path) -> Result<Self> {
         let inside = root.join(std::ffi::OsStr::new(".oneroot-sync"));
-        let beside = beside(root).filter(|_| !inside.exists());
+        let beside = beside(root).filter(|_| inside.symlink_metadata().is_err());
         let (path, is_inside) = match beside {
             Some(path) => match make_directory(&path) {
                 Ok(()) => (path, false),
@@ -75,6 +77,7 @@ impl Place {
             None => (inside, true),
         };
         make_directory(&path).map_err(Error::io("create", &path))?;
+        ours(&path)?;
         let lock = lock_file(&path.join("lock")).map_err(Error::io("open", path.join("lock")))?;
         match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
             Err(Errno::WOULDBLOCK) => return Err(Error::Busy { path: root.to_owned() }),
@@ -101,6 +104,16 @@ impl Place {
     }
 }
 
+/// The place must be a directory of this user, which nobody else may write into: it may lie where others can make names, in `/tmp`
+/// or in a tree that is theirs, and files are made in it before they have their owners.
+fn ours(path: &Path) -> Result<()> {
+    let is = fs::symlink_metadata(path).map_err(Error::io("look at", path))?;
+    if is.is_dir() && is.uid() == rustix::process::geteuid().as_raw() && is.mode() & 0o022 == 0 {
+        return Ok(());
+    }
+    Err(Error::NotOurs { path: path.to_owned() })
+}
+
 /// Whether nothing may be written there.
 fn is_closed(cause: &io::Error) -> bool {
     matches!(cause.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem)
@@ -108,10 +121,15 @@ fn is_closed(cause: &io::Error) -> bool {
 
 /// The place beside a directory; none for one that is a file system of its own.
 fn beside(root: &Path) -> Option<PathBuf> {
-    let (parent, name) = (root.parent()?, root.file_name()?.to_str()?);
+    let (parent, name) = (root.parent()?, root.file_name()?);
     let device = |path: &Path| rustix::fs::stat(path).map(|stat| stat.st_dev);
     let mounted = is_mount(root) || device(root).is_ok_and(|its| device(parent) != Ok(its));
-    (!mounted).then(|| parent.join(format!(".{name}.oneroot-sync")))
+    (!mounted).then(|| {
+        let mut its = OsString::from(".");
+        its.push(name);
+        its.push(".oneroot-sync");
+        parent.join(its)
+    })
 }
 
 /// Whether something is mounted right at a path; kernels before 5.8 don't tell.

@@ -28,6 +28,8 @@ pub(super) struct Plan {
     pub link: Vec<(Vec<u8>, Vec<u8>)>,
     /// Files whose bytes are right and whose owner, mode, time or attributes are not: path, inode as found and inode as wanted.
     pub describe: Vec<(Vec<u8>, u32, u32)>,
+    /// By wanted inode, the other names that such a file has already and keeps.
+    pub others: HashMap<u32, Vec<Vec<u8>>>,
     /// Names that nothing has any more, the deepest last.
     pub remove: Vec<Removed>,
     /// Directories that are to be described at the end, for what happens in them moves their times.
@@ -242,14 +244,22 @@ impl Planner<'_> {
         let found = there.and_then(|there| Some((there, self.found.inode(there)?)));
         let linked = wanted.nlink() > 1;
         match self.owners.get(&inode) {
-            Some(Owner::There(owner, _)) if there == Some(*owner) => return false,
+            Some(Owner::There(owner, _)) if there == Some(*owner) => {
+                self.plan.others.entry(inode).or_default().push(path.to_vec());
+                return !self.is_same(inode);
+            }
             Some(Owner::There(_, first) | Owner::Made(first)) => {
                 self.plan.link.push((path.to_vec(), first.clone()));
                 return true;
             }
             None => {}
         }
-        let usable = found.filter(|(there, found)| holds(found, &wanted) && !self.torn.contains(there));
+        // What can't be opened is made anew and never described in its place: a name may lead elsewhere by then.
+        let usable = found.filter(|(there, found)| {
+            holds(found, &wanted)
+                && !self.torn.contains(there)
+                && (wanted.kind() == Kind::Regular || is_described(found, &wanted))
+        });
         let Some((there, found)) = usable else {
             if linked {
                 self.owners.insert(inode, Owner::Made(path.to_vec()));
@@ -260,13 +270,19 @@ impl Planner<'_> {
         if linked {
             self.owners.insert(inode, Owner::There(there, path.to_vec()));
         }
-        if is_described(&found, &wanted) {
+        let same = is_described(&found, &wanted);
+        if same {
             if let Some(same) = self.plan.same.get_mut((inode as usize).saturating_sub(1)) {
                 *same = there;
             }
         } else {
             self.plan.describe.push((path.to_vec(), there, inode));
         }
-        false
+        // Where a file of somebody else's has to stay as it is, the name gets another one.
+        !same
+    }
+
+    fn is_same(&self, inode: u32) -> bool {
+        self.plan.same.get((inode as usize).saturating_sub(1)).is_some_and(|same| *same != 0)
     }
 }

@@ -4,7 +4,9 @@
 //! taken for what it is on the disk.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::File;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +18,7 @@ use super::parallel::both;
 use super::walk::{Borders, walk};
 use super::{Progress, Tally, in_order};
 use crate::build::IndexBuilder;
-use crate::confine::Dir;
+use crate::confine::{Dir, read_file};
 use crate::error::{Error, Result};
 use crate::index::Index;
 use crate::store::Store;
@@ -50,11 +52,12 @@ pub fn survey(
     let dir = Dir::open(root).map_err(Error::io("open", root))?;
     let device = rustix::fs::fstat(&dir).map_err(Error::io("stat", root))?.st_dev;
     let seen = StatCache::recall(memory, root, device, now, false);
-    let borders =
-        Borders { device, one_file_system: true, kept: kept.clone(), as_is: true, ..Borders::default() };
+    let mounts = mounts_below(root);
+    let kept = kept.union(&mounts).cloned().collect();
+    let borders = Borders { device, one_file_system: true, kept, as_is: true, ..Borders::default() };
     let mut listings = walk(&dir, &borders, Some(&seen), &mut |_| {})?;
     let left_out = listings.iter().filter(|listing| listing.left_out.is_some());
-    let file_systems = left_out.map(|listing| listing.path.clone()).collect();
+    let file_systems = left_out.map(|listing| listing.path.clone()).chain(mounts).collect();
     let files = unread(&mut listings, device);
     let mut builder = IndexBuilder::new();
     let mut assembly = Assembly::new(&mut builder, None, device, Some(&seen)).taken_as_is();
@@ -71,6 +74,31 @@ pub fn survey(
     let marks = assembly.marks;
     let (index, order) = builder.finish_ordered()?;
     Ok(Survey { marks: in_order(&order, &marks), index, file_systems, read: files.len() as u64, seen })
+}
+
+/// What is mounted below a directory, files too: a file system's number does not tell a directory of it that is mounted once more.
+/// Without proc there are only the [walk's](super::walk) own borders.
+fn mounts_below(root: &Path) -> BTreeSet<Vec<u8>> {
+    let Ok(told) = read_file(Path::new("/proc/self/mountinfo")) else { return BTreeSet::new() };
+    // proc(5): the fifth word is where, with spaces and the like in octal.
+    let places = told.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));
+    let below = places.filter_map(|place| {
+        let place = unescaped(place);
+        let path = Path::new(OsStr::from_bytes(&place)).strip_prefix(root).ok()?;
+        (!path.as_os_str().is_empty()).then(|| path.as_os_str().as_bytes().to_vec())
+    });
+    below.collect()
+}
+
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let (mut plain, mut rest) = (Vec::with_capacity(text.len()), text);
+    while let Some((byte, after)) = rest.split_first() {
+        let digits = after.get(..3).and_then(|three| std::str::from_utf8(three).ok());
+        let octal = digits.and_then(|three| u8::from_str_radix(three, 8).ok()).filter(|_| *byte == b'\\');
+        plain.push(octal.unwrap_or(*byte));
+        rest = octal.and_then(|_| after.get(3..)).unwrap_or(after);
+    }
+    plain
 }
 
 impl Survey {

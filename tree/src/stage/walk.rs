@@ -9,7 +9,7 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use rustix::fs::{AtFlags, FileType, RawDir, Stat};
+use rustix::fs::{AtFlags, FileType, RawDir, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use super::parallel::at_work;
@@ -59,12 +59,13 @@ const KERNELS: [u32; 16] = [
 
 impl Borders {
     /// Why what is in a directory is left out; nothing for most.
-    fn left_out(&self, dir: &Dir, stat: &Stat) -> Option<LeftOut> {
+    fn left_out(&self, dir: &Dir, stat: &Stat, is_root: bool) -> Option<LeftOut> {
         if self.own.contains(&(stat.st_dev, stat.st_ino)) {
             return Some(LeftOut::Own);
         }
         if stat.st_dev == self.device {
-            return None;
+            // The same file system may be mounted again; kernels before 5.8 don't tell.
+            return (self.as_is && !is_root && is_mount(dir)).then_some(LeftOut::FileSystem);
         }
         let is_kernels = || {
             let kind = rustix::fs::fstatfs(dir).ok().and_then(|stat| u32::try_from(stat.f_type).ok());
@@ -72,6 +73,11 @@ impl Borders {
         };
         (self.one_file_system || is_kernels()).then_some(LeftOut::FileSystem)
     }
+}
+
+fn is_mount(dir: &Dir) -> bool {
+    let found = rustix::fs::statx(dir, c"", AtFlags::EMPTY_PATH, StatxFlags::empty());
+    found.is_ok_and(|found| found.stx_attributes.contains(StatxAttributes::MOUNT_ROOT))
 }
 
 /// Why a directory is empty in the index that is none on the disk.
@@ -311,7 +317,7 @@ impl Walk<'_> {
         let xattrs = xattrs(&dir).map_err(|cause| failed("read attributes of", cause))?;
         let meta = described(&stat, xattrs);
         let (mut names, mut entries, mut below) = (Names::default(), Vec::new(), Vec::new());
-        let left_out = self.borders.left_out(&dir, &stat);
+        let left_out = self.borders.left_out(&dir, &stat, task.path.is_empty());
         if left_out.is_none() {
             let kept = |name: &[u8]| {
                 !self.borders.kept.is_empty() && self.borders.kept.contains(&joined(&task.path, name))
