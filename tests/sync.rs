@@ -125,6 +125,8 @@ fn a_machine_has_its_own_tree_as_it_is_exported_and_again_when_it_has_changed() 
     home.on_alpha(|| {
         println!("{}", done(&home.sync("@self", &[])));
         assert_eq!(tell(&home.dir()), exported);
+        let shown = home.server.run(&["machines", "show", "alpha"]).unwrap();
+        assert!(shown.contains("of @self at 192.168.77.10") && shown.contains("current"), "{shown}");
         let again = done(&home.sync("@self", &[]));
         assert!(again.contains("0 added, 0 removed, 0 changed; 0 contents"), "{again}");
     });
@@ -194,7 +196,7 @@ fn a_token_has_the_trees_that_it_is_for_and_nobody_without_one_has_any() {
     ] {
         let refused = sync(what, token);
         assert_eq!(refused.status.code(), Some(1), "{what}: {}", said(&refused));
-        assert!(!home.dir().exists(), "{what}: nothing was made");
+        assert_eq!(fs::read_dir(home.home.path()).unwrap().count(), 0, "{what}: nothing was made");
     }
     done(&sync("debian", Some(&for_debian)));
     assert_eq!(tell(&home.dir()), debian);

@@ -236,8 +236,7 @@ fn what_is_no_directory_is_refused_and_a_link_to_one_is_one() {
     let home = Home::new(fill);
     let sentinel = Sentinel::new(home.home.path());
     let at = |path: &Path, more: &[&str]| {
-        let mut command =
-            crate::sync_kit::sync(home.server.binary(), path, &Home::from(), &home.token, more);
+        let mut command = crate::sync_kit::sync(home.server.binary(), path, &Home::from(), &home.token, more);
         command.current_dir(home.home.path()).output().unwrap()
     };
     for more in ATOMIC {
@@ -293,7 +292,8 @@ fn trees_beside_the_directory_that_are_the_users_own_stay() {
 #[test]
 fn a_second_sync_at_the_same_time_is_refused() {
     let home = Home::new(|root| fs::write(root.join("large"), noise_bytes(1, 4 << 20)).unwrap());
-    let mut slow = home.command(&["--limit", "300K"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let mut slow =
+        home.command(&["--limit", "300K"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
     let lock = home.home.path().join(".dir.oneroot-sync/incoming");
     while !lock.exists() {
         assert!(slow.try_wait().unwrap().is_none());
@@ -351,7 +351,8 @@ fn what_a_directory_hands_down_to_new_files_is_not_in_the_tree() {
     ]
     .concat();
     let set = |path: &Path| {
-        rustix::fs::setxattr(path, "system.posix_acl_default", &acl, rustix::fs::XattrFlags::empty()).unwrap();
+        rustix::fs::setxattr(path, "system.posix_acl_default", &acl, rustix::fs::XattrFlags::empty())
+            .unwrap();
         std::os::unix::fs::chown(path, None, Some(9)).unwrap();
         mode(path, 0o2755);
     };

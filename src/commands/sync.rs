@@ -210,10 +210,9 @@ impl<'a> Run<'a> {
 
     /// From the index to the directory; a tree that has become another one on the way is begun again.
     fn once(&self) -> Result<Synced> {
-        let replica = Replica::open(self.directory)?;
         let mut last = None;
         for _ in 0..TRIES {
-            match self.attempt(&replica) {
+            match self.attempt() {
                 Err(cause)
                     if cause.downcast_ref().is_some_and(|cause| matches!(cause, Refused::Changed(_))) =>
                 {
@@ -225,11 +224,14 @@ impl<'a> Run<'a> {
         Err(last.context("nothing was tried")?)
     }
 
-    fn attempt(&self, replica: &Replica) -> Result<Synced> {
+    fn attempt(&self) -> Result<Synced> {
         let begun = Instant::now();
         let bar = spinner(&format!("sync {}", self.what), self.asked.output.json);
-        let (index, generation) = self.index(replica)?;
+        // Who is refused a tree, or can't have it, has made nothing for it.
+        let held = Replica::is_begun(self.directory)?.then(|| Replica::open(self.directory)).transpose()?;
+        let (index, generation) = self.index(held.as_ref())?;
         let (wanted, left_out) = self.wanted(&index)?;
+        let replica = &held.map_or_else(|| Replica::open(self.directory), Ok)?;
         bar.set_message("comparing");
         let comparison =
             replica.compare(wanted.clone(), &self.how, clock::since_1970(), &mut |progress| {
@@ -267,9 +269,10 @@ impl<'a> Run<'a> {
     }
 
     /// The tree's index: as it is here, where it is the same.
-    fn index(&self, replica: &Replica) -> Result<(Arc<Index>, GenerationId)> {
-        let current = replica.record()?.current.filter(|tree| tree.from == self.from);
-        let known = current.and_then(|tree| Some((tree.generation, replica.known(tree.generation)?)));
+    fn index(&self, replica: Option<&Replica>) -> Result<(Arc<Index>, GenerationId)> {
+        let record = replica.map(Replica::record).transpose()?.unwrap_or_default();
+        let current = record.current.filter(|tree| tree.from == self.from);
+        let known = current.and_then(|tree| Some((tree.generation, replica?.known(tree.generation)?)));
         match self.remote.index(self.what, known.as_ref().map(|(generation, _)| *generation))? {
             Offered::Same(generation) => match known {
                 Some((id, index)) if id == generation => Ok((Arc::new(index), generation)),

@@ -73,6 +73,14 @@ impl Replica {
         Ok(Self { root, place })
     }
 
+    /// Whether a directory has been synced before, or was begun to be. Nothing is made.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn is_begun(directory: &Path) -> Result<bool> {
+        Ok(Place::is_there(&place::resolved(directory)?))
+    }
+
     /// The directory, by a path without links.
     #[must_use]
     pub fn root(&self) -> &Path {

@@ -11,6 +11,7 @@
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io::{self, ErrorKind};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -66,7 +67,7 @@ impl Place {
     /// # Errors
     /// [`Error::Busy`] where another sync holds it, or the system's.
     pub(super) fn open(root: &Path) -> Result<Self> {
-        let inside = root.join(std::ffi::OsStr::new(".oneroot-sync"));
+        let inside = root.join(std::ffi::OsStr::from_bytes(INSIDE));
         let beside = beside(root).filter(|_| inside.symlink_metadata().is_err());
         let (path, is_inside) = match beside {
             Some(path) => match make_directory(&path) {
@@ -84,6 +85,12 @@ impl Place {
             locked => locked.map_err(Error::io("lock", path.join("lock")))?,
         }
         Ok(Self { memory: Store::open(&path)?, path, is_inside, _lock: lock })
+    }
+
+    /// Whether a directory has one.
+    pub(super) fn is_there(root: &Path) -> bool {
+        let all = [Some(root.join(std::ffi::OsStr::from_bytes(INSIDE))), beside(root)];
+        all.into_iter().flatten().any(|path| path.symlink_metadata().is_ok())
     }
 
     pub(super) fn record(&self) -> Result<Record> {
