@@ -108,14 +108,11 @@ impl Machines {
             Meant::Machine(mac) => self.next_view(&site, mac, what).await?,
             Meant::Profile(_, generation) => {
                 let machines = self.clone();
-                let view =
-                    tokio::task::spawn_blocking(move || machines.planner.views.of(&[generation])).await;
-                view.map_err(|_| Error::Contended)?.map_err(Error::from)?
+                self.with_a_turn(move || Ok(machines.planner.views.of(&[generation])?)).await?
             }
         };
         let machines = self.clone();
-        let flat = tokio::task::spawn_blocking(move || machines.flats.of(&view)).await;
-        let flat = flat.map_err(|_| Error::Contended)??;
+        let flat = self.with_a_turn(move || machines.flats.of(&view)).await?;
         match exactly {
             Some(exactly) if flat.index.generation() != exactly => Err(SyncRefused::Changed(what.clone())),
             _ => Ok(Offered { flat, holder }),
@@ -159,8 +156,7 @@ impl Machines {
             // What is asked for by all of its name is asked for itself, whatever the head is by now.
             let which = exactly.map_or(which.clone(), |exactly| Which::Generation(exactly.to_string()));
             let (machines, site, profile) = (self.clone(), site.clone(), name.clone());
-            let found = move || machines.generation_of(&site, &profile, &which);
-            let found = tokio::task::spawn_blocking(found).await.map_err(|_| Error::Contended)??;
+            let found = self.with_a_turn(move || machines.generation_of(&site, &profile, &which)).await?;
             let generation = found.ok_or_else(|| absent(what, "it has no such generation"))?;
             return Ok(Meant::Profile(name.clone(), generation));
         }
@@ -211,8 +207,7 @@ impl Machines {
         };
         let facts = Facts::of(&catalogue, &decision, &asked);
         let (machines, home) = (self.clone(), site.home.clone());
-        let stacked = move || machines.planner.stack(&home, &decision, &facts);
-        let stacked = tokio::task::spawn_blocking(stacked).await.map_err(|_| Error::Contended)??;
+        let stacked = self.with_a_turn(move || machines.planner.stack(&home, &decision, &facts)).await?;
         Ok(stacked.view.clone())
     }
 
@@ -277,8 +272,18 @@ impl Machines {
         have: Option<GenerationId>,
     ) -> Result<Arc<[u8]>, SyncRefused> {
         let (machines, flat) = (self.clone(), flat.clone());
-        let packed = move || machines.flats.packed(machines.planner.store(), &flat, have);
-        Ok(tokio::task::spawn_blocking(packed).await.map_err(|_| Error::Contended)??)
+        Ok(self.with_a_turn(move || machines.flats.packed(machines.planner.store(), &flat, have)).await?)
+    }
+
+    /// Does what takes a disk or a processor for a moment, when it is its turn: hundreds that wait for a tree take no thread of
+    /// those that boots need.
+    async fn with_a_turn<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        // The turns are never closed.
+        let _turn = self.flats.turns.acquire().await.map_err(|_| Error::Contended)?;
+        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Contended)?
     }
 }
 

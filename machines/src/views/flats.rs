@@ -10,6 +10,7 @@ use oneroot_ids::{GenerationId, ObjectId, ViewId};
 use oneroot_tree::{Index, Store, View, replica, stream};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
+use tokio::sync::Semaphore;
 
 use crate::error::Result;
 
@@ -17,6 +18,8 @@ use crate::error::Result;
 const MOST: u64 = 128 * 1024 * 1024;
 /// About as many as that is.
 const USUAL: usize = 64;
+/// Trees that are planned, made into an index or packed at once.
+const TURNS: usize = 2;
 /// Bytes of one entry of the list of objects.
 const ENTRY: u64 = 40;
 
@@ -51,6 +54,8 @@ pub struct Flats {
     views: Mutex<HashMap<GenerationId, ViewId>>,
     /// One is made at a time: it takes a processor, and who waits for the same one has it then.
     making: Mutex<()>,
+    /// Who asks for a tree has a turn before a thread: hundreds that wait for one would take those that boots need.
+    pub turns: Semaphore,
 }
 
 impl Flats {
@@ -61,6 +66,7 @@ impl Flats {
             packed: Cache::with_weighter(USUAL, MOST, Bytes),
             views: Mutex::default(),
             making: Mutex::default(),
+            turns: Semaphore::new(TURNS),
         }
     }
 
