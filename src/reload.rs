@@ -9,7 +9,7 @@ use std::sync::Arc;
 use oneroot_bootconf::{Program, Server, Site, load};
 
 use crate::confine;
-use crate::tls::{Https, Shown};
+use crate::tls::{self, Https, Shown};
 use oneroot_machines::planner::template_check;
 use oneroot_machines::{MachineChange, Machines};
 
@@ -50,7 +50,12 @@ pub fn reload(machines: &Machines, https: &Https, path: &Path, ask: Ask) -> Rere
     if !fixed.is_empty() {
         return Err(fixed.iter().map(|key| format!("{key} has changed, which takes a restart")).collect());
     }
-    let shown = Shown::of(&new).map_err(|problem| vec![problem.to_string()])?;
+    let shown = match ask {
+        Ask::Reload => Shown::of(&new),
+        // A question makes no certificate.
+        Ask::Plan => tls::problems(&new).into_iter().next().map_or(Ok(None), Err),
+    };
+    let shown = shown.map_err(|problem| vec![problem.to_string()])?;
     // From here on until it is in force nobody assigns what it does not have.
     let _held = machines.hold_mapping();
     let conflicts = machines.conflicts_with(&new);

@@ -272,6 +272,7 @@ fn a_certificate_that_nobody_would_take_is_refused_with_its_file_and_what_to_do_
         put((pair.0, pair.1));
         let told = server.run(&["check"]).unwrap_err().to_string();
         assert!(told.contains(words) && told.contains("; "), "{told}");
+        assert!(server.run(&["plan"]).is_err(), "{words}");
         let told = server.reload().unwrap();
         assert!(told.contains(words) && told.contains("the old one stays in force"), "{told}");
         assert_eq!(shown(&home), fingerprint(&first.0), "{words}");
