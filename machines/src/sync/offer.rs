@@ -152,18 +152,20 @@ impl Machines {
         let What::Named(name, which) = what else {
             return own.map(Meant::Machine).ok_or(SyncRefused::NobodyKnown);
         };
-        if site.profiles.contains_key(name) {
-            // What is asked for by all of its name is asked for itself, whatever the head is by now.
-            let which = exactly.map_or(which.clone(), |exactly| Which::Generation(exactly.to_string()));
-            let (machines, site, profile) = (self.clone(), site.clone(), name.clone());
-            let found = self.with_a_turn(move || machines.generation_of(&site, &profile, &which)).await?;
-            let generation = found.ok_or_else(|| absent(what, "it has no such generation"))?;
-            return Ok(Meant::Profile(name.clone(), generation));
+        // As `export` and `token new` take a name that a machine and a profile have.
+        if let Some(machine) = site.machines.get(name).filter(|_| *which == Which::Head) {
+            let mac = machine.macs.first().copied();
+            return mac.map(Meant::Machine).ok_or_else(|| absent(what, "it has no MAC to boot by"));
         }
-        let machine = site.machines.get(name).filter(|_| *which == Which::Head);
-        let machine = machine.ok_or_else(|| absent(what, "no profile and no machine has the name"))?;
-        let mac = machine.macs.first().copied();
-        mac.map(Meant::Machine).ok_or_else(|| absent(what, "it has no MAC to boot by"))
+        if !site.profiles.contains_key(name) {
+            return Err(absent(what, "no profile and no machine has the name"));
+        }
+        // What is asked for by all of its name is asked for itself, whatever the head is by now.
+        let which = exactly.map_or(which.clone(), |exactly| Which::Generation(exactly.to_string()));
+        let (machines, site, profile) = (self.clone(), site.clone(), name.clone());
+        let found = self.with_a_turn(move || machines.generation_of(&site, &profile, &which)).await?;
+        let generation = found.ok_or_else(|| absent(what, "it has no such generation"))?;
+        Ok(Meant::Profile(name.clone(), generation))
     }
 
     /// A generation that a profile has or had. Blocks on the disk.
