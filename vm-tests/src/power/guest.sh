@@ -19,6 +19,15 @@ say mounted
 /oneroot verify >/tmp/said 2>&1 || broken verify
 /oneroot generations small --json >/tmp/said 2>&1 || broken generations
 sed -n 's/.*"generation": "\([0-9a-f]*\)".*/@@ history \1/p' /tmp/said
+if [ -e /data/copy/id ]; then
+    # A tree that took the name as a whole is one that was staged, with every byte of it.
+    (cd /data/copy && sha256sum -c sum >/tmp/said 2>&1) || broken copy
+    say copy $(cat /data/copy/id)
+fi
+for file in /data/place/file*; do
+    # One that was synced in place has files old and new, and none in between: each begins with the hash of its rest.
+    [ ! -e $file ] || [ $(head -c 64 $file) = $(tail -c +65 $file | sha256sum | head -c 64) ] || broken $file
+done
 /oneroot state backup /tmp/backup >/tmp/said 2>&1 || broken state
 sed -n '/"key":"\(leases\|pins\)\//s/^/@@ state /p' /tmp/backup
 
@@ -35,6 +44,7 @@ until /oneroot status --json >/dev/null 2>&1; do
 done
 say checked
 /sbin/ip netns exec machines /machines &
+/copies &
 
 mkdir -p /tmp/tree/boot
 echo kernel >/tmp/tree/boot/vmlinuz-1
@@ -43,12 +53,15 @@ round=0
 while :; do
     round=$((round + 1))
     for file in 1 2 3 4 5 6; do
-        head -c $((file * 900)) /dev/urandom >/tmp/tree/file$file
+        head -c $((file * 900)) /dev/urandom >/tmp/part
+        { sha256sum </tmp/part | head -c 64; cat /tmp/part; } >/tmp/tree/file$file
     done
     # This content comes back: an object that a power cut emptied would be kept by its name.
     echo "again $((round % 3))" >/tmp/tree/again
+    head -c 16 /dev/urandom | sha256sum | head -c 16 >/tmp/tree/id
+    (cd /tmp/tree && sha256sum file* again id >sum)
     if /oneroot stage small --json >/tmp/staged 2>/tmp/said; then
-        say staged $(sed -n 's/.*"generation": "\([0-9a-f]*\)".*/\1/p' /tmp/staged)
+        say staged $(sed -n 's/.*"generation": "\([0-9a-f]*\)".*/\1/p' /tmp/staged) $(cat /tmp/tree/id)
     else
         broken stage
     fi

@@ -1,5 +1,5 @@
-//! A server that is switched off at any moment: a machine with a disk of its own, on which the real binary stages, leases
-//! and makes plans, and a console on which it says what it has done.
+//! A server that is switched off at any moment: a machine with a disk of its own, on which the real binary stages, leases,
+//! makes plans and syncs, and a console on which it says what it has done.
 //!
 //! QEMU's process is killed. What the guest's kernel still had in memory is gone; what it had given to its disk is kept
 //! (`cache=writeback`, and this host lives on). So this is a computer whose power fails, with a disk that loses nothing it
@@ -74,6 +74,7 @@ impl PowerMachine {
         }
         script(&root.join("guest"), include_str!("guest.sh"))?;
         script(&root.join("machines"), include_str!("machines.sh"))?;
+        script(&root.join("copies"), include_str!("copies.sh"))?;
         script(&root.join("lease"), include_str!("lease.sh"))?;
         fs::write(root.join("site/site.toml"), SITE)?;
         disk(&at("root.img"), Some(&root))?;

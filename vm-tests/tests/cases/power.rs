@@ -18,8 +18,10 @@ const REMEMBERED: usize = 90;
 /// What the machine has told, ever.
 #[derive(Default)]
 struct Told {
-    /// Generations, oldest first.
-    staged: Vec<String>,
+    /// Generations, oldest first, each with the word in its tree that no other has.
+    staged: Vec<(String, String)>,
+    /// The last tree that was synced.
+    synced: Option<String>,
     leases: HashMap<String, String>,
     /// The last boot of each NIC.
     boots: HashMap<String, String>,
@@ -32,6 +34,8 @@ struct Found {
     broken: Vec<String>,
     /// Newest first.
     history: Vec<String>,
+    /// The tree that is on the disk as files.
+    copy: Option<String>,
     leases: HashMap<String, String>,
     /// NIC of each boot.
     boots: HashMap<String, String>,
@@ -52,7 +56,7 @@ impl Found {
     /// Everything that was told before this start is there.
     fn holds(&self, told: &Told, context: &str) {
         let recent = told.staged.iter().rev().take(REMEMBERED);
-        for (back, generation) in recent.enumerate() {
+        for (back, (generation, _)) in recent.enumerate() {
             let place = self.history.iter().position(|found| found == generation);
             // One more may have been staged and not told.
             assert!(
@@ -60,6 +64,15 @@ impl Found {
                 "{context}: {generation} was staged, {back} before the last, and is at {place:?}"
             );
         }
+        let place = |id: &Option<String>| told.staged.iter().position(|(_, word)| Some(word) == id.as_ref());
+        // One that was staged and not told is later than all of them.
+        let found = self.copy.as_ref().map(|_| place(&self.copy).unwrap_or(usize::MAX));
+        assert!(
+            told.synced.is_none() || found >= place(&told.synced),
+            "{context}: {:?} was synced, and {:?} is there",
+            told.synced,
+            self.copy
+        );
         for (mac, address) in &told.leases {
             assert_eq!(self.leases.get(mac), Some(address), "{context}: the lease of {mac}");
         }
@@ -82,7 +95,9 @@ fn read(log: &str, told: &mut Told, context: &str) -> Found {
             }
             ["history", generation] => found.history.push((*generation).to_owned()),
             ["state", ..] => found.record(said.trim_start_matches("state ")),
-            ["staged", generation] => told.staged.push((*generation).to_owned()),
+            ["copy", id] => found.copy = Some((*id).to_owned()),
+            ["staged", generation, id] => told.staged.push(((*generation).to_owned(), (*id).to_owned())),
+            ["synced", id] => told.synced = Some((*id).to_owned()),
             ["leased", mac, address] => drop(told.leases.insert((*mac).to_owned(), (*address).to_owned())),
             ["booted", mac, boot] => drop(told.boots.insert((*mac).to_owned(), (*boot).to_owned())),
             ["broken" | "litter", ..] => found.broken.push(said.to_owned()),
@@ -118,8 +133,9 @@ fn a_server_that_loses_its_power_comes_back_with_every_generation_lease_and_boot
         let context = format!("seed {seed}, cut {cut}");
         checked += u64::from(read(&log, &mut told, &context).checked);
         println!(
-            "{context}: {} generations, {} leases, {} boots told so far",
+            "{context}: {} generations, {} synced, {} leases, {} boots told so far",
             told.staged.len(),
+            if told.synced.is_some() { "one" } else { "none" },
             told.leases.len(),
             told.boots.len()
         );
@@ -129,6 +145,7 @@ fn a_server_that_loses_its_power_comes_back_with_every_generation_lease_and_boot
     guest.wait_for("@@ staged", ON).unwrap();
     let last = read(&guest.power_cut().unwrap(), &mut told, &format!("seed {seed}, at the end"));
     assert!(last.checked && checked > 0);
+    assert!(told.synced.is_some(), "something was synced");
     assert!(!told.staged.is_empty() && !told.leases.is_empty() && !told.boots.is_empty());
     println!("{kills} power cuts, {checked} of them after the start was checked");
 }
