@@ -13,6 +13,7 @@ use oneroot_ids::GenerationId;
 use oneroot_machines::sync::What;
 use oneroot_tree::diff::Counts;
 use oneroot_tree::replica::{Comparison, How, Incoming, Lack, Lacks, Replica, Tree, as_far_as};
+use oneroot_tree::stage::Survey;
 use oneroot_tree::{Error, Index, Store, stream};
 use serde::Serialize;
 
@@ -229,14 +230,11 @@ impl<'a> Run<'a> {
         let bar = spinner(&format!("sync {}", self.what), self.asked.output.json);
         // Who is refused a tree, or can't have it, has made nothing for it.
         let held = Replica::is_begun(self.directory)?.then(|| Replica::open(self.directory)).transpose()?;
-        let (index, generation) = self.index(held.as_ref())?;
+        let ((index, generation), found) = self.asked_and_looked(held.as_ref(), &bar)?;
         let (wanted, left_out) = self.wanted(&index)?;
         let replica = &held.map_or_else(|| Replica::open(self.directory), Ok)?;
-        bar.set_message("comparing");
-        let comparison =
-            replica.compare(wanted.clone(), &self.how, clock::since_1970(), &mut |progress| {
-                bar.set_message(format!("comparing, {} read", HumanBytes(progress.bytes)));
-            })?;
+        let found = found.map_or_else(|| self.looked(replica, &bar), Ok)?;
+        let comparison = replica.compare(found, wanted.clone(), &self.how)?;
         let differences = comparison.differences();
         let mut done = Synced {
             directory: replica.root().to_owned(),
@@ -266,6 +264,29 @@ impl<'a> Run<'a> {
         }
         done.seconds = begun.elapsed().as_secs_f64();
         Ok(done)
+    }
+
+    /// The tree's index, and what the directory is where it was synced before: both take their time, and are had at once.
+    fn asked_and_looked(
+        &self,
+        held: Option<&Replica>,
+        bar: &ProgressBar,
+    ) -> Result<((Arc<Index>, GenerationId), Option<Survey>)> {
+        let Some(replica) = held else { return Ok((self.index(None)?, None)) };
+        std::thread::scope(|scope| {
+            let found = scope.spawn(|| self.looked(replica, bar));
+            let index = self.index(held);
+            let found = found.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            Ok((index?, Some(found?)))
+        })
+    }
+
+    fn looked(&self, replica: &Replica, bar: &ProgressBar) -> Result<Survey> {
+        bar.set_message("comparing");
+        let found = replica.look(&self.how, clock::since_1970(), &mut |progress| {
+            bar.set_message(format!("comparing, {} read", HumanBytes(progress.bytes)));
+        });
+        Ok(found?)
     }
 
     /// The tree's index: as it is here, where it is the same.

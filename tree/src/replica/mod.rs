@@ -116,36 +116,42 @@ impl Replica {
         self.place.memory.name_generation(written)
     }
 
-    /// Looks at the directory and finds out what is to be done for it to be as `wanted` says. `now` is the time since 1970.
+    /// Looks at the directory as it is. `now` is the time since 1970.
     ///
     /// # Errors
     /// The system's; [`Error::NotWhole`].
-    pub fn compare(
-        &self,
-        wanted: Arc<Index>,
-        how: &How,
-        now: Duration,
-        report: &mut dyn FnMut(Progress),
-    ) -> Result<Comparison> {
-        let mut kept = how.kept.clone();
-        kept.extend(self.place.is_inside.then(|| INSIDE.to_vec()));
+    pub fn look(&self, how: &How, now: Duration, report: &mut dyn FnMut(Progress)) -> Result<Survey> {
         if how.whole.is_some() {
             self.can_exchange()?;
         } else {
             crate::store::make_directory(&self.root).map_err(Error::io("create", &self.root))?;
         }
-        let survey = if self.root.exists() {
-            survey(&self.place.memory, &self.root, &kept, now, report)?
-        } else {
-            Survey::nothing(&self.place.memory, &self.root, now)?
-        };
+        if !self.root.exists() {
+            return Survey::nothing(&self.place.memory, &self.root, now);
+        }
+        let survey = survey(&self.place.memory, &self.root, &self.kept(how), now, report)?;
         if let (Some(first), true) = (survey.file_systems.first(), how.whole.is_some()) {
             let reason = format!("another file system is mounted on /{} in it", first.escape_ascii());
             return Err(Error::NotWhole { path: self.root.clone(), reason: reason.into() });
         }
+        Ok(survey)
+    }
+
+    /// Finds out what is to be done for a directory that was found like this to be as `wanted` says.
+    ///
+    /// # Errors
+    /// [`Error::Entry`] for what is to be kept where there can be no directory for it.
+    pub fn compare(&self, survey: Survey, wanted: Arc<Index>, how: &How) -> Result<Comparison> {
+        let mut kept = self.kept(how);
         kept.extend(survey.file_systems.iter().cloned());
         let plan = Plan::of(&survey.index, &wanted, &kept)?;
         Ok(Comparison { survey, wanted, plan, kept })
+    }
+
+    /// What nothing happens to: what somebody has asked for, and sync's own.
+    fn kept(&self, how: &How) -> BTreeSet<Vec<u8>> {
+        let own = self.place.is_inside.then(|| INSIDE.to_vec());
+        how.kept.iter().cloned().chain(own).collect()
     }
 
     fn can_exchange(&self) -> Result<()> {

@@ -97,7 +97,8 @@ impl Home {
     fn sync(&self, wanted: &Arc<Index>, how: &How) -> u64 {
         let replica = Replica::open(&self.dir()).unwrap();
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
-        let change = replica.compare(wanted.clone(), how, now, &mut |_| {}).unwrap();
+        let survey = replica.look(how, now, &mut |_| {}).unwrap();
+        let change = replica.compare(survey, wanted.clone(), how).unwrap();
         let mut incoming = Incoming::open(replica.place(), &mut |_| {}).unwrap();
         let missing = change.missing(&incoming, None);
         for (object, size) in &missing {
