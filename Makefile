@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Quoted wherever it is used: a checkout may lie in a directory with a space in its name.
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-http bench-tftp bench-boots bench-tree bench-guest clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-http bench-tftp bench-boots bench-sync bench-tree bench-guest clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -96,6 +96,14 @@ bench-boots:
 	@$(CARGO) build -q --release -p oneroot
 	@$(CARGO) build -q --release --manifest-path bench/Cargo.toml --target-dir "$(TARGET)/bench"
 	@ONEROOT_BIN="$(TARGET)/release/oneroot" "$(TARGET)/bench/release/oneroot-bench" boots $(if $(BEFORE),before="$(BEFORE)") now="$(TARGET)/release/oneroot" $(BENCH)
+
+# oneroot sync beside rsync, ostree and one curl of the same bytes; see docs/benchmarks.md. As root, and on a machine that does
+# nothing else meanwhile. BENCH="NODES ROUNDS" for another tree.
+bench-sync:
+	@scripts/need bench
+	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: network namespaces, and a tree of many owners" >&2; exit 1; }
+	@$(CARGO) build -q --release -p oneroot
+	@scripts/bench-sync "$(TARGET)/release/oneroot" $(BENCH)
 
 # Staging beside cp -a and rsync -a, and ten thousand machines over one tree; see docs/benchmarks.md. As root, on a
 # machine that does nothing else meanwhile.
