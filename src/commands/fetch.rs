@@ -6,7 +6,7 @@ use std::io::{self, Read};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use indicatif::{HumanBytes, ProgressBar};
+use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_machines::sync::What;
 use oneroot_tree::replica::{Incoming, objects};
@@ -80,7 +80,8 @@ impl Fetch<'_> {
             let streamed = self.stream(missing, incoming, &mut |bytes| {
                 came.bytes += bytes;
                 self.bar.inc(bytes);
-                self.bar.set_message(format!("{} of {}", HumanBytes(self.bar.position()), HumanBytes(total)));
+                let (has, left) = (HumanBytes(self.bar.position()), HumanDuration(self.bar.eta()));
+                self.bar.set_message(format!("{has} of {}, {left} left", HumanBytes(total)));
             });
             let whole = missing.iter().take_while(|(object, _)| incoming.has(*object)).count();
             missing = missing.get(whole..).unwrap_or_default();
