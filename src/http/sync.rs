@@ -6,7 +6,7 @@
 //! | `GET /sync/1/WHAT/index?have=GENERATION` | the same, told against that one; 304 when it is that one |
 //! | `POST /sync/1/WHAT/objects/GENERATION`, of a list of objects | their bytes, one behind the other |
 //!
-//! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two buffers of a [`PIECE`] and 16 open files each, and the list of
+//! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two buffers of a [`PIECE`] and 2 open files each, and the list of
 //! what is wanted; there are [`STREAMS`] at once at most.
 
 use std::collections::HashMap;
@@ -33,8 +33,8 @@ const PER_PEER: usize = 8;
 const SMALL: usize = 16 * 1024;
 /// Bytes after which a piece is sent.
 const PIECE: u64 = 256 * 1024;
-/// Runs of small files and large files in one piece at most: each of the latter is a descriptor.
-const PARTS: usize = 16;
+/// Large files in one piece at most: each is a descriptor.
+const FILES: usize = 2;
 /// Time for the whole list of what is wanted.
 const LIST_TIME: Duration = Duration::from_secs(30);
 
@@ -348,7 +348,8 @@ impl Stream {
                 (None, _) => piece.parts.push(Part::Bytes(piece.bytes.len())),
             }
             piece.length += size - skip;
-            if piece.length >= PIECE || piece.parts.len() >= PARTS {
+            let files = piece.parts.iter().filter(|part| matches!(part, Part::File(..))).count();
+            if piece.length >= PIECE || files >= FILES {
                 break;
             }
         }

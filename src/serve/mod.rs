@@ -41,8 +41,8 @@ const REPORTS: usize = 1024;
 /// Time that connections have to end by themselves after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// Descriptors of the full listeners, the objects that are kept open, TFTP's transfers, and all else.
-const DESCRIPTORS: u64 = 23 * 1024;
+/// Descriptors of the full listeners, trees on their way, the objects that are kept open, TFTP's transfers, and all else.
+const DESCRIPTORS: u64 = 19 * 1024 + 512;
 
 /// Shells and systemd start programs with 1,024 descriptors at first, and let them have many more.
 fn raise_descriptors() {
