@@ -45,5 +45,5 @@ pub use mapping::{MachineChange, MappedMachine, Mapping, MappingRecords, Newcome
 pub use planner::asking::DecideStatus;
 pub use status::{MachineStatus, OneMachine, PinStatus, Planned};
 pub use tokens::keys::{HandleKeys, handle_keys};
-pub use views::flats::Flat;
+pub use views::flats::Objects;
 pub use views::tree::{MachineTree, ProgressReport};

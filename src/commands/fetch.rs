@@ -153,9 +153,27 @@ impl<R: Read> Read for Measured<R> {
         let count = self.from.read(to.get_mut(..length).unwrap_or_default())?;
         self.bytes += count as u64;
         if let Some(Rate(rate)) = self.limit {
-            let due = Duration::from_nanos(self.bytes.saturating_mul(1_000_000_000) / rate);
-            std::thread::sleep(due.saturating_sub(self.since.elapsed()));
+            std::thread::sleep(due(self.bytes, rate).saturating_sub(self.since.elapsed()));
         }
         Ok(count)
+    }
+}
+
+/// When so many bytes may have come, at so many a second.
+fn due(bytes: u64, rate: u64) -> Duration {
+    let nanoseconds = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+    Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rate_holds_for_as_much_as_ever_comes() {
+        for seconds in [1, 60, 1 << 20] {
+            assert_eq!(due(seconds * (20 << 20), 20 << 20), Duration::from_secs(seconds));
+        }
+        assert_eq!(due(1, 4), Duration::from_millis(250));
     }
 }

@@ -334,9 +334,6 @@ impl<'a> Run<'a> {
         bar: &ProgressBar,
     ) -> Result<()> {
         let changes = !comparison.is_nothing();
-        if changes {
-            hook(self.asked.before.as_deref(), "--before", replica.root(), &tree)?;
-        }
         let mut incoming = Incoming::open(replica.place(), &mut |bytes| {
             bar.set_message(format!("looking at what has come, {}", HumanBytes(bytes)));
         })?;
@@ -346,6 +343,10 @@ impl<'a> Run<'a> {
         let came = fetch.all(&missing, &mut incoming)?;
         (done.objects, done.bytes) = (came.objects, came.bytes);
         let kept = tree.clone();
+        if changes {
+            // When all has come: what it stops is to stand still for the change, and not for the wire.
+            hook(self.asked.before.as_deref(), "--before", replica.root(), &tree)?;
+        }
         bar.set_message("changing the directory");
         let applied = replica.apply(
             comparison,
@@ -379,6 +380,8 @@ fn hook(program: Option<&Path>, which: &str, directory: &Path, tree: &Tree) -> R
         .env("ONEROOT_WHAT", &tree.what)
         .env("ONEROOT_GENERATION", tree.generation.to_string())
         .env_remove("ONEROOT_TOKEN")
+        // Ours has a document on it.
+        .stdout(std::io::stderr())
         .status()
         .with_context(|| format!("cannot run {which} {}", program.display()))?;
     ensure!(status.success(), "{which} {} has failed ({status})", program.display());

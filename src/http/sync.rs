@@ -18,12 +18,12 @@ use std::time::Duration;
 
 use oneroot_http::{Answer, File, Method, Refusal, Request, StatusCode};
 use oneroot_ids::GenerationId;
-use oneroot_machines::sync::{Asker, SyncRefused, What};
-use oneroot_machines::{Flat, Machines};
+use oneroot_machines::sync::{Asker, Given, SyncRefused, Wanted, What};
+use oneroot_machines::{Machines, Objects, Resource};
 use oneroot_tree::wants::Wants;
 
 use super::sending::Sending;
-use super::{Connection, Next};
+use super::{Connection, Next, following};
 
 /// Streams of objects at once.
 const STREAMS: usize = 128;
@@ -39,25 +39,25 @@ const FILES: usize = 2;
 const LIST_TIME: Duration = Duration::from_secs(30);
 
 /// The streams that are under way.
-#[derive(Default)]
-pub struct Streams(Mutex<HashMap<IpAddr, usize>>);
+#[derive(Clone, Default)]
+pub struct Streams(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
 /// The place of one; given back when it ends, however that comes about.
-struct Place<'s>(&'s Streams, IpAddr);
+struct Place(Streams, IpAddr);
 
 impl Streams {
-    fn enter(&self, peer: IpAddr) -> Option<Place<'_>> {
+    fn enter(&self, peer: IpAddr) -> Option<Place> {
         let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (all, its) = (streams.values().sum::<usize>(), streams.get(&peer).copied().unwrap_or(0));
         if all >= STREAMS || its >= PER_PEER {
             return None;
         }
         streams.insert(peer, its + 1);
-        Some(Place(self, peer))
+        Some(Place(self.clone(), peer))
     }
 }
 
-impl Drop for Place<'_> {
+impl Drop for Place {
     fn drop(&mut self) {
         let mut streams = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(its) = streams.get_mut(&self.1) {
@@ -72,17 +72,12 @@ impl Drop for Place<'_> {
 /// What is asked for.
 pub struct Asked {
     what: What,
-    which: Which,
+    wanted: Wanted,
+    /// Bytes of the list of contents that are wanted.
+    list: u64,
     bearer: Option<String>,
     head: usize,
     is_head: bool,
-}
-
-enum Which {
-    /// The index, and the generation that the asker has.
-    Index(Option<GenerationId>),
-    /// Objects of this tree, and the bytes of the list of them.
-    Objects(GenerationId, u64),
 }
 
 /// What a request under `/sync/` asks for; none where it is another's.
@@ -90,19 +85,19 @@ pub fn asked(request: &Request<'_>) -> Option<Result<Asked, Refusal>> {
     let path = request.target.path().strip_prefix("/sync/")?;
     let bearer = request.bearer.as_ref().map(|bearer| bearer.as_str().to_owned());
     let (head, is_head) = (request.head_length(), request.method == Method::Head);
-    let whole = |what: &str, which| {
+    let whole = |what: &str, wanted, list| {
         let what = what.parse().map_err(|cause| said(StatusCode::BAD_REQUEST, &cause))?;
-        Ok(Asked { what, which, bearer: bearer.clone(), head, is_head })
+        Ok(Asked { what, wanted, list, bearer: bearer.clone(), head, is_head })
     };
     let parts: Vec<&str> = path.split('/').collect();
     Some(match (request.method, parts.as_slice()) {
         (Method::Get | Method::Head, ["1", what, "index"]) => {
             let have = request.target.query().and_then(|query| query.strip_prefix("have="));
-            whole(what, Which::Index(have.and_then(|have| have.parse().ok())))
+            whole(what, Wanted::Index(have.and_then(|have| have.parse().ok())), 0)
         }
         (Method::Post, ["1", what, "objects", generation]) => {
             match (generation.parse(), request.body_length()) {
-                (Ok(generation), Some(bytes)) => whole(what, Which::Objects(generation, bytes)),
+                (Ok(generation), Some(list)) => whole(what, Wanted::Contents(generation), list),
                 (Err(_), _) => Err(Refusal::Missing),
                 (_, None) => {
                     Err(Refusal::Said(StatusCode::LENGTH_REQUIRED, "say how long the list is".to_owned()))
@@ -135,11 +130,7 @@ impl Connection {
         let peer = self.peer;
         let secured = self.wire.is_sealed() || peer.ip().is_loopback();
         let asker = Asker { peer, secured, bearer: asked.bearer.as_deref() };
-        let exactly = match asked.which {
-            Which::Objects(generation, _) => Some(generation),
-            Which::Index(_) => None,
-        };
-        let offered = match Box::pin(self.http.machines.offer(&asker, &asked.what, exactly)).await {
+        let offered = match Box::pin(self.http.machines.offer(&asker, &asked.what, asked.wanted)).await {
             Ok(offered) => offered,
             Err(cause) => {
                 if let SyncRefused::Failed(cause) = &cause {
@@ -148,70 +139,66 @@ impl Connection {
                 return self.refuse(refused(&cause), date).await;
             }
         };
-        if let Which::Index(Some(have)) = asked.which {
+        if let Wanted::Index(Some(have)) = asked.wanted {
             self.http.machines.copied(&asker, &asked.what, &offered, have);
         }
-        let flat = offered.flat;
-        match asked.which {
-            Which::Index(have) => self.index(&asked, &flat, have, date).await,
-            Which::Objects(_, bytes) => self.objects(&asked, flat, bytes, date).await,
+        match offered.given {
+            Given::Same => self.index(&asked, offered.generation, None, date).await,
+            Given::Index(packed) => self.index(&asked, offered.generation, Some(packed), date).await,
+            Given::Contents(objects) => self.objects(&asked, objects, offered.generation, date).await,
         }
     }
 
     async fn index(
         &mut self,
         asked: &Asked,
-        flat: &Arc<Flat>,
-        have: Option<GenerationId>,
+        generation: GenerationId,
+        packed: Option<Arc<[u8]>>,
         date: &str,
     ) -> io::Result<Next> {
-        let generation = flat.index.generation();
         let tag = format!("\"{generation}\"");
-        let packed = match have == Some(generation) {
-            true => None,
-            false => match self.http.machines.packed(flat, have).await {
-                Ok(packed) => Some(packed),
-                Err(cause) => return self.refuse(refused(&cause), date).await,
-            },
-        };
         let mut head = Vec::with_capacity(512);
-        let keeps = {
-            let Ok(Some(request)) = self.inbox.first() else { return Ok(Next::End) };
-            let answer = match &packed {
-                None => Answer::Known(&tag),
-                Some(packed) => Answer::Whole(File {
-                    length: packed.len() as u64,
-                    tag: Some(&tag),
-                    kind: "application/octet-stream",
-                }),
-            };
-            answer.write(&request, date, &mut head)
+        let Ok(Some(request)) = self.inbox.first() else { return Ok(Next::End) };
+        let answer = match &packed {
+            None => Answer::Known(&tag),
+            Some(packed) => Answer::Whole(File {
+                length: packed.len() as u64,
+                tag: Some(&tag),
+                kind: "application/octet-stream",
+            }),
         };
+        let keeps = answer.write(&request, date, &mut head);
+        let next = following(&request, keeps);
         let mut sending = Sending { to: &mut self.wire, slot: &self.slot };
         match packed.filter(|_| !asked.is_head) {
             None => sending.head(head).await?,
             Some(packed) => {
                 let part = 0..packed.len() as u64;
-                sending.answer(head, oneroot_machines::Resource::Bytes(packed), part).await?;
+                sending.answer(head, Resource::Bytes(packed), part).await?;
             }
         }
-        Ok(if keeps { Next::Request(asked.head) } else { Next::End })
+        Ok(next)
     }
 
-    async fn objects(&mut self, asked: &Asked, flat: Arc<Flat>, bytes: u64, date: &str) -> io::Result<Next> {
-        let http = self.http.clone();
-        let Some(_place) = http.streams.enter(self.peer.ip()) else {
+    async fn objects(
+        &mut self,
+        asked: &Asked,
+        objects: Objects,
+        generation: GenerationId,
+        date: &str,
+    ) -> io::Result<Next> {
+        let Some(place) = self.http.streams.enter(self.peer.ip()) else {
             let busy = "as many trees as this server sends at once are on their way; ask again in a moment";
             return self.refuse(said(StatusCode::SERVICE_UNAVAILABLE, &busy), date).await;
         };
-        let length = Wants::length(flat.objects.len());
-        if bytes != length as u64 {
+        let length = Wants::length(objects.len());
+        if asked.list != length as u64 {
             return self.refuse(said(StatusCode::BAD_REQUEST, &oneroot_tree::wants::NoWants), date).await;
         }
         let mut head = Vec::with_capacity(512);
         let list = self.list(asked.head, length).await?;
-        let wanted = Wants::parse(&list, flat.objects.len());
-        let answered = wanted.and_then(|wants| Ok((wants.total(&flat.objects)?, wants)));
+        let wanted = Wants::parse(&list, objects.len());
+        let answered = wanted.and_then(|wants| Ok((wants.total(&objects)?, wants)));
         let (total, wants) = match answered {
             Ok(answered) => answered,
             Err(cause) => {
@@ -230,16 +217,11 @@ impl Connection {
             )
             .as_bytes(),
         );
-        tracing::info!(peer = %self.peer.ip(), what = %asked.what, generation = %flat.index.generation(), bytes = total, "sends files of a tree");
+        tracing::info!(peer = %self.peer.ip(), what = %asked.what, %generation, bytes = total, "sends files of a tree");
         let mut sending = Sending { to: &mut self.wire, slot: &self.slot };
         sending.more(&head).await?;
-        let stream = Stream {
-            machines: self.http.machines.clone(),
-            flat,
-            wants: Arc::new(wants),
-            place: 0,
-            begun: false,
-        };
+        let machines = self.http.machines.clone();
+        let stream = Stream { machines, objects, wants: Arc::new(wants), at: 0, begun: false, _place: place };
         stream.send(&mut sending).await?;
         Ok(Next::End)
     }
@@ -266,12 +248,14 @@ impl Connection {
 /// Objects on their way.
 struct Stream {
     machines: Arc<Machines>,
-    flat: Arc<Flat>,
+    objects: Objects,
     wants: Arc<Wants>,
     /// The next object that is looked at.
-    place: usize,
+    at: usize,
     /// Whether the first one is on its way: what is skipped of it is skipped.
     begun: bool,
+    /// Held while something is read: a peer that is gone does not take the thread with it.
+    _place: Place,
 }
 
 /// What is sent next: small files together in memory, and large ones from the page cache, in their order.
@@ -328,10 +312,10 @@ impl Stream {
         piece.bytes.clear();
         piece.parts.clear();
         piece.length = 0;
-        while let Some((object, size)) = self.flat.objects.get(self.place).copied() {
-            let place = self.place;
-            self.place += 1;
-            if !self.wants.has(place) {
+        while let Some((object, size)) = self.objects.get(self.at).copied() {
+            let at = self.at;
+            self.at += 1;
+            if !self.wants.has(at) {
                 continue;
             }
             let skip = if self.begun { 0 } else { self.wants.skip() };

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, TcpStream as Blocking, ToSocketAddrs as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use http_body_util::Full;
 use hyper::body::Bytes;
 use hyper::header::{AUTHORIZATION, ETAG, HOST};
@@ -83,17 +83,20 @@ impl Remote {
 
     /// Asks for the index of a tree, against the one that is here.
     pub fn index(&self, what: &What, have: Option<GenerationId>) -> Result<Offered> {
-        let have = have.map(|have| format!("?have={have}")).unwrap_or_default();
-        let answer = self.ask(Method::GET, &format!("/sync/1/{what}/index{have}"), Vec::new())?;
+        let query = have.map(|have| format!("?have={have}")).unwrap_or_default();
+        let answer = self.ask(Method::GET, &format!("/sync/1/{what}/index{query}"), Vec::new())?;
         let tag = answer
             .header(ETAG.as_str())
             .context("the server does not say which tree this is; is it a oneroot?")?;
         let generation =
             tag.trim_matches('"').parse().context("the server names the tree in a way that is none")?;
-        Ok(match answer.status {
-            StatusCode::NOT_MODIFIED => Offered::Same(generation),
-            _ => Offered::Index(generation, answer.stream),
-        })
+        // What is asked for by its name has that name: so nobody on the way can give another tree for it.
+        ensure!(what.may_be(generation), "the server has another tree for {what}: {generation}");
+        match answer.status {
+            StatusCode::NOT_MODIFIED if have == Some(generation) => Ok(Offered::Same(generation)),
+            StatusCode::NOT_MODIFIED => bail!("the server says that this tree is here already, and it is not"),
+            _ => Ok(Offered::Index(generation, answer.stream)),
+        }
     }
 
     /// Asks for objects of a tree: their bytes, in the order of the list.

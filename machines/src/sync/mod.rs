@@ -3,5 +3,5 @@
 mod offer;
 mod what;
 
-pub use offer::{Asker, Offered, SyncRefused};
+pub use offer::{Asker, Given, Offered, SyncRefused, Wanted};
 pub use what::{NoWhat, What, Which};

@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
 
 use oneroot_bootconf::Site;
@@ -31,7 +31,7 @@ use crate::error::Error;
 use crate::index::copies::{Copy, Holder};
 use crate::machines::Machines;
 use crate::planner::reference;
-use crate::views::flats::Flat;
+use crate::views::flats::Objects;
 
 /// Why a tree is not had.
 #[derive(Debug, thiserror::Error)]
@@ -71,16 +71,37 @@ pub struct Asker<'a> {
     pub bearer: Option<&'a str>,
 }
 
+/// What is wanted of a tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    /// Its index, told against this one where there is one.
+    Index(Option<GenerationId>),
+    /// Contents, if it is still this one.
+    Contents(GenerationId),
+}
+
 /// A tree that somebody may have.
 pub struct Offered {
-    /// The tree.
-    pub flat: Arc<Flat>,
+    /// Its name.
+    pub generation: GenerationId,
     /// Who that is.
     pub holder: Holder,
+    /// What was wanted of it.
+    pub given: Given,
+}
+
+/// What somebody gets of a tree.
+pub enum Given {
+    /// Nothing: it is the tree that is there already.
+    Same,
+    /// Its index, packed.
+    Index(Arc<[u8]>),
+    /// The objects that both sides count by.
+    Contents(Objects),
 }
 
 impl Machines {
-    /// The tree that somebody asks for; with `exactly`, if it is still that one. Takes a moment.
+    /// What somebody wants of a tree. Takes a moment.
     ///
     /// # Errors
     /// By cause, in words for whoever asks.
@@ -88,7 +109,7 @@ impl Machines {
         self: &Arc<Self>,
         asker: &Asker<'_>,
         what: &What,
-        exactly: Option<GenerationId>,
+        wanted: Wanted,
     ) -> Result<Offered, SyncRefused> {
         let site = self.site();
         let own = self.own(&site, asker.peer);
@@ -96,6 +117,11 @@ impl Machines {
         if own.is_none() && granted.is_none() {
             return Err(SyncRefused::NobodyKnown);
         }
+        // Before anything is looked up: what is not there, and what is somebody else's, have one answer.
+        if !may_ask(&site, what, own, granted.as_ref()) {
+            return Err(SyncRefused::NotYours(what.clone()));
+        }
+        let exactly = if let Wanted::Contents(generation) = wanted { Some(generation) } else { None };
         let meant = self.meant(&site, what, own, exactly).await?;
         let is_own = own.zip(meant.mac()).is_some_and(|(own, mac)| same(&site, own, mac));
         let granted = granted.filter(|granted| granted.covers(&meant.view(what)));
@@ -105,18 +131,39 @@ impl Machines {
             (None, None) => return Err(SyncRefused::NotYours(what.clone())),
         };
         let view = match meant {
-            Meant::Machine(mac) => self.next_view(&site, mac, what).await?,
+            Meant::Machine(mac) => {
+                // A machine that asks is where it is; of another is known where it last was.
+                let address = is_own.then(|| asker.peer.ip());
+                self.next_view(&site, mac, address, what).await?
+            }
             Meant::Profile(_, generation) => {
                 let machines = self.clone();
                 self.with_a_turn(move || Ok(machines.planner.views.of(&[generation])?)).await?
             }
         };
+        // In one turn, so that nobody who waits for one holds a tree meanwhile.
         let machines = self.clone();
-        let flat = self.with_a_turn(move || machines.flats.of(&view)).await?;
-        match exactly {
-            Some(exactly) if flat.index.generation() != exactly => Err(SyncRefused::Changed(what.clone())),
-            _ => Ok(Offered { flat, holder }),
+        let (generation, given) = self.with_a_turn(move || machines.given(&view, wanted)).await?;
+        match given {
+            None => Err(SyncRefused::Changed(what.clone())),
+            Some(given) => Ok(Offered { generation, holder, given }),
         }
+    }
+
+    /// A tree's name, and what is wanted of it; nothing where other contents are. Takes a moment.
+    fn given(&self, view: &View, wanted: Wanted) -> Result<(GenerationId, Option<Given>), Error> {
+        let flat = self.flats.of(view)?;
+        let generation = flat.index.generation();
+        let given = match wanted {
+            Wanted::Index(Some(have)) if have == generation => Some(Given::Same),
+            Wanted::Index(have) => {
+                Some(Given::Index(self.flats.packed(self.planner.store(), &flat, have)?))
+            }
+            Wanted::Contents(exactly) => {
+                (exactly == generation).then(|| Given::Contents(flat.objects.clone()))
+            }
+        };
+        Ok((generation, given))
     }
 
     /// The NIC of the machine that asks, if it is one, and as root.
@@ -194,12 +241,12 @@ impl Machines {
         self: &Arc<Self>,
         site: &Arc<Site>,
         mac: Mac,
+        address: Option<IpAddr>,
         what: &What,
     ) -> Result<Arc<View>, SyncRefused> {
-        let asked = match self.known_of(mac) {
-            (claims, Some(address)) => Asked::at(mac, address).telling(Arc::new(claims)),
-            (claims, None) => Asked::by(mac).telling(Arc::new(claims)),
-        };
+        let (claims, asked_from) = self.known_of(mac);
+        let asked = address.or(asked_from).map_or_else(|| Asked::by(mac), |address| Asked::at(mac, address));
+        let asked = asked.telling(Arc::new(claims));
         let catalogue = Catalogue::of(site).at(self.host.now());
         let said = self.program_says(site, &catalogue, &asked, Ask::Whole).await;
         let catalogue = said.as_ref().map_or(catalogue, |gives| catalogue.told(gives));
@@ -252,7 +299,7 @@ impl Machines {
             address: asker.peer.ip(),
             what: what.to_string(),
             generation,
-            offered: offered.flat.index.generation(),
+            offered: offered.generation,
             at: self.host.now(),
         };
         self.copies.lock().unwrap_or_else(PoisonError::into_inner).heard(copy);
@@ -264,19 +311,6 @@ impl Machines {
         copies.all().map(|copy| Copy { at: self.host.shown(copy.at), ..copy.clone() }).collect()
     }
 
-    /// A tree's packed index, against an older one that the asker has. Takes a moment.
-    ///
-    /// # Errors
-    /// The store's.
-    pub async fn packed(
-        self: &Arc<Self>,
-        flat: &Arc<Flat>,
-        have: Option<GenerationId>,
-    ) -> Result<Arc<[u8]>, SyncRefused> {
-        let (machines, flat) = (self.clone(), flat.clone());
-        Ok(self.with_a_turn(move || machines.flats.packed(machines.planner.store(), &flat, have)).await?)
-    }
-
     /// Does what takes a disk or a processor for a moment, when it is its turn: hundreds that wait for a tree take no thread of
     /// those that boots need.
     async fn with_a_turn<T: Send + 'static>(
@@ -284,7 +318,12 @@ impl Machines {
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         // The turns are never closed.
-        let _turn = self.flats.turns.acquire().await.map_err(|_| Error::Contended)?;
+        let turn = self.flats.turns.clone().acquire_owned().await.map_err(|_| Error::Contended)?;
+        // It ends with the work: whoever asked may be gone long before a disk that hangs lets go of the thread.
+        let work = move || {
+            let _turn = turn;
+            work()
+        };
         tokio::task::spawn_blocking(work).await.map_err(|_| Error::Contended)?
     }
 }
@@ -317,6 +356,13 @@ impl Meant {
             }
         }
     }
+}
+
+/// Whether anything of this name is for somebody: a machine for itself, a profile or a machine for who has a token of its name.
+fn may_ask(site: &Site, what: &What, own: Option<Mac>, granted: Option<&Granted>) -> bool {
+    let What::Named(name, _) = what else { return own.is_some() };
+    let is_own = own.and_then(|mac| site.machine(mac)).is_some_and(|(own, _)| own == name);
+    is_own || granted.is_some_and(|granted| granted.views.iter().any(|view| view.name() == name))
 }
 
 fn absent(what: &What, why: &str) -> SyncRefused {

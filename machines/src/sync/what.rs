@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use oneroot_ids::GenerationId;
+
 /// Bytes that such words have at most.
 const LONGEST: usize = 300;
 
@@ -13,6 +15,17 @@ pub enum What {
     Own,
     /// That of a profile or a machine.
     Named(String, Which),
+}
+
+impl What {
+    /// Whether this generation can be what is meant: one that is meant by its own name is no other.
+    #[must_use]
+    pub fn may_be(&self, generation: GenerationId) -> bool {
+        match self {
+            Self::Named(_, Which::Generation(begin)) => generation.to_string().starts_with(begin),
+            Self::Own | Self::Named(..) => true,
+        }
+    }
 }
 
 /// Which generation of a profile.
@@ -70,6 +83,17 @@ impl fmt::Display for What {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_meant_by_its_own_name_is_nothing_else() {
+        let may_be = |text: &str| text.parse::<What>().unwrap().may_be(GenerationId([0x3f; 32]));
+        for text in ["@self", "debian", "debian~1", "debian@3f3f3f", &format!("debian@{}", "3f".repeat(32))] {
+            assert!(may_be(text), "{text}");
+        }
+        for text in ["debian@3f3f3e", "debian@f3f3f3", &format!("debian@{}e", "3f".repeat(31))] {
+            assert!(!may_be(text), "{text}");
+        }
+    }
 
     #[test]
     fn what_is_said_is_said_again_and_all_else_is_refused() {

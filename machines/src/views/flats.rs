@@ -28,8 +28,11 @@ pub struct Flat {
     /// Its index, which names it.
     pub index: Arc<Index>,
     /// Its objects and their sizes, in the order in which both sides count them.
-    pub objects: Box<[(ObjectId, u64)]>,
+    pub objects: Objects,
 }
+
+/// A tree's objects and their sizes, in the order in which both sides count them.
+pub type Objects = Arc<[(ObjectId, u64)]>;
 
 #[derive(Clone)]
 struct Bytes;
@@ -55,7 +58,7 @@ pub struct Flats {
     /// One is made at a time: it takes a processor, and who waits for the same one has it then.
     making: Mutex<()>,
     /// Who asks for a tree has a turn before a thread: hundreds that wait for one would take those that boots need.
-    pub turns: Semaphore,
+    pub turns: Arc<Semaphore>,
 }
 
 impl Flats {
@@ -66,7 +69,7 @@ impl Flats {
             packed: Cache::with_weighter(USUAL, MOST, Bytes),
             views: Mutex::default(),
             making: Mutex::default(),
-            turns: Semaphore::new(TURNS),
+            turns: Arc::new(Semaphore::new(TURNS)),
         }
     }
 
@@ -94,17 +97,20 @@ impl Flats {
 
     /// A tree's packed index: against an older one that the other side has, where that is known here. Takes a moment.
     pub fn packed(&self, store: &Store, flat: &Flat, have: Option<GenerationId>) -> Result<Arc<[u8]>> {
-        let key = (flat.index.generation(), have);
-        if let Some(packed) = self.packed.get(&key) {
+        let generation = flat.index.generation();
+        let made = |have| self.packed.get(&(generation, have));
+        if let Some(packed) = made(have) {
             return Ok(packed);
         }
         let _making = lock(&self.making);
-        if let Some(packed) = self.packed.get(&key) {
+        let older = have.and_then(|have| self.known(store, have));
+        // Who makes a name up has what everybody has who has nothing.
+        let against = older.as_ref().map(|older| older.generation());
+        if let Some(packed) = made(against) {
             return Ok(packed);
         }
-        let older = have.and_then(|have| self.known(store, have));
         let packed: Arc<[u8]> = stream::pack(&flat.index, older.as_deref())?.into();
-        self.packed.insert(key, packed.clone());
+        self.packed.insert((generation, against), packed.clone());
         Ok(packed)
     }
 
