@@ -256,8 +256,8 @@ impl Reading {
     /// Reads a name of a directory and what it stands for; `before` is the name before it, empty for the first.
     fn name(&mut self, from: &mut impl Read, directory: Met, before: &[u8]) -> Result<Vec<u8>> {
         let name = read_text(from, NAME_MAX as u64)?;
-        let odd = matches!(name.as_slice(), b"" | b"." | b"..")
-            || name.iter().any(|byte| matches!(byte, b'/' | 0));
+        let odd =
+            matches!(name.as_slice(), b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0));
         if odd || name.starts_with(b".wh.") {
             return Err(Error::entry(&name, "no file can have this name"));
         }

@@ -48,7 +48,8 @@ pub(super) fn remember(memory: &Store, dir: &Dir, change: &Comparison, moved: bo
                     let here = || dir.dir(if path.is_empty() { b"." } else { &path }).ok();
                     let here = opened.get_or_insert_with(here).as_ref();
                     let is = here.and_then(|here| disk::look(here, name).ok());
-                    is.filter(|is| !unsure.contains(&number) && is_as_made(is, &inode)).map(|is| Mark::of(&is))
+                    is.filter(|is| !unsure.contains(&number) && is_as_made(is, &inode))
+                        .map(|is| Mark::of(&is))
                 }
             };
             if let Some(place) = marks.get_mut(place) {
