@@ -2,7 +2,6 @@
 //! either.
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
 
-use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
@@ -100,7 +99,7 @@ pub fn noise_bytes(seed: u64, length: usize) -> Vec<u8> {
 
 /// A server with one profile, `debian`, of the directory `root`, in a network of its own; and a token for it.
 pub struct Home {
-    pub lab: Lab,
+    _lab: Lab,
     pub server: Server,
     pub home: tempfile::TempDir,
     pub token: String,
@@ -118,7 +117,7 @@ impl Home {
         let token = server.run(&["token", "new", "test", "--view", "debian"]).unwrap().trim().to_owned();
         let home = tempfile::tempdir().unwrap();
         let at = home.path().join("dir");
-        Self { lab, server, home, token, at }
+        Self { _lab: lab, server, home, token, at }
     }
 
     /// The directory that the server stages.
@@ -187,12 +186,6 @@ pub fn refused(output: &Output, words: &str, when: &str) -> String {
     assert!(said.contains("oneroot: ") && said.contains(words), "{when}: {said}");
     assert!(!said.contains("panicked") && !said.contains("mistake in oneroot"), "{when}: {said}");
     said
-}
-
-/// Runs a command that must succeed.
-pub fn run(program: &str, words: &[&OsStr]) {
-    let done = Command::new(program).args(words).output().unwrap();
-    assert!(done.status.success(), "{program} {words:?}: {}", said(&done));
 }
 
 /// A directory of somebody else's beside the one that is synced: what it was, and that it still is.

@@ -245,7 +245,6 @@ fn what_is_no_directory_is_refused_and_a_link_to_one_is_one() {
             ("sentinel/victim/below", "victim"),
             ("not/there/either", "o such file"),
             ("not/..", ""),
-            ("", ""),
             ("/dev/null", "/dev/null"),
         ] {
             refused(&at(Path::new(path), more), words, path);
@@ -273,8 +272,9 @@ fn what_is_no_directory_is_refused_and_a_link_to_one_is_one() {
 #[test]
 fn trees_beside_the_directory_that_are_the_users_own_stay() {
     let home = Home::new(fill);
-    home.syncs(&[], "first");
     for name in ["dir.next", "dir.1"] {
+        let _ = fs::remove_dir_all(home.dir());
+        home.syncs(&[], "first");
         fs::write(home.dir().join("etc/motd"), "changed").unwrap();
         let own = home.home.path().join(name);
         fs::create_dir(&own).unwrap();
@@ -285,7 +285,12 @@ fn trees_beside_the_directory_that_are_the_users_own_stay() {
         assert_same(&tell(&home.dir()), &tree, name);
         fs::remove_dir_all(own).unwrap();
         home.syncs(&["--atomic"], name);
-        fs::remove_dir_all(home.home.path().join("dir.1")).unwrap();
+        run(&[
+            "rm",
+            "-r",
+            text(&home.home.path().join("dir.1")),
+            text(&home.home.path().join(".dir.oneroot-sync")),
+        ]);
     }
 }
 
@@ -300,7 +305,7 @@ fn a_second_sync_at_the_same_time_is_refused() {
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
     for more in ATOMIC {
-        refused(&home.sync(more), "is being synced by another process", "two");
+        refused(&home.sync(more), "by another", "two");
     }
     slow.kill().unwrap();
     slow.wait().unwrap();
@@ -377,7 +382,7 @@ fn as_nobody(home: &Home, more: &[&str]) -> Output {
 
 #[test]
 fn an_ordinary_user_has_what_he_may_have_and_is_told_what_he_may_not() {
-    let home = Home::new(|root| {
+    let mut home = Home::new(|root| {
         fill(root);
         run(&["mknod", text(&root.join("null")), "c", "1", "3"]);
         run(&["mkfifo", text(&root.join("fifo"))]);
@@ -392,7 +397,7 @@ fn an_ordinary_user_has_what_he_may_have_and_is_told_what_he_may_not() {
     let own = home.home.path().join("own");
     fs::create_dir(&own).unwrap();
     mode(home.home.path(), 0o755);
-    let home = Home { at: own.join("dir"), ..home };
+    home.at = own.join("dir");
     refused(&as_nobody(&home, &["--unprivileged"]), "ermission denied", "a parent that may not be written");
     std::os::unix::fs::chown(&own, Some(65534), Some(65534)).unwrap();
     let said = refused(&as_nobody(&home, &[]), "--unprivileged", "all of it");
@@ -403,7 +408,15 @@ fn an_ordinary_user_has_what_he_may_have_and_is_told_what_he_may_not() {
         .filter(|line| !line.starts_with("[b'./null'"))
         .map(|line| {
             let mut words: Vec<&str> = line.splitn(5, ", ").collect();
-            (words[2], words[3]) = ("65534", "65534");
+            // And he may read what is his.
+            let bits = u32::from_str_radix(words[1].trim_matches('\'').trim_start_matches("0o"), 8).unwrap();
+            let own = match bits >> 12 {
+                0o4 => 0o700,
+                0o10 => 0o400,
+                _ => 0,
+            };
+            let bits = format!("'0o{:o}'", bits | own);
+            (words[1], words[2], words[3]) = (&bits, "65534", "65534");
             words.join(", ")
         })
         .collect();
@@ -440,7 +453,7 @@ fn a_file_system_without_attributes_is_told_of() {
         let _ = fs::remove_dir_all(home.dir());
         for _ in 0..2 {
             let said = refused(&home.sync(more), "attributes", "no attributes");
-            assert!(said.contains("etc/motd"), "{said}");
+            assert!(said.contains("/motd"), "{said}");
         }
         assert_eq!(fs::metadata(home.dir().join("usr/bin/tool")).unwrap().mode() & 0o7777, 0o4755);
     }

@@ -47,6 +47,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("http_range", http::target::seeds()),
         ("image", tree::image::seeds()),
         ("index", tree::index::seeds()),
+        ("sent", tree::sent::seeds()),
         ("names", bootconf::names::seeds()),
         ("site", bootconf::site::seeds()),
         ("template", bootconf::template::seeds()),

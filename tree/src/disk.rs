@@ -21,7 +21,7 @@ const SECOND: i64 = 1_000_000_000;
 pub enum Lack {
     /// Owner and group.
     Owner,
-    /// setuid, setgid or sticky.
+    /// setuid, setgid or sticky; or a mode by which its own user could not read it.
     Mode,
     /// An extended attribute: a capability, an ACL, a label.
     Attribute,

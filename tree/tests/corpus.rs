@@ -2,7 +2,7 @@
 
 mod targets;
 
-use targets::{image, index};
+use targets::{image, index, sent};
 
 #[test]
 fn any_documents_are_an_image_whose_blobs_are_what_they_are_named_or_a_short_error() {
@@ -12,4 +12,9 @@ fn any_documents_are_an_image_whose_blobs_are_what_they_are_named_or_a_short_err
 #[test]
 fn any_index_with_its_checksum_is_read_within_its_bounds() {
     oneroot_testkit::replay("index", index::seeds(), index::run);
+}
+
+#[test]
+fn any_bytes_that_another_host_sends_are_a_tree_that_leads_nowhere_or_an_error() {
+    oneroot_testkit::replay("sent", sent::seeds(), sent::run);
 }

@@ -150,6 +150,9 @@ pub(super) fn is_mount(path: &Path) -> bool {
 pub(super) fn resolved(directory: &Path) -> Result<PathBuf> {
     match fs::canonicalize(directory) {
         Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+        Ok(found) if !found.is_dir() => {
+            return Err(Error::io("open", directory)(io::Error::from(ErrorKind::NotADirectory)));
+        }
         found => return found.map_err(Error::io("open", directory)),
     }
     let name = directory.file_name().ok_or_else(|| Error::entry(b"/", "the directory has no name"))?;

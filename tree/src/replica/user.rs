@@ -1,4 +1,5 @@
-//! What of a tree a user may have who is not root: his own files with their bytes, modes and times.
+//! What of a tree a user may have who is not root: his own files with their bytes, modes and times. What he could not read himself
+//! could not be compared the next time, so he may read all of it.
 
 use std::sync::Arc;
 
@@ -6,7 +7,7 @@ use crate::build::{IndexBuilder, NodeRef};
 use crate::disk::{Lack, Lacks};
 use crate::error::{Error, Result};
 use crate::index::{Index, ROOT};
-use crate::node::{Content, Meta};
+use crate::node::{Content, Kind, Meta};
 
 /// The tree as this user and group may have it, and what is left out of it: other owners, devices, attributes that are root's.
 ///
@@ -16,7 +17,9 @@ pub fn as_far_as(uid: u32, gid: u32, index: &Index) -> Result<(Arc<Index>, Lacks
     let (mut builder, mut lacks) = (IndexBuilder::new(), Lacks::default());
     let mut made: Vec<Option<NodeRef>> = vec![None; index.inodes() as usize + 1];
     let root = index.inode(ROOT).map(|inode| inode.meta()).unwrap_or_default();
-    builder.describe_root(own(root, (uid, gid), b"", &mut lacks))?;
+    let mut root = own(root, (uid, gid), b"", &mut lacks);
+    read_by_himself(&mut root, Kind::Directory, b"", &mut lacks);
+    builder.describe_root(root)?;
     let mut todo = vec![(ROOT, IndexBuilder::root(), Vec::new())];
     while let Some((directory, there, path)) = todo.pop() {
         let (first, count) = index.inode(directory).map_or((0, 0), |inode| inode.run());
@@ -37,12 +40,9 @@ pub fn as_far_as(uid: u32, gid: u32, index: &Index) -> Result<(Arc<Index>, Lacks
                 continue;
             }
             let is_directory = inode.kind().is_directory();
-            let node = builder.place(
-                there,
-                entry.name,
-                own(inode.meta(), (uid, gid), &here, &mut lacks),
-                content,
-            )?;
+            let mut meta = own(inode.meta(), (uid, gid), &here, &mut lacks);
+            read_by_himself(&mut meta, inode.kind(), &here, &mut lacks);
+            let node = builder.place(there, entry.name, meta, content)?;
             *made.get_mut(entry.inode as usize).ok_or(Error::TooLarge("files"))? = Some(node);
             if is_directory {
                 todo.push((entry.inode, node, here));
@@ -50,6 +50,18 @@ pub fn as_far_as(uid: u32, gid: u32, index: &Index) -> Result<(Arc<Index>, Lacks
         }
     }
     Ok((Arc::new(builder.finish()?), lacks))
+}
+
+fn read_by_himself(meta: &mut Meta, kind: Kind, path: &[u8], lacks: &mut Lacks) {
+    let bits = match kind {
+        Kind::Directory => 0o700,
+        Kind::Regular => 0o400,
+        _ => 0,
+    };
+    if meta.mode & bits != bits {
+        meta.mode |= bits;
+        lacks.note(Lack::Mode, path);
+    }
 }
 
 fn own(mut meta: Meta, (uid, gid): (u32, u32), path: &[u8], lacks: &mut Lacks) -> Meta {

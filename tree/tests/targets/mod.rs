@@ -1,4 +1,4 @@
-//! What the fuzzers run: `image` and `index` of fuzz/, which `corpus` replays. `archive` is in ../archives/target.rs.
+//! What the fuzzers run: `image`, `index` and `sent` of fuzz/, which `corpus` replays. `archive` is in ../archives/target.rs.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -8,3 +8,4 @@
 
 pub mod image;
 pub mod index;
+pub mod sent;
