@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use oneroot_testkit::{Lab, SERVER, Server, SiteFiles};
+use oneroot_testkit::{Lab, SERVER, Server, SiteFiles, SmallDisk};
 
 /// Everything that a directory has, by Python: names, types, owners, modes, times, links, devices, bytes, attributes. All of it is
 /// said in ASCII, whatever bytes the names have.
@@ -100,6 +100,8 @@ pub fn noise_bytes(seed: u64, length: usize) -> Vec<u8> {
 /// A server with one profile, `debian`, of the directory `root`, in a network of its own; and a token for it.
 pub struct Home {
     _lab: Lab,
+    /// Before the directories that they are mounted on.
+    _disks: Vec<SmallDisk>,
     pub server: Server,
     pub home: tempfile::TempDir,
     pub token: String,
@@ -110,14 +112,26 @@ pub struct Home {
 impl Home {
     /// Starts it with what is put into its `root`.
     pub fn new(fill: impl FnOnce(&Path)) -> Self {
+        Self::on(false, fill)
+    }
+
+    /// The same, with all files of both sides in memory: thousands are made and removed there, and waited for.
+    pub fn in_memory(fill: impl FnOnce(&Path)) -> Self {
+        Self::on(true, fill)
+    }
+
+    fn on(memory: bool, fill: impl FnOnce(&Path)) -> Self {
         let lab = Lab::new().unwrap();
         let site = SiteFiles::small().unwrap();
+        let home = tempfile::tempdir().unwrap();
+        let places = [site.path().join("root"), site.path().join("store"), home.path().to_owned()];
+        let places = if memory { &places[..] } else { &[] };
+        let disks = places.iter().map(|place| SmallDisk::mount(place, 256 << 20).unwrap()).collect();
         fill(&site.path().join("root"));
         let server = Server::start(site).unwrap();
         let token = server.run(&["token", "new", "test", "--view", "debian"]).unwrap().trim().to_owned();
-        let home = tempfile::tempdir().unwrap();
         let at = home.path().join("dir");
-        Self { _lab: lab, server, home, token, at }
+        Self { _lab: lab, _disks: disks, server, home, token, at }
     }
 
     /// The directory that the server stages.
@@ -147,7 +161,7 @@ impl Home {
 
     /// What the server exports.
     pub fn exported(&self) -> String {
-        let to = tempfile::tempdir().unwrap();
+        let to = tempfile::tempdir_in(self.home.path()).unwrap();
         let to = to.path().join("tree");
         self.server.run(&["export", "debian", to.to_str().unwrap()]).unwrap();
         tell(&to)

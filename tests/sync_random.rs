@@ -12,7 +12,6 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use oneroot_testkit::SmallDisk;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, Timespec, Timestamps, XattrFlags};
 
 use crate::sync_kit::{Home, Noise, assert_same, done, noise_bytes, tell};
@@ -275,14 +274,9 @@ fn killed(home: &Home, noise: &mut Noise, more: &[&str]) -> bool {
 fn ten_thousand_random_pairs_of_trees_end_as_they_are_exported_in_place_and_as_a_whole() {
     let seed = variable("ONEROOT_SYNC_SEED", 1);
     let rounds = variable("ONEROOT_SYNC_PAIRS", 10_000).div_ceil(SUBTREES);
-    let mut home = None;
-    let home = home.insert(Home::new(|root| {
+    let home = &Home::in_memory(|root| {
         World { root: root.to_owned(), noise: Noise::new(seed), foreign: false }.change(100, 8);
-    }));
-    // A disk of its own: what is synced there waits for nobody else's writes.
-    let disk = SmallDisk::mount(&home.home.path().join("disk"), 256 << 20).unwrap();
-    home.at = home.home.path().join("disk/dir");
-    let home = &*home;
+    });
     let mut source = World { root: home.root(), noise: Noise::new(seed ^ 1), foreign: false };
     let mut noise = Noise::new(seed ^ 2);
     let mut kills = 0;
@@ -309,7 +303,6 @@ fn ten_thousand_random_pairs_of_trees_end_as_they_are_exported_in_place_and_as_a
             assert!(again.contains("0 added, 0 removed, 0 changed; 0 contents"), "{when}: {again}");
         }
     }
-    drop(disk);
     println!("{} pairs in {rounds} rounds, {kills} killed on their way", rounds * SUBTREES);
     assert!(rounds < 10 || kills * 4 > rounds, "hardly any was killed: {kills} of {rounds}");
 }
