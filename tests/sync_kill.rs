@@ -1,6 +1,12 @@
 //! `oneroot sync` killed at its first, second, third, … call of each kind that changes a file system: in place every file is the old
 //! one or the new one, with --atomic the whole tree is, and the next run ends exactly.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::collections::BTreeMap;
 use std::fs;

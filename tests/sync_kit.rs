@@ -1,6 +1,12 @@
 //! What the tests of `oneroot sync` share: a server with a token, the client as a command, and an oracle that knows nothing of
 //! either.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

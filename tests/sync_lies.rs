@@ -1,6 +1,12 @@
 //! Servers that lie in every field that `oneroot sync` reads: each is refused with a sentence, nothing outside the directory and its
 //! own place is touched, and the directory is as it was.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -202,16 +208,16 @@ fn telling(tag: &str, body: Vec<u8>) -> Says {
 }
 
 /// The number of a kind, as an honest stream has it.
-fn kind_of(content: Content) -> u8 {
+fn kind_of(content: &Content) -> u8 {
     content.kind() as u8
 }
 
 #[test]
 fn an_index_that_no_tree_can_have_is_refused_and_nothing_has_changed() {
-    assert_eq!(kind_of(Content::Directory { opaque: false }), DIRECTORY);
-    assert_eq!(kind_of(Content::Regular { object: ObjectId([0; 32]), size: 0 }), FILE);
-    let link = kind_of(Content::Symlink(Vec::new()));
-    let fifo = kind_of(Content::Fifo);
+    assert_eq!(kind_of(&Content::Directory { opaque: false }), DIRECTORY);
+    assert_eq!(kind_of(&Content::Regular { object: ObjectId([0; 32]), size: 0 }), FILE);
+    let link = kind_of(&Content::Symlink(Vec::new()));
+    let fifo = kind_of(&Content::Fifo);
     let empty = |size: u64| new(node(FILE, &[number(size), blake3::hash(b"").as_bytes().to_vec()].concat()));
     let one = |name: &[u8]| root(&[(name, new(file(5)))]);
     let deep = |depth: usize| {
@@ -304,7 +310,7 @@ fn an_index_that_no_tree_can_have_is_refused_and_nothing_has_changed() {
 
 #[test]
 fn what_unpacks_to_far_more_than_was_sent_takes_little_memory() {
-    let fifo = kind_of(Content::Fifo);
+    let fifo = kind_of(&Content::Fifo);
     // One node after the other with as many zeros as its attributes may have.
     let attributes = [vec![0u8; 13], number(60)].concat();
     let mut zeros = [node(DIRECTORY, &[]), number(1 << 40)].concat();

@@ -3,7 +3,13 @@
 //!
 //! A tree is [`SUBTREES`] small trees of a few colliding names, so one round is as many pairs of a tree that is found and one that
 //! is wanted. `ONEROOT_SYNC_PAIRS` says how many pairs (10,000), `ONEROOT_SYNC_SEED` by which numbers.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::ffi::{CString, OsStr};
 use std::fs;

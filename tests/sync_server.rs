@@ -1,5 +1,11 @@
 //! The server's side of `oneroot sync`, asked by those who may not, by lists that lie, and by many at once.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::fs;
 use std::io::{Read as _, Write as _};

@@ -1,5 +1,11 @@
 //! Ways between `oneroot sync` and its server on which connections are cut off, bits are flipped, and every byte takes its time.
-#![allow(clippy::unwrap_used, clippy::panic, reason = "a test stops at its first surprise")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::cast_possible_truncation,
+    reason = "a test stops at its first surprise"
+)]
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};

@@ -96,12 +96,15 @@ pub(crate) fn describe(
     Ok(rustix::fs::futimens(made, &times(meta))?)
 }
 
-/// Has what is made in a directory inherit no ACL from it: nothing says of a file that it is to have one.
+/// Takes away the ACLs that a new directory has from the one above it, and would hand down: nothing says that it is to have any.
 pub(crate) fn inherits_nothing(dir: &impl AsFd) -> io::Result<()> {
-    match rustix::fs::fremovexattr(dir, "system.posix_acl_default") {
-        Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => Ok(()),
-        Err(cause) => Err(cause.into()),
+    for name in ["system.posix_acl_default", "system.posix_acl_access"] {
+        match rustix::fs::fremovexattr(dir, name) {
+            Ok(()) | Err(Errno::NODATA | Errno::NOTSUP) => {}
+            Err(cause) => return Err(cause.into()),
+        }
     }
+    Ok(())
 }
 
 /// Describes what can't be opened, and has nobody else's name yet: a link, a device, a FIFO, a socket.

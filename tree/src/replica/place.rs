@@ -157,5 +157,10 @@ pub(super) fn resolved(directory: &Path) -> Result<PathBuf> {
     }
     let name = directory.file_name().ok_or_else(|| Error::entry(b"/", "the directory has no name"))?;
     let above = directory.parent().filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    Ok(fs::canonicalize(above).map_err(Error::io("open", above))?.join(name))
+    let path = fs::canonicalize(above).map_err(Error::io("open", above))?.join(name);
+    // A link that leads nowhere would be exchanged for a tree.
+    match path.symlink_metadata() {
+        Ok(_) => Err(Error::io("open", directory)(io::Error::from(ErrorKind::NotFound))),
+        Err(_) => Ok(path),
+    }
 }

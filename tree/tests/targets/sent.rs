@@ -76,7 +76,9 @@ pub fn seeds() -> Vec<Vec<u8>> {
     let (directory, fifo) = (node(2, &[]), node(7, &[]));
     let file = node(1, &[&[5][..], &[9; 32]].concat());
     let link = node(4, b"\x04../a");
-    let one = |name: &[u8], what: &[u8]| [&directory, &[1, name.len() as u8][..], name, &[0], what].concat();
+    let one = |name: &[u8], what: &[u8]| {
+        [&directory, &[1, u8::try_from(name.len()).unwrap()][..], name, &[0], what].concat()
+    };
     vec![
         [directory.as_slice(), &[0]].concat(),
         one(b"a", &file),
