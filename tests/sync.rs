@@ -344,8 +344,7 @@ fn who_watches_has_the_next_generation_without_being_told_and_a_server_that_was_
     command.args(["sync", "debian"]).arg(home.dir()).args([
         "--from",
         &format!("http://{SERVER}"),
-        "--watch",
-        "1",
+        "--watch=1",
     ]);
     let output = fs::File::create(&log).unwrap();
     let mut watching = command

@@ -54,12 +54,15 @@ pub struct SyncAsked {
     /// Go back to the tree before, which --atomic has kept; no server is asked
     #[arg(long, value_name = "DIRECTORY", conflicts_with_all = ["what", "from", "atomic"])]
     pub rollback: Option<PathBuf>,
-    /// A path in it that is left as it is, there or not: /etc/fstab, /home; also several times
+    /// A path as it is in the tree (/etc/fstab, /home), and all below it: left as it is, there or not; also several times
     #[arg(long = "keep-path", alias = "exclude", value_name = "PATH")]
     pub kept: Vec<KeptPath>,
     /// Only say what would change
     #[arg(long)]
     pub dry_run: bool,
+    /// Also where the directory was never synced and has files that would go
+    #[arg(long)]
+    pub force: bool,
     /// Leave out what only root may set: other owners, devices, capabilities
     #[arg(long)]
     pub unprivileged: bool,
@@ -70,7 +73,7 @@ pub struct SyncAsked {
     #[arg(long)]
     pub nice: bool,
     /// Go on, and look for another tree so many seconds after the last time
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "60", conflicts_with_all = ["dry_run", "rollback"], value_parser = clap::value_parser!(u32).range(1..))]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60", conflicts_with_all = ["dry_run", "rollback"], value_parser = clap::value_parser!(u32).range(1..))]
     pub watch: Option<u32>,
     /// A program that is run before anything changes; if it fails, nothing does
     #[arg(long, value_name = "PROGRAM")]
@@ -113,6 +116,9 @@ impl FromStr for KeptPath {
         let names: Vec<&str> = text.split('/').filter(|name| !matches!(*name, "" | ".")).collect();
         if names.is_empty() || names.contains(&"..") {
             return Err(format!("{text:?} is no path below the directory"));
+        }
+        if text.contains('*') {
+            return Err(format!("{text:?} is a pattern; say each path, or the directory that they are in"));
         }
         Ok(Self(names.join("/").into_bytes()))
     }

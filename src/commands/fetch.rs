@@ -3,6 +3,7 @@
 
 use std::collections::HashSet;
 use std::io::{self, Read};
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,6 +16,7 @@ use oneroot_tree::{Error, Index};
 
 use super::progress::expect;
 use crate::cli::sync::{From, Rate};
+use crate::print;
 use crate::remote::{Refused, Remote};
 use crate::tls::Trust;
 
@@ -30,6 +32,13 @@ pub fn remote(server: &From) -> Result<Remote> {
     let address = server.from.clone().context("say which server: --from http://SERVER[:PORT]")?;
     let token = match &server.token_file {
         Some(path) => {
+            let is_open = std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0);
+            if is_open {
+                let path = path.display();
+                print::trouble(format_args!(
+                    "oneroot: {path} is readable by others; chmod 600 {path}, and make a new token"
+                ));
+            }
             let text = std::fs::read_to_string(path);
             Some(text.with_context(|| format!("cannot read {}", path.display()))?)
         }

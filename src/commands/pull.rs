@@ -29,6 +29,8 @@ pub struct Pulled {
     is_head: bool,
     objects: u64,
     bytes: u64,
+    #[serde(skip)]
+    held: bool,
 }
 
 impl Document for Pulled {
@@ -36,7 +38,13 @@ impl Document for Pulled {
         let Self { profile, what, objects, bytes, .. } = self;
         let generation = self.generation.to_string();
         let generation = generation.get(..12).unwrap_or_default();
-        let now = if self.is_head { "new boots get it" } else { "it waits, and new boots get what they got" };
+        let now = if self.is_head && self.held {
+            "it is the first one here, so new boots get it all the same"
+        } else if self.is_head {
+            "new boots get it"
+        } else {
+            "it waits, and new boots get what they got"
+        };
         Page::of_line(format_args!(
             "{profile} is {what} {generation}: {objects} contents, {} came; {now}",
             HumanBytes(*bytes)
@@ -80,6 +88,8 @@ pub fn pull(site: &Site, asked: &PullAsked) -> Result<Pulled> {
         store.stage_head(&reference, staged)?
     };
     let is_head = placed != Placed::Waits;
+    // Only so does the other server know what is here.
+    drop(remote.index(&asked.what, Some(generation)));
     Ok(Pulled {
         profile,
         what: asked.what.to_string(),
@@ -87,6 +97,7 @@ pub fn pull(site: &Site, asked: &PullAsked) -> Result<Pulled> {
         is_head,
         objects: came.objects,
         bytes: came.bytes,
+        held: asked.hold,
     })
 }
 

@@ -3,6 +3,7 @@
 //! An index comes first, told against the one that is here; then, as one stream, the contents that are nowhere on this host; then
 //! the directory is changed (`oneroot_tree::replica`). What is cut off goes on where it was.
 
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -119,7 +120,7 @@ impl Document for RolledBack {
             format!("{} {}", now.what, now.generation.to_string().get(..12).unwrap_or_default())
         });
         Page::of_line(format_args!(
-            "{} is {what} again; the same once more takes it back",
+            "{} is {what} again; the same once more takes it back, and so does the next sync, also that of a timer or of --watch",
             self.directory.display()
         ))
     }
@@ -169,6 +170,14 @@ impl Synced {
     }
 }
 
+/// A tree, as the server has told it.
+struct Told {
+    index: Arc<Index>,
+    generation: GenerationId,
+    /// Whether the server has heard that it is here.
+    is_heard: bool,
+}
+
 /// One sync, as it was asked for.
 struct Run<'a> {
     asked: &'a SyncAsked,
@@ -197,6 +206,15 @@ impl<'a> Run<'a> {
             kept: asked.kept.iter().map(|kept| kept.0.clone()).collect(),
         };
         let from = asked.server.from.as_ref().map(ToString::to_string).unwrap_or_default();
+        let whole = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());
+        let own = whole.as_os_str().as_bytes().strip_prefix(b"/").filter(|own| !own.is_empty());
+        if let Some(kept) = how.kept.iter().find(|kept| own.is_some_and(|own| kept.starts_with(own))) {
+            bail!(
+                "--keep-path /{}: a path as it is in the tree is meant, such as /etc/fstab, without {}",
+                kept.escape_ascii(),
+                directory.display()
+            );
+        }
         Ok(Self {
             asked,
             what,
@@ -230,8 +248,8 @@ impl<'a> Run<'a> {
         let bar = spinner(&format!("sync {}", self.what), self.asked.output.json);
         // Who is refused a tree, or can't have it, has made nothing for it.
         let held = Replica::is_begun(self.directory)?.then(|| Replica::open(self.directory)).transpose()?;
-        let ((index, generation), found) = self.asked_and_looked(held.as_ref(), &bar)?;
-        let (wanted, left_out) = self.wanted(&index)?;
+        let (told, found) = self.asked_and_looked(held.as_ref(), &bar)?;
+        let (generation, (wanted, left_out)) = (told.generation, self.wanted(&told.index)?);
         let replica = &held.map_or_else(|| Replica::open(self.directory), Ok)?;
         let found = found.map_or_else(|| self.looked(replica, &bar), Ok)?;
         let comparison = replica.compare(found, wanted.clone(), &self.how)?;
@@ -250,6 +268,14 @@ impl<'a> Run<'a> {
             lacking: Lacking::all(&left_out),
             tolerant: self.asked.unprivileged,
         };
+        let is_first = replica.record()?.current.is_none();
+        ensure!(
+            self.asked.dry_run || self.asked.force || !is_first || done.counts.removed == 0,
+            "{} was never synced, and {} paths in it are not of {}: they would go. Look at them with --dry-run; if they may go, say --force",
+            done.directory.display(),
+            done.counts.removed,
+            self.what
+        );
         if self.asked.dry_run {
             done.changes = differences.into_iter().map(DiffLine::of).collect();
         } else {
@@ -260,18 +286,14 @@ impl<'a> Run<'a> {
                 applied: wanted.generation(),
                 at: clock::since_1970().as_secs(),
             };
-            self.change(replica, &comparison, &index, tree, &mut done, &bar)?;
+            self.change(replica, &comparison, &told, tree, &mut done, &bar)?;
         }
         done.seconds = begun.elapsed().as_secs_f64();
         Ok(done)
     }
 
     /// The tree's index, and what the directory is where it was synced before: both take their time, and are had at once.
-    fn asked_and_looked(
-        &self,
-        held: Option<&Replica>,
-        bar: &ProgressBar,
-    ) -> Result<((Arc<Index>, GenerationId), Option<Survey>)> {
+    fn asked_and_looked(&self, held: Option<&Replica>, bar: &ProgressBar) -> Result<(Told, Option<Survey>)> {
         let Some(replica) = held else { return Ok((self.index(None)?, None)) };
         std::thread::scope(|scope| {
             let found = scope.spawn(|| self.looked(replica, bar));
@@ -290,13 +312,15 @@ impl<'a> Run<'a> {
     }
 
     /// The tree's index: as it is here, where it is the same.
-    fn index(&self, replica: Option<&Replica>) -> Result<(Arc<Index>, GenerationId)> {
+    fn index(&self, replica: Option<&Replica>) -> Result<Told> {
         let record = replica.map(Replica::record).transpose()?.unwrap_or_default();
         let current = record.current.filter(|tree| tree.from == self.from);
         let known = current.and_then(|tree| Some((tree.generation, replica?.known(tree.generation)?)));
         match self.remote.index(self.what, known.as_ref().map(|(generation, _)| *generation))? {
             Offered::Same(generation) => match known {
-                Some((id, index)) if id == generation => Ok((Arc::new(index), generation)),
+                Some((id, index)) if id == generation => {
+                    Ok(Told { index: Arc::new(index), generation, is_heard: true })
+                }
                 _ => bail!("the server says that this tree is here already, and it is not"),
             },
             Offered::Index(generation, from) => {
@@ -304,7 +328,8 @@ impl<'a> Run<'a> {
                     Some((generation, index)) if generation == id => Ok(index),
                     _ => Err(Error::NoGeneration(id)),
                 };
-                Ok((Arc::new(stream::unpack(from, generation, older)?), generation))
+                let index = Arc::new(stream::unpack(from, generation, older)?);
+                Ok(Told { index, generation, is_heard: false })
             }
         }
     }
@@ -328,12 +353,12 @@ impl<'a> Run<'a> {
         &self,
         replica: &Replica,
         comparison: &Comparison,
-        index: &Arc<Index>,
+        told: &Told,
         tree: Tree,
         done: &mut Synced,
         bar: &ProgressBar,
     ) -> Result<()> {
-        let changes = !comparison.is_nothing();
+        let (changes, index) = (!comparison.is_nothing(), &told.index);
         let mut incoming = Incoming::open(replica.place(), &mut |bytes| {
             bar.set_message(format!("looking at what has come, {}", HumanBytes(bytes)));
         })?;
@@ -366,8 +391,10 @@ impl<'a> Run<'a> {
         if changes {
             hook(self.asked.after.as_deref(), "--after", replica.root(), &kept)?;
         }
-        // Only so does the server know what is here.
-        drop(self.remote.index(self.what, Some(kept.generation)));
+        if !told.is_heard {
+            // Only so does the server know what is here.
+            drop(self.remote.index(self.what, Some(kept.generation)));
+        }
         Ok(())
     }
 }

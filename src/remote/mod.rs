@@ -94,7 +94,9 @@ impl Remote {
         ensure!(what.may_be(generation), "the server has another tree for {what}: {generation}");
         match answer.status {
             StatusCode::NOT_MODIFIED if have == Some(generation) => Ok(Offered::Same(generation)),
-            StatusCode::NOT_MODIFIED => bail!("the server says that this tree is here already, and it is not"),
+            StatusCode::NOT_MODIFIED => {
+                bail!("the server says that this tree is here already, and it is not")
+            }
             _ => Ok(Offered::Index(generation, answer.stream)),
         }
     }

@@ -22,7 +22,7 @@ pub enum Error {
     /// The disk is full, or the user's part of it. How much more is needed is not known: a source says so only when it
     /// has been read.
     #[error(
-        "the disk of {path} is full ({doing}: {cause}); free space there (`oneroot gc` removes what nobody needs), \
+        "the disk of {path} is full ({doing}: {cause}); free space there (in a server's store, `oneroot gc` removes what nobody needs), \
          then do it again: nothing has changed", path = path.display()
     )]
     Full {

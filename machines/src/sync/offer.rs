@@ -374,3 +374,31 @@ fn same(site: &Site, one: Mac, other: Mac) -> bool {
     let named = |mac| site.machine(mac).map(|(name, _)| name);
     one == other || (named(one).is_some() && named(one) == named(other))
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::boots::tests_on::two;
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_turn_lasts_as_long_as_its_work_though_whoever_asked_is_gone() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], _) = two(home.path()).await;
+        let turns = one.machines.flats.turns.clone();
+        let free = turns.available_permits();
+        let (begins, begun) = tokio::sync::oneshot::channel();
+        let (ends, ended) = std::sync::mpsc::channel::<()>();
+        let machines = one.machines.clone();
+        let hangs = move || {
+            let _ = (begins.send(()), ended.recv());
+            Ok(())
+        };
+        let asked = tokio::spawn(async move { machines.with_a_turn(hangs).await });
+        begun.await.unwrap();
+        asked.abort();
+        assert!(asked.await.unwrap_err().is_cancelled());
+        assert_eq!(turns.available_permits(), free - 1, "the thread hangs in it still");
+        drop(ends);
+        let all = turns.acquire_many(u32::try_from(free).unwrap()).await;
+        assert!(all.is_ok());
+    }
+}

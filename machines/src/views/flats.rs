@@ -128,3 +128,23 @@ impl Flats {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use oneroot_tree::IndexBuilder;
+
+    #[test]
+    fn whatever_nobody_knows_is_packed_once_and_as_for_one_who_has_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("store")).unwrap();
+        let flat = Flat { index: Arc::new(IndexBuilder::new().finish().unwrap()), objects: Arc::new([]) };
+        let flats = Flats::new();
+        let first = flats.packed(&store, &flat, None).unwrap();
+        for made_up in 1..100 {
+            let packed = flats.packed(&store, &flat, Some(GenerationId([made_up; 32]))).unwrap();
+            assert!(Arc::ptr_eq(&packed, &first));
+        }
+        assert_eq!(flats.packed.len(), 1);
+    }
+}

@@ -123,8 +123,6 @@ impl Replica {
     pub fn look(&self, how: &How, now: Duration, report: &mut dyn FnMut(Progress)) -> Result<Survey> {
         if how.whole.is_some() {
             self.can_exchange()?;
-        } else {
-            crate::store::make_directory(&self.root).map_err(Error::io("create", &self.root))?;
         }
         if !self.root.exists() {
             return Survey::nothing(&self.place.memory, &self.root, now);
@@ -177,6 +175,9 @@ impl Replica {
         steps: Steps<'_>,
     ) -> Result<Applied> {
         let uses = change.plan.contents(&change.wanted);
+        if how.whole.is_none() {
+            crate::store::make_directory(&self.root).map_err(Error::io("create", &self.root))?;
+        }
         let old = self
             .root
             .exists()

@@ -9,6 +9,9 @@ use crate::error::{Error, Result};
 use crate::index::{Index, ROOT};
 use crate::node::{Content, Kind, Meta};
 
+/// setuid and setgid.
+const SET_ID: u16 = 0o6000;
+
 /// The tree as this user and group may have it, and what is left out of it: other owners, devices, attributes that are root's.
 ///
 /// # Errors
@@ -68,6 +71,11 @@ fn own(mut meta: Meta, (uid, gid): (u32, u32), path: &[u8], lacks: &mut Lacks) -
     if (meta.uid, meta.gid) != (uid, gid) {
         (meta.uid, meta.gid) = (uid, gid);
         lacks.note(Lack::Owner, path);
+        // A program of root's that was to run as root must not run as whoever has copied it.
+        if meta.mode & SET_ID != 0 {
+            meta.mode &= !SET_ID;
+            lacks.note(Lack::Mode, path);
+        }
     }
     let all = meta.xattrs.len();
     meta.xattrs.retain(|(name, _)| name.starts_with(b"user.") || name.starts_with(b"system.posix_acl_"));
