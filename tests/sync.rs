@@ -336,6 +336,39 @@ fn programs_run_around_a_change_and_the_tree_before_comes_back_without_a_server(
 }
 
 #[test]
+fn a_directory_of_ones_own_where_a_tree_before_was_stays_and_a_first_sync_removes_nothing_unasked() {
+    let home = Home::new();
+    let token = token(&home.server, "lab", &["debian"]);
+    let sync = |more: &[&str]| {
+        let mut command = Command::new(home.server.binary());
+        command.args(["sync", "debian"]).arg(home.dir()).args(["--from", &format!("http://{SERVER}")]);
+        command.args(more).env("ONEROOT_TOKEN", &token).output().unwrap()
+    };
+    fs::create_dir_all(home.dir()).unwrap();
+    fs::write(home.dir().join("own"), "own").unwrap();
+    let refused = sync(&["--atomic"]);
+    assert!(!refused.status.success() && said(&refused).contains("--force"), "{}", said(&refused));
+    assert_eq!(fs::read(home.dir().join("own")).unwrap(), b"own");
+    done(&sync(&["--atomic", "--force"]));
+    let before = home.home.path().join("dir.1");
+    assert_eq!(fs::read(before.join("own")).unwrap(), b"own", "the tree before");
+    fs::remove_dir_all(&before).unwrap();
+    fs::create_dir(&before).unwrap();
+    fs::write(before.join("mine"), "mine").unwrap();
+    fs::write(home.server.site.path().join("root/etc/motd"), "second\n").unwrap();
+    home.server.stage().unwrap();
+    for keep in ["0", "1", "2"] {
+        let refused = sync(&["--atomic", "--keep", keep]);
+        assert!(!refused.status.success() && said(&refused).contains("move it away"), "{}", said(&refused));
+        assert_eq!(fs::read(before.join("mine")).unwrap(), b"mine");
+        assert_eq!(fs::read(home.dir().join("etc/motd")).unwrap(), b"hello\n");
+    }
+    fs::rename(&before, home.home.path().join("away")).unwrap();
+    done(&sync(&["--atomic"]));
+    assert_eq!(fs::read(home.dir().join("etc/motd")).unwrap(), b"second\n");
+}
+
+#[test]
 fn who_watches_has_the_next_generation_without_being_told_and_a_server_that_was_away_is_no_end() {
     let mut home = Home::new();
     let token = token(&home.server, "lab", &["debian"]);

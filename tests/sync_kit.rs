@@ -183,7 +183,7 @@ impl Home {
 /// `oneroot sync debian DIR`, of any server.
 pub fn sync(binary: &Path, directory: &Path, from: &str, token: &str, more: &[&str]) -> Command {
     let mut command = Command::new(binary);
-    command.args(["sync", "debian"]).arg(directory).args(["--from", from]).args(more);
+    command.args(["sync", "debian", "--force"]).arg(directory).args(["--from", from]).args(more);
     command.env("ONEROOT_TOKEN", token).stdin(Stdio::null());
     command
 }

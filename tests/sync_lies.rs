@@ -103,7 +103,11 @@ impl Client {
 
     fn sync(&self, url: &str, more: &[&str]) -> Output {
         let mut command = Command::new("python3");
-        command.args(["-c", MEASURE]).arg(binary().unwrap()).args(["sync", "debian"]).arg(self.dir());
+        command
+            .args(["-c", MEASURE])
+            .arg(binary().unwrap())
+            .args(["sync", "debian", "--force"])
+            .arg(self.dir());
         command.args(["--from", url]).args(more).env("ONEROOT_TOKEN", "one").output().unwrap()
     }
 

@@ -93,16 +93,16 @@ fn lists_that_lie_and_words_that_are_none_are_refused() {
     for (path, statuses) in [
         ("/sync/1/debian/objects/".to_owned() + &other, &[404, 409][..]),
         ("/sync/1/debian/objects/xyz".to_owned(), &[404]),
-        ("/sync/1/../index".to_owned(), &[400, 404]),
-        ("/sync/1/%2e%2e/index".to_owned(), &[400, 404]),
-        ("/sync/1/a%00b/index".to_owned(), &[400, 404]),
+        ("/sync/1/../index".to_owned(), &[400, 403, 404]),
+        ("/sync/1/%2e%2e/index".to_owned(), &[400, 403, 404]),
+        ("/sync/1/a%00b/index".to_owned(), &[400, 403, 404]),
         (format!("/sync/1/{}/index", "a".repeat(400)), &[400, 404, 414, 431]),
-        ("/sync/1/debian~99999999999999999999/index".to_owned(), &[400, 404]),
+        ("/sync/1/debian~99999999999999999999/index".to_owned(), &[400, 403, 404]),
         ("/sync/1/debian~7/index".to_owned(), &[404]),
-        ("/sync/1/debian@zzzzzz/index".to_owned(), &[400, 404]),
-        ("/sync/1/@other/index".to_owned(), &[400, 404]),
+        ("/sync/1/debian@zzzzzz/index".to_owned(), &[400, 403, 404]),
+        ("/sync/1/@other/index".to_owned(), &[400, 403, 404]),
         ("/sync/1/@self/index".to_owned(), &[401, 403]),
-        ("/sync/1//index".to_owned(), &[400, 404]),
+        ("/sync/1//index".to_owned(), &[400, 403, 404]),
         ("/sync/2/debian/index".to_owned(), &[404]),
     ] {
         let method = if path.contains("objects") { "POST" } else { "GET" };

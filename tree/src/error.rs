@@ -146,6 +146,12 @@ pub enum Error {
         /// What changed.
         path: PathBuf,
     },
+    /// Something has a name that sync wants for a tree of its own.
+    #[error("{path} is there, and sync has not made it; move it away, or sync without --atomic", path = path.display())]
+    InTheWay {
+        /// What is there.
+        path: PathBuf,
+    },
     /// A whole tree can't take a directory's name.
     #[error("{path} can't be exchanged as a whole: {reason}; sync it without --atomic", path = path.display())]
     NotWhole {

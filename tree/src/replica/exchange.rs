@@ -34,7 +34,7 @@ pub(super) fn begin(root: &Path, place: &Path) -> Result<PathBuf> {
     match fs::symlink_metadata(&next) {
         Err(cause) if cause.kind() == ErrorKind::NotFound => {}
         Err(cause) => return Err(Error::io("look at", &next)(cause)),
-        Ok(_) if !ours.exists() => return Err(Error::Exists { path: next }),
+        Ok(_) if !ours.exists() => return Err(Error::InTheWay { path: next }),
         Ok(_) => remove(&next)?,
     }
     fs::write(&ours, b"").map_err(Error::io("write", &ours))?;

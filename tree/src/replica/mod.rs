@@ -26,7 +26,7 @@ pub use crate::disk::{Lack, Lacks};
 pub use apply::Steps;
 pub use comparison::{Comparison, objects};
 pub use incoming::Incoming;
-pub use place::{Record, Tree};
+pub use place::{Birth, Record, Tree};
 pub use user::as_far_as;
 
 use crate::confine::Dir;
@@ -121,8 +121,9 @@ impl Replica {
     /// # Errors
     /// The system's; [`Error::NotWhole`].
     pub fn look(&self, how: &How, now: Duration, report: &mut dyn FnMut(Progress)) -> Result<Survey> {
-        if how.whole.is_some() {
+        if let Some(keep) = how.whole {
             self.can_exchange()?;
+            self.has_room(&self.record()?, keep)?;
         }
         if !self.root.exists() {
             return Survey::nothing(&self.place.memory, &self.root, now);
@@ -238,13 +239,12 @@ impl Replica {
     fn turn(&self, next: &Path, is_there: bool, keep: usize, record: &mut Record, tree: Tree) -> Result<()> {
         let path = |number: usize| exchange::beside(&self.root, &number.to_string());
         let had = record.older.len();
-        // What sync has not made itself is in nobody's record, and stays.
-        if let Some(other) = (had + 1..=keep).map(path).find(|path| path.symlink_metadata().is_ok()) {
-            return Err(Error::Exists { path: other });
-        }
+        self.has_room(record, keep)?;
         let before = record.current.replace(tree);
         if is_there && keep > 0 {
-            record.older.splice(0..0, before);
+            // What was there before the first sync is kept as any other tree.
+            record.older.insert(0, before.unwrap_or_else(Tree::unknown));
+            record.marks.insert(0, None);
         }
         // Written first: what it tells of trees that are not there yet costs nothing, and of what it does not tell nothing goes.
         self.place.write(record)?;
@@ -258,13 +258,33 @@ impl Replica {
         exchange::exchange(next, &self.root)?;
         if is_there && keep > 0 {
             fs::rename(next, path(1)).map_err(Error::io("rename", next))?;
+            record.marks.splice(..1, [Birth::of(&path(1))]);
         } else if is_there {
             exchange::remove(next)?;
         }
         record.older.truncate(keep);
+        record.marks.truncate(keep);
         self.place.write(record)?;
         fs::remove_file(self.place.path.join("next"))
             .map_err(Error::io("remove", self.place.path.join("next")))
+    }
+
+    /// Whether the names that the trees before are to have are free, or are those of trees that sync has made: what is somebody's
+    /// own is never taken for one.
+    fn has_room(&self, record: &Record, keep: usize) -> Result<()> {
+        let next = exchange::beside(&self.root, "next");
+        if next.symlink_metadata().is_ok() && !self.place.path.join("next").exists() {
+            return Err(Error::InTheWay { path: next });
+        }
+        for number in 1..=keep.max(record.older.len()) {
+            let path = exchange::beside(&self.root, &number.to_string());
+            let mark = record.marks.get(number - 1).copied().flatten();
+            let is_ours = number <= record.older.len() && (mark.is_none() || mark == Birth::of(&path));
+            if path.symlink_metadata().is_ok() && !is_ours {
+                return Err(Error::InTheWay { path });
+            }
+        }
+        Ok(())
     }
 
     /// Goes back to the tree before, which stays the one before then: twice is nothing.
@@ -277,7 +297,11 @@ impl Replica {
         if record.older.is_empty() || !before.exists() {
             return Err(Error::NothingBefore { path: self.root.clone() });
         }
+        self.has_room(&record, 0)?;
         exchange::exchange(&before, &self.root)?;
+        if let Some(mark) = record.marks.first_mut() {
+            *mark = Birth::of(&before);
+        }
         let now = record.older.remove(0);
         record.older.splice(0..0, record.current.replace(now));
         self.place.write(&record)?;

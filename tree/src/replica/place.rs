@@ -43,6 +43,39 @@ pub struct Tree {
     pub at: u64,
 }
 
+impl Tree {
+    /// What was in the directory before it was synced.
+    pub(super) fn unknown() -> Self {
+        let none = GenerationId([0; 32]);
+        Self {
+            what: "what was there".to_owned(),
+            from: String::new(),
+            generation: none,
+            applied: none,
+            at: 0,
+        }
+    }
+}
+
+/// Inode number and time of birth of a directory: no other one has both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Birth {
+    inode: u64,
+    seconds: i64,
+    nanoseconds: u32,
+}
+
+impl Birth {
+    /// Of what is at a path; none where there is nothing, or where the file system keeps no such time.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let flags = StatxFlags::INO | StatxFlags::BTIME;
+        let found = rustix::fs::statx(CWD, path, AtFlags::SYMLINK_NOFOLLOW, flags).ok()?;
+        let is_told = StatxFlags::from_bits_retain(found.stx_mask).contains(StatxFlags::BTIME);
+        let birth = found.stx_btime;
+        is_told.then_some(Self { inode: found.stx_ino, seconds: birth.tv_sec, nanoseconds: birth.tv_nsec })
+    }
+}
+
 /// The tree in force, and those before it, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
@@ -51,6 +84,9 @@ pub struct Record {
     /// What `NAME.1`, `NAME.2` and so on are.
     #[serde(default)]
     pub older: Vec<Tree>,
+    /// What tells the directories of those from any others of their names.
+    #[serde(default)]
+    pub marks: Vec<Option<Birth>>,
 }
 
 /// The place of a directory.

@@ -20,7 +20,7 @@ pub fn as_far_as(uid: u32, gid: u32, index: &Index) -> Result<(Arc<Index>, Lacks
     let (mut builder, mut lacks) = (IndexBuilder::new(), Lacks::default());
     let mut made: Vec<Option<NodeRef>> = vec![None; index.inodes() as usize + 1];
     let root = index.inode(ROOT).map(|inode| inode.meta()).unwrap_or_default();
-    let mut root = own(root, (uid, gid), b"", &mut lacks);
+    let mut root = own(root, Kind::Directory, (uid, gid), b"", &mut lacks);
     read_by_himself(&mut root, Kind::Directory, b"", &mut lacks);
     builder.describe_root(root)?;
     let mut todo = vec![(ROOT, IndexBuilder::root(), Vec::new())];
@@ -43,7 +43,7 @@ pub fn as_far_as(uid: u32, gid: u32, index: &Index) -> Result<(Arc<Index>, Lacks
                 continue;
             }
             let is_directory = inode.kind().is_directory();
-            let mut meta = own(inode.meta(), (uid, gid), &here, &mut lacks);
+            let mut meta = own(inode.meta(), inode.kind(), (uid, gid), &here, &mut lacks);
             read_by_himself(&mut meta, inode.kind(), &here, &mut lacks);
             let node = builder.place(there, entry.name, meta, content)?;
             *made.get_mut(entry.inode as usize).ok_or(Error::TooLarge("files"))? = Some(node);
@@ -67,12 +67,12 @@ fn read_by_himself(meta: &mut Meta, kind: Kind, path: &[u8], lacks: &mut Lacks) 
     }
 }
 
-fn own(mut meta: Meta, (uid, gid): (u32, u32), path: &[u8], lacks: &mut Lacks) -> Meta {
+fn own(mut meta: Meta, kind: Kind, (uid, gid): (u32, u32), path: &[u8], lacks: &mut Lacks) -> Meta {
     if (meta.uid, meta.gid) != (uid, gid) {
         (meta.uid, meta.gid) = (uid, gid);
         lacks.note(Lack::Owner, path);
         // A program of root's that was to run as root must not run as whoever has copied it.
-        if meta.mode & SET_ID != 0 {
+        if kind == Kind::Regular && meta.mode & SET_ID != 0 {
             meta.mode &= !SET_ID;
             lacks.note(Lack::Mode, path);
         }
