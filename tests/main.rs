@@ -58,6 +58,7 @@ mod sync_kit;
 mod sync_lies;
 mod sync_odd;
 mod sync_random;
+mod sync_server;
 mod takeover;
 mod templates;
 mod tftp;
