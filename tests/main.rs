@@ -59,6 +59,7 @@ mod sync_kit;
 mod sync_lies;
 mod sync_odd;
 mod sync_random;
+mod sync_served;
 mod sync_server;
 mod sync_ways;
 mod takeover;

@@ -207,10 +207,18 @@ impl Machines {
         if !site.profiles.contains_key(name) {
             return Err(absent(what, "no profile and no machine has the name"));
         }
-        // What is asked for by all of its name is asked for itself, whatever the head is by now.
-        let which = exactly.map_or(which.clone(), |exactly| Which::Generation(exactly.to_string()));
-        let (machines, site, profile) = (self.clone(), site.clone(), name.clone());
-        let found = self.with_a_turn(move || machines.generation_of(&site, &profile, &which)).await?;
+        // What is asked for by all of its name is asked for itself, whatever the head is by now. One with whiteouts is told
+        // without them, by a name that no history has.
+        let exactly = exactly.map(|exactly| Which::Generation(exactly.to_string()));
+        let (machines, site, profile, which) = (self.clone(), site.clone(), name.clone(), which.clone());
+        let found = self.with_a_turn(move || {
+            let of = |which: &Which| machines.generation_of(&site, &profile, which);
+            match exactly.as_ref().map(of).transpose()?.flatten() {
+                None => of(&which),
+                found => Ok(found),
+            }
+        });
+        let found = found.await?;
         let generation = found.ok_or_else(|| absent(what, "it has no such generation"))?;
         Ok(Meant::Profile(name.clone(), generation))
     }

@@ -4,6 +4,8 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps, UTIME_NOW};
+
 use super::comparison::objects;
 use super::incoming::Incoming;
 use crate::error::{Error, Result};
@@ -39,6 +41,11 @@ impl Store {
             }
             fs::set_permissions(&from, fs::Permissions::from_mode(0o400))
                 .map_err(Error::io("close", &from))?;
+            // It may have come days ago; a collection takes what is old and in no index, and this is in none yet.
+            let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
+            let times = Timestamps { last_access: now, last_modification: now };
+            let young = rustix::fs::utimensat(CWD, &from, &times, AtFlags::SYMLINK_NOFOLLOW);
+            young.map_err(Error::io("touch", &from))?;
             fs::rename(&from, &to).map_err(Error::io("rename", &to))?;
             incoming.moved(object);
         }

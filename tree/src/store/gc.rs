@@ -169,6 +169,11 @@ impl Store {
         if !home.exists() {
             return Ok(());
         }
+        // A pull that is under way holds it, and may be at it for longer than anything else stays young.
+        let held = File::open(&home).map_err(Error::io("open", &home))?;
+        if rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
+            return Ok(());
+        }
         let mut all = Vec::new();
         for part in names(&home)?.into_iter().map(|name| home.join(name)).filter(|part| part.is_dir()) {
             all.extend(names(&part)?.into_iter().map(|name| part.join(name)));
