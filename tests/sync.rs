@@ -268,9 +268,20 @@ fn where_the_site_has_https_a_token_goes_by_that_and_a_certificate_is_known_by_i
         .on_host("192.168.77.60/24", || {
             let bare = sync(&http, &[]);
             assert!(!bare.status.success() && said(&bare).contains("HTTPS alone"), "{}", said(&bare));
-            for more in [&[][..], &["--fingerprint", &other]] {
-                let refused = sync(&https, more);
-                assert!(!refused.status.success(), "{more:?}: {}", said(&refused));
+            let unsealed = format!("https://{SERVER}:80");
+            let sealed = format!("http://{SERVER}:8443");
+            for (from, more, word) in [
+                (&https, &[][..], "say --fingerprint"),
+                (&https, &["--fingerprint", &other], "another certificate"),
+                (&unsealed, &[], "say http://"),
+                (&sealed, &[], "say https://"),
+            ] {
+                let refused = sync(from, more);
+                assert!(
+                    !refused.status.success() && said(&refused).contains(word),
+                    "{word}: {}",
+                    said(&refused)
+                );
             }
             assert!(!home.dir().exists());
             done(&sync(&https, &["--fingerprint", &fingerprint]));

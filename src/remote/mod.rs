@@ -114,8 +114,10 @@ impl Remote {
         }
         let request = request.body(Full::new(Bytes::from(body))).context("the request can't be written")?;
         let connection = self.connect().with_context(|| format!("cannot reach {}", self.address))?;
-        let answer = stream::converse(connection, self.seal.clone(), request)
-            .with_context(|| format!("asked {}", self.address))?;
+        let answer = stream::converse(connection, self.seal.clone(), request).map_err(|cause| {
+            let remedy = remedy(&format!("{cause:#}"));
+            cause.context(format!("asked {}{remedy}", self.address))
+        })?;
         match answer.status {
             StatusCode::OK | StatusCode::NOT_MODIFIED => Ok(answer),
             status => {
@@ -170,6 +172,18 @@ impl Remote {
         }
         Err(io::ErrorKind::AddrInUse.into())
     }
+}
+
+/// What to do next where the words of TLS and of HTTP don't say it.
+fn remedy(words: &str) -> &'static str {
+    [
+        ("UnknownIssuer", ", for which no authority vouches that this host trusts; if it has made its certificate itself, say --fingerprint, as `oneroot status` there shows it"),
+        ("InvalidContentType", ", which speaks no TLS there; say http://, or another port"),
+        ("invalid HTTP version parsed", ", which speaks no HTTP there; say https://, or another port"),
+    ]
+    .into_iter()
+    .find_map(|(said, remedy)| words.contains(said).then_some(remedy))
+    .unwrap_or_default()
 }
 
 /// What a refusal says, as far as a line goes.
