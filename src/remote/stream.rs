@@ -19,8 +19,8 @@ use tokio_rustls::TlsConnector;
 
 /// Pieces of a body that wait for whoever reads it; the connection waits with more.
 const WAITING: usize = 16;
-/// Time in which a server has to say something.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Time in which a server has to say something; a debug build, which tests wait for, has less.
+const PATIENCE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 60 });
 
 /// An answer whose body is still to come.
 pub struct Answer {
