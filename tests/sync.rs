@@ -6,38 +6,8 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
 use std::process::{Command, Output};
 
+use crate::sync_kit::tell;
 use oneroot_testkit::{Lab, SERVER, Server, SiteFiles, ip, udhcpc_on};
-
-/// Everything that a directory has, by Python: names, types, owners, modes, times, links, devices, bytes, attributes.
-const TELL: &str = r#"
-import hashlib, os, stat, sys
-root = os.fsencode(sys.argv[1])
-inodes = {}
-for directory, names, files in os.walk(root):
-    names.sort()
-    for name in sorted(names + files) + ([b"."] if directory == root else []):
-        path = os.path.join(directory, name)
-        is_ = os.lstat(path)
-        said = [os.path.relpath(path, root), oct(is_.st_mode), is_.st_uid, is_.st_gid, is_.st_mtime_ns]
-        if not stat.S_ISDIR(is_.st_mode):
-            # Which names are one file: the first of them says it. Trees beside this one may have more names of it.
-            said += [inodes.setdefault(is_.st_ino, os.path.relpath(path, root)), is_.st_rdev]
-        if stat.S_ISLNK(is_.st_mode):
-            said += [os.readlink(path)]
-        if stat.S_ISREG(is_.st_mode):
-            said += [hashlib.sha256(open(path, "rb").read()).hexdigest()]
-        if not stat.S_ISLNK(is_.st_mode):
-            said += [(key, os.getxattr(path, key)) for key in sorted(os.listxattr(path))]
-        print(said)
-"#;
-
-fn tell(directory: &Path) -> String {
-    let told = Command::new("python3").args(["-c", TELL]).arg(directory).output().unwrap();
-    assert!(told.status.success(), "{}", String::from_utf8_lossy(&told.stderr));
-    let mut lines: Vec<&str> = std::str::from_utf8(&told.stdout).unwrap().lines().collect();
-    lines.sort_unstable();
-    lines.join("\n")
-}
 
 /// A tree with one of everything.
 fn fill(root: &Path) {
