@@ -1,0 +1,96 @@
+//! The settings of one boot, as they lie in its initrd at [`PATH`]: a line for each, `key value`.
+//!
+//! Any user of the machine can ask for the initrd, so no secret is among them. Server and init are of one build, so a key that is
+//! not known, and one that is missing, are mistakes and not another version's.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use oneroot_ids::{BootId, Mac, MachineId};
+use thiserror::Error;
+
+/// Where the settings lie in the initrd, and so in the root of what the kernel unpacks.
+pub const PATH: &str = "oneroot/settings";
+
+/// All that init is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// This boot.
+    pub boot: BootId,
+    /// The machine: becomes `/etc/machine-id`.
+    pub machine: MachineId,
+    /// What people call it.
+    pub name: String,
+    /// The NIC that booted.
+    pub mac: Mac,
+    /// The servers, the first to be tried first; each has MOUNT and NFS at one port.
+    pub servers: Vec<Server>,
+    /// The path that is mounted.
+    pub export: String,
+    /// The address that was leased for this boot; none where another server gives it.
+    pub address: Option<Address>,
+    /// The VLAN whose frames have to be tagged.
+    pub vlan: Option<u16>,
+    /// Seconds that it waits for a NIC's carrier, and for a NIC that is not there yet.
+    pub patience: u32,
+    /// What takes what the machine writes.
+    pub overlay: Overlay,
+    /// The real init.
+    pub init: String,
+    /// Seconds after which a machine that can't come up is started again; none for never.
+    pub restart: Option<u32>,
+}
+
+/// A server, as the machine reaches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Server {
+    /// Its address.
+    pub address: IpAddr,
+    /// The port of NFS and MOUNT.
+    pub nfs: u16,
+    /// The port of HTTP, where it takes reports.
+    pub http: u16,
+}
+
+/// An address as it was leased.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    /// It.
+    pub address: Ipv4Addr,
+    /// Bits of its network.
+    pub prefix: u8,
+    /// The router, if there is one.
+    pub router: Option<Ipv4Addr>,
+    /// The link's MTU, where it is not the NIC's own.
+    pub mtu: Option<u16>,
+    /// Seconds of the lease.
+    pub lease: u32,
+}
+
+/// What takes what the machine writes: so many per cent of its memory, or so many MiB.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Overlay {
+    /// A tmpfs.
+    Tmpfs(Size),
+    /// A compressed disk in memory (zram).
+    Zram(Size),
+}
+
+/// An amount of memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Of the machine's memory.
+    Percent(u8),
+    /// Mebibytes.
+    Mib(u32),
+}
+
+/// Settings that can't be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadSettings {
+    /// The initrd was cut short, or is another's.
+    #[error("the initrd's settings lack `{0}`: the initrd is not whole, or not from this server")]
+    Missing(&'static str),
+    /// A line says nothing that is known.
+    #[error("the initrd's settings have a line that can't be read: {0:?}")]
+    Line(String),
+}
