@@ -8,7 +8,7 @@ use http::StatusCode;
 
 use crate::error::HttpError;
 use crate::range::{Asked, asked};
-use crate::request::{Method, Request};
+use crate::request::{Manner, Method, Request};
 
 /// What there is to be had under a name.
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +28,8 @@ pub enum Answer<'a> {
     Whole(File<'a>),
     /// A part of it.
     Part(File<'a>, Range<u64>),
+    /// So many bytes of this kind, which are made for this answer and can't be asked for in parts.
+    Made(u64, &'static str),
     /// The client has it already.
     Known(&'a str),
     /// No file, and words instead: shim waits ten seconds for the body of an answer that has none, three times in each boot.
@@ -110,8 +112,13 @@ impl<'a> Answer<'a> {
     ///
     /// Names of fields are written as GRUB and shim compare them (§5.1: any case).
     pub fn write(&self, request: &Request<'_>, date: &str, to: &mut Vec<u8>) -> bool {
-        let (version, head) = (if request.old { "1.0" } else { "1.1" }, request.method == Method::Head);
-        let mut keeps = request.keeps;
+        self.write_as(request.manner(), date, to)
+    }
+
+    /// The same for a request of which the head is gone by now.
+    pub fn write_as(&self, manner: Manner, date: &str, to: &mut Vec<u8>) -> bool {
+        let Manner { old, head, mut keeps } = manner;
+        let version = if old { "1.0" } else { "1.1" };
         let mut field = |text: fmt::Arguments<'_>| line(to, text);
         match self {
             Self::Whole(file) | Self::Part(file, _) => {
@@ -127,6 +134,11 @@ impl<'a> Answer<'a> {
                     let last = part.end.saturating_sub(1);
                     field(format_args!("Content-Range: bytes {}-{last}/{}", part.start, file.length));
                 }
+            }
+            Self::Made(length, kind) => {
+                field(format_args!("HTTP/{version} {}", self.status()));
+                field(format_args!("Content-Length: {length}"));
+                field(format_args!("Content-Type: {kind}"));
             }
             Self::Known(tag) => {
                 field(format_args!("HTTP/{version} {}", self.status()));
@@ -152,7 +164,7 @@ impl<'a> Answer<'a> {
                 }
             }
         }
-        match (keeps, request.old) {
+        match (keeps, old) {
             (true, false) => {}
             (true, true) => field(format_args!("Connection: keep-alive")),
             (false, false) => field(format_args!("Connection: close")),
@@ -175,7 +187,7 @@ impl<'a> Answer<'a> {
 
     fn status(&self) -> StatusCode {
         match self {
-            Self::Whole(_) => StatusCode::OK,
+            Self::Whole(_) | Self::Made(..) => StatusCode::OK,
             Self::Part(..) => StatusCode::PARTIAL_CONTENT,
             Self::Known(_) => StatusCode::NOT_MODIFIED,
             Self::Refused(refusal) => refusal.status(),

@@ -17,4 +17,4 @@ pub use answer::{Answer, File, Refusal};
 pub use error::HttpError;
 pub use http::StatusCode;
 pub use range::{Asked, Conditions, asked};
-pub use request::{Bearer, HEAD_BYTES, Inbox, MOST_FIELDS, Method, Request};
+pub use request::{Bearer, HEAD_BYTES, Inbox, MOST_FIELDS, Manner, Method, Request};

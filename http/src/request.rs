@@ -45,7 +45,32 @@ pub struct Request<'a> {
     length: usize,
 }
 
+/// How a request is answered, whatever with: it outlasts the head.
+#[derive(Debug, Clone, Copy)]
+pub struct Manner {
+    /// Whether the client speaks HTTP/1.0.
+    pub(crate) old: bool,
+    /// Whether it wants the head alone.
+    pub(crate) head: bool,
+    /// Whether another request may come behind the answer.
+    pub(crate) keeps: bool,
+}
+
+impl Manner {
+    /// The same, and the connection ends behind it.
+    #[must_use]
+    pub fn last(self) -> Self {
+        Self { keeps: false, ..self }
+    }
+}
+
 impl<'a> Request<'a> {
+    /// How it is to be answered.
+    #[must_use]
+    pub fn manner(&self) -> Manner {
+        Manner { old: self.old, head: self.method == Method::Head, keeps: self.keeps }
+    }
+
     /// The first head in what has arrived; `None` while it has not all arrived.
     ///
     /// # Errors

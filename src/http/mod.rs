@@ -9,8 +9,10 @@
 //! them (docs/decisions/0019-https-and-access-tokens.md).
 
 mod plain;
+mod reads;
 mod secured;
 mod sending;
+mod streams;
 mod sync;
 mod wire;
 
@@ -26,7 +28,9 @@ use oneroot_http::{Answer, File, Inbox, Method, Refusal, Request};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsAcceptor;
 
+use reads::Reads;
 use sending::Sending;
+use streams::Streams;
 use wire::Wire;
 
 use crate::clock;
@@ -46,13 +50,14 @@ const PASSING: Duration = Duration::from_secs(2);
 /// What all connections share.
 pub struct Http {
     machines: Arc<Machines>,
-    streams: sync::Streams,
+    streams: Streams,
+    reads: Reads,
 }
 
 impl Http {
     /// With nobody connected yet.
     pub fn new(machines: Arc<Machines>) -> Arc<Self> {
-        Arc::new(Self { machines, streams: sync::Streams::default() })
+        Arc::new(Self { machines, streams: Streams::default(), reads: Reads::default() })
     }
 }
 
@@ -160,7 +165,7 @@ impl Connection {
             };
         }
         let Self { http, wire, peer, slot, inbox } = self;
-        let mut sending = Sending { to: wire, slot };
+        let mut sending = Sending { to: wire, slot, reads: &http.reads };
         let mut head = Vec::with_capacity(512);
         let request = match inbox.first() {
             Ok(Some(request)) => request,
@@ -191,13 +196,18 @@ impl Connection {
         Ok(next(keeps))
     }
 
+    /// The way back to the peer.
+    fn sending(&mut self) -> Sending<'_> {
+        Sending { to: &mut self.wire, slot: &self.slot, reads: &self.http.reads }
+    }
+
     /// Says no to the first request, with words.
     async fn refuse(&mut self, refusal: Refusal, date: &str) -> io::Result<Next> {
         let mut head = Vec::new();
         let Ok(Some(request)) = self.inbox.first() else { return Ok(Next::End) };
         let keeps = Answer::Refused(refusal).write(&request, date, &mut head);
         let next = following(&request, keeps);
-        Sending { to: &mut self.wire, slot: &self.slot }.head(head).await?;
+        self.sending().head(head).await?;
         Ok(next)
     }
 

@@ -7,11 +7,12 @@ use std::fs;
 use std::io;
 use std::sync::Arc;
 
-use oneroot_machines::objects::{cache, is_cached};
+use oneroot_machines::objects::{is_cached, load};
 use rustix::net::SendFlags;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
 
+use super::reads::Reads;
 use super::sending::{TURN, complain, length};
 use crate::net::accept::Slot;
 use crate::net::stalled::{STALLED, Stall, patiently, room};
@@ -25,6 +26,8 @@ pub struct Plain<'a> {
     pub to: &'a TcpStream,
     /// Its place.
     pub slot: &'a Arc<Slot>,
+    /// Where a disk is waited for.
+    pub reads: &'a Reads,
 }
 
 impl Plain<'_> {
@@ -38,6 +41,7 @@ impl Plain<'_> {
                 done => done?,
             };
             self.slot.touch();
+            self.slot.pace.sent(count);
             rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
@@ -50,7 +54,7 @@ impl Plain<'_> {
         while at < end {
             if found <= at {
                 found = end.min(at + PIECE);
-                find(file, at, length(at, found)).await?;
+                self.find(file, at, length(at, found)).await?;
             }
             // The kernel moves its own copy of the offset only as far as the socket takes it.
             let mut from = at;
@@ -63,6 +67,7 @@ impl Plain<'_> {
                     stall.iter_mut().for_each(Stall::took);
                     // A long download is no idle connection.
                     self.slot.touch();
+                    self.slot.pace.sent(count);
                 }
                 Err(cause) if is_full(&cause) => {
                     let stall = stall.get_or_insert_with(|| Stall::new(self.slot, STALLED));
@@ -79,14 +84,15 @@ impl Plain<'_> {
         }
         Ok(())
     }
-}
 
-/// Sees to it that a part of a file is in the page cache.
-async fn find(file: &Arc<fs::File>, at: u64, length: usize) -> io::Result<()> {
-    if is_cached(file, at, length).inspect_err(complain)? {
-        return Ok(());
+    /// Sees to it that a part of a file is in the page cache.
+    async fn find(&self, file: &Arc<fs::File>, at: u64, length: usize) -> io::Result<()> {
+        if is_cached(file, at, length).inspect_err(complain)? {
+            return Ok(());
+        }
+        let file = file.clone();
+        self.reads.wait(move || load(&file, at, length)).await.inspect_err(complain)
     }
-    cache(file, at, length).await.inspect_err(complain)
 }
 
 fn is_full(cause: &io::Error) -> bool {

@@ -15,6 +15,7 @@ use tokio::io::AsyncWrite as _;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 
+use super::reads::Reads;
 use super::sending::{TURN, complain, length};
 use crate::net::accept::Slot;
 use crate::net::stalled::{STALLED, Stall};
@@ -28,20 +29,22 @@ pub const SEALED: usize = 32 * 1024;
 pub struct Secured<'a> {
     to: &'a mut TlsStream<TcpStream>,
     slot: &'a Arc<Slot>,
+    reads: &'a Reads,
     /// The wait for the peer, once there was one.
     stall: Option<Stall>,
 }
 
 impl<'a> Secured<'a> {
     /// Nothing is waited for yet.
-    pub fn new(to: &'a mut TlsStream<TcpStream>, slot: &'a Arc<Slot>) -> Self {
-        Self { to, slot, stall: None }
+    pub fn new(to: &'a mut TlsStream<TcpStream>, slot: &'a Arc<Slot>, reads: &'a Reads) -> Self {
+        Self { to, slot, reads, stall: None }
     }
 
     /// Sends these; unless `more` come right behind them, the socket has them all when this returns.
     pub async fn bytes(&mut self, mut rest: &[u8], more: bool) -> io::Result<()> {
         while !rest.is_empty() {
             let count = self.patiently(|to, cx| to.poll_write(cx, rest)).await?;
+            self.slot.pace.sent(count);
             rest = rest.get(count..).unwrap_or_default();
         }
         if more { Ok(()) } else { self.patiently(|to, cx| to.poll_flush(cx)).await }
@@ -52,7 +55,7 @@ impl<'a> Secured<'a> {
         let (mut piece, mut sent) = (Vec::new(), 0);
         while at < end {
             piece.resize(length(at, end.min(at + PIECE)), 0);
-            piece = read(file, at, piece).await.inspect_err(complain)?;
+            piece = read(self.reads, file, at, piece).await.inspect_err(complain)?;
             self.bytes(&piece, true).await?;
             at += piece.len() as u64;
             sent += piece.len() as u64;
@@ -69,7 +72,7 @@ impl<'a> Secured<'a> {
         &mut self,
         mut send: impl FnMut(Pin<&mut TlsStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> io::Result<T> {
-        let Self { to, slot, stall } = self;
+        let Self { to, slot, stall, .. } = self;
         let sent = poll_fn(|cx| {
             if let Poll::Ready(sent) = send(Pin::new(&mut **to), cx) {
                 return Poll::Ready(sent);
@@ -86,11 +89,10 @@ impl<'a> Secured<'a> {
 }
 
 /// Fills a piece of a file: here, or off the event loop where that takes the disk.
-async fn read(file: &Arc<fs::File>, at: u64, mut piece: Vec<u8>) -> io::Result<Vec<u8>> {
+async fn read(reads: &Reads, file: &Arc<fs::File>, at: u64, mut piece: Vec<u8>) -> io::Result<Vec<u8>> {
     if read_cached(file, at, &mut piece)? {
         return Ok(piece);
     }
     let file = file.clone();
-    let read = tokio::task::spawn_blocking(move || file.read_exact_at(&mut piece, at).map(|()| piece));
-    read.await.map_err(io::Error::other)?
+    reads.wait(move || file.read_exact_at(&mut piece, at).map(|()| piece)).await
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use oneroot_machines::Resource;
 
 use super::plain::Plain;
+use super::reads::Reads;
 use super::secured::Secured;
 use super::wire::Wire;
 use crate::net::accept::Slot;
@@ -23,6 +24,8 @@ pub struct Sending<'a> {
     pub to: &'a mut Wire,
     /// Its place.
     pub slot: &'a Arc<Slot>,
+    /// Where a disk is waited for.
+    pub reads: &'a Reads,
 }
 
 impl Sending<'_> {
@@ -46,7 +49,7 @@ impl Sending<'_> {
             return self.head(head).await;
         }
         if head.len() as u64 + most <= SMALL {
-            append(&mut head, resource, part).await.inspect_err(complain)?;
+            append(self.reads, &mut head, resource, part).await.inspect_err(complain)?;
             return self.head(head).await;
         }
         // The head leaves in one segment with what comes behind it.
@@ -78,15 +81,15 @@ impl Sending<'_> {
 
     async fn bytes(&mut self, bytes: &[u8], more: bool) -> io::Result<()> {
         match self.to {
-            Wire::Plain(to) => Plain { to, slot: self.slot }.bytes(bytes, more).await,
-            Wire::Tls(to) => Secured::new(to, self.slot).bytes(bytes, more).await,
+            Wire::Plain(to) => Plain { to, slot: self.slot, reads: self.reads }.bytes(bytes, more).await,
+            Wire::Tls(to) => Secured::new(to, self.slot, self.reads).bytes(bytes, more).await,
         }
     }
 
     async fn file(&mut self, file: &Arc<fs::File>, at: u64, end: u64) -> io::Result<()> {
         match self.to {
-            Wire::Plain(to) => Plain { to, slot: self.slot }.file(file, at, end).await,
-            Wire::Tls(to) => Secured::new(to, self.slot).file(file, at, end).await,
+            Wire::Plain(to) => Plain { to, slot: self.slot, reads: self.reads }.file(file, at, end).await,
+            Wire::Tls(to) => Secured::new(to, self.slot, self.reads).file(file, at, end).await,
         }
     }
 }
@@ -102,17 +105,22 @@ pub fn complain(cause: &io::Error) {
 }
 
 /// Appends a part of what there is.
-async fn append(to: &mut Vec<u8>, resource: Resource, part: Range<u64>) -> io::Result<()> {
+async fn append(
+    reads: &Reads,
+    to: &mut Vec<u8>,
+    resource: Resource,
+    part: Range<u64>,
+) -> io::Result<()> {
     let (start, length) = (to.len(), length(part.start, part.end));
     to.resize(start + length, 0);
     if resource.fill_now(part.start, to.get_mut(start..).unwrap_or_default())? {
         return Ok(());
     }
     to.truncate(start);
-    let read = tokio::task::spawn_blocking(move || {
+    let read = reads.wait(move || {
         let mut bytes = Vec::with_capacity(length);
         resource.read_at(part.start, length, &mut bytes).map(|()| bytes)
     });
-    to.extend(read.await.map_err(io::Error::other)??);
+    to.extend(read.await?);
     Ok(())
 }

@@ -7,67 +7,38 @@
 //! | `POST /sync/1/WHAT/objects/GENERATION`, of a list of objects | their bytes, one behind the other |
 //!
 //! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two buffers of a [`PIECE`] and 2 open files each, and the list of
-//! what is wanted; there are [`STREAMS`] at once at most.
+//! what is wanted; how many there are at once is [`Streams`](super::streams::Streams)' to say.
 
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
-use std::net::IpAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use oneroot_http::{Answer, File, Method, Refusal, Request, StatusCode};
+use oneroot_http::{Answer, File, Manner, Method, Refusal, Request, StatusCode};
 use oneroot_ids::GenerationId;
-use oneroot_machines::sync::{Asker, Given, SyncRefused, Wanted, What};
+use oneroot_machines::sync::{Asker, Given, Holder, SyncRefused, Wanted, What};
 use oneroot_machines::{Machines, Objects, Resource};
 use oneroot_tree::wants::Wants;
 
 use super::sending::Sending;
+use super::streams::{LEAST, Place};
 use super::{Connection, Next, following};
+use crate::clock;
 
-/// Streams of objects at once.
-const STREAMS: usize = 128;
-/// Those of one address.
-const PER_PEER: usize = 8;
 /// Bytes of a file up to which it is read into memory with others: a copy costs less than a call of its own.
 const SMALL: usize = 16 * 1024;
 /// Bytes after which a piece is sent.
 const PIECE: u64 = 256 * 1024;
 /// Large files in one piece at most: each is a descriptor.
 const FILES: usize = 2;
+/// What is said to one for whom there is no place.
+const BUSY: &str = "as many trees as this server sends at once are on their way; ask again in a moment";
+/// Time that somebody waits for a tree to be made while others' are.
+const WAITS: Duration = Duration::from_secs(20);
+/// What a tree's files are, to whoever asks by another program.
+const KIND: &str = "application/octet-stream";
 /// Time for the whole list of what is wanted.
 const LIST_TIME: Duration = Duration::from_secs(30);
-
-/// The streams that are under way.
-#[derive(Clone, Default)]
-pub struct Streams(Arc<Mutex<HashMap<IpAddr, usize>>>);
-
-/// The place of one; given back when it ends, however that comes about.
-struct Place(Streams, IpAddr);
-
-impl Streams {
-    fn enter(&self, peer: IpAddr) -> Option<Place> {
-        let mut streams = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (all, its) = (streams.values().sum::<usize>(), streams.get(&peer).copied().unwrap_or(0));
-        if all >= STREAMS || its >= PER_PEER {
-            return None;
-        }
-        streams.insert(peer, its + 1);
-        Some(Place(self.clone(), peer))
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut streams = self.0.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(its) = streams.get_mut(&self.1) {
-            *its -= 1;
-            if *its == 0 {
-                streams.remove(&self.1);
-            }
-        }
-    }
-}
 
 /// What is asked for.
 pub struct Asked {
@@ -78,6 +49,7 @@ pub struct Asked {
     bearer: Option<String>,
     head: usize,
     is_head: bool,
+    manner: Manner,
 }
 
 /// What a request under `/sync/` asks for; none where it is another's.
@@ -85,9 +57,10 @@ pub fn asked(request: &Request<'_>) -> Option<Result<Asked, Refusal>> {
     let path = request.target.path().strip_prefix("/sync/")?;
     let bearer = request.bearer.as_ref().map(|bearer| bearer.as_str().to_owned());
     let (head, is_head) = (request.head_length(), request.method == Method::Head);
+    let manner = request.manner();
     let whole = |what: &str, wanted, list| {
         let what = what.parse().map_err(|cause| said(StatusCode::BAD_REQUEST, &cause))?;
-        Ok(Asked { what, wanted, list, bearer: bearer.clone(), head, is_head })
+        Ok(Asked { what, wanted, list, bearer: bearer.clone(), head, is_head, manner })
     };
     let parts: Vec<&str> = path.split('/').collect();
     Some(match (request.method, parts.as_slice()) {
@@ -120,6 +93,7 @@ fn refused(cause: &SyncRefused) -> Refusal {
         SyncRefused::NotThere(..) => StatusCode::NOT_FOUND,
         SyncRefused::Changed(_) => StatusCode::CONFLICT,
         SyncRefused::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        SyncRefused::Busy => StatusCode::SERVICE_UNAVAILABLE,
     };
     said(status, cause)
 }
@@ -130,7 +104,9 @@ impl Connection {
         let peer = self.peer;
         let secured = self.wire.is_sealed() || peer.ip().is_loopback();
         let asker = Asker { peer, secured, bearer: asked.bearer.as_deref() };
-        let offered = match Box::pin(self.http.machines.offer(&asker, &asked.what, asked.wanted)).await {
+        let patience = tokio::time::sleep(WAITS);
+        let offer = self.http.machines.offer(&asker, &asked.what, asked.wanted, patience);
+        let offered = match Box::pin(offer).await {
             Ok(offered) => offered,
             Err(cause) => {
                 if let SyncRefused::Failed(cause) = &cause {
@@ -145,7 +121,15 @@ impl Connection {
         match offered.given {
             Given::Same => self.index(&asked, offered.generation, None, date).await,
             Given::Index(packed) => self.index(&asked, offered.generation, Some(packed), date).await,
-            Given::Contents(objects) => self.objects(&asked, objects, offered.generation, date).await,
+            Given::Contents(objects) => {
+                let is_machine = matches!(offered.holder, Holder::Machine(_));
+                let streams = &self.http.streams;
+                let place = streams.enter(&self.slot, peer.ip(), is_machine, clock::coarse_ms());
+                match place {
+                    Some(place) => self.objects(&asked, (objects, place), offered.generation, date).await,
+                    None => self.refuse(said(StatusCode::SERVICE_UNAVAILABLE, &BUSY), date).await,
+                }
+            }
         }
     }
 
@@ -164,12 +148,12 @@ impl Connection {
             Some(packed) => Answer::Whole(File {
                 length: packed.len() as u64,
                 tag: Some(&tag),
-                kind: "application/octet-stream",
+                kind: KIND,
             }),
         };
         let keeps = answer.write(&request, date, &mut head);
         let next = following(&request, keeps);
-        let mut sending = Sending { to: &mut self.wire, slot: &self.slot };
+        let mut sending = self.sending();
         match packed.filter(|_| !asked.is_head) {
             None => sending.head(head).await?,
             Some(packed) => {
@@ -183,14 +167,10 @@ impl Connection {
     async fn objects(
         &mut self,
         asked: &Asked,
-        objects: Objects,
+        (objects, place): (Objects, Place),
         generation: GenerationId,
         date: &str,
     ) -> io::Result<Next> {
-        let Some(place) = self.http.streams.enter(self.peer.ip()) else {
-            let busy = "as many trees as this server sends at once are on their way; ask again in a moment";
-            return self.refuse(said(StatusCode::SERVICE_UNAVAILABLE, &busy), date).await;
-        };
         let length = Wants::length(objects.len());
         if asked.list != length as u64 {
             return self.refuse(said(StatusCode::BAD_REQUEST, &oneroot_tree::wants::NoWants), date).await;
@@ -203,24 +183,18 @@ impl Connection {
             Ok(answered) => answered,
             Err(cause) => {
                 // The head of the request is forgotten by now; the connection ends with this.
-                let words = format!("{cause}\n");
-                head.extend_from_slice(
-                    format!("HTTP/1.1 400 Bad Request\r\nContent-Length: {}\r\nConnection: close\r\nDate: {date}\r\n\r\n{words}", words.len()).as_bytes(),
-                );
-                Sending { to: &mut self.wire, slot: &self.slot }.head(head).await?;
+                let refusal = Answer::Refused(said(StatusCode::BAD_REQUEST, &cause));
+                refusal.write_as(asked.manner.last(), date, &mut head);
+                self.sending().head(head).await?;
                 return Ok(Next::End);
             }
         };
-        head.extend_from_slice(
-            format!(
-                "HTTP/1.1 200 OK\r\nContent-Length: {total}\r\nContent-Type: application/octet-stream\r\nConnection: close\r\nDate: {date}\r\n\r\n"
-            )
-            .as_bytes(),
-        );
+        Answer::Made(total, KIND).write_as(asked.manner.last(), date, &mut head);
         tracing::info!(peer = %self.peer.ip(), what = %asked.what, %generation, bytes = total, "sends files of a tree");
-        let mut sending = Sending { to: &mut self.wire, slot: &self.slot };
-        sending.more(&head).await?;
+        self.slot.pace.ask(LEAST, clock::coarse_ms());
         let machines = self.http.machines.clone();
+        let mut sending = self.sending();
+        sending.more(&head).await?;
         let stream = Stream { machines, objects, wants: Arc::new(wants), at: 0, begun: false, _place: place };
         stream.send(&mut sending).await?;
         Ok(Next::End)
@@ -276,18 +250,17 @@ enum Part {
 
 impl Stream {
     async fn send(mut self, sending: &mut Sending<'_>) -> io::Result<()> {
+        let reads = sending.reads.clone();
         let next = |mut stream: Self, piece: Piece| {
-            tokio::task::spawn_blocking(move || {
-                let piece = stream.piece(piece);
-                (stream, piece)
-            })
+            let reads = reads.clone();
+            let read = move || stream.piece(piece).map(|piece| (stream, piece));
+            tokio::spawn(async move { reads.wait(read).await })
         };
         let mut reading = next(self, Piece::default());
         let mut used = Piece::default();
         loop {
-            let (stream, piece) = reading.await.map_err(io::Error::other)?;
+            let (stream, piece) = reading.await.map_err(io::Error::other)??;
             self = stream;
-            let piece = piece?;
             if piece.parts.is_empty() {
                 return Ok(());
             }

@@ -16,6 +16,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
+use super::pace::Pace;
 use crate::clock;
 
 /// Connections of one peer address. Linux uses one to sixteen (`nconnect`) for NFS and a few for HTTP.
@@ -62,6 +63,8 @@ pub struct Slot {
     until: AtomicU64,
     closed: AtomicBool,
     task: OnceLock<AbortHandle>,
+    /// How fast the peer takes what it is sent.
+    pub pace: Pace,
 }
 
 impl Slot {
@@ -73,6 +76,7 @@ impl Slot {
             until: AtomicU64::new(u64::MAX),
             closed: AtomicBool::new(false),
             task: OnceLock::new(),
+            pace: Pace::default(),
         }
     }
 

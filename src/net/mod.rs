@@ -16,6 +16,7 @@ pub mod keeper;
 pub mod link;
 pub mod neighbours;
 mod netlink;
+pub mod pace;
 pub mod probe;
 pub mod router_advert;
 pub mod routing;

@@ -19,6 +19,7 @@ use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep, sleep};
 
 use super::accept::Slot;
+use crate::clock;
 
 /// A peer that takes no byte for so long is gone.
 pub const STALLED: Duration = Duration::from_secs(30);
@@ -59,11 +60,15 @@ impl Stall {
         (self.unacknowledged, self.in_vain, self.taken) = (None, 0, true);
     }
 
-    /// Ready when the peer has taken nothing for as long as it may. `socket` is the same each time.
+    /// Ready when the peer has taken nothing for as long as it may, or less than is asked of it. `socket` is the same each time.
     pub fn poll(&mut self, socket: impl AsFd, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.next.as_mut().poll(cx));
             let now = unacknowledged(&socket);
+            let queued = now.and_then(|now| u64::try_from(now).ok()).unwrap_or(0);
+            if self.slot.pace.is_too_slow(queued, self.pause, clock::coarse_ms()) {
+                return Poll::Ready(());
+            }
             let before = std::mem::replace(&mut self.unacknowledged, now);
             if now.zip(before).is_some_and(|(now, before)| now < before) {
                 self.slot.touch();
@@ -120,7 +125,7 @@ pub async fn patiently(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock;
+    use crate::net::pace::Least;
     use socket2::{Domain, Socket, Type};
     use std::io::Read as _;
     use std::net::TcpListener;
@@ -169,6 +174,22 @@ mod tests {
         assert_eq!(cause.kind(), io::ErrorKind::TimedOut);
         assert!(begun.elapsed() >= PATIENCE, "{:?}", begun.elapsed());
         assert!(begun.elapsed() < 10 * PATIENCE, "{:?}", begun.elapsed());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_peer_of_which_more_is_asked_than_it_takes_is_given_up_though_it_always_takes_a_little() {
+        let (ours, slot, mut peer) = pair();
+        slot.pace.ask(Least { bytes: 1 << 30, within: 2 * PATIENCE }, clock::coarse_ms());
+        let slow = std::thread::spawn(move || {
+            let mut some = [0; 4096];
+            while peer.read(&mut some).is_ok_and(|count| count > 0) {
+                std::thread::sleep(PATIENCE / 10);
+            }
+        });
+        let (cause, _) = pour(&ours, &slot).await;
+        assert_eq!(cause.kind(), io::ErrorKind::TimedOut);
+        drop(ours);
+        slow.join().unwrap();
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

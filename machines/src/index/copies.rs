@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 const MOST: usize = 20_000;
 
 /// Who keeps a copy.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Holder {
     /// A machine, by its name or its MAC.

@@ -254,17 +254,22 @@ pub fn is_cached(file: &File, offset: u64, length: usize) -> io::Result<bool> {
 /// once, each with its own buffer.
 pub async fn cache(file: &Arc<File>, offset: u64, length: usize) -> io::Result<()> {
     let file = file.clone();
-    let read = move || -> io::Result<()> {
-        let mut piece = vec![0; STRIDE.min(length)];
-        let mut done = 0;
-        while done < length {
-            let rest = piece.get_mut(..STRIDE.min(length - done)).unwrap_or_default();
-            file.read_exact_at(rest, offset + done as u64)?;
-            done += rest.len();
-        }
-        Ok(())
-    };
-    tokio::task::spawn_blocking(read).await.map_err(io::Error::other)?
+    tokio::task::spawn_blocking(move || load(&file, offset, length)).await.map_err(io::Error::other)?
+}
+
+/// Reads a range of a file, so that the page cache has it. Takes as long as the disk does.
+///
+/// # Errors
+/// The system's.
+pub fn load(file: &File, offset: u64, length: usize) -> io::Result<()> {
+    let mut piece = vec![0; STRIDE.min(length)];
+    let mut done = 0;
+    while done < length {
+        let rest = piece.get_mut(..STRIDE.min(length - done)).unwrap_or_default();
+        file.read_exact_at(rest, offset + done as u64)?;
+        done += rest.len();
+    }
+    Ok(())
 }
 
 #[cfg(test)]

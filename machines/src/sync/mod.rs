@@ -3,5 +3,6 @@
 mod offer;
 mod what;
 
+pub use crate::index::copies::Holder;
 pub use offer::{Asker, Given, Offered, SyncRefused, Wanted};
 pub use what::{NoWhat, What, Which};

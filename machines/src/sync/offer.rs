@@ -10,6 +10,7 @@
 //! | anybody else | nothing |
 
 use std::fs::File;
+use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, PoisonError};
@@ -23,6 +24,7 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_ids::{GenerationId, Mac, ObjectId};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use oneroot_tree::View;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::what::{What, Which};
 use crate::credentials::record::Granted;
@@ -59,6 +61,9 @@ pub enum SyncRefused {
     /// It can't be made.
     #[error(transparent)]
     Failed(#[from] Error),
+    /// Others are before him, and he has waited long enough.
+    #[error("as many trees as this server makes at once are being made; ask again in a moment")]
+    Busy,
 }
 
 /// Who asks.
@@ -100,8 +105,17 @@ pub enum Given {
     Contents(Objects),
 }
 
+/// A tree that somebody may have, before it is made: its view, and what of it he may know already.
+struct Allowed {
+    view: Arc<View>,
+    holder: Holder,
+    /// Profiles whose generations he may have, too, if this tree is one of them.
+    profiles: Vec<String>,
+}
+
 impl Machines {
-    /// What somebody wants of a tree. Takes a moment.
+    /// What somebody wants of a tree. Takes a moment; `patience` is how long he waits where it has to be made, and others are
+    /// before him.
     ///
     /// # Errors
     /// By cause, in words for whoever asks.
@@ -110,53 +124,105 @@ impl Machines {
         asker: &Asker<'_>,
         what: &What,
         wanted: Wanted,
+        patience: impl Future<Output = ()>,
     ) -> Result<Offered, SyncRefused> {
         let site = self.site();
-        let own = self.own(&site, asker.peer);
-        let granted = self.shown_by(&site, asker)?;
+        let asked = self.allowed(&site, asker, what, wanted).await?;
+        let holder = asked.holder.clone();
+        let (generation, given) = match self.given_at_once(&asked, wanted) {
+            Some(given) => given,
+            None => {
+                let room = self.flats.rooms.clone().acquire_owned();
+                let room = tokio::select! {
+                    biased;
+                    room = room => room.map_err(|_| Error::Contended)?,
+                    () = patience => return Err(SyncRefused::Busy),
+                };
+                let machines = self.clone();
+                in_turn(room, move || machines.given(&site, &asked, wanted)).await?
+            }
+        };
+        let given = given.ok_or_else(|| SyncRefused::Changed(what.clone()))?;
+        self.flats.tell(&holder, generation);
+        Ok(Offered { generation, holder, given })
+    }
+
+    /// Whether somebody may have a tree, and which view that is.
+    async fn allowed(
+        self: &Arc<Self>,
+        site: &Arc<Site>,
+        asker: &Asker<'_>,
+        what: &What,
+        wanted: Wanted,
+    ) -> Result<Allowed, SyncRefused> {
+        let own = self.own(site, asker.peer);
+        let granted = self.shown_by(site, asker)?;
         if own.is_none() && granted.is_none() {
             return Err(SyncRefused::NobodyKnown);
         }
         // Before anything is looked up: what is not there, and what is somebody else's, have one answer.
-        if !may_ask(&site, what, own, granted.as_ref()) {
+        if !may_ask(site, what, own, granted.as_ref()) {
             return Err(SyncRefused::NotYours(what.clone()));
         }
         let exactly = if let Wanted::Contents(generation) = wanted { Some(generation) } else { None };
-        let meant = self.meant(&site, what, own, exactly).await?;
-        let is_own = own.zip(meant.mac()).is_some_and(|(own, mac)| same(&site, own, mac));
+        let meant = self.meant(site, what, own, exactly).await?;
+        let is_own = own.zip(meant.mac()).is_some_and(|(own, mac)| same(site, own, mac));
         let granted = granted.filter(|granted| granted.covers(&meant.view(what)));
-        let holder = match (own.filter(|_| is_own), granted) {
+        let holder = match (own.filter(|_| is_own), &granted) {
             (Some(mac), _) => Holder::Machine(self.name_of(mac)),
-            (None, Some(granted)) => Holder::Token(granted.name),
+            (None, Some(granted)) => Holder::Token(granted.name.clone()),
             (None, None) => return Err(SyncRefused::NotYours(what.clone())),
         };
-        let view = match meant {
+        match meant {
             Meant::Machine(mac) => {
                 // A machine that asks is where it is; of another is known where it last was.
                 let address = is_own.then(|| asker.peer.ip());
-                self.next_view(&site, mac, address, what).await?
+                let (view, profiles) = self.next_view(site, mac, address, what).await?;
+                Ok(Allowed { view, holder, profiles })
             }
-            Meant::Profile(_, generation) => {
+            Meant::Profile(name, generation) => {
                 let machines = self.clone();
-                self.with_a_turn(move || Ok(machines.planner.views.of(&[generation])?)).await?
+                let view = self.with_a_turn(move || Ok(machines.planner.views.of(&[generation])?)).await?;
+                // A token of one generation is good for no other.
+                let all = TokenView::Profile(name.clone());
+                let has_all = granted.is_some_and(|granted| granted.covers(&all));
+                Ok(Allowed { view, holder, profiles: if has_all { vec![name] } else { Vec::new() } })
             }
-        };
-        // In one turn, so that nobody who waits for one holds a tree meanwhile.
-        let machines = self.clone();
-        let (generation, given) = self.with_a_turn(move || machines.given(&view, wanted)).await?;
-        match given {
-            None => Err(SyncRefused::Changed(what.clone())),
-            Some(given) => Ok(Offered { generation, holder, given }),
         }
     }
 
+    /// What is wanted of a tree, where nothing has to be made or read for it.
+    fn given_at_once(&self, asked: &Allowed, wanted: Wanted) -> Option<(GenerationId, Option<Given>)> {
+        let tree = self.flats.name(asked.view.id())?;
+        let given = match wanted {
+            Wanted::Index(Some(have)) if have == tree => Some(Given::Same),
+            Wanted::Index(have) => {
+                // Of a tree that he may know of by another way, the store has to be asked.
+                if have.is_some_and(|have| !self.flats.has_told(&asked.holder, have)) {
+                    return None;
+                }
+                Some(Given::Index(self.flats.packed_before(tree, have)?))
+            }
+            Wanted::Contents(exactly) if exactly != tree => None,
+            Wanted::Contents(_) => Some(Given::Contents(self.flats.held(asked.view.id())?.objects.clone())),
+        };
+        Some((tree, given))
+    }
+
     /// A tree's name, and what is wanted of it; nothing where other contents are. Takes a moment.
-    fn given(&self, view: &View, wanted: Wanted) -> Result<(GenerationId, Option<Given>), Error> {
-        let flat = self.flats.of(view)?;
+    fn given(
+        &self,
+        site: &Site,
+        asked: &Allowed,
+        wanted: Wanted,
+    ) -> Result<(GenerationId, Option<Given>), Error> {
+        let flat = self.flats.of(&asked.view)?;
         let generation = flat.index.generation();
         let given = match wanted {
             Wanted::Index(Some(have)) if have == generation => Some(Given::Same),
             Wanted::Index(have) => {
+                let may_know = have.map(|have| self.may_know(site, asked, generation, have)).transpose()?;
+                let have = have.filter(|_| may_know == Some(true));
                 Some(Given::Index(self.flats.packed(self.planner.store(), &flat, have)?))
             }
             Wanted::Contents(exactly) => {
@@ -164,6 +230,29 @@ impl Machines {
             }
         };
         Ok((generation, given))
+    }
+
+    /// Whether somebody may learn that a generation is known here: he was told it, or it is one of a profile that he may have and
+    /// that this tree is of. Of any other, it costs nothing and is as if nobody knew it. Blocks on the disk.
+    fn may_know(
+        &self,
+        site: &Site,
+        asked: &Allowed,
+        tree: GenerationId,
+        have: GenerationId,
+    ) -> Result<bool, Error> {
+        if self.flats.has_told(&asked.holder, have) {
+            return Ok(true);
+        }
+        for name in &asked.profiles {
+            let reference = reference(&site.home, &Part::Profile { name: name.clone() })?;
+            let history = self.planner.store().history(&reference)?;
+            let has = |one: GenerationId| history.all().iter().any(|staged| staged.generation == one);
+            if has(tree) && has(have) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The NIC of the machine that asks, if it is one, and as root.
@@ -243,15 +332,15 @@ impl Machines {
         Ok(one.map(|staged| staged.generation))
     }
 
-    /// The tree that a machine has: what it would boot, or, where it boots its own disk, what is to lie there. Worked out as a
-    /// boot's plan is, and nothing of it is kept.
+    /// The tree that a machine has: what it would boot, or, where it boots its own disk, what is to lie there; and the profiles in
+    /// it. Worked out as a boot's plan is, and nothing of it is kept.
     async fn next_view(
         self: &Arc<Self>,
         site: &Arc<Site>,
         mac: Mac,
         address: Option<IpAddr>,
         what: &What,
-    ) -> Result<Arc<View>, SyncRefused> {
+    ) -> Result<(Arc<View>, Vec<String>), SyncRefused> {
         let (claims, asked_from) = self.known_of(mac);
         let asked = address.or(asked_from).map_or_else(|| Asked::by(mac), |address| Asked::at(mac, address));
         let asked = asked.telling(Arc::new(claims));
@@ -263,9 +352,14 @@ impl Machines {
             Decided::Other(other) => return Err(absent(what, &format!("it {}", other.way.in_words()))),
         };
         let facts = Facts::of(&catalogue, &decision, &asked);
+        let profiles = decision.parts.iter().filter_map(|part| match part {
+            Part::Profile { name } => Some(name.clone()),
+            _ => None,
+        });
+        let profiles = profiles.collect();
         let (machines, home) = (self.clone(), site.home.clone());
         let stacked = self.with_a_turn(move || machines.planner.stack(&home, &decision, &facts)).await?;
-        Ok(stacked.view.clone())
+        Ok((stacked.view.clone(), profiles))
     }
 
     /// Appends an object from `at` on, if that is not more than `most`; else its file, which is open then. Takes a moment.
@@ -319,21 +413,29 @@ impl Machines {
         copies.all().map(|copy| Copy { at: self.host.shown(copy.at), ..copy.clone() }).collect()
     }
 
-    /// Does what takes a disk or a processor for a moment, when it is its turn: hundreds that wait for a tree take no thread of
-    /// those that boots need.
+    /// Does what takes a disk for a moment, when it is its turn.
     async fn with_a_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         // The turns are never closed.
         let turn = self.flats.turns.clone().acquire_owned().await.map_err(|_| Error::Contended)?;
-        // It ends with the work: whoever asked may be gone long before a disk that hangs lets go of the thread.
-        let work = move || {
-            let _turn = turn;
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(|_| Error::Contended)?
+        in_turn(turn, work).await
     }
+}
+
+/// Does what takes a disk or a processor for a moment, in its turn: hundreds that wait for a tree take no thread of those that boots
+/// need.
+async fn in_turn<T: Send + 'static>(
+    turn: OwnedSemaphorePermit,
+    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
+) -> Result<T, Error> {
+    // It ends with the work: whoever asked may be gone long before a disk that hangs lets go of the thread.
+    let work = move || {
+        let _turn = turn;
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Contended)?
 }
 
 /// Whose tree is meant.
@@ -385,7 +487,82 @@ fn same(site: &Site, one: Mac, other: Mac) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use crate::boots::tests_on::two;
+    use super::*;
+    use crate::boots::tests_on::{Server, two};
+    use crate::host::still::NOW;
+    use oneroot_tree::store::{How, Staged};
+    use oneroot_tree::{Ref, RefKind, Stage};
+    use std::path::Path;
+    use std::time::Duration;
+
+    /// Long enough that only what waits for ever has not come.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    async fn own(server: &Server, peer: IpAddr, have: Option<GenerationId>) -> (GenerationId, Given) {
+        let asker = Asker { peer: (peer, 700).into(), secured: false, bearer: None };
+        let offer =
+            server.machines.offer(&asker, &What::Own, Wanted::Index(have), tokio::time::sleep(PATIENCE));
+        let offered = offer.await.unwrap();
+        (offered.generation, offered.given)
+    }
+
+    /// What an index is told against is in its first byte.
+    fn is_told_against_another(given: &Given) -> bool {
+        match given {
+            Given::Index(packed) => packed[0] == 1,
+            _ => panic!("no index"),
+        }
+    }
+
+    fn stage(server: &Server, home: &Path, profile: &str) -> GenerationId {
+        let store = server.machines.planner.store();
+        let mut stage = Stage::begin(store, |_| {}).unwrap();
+        stage.directory(home).unwrap();
+        let generation = stage.finish().unwrap().generation;
+        let name = Ref::new(RefKind::Profile, profile).unwrap();
+        store.stage_head(&name, Staged { generation, at: NOW, how: How::Staged }).unwrap();
+        generation
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_has_the_tree_already_hears_so_though_all_rooms_are_taken() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], peer) = two(home.path()).await;
+        let (tree, _) = own(&one, peer, None).await;
+        let rooms = one.machines.flats.rooms.clone();
+        let all = rooms.acquire_many(u32::try_from(rooms.available_permits()).unwrap()).await.unwrap();
+        let same = tokio::time::timeout(PATIENCE / 2, own(&one, peer, Some(tree))).await;
+        assert!(matches!(same.unwrap(), (_, Given::Same)));
+        // And what was made for another who had nothing.
+        let again = tokio::time::timeout(PATIENCE / 2, own(&one, peer, None)).await;
+        assert!(matches!(again.unwrap(), (_, Given::Index(_))));
+        // Who needs one waits as long as he will, and is told.
+        std::fs::write(home.path().join("root/more"), "more").unwrap();
+        stage(&one, &home.path().join("root"), "a");
+        let asker = Asker { peer: (peer, 700).into(), secured: false, bearer: None };
+        let waits = one.machines.offer(&asker, &What::Own, Wanted::Index(None), async {});
+        assert!(matches!(waits.await, Err(SyncRefused::Busy)));
+        drop(all);
+        assert_ne!(own(&one, peer, Some(tree)).await.0, tree);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn nothing_is_told_against_a_tree_that_the_asker_was_never_told() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], peer) = two(home.path()).await;
+        let secret = home.path().join("secret");
+        std::fs::create_dir(&secret).unwrap();
+        std::fs::write(secret.join("file"), "of somebody else").unwrap();
+        let secret = stage(&one, &secret, "b");
+        let (tree, given) = own(&one, peer, Some(secret)).await;
+        assert!(!is_told_against_another(&given), "it says that the store knows {secret}");
+        // Nor against the profile's own generation: this machine's tree is another one.
+        let plain = stage(&one, &home.path().join("root"), "a");
+        assert!(!is_told_against_another(&own(&one, peer, Some(plain)).await.1));
+        std::fs::write(home.path().join("root/more"), "more").unwrap();
+        stage(&one, &home.path().join("root"), "a");
+        assert!(is_told_against_another(&own(&one, peer, Some(tree)).await.1), "it was told that one");
+    }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_turn_lasts_as_long_as_its_work_though_whoever_asked_is_gone() {
