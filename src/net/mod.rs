@@ -19,6 +19,7 @@ mod netlink;
 pub mod probe;
 pub mod router_advert;
 pub mod routing;
+pub mod segments;
 pub mod stalled;
 
 use std::io;
