@@ -74,7 +74,7 @@ mod tests {
     fn keys(event: Event) -> Vec<String> {
         match event {
             Event::Snapshot(listing) => listing.records.into_iter().map(|(key, _)| key).collect(),
-            Event::Changed(changes) => changes.into_iter().map(|change| change.key).collect(),
+            Event::Changed(changes) => changes.into_iter().map(|change| change.key.to_string()).collect(),
         }
     }
 

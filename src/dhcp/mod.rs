@@ -4,7 +4,9 @@
 
 mod inbox;
 mod leasing;
+mod outbox;
 mod overheard;
+mod pace;
 mod port;
 mod rules;
 mod store;
@@ -23,7 +25,7 @@ use oneroot_dhcp::{
     DropReason, Lease, LeaseChange, MessageType, Now, ProbeResult, Refused, Reply, Request, Route, Step,
 };
 use oneroot_ids::Mac;
-use oneroot_state::{Backend as _, State, Txn};
+use oneroot_state::{Backend as _, Event, State, Txn};
 use socket2::SockRef;
 use tokio::net::UdpSocket;
 use tokio::task::JoinSet;
@@ -36,7 +38,9 @@ use crate::net::{self, Backoff, Place};
 use inbox::{Inbox, Next, Whose};
 pub use leasing::Leasing;
 use oneroot_machines::{Machines, Sign, What};
+use outbox::Unsent;
 use overheard::Ear;
+use pace::Pace;
 use port::Port;
 use rules::{Rules, subnets};
 use store::Written;
@@ -137,7 +141,7 @@ impl Server {
 
     /// Serves for ever.
     pub async fn serve(mut self) {
-        let inbox = Arc::new(Waiting::new());
+        let (inbox, mut pace) = (Arc::new(Waiting::new()), Pace::default());
         let mut listeners = JoinSet::new();
         let sockets =
             self.ports.iter().enumerate().map(|(number, port)| (port.socket.clone(), number, false));
@@ -157,9 +161,10 @@ impl Server {
         let mut sites = self.machines.sites();
         let mut later = tokio::time::interval(LATER);
         loop {
+            let mut told = None;
             tokio::select! {
                 next = inbox.next() => self.take(next, &inbox),
-                Some(event) = self.changes.next() => self.leasing.state_changed(event),
+                Some(event) = self.changes.next() => told = Some(event),
                 Ok(()) = sites.changed() => {
                     self.leasing.engine.set_subnets(subnets(&self.machines.site()));
                     self.prepare();
@@ -169,19 +174,30 @@ impl Server {
                     self.tell();
                 }
             }
-            let taken = self.take_what_waits(&inbox);
+            if told.is_some() {
+                // The watch is quicker than the errand that brings the answer. Where that comes first, what it wrote is no
+                // news, and need not be read.
+                tokio::task::yield_now().await;
+            }
+            let taken = self.take_what_waits(&inbox, told);
             let wrote = self.write(&inbox);
+            self.send_waiting();
             // It never waits while messages wait, and others on this thread would: who listens, and the errand that was just begun.
             if wrote || taken >= BATCH {
                 tokio::task::yield_now().await;
             } else {
                 tokio::task::consume_budget().await;
             }
+            // It blocks the thread, which has nothing else to do: a task that slept would be woken with it for each message.
+            let rest = if taken < BATCH { pace.rest(Instant::now()) } else { Duration::ZERO };
+            if !rest.is_zero() {
+                std::thread::sleep(rest);
+            }
         }
     }
 
     /// To be woken for each message or change alone would cost more than most of them do. How many there were.
-    fn take_what_waits(&mut self, inbox: &Arc<Waiting>) -> usize {
+    fn take_what_waits(&mut self, inbox: &Arc<Waiting>, told: Option<Event>) -> usize {
         let mut taken = 0;
         while taken < BATCH
             && let Some(next) = inbox.take()
@@ -189,6 +205,7 @@ impl Server {
             self.take(next, inbox);
             taken += 1;
         }
+        told.into_iter().for_each(|event| self.leasing.state_changed(event));
         for _ in 0..CHANGES {
             let Some(Some(event)) = now(self.changes.next()) else { break };
             self.leasing.state_changed(event);
@@ -218,7 +235,7 @@ impl Server {
             }
         };
         match (step, ingress) {
-            (Step::Reply(reply), Some(ingress)) => self.send(ingress, &reply),
+            (Step::Reply(reply), Some(ingress)) => self.send(ingress, reply),
             (Step::Reply(_), None) | (Step::Dropped(_), _) => {}
             (Step::Commit { token, change }, ingress) => {
                 ingress.map(|ingress| self.writing.insert(token, ingress));
@@ -301,13 +318,13 @@ impl Server {
     }
 
     /// Nobody waits for a full queue: what is lost is asked for again, and all others would wait too.
-    fn send(&mut self, ingress: Ingress, reply: &Reply) {
+    fn send(&mut self, ingress: Ingress, reply: Reply) {
         let mac = reply.mac;
         if let (true, Some(address)) = (reply.leased, reply.address) {
             self.machines.step(mac, "address", reply.boots);
             tracing::info!(machine = self.machines.name_of(mac), %mac, %address, "has an address");
         }
-        self.note(reply);
+        self.note(&reply);
         let sent = match (ingress, reply.route) {
             (Ingress::BootServer(number, _), Route::Back(to)) => match self.boot_servers.get(number) {
                 Some(socket) => socket.try_send_to(&reply.payload, to.into()).map(drop),
@@ -321,6 +338,15 @@ impl Server {
         };
         if let Err(cause) = sent {
             tracing::warn!(%mac, %cause, "a DHCP reply could not be sent");
+        }
+    }
+
+    /// Sends what was left to be sent together.
+    fn send_waiting(&mut self) {
+        for port in &mut self.ports {
+            for Unsent { to, count, cause } in port.send_waiting() {
+                tracing::warn!(peer = %to, count, %cause, "DHCP replies could not be sent");
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use oneroot_dhcp::frame::{self, Envelope};
 use oneroot_dhcp::{Reply, Route};
 use tokio::net::UdpSocket;
 
+use super::outbox::{Outbox, Unsent};
 use crate::net;
 use crate::net::interfaces::{Interfaces, Seen};
 use crate::net::keeper::Keeper;
@@ -26,6 +27,7 @@ pub struct Port {
     /// Shared with the task that listens. It is on the interface of this name, whichever that is (`net::keeper`).
     pub socket: Arc<UdpSocket>,
     frames: u16,
+    outbox: Outbox,
 }
 
 impl Port {
@@ -33,7 +35,7 @@ impl Port {
     pub fn open(keeper: &Keeper, name: &str) -> Result<Self> {
         let socket = Arc::new(net::broadcasts(keeper, name, SERVER_PORT, "DHCP")?);
         let (name, interfaces) = (name.to_owned(), keeper.interfaces());
-        Ok(Self { name, interfaces, raw: Frames::open()?, socket, frames: 0 })
+        Ok(Self { name, interfaces, raw: Frames::open()?, socket, frames: 0, outbox: Outbox::new() })
     }
 
     /// What is known of its interface.
@@ -41,15 +43,21 @@ impl Port {
         self.interfaces.seen(&self.name)
     }
 
-    /// Sends a reply to where it goes.
-    pub fn send(&mut self, reply: &Reply) -> io::Result<()> {
+    /// Sends a reply to where it goes; what is routed there leaves with [`Port::send_waiting`].
+    pub fn send(&mut self, reply: Reply) -> io::Result<()> {
         match reply.route {
             Route::Relay(to) | Route::Back(to) => {
-                self.socket.try_send_to(&reply.payload, to.into()).map(drop)
+                self.outbox.put(to, reply.payload);
+                Ok(())
             }
-            Route::Broadcast => self.send_frame([0xff; 6], Ipv4Addr::BROADCAST, reply),
-            Route::Direct(mac, address) => self.send_frame(mac.bytes(), address, reply),
+            Route::Broadcast => self.send_frame([0xff; 6], Ipv4Addr::BROADCAST, &reply),
+            Route::Direct(mac, address) => self.send_frame(mac.bytes(), address, &reply),
         }
+    }
+
+    /// Sends what still waits.
+    pub fn send_waiting(&mut self) -> Vec<Unsent> {
+        self.outbox.send(&self.socket)
     }
 
     fn send_frame(&mut self, to_mac: [u8; 6], to: Ipv4Addr, reply: &Reply) -> io::Result<()> {

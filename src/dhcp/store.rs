@@ -58,26 +58,25 @@ impl Records {
     pub fn transaction(&self, change: &LeaseChange) -> Result<Txn, StateError> {
         let at = |revision: Revision| Expect::At(oneroot_state::Revision(revision.0));
         let (mac, address) = (change.put.mac, change.put.address);
-        let mut txn = LEASES.expect(Txn::new(), mac, change.expected.map_or(Expect::Absent, at));
+        let its: Arc<str> = LEASES.key(mac).into();
+        let mut txn = Txn::new().expect(its.clone(), change.expected.map_or(Expect::Absent, at));
         if let Some((other, revision)) = change.evict {
             txn = LEASES.delete(LEASES.expect(txn, other, at(revision)), other);
         }
         let before = self.addresses.get(&mac).copied();
         if before != Some(address) {
-            txn = ADDRESSES.put(self.as_known(txn, address), address, &Holder { mac })?;
-            if let Some(before) = before.filter(|before| self.holder_at(*before).is_some()) {
-                txn = ADDRESSES.delete(self.as_known(txn, before), before);
+            let place: Arc<str> = ADDRESSES.key(address).into();
+            txn = ADDRESSES.put_at(self.as_known(txn, &place), &place, &Holder { mac })?;
+            let before = before.map(|before| Arc::from(ADDRESSES.key(before)));
+            if let Some(before) = before.filter(|before| self.applied.revision(before).is_some()) {
+                txn = self.as_known(txn, &before).delete(before);
             }
         }
-        LEASES.put(txn, mac, &change.put)
+        LEASES.put_at(txn, &its, &change.put)
     }
 
-    fn as_known(&self, txn: Txn, address: Ipv4Addr) -> Txn {
-        ADDRESSES.expect(txn, address, self.holder_at(address).map_or(Expect::Absent, Expect::At))
-    }
-
-    fn holder_at(&self, address: Ipv4Addr) -> Option<oneroot_state::Revision> {
-        self.applied.revision(&ADDRESSES.key(address))
+    fn as_known(&self, txn: Txn, place: &Arc<str>) -> Txn {
+        txn.expect(place.clone(), self.applied.revision(place).map_or(Expect::Absent, Expect::At))
     }
 
     /// What became of a write of this NIC's lease, and what the engine has to learn first. A lease that another server has
@@ -92,14 +91,16 @@ impl Records {
         match result {
             Ok(Revision(revision)) => {
                 let revision = oneroot_state::Revision(revision);
-                let changes = self.applied.committed(txn.changes(revision));
-                let its = LEASES.key(mac);
                 // What this server has written need not be read: the lease is known, and nothing else is put beside it.
-                if changes.iter().any(|change| change.key == its) {
+                let is_its = |change: &Change| change.value.is_some() && LEASES.record(&change.key).is_some();
+                let (own, others): (Vec<_>, Vec<_>) = txn.changes(revision).into_iter().partition(is_its);
+                let keys: Vec<Arc<str>> = own.iter().map(|change| change.key.clone()).collect();
+                if !self.applied.committed(own).is_empty() {
                     self.addresses.insert(mac, lease.address);
                 }
-                self.learn(changes.into_iter().filter(|change| change.key != its).collect());
-                if self.applied.revision(&its) != Some(revision) {
+                let others = self.applied.committed(others);
+                self.learn(others);
+                if keys.iter().any(|its| self.applied.revision(its) != Some(revision)) {
                     return (Err(CommitError::Conflict), Vec::new());
                 }
             }

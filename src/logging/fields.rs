@@ -12,16 +12,58 @@ const LONGEST: usize = 4096;
 /// Longest name of a peer that the limiter keeps.
 const LONGEST_NAME: usize = 64;
 
+/// Why an event happens, and whose it is: what the limiter has to know.
+#[derive(Default)]
+pub struct Cause {
+    /// Why, where one place in the source has several reasons.
+    pub reason: Option<String>,
+    peer: Option<String>,
+    machine: Option<String>,
+}
+
+impl Cause {
+    /// Whose line it is: a peer's address, or a machine.
+    pub fn whose(&self) -> Option<&str> {
+        self.peer.as_deref().or(self.machine.as_deref())
+    }
+
+    fn take(&mut self, name: &str, value: impl FnOnce() -> String) {
+        match name {
+            "reason" => self.reason = Some(value()),
+            // Each connection has a port of its own.
+            "peer" => {
+                let value = value();
+                let address = value.parse().map(|peer: SocketAddr| peer.ip().to_string());
+                self.peer = Some(short(address.unwrap_or(value)));
+            }
+            // Lines that have both say the machine first.
+            "mac" | "machine" if self.machine.is_none() => self.machine = Some(short(value())),
+            _ => {}
+        }
+    }
+}
+
+impl Visit for Cause {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.take(field.name(), || value.to_owned());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.take(field.name(), || value.to_string());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.take(field.name(), || format!("{value:?}"));
+    }
+}
+
 /// What an event says.
 #[derive(Default)]
 pub struct Fields {
     message: String,
-    /// Why, where one place in the source has several reasons.
-    pub reason: Option<String>,
+    reason: Option<String>,
     /// ` name=value` for each of the others, escaped.
     others: String,
-    peer: Option<String>,
-    machine: Option<String>,
 }
 
 impl Fields {
@@ -38,11 +80,6 @@ impl Fields {
         text
     }
 
-    /// Whose line it is, for the limiter: a peer's address, or a machine.
-    pub fn whose(&self) -> Option<&str> {
-        self.peer.as_deref().or(self.machine.as_deref())
-    }
-
     fn take(&mut self, name: &str, value: String) {
         match name {
             "message" => self.message = value,
@@ -54,16 +91,6 @@ impl Fields {
                 self.others.push_str(name);
                 self.others.push('=');
                 push_value(&mut self.others, &value);
-                match name {
-                    // Each connection has a port of its own.
-                    "peer" => {
-                        let address = value.parse().map(|peer: SocketAddr| peer.ip().to_string());
-                        self.peer = Some(short(address.unwrap_or(value)));
-                    }
-                    // Lines that have both say the machine first.
-                    "mac" | "machine" if self.machine.is_none() => self.machine = Some(short(value)),
-                    _ => {}
-                }
             }
         }
     }
@@ -116,6 +143,12 @@ mod tests {
         fields
     }
 
+    fn cause(of: &[(&str, &str)]) -> Cause {
+        let mut cause = Cause::default();
+        of.iter().for_each(|(name, value)| cause.take(name, || (*value).to_owned()));
+        cause
+    }
+
     #[test]
     fn a_line_is_the_message_its_reason_and_its_fields() {
         let fields = fields(&[
@@ -125,7 +158,8 @@ mod tests {
             ("count", "3"),
         ]);
         assert_eq!(fields.text(), "dropped it: no magic mac=52:54:00:00:00:0a count=3");
-        assert_eq!(fields.whose(), Some("52:54:00:00:00:0a"));
+        let cause = cause(&[("mac", "52:54:00:00:00:0a"), ("message", "dropped it"), ("reason", "no magic")]);
+        assert_eq!((cause.whose(), cause.reason.as_deref()), (Some("52:54:00:00:00:0a"), Some("no magic")));
     }
 
     #[test]
@@ -139,10 +173,10 @@ mod tests {
     #[test]
     fn all_connections_of_a_peer_are_its_own() {
         for peer in ["192.0.2.1:700", "192.0.2.1:701", "192.0.2.1"] {
-            assert_eq!(fields(&[("mac", "m"), ("peer", peer)]).whose(), Some("192.0.2.1"));
+            assert_eq!(cause(&[("mac", "m"), ("peer", peer)]).whose(), Some("192.0.2.1"));
         }
-        assert_eq!(fields(&[("peer", "[2001:db8::1]:700")]).whose(), Some("2001:db8::1"));
-        assert!(fields(&[("peer", &"é".repeat(1_000))]).whose().unwrap().len() < 80);
+        assert_eq!(cause(&[("peer", "[2001:db8::1]:700")]).whose(), Some("2001:db8::1"));
+        assert!(cause(&[("peer", &"é".repeat(1_000))]).whose().unwrap().len() < 80);
     }
 
     #[test]

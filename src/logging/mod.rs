@@ -26,7 +26,7 @@ use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::{clock, escape};
-use fields::Fields;
+use fields::{Cause, Fields};
 use limiter::{Allowance, Allowances, LeftOut, Limiter};
 use writer::Queue;
 
@@ -186,13 +186,19 @@ struct Lines(Arc<Log>);
 
 impl<S: Subscriber> Layer<S> for Lines {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let (level, place) = (*event.metadata().level(), Some(event.metadata().callsite()));
+        let now = clock::coarse_ms();
+        // To write a line that is then left out would cost a storm of machines more than most of what is done for them.
+        let mut cause = Cause::default();
+        event.record(&mut cause);
+        let reason = Reason { place: place.clone(), level, detail: cause.reason.take() };
+        if self.0.limiter().leaves_out(now, &reason, cause.whose(), &allowances(level)) {
+            return;
+        }
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let (level, place) = (*event.metadata().level(), Some(event.metadata().callsite()));
         let text = fields.text();
-        let reason = Reason { place, level, detail: fields.reason.take() };
-        let now = clock::coarse_ms();
-        if self.0.limiter().allows(now, reason, fields.whose(), &allowances(level), &text) {
+        if self.0.limiter().allows(now, reason, cause.whose(), &allowances(level), &text) {
             self.0.queue.push(&self.0.line(level, &text));
         }
     }

@@ -20,6 +20,7 @@ pub mod pace;
 pub mod probe;
 pub mod router_advert;
 pub mod routing;
+pub mod segments;
 pub mod stalled;
 
 use std::io;

@@ -5,18 +5,13 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
-use std::os::fd::AsRawFd as _;
 
-use libc::c_int;
 use oneroot_tftp::Datagrams;
-use rustix::io::Errno;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
 use socket2::SockRef;
 
-/// Datagrams that the kernel makes of one call (UDP_MAX_SEGMENTS of Linux before 6.9).
-const MOST: usize = 64;
-/// Bytes of one call: what an IPv6 packet holds, whose length has 16 bits, less the headers.
-const MOST_BYTES: usize = 65_000;
+use crate::net::segments;
+
 /// Two of the largest windows, as the kernel counts a datagram of 1.5 KB: one under way, one that is sent again. Where a
 /// link takes no more than that, what is dropped would have been dropped by the network.
 const BUFFER: usize = 2 * 64 * 2304;
@@ -59,11 +54,11 @@ impl Port {
             }
             return self.socket.send_to(datagrams.bytes(), self.peer).map(drop);
         }
-        let at_once = (MOST_BYTES / stride).clamp(1, MOST);
+        let at_once = (segments::MOST_BYTES / stride).clamp(1, segments::MOST);
         for part in datagrams.bytes().chunks(stride.saturating_mul(at_once)) {
             if self.segment.is_some() {
                 match self.send_segmented(part, stride) {
-                    Err(cause) if is_refusal(&cause) => {
+                    Err(cause) if segments::is_refusal(&cause) => {
                         tracing::debug!(peer = %self.peer, %cause, "TFTP blocks are sent one by one");
                         self.refuse();
                     }
@@ -107,17 +102,7 @@ impl Port {
     }
 
     fn set_segment(&mut self, length: usize) -> io::Result<()> {
-        let value = c_int::try_from(length).map_err(io::Error::other)?;
-        let size = libc::socklen_t::try_from(size_of::<c_int>()).map_err(io::Error::other)?;
-        // SAFETY: the descriptor is open, for `self.socket` owns it; the kernel reads `size` bytes from the pointer, which
-        // are the whole of `value`, and keeps no pointer.
-        let done = unsafe {
-            let value = (&raw const value).cast();
-            libc::setsockopt(self.socket.as_raw_fd(), libc::SOL_UDP, libc::UDP_SEGMENT, value, size)
-        };
-        if done != 0 {
-            return Err(io::Error::last_os_error());
-        }
+        segments::cut(&self.socket, length)?;
         self.segment = Some(length);
         Ok(())
     }
@@ -128,11 +113,4 @@ impl Port {
         let _ = self.set_segment(0);
         self.segment = None;
     }
-}
-
-/// Whether it is no fault of the moment: a kernel that has no such option, an interface that can't (EIO), a block that is
-/// longer than what the path takes in one piece (EINVAL, EMSGSIZE).
-fn is_refusal(cause: &io::Error) -> bool {
-    let refusals = [Errno::IO, Errno::INVAL, Errno::MSGSIZE, Errno::OPNOTSUPP, Errno::NOPROTOOPT];
-    Errno::from_io_error(cause).is_some_and(|errno| refusals.contains(&errno))
 }

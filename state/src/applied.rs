@@ -5,6 +5,7 @@
 //! late change with, so its revision is kept until the watch has passed it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use crate::kv::{Change, Listing};
 use crate::revision::Revision;
@@ -17,9 +18,9 @@ pub struct Applied {
     /// Up to here the watch, or a reading of everything, has told all changes.
     passed: Revision,
     /// The keys that are there, by their last change.
-    keys: HashMap<String, Revision>,
+    keys: HashMap<Arc<str>, Revision>,
     /// Keys that were removed by changes which the watch has still to tell.
-    removed: HashMap<String, Revision>,
+    removed: HashMap<Arc<str>, Revision>,
 }
 
 impl Applied {
@@ -61,8 +62,8 @@ impl Applied {
     pub fn listed(&mut self, listing: Listing) -> Vec<Change> {
         let revision = listing.revision;
         let there: HashMap<&str, ()> = listing.records.iter().map(|(key, _)| (key.as_str(), ())).collect();
-        let is_gone = |key: &&String| !there.contains_key(key.as_str());
-        let gone: Vec<String> = self.keys.keys().filter(is_gone).cloned().collect();
+        let is_gone = |key: &&Arc<str>| !there.contains_key(&***key);
+        let gone: Vec<String> = self.keys.keys().filter(is_gone).map(|key| String::from(&**key)).collect();
         drop(there);
         let mut news = self.read(&gone, Listing { revision, records: Vec::new() });
         news.extend(self.read(&[], listing));
@@ -78,25 +79,39 @@ impl Applied {
         let is_there = |key: &String| listing.records.iter().any(|(found, _)| found == key);
         let gone = keys.iter().filter(|key| !is_there(key));
         let mut changes: Vec<Change> =
-            gone.map(|key| Change { key: key.clone(), value: None, revision }).collect();
+            gone.map(|key| Change { key: key.as_str().into(), value: None, revision }).collect();
         let there = listing.records.into_iter();
-        changes.extend(there.map(|(key, at)| Change { key, value: Some(at.value), revision: at.revision }));
+        changes.extend(there.map(|(key, at)| Change {
+            key: key.into(),
+            value: Some(at.value),
+            revision: at.revision,
+        }));
         self.committed(changes)
     }
 
     fn is_news(&mut self, change: &Change) -> bool {
         let Change { key, value, revision } = change;
-        let last = self.keys.get(key).or_else(|| self.removed.get(key)).copied().unwrap_or_default();
-        if *revision <= self.passed.max(last) || !self.prefixes.iter().any(|prefix| key.starts_with(prefix)) {
+        if *revision <= self.passed || !self.prefixes.iter().any(|prefix| key.starts_with(prefix)) {
             return false;
         }
-        let was_there = self.keys.contains_key(key);
+        let there = self.keys.get_mut(key);
+        // Most of the time nothing is removed.
+        let removed = if self.removed.is_empty() { None } else { self.removed.get(key) };
+        let last = there.as_deref().or(removed).copied().unwrap_or_default();
+        if *revision <= last {
+            return false;
+        }
         if value.is_some() {
-            self.removed.remove(key);
-            self.keys.insert(key.clone(), *revision);
+            if removed.is_some() {
+                self.removed.remove(key);
+            }
+            match there {
+                Some(there) => *there = *revision,
+                None => drop(self.keys.insert(key.clone(), *revision)),
+            }
             return true;
         }
-        self.keys.remove(key);
+        let was_there = self.keys.remove(key).is_some();
         // Remembered though it may not have been there: a write before it that is told later must not bring the key back.
         self.removed.insert(key.clone(), *revision);
         was_there
@@ -114,7 +129,6 @@ mod tests {
     use super::*;
     use crate::kv::Versioned;
     use std::collections::BTreeMap;
-    use std::sync::Arc;
 
     fn applied() -> Applied {
         Applied::new(["a/".to_owned()])
@@ -122,7 +136,7 @@ mod tests {
 
     fn put(key: &str, revision: u64) -> Change {
         Change {
-            key: key.to_owned(),
+            key: key.into(),
             value: Some(Arc::from(revision.to_be_bytes())),
             revision: Revision(revision),
         }
@@ -185,7 +199,7 @@ mod tests {
             };
             let mut applied = applied();
             let mut history: Vec<Change> = Vec::new();
-            let mut shown: BTreeMap<String, Revision> = BTreeMap::new();
+            let mut shown: BTreeMap<Arc<str>, Revision> = BTreeMap::new();
             let mut watched = 0;
             for _ in 0..60 {
                 let at = history.len() as u64;
@@ -216,13 +230,13 @@ mod tests {
                         let rows = contents(upto, &history);
                         let key = format!("a/{}", chance(3));
                         let found: Vec<_> =
-                            rows.get(&key).map(|at| (key.as_str(), *at)).into_iter().collect();
+                            rows.get(key.as_str()).map(|at| (key.as_str(), *at)).into_iter().collect();
                         applied.read(std::slice::from_ref(&key), listing(upto as u64, &found))
                     }
                     _ => {
                         watched = watched.max(usize::try_from(chance(at + 1)).unwrap());
                         let rows = contents(watched, &history);
-                        let rows: Vec<_> = rows.iter().map(|(key, at)| (key.as_str(), *at)).collect();
+                        let rows: Vec<_> = rows.iter().map(|(key, at)| (&**key, *at)).collect();
                         applied.told(Event::Snapshot(listing(watched as u64, &rows)))
                     }
                 };

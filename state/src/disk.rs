@@ -80,7 +80,7 @@ impl Disk {
     /// Runs over any medium; tests bring one that forgets and fails.
     pub(crate) fn over<M: Medium>(medium: M, path: &Path) -> Result<Self, Error> {
         let (store, contents) = Files::open(medium, path)?;
-        if contents.keys.contains_key(restore::MARK) {
+        if contents.get(restore::MARK).is_some() {
             return Err(Error::HalfRestored { dir: path.parent().unwrap_or(path).to_owned() });
         }
         let mirror = Mirror::new(contents);

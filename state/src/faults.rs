@@ -50,9 +50,9 @@ impl Told {
             match value {
                 Some(value) => {
                     let at = Versioned { value: value.clone(), revision: Revision(revision) };
-                    drop(rows.insert(key.clone(), at));
+                    drop(rows.insert(key.to_string(), at));
                 }
-                None => drop(rows.remove(key)),
+                None => drop(rows.remove(&**key)),
             }
         }
         rows

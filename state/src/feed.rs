@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 
 use crate::error::Error;
 use crate::kv::{Change, Listing};
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, Piece};
 use crate::watch::{Event, Events};
 
 /// First all that is there, then every change.
@@ -16,13 +16,33 @@ pub(crate) struct Feed {
     prefix: String,
     /// What is told before the changes.
     snapshot: Option<Listing>,
-    changes: broadcast::Receiver<Arc<[Change]>>,
+    changes: broadcast::Receiver<Piece>,
+    /// What was published last, and how much of it has been told.
+    piece: Option<(Piece, usize)>,
 }
 
 impl Feed {
     pub(crate) fn new(mirror: Arc<Mirror>, prefix: &str) -> Result<Self, Error> {
         let (snapshot, changes) = mirror.subscribe(prefix)?;
-        Ok(Self { mirror, prefix: prefix.to_owned(), snapshot: Some(snapshot), changes })
+        Ok(Self { mirror, prefix: prefix.to_owned(), snapshot: Some(snapshot), changes, piece: None })
+    }
+
+    /// What the next transaction has changed under the prefix, of those that were published last.
+    fn next_of_piece(&mut self) -> Option<Vec<Change>> {
+        while let Some((piece, told)) = &mut self.piece {
+            let rest = piece.get(*told..).unwrap_or_default();
+            let Some(transaction) = rest.chunk_by(|one, next| one.revision == next.revision).next() else {
+                self.piece = None;
+                return None;
+            };
+            *told += transaction.len();
+            let under = transaction.iter().filter(|change| change.key.starts_with(&self.prefix));
+            let changes: Vec<Change> = under.cloned().collect();
+            if !changes.is_empty() {
+                return Some(changes);
+            }
+        }
+        None
     }
 
     async fn take(&mut self) -> Result<Event, Error> {
@@ -30,17 +50,11 @@ impl Feed {
             if let Some(snapshot) = self.snapshot.take() {
                 return Ok(Event::Snapshot(snapshot));
             }
+            if let Some(changes) = self.next_of_piece() {
+                return Ok(Event::Changed(changes));
+            }
             match self.changes.recv().await {
-                Ok(changes) => {
-                    let changes: Vec<Change> = changes
-                        .iter()
-                        .filter(|change| change.key.starts_with(&self.prefix))
-                        .cloned()
-                        .collect();
-                    if !changes.is_empty() {
-                        return Ok(Event::Changed(changes));
-                    }
-                }
+                Ok(piece) => self.piece = Some((piece, 0)),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
                     tracing::debug!(prefix = self.prefix, missed, "a watch fell behind and starts over");
                     let (snapshot, changes) = self.mirror.subscribe(&self.prefix)?;

@@ -61,7 +61,7 @@ pub(crate) fn read(database: &Database) -> Result<Read, redb::Error> {
         let (head, value) = value.value().split_first_chunk().unwrap_or((&[0; 8], value.value()));
         let revision = Revision(u64::from_le_bytes(*head));
         contents.revision = contents.revision.max(revision.0);
-        contents.keys.insert(key.value().to_owned(), Versioned { value: value.into(), revision });
+        contents.insert(key.value().into(), Versioned { value: value.into(), revision });
     }
     let stored = meta.get("revision")?.map_or(0, |revision| revision.value());
     contents.revision = contents.revision.max(stored);
@@ -102,13 +102,13 @@ fn rows(
 ) -> Result<(), redb::Error> {
     let row = |revision: Revision, value: &[u8]| [&revision.0.to_le_bytes(), value].concat();
     let mut keys = write.open_table(KEYS)?;
-    for (key, at) in &held.keys {
-        keys.insert(key.as_str(), row(at.revision, &at.value).as_slice())?;
+    for (key, at) in held.sorted() {
+        keys.insert(&**key, row(at.revision, &at.value).as_slice())?;
     }
     for change in changes {
         match &change.value {
-            Some(value) => drop(keys.insert(change.key.as_str(), row(change.revision, value).as_slice())?),
-            None => drop(keys.remove(change.key.as_str())?),
+            Some(value) => drop(keys.insert(&*change.key, row(change.revision, value).as_slice())?),
+            None => drop(keys.remove(&*change.key)?),
         }
     }
     let mut meta = write.open_table(META)?;

@@ -53,8 +53,8 @@ pub enum Expect {
 /// A key that is written without an expectation is taken as [`Expect::Any`].
 #[derive(Debug, Clone, Default)]
 pub struct Txn {
-    pub(crate) expects: Vec<(String, Expect)>,
-    pub(crate) writes: Vec<(String, Option<Arc<[u8]>>)>,
+    pub(crate) expects: Vec<(Arc<str>, Expect)>,
+    pub(crate) writes: Vec<(Arc<str>, Option<Arc<[u8]>>)>,
 }
 
 impl Txn {
@@ -72,14 +72,14 @@ impl Txn {
     #[must_use]
     pub fn keys(&self) -> Vec<String> {
         let expected = self.expects.iter().map(|(key, _)| key);
-        let keys: BTreeSet<&String> = expected.chain(self.writes.iter().map(|(key, _)| key)).collect();
-        keys.into_iter().cloned().collect()
+        let keys: BTreeSet<&Arc<str>> = expected.chain(self.writes.iter().map(|(key, _)| key)).collect();
+        keys.into_iter().map(|key| String::from(&**key)).collect()
     }
 
     /// What it has changed, now that it is committed at this revision.
     #[must_use]
     pub fn changes(&self, revision: Revision) -> Vec<Change> {
-        let change = |(key, value): &(String, Option<Arc<[u8]>>)| Change {
+        let change = |(key, value): &(Arc<str>, Option<Arc<[u8]>>)| Change {
             key: key.clone(),
             value: value.clone(),
             revision,
@@ -111,7 +111,7 @@ impl Txn {
     }
 
     fn bytes(&self) -> usize {
-        let length = |(key, value): &(String, Option<Arc<[u8]>>)| {
+        let length = |(key, value): &(Arc<str>, Option<Arc<[u8]>>)| {
             key.len() + value.as_ref().map_or(0, |value| value.len())
         };
         self.writes.iter().map(length).sum()
@@ -119,25 +119,25 @@ impl Txn {
 
     /// Adds an expectation.
     #[must_use]
-    pub fn expect(mut self, key: impl Into<String>, expect: Expect) -> Self {
+    pub fn expect(mut self, key: impl Into<Arc<str>>, expect: Expect) -> Self {
         self.expects.push((key.into(), expect));
         self
     }
 
     /// Adds a write.
     #[must_use]
-    pub fn put(self, key: impl Into<String>, value: impl Into<Arc<[u8]>>) -> Self {
+    pub fn put(self, key: impl Into<Arc<str>>, value: impl Into<Arc<[u8]>>) -> Self {
         self.write(key.into(), Some(value.into()))
     }
 
     /// Adds a removal; of a key that is not there, too.
     #[must_use]
-    pub fn delete(self, key: impl Into<String>) -> Self {
+    pub fn delete(self, key: impl Into<Arc<str>>) -> Self {
         self.write(key.into(), None)
     }
 
     /// The last write of a key counts: within one revision a watcher could not tell two apart.
-    fn write(mut self, key: String, value: Option<Arc<[u8]>>) -> Self {
+    fn write(mut self, key: Arc<str>, value: Option<Arc<[u8]>>) -> Self {
         self.writes.retain(|(written, _)| *written != key);
         self.writes.push((key, value));
         self
@@ -147,8 +147,8 @@ impl Txn {
 /// One key's change, as a watch tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Change {
-    /// The key.
-    pub key: String,
+    /// The key. A change is shown to all who watch, and its key is the same piece of memory for all of them.
+    pub key: Arc<str>,
     /// The new value; `None` when it was removed.
     pub value: Option<Arc<[u8]>>,
     /// The change's number. All writes of one transaction share it.

@@ -184,7 +184,7 @@ fn changes(mut body: &[u8]) -> Option<Vec<Change>> {
         let (value, rest) = rest.split_at_checked(kept)?;
         body = rest;
         changes.push(Change {
-            key: String::from_utf8(key.to_vec()).ok()?,
+            key: std::str::from_utf8(key).ok()?.into(),
             value: (length != REMOVED).then(|| value.into()),
             revision: Revision(u64::from_le_bytes(*revision)),
         });

@@ -12,14 +12,25 @@ use crate::error::Error;
 use crate::kv::{Change, Expect, Listing, Txn, Versioned};
 use crate::revision::Revision;
 
-/// Transactions that a slow watcher may be behind before it has to start over.
-pub(crate) const WATCH_DEPTH: usize = 1024;
+/// Pieces of what was published that a slow watcher may be behind before it has to start over.
+pub(crate) const WATCH_DEPTH: usize = 512;
+/// Transactions in one of them at most. A watcher is woken for each piece, and not for each transaction.
+pub(crate) const PIECE: usize = 16;
 
 /// Keys with their values, and the number of the last change.
+///
+/// A key is looked up some four times for each lease, and listed when a server starts: so it is found by a hash, and put in
+/// order by whoever lists. In an ordered tree each look-up compares some thirty keys, each in memory of its own.
 #[derive(Clone, Default)]
 pub(crate) struct Contents {
-    pub(crate) keys: BTreeMap<String, Versioned<Arc<[u8]>>>,
+    /// By the part of the key up to its first `/`, and that included: the table.
+    tables: BTreeMap<Box<str>, HashMap<Arc<str>, Versioned<Arc<[u8]>>>>,
     pub(crate) revision: u64,
+}
+
+/// The table that a key is in.
+fn table_of(key: &str) -> &str {
+    key.split_inclusive('/').next().filter(|table| table.ends_with('/')).unwrap_or_default()
 }
 
 impl Contents {
@@ -28,33 +39,68 @@ impl Contents {
         match &change.value {
             Some(value) => {
                 let at = Versioned { value: value.clone(), revision: change.revision };
-                self.keys.insert(change.key.clone(), at);
+                self.insert(change.key.clone(), at);
             }
-            None => drop(self.keys.remove(&change.key)),
+            None => {
+                if let Some(table) = self.tables.get_mut(table_of(&change.key)) {
+                    table.remove(&change.key);
+                }
+            }
         }
     }
 
+    pub(crate) fn insert(&mut self, key: Arc<str>, at: Versioned<Arc<[u8]>>) {
+        match self.tables.get_mut(table_of(&key)) {
+            Some(table) => drop(table.insert(key, at)),
+            None => drop(self.tables.insert(table_of(&key).into(), HashMap::from([(key, at)]))),
+        }
+    }
+
+    pub(crate) fn get(&self, key: &str) -> Option<&Versioned<Arc<[u8]>>> {
+        self.tables.get(table_of(key))?.get(key)
+    }
+
+    /// All of them, in order.
+    pub(crate) fn sorted(&self) -> Vec<(&Arc<str>, &Versioned<Arc<[u8]>>)> {
+        let mut all: Vec<_> = self.tables.values().flatten().collect();
+        all.sort_unstable_by_key(|(key, _)| *key);
+        all
+    }
+
+    /// Not in order yet.
     fn list(&self, prefix: &str) -> Listing {
-        let from = self.keys.range(prefix.to_owned()..).take_while(|(key, _)| key.starts_with(prefix));
-        self.listing(from)
+        let may_have = |table: &str| prefix.starts_with(table) || table.starts_with(prefix);
+        let tables = self.tables.iter().filter(|(table, _)| may_have(table));
+        self.listing(tables.flat_map(|(_, table)| table).filter(|(key, _)| key.starts_with(prefix)))
     }
 
     fn read(&self, keys: &[String]) -> Listing {
         let keys: BTreeSet<&String> = keys.iter().collect();
-        self.listing(keys.into_iter().filter_map(|key| self.keys.get_key_value(key)))
+        let found =
+            keys.into_iter().filter_map(|key| self.tables.get(table_of(key))?.get_key_value(key.as_str()));
+        self.listing(found)
     }
 
-    fn listing<'c>(&self, records: impl Iterator<Item = (&'c String, &'c Versioned<Arc<[u8]>>)>) -> Listing {
-        let records = records.map(|(key, at)| (key.clone(), at.clone())).collect();
+    fn listing<'c>(
+        &self,
+        records: impl Iterator<Item = (&'c Arc<str>, &'c Versioned<Arc<[u8]>>)>,
+    ) -> Listing {
+        let records = records.map(|(key, at)| (String::from(&**key), at.clone())).collect();
         Listing { revision: Revision(self.revision), records }
     }
+}
+
+/// In order of the keys: for whoever holds no lock.
+fn sorted(mut listing: Listing) -> Listing {
+    listing.records.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+    listing
 }
 
 /// Transactions that go to the disk together, each decided with the earlier ones applied.
 pub(crate) struct Batch<'c> {
     base: &'c Contents,
     /// Keys that the batch has written: their revision, or `None` where it removed them.
-    written: HashMap<String, Option<Revision>>,
+    written: HashMap<Arc<str>, Option<Revision>>,
     pub(crate) revision: u64,
     pub(crate) changes: Vec<Change>,
 }
@@ -83,27 +129,27 @@ impl<'c> Batch<'c> {
         txn.check_size()?;
         for (key, expect) in &txn.expects {
             let written = self.written.get(key).copied();
-            let current = written.unwrap_or_else(|| self.base.keys.get(key).map(|at| at.revision));
+            let current = written.unwrap_or_else(|| self.base.get(key).map(|at| at.revision));
             let holds = match expect {
                 Expect::Absent => current.is_none(),
                 Expect::At(revision) => current == Some(*revision),
                 Expect::Any => true,
             };
             if !holds {
-                return Err(Error::Conflict { key: key.clone(), current });
+                return Err(Error::Conflict { key: String::from(&**key), current });
             }
         }
         Ok(())
     }
 }
 
-/// What one transaction has changed.
-pub(crate) type Transaction = Arc<[Change]>;
+/// What some transactions have changed, one behind the other.
+pub(crate) type Piece = Arc<[Change]>;
 
 struct Inner {
     contents: Contents,
     /// `None` once the backend is closed.
-    changes: Option<broadcast::Sender<Transaction>>,
+    changes: Option<broadcast::Sender<Piece>>,
 }
 
 /// Contents that can be read and watched.
@@ -129,7 +175,7 @@ impl Mirror {
     }
 
     pub(crate) fn list(&self, prefix: &str) -> Listing {
-        self.with(|contents| contents.list(prefix))
+        sorted(self.with(|contents| contents.list(prefix)))
     }
 
     /// Makes changes visible, all at once; they are durable already.
@@ -148,13 +194,12 @@ impl Mirror {
     }
 
     /// What is under `prefix`, and the changes that follow: under one lock, so that none falls between the two.
-    pub(crate) fn subscribe(
-        &self,
-        prefix: &str,
-    ) -> Result<(Listing, broadcast::Receiver<Transaction>), Error> {
+    pub(crate) fn subscribe(&self, prefix: &str) -> Result<(Listing, broadcast::Receiver<Piece>), Error> {
         let inner = self.inner();
         let changes = inner.changes.as_ref().ok_or(Error::Closed)?.subscribe();
-        Ok((inner.contents.list(prefix), changes))
+        let listing = inner.contents.list(prefix);
+        drop(inner);
+        Ok((sorted(listing), changes))
     }
 
     /// Ends all watches, once they have told what is durable.
@@ -165,13 +210,17 @@ impl Mirror {
 
 impl Inner {
     fn publish(&mut self, changes: &[Change]) {
-        // Each transaction by itself, so that no watcher is told of a part of one.
-        for transaction in changes.chunk_by(|one, next| one.revision == next.revision) {
-            transaction.iter().for_each(|change| self.contents.apply(change));
-            if let Some(watchers) = &self.changes {
-                // Nobody watching is no failure.
-                let _ = watchers.send(Arc::from(transaction));
-            }
+        changes.iter().for_each(|change| self.contents.apply(change));
+        let Some(watchers) = &self.changes else { return };
+        let mut rest = changes;
+        while !rest.is_empty() {
+            // Whole transactions, so that no watcher is told of a part of one.
+            let transactions = rest.chunk_by(|one, next| one.revision == next.revision);
+            let length = transactions.take(PIECE).map(<[Change]>::len).sum();
+            let (piece, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+            rest = behind;
+            // Nobody watching is no failure.
+            let _ = watchers.send(Arc::from(piece));
         }
     }
 }

@@ -2,6 +2,7 @@
 //! older or newer binary can read in part.
 
 use std::marker::PhantomData;
+use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -102,13 +103,20 @@ impl<T: Serialize + DeserializeOwned> Table<T> {
     /// # Errors
     /// [`Error::Unreadable`] for a value that JSON can't hold.
     pub fn put(&self, txn: Txn, record: impl std::fmt::Display, value: &T) -> Result<Txn, Error> {
-        let key = self.key(record);
+        self.put_at(txn, &self.key(record).into(), value)
+    }
+
+    /// The same where its key is at hand.
+    ///
+    /// # Errors
+    /// The same.
+    pub fn put_at(&self, txn: Txn, key: &Arc<str>, value: &T) -> Result<Txn, Error> {
         let bytes = serde_json::to_vec(value).map_err(|cause| Error::Unreadable {
-            key: key.clone(),
+            key: key.to_string(),
             table: self.name,
             cause: cause.to_string(),
         })?;
-        Ok(txn.put(key, bytes))
+        Ok(txn.put(key.clone(), bytes))
     }
 
     /// Adds a removal of this record to a transaction.

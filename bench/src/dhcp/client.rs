@@ -153,7 +153,8 @@ fn exchange(socket: &UdpSocket, message: Vec<u8>) -> Result<Option<Vec<u8>>> {
     Ok(None)
 }
 
-fn message(xid: u32, kind: u8, mac: [u8; 6], relay: Ipv4Addr, options: &[(u8, Ipv4Addr)]) -> Vec<u8> {
+/// A client's message that comes by a relay.
+pub fn message(xid: u32, kind: u8, mac: [u8; 6], relay: Ipv4Addr, options: &[(u8, Ipv4Addr)]) -> Vec<u8> {
     let mut packet = vec![1, 1, 6, 0];
     packet.extend(xid.to_be_bytes());
     packet.resize(24, 0);

@@ -5,6 +5,7 @@
 //! ACK waits for the disk, but in the flood with its own MAC: there one machine asks again and again.
 
 mod client;
+mod herd;
 mod kea;
 pub mod rates;
 

@@ -118,7 +118,9 @@ impl Pool {
     /// here.
     pub(crate) fn place(&mut self, address: Ipv4Addr, standing: Standing, named: bool) {
         let address = u32::from(address);
-        if !self.members.contains(address) {
+        // Who is offered an address and takes it has it all the time.
+        let is_there = |slot: &Slot| slot.standing == standing && slot.named == named;
+        if self.slots.get(&address).is_some_and(is_there) || !self.members.contains(address) {
             return;
         }
         match self.slots.remove(&address) {

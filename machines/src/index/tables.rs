@@ -132,7 +132,7 @@ impl MachineIndex {
                 (Some(rest), Some(address)) => self.put_rest(address, rest),
                 (None, Some(address)) => self.drop_rest(address),
                 (_, None) => {
-                    tracing::error!(key = change.key, "ignored a rest of something that is no address");
+                    tracing::error!(key = &*change.key, "ignored a rest of something that is no address");
                 }
             }
         }

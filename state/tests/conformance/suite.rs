@@ -183,7 +183,9 @@ async fn a_watch_begins_with_what_is_there_and_tells_each_transaction_once(backe
     assert_eq!(there.records.iter().map(|(key, _)| key.as_str()).collect::<Vec<_>>(), ["a/1", "a/2"]);
     let told = |mut changes: Vec<Change>| {
         changes.sort_by(|a, b| a.key.cmp(&b.key));
-        let one = |change: Change| (change.key, change.value.map(|value| value.to_vec()), change.revision);
+        let one = |change: Change| {
+            (change.key.to_string(), change.value.map(|value| value.to_vec()), change.revision)
+        };
         changes.into_iter().map(one).collect::<Vec<_>>()
     };
     let changes = told(changed(&mut watch).await);
@@ -230,8 +232,8 @@ fn apply(rows: &mut BTreeMap<String, Revision>, event: Event, seen: Revision) ->
             assert!(changes.iter().all(|change| change.revision == revision), "one transaction at a time");
             for change in changes {
                 match change.value {
-                    Some(_) => drop(rows.insert(change.key, revision)),
-                    None => drop(rows.remove(&change.key)),
+                    Some(_) => drop(rows.insert(change.key.to_string(), revision)),
+                    None => drop(rows.remove(&*change.key)),
                 }
             }
             revision
