@@ -73,7 +73,8 @@ fn victim(streams: &[Entry], peer: IpAddr, is_machine: bool, now: u64) -> Option
     }
     let count = |peer| counts.get(&peer).copied().unwrap_or(0);
     let its = count(peer);
-    let settled = streams.iter().enumerate().filter(|(_, stream)| now.saturating_sub(stream.since) >= SETTLED);
+    let settled =
+        streams.iter().enumerate().filter(|(_, stream)| now.saturating_sub(stream.since) >= SETTLED);
     let goes = settled.filter_map(|(at, stream)| {
         let (rate, has) = (stream.slot.pace.rate(now), count(stream.peer));
         let has_more = has > its + 1;
@@ -134,7 +135,9 @@ mod tests {
 
     #[test]
     fn a_machine_comes_before_whoever_has_a_token_and_nobody_before_a_machine() {
-        for (theirs, mine, comes) in [(false, true, true), (false, false, false), (true, false, false), (true, true, false)] {
+        for (theirs, mine, comes) in
+            [(false, true, true), (false, false, false), (true, false, false), (true, true, false)]
+        {
             let streams = Streams::default();
             let _held = full(&streams, 1, theirs, 1 << 20);
             assert_eq!(enter(&streams, 200, mine, LATER).is_some(), comes, "{theirs} {mine}");

@@ -48,13 +48,16 @@ pub enum Expect {
     Any,
 }
 
+/// A key, and what it is to have; nothing where it is to go.
+pub(crate) type Write = (Arc<str>, Option<Arc<[u8]>>);
+
 /// All or nothing: expectations, and the writes that are made when all of them hold.
 ///
 /// A key that is written without an expectation is taken as [`Expect::Any`].
 #[derive(Debug, Clone, Default)]
 pub struct Txn {
     pub(crate) expects: Vec<(Arc<str>, Expect)>,
-    pub(crate) writes: Vec<(Arc<str>, Option<Arc<[u8]>>)>,
+    pub(crate) writes: Vec<Write>,
 }
 
 impl Txn {
@@ -79,11 +82,7 @@ impl Txn {
     /// What it has changed, now that it is committed at this revision.
     #[must_use]
     pub fn changes(&self, revision: Revision) -> Vec<Change> {
-        let change = |(key, value): &(Arc<str>, Option<Arc<[u8]>>)| Change {
-            key: key.clone(),
-            value: value.clone(),
-            revision,
-        };
+        let change = |(key, value): &Write| Change { key: key.clone(), value: value.clone(), revision };
         self.writes.iter().map(change).collect()
     }
 
@@ -111,9 +110,7 @@ impl Txn {
     }
 
     fn bytes(&self) -> usize {
-        let length = |(key, value): &(Arc<str>, Option<Arc<[u8]>>)| {
-            key.len() + value.as_ref().map_or(0, |value| value.len())
-        };
+        let length = |(key, value): &Write| key.len() + value.as_ref().map_or(0, |value| value.len());
         self.writes.iter().map(length).sum()
     }
 

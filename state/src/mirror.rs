@@ -17,6 +17,9 @@ pub(crate) const WATCH_DEPTH: usize = 512;
 /// Transactions in one of them at most. A watcher is woken for each piece, and not for each transaction.
 pub(crate) const PIECE: usize = 16;
 
+/// What a key has.
+pub(crate) type Row = Versioned<Arc<[u8]>>;
+
 /// Keys with their values, and the number of the last change.
 ///
 /// A key is looked up some four times for each lease, and listed when a server starts: so it is found by a hash, and put in
@@ -24,7 +27,7 @@ pub(crate) const PIECE: usize = 16;
 #[derive(Clone, Default)]
 pub(crate) struct Contents {
     /// By the part of the key up to its first `/`, and that included: the table.
-    tables: BTreeMap<Box<str>, HashMap<Arc<str>, Versioned<Arc<[u8]>>>>,
+    tables: BTreeMap<Box<str>, HashMap<Arc<str>, Row>>,
     pub(crate) revision: u64,
 }
 
@@ -61,7 +64,7 @@ impl Contents {
     }
 
     /// All of them, in order.
-    pub(crate) fn sorted(&self) -> Vec<(&Arc<str>, &Versioned<Arc<[u8]>>)> {
+    pub(crate) fn sorted(&self) -> Vec<(&Arc<str>, &Row)> {
         let mut all: Vec<_> = self.tables.values().flatten().collect();
         all.sort_unstable_by_key(|(key, _)| *key);
         all
