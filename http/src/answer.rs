@@ -120,10 +120,10 @@ impl<'a> Answer<'a> {
         let Manner { old, head, mut keeps } = manner;
         let version = if old { "1.0" } else { "1.1" };
         let mut field = |text: fmt::Arguments<'_>| line(to, text);
+        field(format_args!("HTTP/{version} {}", self.status()));
         match self {
             Self::Whole(file) | Self::Part(file, _) => {
                 let part = self.sent(file);
-                field(format_args!("HTTP/{version} {}", self.status()));
                 field(format_args!("Content-Length: {}", part.end - part.start));
                 field(format_args!("Accept-Ranges: bytes"));
                 field(format_args!("Content-Type: {}", file.kind));
@@ -136,18 +136,15 @@ impl<'a> Answer<'a> {
                 }
             }
             Self::Made(length, kind) => {
-                field(format_args!("HTTP/{version} {}", self.status()));
                 field(format_args!("Content-Length: {length}"));
                 field(format_args!("Content-Type: {kind}"));
             }
             Self::Known(tag) => {
-                field(format_args!("HTTP/{version} {}", self.status()));
                 field(format_args!("Etag: {tag}"));
             }
             Self::Refused(refusal) => {
                 // What has no body to wait for ends with the connection.
                 keeps &= !head;
-                field(format_args!("HTTP/{version} {}", self.status()));
                 field(format_args!("Content-Length: {}", words(refusal).len()));
                 field(format_args!("Content-Type: text/plain; charset=utf-8"));
                 match refusal {
