@@ -1,5 +1,6 @@
 //! A boot, from the first mount to the real init, in the order of [`oneroot_initrd::report::Phase`].
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use oneroot_initrd::settings::{BadSettings, LONGEST, PATH, Settings};
@@ -16,7 +17,11 @@ use crate::{address, files, hand_over, nic, overlay, root};
 pub const MODPROBE: &str = "/oneroot/modprobe";
 /// Seconds after which a machine without settings is started again: nothing says what its site wants, and the next initrd may
 /// be whole.
-pub const UNTOLD: u64 = 60;
+pub const UNTOLD: u32 = 60;
+/// What the site says of a machine that can't come up, for whoever can't be told in another way: seconds, or [`NEVER`].
+pub static RESTART: AtomicU32 = AtomicU32::new(UNTOLD);
+/// It is not started again.
+pub const NEVER: u32 = u32::MAX;
 /// Where the kernel learns of it.
 const MODPROBE_PATH: &str = "/proc/sys/kernel/modprobe";
 /// What of the kernel's messages is shown on the console.
@@ -40,7 +45,7 @@ pub fn boot(kernel: &dyn Kernel, started: &Started) -> Over {
         Ok(settings) => settings,
         Err(trouble) => {
             teller.fail(&trouble, &format!("the machine starts again in {UNTOLD} s"));
-            kernel.sleep(Duration::from_secs(UNTOLD));
+            kernel.sleep(Duration::from_secs(UNTOLD.into()));
             return Over::Restart;
         }
     };
@@ -48,6 +53,7 @@ pub fn boot(kernel: &dyn Kernel, started: &Started) -> Over {
     let arguments = Arguments::of(&String::from_utf8_lossy(&line));
     let before = calm(kernel, &arguments);
     teller.know(&settings);
+    RESTART.store(settings.restart.unwrap_or(NEVER), Ordering::Relaxed);
     let mut machine = Machine::new(kernel, settings, arguments, teller);
     let texts = Texts::read(kernel);
     let up = match Modules::of(&texts) {

@@ -1,9 +1,10 @@
 //! The first program of a machine, and the kernel's modprobe while it is: [`oneroot_init`] has all of both.
 
 use std::process::ExitCode;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use oneroot_init::boot::{MODPROBE, Started, UNTOLD, boot};
+use oneroot_init::boot::{MODPROBE, NEVER, RESTART, Started, boot};
 use oneroot_init::kernel::Kernel;
 use oneroot_init::kernel::host::Host;
 use oneroot_init::machine::Over;
@@ -29,10 +30,13 @@ fn main() -> ExitCode {
     }
     // The first process may not end: the kernel would panic, and nobody would know why.
     std::panic::set_hook(Box::new(|info| {
-        Host.print(&format!(
-            "\noneroot: a mistake of init's own: {info}\n  the machine starts again in {UNTOLD} s"
-        ));
-        Host.sleep(Duration::from_secs(UNTOLD));
+        let restart = RESTART.load(Ordering::Relaxed);
+        Host.print(&format!("\noneroot: a mistake of init's own: {info}"));
+        if restart == NEVER {
+            end(Over::Stay);
+        }
+        Host.print(&format!("  the machine starts again in {restart} s"));
+        Host.sleep(Duration::from_secs(restart.into()));
         end(Over::Restart)
     }));
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o022));

@@ -47,7 +47,7 @@ pub fn find(machine: &mut Machine<'_>, modules: &Modules<'_>) -> Result<(), Over
             kernel.sleep(LOOK);
             continue;
         }
-        let trouble = looks.why(machine, waited);
+        let trouble = looks.why(machine);
         machine.waits(&trouble, LATER)?;
     }
 }
@@ -85,7 +85,7 @@ impl Looks<'static> {
     }
 
     /// Why there is no NIC, the most telling first.
-    fn why(&self, machine: &Machine<'_>, waited: Duration) -> Trouble {
+    fn why(&self, machine: &Machine<'_>) -> Trouble {
         let kernel = machine.kernel;
         if let Some((driver, file)) = devices::missing_firmware(kernel).into_iter().next() {
             return Trouble::Firmware { driver, file };
@@ -101,7 +101,7 @@ impl Looks<'static> {
         let there: Vec<String> =
             kernel.links().unwrap_or_default().iter().filter(|link| !link.made).map(named).collect();
         let seen = if there.is_empty() { "none".to_owned() } else { there.join(", ") };
-        Trouble::NoNic { mac: machine.settings.mac, waited: waited.as_secs(), seen }
+        Trouble::NoNic { mac: machine.settings.mac, patience: machine.settings.patience, seen }
     }
 }
 

@@ -84,7 +84,7 @@ fn bytes(kernel: &dyn Kernel, size: Size) -> u64 {
             let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
             let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
             // A kernel that does not tell has some.
-            kib.unwrap_or(256 << 10) * 1024 / 100 * u64::from(percent)
+            kib.unwrap_or(256 << 10).saturating_mul(1024).saturating_mul(percent.into()) / 100
         }
     };
     (bytes / WHOLE).max(1) * WHOLE

@@ -32,12 +32,12 @@ pub enum Trouble {
         release: String,
     },
     /// No NIC at all, or others.
-    #[error("no NIC has the address {mac}: after {waited} s there is {seen}")]
+    #[error("no NIC has the address {mac}: after {patience} s there is {seen}")]
     NoNic {
         /// What was looked for.
         mac: Mac,
         /// Seconds.
-        waited: u64,
+        patience: u32,
         /// What is there.
         seen: String,
     },
@@ -78,12 +78,10 @@ pub enum Trouble {
         errno: Errno,
     },
     /// No DHCP server answers.
-    #[error("no DHCP server answers on {link}, asked {times} times")]
+    #[error("no DHCP server answers on {link}")]
     NoLease {
         /// The link.
         link: String,
-        /// How often it was asked.
-        times: u32,
     },
     /// The server does not answer.
     #[error("{server} does not answer: {}", name(*.errno))]

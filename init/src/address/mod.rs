@@ -95,7 +95,7 @@ fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<Addres
             // A first DISCOVER is lost on many a switch that has just seen the link come up.
             Ok(None) if tries < 3 => {}
             Ok(None) => {
-                let trouble = Trouble::NoLease { link: link.name.clone(), times: tries };
+                let trouble = Trouble::NoLease { link: link.name.clone() };
                 machine.waits(&trouble, Duration::ZERO)?;
             }
             Err(errno) => {

@@ -1,7 +1,7 @@
 //! How the boot goes, told to whoever sits at the console and to the servers.
 //!
-//! What happens before there is an address is kept, and told when there is one. A server that does not answer costs a boot at
-//! most [`BUDGET`] altogether; a failure may take [`ONE`] each time, for then the machine waits anyway.
+//! What happens before there is an address is kept, and told when there is one. Servers that do not answer cost a boot at most
+//! [`BUDGET`] altogether. A failure may cost [`ONE`] for each server on top, for then the machine waits anyway.
 
 mod page;
 
@@ -94,7 +94,8 @@ impl<'k> Teller<'k> {
     pub fn fail(&mut self, trouble: &Trouble, next: &str) {
         let (sentence, now) = (trouble.to_string(), self.kernel.now());
         let said = self.last.as_ref().filter(|(last, _)| *last == sentence).map(|(_, at)| *at);
-        if said.is_some_and(|at| now < at + AGAIN) {
+        // What nobody could be told yet is kept, once.
+        if said.is_some_and(|at| now < at + AGAIN || !self.can_post) {
             return;
         }
         let report = self.report(Some(sentence.clone()));
@@ -102,7 +103,6 @@ impl<'k> Teller<'k> {
             self.kernel.print(&page::failed(&report, &sentence, next));
         }
         self.last = Some((sentence, now));
-        self.budget = self.budget.max(ONE);
         self.tell(report);
     }
 
@@ -124,6 +124,7 @@ impl<'k> Teller<'k> {
 
     /// Tells it, and all that is kept, or keeps it. The order stays.
     fn tell(&mut self, report: Report) {
+        let waits = report.failure.is_some();
         if self.kept.len() >= MOST_KEPT {
             self.kept.remove(0);
         }
@@ -132,13 +133,16 @@ impl<'k> Teller<'k> {
         let path = format!("/b/{boot}/report");
         for place in 0..self.servers.len() {
             while let (Some(report), Some(server)) = (self.kept.first(), self.servers.get(place)) {
-                let (within, before) = (self.budget.min(ONE), self.kernel.now());
+                let within = if waits { ONE } else { self.budget.min(ONE) };
+                let before = self.kernel.now();
                 if within.is_zero() {
                     return;
                 }
                 let answer = self.kernel.post(*server, &path, &report.to_string(), within);
                 let Ok(answer) = answer else {
-                    self.budget = self.budget.saturating_sub(self.kernel.now().saturating_sub(before));
+                    if !waits {
+                        self.budget = self.budget.saturating_sub(self.kernel.now().saturating_sub(before));
+                    }
                     break;
                 };
                 self.kept.remove(0);
