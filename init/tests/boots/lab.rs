@@ -8,7 +8,7 @@ use dhcproto::{Decodable, Decoder, Encodable};
 use oneroot_init::kernel::Link;
 use oneroot_initrd::report::Report;
 
-use crate::fake::{Fake, Node, Server, State};
+use crate::fake::{Dhcp, Fake, Node, Server, State};
 
 pub const MAC: &str = "52:54:00:00:00:0a";
 pub const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
@@ -156,7 +156,7 @@ fn answer(question: &[u8], server: Ipv4Addr, kind: MessageType, address: Ipv4Add
 }
 
 /// A DHCP server that gives this address, and refuses any other.
-pub fn gives(server: Ipv4Addr, address: Ipv4Addr) -> Box<dyn FnMut(&[u8]) -> Option<Vec<u8>> + Send> {
+pub fn gives(server: Ipv4Addr, address: Ipv4Addr) -> Dhcp {
     Box::new(move |question| {
         let message = asked(question);
         let wanted = match message.opts().get(OptionCode::RequestedIpAddress) {
@@ -178,11 +178,7 @@ pub fn gives(server: Ipv4Addr, address: Ipv4Addr) -> Box<dyn FnMut(&[u8]) -> Opt
 }
 
 /// One whose answers are first spoilt.
-pub fn spoilt(
-    server: Ipv4Addr,
-    address: Ipv4Addr,
-    spoil: impl Fn(&mut Vec<u8>) + Send + 'static,
-) -> Box<dyn FnMut(&[u8]) -> Option<Vec<u8>> + Send> {
+pub fn spoilt(server: Ipv4Addr, address: Ipv4Addr, spoil: impl Fn(&mut Vec<u8>) + Send + 'static) -> Dhcp {
     let mut gives = gives(server, address);
     Box::new(move |question| {
         let mut answer = gives(question)?;
@@ -192,10 +188,7 @@ pub fn spoilt(
 }
 
 /// One that says nothing to so many questions.
-pub fn after(
-    silent: usize,
-    mut then: Box<dyn FnMut(&[u8]) -> Option<Vec<u8>> + Send>,
-) -> Box<dyn FnMut(&[u8]) -> Option<Vec<u8>> + Send> {
+pub fn after(silent: usize, mut then: Dhcp) -> Dhcp {
     let count = Arc::new(Mutex::new(silent));
     Box::new(move |question| {
         let mut left = count.lock().unwrap();
