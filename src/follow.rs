@@ -11,7 +11,7 @@ use crate::net::Backoff;
 /// A watch that begins anew whenever it ends.
 pub struct Follower<B> {
     state: Arc<B>,
-    prefix: &'static str,
+    prefixes: Vec<String>,
     watch: Option<Watch>,
     backoff: Backoff,
     /// Before this moment the state is not asked again.
@@ -21,9 +21,9 @@ pub struct Follower<B> {
 }
 
 impl<B: Backend> Follower<B> {
-    /// Of all that happens under a prefix.
-    pub fn new(state: Arc<B>, prefix: &'static str) -> Self {
-        Self { state, prefix, watch: None, backoff: Backoff::default(), pause: None, is_told: false }
+    /// Of all that happens under these prefixes.
+    pub fn new(state: Arc<B>, prefixes: Vec<String>) -> Self {
+        Self { state, prefixes, watch: None, backoff: Backoff::default(), pause: None, is_told: false }
     }
 
     /// Waits for the next event: first all that is there, and again after each time at which the state could not be watched;
@@ -59,7 +59,7 @@ impl<B: Backend> Follower<B> {
     async fn ask(&mut self) -> Result<Event, Error> {
         let watch = match &mut self.watch {
             Some(watch) => watch,
-            none => none.insert(self.state.watch(self.prefix).await?),
+            none => none.insert(self.state.watch_all(&self.prefixes).await?),
         };
         watch.next().await
     }
@@ -83,7 +83,7 @@ mod tests {
         let memory = Arc::new(Memory::default());
         let put = |key: &str| Txn::new().put(key, b"x".to_vec());
         memory.commit(put("a")).await.unwrap();
-        let mut follower = Follower::new(memory.clone(), "");
+        let mut follower = Follower::new(memory.clone(), vec![String::new()]);
         assert_eq!(keys(follower.next().await.unwrap()), ["a"]);
         memory.commit(put("b")).await.unwrap();
         memory.set_unreachable(true);

@@ -14,7 +14,12 @@ use crate::machines::Machines;
 const SWEPT_AT_ONCE: usize = 64;
 
 impl Machines {
-    /// Takes in what a watch of the whole state tells.
+    /// The tables that a watch has to be of.
+    pub fn watched(&self) -> Vec<String> {
+        self.applied().prefixes().to_vec()
+    }
+
+    /// Takes in what that watch tells.
     pub fn state_changed(&self, event: Event) {
         self.show(|applied| applied.told(event));
     }

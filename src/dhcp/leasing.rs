@@ -49,7 +49,12 @@ impl Leasing {
         self.engine.committed(token, result)
     }
 
-    /// Takes in what a watch of the whole state tells.
+    /// The tables that a watch has to be of.
+    pub fn watched(&self) -> Vec<String> {
+        self.records.watched()
+    }
+
+    /// Takes in what that watch tells.
     pub fn state_changed(&mut self, event: Event) {
         let learned = self.records.changed(event);
         self.learn(learned);

@@ -117,7 +117,7 @@ impl Server {
         let ear = Ear::open(keeper).inspect_err(|cause| {
             tracing::warn!("what other DHCP servers say on the wire is not heard: {cause:#}");
         });
-        let changes = Follower::new(machines.state.clone(), "");
+        let changes = Follower::new(machines.state.clone(), leasing.watched());
         let (writing, probing, told) = (HashMap::new(), HashMap::new(), HashMap::new());
         let born = Instant::now();
         let ear = ear.ok();
@@ -174,25 +174,31 @@ impl Server {
                     self.tell();
                 }
             }
-            if told.is_some() {
-                // The watch is quicker than the errand that brings the answer. Where that comes first, what it wrote is no
-                // news, and need not be read.
-                tokio::task::yield_now().await;
-            }
-            let taken = self.take_what_waits(&inbox, told);
-            let wrote = self.write(&inbox);
-            self.send_waiting();
-            // It never waits while messages wait, and others on this thread would: who listens, and the errand that was just begun.
-            if wrote || taken >= BATCH {
-                tokio::task::yield_now().await;
-            } else {
-                tokio::task::consume_budget().await;
-            }
-            // It blocks the thread, which has nothing else to do: a task that slept would be woken with it for each message.
-            let rest = if taken < BATCH { pace.rest(Instant::now()) } else { Duration::ZERO };
-            if !rest.is_zero() {
-                std::thread::sleep(rest);
-            }
+            self.turn(&inbox, &mut pace, told).await;
+        }
+    }
+
+    /// Does what is to be done by now, and waits until the next turn may begin.
+    async fn turn(&mut self, inbox: &Arc<Waiting>, pace: &mut Pace, told: Option<Event>) {
+        if told.is_some() {
+            // The watch is quicker than the errand that brings the answer. Where that comes first, what it wrote is no news,
+            // and need not be read.
+            tokio::task::yield_now().await;
+        }
+        let begun = Instant::now();
+        let taken = self.take_what_waits(inbox, told);
+        let wrote = self.write(inbox);
+        self.send_waiting();
+        // It never waits while messages wait, and others on this thread would: who listens, and the errand that was just begun.
+        if wrote || taken >= BATCH {
+            tokio::task::yield_now().await;
+        } else {
+            tokio::task::consume_budget().await;
+        }
+        // It blocks the thread, which has nothing else to do: a task that slept would be woken with it for each message.
+        let rest = pace.rest(Instant::now(), (taken >= BATCH).then_some(begun));
+        if !rest.is_zero() {
+            std::thread::sleep(rest);
         }
     }
 

@@ -5,7 +5,10 @@
 use std::time::{Duration, Instant};
 
 /// Time between turns in a storm. An answer leaves by so much later at most.
-const APART: Duration = Duration::from_millis(2);
+const APART: Duration = Duration::from_millis(4);
+/// Time that a turn takes at least which leaves messages waiting: thousands have come at once. A relay's buffer holds some 160 answers,
+/// and to lose them costs its clients seconds.
+const FULL: Duration = Duration::from_micros(1600);
 /// Turns that may come early, each given back by so much of silence.
 const EARLY: u32 = 16;
 
@@ -17,8 +20,11 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// How long the next turn has to wait, now that one has ended.
-    pub fn rest(&mut self, now: Instant) -> Duration {
+    /// How long the next turn has to wait, now that one has ended; `full` where it was as much as a turn takes, and when that began.
+    pub fn rest(&mut self, now: Instant, full: Option<Instant>) -> Duration {
+        if let Some(begun) = full {
+            return FULL.saturating_sub(now.saturating_duration_since(begun));
+        }
         let due = self.due.map_or(now, |due| due.max(now)) + APART;
         self.due = Some(due);
         due.saturating_duration_since(now + APART * EARLY)
@@ -36,7 +42,7 @@ mod tests {
         let mut turns = |begun: Instant, apart: Duration, count: u32| {
             let (mut now, mut rested) = (begun, 0);
             for _ in 0..count {
-                let rest = pace.rest(now);
+                let rest = pace.rest(now, None);
                 rested += u32::from(!rest.is_zero());
                 now += rest + apart;
             }
@@ -47,5 +53,11 @@ mod tests {
         assert_eq!(turns(begun + Duration::from_secs(1), APART, 1000).1, 0, "no more than come anyway");
         let (took, _) = turns(begun + Duration::from_secs(9), Duration::from_micros(50), 1000);
         assert!(took >= APART * (1000 - EARLY - 1), "{took:?}");
+        assert_eq!(
+            pace.rest(begun + FULL / 4, Some(begun)),
+            FULL * 3 / 4,
+            "what is left is not sent all at once"
+        );
+        assert_eq!(pace.rest(begun + FULL * 2, Some(begun)), Duration::ZERO);
     }
 }

@@ -113,6 +113,11 @@ impl Records {
         (result, self.learn(news))
     }
 
+    /// The tables that a watch has to be of.
+    pub fn watched(&self) -> Vec<String> {
+        self.applied.prefixes().to_vec()
+    }
+
     /// What the engine has to learn of what the watch tells.
     pub fn changed(&mut self, event: Event) -> Vec<Known> {
         let news = self.applied.told(event);

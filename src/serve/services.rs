@@ -192,7 +192,7 @@ impl Services {
         });
         let machines = self.machines.clone();
         self.spawn(async move {
-            let mut changes = Follower::new(machines.state.clone(), "");
+            let mut changes = Follower::new(machines.state.clone(), machines.watched());
             while let Some(event) = changes.next().await {
                 machines.state_changed(event);
             }

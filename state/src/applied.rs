@@ -34,6 +34,12 @@ impl Applied {
         }
     }
 
+    /// What a watch has to be of.
+    #[must_use]
+    pub fn prefixes(&self) -> &[String] {
+        &self.prefixes
+    }
+
     /// The last change of a key that is there.
     #[must_use]
     pub fn revision(&self, key: &str) -> Option<Revision> {

@@ -76,11 +76,20 @@ pub trait Backend: Send + Sync + 'static {
         }
     }
 
-    /// What is there under `prefix` now, and every change from here on.
+    /// What is there under any of these prefixes now, and every change from here on. Whoever watches is not woken for others.
     ///
     /// # Errors
     /// As [`read`](Self::read).
-    fn watch(&self, prefix: &str) -> impl Future<Output = Result<Watch, Error>> + Send;
+    fn watch_all(&self, prefixes: &[String]) -> impl Future<Output = Result<Watch, Error>> + Send;
+
+    /// The same under one.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn watch(&self, prefix: &str) -> impl Future<Output = Result<Watch, Error>> + Send {
+        let prefix = [prefix.to_owned()];
+        async move { self.watch_all(&prefix).await }
+    }
 
     /// Whether it can be written and read, as far as it has been tried.
     fn health(&self) -> Health;

@@ -145,8 +145,8 @@ impl Backend for Disk {
         answered.await.unwrap_or(closed)
     }
 
-    async fn watch(&self, prefix: &str) -> Result<Watch, Error> {
-        Ok(Watch::new(Feed::new(self.mirror.clone(), prefix)?))
+    async fn watch_all(&self, prefixes: &[String]) -> Result<Watch, Error> {
+        Ok(Watch::new(Feed::new(self.mirror.clone(), prefixes)?))
     }
 
     fn health(&self) -> Health {

@@ -13,7 +13,7 @@ use crate::watch::{Event, Events};
 /// First all that is there, then every change.
 pub(crate) struct Feed {
     mirror: Arc<Mirror>,
-    prefix: String,
+    prefixes: Vec<String>,
     /// What is told before the changes.
     snapshot: Option<Listing>,
     changes: broadcast::Receiver<Piece>,
@@ -22,27 +22,22 @@ pub(crate) struct Feed {
 }
 
 impl Feed {
-    pub(crate) fn new(mirror: Arc<Mirror>, prefix: &str) -> Result<Self, Error> {
-        let (snapshot, changes) = mirror.subscribe(prefix)?;
-        Ok(Self { mirror, prefix: prefix.to_owned(), snapshot: Some(snapshot), changes, piece: None })
+    pub(crate) fn new(mirror: Arc<Mirror>, prefixes: &[String]) -> Result<Self, Error> {
+        let (snapshot, changes) = mirror.subscribe(prefixes)?;
+        Ok(Self { mirror, prefixes: prefixes.to_vec(), snapshot: Some(snapshot), changes, piece: None })
     }
 
-    /// What the next transaction has changed under the prefix, of those that were published last.
+    /// What the next transaction has changed, of those that were published last.
     fn next_of_piece(&mut self) -> Option<Vec<Change>> {
-        while let Some((piece, told)) = &mut self.piece {
-            let rest = piece.get(*told..).unwrap_or_default();
-            let Some(transaction) = rest.chunk_by(|one, next| one.revision == next.revision).next() else {
-                self.piece = None;
-                return None;
-            };
-            *told += transaction.len();
-            let under = transaction.iter().filter(|change| change.key.starts_with(&self.prefix));
-            let changes: Vec<Change> = under.cloned().collect();
-            if !changes.is_empty() {
-                return Some(changes);
-            }
+        let (piece, told) = self.piece.as_mut()?;
+        let rest = piece.get(*told..).unwrap_or_default();
+        let transaction = rest.chunk_by(|one, next| one.revision == next.revision).next();
+        let changes = transaction.map(<[Change]>::to_vec);
+        match &changes {
+            Some(changes) => *told += changes.len(),
+            None => self.piece = None,
         }
-        None
+        changes
     }
 
     async fn take(&mut self) -> Result<Event, Error> {
@@ -56,8 +51,12 @@ impl Feed {
             match self.changes.recv().await {
                 Ok(piece) => self.piece = Some((piece, 0)),
                 Err(broadcast::error::RecvError::Lagged(missed)) => {
-                    tracing::debug!(prefix = self.prefix, missed, "a watch fell behind and starts over");
-                    let (snapshot, changes) = self.mirror.subscribe(&self.prefix)?;
+                    tracing::debug!(
+                        prefixes = self.prefixes.join(","),
+                        missed,
+                        "a watch fell behind and starts over"
+                    );
+                    let (snapshot, changes) = self.mirror.subscribe(&self.prefixes)?;
                     (self.snapshot, self.changes) = (Some(snapshot), changes);
                 }
                 Err(broadcast::error::RecvError::Closed) => return Err(Error::Closed),

@@ -152,9 +152,9 @@ impl Backend for Memory {
         Ok(revision)
     }
 
-    async fn watch(&self, prefix: &str) -> Result<Watch, Error> {
+    async fn watch_all(&self, prefixes: &[String]) -> Result<Watch, Error> {
         reach(&self.unreachable)?;
-        let feed = Feed::new(self.mirror.clone(), prefix)?;
+        let feed = Feed::new(self.mirror.clone(), prefixes)?;
         Ok(Watch::new(Reached { feed, unreachable: self.unreachable.clone() }))
     }
 

@@ -14,7 +14,8 @@ use crate::revision::Revision;
 
 /// Pieces of what was published that a slow watcher may be behind before it has to start over.
 pub(crate) const WATCH_DEPTH: usize = 512;
-/// Transactions in one of them at most. A watcher is woken for each piece, and not for each transaction.
+/// Transactions in one of them at most. A watcher is woken for each piece, and not for each transaction; nor for what it does
+/// not watch.
 pub(crate) const PIECE: usize = 16;
 
 /// What a key has.
@@ -71,10 +72,12 @@ impl Contents {
     }
 
     /// Not in order yet.
-    fn list(&self, prefix: &str) -> Listing {
-        let may_have = |table: &str| prefix.starts_with(table) || table.starts_with(prefix);
+    fn list(&self, prefixes: &[String]) -> Listing {
+        let may_have = |table: &str| {
+            prefixes.iter().any(|prefix| prefix.starts_with(table) || table.starts_with(prefix.as_str()))
+        };
         let tables = self.tables.iter().filter(|(table, _)| may_have(table));
-        self.listing(tables.flat_map(|(_, table)| table).filter(|(key, _)| key.starts_with(prefix)))
+        self.listing(tables.flat_map(|(_, table)| table).filter(|(key, _)| is_under(prefixes, key)))
     }
 
     fn read(&self, keys: &[String]) -> Listing {
@@ -91,6 +94,10 @@ impl Contents {
         let records = records.map(|(key, at)| (String::from(&**key), at.clone())).collect();
         Listing { revision: Revision(self.revision), records }
     }
+}
+
+fn is_under(prefixes: &[String], key: &str) -> bool {
+    prefixes.iter().any(|prefix| key.starts_with(prefix))
 }
 
 /// In order of the keys: for whoever holds no lock.
@@ -152,7 +159,13 @@ pub(crate) type Piece = Arc<[Change]>;
 struct Inner {
     contents: Contents,
     /// `None` once the backend is closed.
-    changes: Option<broadcast::Sender<Piece>>,
+    watched: Option<Vec<Watched>>,
+}
+
+/// Those who watch the same.
+struct Watched {
+    prefixes: Vec<String>,
+    changes: broadcast::Sender<Piece>,
 }
 
 /// Contents that can be read and watched.
@@ -160,8 +173,7 @@ pub(crate) struct Mirror(Mutex<Inner>);
 
 impl Mirror {
     pub(crate) fn new(contents: Contents) -> Arc<Self> {
-        let changes = Some(broadcast::channel(WATCH_DEPTH).0);
-        Arc::new(Self(Mutex::new(Inner { contents, changes })))
+        Arc::new(Self(Mutex::new(Inner { contents, watched: Some(Vec::new()) })))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -178,7 +190,7 @@ impl Mirror {
     }
 
     pub(crate) fn list(&self, prefix: &str) -> Listing {
-        sorted(self.with(|contents| contents.list(prefix)))
+        sorted(self.with(|contents| contents.list(&[prefix.to_owned()])))
     }
 
     /// Makes changes visible, all at once; they are durable already.
@@ -196,34 +208,49 @@ impl Mirror {
         Ok(revision)
     }
 
-    /// What is under `prefix`, and the changes that follow: under one lock, so that none falls between the two.
-    pub(crate) fn subscribe(&self, prefix: &str) -> Result<(Listing, broadcast::Receiver<Piece>), Error> {
-        let inner = self.inner();
-        let changes = inner.changes.as_ref().ok_or(Error::Closed)?.subscribe();
-        let listing = inner.contents.list(prefix);
+    /// What is under these prefixes, and the changes that follow: under one lock, so that none falls between the two.
+    pub(crate) fn subscribe(
+        &self,
+        prefixes: &[String],
+    ) -> Result<(Listing, broadcast::Receiver<Piece>), Error> {
+        let mut inner = self.inner();
+        let watched = inner.watched.as_mut().ok_or(Error::Closed)?;
+        watched.retain(|watched| watched.changes.receiver_count() > 0);
+        let changes = match watched.iter().find(|watched| watched.prefixes == prefixes) {
+            Some(watched) => watched.changes.subscribe(),
+            None => {
+                let (changes, receiver) = broadcast::channel(WATCH_DEPTH);
+                watched.push(Watched { prefixes: prefixes.to_vec(), changes });
+                receiver
+            }
+        };
+        let listing = inner.contents.list(prefixes);
         drop(inner);
         Ok((sorted(listing), changes))
     }
 
     /// Ends all watches, once they have told what is durable.
     pub(crate) fn close(&self) {
-        self.inner().changes = None;
+        self.inner().watched = None;
     }
 }
 
 impl Inner {
     fn publish(&mut self, changes: &[Change]) {
         changes.iter().for_each(|change| self.contents.apply(change));
-        let Some(watchers) = &self.changes else { return };
-        let mut rest = changes;
-        while !rest.is_empty() {
-            // Whole transactions, so that no watcher is told of a part of one.
-            let transactions = rest.chunk_by(|one, next| one.revision == next.revision);
-            let length = transactions.take(PIECE).map(<[Change]>::len).sum();
-            let (piece, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
-            rest = behind;
-            // Nobody watching is no failure.
-            let _ = watchers.send(Arc::from(piece));
+        for watched in self.watched.iter().flatten() {
+            let is_watched = |change: &&Change| is_under(&watched.prefixes, &change.key);
+            let news: Vec<Change> = changes.iter().filter(is_watched).cloned().collect();
+            let mut rest = news.as_slice();
+            while !rest.is_empty() {
+                // Whole transactions, so that no watcher is told of a part of one.
+                let transactions = rest.chunk_by(|one, next| one.revision == next.revision);
+                let length = transactions.take(PIECE).map(<[Change]>::len).sum();
+                let (piece, behind) = rest.split_at_checked(length).unwrap_or((rest, &[]));
+                rest = behind;
+                // Nobody watching is no failure.
+                let _ = watched.changes.send(Arc::from(piece));
+            }
         }
     }
 }

@@ -67,10 +67,10 @@ impl Backend for State {
         }
     }
 
-    async fn watch(&self, prefix: &str) -> Result<Watch, Error> {
+    async fn watch_all(&self, prefixes: &[String]) -> Result<Watch, Error> {
         match self {
-            Self::Disk(disk) => disk.watch(prefix).await,
-            Self::Memory(memory) => memory.watch(prefix).await,
+            Self::Disk(disk) => disk.watch_all(prefixes).await,
+            Self::Memory(memory) => memory.watch_all(prefixes).await,
         }
     }
 
