@@ -15,6 +15,8 @@ use rustix::io::{Errno, ReadWriteFlags};
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 const HOST: &str = "192.168.77.2/24";
 const PATIENCE: Duration = Duration::from_secs(20);
+/// When a request that is not answered is sent again.
+const AGAIN: Duration = Duration::from_secs(5);
 
 /// Bytes of which no two places in a row of blocks are alike.
 fn contents(length: usize) -> Vec<u8> {
@@ -36,7 +38,16 @@ impl Client {
         for (option, value) in options {
             request.extend(format!("{option}\0{value}\0").bytes());
         }
-        socket.send_to(&request, (SERVER, 69)).unwrap();
+        // A request may be lost where a flood fills the server's queue, so it is sent again, as each client does.
+        let mut first = [0; 1];
+        socket.set_read_timeout(Some(AGAIN)).unwrap();
+        for _ in 0..PATIENCE.as_secs() / AGAIN.as_secs() {
+            socket.send_to(&request, (SERVER, 69)).unwrap();
+            if socket.peek_from(&mut first).is_ok() {
+                break;
+            }
+        }
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
         let mut client = Self { socket, port: (SERVER, 69).into(), first: Vec::new() };
         (client.first, client.port) = client.hear();
         assert!(client.port.ip() == SERVER && client.port.port() != 69, "a transfer has a port of its own");
