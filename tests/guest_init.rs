@@ -398,6 +398,21 @@ fn what_cannot_be_told_to_ifupdown_is_said_on_the_console_and_the_machine_boots(
     }
 }
 
+/// What systemd runs when it has come up looks up a name, and that is all that the server hears.
+#[test]
+fn the_unit_that_tells_of_up_names_the_boot_of_the_command_line() {
+    for shell in shells() {
+        let home = root(shell);
+        let asked = "/bin/sh -x /.oneroot/up 2>&1 | grep -F .oneroot/say/ | while read -r line; do echo \"up=$line\"; done\n";
+        let probe = PROBE.replacen('\n', &format!("\n{asked}"), 1);
+        program(&home.path().join("root/usr/lib/systemd/systemd"), &probe);
+        let told = boot(home.path(), SPOILED);
+        let said = told.get("up").map(|lines| lines.join("|")).unwrap_or_default();
+        assert!(said.contains(&format!("/.oneroot/say/{BOOT}.up")), "{said:?} with {}", shell.display());
+    }
+    assert!(UNIT.contains("ExecStart=/bin/sh /.oneroot/up\n"));
+}
+
 #[test]
 fn what_systemd_is_given_is_there_for_systemd_alone() {
     let home = root(Path::new("/bin/busybox"));
