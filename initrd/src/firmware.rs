@@ -89,9 +89,9 @@ mod tests {
         file.extend(info);
         file.extend(names);
         file.resize(headers_at, 0);
-        let sections = [(0, 0, 0, 0), (1, 1, info_at, info.len()), (10, 3, names_at, names.len())];
+        let sections = [(0_u32, 0_u32, 0, 0), (1, 1, info_at, info.len()), (10, 3, names_at, names.len())];
         for (name, kind, at, size) in sections {
-            file.extend([name, kind as u32].iter().flat_map(|number| number.to_le_bytes()));
+            file.extend([name, kind].iter().flat_map(|number| number.to_le_bytes()));
             file.extend([0, 0, at as u64, size as u64].iter().flat_map(|number| number.to_le_bytes()));
             file.extend([0_u32, 0].iter().flat_map(|number| number.to_le_bytes()));
             file.extend([1_u64, 0].iter().flat_map(|number| number.to_le_bytes()));
