@@ -9,6 +9,7 @@
 //! them (docs/decisions/0019-https-and-access-tokens.md).
 
 mod plain;
+mod report;
 mod secured;
 mod sending;
 mod sync;
@@ -156,6 +157,14 @@ impl Connection {
         {
             return match asked {
                 Ok(asked) => self.tree(asked, &date).await,
+                Err(refusal) => self.refuse(refusal, &date).await,
+            };
+        }
+        if let Ok(Some(request)) = self.inbox.first()
+            && let Some(coming) = report::asked(&request)
+        {
+            return match coming {
+                Ok(coming) => self.report(coming, &date).await,
                 Err(refusal) => self.refuse(refusal, &date).await,
             };
         }

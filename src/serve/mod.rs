@@ -118,6 +118,8 @@ pub async fn run(
     // Machines that boot now should ask the next start, not a port where nobody is.
     drop(registration);
     drain(&mut services).await?;
+    // A state that hangs must not keep the process.
+    let _ = tokio::time::timeout(DRAIN, machines.write_timelines()).await;
     if let Ok(Err(cause)) = tokio::time::timeout(DRAIN, machines.state.settle()).await {
         tracing::error!(%cause, "the state is not where the next start looks for it");
     }
