@@ -12,6 +12,10 @@ use thiserror::Error;
 pub const LONGEST: usize = 4096;
 /// Lines of the kernel's log in one.
 pub const MOST_KERNEL_LINES: usize = 12;
+/// Bytes of the sentence that says what failed.
+pub const LONGEST_FAILURE: usize = 640;
+/// Bytes of a line of the kernel's.
+pub const LONGEST_KERNEL_LINE: usize = 256;
 
 /// A report.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,19 +53,8 @@ pub enum Phase {
     HandOver,
 }
 
-/// A report that can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
-pub enum BadReport {
-    /// More bytes than a report has.
-    #[error("a report has at most {LONGEST} bytes")]
-    TooLong,
-    /// Not lines of text, or not those of a report.
-    #[error("a report is lines of text: phase, at, took, and what failed")]
-    Malformed,
-}
-
 impl Phase {
-    /// Each, in the order in which it comes about.
+    /// All of them, in order.
     pub const ALL: [Self; 8] = [
         Self::Settings,
         Self::Drivers,
@@ -73,9 +66,9 @@ impl Phase {
         Self::HandOver,
     ];
 
-    /// Its word.
+    /// Its name, which is one word.
     #[must_use]
-    pub fn as_str(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::Settings => "settings",
             Self::Drivers => "drivers",
@@ -89,17 +82,43 @@ impl Phase {
     }
 }
 
+/// A report that can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+pub enum BadReport {
+    /// More bytes than a report has.
+    #[error("a report has at most {LONGEST} bytes")]
+    TooLong,
+    /// Not lines of text, or not those of a report.
+    #[error("a report is lines of text: phase, at, took, and what failed")]
+    Malformed,
+}
+
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
+        f.write_str(self.name())
     }
 }
 
 impl FromStr for Phase {
     type Err = BadReport;
 
-    fn from_str(word: &str) -> Result<Self, BadReport> {
-        Self::ALL.into_iter().find(|phase| phase.as_str() == word).ok_or(BadReport::Malformed)
+    fn from_str(text: &str) -> Result<Self, BadReport> {
+        Self::ALL.into_iter().find(|phase| phase.name() == text).ok_or(BadReport::Malformed)
+    }
+}
+
+/// The text of a report. What is longer than its part may be is cut, and what is no character to be shown is a space: so a report
+/// that was written is one that can be read.
+impl fmt::Display for Report {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "phase {}\nat {}\ntook {}", self.phase, self.at_ms, self.took_ms)?;
+        if let Some(failure) = &self.failure {
+            writeln!(f, "failed {}", shown(failure, LONGEST_FAILURE))?;
+        }
+        for line in self.kernel.iter().take(MOST_KERNEL_LINES) {
+            writeln!(f, "kernel {}", shown(line, LONGEST_KERNEL_LINE))?;
+        }
+        Ok(())
     }
 }
 
@@ -110,30 +129,52 @@ impl FromStr for Report {
         if text.len() > LONGEST {
             return Err(BadReport::TooLong);
         }
-        let (mut phase, mut at, mut took, mut failure, mut kernel) = (None, None, None, None, Vec::new());
+        let (mut phase, mut at_ms, mut took_ms) = (None, None, None);
+        let (mut failure, mut kernel) = (None, Vec::new());
         for line in text.lines() {
             let (key, value) = line.split_once(' ').ok_or(BadReport::Malformed)?;
-            let plain = || value.chars().filter(|char| !char.is_control()).collect::<String>();
-            match key {
-                "phase" if phase.is_none() => phase = Some(value.parse()?),
-                "at" if at.is_none() => at = Some(value.parse().map_err(|_| BadReport::Malformed)?),
-                "took" if took.is_none() => took = Some(value.parse().map_err(|_| BadReport::Malformed)?),
-                "failed" if failure.is_none() => failure = Some(plain()),
-                "kernel" if kernel.len() < MOST_KERNEL_LINES => kernel.push(plain()),
+            let again = match key {
+                "phase" => phase.replace(value.parse()?).is_some(),
+                "at" => at_ms.replace(number(value)?).is_some(),
+                "took" => took_ms.replace(number(value)?).is_some(),
+                "failed" => failure.replace(shown(value, LONGEST_FAILURE)).is_some(),
+                "kernel" => {
+                    kernel.push(shown(value, LONGEST_KERNEL_LINE));
+                    kernel.len() > MOST_KERNEL_LINES
+                }
                 _ => return Err(BadReport::Malformed),
+            };
+            if again {
+                return Err(BadReport::Malformed);
             }
         }
-        let (Some(phase), Some(at_ms), Some(took_ms)) = (phase, at, took) else {
-            return Err(BadReport::Malformed);
-        };
-        Ok(Self { phase, at_ms, took_ms, failure, kernel })
+        match (phase, at_ms, took_ms) {
+            (Some(phase), Some(at_ms), Some(took_ms)) => Ok(Self { phase, at_ms, took_ms, failure, kernel }),
+            _ => Err(BadReport::Malformed),
+        }
     }
 }
 
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "phase {}\nat {}\ntook {}", self.phase, self.at_ms, self.took_ms)?;
-        self.failure.iter().try_for_each(|failure| writeln!(f, "failed {failure}"))?;
-        self.kernel.iter().try_for_each(|line| writeln!(f, "kernel {line}"))
+fn number(text: &str) -> Result<u64, BadReport> {
+    text.parse().map_err(|_| BadReport::Malformed)
+}
+
+/// A text as it may be shown to a person: at most so many bytes, and nothing that moves a terminal's cursor or the
+/// direction of writing.
+fn shown(text: &str, longest: usize) -> String {
+    let mut shown = String::new();
+    for char in text.chars() {
+        let char = if hidden(char) { ' ' } else { char };
+        if shown.len() + char.len_utf8() > longest {
+            break;
+        }
+        shown.push(char);
     }
+    shown
+}
+
+/// Controls, and the marks that turn the direction of writing (Unicode's bidirectional algorithm, UAX 9), line and paragraph ends.
+fn hidden(char: char) -> bool {
+    char.is_control()
+        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

@@ -1,15 +1,26 @@
-//! The settings of one boot, as they lie in its initrd at [`PATH`]: a line for each, `key value`.
+//! The settings of one boot, as they lie in its initrd at [`PATH`]: a line for each, `key value`, the last one [`END`].
 //!
 //! Any user of the machine can ask for the initrd, so no secret is among them. Server and init are of one build, so a key that is
-//! not known, and one that is missing, are mistakes and not another version's.
+//! not known, and one that is missing, are mistakes and not another version's. Without the last line the rest may be cut short.
 
+mod read;
+
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
 
 use oneroot_ids::{BootId, Mac, MachineId};
 use thiserror::Error;
 
+pub use read::size;
+
 /// Where the settings lie in the initrd, and so in the root of what the kernel unpacks.
 pub const PATH: &str = "oneroot/settings";
+/// Bytes of the settings.
+pub const LONGEST: usize = 8192;
+/// Servers in them.
+pub const MOST_SERVERS: usize = 8;
+/// The last line.
+pub const END: &str = "end";
 
 /// All that init is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,4 +104,60 @@ pub enum BadSettings {
     /// A line says nothing that is known.
     #[error("the initrd's settings have a line that can't be read: {0:?}")]
     Line(String),
+    /// More bytes, or more lines of a key, than settings have.
+    #[error(
+        "the initrd's settings are longer than settings are: at most {LONGEST} bytes, {MOST_SERVERS} servers"
+    )]
+    TooLong,
+}
+
+impl fmt::Display for Settings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "boot {}", self.boot)?;
+        writeln!(f, "machine {}", self.machine)?;
+        writeln!(f, "name {}", self.name)?;
+        writeln!(f, "mac {}", self.mac)?;
+        for Server { address, nfs, http } in &self.servers {
+            writeln!(f, "server {address} {nfs} {http}")?;
+        }
+        writeln!(f, "export {}", self.export)?;
+        if let Some(leased) = &self.address {
+            writeln!(f, "address {}/{} {}", leased.address, leased.prefix, leased.lease)?;
+            if let Some(router) = leased.router {
+                writeln!(f, "router {router}")?;
+            }
+            if let Some(mtu) = leased.mtu {
+                writeln!(f, "mtu {mtu}")?;
+            }
+        }
+        if let Some(vlan) = self.vlan {
+            writeln!(f, "vlan {vlan}")?;
+        }
+        writeln!(f, "patience {}", self.patience)?;
+        writeln!(f, "overlay {}", self.overlay)?;
+        writeln!(f, "init {}", self.init)?;
+        if let Some(restart) = self.restart {
+            writeln!(f, "restart {restart}")?;
+        }
+        writeln!(f, "{END}")
+    }
+}
+
+impl fmt::Display for Overlay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tmpfs(size) => write!(f, "tmpfs {size}"),
+            Self::Zram(size) => write!(f, "zram {size}"),
+        }
+    }
+}
+
+impl fmt::Display for Size {
+    /// As tmpfs takes it for `size=`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Percent(percent) => write!(f, "{percent}%"),
+            Self::Mib(mib) => write!(f, "{mib}m"),
+        }
+    }
 }

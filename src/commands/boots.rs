@@ -8,8 +8,8 @@ use serde::Serialize;
 
 use super::running;
 use super::status::age;
-use crate::print::{Document, Page};
 use crate::control;
+use crate::print::{Document, Page};
 
 const HEAD: [&str; 8] = ["MACHINE", "BEGAN", "PROFILE", "SERVER", "PHASE", "REACHED", "TOOK", "FAILED"];
 

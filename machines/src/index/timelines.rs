@@ -17,7 +17,7 @@ use std::net::IpAddr;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::unknown::is_unknown;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
-use oneroot_initrd::report::{LONGEST, MOST_KERNEL_LINES, Phase, Report};
+use oneroot_initrd::report::{LONGEST_FAILURE, LONGEST_KERNEL_LINE, MOST_KERNEL_LINES, Phase, Report};
 use oneroot_state::{Change, Table};
 use serde::{Deserialize, Serialize};
 
@@ -40,8 +40,6 @@ pub const EVERY: u64 = 2;
 pub const MOST_FAILURES: usize = 4;
 /// Steps kept of a boot.
 const MOST_STEPS: usize = 32;
-/// Bytes of a failure's sentence.
-const LONGEST_SENTENCE: usize = 512;
 /// Servers that are shown with a boot.
 const MOST_SERVERS: usize = 4;
 /// Bytes kept of all machines that nobody has named; who comes later has its steps kept by the present server alone.
@@ -164,11 +162,16 @@ impl Timeline {
             self.end_failures(report.phase);
             return News::Done;
         };
-        let told = plain(told, LONGEST_SENTENCE);
+        let told = plain(told, LONGEST_FAILURE);
         let known = self.failures.iter().position(|known| known.phase == word && known.told == told);
         let times = known.map_or(0, |at| self.failures.remove(at).times).saturating_add(1);
         self.failures.iter_mut().for_each(|failure| failure.kernel.clear());
-        let lines = report.kernel.iter().take(MOST_KERNEL_LINES).map(|line| plain(line, LONGEST)).collect();
+        let lines = report
+            .kernel
+            .iter()
+            .take(MOST_KERNEL_LINES)
+            .map(|line| plain(line, LONGEST_KERNEL_LINE))
+            .collect();
         self.failures.push(BootFailure {
             phase: word,
             at: now,
