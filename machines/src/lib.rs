@@ -45,7 +45,7 @@ pub use keys::KeyStatus;
 pub use machines::Machines;
 pub use mapping::{MachineChange, MappedMachine, Mapping, MappingRecords, Newcomer, Request, Taken};
 pub use planner::asking::DecideStatus;
-pub use status::{BootStatus, FailedBoot, MachineStatus, OneMachine, PinStatus, Planned};
+pub use status::{BootStatus, BootsStatus, FailedBoot, MachineStatus, OneMachine, PinStatus, Planned};
 pub use tokens::keys::{HandleKeys, handle_keys};
 pub use views::flats::Objects;
 pub use views::tree::{MachineTree, ProgressReport};

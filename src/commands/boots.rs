@@ -3,23 +3,21 @@
 use std::path::Path;
 
 use anyhow::{Result, bail};
-use oneroot_machines::{BootStatus, FailedBoot};
+use oneroot_machines::{BootStatus, BootsStatus, FailedBoot};
 use serde::Serialize;
 
 use super::running;
 use super::status::age;
-use crate::control;
 use crate::print::{Document, Page};
+use crate::{cli, control};
 
 const HEAD: [&str; 8] = ["MACHINE", "BEGAN", "PROFILE", "SERVER", "PHASE", "REACHED", "TOOK", "FAILED"];
 
 /// The boots that were asked for.
 #[derive(Serialize)]
 pub struct Boots {
-    /// Of each machine, the latest last.
-    boots: Vec<BootStatus>,
-    /// Seconds since 1970 at the server.
-    now: u64,
+    #[serde(flatten)]
+    asked: BootsStatus,
     /// Each step is shown.
     #[serde(skip)]
     is_one: bool,
@@ -28,18 +26,18 @@ pub struct Boots {
 impl Document for Boots {
     fn page(&self) -> Page {
         let mut page = Page::default();
-        if self.boots.is_empty() {
+        if self.asked.boots.is_empty() {
             page.line("no boot is known yet: one is from the moment at which its root is mounted or its init says something");
             return page;
         }
         if self.is_one {
-            self.boots.iter().for_each(|boot| self.whole(boot, &mut page));
+            self.asked.boots.iter().for_each(|boot| self.whole(boot, &mut page));
             return page;
         }
         let mut rows = vec![HEAD.map(str::to_owned)];
-        rows.extend(self.boots.iter().map(|boot| self.row(boot)));
+        rows.extend(self.asked.boots.iter().map(|boot| self.row(boot)));
         page.rows(&rows);
-        for boot in &self.boots {
+        for boot in &self.asked.boots {
             if let Some(failed) = boot.failures.last().filter(|failed| !failed.is_over) {
                 page.line(format_args!("{}: {}", boot.machine, failed.in_words()));
             }
@@ -53,13 +51,13 @@ impl Boots {
         let failed = boot.failures.iter().filter(|failed| !failed.is_over);
         [
             boot.machine.clone(),
-            format!("{} ago", age(self.now.saturating_sub(boot.made))),
+            format!("{} ago", age(self.asked.now.saturating_sub(boot.made))),
             boot.profile.clone(),
             boot.servers.join(" "),
             boot.phase.clone().unwrap_or_else(|| "over".to_owned()),
             boot.steps.last().map_or("-".to_owned(), |step| step.step.clone()),
             took(boot).map_or("-".to_owned(), seconds),
-            failed.map(|failed| failed.phase.clone()).last().unwrap_or_else(|| "-".to_owned()),
+            failed.map(|failed| failed.phase.clone()).next_back().unwrap_or_else(|| "-".to_owned()),
         ]
     }
 
@@ -71,7 +69,7 @@ impl Boots {
             "{} {}: {phase}, began {} ago{tries}",
             boot.machine,
             boot.boot,
-            age(self.now.saturating_sub(boot.made))
+            age(self.asked.now.saturating_sub(boot.made))
         ));
         let mut row = |what: &str, words: String| page.line(format_args!("  {what:<10}{words}"));
         row("profile", format!("{}, view {}", boot.profile, boot.view));
@@ -89,7 +87,7 @@ impl Boots {
             );
         }
         for FailedBoot { phase, at, told, helps, times, is_over, kernel } in &boot.failures {
-            let ago = age(self.now.saturating_sub(*at));
+            let ago = age(self.asked.now.saturating_sub(*at));
             let over = if *is_over { ", and could later" } else { "" };
             let times = if *times > 1 { format!(", said {times} times") } else { String::new() };
             row("failed", format!("{phase}, {ago} ago{times}{over}: {told}"));
@@ -110,9 +108,10 @@ fn seconds(ms: u64) -> String {
 }
 
 /// Asks the running server.
-pub fn boots(state: &Path, machine: Option<&str>) -> Result<Boots> {
-    let Some((now, boots)) = running(state, control::ask_boots(state, machine)?)? else {
+pub fn boots(state: &Path, what: &cli::Boots) -> Result<Boots> {
+    let machine = what.machine.as_deref();
+    let Some(asked) = running(state, control::ask_boots(state, machine)?)? else {
         bail!("no machine {:?}; `oneroot machines` lists those that there are", machine.unwrap_or_default());
     };
-    Ok(Boots { boots, now, is_one: machine.is_some() })
+    Ok(Boots { asked, is_one: machine.is_some() })
 }

@@ -78,7 +78,7 @@ impl Machines {
                 Err(_) => ReportRefused::TooMany,
             },
         };
-        tracing::warn!(peer = %peer.ip(), %boot, reason = %refused, "refused a report of a boot: {refused}");
+        tracing::warn!(peer = %peer.ip(), %boot, reason = %refused, "refused a report of a boot");
         Err(refused)
     }
 
@@ -215,5 +215,124 @@ fn step_of(phase: Phase) -> &'static str {
         Phase::Address => "network",
         Phase::Overlay => "layer",
         phase => phase.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::boots::tests_on::{Server, two};
+    use crate::index::timelines::LastBoots;
+    use oneroot_bootconf::again::Ask;
+    use oneroot_state::Trouble;
+
+    /// A boot of the machine, planned on this server.
+    async fn boot(server: &Server, peer: IpAddr) -> BootId {
+        server.machines.boot_script(peer, server.mac, None, Ask::Whole).await.unwrap();
+        let index = server.machines.index();
+        *index.pins.keys().next().unwrap()
+    }
+
+    fn tell(server: &Server, peer: IpAddr, boot: BootId, text: &str) -> Result<(), ReportRefused> {
+        let reporter = server.machines.reporter(SocketAddr::new(peer, 700), boot)?;
+        server.machines.report(&reporter, text.as_bytes())
+    }
+
+    const LOST: &str = "phase carrier\nat 3000\ntook 20000\nfailed no carrier on eth0\nkernel igc: down\n";
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_report_is_believed_from_its_machines_address_and_a_low_port_before_anything_is_mounted() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], peer) = two(home.path()).await;
+        let boot = boot(&one, peer).await;
+        let refused =
+            |peer: IpAddr, port, boot| one.machines.reporter(SocketAddr::new(peer, port), boot).unwrap_err();
+        assert_eq!(refused(peer, 1024, boot), ReportRefused::Port);
+        assert_eq!(refused([10, 0, 0, 11].into(), 700, boot), ReportRefused::NotYours);
+        assert_eq!(refused(peer, 700, BootId::from_random([9; 8])), ReportRefused::NoBoot);
+        tell(&one, peer, boot, "phase settings\nat 900\ntook 3\n").unwrap();
+        assert_eq!(one.machines.steps().of(one.mac).last().unwrap().step, "settings");
+        tell(&one, peer, boot, LOST).unwrap();
+        let boots = one.machines.boots(Some(&one.mac.to_string())).unwrap().boots;
+        assert_eq!((boots.len(), boots[0].phases.len()), (1, 1));
+        assert_eq!(boots[0].failures[0].told, "no carrier on eth0");
+        assert!(boots[0].failures[0].helps.as_ref().unwrap().contains("cable"));
+        let shown = one.machines.one(&one.mac.to_string()).unwrap().status;
+        assert!(shown.failed.unwrap().in_words().contains("no carrier"));
+        // Ten minutes later it still is what it says, and not what usually holds others up.
+        one.clock.pass(600);
+        let shown = one.machines.one(&one.mac.to_string()).unwrap().status;
+        assert!(shown.failed.is_some() && shown.stalled.is_none());
+        tell(&one, peer, boot, "phase carrier\nat 90000\ntook 80000\n").unwrap();
+        assert!(one.machines.one(&one.mac.to_string()).unwrap().status.failed.is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_two_servers_hear_of_a_boot_is_one_boot_on_both_whichever_writes_first() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, mut other], peer) = two(home.path()).await;
+        let boot = boot(&one, peer).await;
+        other.hear();
+        tell(&one, peer, boot, "phase settings\nat 900\ntook 3\n").unwrap();
+        tell(&other, peer, boot, LOST).unwrap();
+        assert!(one.machines.write_timelines().await);
+        assert!(other.machines.write_timelines().await, "a conflict, and then both");
+        let mut one = one;
+        one.hear();
+        other.hear();
+        for server in [&one, &other] {
+            let boots = server.machines.boots(None).unwrap().boots;
+            let boot = boots.iter().find(|shown| shown.boot == boot.to_string()).unwrap();
+            assert_eq!((boot.phases.len(), boot.failures.len()), (1, 1));
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn boots_are_written_behind_what_they_tell_of_and_go_with_their_machine() {
+        let home = tempfile::tempdir().unwrap();
+        let ([mut one, mut other], peer) = two(home.path()).await;
+        let boot = boot(&one, peer).await;
+        tell(&one, peer, boot, LOST).unwrap();
+        let machine = one.machines.index().pins[&boot].0.machine;
+        let written = async |server: &Server| {
+            BOOTS.get(server.machines.state.as_ref(), machine).await.unwrap().map(|at| at.value)
+        };
+        assert_eq!(written(&one).await, None);
+        one.memory().trouble([Some(Trouble::RequestLost)]);
+        assert!(one.machines.write_timelines().await);
+        let kept: LastBoots = written(&one).await.unwrap();
+        assert_eq!(kept.boots[0].failures[0].kernel, ["igc: down"]);
+        // An epoch would end all that NFS has remembered.
+        let before = other.machines.epoch.at(1);
+        other.hear();
+        let after = other.machines.epoch.at(1);
+        assert_ne!(before, after, "a boot was planned");
+        tell(&one, peer, boot, "phase carrier\nat 90000\ntook 80000\n").unwrap();
+        assert!(one.machines.write_timelines().await);
+        other.hear();
+        assert_eq!(other.machines.epoch.at(1), after);
+        // The machine is forgotten by whichever server.
+        let txn = crate::index::tables::MACHINES.delete(Txn::new(), machine);
+        let txn = crate::index::tables::PINS.delete(txn, boot);
+        one.machines.state.commit(txn).await.unwrap();
+        one.hear();
+        other.hear();
+        assert!(other.machines.timelines().of(machine).is_empty());
+        assert!(other.machines.write_timelines().await && one.machines.write_timelines().await);
+        assert_eq!(written(&one).await, None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn bytes_that_are_no_report_change_nothing() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], peer) = two(home.path()).await;
+        let boot = boot(&one, peer).await;
+        let reporter = one.machines.reporter(SocketAddr::new(peer, 700), boot).unwrap();
+        for text in [&b""[..], b"\xff\xfe", b"phase up\nat 1\ntook 1\n", b"phase root\nat -1\ntook 1\n", b"x"]
+        {
+            let refused = one.machines.report(&reporter, text);
+            assert!(matches!(refused, Err(ReportRefused::Bad(_))), "{text:?}");
+        }
+        assert!(one.machines.boots(None).unwrap().boots.is_empty());
     }
 }

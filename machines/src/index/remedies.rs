@@ -69,6 +69,11 @@ pub const TABLE: &[Remedy] = &[
     },
     Remedy {
         phase: Phase::Root,
+        words: &["the boot is over"],
+        helps: "a later boot or `oneroot release` ended this one: start the machine again",
+    },
+    Remedy {
+        phase: Phase::Root,
         words: &["no nfs", "not know nfs"],
         helps: "this kernel has no NFS client: take one that has (`oneroot check` names it)",
     },

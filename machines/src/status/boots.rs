@@ -8,6 +8,15 @@ use crate::index::steps::BootStep;
 use crate::index::timelines::{BootFailure, PhaseDone, Timeline};
 use crate::machines::Machines;
 
+/// The last boots of some machines.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct BootsStatus {
+    /// Seconds since 1970 at the server.
+    pub now: u64,
+    /// In the order of their machines, the latest of each last.
+    pub boots: Vec<BootStatus>,
+}
+
 /// One boot.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct BootStatus {
@@ -67,9 +76,8 @@ impl FailedBoot {
 }
 
 impl Machines {
-    /// The last boots of all machines, or of the one that has this name or MAC: in the order of their machines, the latest last.
-    /// None where there is no such machine. And what time it is, seconds since 1970.
-    pub fn boots(&self, machine: Option<&str>) -> Option<(u64, Vec<BootStatus>)> {
+    /// The last boots of all machines, or of the one that has this name or MAC; none where there is no such machine.
+    pub fn boots(&self, machine: Option<&str>) -> Option<BootsStatus> {
         let mut known: Vec<(String, MachineId)> =
             self.index().machines.keys().map(|id| (String::new(), *id)).collect();
         known.iter_mut().for_each(|(name, id)| *name = self.called_now(*id));
@@ -88,7 +96,7 @@ impl Machines {
             timelines.into_iter().map(move |timeline| (name.clone(), timeline))
         });
         let boots = boots.map(|(name, timeline)| self.boot_status(name, timeline)).collect();
-        Some((self.host.shown(self.host.now()), boots))
+        Some(BootsStatus { now: self.host.shown(self.host.now()), boots })
     }
 
     fn called_now(&self, id: MachineId) -> String {

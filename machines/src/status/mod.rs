@@ -18,7 +18,7 @@ use oneroot_bootconf::root::Root;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
-pub use boots::{BootStatus, FailedBoot};
+pub use boots::{BootStatus, BootsStatus, FailedBoot};
 pub use one::OneMachine;
 
 use crate::index::refusals::Refusal;
