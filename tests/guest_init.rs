@@ -18,6 +18,9 @@ const START: &str = include_str!("../machines/src/guest/start");
 const PLACE: &str = include_str!("../machines/src/guest/place");
 const IFUPDOWN: &str = include_str!("../machines/src/guest/ifupdown");
 const WATCH: &str = include_str!("../machines/src/guest/watch");
+const UP: &str = include_str!("../machines/src/guest/up");
+const PLACES: &str = include_str!("../machines/src/guest/places");
+const UNIT: &str = include_str!("../machines/src/guest/up.service");
 const BOOT: &str = "0123456789abcdef";
 const MAC: &str = "52:54:00:00:00:0a";
 const MACHINE_ID: &str = "0f0e0d0c0b0a49888786858483828180";
@@ -93,6 +96,12 @@ fn root(shell: &Path) -> TempDir {
     program(&at(".oneroot/place"), PLACE);
     program(&at(".oneroot/ifupdown"), IFUPDOWN);
     program(&at(".oneroot/watch"), WATCH);
+    program(&at(".oneroot/up"), UP);
+    fs::write(at(".oneroot/places"), PLACES).unwrap();
+    let units = at(".oneroot/run/systemd/system");
+    fs::create_dir_all(units.join("multi-user.target.wants")).unwrap();
+    fs::write(units.join("oneroot-up.service"), UNIT).unwrap();
+    symlink("../oneroot-up.service", units.join("multi-user.target.wants/oneroot-up.service")).unwrap();
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
     fs::copy(busybox.unwrap(), at("bin/busybox")).unwrap();
     for name in [

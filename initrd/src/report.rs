@@ -66,9 +66,9 @@ impl Phase {
         Self::HandOver,
     ];
 
-    /// Its name, which is one word.
+    /// Its word.
     #[must_use]
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Settings => "settings",
             Self::Drivers => "drivers",
@@ -95,7 +95,7 @@ pub enum BadReport {
 
 impl fmt::Display for Phase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
+        f.write_str(self.as_str())
     }
 }
 
@@ -103,7 +103,7 @@ impl FromStr for Phase {
     type Err = BadReport;
 
     fn from_str(text: &str) -> Result<Self, BadReport> {
-        Self::ALL.into_iter().find(|phase| phase.name() == text).ok_or(BadReport::Malformed)
+        Self::ALL.into_iter().find(|phase| phase.as_str() == text).ok_or(BadReport::Malformed)
     }
 }
 

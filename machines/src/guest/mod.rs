@@ -10,14 +10,30 @@ use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Ref, RefKind, Stage, Store};
 
 /// Programs there: the first that a machine runs, what that runs in the new root, what puts in place what the machine is
-/// given, what tells ifupdown of the NIC, and what tells of an init that can't.
-const PROGRAMS: [(&str, &str); 5] = [
+/// given, what tells ifupdown of the NIC, what tells that systemd has come up, and what tells of an init that can't.
+const PROGRAMS: [(&str, &str); 6] = [
     ("init", include_str!("init")),
     ("start", include_str!("start")),
     ("place", include_str!("place")),
     ("ifupdown", include_str!("ifupdown")),
+    ("up", include_str!("up")),
     ("watch", include_str!("watch")),
 ];
+/// Other files there: what is put where, and what every machine is given.
+const FILES: [(&str, &str); 2] = [
+    ("places", include_str!("places")),
+    ("run/systemd/system/oneroot-up.service", include_str!("up.service")),
+];
+/// Directories of those.
+const RUN: [&str; 4] = [
+    ".oneroot/run",
+    ".oneroot/run/systemd",
+    ".oneroot/run/systemd/system",
+    ".oneroot/run/systemd/system/multi-user.target.wants",
+];
+/// Links there, and where they lead.
+const LINKS: [(&str, &str); 1] =
+    [("run/systemd/system/multi-user.target.wants/oneroot-up.service", "../oneroot-up.service")];
 
 /// Directory whose names are words that machines say; none is ever there.
 pub const SAY: &str = ".oneroot/say";
@@ -33,13 +49,18 @@ pub fn stage(store: &Arc<Store>, now: u64) -> Result<GenerationId> {
     // No source has it, so nothing else would put it right.
     stage.distrust();
     let meta = |mode| Meta { mode, mtime: MTIME, ..Meta::default() };
-    for dir in ["", ".oneroot", ".oneroot/lower", ".oneroot/rw", SAY] {
+    for dir in ["", ".oneroot", ".oneroot/lower", ".oneroot/rw", SAY].into_iter().chain(RUN) {
         stage.insert(&TreePath::parse(dir.as_bytes())?, meta(0o755), Content::Directory { opaque: false })?;
     }
-    for (name, text) in PROGRAMS {
+    let files = PROGRAMS.map(|file| (file, 0o755)).into_iter().chain(FILES.map(|file| (file, 0o644)));
+    for ((name, text), mode) in files {
         let path = format!(".oneroot/{name}");
-        let program = stage.object(text.as_bytes(), path.as_bytes())?;
-        stage.insert(&TreePath::parse(path.as_bytes())?, meta(0o755), program)?;
+        let content = stage.object(text.as_bytes(), path.as_bytes())?;
+        stage.insert(&TreePath::parse(path.as_bytes())?, meta(mode), content)?;
+    }
+    for (name, target) in LINKS {
+        let link = Content::Symlink(target.as_bytes().to_vec());
+        stage.insert(&TreePath::parse(format!(".oneroot/{name}").as_bytes())?, meta(0o777), link)?;
     }
     let generation = stage.finish()?.generation;
     let name = Ref::new(RefKind::Builtin, NAME).ok_or_else(|| Error::Name(NAME.to_owned()))?;

@@ -1,0 +1,160 @@
+//! A DHCP client's messages (RFC 2131, RFC 2132): the three that it sends, and the three that it may be answered.
+//!
+//! dhcproto, which the server reads them by, is more than the rest of init together; the tests read these by it.
+
+use std::net::Ipv4Addr;
+
+use oneroot_ids::Mac;
+
+const FIXED: usize = 236;
+const COOKIE: [u8; 4] = [99, 130, 83, 99];
+/// Shorter ones are dropped by old relays (RFC 1542 §2.1).
+const SHORTEST: usize = 300;
+/// Where `chaddr` is.
+const CHADDR: usize = 28;
+const BROADCAST: u8 = 0x80;
+/// Options.
+const MASK: u8 = 1;
+const ROUTER: u8 = 3;
+const MTU: u8 = 26;
+const ADDRESS: u8 = 50;
+const LEASE: u8 = 51;
+const KIND: u8 = 53;
+const SERVER: u8 = 54;
+const WANTED: u8 = 55;
+const LARGEST: u8 = 57;
+const PAD: u8 = 0;
+const END: u8 = 255;
+/// Messages.
+const DISCOVER: u8 = 1;
+const REQUEST: u8 = 3;
+
+/// What is asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// Who gives an address?
+    Discover,
+    /// Is this one still ours? (INIT-REBOOT)
+    Keep(Ipv4Addr),
+    /// The one that this server has offered, please.
+    Take(Ipv4Addr, Ipv4Addr),
+}
+
+/// What kind of answer it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// This could be yours.
+    Offer,
+    /// This is yours.
+    Ack,
+    /// It is not.
+    Nak,
+}
+
+/// An answer to this client's question.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its kind.
+    pub kind: Kind,
+    /// Whose answer it is.
+    pub server: Ipv4Addr,
+    /// The address.
+    pub address: Ipv4Addr,
+    /// Bits of its network.
+    pub prefix: Option<u8>,
+    /// The first router.
+    pub router: Option<Ipv4Addr>,
+    /// What the link carries.
+    pub mtu: Option<u16>,
+    /// Seconds.
+    pub lease: Option<u32>,
+}
+
+/// The question's bytes; `number` is what its answers have too.
+#[must_use]
+pub fn question(question: Question, number: u32, mac: Mac, seconds: u16) -> Vec<u8> {
+    // BOOTREQUEST, Ethernet, six bytes of address, no hops.
+    let mut bytes = vec![1, 1, 6, 0];
+    bytes.extend(number.to_be_bytes());
+    bytes.extend(seconds.to_be_bytes());
+    // The link has no address yet, so an answer to one would not be heard.
+    bytes.extend([BROADCAST, 0]);
+    bytes.resize(CHADDR, 0);
+    bytes.extend(mac.bytes());
+    bytes.resize(FIXED, 0);
+    bytes.extend(COOKIE);
+    let kind = if question == Question::Discover { DISCOVER } else { REQUEST };
+    bytes.extend([KIND, 1, kind, LARGEST, 2]);
+    bytes.extend(1500u16.to_be_bytes());
+    if let Question::Keep(address) | Question::Take(address, _) = question {
+        bytes.extend([ADDRESS, 4]);
+        bytes.extend(address.octets());
+    }
+    if let Question::Take(_, server) = question {
+        bytes.extend([SERVER, 4]);
+        bytes.extend(server.octets());
+    }
+    bytes.extend([WANTED, 4, MASK, ROUTER, MTU, LEASE, END]);
+    bytes.resize(bytes.len().max(SHORTEST), PAD);
+    bytes
+}
+
+/// An answer to the question of that number by that client; none where it is another's, or no answer at all.
+#[must_use]
+pub fn answer(bytes: &[u8], number: u32, mac: Mac) -> Option<Answer> {
+    let head = bytes.get(..4)?;
+    let chaddr = bytes.get(CHADDR..CHADDR + 6)?;
+    if head.get(..3)? != [2, 1, 6] || bytes.get(4..8)? != number.to_be_bytes() || chaddr != mac.bytes() {
+        return None;
+    }
+    let options = bytes.get(FIXED..)?.strip_prefix(&COOKIE)?;
+    let kind = match option(options, KIND)? {
+        [2] => Kind::Offer,
+        [5] => Kind::Ack,
+        [6] => Kind::Nak,
+        _ => return None,
+    };
+    let four = |kind| option(options, kind).and_then(|value| value.first_chunk::<4>().copied());
+    let address = Ipv4Addr::from(*bytes.get(16..20)?.first_chunk()?);
+    Some(Answer {
+        kind,
+        server: four(SERVER)?.into(),
+        address,
+        prefix: four(MASK).and_then(|mask| prefix(u32::from_be_bytes(mask))),
+        router: four(ROUTER).map(Ipv4Addr::from).filter(|router| !router.is_unspecified()),
+        mtu: option(options, MTU)
+            .and_then(|value| value.try_into().ok())
+            .map(u16::from_be_bytes)
+            .filter(|mtu| *mtu >= 576),
+        lease: four(LEASE).map(u32::from_be_bytes),
+    })
+    .filter(|answer| answer.kind == Kind::Nak || is_a_hosts(answer.address))
+}
+
+/// Bits of a mask that has no gaps.
+fn prefix(mask: u32) -> Option<u8> {
+    (mask != 0 && mask.leading_ones() + mask.trailing_zeros() == 32)
+        .then(|| u8::try_from(mask.leading_ones()).ok())?
+}
+
+fn is_a_hosts(address: Ipv4Addr) -> bool {
+    !(address.is_unspecified() || address.is_loopback() || address.is_multicast() || address.is_broadcast())
+}
+
+/// The value of the first option of that number. Those in `sname` and `file` are not looked at: no server of ours puts them there.
+fn option(options: &[u8], wanted: u8) -> Option<&[u8]> {
+    let mut rest = options;
+    loop {
+        match *rest {
+            [PAD, ref behind @ ..] => rest = behind,
+            [END, ..] | [] | [_] => return None,
+            [kind, length, ref behind @ ..] => {
+                let (value, behind) = behind.split_at_checked(length.into())?;
+                if kind == wanted {
+                    return Some(value);
+                }
+                rest = behind;
+            }
+        }
+    }
+}

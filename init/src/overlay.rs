@@ -1,0 +1,119 @@
+//! What can be written: overlayfs over the root, and its upper layer in memory. Either in a tmpfs alone, or in one that swaps to
+//! a compressed disk in memory (zram), which takes a file system's place: none could be made here without a program for it.
+
+use oneroot_initrd::report::Phase;
+use oneroot_initrd::settings::{Overlay, Size};
+
+use crate::kernel::{Errno, Kernel, Mount};
+use crate::machine::{Machine, Over};
+use crate::root::{ROOT, say};
+use crate::trouble::Trouble;
+
+/// Where the upper layer is.
+const WRITABLE: &str = "/rw";
+/// Where both together are.
+pub const NEW: &str = "/new";
+const ZRAM: &str = "/sys/block/zram0";
+const DISK: &str = "/dev/zram0";
+
+/// Lays it over the root.
+///
+/// # Errors
+/// Where that is not possible.
+pub fn lay(machine: &mut Machine<'_>) -> Result<(), Over> {
+    machine.teller.begin(Phase::Overlay);
+    let (kernel, overlay) = (machine.kernel, machine.settings.overlay);
+    let (size, compressed) = match overlay {
+        Overlay::Tmpfs(size) => (size, false),
+        Overlay::Zram(size) => (size, true),
+    };
+    let size = machine.arguments.tmpfs.unwrap_or(size);
+    let laid = if compressed { swap(kernel, size) } else { Ok(()) }.and_then(|()| mounts(kernel, size));
+    if let Err(trouble) = laid {
+        let word =
+            if matches!(trouble, Trouble::NoOverlay { .. }) { "failed-overlay" } else { "failed-tmpfs" };
+        say(machine, ROOT, word);
+        return Err(machine.is_stuck(&trouble));
+    }
+    say(machine, ROOT, "overlay");
+    machine.teller.done(&format!("{size} of {}", if compressed { "compressed memory" } else { "memory" }));
+    Ok(())
+}
+
+fn mounts(kernel: &dyn Kernel, size: Size) -> Result<(), Trouble> {
+    kernel.make_directory(WRITABLE).map_err(Trouble::Tmpfs)?;
+    let options = format!("mode=0755,size={size}");
+    let tmpfs = Mount {
+        source: "oneroot",
+        target: WRITABLE,
+        kind: "tmpfs",
+        read_only: false,
+        no_suid: false,
+        options: &options,
+    };
+    kernel.mount(&tmpfs).map_err(Trouble::Tmpfs)?;
+    let (upper, work) = (format!("{WRITABLE}/upper"), format!("{WRITABLE}/work"));
+    for directory in [&upper, &work, NEW] {
+        kernel.make_directory(directory).map_err(Trouble::Tmpfs)?;
+    }
+    let options = format!("lowerdir={ROOT},upperdir={upper},workdir={work}");
+    let overlay = Mount { source: "oneroot", target: NEW, kind: "overlay", options: &options, ..tmpfs };
+    kernel.mount(&overlay).map_err(|errno| Trouble::NoOverlay { release: kernel.release(), errno })
+}
+
+/// Makes the compressed disk, and has the kernel swap to it.
+fn swap(kernel: &dyn Kernel, size: Size) -> Result<(), Trouble> {
+    let wrong = |what| move |errno| Trouble::Zram { what, errno, release: kernel.release() };
+    let (bytes, page) = (bytes(kernel, size), kernel.page_size());
+    kernel
+        .write(&format!("{ZRAM}/disksize"), bytes.to_string().as_bytes(), 0o600)
+        .map_err(wrong("no disk is made"))?;
+    let header = swap_header(page, bytes / page).ok_or(Errno::INVAL).map_err(wrong("no swap is made"))?;
+    kernel.write(DISK, &header, 0o600).map_err(wrong("no swap is written"))?;
+    kernel.swap_on(DISK).map_err(wrong("no swap is used"))
+}
+
+/// How many bytes an amount of this machine's memory is, in whole pages of any kernel's.
+fn bytes(kernel: &dyn Kernel, size: Size) -> u64 {
+    const WHOLE: u64 = 64 << 10;
+    let bytes = match size {
+        Size::Mib(mib) => u64::from(mib) << 20,
+        Size::Percent(percent) => {
+            let text = kernel.read("/proc/meminfo").unwrap_or_default();
+            let text = String::from_utf8_lossy(&text);
+            let total = text.lines().find_map(|line| line.strip_prefix("MemTotal:"));
+            let kib = total.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<u64>().ok());
+            // A kernel that does not tell has some.
+            kib.unwrap_or(256 << 10).saturating_mul(1024).saturating_mul(percent.into()) / 100
+        }
+    };
+    (bytes / WHOLE).max(1) * WHOLE
+}
+
+/// The first page of a swap device (`union swap_header` of the kernel's `linux/swap.h`): version 1 and the last page's number after
+/// 1024 bytes that are a boot loader's, and the signature at its end.
+fn swap_header(page: u64, pages: u64) -> Option<Vec<u8>> {
+    const SIGNATURE: &[u8] = b"SWAPSPACE2";
+    let last = u32::try_from(pages.checked_sub(1)?).ok()?;
+    let mut header = vec![0; 1024];
+    header.extend(1u32.to_ne_bytes());
+    header.extend(last.to_ne_bytes());
+    header.resize(usize::try_from(page).ok()?.checked_sub(SIGNATURE.len())?, 0);
+    header.extend(SIGNATURE);
+    Some(header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_swap_devices_first_page_is_what_mkswap_writes() {
+        let header = swap_header(4096, 1024).unwrap();
+        assert_eq!(header.len(), 4096);
+        assert_eq!(header.get(1024..1032).unwrap(), [1u32.to_ne_bytes(), 1023u32.to_ne_bytes()].concat());
+        assert!(header.ends_with(b"SWAPSPACE2"));
+        assert_eq!(swap_header(4096, 0), None);
+        assert_eq!(swap_header(4096, 1 << 40), None);
+    }
+}

@@ -1,0 +1,106 @@
+//! The address: the leased one, whether it is still ours, and what is done where it is not. Questions are read and answers written by
+//! dhcproto, as the server does.
+
+use std::net::Ipv4Addr;
+
+use dhcproto::v4::MessageType;
+
+use crate::fake::{End, Fake};
+use crate::lab::{
+    LEASED, ROGUE, SERVER, SETTINGS, after, failures, gives, kind, machine, machine_with, spoilt,
+};
+
+const ELSE: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 200);
+const PROXY: &str = "address 192.168.77.10/24 3600\nrouter 192.168.77.254\n";
+
+fn boots(fake: &Fake, seconds: u64) {
+    let end = fake.boot(seconds);
+    assert!(matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
+}
+
+fn asked(fake: &Fake) -> Vec<MessageType> {
+    fake.state().asked.iter().map(|question| kind(question)).collect()
+}
+
+#[test]
+fn a_leased_address_that_is_still_ours_costs_one_question() {
+    let fake = machine();
+    boots(&fake, 60);
+    assert_eq!(asked(&fake), [MessageType::Request]);
+    assert_eq!(fake.state().addresses, [(2, LEASED, 24)]);
+}
+
+#[test]
+fn a_dhcp_server_that_is_silent_is_asked_twice_and_the_leased_address_is_taken() {
+    let fake = machine();
+    fake.state().dhcp.clear();
+    boots(&fake, 60);
+    assert_eq!(asked(&fake).len(), 2);
+    assert_eq!(fake.state().addresses, [(2, LEASED, 24)]);
+    assert!(fake.state().now.as_secs() < 4);
+}
+
+#[test]
+fn a_leased_address_that_is_anothers_by_now_is_given_up_for_a_new_one() {
+    let fake = machine();
+    fake.state().dhcp = vec![gives(SERVER, ELSE)];
+    boots(&fake, 60);
+    assert_eq!(asked(&fake), [MessageType::Request, MessageType::Discover, MessageType::Request]);
+    assert_eq!(fake.state().addresses, [(2, ELSE, 20)]);
+    assert_eq!(fake.state().mtus, [(2, 1400)]);
+}
+
+#[test]
+fn a_rogue_that_refuses_offers_and_agrees_is_none_of_ours() {
+    let fake = machine();
+    fake.state().dhcp = vec![gives(ROGUE, ELSE), gives(SERVER, LEASED)];
+    boots(&fake, 60);
+    assert_eq!(fake.state().addresses, [(2, LEASED, 24)], "the rogue's NAK is nobody's");
+    let fake = machine();
+    fake.state().dhcp = vec![gives(ROGUE, LEASED), gives(SERVER, ELSE)];
+    boots(&fake, 60);
+    assert_eq!(fake.state().addresses, [(2, ELSE, 20)], "nor are its ACK and its offers");
+}
+
+#[test]
+fn an_answer_to_another_question_or_to_another_client_is_passed_over() {
+    for (place, what) in [(4, "xid"), (28, "chaddr"), (236, "cookie"), (0, "op")] {
+        let fake = machine();
+        fake.state().dhcp = vec![
+            spoilt(SERVER, ELSE, move |answer| answer[place] ^= 0x10),
+            spoilt(SERVER, ELSE, |answer| answer.truncate(239)),
+            spoilt(SERVER, ELSE, |answer| answer.clear()),
+            gives(SERVER, LEASED),
+        ];
+        boots(&fake, 60);
+        assert_eq!(fake.state().addresses, [(2, LEASED, 24)], "{what}");
+    }
+}
+
+#[test]
+fn where_another_server_gives_the_addresses_any_offer_is_taken() {
+    let fake = machine_with(&SETTINGS.replace(PROXY, ""));
+    fake.state().dhcp = vec![gives(ROGUE, ELSE)];
+    boots(&fake, 60);
+    assert_eq!(asked(&fake), [MessageType::Discover, MessageType::Request]);
+    assert_eq!(fake.state().addresses, [(2, ELSE, 20)]);
+    assert_eq!(fake.state().routers, [Ipv4Addr::new(192, 168, 77, 253)]);
+}
+
+#[test]
+fn a_dhcp_server_that_comes_back_after_an_hour_is_still_asked() {
+    let fake = machine_with(&SETTINGS.replace(PROXY, ""));
+    fake.state().dhcp = vec![after(150, gives(ROGUE, ELSE))];
+    boots(&fake, 100_000);
+    assert!(fake.state().now.as_secs() > 3000, "its pauses grow: {:?}", fake.state().now);
+    assert!(failures(&fake).iter().all(|said| said.starts_with("no DHCP server answers on eth0")));
+    assert!(!failures(&fake).is_empty());
+}
+
+#[test]
+fn a_network_with_a_flood_of_answers_is_no_endless_wait() {
+    let fake = machine();
+    fake.state().dhcp = (0..1000).map(|_| gives(ROGUE, ELSE)).collect();
+    boots(&fake, 60);
+    assert_eq!(fake.state().addresses, [(2, LEASED, 24)]);
+}

@@ -1,0 +1,86 @@
+//! What the machine is given is put where the tree has nothing better, as the table says that the shell script reads too
+//! (`tests/guest_init.rs` has the same cases for it).
+
+use crate::fake::{End, Fake, Node};
+use crate::lab::{MAC, file, machine};
+
+fn booted(change: impl FnOnce(&mut crate::fake::State)) -> Fake {
+    let fake = machine();
+    change(&mut fake.state());
+    let end = fake.boot(60);
+    assert!(matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
+    fake
+}
+
+fn with(path: &str, node: Node) -> Fake {
+    booted(|state| drop(state.tree.insert(path.to_owned(), node)))
+}
+
+#[test]
+fn what_a_machine_is_given_is_put_where_the_tree_has_nothing_better() {
+    let leads = |to: &str| Node::Link(to.to_owned());
+    for (path, node, at, text) in [
+        ("/etc/x", file(""), "/etc/hostname", "alpha\n"),
+        ("/etc/hostname", file("localhost\n"), "/etc/hostname", "alpha\n"),
+        ("/etc/hostname", file(""), "/etc/hostname", "alpha\n"),
+        ("/etc/hostname", file("own\n"), "/etc/hostname", "own\n"),
+        ("/etc/hosts", file("own\n"), "/etc/hosts", "own\n"),
+        ("/etc/x", file(""), "/etc/hosts", "127.0.1.1 alpha\n"),
+        ("/etc/resolv.conf", file("search x\n"), "/etc/resolv.conf", "nameserver 192.168.77.1\n"),
+        ("/etc/resolv.conf", file("nameserver 9.9.9.9\n"), "/etc/resolv.conf", "nameserver 9.9.9.9\n"),
+        (
+            "/etc/resolv.conf",
+            leads("../run/systemd/resolve/stub-resolv.conf"),
+            "/run/systemd/resolve/stub-resolv.conf",
+            "nameserver 192.168.77.1\n",
+        ),
+        ("/etc/resolv.conf", leads("/run/x/y"), "/run/x/y", "nameserver 192.168.77.1\n"),
+        ("/etc/machine-id", file("uninitialized\n"), "/etc/machine-id", "01010101010141018101010101010101\n"),
+        ("/etc/x", file(""), "/run/systemd/system/oneroot-up.service", "[Unit]\n"),
+        ("/etc/x", file(""), "/run/systemd/system/multi-user.target.wants/oneroot-up.service", "[Unit]\n"),
+        ("/etc/x", file(""), "/run/systemd/network/00-oneroot.network", "[Match]\n"),
+    ] {
+        let fake = with(path, node);
+        assert_eq!(fake.state().text(at).as_deref(), Some(text), "{at} where {path} is");
+    }
+    let fake = with("/etc/hosts", leads("/nowhere"));
+    assert_eq!(
+        fake.state().text("/nowhere"),
+        None,
+        "a link that leads nowhere is some program's still to come"
+    );
+}
+
+#[test]
+fn what_systemd_is_given_is_there_for_systemd_alone_and_another_init_is_watched() {
+    let fake = booted(|_| {});
+    assert!(fake.state().started.is_empty(), "systemd has a unit for that");
+    let fake = with("/sbin/init", file("#!"));
+    let state = fake.state();
+    assert!(!state.tree.keys().any(|path| path.starts_with("/run/systemd")));
+    assert!(state.text("/run/chrony-dhcp/oneroot.sources").is_some());
+    assert_eq!(state.started, [["/bin/sh", "/.oneroot/watch", "0202020202020202"]]);
+}
+
+#[test]
+fn an_init_that_no_shell_can_watch_is_one_that_nobody_knows_of_whether_it_came_up() {
+    let fake = booted(|state| {
+        state.tree.insert("/sbin/init".to_owned(), file("#!"));
+        state.tree.remove("/bin/sh");
+    });
+    assert_eq!(fake.state().said.last().unwrap(), "0202020202020202.up-unknown");
+}
+
+#[test]
+fn ifupdown_is_told_of_the_nic_by_the_name_that_it_has() {
+    let fake = with("/etc/network", Node::Directory);
+    assert_eq!(fake.state().run, [["/bin/sh", "/.oneroot/ifupdown", "eth0"]]);
+    assert!(booted(|_| {}).state().run.is_empty());
+    assert_eq!(MAC, "52:54:00:00:00:0a");
+}
+
+#[test]
+fn a_tree_without_etc_gets_none_and_boots() {
+    let fake = booted(|state| drop(state.tree.remove("/etc")));
+    assert!(!fake.state().tree.keys().any(|path| path.starts_with("/etc")));
+}

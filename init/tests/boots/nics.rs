@@ -1,0 +1,168 @@
+//! Which NIC it is, whatever it is called and whenever it comes; and what is said where there is none.
+
+use oneroot_init::kernel::Errno;
+use oneroot_init::machine::Over;
+
+use crate::fake::{End, Fake};
+use crate::lab::{MAC, SETTINGS, failures, file, link, machine, machine_with, nic, reports};
+
+fn boots(fake: &Fake, seconds: u64) {
+    let end = fake.boot(seconds);
+    assert!(matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
+}
+
+#[test]
+fn a_nic_is_known_by_its_address_whatever_it_is_called_and_wherever_it_stands() {
+    let fake = machine();
+    fake.state().links.push(link(1, "enp0s1", "52:54:00:00:00:99"));
+    fake.state().plugged.insert(1);
+    fake.state().on_load.insert("igc".to_owned(), Box::new(|state| state.links.push(link(3, "lan7", MAC))));
+    fake.state().plugged.insert(3);
+    boots(&fake, 60);
+    assert_eq!(fake.state().addresses.first().unwrap().0, 3);
+}
+
+#[test]
+fn a_nic_that_was_given_another_address_is_known_by_the_one_that_it_came_with() {
+    let fake = machine();
+    fake.state().on_load.insert(
+        "igc".to_owned(),
+        Box::new(|state| {
+            let mut link = link(2, "eth0", "02:00:00:00:00:01");
+            link.own_mac = MAC.parse().ok();
+            state.links.push(link);
+        }),
+    );
+    boots(&fake, 60);
+}
+
+#[test]
+fn of_two_nics_with_one_address_it_is_the_first_that_has_a_carrier() {
+    for (plugged, wanted) in [(&[2, 3][..], 2), (&[3][..], 3)] {
+        let fake = machine();
+        fake.state().on_load.insert(
+            "igc".to_owned(),
+            Box::new(|state| state.links.extend([link(2, "eth0", MAC), link(3, "eth1", MAC)])),
+        );
+        fake.state().plugged = plugged.iter().copied().collect();
+        boots(&fake, 60);
+        assert_eq!(fake.state().addresses.first().unwrap().0, wanted);
+    }
+}
+
+#[test]
+fn what_stands_over_the_nic_with_its_address_is_not_the_nic() {
+    let fake = machine();
+    let mut bridge = link(1, "br0", MAC);
+    bridge.made = true;
+    fake.state().links.push(bridge);
+    boots(&fake, 60);
+    assert_eq!(fake.state().addresses.first().unwrap().0, 2);
+}
+
+/// A USB NIC: no device at first, and a driver that is loaded when it comes.
+fn late(seconds: u64) -> Fake {
+    let fake = machine();
+    fake.state().files.retain(|path, _| !path.starts_with("/sys/bus/pci/devices/0000:01"));
+    fake.state().on_load.insert("asix".to_owned(), Box::new(|state| state.links.push(link(2, "eth0", MAC))));
+    fake.at(seconds, |state| {
+        let device = "/sys/bus/usb/devices/1-2:1.0/modalias".to_owned();
+        state.files.insert(device, file("usb:v0B95p1790d0100dcFFdscFFdp00icFFiscFFip00in00\n"));
+    });
+    fake
+}
+
+#[test]
+fn a_nic_that_comes_late_is_waited_for_and_after_that_time_it_is_said_and_waited_on() {
+    let fake = late(12);
+    boots(&fake, 60);
+    assert_eq!(failures(&fake), [""; 0]);
+    assert!(fake.state().now.as_secs() < 14, "no longer than it takes");
+    let fake = late(100);
+    boots(&fake, 200);
+    assert_eq!(failures(&fake), [format!("no NIC has the address {MAC}: after 20 s there is none")]);
+}
+
+#[test]
+fn a_nic_without_a_driver_is_named_with_the_kernel_and_the_machine_starts_again_when_the_site_says_so() {
+    let fake = machine();
+    nic(&mut fake.state(), "pci:v00008086d0000FFFFsv0sd0bc02sc00i00\n");
+    assert_eq!(fake.boot(10_000), End::Over(Over::Restart));
+    assert!(fake.page().contains("no driver for 8086:15f3 in 6.1.0-56"), "{}", fake.page());
+    assert!((320..330).contains(&fake.state().now.as_secs()), "{:?}", fake.state().now);
+    let fake = machine_with(&SETTINGS.replace("restart 300\n", ""));
+    nic(&mut fake.state(), "pci:v00008086d0000FFFFsv0sd0bc02sc00i00\n");
+    assert_eq!(fake.boot(5_000), End::Tries);
+    assert_eq!(fake.page().matches("no driver for").count(), 1, "{}", fake.page());
+}
+
+#[test]
+fn a_driver_that_does_not_load_is_named_with_the_kernels_reason() {
+    let fake = machine();
+    fake.state().bad_modules.insert("igc".to_owned(), Errno::NOEXEC);
+    assert_eq!(fake.boot(10_000), End::Over(Over::Restart));
+    assert!(fake.page().contains("module igc does not load: ENOEXEC"), "{}", fake.page());
+}
+
+#[test]
+fn a_driver_that_nobody_needs_to_boot_may_fail() {
+    let fake = machine();
+    fake.state().bad_modules.insert("sound".to_owned(), Errno::NOMEM);
+    boots(&fake, 60);
+    assert_eq!(failures(&fake), [""; 0]);
+}
+
+#[test]
+fn firmware_that_is_missing_is_named_with_its_driver() {
+    for line in [
+        "igc 0000:01:00.0: Direct firmware load for intel/igc.bin failed with error -2",
+        "igc 0000:01:00.0: firmware: failed to load intel/igc.bin (-2)",
+    ] {
+        let fake = machine();
+        fake.state().on_load.remove("igc");
+        fake.state().log.push(line.to_owned());
+        assert_eq!(fake.boot(10_000), End::Over(Over::Restart));
+        let said = "igc 0000:01:00.0: firmware intel/igc.bin is missing";
+        assert!(fake.page().contains(said), "{}", fake.page());
+    }
+}
+
+#[test]
+fn a_cable_that_is_not_in_is_said_after_the_stated_patience_and_found_when_it_is_in() {
+    let fake = machine();
+    fake.state().plugged.clear();
+    fake.at(100, |state| {
+        state.plugged.insert(2);
+    });
+    boots(&fake, 200);
+    let said = failures(&fake);
+    assert!(said[0].starts_with(&format!("no carrier on eth0 ({MAC}) for 20 s")), "{said:?}");
+    let report = reports(&fake).into_iter().find(|report| report.failure.is_some()).unwrap();
+    assert!((20_000..22_000).contains(&report.took_ms), "{report:?}");
+}
+
+#[test]
+fn the_kernels_last_words_come_with_a_failure() {
+    let fake = machine();
+    fake.state().plugged.clear();
+    fake.state().log = (0..40).map(|number| format!("word {number}")).collect();
+    fake.at(100, |state| {
+        state.plugged.insert(2);
+    });
+    boots(&fake, 200);
+    let report = reports(&fake).into_iter().find(|report| report.failure.is_some()).unwrap();
+    assert_eq!(report.kernel.len(), 12);
+    assert_eq!(report.kernel.last().unwrap(), "word 39");
+}
+
+#[test]
+fn a_vlans_frames_are_tagged_over_the_nic() {
+    let fake = machine_with(&SETTINGS.replace("patience", "vlan 12\npatience"));
+    boots(&fake, 60);
+    assert_eq!(fake.state().addresses.first().unwrap().0, 90);
+    assert!(fake.state().links.iter().any(|link| link.name == "eth0.12"));
+    let fake = machine_with(&SETTINGS.replace("patience", "vlan 12\npatience"));
+    fake.state().bad_modules.insert("8021q".to_owned(), Errno::NOENT);
+    assert_eq!(fake.boot(10_000), End::Over(Over::Restart));
+    assert!(fake.page().contains("eth0.12 can't be made for the VLAN: EOPNOTSUPP"), "{}", fake.page());
+}

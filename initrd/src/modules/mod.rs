@@ -1,0 +1,269 @@
+//! What `depmod` has written of a kernel's modules: which module a device asks for, and what has to be loaded before it and after.
+//!
+//! The tables are texts of a tree that somebody else has made, so what they say is bounded: their sizes here, and every walk by
+//! visiting each module once, whatever circles they have. modules.dep(5), modprobe.d(5) for `softdep`; names are told as kmod
+//! tells them: `-` is `_`, and a name that is no module's is looked for among the aliases.
+
+mod glob;
+
+use std::borrow::Cow;
+use std::collections::{HashMap, HashSet};
+
+use thiserror::Error;
+
+/// Bytes of one table: some ten times what a distribution's kernel has.
+pub const LARGEST: usize = 8 << 20;
+/// Modules of one kernel.
+pub const MOST: usize = 1 << 16;
+/// Lines of `modules.alias`.
+pub const MOST_ALIASES: usize = 1 << 17;
+/// Words of `modules.softdep`: each may be looked for among all aliases.
+pub const MOST_SOFT: usize = 1024;
+/// Bytes of a module's path below `/lib/modules/VERSION`, of an alias, and of what a device says of itself.
+pub const LONGEST: usize = 1024;
+/// Modules that one alias is looked for as: a device has one driver or two, an algorithm a few.
+pub const MOST_CALLED: usize = 64;
+
+/// The tables of one kernel.
+#[derive(Debug, Default)]
+pub struct Tables<'t> {
+    modules: Vec<Module<'t>>,
+    /// Which of them has a name.
+    names: HashMap<Cow<'t, str>, usize>,
+    /// Patterns, and the modules that they stand for.
+    aliases: Vec<(&'t str, &'t str)>,
+    soft: HashMap<Cow<'t, str>, Vec<Soft<'t>>>,
+    builtin: HashSet<Cow<'t, str>>,
+}
+
+#[derive(Debug)]
+struct Module<'t> {
+    path: &'t str,
+    /// The paths that it needs; the first to be loaded comes last.
+    needs: &'t str,
+}
+
+/// What should be loaded with a module, by name or alias, and needs not be there.
+#[derive(Debug)]
+enum Soft<'t> {
+    Before(&'t str),
+    After(&'t str),
+}
+
+/// Tables that are not believed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BadTables {
+    /// More than any kernel has.
+    #[error("{0} has more than {max} MiB", max = LARGEST >> 20)]
+    TooLarge(&'static str),
+    /// More modules than any kernel has.
+    #[error("{0} has more lines or words than any kernel's")]
+    TooMany(&'static str),
+    /// A path that leads out of the modules' directory, or is none.
+    #[error(
+        "modules.dep names {0:?}, which is no path below its directory: let depmod of kmod write it anew (`depmod VERSION` in the tree)"
+    )]
+    Path(String),
+}
+
+/// A step on the way through what a module needs.
+enum Step {
+    Visit(usize),
+    Load(usize),
+}
+
+impl<'t> Tables<'t> {
+    /// Reads `modules.dep`, `modules.alias`, `modules.softdep` and `modules.builtin`; each may be empty.
+    ///
+    /// # Errors
+    /// [`BadTables`].
+    pub fn parse(
+        dep: &'t str,
+        alias: &'t str,
+        softdep: &'t str,
+        builtin: &'t str,
+    ) -> Result<Self, BadTables> {
+        let texts = [
+            ("modules.dep", dep),
+            ("modules.alias", alias),
+            ("modules.softdep", softdep),
+            ("modules.builtin", builtin),
+        ];
+        if let Some((name, _)) = texts.iter().find(|(_, text)| text.len() > LARGEST) {
+            return Err(BadTables::TooLarge(name));
+        }
+        let mut tables = Self::default();
+        tables.read_modules(dep)?;
+        tables.read_aliases(alias)?;
+        tables.read_soft(softdep)?;
+        tables.builtin = builtin.lines().map(|path| name_of(path.trim())).collect();
+        Ok(tables)
+    }
+
+    fn read_modules(&mut self, dep: &'t str) -> Result<(), BadTables> {
+        for line in lines(dep) {
+            let (path, needs) = line.split_once(':').unwrap_or((line, ""));
+            for path in [path].into_iter().chain(needs.split_ascii_whitespace()) {
+                if !is_inside(path) {
+                    return Err(BadTables::Path(path.chars().take(200).collect()));
+                }
+            }
+            if self.modules.len() == MOST {
+                return Err(BadTables::TooMany("modules.dep"));
+            }
+            self.names.entry(name_of(path)).or_insert(self.modules.len());
+            self.modules.push(Module { path, needs });
+        }
+        Ok(())
+    }
+
+    fn read_aliases(&mut self, alias: &'t str) -> Result<(), BadTables> {
+        for line in lines(alias) {
+            let mut words = line.split_ascii_whitespace();
+            let (Some("alias"), Some(pattern), Some(module), None) =
+                (words.next(), words.next(), words.next(), words.next())
+            else {
+                continue;
+            };
+            if self.aliases.len() == MOST_ALIASES {
+                return Err(BadTables::TooMany("modules.alias"));
+            }
+            if pattern.len() <= LONGEST {
+                self.aliases.push((pattern, module));
+            }
+        }
+        Ok(())
+    }
+
+    fn read_soft(&mut self, softdep: &'t str) -> Result<(), BadTables> {
+        let mut left = MOST_SOFT;
+        for line in lines(softdep) {
+            let mut words = line.split_ascii_whitespace();
+            let (Some("softdep"), Some(module)) = (words.next(), words.next()) else { continue };
+            let soft = self.soft.entry(folded(module)).or_default();
+            let mut kind: Option<fn(&'t str) -> Soft<'t>> = None;
+            for word in words {
+                match word {
+                    "pre:" => kind = Some(Soft::Before),
+                    "post:" => kind = Some(Soft::After),
+                    // What stands before either says nothing of an order, and kmod takes no note of it.
+                    _ => soft.extend(kind.map(|kind| kind(word))),
+                }
+                left = left.checked_sub(1).ok_or(BadTables::TooMany("modules.softdep"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names of the modules that are for a device, by what it says of itself in its `modalias`, or for an alias; in the order
+    /// of `modules.alias`.
+    #[must_use]
+    pub fn matching(&self, modalias: &str) -> Vec<&'t str> {
+        if modalias.len() > LONGEST {
+            return Vec::new();
+        }
+        // A line that is for another device differs in its first few bytes: no order of the lines would pay for itself.
+        let mut seen = HashSet::new();
+        let fit = self.aliases.iter().filter(|(pattern, _)| glob::matches(pattern, modalias));
+        fit.map(|(_, module)| *module).filter(|module| seen.insert(*module)).collect()
+    }
+
+    /// Whether the kernel has this module in itself.
+    #[must_use]
+    pub fn is_builtin(&self, name: &str) -> bool {
+        self.builtin.contains(folded(name).as_ref())
+    }
+
+    /// Where a module lies, below `/lib/modules/VERSION`; none where the kernel has no such module. By its name, not an alias.
+    #[must_use]
+    pub fn path(&self, name: &str) -> Option<&'t str> {
+        self.modules.get(*self.names.get(folded(name).as_ref())?).map(|module| module.path)
+    }
+
+    /// The paths of all modules that have to be loaded for one, by name or alias, in that order and each once: what it needs, it,
+    /// and what should follow it. Empty where the kernel has no such module, or has it in itself.
+    #[must_use]
+    pub fn order(&self, name: &str) -> Vec<&'t str> {
+        self.order_of_all([name])
+    }
+
+    /// [`Tables::order`] for several.
+    #[must_use]
+    pub fn order_of_all<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'t str> {
+        let mut visited = vec![false; self.modules.len()];
+        let mut order = Vec::new();
+        for name in names {
+            let mut steps: Vec<Step> = self.called(name).into_iter().rev().map(Step::Visit).collect();
+            while let Some(step) = steps.pop() {
+                match step {
+                    Step::Load(number) => order.extend(self.modules.get(number).map(|module| module.path)),
+                    Step::Visit(number) => {
+                        let Some(visited @ false) = visited.get_mut(number) else { continue };
+                        *visited = true;
+                        // What comes first goes onto the heap last.
+                        self.steps(number, &mut steps);
+                    }
+                }
+            }
+        }
+        order
+    }
+
+    /// What loading one module takes, the last first.
+    fn steps(&self, number: usize, steps: &mut Vec<Step>) {
+        let Some(module) = self.modules.get(number) else { return };
+        let soft = self.soft.get(&name_of(module.path)).map_or(&[][..], Vec::as_slice);
+        let after =
+            soft.iter().filter_map(|soft| if let Soft::After(name) = soft { Some(*name) } else { None });
+        let before =
+            soft.iter().filter_map(|soft| if let Soft::Before(name) = soft { Some(*name) } else { None });
+        let visit = |names: Vec<&str>, steps: &mut Vec<Step>| {
+            let called = names.into_iter().flat_map(|name| self.called(name));
+            let called: Vec<usize> = called.collect();
+            steps.extend(called.into_iter().rev().map(Step::Visit));
+        };
+        visit(after.collect(), steps);
+        steps.push(Step::Load(number));
+        visit(before.collect(), steps);
+        let needs = module.needs.split_ascii_whitespace();
+        // The line's last is to be loaded first.
+        steps.extend(
+            needs.filter_map(|path| self.names.get(&name_of(path))).map(|number| Step::Visit(*number)),
+        );
+    }
+
+    /// The modules that a name means: the one of that name, else those with that alias.
+    fn called(&self, name: &str) -> Vec<usize> {
+        let number = |name: &str| self.names.get(folded(name).as_ref()).copied();
+        match number(name) {
+            Some(found) => vec![found],
+            None => self.matching(name).into_iter().take(MOST_CALLED).filter_map(number).collect(),
+        }
+    }
+}
+
+/// A module's name: its file's, without `.ko` and what it is packed with, and with `_` for `-`.
+#[must_use]
+pub fn name_of(path: &str) -> Cow<'_, str> {
+    let file = path.rsplit('/').next().unwrap_or_default();
+    folded(file.split_once(".ko").map_or(file, |(name, _)| name))
+}
+
+/// With `_` for `-`.
+fn folded(name: &str) -> Cow<'_, str> {
+    if name.contains('-') { Cow::Owned(name.replace('-', "_")) } else { Cow::Borrowed(name) }
+}
+
+/// Lines that say something.
+fn lines(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+}
+
+/// Whether a path stays in the directory that it starts from.
+fn is_inside(path: &str) -> bool {
+    let whole = (1..=LONGEST).contains(&path.len()) && !path.contains(|char: char| char.is_control());
+    whole && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests;

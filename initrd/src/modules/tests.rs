@@ -1,0 +1,194 @@
+//! Promises of the tables, and kmod's own answers beside ours.
+
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+const DEP: &str = "kernel/fs/nfs/nfsv3.ko.xz: kernel/fs/nfs/nfs.ko.xz kernel/fs/lockd/lockd.ko.xz kernel/net/sunrpc/sunrpc.ko.xz\n\
+kernel/fs/nfs/nfs.ko.xz: kernel/fs/lockd/lockd.ko.xz kernel/net/sunrpc/sunrpc.ko.xz\n\
+kernel/fs/lockd/lockd.ko.xz: kernel/net/sunrpc/sunrpc.ko.xz\n\
+kernel/net/sunrpc/sunrpc.ko.xz:\n\
+kernel/drivers/net/ethernet/realtek/r8169.ko.xz: kernel/drivers/net/mdio/mdio-devres.ko.xz kernel/drivers/net/phy/libphy.ko.xz\n\
+kernel/drivers/net/mdio/mdio-devres.ko.xz: kernel/drivers/net/phy/libphy.ko.xz\n\
+kernel/drivers/net/phy/libphy.ko.xz:\n\
+kernel/drivers/net/phy/realtek.ko.xz: kernel/drivers/net/phy/libphy.ko.xz\n\
+kernel/crypto/crc32c_generic.ko.xz:\n\
+kernel/fs/jbd2/jbd2.ko.xz:\n";
+const ALIAS: &str = "# Aliases extracted from modules themselves.\n\
+alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\n\
+alias mdio:0000000000011100110010010001???? realtek\n\
+alias crypto-crc32c crc32c_generic\n\
+alias fs-nfs nfs\n\
+alias pci:v*d*sv*sd*bc02sc00i* jbd2\n";
+const SOFT: &str =
+    "softdep r8169 pre: realtek\nsoftdep jbd2 pre: crypto-crc32c post: nfsv3 nothing\nsoftdep nfs lockd\n";
+const BUILTIN: &str = "kernel/net/packet/af-packet.ko\nkernel/fs/overlayfs/overlay.ko\n";
+
+fn tables() -> Tables<'static> {
+    Tables::parse(DEP, ALIAS, SOFT, BUILTIN).unwrap()
+}
+
+fn names(paths: &[&str]) -> Vec<String> {
+    paths.iter().map(|path| name_of(path).into_owned()).collect()
+}
+
+#[test]
+fn what_a_module_needs_is_loaded_before_it_and_what_follows_it_after() {
+    let tables = tables();
+    assert_eq!(names(&tables.order("nfsv3")), ["sunrpc", "lockd", "nfs", "nfsv3"]);
+    assert_eq!(
+        names(&tables.order("r8169")),
+        ["libphy", "mdio_devres", "realtek", "r8169"],
+        "its PHY's driver first"
+    );
+    assert_eq!(
+        names(&tables.order("jbd2")),
+        ["crc32c_generic", "jbd2", "sunrpc", "lockd", "nfs", "nfsv3"],
+        "by alias before, and by name after"
+    );
+    assert_eq!(names(&tables.order("fs-nfs")), ["sunrpc", "lockd", "nfs"], "by alias");
+    assert_eq!(names(&tables.order_of_all(["nfs", "nfsv3", "nothing"])), ["sunrpc", "lockd", "nfs", "nfsv3"]);
+    assert!(tables.order("nothing").is_empty());
+}
+
+#[test]
+fn a_device_is_given_the_drivers_that_say_they_are_for_it() {
+    let tables = tables();
+    let realtek = "pci:v000010ECd00008168sv00001043sd00008677bc02sc00i00";
+    assert_eq!(tables.matching(realtek), ["r8169", "jbd2"], "in the order of the table");
+    assert_eq!(tables.matching("pci:v000010ECd00008168sv00001043sd00008677bc03sc00i00"), ["r8169"]);
+    assert!(tables.matching("pci:v00008086d000015F3sv00008086sd00000000bc03sc00i00").is_empty());
+    assert!(tables.matching("").is_empty());
+}
+
+#[test]
+fn a_name_is_the_same_with_either_dash() {
+    let tables = tables();
+    for name in ["mdio-devres", "mdio_devres"] {
+        assert_eq!(tables.path(name), Some("kernel/drivers/net/mdio/mdio-devres.ko.xz"));
+    }
+    for name in ["af-packet", "af_packet"] {
+        assert!(tables.is_builtin(name), "{name}");
+    }
+    assert!(!tables.is_builtin("nfs"));
+    assert_eq!(tables.path("overlay"), None, "the kernel has it in itself");
+}
+
+#[test]
+fn modules_that_need_each_other_are_loaded_once_each() {
+    let dep = "a.ko: b.ko a.ko\nb.ko: c.ko\nc.ko: a.ko b.ko missing.ko\n";
+    let soft = "softdep a pre: c post: b\nsoftdep b pre: a\nsoftdep c post: c a\n";
+    let tables = Tables::parse(dep, "", soft, "").unwrap();
+    for name in ["a", "b", "c"] {
+        let order = tables.order(name);
+        assert_eq!(order.len(), 3, "{order:?}");
+        assert_eq!(order.iter().collect::<HashSet<_>>().len(), 3, "{order:?}");
+    }
+}
+
+#[test]
+fn a_chain_of_as_many_modules_as_there_may_be_is_no_trouble() {
+    let dep: String = (0..MOST).map(|number| format!("m{number}.ko: m{}.ko\n", number + 1)).collect();
+    let tables = Tables::parse(&dep, "", "", "").unwrap();
+    let order = tables.order("m0");
+    assert_eq!((order.len(), order.first(), order.last()), (MOST, Some(&"m65535.ko"), Some(&"m0.ko")));
+    let more = dep + "one-more.ko:\n";
+    assert_eq!(Tables::parse(&more, "", "", "").err(), Some(BadTables::TooMany("modules.dep")));
+}
+
+#[test]
+fn a_path_that_leads_out_is_refused_and_so_is_a_table_that_no_kernel_has() {
+    for path in
+        ["../../etc/shadow", "kernel/../../x.ko", "/etc/passwd", "kernel//x.ko", "./x.ko", "a\u{7}.ko"]
+    {
+        for dep in [format!("{path}:"), format!("a.ko: {path}")] {
+            assert_eq!(
+                Tables::parse(&dep, "", "", "").err(),
+                Some(BadTables::Path(path.to_owned())),
+                "{dep}"
+            );
+        }
+    }
+    let soft = format!("softdep a pre:{}", " b".repeat(MOST_SOFT));
+    assert_eq!(Tables::parse("", "", &soft, "").err(), Some(BadTables::TooMany("modules.softdep")));
+    let alias = "alias a b\n".repeat(MOST_ALIASES + 1);
+    assert_eq!(Tables::parse("", &alias, "", "").err(), Some(BadTables::TooMany("modules.alias")));
+    let large = " ".repeat(LARGEST + 1);
+    assert_eq!(Tables::parse("", &large, "", "").err(), Some(BadTables::TooLarge("modules.alias")));
+}
+
+proptest! {
+    #[test]
+    fn any_text_is_read_or_refused(
+        dep in "([ab/.: \n-]|\\.ko){0,60}", alias in "(alias |[ab*\\[\\]? \n-]){0,60}", soft in "(softdep |pre: |post: |[ab \n]){0,60}"
+    ) {
+        let Ok(tables) = Tables::parse(&dep, &alias, &soft, &dep) else { return Ok(()) };
+        for name in ["a", "b", "a-b", ""] {
+            let order = tables.order(name);
+            prop_assert_eq!(order.iter().collect::<HashSet<_>>().len(), order.len());
+            let _ = (tables.path(name), tables.is_builtin(name), tables.matching(name));
+        }
+    }
+}
+
+/// kmod's own answer for every module of a real kernel. Of several lines of `softdep` for one module kmod 30 takes the first; we
+/// take all, for each says what its driver's author wanted. `ONEROOT_MODULES` names a directory that `lib/modules/VERSION` is below.
+#[test]
+#[ignore = "needs kmod and a kernel's modules: ONEROOT_MODULES=DIR"]
+fn every_module_of_a_kernel_is_loaded_in_kmods_own_order() {
+    let top = std::path::PathBuf::from(std::env::var_os("ONEROOT_MODULES").unwrap());
+    for version in std::fs::read_dir(top.join("lib/modules")).unwrap().map(|entry| entry.unwrap()) {
+        let text = |name: &str| std::fs::read_to_string(version.path().join(name)).unwrap();
+        let mut texts = ["dep", "alias", "softdep", "builtin"].map(|kind| text(&format!("modules.{kind}")));
+        let mut first = HashSet::new();
+        texts[2] = texts[2]
+            .lines()
+            .filter(|line| first.insert(line.split(' ').nth(1)))
+            .map(|line| format!("{line}\n"))
+            .collect();
+        let began = std::time::Instant::now();
+        let tables = Tables::parse(&texts[0], &texts[1], &texts[2], &texts[3]).unwrap();
+        eprintln!(
+            "{} modules, {} aliases in {:?}",
+            tables.modules.len(),
+            tables.aliases.len(),
+            began.elapsed()
+        );
+        let pci = "pci:v00008086d000015F3sv00008086sd00000000bc02sc00i00";
+        for asked in [pci, "fs-nfs", "crypto-crc32c"] {
+            let began = std::time::Instant::now();
+            eprintln!("{asked}: {:?} in {:?}", tables.matching(asked), began.elapsed());
+        }
+        let kmods = |name: &str| -> Vec<String> {
+            let mut command = std::process::Command::new("/sbin/modprobe");
+            command
+                .args(["--show-depends", "-C", "/dev/null", "-d"])
+                .arg(&top)
+                .arg("-S")
+                .arg(version.file_name())
+                .arg(name);
+            let told = String::from_utf8(command.output().unwrap().stdout).unwrap();
+            let paths = told.lines().filter_map(|line| line.strip_prefix("insmod ")?.split_once("/kernel/"));
+            let paths = paths.map(|(_, path)| format!("kernel/{}", path.trim()));
+            // It loads nothing here, so what two need comes twice.
+            let mut seen = HashSet::new();
+            paths.filter(|path| seen.insert(path.clone())).collect()
+        };
+        let mut differ = Vec::new();
+        for module in &tables.modules {
+            let name = name_of(module.path);
+            if tables.order(&name) != kmods(&name) {
+                differ.push((name.clone(), tables.order(&name), kmods(&name)));
+            }
+        }
+        assert!(
+            differ.is_empty(),
+            "{} of {} differ: {:#?}",
+            differ.len(),
+            tables.modules.len(),
+            differ.first()
+        );
+    }
+}
