@@ -106,7 +106,7 @@ impl Machines {
             return Ok(());
         };
         self.steps().fail(mac, present(self.host.as_ref()));
-        let helps = remedies::of(report.phase.name(), told).map(|helps| format!("; {helps}"));
+        let helps = remedies::of(report.phase.as_str(), told).map(|helps| format!("; {helps}"));
         let helps = helps.unwrap_or_default();
         if news == News::Failed {
             tracing::warn!(machine = name, %mac, %boot, "{name} does not come up ({}): {told}{helps}", report.phase);
@@ -214,7 +214,7 @@ fn step_of(phase: Phase) -> &'static str {
         Phase::Settings => SETTINGS,
         Phase::Address => "network",
         Phase::Overlay => "layer",
-        phase => phase.name(),
+        phase => phase.as_str(),
     }
 }
 

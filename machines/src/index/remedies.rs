@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn every_failure_has_something_that_helps_and_the_usual_ones_their_own() {
         for phase in Phase::ALL {
-            assert!(of(phase.name(), "a sentence of nobody's").is_some(), "{phase}");
+            assert!(of(phase.as_str(), "a sentence of nobody's").is_some(), "{phase}");
         }
         let all = |told| of("drivers", told).unwrap();
         assert!(all("no driver for 8086:15f3 in 6.1.0-56").contains("drivers = \"all\""));
