@@ -100,7 +100,7 @@ pub const TABLE: &[Remedy] = &[
     Remedy {
         phase: Phase::HandOver,
         words: &[],
-        helps: "the tree has no init there, or it is no program of this machine's kind: say `init` in the profile",
+        helps: "the tree has no /sbin/init, or none for this machine's processor: `oneroot ls MACHINE /sbin/init`",
     },
 ];
 
