@@ -1,5 +1,6 @@
 //! How a machine gets its root: where it comes from, and what mounts it. Each may go with any of the other.
 
+use oneroot_initrd::settings::{Overlay, size};
 use serde::{Deserialize, Serialize};
 
 /// How a machine gets its root.
@@ -39,13 +40,15 @@ pub enum Initramfs {
     InitramfsTools,
     /// dracut: mount.nfs.
     Dracut,
+    /// oneroot's own, made for each boot of the tree's kernel and modules: mount(2).
+    Oneroot,
     /// None: the kernel mounts its root itself.
     None,
 }
 
 impl Initramfs {
     /// All there are.
-    pub const ALL: [Self; 3] = [Self::InitramfsTools, Self::Dracut, Self::None];
+    pub const ALL: [Self; 4] = [Self::InitramfsTools, Self::Dracut, Self::Oneroot, Self::None];
 
     /// As a site file spells it.
     #[must_use]
@@ -53,7 +56,72 @@ impl Initramfs {
         match self {
             Self::InitramfsTools => "initramfs-tools",
             Self::Dracut => "dracut",
+            Self::Oneroot => "oneroot",
             Self::None => "none",
         }
+    }
+}
+
+/// Which drivers lie in an initrd of oneroot's own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Drivers {
+    /// Its NIC's, where that is known.
+    #[default]
+    Nic,
+    /// The common ones.
+    Common,
+    /// All of Ethernet.
+    All,
+}
+
+impl Drivers {
+    /// All there are.
+    pub const ALL: [Self; 3] = [Self::Nic, Self::Common, Self::All];
+
+    /// As a site file spells it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Nic => "nic",
+            Self::Common => "common",
+            Self::All => "all",
+        }
+    }
+}
+
+/// What a profile says of an initrd of oneroot's own: how it is made, and what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct OwnInitrd {
+    /// Which drivers lie in it.
+    pub drivers: Option<Drivers>,
+    /// What takes what the machine writes.
+    pub overlay: Option<Overlay>,
+    /// Seconds after which a machine that can't come up is started again.
+    pub restart: Option<u32>,
+}
+
+impl OwnInitrd {
+    /// Takes in what a nearer profile says, and tells what that is: key and value.
+    pub fn take(&mut self, nearer: &Self) -> Vec<(&'static str, String)> {
+        let Self { drivers, overlay, restart } = nearer;
+        self.drivers = drivers.or(self.drivers);
+        self.overlay = overlay.or(self.overlay);
+        self.restart = restart.or(self.restart);
+        let said = [
+            ("drivers", drivers.map(|drivers| drivers.as_str().to_owned())),
+            ("overlay", overlay.map(|overlay| overlay.to_string())),
+            ("restart_after", restart.map(|seconds| format!("{seconds}s"))),
+        ];
+        said.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
+    }
+}
+
+/// What takes what a machine writes, as a site file spells it: `50%`, `512M`, `zram 50%`; none for any other words.
+#[must_use]
+pub fn overlay(text: &str) -> Option<Overlay> {
+    match text.split_once(' ') {
+        Some(("zram", amount)) => size(amount).map(Overlay::Zram),
+        Some(("tmpfs", amount)) => size(amount).map(Overlay::Tmpfs),
+        _ => size(text).map(Overlay::Tmpfs),
     }
 }

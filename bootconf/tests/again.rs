@@ -41,7 +41,7 @@ fn told(boot: BootId, last: u8, edition: u8) -> BootPlan {
         site: &site,
         decision: &decision,
         facts: &Facts::of(&catalogue, &decision, &asked),
-        loaded: &Loaded { kernel: "/boot/vmlinuz-1".to_owned(), initrds: vec![] },
+        loaded: &Loaded::of("/boot/vmlinuz-1", &[], Initramfs::InitramfsTools),
         view: ViewId([edition; 16]),
         mac: mac(last),
         machine: MachineId::from_random([9; 16]),

@@ -14,7 +14,7 @@ use oneroot_bootconf::decision::{Decision, NoPlan, Part, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::{Loaded, Tree, kernel_and_initrds};
 use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
-use oneroot_bootconf::root::Root;
+use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 
@@ -56,7 +56,7 @@ fn choose(decision: &Decision, boot: &[&str], other: &[&str]) -> Result<Loaded, 
 }
 
 fn pair(kernel: &str, initrd: &str) -> Result<Loaded, NoPlan> {
-    Ok(Loaded { kernel: kernel.to_owned(), initrds: vec![initrd.to_owned()] })
+    Ok(Loaded::of(kernel, &[initrd], Initramfs::Dracut))
 }
 
 #[test]
@@ -109,8 +109,8 @@ fn a_borrowed_kernel_lies_over_the_tree_and_under_its_layers_with_all_that_its_p
         Part::Kernel { profile: "debian".to_owned(), parts: vec![profile("base"), layer("/drivers")] };
     assert_eq!(decision.parts, [profile("app"), kernel, layer("/app")]);
     assert_eq!(
-        (decision.kernel.as_deref(), decision.initramfs.as_str()),
-        (Some("/boot/vmlinuz-*-rt"), "dracut")
+        (decision.kernel.as_deref(), decision.initramfs),
+        (Some("/boot/vmlinuz-*-rt"), Some(Initramfs::Dracut))
     );
     assert!(decision.args.is_empty(), "its arguments are another root's");
 }
@@ -427,9 +427,9 @@ fn what_distributions_have_in_boot_is_found_whatever_a_boot_loader_is_told() {
 
 #[test]
 fn without_an_initramfs_the_newest_kernel_boots_alone() {
-    let decision = Decision { initramfs: oneroot_bootconf::root::Initramfs::None, ..wanting(None, None) };
+    let decision = Decision { initramfs: Some(Initramfs::None), ..wanting(None, None) };
     let chosen = choose(&decision, &["vmlinuz-6.1", "vmlinuz-6.10"], &[]);
-    assert_eq!(chosen, Ok(Loaded { kernel: "/boot/vmlinuz-6.10".to_owned(), initrds: vec![] }));
+    assert_eq!(chosen, Ok(Loaded::of("/boot/vmlinuz-6.10", &[], Initramfs::None)));
 }
 
 #[test]
@@ -450,10 +450,7 @@ fn plan(initrds: &[&str]) -> BootPlan {
         site: &site,
         decision: &decision,
         facts: &Facts::of(&Catalogue::of(&site), &decision, &Asked::by(nic)),
-        loaded: &Loaded {
-            kernel: "/vmlinuz".to_owned(),
-            initrds: initrds.iter().map(|path| (*path).to_owned()).collect(),
-        },
+        loaded: &Loaded::of("/vmlinuz", initrds, Initramfs::InitramfsTools),
         view: ViewId([3; 16]),
         mac: nic,
         machine: MachineId::from_random([2; 16]),
@@ -553,13 +550,15 @@ fn a_profile_without_a_root_loads_the_kernel_and_initrds_that_it_names_and_says_
     };
     let named = of("kernel = \"/linux\"\nargs = [\"root=/dev/ram0\", \"ip=dhcp\"]");
     assert_eq!((named.root, named.args.len()), (Root::None, 3), "whoever extends it has its root");
-    let none = Loaded { kernel: "/linux".to_owned(), initrds: vec![] };
+    let none = Loaded::of("/linux", &[], Initramfs::InitramfsTools);
     assert_eq!(choose(&named, &["vmlinuz-6.1", "initrd.img-6.1"], &["/linux"]), Ok(none));
     let both = of("kernel = \"/linux\"\ninitrd = \"/initrd.gz\"");
-    assert_eq!(choose(&both, &[], &["/linux", "/initrd.gz"]), pair("/linux", "/initrd.gz"));
+    let plain = of("");
+    let of = |kernel: &str, initrd: &str| Ok(Loaded::of(kernel, &[initrd], Initramfs::InitramfsTools));
+    assert_eq!(choose(&both, &[], &["/linux", "/initrd.gz"]), of("/linux", "/initrd.gz"));
     assert!(matches!(choose(&both, &[], &["/linux"]), Err(NoPlan::NoInitrd { .. })));
-    let found = choose(&of(""), &["vmlinuz-6.1", "initrd.img-6.1"], &[]);
-    assert_eq!(found, pair("/boot/vmlinuz-6.1", "/boot/initrd.img-6.1"));
+    let found = choose(&plain, &["vmlinuz-6.1", "initrd.img-6.1"], &[]);
+    assert_eq!(found, of("/boot/vmlinuz-6.1", "/boot/initrd.img-6.1"));
     let said = named.why.iter().find(|why| why.what == "root").unwrap();
     assert_eq!((said.value.as_str(), said.from.as_str()), ("none", "[profile.rescue]"));
 }

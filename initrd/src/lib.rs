@@ -3,6 +3,8 @@
 //! No sockets, no files, no policy: texts and bytes to checked types and back. The server writes; `init`, which runs
 //! where nothing else does yet, reads.
 
+pub mod cpio;
+pub mod firmware;
 pub mod modules;
 pub mod report;
 pub mod settings;

@@ -54,6 +54,9 @@ pub enum Error {
     /// Another profile lends the kernel, and has no tree.
     #[error("the profile that lends the kernel has no tree: {0}")]
     Lender(oneroot_tree::Error),
+    /// No initrd can be made of a tree.
+    #[error("{0}")]
+    Initrd(String),
     /// The state can't be read or written.
     #[error(transparent)]
     State(#[from] oneroot_state::Error),

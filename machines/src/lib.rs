@@ -13,6 +13,7 @@ mod granting;
 pub mod guest;
 mod host;
 mod index;
+pub mod initrds;
 mod keys;
 mod machines;
 mod mapping;

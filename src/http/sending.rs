@@ -52,17 +52,29 @@ impl Sending<'_> {
         // The head leaves in one segment with what comes behind it.
         self.bytes(&head, true).await?;
         drop(head);
-        match resource {
+        let pieces = resource.pieces(part);
+        let last = pieces.len().saturating_sub(1);
+        for (number, (piece, part)) in pieces.into_iter().enumerate() {
+            self.piece(piece, part, number < last).await?;
+        }
+        Ok(())
+    }
+
+    /// Sends a part of what is not joined; `more` says whether anything comes behind it.
+    async fn piece(&mut self, piece: &Resource, part: Range<u64>, more: bool) -> io::Result<()> {
+        match piece {
             Resource::Bytes(bytes) => {
                 let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX);
                 let part = bytes.get(place(part.start)..place(part.end));
-                self.bytes(part.ok_or(io::ErrorKind::UnexpectedEof)?, false).await
+                self.bytes(part.ok_or(io::ErrorKind::UnexpectedEof)?, more).await
             }
             Resource::File { file, size, padding: _ } => {
-                self.file(&file, part.start, part.end.min(size)).await?;
-                let zeros = length(part.start.max(size), part.end);
-                self.bytes(&vec![0; zeros], false).await
+                self.file(file, part.start, part.end.min(*size)).await?;
+                let zeros = length(part.start.max(*size), part.end);
+                self.bytes(&vec![0; zeros], more).await
             }
+            // No piece is.
+            Resource::Joined(_) => Err(io::ErrorKind::InvalidData.into()),
         }
     }
 

@@ -15,6 +15,7 @@ pub mod index;
 pub mod initrd;
 mod newfile;
 pub mod node;
+pub mod packed;
 mod replaced;
 pub mod replica;
 pub mod stage;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::decided::{Decided, Other, Way};
 use crate::decide::voices::Voice;
-use crate::root::{Initramfs, Root};
+use crate::root::{Initramfs, OwnInitrd, Root};
 use crate::site::assignment::Signed;
 use crate::site::gives::Boots;
 use crate::site::layers::Layer;
@@ -83,8 +83,10 @@ pub struct Decision {
     pub initrds: Vec<String>,
     /// Where its root comes from.
     pub root: Root,
-    /// What mounts the root.
-    pub initramfs: Initramfs,
+    /// What mounts the root, where the site says it.
+    pub initramfs: Option<Initramfs>,
+    /// How an initrd of oneroot's own is made, and what it does.
+    pub own: OwnInitrd,
     /// Kernel arguments: profiles bottom first, workloads, machine.
     pub args: Vec<String>,
     /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
@@ -131,13 +133,33 @@ pub enum NoPlan {
     },
     /// Its kernel has no initrd.
     #[error(
-        "profile {profile} has no initrd for {kernel}; make one in the tree, or say `initramfs = \"none\"`"
+        "profile {profile} has no initrd for {kernel}, and no modules of which oneroot could make one; install the kernel's package in the tree, or say `initramfs = \"none\"`"
     )]
     NoInitrd {
         /// The profile.
         profile: String,
         /// The kernel.
         kernel: String,
+    },
+    /// Its kernel has no modules, so that no initrd can be made of them.
+    #[error(
+        "profile {profile} has no modules for {kernel} (`/usr/lib/modules/VERSION/modules.dep`), of which oneroot would make its initrd; install the kernel's package in the tree"
+    )]
+    NoModules {
+        /// The profile.
+        profile: String,
+        /// The kernel.
+        kernel: String,
+    },
+    /// No initrd can be made for it.
+    #[error("profile {profile}: no initrd can be made for {kernel}: {cause}")]
+    NotComposed {
+        /// The profile.
+        profile: String,
+        /// The kernel.
+        kernel: String,
+        /// Why, and what to do.
+        cause: String,
     },
 }
 
@@ -401,8 +423,11 @@ impl Decision {
             self.record("initrd", &profile.initrds.join(" "), table);
         }
         if let Some(initramfs) = profile.initramfs {
-            self.initramfs = initramfs;
+            self.initramfs = Some(initramfs);
             self.record("initramfs", initramfs.as_str(), table);
+        }
+        for (key, value) in self.own.take(&profile.own) {
+            self.record(key, &value, table);
         }
     }
 

@@ -2,6 +2,7 @@
 //!
 //! * klibc's nfsmount (initramfs-tools) aborts at an option that it does not know, `proto=` and `mountport=` among them;
 //! * dracut hands everything to mount.nfs, which asks a portmapper unless all four of version, protocol and ports are said;
+//! * oneroot's own initrd has settings of its own, and needs no word about the root;
 //! * the kernel's own nfsroot has 256 bytes for the options, its own prefix included, and a default of 4 KiB reads.
 //!
 //! Nothing that a machine has mounted ever changes, so clients are told to believe what they have read for a day.
@@ -51,13 +52,10 @@ pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
         let said = boot.extra.iter().map(|word| if word == NIC { nic.clone() } else { word.clone() });
         return said.collect();
     }
-    let ours = [
-        "ro".to_owned(),
-        nic,
-        "init=/.oneroot/init".to_owned(),
-        format!("systemd.machine_id={}", boot.machine),
-        format!("oneroot.boot={}", boot.boot),
-    ];
+    // Ours starts the tree's own init itself.
+    let init = (boot.initramfs != Initramfs::Oneroot).then(|| "init=/.oneroot/init".to_owned());
+    let ids = [format!("systemd.machine_id={}", boot.machine), format!("oneroot.boot={}", boot.boot)];
+    let ours = ["ro".to_owned(), nic].into_iter().chain(init).chain(ids);
     // The site's own come last: of a word that is said twice, the kernel and what mounts the root take the last.
     nfs_root(boot).into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
 }
@@ -85,6 +83,7 @@ fn nfs_root(boot: &Boot<'_>) -> Vec<String> {
         .into_iter()
         .chain(dracuts_nic(boot))
         .collect(),
+        Initramfs::Oneroot => Vec::new(),
         Initramfs::None => vec![
             "root=/dev/nfs".to_owned(),
             format!(
@@ -181,7 +180,7 @@ mod tests {
     /// With a pass as without: most of the line is left to the site's own arguments.
     #[test]
     fn a_path_with_boot_and_pass_leaves_the_line_to_the_site() {
-        for initramfs in Initramfs::ALL {
+        for initramfs in Initramfs::ALL.into_iter().filter(|initramfs| *initramfs != Initramfs::Oneroot) {
             let (plain, passed) =
                 (line(initramfs), line_with(initramfs, Some([0xcd; SEAL]), "console=ttyS0"));
             assert_eq!(passed.len(), plain.len() + ".".len() + 2 * SEAL);
@@ -214,11 +213,10 @@ mod tests {
     fn every_machine_has_its_own_nic_id_and_boot_on_the_line() {
         for initramfs in Initramfs::ALL {
             let line = line(initramfs);
-            for word in
-                ["BOOTIF=01-52-54-00-00-00-0a", "init=/.oneroot/init", "oneroot.boot=0202020202020202"]
-            {
+            for word in ["BOOTIF=01-52-54-00-00-00-0a", "oneroot.boot=0202020202020202"] {
                 assert!(line.contains(word), "{word}");
             }
+            assert_eq!(line.contains("init=/.oneroot/init"), initramfs != Initramfs::Oneroot, "{line}");
             assert!(line.contains("systemd.machine_id=01010101010141018101010101010101"), "{line}");
             assert!(line.ends_with("console=ttyS0"));
         }

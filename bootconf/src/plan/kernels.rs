@@ -14,7 +14,9 @@
 //!
 //! and this is the order:
 //!
-//! 1. Unless the kernel mounts its root itself, only a kernel counts that has an initrd of its own version. So an upgrade that
+//! 1. Unless the kernel mounts its root itself, only a kernel counts that has an initrd of its own version; with
+//!    `initramfs = "oneroot"`, one that has its modules. Where the site says nothing of it and no kernel has an initrd, it is as if
+//!    it said that. So an upgrade that
 //!    left a kernel without one does not make the machine unbootable; it boots the one before.
 //! 2. Kernels for debugging, of real time and for rescue (`+debug`, `-rt`, `-rescue-`) come behind all others: who wants one
 //!    says so.
@@ -40,6 +42,11 @@ const SPECIAL: [&str; 6] = ["debug", "dbg", "rt", "realtime", "rescue", "kdump"]
 /// Directories of `/boot` and of the modules that are looked into.
 const MOST_LISTED: usize = 256;
 
+/// Where modules lie: in some trees `/lib` is no link to the other.
+const MODULE_PLACES: [&str; 2] = [MODULES, "/lib/modules"];
+/// What tells that a kernel's modules are there.
+const TABLES: [&str; 2] = ["modules.dep", "modules.builtin"];
+
 /// A view, as far as kernels are concerned.
 pub struct Tree<'t> {
     /// The names in a directory.
@@ -63,6 +70,30 @@ pub struct Loaded {
     pub kernel: String,
     /// The initrds' paths, in the order in which the kernel unpacks them.
     pub initrds: Vec<String>,
+    /// What mounts the root: what the site says; where it says nothing and no kernel has an initrd, oneroot's own.
+    pub initramfs: Initramfs,
+    /// What an initrd of oneroot's own is made of, where it gets one.
+    pub own: Option<Own>,
+}
+
+/// What an initrd of oneroot's own is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Own {
+    /// The kernel's version, as it calls itself.
+    pub version: String,
+    /// The directory of its modules.
+    pub modules: String,
+    /// Paths of its parts in the view, once they are made.
+    pub parts: Vec<String>,
+}
+
+impl Loaded {
+    /// A kernel, and initrds that its tree has.
+    #[must_use]
+    pub fn of(kernel: &str, initrds: &[&str], initramfs: Initramfs) -> Self {
+        let initrds = initrds.iter().map(|path| (*path).to_owned()).collect();
+        Self { kernel: kernel.to_owned(), initrds, initramfs, own: None }
+    }
 }
 
 /// Kernel and initrds of a view.
@@ -77,19 +108,28 @@ pub fn kernel_and_initrds(decision: &Decision, tree: &Tree<'_>) -> Result<Loaded
         let wanted = decision.kernel.as_ref().map(|wanted| format!(": {wanted} is not there"));
         return Err(no_kernel(&wanted.unwrap_or_default()));
     };
+    let initramfs = decision.initramfs.unwrap_or_default();
+    if decision.root == Root::Nfs && initramfs == Initramfs::Oneroot {
+        let found = kernels.iter().find_map(|kernel| kernel.with_own(&decision.initrds, tree));
+        return found.ok_or(NoPlan::NoModules { profile: decision.profile.clone(), kernel: newest });
+    }
     let needs_none = match decision.root {
-        Root::Nfs => decision.initramfs == Initramfs::None,
+        Root::Nfs => initramfs == Initramfs::None,
         // What is named without an initrd needs none, as memtest does.
         Root::None => decision.kernel.is_some(),
     };
     if needs_none && decision.initrds.is_empty() {
-        return Ok(Loaded { kernel: newest, initrds: Vec::new() });
+        return Ok(Loaded { kernel: newest, initrds: Vec::new(), initramfs, own: None });
     }
-    let whole = kernels.into_iter().find_map(|kernel| {
+    let whole = kernels.iter().find_map(|kernel| {
         let initrds = kernel.initrds(&decision.initrds, tree)?;
-        Some(Loaded { kernel: kernel.path, initrds })
+        Some(Loaded { kernel: kernel.path.clone(), initrds, initramfs, own: None })
     });
-    whole.ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: newest })
+    // Where the site says nothing of it, a tree needs none of its own.
+    let says_nothing =
+        decision.root == Root::Nfs && decision.initramfs.is_none() && decision.initrds.is_empty();
+    let own = || kernels.iter().filter(|_| says_nothing).find_map(|kernel| kernel.with_own(&[], tree));
+    whole.or_else(own).ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: newest })
 }
 
 /// The initrds of all kernels that may boot, those of the best first: `kernel` and `wanted` are what the site says, if it does.
@@ -219,6 +259,38 @@ impl Kernel {
             return self.initrds.iter().find(|path| (tree.exists)(path)).map(|path| vec![path.clone()]);
         }
         wanted.iter().map(|wanted| self.initrd(wanted, tree)).collect()
+    }
+
+    /// It with an initrd of oneroot's own, behind those that the site names; none where its modules are not there.
+    fn with_own(&self, wanted: &[String], tree: &Tree<'_>) -> Option<Loaded> {
+        let initrds = if wanted.is_empty() { Vec::new() } else { self.initrds(wanted, tree)? };
+        let (modules, version) = self.modules(tree)?;
+        let own = Own { version, modules, parts: Vec::new() };
+        Some(Loaded { kernel: self.path.clone(), initrds, initramfs: Initramfs::Oneroot, own: Some(own) })
+    }
+
+    /// Where its modules lie, and under which version. A kernel's name may say less than that (Alpine's `vmlinuz-lts`,
+    /// `/vmlinuz`): then it is the only one that ends so, or the only one.
+    fn modules(&self, tree: &Tree<'_>) -> Option<(String, String)> {
+        MODULE_PLACES.iter().find_map(|place| {
+            let listed = (tree.names)(place);
+            let is_there = |version: &&String| {
+                TABLES.iter().any(|table| (tree.exists)(&format!("{place}/{version}/{table}")))
+            };
+            let all: Vec<&String> = listed.iter().take(MOST_LISTED).filter(is_there).collect();
+            let own = self.version.as_deref().unwrap_or_default();
+            let only = |fits: &dyn Fn(&str) -> bool| {
+                let mut fitting = all.iter().filter(|version| fits(version));
+                fitting.next().filter(|_| fitting.next().is_none())
+            };
+            let ends = format!("-{own}");
+            let numbered = own.starts_with(|char: char| char.is_ascii_digit());
+            let found = only(&|version| version == own).or_else(|| {
+                let by_end = only(&|version| !own.is_empty() && version.ends_with(&ends));
+                by_end.or_else(|| only(&|_| true)).filter(|_| !numbered)
+            });
+            found.map(|version| (format!("{place}/{version}"), (*version).clone()))
+        })
     }
 
     fn initrd(&self, wanted: &str, tree: &Tree<'_>) -> Option<String> {

@@ -2,11 +2,13 @@
 //! script, the files that the machine is given.
 
 pub mod args;
+pub mod drivers;
 pub mod export;
 pub mod firmware;
 pub mod given;
 pub mod initrd;
 pub mod kernels;
+mod own;
 pub mod screens;
 pub mod script;
 mod version;
@@ -21,6 +23,7 @@ use crate::decide::facts::Facts;
 use crate::plan::args::{Boot, arguments};
 use crate::plan::export::{Export, SEAL};
 use crate::plan::kernels::Loaded;
+use crate::plan::own::settings;
 use crate::root::{Initramfs, Root};
 use crate::site::Site;
 use crate::site::assignment::Signed;
@@ -99,7 +102,7 @@ impl BootPlan {
         let root = decision.root;
         let args = arguments(&Boot {
             root,
-            initramfs: decision.initramfs,
+            initramfs: terms.loaded.initramfs,
             server: terms.facts.site.server,
             port: site.server.nfs_port,
             export: Export::of(view, boot, terms.seal),
@@ -108,6 +111,12 @@ impl BootPlan {
             boot,
             extra: &decision.args,
         });
+        let mut initrds: Vec<BootFile> = terms.loaded.initrds.iter().cloned().map(BootFile::View).collect();
+        // Last, so that what it has counts: the program that runs, and the settings.
+        if let Some(own) = &terms.loaded.own {
+            let parts = own.parts.clone();
+            initrds.push(BootFile::Joined { parts, settings: settings(terms).to_string() });
+        }
         Self {
             boot,
             machine,
@@ -118,10 +127,10 @@ impl BootPlan {
             workloads: decision.workloads.clone(),
             view,
             kernel: BootFile::View(terms.loaded.kernel.clone()),
-            initrds: terms.loaded.initrds.iter().cloned().map(BootFile::View).collect(),
+            initrds,
             args,
             root,
-            initramfs: (root == Root::Nfs).then_some(decision.initramfs),
+            initramfs: (root == Root::Nfs).then_some(terms.loaded.initramfs),
             assigned: decision.assigned.clone(),
             facts: Some(terms.facts.clone()),
             why: decision.why.clone(),
@@ -149,18 +158,28 @@ pub const KERNEL: &str = "kernel";
 /// Under which name it asks for its first initrd.
 pub const INITRD: &str = "initrd";
 
-/// A file that a machine loads before it has a root. More kinds are to come: initrds that are made for one boot.
+/// A file that a machine loads before it has a root.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum BootFile {
     /// A path in the boot's view.
     View(String),
+    /// An initrd that is made for one boot.
+    Joined {
+        /// Paths in the boot's view, one behind the other.
+        parts: Vec<String>,
+        /// What comes behind them, as an archive: the settings of this boot, frozen with it
+        /// ([`oneroot_initrd::settings::Settings`]).
+        settings: String,
+    },
 }
 
 impl fmt::Display for BootFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::View(path) = self;
-        f.write_str(path)
+        match self {
+            Self::View(path) => f.write_str(path),
+            Self::Joined { parts, .. } => write!(f, "{} and this boot's settings", parts.join(" ")),
+        }
     }
 }
 

@@ -6,12 +6,12 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::{Path, PathBuf};
 
 use crate::boot_files::name_in_boot;
-use crate::root::{Initramfs, NIC, Root};
+use crate::root::{self, Drivers, Initramfs, NIC, OwnInitrd, Root};
 use crate::site::directories::{Directory, apart};
 use crate::site::gives::Gives;
 use crate::site::layers::layers;
 use crate::site::menu_tables::boots;
-use crate::site::networks::{NO_HOST, is_host};
+use crate::site::networks::{NO_HOST, is_host, seconds_of};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::sources::source_of;
 use crate::site::table::{Places, Table, placed};
@@ -280,6 +280,7 @@ pub(crate) fn profile(
     let initrds = initrds(section.strings(diagnostics, "initrd", true), diagnostics);
     let root = one_of(&mut section, diagnostics, "root", Root::ALL, Root::as_str);
     let initramfs = one_of(&mut section, diagnostics, "initramfs", Initramfs::ALL, Initramfs::as_str);
+    let own = own_initrd(&mut section, diagnostics);
     let (root, root_at) = (root.as_ref().map(|at| at.value), root.map(|at| at.span));
     if let (Some(Root::None), Some(at)) = (root, &initramfs) {
         diagnostics.note(&at.span, "mounts a root, and `root = \"none\"` says that there is none");
@@ -297,6 +298,7 @@ pub(crate) fn profile(
         initrds,
         root,
         initramfs: initramfs.map(|at| at.value),
+        own,
         args: arguments_of(
             root.unwrap_or_default(),
             section.strings(diagnostics, "args", false),
@@ -307,6 +309,29 @@ pub(crate) fn profile(
     places.0.extend(root_at.map(|span| (("root", String::new()), span)));
     section.finish(diagnostics);
     Table { value: profile, span, places: places.0 }
+}
+
+/// What a profile says of an initrd of oneroot's own.
+fn own_initrd(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> OwnInitrd {
+    let drivers = one_of(section, diagnostics, "drivers", Drivers::ALL, Drivers::as_str);
+    let overlay = section.string(diagnostics, "overlay").and_then(|at| {
+        at.check(diagnostics, |text| {
+            root::overlay(&text).ok_or_else(|| {
+                format!("{text:?} is no amount of memory such as \"50%\", \"512M\" or \"zram 50%\"")
+            })
+        })
+    });
+    let restart = section.string(diagnostics, "restart_after").and_then(|at| {
+        at.check(diagnostics, |text| {
+            let seconds = seconds_of(&text)?.filter(|seconds| (60..=86_400).contains(seconds));
+            seconds.ok_or_else(|| format!("{text:?} must be from one minute to one day"))
+        })
+    });
+    OwnInitrd {
+        drivers: drivers.map(|at| at.value),
+        overlay: overlay.map(|at| at.value),
+        restart: restart.map(|at| at.value),
+    }
 }
 
 /// The initrds of a profile.

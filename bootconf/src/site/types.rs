@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnetwork::Ipv4Network;
 
 use crate::hardware::Location;
-use crate::root::{Initramfs, Root};
+use crate::root::{Initramfs, OwnInitrd, Root};
 use crate::site::assignment::{Assignment, Signed};
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
@@ -199,6 +199,8 @@ pub struct Profile {
     pub root: Option<Root>,
     /// What mounts the root.
     pub initramfs: Option<Initramfs>,
+    /// What it says of an initrd of oneroot's own.
+    pub own: OwnInitrd,
     /// Kernel arguments.
     pub args: Vec<String>,
     /// What templates may say on its machines.

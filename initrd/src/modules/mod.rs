@@ -50,6 +50,17 @@ enum Soft<'t> {
     After(&'t str),
 }
 
+/// The tables of some modules, as texts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Narrowed {
+    /// `modules.dep`.
+    pub dep: String,
+    /// `modules.alias`.
+    pub alias: String,
+    /// `modules.softdep`.
+    pub softdep: String,
+}
+
 /// Tables that are not believed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadTables {
@@ -168,6 +179,60 @@ impl<'t> Tables<'t> {
         fit.map(|(_, module)| *module).filter(|module| seen.insert(*module)).collect()
     }
 
+    /// The names of the modules that are for an Ethernet card with these PCI numbers, whatever its maker and its place say beside
+    /// them: iPXE tells no more.
+    #[must_use]
+    pub fn of_pci(&self, vendor: u16, device: u16) -> Vec<&'t str> {
+        let (vendor, device) = (format!("{vendor:08X}"), format!("{device:08X}"));
+        let is_for = |pattern: &str| {
+            let numbers = pattern.strip_prefix("pci:v").and_then(|rest| {
+                let (first, rest) = rest.split_once('d')?;
+                let (second, rest) = rest.split_once("sv")?;
+                Some((first, second, rest.split_once("bc")?.1))
+            });
+            // What is for any vendor goes by the class, and such drivers are of hosts' own buses.
+            numbers.is_some_and(|(first, second, class)| {
+                first == vendor
+                    && (second == device || second == "*")
+                    && ["*", "02"].iter().any(|wanted| class.starts_with(wanted))
+            })
+        };
+        let mut seen = HashSet::new();
+        let fit = self.aliases.iter().filter(|(pattern, _)| is_for(pattern));
+        fit.map(|(_, module)| *module).filter(|module| seen.insert(*module)).collect()
+    }
+
+    /// The tables of these modules alone, by their paths, as they are where each lies unpacked.
+    #[must_use]
+    pub fn narrowed(&self, paths: &[&str]) -> Narrowed {
+        let mut narrowed = Narrowed::default();
+        let kept: HashSet<&str> = paths.iter().copied().collect();
+        let names: HashSet<Cow<'_, str>> = paths.iter().map(|path| name_of(path)).collect();
+        for module in self.modules.iter().filter(|module| kept.contains(module.path)) {
+            let needs = module.needs.split_ascii_whitespace().filter(|path| kept.contains(path));
+            let needs: String = needs.map(|path| format!(" {}", bare(path))).collect();
+            narrowed.dep += &format!("{}:{needs}\n", bare(module.path));
+        }
+        for (pattern, module) in self.aliases.iter().filter(|(_, module)| names.contains(&folded(module))) {
+            narrowed.alias += &format!("alias {pattern} {module}\n");
+        }
+        for path in paths {
+            let name = name_of(path);
+            let Some(soft) = self.soft.get(&name).filter(|soft| !soft.is_empty()) else { continue };
+            let words = soft.iter().map(|soft| match soft {
+                Soft::Before(name) => format!(" pre: {name}"),
+                Soft::After(name) => format!(" post: {name}"),
+            });
+            narrowed.softdep += &format!("softdep {name}{}\n", words.collect::<String>());
+        }
+        narrowed
+    }
+
+    /// The paths of all modules.
+    pub fn paths(&self) -> impl Iterator<Item = &'t str> {
+        self.modules.iter().map(|module| module.path)
+    }
+
     /// Whether the kernel has this module in itself.
     #[must_use]
     pub fn is_builtin(&self, name: &str) -> bool {
@@ -247,6 +312,14 @@ impl<'t> Tables<'t> {
 pub fn name_of(path: &str) -> Cow<'_, str> {
     let file = path.rsplit('/').next().unwrap_or_default();
     folded(file.split_once(".ko").map_or(file, |(name, _)| name))
+}
+
+/// A module's path without what it is packed with.
+#[must_use]
+pub fn bare(path: &str) -> &str {
+    let file = path.rfind('/').map_or(0, |slash| slash + 1);
+    let end = path.get(file..).and_then(|name| name.find(".ko")).map(|at| file + at + ".ko".len());
+    end.and_then(|end| path.get(..end)).unwrap_or(path)
 }
 
 /// With `_` for `-`.

@@ -64,6 +64,22 @@ fn a_device_is_given_the_drivers_that_say_they_are_for_it() {
 }
 
 #[test]
+fn the_tables_of_some_modules_say_of_those_what_all_said_and_nothing_of_others() {
+    let all = tables();
+    let order = all.order_of_all(["r8169", "jbd2"]);
+    let narrowed = all.narrowed(&order);
+    let few = Tables::parse(&narrowed.dep, &narrowed.alias, &narrowed.softdep, BUILTIN).unwrap();
+    for name in ["r8169", "jbd2", "nfs"] {
+        let unpacked: Vec<&str> = all.order(name).into_iter().map(bare).collect();
+        assert_eq!(few.order(name), unpacked, "{name}");
+    }
+    assert_eq!(few.path("nfsv3"), Some("kernel/fs/nfs/nfsv3.ko"));
+    let without = all.narrowed(&all.order("nfs"));
+    assert!(!without.dep.contains("nfsv3") && !without.alias.contains("r8169") && without.softdep.is_empty());
+    assert_eq!(without.alias, "alias fs-nfs nfs\n");
+}
+
+#[test]
 fn a_name_is_the_same_with_either_dash() {
     let tables = tables();
     for name in ["mdio-devres", "mdio_devres"] {

@@ -4,6 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io;
 use std::net::IpAddr;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -14,9 +15,11 @@ use oneroot_bootconf::hardware::Hardware;
 use oneroot_bootconf::plan::{BootFile, INITRD, KERNEL};
 use oneroot_bootconf::root::Root;
 use oneroot_ids::{BootId, Mac, ViewId};
+use oneroot_tree::View;
 use oneroot_tree::confine::open_file;
 
 use crate::index::stalls::LOADED;
+use crate::initrds;
 use crate::machines::Machines;
 use crate::objects;
 use crate::objects::Objects;
@@ -66,13 +69,15 @@ pub enum Resource {
         /// Zeros that are sent behind them.
         padding: u64,
     },
+    /// Several, one behind the other: an initrd that was made for a boot. None of them is joined itself.
+    Joined(Arc<[Resource]>),
 }
 
 /// A file of a boot, before it is looked up in the boot's view.
 struct WantedFile {
     view: ViewId,
     mac: Mac,
-    path: String,
+    file: BootFile,
     /// Whether another is loaded behind it.
     is_followed: bool,
     /// Whether it is the last of a boot that loads nothing more from here.
@@ -91,7 +96,21 @@ impl Resource {
         match self {
             Self::Bytes(bytes) => bytes.len() as u64,
             Self::File { size, padding, .. } => size + padding,
+            Self::Joined(pieces) => pieces.iter().map(Self::len).sum(),
         }
+    }
+
+    /// The pieces that a part of it reaches into, with the part of each.
+    pub fn pieces(&self, part: Range<u64>) -> Vec<(&Self, Range<u64>)> {
+        let Self::Joined(pieces) = self else { return vec![(self, part)] };
+        let mut begin = 0;
+        let within = pieces.iter().filter_map(|piece| {
+            let here = begin..begin + piece.len();
+            begin = here.end;
+            let (start, end) = (part.start.max(here.start), part.end.min(here.end));
+            (start < end).then(|| (piece, start - here.start..end - here.start))
+        });
+        within.collect()
     }
 
     /// What tells it from any other file of its name (RFC 9110 §8.8.3). `None` where the system does not say.
@@ -103,6 +122,17 @@ impl Resource {
                 let meta = file.metadata().ok()?;
                 // A file that is replaced is another inode, one that is changed has another time.
                 Some(format!("\"{:x}-{:x}-{:x}{:09x}\"", meta.ino(), size, meta.mtime(), meta.mtime_nsec()))
+            }
+            // Bytes among files are of a plan, and the same as long as that is.
+            Self::Joined(pieces) => {
+                let mut name = blake3::Hasher::new();
+                for piece in pieces.iter() {
+                    match piece {
+                        Self::Bytes(bytes) => name.update(bytes),
+                        other => name.update(other.tag()?.as_bytes()),
+                    };
+                }
+                Some(format!("\"{}\"", name.finalize().to_hex().get(..32)?))
             }
         }
     }
@@ -127,6 +157,10 @@ impl Resource {
                 to.get_mut(..count).unwrap_or_default().fill(0);
                 Ok(count)
             }
+            Self::Joined(_) => match self.pieces(offset..u64::MAX).first() {
+                Some((piece, part)) => piece.fill(part.start, to),
+                None => Ok(0),
+            },
         }
     }
 
@@ -146,6 +180,23 @@ impl Resource {
                 let (own, zeros) = to.split_at_mut(inside);
                 zeros.fill(0);
                 objects::read_cached(file, offset, own)
+            }
+            Self::Joined(_) if offset.saturating_add(to.len() as u64) > self.len() => {
+                Err(io::ErrorKind::UnexpectedEof.into())
+            }
+            Self::Joined(_) => {
+                let mut rest = to;
+                for (piece, part) in self.pieces(offset..offset + rest.len() as u64) {
+                    let length = usize::try_from(part.end - part.start).unwrap_or(usize::MAX);
+                    let Some((own, behind)) = rest.split_at_mut_checked(length) else {
+                        return Err(io::ErrorKind::UnexpectedEof.into());
+                    };
+                    if !piece.fill_now(part.start, own)? {
+                        return Ok(false);
+                    }
+                    rest = behind;
+                }
+                Ok(true)
             }
         }
     }
@@ -247,7 +298,7 @@ impl Machines {
 
     async fn boot_file(self: &Arc<Self>, peer: IpAddr, boot: BootId, which: &str, via: Via) -> Lookup {
         let Some(wanted) = self.wanted_file(peer, boot, which) else { return Ok(None) };
-        let WantedFile { view, mac, path, is_followed, is_all } = wanted;
+        let WantedFile { view, mac, file, is_followed, is_all } = wanted;
         self.step(mac, if which == KERNEL { KERNEL } else { INITRD }, false);
         // In memory as a rule, for its machine's pin holds it; else the disk is waited for on another thread.
         let merged = match self.planner.views.loaded(view) {
@@ -262,19 +313,48 @@ impl Machines {
                 })?
             }
         };
-        let contents = |node| Some((merged.object(node)?, merged.stat(node)?.size));
-        let Some((object, size)) = merged.follow(path.as_bytes()).and_then(contents) else { return Ok(None) };
-        let file = self.objects.open_good(object).await.map_err(|cause| {
-            Objects::complain(object, &cause);
-            Unreadable
-        })?;
+        let found = match file {
+            BootFile::View(path) => self.opened(&merged, &path, is_followed).await?,
+            BootFile::Joined { parts, settings } => self.joined(&merged, &parts, &settings).await?,
+        };
+        if found.is_none() {
+            return Ok(None);
+        }
         // Not before it is there to be given, nor for its length: an assignment for one boot ends with this.
         if is_all && via != Via::Http(Ask::Length) {
             self.step(mac, LOADED, false);
             self.end_assignments_soon();
         }
+        Ok(found)
+    }
+
+    /// A file of a view, with what another archive may begin behind.
+    async fn opened(&self, view: &View, path: &str, is_followed: bool) -> Lookup {
+        let contents = |node| Some((view.object(node)?, view.stat(node)?.size));
+        let Some((object, size)) = view.follow(path.as_bytes()).and_then(contents) else { return Ok(None) };
+        let file = self.objects.open_good(object).await.map_err(|cause| {
+            Objects::complain(object, &cause);
+            Unreadable
+        })?;
         let padding = if is_followed { size.next_multiple_of(ARCHIVE) - size } else { 0 };
         Ok(Some(Resource::File { file, size, padding }))
+    }
+
+    /// Files of a view, and the settings of a boot behind them.
+    async fn joined(&self, view: &View, parts: &[String], settings: &str) -> Lookup {
+        let mut pieces = Vec::with_capacity(parts.len() + 1);
+        for path in parts {
+            match self.opened(view, path, true).await? {
+                Some(piece) => pieces.push(piece),
+                None => return Ok(None),
+            }
+        }
+        let settings = initrds::settings(settings).map_err(|cause| {
+            tracing::error!(%cause, "cannot give an initrd: its settings can't be written");
+            Unreadable
+        })?;
+        pieces.push(Resource::Bytes(settings.into()));
+        Ok(Some(Resource::Joined(pieces.into())))
     }
 
     /// What a name of a boot stands for, for the machine whose boot it is.
@@ -285,13 +365,13 @@ impl Machines {
             tracing::warn!(%peer, %boot, "refused a boot file to an address that is not that boot's machine");
             return None;
         }
-        let BootFile::View(path) = plan.file(which)?.clone();
+        let file = plan.file(which)?.clone();
         index.hear(plan.machine, self.host.now());
         let is_last = plan.files().last().is_some_and(|(name, _)| name == which);
         Some(WantedFile {
             view: plan.view,
             mac: plan.mac,
-            path,
+            file,
             is_followed: which != KERNEL && !is_last,
             is_all: is_last && plan.root == Root::None,
         })
@@ -337,6 +417,44 @@ impl Machines {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_joined_is_read_as_if_it_were_one() {
+        let path = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(path.path(), b"12345").unwrap();
+        let file = Arc::new(File::open(path.path()).unwrap());
+        let pieces = [
+            Resource::File { file: file.clone(), size: 5, padding: 3 },
+            Resource::Bytes(Arc::from(&b""[..])),
+            Resource::File { file, size: 4, padding: 0 },
+            Resource::Bytes(Arc::from(&b"end"[..])),
+        ];
+        let joined = Resource::Joined(pieces.into());
+        let all = b"12345\0\0\x001234end";
+        assert_eq!(joined.len(), all.len() as u64);
+        for start in 0..=all.len() {
+            for length in 0..=all.len() - start {
+                let mut whole = Vec::new();
+                joined.read_at(start as u64, length, &mut whole).unwrap();
+                let mut now = vec![7; length];
+                let is_cached = joined.fill_now(start as u64, &mut now).unwrap();
+                let expected = &all[start..start + length];
+                assert_eq!(whole, expected, "{length} from {start}");
+                assert!(!is_cached || now == expected, "{length} from {start}");
+            }
+            let beyond = all.len() + 1 - start;
+            assert!(joined.read_at(start as u64, beyond, &mut Vec::new()).is_err());
+            assert!(joined.fill_now(start as u64, &mut vec![0; beyond]).is_err());
+        }
+        let tagged = |end: &[u8]| {
+            let Resource::Joined(pieces) = &joined else { unreachable!() };
+            let mut pieces = pieces.to_vec();
+            pieces[3] = Resource::Bytes(Arc::from(end));
+            Resource::Joined(pieces.into()).tag().unwrap()
+        };
+        assert_eq!(tagged(b"end"), tagged(b"end"));
+        assert_ne!(tagged(b"end"), tagged(b"END"), "another boot's settings");
+    }
 
     #[test]
     fn zeros_behind_a_file_are_read_as_if_they_were_in_it() {

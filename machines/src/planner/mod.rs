@@ -15,7 +15,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
+use crate::initrds::{Composed, Initrds, Wanted};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part};
+use oneroot_bootconf::drivers::For;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_bootconf::kernels::{Loaded, Tree, dangling, kernel_and_initrds};
@@ -35,6 +37,7 @@ pub struct Planner {
     /// Templates found and rendered so far.
     pub templates: Templates,
     kernels: Kernels,
+    initrds: Initrds,
     given: given::Staged,
     /// `/.oneroot` of this binary, the top of every stack.
     guest: GenerationId,
@@ -51,6 +54,20 @@ pub struct StackEntry {
     pub given: bool,
     /// It is what the templates of that part have become.
     pub rendered: bool,
+    /// It is an initrd of oneroot's own.
+    pub initrd: bool,
+}
+
+impl StackEntry {
+    /// A part's own.
+    fn of(generation: GenerationId, part: &Part) -> Self {
+        Self { part: Some(part.clone()), ..Self::ours(generation) }
+    }
+
+    /// One that no part of the site is.
+    fn ours(generation: GenerationId) -> Self {
+        Self { generation, part: None, given: false, rendered: false, initrd: false }
+    }
 }
 
 /// A machine's root, and what boots it.
@@ -63,6 +80,8 @@ pub struct Stacked {
     pub entries: Vec<StackEntry>,
     /// Kernel and initrds.
     pub loaded: Result<Loaded, NoPlan>,
+    /// The initrd of oneroot's own, where it has one.
+    pub composed: Option<Arc<Composed>>,
     /// Links that have a kernel's name and lead to no file; they are passed over.
     pub dangling: Vec<String>,
 }
@@ -116,6 +135,7 @@ impl Planner {
             views: Views::new(store),
             templates: Templates::new(renderer),
             kernels: Kernels::default(),
+            initrds: Initrds::default(),
             given: given::Staged::default(),
             guest,
         }
@@ -164,42 +184,77 @@ impl Planner {
                     .collect::<Result<Vec<_>>>()?;
                 let below: Vec<GenerationId> = entries.iter().map(|laid| laid.generation).collect();
                 let generation = self.kernels.borrowed(&self.views, &lender, &below)?;
-                entries.push(StackEntry {
-                    generation,
-                    part: Some(part.clone()),
-                    given: false,
-                    rendered: false,
-                });
+                entries.push(StackEntry::of(generation, part));
                 continue;
             }
             let generation = self.generation(home, part, decision)?;
-            entries.push(StackEntry { generation, part: Some(part.clone()), given: false, rendered: false });
+            entries.push(StackEntry::of(generation, part));
             // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
             if !matches!(part, Part::Profile { .. })
                 && let Some(generation) =
                     self.templates.rendered(self.store(), generation, &shown(part), facts)?
             {
-                entries.push(StackEntry {
-                    generation,
-                    part: Some(part.clone()),
-                    given: false,
-                    rendered: true,
-                });
+                entries.push(StackEntry { rendered: true, ..StackEntry::of(generation, part) });
             }
         }
+        // Kernel and initrds are the tree's own: nothing that comes over it has any.
+        let stack = generations(&entries);
+        let below = self.views.of(&stack)?;
+        let exists = |path: &str| below.follow(path.as_bytes()).and_then(|node| below.object(node)).is_some();
+        let listed = |directory: &str| names(&below, directory);
+        let tree = Tree { names: &listed, exists: &exists };
+        let mut loaded = kernel_and_initrds(decision, &tree);
+        let dangling = dangling(&tree, &|path| is_link(&below, path));
+        let composed = match &mut loaded {
+            Ok(found) => self.compose(&stack, &below, decision, facts, found).transpose(),
+            Err(_) => None,
+        };
+        let composed = match composed {
+            Some(Err(Error::NoPlan(cause))) => {
+                loaded = Err(cause);
+                None
+            }
+            Some(Err(other)) => return Err(other),
+            Some(Ok(composed)) => Some(composed),
+            None => None,
+        };
         // What nobody mounts needs neither an init of ours nor files of its own.
         if decision.root == Root::Nfs {
-            let given = self.given.generation(self.store(), Given::of(facts, decision.initramfs))?;
-            entries.push(StackEntry { generation: given, part: None, given: true, rendered: false });
-            entries.push(StackEntry { generation: self.guest, part: None, given: false, rendered: false });
+            let initramfs =
+                loaded.as_ref().map_or(decision.initramfs.unwrap_or_default(), |loaded| loaded.initramfs);
+            let given = self.given.generation(self.store(), Given::of(facts, initramfs))?;
+            entries.push(StackEntry { given: true, ..StackEntry::ours(given) });
+            entries.push(StackEntry::ours(self.guest));
+        }
+        if let Some(composed) = &composed {
+            entries.push(StackEntry { initrd: true, ..StackEntry::ours(composed.generation) });
         }
         let view = self.views.of(&generations(&entries))?;
-        let exists = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
-        let listed = |directory: &str| names(&view, directory);
-        let tree = Tree { names: &listed, exists: &exists };
-        let loaded = kernel_and_initrds(decision, &tree);
-        let dangling = dangling(&tree, &|path| is_link(&view, path));
-        Ok(Stacked { id: view.id(), view, entries, loaded, dangling })
+        Ok(Stacked { id: view.id(), view, entries, loaded, composed, dangling })
+    }
+
+    /// The initrd of oneroot's own, where one is wanted; `loaded` is told its parts.
+    fn compose(
+        &self,
+        stack: &[GenerationId],
+        view: &View,
+        decision: &Decision,
+        facts: &Facts,
+        loaded: &mut Loaded,
+    ) -> Result<Option<Arc<Composed>>> {
+        let Some(own) = &mut loaded.own else { return Ok(None) };
+        let drivers = For { drivers: decision.own.drivers.unwrap_or_default(), nic: facts.hardware.nic };
+        let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers });
+        let composed = made.map_err(|cause| match cause {
+            Error::Initrd(cause) => Error::NoPlan(NoPlan::NotComposed {
+                profile: decision.profile.clone(),
+                kernel: loaded.kernel.clone(),
+                cause,
+            }),
+            other => other,
+        })?;
+        own.parts.clone_from(&composed.parts);
+        Ok(Some(composed))
     }
 
     /// Gives a stack its name in the store, durably: before a pin promises it. Blocks on the disk.

@@ -17,7 +17,7 @@ use oneroot_bootconf::differences::chosen_otherwise;
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
-use oneroot_bootconf::root::Root;
+use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_ids::{GenerationId, Mac, ViewId};
 
 use crate::access::claims::claims_of;
@@ -95,7 +95,7 @@ impl Machines {
         let view = booted.pin.view;
         let stack =
             looked.stacks.entry(view).or_insert_with(|| self.planner.store().stack(view).ok()).clone()?;
-        let (places, renders) = self.places(site, looked, decision)?;
+        let (places, renders) = self.places(site, looked, decision, booted)?;
         let anew = |before: &Facts| chosen_otherwise((&before.profile, &before.workloads), decision);
         let words = booted.facts.as_ref().map(anew).unwrap_or_default();
         // What is decided otherwise makes another stack, and there is no more to say of that.
@@ -104,7 +104,8 @@ impl Machines {
         if renders && booted.facts.as_ref().is_some_and(|before| *before != facts) {
             reasons.push("what its templates are rendered from has changed".to_owned());
         }
-        let given = |facts: &Facts| Given::of(facts, decision.initramfs);
+        let initramfs = told_by(decision, booted);
+        let given = |facts: &Facts| Given::of(facts, initramfs);
         let is_given = decision.root == Root::Nfs;
         if is_given && booted.facts.as_ref().is_some_and(|before| given(before) != given(&facts)) {
             reasons.push("its name, NIC, domain, name servers or time servers have changed".to_owned());
@@ -126,7 +127,7 @@ impl Machines {
         let seal = site.is_proxied(address).then(|| self.boot_tokens.make(pin.boot, pin.view));
         arguments(&Boot {
             root: decision.root,
-            initramfs: decision.initramfs,
+            initramfs: told_by(decision, booted),
             server: site.server_for(address),
             port: site.server.nfs_port,
             export: Export::of(pin.view, pin.boot, seal),
@@ -138,7 +139,13 @@ impl Machines {
     }
 
     /// The stack that a decision makes, and whether anything of it is rendered; none where something of it is not staged.
-    fn places(&self, site: &Site, looked: &mut Looked, decision: &Decision) -> Option<(Vec<Place>, bool)> {
+    fn places(
+        &self,
+        site: &Site,
+        looked: &mut Looked,
+        decision: &Decision,
+        booted: &Booted,
+    ) -> Option<(Vec<Place>, bool)> {
         let (mut places, mut renders) = (Vec::new(), false);
         for part in &decision.parts {
             if matches!(part, Part::Kernel { .. }) {
@@ -164,6 +171,9 @@ impl Machines {
         if decision.root == Root::Nfs {
             places.push(Place::Made);
             places.push(Place::Is(self.planner.guest(), "oneroot's own init".to_owned()));
+            if told_by(decision, booted) == Initramfs::Oneroot {
+                places.push(Place::Made);
+            }
         }
         Some((places, renders))
     }
@@ -172,6 +182,11 @@ impl Machines {
 /// The address that a boot was planned for: its root may be mounted from another.
 fn planned_at(booted: &Booted) -> IpAddr {
     booted.facts.as_ref().and_then(|facts| facts.address).unwrap_or(booted.pin.address)
+}
+
+/// What mounts its root: where the site says nothing, what its tree has had, or has not.
+fn told_by(decision: &Decision, booted: &Booted) -> Initramfs {
+    decision.initramfs.or(booted.initramfs).unwrap_or_default()
 }
 
 /// What differs, in words.

@@ -14,7 +14,7 @@ use std::net::IpAddr;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::pins::Pin;
-use oneroot_bootconf::root::Root;
+use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_ids::{Mac, MachineId};
 
 use crate::index::MachineIndex;
@@ -36,6 +36,8 @@ pub struct Booted {
     pub facts: Option<Facts>,
     /// Where its root comes from.
     pub root: Root,
+    /// What mounts it.
+    pub initramfs: Option<Initramfs>,
 }
 
 /// One machine.
@@ -152,6 +154,7 @@ impl Tables<'_> {
             args: plan.map(|plan| plan.args.clone()).unwrap_or_default(),
             facts: plan.and_then(|plan| plan.facts.clone()),
             root: plan.map(|plan| plan.root).unwrap_or_default(),
+            initramfs: plan.and_then(|plan| plan.initramfs),
         }
     }
 }

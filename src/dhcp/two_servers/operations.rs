@@ -116,7 +116,7 @@ impl Operation {
                 let found = self.machines.resource(peer.ip(), &name, Some(""), Via::Http(Ask::Whole)).await;
                 match found.ok().flatten()? {
                     Resource::Bytes(bytes) => String::from_utf8(bytes.to_vec()).ok(),
-                    Resource::File { .. } => None,
+                    Resource::File { .. } | Resource::Joined(_) => None,
                 }
             }
             (What::Mount, Some((path, ..))) => {

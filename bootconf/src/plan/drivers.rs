@@ -1,0 +1,256 @@
+//! Which modules of its kernel a machine gets in an initrd of oneroot's own: the drivers of its NIC, and what mounting a root takes.
+//!
+//! | the site says `drivers =` | what iPXE told of the NIC | its drivers |
+//! |---|---|---|
+//! | `"nic"`, or nothing | PCI vendor and device, and a module is for them | those, and what they need |
+//! | `"nic"`, or nothing | anything else | the common ones |
+//! | `"common"` | | the common ones: what most machines and all hypervisors have |
+//! | `"all"` | | every driver of an Ethernet NIC, USB ones among them |
+//!
+//! Pure: from a kernel's tables ([`Tables`]) to names. What is built into the kernel needs no module and is in no list.
+
+use std::collections::BTreeSet;
+
+use oneroot_initrd::modules::{Tables, name_of};
+
+use crate::hardware::PciId;
+use crate::root::Drivers;
+
+/// For which machine modules are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct For {
+    /// What the site says.
+    pub drivers: Drivers,
+    /// The NIC, where it is known.
+    pub nic: Option<PciId>,
+}
+
+/// What was chosen.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Chosen<'t> {
+    /// Paths of the modules, in an order in which each can be loaded.
+    pub modules: Vec<&'t str>,
+    /// In words: whose drivers they are.
+    pub why: String,
+    /// What the kernel has neither as a module nor in itself, and can't do without; in words.
+    pub lacks: Vec<&'static str>,
+}
+
+/// What mounting a root over NFS takes, and what it is where it is missing. A module of another name may have taken its place, so
+/// only what has kept its name for ten years counts as missing.
+const NEEDED: [(&str, &str); 3] = [
+    ("nfsv3", "the NFS client of version 3 (CONFIG_NFS_V3)"),
+    ("overlay", "overlayfs (CONFIG_OVERLAY_FS)"),
+    ("af_packet", "packet sockets (CONFIG_PACKET)"),
+];
+/// What goes along where the kernel has it: networks with VLANs, a disk in memory and what packs it.
+const WANTED: [&str; 10] =
+    ["sunrpc", "lockd", "grace", "nfs", "8021q", "zram", "lzo_rle", "zstd", "lz4", "zsmalloc"];
+
+/// The NICs that most machines have: servers' and desktops' boards, hypervisors', adapters for USB.
+const COMMON: [&str; 36] = [
+    "e1000",
+    "e1000e",
+    "igb",
+    "igbvf",
+    "igc",
+    "ixgbe",
+    "ixgbevf",
+    "i40e",
+    "iavf",
+    "ice",
+    "r8169",
+    "8139cp",
+    "8139too",
+    "tg3",
+    "bnx2",
+    "bnx2x",
+    "bnxt_en",
+    "mlx4_en",
+    "mlx5_core",
+    "ena",
+    "gve",
+    "vmxnet3",
+    "virtio_net",
+    "xen_netfront",
+    "hv_netvsc",
+    "atlantic",
+    "alx",
+    "atl1c",
+    "sky2",
+    "forcedeth",
+    "be2net",
+    "qede",
+    "r8152",
+    "ax88179_178a",
+    "cdc_ether",
+    "asix",
+];
+/// What finds devices on a bus that is not there without it, with the NICs of that bus.
+const BUSES: [(&str, &[&str]); 6] = [
+    ("virtio_net", &["virtio_pci", "virtio_mmio"]),
+    ("hv_netvsc", &["hv_vmbus", "pci_hyperv"]),
+    ("r8152", &["xhci_pci", "ehci_pci"]),
+    ("ax88179_178a", &["xhci_pci", "ehci_pci"]),
+    ("cdc_ether", &["xhci_pci", "ehci_pci"]),
+    ("asix", &["xhci_pci", "ehci_pci"]),
+];
+/// What a driver asks for once it has its device, so that no table says it.
+const LATER: [(&str, &[&str]); 4] = [
+    ("mlx4_core", &["mlx4_en"]),
+    ("qed", &["qede"]),
+    ("virtio_pci", &["virtio_net"]),
+    ("hv_vmbus", &["hv_netvsc"]),
+];
+/// Drivers of PHYs: which one a board has no PCI number says. The generic one of libphy serves what is in none of these.
+const PHYS: [&str; 12] = [
+    "realtek",
+    "broadcom",
+    "bcm_phy_lib",
+    "marvell",
+    "marvell10g",
+    "smsc",
+    "microchip",
+    "motorcomm",
+    "at803x",
+    "intel_xway",
+    "dp83867",
+    "micrel",
+];
+/// Below these, in a kernel's modules, lie the drivers of Ethernet.
+const ETHERNET: [&str; 3] =
+    ["kernel/drivers/net/ethernet/", "kernel/drivers/net/usb/", "kernel/drivers/net/phy/"];
+
+/// Chooses for a machine.
+#[must_use]
+pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
+    let is_there = |name: &str| tables.path(name).is_some() || tables.is_builtin(name);
+    let mut lacks: Vec<&'static str> =
+        NEEDED.iter().filter(|(name, _)| !is_there(name)).map(|(_, what)| *what).collect();
+    let (mut names, why) = nics(tables, wanted);
+    let any_nic = || COMMON.iter().any(|name| is_there(name));
+    if names.is_empty() && !any_nic() {
+        lacks.push("a driver of any NIC");
+    }
+    let buses: Vec<&str> = BUSES
+        .iter()
+        .filter(|(nic, _)| names.iter().any(|name| name == nic))
+        .flat_map(|(_, buses)| *buses)
+        .copied()
+        .collect();
+    names.extend(buses.into_iter().map(str::to_owned));
+    let with_phys = |names: &BTreeSet<String>| {
+        let order = tables.order_of_all(names.iter().map(String::as_str));
+        order.iter().any(|path| name_of(path) == "libphy")
+    };
+    if with_phys(&names) {
+        names.extend(PHYS.iter().map(|name| (*name).to_owned()));
+    }
+    let all = NEEDED.iter().map(|(name, _)| *name).chain(WANTED).chain(names.iter().map(String::as_str));
+    Chosen { modules: tables.order_of_all(all), why, lacks }
+}
+
+/// The names of NICs' drivers, and whose they are.
+fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, String) {
+    let known = |names: &[&str]| {
+        names.iter().filter(|name| tables.path(name).is_some()).map(|name| (*name).to_owned()).collect()
+    };
+    let common = |why: &str| (known(&COMMON), why.to_owned());
+    match (wanted.drivers, wanted.nic) {
+        (Drivers::All, _) => {
+            let all = tables.paths().filter(|path| ETHERNET.iter().any(|below| path.starts_with(below)));
+            let mut names: BTreeSet<String> = all.map(|path| name_of(path).into_owned()).collect();
+            names.extend(common("").0);
+            (names, "drivers of all Ethernet NICs, as the profile says".to_owned())
+        }
+        (Drivers::Common, _) => common("drivers of common NICs, as the profile says"),
+        (Drivers::Nic, None) => common("drivers of common NICs, for nothing was told of this machine's"),
+        (Drivers::Nic, Some(nic)) => {
+            let mut names: BTreeSet<String> =
+                tables.of_pci(nic.vendor, nic.device).into_iter().map(str::to_owned).collect();
+            for (first, then) in LATER {
+                if names.contains(first) || tables.is_builtin(first) && is_of(first, nic) {
+                    names.extend(then.iter().map(|name| (*name).to_owned()));
+                }
+            }
+            if names.is_empty() {
+                return common(&format!("drivers of common NICs, for no module of this kernel is for {nic}"));
+            }
+            let listed = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+            (names, format!("{listed} for its NIC {nic}"))
+        }
+    }
+}
+
+/// Whether a bus that the kernel has in itself is this NIC's.
+fn is_of(bus: &str, nic: PciId) -> bool {
+    /// Red Hat's, of all virtio devices.
+    const VIRTIO: u16 = 0x1af4;
+    bus == "virtio_pci" && nic.vendor == VIRTIO
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEP: &str = "kernel/fs/nfs/nfsv3.ko: kernel/net/sunrpc/sunrpc.ko\nkernel/net/sunrpc/sunrpc.ko:\n\
+        kernel/fs/overlayfs/overlay.ko:\nkernel/drivers/net/ethernet/intel/igc/igc.ko:\n\
+        kernel/drivers/net/ethernet/intel/e1000/e1000.ko:\nkernel/drivers/net/virtio_net.ko: kernel/net/core/failover.ko\n\
+        kernel/net/core/failover.ko:\nkernel/drivers/virtio/virtio_pci.ko:\nkernel/drivers/net/phy/libphy.ko:\n\
+        kernel/drivers/net/phy/realtek.ko: kernel/drivers/net/phy/libphy.ko\n\
+        kernel/drivers/net/ethernet/realtek/r8169.ko: kernel/drivers/net/phy/libphy.ko\n\
+        kernel/drivers/net/ethernet/rare/rare.ko:\nkernel/sound/snd.ko:\n";
+    const ALIAS: &str = "alias pci:v00008086d000015F3sv*sd*bc*sc*i* igc\nalias pci:v00008086d0000100Esv*sd*bc*sc*i* e1000\n\
+        alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\nalias virtio:d00000001v* virtio_net\n\
+        alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias pci:v00008086d00001234sv0000AAAAsd*bc*sc*i* rare\n";
+
+    fn chosen(drivers: Drivers, nic: &str) -> (Vec<String>, String, Vec<&'static str>) {
+        let tables = Tables::parse(DEP, ALIAS, "", "kernel/net/packet/af_packet.ko\n").unwrap();
+        let Chosen { modules, why, lacks } = choose(&tables, For { drivers, nic: nic.parse().ok() });
+        (modules.into_iter().map(|path| name_of(path).into_owned()).collect(), why, lacks)
+    }
+
+    #[test]
+    fn a_known_nic_brings_its_own_driver_and_no_other() {
+        let base = ["sunrpc", "nfsv3", "overlay"];
+        for (nic, own) in [
+            ("8086:15f3", &["igc"][..]),
+            ("1af4:1000", &["failover", "virtio_net", "virtio_pci"]),
+            ("10ec:8168", &["libphy", "r8169", "realtek"]),
+            ("8086:1234", &["rare"]),
+        ] {
+            let (modules, why, lacks) = chosen(Drivers::Nic, nic);
+            let own: Vec<String> = base.iter().chain(own).map(|name| (*name).to_owned()).collect();
+            assert_eq!(BTreeSet::from_iter(&modules), BTreeSet::from_iter(&own), "{nic}");
+            assert!(why.contains(nic) && lacks.is_empty(), "{why} {lacks:?}");
+        }
+    }
+
+    #[test]
+    fn one_that_nobody_knows_brings_the_common_ones_and_says_so() {
+        for (drivers, nic, says) in [
+            (Drivers::Nic, "", "nothing was told"),
+            (Drivers::Nic, "8086:ffff", "no module of this kernel is for 8086:ffff"),
+            (Drivers::Common, "8086:15f3", "as the profile says"),
+        ] {
+            let (modules, why, _) = chosen(drivers, nic);
+            assert!(why.contains(says), "{why}");
+            for name in ["igc", "e1000", "virtio_net", "virtio_pci", "r8169"] {
+                assert!(modules.iter().any(|module| module == name), "{name}: {modules:?}");
+            }
+            assert!(!modules.iter().any(|module| module == "rare" || module == "snd"), "{modules:?}");
+        }
+        let (modules, _, _) = chosen(Drivers::All, "8086:15f3");
+        assert!(
+            modules.iter().any(|module| module == "rare") && !modules.iter().any(|module| module == "snd")
+        );
+    }
+
+    #[test]
+    fn what_a_kernel_can_not_do_without_is_named() {
+        let tables = Tables::parse("", "", "", "kernel/fs/overlayfs/overlay.ko\n").unwrap();
+        let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: None });
+        assert_eq!(chosen.lacks.len(), 3, "{:?}", chosen.lacks);
+        assert!(chosen.lacks.iter().all(|lack| !lack.contains("overlayfs")), "it is built in");
+    }
+}

@@ -1,0 +1,220 @@
+//! Machines that boot by an initrd of oneroot's own: when they do, which kernel that takes, and what their init is told.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
+
+use std::path::Path;
+
+use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decision::{Decision, NoPlan, decide};
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::kernels::{Loaded, Own, Tree, kernel_and_initrds};
+use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
+use oneroot_bootconf::root::{Drivers, Initramfs};
+use oneroot_bootconf::{Site, load_str};
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
+use oneroot_initrd::settings::{Overlay, Settings, Size};
+
+fn site(profile: &str, network: &str) -> Site {
+    let address = if network.contains("proxy") { "" } else { "address = \"10.0.0.10\"\n" };
+    let text = format!(
+        "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nhttp_port = 8080\n\
+         [[network]]\nsubnet = \"10.0.0.0/24\"\n{network}\n\
+         [profile.base]\nsource = {{ tar = \"a\" }}\n[profile.top]\nextends = \"base\"\n{profile}\n\
+         [machine.alpha]\nmac = \"52:54:00:00:00:0a\"\n{address}profile = \"top\"\n"
+    );
+    load_str("site.toml", &text, Path::new("/site")).unwrap()
+}
+
+fn decision(site: &Site) -> Decision {
+    let asked = Asked::by("52:54:00:00:00:0a".parse::<Mac>().unwrap());
+    decide(&Catalogue::of(site), &asked).unwrap().into_profile().unwrap()
+}
+
+/// Chooses in a tree of these paths for a profile that says this.
+fn chosen(profile: &str, paths: &[&str]) -> Result<Loaded, NoPlan> {
+    let names = |directory: &str| {
+        let below = paths.iter().filter_map(|path| path.strip_prefix(directory)?.strip_prefix('/'));
+        let mut names: Vec<String> =
+            below.filter_map(|rest| rest.split('/').next()).map(str::to_owned).collect();
+        names.dedup();
+        names
+    };
+    let tree = Tree { names: &names, exists: &|path| paths.contains(&path) };
+    kernel_and_initrds(&decision(&site(profile, "")), &tree)
+}
+
+const ONEROOT: &str = "initramfs = \"oneroot\"";
+
+#[test]
+fn a_tree_without_an_initrd_boots_by_ours_where_the_site_says_nothing_of_it() {
+    let bare = ["/boot/vmlinuz-6.1", "/usr/lib/modules/6.1/modules.dep"];
+    let found = chosen("", &bare).unwrap();
+    assert_eq!((found.initramfs, found.kernel.as_str()), (Initramfs::Oneroot, "/boot/vmlinuz-6.1"));
+    assert_eq!(found.own.unwrap().modules, "/usr/lib/modules/6.1");
+    let with = [&bare[..], &["/boot/initrd.img-6.1"]].concat();
+    assert_eq!(chosen("", &with).unwrap().initramfs, Initramfs::InitramfsTools, "it has one");
+    let ours = chosen(ONEROOT, &with).unwrap();
+    assert_eq!((ours.initramfs, ours.initrds), (Initramfs::Oneroot, vec![]), "and is not asked");
+    for says in ["initramfs = \"dracut\"", "initrd = \"/boot/x\""] {
+        assert!(matches!(chosen(says, &bare), Err(NoPlan::NoInitrd { .. })), "{says}");
+    }
+    assert!(matches!(chosen("", &bare[..1]), Err(NoPlan::NoInitrd { .. })), "nothing to make one of");
+}
+
+#[test]
+fn the_newest_kernel_that_has_its_modules_boots() {
+    let found = chosen(
+        ONEROOT,
+        &[
+            "/boot/vmlinuz-6.1",
+            "/boot/vmlinuz-6.12",
+            "/usr/lib/modules/6.1/modules.dep",
+            "/usr/lib/modules/6.12/kernel/x.ko",
+        ],
+    );
+    assert_eq!(found.unwrap().kernel, "/boot/vmlinuz-6.1");
+    let told = chosen(ONEROOT, &["/boot/vmlinuz-6.1"]).unwrap_err().to_string();
+    assert!(told.contains("no modules for /boot/vmlinuz-6.1"), "{told}");
+}
+
+#[test]
+fn each_distributions_kernel_finds_its_modules() {
+    for (whose, paths, kernel, modules) in [
+        (
+            "Debian",
+            &["/boot/vmlinuz-6.1.0-57-amd64", "/usr/lib/modules/6.1.0-57-amd64/modules.dep"][..],
+            0,
+            "6.1.0-57-amd64",
+        ),
+        (
+            "Fedora: the kernel beside its modules, nothing in /boot",
+            &[
+                "/usr/lib/modules/6.11.4-300.fc41.x86_64/vmlinuz",
+                "/usr/lib/modules/6.11.4-300.fc41.x86_64/modules.dep",
+            ],
+            0,
+            "6.11.4-300.fc41.x86_64",
+        ),
+        (
+            "Arch: a name without a version in /boot, the same kernel beside the modules",
+            &[
+                "/boot/vmlinuz-linux",
+                "/usr/lib/modules/6.12.1-arch1-1/vmlinuz",
+                "/usr/lib/modules/6.12.1-arch1-1/modules.dep",
+            ],
+            0,
+            "6.12.1-arch1-1",
+        ),
+        (
+            "Alpine: the flavour alone, of two",
+            &[
+                "/boot/vmlinuz-lts",
+                "/lib/modules/6.6.60-0-lts/modules.dep",
+                "/lib/modules/6.6.60-0-virt/modules.dep",
+            ],
+            0,
+            "6.6.60-0-lts",
+        ),
+        ("all built in", &["/boot/vmlinuz-6.1", "/usr/lib/modules/6.1/modules.builtin"], 0, "6.1"),
+        ("a link without a version", &["/vmlinuz", "/usr/lib/modules/6.1/modules.dep"], 0, "6.1"),
+    ] {
+        let found = chosen(ONEROOT, paths).unwrap();
+        assert_eq!(found.kernel, paths[kernel], "{whose}");
+        assert_eq!(found.own.unwrap().version, modules, "{whose}");
+    }
+    let two = ["/vmlinuz", "/usr/lib/modules/6.1/modules.dep", "/usr/lib/modules/6.2/modules.dep"];
+    assert!(chosen(ONEROOT, &two).is_err(), "whose modules are whose is not known");
+}
+
+/// Alpha's plan by an initrd of ours.
+fn plan(profile: &str, network: &str, seal: Option<[u8; 16]>) -> BootPlan {
+    let site = site(profile, network);
+    let (catalogue, decision) = (Catalogue::of(&site), decision(&site));
+    let asked = Asked::at("52:54:00:00:00:0a".parse::<Mac>().unwrap(), [10, 0, 0, 10].into());
+    let own = Own {
+        version: "6.1".to_owned(),
+        modules: "/usr/lib/modules/6.1".to_owned(),
+        parts: vec!["/.oneroot/boot/initrd".to_owned()],
+    };
+    BootPlan::of(&Terms {
+        site: &site,
+        decision: &decision,
+        facts: &Facts::of(&catalogue, &decision, &asked),
+        loaded: &Loaded { own: Some(own), ..Loaded::of("/vmlinuz", &["/ucode"], Initramfs::Oneroot) },
+        view: ViewId([3; 16]),
+        mac: "52:54:00:00:00:0a".parse().unwrap(),
+        machine: MachineId::from_random([2; 16]),
+        boot: BootId::from_random([1; 8]),
+        seal,
+    })
+}
+
+fn settings(plan: &BootPlan) -> Settings {
+    let BootFile::Joined { settings, .. } = plan.file("initrd2").unwrap() else { unreachable!() };
+    settings.parse().unwrap()
+}
+
+#[test]
+fn init_is_told_what_the_lease_and_the_site_say_and_nothing_of_it_is_in_the_arguments() {
+    let told = plan(
+        "overlay = \"zram 1g\"\nrestart_after = \"10m\"",
+        "router = \"10.0.0.254\"\nlease = \"1h\"",
+        None,
+    );
+    assert_eq!(
+        told.args,
+        [
+            "ro".to_owned(),
+            "BOOTIF=01-52-54-00-00-00-0a".to_owned(),
+            format!("systemd.machine_id={}", told.machine),
+            "oneroot.boot=0101010101010101".to_owned(),
+        ]
+    );
+    let settings = settings(&told);
+    assert_eq!(settings.export, format!("/v/{}.{}", "03".repeat(16), "01".repeat(8)));
+    let address = settings.address.as_ref().unwrap();
+    assert_eq!((address.address, address.prefix, address.lease), ([10, 0, 0, 10].into(), 24, 3600));
+    assert_eq!(address.router, Some([10, 0, 0, 254].into()));
+    let server = settings.servers[0];
+    assert_eq!((server.address, server.nfs, server.http), ([10, 0, 0, 1].into(), 2049, 8080));
+    assert_eq!((settings.overlay, settings.restart), (Overlay::Zram(Size::Mib(1024)), Some(600)));
+    assert_eq!((settings.name.as_str(), settings.init.as_str()), ("alpha", "/sbin/init"));
+}
+
+#[test]
+fn behind_another_dhcp_server_init_asks_that_for_its_address_and_mounts_with_its_pass() {
+    let settings = settings(&plan("", "proxy = true", Some([0xcd; 16])));
+    assert_eq!(settings.address, None);
+    assert!(settings.export.ends_with(&format!(".{}", "cd".repeat(16))), "{}", settings.export);
+    assert_eq!(settings.overlay, Overlay::Tmpfs(Size::Percent(50)));
+}
+
+#[test]
+fn the_initrds_that_the_site_names_come_first_and_a_plan_reads_back_as_it_was() {
+    let plan = plan("", "", None);
+    let names: Vec<String> = plan.files().map(|(name, _)| name).collect();
+    assert_eq!(names, ["kernel", "initrd", "initrd2"]);
+    assert_eq!(plan.file("initrd"), Some(&BootFile::View("/ucode".to_owned())));
+    let text = serde_json::to_string(&plan).unwrap();
+    assert_eq!(serde_json::from_str::<BootPlan>(&text).unwrap(), plan);
+}
+
+#[test]
+fn the_nearest_profile_says_how_it_is_made_and_what_it_can_not_say_is_refused() {
+    let site = site("drivers = \"all\"", "");
+    let own = decision(&site).own;
+    assert_eq!((own.drivers, own.overlay), (Some(Drivers::All), None));
+    let text = |profile: &str| {
+        format!(
+            "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n[profile.a]\nsource = {{ tar = \"a\" }}\n{profile}\n"
+        )
+    };
+    for (profile, says) in [
+        ("drivers = \"some\"", "is none of"),
+        ("overlay = \"0%\"", "no amount of memory"),
+        ("overlay = \"disk 5g\"", "no amount of memory"),
+        ("restart_after = \"5s\"", "from one minute to one day"),
+    ] {
+        let told = load_str("site.toml", &text(profile), Path::new("/site")).unwrap_err().to_string();
+        assert!(told.contains(says), "{told}");
+    }
+}

@@ -1,0 +1,137 @@
+//! The firmware that a module asks for, as it says itself: `firmware=` in its `.modinfo` section (Linux, include/linux/module.h),
+//! texts one behind the other with a zero behind each. A module is a relocatable ELF file, and somebody else's.
+
+use elf::ElfBytes;
+use elf::endian::AnyEndian;
+use thiserror::Error;
+
+/// Names that are taken of one module; iwlwifi has some 200.
+pub const MOST: usize = 1024;
+/// Bytes of one name.
+const LONGEST: usize = 256;
+
+/// The processor that a module was made for, by its ELF number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Machine(u16);
+
+impl Machine {
+    /// Of 64-bit x86.
+    pub const X86_64: Self = Self(elf::abi::EM_X86_64);
+    /// Of 64-bit ARM.
+    pub const AARCH64: Self = Self(elf::abi::EM_AARCH64);
+}
+
+/// What a module says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Said {
+    /// What it runs on.
+    pub machine: Machine,
+    /// Paths below `/lib/firmware`, in the order in which it says them, each once. Some have a `*` in them.
+    pub firmware: Vec<String>,
+}
+
+/// It is no module.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("it is no kernel module: it is damaged, or was packed as nothing that is known")]
+pub struct NoModule;
+
+/// Reads what an unpacked module says.
+///
+/// # Errors
+/// [`NoModule`].
+pub fn said(module: &[u8]) -> Result<Said, NoModule> {
+    let file = ElfBytes::<AnyEndian>::minimal_parse(module).map_err(|_| NoModule)?;
+    if file.ehdr.e_type != elf::abi::ET_REL {
+        return Err(NoModule);
+    }
+    let machine = Machine(file.ehdr.e_machine);
+    // One without the section says nothing; it may load all the same.
+    let section = file.section_header_by_name(".modinfo").map_err(|_| NoModule)?;
+    let info = match section {
+        Some(section) => file.section_data(&section).map_err(|_| NoModule)?.0,
+        None => &[],
+    };
+    let mut firmware: Vec<String> = Vec::new();
+    let texts = info.split(|byte| *byte == 0).filter_map(|text| text.strip_prefix(b"firmware="));
+    for name in texts.filter_map(|text| std::str::from_utf8(text).ok()).filter(|name| is_name(name)) {
+        if firmware.len() < MOST && !firmware.iter().any(|known| known == name) {
+            firmware.push(name.to_owned());
+        }
+    }
+    Ok(Said { machine, firmware })
+}
+
+/// Whether a path leads nowhere but into the directory of firmware.
+fn is_name(name: &str) -> bool {
+    let plain = |char: char| char.is_ascii_graphic();
+    name.len() <= LONGEST
+        && name.chars().all(plain)
+        && name.split('/').all(|part| !matches!(part, "" | "." | ".."))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A relocatable file for 64-bit x86 with this in its `.modinfo`: three sections, behind one another.
+    fn module(info: &[u8]) -> Vec<u8> {
+        let names = b"\0.modinfo\0.shstrtab\0";
+        let (info_at, names_at) = (64, 64 + info.len());
+        let headers_at = (names_at + names.len()).next_multiple_of(8);
+        let mut file = b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0".to_vec();
+        file.extend([1_u16, 62].iter().flat_map(|number| number.to_le_bytes()));
+        file.extend(1_u32.to_le_bytes());
+        file.extend([0, 0, headers_at as u64].iter().flat_map(|number| number.to_le_bytes()));
+        file.extend(0_u32.to_le_bytes());
+        file.extend([64_u16, 0, 0, 64, 3, 2].iter().flat_map(|number| number.to_le_bytes()));
+        file.extend(info);
+        file.extend(names);
+        file.resize(headers_at, 0);
+        let sections = [(0_u32, 0_u32, 0, 0), (1, 1, info_at, info.len()), (10, 3, names_at, names.len())];
+        for (name, kind, at, size) in sections {
+            file.extend([name, kind].iter().flat_map(|number| number.to_le_bytes()));
+            file.extend([0, 0, at as u64, size as u64].iter().flat_map(|number| number.to_le_bytes()));
+            file.extend([0_u32, 0].iter().flat_map(|number| number.to_le_bytes()));
+            file.extend([1_u64, 0].iter().flat_map(|number| number.to_le_bytes()));
+        }
+        file
+    }
+
+    #[test]
+    fn the_firmware_that_a_module_names_is_told_once_each_and_in_order() {
+        let info = b"license=GPL\0firmware=rtl_nic/rtl8168h-2.fw\0firmware=rtl_nic/rtl8125a-3.fw\0depends=libphy\0\
+                     firmware=rtl_nic/rtl8168h-2.fw\0firmware=../../etc/shadow\0firmware=/etc/shadow\0firmware=\0";
+        let said = said(&module(info)).unwrap();
+        assert_eq!(said.firmware, ["rtl_nic/rtl8168h-2.fw", "rtl_nic/rtl8125a-3.fw"]);
+        assert_eq!(said.machine, Machine::X86_64);
+        assert!(super::said(&module(b"")).unwrap().firmware.is_empty());
+    }
+
+    #[test]
+    fn what_is_cut_short_or_is_no_module_is_told_as_that() {
+        let whole = module(b"firmware=a\0");
+        for length in 0..whole.len() {
+            assert_eq!(said(&whole[..length]), Err(NoModule), "{length}");
+        }
+        let mut program = whole;
+        program[16] = 2;
+        assert_eq!(said(&program), Err(NoModule));
+        assert_eq!(said(b"\xfd7zXZ\0"), Err(NoModule));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(
+            changes in proptest::collection::vec((0_usize..400, any::<u8>()), 0..8), info in proptest::collection::vec(any::<u8>(), 0..60)
+        ) {
+            let mut bytes = module(&[b"firmware=a\0", info.as_slice()].concat());
+            let length = bytes.len();
+            changes.iter().for_each(|(at, byte)| bytes[at % length] = *byte);
+            if let Ok(said) = said(&bytes) {
+                prop_assert!(said.firmware.iter().all(|name| is_name(name)));
+            }
+        }
+    }
+}
