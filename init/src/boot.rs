@@ -69,6 +69,10 @@ pub fn boot(kernel: &dyn Kernel, started: &Started) -> Over {
 }
 
 fn way_up(machine: &mut Machine<'_>, modules: &Modules<'_>, before: &Before) -> Result<(), Over> {
+    let boot = machine.settings.boot;
+    if let Some(line) = machine.arguments.boot.clone().filter(|line| *line != boot.to_string()) {
+        machine.teller.note(&Trouble::OtherBoot { initrd: boot, line });
+    }
     let name = machine.settings.name.clone();
     machine.teller.done(&name);
     nic::find(machine, modules)?;

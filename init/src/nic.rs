@@ -17,7 +17,7 @@ use crate::modules::Modules;
 use crate::trouble::Trouble;
 
 /// Between two looks.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(50);
 /// The same, once nobody hopes for it any second.
 const LATER: Duration = Duration::from_secs(1);
 /// A link's name has so many bytes at most (`IFNAMSIZ`).
@@ -35,7 +35,7 @@ pub fn find(machine: &mut Machine<'_>, modules: &Modules<'_>) -> Result<(), Over
     let begun = kernel.now();
     let mut looks = Looks::new(machine);
     loop {
-        looks.load(kernel, modules);
+        let is_new = looks.load(kernel, modules);
         let found = matching(kernel, machine.settings.mac);
         if !found.is_empty() {
             machine.gets_on();
@@ -44,7 +44,8 @@ pub fn find(machine: &mut Machine<'_>, modules: &Modules<'_>) -> Result<(), Over
         }
         let waited = kernel.now().saturating_sub(begun);
         if waited < machine.patience() {
-            kernel.sleep(LOOK);
+            // A driver of a bus has devices of its own: those are looked at at once.
+            kernel.sleep(if is_new { Duration::ZERO } else { LOOK });
             continue;
         }
         let trouble = looks.why(machine);
@@ -70,8 +71,8 @@ impl Looks<'static> {
         Self { seen: BTreeSet::new(), needed, wrong: Vec::new() }
     }
 
-    /// Loads the drivers of devices that were not there before.
-    fn load(&mut self, kernel: &dyn Kernel, modules: &Modules<'_>) {
+    /// Loads the drivers of devices that were not there before; whether there are any.
+    fn load(&mut self, kernel: &dyn Kernel, modules: &Modules<'_>) -> bool {
         let now = devices::modaliases(kernel);
         let new: BTreeSet<String> = now.difference(&self.seen).cloned().collect();
         let mut names: BTreeSet<&str> = modules.matching(&new);
@@ -82,6 +83,7 @@ impl Looks<'static> {
         let is_wrong = |trouble: &Trouble| !matches!(trouble, Trouble::Module { errno: Errno::NODEV, .. });
         self.wrong.extend(wrong.into_iter().filter(is_wrong));
         self.seen = now;
+        !names.is_empty()
     }
 
     /// Why there is no NIC, the most telling first.

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use oneroot_ids::Mac;
+use oneroot_ids::{BootId, Mac};
 use oneroot_initrd::modules::BadTables;
 use oneroot_initrd::settings::BadSettings;
 use thiserror::Error;
@@ -18,6 +18,14 @@ pub enum Trouble {
     /// Settings that can't be read.
     #[error(transparent)]
     Settings(#[from] BadSettings),
+    /// The initrd and the command line are of two boots.
+    #[error("the initrd is boot {initrd}'s and the command line boot {line}'s: the initrd's counts")]
+    OtherBoot {
+        /// The initrd's.
+        initrd: BootId,
+        /// The command line's.
+        line: String,
+    },
     /// Tables of modules that are not believed.
     #[error(transparent)]
     Tables(#[from] BadTables),

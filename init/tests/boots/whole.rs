@@ -43,6 +43,15 @@ fn what_the_kernel_was_told_for_the_time_of_init_is_taken_back() {
 }
 
 #[test]
+fn an_initrd_of_another_boot_than_the_command_lines_is_told() {
+    let fake = machine();
+    fake.state().files.insert("/proc/cmdline".to_owned(), file("oneroot.boot=0303030303030303"));
+    assert_eq!(fake.boot(60), init());
+    let said = "the initrd is boot 0202020202020202's and the command line boot 0303030303030303's";
+    assert!(failures(&fake)[0].starts_with(said), "{:?}", failures(&fake));
+}
+
+#[test]
 fn the_console_has_one_line_for_each_phase() {
     let fake = machine();
     fake.boot(60);
