@@ -24,10 +24,11 @@ const FORMAT: u32 = 2;
 /// What has no last line that vouches for it.
 const UNVERIFIED: u32 = 1;
 /// The tables of the state; a key of any other is not this program's.
-const TABLES: [&str; 12] = [
+const TABLES: [&str; 13] = [
     "addresses",
     "adopting",
     "assignments",
+    "boots",
     "clock",
     "handle-keys",
     "leases",

@@ -29,8 +29,8 @@ use crate::status::Status;
 use crate::tls::Https;
 use crate::{backup, clock};
 use oneroot_machines::{
-    KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine, PinStatus,
-    Request, Sighting, TokenStatus, TokenWanted,
+    BootsStatus, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine,
+    PinStatus, Request, Sighting, TokenStatus, TokenWanted,
 };
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
@@ -184,6 +184,7 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
             let machine = machine.to_owned();
             apart(answers, move |of| of.machines.one(&machine)).await?
         }
+        ("boots", machine) => boots(answers, machine.to_owned()).await?,
         ("told", mac) => serde_json::to_vec(&machines.known_of(mac.parse()?))?,
         ("sightings", "") => apart(answers, |of| of.machines.sightings()).await?,
         ("mapping", "") => apart(answers, |of| of.machines.mapping()).await?,
@@ -219,6 +220,11 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
         ("system-call", words) => serde_json::to_vec(&crate::confine::hook::call(words)?)?,
         _ => b"{\"error\":\"no such question\"}".to_vec(),
     })
+}
+
+async fn boots(answers: &Answers, machine: String) -> Result<Vec<u8>> {
+    let named = |machine: String| Some(machine).filter(|machine| !machine.is_empty());
+    apart(answers, move |of| of.machines.boots(named(machine).as_deref())).await
 }
 
 async fn change_token(machines: &Arc<Machines>, asked: TokenAsked) -> TokenChanged {
@@ -357,6 +363,13 @@ pub fn ask_told(state: &Path, mac: Mac) -> Result<Option<(Claims, Option<IpAddr>
 pub fn ask_machine(state: &Path, machine: &str) -> Result<Option<Option<OneMachine>>> {
     anyhow::ensure!(!machine.contains('\n'), "{machine:?} is not the name of a machine");
     ask_json(state, &format!("machine {machine}"))
+}
+
+/// Asks a running server what became of the last boots, of one machine if it is named and there; `None` when none runs.
+pub fn ask_boots(state: &Path, machine: Option<&str>) -> Result<Option<Option<BootsStatus>>> {
+    let machine = machine.unwrap_or_default();
+    anyhow::ensure!(!machine.contains('\n'), "{machine:?} is not the name of a machine");
+    ask_json(state, format!("boots {machine}").trim_end())
 }
 
 /// Asks a running server how its machines are; `None` when none runs.

@@ -47,6 +47,7 @@ mod readme_commands;
 mod reload;
 mod repair;
 mod replies;
+mod reports;
 mod rpcbind;
 mod rules;
 mod slow;

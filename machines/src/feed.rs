@@ -8,6 +8,8 @@ use oneroot_state::{Applied, Backend as _, Change, Event, Revision, Txn};
 
 use crate::error::Result;
 use crate::index::claims::RESTS;
+use crate::index::tables::Leftovers;
+use crate::index::timelines::BOOTS;
 use crate::machines::Machines;
 
 /// Rests that are taken from the state in one transaction: each is expected and removed.
@@ -46,7 +48,15 @@ impl Machines {
             // Most of what the watch tells: nobody's remembered answer has to end for it.
             return;
         }
-        let left = self.index_mut().take_in(&news);
+        // Boots' timelines decide nothing: nobody's remembered answer ends for them.
+        let is_of_tables = |change: &Change| BOOTS.record(&change.key).is_none();
+        let of_tables: Vec<Change> = news.iter().filter(|change| is_of_tables(change)).cloned().collect();
+        let left =
+            if of_tables.is_empty() { Leftovers::default() } else { self.index_mut().take_in(&of_tables) };
+        let site = self.site();
+        let index = self.index();
+        self.timelines().take_in(&news, &index, &site);
+        drop(index);
         if left.is_mapped_anew {
             // The watch may have been quicker than the commit, and whoever made that looks into the site next.
             self.lay();

@@ -11,7 +11,7 @@ use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::assignment::Conflict;
 use oneroot_ids::{Mac, MachineId, ViewId};
 use oneroot_state::{Applied, Backend as _, State};
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::around::Around;
@@ -25,6 +25,7 @@ use crate::index::refusals::Refusals;
 use crate::index::sightings::Sightings;
 use crate::index::steps::{BootSteps, Moment};
 use crate::index::tables::nothing_applied;
+use crate::index::timelines::Timelines;
 use crate::objects::Objects;
 use crate::order::gate::Gate;
 use crate::order::rooms::Rooms;
@@ -87,6 +88,10 @@ pub struct Machines {
     pub(crate) reports: mpsc::Sender<ProgressReport>,
     /// How far each boot has come; apart from the tables, for it decides nothing.
     pub(crate) steps: Mutex<BootSteps>,
+    /// What became of each machine's last boots.
+    pub(crate) timelines: Mutex<Timelines>,
+    /// Some of that is to be written.
+    pub(crate) timelines_due: Notify,
     /// The last refusal of each machine's root.
     pub(crate) refusals: Mutex<Refusals>,
     /// What is told of each NIC that wants to boot.
@@ -111,7 +116,10 @@ impl Machines {
         reports: mpsc::Sender<ProgressReport>,
     ) -> Result<Arc<Self>> {
         let (mut index, mut applied) = (MachineIndex::default(), nothing_applied());
-        index.take_in(&applied.listed(state.list("").await?));
+        let listed = applied.listed(state.list("").await?);
+        index.take_in(&listed);
+        let mut timelines = Timelines::default();
+        timelines.take_in(&listed, &index, &site);
         let began = host.now();
         let asking = Arc::new(Asking::new(host.clone()));
         let machines = Arc::new(Self {
@@ -142,6 +150,8 @@ impl Machines {
             rooms: Arc::default(),
             reports,
             steps: Mutex::default(),
+            timelines: Mutex::new(timelines),
+            timelines_due: Notify::new(),
             refusals: Mutex::default(),
             sightings: Mutex::default(),
             others: Mutex::default(),
@@ -280,6 +290,10 @@ impl Machines {
 
     pub(crate) fn refusals(&self) -> MutexGuard<'_, Refusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn timelines(&self) -> MutexGuard<'_, Timelines> {
+        self.timelines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn sighted(&self) -> MutexGuard<'_, Sightings> {

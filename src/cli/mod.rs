@@ -43,6 +43,15 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// `oneroot boots`.
+#[derive(Args)]
+pub struct Boots {
+    /// A machine, by its name or MAC [default: all]
+    pub machine: Option<String>,
+    #[command(flatten)]
+    pub output: Output,
+}
+
 /// What to do.
 #[derive(Subcommand)]
 pub enum Command {
@@ -231,6 +240,11 @@ pub enum Command {
     Reload(Output),
     /// Show every machine and how far it has booted
     Status(Output),
+    /// Show the last boots: how long each took for what, what it could not do and what helps
+    #[command(after_help = "Examples:\n\
+\x20 oneroot boots          the last boots of all machines, a line for each\n\
+\x20 oneroot boots alpha    alpha's last five, with each step and the kernel's last words")]
+    Boots(Boots),
     /// Print what a shell needs to complete oneroot's words
     #[command(after_help = "Examples:\n\
 \x20 oneroot completions bash >/etc/bash_completion.d/oneroot   (the package brings it)")]

@@ -147,6 +147,9 @@ impl Document for OneMachine {
         if let Some(stalled) = &status.stalled {
             row("stalled", stalled.to_string());
         }
+        if let Some(failed) = &status.failed {
+            row("failed", format!("{}, {}", failed.in_words(), ago(failed.at)));
+        }
         for Copy { address, what, generation, offered, at, .. } in copies {
             let state = if generation == offered { "current" } else { "behind" };
             let generation = generation.to_string();

@@ -3,6 +3,7 @@
 //! output) is none.
 
 mod adopt;
+mod boots;
 mod check;
 mod edit;
 mod explain;
@@ -111,6 +112,7 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
         Command::Reload(output) => with_state(cli, |state| shown(reload::reload(state), *output)),
         Command::Gc { asked, output } => with_site(cli, |site| shown(gc::collect(&site, asked), *output)),
         Command::Verify(output) => with_site(cli, |site| shown(verify::verify(&site, output.json), *output)),
+        Command::Boots(asked) => with_state(cli, |state| shown(boots::boots(state, asked), asked.output)),
         Command::Status(output) => with_state(cli, |state| shown(status::status(state), *output)),
         Command::Completions { shell } => pages::completions(*shell),
         Command::Man => pages::man(),

@@ -151,7 +151,14 @@ fn notes(machine: &MachineStatus, now: u64) -> Vec<String> {
         }
         format!("{name}: its boot script was fetched {ago} ago and no root mounted since: it boots again, or somebody has looked at the script")
     });
-    refused.chain(stalled).chain(planned).collect()
+    let failed = machine.failed.iter().map(|failed| {
+        format!(
+            "{name}: {}, {} ago (`oneroot boots {name}` has the kernel's last words)",
+            failed.in_words(),
+            ago(failed.at)
+        )
+    });
+    refused.chain(stalled).chain(failed).chain(planned).collect()
 }
 
 fn interface(interface: &InterfaceStatus) -> [String; 4] {

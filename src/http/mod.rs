@@ -10,6 +10,7 @@
 
 mod plain;
 mod reads;
+mod report;
 mod secured;
 mod sending;
 mod streams;
@@ -161,6 +162,14 @@ impl Connection {
         {
             return match asked {
                 Ok(asked) => self.tree(asked, &date).await,
+                Err(refusal) => self.refuse(refusal, &date).await,
+            };
+        }
+        if let Ok(Some(request)) = self.inbox.first()
+            && let Some(coming) = report::asked(&request)
+        {
+            return match coming {
+                Ok(coming) => self.report(coming, &date).await,
                 Err(refusal) => self.refuse(refusal, &date).await,
             };
         }

@@ -117,7 +117,7 @@ pub async fn run(
     systemd::stopping();
     // Machines that boot now should ask the next start, not a port where nobody is.
     drop(registration);
-    drain(&mut services).await?;
+    drain(&mut services, &machines).await?;
     if let Ok(Err(cause)) = tokio::time::timeout(DRAIN, machines.state.settle()).await {
         tracing::error!(%cause, "the state is not where the next start looks for it");
     }
@@ -145,7 +145,7 @@ async fn domain(
 }
 
 /// Lets the services end by themselves, for as long as that may take; a signal cuts it short.
-async fn drain(services: &mut Services) -> Result<()> {
+async fn drain(services: &mut Services, machines: &Arc<Machines>) -> Result<()> {
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     tokio::select! {
         () = services.stop() => {}
@@ -153,6 +153,8 @@ async fn drain(services: &mut Services) -> Result<()> {
         _ = terminate.recv() => {}
         _ = interrupt.recv() => {}
     }
+    // A state that hangs must not keep the process.
+    let _ = tokio::time::timeout(DRAIN, machines.write_timelines()).await;
     Ok(())
 }
 

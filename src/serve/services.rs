@@ -26,6 +26,9 @@ use crate::{clock, control, http, tftp};
 /// How often boots are looked at that have not said `up`.
 const TICK: Duration = Duration::from_secs(30);
 
+/// Time for which what became of boots is gathered before it is written: what a server that is killed may not have written.
+const GATHER: Duration = Duration::from_millis(300);
+
 const HTTP: accept::Service = accept::Service::named("http");
 const HTTPS: accept::Service = accept::Service::sealed("https");
 
@@ -198,6 +201,17 @@ impl Services {
             }
             // The state is closed: the process is about to end.
             std::future::pending::<()>().await;
+        });
+        let machines = self.machines.clone();
+        self.spawn(async move {
+            loop {
+                machines.timelines_due().await;
+                // What comes meanwhile is written with it.
+                tokio::time::sleep(GATHER).await;
+                while !machines.write_timelines().await {
+                    tokio::time::sleep(TICK).await;
+                }
+            }
         });
         let machines = self.machines.clone();
         self.spawn(async move {

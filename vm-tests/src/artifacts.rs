@@ -8,6 +8,8 @@ use std::process::Command;
 use anyhow::{Context as _, Result, bail};
 
 const ARM64: &str = include_str!("../debian/arm64.sh");
+const BARE: &str = include_str!("../debian/bare.sh");
+const BUSYBOX: &str = include_str!("../debian/busybox.sh");
 const RECIPE: &str = include_str!("../debian/recipe.sh");
 const WITH_IFUPDOWN: &str = include_str!("../debian/ifupdown.sh");
 const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
@@ -74,6 +76,26 @@ pub fn trixie_managers() -> Result<PathBuf> {
 /// Debian 12 with sysvinit.
 pub fn sysvinit() -> Result<PathBuf> {
     made("debian-12-sysvinit", SYSVINIT, "bookworm")
+}
+
+/// Debian 13 without any initramfs tool.
+pub fn bare() -> Result<PathBuf> {
+    made("debian-13-bare", BARE, "trixie")
+}
+
+/// Debian 12 without any initramfs tool.
+pub fn bare_bookworm() -> Result<PathBuf> {
+    made("debian-12-bare", BARE, "bookworm")
+}
+
+/// Debian 13 without any initramfs tool, and with the kernel that has drivers for more than clouds.
+pub fn bare_with_all_drivers() -> Result<PathBuf> {
+    made("debian-13-bare-all", &BARE.replace("linux-image-cloud-amd64", "linux-image-amd64"), "trixie")
+}
+
+/// A kernel, its modules and busybox, and nothing else.
+pub fn busybox() -> Result<PathBuf> {
+    made("busybox", BUSYBOX, "trixie")
 }
 
 /// Debian 13 for arm64, with the loader for its firmware. It takes an arm64 QEMU and firmware beside what [`tools`] looks for.

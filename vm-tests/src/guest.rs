@@ -86,6 +86,8 @@ pub struct Hardware {
     nics: Vec<String>,
     /// Place of the NIC that it boots from.
     boots_from: usize,
+    /// QEMU's name of their kind.
+    model: String,
     /// MiB.
     memory: u32,
     /// Images of disks that it can read.
@@ -107,6 +109,7 @@ impl Hardware {
             firmware: Firmware::Bios,
             nics,
             boots_from: 0,
+            model: "virtio-net-pci".to_owned(),
             memory: MEMORY,
             disks,
             script: None,
@@ -133,6 +136,13 @@ impl Hardware {
     pub fn nic_before(mut self, last: &str) -> Self {
         self.nics.insert(0, last.to_owned());
         self.boots_from += 1;
+        self
+    }
+
+    /// With NICs of another kind than virtio: `e1000e`, `rtl8139`, `vmxnet3`.
+    #[must_use]
+    pub fn model(mut self, model: &str) -> Self {
+        model.clone_into(&mut self.model);
         self
     }
 
@@ -197,10 +207,11 @@ impl Hardware {
             // With offloads, QEMU would write ten bytes of its own before each frame.
             let plain = if captures.is_some() { ",vnet_hdr=off" } else { "" };
             command.arg("-netdev").arg(format!("tap,id={id},ifname={port},script=no,downscript=no{plain}"));
+            let model = &self.model;
             let order = if number == self.boots_from { 1 } else { number + 2 };
             command
                 .arg("-device")
-                .arg(format!("virtio-net-pci,netdev={id},mac=52:54:00:00:00:{last},bootindex={order}{rom}"));
+                .arg(format!("{model},netdev={id},mac=52:54:00:00:00:{last},bootindex={order}{rom}"));
             if let Some(captures) = captures {
                 let started = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
                 let file = captures.join(format!("{:?}-{last}-{started}.pcap", self.firmware).to_lowercase());

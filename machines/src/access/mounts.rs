@@ -92,6 +92,7 @@ impl Machines {
             self.refusals().forget(pin.machine);
         }
         self.step(mac, "root", false);
+        self.seen_in_boot(&pin, mac, false);
         Ok(MountGrant { view: view.0, root })
     }
 

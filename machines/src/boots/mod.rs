@@ -6,6 +6,7 @@ mod asked;
 pub(crate) mod commit;
 mod plans;
 pub(crate) mod programs;
+pub(crate) mod reports;
 #[cfg(test)]
 pub(crate) mod tests_on;
 pub(crate) mod unknown;
@@ -111,6 +112,7 @@ impl Machines {
         let mac = pin.mac;
         tracing::info!(machine = self.name_of(mac), %mac, %boot, "reached: {word}");
         self.step(mac, word, false);
+        self.seen_in_boot(&pin, mac, word == "up");
         // Where the site lets users call from ports of their own, their words are shown and end nothing.
         if word == "up"
             && report.peer.port() < FIRST_UNPRIVILEGED_PORT

@@ -7,10 +7,12 @@ pub(crate) mod copies;
 pub(crate) mod others;
 pub(crate) mod places;
 pub(crate) mod refusals;
+pub(crate) mod remedies;
 pub(crate) mod sightings;
 pub(crate) mod stalls;
 pub(crate) mod steps;
 pub(crate) mod tables;
+pub(crate) mod timelines;
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;

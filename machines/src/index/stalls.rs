@@ -105,6 +105,42 @@ pub const TABLE: &[Row] = &[
         ],
     },
     Row {
+        step: "settings",
+        seconds: 120,
+        did: "runs oneroot's init in its initrd",
+        causes: &[
+            "the machine was switched off or restarted",
+            "a driver holds its module loading up: the console's last lines name it",
+        ],
+    },
+    Row {
+        step: "drivers",
+        seconds: 120,
+        did: "has a driver for its NIC",
+        causes: &[
+            "its reports of a missing carrier reach nobody: is the link up?",
+            "the machine was switched off or restarted",
+        ],
+    },
+    Row {
+        step: "carrier",
+        seconds: 120,
+        did: "has a carrier",
+        causes: &[
+            "the switch port is not forwarding yet (spanning tree without portfast)",
+            "a firewall keeps TCP port 80 from it, so that it can't say what it waits for",
+        ],
+    },
+    Row {
+        step: "network",
+        seconds: 120,
+        did: "took its address in its initrd",
+        causes: &[
+            "a firewall keeps TCP port 2049 and 80 from it",
+            "the machine was switched off or restarted",
+        ],
+    },
+    Row {
         step: "root",
         seconds: 60,
         did: "mounted its root",
@@ -121,6 +157,24 @@ pub const TABLE: &[Row] = &[
         causes: &[
             "the kernel has no overlay module",
             "the machine has too little memory for its writable layer",
+        ],
+    },
+    Row {
+        step: "layer",
+        seconds: 60,
+        did: "has its writable layer",
+        causes: &[
+            "the machine has too little memory for its writable layer",
+            "the machine was switched off or restarted",
+        ],
+    },
+    Row {
+        step: "files",
+        seconds: 60,
+        did: "has its files in place",
+        causes: &[
+            "the machine has too little memory for its writable layer",
+            "the machine was switched off or restarted",
         ],
     },
     Row {

@@ -21,6 +21,8 @@ pub struct BootStep {
 
 /// The address that a machine asks for once its kernel runs.
 pub const INITRAMFS: &str = "initramfs";
+/// Our own init's first.
+pub const SETTINGS: &str = "settings";
 /// Steps kept for one MAC; a boot has about ten.
 const MOST_STEPS: usize = 64;
 /// MACs whose steps are kept; of others nothing is: their boots are answered all the same.
@@ -48,6 +50,8 @@ struct Boot {
     refused: Option<Refusal>,
     /// It was said that it has stalled.
     told: bool,
+    /// Its init has said why it does not go on: that is better than what usually holds others up.
+    failed: bool,
 }
 
 /// The steps of each NIC's present boot.
@@ -73,7 +77,7 @@ impl BootSteps {
         // A step that comes again is no progress: who asks the same again and again has stalled too.
         if boot.steps.len() < MOST_STEPS && !boot.steps.iter().any(|known| known.step == step) {
             boot.steps.push(BootStep { step: step.to_owned(), at_ms: at.shown_ms });
-            boot.last = at.now;
+            (boot.last, boot.failed) = (at.now, false);
         }
     }
 
@@ -82,6 +86,13 @@ impl BootSteps {
         self.note(mac, REFUSED, false, at);
         if let Some(boot) = self.0.get_mut(&mac) {
             boot.refused = Some(Refusal { told: why, at: at.now });
+        }
+    }
+
+    /// Its init says what it could not do.
+    pub fn fail(&mut self, mac: Mac, at: Moment) {
+        if let Some(boot) = self.0.get_mut(&mac) {
+            (boot.seen, boot.failed) = (at.now, true);
         }
     }
 
@@ -94,7 +105,8 @@ impl BootSteps {
     pub fn asked(&mut self, mac: Mac, at: Moment) {
         let Some(boot) = self.0.get(&mac) else { return };
         let has = |step: &str| boot.steps.iter().any(|known| known.step == step);
-        if has("kernel") && !has("root") && !has(LOADED) {
+        // Our own init says itself what it does.
+        if has("kernel") && !has("root") && !has(LOADED) && !has(SETTINGS) {
             self.note(mac, INITRAMFS, false, at);
         }
     }
@@ -112,7 +124,7 @@ impl BootSteps {
     /// Whether a NIC's boot does not go on. `runs` when its machine has a root mounted: then what was not seen to begin is no
     /// boot, but a request of a system that runs.
     pub fn stalled(&self, mac: Mac, runs: bool, now: u64) -> Option<Stalled> {
-        let boot = self.0.get(&mac).filter(|boot| boot.began || !runs)?;
+        let boot = self.0.get(&mac).filter(|boot| (boot.began || !runs) && !boot.failed)?;
         let over = boot.steps.iter().any(|step| stalls::ends(&step.step));
         stalls::stalled(&boot.steps.last()?.step, over, now.saturating_sub(boot.last))
     }

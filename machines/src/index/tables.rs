@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::credentials::record::{TOKENS, TokenName};
 use crate::index::MachineIndex;
 use crate::index::claims::RESTS;
+use crate::index::timelines::BOOTS;
 
 /// Machines by id. A machine's record is written with every change of its pins, so that of two servers that change them at
 /// once one is told of a conflict: a pin of a new boot has no key that the other expects anything of.
@@ -53,6 +54,7 @@ pub(crate) fn nothing_applied() -> Applied {
         ASSIGNMENTS.prefix(),
         ADOPTING.prefix(),
         TOKENS.prefix(),
+        BOOTS.prefix(),
     ])
 }
 

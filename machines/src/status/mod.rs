@@ -1,6 +1,7 @@
 //! How far each machine is, as `oneroot status` shows it.
 
 mod behind;
+mod boots;
 mod one;
 mod others;
 mod outlook;
@@ -17,6 +18,7 @@ use oneroot_bootconf::root::Root;
 use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
+pub use boots::{BootStatus, BootsStatus, FailedBoot};
 pub use one::OneMachine;
 
 use crate::index::refusals::Refusal;
@@ -91,6 +93,9 @@ pub struct MachineStatus {
     /// That its boot does not go on, and what usually causes that.
     #[serde(default)]
     pub stalled: Option<Stalled>,
+    /// What its init can't get past.
+    #[serde(default)]
+    pub failed: Option<FailedBoot>,
 }
 
 /// A plan whose root was never mounted.
@@ -166,7 +171,9 @@ impl Machines {
         // Everybody who changes something waits meanwhile: nothing but memory is looked at here.
         let (index, steps) = (self.index(), self.steps());
         let (now, refusals) = (self.host.now(), self.refusals());
-        Tables { site: &site, index: &index, steps: &steps, refusals: &refusals, now }.rows()
+        let timelines = self.timelines();
+        let (steps, refusals, timelines) = (&*steps, &*refusals, &*timelines);
+        Tables { site: &site, index: &index, steps, refusals, timelines, now }.rows()
     }
 
     /// Where the looking up for many machines begins.
@@ -231,6 +238,7 @@ impl Machines {
             steps: row.steps,
             refused: row.refused.map(|Refusal { told, at }| Refusal { told, at: self.host.shown(at) }),
             stalled: row.stalled,
+            failed: row.failed.map(|failure| self.failed_boot(failure)),
         }
     }
 

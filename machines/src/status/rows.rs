@@ -21,6 +21,7 @@ use crate::index::MachineIndex;
 use crate::index::refusals::{Refusal, Refusals};
 use crate::index::stalls::Stalled;
 use crate::index::steps::{BootStep, BootSteps};
+use crate::index::timelines::{BootFailure, Timelines};
 
 /// What a boot was told, as far as the status asks.
 pub struct Booted {
@@ -57,6 +58,8 @@ pub struct Row {
     pub steps: Vec<BootStep>,
     pub refused: Option<Refusal>,
     pub stalled: Option<Stalled>,
+    /// What the init of its newest boot can't get past.
+    pub failed: Option<BootFailure>,
     /// Site time at which it was last heard of.
     pub seen: Option<u64>,
 }
@@ -67,6 +70,7 @@ pub struct Tables<'a> {
     pub index: &'a MachineIndex,
     pub steps: &'a BootSteps,
     pub refusals: &'a Refusals,
+    pub timelines: &'a Timelines,
     /// Site time.
     pub now: u64,
 }
@@ -121,6 +125,7 @@ impl Tables<'_> {
         let lease = || macs.iter().find_map(|mac| self.index.address(*mac));
         let kept = || macs.iter().find_map(|mac| self.site.machine(*mac)?.1.address_of(*mac)).map(IpAddr::V4);
         let is_ours = name.is_some() || id.is_some();
+        let told = id.zip(newest).and_then(|(id, newest)| self.timelines.boot(id, newest.boot));
         let refused = id.and_then(|id| self.refusals.of(id)).into_iter().chain(self.steps.refused(mac));
         Some(Row {
             is_named: name.is_some(),
@@ -132,6 +137,7 @@ impl Tables<'_> {
             steps: self.steps.of(mac).to_vec(),
             refused: refused.max_by_key(|refused| refused.at),
             stalled: self.steps.stalled(mac, mounted.is_some(), self.now).filter(|_| is_ours),
+            failed: told.and_then(|timeline| timeline.failed()).cloned(),
             seen: heard.max(stepped.map(|(seen, _)| seen)),
             macs,
         })

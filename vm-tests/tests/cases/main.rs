@@ -11,6 +11,7 @@ mod firmware;
 mod ipxe;
 mod managers;
 mod nics;
+mod own_init;
 mod power;
 mod proxy;
 mod service;

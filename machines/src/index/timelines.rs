@@ -1,0 +1,557 @@
+//! What became of each boot, as servers saw it and as its init tells it. Nothing is decided by it: it has a lock of its own,
+//! as the steps have, and changes nothing that NFS has remembered of the tables.
+//!
+//! Each machine has one record ([`BOOTS`]) with its last boots, written some of them at a time and behind the boots that it
+//! tells of. What two servers hear of one boot is put together, whichever of them writes first.
+//!
+//! | bounded | by |
+//! |---|---|
+//! | boots of a machine; of one that nobody has named | [`MOST_BOOTS`]; [`MOST_OF_STRANGER`] |
+//! | reports of a machine | [`BURST`] at once, then one in [`EVERY`] s |
+//! | what is kept of a boot | its steps, one line for each phase, [`MOST_FAILURES`] failures, the kernel's words with the last |
+//! | bytes of all machines that nobody has named | [`STRANGERS_BYTES`] |
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use oneroot_bootconf::Site;
+use oneroot_bootconf::unknown::is_unknown;
+use oneroot_ids::{BootId, Mac, MachineId, ViewId};
+use oneroot_initrd::report::{LONGEST_FAILURE, LONGEST_KERNEL_LINE, MOST_KERNEL_LINES, Phase, Report};
+use oneroot_state::{Change, Table};
+use serde::{Deserialize, Serialize};
+
+use crate::index::MachineIndex;
+use crate::index::steps::BootStep;
+use crate::index::tables::MACHINES;
+
+/// The last boots of each machine.
+pub const BOOTS: Table<LastBoots> = Table::new("boots");
+
+/// Boots kept of a machine.
+pub const MOST_BOOTS: usize = 5;
+/// Of one that nobody has named.
+pub const MOST_OF_STRANGER: usize = 1;
+/// Reports of a machine at once; a boot has about ten.
+pub const BURST: u64 = 32;
+/// Seconds for one more.
+pub const EVERY: u64 = 2;
+/// Failures kept of a boot: the last ones.
+pub const MOST_FAILURES: usize = 4;
+/// Steps kept of a boot.
+const MOST_STEPS: usize = 32;
+/// Servers that are shown with a boot.
+const MOST_SERVERS: usize = 4;
+/// Bytes kept of all machines that nobody has named; who comes later has its steps kept by the present server alone.
+pub const STRANGERS_BYTES: usize = 16 << 20;
+
+/// The record of a machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastBoots {
+    /// The latest last.
+    pub boots: Vec<Timeline>,
+}
+
+/// One boot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timeline {
+    /// Its id.
+    pub boot: BootId,
+    /// The NIC that it was planned for.
+    pub mac: Mac,
+    /// Its profile.
+    pub profile: String,
+    /// Its root.
+    pub view: ViewId,
+    /// Site time at which it was planned.
+    pub made: u64,
+    /// The servers that heard of it, by the address that it knows them by.
+    pub servers: Vec<IpAddr>,
+    /// Times that its kernel was started: a boot of which nothing was mounted is tried again under the same id.
+    pub tries: u32,
+    /// What servers saw of it, and the words that it looked up.
+    pub steps: Vec<BootStep>,
+    /// What its init has done in the last try.
+    pub phases: Vec<PhaseDone>,
+    /// What it could not do, the latest last.
+    pub failures: Vec<BootFailure>,
+}
+
+/// A phase of init that came to its end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PhaseDone {
+    /// Its word.
+    pub phase: String,
+    /// Milliseconds from the kernel's start to its end.
+    pub at_ms: u64,
+    /// Milliseconds that it took.
+    pub took_ms: u64,
+}
+
+/// Something that init could not do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootFailure {
+    /// What it was busy with.
+    pub phase: String,
+    /// Site time at which it was told of last.
+    pub at: u64,
+    /// Milliseconds from the kernel's start.
+    pub at_ms: u64,
+    /// Its own sentence.
+    pub told: String,
+    /// Times that it was told.
+    pub times: u32,
+    /// It could do it later.
+    pub is_over: bool,
+    /// The kernel's last words; of a boot's last failure alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernel: Vec<String>,
+}
+
+/// What a report is to those who have heard the ones before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A phase is over.
+    Done,
+    /// A failure that this boot has not told of before.
+    Failed,
+    /// One that it tells of again.
+    Again {
+        /// Whether that is written down: a machine that tries again for days is no reason to write every few seconds.
+        is_due: bool,
+    },
+}
+
+/// More reports than a boot has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TooMany;
+
+impl Timeline {
+    /// Of nothing yet.
+    pub fn of(boot: BootId, mac: Mac, profile: &str, view: ViewId, made: u64) -> Self {
+        let profile = profile.to_owned();
+        let (servers, steps, phases, failures) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        Self { boot, mac, profile, view, made, servers, tries: 1, steps, phases, failures }
+    }
+
+    /// A server has heard of it, which has seen these steps.
+    pub fn seen(&mut self, server: IpAddr, steps: &[BootStep]) {
+        if self.servers.len() < MOST_SERVERS && !self.servers.contains(&server) {
+            self.servers.push(server);
+        }
+        for step in steps {
+            if self.steps.len() < MOST_STEPS && !self.steps.iter().any(|known| known.step == step.step) {
+                self.steps.push(step.clone());
+            }
+        }
+        self.steps.sort_by_key(|step| step.at_ms);
+    }
+
+    /// Its init has told something.
+    pub fn told(&mut self, report: &Report, now: u64) -> News {
+        // The kernel's clock begins anew with each start.
+        if self.last_ms().is_some_and(|last| report.at_ms < last) && report.phase == Phase::Settings {
+            self.tries = self.tries.saturating_add(1);
+            self.phases.clear();
+            self.failures.iter_mut().for_each(|failure| failure.is_over = true);
+        }
+        let word = report.phase.to_string();
+        let Some(told) = report.failure.as_deref() else {
+            self.phases.retain(|done| done.phase != word);
+            self.phases.push(PhaseDone { phase: word, at_ms: report.at_ms, took_ms: report.took_ms });
+            self.end_failures(report.phase);
+            return News::Done;
+        };
+        let told = plain(told, LONGEST_FAILURE);
+        let known = self.failures.iter().position(|known| known.phase == word && known.told == told);
+        let times = known.map_or(0, |at| self.failures.remove(at).times).saturating_add(1);
+        self.failures.iter_mut().for_each(|failure| failure.kernel.clear());
+        let lines = report
+            .kernel
+            .iter()
+            .take(MOST_KERNEL_LINES)
+            .map(|line| plain(line, LONGEST_KERNEL_LINE))
+            .collect();
+        self.failures.push(BootFailure {
+            phase: word,
+            at: now,
+            at_ms: report.at_ms,
+            told,
+            times,
+            is_over: false,
+            kernel: lines,
+        });
+        self.cut();
+        if times == 1 { News::Failed } else { News::Again { is_due: times.is_power_of_two() } }
+    }
+
+    /// What it can't get past as far as is known.
+    pub fn failed(&self) -> Option<&BootFailure> {
+        self.failures.last().filter(|failure| !failure.is_over)
+    }
+
+    /// It has come up, whatever it told before.
+    pub fn is_up(&mut self) {
+        self.failures.iter_mut().for_each(|failure| failure.is_over = true);
+    }
+
+    /// A phase came to its end, so what was in its way and in the way of all before it is not there any more.
+    fn end_failures(&mut self, phase: Phase) {
+        let is_past = |word: &str| word.parse::<Phase>().is_ok_and(|failed| failed <= phase);
+        let past = self.failures.iter_mut().filter(|failure| is_past(&failure.phase));
+        past.for_each(|failure| failure.is_over = true);
+    }
+
+    fn last_ms(&self) -> Option<u64> {
+        let phases = self.phases.iter().map(|done| done.at_ms);
+        phases.chain(self.failures.iter().filter(|failure| !failure.is_over).map(|one| one.at_ms)).max()
+    }
+
+    fn cut(&mut self) {
+        self.failures.sort_by_key(|failure| failure.at);
+        let surplus = self.failures.len().saturating_sub(MOST_FAILURES);
+        self.failures.drain(..surplus);
+    }
+
+    /// Takes in what another server knows of the same boot.
+    fn merge(&mut self, other: Self) {
+        other.servers.iter().for_each(|server| self.seen(*server, &[]));
+        if let Some(server) = self.servers.first().copied() {
+            self.seen(server, &other.steps);
+        }
+        if other.tries > self.tries {
+            (self.tries, self.phases) = (other.tries, other.phases);
+        } else if other.tries == self.tries {
+            let known = |word: &str| self.phases.iter().any(|done| done.phase == word);
+            let new: Vec<PhaseDone> = other.phases.into_iter().filter(|done| !known(&done.phase)).collect();
+            self.phases.extend(new);
+            self.phases.sort_by_key(|done| done.at_ms);
+        }
+        for failure in other.failures {
+            let same = |known: &&mut BootFailure| known.phase == failure.phase && known.told == failure.told;
+            match self.failures.iter_mut().find(same) {
+                Some(known) => {
+                    known.times = known.times.max(failure.times);
+                    known.at = known.at.max(failure.at);
+                    known.is_over |= failure.is_over;
+                }
+                None => self.failures.push(failure),
+            }
+        }
+        self.cut();
+    }
+
+    /// About as many bytes as it takes.
+    fn weight(&self) -> usize {
+        let failures = self.failures.iter().map(|failure| {
+            failure.told.len() + 96 + failure.kernel.iter().map(|line| line.len() + 24).sum::<usize>()
+        });
+        let steps = self.steps.iter().map(|step| step.step.len() + 32).sum::<usize>();
+        192 + self.profile.len() + steps + self.phases.len() * 48 + failures.sum::<usize>()
+    }
+}
+
+/// What is known of one machine's boots.
+#[derive(Debug, Default)]
+struct Known {
+    boots: LastBoots,
+    /// It is not written yet.
+    is_due: bool,
+    /// Bytes that it takes of the strangers'.
+    weight: usize,
+    /// Reports that it may make now, and since when.
+    left: Option<(u64, u64)>,
+}
+
+/// The boots of all machines.
+#[derive(Debug, Default)]
+pub struct Timelines {
+    machines: HashMap<MachineId, Known>,
+    /// Records of machines that there are no more.
+    orphans: BTreeSet<String>,
+    strangers: usize,
+}
+
+/// Whose boot it is.
+#[derive(Debug, Clone, Copy)]
+pub struct Whose {
+    /// Its machine.
+    pub machine: MachineId,
+    /// Whether the site, or somebody who has adopted it, names that.
+    pub is_named: bool,
+}
+
+impl Timelines {
+    /// Whether a machine may make one more report now.
+    pub fn admit(&mut self, machine: MachineId, now: u64) -> Result<(), TooMany> {
+        let known = self.machines.entry(machine).or_default();
+        let (left, since) = known.left.unwrap_or((BURST, now));
+        let gained = now.saturating_sub(since) / EVERY;
+        let left = left.saturating_add(gained).min(BURST);
+        // What is not yet a whole report is not lost.
+        let since = if left == BURST { now } else { since.saturating_add(gained * EVERY) };
+        known.left = Some((left.saturating_sub(1), since));
+        if left == 0 { Err(TooMany) } else { Ok(()) }
+    }
+
+    /// Changes what is known of a boot, of which `fresh` is all where nothing is. `change` says whether it is of a kind that
+    /// is written down.
+    pub fn change<T>(
+        &mut self,
+        whose: Whose,
+        fresh: Timeline,
+        change: impl FnOnce(&mut Timeline) -> (T, bool),
+    ) -> T {
+        let (known, boot) = (self.machines.entry(whose.machine).or_default(), fresh.boot);
+        let at = known.boots.boots.iter().position(|timeline| timeline.boot == boot);
+        let before = at.map(|at| known.boots.boots.remove(at));
+        let mut timeline = before.clone().unwrap_or(fresh);
+        let (done, is_written) = change(&mut timeline);
+        known.is_due |= is_written && before.as_ref() != Some(&timeline);
+        known.boots.boots.push(timeline);
+        known.boots.tidy(whose.is_named);
+        let weight = if whose.is_named { 0 } else { known.boots.weight() };
+        let others = self.strangers.saturating_sub(known.weight);
+        if others + weight > STRANGERS_BYTES {
+            // There is no room for more of it than there was.
+            known.boots.boots.retain(|timeline| timeline.boot != boot);
+            known.boots.boots.extend(before);
+            known.boots.tidy(whose.is_named);
+        }
+        known.weight = if whose.is_named { 0 } else { known.boots.weight() };
+        self.strangers = others + known.weight;
+        done
+    }
+
+    /// The boots of a machine, the latest last.
+    pub fn of(&self, machine: MachineId) -> &[Timeline] {
+        self.machines.get(&machine).map_or(&[], |known| known.boots.boots.as_slice())
+    }
+
+    /// A boot.
+    pub fn boot(&self, machine: MachineId, boot: BootId) -> Option<&Timeline> {
+        self.of(machine).iter().find(|timeline| timeline.boot == boot)
+    }
+
+    /// Shows changes of the state, which `index` has taken in already: a machine that there is no more has no boots.
+    pub fn take_in(&mut self, changes: &[Change], index: &MachineIndex, site: &Site) {
+        for change in changes {
+            if let (Some(id), None) = (MACHINES.record(&change.key), &change.value) {
+                id.parse().into_iter().for_each(|machine| self.forget(machine));
+            }
+            let Some(id) = BOOTS.record(&change.key) else { continue };
+            let (machine, boots) = match (id.parse::<MachineId>(), BOOTS.changed(change)) {
+                (Ok(machine), Ok(Some((_, boots)))) => (machine, boots),
+                (_, Err(cause)) => {
+                    tracing::error!(%cause, "ignored what the state has of a machine's last boots");
+                    continue;
+                }
+                _ => continue,
+            };
+            let record = index.machines.get(&machine).map(|(record, _)| record);
+            let is_named = record.is_some_and(|record| !is_unknown(record, site));
+            self.take_one(Whose { machine, is_named }, boots, record.is_some());
+        }
+    }
+
+    fn take_one(&mut self, whose: Whose, boots: Option<LastBoots>, is_there: bool) {
+        let machine = whose.machine;
+        let Some(boots) = boots else {
+            // Removed with its machine; what is still to be written of one that is there is written.
+            self.machines.retain(|id, known| *id != machine || known.is_due);
+            self.orphans.remove(&machine.to_string());
+            return;
+        };
+        if !is_there {
+            self.forget(machine);
+            self.orphans.insert(machine.to_string());
+            return;
+        }
+        let known = self.machines.entry(machine).or_default();
+        if known.is_due {
+            known.boots.merge(boots);
+        } else {
+            known.boots = boots;
+        }
+        known.boots.tidy(whose.is_named);
+        self.strangers = self.strangers.saturating_sub(known.weight);
+        known.weight = if whose.is_named { 0 } else { known.boots.weight() };
+        self.strangers += known.weight;
+    }
+
+    /// A machine is forgotten, and its boots with it.
+    pub fn forget(&mut self, machine: MachineId) {
+        if let Some(known) = self.machines.remove(&machine) {
+            self.strangers = self.strangers.saturating_sub(known.weight);
+            if !known.boots.boots.is_empty() {
+                self.orphans.insert(machine.to_string());
+            }
+        }
+    }
+
+    /// What is to be written: some records, and some that go. They count as written until [`Self::is_due_again`].
+    pub fn due(&mut self, most: usize) -> (Vec<(MachineId, LastBoots)>, Vec<String>) {
+        let due = self.machines.iter_mut().filter(|(_, known)| known.is_due).take(most);
+        let boots = due.map(|(machine, known)| {
+            known.is_due = false;
+            (*machine, known.boots.clone())
+        });
+        (boots.collect(), self.orphans.iter().take(most).cloned().collect())
+    }
+
+    /// Those records are gone, or were never there.
+    pub fn are_gone(&mut self, orphans: &[String]) {
+        self.orphans.retain(|orphan| !orphans.contains(orphan));
+    }
+
+    /// What was to be written is not.
+    pub fn is_due_again(&mut self, machines: impl IntoIterator<Item = MachineId>) {
+        for machine in machines {
+            if let Some(known) = self.machines.get_mut(&machine) {
+                known.is_due = true;
+            }
+        }
+    }
+}
+
+impl LastBoots {
+    fn tidy(&mut self, is_named: bool) {
+        self.boots.sort_by_key(|timeline| (timeline.made, timeline.boot));
+        let most = if is_named { MOST_BOOTS } else { MOST_OF_STRANGER };
+        let surplus = self.boots.len().saturating_sub(most);
+        self.boots.drain(..surplus);
+    }
+
+    fn merge(&mut self, other: Self) {
+        for theirs in other.boots {
+            match self.boots.iter_mut().find(|known| known.boot == theirs.boot) {
+                Some(known) => known.merge(theirs),
+                None => self.boots.push(theirs),
+            }
+        }
+    }
+
+    fn weight(&self) -> usize {
+        self.boots.iter().map(Timeline::weight).sum()
+    }
+}
+
+/// A peer's text as it is kept: nothing that a terminal obeys, and so many bytes at most.
+fn plain(text: &str, most: usize) -> String {
+    let mut kept = String::new();
+    for char in text.chars().filter(|char| !char.is_control()) {
+        if kept.len() + char.len_utf8() > most {
+            break;
+        }
+        kept.push(char);
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn timeline(number: u8) -> Timeline {
+        let mac = Mac::new([2, 0, 0, 0, 0, 1]).unwrap();
+        Timeline::of(BootId::from_random([number; 8]), mac, "a", ViewId([1; 16]), u64::from(number))
+    }
+
+    fn whose(number: u8, is_named: bool) -> Whose {
+        Whose { machine: MachineId::from_random([number; 16]), is_named }
+    }
+
+    fn report(phase: Phase, at_ms: u64, failure: Option<&str>) -> Report {
+        let failure = failure.map(str::to_owned);
+        Report { phase, at_ms, took_ms: 5, failure, kernel: vec!["igc: no".to_owned()] }
+    }
+
+    #[test]
+    fn a_failure_is_news_once_and_over_when_its_phase_or_a_later_one_comes_to_its_end() {
+        let mut boot = timeline(1);
+        assert_eq!(boot.told(&report(Phase::Settings, 100, None), 10), News::Done);
+        let lost = report(Phase::Carrier, 200, Some("no carrier"));
+        assert_eq!(boot.told(&lost, 11), News::Failed);
+        let again: Vec<News> = (0..4).map(|now| boot.told(&lost, 12 + now)).collect();
+        assert_eq!(again, [true, false, true, false].map(|is_due| News::Again { is_due }));
+        let failed = boot.failed().unwrap();
+        assert_eq!((failed.times, failed.at, failed.kernel.len()), (5, 15, 1));
+        boot.told(&report(Phase::Drivers, 300, None), 20);
+        assert!(boot.failed().is_some(), "what came before it says nothing of it");
+        boot.told(&report(Phase::Address, 400, None), 21);
+        assert_eq!(boot.failed(), None);
+        assert_eq!(boot.failures.len(), 1, "it is kept");
+    }
+
+    #[test]
+    fn a_kernel_that_starts_again_under_the_same_boot_begins_anew() {
+        let mut boot = timeline(1);
+        boot.told(&report(Phase::Settings, 1000, None), 10);
+        boot.told(&report(Phase::Drivers, 2000, Some("no driver")), 11);
+        boot.told(&report(Phase::Settings, 900, None), 60);
+        assert_eq!((boot.tries, boot.phases.len(), boot.failed()), (2, 1, None));
+    }
+
+    #[test]
+    fn whatever_a_machine_tells_takes_bounded_room_and_nobody_elses() {
+        let mut all = Timelines::default();
+        let quiet = whose(1, true);
+        all.change(quiet, timeline(1), |boot| (boot.told(&report(Phase::Root, 1, Some("quiet")), 1), true));
+        let long = "x".repeat(5000);
+        for number in 0..200_u8 {
+            for phase in Phase::ALL {
+                let mut told = report(phase, 1, Some(&format!("{number}{long}")));
+                told.kernel = vec![long.clone(); 100];
+                all.change(whose(2, true), timeline(number), |boot| {
+                    let steps: Vec<BootStep> = (0..100)
+                        .map(|step| BootStep { step: format!("{number}{step}"), at_ms: step })
+                        .collect();
+                    boot.seen([10, 0, 0, number].into(), &steps);
+                    (boot.told(&told, 1), true)
+                });
+            }
+        }
+        let loud = all.of(whose(2, true).machine);
+        assert_eq!(loud.len(), MOST_BOOTS);
+        let one = serde_json::to_vec(&LastBoots { boots: loud.to_vec() }).unwrap().len();
+        assert!(one < MOST_BOOTS * 12 * 1024, "{one} bytes");
+        assert!(loud.iter().all(|boot| boot.failures.len() == MOST_FAILURES));
+        assert_eq!(all.of(quiet.machine)[0].failed().unwrap().told, "quiet");
+    }
+
+    #[test]
+    fn strangers_without_end_take_what_is_theirs_and_the_sites_machines_are_kept_all_the_same() {
+        let mut all = Timelines::default();
+        let mut told = report(Phase::Root, 1, Some(&"x".repeat(500)));
+        told.kernel = vec!["y".repeat(200); 12];
+        let mut kept = 0;
+        for number in 0..10_000_u32 {
+            let [.., a, b] = number.to_be_bytes();
+            let machine = MachineId::from_random([[a, b]; 8].as_flattened().try_into().unwrap());
+            all.change(Whose { machine, is_named: false }, timeline(1), |boot| (boot.told(&told, 1), true));
+            kept += all.of(machine).len();
+        }
+        assert!(all.strangers <= STRANGERS_BYTES && kept > 1000 && kept < 10_000, "{kept}");
+        all.change(whose(1, true), timeline(1), |boot| (boot.told(&told, 1), true));
+        assert_eq!(all.of(whose(1, true).machine).len(), 1);
+        // One that is forgotten makes room.
+        let machine = MachineId::from_random([0; 16]);
+        let before = all.strangers;
+        all.forget(machine);
+        assert!(all.strangers < before);
+    }
+
+    #[test]
+    fn a_machine_that_tells_without_end_is_heard_at_its_rate_and_no_other_is_kept_waiting() {
+        let mut all = Timelines::default();
+        let [loud, other] = [1, 2].map(|number| MachineId::from_random([number; 16]));
+        let heard =
+            |all: &mut Timelines, machine, now| (0..1000).filter(|_| all.admit(machine, now).is_ok()).count();
+        assert_eq!(heard(&mut all, loud, 100), 32);
+        assert_eq!(heard(&mut all, loud, 101), 0);
+        assert_eq!(heard(&mut all, loud, 103), 1);
+        assert_eq!(heard(&mut all, loud, 104), 1);
+        assert_eq!(heard(&mut all, other, 104), 32);
+        assert_eq!(heard(&mut all, loud, 1_000_000), 32);
+    }
+}

@@ -1,0 +1,86 @@
+//! `POST /b/BOOT/report`: what init tells of its boot (`oneroot_initrd::report`). Who may is asked before a byte of it is read.
+
+use std::future::poll_fn;
+use std::io;
+use std::time::Duration;
+
+use oneroot_http::{Method, Refusal, Request, StatusCode};
+use oneroot_ids::BootId;
+use oneroot_initrd::report::LONGEST;
+use oneroot_machines::ReportRefused;
+
+use super::sending::Sending;
+use super::{Connection, Next};
+
+/// Time for all of a report.
+const REPORT_TIME: Duration = Duration::from_secs(10);
+
+/// A report that comes.
+pub struct Coming {
+    boot: BootId,
+    length: usize,
+    head: usize,
+}
+
+/// What a request is, where it is a report's; none where it is another's.
+pub fn asked(request: &Request<'_>) -> Option<Result<Coming, Refusal>> {
+    if request.method != Method::Post {
+        return None;
+    }
+    let path = request.target.path().strip_prefix("/b/")?;
+    let boot = path.strip_suffix("/report").filter(|boot| !boot.contains('/'))?;
+    let Ok(boot) = boot.parse() else { return Some(Err(Refusal::Missing)) };
+    let said = |status, words: String| Some(Err(Refusal::Said(status, words)));
+    match request.body_length().map(usize::try_from) {
+        None => said(StatusCode::LENGTH_REQUIRED, "say how long the report is".to_owned()),
+        Some(Ok(length)) if length <= LONGEST => {
+            Some(Ok(Coming { boot, length, head: request.head_length() }))
+        }
+        Some(_) => said(StatusCode::PAYLOAD_TOO_LARGE, format!("a report has at most {LONGEST} bytes")),
+    }
+}
+
+fn refused(cause: &ReportRefused) -> Refusal {
+    let status = match cause {
+        ReportRefused::NoBoot => return Refusal::Missing,
+        ReportRefused::Port | ReportRefused::NotYours => StatusCode::FORBIDDEN,
+        ReportRefused::TooMany => StatusCode::TOO_MANY_REQUESTS,
+        ReportRefused::Bad(_) => StatusCode::BAD_REQUEST,
+    };
+    Refusal::Said(status, cause.to_string())
+}
+
+impl Connection {
+    /// Takes in a report. It ends its connection, as every body does.
+    pub(super) async fn report(&mut self, coming: Coming, date: &str) -> io::Result<Next> {
+        let reporter = match self.http.machines.reporter(self.peer, coming.boot) {
+            Ok(reporter) => reporter,
+            Err(cause) => return self.refuse(refused(&cause), date).await,
+        };
+        let mut text = self.inbox.body(coming.head);
+        self.slot.expect_within(REPORT_TIME);
+        while text.len() < coming.length {
+            let (room, wire) = (coming.length - text.len(), &mut self.wire);
+            let came =
+                poll_fn(|cx| wire.poll_arrived(cx, room, |bytes| text.extend_from_slice(bytes))).await?;
+            if came == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.slot.expect_within(Duration::MAX);
+        text.truncate(coming.length);
+        // The head of the request is forgotten by now, so the answer is written here.
+        let answer = match self.http.machines.report(&reporter, &text) {
+            Ok(()) => format!("HTTP/1.1 204 No Content\r\nConnection: close\r\nDate: {date}\r\n\r\n"),
+            Err(cause) => {
+                let words = format!("{cause}\n");
+                let length = words.len();
+                format!(
+                    "HTTP/1.1 400 Bad Request\r\nContent-Length: {length}\r\nConnection: close\r\nDate: {date}\r\n\r\n{words}"
+                )
+            }
+        };
+        Sending { to: &mut self.wire, slot: &self.slot }.head(answer.into_bytes()).await?;
+        Ok(Next::End)
+    }
+}

@@ -1,0 +1,261 @@
+//! Trees that bring nothing to boot with but their kernel: oneroot's own initrd and the init in it, to multi-user and off again,
+//! and what the server is told on the way.
+
+use std::path::Path;
+use std::time::Duration;
+
+use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Guest, Hardware, artifacts};
+use serde_json::Value;
+
+use crate::{POOL, STEP, assert_modes, assert_no_io_error};
+
+/// What init goes through, in its order.
+const PHASES: [&str; 8] =
+    ["settings", "drivers", "carrier", "address", "root", "overlay", "files", "hand-over"];
+
+/// A site whose network has a name server; nothing is said of how the profile's tree comes up.
+fn site(debian: &Path) -> SiteFiles {
+    let mut site = SiteFiles::new(debian, POOL, "1h").unwrap();
+    let pool = format!("pool = \"{POOL}\"\n");
+    let told = format!("{pool}dns = [\"192.168.77.2\"]\ndomain = \"lab.example\"\n");
+    let text = site.text().replace(&pool, &told);
+    site.set_text(&text);
+    site.add(
+        "[machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nprofile = \"debian\"\naddress = \"192.168.77.10\"\n",
+    );
+    site
+}
+
+/// The same for a tree that has an initramfs of its own.
+fn asked_for(debian: &Path) -> SiteFiles {
+    let mut site = site(debian);
+    let text = site.text().replace("[profile.debian]\n", "[profile.debian]\ninitramfs = \"oneroot\"\n");
+    site.set_text(&text);
+    site
+}
+
+/// The last boot of alpha.
+fn last_boot(server: &Server) -> Value {
+    let told: Value = serde_json::from_str(&server.run(&["boots", "alpha", "--json"]).unwrap()).unwrap();
+    told.get("boots").and_then(Value::as_array).and_then(|boots| boots.last()).cloned().unwrap()
+}
+
+fn list<'v>(boot: &'v Value, key: &str) -> &'v [Value] {
+    boot.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The boot went through every phase, each later than the one before, and nothing is in its way any more.
+fn assert_phases(server: &Server) {
+    let boot = last_boot(server);
+    let phases = list(&boot, "phases");
+    let names: Vec<&str> = phases.iter().filter_map(|done| done.get("phase")?.as_str()).collect();
+    assert_eq!(names, PHASES, "{boot:#}");
+    let ends: Vec<u64> = phases.iter().filter_map(|done| done.get("at_ms")?.as_u64()).collect();
+    assert!(ends.len() == 8 && ends.is_sorted(), "{ends:?}");
+    let left = list(&boot, "failures").iter().filter(|failed| failed.get("is_over") != Some(&true.into()));
+    assert_eq!(left.count(), 0, "{boot:#}");
+    println!("{}", server.run(&["boots", "alpha"]).unwrap());
+}
+
+fn kill_and_start(server: &mut Server, after: Duration) {
+    server.kill9().unwrap();
+    std::thread::sleep(after);
+    server.restart().unwrap();
+}
+
+/// Name, name server and machine-id are in place, and nothing that init has made is anybody's.
+fn assert_given(guest: &mut Guest) {
+    assert_eq!(guest.ok("hostname").unwrap(), "alpha");
+    assert!(guest.ok("cat /etc/resolv.conf").unwrap().contains("nameserver 192.168.77.2"));
+    assert_eq!(guest.ok("cat /etc/machine-id").unwrap().len(), 32);
+    let addresses = guest.ok("ip -color=never -4 -o addr show scope global").unwrap();
+    assert!(addresses.lines().count() == 1 && addresses.contains("192.168.77.10/24"), "{addresses}");
+    assert_eq!(guest.ok("stat -fc %T /").unwrap(), "overlayfs");
+}
+
+fn power_off(guest: &mut Guest) {
+    guest.type_line("poweroff").unwrap();
+    guest.wait_for_power_off(STEP).unwrap();
+}
+
+/// To multi-user and off again, under systemd.
+fn comes_up(lab: &Lab, server: &Server, hardware: Hardware) {
+    let mut alpha = hardware.power_on(lab).unwrap();
+    alpha.log_in().unwrap();
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    assert_given(&mut alpha);
+    assert_phases(server);
+    assert_no_io_error(&mut alpha);
+    power_off(&mut alpha);
+}
+
+#[test]
+fn a_tree_without_any_initramfs_tool_comes_up_by_its_second_nic_though_its_server_is_killed_twice() {
+    let Some(debian) = artifacts::here(artifacts::bare) else { return };
+    let lab = Lab::new().unwrap();
+    let mut server = Server::start(site(&debian)).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").nic_before("0c").power_on(&lab).unwrap();
+    // At its first report, and so before its root is mounted; and when it has that and nothing over it yet.
+    for step in ["settings", "root"] {
+        server.wait_for_step("alpha", step, STEP).unwrap();
+        kill_and_start(&mut server, Duration::from_secs(4));
+    }
+    let mut ids = Vec::new();
+    for boot in ["first", "second"] {
+        alpha.log_in().unwrap();
+        server.wait_for_step("alpha", "up", STEP).unwrap();
+        assert_given(&mut alpha);
+        assert_modes(&mut alpha);
+        alpha.wait_until_settled();
+        assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
+        ids.push(alpha.ok("cat /etc/machine-id").unwrap());
+        assert_phases(&server);
+        assert_no_io_error(&mut alpha);
+        if boot == "first" {
+            alpha.type_line("reboot").unwrap();
+        }
+    }
+    assert_eq!(ids.first(), ids.last(), "a machine keeps its id");
+    power_off(&mut alpha);
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn bookworms_tree_comes_up_without_any_initramfs_tool() {
+    let Some(debian) = artifacts::here(artifacts::bare_bookworm) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site(&debian)).unwrap();
+    comes_up(&lab, &server, Hardware::new("alpha", "0a"));
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_tree_that_has_dracut_comes_up_by_our_init_where_its_site_says_so() {
+    let Some(debian) = artifacts::here(artifacts::trixie) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(asked_for(&debian)).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").memory(768).power_on(&lab).unwrap();
+    alpha.log_in().unwrap();
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    assert_phases(&server);
+    assert_modes(&mut alpha);
+    power_off(&mut alpha);
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_tree_with_sysvinit_comes_up_and_goes_off() {
+    let Some(debian) = artifacts::here(artifacts::sysvinit) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(asked_for(&debian)).unwrap();
+    let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
+    alpha.log_in().unwrap();
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    assert_given(&mut alpha);
+    assert_phases(&server);
+    power_off(&mut alpha);
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_tree_of_a_kernel_and_busybox_comes_up() {
+    let Some(tree) = artifacts::here(artifacts::busybox) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site(&tree)).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").power_on(&lab).unwrap();
+    server.wait_for_step("alpha", "hand-over", STEP).unwrap();
+    alpha.type_line("").unwrap();
+    alpha.wait_for("# ", STEP).unwrap();
+    assert_eq!(alpha.ok("hostname").unwrap().lines().last(), Some("alpha"));
+    assert_phases(&server);
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    power_off(&mut alpha);
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_machine_with_256_mib_comes_up() {
+    let Some(debian) = artifacts::here(artifacts::bare) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site(&debian)).unwrap();
+    comes_up(&lab, &server, Hardware::new("alpha", "0a").memory(256));
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn nics_of_three_makers_come_up_with_the_drivers_that_the_tree_has() {
+    let Some(debian) = artifacts::here(artifacts::bare_with_all_drivers) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site(&debian)).unwrap();
+    for model in ["e1000e", "rtl8139", "vmxnet3"] {
+        println!("{model}");
+        comes_up(&lab, &server, Hardware::new("alpha", "0a").model(model));
+    }
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_network_that_loses_every_fiftieth_packet_and_takes_its_time_only_makes_it_slower() {
+    let Some(debian) = artifacts::here(artifacts::bare) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site(&debian)).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").power_on(&lab).unwrap();
+    // iPXE's own patience is not what is tried here.
+    server.wait_for_step("alpha", "initrd", STEP).unwrap();
+    let worse = std::process::Command::new("tc")
+        .args("qdisc add dev lab0 root netem loss 2% delay 50ms".split(' '))
+        .env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin")
+        .status();
+    assert!(worse.unwrap().success(), "this kernel has no netem");
+    alpha.log_in().unwrap();
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    assert_phases(&server);
+    power_off(&mut alpha);
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_server_that_goes_away_in_any_phase_is_waited_for() {
+    let Some(debian) = artifacts::here(artifacts::bare) else { return };
+    let lab = Lab::new().unwrap();
+    let mut server = Server::start(site(&debian)).unwrap();
+    for step in ["settings", "network", "root", "layer", "files", "hand-over"] {
+        println!("killed at {step}");
+        let mut alpha = Hardware::new("alpha", "0a").power_on(&lab).unwrap();
+        server.wait_for_step("alpha", step, STEP).unwrap();
+        kill_and_start(&mut server, Duration::from_secs(6));
+        alpha.log_in().unwrap();
+        server.wait_for_step("alpha", "up", STEP).unwrap();
+        assert_phases(&server);
+        power_off(&mut alpha);
+    }
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_nic_that_the_tree_has_no_driver_for_is_named_on_the_console() {
+    let Some(debian) = artifacts::here(artifacts::bare) else { return };
+    let lab = Lab::new().unwrap();
+    let _server = Server::start(site(&debian)).unwrap();
+    // The kernel of clouds has no driver for it, and a machine without a network tells nobody else.
+    let mut alpha = Hardware::new("alpha", "0a").model("rtl8139").power_on(&lab).unwrap();
+    alpha.wait_for("no driver for 10ec:8139", STEP).unwrap();
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_kernel_without_nfs_is_refused_by_check_before_any_machine_boots_it() {
+    let Some(debian) = artifacts::here(artifacts::bare) else { return };
+    let site = site(&debian);
+    let server = Server::new(site).unwrap();
+    server.stage().unwrap();
+    let root = server.run(&["ls", "debian", "/usr/lib/modules"]).unwrap();
+    let version =
+        root.lines().find_map(|line| line.split_whitespace().last().filter(|word| word.starts_with('6')));
+    let version = version.unwrap().trim_end_matches('/');
+    server.site.file("common", &format!("usr/lib/modules/{version}/kernel/fs/.wh.nfs"), "").unwrap();
+    let told = server.stage().and_then(|_| server.run(&["check"]));
+    let told = told.unwrap_or_else(|cause| cause.to_string());
+    assert!(told.contains("NFS") || told.contains("nfs"), "{told}");
+}
