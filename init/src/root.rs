@@ -13,7 +13,7 @@ use crate::trouble::Trouble;
 
 /// Where it is mounted.
 pub const ROOT: &str = "/lower";
-/// How long a connection may take before the next server is tried. mount(2) itself would wait for minutes.
+/// How long a server may take to say that it lives before the next is tried. mount(2) itself would wait for three minutes.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Nothing that is mounted ever changes, so what was read may be believed for a day.
 const CACHE: u32 = 86_400;
@@ -89,6 +89,7 @@ fn why(machine: &Machine<'_>, server: SocketAddr, errno: Errno) -> Trouble {
         | Errno::TIMEDOUT
         | Errno::HOSTUNREACH
         | Errno::HOSTDOWN
+        | Errno::PROTO
         | Errno::AGAIN
         | Errno::IO => Trouble::Silent { server, errno },
         errno => Trouble::Mount { server, export, errno },

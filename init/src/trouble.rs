@@ -138,7 +138,7 @@ pub enum Trouble {
     #[error("there is no memory for what the machine writes: {}", name(*.0))]
     Tmpfs(Errno),
     /// The kernel has no zram.
-    #[error("{what} for the compressed memory: {}: {release} has no zram, or it is in use; take tmpfs instead", name(*.errno))]
+    #[error("{what} for the compressed memory: {}: {release} has no zram, or lacks its compressor, or it is in use: take tmpfs instead", name(*.errno))]
     Zram {
         /// What could not be done.
         what: &'static str,

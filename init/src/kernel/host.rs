@@ -16,7 +16,7 @@ use rustix::mount::MountFlags;
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 use super::net::errno;
-use super::{Answer, Kernel, Kind, Link, Mount, Port, Result, dhcp, log, net, post, tree};
+use super::{Answer, Kernel, Kind, Link, Mount, Port, Result, dhcp, log, net, ping, post, tree};
 
 /// More than any file that init reads: a distribution's `modules.alias` has one MiB.
 const LARGEST: u64 = 8 << 20;
@@ -150,7 +150,7 @@ impl Kernel for Host {
     }
 
     fn reach(&self, server: SocketAddr, within: Duration) -> Result<()> {
-        post::connect(server, within, self.any_port()).map(drop)
+        ping::ping(server, within, self.any_port())
     }
 
     fn post(&self, server: SocketAddr, path: &str, text: &str, within: Duration) -> Result<Answer> {

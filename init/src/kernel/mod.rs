@@ -9,6 +9,7 @@ pub mod host;
 mod log;
 mod net;
 mod netlink;
+mod ping;
 mod post;
 mod tree;
 
@@ -140,7 +141,7 @@ pub trait Kernel: Sync {
     fn add_router(&self, link: u32, router: Ipv4Addr) -> Result<()>;
     /// Opens a DHCP client's port on the link of that name.
     fn open_port(&self, link: &str) -> Result<Box<dyn Port + '_>>;
-    /// Whether somebody takes connections there.
+    /// Whether an NFS server lives there.
     fn reach(&self, server: SocketAddr, within: Duration) -> Result<()>;
     /// Posts a text by HTTP, from a port below 1024.
     fn post(&self, server: SocketAddr, path: &str, text: &str, within: Duration) -> Result<Answer>;

@@ -48,7 +48,7 @@ pub(super) fn post(
     }
 }
 
-fn left(end: Instant) -> Result<Duration> {
+pub(super) fn left(end: Instant) -> Result<Duration> {
     let left = end.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(Errno::TIMEDOUT) } else { Ok(left) }
 }

@@ -4,6 +4,7 @@
 use std::net::Ipv4Addr;
 
 use dhcproto::v4::MessageType;
+use oneroot_init::address::wire::{self, Question};
 
 use crate::fake::{End, Fake};
 use crate::lab::{
@@ -103,4 +104,22 @@ fn a_network_with_a_flood_of_answers_is_no_endless_wait() {
     fake.state().dhcp = (0..1000).map(|_| gives(ROGUE, ELSE)).collect();
     boots(&fake, 60);
     assert_eq!(fake.state().addresses, [(2, LEASED, 24)]);
+}
+
+proptest::proptest! {
+    /// The bytes are any network's: none of them ends init.
+    #[test]
+    fn no_datagram_does_harm(mut bytes in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..400), is_shaped in proptest::prelude::any::<bool>()) {
+        let mac = crate::lab::MAC.parse().unwrap();
+        if is_shaped && bytes.len() > 240 {
+            let head = wire::question(Question::Discover, 7, mac, 0);
+            bytes[..240].copy_from_slice(&head[..240]);
+            bytes[0] = 2;
+            bytes.splice(240..240, [53, 1, 5]);
+        }
+        if let Some(answer) = wire::answer(&bytes, 7, mac) {
+            proptest::prop_assert!(answer.prefix.is_none_or(|bits| (1..=32).contains(&bits)));
+            proptest::prop_assert!(answer.kind == wire::Kind::Nak || !answer.address.is_unspecified());
+        }
+    }
 }
