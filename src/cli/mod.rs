@@ -179,6 +179,26 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Show what a machine's initrd is made of, or write it to a file
+    #[command(after_help = "Examples:\n\
+\x20 oneroot initrd alpha                    what it is made of, and why\n\
+\x20 oneroot initrd alpha -o initrd.img      the whole of it\n\
+\x20 oneroot initrd alpha --fact nic=8086:15f3    for a NIC that it does not have")]
+    Initrd {
+        /// Its name, or one of its MAC addresses
+        machine: String,
+        /// The file that is written; - for standard output
+        #[arg(short = 'o', long = "output", value_name = "FILE")]
+        to: Option<PathBuf>,
+        /// Replace a file
+        #[arg(long, requires = "to")]
+        force: bool,
+        /// Take it for told by the machine, instead of what it has told: nic=8086:15f3
+        #[arg(long = "fact", value_name = "NAME=VALUE")]
+        facts: Vec<Supposed>,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Show what a machine would be told: boot script, kernel arguments, rendered files
     Render {
         /// Its name, or one of its MAC addresses

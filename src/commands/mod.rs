@@ -13,6 +13,7 @@ mod gc;
 mod generations;
 mod host_keys;
 mod in_force;
+mod initrd;
 mod inspect;
 mod keys;
 mod lacks;
@@ -92,6 +93,9 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
         Command::Explain { machine, path, facts, output } => with_site(cli, |site| match path {
             Some(path) => shown(explain::path(&site, machine, path, facts, renderer), *output),
             None => shown(explain::machine(&site, machine, facts, renderer), *output),
+        }),
+        Command::Initrd { machine, to, force, facts, output } => with_site(cli, |site| {
+            shown(initrd::initrd(&site, machine, to.as_deref(), *force, facts, renderer), *output)
         }),
         Command::Render { machine, facts, output } => {
             with_site(cli, |site| shown(rendered::render(&site, machine, facts, renderer), *output))

@@ -69,6 +69,19 @@ pub struct Ingredient {
     pub why: String,
 }
 
+impl Composed {
+    /// That of a machine which has an initrd of its tree's.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            generation: GenerationId([0; 32]),
+            parts: Vec::new(),
+            made_of: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+}
+
 impl Default for Initrds {
     fn default() -> Self {
         Self {
