@@ -10,7 +10,7 @@ use oneroot_bootconf::decision::{Decision, Provenance, decide};
 use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::hardware::{Claims, Fact};
 use oneroot_bootconf::{Site, Vars};
-use oneroot_machines::initrds::Ingredient;
+use oneroot_machines::initrds::{Composed, Ingredient};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{StackEntry, shown};
 use oneroot_tree::node::{Kind, TreePath};
@@ -172,6 +172,18 @@ struct OwnInitrd {
     missing: Vec<String>,
 }
 
+impl OwnInitrd {
+    fn of(composed: &Composed, decision: &Decision) -> Self {
+        let why = match decision.initramfs {
+            Some(_) => "its initrd is oneroot's own, as its profile says",
+            None => {
+                "its initrd is oneroot's own, for no kernel of its tree has one and its profile says nothing of it"
+            }
+        };
+        Self { why, made_of: composed.made_of.clone(), missing: composed.missing.clone() }
+    }
+}
+
 #[derive(Serialize)]
 struct LayerLine {
     place: usize,
@@ -275,14 +287,7 @@ pub fn machine(
         what: name_of(laid),
     });
     let layers = layers.collect();
-    let own_initrd = stacked.composed.as_deref().map(|composed| OwnInitrd {
-        why: match decision.initramfs {
-            Some(_) => "its initrd is oneroot's own, as its profile says",
-            None => "its initrd is oneroot's own, for no kernel of its tree has one and its profile says nothing of it",
-        },
-        made_of: composed.made_of.clone(),
-        missing: composed.missing.clone(),
-    });
+    let own_initrd = stacked.composed.as_deref().map(|composed| OwnInitrd::of(composed, &decision));
     let (kernel, initrds, trouble) = match stacked.loaded {
         Ok(loaded) => {
             let own = loaded.own.iter().flat_map(|own| &own.parts).cloned();

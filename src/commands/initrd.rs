@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use super::look::Look;
 use super::preview::{Preview, preview};
-use crate::cli::Supposed;
+use crate::cli::InitrdAsked;
 use crate::print::{Document, Page};
 
 /// A kernel takes an archive only where it begins at a multiple of this.
@@ -65,16 +65,10 @@ pub fn missing(path: &str) -> String {
 }
 
 /// `oneroot initrd MACHINE`. Boot and machine ids are made at a boot; zeros stand for them here.
-pub fn initrd(
-    site: &Site,
-    machine: &str,
-    to: Option<&Path>,
-    force: bool,
-    supposed: &[Supposed],
-    renderer: &Arc<dyn Renderer>,
-) -> Result<Initrd> {
+pub fn initrd(site: &Site, asked: &InitrdAsked, renderer: &Arc<dyn Renderer>) -> Result<Initrd> {
+    let InitrdAsked { machine, to, force, facts, .. } = asked;
     let look = Look::into_store_of(site)?;
-    let preview = preview(site, &look, machine, supposed, renderer)?;
+    let preview = preview(site, &look, machine, facts, renderer)?;
     let loaded = match &preview.stacked.loaded {
         Ok(loaded) => loaded,
         Err(cause) => bail!("{cause}"),
@@ -83,11 +77,11 @@ pub fn initrd(
     if initrds.is_empty() {
         bail!("{machine} loads no initrd: its kernel mounts the root itself");
     }
-    let bytes = match to {
+    let bytes = match to.as_deref() {
         None => written(&preview, &initrds, &mut io::sink())?,
         Some(to) if to == Path::new("-") => written(&preview, &initrds, &mut io::stdout().lock())?,
         Some(to) => {
-            let new = NewFile::begin(to, force)?;
+            let new = NewFile::begin(to, *force)?;
             let mut out = BufWriter::new(new.file());
             let bytes = written(&preview, &initrds, &mut out)?;
             out.flush().with_context(|| format!("cannot write {}", to.display()))?;
@@ -101,7 +95,7 @@ pub fn initrd(
     Ok(Initrd {
         machine: preview.facts.name.clone(),
         kernel: loaded.kernel.clone(),
-        to: to.map(Path::to_owned),
+        to: to.clone(),
         bytes,
         made_of,
         missing,
