@@ -10,7 +10,7 @@ use oneroot_bootconf::decision::{Decision, Provenance, decide};
 use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::hardware::{Claims, Fact};
 use oneroot_bootconf::{Site, Vars};
-use oneroot_machines::initrds::{Composed, Ingredient};
+use oneroot_machines::initrds::{Composed, Ingredient, missing};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{StackEntry, shown};
 use oneroot_tree::node::{Kind, TreePath};
@@ -19,7 +19,7 @@ use serde::Serialize;
 
 use super::generations::word;
 use super::in_force::{InForce, in_force};
-use super::initrd::{ingredients, missing};
+use super::initrd::ingredients;
 use super::look::Look;
 use super::names::first;
 use super::preview::{Next, Preview, What, asked, mac_of, next, preview};
@@ -214,7 +214,7 @@ impl Document for Explained {
             page.line("");
             page.line(own.why);
             page.rows(&ingredients(&own.made_of));
-            own.missing.iter().for_each(|path| page.trouble(missing(path)));
+            own.missing.iter().for_each(|path| page.trouble(format_args!("warning: {}", missing(path))));
         }
         if self.view.is_some() {
             page.line("");

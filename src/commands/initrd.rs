@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::plan::BootFile;
-use oneroot_machines::initrds::{Composed, Ingredient, settings};
+use oneroot_machines::initrds::{Composed, Ingredient, missing, settings};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_tree::NewFile;
 use serde::Serialize;
@@ -45,7 +45,7 @@ impl Document for Initrd {
         let to = self.to.as_ref().map_or(String::new(), |to| format!(" in {}", to.display()));
         page.line(format_args!("{}: {} for {}{to}", self.machine, HumanBytes(self.bytes), self.kernel));
         page.rows(&ingredients(&self.made_of));
-        self.missing.iter().for_each(|path| page.trouble(missing(path)));
+        self.missing.iter().for_each(|path| page.trouble(format_args!("warning: {}", missing(path))));
         page
     }
 }
@@ -55,13 +55,6 @@ pub fn ingredients(made_of: &[Ingredient]) -> Vec<[String; 3]> {
     let heading = (!made_of.is_empty()).then(|| ["PART", "BYTES", "WHICH"].map(str::to_owned));
     let row = |one: &Ingredient| [one.what.clone(), one.bytes.to_string(), one.why.clone()];
     heading.into_iter().chain(made_of.iter().map(row)).collect()
-}
-
-/// What is said of a module that is not there.
-pub fn missing(path: &str) -> String {
-    format!(
-        "warning: {path} is not there, though its kernel's modules.dep names it: install the kernel's package anew"
-    )
 }
 
 /// `oneroot initrd MACHINE`. Boot and machine ids are made at a boot; zeros stand for them here.
