@@ -212,3 +212,6 @@ fn stage(store: &Arc<Store>, initrd: &[u8]) -> Result<GenerationId> {
     stage.insert(&TreePath::parse(path.as_bytes())?, meta(0o644), content)?;
     Ok(stage.finish()?.generation)
 }
+
+#[cfg(test)]
+mod tests;
