@@ -9,7 +9,7 @@ mod contents;
 mod parts;
 mod program;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use oneroot_bootconf::drivers::{For, choose};
 use oneroot_bootconf::kernels::Own;
@@ -17,7 +17,7 @@ use oneroot_bootconf::root::Drivers;
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_initrd::cpio::{Archive, Unwritable};
 use oneroot_initrd::firmware::Said;
-use oneroot_initrd::modules::Tables;
+use oneroot_initrd::modules::{Narrowed, Tables};
 use oneroot_initrd::settings::PATH;
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::{Stage, Store, View};
@@ -27,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::guest::MTIME;
 
-use contents::Texts;
+use contents::{Parts, Texts};
 
 /// Where the parts lie in a view.
 const HOME: &str = ".oneroot/boot";
@@ -44,6 +44,8 @@ pub struct Initrds {
     by_stack: Cache<(Vec<GenerationId>, String, For), Arc<Composed>>,
     by_content: Cache<[u8; 32], Arc<Composed>>,
     said: Cache<ObjectId, Arc<Said>>,
+    /// Whose turn it is to make one.
+    turn: Mutex<()>,
 }
 
 /// An initrd that was made.
@@ -89,6 +91,7 @@ impl Default for Initrds {
             by_stack: Cache::new(MOST_REMEMBERED),
             by_content: Cache::new(MOST_LAYERS),
             said: Cache::new(MOST_MODULES),
+            turn: Mutex::default(),
         }
     }
 }
@@ -123,25 +126,37 @@ impl Initrds {
         if !chosen.lacks.is_empty() {
             return Err(Error::Initrd(lacking(&chosen.lacks, &texts, wanted.own)));
         }
-        let mut parts = contents::gathered(store, wanted, &chosen, &self.said)?;
+        let parts = contents::gathered(store, wanted, &chosen, &self.said)?;
         let tables = tables.narrowed(&parts.loadable());
         let name = parts.name(&tables, &texts.builtin);
-        let composed = match self.by_content.get(&name).filter(is_there) {
-            Some(known) => known,
-            None => {
-                let packed = parts::packed(store, &mut parts, &tables, &texts.builtin)?;
-                let generation = stage(store, &packed.bytes)?;
-                let composed = Arc::new(Composed {
-                    generation,
-                    parts: vec![format!("/{HOME}/{INITRD}")],
-                    made_of: packed.made_of,
-                    missing: parts.missing,
-                });
-                self.by_content.insert(name, composed.clone());
-                composed
-            }
-        };
+        let composed = self.packed(store, name, parts, &tables, &texts.builtin)?;
         self.by_stack.insert(key, composed.clone());
+        Ok(composed)
+    }
+
+    /// The initrd of this name; made now, where there is none. One at a time: many machines that start at once want the same, and
+    /// each would have it in memory.
+    fn packed(
+        &self,
+        store: &Arc<Store>,
+        name: [u8; 32],
+        parts: Parts,
+        tables: &Narrowed,
+        builtin: &str,
+    ) -> Result<Arc<Composed>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_there = |known: &Arc<Composed>| store.keep_generation(known.generation);
+        if let Some(known) = self.by_content.get(&name).filter(is_there) {
+            return Ok(known);
+        }
+        let packed = parts::packed(store, &parts, tables, builtin)?;
+        let composed = Arc::new(Composed {
+            generation: stage(store, &packed.bytes)?,
+            parts: vec![format!("/{HOME}/{INITRD}")],
+            made_of: packed.made_of,
+            missing: parts.missing,
+        });
+        self.by_content.insert(name, composed.clone());
         Ok(composed)
     }
 }
@@ -214,4 +229,4 @@ fn stage(store: &Arc<Store>, initrd: &[u8]) -> Result<GenerationId> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

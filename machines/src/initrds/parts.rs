@@ -29,7 +29,7 @@ pub struct Packed {
 }
 
 /// Makes the archive and packs it.
-pub fn packed(store: &Store, parts: &mut Parts, tables: &Narrowed, builtin: &str) -> Result<Packed> {
+pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) -> Result<Packed> {
     let mut archive = Archive::new(Vec::new());
     let mut made = BTreeSet::new();
     for path in DIRECTORIES {

@@ -74,6 +74,33 @@ const ALIAS: &str =
     "alias pci:v00008086d000015F3sv*sd*bc*sc*i* igc\nalias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\n";
 const VERSION: &str = "6.1.0-1";
 
+/// A Debian kernel with its modules, in a tree.
+pub fn debian(root: &Path) {
+    laid(root, &format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+}
+
+/// A kernel with its modules, as depmod leaves them.
+fn laid(root: &Path, kernel: &str, lib: &str, packed: Packed) {
+    written(root, kernel, "kernel");
+    let modules = format!("{lib}/modules/{VERSION}");
+    let mut dep = String::new();
+    for (path, needs, info) in MODULES {
+        let end = format!(".ko{}", packed.end());
+        written(root, &format!("{modules}/{path}{end}"), packed.pack(&module(info.as_bytes())));
+        let needs: String = needs.iter().map(|need| format!(" {need}{end}")).collect();
+        dep += &format!("{path}{end}:{needs}\n");
+    }
+    written(root, &format!("{modules}/modules.dep"), dep);
+    written(root, &format!("{modules}/modules.alias"), ALIAS);
+    written(root, &format!("{modules}/modules.builtin"), "");
+}
+
+fn written(root: &Path, path: &str, bytes: impl AsRef<[u8]>) {
+    let path = root.join(path.trim_start_matches('/'));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
 /// A site with one profile, whose tree is a directory.
 struct Home {
     directory: tempfile::TempDir,
@@ -92,25 +119,11 @@ impl Home {
     }
 
     fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
-        let path = self.at(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
+        written(&self.at("/"), path, bytes);
     }
 
-    /// A kernel with its modules, as depmod leaves them.
     fn kernel(&self, kernel: &str, lib: &str, packed: Packed) {
-        self.write(kernel, "kernel");
-        let modules = format!("{lib}/modules/{VERSION}");
-        let mut dep = String::new();
-        for (path, needs, info) in MODULES {
-            let end = format!(".ko{}", packed.end());
-            self.write(&format!("{modules}/{path}{end}"), packed.pack(&module(info.as_bytes())));
-            let needs: String = needs.iter().map(|need| format!(" {need}{end}")).collect();
-            dep += &format!("{path}{end}:{needs}\n");
-        }
-        self.write(&format!("{modules}/modules.dep"), dep);
-        self.write(&format!("{modules}/modules.alias"), ALIAS);
-        self.write(&format!("{modules}/modules.builtin"), "");
+        laid(&self.at("/"), kernel, lib, packed);
     }
 
     /// Stages the tree and plans for a machine that tells of this NIC, and has this in a layer of its own.
@@ -243,6 +256,30 @@ fn machines_with_the_same_nic_share_one_and_it_is_written_once_whoever_makes_it_
     assert_eq!((again.generation, files(&home)), (alpha.generation, written), "after a restart");
     let other = home.plan("1af4:1000", "beta's own").composed.unwrap();
     assert_ne!(other.generation, alpha.generation);
+}
+
+#[test]
+fn many_machines_that_start_at_once_have_it_made_once() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let stacked = home.plan("8086:15f3", "");
+    let mut own = stacked.loaded.unwrap().own.unwrap();
+    own.parts.clear();
+    let initrds = Initrds::default();
+    let drivers = For { drivers: Drivers::Nic, nic: "8086:15f3".parse().ok() };
+    let made: Vec<Arc<Composed>> = std::thread::scope(|scope| {
+        let make = |number: u8| {
+            let (initrds, own, view, store) = (&initrds, &own, &stacked.view, home.planner.store());
+            scope.spawn(move || {
+                // Each has a layer of its own, so no two are the same stack.
+                let stack = [GenerationId([number; 32])];
+                initrds.composed(store, &Wanted { stack: &stack, view, own, drivers }).unwrap()
+            })
+        };
+        let all: Vec<_> = (0..8).map(make).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(made.iter().all(|one| Arc::ptr_eq(one, &made[0])));
 }
 
 #[test]
