@@ -57,6 +57,9 @@ pub enum Error {
     /// No initrd can be made of a tree.
     #[error("{0}")]
     Initrd(String),
+    /// What an initrd would have can't stand in one.
+    #[error(transparent)]
+    Archive(#[from] oneroot_initrd::cpio::Unwritable),
     /// The state can't be read or written.
     #[error(transparent)]
     State(#[from] oneroot_state::Error),

@@ -14,6 +14,7 @@ mod ganesha;
 pub mod http;
 mod lab;
 mod machine;
+pub mod module;
 mod preload;
 mod replay;
 pub mod rpc;

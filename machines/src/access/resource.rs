@@ -416,7 +416,51 @@ impl Machines {
 
 #[cfg(test)]
 mod tests {
+    use oneroot_initrd::settings::Settings;
+
     use super::*;
+    use crate::boots::unknown::tests::{open, site};
+
+    /// All of a file of a boot, by its name.
+    async fn all(machines: &Arc<Machines>, peer: IpAddr, name: &str, via: Via) -> Option<(Vec<u8>, String)> {
+        let resource = machines.resource(peer, name, None, via).await.unwrap()?;
+        let mut bytes = Vec::new();
+        resource.read_at(0, usize::try_from(resource.len()).unwrap(), &mut bytes).unwrap();
+        Some((bytes, resource.tag().unwrap()))
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_boots_initrd_is_the_same_bytes_after_a_restart_and_nobody_elses() {
+        let home = tempfile::tempdir().unwrap();
+        crate::initrds::tests::debian(&home.path().join("root"));
+        let site = site(home.path(), false);
+        let (peer, mac) = (IpAddr::from([10, 0, 0, 10]), "52:54:00:00:00:0a".parse().unwrap());
+        let http = Via::Http(Ask::Whole);
+        let machines = open(&site).await;
+        machines.leased(peer, mac);
+        assert!(!machines.asks_for_facts(&site, mac), "its tree has not been looked into");
+        let script = machines.boot_script(peer, mac, None, Ask::Whole).await.unwrap();
+        assert!(machines.asks_for_facts(&site, mac), "its NIC's driver is all that the next one needs");
+        let boot = script.split("/b/").nth(1).unwrap().split('/').next().unwrap();
+        let name = format!("b/{boot}/initrd");
+        let (bytes, tag) = all(&machines, peer, &name, http).await.unwrap();
+        assert_eq!(all(&machines, peer, &name, Via::Tftp).await.unwrap().0, bytes);
+        let end = String::from_utf8_lossy(&bytes);
+        let settings = end.split("oneroot/settings\0").nth(1).unwrap().trim_start_matches('\0');
+        let settings = settings.split("end\n").next().unwrap().to_owned() + "end\n";
+        let settings: Settings = settings.parse().unwrap();
+        let plan = machines.index().plans.values().next().unwrap().clone();
+        assert_eq!(settings.export, format!("/v/{}.{boot}", plan.view));
+        let stranger = IpAddr::from([10, 0, 0, 11]);
+        assert!(all(&machines, stranger, &name, http).await.is_none());
+        drop(machines);
+
+        let machines = open(&site).await;
+        machines.leased(peer, mac);
+        assert_eq!(all(&machines, peer, &name, http).await.unwrap(), (bytes, tag), "after a restart");
+        let again = machines.boot_script(peer, mac, None, Ask::Whole).await.unwrap();
+        assert_eq!(again, script, "and it is the same boot");
+    }
 
     #[test]
     fn what_is_joined_is_read_as_if_it_were_one() {

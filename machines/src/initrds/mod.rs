@@ -9,14 +9,15 @@ mod contents;
 mod parts;
 mod program;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use oneroot_bootconf::drivers::{For, choose};
 use oneroot_bootconf::kernels::Own;
+use oneroot_bootconf::root::Drivers;
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_initrd::cpio::{Archive, Unwritable};
 use oneroot_initrd::firmware::Said;
-use oneroot_initrd::modules::Tables;
+use oneroot_initrd::modules::{Narrowed, Tables};
 use oneroot_initrd::settings::PATH;
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::{Stage, Store, View};
@@ -26,7 +27,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::guest::MTIME;
 
-use contents::Texts;
+use contents::{Parts, Texts};
 
 /// Where the parts lie in a view.
 const HOME: &str = ".oneroot/boot";
@@ -43,6 +44,8 @@ pub struct Initrds {
     by_stack: Cache<(Vec<GenerationId>, String, For), Arc<Composed>>,
     by_content: Cache<[u8; 32], Arc<Composed>>,
     said: Cache<ObjectId, Arc<Said>>,
+    /// Whose turn it is to make one.
+    turn: Mutex<()>,
 }
 
 /// An initrd that was made.
@@ -69,12 +72,26 @@ pub struct Ingredient {
     pub why: String,
 }
 
+impl Composed {
+    /// That of a machine which has an initrd of its tree's.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            generation: GenerationId([0; 32]),
+            parts: Vec::new(),
+            made_of: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+}
+
 impl Default for Initrds {
     fn default() -> Self {
         Self {
             by_stack: Cache::new(MOST_REMEMBERED),
             by_content: Cache::new(MOST_LAYERS),
             said: Cache::new(MOST_MODULES),
+            turn: Mutex::default(),
         }
     }
 }
@@ -107,37 +124,81 @@ impl Initrds {
             .map_err(|cause| Error::Initrd(cause.to_string()))?;
         let chosen = choose(&tables, wanted.drivers);
         if !chosen.lacks.is_empty() {
-            let depmod = if texts.dep.is_empty() {
-                format!("; modules.dep is missing or empty: run `depmod {}` in the tree", wanted.own.version)
-            } else {
-                String::new()
-            };
-            let lacks = chosen.lacks.join(" and ");
-            return Err(Error::Initrd(format!(
-                "the kernel lacks {lacks}, as a module and in itself{depmod}"
-            )));
+            return Err(Error::Initrd(lacking(&chosen.lacks, &texts, wanted.own)));
         }
-        let mut parts = contents::gathered(store, wanted, &chosen, &self.said)?;
+        let parts = contents::gathered(store, wanted, &chosen, &self.said)?;
         let tables = tables.narrowed(&parts.loadable());
         let name = parts.name(&tables, &texts.builtin);
-        let composed = match self.by_content.get(&name).filter(is_there) {
-            Some(known) => known,
-            None => {
-                let packed = parts::packed(store, &mut parts, &tables, &texts.builtin)?;
-                let generation = stage(store, &packed.bytes)?;
-                let composed = Arc::new(Composed {
-                    generation,
-                    parts: vec![format!("/{HOME}/{INITRD}")],
-                    made_of: packed.made_of,
-                    missing: parts.missing,
-                });
-                self.by_content.insert(name, composed.clone());
-                composed
-            }
-        };
+        let composed = self.packed(store, name, parts, &tables, &texts.builtin)?;
         self.by_stack.insert(key, composed.clone());
         Ok(composed)
     }
+
+    /// The initrd of this name; made now, where there is none. One at a time: many machines that start at once want the same, and
+    /// each would have it in memory.
+    fn packed(
+        &self,
+        store: &Arc<Store>,
+        name: [u8; 32],
+        parts: Parts,
+        tables: &Narrowed,
+        builtin: &str,
+    ) -> Result<Arc<Composed>> {
+        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_there = |known: &Arc<Composed>| store.keep_generation(known.generation);
+        if let Some(known) = self.by_content.get(&name).filter(is_there) {
+            return Ok(known);
+        }
+        let packed = parts::packed(store, &parts, tables, builtin)?;
+        let composed = Arc::new(Composed {
+            generation: stage(store, &packed.bytes)?,
+            parts: vec![format!("/{HOME}/{INITRD}")],
+            made_of: packed.made_of,
+            missing: parts.missing,
+        });
+        self.by_content.insert(name, composed.clone());
+        Ok(composed)
+    }
+}
+
+/// In words: what a kernel lacks.
+fn lacking(lacks: &[&str], texts: &Texts, own: &Own) -> String {
+    let lacks = lacks.join(" and ");
+    let depmod = if texts.dep.is_empty() {
+        format!("; modules.dep is missing or empty: run `depmod {}` in the tree", own.version)
+    } else {
+        String::new()
+    };
+    format!("kernel {} lacks {lacks}, as a module and in itself{depmod}", own.version)
+}
+
+/// What keeps a tree's machines from coming up by an initrd of oneroot's own, or may: for who stages the tree. Blocks on the disk.
+pub fn findings(store: &Store, view: &View, own: &Own) -> Vec<String> {
+    let found = || -> Result<Vec<String>> {
+        let texts = Texts::read(store, view, &own.modules)?;
+        let tables = Tables::parse(&texts.dep, &texts.alias, &texts.softdep, &texts.builtin)
+            .map_err(|cause| Error::Initrd(cause.to_string()))?;
+        let drivers = For { drivers: Drivers::Common, nic: None };
+        let chosen = choose(&tables, drivers);
+        let lacks: Vec<&str> = chosen.lacks.iter().chain(&chosen.doubts).copied().collect();
+        let mut told = Vec::new();
+        if !lacks.is_empty() {
+            told.push(lacking(&lacks, &texts, own));
+        }
+        let wanted = Wanted { stack: &[], view, own, drivers };
+        let parts = contents::gathered(store, &wanted, &chosen, &Cache::new(1))?;
+        told.extend(parts.missing.iter().map(|path| missing(path)));
+        Ok(told)
+    };
+    found().unwrap_or_else(|cause| vec![cause.to_string()])
+}
+
+/// In words: a module that is not there.
+#[must_use]
+pub fn missing(path: &str) -> String {
+    format!(
+        "{path} is not there, though its kernel's modules.dep names it: install the kernel's package anew"
+    )
 }
 
 /// The settings of a boot, as what comes behind its initrd.
@@ -166,3 +227,6 @@ fn stage(store: &Arc<Store>, initrd: &[u8]) -> Result<GenerationId> {
     stage.insert(&TreePath::parse(path.as_bytes())?, meta(0o644), content)?;
     Ok(stage.finish()?.generation)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use oneroot_initrd::cpio::{Archive, Unwritable};
+use oneroot_initrd::cpio::Archive;
 use oneroot_initrd::modules::Narrowed;
 use oneroot_tree::Store;
 use oneroot_tree::packed::{gzip, unpacked, zstd};
@@ -29,22 +29,22 @@ pub struct Packed {
 }
 
 /// Makes the archive and packs it.
-pub fn packed(store: &Store, parts: &mut Parts, tables: &Narrowed, builtin: &str) -> Result<Packed> {
+pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) -> Result<Packed> {
     let mut archive = Archive::new(Vec::new());
     let mut made = BTreeSet::new();
     for path in DIRECTORIES {
         directories(&mut archive, &mut made, &format!("{path}/x"))?;
     }
-    archive.device("dev/console", 0o600, CONSOLE).map_err(unwritable)?;
-    archive.file("init", 0o755, parts.program).map_err(unwritable)?;
+    archive.device("dev/console", 0o600, CONSOLE)?;
+    archive.file("init", 0o755, parts.program)?;
     // What the kernel runs when it wants a module, for as long as that is the program's.
-    archive.link("oneroot/modprobe", "/init").map_err(unwritable)?;
+    archive.link("oneroot/modprobe", "/init")?;
     let home = format!("lib/modules/{}", parts.version);
     directories(&mut archive, &mut made, &format!("{home}/x"))?;
     let texts =
         [("dep", &*tables.dep), ("alias", &tables.alias), ("softdep", &tables.softdep), ("builtin", builtin)];
     for (name, text) in texts {
-        archive.file(&format!("{home}/modules.{name}"), 0o644, text.as_bytes()).map_err(unwritable)?;
+        archive.file(&format!("{home}/modules.{name}"), 0o644, text.as_bytes())?;
     }
     let mut left = LARGEST;
     let (mut modules, mut firmware) = (0, 0);
@@ -54,7 +54,7 @@ pub fn packed(store: &Store, parts: &mut Parts, tables: &Narrowed, builtin: &str
     for file in &parts.firmware {
         firmware += add(store, &mut archive, &mut made, file, &mut left)?;
     }
-    let bytes = archive.finish().map_err(unwritable)?;
+    let bytes = archive.finish()?;
     let (packed, how) = if parts.zstd {
         let level = if bytes.len() > MANY { LEVELS.1 } else { LEVELS.0 };
         (zstd(&bytes, level)?, "zstd")
@@ -82,7 +82,7 @@ fn add(
     directories(archive, made, &file.path)?;
     let bytes = unpacked(store.object(file.object)?, file.most.min(*left))
         .map_err(|cause| Error::Initrd(format!("{} can't be read: {cause}", file.path)))?;
-    archive.file(&file.path, 0o644, &bytes).map_err(unwritable)?;
+    archive.file(&file.path, 0o644, &bytes)?;
     *left -= bytes.len() as u64;
     Ok(bytes.len() as u64)
 }
@@ -92,12 +92,8 @@ fn directories(archive: &mut Archive<Vec<u8>>, made: &mut BTreeSet<String>, path
     for (end, _) in path.match_indices('/') {
         let directory = path.get(..end).unwrap_or_default();
         if made.insert(directory.to_owned()) {
-            archive.directory(directory, 0o755).map_err(unwritable)?;
+            archive.directory(directory, 0o755)?;
         }
     }
     Ok(())
-}
-
-fn unwritable(cause: Unwritable) -> Error {
-    Error::Initrd(cause.to_string())
 }

@@ -1,0 +1,368 @@
+//! Initrds out of trees as distributions lay them out, and out of trees that nobody should trust.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decision::decide;
+use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::load_str;
+use oneroot_bootconf::plan::BootFile;
+use oneroot_ids::Mac;
+use oneroot_testkit::module::module;
+use oneroot_tree::packed::{gzip, zstd};
+use oneroot_tree::store::{How, Staged};
+use oneroot_tree::{Ref, RefKind, initrd};
+
+use super::*;
+use crate::guest;
+use crate::planner::renderer::Here;
+use crate::planner::{Planner, Stacked};
+
+/// How a distribution packs its modules.
+#[derive(Clone, Copy, PartialEq)]
+enum Packed {
+    Not,
+    Gzip,
+    Xz,
+    Zstd,
+}
+
+impl Packed {
+    fn end(self) -> &'static str {
+        match self {
+            Self::Not => "",
+            Self::Gzip => ".gz",
+            Self::Xz => ".xz",
+            Self::Zstd => ".zst",
+        }
+    }
+
+    fn pack(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Self::Not => bytes.to_vec(),
+            Self::Gzip => gzip(bytes).unwrap(),
+            Self::Zstd => zstd(bytes, 1).unwrap(),
+            Self::Xz => {
+                let mut xz = std::process::Command::new("xz")
+                    .stdin(std::process::Stdio::piped())
+                    .stdout(std::process::Stdio::piped())
+                    .spawn()
+                    .unwrap();
+                std::io::Write::write_all(&mut xz.stdin.take().unwrap(), bytes).unwrap();
+                xz.wait_with_output().unwrap().stdout
+            }
+        }
+    }
+}
+
+/// Modules with what each needs and says of itself.
+const MODULES: [(&str, &[&str], &str); 8] = [
+    ("kernel/net/sunrpc/sunrpc", &[], ""),
+    ("kernel/fs/nfs/nfsv3", &["kernel/net/sunrpc/sunrpc"], ""),
+    ("kernel/fs/overlayfs/overlay", &[], ""),
+    ("kernel/net/packet/af_packet", &[], ""),
+    ("kernel/drivers/net/ethernet/intel/igc/igc", &[], "firmware=intel/igc.bin\0"),
+    ("kernel/drivers/net/virtio_net", &[], ""),
+    ("kernel/drivers/virtio/virtio_pci", &[], ""),
+    ("kernel/sound/snd", &[], ""),
+];
+const ALIAS: &str =
+    "alias pci:v00008086d000015F3sv*sd*bc*sc*i* igc\nalias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\n";
+const VERSION: &str = "6.1.0-1";
+
+/// A Debian kernel with its modules, in a tree.
+pub fn debian(root: &Path) {
+    laid(root, &format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+}
+
+/// A kernel with its modules, as depmod leaves them.
+fn laid(root: &Path, kernel: &str, lib: &str, packed: Packed) {
+    written(root, kernel, "kernel");
+    let modules = format!("{lib}/modules/{VERSION}");
+    let mut dep = String::new();
+    for (path, needs, info) in MODULES {
+        let end = format!(".ko{}", packed.end());
+        written(root, &format!("{modules}/{path}{end}"), packed.pack(&module(info.as_bytes())));
+        let needs: String = needs.iter().map(|need| format!(" {need}{end}")).collect();
+        dep += &format!("{path}{end}:{needs}\n");
+    }
+    written(root, &format!("{modules}/modules.dep"), dep);
+    written(root, &format!("{modules}/modules.alias"), ALIAS);
+    written(root, &format!("{modules}/modules.builtin"), "");
+}
+
+fn written(root: &Path, path: &str, bytes: impl AsRef<[u8]>) {
+    let path = root.join(path.trim_start_matches('/'));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, bytes).unwrap();
+}
+
+/// A site with one profile, whose tree is a directory.
+struct Home {
+    directory: tempfile::TempDir,
+    planner: Planner,
+}
+
+impl Home {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let planner = planner(directory.path());
+        Self { directory, planner }
+    }
+
+    fn at(&self, path: &str) -> PathBuf {
+        self.directory.path().join("root").join(path.trim_start_matches('/'))
+    }
+
+    fn write(&self, path: &str, bytes: impl AsRef<[u8]>) {
+        written(&self.at("/"), path, bytes);
+    }
+
+    fn kernel(&self, kernel: &str, lib: &str, packed: Packed) {
+        laid(&self.at("/"), kernel, lib, packed);
+    }
+
+    /// Stages the tree and plans for a machine that tells of this NIC, and has this in a layer of its own.
+    fn plan(&self, nic: &str, own: &str) -> Stacked {
+        self.planned(&self.planner, nic, own)
+    }
+
+    fn planned(&self, planner: &Planner, nic: &str, own: &str) -> Stacked {
+        let home = self.directory.path();
+        let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nstore = \"store\"\nstate = \"state\"\n\
+            [[network]]\nsubnet = \"10.0.0.0/24\"\n[profile.a]\nsource = { directory = \"root\" }\n\
+            [machine.m]\nmac = \"52:54:00:00:00:0a\"\nprofile = \"a\"\nlayer = \"own\"\n";
+        let site = load_str("site.toml", site, home).unwrap();
+        let store = planner.store();
+        fs::create_dir_all(home.join("own/etc")).unwrap();
+        fs::write(home.join("own/etc/motd"), own).unwrap();
+        for (kind, name, from) in [(RefKind::Profile, "a", "root"), (RefKind::Machine, "m", "own")] {
+            let mut stage = Stage::begin(store, |_| {}).unwrap();
+            stage.directory(&home.join(from)).unwrap();
+            let generation = stage.finish().unwrap().generation;
+            let staged = Staged { generation, at: 1, how: How::Staged };
+            store.stage_head(&Ref::new(kind, name).unwrap(), staged).unwrap();
+        }
+        let asked = Asked::by("52:54:00:00:00:0a".parse::<Mac>().unwrap());
+        let catalogue = Catalogue::of(&site);
+        let decision = decide(&catalogue, &asked).unwrap().into_profile().unwrap();
+        let mut facts = Facts::of(&catalogue, &decision, &asked);
+        facts.hardware.nic = nic.parse().ok();
+        planner.stack(home, &decision, &facts).unwrap()
+    }
+
+    /// What lies in the initrd of a machine with this NIC.
+    fn initrd(&self, nic: &str) -> BTreeMap<String, Vec<u8>> {
+        let stacked = self.plan(nic, "");
+        let own = stacked.loaded.unwrap().own.unwrap();
+        let [part] = own.parts.as_slice() else { panic!("{:?}", own.parts) };
+        let object = stacked.view.object(stacked.view.follow(part.as_bytes()).unwrap()).unwrap();
+        let mut found = BTreeMap::new();
+        let file = self.planner.store().object(object).unwrap();
+        initrd::files(file, &|name| name != "init", &mut |name, content| {
+            found.insert(name.to_owned(), content.unwrap_or_default().to_vec());
+        })
+        .unwrap();
+        found
+    }
+
+    /// Why there is none.
+    fn trouble(&self) -> String {
+        self.plan("8086:15f3", "").loaded.unwrap_err().to_string()
+    }
+}
+
+fn planner(home: &Path) -> Planner {
+    let store = Store::open(&home.join("store")).unwrap();
+    let guest = guest::stage(&store, 0).unwrap();
+    Planner::new(store, guest, Arc::new(Here))
+}
+
+/// Names of modules in an initrd.
+fn modules(initrd: &BTreeMap<String, Vec<u8>>) -> Vec<&str> {
+    let mut names: Vec<&str> =
+        initrd.keys().filter_map(|path| path.rsplit('/').next()?.strip_suffix(".ko")).collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn each_distributions_tree_gives_the_driver_of_the_nic_and_what_mounts_a_root_unpacked() {
+    for (whose, kernel, lib, packed) in [
+        ("Debian", format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not),
+        ("Fedora", format!("/usr/lib/modules/{VERSION}/vmlinuz"), "/usr/lib", Packed::Xz),
+        ("Arch", "/boot/vmlinuz-linux".to_owned(), "/usr/lib", Packed::Zstd),
+        ("openSUSE", format!("/usr/lib/modules/{VERSION}/vmlinuz"), "/usr/lib", Packed::Zstd),
+        ("Alpine, whose /lib is its own", "/boot/vmlinuz-lts".to_owned(), "/lib", Packed::Gzip),
+    ] {
+        let home = Home::new();
+        home.kernel(&kernel, lib, packed);
+        if lib == "/usr/lib" {
+            symlink("usr/lib", home.at("/lib")).unwrap();
+        }
+        home.write(&format!("{lib}/firmware/intel/igc.bin{}", packed.end()), packed.pack(b"blob"));
+        let initrd = home.initrd("8086:15f3");
+        assert_eq!(modules(&initrd), ["af_packet", "igc", "nfsv3", "overlay", "sunrpc"], "{whose}");
+        let at = format!("lib/modules/{VERSION}");
+        let igc = &initrd[&format!("{at}/kernel/drivers/net/ethernet/intel/igc/igc.ko")];
+        assert_eq!(*igc, module(b"firmware=intel/igc.bin\0"), "{whose}");
+        let firmware = initrd.get("lib/firmware/intel/igc.bin").map(Vec::as_slice);
+        // The kernel itself has no word for gzip there, so no distribution has such.
+        assert_eq!(firmware, (packed != Packed::Gzip).then_some(&b"blob"[..]), "{whose}");
+        let dep = String::from_utf8(initrd[&format!("{at}/modules.dep")].clone()).unwrap();
+        assert!(dep.contains("kernel/fs/nfs/nfsv3.ko: kernel/net/sunrpc/sunrpc.ko\n"), "{whose}: {dep}");
+        assert!(!dep.contains("snd"), "{whose}: {dep}");
+        for path in ["init", "dev/console", "oneroot/modprobe"] {
+            assert!(initrd.contains_key(path), "{whose}: {path}");
+        }
+    }
+}
+
+#[test]
+fn another_nic_has_another_driver_and_one_that_is_not_told_has_the_common_ones() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    assert_eq!(
+        modules(&home.initrd("1af4:1000")),
+        ["af_packet", "nfsv3", "overlay", "sunrpc", "virtio_net", "virtio_pci"]
+    );
+    let common = ["af_packet", "igc", "nfsv3", "overlay", "sunrpc", "virtio_net", "virtio_pci"];
+    assert_eq!(modules(&home.initrd("")), common);
+}
+
+/// Files in the store.
+fn files(home: &Home) -> usize {
+    fn count(path: &Path) -> usize {
+        let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+        entries.map(|path| if path.is_dir() { count(&path) } else { 1 }).sum()
+    }
+    count(&home.directory.path().join("store/objects"))
+}
+
+#[test]
+fn machines_with_the_same_nic_share_one_and_it_is_written_once_whoever_makes_it_again() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let alpha = home.plan("8086:15f3", "alpha's own").composed.unwrap();
+    let beta = home.plan("8086:15f3", "beta's own").composed.unwrap();
+    assert!(Arc::ptr_eq(&alpha, &beta), "found by what went into it, and not packed anew");
+    let written = files(&home);
+    let anew = planner(home.directory.path());
+    let again = home.planned(&anew, "8086:15f3", "beta's own").composed.unwrap();
+    assert_eq!((again.generation, files(&home)), (alpha.generation, written), "after a restart");
+    let other = home.plan("1af4:1000", "beta's own").composed.unwrap();
+    assert_ne!(other.generation, alpha.generation);
+}
+
+#[test]
+fn many_machines_that_start_at_once_have_it_made_once() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let stacked = home.plan("8086:15f3", "");
+    let mut own = stacked.loaded.unwrap().own.unwrap();
+    own.parts.clear();
+    let initrds = Initrds::default();
+    let drivers = For { drivers: Drivers::Nic, nic: "8086:15f3".parse().ok() };
+    let made: Vec<Arc<Composed>> = std::thread::scope(|scope| {
+        let make = |number: u8| {
+            let (initrds, own, view, store) = (&initrds, &own, &stacked.view, home.planner.store());
+            scope.spawn(move || {
+                // Each has a layer of its own, so no two are the same stack.
+                let stack = [GenerationId([number; 32])];
+                initrds.composed(store, &Wanted { stack: &stack, view, own, drivers }).unwrap()
+            })
+        };
+        let all: Vec<_> = (0..8).map(make).collect();
+        all.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    assert!(made.iter().all(|one| Arc::ptr_eq(one, &made[0])));
+}
+
+#[test]
+fn a_module_that_is_not_there_is_told_of_and_the_others_come_along() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let gone = format!("/usr/lib/modules/{VERSION}/kernel/net/packet/af_packet.ko");
+    fs::remove_file(home.at(&gone)).unwrap();
+    let composed = home.plan("8086:15f3", "").composed.unwrap();
+    assert_eq!(composed.missing, [gone]);
+    assert_eq!(modules(&home.initrd("8086:15f3")), ["igc", "nfsv3", "overlay", "sunrpc"]);
+}
+
+#[test]
+fn a_kernel_without_overlayfs_or_nfs_gets_no_boot_and_is_told_what_it_lacks() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let dep = format!("/usr/lib/modules/{VERSION}/modules.dep");
+    home.write(&dep, "kernel/fs/nfs/nfsv3.ko: kernel/net/sunrpc/sunrpc.ko\nkernel/net/sunrpc/sunrpc.ko:\n");
+    let told = home.trouble();
+    assert!(told.contains("lacks overlayfs (CONFIG_OVERLAY_FS)") && !told.contains("NFS client"), "{told}");
+    home.write(&dep, "");
+    let told = home.trouble();
+    assert!(told.contains(&format!("run `depmod {VERSION}`")), "{told}");
+}
+
+#[test]
+fn a_module_that_is_damaged_or_too_large_is_named_and_ends_nothing_else() {
+    for (bytes, says) in [
+        (Packed::Xz.pack(&module(b"")).split_at(40).0.to_vec(), "can't be read as a module"),
+        (b"hello".to_vec(), "it is no kernel module"),
+        (zstd(&vec![0; (64 << 20) + 1], 1).unwrap(), "more than 64 MiB"),
+    ] {
+        let home = Home::new();
+        home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Xz);
+        let path = format!("/usr/lib/modules/{VERSION}/kernel/fs/overlayfs/overlay.ko.xz");
+        home.write(&path, bytes);
+        let told = home.trouble();
+        assert!(told.contains(says) && told.contains(&path), "{told}");
+    }
+}
+
+#[test]
+fn tables_that_lead_out_of_the_tree_are_refused_and_circles_end() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let dep = home.at(&format!("/usr/lib/modules/{VERSION}/modules.dep"));
+    let good = fs::read_to_string(&dep).unwrap();
+    fs::write(&dep, format!("{good}../../../../etc/shadow:\n")).unwrap();
+    let told = home.trouble();
+    assert!(told.contains("../../../../etc/shadow"), "{told}");
+    let circle = good.replace("sunrpc/sunrpc.ko:\n", "sunrpc/sunrpc.ko: kernel/fs/nfs/nfsv3.ko\n");
+    assert_ne!(circle, good);
+    fs::write(&dep, circle).unwrap();
+    assert_eq!(modules(&home.initrd("8086:15f3")), ["af_packet", "igc", "nfsv3", "overlay", "sunrpc"]);
+}
+
+#[test]
+fn an_initrd_is_packed_as_its_kernel_says_that_it_unpacks() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let packed = |home: &Home| {
+        let composed = home.plan("8086:15f3", "").composed.unwrap();
+        composed.made_of.iter().find(|one| one.what == "packed").unwrap().why.clone()
+    };
+    assert!(packed(&home).starts_with("gzip"));
+    home.write(&format!("/boot/config-{VERSION}"), "CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n");
+    assert_eq!(packed(&home), "zstd");
+}
+
+#[test]
+fn what_a_plan_says_of_it_are_its_parts_and_the_settings_behind_them() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let parts = home.plan("8086:15f3", "").loaded.unwrap().own.unwrap().parts;
+    assert_eq!(parts, ["/.oneroot/boot/initrd"]);
+    let joined = BootFile::Joined { parts, settings: "boot 1\nend\n".to_owned() };
+    assert_eq!(joined.to_string(), "/.oneroot/boot/initrd and this boot's settings");
+    let archive = settings("boot 1\nend\n").unwrap();
+    let mut told = Vec::new();
+    initrd::files(archive.as_slice(), &|_| true, &mut |name, content| {
+        told.push((name.to_owned(), content.map(<[u8]>::to_vec)));
+    })
+    .unwrap();
+    assert_eq!(told, [("oneroot/settings".to_owned(), Some(b"boot 1\nend\n".to_vec()))]);
+}
