@@ -52,8 +52,6 @@ const LARGEST: usize = 2048;
 /// Bytes that the kernel may keep for us while other work has the processor: some 4,000 messages. Where it allows less, it
 /// gives what it allows.
 const BUFFER: usize = 4 << 20;
-/// Messages that are taken from the inbox before others have their turn.
-const BATCH: usize = 64;
 /// Messages that are taken from a socket in its turn: more than are looked at meanwhile, for a flood has to wait in the inbox, which
 /// knows who goes first, and not in the socket's buffer.
 const HEARD: usize = 1024;
@@ -186,30 +184,32 @@ impl Server {
             tokio::task::yield_now().await;
         }
         let begun = Instant::now();
-        let taken = self.take_what_waits(inbox, told);
+        let room = pace.room(begun);
+        let taken = self.take_what_waits(inbox, room, told);
         let wrote = self.write(inbox);
         self.send_waiting();
         // It never waits while messages wait, and others on this thread would: who listens, and the errand that was just begun.
-        if wrote || taken >= BATCH {
+        if wrote || taken >= room {
             tokio::task::yield_now().await;
         } else {
             tokio::task::consume_budget().await;
         }
         // It blocks the thread, which has nothing else to do: a task that slept would be woken with it for each message.
-        let rest = pace.rest(Instant::now(), (taken >= BATCH).then_some(begun));
+        let rest = pace.rest(begun, Instant::now(), taken, taken >= room);
         if !rest.is_zero() {
             std::thread::sleep(rest);
         }
     }
 
-    /// To be woken for each message or change alone would cost more than most of them do. How many there were.
-    fn take_what_waits(&mut self, inbox: &Arc<Waiting>, told: Option<Event>) -> usize {
+    /// Takes what has come back, and as many messages as there is room for: to be woken for each message or change alone would cost
+    /// more than most of them do. How many messages there were.
+    fn take_what_waits(&mut self, inbox: &Arc<Waiting>, room: usize, told: Option<Event>) -> usize {
         let mut taken = 0;
-        while taken < BATCH
+        while taken < room
             && let Some(next) = inbox.take()
         {
+            taken += usize::from(matches!(next, Next::Heard(_)));
             self.take(next, inbox);
-            taken += 1;
         }
         told.into_iter().for_each(|event| self.leasing.state_changed(event));
         for _ in 0..CHANGES {
