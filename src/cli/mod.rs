@@ -188,6 +188,12 @@ pub enum Command {
         #[command(flatten)]
         output: Output,
     },
+    /// Show what a machine's initrd is made of, or write it to a file
+    #[command(after_help = "Examples:\n\
+\x20 oneroot initrd alpha                    what it is made of, and why\n\
+\x20 oneroot initrd alpha -o initrd.img      the whole of it\n\
+\x20 oneroot initrd alpha --fact nic=8086:15f3    for a NIC that it does not have")]
+    Initrd(InitrdAsked),
     /// Show what a machine would be told: boot script, kernel arguments, rendered files
     Render {
         /// Its name, or one of its MAC addresses
@@ -359,6 +365,24 @@ pub struct StageHow {
     /// Give nobody what is made but machines that are assigned its generation, until it is staged without this
     #[arg(long)]
     pub hold: bool,
+}
+
+/// What was asked for.
+#[derive(Args)]
+pub struct InitrdAsked {
+    /// Its name, or one of its MAC addresses
+    pub machine: String,
+    /// The file that is written; - for standard output
+    #[arg(short = 'o', value_name = "FILE")]
+    pub to: Option<PathBuf>,
+    /// Replace a file
+    #[arg(long, requires = "to")]
+    pub force: bool,
+    /// Take it for told by the machine, instead of what it has told: nic=8086:15f3
+    #[arg(long = "fact", value_name = "NAME=VALUE")]
+    pub facts: Vec<Supposed>,
+    #[command(flatten)]
+    pub output: Output,
 }
 
 /// What was asked for.

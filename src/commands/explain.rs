@@ -10,6 +10,7 @@ use oneroot_bootconf::decision::{Decision, Provenance, decide};
 use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::hardware::{Claims, Fact};
 use oneroot_bootconf::{Site, Vars};
+use oneroot_machines::initrds::{Composed, Ingredient, missing};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{StackEntry, shown};
 use oneroot_tree::node::{Kind, TreePath};
@@ -18,6 +19,7 @@ use serde::Serialize;
 
 use super::generations::word;
 use super::in_force::{InForce, in_force};
+use super::initrd::ingredients;
 use super::look::Look;
 use super::names::first;
 use super::preview::{Next, Preview, What, asked, mac_of, next, preview};
@@ -27,7 +29,11 @@ use crate::print::{self, Document, Page};
 
 /// What a layer of a stack is, for people.
 fn name_of(laid: &StackEntry) -> String {
-    let ours = if laid.given { "oneroot, for this machine" } else { "oneroot itself" };
+    let ours = match (laid.given, laid.initrd) {
+        (true, _) => "oneroot, for this machine",
+        (_, true) => "oneroot, its initrd",
+        _ => "oneroot itself",
+    };
     let name = laid.part.as_ref().map_or(ours.to_owned(), shown);
     if laid.rendered { format!("{name} (rendered)") } else { name }
 }
@@ -139,6 +145,9 @@ pub struct Explained {
     /// The first of them.
     initrd: Option<String>,
     initrds: Vec<String>,
+    /// Why it has an initrd of oneroot's own, and what that is made of.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    own_initrd: Option<OwnInitrd>,
     trouble: Option<String>,
     /// Links with a kernel's name that lead to no file.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -154,6 +163,25 @@ pub struct Explained {
     running: Option<String>,
     /// Whether a server runs that knows what was assigned; else the site alone speaks here.
     assignments_known: bool,
+}
+
+#[derive(Serialize)]
+struct OwnInitrd {
+    why: &'static str,
+    made_of: Vec<Ingredient>,
+    missing: Vec<String>,
+}
+
+impl OwnInitrd {
+    fn of(composed: &Composed, decision: &Decision) -> Self {
+        let why = match decision.initramfs {
+            Some(_) => "its initrd is oneroot's own, as its profile says",
+            None => {
+                "its initrd is oneroot's own, for no kernel of its tree has one and its profile says nothing of it"
+            }
+        };
+        Self { why, made_of: composed.made_of.clone(), missing: composed.missing.clone() }
+    }
 }
 
 #[derive(Serialize)]
@@ -181,6 +209,12 @@ impl Document for Explained {
         page.rows(&self.decided());
         if let Some(note) = &self.program {
             page.line(note);
+        }
+        if let Some(own) = &self.own_initrd {
+            page.line("");
+            page.line(own.why);
+            page.rows(&ingredients(&own.made_of));
+            own.missing.iter().for_each(|path| page.trouble(format_args!("warning: {}", missing(path))));
         }
         if self.view.is_some() {
             page.line("");
@@ -253,8 +287,12 @@ pub fn machine(
         what: name_of(laid),
     });
     let layers = layers.collect();
+    let own_initrd = stacked.composed.as_deref().map(|composed| OwnInitrd::of(composed, &decision));
     let (kernel, initrds, trouble) = match stacked.loaded {
-        Ok(loaded) => (Some(loaded.kernel), loaded.initrds, None),
+        Ok(loaded) => {
+            let own = loaded.own.iter().flat_map(|own| &own.parts).cloned();
+            (Some(loaded.kernel), loaded.initrds.iter().cloned().chain(own).collect(), None)
+        }
         Err(trouble) => (None, Vec::new(), Some(trouble.to_string())),
     };
     Ok(Explained {
@@ -266,6 +304,7 @@ pub fn machine(
         kernel,
         initrd: initrds.first().cloned(),
         initrds,
+        own_initrd,
         trouble,
         passed_over: stacked.dangling,
         layers,
@@ -301,6 +340,7 @@ fn without_profile(other: Other, mac: String, running: Option<String>) -> Explai
         kernel: None,
         initrd: None,
         initrds: Vec::new(),
+        own_initrd: None,
         trouble: None,
         passed_over: Vec::new(),
         layers: Vec::new(),

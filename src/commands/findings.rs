@@ -72,7 +72,8 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
         }
         return warnings;
     }
-    warnings.extend(kernels(&found.versions));
+    let has_initrds = !found.versions.initrds.is_empty();
+    warnings.extend(kernels(&found.versions, lacks::boots_by_ours_alone(site, name, has_initrds)));
     match lacks::alone(store, index.generation()) {
         Ok(view) => {
             let tree = lacks::Tree { site, name, profile, view: &view, store };
@@ -118,8 +119,8 @@ fn lost_or_open(found: &Survey) -> Vec<String> {
     warnings
 }
 
-/// Kernels without what belongs to them.
-fn kernels(found: &Versions) -> Vec<String> {
+/// Kernels without what belongs to them; `is_ours` says that no initrd of the tree is needed.
+fn kernels(found: &Versions, is_ours: bool) -> Vec<String> {
     let mut warnings = Vec::new();
     if found.kernels.is_empty() {
         warnings.push(
@@ -131,9 +132,9 @@ fn kernels(found: &Versions) -> Vec<String> {
         if !found.modules.contains(kernel) {
             warnings.push(format!("kernel {kernel} has no modules in /usr/lib/modules"));
         }
-        if !found.initrds.contains(kernel) {
+        if !is_ours && !found.initrds.contains(kernel) {
             warnings.push(format!(
-                "kernel {kernel} has no initrd, so it is passed over (but for `initramfs = \"none\"`)"
+                "kernel {kernel} has no initrd, so it is passed over (but for `initramfs = \"oneroot\"` and `\"none\"`)"
             ));
         }
     }

@@ -4,11 +4,13 @@
 use std::io;
 use std::sync::Arc;
 
+use oneroot_bootconf::decision::Decision;
 use oneroot_bootconf::initrd::Initrd;
-use oneroot_bootconf::kernels;
+use oneroot_bootconf::kernels::{self, Loaded};
 use oneroot_bootconf::root::Initramfs;
 use oneroot_bootconf::{Profile, Site};
 use oneroot_ids::ObjectId;
+use oneroot_machines::initrds;
 use oneroot_machines::planner::names;
 use oneroot_tree::{Store, View, initrd};
 
@@ -62,9 +64,12 @@ pub struct Tree<'t> {
 
 /// Every word of it, for a profile's own tree. A layer over it may bring what is missing, so none of it is a mistake.
 pub fn of(tree: &Tree<'_>, budget: &mut Budget) -> Vec<String> {
-    let mut told = programs(tree.view);
+    let initrds = initrds_of(tree);
+    let mut told = programs(tree.view, boots_by_ours_alone(tree.site, tree.name, !initrds.is_empty()));
     told.extend(host_keys::of(tree.site, tree.name, tree.view));
-    let initrds = initrds(tree);
+    if boots_by_ours(tree.site, tree.name, !initrds.is_empty()) {
+        told.extend(of_modules(tree));
+    }
     let (looked_into, passed_over) = initrds.split_at(budget.take(initrds.len()));
     told.extend(looked_into.iter().flat_map(|(path, object)| of_initrd(tree, path, *object)));
     if !passed_over.is_empty() {
@@ -85,6 +90,36 @@ pub fn named_files(profile: &Profile, view: &View) -> Vec<String> {
     missing.map(|path| format!("no {path}, which its machines are to load")).collect()
 }
 
+/// Whether all who boot a profile's tree do so by an initrd of oneroot's own. `has_initrds` says whether any kernel of it has one.
+pub fn boots_by_ours_alone(site: &Site, profile: &str, has_initrds: bool) -> bool {
+    told_to(site, profile).into_iter().all(|told| is_ours(told, has_initrds))
+}
+
+fn boots_by_ours(site: &Site, profile: &str, has_initrds: bool) -> bool {
+    told_to(site, profile).into_iter().any(|told| is_ours(told, has_initrds))
+}
+
+fn is_ours(told: Option<Initramfs>, has_initrds: bool) -> bool {
+    told.map_or(!has_initrds, |told| told == Initramfs::Oneroot)
+}
+
+/// What keeps an initrd of oneroot's own from being made of the tree, or from mounting the root.
+fn of_modules(tree: &Tree<'_>) -> Vec<String> {
+    let exists =
+        |path: &str| tree.view.follow(path.as_bytes()).and_then(|node| tree.view.object(node)).is_some();
+    let names = |directory: &str| names(tree.view, directory);
+    let seen = kernels::Tree { names: &names, exists: &exists };
+    let Profile { kernel, initrds, .. } = tree.profile.clone();
+    let initramfs = Some(Initramfs::Oneroot);
+    let profile = tree.name.to_owned();
+    let wanted = Decision { profile, kernel, initrds, initramfs, ..Decision::default() };
+    match kernels::kernel_and_initrds(&wanted, &seen) {
+        Ok(Loaded { own: Some(own), .. }) => initrds::findings(tree.store, tree.view, &own),
+        // That there is no kernel, or one without modules, is said already.
+        Ok(_) | Err(_) => Vec::new(),
+    }
+}
+
 /// What keeps an initrd from mounting the root.
 fn of_initrd(tree: &Tree<'_>, path: &str, object: ObjectId) -> Vec<String> {
     let found = match tree.store.object(object).map_err(io::Error::other).and_then(look) {
@@ -96,8 +131,8 @@ fn of_initrd(tree: &Tree<'_>, path: &str, object: ObjectId) -> Vec<String> {
         }
     };
     // Whoever boots this tree says how; only what is wrong for all of them is.
-    let each: Vec<Vec<String>> =
-        told_to(tree.site, tree.name).into_iter().map(|told| found.problems(path, tree.name, told)).collect();
+    let told = told_to(tree.site, tree.name).into_iter().map(Option::unwrap_or_default);
+    let each: Vec<Vec<String>> = told.map(|told| found.problems(path, tree.name, told)).collect();
     if each.iter().all(|problems| !problems.is_empty()) {
         each.into_iter().next().unwrap_or_default()
     } else {
@@ -117,7 +152,7 @@ fn look(file: std::fs::File) -> io::Result<Initrd> {
 }
 
 /// The initrds that machines may get, that of the best kernel first.
-fn initrds(tree: &Tree<'_>) -> Vec<(String, ObjectId)> {
+fn initrds_of(tree: &Tree<'_>) -> Vec<(String, ObjectId)> {
     let object = |path: &str| tree.view.object(tree.view.follow(path.as_bytes())?);
     let names = |directory: &str| names(tree.view, directory);
     let seen = kernels::Tree { names: &names, exists: &|path| object(path).is_some() };
@@ -126,8 +161,8 @@ fn initrds(tree: &Tree<'_>) -> Vec<(String, ObjectId)> {
     paths.into_iter().filter_map(|path| object(&path).map(|object| (path, object))).collect()
 }
 
-/// What mounts the root of those that boot this profile's tree: it, and whoever extends it.
-fn told_to(site: &Site, profile: &str) -> Vec<Initramfs> {
+/// What the site says that mounts the root of those that boot this profile's tree: it, and whoever extends it.
+fn told_to(site: &Site, profile: &str) -> Vec<Option<Initramfs>> {
     let mut all = Vec::new();
     for name in site.profiles.keys() {
         let (mut told, mut at) = (None, Some(name));
@@ -140,16 +175,18 @@ fn told_to(site: &Site, profile: &str) -> Vec<Initramfs> {
             at = own.extends.as_ref();
         }
         if at.is_some_and(|at| at == profile) {
-            all.push(told.unwrap_or(Initramfs::InitramfsTools));
+            all.push(told);
         }
     }
     all
 }
 
-fn programs(view: &View) -> Vec<String> {
+fn programs(view: &View, is_ours: bool) -> Vec<String> {
     let is_there = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
+    // Ours needs no program of the tree's.
+    let called = if is_ours { &[][..] } else { &CALLED };
     let missing =
-        CALLED.iter().filter(|(name, _)| !PLACES.iter().any(|place| is_there(&format!("{place}/{name}"))));
+        called.iter().filter(|(name, _)| !PLACES.iter().any(|place| is_there(&format!("{place}/{name}"))));
     let mut told: Vec<String> = missing
         .map(|(name, package)| {
             format!("no {name}, which oneroot's init needs: the machine stops before its own init; install {package}")

@@ -14,6 +14,7 @@ mod gc;
 mod generations;
 mod host_keys;
 mod in_force;
+mod initrd;
 mod inspect;
 mod keys;
 mod lacks;
@@ -62,10 +63,7 @@ use crate::{confine, decide, logging, print};
 pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     match &cli.command {
         Command::Init => pages::example(),
-        Command::Check { machine: Some(machine), output } => {
-            with_site(cli, |site| shown(explain::decided(&site, machine), *output))
-        }
-        Command::Check { output, .. } => shown(check::check(&cli.site(), renderer.as_ref()), *output),
+        Command::Check { machine, output } => checked(cli, machine.as_deref(), *output, renderer.as_ref()),
         Command::Stage { names, how, output } => {
             with_site(cli, |site| shown(stage::stage(&site, names, *how, output.json), *output))
         }
@@ -94,6 +92,9 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
             Some(path) => shown(explain::path(&site, machine, path, facts, renderer), *output),
             None => shown(explain::machine(&site, machine, facts, renderer), *output),
         }),
+        Command::Initrd(asked) => {
+            with_site(cli, |site| shown(initrd::initrd(&site, asked, renderer), asked.output))
+        }
         Command::Render { machine, facts, output } => {
             with_site(cli, |site| shown(rendered::render(&site, machine, facts, renderer), *output))
         }
@@ -116,6 +117,14 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
         Command::Status(output) => with_state(cli, |state| shown(status::status(state), *output)),
         Command::Completions { shell } => pages::completions(*shell),
         Command::Man => pages::man(),
+    }
+}
+
+/// Looks at the site, or at what it decides for one machine.
+fn checked(cli: &Cli, machine: Option<&str>, output: Output, renderer: &dyn Renderer) -> Result<Exit> {
+    match machine {
+        Some(machine) => with_site(cli, |site| shown(explain::decided(&site, machine), output)),
+        None => shown(check::check(&cli.site(), renderer), output),
     }
 }
 

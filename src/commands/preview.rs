@@ -10,8 +10,10 @@ use oneroot_bootconf::decision::{Decision, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::gives::Gives;
 use oneroot_bootconf::hardware::Claims;
+use oneroot_bootconf::kernels::Loaded;
+use oneroot_bootconf::plan::{BootPlan, Terms};
 use oneroot_bootconf::question::Question;
-use oneroot_ids::Mac;
+use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_machines::guest;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{Planner, Stacked};
@@ -50,6 +52,23 @@ pub struct Preview {
     pub facts: Facts,
     pub planner: Planner,
     pub stacked: Stacked,
+}
+
+impl Preview {
+    /// The plan of that boot. Boot and machine ids are made at a boot; zeros stand for them here.
+    pub fn plan(&self, site: &Site, loaded: &Loaded) -> BootPlan {
+        BootPlan::of(&Terms {
+            site,
+            decision: &self.decision,
+            facts: &self.facts,
+            loaded,
+            view: self.stacked.id,
+            mac: self.mac,
+            machine: MachineId::from_random([0; 16]),
+            boot: BootId::from_random([0; 8]),
+            seal: None,
+        })
+    }
 }
 
 /// The site's program, asked by whoever looks: a running server may have another answer, by another user or from a while ago.

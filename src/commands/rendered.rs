@@ -6,11 +6,10 @@ use anyhow::Result;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::Other;
 use oneroot_bootconf::decision::Part;
-use oneroot_bootconf::plan::{BootPlan, Terms};
 use oneroot_bootconf::render::is_kept;
 use oneroot_bootconf::screens::Told;
 use oneroot_bootconf::{Site, screens, script};
-use oneroot_ids::{BootId, Mac, MachineId};
+use oneroot_ids::Mac;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::shown;
 use oneroot_machines::planner::templates::{self, Template};
@@ -60,7 +59,7 @@ impl Document for Rendered {
     }
 }
 
-/// Boot and machine ids are made at a boot; zeros stand for them here.
+/// `oneroot render MACHINE`.
 pub fn render(
     site: &Site,
     machine: &str,
@@ -75,21 +74,8 @@ pub fn render(
     };
     let base = script::http_base(preview.facts.site.server, site.server.http_port);
     let url = script::url(&base, preview.mac);
-    let plan = |loaded| {
-        BootPlan::of(&Terms {
-            site,
-            decision: &preview.decision,
-            facts: &preview.facts,
-            loaded,
-            view: preview.stacked.id,
-            mac: preview.mac,
-            machine: MachineId::from_random([0; 16]),
-            boot: BootId::from_random([0; 8]),
-            seal: None,
-        })
-    };
     let (script, trouble) = match &preview.stacked.loaded {
-        Ok(loaded) => (Some(script::boot(&base, &plan(loaded), &url)), None),
+        Ok(loaded) => (Some(script::boot(&base, &preview.plan(site, loaded), &url)), None),
         Err(trouble) => (None, Some(trouble.to_string())),
     };
     let files = files(&preview)?;

@@ -34,15 +34,15 @@ pub struct Chosen<'t> {
     pub why: String,
     /// What the kernel has neither as a module nor in itself, and can't do without; in words.
     pub lacks: Vec<&'static str>,
+    /// What it does not seem to have, and may have under another name, or may not need.
+    pub doubts: Vec<&'static str>,
 }
 
-/// What mounting a root over NFS takes, and what it is where it is missing. A module of another name may have taken its place, so
-/// only what has kept its name for ten years counts as missing.
-const NEEDED: [(&str, &str); 3] = [
-    ("nfsv3", "the NFS client of version 3 (CONFIG_NFS_V3)"),
-    ("overlay", "overlayfs (CONFIG_OVERLAY_FS)"),
-    ("af_packet", "packet sockets (CONFIG_PACKET)"),
-];
+/// What mounting a root over NFS takes, and what it is where it is missing.
+const NEEDED: [(&str, &str); 2] =
+    [("nfsv3", "the NFS client of version 3 (CONFIG_NFS_V3)"), ("overlay", "overlayfs (CONFIG_OVERLAY_FS)")];
+/// What asking for an address takes, which not each machine has to.
+const PACKET: (&str, &str) = ("af_packet", "packet sockets (CONFIG_PACKET)");
 /// What goes along where the kernel has it: networks with VLANs, a disk in memory and what packs it.
 const WANTED: [&str; 10] =
     ["sunrpc", "lockd", "grace", "nfs", "8021q", "zram", "lzo_rle", "zstd", "lz4", "zsmalloc"];
@@ -125,12 +125,12 @@ const ETHERNET: [&str; 3] =
 #[must_use]
 pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
     let is_there = |name: &str| tables.path(name).is_some() || tables.is_builtin(name);
-    let mut lacks: Vec<&'static str> =
-        NEEDED.iter().filter(|(name, _)| !is_there(name)).map(|(_, what)| *what).collect();
+    let lacks = NEEDED.iter().filter(|(name, _)| !is_there(name)).map(|(_, what)| *what).collect();
+    let mut doubts: Vec<&'static str> = if is_there(PACKET.0) { Vec::new() } else { vec![PACKET.1] };
     let (mut names, why) = nics(tables, wanted);
     let any_nic = || COMMON.iter().any(|name| is_there(name));
     if names.is_empty() && !any_nic() {
-        lacks.push("a driver of any NIC");
+        doubts.push("a driver of any common NIC");
     }
     let buses: Vec<&str> = BUSES
         .iter()
@@ -146,8 +146,13 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
     if with_phys(&names) {
         names.extend(PHYS.iter().map(|name| (*name).to_owned()));
     }
-    let all = NEEDED.iter().map(|(name, _)| *name).chain(WANTED).chain(names.iter().map(String::as_str));
-    Chosen { modules: tables.order_of_all(all), why, lacks }
+    let all = NEEDED
+        .iter()
+        .map(|(name, _)| *name)
+        .chain([PACKET.0])
+        .chain(WANTED)
+        .chain(names.iter().map(String::as_str));
+    Chosen { modules: tables.order_of_all(all), why, lacks, doubts }
 }
 
 /// The names of NICs' drivers, and whose they are.
@@ -206,7 +211,7 @@ mod tests {
 
     fn chosen(drivers: Drivers, nic: &str) -> (Vec<String>, String, Vec<&'static str>) {
         let tables = Tables::parse(DEP, ALIAS, "", "kernel/net/packet/af_packet.ko\n").unwrap();
-        let Chosen { modules, why, lacks } = choose(&tables, For { drivers, nic: nic.parse().ok() });
+        let Chosen { modules, why, lacks, .. } = choose(&tables, For { drivers, nic: nic.parse().ok() });
         (modules.into_iter().map(|path| name_of(path).into_owned()).collect(), why, lacks)
     }
 
@@ -250,7 +255,7 @@ mod tests {
     fn what_a_kernel_can_not_do_without_is_named() {
         let tables = Tables::parse("", "", "", "kernel/fs/overlayfs/overlay.ko\n").unwrap();
         let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: None });
-        assert_eq!(chosen.lacks.len(), 3, "{:?}", chosen.lacks);
-        assert!(chosen.lacks.iter().all(|lack| !lack.contains("overlayfs")), "it is built in");
+        assert_eq!(chosen.lacks, ["the NFS client of version 3 (CONFIG_NFS_V3)"], "overlayfs is built in");
+        assert_eq!(chosen.doubts, ["packet sockets (CONFIG_PACKET)", "a driver of any common NIC"]);
     }
 }

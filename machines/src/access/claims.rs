@@ -4,9 +4,13 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use oneroot_bootconf::Site;
+use oneroot_bootconf::asked::{Asked, Catalogue};
+use oneroot_bootconf::decided::Decided;
+use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::hardware::{Claims, Hardware};
 use oneroot_bootconf::identity::may_claim;
+use oneroot_bootconf::root::{Drivers, Initramfs, Root};
 use oneroot_ids::Mac;
 
 use crate::index::sightings::Sighting;
@@ -16,7 +20,28 @@ impl Machines {
     /// Whether a NIC's machine is asked for the facts of its hardware before it is told what to boot. One that nobody has named
     /// always is, for whoever looks at it wants to know what it is.
     pub(crate) fn asks_for_facts(&self, site: &Site, mac: Mac) -> bool {
-        site.server.facts || site.goes_by_facts() || site.machine(mac).is_none()
+        site.server.facts
+            || site.goes_by_facts()
+            || site.machine(mac).is_none()
+            || self.wants_its_driver(site, mac)
+    }
+
+    /// Whether a NIC's machine gets an initrd with the driver of its NIC alone: then it is asked which that is, each time, for a
+    /// virtual machine may have another one of the same MAC.
+    fn wants_its_driver(&self, site: &Site, mac: Mac) -> bool {
+        let Ok(Decided::Profile(decision)) =
+            decide(&Catalogue::of(site).at(self.host.now()), &Asked::by(mac))
+        else {
+            return false;
+        };
+        let goes_by_nic = decision.own.drivers.unwrap_or_default() == Drivers::Nic;
+        decision.root == Root::Nfs
+            && goes_by_nic
+            && match decision.initramfs {
+                Some(initramfs) => initramfs == Initramfs::Oneroot,
+                // Its tree says it, once that was looked into.
+                None => self.planner.makes_initrds_for(&decision.profile),
+            }
     }
 
     /// DHCP has heard of a NIC that wants to boot.

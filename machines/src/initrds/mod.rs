@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use oneroot_bootconf::drivers::{For, choose};
 use oneroot_bootconf::kernels::Own;
+use oneroot_bootconf::root::Drivers;
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_initrd::cpio::{Archive, Unwritable};
 use oneroot_initrd::firmware::Said;
@@ -69,6 +70,19 @@ pub struct Ingredient {
     pub why: String,
 }
 
+impl Composed {
+    /// That of a machine which has an initrd of its tree's.
+    #[must_use]
+    pub fn nothing() -> Self {
+        Self {
+            generation: GenerationId([0; 32]),
+            parts: Vec::new(),
+            made_of: Vec::new(),
+            missing: Vec::new(),
+        }
+    }
+}
+
 impl Default for Initrds {
     fn default() -> Self {
         Self {
@@ -107,15 +121,7 @@ impl Initrds {
             .map_err(|cause| Error::Initrd(cause.to_string()))?;
         let chosen = choose(&tables, wanted.drivers);
         if !chosen.lacks.is_empty() {
-            let depmod = if texts.dep.is_empty() {
-                format!("; modules.dep is missing or empty: run `depmod {}` in the tree", wanted.own.version)
-            } else {
-                String::new()
-            };
-            let lacks = chosen.lacks.join(" and ");
-            return Err(Error::Initrd(format!(
-                "the kernel lacks {lacks}, as a module and in itself{depmod}"
-            )));
+            return Err(Error::Initrd(lacking(&chosen.lacks, &texts, wanted.own)));
         }
         let mut parts = contents::gathered(store, wanted, &chosen, &self.said)?;
         let tables = tables.narrowed(&parts.loadable());
@@ -138,6 +144,46 @@ impl Initrds {
         self.by_stack.insert(key, composed.clone());
         Ok(composed)
     }
+}
+
+/// In words: what a kernel lacks.
+fn lacking(lacks: &[&str], texts: &Texts, own: &Own) -> String {
+    let lacks = lacks.join(" and ");
+    let depmod = if texts.dep.is_empty() {
+        format!("; modules.dep is missing or empty: run `depmod {}` in the tree", own.version)
+    } else {
+        String::new()
+    };
+    format!("kernel {} lacks {lacks}, as a module and in itself{depmod}", own.version)
+}
+
+/// What keeps a tree's machines from coming up by an initrd of oneroot's own, or may: for who stages the tree. Blocks on the disk.
+pub fn findings(store: &Store, view: &View, own: &Own) -> Vec<String> {
+    let found = || -> Result<Vec<String>> {
+        let texts = Texts::read(store, view, &own.modules)?;
+        let tables = Tables::parse(&texts.dep, &texts.alias, &texts.softdep, &texts.builtin)
+            .map_err(|cause| Error::Initrd(cause.to_string()))?;
+        let drivers = For { drivers: Drivers::Common, nic: None };
+        let chosen = choose(&tables, drivers);
+        let lacks: Vec<&str> = chosen.lacks.iter().chain(&chosen.doubts).copied().collect();
+        let mut told = Vec::new();
+        if !lacks.is_empty() {
+            told.push(lacking(&lacks, &texts, own));
+        }
+        let wanted = Wanted { stack: &[], view, own, drivers };
+        let parts = contents::gathered(store, &wanted, &chosen, &Cache::new(1))?;
+        told.extend(parts.missing.iter().map(|path| missing(path)));
+        Ok(told)
+    };
+    found().unwrap_or_else(|cause| vec![cause.to_string()])
+}
+
+/// In words: a module that is not there.
+#[must_use]
+pub fn missing(path: &str) -> String {
+    format!(
+        "{path} is not there, though its kernel's modules.dep names it: install the kernel's package anew"
+    )
 }
 
 /// The settings of a boot, as what comes behind its initrd.

@@ -11,8 +11,9 @@ pub mod renderer;
 pub mod template_check;
 pub mod templates;
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::initrds::{Composed, Initrds, Wanted};
@@ -38,6 +39,8 @@ pub struct Planner {
     pub templates: Templates,
     kernels: Kernels,
     initrds: Initrds,
+    /// Profiles whose machines were given an initrd of oneroot's own, though nothing but their trees says so.
+    without_initrd: Mutex<BTreeSet<String>>,
     given: given::Staged,
     /// `/.oneroot` of this binary, the top of every stack.
     guest: GenerationId,
@@ -136,6 +139,7 @@ impl Planner {
             templates: Templates::new(renderer),
             kernels: Kernels::default(),
             initrds: Initrds::default(),
+            without_initrd: Mutex::default(),
             given: given::Staged::default(),
             guest,
         }
@@ -233,6 +237,11 @@ impl Planner {
         Ok(Stacked { id: view.id(), view, entries, loaded, composed, dangling })
     }
 
+    /// Whether a profile's machines were given an initrd of oneroot's own for want of another.
+    pub fn makes_initrds_for(&self, profile: &str) -> bool {
+        self.without_initrd.lock().unwrap_or_else(PoisonError::into_inner).contains(profile)
+    }
+
     /// The initrd of oneroot's own, where one is wanted; `loaded` is told its parts.
     fn compose(
         &self,
@@ -242,6 +251,13 @@ impl Planner {
         facts: &Facts,
         loaded: &mut Loaded,
     ) -> Result<Option<Arc<Composed>>> {
+        if decision.initramfs.is_none() {
+            let mut without = self.without_initrd.lock().unwrap_or_else(PoisonError::into_inner);
+            match &loaded.own {
+                Some(_) => without.insert(decision.profile.clone()),
+                None => without.remove(&decision.profile),
+            };
+        }
         let Some(own) = &mut loaded.own else { return Ok(None) };
         let drivers = For { drivers: decision.own.drivers.unwrap_or_default(), nic: facts.hardware.nic };
         let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers });
