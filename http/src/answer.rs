@@ -32,6 +32,8 @@ pub enum Answer<'a> {
     Made(u64, &'static str),
     /// The client has it already.
     Known(&'a str),
+    /// What was sent has been taken in, and there is nothing to say.
+    Taken,
     /// No file, and words instead: shim waits ten seconds for the body of an answer that has none, three times in each boot.
     Refused(Refusal),
 }
@@ -139,6 +141,7 @@ impl<'a> Answer<'a> {
                 field(format_args!("Content-Length: {length}"));
                 field(format_args!("Content-Type: {kind}"));
             }
+            Self::Taken => {}
             Self::Known(tag) => {
                 field(format_args!("Etag: {tag}"));
             }
@@ -187,6 +190,7 @@ impl<'a> Answer<'a> {
             Self::Whole(_) | Self::Made(..) => StatusCode::OK,
             Self::Part(..) => StatusCode::PARTIAL_CONTENT,
             Self::Known(_) => StatusCode::NOT_MODIFIED,
+            Self::Taken => StatusCode::NO_CONTENT,
             Self::Refused(refusal) => refusal.status(),
         }
     }

@@ -4,12 +4,11 @@ use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
-use oneroot_http::{Method, Refusal, Request, StatusCode};
+use oneroot_http::{Answer, Manner, Method, Refusal, Request, StatusCode};
 use oneroot_ids::BootId;
 use oneroot_initrd::report::LONGEST;
 use oneroot_machines::ReportRefused;
 
-use super::sending::Sending;
 use super::{Connection, Next};
 
 /// Time for all of a report.
@@ -20,6 +19,7 @@ pub struct Coming {
     boot: BootId,
     length: usize,
     head: usize,
+    manner: Manner,
 }
 
 /// What a request is, where it is a report's; none where it is another's.
@@ -34,7 +34,7 @@ pub fn asked(request: &Request<'_>) -> Option<Result<Coming, Refusal>> {
     match request.body_length().map(usize::try_from) {
         None => said(StatusCode::LENGTH_REQUIRED, "say how long the report is".to_owned()),
         Some(Ok(length)) if length <= LONGEST => {
-            Some(Ok(Coming { boot, length, head: request.head_length() }))
+            Some(Ok(Coming { boot, length, head: request.head_length(), manner: request.manner() }))
         }
         Some(_) => said(StatusCode::PAYLOAD_TOO_LARGE, format!("a report has at most {LONGEST} bytes")),
     }
@@ -69,18 +69,13 @@ impl Connection {
         }
         self.slot.expect_within(Duration::MAX);
         text.truncate(coming.length);
-        // The head of the request is forgotten by now, so the answer is written here.
         let answer = match self.http.machines.report(&reporter, &text) {
-            Ok(()) => format!("HTTP/1.1 204 No Content\r\nConnection: close\r\nDate: {date}\r\n\r\n"),
-            Err(cause) => {
-                let words = format!("{cause}\n");
-                let length = words.len();
-                format!(
-                    "HTTP/1.1 400 Bad Request\r\nContent-Length: {length}\r\nConnection: close\r\nDate: {date}\r\n\r\n{words}"
-                )
-            }
+            Ok(()) => Answer::Taken,
+            Err(cause) => Answer::Refused(refused(&cause)),
         };
-        Sending { to: &mut self.wire, slot: &self.slot }.head(answer.into_bytes()).await?;
+        let mut head = Vec::new();
+        answer.write_as(coming.manner.last(), date, &mut head);
+        self.sending().head(head).await?;
         Ok(Next::End)
     }
 }
