@@ -40,6 +40,7 @@ const LOOKS: &[(&[&str], i32)] = &[
     (&["explain", "alpha", "/etc/hostname"], 0),
     (&["explain", "beta", "--json"], 0),
     (&["render", "alpha"], 0),
+    (&["initrd", "beta"], 0),
     (&["ls", "alpha", "/etc"], 0),
     (&["ls", "app~1", "/"], 0),
     (&["cat", "alpha", "/etc/hostname"], 0),

@@ -39,6 +39,7 @@ mod oci;
 mod odd_files;
 mod old_state;
 mod others;
+mod own_initrd;
 mod packages;
 mod preview;
 mod program;
