@@ -105,12 +105,7 @@ pub fn complain(cause: &io::Error) {
 }
 
 /// Appends a part of what there is.
-async fn append(
-    reads: &Reads,
-    to: &mut Vec<u8>,
-    resource: Resource,
-    part: Range<u64>,
-) -> io::Result<()> {
+async fn append(reads: &Reads, to: &mut Vec<u8>, resource: Resource, part: Range<u64>) -> io::Result<()> {
     let (start, length) = (to.len(), length(part.start, part.end));
     to.resize(start + length, 0);
     if resource.fill_now(part.start, to.get_mut(start..).unwrap_or_default())? {

@@ -73,7 +73,8 @@ fn victim(streams: &[Entry], peer: IpAddr, is_machine: bool, now: u64) -> Option
     }
     let count = |peer| counts.get(&peer).copied().unwrap_or(0);
     let its = count(peer);
-    let settled = streams.iter().enumerate().filter(|(_, stream)| now.saturating_sub(stream.since) >= SETTLED);
+    let settled =
+        streams.iter().enumerate().filter(|(_, stream)| now.saturating_sub(stream.since) >= SETTLED);
     let goes = settled.filter_map(|(at, stream)| {
         let (rate, has) = (stream.slot.pace.rate(now), count(stream.peer));
         let has_more = has > its + 1;
@@ -118,7 +119,6 @@ mod tests {
     fn sixteen_addresses_that_hold_all_of_them_shut_nobody_out() {
         let streams = Streams::default();
         let held = full(&streams, PER_PEER, false, 1 << 20);
-        held[37].1.pace.sent(0);
         let slowest = &held[77].1;
         for (_, slot) in held.iter().filter(|(_, slot)| !Arc::ptr_eq(slot, slowest)) {
             slot.pace.sent(1 << 20);
@@ -134,7 +134,9 @@ mod tests {
 
     #[test]
     fn a_machine_comes_before_whoever_has_a_token_and_nobody_before_a_machine() {
-        for (theirs, mine, comes) in [(false, true, true), (false, false, false), (true, false, false), (true, true, false)] {
+        for (theirs, mine, comes) in
+            [(false, true, true), (false, false, false), (true, false, false), (true, true, false)]
+        {
             let streams = Streams::default();
             let _held = full(&streams, 1, theirs, 1 << 20);
             assert_eq!(enter(&streams, 200, mine, LATER).is_some(), comes, "{theirs} {mine}");

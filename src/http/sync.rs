@@ -145,11 +145,7 @@ impl Connection {
         let Ok(Some(request)) = self.inbox.first() else { return Ok(Next::End) };
         let answer = match &packed {
             None => Answer::Known(&tag),
-            Some(packed) => Answer::Whole(File {
-                length: packed.len() as u64,
-                tag: Some(&tag),
-                kind: KIND,
-            }),
+            Some(packed) => Answer::Whole(File { length: packed.len() as u64, tag: Some(&tag), kind: KIND }),
         };
         let keeps = answer.write(&request, date, &mut head);
         let next = following(&request, keeps);
