@@ -60,6 +60,7 @@ mod sync_kill;
 mod sync_kit;
 mod sync_lies;
 mod sync_odd;
+mod sync_patience;
 mod sync_random;
 mod sync_served;
 mod sync_server;

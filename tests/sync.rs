@@ -204,7 +204,7 @@ fn a_generation_that_is_pulled_is_one_of_the_other_server_and_only_what_is_missi
     fs::write(home.server.site.path().join("root/etc/motd"), "other\n").unwrap();
     home.server.stage().unwrap();
     let held = done(&pull(&["--hold"]));
-    assert!(held.contains(" 1 contents") && held.contains("it waits"), "{held}");
+    assert!(held.contains(" 1 content,") && held.contains("it waits"), "{held}");
     assert_ne!(exported(&second), exported(&home.server));
     let verified = second.run(&["verify"]).unwrap();
     assert!(!verified.contains("damaged"), "{verified}");

@@ -157,3 +157,112 @@ fn killed_at_any_call_with_atomic_the_tree_is_the_old_one_or_the_new_one() {
         assert!(is == old || is == new, "{when}: {:?}", is.keys());
     });
 }
+
+/// A tree of its own.
+fn numbered(root: &Path, number: u64) {
+    fs::write(root.join("same"), "always").unwrap();
+    fs::write(root.join("large"), noise_bytes(number, 100_000)).unwrap();
+    fs::create_dir_all(root.join(format!("only{number}"))).unwrap();
+}
+
+#[test]
+fn killed_amid_the_exchange_of_names_no_tree_is_lost_that_was_to_be_kept() {
+    let home = Home::in_memory(|root| numbered(root, 0));
+    let mut trees = vec![home.exported()];
+    for number in 1..4 {
+        numbered(&home.root(), number);
+        home.server.stage().unwrap();
+        trees.push(home.exported());
+    }
+    let saved = home.home.path().join("saved");
+    let sync = |what: &str| {
+        let mut command = Command::new(home.server.binary());
+        command.args(["sync", what]).arg(saved.join("dir")).args(["--from", &Home::from()]);
+        command.args(["--atomic", "--keep", "2", "--store"]).arg(home.server.site.path().join("store"));
+        command.env("ONEROOT_TOKEN", &home.token).stdin(Stdio::null());
+        command
+    };
+    let at = |name: &str| saved.join(name);
+    let mut kills = 0;
+    for (call, most) in [("rename", 12), ("renameat", 4), ("renameat2", 2), ("unlinkat", 6), ("fsync", 12)] {
+        for time in 1..=most {
+            let when = format!("killed at {call} number {time}");
+            let _ = fs::remove_dir_all(&saved);
+            fs::create_dir(&saved).unwrap();
+            for what in ["debian~3", "debian~2", "debian~1"] {
+                done(&sync(what).output().unwrap(), what);
+            }
+            let command = sync("debian");
+            let mut traced = Command::new("strace");
+            traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
+            traced.arg(format!("inject={call}:signal=SIGKILL:when={time}"));
+            traced.arg(command.get_program()).args(command.get_args()).env("ONEROOT_TOKEN", &home.token);
+            let output = traced.stdin(Stdio::null()).output().unwrap();
+            if output.status.success() {
+                break;
+            }
+            kills += 1;
+            let names = ["dir", "dir.next", "dir.1", "dir.2", "dir.3"];
+            let there: Vec<String> = names
+                .iter()
+                .map(|name| at(name))
+                .filter(|path| path.exists())
+                .map(|path| tell(&path))
+                .collect();
+            // The newest of the two that were there goes with the new tree's coming, and no sooner.
+            assert!(there.contains(&trees[2]) && there.contains(&trees[1]), "{when}");
+            assert!(there.contains(&trees[3]) || there.contains(&trees[0]), "{when}");
+            done(&sync("debian").output().unwrap(), &when);
+            for (name, tree) in [("dir", 3), ("dir.1", 2), ("dir.2", 1)] {
+                assert!(at(name).exists(), "{when}: {name} is gone");
+                assert_same(&tell(&at(name)), &trees[tree], &format!("{when}, {name}"));
+            }
+            assert!(!at("dir.3").exists() && !at("dir.next").exists(), "{when}");
+            // And the record knows them for its own.
+            let back =
+                Command::new(home.server.binary()).args(["sync", "--rollback"]).arg(at("dir")).output();
+            done(&back.unwrap(), &when);
+            assert_same(&tell(&at("dir")), &trees[2], &when);
+        }
+    }
+    println!("{kills} kills");
+    assert!(kills > 15, "{kills}");
+}
+
+#[test]
+fn killed_amid_a_way_back_the_next_run_goes_on_from_either_tree() {
+    let home = Home::in_memory(|root| numbered(root, 0));
+    let mut trees = vec![home.exported()];
+    numbered(&home.root(), 1);
+    home.server.stage().unwrap();
+    trees.push(home.exported());
+    let mut kills = 0;
+    for call in ["rename", "renameat2", "fsync"] {
+        for time in 1..6 {
+            let when = format!("killed at {call} number {time}");
+            for name in ["dir", "dir.1", ".dir.oneroot-sync"] {
+                let _ = fs::remove_dir_all(home.home.path().join(name));
+            }
+            let sync = |what: &str| {
+                let mut command = Command::new(home.server.binary());
+                command.args(["sync", what]).arg(home.dir()).args(["--from", &Home::from(), "--atomic"]);
+                done(&command.env("ONEROOT_TOKEN", &home.token).output().unwrap(), &when);
+            };
+            sync("debian~1");
+            sync("debian");
+            let mut traced = Command::new("strace");
+            traced.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={call}"), "-e"]);
+            traced.arg(format!("inject={call}:signal=SIGKILL:when={time}")).arg(home.server.binary());
+            if traced.args(["sync", "--rollback"]).arg(home.dir()).output().unwrap().status.success() {
+                break;
+            }
+            kills += 1;
+            sync("debian");
+            assert_same(&tell(&home.dir()), &trees[1], &when);
+            sync("debian~1");
+            assert_same(&tell(&home.dir()), &trees[0], &when);
+            assert_same(&tell(&home.home.path().join("dir.1")), &trees[1], &when);
+        }
+    }
+    assert!(kills > 2, "{kills}");
+}

@@ -12,13 +12,31 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Barrier;
 
-use oneroot_testkit::{INTERFACE, SERVER, ip};
+use oneroot_testkit::{INTERFACE, Lab, SERVER, Server, SiteFiles, ip};
 
 use crate::sync_kit::{Home, assert_same, done, noise_bytes, tell};
 
 /// An answer: status, head and body.
 fn ask(method: &str, path: &str, token: &str, body: &[u8]) -> (u16, String, Vec<u8>) {
-    let mut server = TcpStream::connect((SERVER, 80)).unwrap();
+    asked_over(TcpStream::connect((SERVER, 80)).unwrap(), method, path, token, body)
+}
+
+/// A connection from an address of its own.
+fn client(number: usize) -> TcpStream {
+    let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    let own: SocketAddr = format!("192.168.77.{}:0", 20 + number).parse().unwrap();
+    socket.bind(&own.into()).unwrap();
+    socket.connect(&format!("{SERVER}:80").parse::<SocketAddr>().unwrap().into()).unwrap();
+    socket.into()
+}
+
+fn asked_over(
+    mut server: TcpStream,
+    method: &str,
+    path: &str,
+    token: &str,
+    body: &[u8],
+) -> (u16, String, Vec<u8>) {
     send(&mut server, method, path, token, body);
     let mut answer = Vec::new();
     let _ = server.read_to_end(&mut answer);
@@ -151,12 +169,7 @@ fn a_hundred_at_once_who_read_slowly_take_the_memory_that_they_are_said_to() {
             .map(|number| {
                 let (path, list, all_begun) = (&path, &list, &all_begun);
                 scope.spawn(move || {
-                    let socket =
-                        socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
-                    let own: SocketAddr = format!("192.168.77.{}:0", 20 + number).parse().unwrap();
-                    socket.bind(&own.into()).unwrap();
-                    socket.connect(&format!("{SERVER}:80").parse::<SocketAddr>().unwrap().into()).unwrap();
-                    let mut server = TcpStream::from(socket);
+                    let mut server = client(number);
                     send(&mut server, "POST", path, token, list);
                     let mut begin = vec![0; 1000];
                     server.read_exact(&mut begin).unwrap();
@@ -179,6 +192,62 @@ fn a_hundred_at_once_who_read_slowly_take_the_memory_that_they_are_said_to() {
     let bound = (MANY as u64) * 1024 + 65_536;
     println!("{before} KiB before, {after} after");
     assert!(after - before < bound, "{before} KiB before, {after} after");
+}
+
+#[test]
+fn a_hundred_machines_with_layers_of_their_own_all_have_their_trees_told_at_once() {
+    const MANY: usize = 100;
+    let _lab = Lab::new().unwrap();
+    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
+    for number in 0..300 {
+        fs::write(site.path().join(format!("root/f{number}")), noise_bytes(number, 100)).unwrap();
+    }
+    for number in 0..MANY {
+        site.machine(&format!("m{number}"), &format!("{:02x}", 0x10 + number), "").unwrap();
+        site.file(&format!("m{number}"), "etc/own", &format!("{number}\n")).unwrap();
+    }
+    let server = Server::start(site).unwrap();
+    for number in 0..MANY {
+        ip(&format!("addr add 192.168.77.{}/24 dev {INTERFACE}", 20 + number)).unwrap();
+    }
+    let token = |half: usize| {
+        let name = format!("half{half}");
+        let views = (0..MANY).filter(|number| number % 2 == half).map(|number| format!("m{number}"));
+        let views: Vec<String> = views.flat_map(|view| ["--view".to_owned(), view]).collect();
+        let words = ["token", "new", &name].into_iter().chain(views.iter().map(String::as_str));
+        server.run(&words.collect::<Vec<_>>()).unwrap().trim().to_owned()
+    };
+    let tokens = [token(0), token(1)];
+    let told = |number: usize, have: Option<&str>| loop {
+        let query = have.map(|have| format!("?have={have}")).unwrap_or_default();
+        let path = format!("/sync/1/m{number}/index{query}");
+        let (status, head, _) = asked_over(client(number), "GET", &path, &tokens[number % 2], b"");
+        if status == 503 {
+            assert!(head.to_ascii_lowercase().contains("retry-after: "), "{head}");
+            continue;
+        }
+        let tag = head.lines().find(|line| line.to_ascii_lowercase().starts_with("etag:"));
+        return (status, tag.unwrap_or_else(|| panic!("{head}")).split('"').nth(1).unwrap().to_owned());
+    };
+    let all_begun = Barrier::new(MANY);
+    let tags: Vec<String> = std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..MANY)
+            .map(|number| {
+                let (told, all_begun) = (&told, &all_begun);
+                scope.spawn(move || {
+                    all_begun.wait();
+                    let (status, tag) = told(number, None);
+                    assert_eq!(status, 200, "{number}");
+                    // And who has it hears so.
+                    assert_eq!(told(number, Some(&tag)), (304, tag.clone()), "{number}");
+                    tag
+                })
+            })
+            .collect();
+        clients.into_iter().map(|client| client.join().unwrap()).collect()
+    });
+    let different: std::collections::BTreeSet<&String> = tags.iter().collect();
+    assert_eq!(different.len(), MANY);
 }
 
 #[test]

@@ -164,12 +164,8 @@ impl<'a> Answer<'a> {
                 }
             }
         }
-        match (keeps, old) {
-            (true, false) => {}
-            (true, true) => field(format_args!("Connection: keep-alive")),
-            (false, false) => field(format_args!("Connection: close")),
-            // HTTP/1.0 ends a connection of which nothing is said.
-            (false, true) => {}
+        if let Some(connection) = connection(keeps, old) {
+            field(format_args!("Connection: {connection}"));
         }
         field(format_args!("Date: {date}\r\n"));
         if let (Self::Refused(refusal), false) = (self, head) {
@@ -206,6 +202,15 @@ impl HttpError {
 
 fn words(refusal: &Refusal) -> String {
     format!("{}: {refusal}\n", refusal.status())
+}
+
+/// What is said of the connection. HTTP/1.0 ends one of which nothing is said.
+fn connection(keeps: bool, old: bool) -> Option<&'static str> {
+    match (keeps, old) {
+        (true, false) | (false, true) => None,
+        (true, true) => Some("keep-alive"),
+        (false, false) => Some("close"),
+    }
 }
 
 /// A line of a head.

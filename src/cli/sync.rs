@@ -124,6 +124,9 @@ impl FromStr for KeptPath {
     }
 }
 
+/// Bytes a second at least: a server takes whoever takes less for gone.
+const LEAST_RATE: u64 = 1024;
+
 /// Bytes a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rate(pub u64);
@@ -140,7 +143,10 @@ impl FromStr for Rate {
             .find_map(|(ending, times)| Some((unit(ending)?, times)))
             .unwrap_or((text, 1));
         let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(times));
-        number.filter(|rate| *rate > 0).map(Self).ok_or_else(|| format!("{text:?} is no rate: 500K, 10M"))
+        let rate = number.filter(|rate| *rate >= LEAST_RATE).map(Self);
+        rate.ok_or_else(|| {
+            format!("{text:?} is no rate: say bytes a second, 1K or more, with K, M or G behind the number, such as 500K or 10M")
+        })
     }
 }
 
@@ -151,8 +157,11 @@ mod tests {
     #[test]
     fn rates_have_units_and_paths_stay_below() {
         assert_eq!("500K".parse(), Ok(Rate(512_000)));
-        assert_eq!(("10m".parse(), "7".parse()), (Ok(Rate(10 << 20)), Ok(Rate(7))));
-        for text in ["", "0", "-1", "M", "1T", "99999999999G"] {
+        assert_eq!(
+            ("10m".parse().map_err(drop), "7".parse::<Rate>().map_err(drop)),
+            (Ok(Rate(10 << 20)), Err(()))
+        );
+        for text in ["", "0", "1023", "-1", "M", "1T", "500KB", "10M/s", "99999999999G"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
         assert_eq!("/etc//fstab".parse(), Ok(KeptPath(b"etc/fstab".to_vec())));

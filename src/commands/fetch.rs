@@ -10,20 +10,17 @@ use anyhow::{Context as _, Result, ensure};
 use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_machines::sync::What;
+use oneroot_tree::Index;
 use oneroot_tree::replica::{Incoming, objects};
 use oneroot_tree::wants::Wants;
-use oneroot_tree::{Error, Index};
 
+use super::patience::Patience;
 use super::progress::expect;
 use crate::cli::sync::{From, Rate};
 use crate::print;
-use crate::remote::{Refused, Remote};
+use crate::remote::Remote;
 use crate::tls::Trust;
 
-/// Tries without a byte of progress before a server is given up.
-pub const TRIES: u32 = 5;
-/// The wait before the first of them; it doubles.
-const PAUSE: Duration = Duration::from_millis(500);
 /// Bytes after which it is told how far it is.
 const TOLD: u64 = 1 << 20;
 
@@ -83,9 +80,10 @@ impl Fetch<'_> {
         // Sizes are another host's word.
         let total = missing.iter().fold(0u64, |total, (_, size)| total.saturating_add(*size));
         expect(self.bar, total);
-        let (mut came, mut tries) = (Came::default(), 0);
+        let (mut came, mut patience) = (Came::default(), Patience::default());
         while let Some((first, size)) = missing.first() {
             let (before, had) = (missing.len(), incoming.begun(*first, *size));
+            let came_before = came.bytes;
             let streamed = self.stream(missing, incoming, &mut |bytes| {
                 came.bytes += bytes;
                 self.bar.inc(bytes);
@@ -98,14 +96,9 @@ impl Fetch<'_> {
             let Err(cause) = streamed else { continue };
             let has = missing.first().map_or(0, |(object, size)| incoming.begun(*object, *size));
             if missing.len() < before || has > had {
-                tries = 0;
+                patience.has_come(came.bytes - came_before);
             }
-            tries += 1;
-            if tries > TRIES || !may_pass(&cause) {
-                return Err(cause);
-            }
-            self.bar.set_message(format!("{cause:#}; trying again"));
-            std::thread::sleep(PAUSE * 2u32.pow(tries - 1));
+            patience.wait(cause, self.bar)?;
         }
         Ok(came)
     }
@@ -133,16 +126,6 @@ impl Fetch<'_> {
         report(from.bytes - from.told);
         received
     }
-}
-
-/// Whether the next try may do better.
-fn may_pass(cause: &anyhow::Error) -> bool {
-    cause.chain().any(|cause| {
-        cause.is::<io::Error>()
-            || cause.is::<hyper::Error>()
-            || matches!(cause.downcast_ref(), Some(Error::Cut(_)))
-            || matches!(cause.downcast_ref(), Some(Refused::Busy(_)))
-    })
 }
 
 /// A stream of which is known how much has come, and that comes no faster than it may.

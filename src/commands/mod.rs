@@ -25,6 +25,7 @@ mod mapping;
 mod names;
 mod needs;
 mod pages;
+mod patience;
 mod preview;
 mod progress;
 mod pull;

@@ -13,7 +13,9 @@ use oneroot_tree::{Error, Index, Store, stream};
 use serde::Serialize;
 
 use super::fetch::{Fetch, remote};
+use super::patience::patiently;
 use super::progress::spinner;
+use super::sync::contents;
 use crate::cli::sync::PullAsked;
 use crate::clock;
 use crate::print::{Document, Page};
@@ -46,7 +48,8 @@ impl Document for Pulled {
             "it waits, and new boots get what they got"
         };
         Page::of_line(format_args!(
-            "{profile} is {what} {generation}: {objects} contents, {} came; {now}",
+            "{profile} is {what} {generation}: {}, {} came; {now}",
+            contents(*objects),
             HumanBytes(*bytes)
         ))
     }
@@ -65,7 +68,7 @@ pub fn pull(site: &Site, asked: &PullAsked) -> Result<Pulled> {
     let remote = remote(&asked.server)?;
     let bar = spinner(&format!("pull {}", asked.what), asked.output.json);
     let before = store.head(&reference)?.map(|head| head.generation);
-    let (index, generation) = index(&store, &remote, &asked.what, before)?;
+    let (index, generation) = patiently(&bar, || index(&store, &remote, &asked.what, before))?;
     let mut incoming = Incoming::open(store.path(), &mut |bytes| {
         bar.set_message(format!("looking at what has come, {}", HumanBytes(bytes)));
     })?;

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::{HumanBytes, ProgressBar};
-use oneroot_ids::GenerationId;
+use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_machines::sync::What;
 use oneroot_tree::diff::Counts;
 use oneroot_tree::replica::{Comparison, How, Incoming, Lack, Lacks, Replica, Tree, as_far_as};
@@ -18,8 +18,9 @@ use oneroot_tree::stage::Survey;
 use oneroot_tree::{Error, Index, Store, stream};
 use serde::Serialize;
 
-use super::fetch::{Fetch, TRIES, remote};
+use super::fetch::{Fetch, remote};
 use super::generations::DiffLine;
+use super::patience::{TRIES, patiently};
 use super::progress::spinner;
 use crate::cli::Exit;
 use crate::cli::sync::SyncAsked;
@@ -92,7 +93,8 @@ impl Document for Synced {
         let generation = self.generation.to_string();
         let generation = generation.get(..12).unwrap_or_default();
         page.line(format_args!(
-            "{directory} {would}{what} {generation}: {counts}; {objects} contents, {} came in {:.1} s",
+            "{directory} {would}{what} {generation}: {counts}; {}, {} came in {:.1} s",
+            contents(*objects),
             HumanBytes(*bytes),
             self.seconds
         ));
@@ -187,8 +189,6 @@ struct Run<'a> {
     from: String,
     store: Option<Arc<Store>>,
     how: How,
-    /// Kept while the store is looked into.
-    _scratch: Option<tempfile::TempDir>,
 }
 
 impl<'a> Run<'a> {
@@ -196,11 +196,7 @@ impl<'a> Run<'a> {
         let (Some(what), Some(directory)) = (&asked.what, &asked.directory) else {
             bail!("say what, and to which directory")
         };
-        let scratch = asked.store.as_ref().map(|_| tempfile::tempdir()).transpose()?;
-        let store = match (&asked.store, &scratch) {
-            (Some(store), Some(scratch)) => Some(Store::look(store, &scratch.path().join("look"))?),
-            _ => None,
-        };
+        let store = asked.store.as_deref().map(Store::if_there).transpose()?.flatten();
         let how = How {
             whole: asked.atomic.then_some(asked.keep.into()),
             kept: asked.kept.iter().map(|kept| kept.0.clone()).collect(),
@@ -215,16 +211,7 @@ impl<'a> Run<'a> {
                 directory.display()
             );
         }
-        Ok(Self {
-            asked,
-            what,
-            directory,
-            remote: remote(&asked.server)?,
-            from,
-            store,
-            how,
-            _scratch: scratch,
-        })
+        Ok(Self { asked, what, directory, remote: remote(&asked.server)?, from, store, how })
     }
 
     /// From the index to the directory; a tree that has become another one on the way is begun again.
@@ -294,10 +281,11 @@ impl<'a> Run<'a> {
 
     /// The tree's index, and what the directory is where it was synced before: both take their time, and are had at once.
     fn asked_and_looked(&self, held: Option<&Replica>, bar: &ProgressBar) -> Result<(Told, Option<Survey>)> {
-        let Some(replica) = held else { return Ok((self.index(None)?, None)) };
+        let ask = || patiently(bar, || self.index(held));
+        let Some(replica) = held else { return Ok((ask()?, None)) };
         std::thread::scope(|scope| {
             let found = scope.spawn(|| self.looked(replica, bar));
-            let index = self.index(held);
+            let index = ask();
             let found = found.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             Ok((index?, Some(found?)))
         })
@@ -359,18 +347,29 @@ impl<'a> Run<'a> {
         bar: &ProgressBar,
     ) -> Result<()> {
         let (changes, index) = (!comparison.is_nothing(), &told.index);
+        let record = replica.record()?;
+        let owes = record.owed && self.asked.after.is_some();
+        let is_known = record.current.is_some_and(|current| Tree { at: tree.at, ..current } == tree);
+        // Nothing that was read is to be remembered either: such a round writes nothing.
+        if !changes && !owes && told.is_heard && is_known && comparison.survey().read == 0 {
+            return Ok(());
+        }
         let mut incoming = Incoming::open(replica.place(), &mut |bytes| {
             bar.set_message(format!("looking at what has come, {}", HumanBytes(bytes)));
         })?;
         let missing = comparison.missing(&incoming, self.store.as_deref());
         let (remote, limit, generation) = (&self.remote, self.asked.limit, tree.generation);
         let fetch = Fetch { remote, what: self.what, generation, index, limit, bar };
-        let came = fetch.all(&missing, &mut incoming)?;
+        let came = fetch.all(&missing, &mut incoming);
+        let came = came.map_err(|cause| with_need(cause, &missing, &incoming, replica.place()))?;
         (done.objects, done.bytes) = (came.objects, came.bytes);
         let kept = tree.clone();
         if changes {
             // When all has come: what it stops is to stand still for the change, and not for the wire.
             hook(self.asked.before.as_deref(), "--before", replica.root(), &tree)?;
+            if self.asked.after.is_some() && !record.owed {
+                replica.owe(true)?;
+            }
         }
         bar.set_message("changing the directory");
         let applied = replica.apply(
@@ -388,8 +387,9 @@ impl<'a> Run<'a> {
             replica.keep_index(index)?;
         }
         done.lacking.extend(Lacking::all(&applied.lacks));
-        if changes {
+        if (changes || owes) && self.asked.after.is_some() {
             hook(self.asked.after.as_deref(), "--after", replica.root(), &kept)?;
+            replica.owe(false)?;
         }
         if !told.is_heard {
             // Only so does the server know what is here.
@@ -397,6 +397,32 @@ impl<'a> Run<'a> {
         }
         Ok(())
     }
+}
+
+/// Says how much has to come, where a disk is full.
+fn with_need(
+    cause: anyhow::Error,
+    missing: &[(ObjectId, u64)],
+    incoming: &Incoming,
+    place: &Path,
+) -> anyhow::Error {
+    let full = [std::io::ErrorKind::StorageFull, std::io::ErrorKind::QuotaExceeded];
+    let mut causes = cause.chain().filter_map(|cause| cause.downcast_ref::<std::io::Error>());
+    if !causes.any(|cause| full.contains(&cause.kind())) {
+        return cause;
+    }
+    let left = missing.iter().filter(|(object, _)| !incoming.has(*object));
+    let left = left.fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
+    let free = rustix::fs::statvfs(place).map_or(0, |is| is.f_bavail.saturating_mul(is.f_frsize));
+    let (left, free) = (HumanBytes(left), HumanBytes(free));
+    cause.context(format!(
+        "{left} of contents are still to come, and {free} are free beside the directory; make room, and the next run goes on from here"
+    ))
+}
+
+/// So many contents, in words.
+pub(super) fn contents(count: u64) -> String {
+    format!("{count} {}", if count == 1 { "content" } else { "contents" })
 }
 
 /// Runs what was asked to be run before or after; it is told the directory and the tree by its environment.

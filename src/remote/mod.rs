@@ -14,7 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail, ensure};
 use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::header::{AUTHORIZATION, ETAG, HOST};
+use hyper::header::{AUTHORIZATION, ETAG, HOST, RETRY_AFTER};
 use hyper::{Method, Request, StatusCode};
 use oneroot_ids::GenerationId;
 use oneroot_machines::sync::What;
@@ -23,7 +23,7 @@ use rustls::pki_types::ServerName;
 
 use crate::tls::{Trust, client};
 pub use address::Address;
-pub use stream::Stream;
+pub use stream::{Slow, Stream};
 
 /// Time for a connection to be made.
 const CONNECTING: Duration = Duration::from_secs(10);
@@ -49,8 +49,13 @@ pub enum Offered {
 #[derive(Debug, thiserror::Error)]
 pub enum Refused {
     /// Not just now.
-    #[error("{0}")]
-    Busy(String),
+    #[error("{words}")]
+    Busy {
+        /// With these words.
+        words: String,
+        /// After so long, if it says so.
+        after: Option<Duration>,
+    },
     /// The tree is another one by now.
     #[error("{0}")]
     Changed(String),
@@ -63,6 +68,11 @@ pub enum Refused {
         words: String,
     },
 }
+
+/// Nobody answers there.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot reach {0}")]
+pub struct Unreachable(String);
 
 impl Remote {
     /// Nothing is asked yet. `trust` is for a server that is asked by HTTPS.
@@ -113,7 +123,7 @@ impl Remote {
             request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
         let request = request.body(Full::new(Bytes::from(body))).context("the request can't be written")?;
-        let connection = self.connect().with_context(|| format!("cannot reach {}", self.address))?;
+        let connection = self.connect().with_context(|| Unreachable(self.address.to_string()))?;
         let answer = stream::converse(connection, self.seal.clone(), request).map_err(|cause| {
             let remedy = remedy(&format!("{cause:#}"));
             cause.context(format!("asked {}{remedy}", self.address))
@@ -121,9 +131,12 @@ impl Remote {
         match answer.status {
             StatusCode::OK | StatusCode::NOT_MODIFIED => Ok(answer),
             status => {
+                let after = answer.header(RETRY_AFTER.as_str()).and_then(|seconds| seconds.parse().ok());
                 let words = words(answer.stream);
                 Err(match status {
-                    StatusCode::SERVICE_UNAVAILABLE => Refused::Busy(words),
+                    StatusCode::SERVICE_UNAVAILABLE => {
+                        Refused::Busy { words, after: after.map(Duration::from_secs) }
+                    }
                     StatusCode::CONFLICT => Refused::Changed(words),
                     status => Refused::Other { status, words },
                 }

@@ -4,7 +4,7 @@ use std::io::{self, Read};
 use std::net::TcpStream as Blocking;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use http_body_util::{BodyExt as _, Full};
@@ -21,6 +21,14 @@ use tokio_rustls::TlsConnector;
 const WAITING: usize = 16;
 /// Time in which a server has to say something; a debug build, which tests wait for, has less.
 const PATIENCE: Duration = Duration::from_secs(if cfg!(debug_assertions) { 15 } else { 60 });
+
+/// Bytes that have to come while that time is waited for them: one that drips is left.
+const LEAST: usize = 16 * 1024;
+
+/// Hardly anything comes.
+#[derive(Debug, thiserror::Error)]
+#[error("the server sends less than {LEAST} bytes in {} s", PATIENCE.as_secs())]
+pub struct Slow;
 
 /// An answer whose body is still to come.
 pub struct Answer {
@@ -118,12 +126,22 @@ async fn ask(
 }
 
 async fn pass_on(mut body: Incoming, to: &SyncSender<io::Result<Bytes>>) {
+    // Of the time in which somebody reads and nothing is there: whoever reads slowly is no fault of the server's.
+    let (mut waited, mut came) = (Duration::ZERO, 0);
     loop {
+        let since = Instant::now();
         let next = match tokio::time::timeout(PATIENCE, body.frame()).await {
             Ok(None) => return,
             Ok(Some(frame)) => frame.map_err(io::Error::other),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the server says nothing more")),
         };
+        waited += since.elapsed();
+        came += next.as_ref().ok().and_then(|frame| frame.data_ref()).map_or(0, Bytes::len);
+        let is_slow = waited >= PATIENCE && came < LEAST;
+        if waited >= PATIENCE {
+            (waited, came) = (Duration::ZERO, 0);
+        }
+        let next = if is_slow { next.and(Err(io::Error::new(io::ErrorKind::TimedOut, Slow))) } else { next };
         let failed = next.is_err();
         let piece = next.map(|frame| frame.into_data().unwrap_or_default());
         // This thread has nothing else to do than to wait for whoever reads.

@@ -308,7 +308,10 @@ impl Machines {
             }
         });
         let found = found.await?;
-        let generation = found.ok_or_else(|| absent(what, "it has no such generation"))?;
+        let lists = format!(
+            "it has no such generation; `oneroot generations {name}` on the server shows those that it has"
+        );
+        let generation = found.ok_or_else(|| absent(what, &lists))?;
         Ok(Meant::Profile(name.clone(), generation))
     }
 

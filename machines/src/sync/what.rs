@@ -41,8 +41,16 @@ pub enum Which {
 
 /// What was said is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("it is PROFILE, PROFILE~1, PROFILE@GENERATION, a machine's name, or @self")]
-pub struct NoWhat;
+pub enum NoWhat {
+    /// It is no name.
+    #[error("it is PROFILE, PROFILE~1, PROFILE@GENERATION, a machine's name, or @self")]
+    Words,
+    /// Behind the @ there is no beginning of a generation's name.
+    #[error(
+        "behind the @ come the first 6 to 64 characters (0-9, a-f) of a generation's name, as `oneroot generations PROFILE` on the server shows it"
+    )]
+    Generation,
+}
 
 impl FromStr for What {
     type Err = NoWhat;
@@ -56,16 +64,26 @@ impl FromStr for What {
                 && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte))
         };
         let (name, which) = match (text.split_once('~'), text.split_once('@')) {
-            (Some((name, back)), None) => (name, Which::Back(back.parse().map_err(|_| NoWhat)?)),
+            (Some((name, back)), None) => (name, Which::Back(back.parse().map_err(|_| NoWhat::Words)?)),
             (None, Some((name, generation))) => {
                 let fits = (6..=64).contains(&generation.len())
                     && generation.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
-                (name, fits.then(|| Which::Generation(generation.to_owned())).ok_or(NoWhat)?)
+                let which = fits.then(|| Which::Generation(generation.to_owned()));
+                (
+                    name,
+                    which.filter(|_| plain(name)).ok_or(if plain(name) {
+                        NoWhat::Generation
+                    } else {
+                        NoWhat::Words
+                    })?,
+                )
             }
             (None, None) => (text, Which::Head),
-            (Some(_), Some(_)) => return Err(NoWhat),
+            (Some(_), Some(_)) => return Err(NoWhat::Words),
         };
-        (plain(name) && text.len() <= LONGEST).then(|| Self::Named(name.to_owned(), which)).ok_or(NoWhat)
+        (plain(name) && text.len() <= LONGEST)
+            .then(|| Self::Named(name.to_owned(), which))
+            .ok_or(NoWhat::Words)
     }
 }
 
@@ -103,7 +121,13 @@ mod tests {
         for text in
             ["", "@other", "a/b", "..\0", "a~", "a~x", "a@", "a@12", "a@XYZXYZXY", "a~1@3f2a9c17", "a b", "é"]
         {
-            assert_eq!(text.parse::<What>(), Err(NoWhat), "{text}");
+            assert!(text.parse::<What>().is_err(), "{text}");
+        }
+        for text in ["debian@d3d0", "debian@D3D0D3D0", "debian@"] {
+            assert_eq!(text.parse::<What>(), Err(NoWhat::Generation), "{text}");
+        }
+        for text in ["@other", "a/b@d3d0d3"] {
+            assert_eq!(text.parse::<What>(), Err(NoWhat::Words), "{text}");
         }
     }
 }

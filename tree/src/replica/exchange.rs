@@ -14,6 +14,7 @@ use rustix::fs::{AtFlags, CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::apply::{Hands, Steps, split};
+use super::joined;
 use super::plan::Plan;
 use crate::confine::Dir;
 use crate::error::{Error, Result};
@@ -156,11 +157,7 @@ fn directories_of(wanted: &Index, kept: &BTreeSet<Vec<u8>>, to: &mut Vec<(Vec<u8
         let (first, count) = wanted.inode(directory).map_or((0, 0), |inode| inode.run());
         for entry in (first..first.saturating_add(count)).filter_map(|place| wanted.entry(place)) {
             if wanted.inode(entry.inode).is_some_and(|inode| inode.kind().is_directory()) {
-                let below = if path.is_empty() {
-                    entry.name.to_vec()
-                } else {
-                    [path.as_slice(), b"/", entry.name].concat()
-                };
+                let below = joined(&path, entry.name);
                 if !is_kept(kept, &below) {
                     to.push((below.clone(), entry.inode));
                     todo.push((entry.inode, below));
@@ -248,17 +245,16 @@ fn described_like(hands: &mut Hands<'_>, old: &Dir, path: &[u8]) -> io::Result<(
     crate::disk::describe(to.dir(name)?.as_fd(), &meta, true, &mut |_| true)
 }
 
-/// Gives the new tree the directory's name; the old one, if there is one, is where the new one was then.
-pub(super) fn exchange(next: &Path, root: &Path) -> Result<()> {
+/// Gives the new tree the directory's name; the old one, if there is one, is where the new one was then. `aside` is a free name.
+pub(super) fn exchange(next: &Path, root: &Path, aside: &Path) -> Result<()> {
     let failed = |cause: Errno| Error::io("exchange with its next tree", root)(cause);
     match rustix::fs::renameat_with(CWD, next, CWD, root, RenameFlags::EXCHANGE) {
         Err(Errno::NOENT) => rustix::fs::renameat(CWD, next, CWD, root).map_err(failed),
         // A file system without such a rename: for a moment, nothing has the name.
         Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
-            let aside = beside(root, "aside");
-            rustix::fs::renameat(CWD, root, CWD, &aside).map_err(failed)?;
+            rustix::fs::renameat(CWD, root, CWD, aside).map_err(failed)?;
             rustix::fs::renameat(CWD, next, CWD, root).map_err(failed)?;
-            rustix::fs::renameat(CWD, &aside, CWD, next).map_err(failed)
+            rustix::fs::renameat(CWD, aside, CWD, next).map_err(failed)
         }
         exchanged => exchanged.map_err(failed),
     }

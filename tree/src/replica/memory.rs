@@ -7,6 +7,7 @@ use std::time::Duration;
 use rustix::fs::Stat;
 
 use super::comparison::Comparison;
+use super::joined;
 use crate::confine::Dir;
 use crate::disk::{self, Lacks};
 use crate::error::{Error, Result};
@@ -35,9 +36,7 @@ pub(super) fn remember(memory: &Store, dir: &Dir, change: &Comparison, moved: bo
         for (name, number) in names(wanted, directory) {
             let Some(inode) = wanted.inode(number) else { continue };
             if inode.kind().is_directory() {
-                let below =
-                    if path.is_empty() { name.to_vec() } else { [path.as_slice(), b"/", name].concat() };
-                todo.push((below, number));
+                todo.push((joined(&path, name), number));
                 continue;
             }
             let place = (number as usize).saturating_sub(1);

@@ -14,6 +14,7 @@ mod plan;
 mod pulled;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod user;
 
 use std::collections::{BTreeSet, HashMap};
@@ -46,6 +47,11 @@ pub struct Replica {
     place: Place,
 }
 
+/// The path of a name in a directory, of which the root's is empty.
+fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
+    if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
+}
+
 /// How a directory is to be changed.
 #[derive(Debug, Clone, Default)]
 pub struct How {
@@ -70,7 +76,9 @@ impl Replica {
     pub fn open(directory: &Path) -> Result<Self> {
         let root = place::resolved(directory)?;
         let place = Place::open(&root)?;
-        Ok(Self { root, place })
+        let replica = Self { root, place };
+        replica.settle()?;
+        Ok(replica)
     }
 
     /// Whether a directory has been synced before, or was begun to be. Nothing is made.
@@ -99,6 +107,15 @@ impl Replica {
     /// The system's.
     pub fn record(&self) -> Result<Record> {
         self.place.record()
+    }
+
+    /// Notes whether a program that was to run after a change has not run well since.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn owe(&self, owed: bool) -> Result<()> {
+        let record = Record { owed, ..self.record()? };
+        self.place.write(&record)
     }
 
     /// An index that a run before has kept.
@@ -186,7 +203,6 @@ impl Replica {
             .transpose()
             .map_err(Error::io("open", &self.root))?;
         change.bring(old.as_ref(), &uses, incoming, store)?;
-        let mut record = self.record()?;
         let lacks = match how.whole {
             None => {
                 // What is named lasts: the contents before their names in the tree.
@@ -198,11 +214,12 @@ impl Replica {
             Some(_) if change.plan.is_empty() && old.is_some() => Lacks::default(),
             Some(keep) => {
                 let (next, lacks) = self.filled(change, old.as_ref(), incoming, uses, steps)?;
-                self.turn(&next, old.is_some(), keep, &mut record, tree.clone())?;
+                self.turn(&next, old.is_some(), keep, tree.clone())?;
                 lacks
             }
         };
         sync(&self.root)?;
+        let mut record = self.record()?;
         record.current = Some(tree);
         self.keep_index(&change.wanted)?;
         self.place.write(&record)?;
@@ -233,78 +250,5 @@ impl Replica {
         let lacks = hands.lacks;
         sync(&next)?;
         Ok((next, lacks))
-    }
-
-    /// Gives the new tree the directory's name, and those before it theirs.
-    fn turn(&self, next: &Path, is_there: bool, keep: usize, record: &mut Record, tree: Tree) -> Result<()> {
-        let path = |number: usize| exchange::beside(&self.root, &number.to_string());
-        let had = record.older.len();
-        self.has_room(record, keep)?;
-        let before = record.current.replace(tree);
-        if is_there && keep > 0 {
-            // What was there before the first sync is kept as any other tree.
-            record.older.insert(0, before.unwrap_or_else(Tree::unknown));
-            record.marks.insert(0, None);
-        }
-        // Written first: what it tells of trees that are not there yet costs nothing, and of what it does not tell nothing goes.
-        self.place.write(record)?;
-        for number in (1..=had).rev().filter(|_| is_there) {
-            if number >= keep {
-                exchange::remove(&path(number))?;
-            } else if path(number).exists() {
-                fs::rename(path(number), path(number + 1)).map_err(Error::io("rename", path(number)))?;
-            }
-        }
-        exchange::exchange(next, &self.root)?;
-        if is_there && keep > 0 {
-            fs::rename(next, path(1)).map_err(Error::io("rename", next))?;
-            record.marks.splice(..1, [Birth::of(&path(1))]);
-        } else if is_there {
-            exchange::remove(next)?;
-        }
-        record.older.truncate(keep);
-        record.marks.truncate(keep);
-        self.place.write(record)?;
-        fs::remove_file(self.place.path.join("next"))
-            .map_err(Error::io("remove", self.place.path.join("next")))
-    }
-
-    /// Whether the names that the trees before are to have are free, or are those of trees that sync has made: what is somebody's
-    /// own is never taken for one.
-    fn has_room(&self, record: &Record, keep: usize) -> Result<()> {
-        let next = exchange::beside(&self.root, "next");
-        if next.symlink_metadata().is_ok() && !self.place.path.join("next").exists() {
-            return Err(Error::InTheWay { path: next });
-        }
-        for number in 1..=keep.max(record.older.len()) {
-            let path = exchange::beside(&self.root, &number.to_string());
-            let mark = record.marks.get(number - 1).copied().flatten();
-            let is_ours = number <= record.older.len() && (mark.is_none() || mark == Birth::of(&path));
-            if path.symlink_metadata().is_ok() && !is_ours {
-                return Err(Error::InTheWay { path });
-            }
-        }
-        Ok(())
-    }
-
-    /// Goes back to the tree before, which stays the one before then: twice is nothing.
-    ///
-    /// # Errors
-    /// [`Error::NothingBefore`], or the system's.
-    pub fn roll_back(&self) -> Result<Record> {
-        let mut record = self.record()?;
-        let before = exchange::beside(&self.root, "1");
-        if record.older.is_empty() || !before.exists() {
-            return Err(Error::NothingBefore { path: self.root.clone() });
-        }
-        self.has_room(&record, 0)?;
-        exchange::exchange(&before, &self.root)?;
-        if let Some(mark) = record.marks.first_mut() {
-            *mark = Birth::of(&before);
-        }
-        let now = record.older.remove(0);
-        record.older.splice(0..0, record.current.replace(now));
-        self.place.write(&record)?;
-        Ok(record)
     }
 }

@@ -4,6 +4,7 @@
 //! .NAME.oneroot-sync/           beside NAME; NAME/.oneroot-sync where NAME is a mount, or nothing may be written beside it
 //!   lock                   held while a sync runs
 //!   synced.json            what the directory was made equal to, and the trees before
+//!   next, gone/, aside/    while a whole tree takes the directory's name
 //!   incoming/              objects on their way
 //!   generations/, seen/    indexes, and what the files were when they were last looked at: a small store without objects
 //! ```
@@ -20,6 +21,7 @@ use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
+use super::turn::Turn;
 use crate::confine::{lock_file, read_file};
 use crate::error::{Error, Result};
 use crate::store::{Store, make_directory};
@@ -87,6 +89,12 @@ pub struct Record {
     /// What tells the directories of those from any others of their names.
     #[serde(default)]
     pub marks: Vec<Option<Birth>>,
+    /// Whether a program that was to run after a change has not run well since.
+    #[serde(default)]
+    pub owed: bool,
+    /// The turn of names that is under way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub turn: Option<Box<Turn>>,
 }
 
 /// The place of a directory.

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
+use super::joined;
 use crate::disk::is_described;
 use crate::error::{Error, Result};
 use crate::index::{Entry, Index, Inode, ROOT};
@@ -124,10 +125,6 @@ fn torn(found: &Index, wanted: &Index) -> HashSet<u32> {
 fn entries(index: &Index, directory: Option<u32>) -> impl Iterator<Item = Entry<'_>> {
     let run = directory.and_then(|number| index.inode(number)).map_or((0, 0), |inode| inode.run());
     (run.0..run.0.saturating_add(run.1)).filter_map(|place| index.entry(place))
-}
-
-fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
-    if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
 }
 
 /// Whether two nodes that are no directories hold the same.

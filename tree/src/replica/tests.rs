@@ -217,3 +217,32 @@ fn uid() -> u32 {
 fn gid() -> u32 {
     rustix::process::getegid().as_raw()
 }
+
+#[test]
+fn what_a_pull_names_is_young_whenever_it_came_and_so_is_what_was_there() {
+    let home = tempfile::tempdir().unwrap();
+    let store = Store::open(&home.path().join("store")).unwrap();
+    let (mut builder, mut contents) = (IndexBuilder::new(), Contents::default());
+    let content = contents.file(b"came days ago".to_vec());
+    builder.insert(&TreePath::parse(b"file").unwrap(), Meta::default(), content).unwrap();
+    let index = builder.finish().unwrap();
+    let (object, size) = objects(&index).next().unwrap();
+    let age = |path: &Path| {
+        let days_ago = SystemTime::now() - Duration::from_secs(30 * 86_400);
+        fs::set_permissions(path, fs::Permissions::from_mode(0o600)).unwrap();
+        fs::File::options().write(true).open(path).unwrap().set_modified(days_ago).unwrap();
+    };
+    let is_young = |path: &Path| {
+        let old = fs::metadata(path).unwrap().modified().unwrap().elapsed().unwrap_or_default();
+        old < Duration::from_secs(86_400)
+    };
+    let mut incoming = Incoming::open(store.path(), &mut |_| {}).unwrap();
+    incoming.receive(object, size, &mut contents.0[&object].as_slice()).unwrap();
+    age(&incoming.path(object));
+    store.receive(&index, &mut incoming).unwrap();
+    let named = store.object_path(object);
+    assert!(is_young(&named), "a collection takes what is old and in no index yet");
+    age(&named);
+    assert!(store.missing(&index, &incoming).is_empty());
+    assert!(is_young(&named), "it may go while the others come");
+}

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::joined;
 use crate::build::{IndexBuilder, NodeRef};
 use crate::disk::{Lack, Lacks};
 use crate::error::{Error, Result};
@@ -28,11 +29,7 @@ pub fn as_far_as(uid: u32, gid: u32, index: &Index) -> Result<(Arc<Index>, Lacks
         let (first, count) = index.inode(directory).map_or((0, 0), |inode| inode.run());
         for entry in (first..first.saturating_add(count)).filter_map(|place| index.entry(place)) {
             let Some(inode) = index.inode(entry.inode) else { continue };
-            let here = if path.is_empty() {
-                entry.name.to_vec()
-            } else {
-                [path.as_slice(), b"/", entry.name].concat()
-            };
+            let here = joined(&path, entry.name);
             if let Some(node) = made.get(entry.inode as usize).copied().flatten() {
                 builder.link_in(there, entry.name, node)?;
                 continue;

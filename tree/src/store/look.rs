@@ -25,8 +25,11 @@ impl Store {
         Self::opened(scratch, below).map(Arc::new)
     }
 
-    /// The store at `path`; none where one is not there, or half made.
-    fn if_there(path: &Path) -> Result<Option<Arc<Self>>> {
+    /// The store at `path`, to read from; none where one is not there, or half made.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn if_there(path: &Path) -> Result<Option<Arc<Self>>> {
         let is_there = ["", "objects", "generations", "stacks"].iter().all(|part| path.join(part).exists());
         if !is_there || !has_format(path)? {
             // What may not be looked at is there all the same.
