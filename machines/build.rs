@@ -15,14 +15,13 @@ use std::process::Command;
 const PROCESSORS: [(&str, &str); 2] =
     [("x86_64", "x86_64-linux-gnu-gcc"), ("aarch64", "aarch64-linux-gnu-gcc")];
 /// What the program is made of.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 8] = [
     "init/src",
     "init/Cargo.toml",
     "initrd/src",
     "initrd/Cargo.toml",
     "ids/src",
     "ids/Cargo.toml",
-    "dhcp/src",
     "Cargo.toml",
     "Cargo.lock",
 ];

@@ -2,9 +2,12 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
 use std::fs;
+use std::io::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use oneroot_testkit::module::module;
+use oneroot_testkit::{Lab, Server, SiteFiles, http};
 
 use crate::program::oneroot;
 
@@ -33,22 +36,27 @@ const MODULES: [&str; 4] = [
 /// A site whose tree has these modules.
 fn site(modules: &[&str]) -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
+    fs::write(home.path().join("site.toml"), SITE).unwrap();
+    tree(&home.path().join("small"), modules);
+    home
+}
+
+/// A tree with a kernel and these modules.
+fn tree(root: &Path, modules: &[&str]) {
     let write = |path: &str, bytes: &[u8]| {
-        let path = home.path().join(path);
+        let path = root.join(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, bytes).unwrap();
     };
-    let at = format!("small/usr/lib/modules/{VERSION}");
-    write("site.toml", SITE.as_bytes());
-    write(&format!("small/boot/vmlinuz-{VERSION}"), b"kernel");
-    write("small/sbin/init", b"init");
+    let at = format!("usr/lib/modules/{VERSION}");
+    write(&format!("boot/vmlinuz-{VERSION}"), b"kernel");
+    write("sbin/init", b"init");
     for path in modules {
         write(&format!("{at}/{path}.ko"), &module(b""));
     }
     let dep: String = modules.iter().map(|path| format!("{path}.ko:\n")).collect();
     write(&format!("{at}/modules.dep"), dep.as_bytes());
     write(&format!("{at}/modules.alias"), b"alias pci:v00008086d000015F3sv*sd*bc*sc*i* igc\n");
-    home
 }
 
 /// What a command prints, both ways, and what it exits with.
@@ -106,4 +114,46 @@ fn a_kernel_that_lacks_overlayfs_is_named_when_it_is_staged_and_boots_nobody() {
     }
     let (told, exit) = said(home.path(), &["explain", "alpha"]);
     assert!(exit == 1 && told.contains(&lacks), "{told}");
+}
+
+/// One answer by HTTP whatever it is made of: its length is said, any part can be had, and it has a name that stays.
+#[test]
+fn the_initrd_of_a_boot_is_one_file_by_http_with_parts_on_both_sides_of_what_it_is_joined_of() {
+    let lab = Lab::new().unwrap();
+    let files = SiteFiles::with_alpha(b"old").unwrap();
+    let root = files.path().join("root");
+    fs::remove_dir_all(root.join("boot")).unwrap();
+    tree(&root, &MODULES);
+    let _server = Server::start(files).unwrap();
+    let asked = lab.on_machines([192, 168, 77, 2].into(), |host| {
+        let alpha = host.lease(10, Duration::from_secs(60)).unwrap().unwrap();
+        let (_, script) = alpha.get("/boot/52-54-00-00-00-0a.ipxe?busid=01808615f3").unwrap();
+        let script = String::from_utf8(script).unwrap();
+        assert!(!script.contains("nfsroot") && !script.contains("init=/.oneroot"), "{script}");
+        let boot = script.split("/b/").nth(1).unwrap().split('/').next().unwrap();
+        let path = format!("/b/{boot}/initrd");
+        let (status, whole) = alpha.get(&path).unwrap();
+        assert!(status == 200 && whole.len() > 100_000, "{status}, {}", whole.len());
+        assert!(whole.windows(18).any(|bytes| bytes == b"oneroot/settings\0\0"), "what is not packed");
+        let stream = alpha.connect(80, 0).unwrap();
+        let ask = |line: &str, has_body| {
+            write!(&stream, "{line}\r\n\r\n").unwrap();
+            http::answer(&stream, has_body).unwrap()
+        };
+        let (head, _) = ask(&format!("HEAD {path} HTTP/1.1"), false);
+        assert!(head.contains(&format!("\r\nContent-Length: {}\r\n", whole.len())), "{head}");
+        let tag = head.lines().find_map(|line| line.strip_prefix("Etag: ")).unwrap().to_owned();
+        // The settings are the last few hundred bytes.
+        let end = whole.len();
+        for (from, to) in
+            [(0, 10), (0, end), (end - 2000, end - 1000), (end - 2000, end), (end - 100, end), (7, end - 3)]
+        {
+            let (head, body) = ask(&format!("GET {path} HTTP/1.1\r\nRange: bytes={from}-{}", to - 1), true);
+            assert!(head.starts_with("HTTP/1.1 206 ") && head.contains(&tag), "{head}");
+            assert!(body == whole[from..to], "{from} to {to}");
+        }
+        let (head, body) = ask(&format!("GET {path} HTTP/1.1\r\nIf-Range: {tag}\r\nRange: bytes=5-9"), true);
+        assert!(head.starts_with("HTTP/1.1 206 ") && body == whole[5..10], "{head}");
+    });
+    asked.unwrap();
 }
