@@ -94,6 +94,8 @@ mod tests {
     #[tokio::test]
     async fn each_reply_of_a_turn_arrives_whole_at_whom_it_is_for_whatever_their_lengths() {
         let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        // Nothing can be sent before the loop has looked at it once.
+        server.writable().await.unwrap();
         let relays =
             [UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap()];
         let mut outbox = Outbox::new();

@@ -59,7 +59,7 @@ mod tests {
         let (reads, begun) = (Reads::default(), Arc::new(AtomicUsize::new(0)));
         let (ends, ended) = std::sync::mpsc::channel::<()>();
         let ended = Arc::new(Mutex::new(ended));
-        for _ in 0..3 * READS {
+        for number in 0..3 * READS {
             let (reads, counts, ended) = (reads.clone(), begun.clone(), ended.clone());
             let hangs = move || {
                 counts.fetch_add(1, Ordering::SeqCst);
@@ -68,8 +68,9 @@ mod tests {
             };
             let asks = tokio::spawn(async move { reads.wait(hangs).await });
             // It hangs, or waits for a place.
-            for _ in 0..1000 {
-                tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            while begun.load(Ordering::SeqCst) <= number.min(READS - 1) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
             asks.abort();
             let _ = asks.await;
