@@ -366,3 +366,27 @@ fn what_a_plan_says_of_it_are_its_parts_and_the_settings_behind_them() {
     .unwrap();
     assert_eq!(told, [("oneroot/settings".to_owned(), Some(b"boot 1\nend\n".to_vec()))]);
 }
+
+/// What a real kernel's tree takes; `ONEROOT_TREE` names it, with `boot` and `lib/modules` in it.
+#[test]
+#[ignore = "needs a distribution's kernel: ONEROOT_TREE=DIR"]
+fn a_real_kernels_initrd_is_made_once_and_found_from_then_on() {
+    let home = Home::new();
+    symlink(std::env::var_os("ONEROOT_TREE").unwrap(), home.directory.path().join("root")).unwrap();
+    for nic in ["8086:15f3", "1af4:1000", "10ec:8168", ""] {
+        let stacked = home.plan(nic, "");
+        let own = stacked.loaded.unwrap().own.unwrap();
+        let (initrds, drivers) = (Initrds::default(), For { drivers: Drivers::Nic, nic: nic.parse().ok() });
+        let mut made = Vec::new();
+        // Made; for a machine with files of its own, by what went in; for that one again, by its stack.
+        for number in [0, 1, 1] {
+            let stack = [GenerationId([number; 32])];
+            let wanted = Wanted { stack: &stack, view: &stacked.view, own: &own, drivers };
+            let begun = std::time::Instant::now();
+            made.push(initrds.composed(home.planner.store(), &wanted).unwrap());
+            eprintln!("{nic}: {:?}, {:?}", begun.elapsed(), made.last().unwrap().made_of.last());
+        }
+        assert!(made.iter().all(|one| Arc::ptr_eq(one, &made[0])));
+        assert_eq!(made[0].missing, Vec::<String>::new());
+    }
+}
