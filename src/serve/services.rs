@@ -206,11 +206,11 @@ impl Services {
         self.spawn(async move {
             loop {
                 machines.timelines_due().await;
-                // What comes meanwhile is written with it.
-                tokio::time::sleep(GATHER).await;
                 while !machines.write_timelines().await {
                     tokio::time::sleep(TICK).await;
                 }
+                // The first of some is written at once: it may be the failure that ends a boot. The others are gathered.
+                tokio::time::sleep(GATHER).await;
             }
         });
         let machines = self.machines.clone();
