@@ -64,7 +64,7 @@ pub const TABLE: &[Remedy] = &[
     },
     Remedy {
         phase: Phase::Root,
-        words: &["refused", "not this machine", "access"],
+        words: &["refused:"],
         helps: "the server's log says whose the address is; another DHCP server that gives addresses there is the usual cause",
     },
     Remedy {
@@ -80,7 +80,7 @@ pub const TABLE: &[Remedy] = &[
     Remedy {
         phase: Phase::Root,
         words: &[],
-        helps: "a firewall may keep TCP port 2049 from it, here or on the way",
+        helps: "is the server up? A firewall may keep TCP port 2049 from it, here or on the way",
     },
     Remedy {
         phase: Phase::Overlay,
@@ -130,6 +130,9 @@ mod tests {
         assert!(
             of("root", "192.168.77.1:2049 refused: this address is not alpha's").unwrap().contains("log")
         );
+        let silent =
+            of("root", "192.168.77.1:2049 does not answer: ECONNREFUSED, nothing listens there").unwrap();
+        assert!(silent.contains("firewall may"), "{silent}");
         assert_eq!(of("no phase", "x"), None);
     }
 
