@@ -1,90 +1,73 @@
-//! Replies that leave together: those of one turn to one relay, or to one client, that are of one length, by one call.
+//! Replies that leave together: all of one turn, whoever they are for, by one call (sendmmsg(2)).
+//!
+//! UDP_SEGMENT would be quicker for those of one relay, but it stays with the socket, and a kernel before 6.11 then refuses whatever
+//! leaves by a device that does not make checksums: the replies of all others too.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
+use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
-use crate::net::segments;
+/// Messages of one call.
+const AT_ONCE: usize = 64;
 
 /// What one socket has to send in this turn.
 #[derive(Debug, Default)]
 pub struct Outbox {
     waiting: Vec<(SocketAddrV4, Vec<u8>)>,
-    /// Several of them, one behind the other.
-    together: Vec<u8>,
-    /// What UDP_SEGMENT is set to; `None` where the kernel does not know it.
-    segment: Option<usize>,
 }
 
 /// Replies that could not be sent.
 #[derive(Debug)]
 pub struct Unsent {
+    /// Whom the first of them was for.
     pub to: Ipv4Addr,
     pub count: usize,
     pub cause: io::Error,
 }
 
 impl Outbox {
-    pub fn new() -> Self {
-        Self { segment: Some(0), ..Self::default() }
-    }
-
     pub fn put(&mut self, to: SocketAddrV4, payload: Vec<u8>) {
         self.waiting.push((to, payload));
     }
 
-    /// Sends all of them. Nobody waits for a full queue: what is lost is asked for again.
+    /// Sends all of them. Nobody waits for a full queue: what is lost is asked for again. What can't be sent to one is no reason
+    /// to keep the others' back.
     pub fn send(&mut self, socket: &UdpSocket) -> Vec<Unsent> {
-        let mut waiting = std::mem::take(&mut self.waiting);
-        // Those of one relay in the order in which they were made, but for their lengths: each is another client's.
-        waiting.sort_by_key(|(to, payload)| (*to, payload.len()));
-        let alike = waiting.chunk_by(|(to, one), (other, next)| (to, one.len()) == (other, next.len()));
-        let mut unsent = Vec::new();
-        for group in alike {
-            let length = group.first().map_or(1, |(_, payload)| payload.len().max(1));
-            for part in group.chunks((segments::MOST_BYTES / length).clamp(1, segments::MOST)) {
-                if let (Err(cause), Some((to, _))) = (self.send_alike(socket, part, length), part.first()) {
-                    unsent.push(Unsent { to: *to.ip(), count: part.len(), cause });
+        let (mut unsent, mut sent) = (Vec::new(), 0);
+        while let Some(rest) = self.waiting.get(sent..).filter(|rest| !rest.is_empty()) {
+            let some = rest.get(..AT_ONCE).unwrap_or(rest);
+            match socket.try_io(Interest::WRITABLE, || send_some(socket, some)) {
+                Ok(count) => sent += count.max(1),
+                Err(cause) => {
+                    let is_full = cause.kind() == io::ErrorKind::WouldBlock;
+                    let count = if is_full { rest.len() } else { 1 };
+                    sent += count;
+                    unsent.extend(rest.first().map(|(to, _)| Unsent { to: *to.ip(), count, cause }));
                 }
             }
         }
-        waiting.clear();
-        self.waiting = waiting;
+        self.waiting.clear();
         unsent
     }
+}
 
-    fn send_alike(
-        &mut self,
-        socket: &UdpSocket,
-        part: &[(SocketAddrV4, Vec<u8>)],
-        length: usize,
-    ) -> io::Result<()> {
-        let Some((to, _)) = part.first() else { return Ok(()) };
-        if part.len() > 1 && self.segments(socket, length) {
-            self.together.clear();
-            part.iter().for_each(|(_, payload)| self.together.extend_from_slice(payload));
-            match socket.try_send_to(&self.together, (*to).into()) {
-                Err(cause) if segments::is_refusal(&cause) => {
-                    tracing::debug!(peer = %to, %cause, "DHCP replies are sent one by one");
-                }
-                sent => return sent.map(drop),
-            }
-        }
-        // A longer one than those of the last call would be cut up like those.
-        if self.segment.is_some_and(|segment| segment != 0 && segment < length) {
-            self.segments(socket, 0);
-        }
-        part.iter().try_for_each(|(to, payload)| socket.try_send_to(payload, (*to).into()).map(drop))
-    }
-
-    /// Whether what is sent from here on is cut up into such pieces.
-    fn segments(&mut self, socket: &UdpSocket, length: usize) -> bool {
-        if self.segment.is_some_and(|segment| segment != length) {
-            self.segment = segments::cut(socket, length).ok().map(|()| length);
-        }
-        self.segment.is_some()
-    }
+/// How many were sent. An error is that of the first.
+fn send_some(socket: &UdpSocket, some: &[(SocketAddrV4, Vec<u8>)]) -> io::Result<usize> {
+    let peers: Vec<SocketAddrAny> = some.iter().map(|(to, _)| SocketAddrAny::from(*to)).collect();
+    let slices: Vec<[io::IoSlice<'_>; 1]> =
+        some.iter().map(|(_, payload)| [io::IoSlice::new(payload)]).collect();
+    let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
+        some.iter().map(|_| SendAncillaryBuffer::default()).collect();
+    let mut messages: Vec<MMsgHdr<'_>> = peers
+        .iter()
+        .zip(&slices)
+        .zip(&mut controls)
+        .map(|((to, slice), control)| MMsgHdr::new_with_addr(to, slice, control))
+        .collect();
+    Ok(rustix::net::sendmmsg(socket, &mut messages, SendFlags::DONTWAIT)?)
 }
 
 #[cfg(test)]
@@ -98,7 +81,7 @@ mod tests {
         server.writable().await.unwrap();
         let relays =
             [UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap()];
-        let mut outbox = Outbox::new();
+        let mut outbox = Outbox::default();
         // Three rounds: what one has set must not cut up what is sent in the next.
         for round in 0..3u8 {
             let mut sent = [Vec::new(), Vec::new()];
@@ -125,8 +108,32 @@ mod tests {
                 heard.sort();
                 assert!(sent == heard, "round {round}");
             }
-            outbox.put("127.0.0.1:9".parse().unwrap(), vec![0; 1472]);
-            outbox.send(&server);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_can_not_be_sent_to_one_keeps_nobody_elses_reply_back() {
+        let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        server.writable().await.unwrap();
+        let relay = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let std::net::SocketAddr::V4(to) = relay.local_addr().unwrap() else { unreachable!() };
+        let mut outbox = Outbox::default();
+        for number in 0..100u8 {
+            outbox.put(to, vec![number; 300]);
+            if number % 25 == 7 {
+                // This socket may send no broadcasts.
+                outbox.put("255.255.255.255:68".parse().unwrap(), vec![number; 300]);
+            }
+        }
+        let unsent = outbox.send(&server);
+        assert_eq!(
+            unsent.iter().map(|unsent| (unsent.to, unsent.count)).collect::<Vec<_>>(),
+            [(Ipv4Addr::BROADCAST, 1); 4]
+        );
+        let mut datagram = [0; 512];
+        for number in 0..100u8 {
+            assert_eq!(relay.recv(&mut datagram).await.unwrap(), 300);
+            assert_eq!(datagram[0], number, "in the order in which they were made");
         }
     }
 }

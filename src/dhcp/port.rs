@@ -35,7 +35,7 @@ impl Port {
     pub fn open(keeper: &Keeper, name: &str) -> Result<Self> {
         let socket = Arc::new(net::broadcasts(keeper, name, SERVER_PORT, "DHCP")?);
         let (name, interfaces) = (name.to_owned(), keeper.interfaces());
-        Ok(Self { name, interfaces, raw: Frames::open()?, socket, frames: 0, outbox: Outbox::new() })
+        Ok(Self { name, interfaces, raw: Frames::open()?, socket, frames: 0, outbox: Outbox::default() })
     }
 
     /// What is known of its interface.
