@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::net::accept::Slot;
-use crate::net::pace::Least;
+use crate::net::pace::{Least, SETTLED};
 
 /// Streams of objects at once.
 const STREAMS: usize = 128;
@@ -25,8 +25,6 @@ const PER_PEER: usize = 8;
 pub const LEAST: Least = Least { bytes: 32 * 1024, within: Duration::from_secs(60) };
 /// Bytes a second below which one gives way to anybody.
 const CRAWL: u64 = 16 * 1024;
-/// Time that each has to show how fast it is, in milliseconds.
-const SETTLED: u64 = 10_000;
 
 /// The streams that are under way.
 #[derive(Clone, Default)]
@@ -79,7 +77,7 @@ fn victim(streams: &[Entry], peer: IpAddr, is_machine: bool, now: u64) -> Option
         let (rate, has) = (stream.slot.pace.rate(now), count(stream.peer));
         let has_more = has > its + 1;
         let is_for_machine = is_machine && !stream.is_machine;
-        let crawls = rate < CRAWL && (is_machine || !stream.is_machine);
+        let crawls = rate.waited < CRAWL && (is_machine || !stream.is_machine);
         (has_more || is_for_machine || crawls).then_some((stream.is_machine, Reverse(has), rate, at))
     });
     goes.min().map(|(.., at)| at)
@@ -111,7 +109,10 @@ mod tests {
     fn full(streams: &Streams, each: usize, is_machine: bool, rate: usize) -> Vec<(Place, Arc<Slot>)> {
         let all = (0..STREAMS).map(|number| enter(streams, number / each, is_machine, 0).unwrap());
         let all: Vec<_> = all.collect();
-        all.iter().for_each(|(_, slot)| slot.pace.sent(rate * usize::try_from(LATER / 1000).unwrap()));
+        for (_, slot) in &all {
+            slot.pace.waits(0);
+            slot.pace.sent(rate * usize::try_from(LATER / 1000).unwrap());
+        }
         all
     }
 
