@@ -210,6 +210,23 @@ impl Connection {
         Sending { to: &mut self.wire, slot: &self.slot, reads: &self.http.reads }
     }
 
+    /// All of a body that comes behind a head of so many bytes, which is forgotten.
+    async fn body(&mut self, head: usize, length: usize, within: Duration) -> io::Result<Vec<u8>> {
+        let mut body = self.inbox.body(head);
+        self.slot.expect_within(within);
+        while body.len() < length {
+            let (room, wire) = (length - body.len(), &mut self.wire);
+            let came =
+                poll_fn(|cx| wire.poll_arrived(cx, room, |bytes| body.extend_from_slice(bytes))).await?;
+            if came == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.slot.expect_within(Duration::MAX);
+        body.truncate(length);
+        Ok(body)
+    }
+
     /// Says no to the first request, with words.
     async fn refuse(&mut self, refusal: Refusal, date: &str) -> io::Result<Next> {
         let mut head = Vec::new();

@@ -9,7 +9,6 @@
 //! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two buffers of a [`PIECE`] and 2 open files each, and the list of
 //! what is wanted; how many there are at once is [`Streams`](super::streams::Streams)' to say.
 
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -172,7 +171,7 @@ impl Connection {
             return self.refuse(said(StatusCode::BAD_REQUEST, &oneroot_tree::wants::NoWants), date).await;
         }
         let mut head = Vec::with_capacity(512);
-        let list = self.list(asked.head, length).await?;
+        let list = self.body(asked.head, length, LIST_TIME).await?;
         let wanted = Wants::parse(&list, objects.len());
         let answered = wanted.and_then(|wants| Ok((wants.total(&objects)?, wants)));
         let (total, wants) = match answered {
@@ -194,24 +193,6 @@ impl Connection {
         let stream = Stream { machines, objects, wants: Arc::new(wants), at: 0, begun: false, _place: place };
         stream.send(&mut sending).await?;
         Ok(Next::End)
-    }
-
-    /// The list that comes behind the head, all of it.
-    async fn list(&mut self, head: usize, length: usize) -> io::Result<Vec<u8>> {
-        let mut list = self.inbox.body(head);
-        self.slot.expect_within(LIST_TIME);
-        while list.len() < length {
-            let room = length - list.len();
-            let wire = &mut self.wire;
-            let came =
-                poll_fn(|cx| wire.poll_arrived(cx, room, |bytes| list.extend_from_slice(bytes))).await?;
-            if came == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        self.slot.expect_within(Duration::MAX);
-        list.truncate(length);
-        Ok(list)
     }
 }
 
