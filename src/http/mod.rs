@@ -53,12 +53,15 @@ pub struct Http {
     machines: Arc<Machines>,
     streams: Streams,
     reads: Reads,
+    /// Those of trees' contents.
+    tree_reads: Reads,
 }
 
 impl Http {
     /// With nobody connected yet.
     pub fn new(machines: Arc<Machines>) -> Arc<Self> {
-        Arc::new(Self { machines, streams: Streams::default(), reads: Reads::default() })
+        let (reads, tree_reads) = (Reads::default(), Reads::of_trees());
+        Arc::new(Self { machines, streams: Streams::default(), reads, tree_reads })
     }
 }
 

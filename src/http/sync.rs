@@ -188,7 +188,7 @@ impl Connection {
         tracing::info!(peer = %self.peer.ip(), what = %asked.what, %generation, bytes = total, "sends files of a tree");
         self.slot.pace.ask(LEAST, clock::coarse_ms());
         let machines = self.http.machines.clone();
-        let mut sending = self.sending();
+        let mut sending = Sending { to: &mut self.wire, slot: &self.slot, reads: &self.http.tree_reads };
         sending.more(&head).await?;
         let stream = Stream { machines, objects, wants: Arc::new(wants), at: 0, begun: false, _place: place };
         stream.send(&mut sending).await?;
