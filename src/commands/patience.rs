@@ -12,8 +12,8 @@ use crate::remote::{Refused, Slow, Unreachable};
 
 /// Tries without a byte of progress before a server is given up.
 pub const TRIES: u32 = 5;
-/// The wait before the first of them; it doubles.
-const PAUSE: Duration = Duration::from_millis(500);
+/// The wait before the first of them; it doubles. A debug build, which tests wait for, has less.
+const PAUSE: Duration = Duration::from_millis(if cfg!(debug_assertions) { 100 } else { 500 });
 /// How long a server may have no time before it is given up.
 const BUSY: Duration = Duration::from_secs(15 * 60);
 /// The longest wait that it may ask for.
