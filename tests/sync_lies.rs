@@ -14,6 +14,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Output};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use oneroot_ids::ObjectId;
@@ -335,7 +336,6 @@ fn what_unpacks_to_far_more_than_was_sent_takes_little_memory() {
 
 #[test]
 fn answers_that_are_none_are_refused() {
-    let client = Client::new();
     let page = b"<html><body>It works!</body></html>";
     let raw = |bytes: &'static [u8]| -> Says { Arc::new(move |_, to| drop(to.write_all(bytes))) };
     let heads = |head: &'static str| -> Says { Arc::new(move |_, to| answer(to, head, page)) };
@@ -357,7 +357,7 @@ fn answers_that_are_none_are_refused() {
         let head = format!("HTTP/1.1 200 OK\r\nEtag: \"{SOME}\"\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n");
         let _ = to.write_all(head.as_bytes());
     });
-    for (what, says, words) in [
+    let cases = [
         ("a page", heads("200 OK\r\nContent-Type: text/html"), "is it a oneroot?"),
         ("a page with a tag", heads("200 OK\r\nEtag: \"5f-abc\""), "in a way that is none"),
         ("a weak tag", heads("200 OK\r\nEtag: W/\"5f-abc\""), "in a way that is none"),
@@ -380,11 +380,14 @@ fn answers_that_are_none_are_refused() {
         ("a line without end", line, "asked http"),
         ("a length past all", huge, ""),
         ("chunks that are none", chunks, "the index that came"),
-    ] {
-        client.refuses(&serve(says), words, what);
-    }
+    ];
+    std::thread::scope(|scope| {
+        for (what, says, words) in cases {
+            scope.spawn(move || Client::new().refuses(&serve(says), words, what));
+        }
+    });
     // And nobody there at all.
-    client.refuses("http://127.0.0.1:1", "cannot reach", "nobody");
+    Client::new().refuses("http://127.0.0.1:1", "cannot reach", "nobody");
 }
 
 /// A tree of some contents; what they are.
@@ -431,6 +434,8 @@ fn objects(lie: impl Fn(Vec<u8>, &mut TcpStream) + Send + Sync + 'static) -> Say
 #[test]
 fn other_contents_than_those_that_were_asked_for_are_refused() {
     type Lie = Box<dyn Fn(Vec<u8>, &mut TcpStream) + Send + Sync>;
+    // How long a server may be busy is shown where no clock is waited for (src/commands/patience.rs).
+    let asked = AtomicUsize::new(0);
     let cases: Vec<(&str, &str, Lie)> = vec![
         (
             "swapped",
@@ -460,7 +465,14 @@ fn other_contents_than_those_that_were_asked_for_are_refused() {
                 answer(to, "409 Conflict", b"oneroot: it is another tree by now\n");
             }),
         ),
-        ("busy for ever", "busy", Box::new(|_, to| answer(to, "503 Service Unavailable", b"busy\n"))),
+        (
+            "busy, and then gone",
+            "busy",
+            Box::new(move |_, to| match asked.fetch_add(1, Ordering::SeqCst) % 4 {
+                3 => answer(to, "404 Not Found", b"oneroot: gone\n"),
+                _ => answer(to, "503 Service Unavailable", b"busy\n"),
+            }),
+        ),
         ("closed", "", Box::new(|_, _| {})),
     ];
     std::thread::scope(|scope| {
@@ -499,10 +511,22 @@ fn more_than_was_asked_for_and_chunks_do_no_harm() {
     }
 }
 
+/// How often a server is asked that does not answer.
+const TRIES: usize = 6;
+
 #[test]
 fn a_server_that_says_nothing_is_given_up() {
-    let quiet: Says = Arc::new(|_, _| std::thread::sleep(Duration::from_secs(300)));
+    let asked = Arc::new(AtomicUsize::new(0));
+    let count = asked.clone();
+    // Nothing at first and in the end; in between it is as short with whoever asks again as this test would have it.
+    let quiet: Says = Arc::new(move |_, _| {
+        let number = count.fetch_add(1, Ordering::SeqCst) + 1;
+        if [1, TRIES].contains(&number) {
+            std::thread::sleep(Duration::from_secs(300));
+        }
+    });
     let client = Client::new();
     refused(&client.sync(&serve(quiet), &[]), "says nothing", "silence");
+    assert_eq!(asked.load(Ordering::SeqCst), TRIES, "it is asked again, and not for ever");
     client.assert_as_it_was("silence");
 }

@@ -51,6 +51,8 @@ pub enum Refusal {
     Beyond(u64),
     /// A condition names another file.
     Other,
+    /// There is no room for it now; for this reason, and ask again after so many seconds.
+    Busy(String, u64),
     /// For a reason that has words of its own; a status that no other reason here has.
     Said(StatusCode, String),
 }
@@ -63,6 +65,7 @@ impl Refusal {
             Self::Unreadable => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Beyond(_) => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::Other => StatusCode::PRECONDITION_FAILED,
+            Self::Busy(..) => StatusCode::SERVICE_UNAVAILABLE,
             Self::Said(status, _) => *status,
         }
     }
@@ -71,6 +74,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Busy(words, _) => words,
             Self::Said(_, words) => words,
             Self::Method => "there are GET and HEAD",
             Self::Missing => "there is no such file for you here",
@@ -157,9 +161,8 @@ impl<'a> Answer<'a> {
                     Refusal::Said(StatusCode::UNAUTHORIZED, _) => {
                         field(format_args!("WWW-Authenticate: Bearer"));
                     }
-                    Refusal::Said(StatusCode::SERVICE_UNAVAILABLE, _) => {
-                        field(format_args!("Retry-After: 1"));
-                    }
+                    // RFC 9110 §10.2.3.
+                    Refusal::Busy(_, after) => field(format_args!("Retry-After: {after}")),
                     Refusal::Missing | Refusal::Unreadable | Refusal::Other | Refusal::Said(..) => {}
                 }
             }

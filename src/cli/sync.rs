@@ -124,8 +124,8 @@ impl FromStr for KeptPath {
     }
 }
 
-/// Bytes a second at least: a server takes whoever takes less for gone.
-const LEAST_RATE: u64 = 1024;
+/// Bytes a second at least: one that takes less lets a server's socket stay full for longer than it waits for anybody.
+const LEAST_RATE: u64 = 16 << 10;
 
 /// Bytes a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,7 +145,7 @@ impl FromStr for Rate {
         let number = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(times));
         let rate = number.filter(|rate| *rate >= LEAST_RATE).map(Self);
         rate.ok_or_else(|| {
-            format!("{text:?} is no rate: say bytes a second, 1K or more, with K, M or G behind the number, such as 500K or 10M")
+            format!("{text:?} is no rate: say bytes a second, 16K or more, with K, M or G behind the number, such as 500K or 10M")
         })
     }
 }
@@ -161,7 +161,7 @@ mod tests {
             ("10m".parse().map_err(drop), "7".parse::<Rate>().map_err(drop)),
             (Ok(Rate(10 << 20)), Err(()))
         );
-        for text in ["", "0", "1023", "-1", "M", "1T", "500KB", "10M/s", "99999999999G"] {
+        for text in ["", "0", "16383", "15K", "-1", "M", "1T", "500KB", "10M/s", "99999999999G"] {
             assert!(text.parse::<Rate>().is_err(), "{text}");
         }
         assert_eq!("/etc//fstab".parse(), Ok(KeptPath(b"etc/fstab".to_vec())));

@@ -53,12 +53,15 @@ pub struct Http {
     machines: Arc<Machines>,
     streams: Streams,
     reads: Reads,
+    /// Those of trees' contents.
+    tree_reads: Reads,
 }
 
 impl Http {
     /// With nobody connected yet.
     pub fn new(machines: Arc<Machines>) -> Arc<Self> {
-        Arc::new(Self { machines, streams: Streams::default(), reads: Reads::default() })
+        let (reads, tree_reads) = (Reads::default(), Reads::of_trees());
+        Arc::new(Self { machines, streams: Streams::default(), reads, tree_reads })
     }
 }
 
@@ -208,6 +211,23 @@ impl Connection {
     /// The way back to the peer.
     fn sending(&mut self) -> Sending<'_> {
         Sending { to: &mut self.wire, slot: &self.slot, reads: &self.http.reads }
+    }
+
+    /// All of a body that comes behind a head of so many bytes, which is forgotten.
+    async fn body(&mut self, head: usize, length: usize, within: Duration) -> io::Result<Vec<u8>> {
+        let mut body = self.inbox.body(head);
+        self.slot.expect_within(within);
+        while body.len() < length {
+            let (room, wire) = (length - body.len(), &mut self.wire);
+            let came =
+                poll_fn(|cx| wire.poll_arrived(cx, room, |bytes| body.extend_from_slice(bytes))).await?;
+            if came == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        self.slot.expect_within(Duration::MAX);
+        body.truncate(length);
+        Ok(body)
     }
 
     /// Says no to the first request, with words.

@@ -11,6 +11,8 @@ use tokio::sync::Semaphore;
 
 /// Reads at once, of all connections of HTTP and HTTPS.
 const READS: usize = 64;
+/// Those of trees' contents, which are apart: a kernel never waits behind a hundred copies.
+const READS_OF_TREES: usize = 24;
 /// Time that a connection waits for its turn.
 const WITHIN: Duration = Duration::from_secs(30);
 
@@ -25,6 +27,11 @@ impl Default for Reads {
 }
 
 impl Reads {
+    /// Those of trees' contents.
+    pub fn of_trees() -> Self {
+        Self(Arc::new(Semaphore::new(READS_OF_TREES)))
+    }
+
     /// Reads something on a thread of its own.
     ///
     /// # Errors

@@ -1,6 +1,5 @@
 //! `POST /b/BOOT/report`: what init tells of its boot (`oneroot_initrd::report`). Who may is asked before a byte of it is read.
 
-use std::future::poll_fn;
 use std::io;
 use std::time::Duration;
 
@@ -57,18 +56,7 @@ impl Connection {
             Ok(reporter) => reporter,
             Err(cause) => return self.refuse(refused(&cause), date).await,
         };
-        let mut text = self.inbox.body(coming.head);
-        self.slot.expect_within(REPORT_TIME);
-        while text.len() < coming.length {
-            let (room, wire) = (coming.length - text.len(), &mut self.wire);
-            let came =
-                poll_fn(|cx| wire.poll_arrived(cx, room, |bytes| text.extend_from_slice(bytes))).await?;
-            if came == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        self.slot.expect_within(Duration::MAX);
-        text.truncate(coming.length);
+        let text = self.body(coming.head, coming.length, REPORT_TIME).await?;
         let answer = match self.http.machines.report(&reporter, &text) {
             Ok(()) => Answer::Taken,
             Err(cause) => Answer::Refused(refused(&cause)),

@@ -17,6 +17,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::reads::Reads;
 use super::sending::{TURN, complain, length};
+use crate::clock;
 use crate::net::accept::Slot;
 use crate::net::stalled::{STALLED, Stall};
 
@@ -73,14 +74,21 @@ impl<'a> Secured<'a> {
         mut send: impl FnMut(Pin<&mut TlsStream<TcpStream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> io::Result<T> {
         let Self { to, slot, stall, .. } = self;
+        let mut waits = false;
         let sent = poll_fn(|cx| {
             if let Poll::Ready(sent) = send(Pin::new(&mut **to), cx) {
                 return Poll::Ready(sent);
+            }
+            if !std::mem::replace(&mut waits, true) {
+                slot.pace.waits(clock::coarse_ms());
             }
             let stall = stall.get_or_insert_with(|| Stall::new(slot, STALLED));
             stall.poll(to.get_ref().0, cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
         });
         let sent = sent.await?;
+        if waits {
+            slot.pace.has_waited(clock::coarse_ms());
+        }
         stall.iter_mut().for_each(Stall::took);
         // A long download is no idle connection.
         slot.touch();

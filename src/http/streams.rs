@@ -11,11 +11,12 @@
 use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::net::accept::Slot;
-use crate::net::pace::Least;
+use crate::net::pace::{Least, SETTLED};
 
 /// Streams of objects at once.
 const STREAMS: usize = 128;
@@ -25,12 +26,21 @@ const PER_PEER: usize = 8;
 pub const LEAST: Least = Least { bytes: 32 * 1024, within: Duration::from_secs(60) };
 /// Bytes a second below which one gives way to anybody.
 const CRAWL: u64 = 16 * 1024;
-/// Time that each has to show how fast it is, in milliseconds.
-const SETTLED: u64 = 10_000;
+/// Of those who are sent away, so many milliseconds lie between the times at which two are to come back,
+const APART: u64 = 100;
+/// And within these, in seconds, each of them comes back.
+const AGAIN: std::ops::RangeInclusive<u64> = 5..=60;
 
 /// The streams that are under way.
 #[derive(Clone, Default)]
-pub struct Streams(Arc<Mutex<Vec<Entry>>>);
+pub struct Streams(Arc<All>);
+
+#[derive(Default)]
+struct All {
+    entries: Mutex<Vec<Entry>>,
+    /// When the last one who was sent away is to come back.
+    again: AtomicU64,
+}
 
 struct Entry {
     /// Its connection, which is one of a kind.
@@ -60,8 +70,23 @@ impl Streams {
         Some(Place(self.clone(), slot.clone()))
     }
 
+    /// Whether there may be a place for one more from here, whoever it is: asked before anything is looked up for it.
+    pub fn has_room(&self, peer: IpAddr, now: u64) -> bool {
+        let streams = self.streams();
+        let its = streams.iter().filter(|stream| stream.peer == peer).count();
+        its < PER_PEER && (streams.len() < STREAMS || victim(&streams, peer, true, now).is_some())
+    }
+
+    /// After how many seconds one is to ask again for whom there is no room: the more were sent away lately, the later.
+    pub fn again(&self, now: u64) -> u64 {
+        let next = |last: u64| (last.max(now) + APART).min(now + AGAIN.end() * 1000);
+        let last = self.0.again.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(next(last)));
+        let wait = next(last.unwrap_or_default()) - now;
+        (wait / 1000).clamp(*AGAIN.start(), *AGAIN.end())
+    }
+
     fn streams(&self) -> MutexGuard<'_, Vec<Entry>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -79,7 +104,7 @@ fn victim(streams: &[Entry], peer: IpAddr, is_machine: bool, now: u64) -> Option
         let (rate, has) = (stream.slot.pace.rate(now), count(stream.peer));
         let has_more = has > its + 1;
         let is_for_machine = is_machine && !stream.is_machine;
-        let crawls = rate < CRAWL && (is_machine || !stream.is_machine);
+        let crawls = rate.waited < CRAWL && (is_machine || !stream.is_machine);
         (has_more || is_for_machine || crawls).then_some((stream.is_machine, Reverse(has), rate, at))
     });
     goes.min().map(|(.., at)| at)
@@ -111,7 +136,10 @@ mod tests {
     fn full(streams: &Streams, each: usize, is_machine: bool, rate: usize) -> Vec<(Place, Arc<Slot>)> {
         let all = (0..STREAMS).map(|number| enter(streams, number / each, is_machine, 0).unwrap());
         let all: Vec<_> = all.collect();
-        all.iter().for_each(|(_, slot)| slot.pace.sent(rate * usize::try_from(LATER / 1000).unwrap()));
+        for (_, slot) in &all {
+            slot.pace.waits(0);
+            slot.pace.sent(rate * usize::try_from(LATER / 1000).unwrap());
+        }
         all
     }
 
@@ -153,6 +181,28 @@ mod tests {
         let _held = full(&machines, 1, true, 100);
         assert!(enter(&machines, 200, false, LATER).is_none(), "a machine's is not for a token");
         assert!(enter(&machines, 200, true, LATER).is_some());
+    }
+
+    #[test]
+    fn whoever_can_get_no_place_hears_so_before_anything_is_looked_up_for_him() {
+        let streams = Streams::default();
+        let held = full(&streams, PER_PEER, true, 1 << 20);
+        assert!(!streams.has_room(peer(0), LATER), "of one address");
+        assert!(streams.has_room(peer(200), LATER), "another gives way");
+        assert!(!streams.has_room(peer(200), SETTLED - 1), "nobody can be told apart yet");
+        drop(held);
+        assert!(streams.has_room(peer(0), LATER));
+    }
+
+    #[test]
+    fn the_more_are_sent_away_the_later_each_is_to_come_back() {
+        let streams = Streams::default();
+        let (first, all) = (streams.again(LATER), (0..300).map(|_| streams.again(LATER)));
+        let all: Vec<u64> = all.collect();
+        assert_eq!((first, all.last()), (5, Some(&30)), "ten in a second");
+        assert!(all.is_sorted());
+        assert_eq!((0..1000).map(|_| streams.again(LATER)).max(), Some(60));
+        assert_eq!(streams.again(LATER + 60_000), 5, "a minute later nobody is waited for");
     }
 
     #[test]

@@ -9,7 +9,6 @@
 //! Who may is [`oneroot_machines::sync`]'s to say. A stream holds two buffers of a [`PIECE`] and 2 open files each, and the list of
 //! what is wanted; how many there are at once is [`Streams`](super::streams::Streams)' to say.
 
-use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,7 +32,7 @@ const PIECE: u64 = 256 * 1024;
 const FILES: usize = 2;
 /// What is said to one for whom there is no place.
 const BUSY: &str = "as many trees as this server sends at once are on their way; ask again in a moment";
-/// Time that somebody waits for a tree to be made while others' are.
+/// Time that somebody waits for a tree to be looked up and made while others' are: well below a client's patience.
 const WAITS: Duration = Duration::from_secs(20);
 /// What a tree's files are, to whoever asks by another program.
 const KIND: &str = "application/octet-stream";
@@ -85,15 +84,15 @@ fn said(status: StatusCode, words: &dyn std::fmt::Display) -> Refusal {
     Refusal::Said(status, words.to_string())
 }
 
-/// The status of an answer that is a refusal, and its words.
-fn refused(cause: &SyncRefused) -> Refusal {
+/// The status of an answer that is a refusal, and its words; `again` says when one for whom there is no room asks again.
+fn refused(cause: &SyncRefused, again: impl FnOnce() -> u64) -> Refusal {
     let status = match cause {
         SyncRefused::NobodyKnown | SyncRefused::Token => StatusCode::UNAUTHORIZED,
         SyncRefused::Bare | SyncRefused::NotYours(_) => StatusCode::FORBIDDEN,
         SyncRefused::NotThere(..) => StatusCode::NOT_FOUND,
         SyncRefused::Changed(_) => StatusCode::CONFLICT,
         SyncRefused::Failed(_) => StatusCode::INTERNAL_SERVER_ERROR,
-        SyncRefused::Busy => StatusCode::SERVICE_UNAVAILABLE,
+        SyncRefused::Busy => return Refusal::Busy(cause.to_string(), again()),
     };
     said(status, cause)
 }
@@ -102,6 +101,10 @@ impl Connection {
     /// Answers a request for a tree.
     pub(super) async fn tree(&mut self, asked: Asked, date: &str) -> io::Result<Next> {
         let peer = self.peer;
+        let is_contents = matches!(asked.wanted, Wanted::Contents(_));
+        if is_contents && !self.http.streams.has_room(peer.ip(), clock::coarse_ms()) {
+            return self.send_away(date).await;
+        }
         let secured = self.wire.is_sealed() || peer.ip().is_loopback();
         let asker = Asker { peer, secured, bearer: asked.bearer.as_deref() };
         let patience = tokio::time::sleep(WAITS);
@@ -112,7 +115,8 @@ impl Connection {
                 if let SyncRefused::Failed(cause) = &cause {
                     tracing::warn!(peer = %peer.ip(), what = %asked.what, %cause, "a tree could not be told");
                 }
-                return self.refuse(refused(&cause), date).await;
+                let again = || self.http.streams.again(clock::coarse_ms());
+                return self.refuse(refused(&cause, again), date).await;
             }
         };
         if let Wanted::Index(Some(have)) = asked.wanted {
@@ -127,10 +131,16 @@ impl Connection {
                 let place = streams.enter(&self.slot, peer.ip(), is_machine, clock::coarse_ms());
                 match place {
                     Some(place) => self.objects(&asked, (objects, place), offered.generation, date).await,
-                    None => self.refuse(said(StatusCode::SERVICE_UNAVAILABLE, &BUSY), date).await,
+                    None => self.send_away(date).await,
                 }
             }
         }
+    }
+
+    /// Says that there is no place for a stream.
+    async fn send_away(&mut self, date: &str) -> io::Result<Next> {
+        let again = self.http.streams.again(clock::coarse_ms());
+        self.refuse(Refusal::Busy(BUSY.to_owned(), again), date).await
     }
 
     async fn index(
@@ -172,7 +182,7 @@ impl Connection {
             return self.refuse(said(StatusCode::BAD_REQUEST, &oneroot_tree::wants::NoWants), date).await;
         }
         let mut head = Vec::with_capacity(512);
-        let list = self.list(asked.head, length).await?;
+        let list = self.body(asked.head, length, LIST_TIME).await?;
         let wanted = Wants::parse(&list, objects.len());
         let answered = wanted.and_then(|wants| Ok((wants.total(&objects)?, wants)));
         let (total, wants) = match answered {
@@ -189,29 +199,11 @@ impl Connection {
         tracing::info!(peer = %self.peer.ip(), what = %asked.what, %generation, bytes = total, "sends files of a tree");
         self.slot.pace.ask(LEAST, clock::coarse_ms());
         let machines = self.http.machines.clone();
-        let mut sending = self.sending();
+        let mut sending = Sending { to: &mut self.wire, slot: &self.slot, reads: &self.http.tree_reads };
         sending.more(&head).await?;
         let stream = Stream { machines, objects, wants: Arc::new(wants), at: 0, begun: false, _place: place };
         stream.send(&mut sending).await?;
         Ok(Next::End)
-    }
-
-    /// The list that comes behind the head, all of it.
-    async fn list(&mut self, head: usize, length: usize) -> io::Result<Vec<u8>> {
-        let mut list = self.inbox.body(head);
-        self.slot.expect_within(LIST_TIME);
-        while list.len() < length {
-            let room = length - list.len();
-            let wire = &mut self.wire;
-            let came =
-                poll_fn(|cx| wire.poll_arrived(cx, room, |bytes| list.extend_from_slice(bytes))).await?;
-            if came == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        self.slot.expect_within(Duration::MAX);
-        list.truncate(length);
-        Ok(list)
     }
 }
 

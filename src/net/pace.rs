@@ -16,6 +16,26 @@ pub struct Least {
     pub within: Duration,
 }
 
+/// Time after which a peer has shown how fast it is, in milliseconds.
+pub const SETTLED: u64 = 10_000;
+/// Time that it has to be waited for before that says anything, in milliseconds.
+const SURE: u64 = 1000;
+
+/// Bytes a second that a peer takes. The slower of two is the one that takes less of the time in which it was waited for, and then
+/// of all time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Rate {
+    /// Of the time that it was waited for: no bound for one that hardly was, for then it is us who are slow.
+    pub waited: u64,
+    /// Of all time.
+    all: u64,
+}
+
+impl Rate {
+    /// Of whom nothing is known yet.
+    const UNKNOWN: Self = Self { waited: u64::MAX, all: u64::MAX };
+}
+
 /// A peer's pace. Times are those of `clock::coarse_ms`.
 #[derive(Default)]
 pub struct Pace {
@@ -23,6 +43,10 @@ pub struct Pace {
     sent: AtomicU64,
     /// Of these, bytes that the peer had not acknowledged when that was last looked at.
     queued: AtomicU64,
+    /// Milliseconds of the waits for it that have ended.
+    waited: AtomicU64,
+    /// Since when it is waited for now; 0 when it is not.
+    waits_since: AtomicU64,
     window: Mutex<Window>,
 }
 
@@ -32,14 +56,35 @@ struct Window {
     /// When it began, and what had been taken by then.
     begun: u64,
     taken: u64,
+    /// Milliseconds that it had been waited for by then.
+    waited_before: u64,
     waited: Duration,
+    /// What the one before it has shown.
+    last: Option<Rate>,
 }
 
 impl Pace {
     /// From here on so much is asked of the peer.
     pub fn ask(&self, least: Least, now: u64) {
-        let taken = self.taken();
-        *self.window() = Window { least: Some(least), begun: now, taken, waited: Duration::ZERO };
+        *self.window() = self.begin(least, now, None);
+    }
+
+    fn begin(&self, least: Least, now: u64, last: Option<Rate>) -> Window {
+        let (taken, waited_before) = (self.taken(), self.waited_for(now));
+        Window { least: Some(least), begun: now, taken, waited_before, waited: Duration::ZERO, last }
+    }
+
+    /// From here on the peer is waited for.
+    pub fn waits(&self, now: u64) {
+        self.waits_since.store(now.max(1), Ordering::Relaxed);
+    }
+
+    /// And up to here.
+    pub fn has_waited(&self, now: u64) {
+        let since = self.waits_since.swap(0, Ordering::Relaxed);
+        if since > 0 {
+            self.waited.fetch_add(now.saturating_sub(since), Ordering::Relaxed);
+        }
     }
 
     /// So many bytes more were given to the socket.
@@ -58,15 +103,32 @@ impl Pace {
             return false;
         }
         let is_slow = taken.saturating_sub(window.taken) < least.bytes;
-        *window = Window { least: Some(least), begun: now, taken, waited: Duration::ZERO };
+        let last = self.rate_in(&window, now);
+        *window = self.begin(least, now, Some(last));
         is_slow
     }
 
-    /// Bytes a second that it has taken of late.
-    pub fn rate(&self, now: u64) -> u64 {
-        let taken = self.taken();
+    /// What it takes of late: as long as a window is too young to tell, what it took in the one before.
+    pub fn rate(&self, now: u64) -> Rate {
         let window = self.window();
-        taken.saturating_sub(window.taken).saturating_mul(1000) / now.saturating_sub(window.begun).max(1)
+        if window.least.is_none() || now.saturating_sub(window.begun) < SETTLED {
+            return window.last.unwrap_or(Rate::UNKNOWN);
+        }
+        self.rate_in(&window, now)
+    }
+
+    fn rate_in(&self, window: &Window, now: u64) -> Rate {
+        let taken = self.taken().saturating_sub(window.taken).saturating_mul(1000);
+        let waited = self.waited_for(now).saturating_sub(window.waited_before);
+        let all = taken / now.saturating_sub(window.begun).max(1);
+        Rate { waited: if waited < SURE { u64::MAX } else { taken / waited }, all }
+    }
+
+    /// Milliseconds that it was waited for.
+    fn waited_for(&self, now: u64) -> u64 {
+        let since = self.waits_since.load(Ordering::Relaxed);
+        let this_time = if since > 0 { now.saturating_sub(since) } else { 0 };
+        self.waited.load(Ordering::Relaxed).saturating_add(this_time)
     }
 
     fn taken(&self) -> u64 {
@@ -105,6 +167,35 @@ mod tests {
         pace.ask(LEAST, 0);
         pace.sent(100);
         assert!(!pace.is_too_slow(50, LOOK, 3_600_000));
-        assert_eq!(pace.rate(100), 500, "of what it has acknowledged");
+        pace.waits(1000);
+        pace.has_waited(3000);
+        assert_eq!(pace.rate(10_000).waited, 25, "of what it has acknowledged");
+        pace.waits(10_000);
+        assert_eq!(pace.rate(13_000).waited, 10, "a wait that goes on counts");
+    }
+
+    #[test]
+    fn our_own_slow_disk_makes_nobody_slow() {
+        let pace = Pace::default();
+        assert_eq!(pace.rate(1), Rate::UNKNOWN, "its list has not come");
+        pace.ask(LEAST, 1000);
+        pace.sent(1000);
+        assert_eq!(pace.rate(50_000).waited, u64::MAX);
+        let slow = Pace::default();
+        slow.ask(LEAST, 1000);
+        slow.sent(1000);
+        slow.waits(1000);
+        assert!(slow.rate(50_000) < pace.rate(50_000));
+    }
+
+    #[test]
+    fn a_window_that_has_just_begun_says_nothing_and_the_last_one_does() {
+        let pace = Pace::default();
+        pace.ask(LEAST, 1000);
+        pace.waits(1000);
+        pace.sent(6_000_000);
+        assert!(!pace.is_too_slow(0, LEAST.within, 61_000));
+        assert_eq!(pace.rate(61_001).waited, 100_000);
+        assert_eq!(pace.rate(61_000 + SETTLED).waited, 0, "it has to go on");
     }
 }

@@ -96,11 +96,15 @@ fn unacknowledged(socket: impl AsFd) -> Option<c_int> {
 /// # Errors
 /// `TimedOut` when its peer has taken nothing for as long as it may.
 pub async fn room(socket: &TcpStream, stall: &mut Stall) -> io::Result<()> {
-    tokio::select! {
+    let slot = stall.slot.clone();
+    slot.pace.waits(clock::coarse_ms());
+    let room = tokio::select! {
         biased;
         room = socket.writable() => room,
         () = poll_fn(|cx| stall.poll(socket, cx)) => Err(io::ErrorKind::TimedOut.into()),
-    }
+    };
+    slot.pace.has_waited(clock::coarse_ms());
+    room
 }
 
 /// Does something that sends bytes as soon as a socket that was full has room.

@@ -13,6 +13,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 
 use oneroot_bootconf::Site;
@@ -114,8 +115,8 @@ struct Allowed {
 }
 
 impl Machines {
-    /// What somebody wants of a tree. Takes a moment; `patience` is how long he waits where it has to be made, and others are
-    /// before him.
+    /// What somebody wants of a tree. Takes a moment; `patience` is how long he waits where others are before him: until it is
+    /// looked up, and until it can be made.
     ///
     /// # Errors
     /// By cause, in words for whoever asks.
@@ -127,7 +128,12 @@ impl Machines {
         patience: impl Future<Output = ()>,
     ) -> Result<Offered, SyncRefused> {
         let site = self.site();
-        let asked = self.allowed(&site, asker, what, wanted).await?;
+        let mut patience = pin!(patience);
+        let asked = tokio::select! {
+            biased;
+            asked = self.allowed(&site, asker, what, wanted) => asked?,
+            () = &mut patience => return Err(SyncRefused::Busy),
+        };
         let holder = asked.holder.clone();
         let (generation, given) = match self.given_at_once(&asked, wanted) {
             Some(given) => given,
@@ -136,7 +142,7 @@ impl Machines {
                 let room = tokio::select! {
                     biased;
                     room = room => room.map_err(|_| Error::Contended)?,
-                    () = patience => return Err(SyncRefused::Busy),
+                    () = &mut patience => return Err(SyncRefused::Busy),
                 };
                 let machines = self.clone();
                 in_turn(room, move || machines.given(&site, &asked, wanted)).await?
@@ -547,6 +553,20 @@ mod tests {
         assert!(matches!(waits.await, Err(SyncRefused::Busy)));
         drop(all);
         assert_ne!(own(&one, peer, Some(tree)).await.0, tree);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn who_waits_for_his_tree_to_be_looked_up_waits_as_long_as_he_will_and_is_told() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], peer) = two(home.path()).await;
+        let turns = one.machines.flats.turns.clone();
+        let all = turns.acquire_many(u32::try_from(turns.available_permits()).unwrap()).await.unwrap();
+        let asker = Asker { peer: (peer, 700).into(), secured: false, bearer: None };
+        let waits = one.machines.offer(&asker, &What::Own, Wanted::Index(None), async {});
+        let told = tokio::time::timeout(PATIENCE / 12, waits).await;
+        assert!(matches!(told, Ok(Err(SyncRefused::Busy))));
+        drop(all);
+        own(&one, peer, None).await;
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

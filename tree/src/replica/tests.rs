@@ -246,3 +246,23 @@ fn what_a_pull_names_is_young_whenever_it_came_and_so_is_what_was_there() {
     assert!(store.missing(&index, &incoming).is_empty());
     assert!(is_young(&named), "it may go while the others come");
 }
+
+#[test]
+fn a_sync_that_was_killed_over_a_whole_tree_is_gone_on_with_after_a_way_back() {
+    let mut noise = Noise(11);
+    let mut home = Home { home: tempfile::tempdir().unwrap(), contents: Contents::default() };
+    let how = How { whole: Some(1), ..How::default() };
+    let trees = [(); 3].map(|()| Arc::new(tree(&mut noise, &mut home.contents)));
+    home.sync(&trees[0], &how);
+    home.sync(&trees[1], &how);
+    let replica = Replica::open(&home.dir()).unwrap();
+    // As far as one had come that was killed.
+    let next = exchange::begin(&replica.root, &replica.place.path).unwrap();
+    fs::write(next.join("file"), "half").unwrap();
+    replica.roll_back().unwrap();
+    drop(replica);
+    assert_same(&home.found(), &trees[0], "a way back");
+    home.sync(&trees[2], &how);
+    assert_same(&home.found(), &trees[2], "the next one");
+    assert!(!next.exists());
+}

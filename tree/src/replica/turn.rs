@@ -163,6 +163,10 @@ impl Replica {
             exchange::remove(&next)?;
         }
         self.place.write(&turn.then)?;
+        if turn.keep.is_none() {
+            // Two have exchanged their names; one that a sync was killed over may still lie there, and this says whose it is.
+            return Ok(());
+        }
         match fs::remove_file(self.place.path.join("next")) {
             Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(()),
             removed => removed.map_err(Error::io("remove", self.place.path.join("next"))),
