@@ -121,6 +121,11 @@ const PHYS: [&str; 12] = [
 const ETHERNET: [&str; 3] =
     ["kernel/drivers/net/ethernet/", "kernel/drivers/net/usb/", "kernel/drivers/net/phy/"];
 
+/// Below this lie the drivers of NICs of all kinds, and of those none that a machine boots by is below the other.
+const NICS: (&str, &str) = ("kernel/drivers/net/", "kernel/drivers/net/wireless/");
+/// Below this lies what came with the kernel; what an admin had built beside it (DKMS, kmod packages) lies elsewhere.
+const OF_THE_KERNEL: &str = "kernel/";
+
 /// Chooses for a machine.
 #[must_use]
 pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
@@ -173,6 +178,8 @@ fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, String) {
         (Drivers::Nic, Some(nic)) => {
             let mut names: BTreeSet<String> =
                 tables.of_pci(nic.vendor, nic.device).into_iter().map(str::to_owned).collect();
+            // Whoever can fetch a script can claim to be any device: what is for no NIC is not packed for him.
+            names.retain(|name| may_be_for_a_nic(tables, name));
             for (first, then) in LATER {
                 if names.contains(first) || tables.is_builtin(first) && is_of(first, nic) {
                     names.extend(then.iter().map(|name| (*name).to_owned()));
@@ -185,6 +192,18 @@ fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, String) {
             (names, format!("{listed} for its NIC {nic}"))
         }
     }
+}
+
+/// Whether a module can be the driver of a NIC that a machine boots by, or of the bus that it is on.
+fn may_be_for_a_nic(tables: &Tables<'_>, name: &str) -> bool {
+    let known = || {
+        let buses = BUSES.iter().flat_map(|(_, buses)| *buses);
+        let later = LATER.iter().flat_map(|(first, then)| [first].into_iter().chain(*then));
+        COMMON.iter().chain(buses).chain(later).any(|known| *known == name_of(name))
+    };
+    tables.path(name).is_some_and(|path| {
+        !path.starts_with(OF_THE_KERNEL) || path.starts_with(NICS.0) && !path.starts_with(NICS.1) || known()
+    })
 }
 
 /// Whether a bus that the kernel has in itself is this NIC's.
@@ -204,10 +223,13 @@ mod tests {
         kernel/net/core/failover.ko:\nkernel/drivers/virtio/virtio_pci.ko:\nkernel/drivers/net/phy/libphy.ko:\n\
         kernel/drivers/net/phy/realtek.ko: kernel/drivers/net/phy/libphy.ko\n\
         kernel/drivers/net/ethernet/realtek/r8169.ko: kernel/drivers/net/phy/libphy.ko\n\
-        kernel/drivers/net/ethernet/rare/rare.ko:\nkernel/sound/snd.ko:\n";
+        kernel/drivers/net/ethernet/rare/rare.ko:\nkernel/sound/snd.ko:\nkernel/drivers/gpu/drm/amd/amdgpu/amdgpu.ko:\n\
+        kernel/drivers/net/wireless/intel/iwlwifi/iwlwifi.ko:\nupdates/dkms/r8125.ko:\n";
     const ALIAS: &str = "alias pci:v00008086d000015F3sv*sd*bc*sc*i* igc\nalias pci:v00008086d0000100Esv*sd*bc*sc*i* e1000\n\
         alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\nalias virtio:d00000001v* virtio_net\n\
-        alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias pci:v00008086d00001234sv0000AAAAsd*bc*sc*i* rare\n";
+        alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias pci:v00008086d00001234sv0000AAAAsd*bc*sc*i* rare\n\
+        alias pci:v00001002d000073FFsv*sd*bc*sc*i* amdgpu\nalias pci:v00008086d00002723sv*sd*bc*sc*i* iwlwifi\n\
+        alias pci:v000010ECd00008125sv*sd*bc*sc*i* r8125\n";
 
     fn chosen(drivers: Drivers, nic: &str) -> (Vec<String>, String, Vec<&'static str>) {
         let tables = Tables::parse(DEP, ALIAS, "", "kernel/net/packet/af_packet.ko\n").unwrap();
@@ -223,6 +245,8 @@ mod tests {
             ("1af4:1000", &["failover", "virtio_net", "virtio_pci"]),
             ("10ec:8168", &["libphy", "r8169", "realtek"]),
             ("8086:1234", &["rare"]),
+            // Built beside the kernel by whoever made the tree.
+            ("10ec:8125", &["r8125"]),
         ] {
             let (modules, why, lacks) = chosen(Drivers::Nic, nic);
             let own: Vec<String> = base.iter().chain(own).map(|name| (*name).to_owned()).collect();
@@ -249,6 +273,16 @@ mod tests {
         assert!(
             modules.iter().any(|module| module == "rare") && !modules.iter().any(|module| module == "snd")
         );
+    }
+
+    #[test]
+    fn who_claims_to_be_another_kind_of_device_gets_the_common_drivers_and_not_that_devices() {
+        let common = chosen(Drivers::Common, "").0;
+        for nic in ["1002:73ff", "8086:2723"] {
+            let (modules, why, _) = chosen(Drivers::Nic, nic);
+            assert_eq!(modules, common, "{nic}");
+            assert!(why.contains(&format!("no module of this kernel is for {nic}")), "{why}");
+        }
     }
 
     #[test]
