@@ -144,12 +144,9 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
         .copied()
         .collect();
     names.extend(buses.into_iter().map(str::to_owned));
-    let with_phys = |names: &BTreeSet<String>| {
-        let order = tables.order_of_all(names.iter().map(String::as_str));
-        order.iter().any(|path| name_of(path) == "libphy")
-    };
-    if with_phys(&names) {
-        names.extend(PHYS.iter().map(|name| (*name).to_owned()));
+    if wants_phys(tables, &names) {
+        let there = PHYS.iter().filter(|name| tables.path(name).is_some());
+        names.extend(there.map(|name| (*name).to_owned()));
     }
     let all = NEEDED
         .iter()
@@ -158,6 +155,16 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
         .chain(WANTED)
         .chain(names.iter().map(String::as_str));
     Chosen { modules: tables.order_of_all(all), why, lacks, doubts }
+}
+
+/// Whether one of these modules may need the driver of a PHY. Where libphy is built in, no table says which of them do.
+fn wants_phys(tables: &Tables<'_>, names: &BTreeSet<String>) -> bool {
+    let is_ethernet = |path: &str| ETHERNET.iter().any(|below| path.starts_with(below));
+    if tables.is_builtin("libphy") {
+        return names.iter().filter_map(|name| tables.path(name)).any(is_ethernet);
+    }
+    let order = tables.order_of_all(names.iter().map(String::as_str));
+    order.iter().any(|path| name_of(path) == "libphy")
 }
 
 /// The names of NICs' drivers, and whose they are.
@@ -282,6 +289,17 @@ mod tests {
             let (modules, why, _) = chosen(Drivers::Nic, nic);
             assert_eq!(modules, common, "{nic}");
             assert!(why.contains(&format!("no module of this kernel is for {nic}")), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_phy_has_its_driver_where_libphy_is_built_in_as_well() {
+        let dep = DEP.replace(" kernel/drivers/net/phy/libphy.ko", "");
+        let dep = dep.replace("kernel/drivers/net/phy/libphy.ko:\n", "");
+        let tables = Tables::parse(&dep, ALIAS, "", "kernel/drivers/net/phy/libphy.ko\n").unwrap();
+        for (nic, has) in [("10ec:8168", true), ("1af4:1000", false)] {
+            let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: nic.parse().ok() });
+            assert_eq!(chosen.modules.iter().any(|path| name_of(path) == "realtek"), has, "{nic}");
         }
     }
 
