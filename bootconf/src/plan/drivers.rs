@@ -30,6 +30,8 @@ pub struct For {
 pub struct Chosen<'t> {
     /// Paths of the modules, in an order in which each can be loaded.
     pub modules: Vec<&'t str>,
+    /// Those of them that no boot comes up without: what mounts the root, and the driver of a NIC that is known.
+    pub needed: BTreeSet<&'t str>,
     /// In words: whose drivers they are.
     pub why: String,
     /// What the kernel has neither as a module nor in itself, and can't do without; in words.
@@ -132,7 +134,10 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
     let is_there = |name: &str| tables.path(name).is_some() || tables.is_builtin(name);
     let lacks = NEEDED.iter().filter(|(name, _)| !is_there(name)).map(|(_, what)| *what).collect();
     let mut doubts: Vec<&'static str> = if is_there(PACKET.0) { Vec::new() } else { vec![PACKET.1] };
-    let (mut names, why) = nics(tables, wanted);
+    let (mut names, is_known, why) = nics(tables, wanted);
+    let own = names.iter().filter(|_| is_known).map(String::as_str);
+    let needed = NEEDED.iter().map(|(name, _)| *name).chain([PACKET.0]).chain(own);
+    let needed = tables.order_of_all(needed).into_iter().collect();
     let any_nic = || COMMON.iter().any(|name| is_there(name));
     if names.is_empty() && !any_nic() {
         doubts.push("a driver of any common NIC");
@@ -154,7 +159,7 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
         .chain([PACKET.0])
         .chain(WANTED)
         .chain(names.iter().map(String::as_str));
-    Chosen { modules: tables.order_of_all(all), why, lacks, doubts }
+    Chosen { modules: tables.order_of_all(all), needed, why, lacks, doubts }
 }
 
 /// Whether one of these modules may need the driver of a PHY. Where libphy is built in, no table says which of them do.
@@ -167,18 +172,18 @@ fn wants_phys(tables: &Tables<'_>, names: &BTreeSet<String>) -> bool {
     order.iter().any(|path| name_of(path) == "libphy")
 }
 
-/// The names of NICs' drivers, and whose they are.
-fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, String) {
+/// The names of NICs' drivers, whether they are those of the machine's own, and in words whose they are.
+fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, bool, String) {
     let known = |names: &[&str]| {
         names.iter().filter(|name| tables.path(name).is_some()).map(|name| (*name).to_owned()).collect()
     };
-    let common = |why: &str| (known(&COMMON), why.to_owned());
+    let common = |why: &str| (known(&COMMON), false, why.to_owned());
     match (wanted.drivers, wanted.nic) {
         (Drivers::All, _) => {
             let all = tables.paths().filter(|path| ETHERNET.iter().any(|below| path.starts_with(below)));
             let mut names: BTreeSet<String> = all.map(|path| name_of(path).into_owned()).collect();
             names.extend(common("").0);
-            (names, "drivers of all Ethernet NICs, as the profile says".to_owned())
+            (names, false, "drivers of all Ethernet NICs, as the profile says".to_owned())
         }
         (Drivers::Common, _) => common("drivers of common NICs, as the profile says"),
         (Drivers::Nic, None) => common("drivers of common NICs, for nothing was told of this machine's"),
@@ -196,7 +201,7 @@ fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, String) {
                 return common(&format!("drivers of common NICs, for no module of this kernel is for {nic}"));
             }
             let listed = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            (names, format!("{listed} for its NIC {nic}"))
+            (names, true, format!("{listed} for its NIC {nic}"))
         }
     }
 }
