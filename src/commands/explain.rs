@@ -10,7 +10,7 @@ use oneroot_bootconf::decision::{Decision, Provenance, decide};
 use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::hardware::{Claims, Fact};
 use oneroot_bootconf::{Site, Vars};
-use oneroot_machines::initrds::{Composed, Ingredient, missing};
+use oneroot_machines::initrds::{Composed, Ingredient};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{StackEntry, shown};
 use oneroot_tree::node::{Kind, TreePath};
@@ -214,7 +214,7 @@ impl Document for Explained {
             page.line("");
             page.line(own.why);
             page.rows(&ingredients(&own.made_of));
-            own.missing.iter().for_each(|path| page.trouble(format_args!("warning: {}", missing(path))));
+            own.missing.iter().for_each(|trouble| page.trouble(format_args!("warning: {trouble}")));
         }
         if self.view.is_some() {
             page.line("");

@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, bail};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::plan::BootFile;
-use oneroot_machines::initrds::{Composed, Ingredient, missing, settings};
+use oneroot_machines::initrds::{Composed, Ingredient, settings};
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_tree::NewFile;
 use serde::Serialize;
@@ -31,7 +31,7 @@ pub struct Initrd {
     bytes: u64,
     /// What one of oneroot's own is made of.
     made_of: Vec<Ingredient>,
-    /// What its kernel's tables name and the tree does not have.
+    /// In words: what is not there, or can't be read, and needs not be.
     missing: Vec<String>,
 }
 
@@ -45,7 +45,7 @@ impl Document for Initrd {
         let to = self.to.as_ref().map_or(String::new(), |to| format!(" in {}", to.display()));
         page.line(format_args!("{}: {} for {}{to}", self.machine, HumanBytes(self.bytes), self.kernel));
         page.rows(&ingredients(&self.made_of));
-        self.missing.iter().for_each(|path| page.trouble(format_args!("warning: {}", missing(path))));
+        self.missing.iter().for_each(|trouble| page.trouble(format_args!("warning: {trouble}")));
         page
     }
 }

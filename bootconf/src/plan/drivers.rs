@@ -30,6 +30,8 @@ pub struct For {
 pub struct Chosen<'t> {
     /// Paths of the modules, in an order in which each can be loaded.
     pub modules: Vec<&'t str>,
+    /// Those of them that no boot comes up without: what mounts the root, and the driver of a NIC that is known.
+    pub needed: BTreeSet<&'t str>,
     /// In words: whose drivers they are.
     pub why: String,
     /// What the kernel has neither as a module nor in itself, and can't do without; in words.
@@ -121,13 +123,21 @@ const PHYS: [&str; 12] = [
 const ETHERNET: [&str; 3] =
     ["kernel/drivers/net/ethernet/", "kernel/drivers/net/usb/", "kernel/drivers/net/phy/"];
 
+/// Below this lie the drivers of NICs of all kinds, and of those none that a machine boots by is below the other.
+const NICS: (&str, &str) = ("kernel/drivers/net/", "kernel/drivers/net/wireless/");
+/// Below this lies what came with the kernel; what an admin had built beside it (DKMS, kmod packages) lies elsewhere.
+const OF_THE_KERNEL: &str = "kernel/";
+
 /// Chooses for a machine.
 #[must_use]
 pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
     let is_there = |name: &str| tables.path(name).is_some() || tables.is_builtin(name);
     let lacks = NEEDED.iter().filter(|(name, _)| !is_there(name)).map(|(_, what)| *what).collect();
     let mut doubts: Vec<&'static str> = if is_there(PACKET.0) { Vec::new() } else { vec![PACKET.1] };
-    let (mut names, why) = nics(tables, wanted);
+    let (mut names, is_known, why) = nics(tables, wanted);
+    let own = names.iter().filter(|_| is_known).map(String::as_str);
+    let needed = NEEDED.iter().map(|(name, _)| *name).chain([PACKET.0]).chain(own);
+    let needed = tables.order_of_all(needed).into_iter().collect();
     let any_nic = || COMMON.iter().any(|name| is_there(name));
     if names.is_empty() && !any_nic() {
         doubts.push("a driver of any common NIC");
@@ -139,12 +149,9 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
         .copied()
         .collect();
     names.extend(buses.into_iter().map(str::to_owned));
-    let with_phys = |names: &BTreeSet<String>| {
-        let order = tables.order_of_all(names.iter().map(String::as_str));
-        order.iter().any(|path| name_of(path) == "libphy")
-    };
-    if with_phys(&names) {
-        names.extend(PHYS.iter().map(|name| (*name).to_owned()));
+    if wants_phys(tables, &names) {
+        let there = PHYS.iter().filter(|name| tables.path(name).is_some());
+        names.extend(there.map(|name| (*name).to_owned()));
     }
     let all = NEEDED
         .iter()
@@ -152,27 +159,39 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
         .chain([PACKET.0])
         .chain(WANTED)
         .chain(names.iter().map(String::as_str));
-    Chosen { modules: tables.order_of_all(all), why, lacks, doubts }
+    Chosen { modules: tables.order_of_all(all), needed, why, lacks, doubts }
 }
 
-/// The names of NICs' drivers, and whose they are.
-fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, String) {
+/// Whether one of these modules may need the driver of a PHY. Where libphy is built in, no table says which of them do.
+fn wants_phys(tables: &Tables<'_>, names: &BTreeSet<String>) -> bool {
+    let is_ethernet = |path: &str| ETHERNET.iter().any(|below| path.starts_with(below));
+    if tables.is_builtin("libphy") {
+        return names.iter().filter_map(|name| tables.path(name)).any(is_ethernet);
+    }
+    let order = tables.order_of_all(names.iter().map(String::as_str));
+    order.iter().any(|path| name_of(path) == "libphy")
+}
+
+/// The names of NICs' drivers, whether they are those of the machine's own, and in words whose they are.
+fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, bool, String) {
     let known = |names: &[&str]| {
         names.iter().filter(|name| tables.path(name).is_some()).map(|name| (*name).to_owned()).collect()
     };
-    let common = |why: &str| (known(&COMMON), why.to_owned());
+    let common = |why: &str| (known(&COMMON), false, why.to_owned());
     match (wanted.drivers, wanted.nic) {
         (Drivers::All, _) => {
             let all = tables.paths().filter(|path| ETHERNET.iter().any(|below| path.starts_with(below)));
             let mut names: BTreeSet<String> = all.map(|path| name_of(path).into_owned()).collect();
             names.extend(common("").0);
-            (names, "drivers of all Ethernet NICs, as the profile says".to_owned())
+            (names, false, "drivers of all Ethernet NICs, as the profile says".to_owned())
         }
         (Drivers::Common, _) => common("drivers of common NICs, as the profile says"),
         (Drivers::Nic, None) => common("drivers of common NICs, for nothing was told of this machine's"),
         (Drivers::Nic, Some(nic)) => {
             let mut names: BTreeSet<String> =
                 tables.of_pci(nic.vendor, nic.device).into_iter().map(str::to_owned).collect();
+            // Whoever can fetch a script can claim to be any device: what is for no NIC is not packed for him.
+            names.retain(|name| may_be_for_a_nic(tables, name));
             for (first, then) in LATER {
                 if names.contains(first) || tables.is_builtin(first) && is_of(first, nic) {
                     names.extend(then.iter().map(|name| (*name).to_owned()));
@@ -182,9 +201,21 @@ fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, String) {
                 return common(&format!("drivers of common NICs, for no module of this kernel is for {nic}"));
             }
             let listed = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
-            (names, format!("{listed} for its NIC {nic}"))
+            (names, true, format!("{listed} for its NIC {nic}"))
         }
     }
+}
+
+/// Whether a module can be the driver of a NIC that a machine boots by, or of the bus that it is on.
+fn may_be_for_a_nic(tables: &Tables<'_>, name: &str) -> bool {
+    let known = || {
+        let buses = BUSES.iter().flat_map(|(_, buses)| *buses);
+        let later = LATER.iter().flat_map(|(first, then)| [first].into_iter().chain(*then));
+        COMMON.iter().chain(buses).chain(later).any(|known| *known == name_of(name))
+    };
+    tables.path(name).is_some_and(|path| {
+        !path.starts_with(OF_THE_KERNEL) || path.starts_with(NICS.0) && !path.starts_with(NICS.1) || known()
+    })
 }
 
 /// Whether a bus that the kernel has in itself is this NIC's.
@@ -204,10 +235,13 @@ mod tests {
         kernel/net/core/failover.ko:\nkernel/drivers/virtio/virtio_pci.ko:\nkernel/drivers/net/phy/libphy.ko:\n\
         kernel/drivers/net/phy/realtek.ko: kernel/drivers/net/phy/libphy.ko\n\
         kernel/drivers/net/ethernet/realtek/r8169.ko: kernel/drivers/net/phy/libphy.ko\n\
-        kernel/drivers/net/ethernet/rare/rare.ko:\nkernel/sound/snd.ko:\n";
+        kernel/drivers/net/ethernet/rare/rare.ko:\nkernel/sound/snd.ko:\nkernel/drivers/gpu/drm/amd/amdgpu/amdgpu.ko:\n\
+        kernel/drivers/net/wireless/intel/iwlwifi/iwlwifi.ko:\nupdates/dkms/r8125.ko:\n";
     const ALIAS: &str = "alias pci:v00008086d000015F3sv*sd*bc*sc*i* igc\nalias pci:v00008086d0000100Esv*sd*bc*sc*i* e1000\n\
         alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\nalias virtio:d00000001v* virtio_net\n\
-        alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias pci:v00008086d00001234sv0000AAAAsd*bc*sc*i* rare\n";
+        alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias pci:v00008086d00001234sv0000AAAAsd*bc*sc*i* rare\n\
+        alias pci:v00001002d000073FFsv*sd*bc*sc*i* amdgpu\nalias pci:v00008086d00002723sv*sd*bc*sc*i* iwlwifi\n\
+        alias pci:v000010ECd00008125sv*sd*bc*sc*i* r8125\n";
 
     fn chosen(drivers: Drivers, nic: &str) -> (Vec<String>, String, Vec<&'static str>) {
         let tables = Tables::parse(DEP, ALIAS, "", "kernel/net/packet/af_packet.ko\n").unwrap();
@@ -223,6 +257,8 @@ mod tests {
             ("1af4:1000", &["failover", "virtio_net", "virtio_pci"]),
             ("10ec:8168", &["libphy", "r8169", "realtek"]),
             ("8086:1234", &["rare"]),
+            // Built beside the kernel by whoever made the tree.
+            ("10ec:8125", &["r8125"]),
         ] {
             let (modules, why, lacks) = chosen(Drivers::Nic, nic);
             let own: Vec<String> = base.iter().chain(own).map(|name| (*name).to_owned()).collect();
@@ -249,6 +285,27 @@ mod tests {
         assert!(
             modules.iter().any(|module| module == "rare") && !modules.iter().any(|module| module == "snd")
         );
+    }
+
+    #[test]
+    fn who_claims_to_be_another_kind_of_device_gets_the_common_drivers_and_not_that_devices() {
+        let common = chosen(Drivers::Common, "").0;
+        for nic in ["1002:73ff", "8086:2723"] {
+            let (modules, why, _) = chosen(Drivers::Nic, nic);
+            assert_eq!(modules, common, "{nic}");
+            assert!(why.contains(&format!("no module of this kernel is for {nic}")), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_phy_has_its_driver_where_libphy_is_built_in_as_well() {
+        let dep = DEP.replace(" kernel/drivers/net/phy/libphy.ko", "");
+        let dep = dep.replace("kernel/drivers/net/phy/libphy.ko:\n", "");
+        let tables = Tables::parse(&dep, ALIAS, "", "kernel/drivers/net/phy/libphy.ko\n").unwrap();
+        for (nic, has) in [("10ec:8168", true), ("1af4:1000", false)] {
+            let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: nic.parse().ok() });
+            assert_eq!(chosen.modules.iter().any(|path| name_of(path) == "realtek"), has, "{nic}");
+        }
     }
 
     #[test]

@@ -6,13 +6,20 @@ pub(super) const fn folded(byte: u8) -> u8 {
     if byte == b'-' { b'_' } else { byte }
 }
 
-/// Whether all of `value` is what `pattern` says. Takes at most as many steps as both lengths multiplied: the last `*` alone is
-/// tried again, for one before it could only take less.
-pub(super) fn matches(pattern: &str, value: &str) -> bool {
+/// Whether all of `value` is what `pattern` says; not where that takes more steps than are left of a budget. The last `*` alone
+/// is tried again, for one before it could only take less.
+pub(super) fn matches(pattern: &str, value: &str, left: &mut u64) -> bool {
     let (mut pattern, mut value) = (pattern.as_bytes(), value.as_bytes());
     // Behind the last star, and what of the value it has not taken yet.
     let mut star: Option<(&[u8], &[u8])> = None;
     loop {
+        // A bracket is read to its end for each byte that it is asked of.
+        let cost = if let [b'[', ..] = pattern { pattern.len() as u64 } else { 1 };
+        let Some(less) = left.checked_sub(cost) else {
+            *left = 0;
+            return false;
+        };
+        *left = less;
         if let [b'*', rest @ ..] = pattern {
             star = Some((rest, value));
             pattern = rest;
@@ -77,6 +84,10 @@ mod tests {
 
     use super::*;
 
+    fn matches(pattern: &str, value: &str) -> bool {
+        super::matches(pattern, value, &mut u64::MAX.clone())
+    }
+
     #[test]
     fn patterns_say_what_fnmatch_says() {
         for (pattern, value, same) in [
@@ -135,5 +146,14 @@ mod tests {
         let stars = "*a".repeat(500);
         assert!(!matches(&stars, &"a".repeat(4000).replace("aaaa", "aaab")));
         assert!(!matches(&(stars + "b"), &"a".repeat(4000)));
+    }
+
+    #[test]
+    fn a_budget_that_is_used_up_ends_it_and_stays_used_up() {
+        let mut left = 1000;
+        assert!(super::matches("a*[ab]c", "axxbc", &mut left) && left < 1000);
+        assert!(!super::matches(&format!("*[{}]", "a".repeat(900)), &"b".repeat(900), &mut left));
+        assert_eq!(left, 0);
+        assert!(!super::matches("a", "a", &mut left));
     }
 }

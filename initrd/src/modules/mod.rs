@@ -19,6 +19,10 @@ pub const MOST: usize = 1 << 16;
 pub const MOST_ALIASES: usize = 1 << 17;
 /// Words of `modules.softdep`: each may be looked for among all aliases.
 pub const MOST_SOFT: usize = 1024;
+/// Bytes of one of them: a module's name, or an algorithm's.
+const LONGEST_SOFT: usize = 64;
+/// Steps that are taken through patterns for one question, of bytes: a kernel with 30,000 aliases takes some ten for each.
+pub const MOST_STEPS: u64 = 50_000_000;
 /// Bytes of a module's path below `/lib/modules/VERSION`, of an alias, and of what a device says of itself.
 pub const LONGEST: usize = 1024;
 /// Modules that one alias is looked for as: a device has one driver or two, an algorithm a few.
@@ -158,6 +162,7 @@ impl<'t> Tables<'t> {
                     "pre:" => kind = Some(Soft::Before),
                     "post:" => kind = Some(Soft::After),
                     // What stands before either says nothing of an order, and kmod takes no note of it.
+                    _ if word.len() > LONGEST_SOFT => {}
                     _ => soft.extend(kind.map(|kind| kind(word))),
                 }
                 left = left.checked_sub(1).ok_or(BadTables::TooMany("modules.softdep"))?;
@@ -170,12 +175,17 @@ impl<'t> Tables<'t> {
     /// of `modules.alias`.
     #[must_use]
     pub fn matching(&self, modalias: &str) -> Vec<&'t str> {
+        self.matching_within(modalias, &mut MOST_STEPS.clone())
+    }
+
+    /// [`Tables::matching`], as far as a budget of steps goes.
+    fn matching_within(&self, modalias: &str, left: &mut u64) -> Vec<&'t str> {
         if modalias.len() > LONGEST {
             return Vec::new();
         }
         // A line that is for another device differs in its first few bytes: no order of the lines would pay for itself.
         let mut seen = HashSet::new();
-        let fit = self.aliases.iter().filter(|(pattern, _)| glob::matches(pattern, modalias));
+        let fit = self.aliases.iter().filter(|(pattern, _)| glob::matches(pattern, modalias, left));
         fit.map(|(_, module)| *module).filter(|module| seen.insert(*module)).collect()
     }
 
@@ -252,13 +262,14 @@ impl<'t> Tables<'t> {
         self.order_of_all([name])
     }
 
-    /// [`Tables::order`] for several.
+    /// [`Tables::order`] for several. What is looked for among the aliases is found as far as [`MOST_STEPS`] go.
     #[must_use]
     pub fn order_of_all<'n>(&self, names: impl IntoIterator<Item = &'n str>) -> Vec<&'t str> {
         let mut visited = vec![false; self.modules.len()];
-        let mut order = Vec::new();
+        let (mut order, mut left) = (Vec::new(), MOST_STEPS);
         for name in names {
-            let mut steps: Vec<Step> = self.called(name).into_iter().rev().map(Step::Visit).collect();
+            let mut steps: Vec<Step> =
+                self.called(name, &mut left).into_iter().rev().map(Step::Visit).collect();
             while let Some(step) = steps.pop() {
                 match step {
                     Step::Load(number) => order.extend(self.modules.get(number).map(|module| module.path)),
@@ -266,7 +277,7 @@ impl<'t> Tables<'t> {
                         let Some(visited @ false) = visited.get_mut(number) else { continue };
                         *visited = true;
                         // What comes first goes onto the heap last.
-                        self.steps(number, &mut steps);
+                        self.steps(number, &mut steps, &mut left);
                     }
                 }
             }
@@ -275,15 +286,15 @@ impl<'t> Tables<'t> {
     }
 
     /// What loading one module takes, the last first.
-    fn steps(&self, number: usize, steps: &mut Vec<Step>) {
+    fn steps(&self, number: usize, steps: &mut Vec<Step>, left: &mut u64) {
         let Some(module) = self.modules.get(number) else { return };
         let soft = self.soft.get(&name_of(module.path)).map_or(&[][..], Vec::as_slice);
         let after =
             soft.iter().filter_map(|soft| if let Soft::After(name) = soft { Some(*name) } else { None });
         let before =
             soft.iter().filter_map(|soft| if let Soft::Before(name) = soft { Some(*name) } else { None });
-        let visit = |names: Vec<&str>, steps: &mut Vec<Step>| {
-            let called = names.into_iter().flat_map(|name| self.called(name));
+        let mut visit = |names: Vec<&str>, steps: &mut Vec<Step>| {
+            let called = names.into_iter().flat_map(|name| self.called(name, left));
             let called: Vec<usize> = called.collect();
             steps.extend(called.into_iter().rev().map(Step::Visit));
         };
@@ -298,11 +309,13 @@ impl<'t> Tables<'t> {
     }
 
     /// The modules that a name means: the one of that name, else those with that alias.
-    fn called(&self, name: &str) -> Vec<usize> {
+    fn called(&self, name: &str, left: &mut u64) -> Vec<usize> {
         let number = |name: &str| self.names.get(folded(name).as_ref()).copied();
         match number(name) {
             Some(found) => vec![found],
-            None => self.matching(name).into_iter().take(MOST_CALLED).filter_map(number).collect(),
+            None => {
+                self.matching_within(name, left).into_iter().take(MOST_CALLED).filter_map(number).collect()
+            }
         }
     }
 }

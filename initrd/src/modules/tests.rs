@@ -208,3 +208,19 @@ fn every_module_of_a_kernel_is_loaded_in_kmods_own_order() {
         );
     }
 }
+
+#[test]
+fn tables_that_are_made_to_cost_hours_cost_a_moment() {
+    let softdep = (0..500).map(|number| format!("softdep a pre: {}{number:03}\n", "a".repeat(60)));
+    let softdep = softdep.collect::<String>() + "softdep b pre: " + &"c".repeat(65) + "\n";
+    let pattern = "*[a]".repeat(18);
+    let alias = (0..100_000).map(|number| format!("alias {pattern}{} a\n", number % 10)).collect::<String>();
+    let alias = alias + "alias ccc* c\n";
+    assert!(alias.len() <= LARGEST);
+    let tables = Tables::parse("a.ko:\nb.ko:\nc.ko:\n", &alias, &softdep, "").unwrap();
+    let mut left = MOST_STEPS;
+    assert_eq!(tables.order("a"), ["a.ko"]);
+    tables.steps(0, &mut Vec::new(), &mut left);
+    assert_eq!(left, 0, "it is used up, and what is left unasked is not looked for");
+    assert_eq!(tables.order("b"), ["b.ko"], "a word that is no name's length is none");
+}

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::{self, Read as _};
+use std::sync::Arc;
 
 use oneroot_bootconf::drivers::Chosen;
 use oneroot_ids::ObjectId;
@@ -9,6 +10,7 @@ use oneroot_initrd::firmware::{Machine, Said, said};
 use oneroot_initrd::modules::{self, Narrowed, bare};
 use oneroot_tree::packed::unpacked;
 use oneroot_tree::{Store, View};
+use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::Wanted;
@@ -23,6 +25,16 @@ const LARGEST_FIRMWARE: u64 = 32 << 20;
 pub const LARGEST: u64 = 256 << 20;
 /// Bytes of a kernel's configuration.
 const LARGEST_CONFIG: u64 = 4 << 20;
+/// Modules in one initrd: all drivers of Ethernet of a distribution's kernel are some 400.
+const MOST_MODULES: usize = 1024;
+/// Names of firmware that is looked for.
+const MOST_NAMES: usize = 8192;
+/// Troubles that are told of.
+const MOST_TROUBLES: usize = 64;
+/// Bytes of what is remembered of modules.
+const REMEMBERED: u64 = 16 << 20;
+/// About as many modules as that is.
+const USUAL: usize = 4_000;
 /// Files of firmware in one initrd.
 const MOST_FIRMWARE: usize = 512;
 /// Where firmware lies in a tree, and how a file there may be packed (Linux, firmware_class).
@@ -37,7 +49,15 @@ pub struct Texts {
     pub builtin: String,
 }
 
+/// Names of the tables.
+const TEXTS: [&str; 4] = ["dep", "alias", "softdep", "builtin"];
+
 impl Texts {
+    /// Which objects they are: the same ones say the same.
+    pub fn objects(view: &View, modules: &str) -> [Option<ObjectId>; 4] {
+        TEXTS.map(|name| object(view, &format!("{modules}/modules.{name}")))
+    }
+
     /// Reads them from a directory of modules; one that is not there is empty.
     pub fn read(store: &Store, view: &View, modules: &str) -> Result<Self> {
         let text = |name: &str| -> Result<String> {
@@ -48,12 +68,8 @@ impl Texts {
             store.object(object)?.take(most).read_to_end(&mut bytes)?;
             String::from_utf8(bytes).map_err(|_| Error::Initrd(format!("{path} is no text")))
         };
-        Ok(Self {
-            dep: text("dep")?,
-            alias: text("alias")?,
-            softdep: text("softdep")?,
-            builtin: text("builtin")?,
-        })
+        let [dep, alias, softdep, builtin] = TEXTS;
+        Ok(Self { dep: text(dep)?, alias: text(alias)?, softdep: text(softdep)?, builtin: text(builtin)? })
     }
 }
 
@@ -81,7 +97,7 @@ pub struct Parts {
     pub zstd: bool,
     /// Why these modules.
     pub why: String,
-    /// What was not there.
+    /// In words: what is not there, or can't be read, and needs not be.
     pub missing: Vec<String>,
 }
 
@@ -107,36 +123,106 @@ impl Parts {
             add(file.path.as_bytes());
             add(file.object.to_string().as_bytes());
         }
+        self.missing.iter().for_each(|trouble| add(trouble.as_bytes()));
         *name.finalize().as_bytes()
     }
 }
 
-/// Looks for all that was chosen. What modules say of themselves is remembered in `known`.
-pub fn gathered(
-    store: &Store,
-    wanted: &Wanted<'_>,
-    chosen: &Chosen<'_>,
-    known: &Cache<ObjectId, std::sync::Arc<Said>>,
-) -> Result<Parts> {
+/// What a module says of itself, or why it says nothing; and the bytes that reading it took of a budget.
+#[derive(Clone)]
+struct Read {
+    said: std::result::Result<Said, String>,
+    bytes: u64,
+}
+
+#[derive(Clone)]
+struct Bytes;
+
+impl Weighter<ObjectId, Arc<Read>> for Bytes {
+    fn weight(&self, _: &ObjectId, read: &Arc<Read>) -> u64 {
+        let names = match &read.said {
+            Ok(said) => said.firmware.iter().map(|name| name.len() + size_of::<String>()).sum(),
+            Err(cause) => cause.len(),
+        };
+        names as u64 + 128
+    }
+}
+
+/// What modules say of themselves, so that none is unpacked for each machine.
+pub struct Known(Cache<ObjectId, Arc<Read>, Bytes>);
+
+impl Default for Known {
+    fn default() -> Self {
+        Self(Cache::with_weighter(USUAL, REMEMBERED, Bytes))
+    }
+}
+
+impl Known {
+    /// What a module says, read with what is left of a budget. A store that can't be read is no fault of a tree's.
+    fn said(&self, store: &Store, object: ObjectId, left: &mut u64) -> Result<Arc<Read>> {
+        let read = match self.0.get(&object) {
+            Some(read) => read,
+            None => {
+                let most = LARGEST_MODULE.min(*left);
+                let read = Arc::new(read_module(store, object, most)?);
+                // Where the budget was what held it up, nothing is known of the module.
+                if read.said.is_ok() || most == LARGEST_MODULE {
+                    self.0.insert(object, read.clone());
+                }
+                read
+            }
+        };
+        let Some(less) = left.checked_sub(read.bytes) else {
+            let said = Err(format!("an initrd has no room for more than {} MiB", LARGEST >> 20));
+            return Ok(Arc::new(Read { said, bytes: 0 }));
+        };
+        *left = less;
+        Ok(read)
+    }
+}
+
+/// Takes note of something that a boot can do without.
+pub fn note(missing: &mut Vec<String>, trouble: String) {
+    match missing.len() {
+        ..MOST_TROUBLES => missing.push(trouble),
+        MOST_TROUBLES => missing.push("and more is not there or can't be read".to_owned()),
+        _ => {}
+    }
+}
+
+/// Looks for all that was chosen.
+///
+/// # Errors
+/// [`Error::Initrd`] where something is not there, or can't be read, that no boot comes up without.
+pub fn gathered(store: &Store, wanted: &Wanted<'_>, chosen: &Chosen<'_>, known: &Known) -> Result<Parts> {
     let (view, own) = (wanted.view, wanted.own);
+    if chosen.modules.len() > MOST_MODULES {
+        let many = chosen.modules.len();
+        return Err(Error::Initrd(format!("{many} modules are more than the {MOST_MODULES} of an initrd")));
+    }
     let (mut modules, mut missing) = (Vec::new(), Vec::new());
-    let (mut machine, mut names) = (None, BTreeSet::new());
+    let (mut machine, mut names, mut left) = (None, BTreeSet::new(), LARGEST);
     for path in &chosen.modules {
         let from = format!("{}/{path}", own.modules);
-        let Some(object) = object(view, &from) else {
-            missing.push(from);
-            continue;
+        let found = match object(view, &from) {
+            Some(object) => {
+                known.said(store, object, &mut left)?.said.clone().map(|said| (object, said)).map_err(|cause| {
+                    format!("{from} can't be read as a module: {cause}; install the kernel's package in the tree anew")
+                })
+            }
+            None => Err(absent(&from)),
         };
-        let said = match known.get(&object) {
-            Some(said) => said,
-            None => {
-                let said = std::sync::Arc::new(read_module(store, object, &from)?);
-                known.insert(object, said.clone());
-                said
+        let (object, said) = match found {
+            Ok(found) => found,
+            Err(trouble) if chosen.needed.contains(path) => return Err(Error::Initrd(trouble)),
+            Err(trouble) => {
+                note(&mut missing, trouble);
+                continue;
             }
         };
         machine = machine.or(Some(said.machine));
-        names.extend(said.firmware.iter().cloned());
+        let room = MOST_NAMES.saturating_sub(names.len());
+        names.extend(said.firmware.into_iter().take(room));
         let path_there = format!("lib/modules/{}/{}", own.version, bare(path));
         modules.push(((*path).to_owned(), File { path: path_there, object, most: LARGEST_MODULE }));
     }
@@ -146,6 +232,13 @@ pub fn gathered(
     let zstd = unpacks_zstd(store, view, own)?;
     let why = chosen.why.clone();
     Ok(Parts { program, version: own.version.clone(), modules, firmware, zstd, why, missing })
+}
+
+/// In words: a module that is not there.
+fn absent(path: &str) -> String {
+    format!(
+        "{path} is not there, though its kernel's modules.dep names it: install the kernel's package anew"
+    )
 }
 
 fn no_program(machine: Machine) -> Error {
@@ -159,14 +252,20 @@ fn no_program(machine: Machine) -> Error {
     ))
 }
 
-fn read_module(store: &Store, object: ObjectId, path: &str) -> Result<Said> {
-    let wrong = |cause: &dyn std::fmt::Display| {
-        Error::Initrd(format!(
-            "{path} can't be read as a module: {cause}; install the kernel's package in the tree anew"
-        ))
-    };
-    let bytes = unpacked(store.object(object)?, LARGEST_MODULE).map_err(|cause| wrong(&cause))?;
-    said(&bytes).map_err(|cause| wrong(&cause))
+fn read_module(store: &Store, object: ObjectId, most: u64) -> Result<Read> {
+    Ok(match unpacked(store.object(object)?, most) {
+        Ok(bytes) => {
+            Read { said: said(&bytes).map_err(|cause| cause.to_string()), bytes: bytes.len() as u64 }
+        }
+        Err(cause) if is_ours(&cause) => return Err(cause.into()),
+        // How far it came nobody says.
+        Err(cause) => Read { said: Err(cause.to_string()), bytes: most },
+    })
+}
+
+/// Whether this is a trouble of the disk's, and says nothing of what lies there.
+pub fn is_ours(cause: &io::Error) -> bool {
+    cause.raw_os_error().is_some()
 }
 
 /// The firmware of these names that the tree has. What is not there is not told of: drivers name all that any card may want.

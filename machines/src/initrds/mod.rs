@@ -7,16 +7,16 @@
 
 mod contents;
 mod parts;
+mod places;
 mod program;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use oneroot_bootconf::drivers::{For, choose};
+use oneroot_bootconf::drivers::{Chosen, For, choose};
 use oneroot_bootconf::kernels::Own;
 use oneroot_bootconf::root::Drivers;
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_initrd::cpio::{Archive, Unwritable};
-use oneroot_initrd::firmware::Said;
 use oneroot_initrd::modules::{Narrowed, Tables};
 use oneroot_initrd::settings::PATH;
 use oneroot_tree::node::{Content, Meta, TreePath};
@@ -27,25 +27,32 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::guest::MTIME;
 
-use contents::{Parts, Texts};
+use contents::{Known, Parts, Texts};
+use places::Places;
 
 /// Where the parts lie in a view.
 const HOME: &str = ".oneroot/boot";
 /// What is packed.
 const INITRD: &str = "initrd";
-/// Stacks that are remembered, and layers.
+/// Stacks that are remembered, choices, and layers.
 const MOST_REMEMBERED: usize = 10_000;
 const MOST_LAYERS: usize = 1_000;
-/// Modules of which it is remembered what they say.
-const MOST_MODULES: usize = 10_000;
+
+/// What came of it: a tree that none can be made of is not packed anew for each machine that asks again.
+type Outcome<T> = std::result::Result<T, Arc<str>>;
+/// The tables of a kernel, the directory of its modules, and for whom they are chosen.
+type Choice = ([Option<ObjectId>; 4], String, For);
+/// A stack, the directory of a kernel's modules in it, and which of them were chosen, as a digest. A NIC that a machine only
+/// claims to have is no part of it: of such there are as many as somebody likes.
+type Key = (Vec<GenerationId>, String, [u8; 32]);
 
 /// Initrds made so far.
 pub struct Initrds {
-    by_stack: Cache<(Vec<GenerationId>, String, For), Arc<Composed>>,
-    by_content: Cache<[u8; 32], Arc<Composed>>,
-    said: Cache<ObjectId, Arc<Said>>,
-    /// Whose turn it is to make one.
-    turn: Mutex<()>,
+    chosen: Cache<Choice, Outcome<[u8; 32]>>,
+    by_stack: Cache<Key, Outcome<Arc<Composed>>>,
+    by_content: Cache<[u8; 32], Outcome<Arc<Composed>>>,
+    known: Known,
+    places: Places,
 }
 
 /// An initrd that was made.
@@ -57,7 +64,7 @@ pub struct Composed {
     pub parts: Vec<String>,
     /// What it is made of, for people.
     pub made_of: Vec<Ingredient>,
-    /// What the kernel's own tables name and the tree does not have.
+    /// In words: what the kernel's own tables name and the tree does not have, or has damaged, and no boot needs.
     pub missing: Vec<String>,
 }
 
@@ -88,10 +95,11 @@ impl Composed {
 impl Default for Initrds {
     fn default() -> Self {
         Self {
+            chosen: Cache::new(MOST_REMEMBERED),
             by_stack: Cache::new(MOST_REMEMBERED),
             by_content: Cache::new(MOST_LAYERS),
-            said: Cache::new(MOST_MODULES),
-            turn: Mutex::default(),
+            known: Known::default(),
+            places: Places::default(),
         }
     }
 }
@@ -108,34 +116,81 @@ pub struct Wanted<'w> {
     pub drivers: For,
 }
 
+/// What was looked for.
+enum Looked {
+    /// It is known what comes of it.
+    Known(Outcome<Arc<Composed>>),
+    /// It is to be packed, if none has this name.
+    Parts { name: [u8; 32], key: Key, parts: Box<Parts>, tables: Narrowed, builtin: String },
+}
+
 impl Initrds {
     /// The initrd for a tree; made now, where there is none. Blocks on the disk.
     ///
     /// # Errors
     /// [`Error::Initrd`] where the tree has not what it takes; that of the store.
     pub fn composed(&self, store: &Arc<Store>, wanted: &Wanted<'_>) -> Result<Arc<Composed>> {
-        let is_there = |known: &Arc<Composed>| store.keep_generation(known.generation);
-        let key = (wanted.stack.to_vec(), wanted.own.modules.clone(), wanted.drivers);
-        if let Some(known) = self.by_stack.get(&key).filter(is_there) {
-            return Ok(known);
-        }
-        let texts = Texts::read(store, wanted.view, &wanted.own.modules)?;
-        let tables = Tables::parse(&texts.dep, &texts.alias, &texts.softdep, &texts.builtin)
-            .map_err(|cause| Error::Initrd(cause.to_string()))?;
-        let chosen = choose(&tables, wanted.drivers);
-        if !chosen.lacks.is_empty() {
-            return Err(Error::Initrd(lacking(&chosen.lacks, &texts, wanted.own)));
-        }
-        let parts = contents::gathered(store, wanted, &chosen, &self.said)?;
-        let tables = tables.narrowed(&parts.loadable());
-        let name = parts.name(&tables, &texts.builtin);
-        let composed = self.packed(store, name, parts, &tables, &texts.builtin)?;
-        self.by_stack.insert(key, composed.clone());
-        Ok(composed)
+        let choice =
+            (Texts::objects(wanted.view, &wanted.own.modules), wanted.own.modules.clone(), wanted.drivers);
+        let known = self.chosen.get(&choice).and_then(|chosen| match chosen {
+            Ok(digest) => self.of_stack(store, &wanted.key(digest)),
+            Err(cause) => Some(Err(cause)),
+        });
+        let outcome = match known {
+            Some(known) => known,
+            None => match self.looked_for(store, wanted, choice)? {
+                Looked::Known(known) => known,
+                Looked::Parts { name, key, parts, tables, builtin } => {
+                    let outcome = self.packed(store, name, *parts, &tables, &builtin)?;
+                    self.by_stack.insert(key, outcome.clone());
+                    outcome
+                }
+            },
+        };
+        outcome.map_err(|cause| Error::Initrd(cause.to_string()))
     }
 
-    /// The initrd of this name; made now, where there is none. One at a time: many machines that start at once want the same, and
-    /// each would have it in memory.
+    /// What is remembered of a stack, if the store still has it.
+    fn of_stack(&self, store: &Store, key: &Key) -> Option<Outcome<Arc<Composed>>> {
+        self.by_stack.get(key).filter(|known| is_there(store, known))
+    }
+
+    /// What an initrd is made of, in a place: a tree that takes long holds up no more than one.
+    fn looked_for(&self, store: &Store, wanted: &Wanted<'_>, choice: Choice) -> Result<Looked> {
+        let _place = self.places.take();
+        let texts = match remembered(Texts::read(store, wanted.view, &wanted.own.modules))? {
+            Ok(texts) => texts,
+            Err(cause) => return Ok(self.fails(choice, cause)),
+        };
+        let (tables, chosen) = match remembered(chosen(&texts, wanted))? {
+            Ok(both) => both,
+            Err(cause) => return Ok(self.fails(choice, cause)),
+        };
+        let key = wanted.key(digest(&chosen));
+        self.chosen.insert(choice, Ok(key.2));
+        if let Some(known) = self.of_stack(store, &key) {
+            return Ok(Looked::Known(known));
+        }
+        let parts = match remembered(contents::gathered(store, wanted, &chosen, &self.known))? {
+            Ok(parts) => Box::new(parts),
+            Err(cause) => {
+                self.by_stack.insert(key, Err(cause.clone()));
+                return Ok(Looked::Known(Err(cause)));
+            }
+        };
+        let tables = tables.narrowed(&parts.loadable());
+        let name = parts.name(&tables, &texts.builtin);
+        Ok(Looked::Parts { name, key, parts, tables, builtin: texts.builtin })
+    }
+
+    /// Nothing can be chosen of these tables.
+    fn fails(&self, choice: Choice, cause: Arc<str>) -> Looked {
+        self.chosen.insert(choice, Err(cause.clone()));
+        Looked::Known(Err(cause))
+    }
+
+    /// The initrd of this name; made now, where there is none. Many machines that start at once want the same: one of them makes
+    /// it, and the others wait for that without taking anybody's place.
     fn packed(
         &self,
         store: &Arc<Store>,
@@ -143,22 +198,69 @@ impl Initrds {
         parts: Parts,
         tables: &Narrowed,
         builtin: &str,
-    ) -> Result<Arc<Composed>> {
-        let _turn = self.turn.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_there = |known: &Arc<Composed>| store.keep_generation(known.generation);
-        if let Some(known) = self.by_content.get(&name).filter(is_there) {
-            return Ok(known);
+    ) -> Result<Outcome<Arc<Composed>>> {
+        if self.by_content.get(&name).is_some_and(|known| !is_there(store, &known)) {
+            self.by_content.remove(&name);
         }
-        let packed = parts::packed(store, &parts, tables, builtin)?;
-        let composed = Arc::new(Composed {
-            generation: stage(store, &packed.bytes)?,
-            parts: vec![format!("/{HOME}/{INITRD}")],
-            made_of: packed.made_of,
-            missing: parts.missing,
-        });
-        self.by_content.insert(name, composed.clone());
-        Ok(composed)
+        self.by_content.get_or_insert_with(&name, || {
+            let _place = self.places.take();
+            remembered(made(store, parts, tables, builtin))
+        })
     }
+}
+
+impl Wanted<'_> {
+    fn key(&self, chosen: [u8; 32]) -> Key {
+        (self.stack.to_vec(), self.own.modules.clone(), chosen)
+    }
+}
+
+/// Whether the store still has what is known; a failure stays one for as long as the tree is the same.
+fn is_there(store: &Store, known: &Outcome<Arc<Composed>>) -> bool {
+    known.as_ref().map_or(true, |known| store.keep_generation(known.generation))
+}
+
+/// What a tree is to blame for, as what came of it; other troubles pass.
+fn remembered<T>(result: Result<T>) -> Result<Outcome<T>> {
+    match result {
+        Ok(done) => Ok(Ok(done)),
+        Err(Error::Initrd(cause)) => Ok(Err(cause.into())),
+        Err(other) => Err(other),
+    }
+}
+
+/// A kernel's tables, and which of its modules are wanted.
+fn chosen<'t>(texts: &'t Texts, wanted: &Wanted<'_>) -> Result<(Tables<'t>, Chosen<'t>)> {
+    let tables = Tables::parse(&texts.dep, &texts.alias, &texts.softdep, &texts.builtin)
+        .map_err(|cause| Error::Initrd(cause.to_string()))?;
+    let chosen = choose(&tables, wanted.drivers);
+    if !chosen.lacks.is_empty() {
+        return Err(Error::Initrd(lacking(&chosen.lacks, texts, wanted.own)));
+    }
+    Ok((tables, chosen))
+}
+
+/// The same for the same modules.
+fn digest(chosen: &Chosen<'_>) -> [u8; 32] {
+    let mut digest = blake3::Hasher::new();
+    for path in &chosen.modules {
+        digest.update(path.as_bytes());
+        digest.update(&[u8::from(chosen.needed.contains(path))]);
+    }
+    *digest.finalize().as_bytes()
+}
+
+/// Packs one, and puts it into the store.
+fn made(store: &Arc<Store>, parts: Parts, tables: &Narrowed, builtin: &str) -> Result<Arc<Composed>> {
+    let packed = parts::packed(store, &parts, tables, builtin)?;
+    let mut missing = parts.missing;
+    packed.missing.into_iter().for_each(|trouble| contents::note(&mut missing, trouble));
+    Ok(Arc::new(Composed {
+        generation: stage(store, &packed.bytes)?,
+        parts: vec![format!("/{HOME}/{INITRD}")],
+        made_of: packed.made_of,
+        missing,
+    }))
 }
 
 /// In words: what a kernel lacks.
@@ -186,19 +288,11 @@ pub fn findings(store: &Store, view: &View, own: &Own) -> Vec<String> {
             told.push(lacking(&lacks, &texts, own));
         }
         let wanted = Wanted { stack: &[], view, own, drivers };
-        let parts = contents::gathered(store, &wanted, &chosen, &Cache::new(1))?;
-        told.extend(parts.missing.iter().map(|path| missing(path)));
+        let parts = contents::gathered(store, &wanted, &chosen, &Known::default())?;
+        told.extend(parts.missing);
         Ok(told)
     };
     found().unwrap_or_else(|cause| vec![cause.to_string()])
-}
-
-/// In words: a module that is not there.
-#[must_use]
-pub fn missing(path: &str) -> String {
-    format!(
-        "{path} is not there, though its kernel's modules.dep names it: install the kernel's package anew"
-    )
 }
 
 /// The settings of a boot, as what comes behind its initrd.

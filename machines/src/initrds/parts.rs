@@ -8,7 +8,7 @@ use oneroot_tree::Store;
 use oneroot_tree::packed::{gzip, unpacked, zstd};
 
 use super::Ingredient;
-use super::contents::{File, LARGEST, Parts};
+use super::contents::{File, LARGEST, Parts, is_ours, note};
 use crate::error::{Error, Result};
 
 /// zstd's level for an archive of a few drivers, and for one of more than [`MANY`] bytes: packing waits for the first boot.
@@ -26,6 +26,8 @@ pub struct Packed {
     pub bytes: Vec<u8>,
     /// What it is made of.
     pub made_of: Vec<Ingredient>,
+    /// In words: what could not be read, and needs not be.
+    pub missing: Vec<String>,
 }
 
 /// Makes the archive and packs it.
@@ -48,11 +50,20 @@ pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) ->
     }
     let mut left = LARGEST;
     let (mut modules, mut firmware) = (0, 0);
+    let (mut files, mut missing) = (0, Vec::new());
     for (_, module) in &parts.modules {
-        modules += add(store, &mut archive, &mut made, module, &mut left)?;
+        let bytes = read(store, module, &mut left)?.map_err(Error::Initrd)?;
+        modules += add(&mut archive, &mut made, module, &bytes)?;
     }
     for file in &parts.firmware {
-        firmware += add(store, &mut archive, &mut made, file, &mut left)?;
+        match read(store, file, &mut left)? {
+            Ok(bytes) => {
+                firmware += add(&mut archive, &mut made, file, &bytes)?;
+                files += 1;
+            }
+            // Its driver may do without it, or with an older one.
+            Err(trouble) => note(&mut missing, trouble),
+        }
     }
     let bytes = archive.finish()?;
     let (packed, how) = if parts.zstd {
@@ -65,25 +76,38 @@ pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) ->
     let made_of = vec![
         ingredient("init", parts.program.len() as u64, "oneroot's own".to_owned()),
         ingredient("modules", modules, format!("{}: {}", parts.modules.len(), parts.why)),
-        ingredient("firmware", firmware, format!("{}, which those modules name", parts.firmware.len())),
+        ingredient("firmware", firmware, format!("{files}, which those modules name")),
         ingredient("packed", packed.len() as u64, how.to_owned()),
     ];
-    Ok(Packed { bytes: packed, made_of })
+    Ok(Packed { bytes: packed, made_of, missing })
 }
 
-/// Adds a file of the tree, unpacked, and says how many bytes that has.
+/// A file of the tree, unpacked; or in words why it can't be read.
+fn read(store: &Store, file: &File, left: &mut u64) -> Result<std::result::Result<Vec<u8>, String>> {
+    let most = file.most.min(*left);
+    match unpacked(store.object(file.object)?, most) {
+        Ok(bytes) => {
+            *left -= bytes.len() as u64;
+            Ok(Ok(bytes))
+        }
+        Err(cause) if is_ours(&cause) => Err(cause.into()),
+        Err(cause) => {
+            // How far it came nobody says.
+            *left -= most;
+            Ok(Err(format!("{} can't be read: {cause}", file.path)))
+        }
+    }
+}
+
+/// Adds a file, and says how many bytes it has.
 fn add(
-    store: &Store,
     archive: &mut Archive<Vec<u8>>,
     made: &mut BTreeSet<String>,
     file: &File,
-    left: &mut u64,
+    bytes: &[u8],
 ) -> Result<u64> {
     directories(archive, made, &file.path)?;
-    let bytes = unpacked(store.object(file.object)?, file.most.min(*left))
-        .map_err(|cause| Error::Initrd(format!("{} can't be read: {cause}", file.path)))?;
-    archive.file(&file.path, 0o644, &bytes)?;
-    *left -= bytes.len() as u64;
+    archive.file(&file.path, 0o644, bytes)?;
     Ok(bytes.len() as u64)
 }
 

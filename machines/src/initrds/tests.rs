@@ -283,14 +283,128 @@ fn many_machines_that_start_at_once_have_it_made_once() {
 }
 
 #[test]
-fn a_module_that_is_not_there_is_told_of_and_the_others_come_along() {
+fn what_no_boot_needs_and_is_gone_or_damaged_is_told_of_and_the_others_come_along() {
     let home = Home::new();
     home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
-    let gone = format!("/usr/lib/modules/{VERSION}/kernel/net/packet/af_packet.ko");
-    fs::remove_file(home.at(&gone)).unwrap();
-    let composed = home.plan("8086:15f3", "").composed.unwrap();
-    assert_eq!(composed.missing, [gone]);
-    assert_eq!(modules(&home.initrd("8086:15f3")), ["igc", "nfsv3", "overlay", "sunrpc"]);
+    symlink("usr/lib", home.at("/lib")).unwrap();
+    let at = format!("/usr/lib/modules/{VERSION}/kernel/drivers");
+    fs::remove_file(home.at(&format!("{at}/virtio/virtio_pci.ko"))).unwrap();
+    home.write(&format!("{at}/net/virtio_net.ko"), "no module");
+    home.write("/usr/lib/firmware/intel/igc.bin.xz", Packed::Xz.pack(b"blob").split_at(20).0);
+    let missing = home.plan("", "").composed.unwrap().missing.join("\n");
+    for told in
+        ["virtio_pci.ko is not there", "virtio_net.ko can't be read", "firmware/intel/igc.bin can't be read"]
+    {
+        assert!(missing.contains(told), "{told}: {missing}");
+    }
+    assert_eq!(modules(&home.initrd("")), ["af_packet", "igc", "nfsv3", "overlay", "sunrpc"]);
+}
+
+#[test]
+fn what_a_boot_needs_and_is_gone_or_damaged_is_named_and_nothing_is_booted_without_it() {
+    for (path, nic) in [
+        ("net/packet/af_packet", ""),
+        ("net/sunrpc/sunrpc", ""),
+        ("drivers/net/ethernet/intel/igc/igc", "8086:15f3"),
+    ] {
+        let home = Home::new();
+        home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+        let path = format!("/usr/lib/modules/{VERSION}/kernel/{path}.ko");
+        home.write(&path, "no module");
+        let told = home.plan(nic, "").loaded.unwrap_err().to_string();
+        assert!(told.contains(&path) && told.contains("can't be read"), "{told}");
+        fs::remove_file(home.at(&path)).unwrap();
+        let told = home.plan(nic, "").loaded.unwrap_err().to_string();
+        assert!(told.contains(&path) && told.contains("is not there"), "{told}");
+    }
+}
+
+/// What an initrd of a planned tree is made for.
+fn composed(
+    home: &Home,
+    initrds: &Initrds,
+    stacked: &Stacked,
+    (stack, nic): (u8, &str),
+) -> Result<Arc<Composed>> {
+    let own = stacked.loaded.as_ref().unwrap().own.as_ref().unwrap();
+    let drivers = For { drivers: Drivers::Nic, nic: nic.parse().ok() };
+    let stack = [GenerationId([stack; 32])];
+    initrds.composed(home.planner.store(), &Wanted { stack: &stack, view: &stacked.view, own, drivers })
+}
+
+#[test]
+fn a_machine_that_claims_many_nics_takes_the_room_of_one() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let stacked = home.plan("8086:15f3", "");
+    let initrds = Initrds::default();
+    let made = composed(&home, &initrds, &stacked, (1, "1234:0000")).unwrap();
+    for device in 1..100 {
+        let again = composed(&home, &initrds, &stacked, (1, &format!("1234:{device:04x}"))).unwrap();
+        assert!(Arc::ptr_eq(&again, &made));
+    }
+    assert_eq!((initrds.by_stack.len(), initrds.by_content.len()), (1, 1));
+}
+
+#[test]
+fn trees_that_take_long_hold_up_nobody_whose_initrd_is_there_and_one_of_them_nobody_at_all() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let stacked = home.plan("8086:15f3", "");
+    let initrds = Initrds::default();
+    let slow = initrds.places.take();
+    let made = composed(&home, &initrds, &stacked, (1, "8086:15f3")).unwrap();
+    let slower = initrds.places.take();
+    let again = composed(&home, &initrds, &stacked, (1, "8086:15f3")).unwrap();
+    assert!(Arc::ptr_eq(&again, &made));
+    drop((slow, slower));
+}
+
+#[test]
+fn a_tree_that_none_can_be_made_of_is_not_read_again_for_each_machine_that_asks() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let stacked = home.plan("8086:15f3", "");
+    let path = format!("/usr/lib/modules/{VERSION}/kernel/fs/overlayfs/overlay.ko");
+    home.write(&path, "no module");
+    let own = stacked.loaded.as_ref().unwrap().own.clone().unwrap();
+    let damaged = home.plan("8086:15f3", "").entries[0].generation;
+    let view = home.planner.views.of(&[damaged]).unwrap();
+    let (initrds, drivers) = (Initrds::default(), For { drivers: Drivers::Nic, nic: None });
+    let told = || {
+        let wanted = Wanted { stack: &[damaged], view: &view, own: &own, drivers };
+        initrds.composed(home.planner.store(), &wanted).unwrap_err().to_string()
+    };
+    let first = told();
+    assert!(first.contains(&path), "{first}");
+    // Whoever looks into it now finds nothing to read.
+    fs::rename(home.directory.path().join("store/objects"), home.at("/gone")).unwrap();
+    assert_eq!(told(), first);
+}
+
+#[test]
+fn what_is_gathered_has_a_budget_of_bytes_and_modules() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let at = format!("/usr/lib/modules/{VERSION}");
+    let dep = fs::read_to_string(home.at(&format!("{at}/modules.dep"))).unwrap();
+    let large = zstd(&vec![0; 60 << 20], 1).unwrap();
+    let mut more = String::new();
+    for name in ["alx", "e1000", "e1000e", "igb", "ixgbe"] {
+        home.write(&format!("{at}/kernel/drivers/net/ethernet/{name}.ko.zst"), &large);
+        more += &format!("kernel/drivers/net/ethernet/{name}.ko.zst:\n");
+    }
+    home.write(&format!("{at}/modules.dep"), format!("{dep}{more}"));
+    let missing = home.plan("", "").composed.unwrap().missing.clone();
+    let no_room = missing.iter().filter(|told| told.contains("no room for more than 256 MiB")).count();
+    assert_eq!((missing.len(), no_room), (5, 1), "{missing:?}");
+    let needs: String = (0..1025).map(|number| format!(" kernel/{number}.ko")).collect();
+    let many: String = (0..1025).map(|number| format!("kernel/{number}.ko:\n")).collect();
+    let dep =
+        dep.replace("kernel/fs/overlayfs/overlay.ko:", &format!("kernel/fs/overlayfs/overlay.ko:{needs}"));
+    home.write(&format!("{at}/modules.dep"), format!("{dep}{many}"));
+    let told = home.trouble();
+    assert!(told.contains("more than the 1024 of an initrd"), "{told}");
 }
 
 #[test]
