@@ -140,13 +140,15 @@ pub fn carrier(machine: &mut Machine<'_>, modules: &Modules<'_>) -> Result<Link,
         }
         // Its driver may have asked for a module of the PHY, or the NIC went and comes again.
         looks.load(kernel, modules);
-        let trouble = match devices::missing_firmware(kernel).into_iter().next() {
-            Some((driver, file)) => Trouble::Firmware { driver, file },
-            None => refused.unwrap_or_else(|| Trouble::NoCarrier {
+        let firmware = || devices::missing_firmware(kernel).into_iter().next();
+        let trouble = match refused {
+            // Many a driver asks for firmware that it can do without, and a cable that is not in is no fault of that.
+            Some(refused) => firmware().map_or(refused, |(driver, file)| Trouble::Firmware { driver, file }),
+            None => Trouble::NoCarrier {
                 link: found.iter().map(|link| link.name.as_str()).collect::<Vec<_>>().join(", "),
                 mac: machine.settings.mac,
                 seconds: machine.settings.patience.into(),
-            }),
+            },
         };
         machine.waits(&trouble, LATER)?;
     }

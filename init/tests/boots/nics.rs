@@ -142,6 +142,20 @@ fn a_cable_that_is_not_in_is_said_after_the_stated_patience_and_found_when_it_is
 }
 
 #[test]
+fn a_cable_that_is_not_in_is_said_of_a_nic_too_that_does_without_its_firmware() {
+    let fake = machine();
+    let line = "r8169 0000:01:00.0: firmware: failed to load rtl_nic/rtl8168h-2.fw (-2)";
+    fake.state().log.push(line.to_owned());
+    fake.state().plugged.clear();
+    fake.at(100, |state| {
+        state.plugged.insert(2);
+    });
+    boots(&fake, 200);
+    let said = failures(&fake);
+    assert!(said[0].starts_with("no carrier on eth0"), "{said:?}");
+}
+
+#[test]
 fn the_kernels_last_words_come_with_a_failure() {
     let fake = machine();
     fake.state().plugged.clear();
