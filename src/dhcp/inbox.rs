@@ -123,8 +123,14 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
         }
     }
 
+    /// Takes as many as wait, up to so many, and says how many there were. What has come back counts as a message does: a disk that
+    /// was slow gives thousands of leases back at once, and each is an answer to somebody.
+    pub fn take_some(&self, most: usize, act: impl FnMut(Next<D, M>)) -> usize {
+        std::iter::from_fn(|| self.take()).take(most).map(act).count()
+    }
+
     /// The next one, if one waits.
-    pub fn take(&self) -> Option<Next<D, M>> {
+    fn take(&self) -> Option<Next<D, M>> {
         self.with(Queues::next)
     }
 
@@ -218,6 +224,21 @@ mod tests {
         assert_eq!(next[0], Next::Done(7));
         assert_eq!(next[1..4], [Next::Heard((1, 92)), Next::Heard((2, 0)), Next::Heard((1, 93))]);
         assert_eq!(next.len(), 1 + 3 + OF_ONE + 1, "of one machine its last ones wait");
+    }
+
+    #[test]
+    fn what_one_sync_gives_back_is_taken_in_the_same_turns_as_messages_are() {
+        let inbox = Numbers::new();
+        inbox.done(0..5_000);
+        inbox.heard(Whose::Machine(1), from(0), (1, 0));
+        let mut taken = Vec::new();
+        assert_eq!(inbox.take_some(192, |next| taken.push(next)), 192);
+        assert_eq!(
+            taken,
+            (0..192).map(Next::Done).collect::<Vec<_>>(),
+            "a relay's buffer holds no more answers"
+        );
+        assert_eq!(inbox.take_some(10_000, |_| {}), 5_000 - 192 + 1);
     }
 
     #[test]

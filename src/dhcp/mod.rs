@@ -52,6 +52,8 @@ const LARGEST: usize = 2048;
 /// Bytes that the kernel may keep for us while other work has the processor: some 4,000 messages. Where it allows less, it
 /// gives what it allows.
 const BUFFER: usize = 4 << 20;
+/// The same for what is sent: all replies of one turn, as the kernel counts a datagram of 1.5 KB, for a link that is slower than we are.
+const SENT: usize = 192 * 2304;
 /// Messages that are taken from a socket in its turn: more than are looked at meanwhile, for a flood has to wait in the inbox, which
 /// knows who goes first, and not in the socket's buffer.
 const HEARD: usize = 1024;
@@ -201,16 +203,10 @@ impl Server {
         }
     }
 
-    /// Takes what has come back, and as many messages as there is room for: to be woken for each message or change alone would cost
-    /// more than most of them do. How many messages there were.
+    /// Takes what has come back and messages, as many as there is room for: to be woken for each message or change alone would cost
+    /// more than most of them do. How many there were.
     fn take_what_waits(&mut self, inbox: &Arc<Waiting>, room: usize, told: Option<Event>) -> usize {
-        let mut taken = 0;
-        while taken < room
-            && let Some(next) = inbox.take()
-        {
-            taken += usize::from(matches!(next, Next::Heard(_)));
-            self.take(next, inbox);
-        }
+        let taken = inbox.take_some(room, |next| self.take(next, inbox));
         told.into_iter().for_each(|event| self.leasing.state_changed(event));
         for _ in 0..CHANGES {
             let Some(Some(event)) = now(self.changes.next()) else { break };
@@ -457,6 +453,8 @@ fn widen(socket: &UdpSocket) {
     {
         tracing::debug!(%cause, "the buffer for DHCP messages stays as it is");
     }
+    // It works with what the system gives, too.
+    let _ = SockRef::from(socket).set_send_buffer_size(SENT);
 }
 
 /// What a future has to say without waiting. It has taken nothing where that is nothing.

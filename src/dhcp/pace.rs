@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 const APART: Duration = Duration::from_millis(4);
 /// The same where the last turn has left messages waiting, for thousands have come at once.
 const HURRIED: Duration = Duration::from_millis(1);
-/// Messages that are taken in a millisecond at most, and at once after a longer while: all of a storm's, and of thousands that come
-/// at once a part. A relay's buffer holds some 160 answers, and to lose them costs its clients seconds.
+/// Messages and leases that have come back, which are taken in a millisecond at most, and at once after a longer while: all of a storm's,
+/// and of thousands that come at once a part. A relay's buffer holds some 160 answers, and to lose them costs its clients seconds.
 const EACH: Duration = Duration::from_nanos(1_000_000 / 48);
 const AT_ONCE: Duration = Duration::from_millis(4);
 /// Turns that may come early, each given back by so much of silence.
