@@ -19,7 +19,6 @@ mod netlink;
 pub mod probe;
 pub mod router_advert;
 pub mod routing;
-pub mod segments;
 pub mod stalled;
 pub mod throughput;
 
