@@ -57,11 +57,11 @@ pub fn ingredients(made_of: &[Ingredient]) -> Vec<[String; 3]> {
     heading.into_iter().chain(made_of.iter().map(row)).collect()
 }
 
-/// `oneroot initrd MACHINE`. Boot and machine ids are made at a boot; zeros stand for them here.
+/// `oneroot initrd MACHINE`.
 pub fn initrd(site: &Site, asked: &InitrdAsked, renderer: &Arc<dyn Renderer>) -> Result<Initrd> {
-    let InitrdAsked { machine, to, force, facts, .. } = asked;
+    let InitrdAsked { machine, to, force, supposed, .. } = asked;
     let look = Look::into_store_of(site)?;
-    let preview = preview(site, &look, machine, facts, renderer)?;
+    let preview = preview(site, &look, machine, &supposed.facts, renderer)?;
     let loaded = match &preview.stacked.loaded {
         Ok(loaded) => loaded,
         Err(cause) => bail!("{cause}"),
