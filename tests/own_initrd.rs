@@ -90,6 +90,8 @@ fn the_whole_initrd_is_written_once_and_replaced_by_force_alone() {
         "the settings come last"
     );
     assert_eq!(oneroot(home.path(), &["initrd", "alpha", "-o", "-"]).stdout, written);
+    let both = oneroot(home.path(), &["initrd", "alpha", "-o", "-", "--json"]);
+    assert!(both.status.code() == Some(1) && both.stdout.is_empty(), "either one or the other");
 }
 
 #[test]
