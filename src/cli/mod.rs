@@ -235,7 +235,7 @@ pub enum Command {
     Assign(mapping::Assign),
     #[command(flatten)]
     Mapping(mapping::MappingCommand),
-    /// Give programs that are no machine of the site a tree, by a secret: make, list and revoke such tokens
+    /// Make, list and revoke access tokens: secrets by which programs that are no machine of the site have a tree
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Show what the site as it lies there would change, and for whom, if it were reloaded
