@@ -197,7 +197,7 @@ impl Connection {
         };
         Answer::Made(total, KIND).write_as(asked.manner.last(), date, &mut head);
         tracing::info!(peer = %self.peer.ip(), what = %asked.what, %generation, bytes = total, "sends files of a tree");
-        self.slot.pace.ask(LEAST, clock::coarse_ms());
+        self.slot.throughput.ask(LEAST, clock::coarse_ms());
         let machines = self.http.machines.clone();
         let mut sending = Sending { to: &mut self.wire, slot: &self.slot, reads: &self.http.tree_reads };
         sending.more(&head).await?;
