@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use oneroot_bootconf::facts::{Facts, SiteFacts};
 use oneroot_bootconf::given::Given;
+use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::root::Initramfs;
 use tempfile::TempDir;
 
@@ -160,7 +161,7 @@ fn given() -> Given {
             ntp: Vec::new(),
         },
     };
-    Given::of(&facts, Initramfs::Dracut)
+    Given::of(&facts, Initramfs::Dracut, &Mounts::new(), None)
 }
 
 fn program(path: &Path, text: &str) {
@@ -384,6 +385,30 @@ fn busybox_ifup_reads_its_interfaces_and_leaves_the_nic_of_the_root_as_it_is() {
     );
     let told = boot(home.path(), "umask 022");
     assert_eq!(told.get("ifup").unwrap(), &["ifup: interface lan0 already configured"]);
+}
+
+#[test]
+fn what_is_to_be_mounted_is_added_to_the_trees_fstab_with_its_places_where_no_unit_of_systemd_says_so() {
+    let given = "mkdir -p .oneroot/etc; echo 'nas:/home /home nfs nofail 0 0' >.oneroot/etc/fstab; \
+                 printf '1 /home wanted\\n2 /srv/data wanted\\n' >.oneroot/mounts; echo '# own' >etc/fstab";
+    for shell in shells() {
+        let home = root(shell);
+        change(home.path(), given);
+        let probe = PROBE.replacen('\n', "\necho \"fstab=$(tr '\\n' '|' </etc/fstab)\"\n", 1);
+        program(&home.path().join("root/usr/lib/systemd/systemd"), &probe);
+        assert_eq!(boot(home.path(), SPOILED).get("fstab").unwrap(), &["# own|"], "systemd has units");
+        let other = "rm sbin/init; cp usr/lib/systemd/systemd sbin/init; echo 'echo \"made=$(ls -d /home /srv/data | tr \"\\n\" \" \")\"' >>sbin/init";
+        change(home.path(), other);
+        let (told, _) = boot_and_errors(home.path(), SPOILED);
+        assert_eq!(
+            told.get("fstab").unwrap(),
+            &["# own|nas:/home /home nfs nofail 0 0|"],
+            "{}",
+            shell.display()
+        );
+        assert_eq!(told.get("made").unwrap(), &["/home /srv/data "], "{}", shell.display());
+        assert_eq!(told.get("writable"), None, "{}", shell.display());
+    }
 }
 
 #[test]

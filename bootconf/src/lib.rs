@@ -33,8 +33,8 @@ pub use site::check::{load, load_str, state_of};
 pub use site::report::{Problem, Report, nearest};
 pub use site::{
     Certificate, Confinement, Https, Installer, Machine, Network, Packages, Profile, Program, Registry,
-    Server, Site, Source, Vars, Workload, assignment, gives, groups, history, menus, name_row, outside,
-    rules, when,
+    Server, Site, Source, Vars, Workload, assignment, gives, groups, history, log_place, menus, mounts,
+    name_row, outside, rules, when,
 };
 
 /// The site that `oneroot init` prints: every key, explained.

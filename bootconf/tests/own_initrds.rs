@@ -7,7 +7,7 @@ use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::{Decision, NoPlan, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::{Loaded, Own, Tree, kernel_and_initrds};
-use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
+use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted, Terms};
 use oneroot_bootconf::root::{Drivers, Initramfs};
 use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
@@ -141,6 +141,7 @@ fn plan(profile: &str, network: &str, seal: Option<[u8; 16]>) -> BootPlan {
         facts: &Facts::of(&catalogue, &decision, &asked),
         loaded: &Loaded { own: Some(own), ..Loaded::of("/vmlinuz", &["/ucode"], Initramfs::Oneroot) },
         view: ViewId([3; 16]),
+        mounted: &Mounted::new(),
         mac: "52:54:00:00:00:0a".parse().unwrap(),
         machine: MachineId::from_random([2; 16]),
         boot: BootId::from_random([1; 8]),

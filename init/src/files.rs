@@ -124,9 +124,37 @@ fn put(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> usize {
         if kernel.kind(&from).is_none() || !holds(kernel, when, &format!("/{path}")) {
             continue;
         }
-        copy(kernel, &from, &format!("/{path}"), 0, &mut placed, wrong);
+        if when == When::Added {
+            add(kernel, &from, &format!("/{path}"), &mut placed, wrong);
+        } else {
+            copy(kernel, &from, &format!("/{path}"), 0, &mut placed, wrong);
+        }
+    }
+    if !kernel.is_there(SIGN) {
+        make_places(kernel, wrong);
     }
     placed
+}
+
+/// Adds a file's lines to the tree's.
+fn add(kernel: &dyn Kernel, from: &str, to: &str, placed: &mut usize, wrong: &mut Vec<Trouble>) {
+    let trees = kernel.read(to).unwrap_or_default();
+    let done = kernel.read(from).and_then(|lines| give(kernel, to, &[trees, lines].concat()));
+    match done {
+        Ok(()) => *placed += 1,
+        Err(errno) => wrong.push(Trouble::File { path: to.to_owned(), errno }),
+    }
+}
+
+/// Makes the directories on which the tree's init is to mount something: systemd makes them itself, and nobody else does.
+fn make_places(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) {
+    let list = kernel.read(&format!("{GIVEN}/mounts")).unwrap_or_default();
+    let list = String::from_utf8_lossy(&list);
+    for place in list.lines().take(MOST).filter_map(|line| line.split(' ').nth(1)) {
+        if let Err(errno) = kernel.make_directory(place) {
+            wrong.push(Trouble::File { path: place.to_owned(), errno });
+        }
+    }
 }
 
 /// Whether this is the case of a file of the tree's.
@@ -140,6 +168,7 @@ fn holds(kernel: &dyn Kernel, when: When, path: &str) -> bool {
             When::Systemd => kernel.is_there(SIGN),
             When::Absent => kernel.kind(path).is_none(),
             When::Nameless => matches!(text().lines().next().unwrap_or_default().trim(), "" | "localhost"),
+            When::Added => !kernel.is_there(SIGN),
             When::NoNameserver => !text().lines().any(|line| line.trim_start().starts_with("nameserver")),
         }
 }

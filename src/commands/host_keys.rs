@@ -77,7 +77,7 @@ fn over(site: &Site, profile: &str) -> Vec<Vec<Part>> {
 fn directory(part: &Part) -> Option<&Path> {
     match part {
         Part::Layer { path } | Part::Machine { path, .. } => Some(path),
-        Part::Profile { .. } | Part::Kernel { .. } => None,
+        Part::Profile { .. } | Part::Kernel { .. } | Part::Mounted { .. } => None,
     }
 }
 

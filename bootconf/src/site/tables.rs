@@ -10,7 +10,9 @@ use crate::root::{self, Drivers, Initramfs, NIC, OwnInitrd, Root};
 use crate::site::directories::{Directory, apart};
 use crate::site::gives::Gives;
 use crate::site::layers::layers;
+use crate::site::log_place::LogPlace;
 use crate::site::menu_tables::boots;
+use crate::site::mounts::mounts;
 use crate::site::networks::{NO_HOST, is_host, seconds_of};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::sources::source_of;
@@ -299,6 +301,11 @@ pub(crate) fn profile(
         root,
         initramfs: initramfs.map(|at| at.value),
         own,
+        log: section
+            .string(diagnostics, "log")
+            .and_then(|at| at.check(diagnostics, |text| LogPlace::parse(&text)))
+            .map(|at| at.value),
+        mounts: mounts(&mut section, &mut places, diagnostics),
         args: arguments_of(
             root.unwrap_or_default(),
             section.strings(diagnostics, "args", false),
@@ -370,6 +377,7 @@ pub(crate) fn workload(
     let mut places = Places::default();
     let workload = Workload {
         layers: layers(&mut section, home, &mut places, diagnostics),
+        mounts: mounts(&mut section, &mut places, diagnostics),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
         vars: own_variables(&mut section, diagnostics),
     };
@@ -430,6 +438,7 @@ pub(crate) fn gives(section: &mut Section<'_>, places: &mut Places, diagnostics:
         boots,
         workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
         layers: Vec::new(),
+        mounts: mounts(section, places, diagnostics),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
         vars: own_variables(section, diagnostics),
     }

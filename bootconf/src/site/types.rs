@@ -12,7 +12,9 @@ use crate::site::assignment::{Assignment, Signed};
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
 use crate::site::layers::Layer;
+use crate::site::log_place::LogPlace;
 use crate::site::menus::Menu;
+use crate::site::mounts::Mounts;
 use crate::site::program::Program;
 use crate::site::rules::Rule;
 use crate::site::sources::Source;
@@ -201,6 +203,10 @@ pub struct Profile {
     pub initramfs: Option<Initramfs>,
     /// What it says of an initrd of oneroot's own.
     pub own: OwnInitrd,
+    /// What its machines mount.
+    pub mounts: Mounts,
+    /// Where their logs go.
+    pub log: Option<LogPlace>,
     /// Kernel arguments.
     pub args: Vec<String>,
     /// What templates may say on its machines.
@@ -212,6 +218,8 @@ pub struct Profile {
 pub struct Workload {
     /// Directories laid over the profile.
     pub layers: Vec<Layer>,
+    /// What its machines mount.
+    pub mounts: Mounts,
     /// Kernel arguments.
     pub args: Vec<String>,
     /// What templates may say on its machines.

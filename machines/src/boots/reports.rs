@@ -126,7 +126,12 @@ impl Machines {
         });
     }
 
-    fn in_boot<T>(&self, pin: &Pin, mac: Mac, change: impl FnOnce(&mut Timeline, u64) -> (T, bool)) -> T {
+    pub(super) fn in_boot<T>(
+        &self,
+        pin: &Pin,
+        mac: Mac,
+        change: impl FnOnce(&mut Timeline, u64) -> (T, bool),
+    ) -> T {
         let (site, now) = (self.site(), self.host.now());
         let server = site.server_for(pin.address);
         // Steps are those of the NIC's present boot, which may be a later one by now.

@@ -45,6 +45,11 @@ const MOST_SERVERS: usize = 4;
 /// Bytes kept of all machines that nobody has named; who comes later has its steps kept by the present server alone.
 pub const STRANGERS_BYTES: usize = 16 << 20;
 
+/// What a machine is busy with that mounts what its site says beside its root.
+pub const MOUNTS: &str = "mounts";
+/// And one whose writable layer fills up.
+pub const SPACE: &str = "space";
+
 /// The record of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastBoots {
@@ -190,9 +195,32 @@ impl Timeline {
         self.failures.last().filter(|failure| !failure.is_over)
     }
 
-    /// It has come up, whatever it told before.
+    /// It has come up, whatever it told before; what a running machine lacks it lacks all the same.
     pub fn is_up(&mut self) {
-        self.failures.iter_mut().for_each(|failure| failure.is_over = true);
+        let past =
+            self.failures.iter_mut().filter(|failure| ![MOUNTS, SPACE].contains(&failure.phase.as_str()));
+        past.for_each(|failure| failure.is_over = true);
+    }
+
+    /// It lacks something of a kind that no phase of init is; whether that is new.
+    pub fn lacks(&mut self, kind: &str, told: &str, now: u64) -> bool {
+        let told = plain(told, LONGEST_FAILURE);
+        if self.failures.iter().any(|known| known.phase == kind && known.told == told) {
+            return false;
+        }
+        let at_ms = self.last_ms().unwrap_or_default();
+        let phase = kind.to_owned();
+        self.failures.push(BootFailure {
+            phase,
+            at: now,
+            at_ms,
+            told,
+            times: 1,
+            is_over: false,
+            kernel: Vec::new(),
+        });
+        self.cut();
+        true
     }
 
     /// A phase came to its end, so what was in its way and in the way of all before it is not there any more.

@@ -7,6 +7,7 @@ pub mod decider;
 mod given;
 mod kernels;
 mod made;
+mod mounted;
 pub mod renderer;
 pub mod template_check;
 pub mod templates;
@@ -22,12 +23,14 @@ use oneroot_bootconf::drivers::For;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_bootconf::kernels::{Loaded, Tree, dangling, kernel_and_initrds};
+use oneroot_bootconf::plan::Mounted;
 use oneroot_bootconf::root::Root;
 use oneroot_ids::{GenerationId, ViewId};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{Ref, RefKind, Store, View, Views};
 
 use kernels::Kernels;
+use mounted::MountedTrees;
 use renderer::Renderer;
 use templates::Templates;
 
@@ -38,6 +41,7 @@ pub struct Planner {
     /// Templates found and rendered so far.
     pub templates: Templates,
     kernels: Kernels,
+    mounted: MountedTrees,
     initrds: Initrds,
     /// Profiles whose machines were given an initrd of oneroot's own, though nothing but their trees says so.
     without_initrd: Mutex<BTreeSet<String>>,
@@ -81,6 +85,8 @@ pub struct Stacked {
     pub view: Arc<View>,
     /// What it is made of, bottom first.
     pub entries: Vec<StackEntry>,
+    /// Of the profiles that it mounts, what it has of each.
+    pub mounted: Mounted,
     /// Kernel and initrds.
     pub loaded: Result<Loaded, NoPlan>,
     /// The initrd of oneroot's own, where it has one.
@@ -98,7 +104,9 @@ pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
         Part::Profile { name } => (RefKind::Profile, name.clone()),
         Part::Machine { name, .. } => (RefKind::Machine, name.clone()),
         // Its parts have references of their own, and what is made of them is found by its content.
-        Part::Kernel { profile, .. } => return Err(Error::Nameless(profile.clone())),
+        Part::Kernel { profile, .. } | Part::Mounted { profile, .. } => {
+            return Err(Error::Nameless(profile.clone()));
+        }
         Part::Layer { path } => {
             let path = path.strip_prefix(home).unwrap_or(path);
             (RefKind::Layer, layer_name(&path.display().to_string()))
@@ -127,6 +135,7 @@ pub fn shown(part: &Part) -> String {
     match part {
         Part::Profile { name } => format!("profile {name}"),
         Part::Kernel { profile, .. } => format!("kernel of {profile}"),
+        Part::Mounted { at, profile, .. } => format!("profile {profile} on {at}"),
         Part::Layer { path } | Part::Machine { path, .. } => path.display().to_string(),
     }
 }
@@ -138,6 +147,7 @@ impl Planner {
             views: Views::new(store),
             templates: Templates::new(renderer),
             kernels: Kernels::default(),
+            mounted: MountedTrees::default(),
             initrds: Initrds::default(),
             without_initrd: Mutex::default(),
             given: given::Staged::default(),
@@ -174,22 +184,38 @@ impl Planner {
         assigned.map_or_else(|| self.head(home, part), |assigned| Ok(*assigned))
     }
 
+    /// Those of several parts, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::generation`].
+    pub fn generations(&self, home: &Path, parts: &[Part], decision: &Decision) -> Result<Vec<GenerationId>> {
+        parts.iter().map(|part| self.generation(home, part, decision)).collect()
+    }
+
     /// The stack that the site's decision makes for a machine, and its view. `home` is the site's directory. Blocks on the disk.
     ///
     /// Nothing of it is promised to anybody before [`Self::name`]: of what it writes, renderings and borrowed kernels, each is
     /// named by its content and goes with a collection.
     pub fn stack(&self, home: &Path, decision: &Decision, facts: &Facts) -> Result<Stacked> {
-        let mut entries: Vec<StackEntry> = Vec::new();
+        let (mut entries, mut mounted) = (Vec::<StackEntry>::new(), Mounted::new());
         for part in &decision.parts {
-            if let Part::Kernel { parts, .. } = part {
-                let lender = parts
-                    .iter()
-                    .map(|part| self.generation(home, part, decision))
-                    .collect::<Result<Vec<_>>>()?;
-                let below: Vec<GenerationId> = entries.iter().map(|laid| laid.generation).collect();
-                let generation = self.kernels.borrowed(&self.views, &lender, &below)?;
-                entries.push(StackEntry::of(generation, part));
-                continue;
+            match part {
+                Part::Kernel { parts, .. } => {
+                    let lender = self.generations(home, parts, decision)?;
+                    let generation = self.kernels.borrowed(&self.views, &lender, &generations(&entries))?;
+                    entries.push(StackEntry::of(generation, part));
+                    continue;
+                }
+                Part::Mounted { at, parts, .. } => {
+                    let lender = self.generations(home, parts, decision)?;
+                    let below = generations(&entries);
+                    let below = if below.is_empty() { None } else { Some(self.views.of(&below)?) };
+                    let generation = self.mounted.mounted(&self.views, &lender, at, below.as_deref())?;
+                    entries.push(StackEntry::of(generation, part));
+                    mounted.insert(at.clone(), lender);
+                    continue;
+                }
+                Part::Profile { .. } | Part::Layer { .. } | Part::Machine { .. } => {}
             }
             let generation = self.generation(home, part, decision)?;
             entries.push(StackEntry::of(generation, part));
@@ -226,7 +252,10 @@ impl Planner {
         if decision.root == Root::Nfs {
             let initramfs =
                 loaded.as_ref().map_or(decision.initramfs.unwrap_or_default(), |loaded| loaded.initramfs);
-            let given = self.given.generation(self.store(), Given::of(facts, initramfs))?;
+            let given = self.given.generation(
+                self.store(),
+                Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref()),
+            )?;
             entries.push(StackEntry { given: true, ..StackEntry::ours(given) });
             entries.push(StackEntry::ours(self.guest));
         }
@@ -234,7 +263,7 @@ impl Planner {
             entries.push(StackEntry { initrd: true, ..StackEntry::ours(composed.generation) });
         }
         let view = self.views.of(&generations(&entries))?;
-        Ok(Stacked { id: view.id(), view, entries, loaded, composed, dangling })
+        Ok(Stacked { id: view.id(), view, entries, mounted, loaded, composed, dangling })
     }
 
     /// Whether a profile's machines were given an initrd of oneroot's own for want of another.
