@@ -197,36 +197,7 @@ impl Planner {
     /// Nothing of it is promised to anybody before [`Self::name`]: of what it writes, renderings and borrowed kernels, each is
     /// named by its content and goes with a collection.
     pub fn stack(&self, home: &Path, decision: &Decision, facts: &Facts) -> Result<Stacked> {
-        let (mut entries, mut mounted) = (Vec::<StackEntry>::new(), Mounted::new());
-        for part in &decision.parts {
-            match part {
-                Part::Kernel { parts, .. } => {
-                    let lender = self.generations(home, parts, decision)?;
-                    let generation = self.kernels.borrowed(&self.views, &lender, &generations(&entries))?;
-                    entries.push(StackEntry::of(generation, part));
-                    continue;
-                }
-                Part::Mounted { at, parts, .. } => {
-                    let lender = self.generations(home, parts, decision)?;
-                    let below = generations(&entries);
-                    let below = if below.is_empty() { None } else { Some(self.views.of(&below)?) };
-                    let generation = self.mounted.mounted(&self.views, &lender, at, below.as_deref())?;
-                    entries.push(StackEntry::of(generation, part));
-                    mounted.insert(at.clone(), lender);
-                    continue;
-                }
-                Part::Profile { .. } | Part::Layer { .. } | Part::Machine { .. } => {}
-            }
-            let generation = self.generation(home, part, decision)?;
-            entries.push(StackEntry::of(generation, part));
-            // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
-            if !matches!(part, Part::Profile { .. })
-                && let Some(generation) =
-                    self.templates.rendered(self.store(), generation, &shown(part), facts)?
-            {
-                entries.push(StackEntry { rendered: true, ..StackEntry::of(generation, part) });
-            }
-        }
+        let (mut entries, mounted) = self.laid(home, decision, facts)?;
         // Kernel and initrds are the tree's own: nothing that comes over it has any.
         let stack = generations(&entries);
         let below = self.views.of(&stack)?;
@@ -264,6 +235,41 @@ impl Planner {
         }
         let view = self.views.of(&generations(&entries))?;
         Ok(Stacked { id: view.id(), view, entries, mounted, loaded, composed, dangling })
+    }
+
+    /// What the parts of a decision are, bottom first, with what their templates become; and what it has of the profiles that it mounts.
+    fn laid(&self, home: &Path, decision: &Decision, facts: &Facts) -> Result<(Vec<StackEntry>, Mounted)> {
+        let (mut entries, mut mounted) = (Vec::<StackEntry>::new(), Mounted::new());
+        for part in &decision.parts {
+            match part {
+                Part::Kernel { parts, .. } => {
+                    let lender = self.generations(home, parts, decision)?;
+                    let generation = self.kernels.borrowed(&self.views, &lender, &generations(&entries))?;
+                    entries.push(StackEntry::of(generation, part));
+                    continue;
+                }
+                Part::Mounted { at, parts, .. } => {
+                    let lender = self.generations(home, parts, decision)?;
+                    let below = generations(&entries);
+                    let below = if below.is_empty() { None } else { Some(self.views.of(&below)?) };
+                    let generation = self.mounted.mounted(&self.views, &lender, at, below.as_deref())?;
+                    entries.push(StackEntry::of(generation, part));
+                    mounted.insert(at.clone(), lender);
+                    continue;
+                }
+                Part::Profile { .. } | Part::Layer { .. } | Part::Machine { .. } => {}
+            }
+            let generation = self.generation(home, part, decision)?;
+            entries.push(StackEntry::of(generation, part));
+            // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
+            if !matches!(part, Part::Profile { .. })
+                && let Some(generation) =
+                    self.templates.rendered(self.store(), generation, &shown(part), facts)?
+            {
+                entries.push(StackEntry { rendered: true, ..StackEntry::of(generation, part) });
+            }
+        }
+        Ok((entries, mounted))
     }
 
     /// Whether a profile's machines were given an initrd of oneroot's own for want of another.
