@@ -25,6 +25,9 @@ const MOST: usize = 1024;
 const DEEPEST: usize = 16;
 /// What ifupdown's program may take.
 const IFUPDOWN: Duration = Duration::from_secs(10);
+/// Where the site's hooks are, and what all of them may take; the script gives each a minute.
+const HOOKS: &str = "/etc/oneroot/early.d";
+const ALL_HOOKS: Duration = Duration::from_secs(900);
 /// Mounts that go along into the new root, and that it gets: where, what, and whether programs of others' may not run there.
 const CARRIED: [&str; 3] = ["/dev", "/sys", "/proc"];
 
@@ -48,11 +51,31 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
     }
     let placed = put(kernel, &mut wrong);
     tell_ifupdown(kernel, mac, &mut wrong);
+    let is_let = run_hooks(kernel, &mut wrong);
     for trouble in &wrong {
         machine.teller.note(trouble);
     }
+    if !is_let {
+        return Err(machine.is_stuck(&Trouble::Hook));
+    }
     machine.teller.done(&format!("{placed} files"));
     Ok(())
+}
+
+/// Runs what the site has its machines do before their real init, by the script that other initramfs run too (docs/decisions/0023).
+/// False where one has failed without which this machine is not to come up.
+fn run_hooks(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
+    let program = format!("{GIVEN}/early");
+    if kernel.kind(HOOKS) != Some(Kind::Directory) || !kernel.is_there(&program) {
+        return true;
+    }
+    match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], Some(ALL_HOOKS)) {
+        Ok(is_let) => is_let,
+        Err(errno) => {
+            wrong.push(Trouble::File { path: HOOKS.to_owned(), errno });
+            true
+        }
+    }
 }
 
 /// The real init's path.

@@ -15,6 +15,11 @@ pub enum Trouble {
     /// No file of settings.
     #[error("the initrd has no settings ({}): it is not whole, or not this server's", name(*.0))]
     NoSettings(Errno),
+    /// A hook of the site's says that the machine is not to come up.
+    #[error(
+        "a hook in /etc/oneroot/early.d failed without which this machine is not to come up; its lines above say why"
+    )]
+    Hook,
     /// Settings that can't be read.
     #[error(transparent)]
     Settings(#[from] BadSettings),

@@ -6,7 +6,7 @@
 
 use std::net::Ipv4Addr;
 
-use crate::decide::facts::Facts;
+use crate::decide::facts::{Facts, SiteFacts};
 use crate::plan::args::BOOT_NIC;
 use crate::plan::mounts;
 use crate::root::Initramfs;
@@ -33,6 +33,8 @@ pub struct Given {
     renamed: bool,
     mounts: Mounts,
     log: Option<LogPlace>,
+    /// For its tree's hooks, where it has any.
+    facts: Option<Facts>,
 }
 
 impl Given {
@@ -48,7 +50,14 @@ impl Given {
             renamed: initramfs == Initramfs::Dracut,
             mounts: mounts.clone(),
             log: log.cloned(),
+            facts: None,
         }
+    }
+
+    /// The same with its facts, for the hooks of its tree.
+    #[must_use]
+    pub fn with_facts(self, facts: &Facts) -> Self {
+        Self { facts: Some(facts.clone()), ..self }
     }
 
     /// The files, by their paths below [`HOME`], in order.
@@ -80,6 +89,13 @@ impl Given {
         }
         files.extend(mounts::files(&self.mounts));
         files.extend(self.log());
+        if let Some(facts) = &self.facts {
+            files.push(("facts".to_owned(), environment(facts)));
+            // It is made of texts, numbers and addresses alone.
+            files.extend(
+                serde_json::to_string_pretty(facts).ok().map(|text| ("facts.json".to_owned(), text + "\n")),
+            );
+        }
         files.sort();
         files
     }
@@ -175,6 +191,30 @@ impl Given {
     }
 }
 
+/// A machine's facts as lines for a shell's `export`, which takes all that stands behind the first `=` as it is.
+fn environment(facts: &Facts) -> String {
+    let Facts { name, mac, macs, address, profile, workloads, groups, vars, site, hardware: _, location: _ } =
+        facts;
+    let SiteFacts { server, domain, dns, ntp } = site;
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    let fixed = [
+        ("NAME", name.clone()),
+        ("MAC", mac.clone()),
+        ("MACS", macs.join(" ")),
+        ("ADDRESS", address),
+        ("PROFILE", profile.clone()),
+        ("WORKLOADS", workloads.join(" ")),
+        ("GROUPS", groups.join(" ")),
+        ("SERVER", server.to_string()),
+        ("DOMAIN", domain.clone().unwrap_or_default()),
+        ("DNS", list(dns, " ")),
+        ("NTP", list(ntp, " ")),
+    ];
+    let fixed = fixed.into_iter().map(|(key, value)| format!("ONEROOT_{key}={value}\n"));
+    // Neither has a line break in it: a site's file with one is refused.
+    fixed.chain(vars.iter().map(|(key, value)| format!("ONEROOT_VAR_{key}={value}\n"))).collect()
+}
+
 fn list(addresses: &[Ipv4Addr], between: &str) -> String {
     addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(between)
 }
@@ -193,6 +233,7 @@ mod tests {
             renamed: true,
             mounts: Mounts::new(),
             log: None,
+            facts: None,
         };
         change(&mut given);
         given.files().into_iter().collect()

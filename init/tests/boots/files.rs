@@ -97,6 +97,23 @@ fn what_is_to_be_mounted_is_added_to_the_trees_fstab_with_its_places_where_no_un
 }
 
 #[test]
+fn hooks_are_run_by_the_script_that_other_initramfs_run_and_one_that_is_required_ends_the_boot() {
+    let has_hooks = |state: &mut crate::fake::State, script: &str| {
+        state.tree.insert("/etc/oneroot/early.d/10-x".to_owned(), file("#!/bin/sh\n"));
+        state.tree.insert("/.oneroot/early".to_owned(), file(script));
+    };
+    let ran =
+        |fake: &Fake| fake.state().run.iter().any(|words| words.iter().any(|word| word == "/.oneroot/early"));
+    assert!(!ran(&booted(|_| {})), "a tree without hooks runs nothing");
+    assert!(ran(&booted(|state| has_hooks(state, "exit 0\n"))));
+    let fake = machine();
+    has_hooks(&mut fake.state(), "exit 1\n");
+    let end = fake.boot(60);
+    assert!(!matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
+    assert!(fake.page().contains("a hook in /etc/oneroot/early.d failed"), "{}", fake.page());
+}
+
+#[test]
 fn ifupdown_is_told_of_the_nic_by_the_name_that_it_has() {
     let fake = with("/etc/network", Node::Directory);
     assert_eq!(fake.state().run, [["/bin/sh", "/.oneroot/ifupdown", "eth0"]]);

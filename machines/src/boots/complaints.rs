@@ -4,6 +4,7 @@
 //! | word | of what |
 //! |---|---|
 //! | `mount-failed-N` | the mount of that number, which the boot's plan knows by place and source (docs/decisions/0022) |
+//! | `hook-failed-NAME` | a program of `/etc/oneroot/early.d`, with a hyphen for what can't stand in a word (docs/decisions/0023) |
 //! | `space-80`, `space-95` | its writable layer, by how full that is |
 
 use oneroot_bootconf::mounts::Mount;
@@ -11,11 +12,13 @@ use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::mounts::numbered;
 
 use crate::index::remedies;
-use crate::index::timelines::{MOUNTS, SPACE};
+use crate::index::timelines::{HOOKS, MOUNTS, SPACE};
 use crate::machines::Machines;
 
 /// The beginning of the word for a mount.
 const MOUNT_FAILED: &str = "mount-failed-";
+/// Of that for a hook.
+const HOOK_FAILED: &str = "hook-failed-";
 /// And of that for a writable layer that fills up.
 const SPACE_LEFT: &str = "space-";
 /// Percent of which a machine tells.
@@ -40,6 +43,8 @@ impl Machines {
             number.zip(mounts).and_then(|(number, mounts)| numbered(mounts, number)).map(not_mounted)
         } else if let Some(percent) = word.strip_prefix(SPACE_LEFT) {
             FULL.contains(&percent).then(|| filling(percent))
+        } else if let Some(hook) = word.strip_prefix(HOOK_FAILED) {
+            (!hook.is_empty()).then(|| failed(hook))
         } else {
             return false;
         };
@@ -65,6 +70,12 @@ impl Machines {
 fn not_mounted((at, mount): (&str, &Mount)) -> Complaint {
     let so = if mount.required { "it does not come up without it" } else { "it goes on without it" };
     Complaint { kind: MOUNTS, told: format!("{at} could not be mounted from {}", mount.what), so }
+}
+
+fn failed(hook: &str) -> Complaint {
+    let so =
+        if hook.ends_with("-required") { "it does not come up without it" } else { "it goes on without it" };
+    Complaint { kind: HOOKS, told: format!("its hook {hook} failed"), so }
 }
 
 fn filling(percent: &str) -> Complaint {

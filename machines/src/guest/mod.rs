@@ -11,14 +11,15 @@ use oneroot_tree::{Ref, RefKind, Stage, Store};
 
 /// Programs there: the first that a machine runs, what that runs in the new root, what puts in place what the machine is
 /// given, what tells ifupdown of the NIC, what tells that systemd has come up, what does beside an init
-/// that can't, and what tells of a mount that failed and of a writable layer that fills up.
-const PROGRAMS: [(&str, &str); 8] = [
+/// that can't, what runs the site's hooks, and what tells of a mount that failed and of a writable layer that fills up.
+const PROGRAMS: [(&str, &str); 9] = [
     ("init", include_str!("init")),
     ("start", include_str!("start")),
     ("place", include_str!("place")),
     ("ifupdown", include_str!("ifupdown")),
     ("up", include_str!("up")),
     ("watch", include_str!("watch")),
+    ("early", include_str!("early")),
     ("mount-failed", include_str!("mount-failed")),
     ("space", include_str!("space")),
 ];

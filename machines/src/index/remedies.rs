@@ -6,7 +6,7 @@
 
 use oneroot_initrd::report::Phase;
 
-use crate::index::timelines::{MOUNTS, SPACE};
+use crate::index::timelines::{HOOKS, MOUNTS, SPACE};
 
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
@@ -114,11 +114,15 @@ const MOUNT: &str = "look there at `journalctl -b -u '*.mount'`, whether the fil
 const FULL: &str = "look there at `du -xh / | sort -h | tail` for what it is (logs and caches are the usual ones: give them a place of their own with \
                     `mounts`), and say `overlay` in the profile for another size or `zram`";
 
+/// And where a hook failed.
+const HOOK: &str = "its console has what it said; it gets what is in /.oneroot/facts, and 60 s";
+
 /// What helps against a failure.
 pub fn of(phase: &str, told: &str) -> Option<&'static str> {
     match phase {
         MOUNTS => return Some(MOUNT),
         SPACE => return Some(FULL),
+        HOOKS => return Some(HOOK),
         _ => {}
     }
     let (phase, told) = (phase.parse::<Phase>().ok()?, told.to_lowercase());

@@ -47,6 +47,8 @@ pub const STRANGERS_BYTES: usize = 16 << 20;
 
 /// What a machine is busy with that mounts what its site says beside its root.
 pub const MOUNTS: &str = "mounts";
+/// One that does what its site has it do before its real init.
+pub const HOOKS: &str = "hooks";
 /// And one whose writable layer fills up.
 pub const SPACE: &str = "space";
 
@@ -197,8 +199,10 @@ impl Timeline {
 
     /// It has come up, whatever it told before; what a running machine lacks it lacks all the same.
     pub fn is_up(&mut self) {
-        let past =
-            self.failures.iter_mut().filter(|failure| ![MOUNTS, SPACE].contains(&failure.phase.as_str()));
+        let past = self
+            .failures
+            .iter_mut()
+            .filter(|failure| ![MOUNTS, SPACE, HOOKS].contains(&failure.phase.as_str()));
         past.for_each(|failure| failure.is_over = true);
     }
 

@@ -34,6 +34,9 @@ use mounted::MountedTrees;
 use renderer::Renderer;
 use templates::Templates;
 
+/// Where a tree has what its machines do before their real init; only such a tree is told their facts.
+const HOOKS: &[u8] = b"/etc/oneroot/early.d";
+
 /// Makes stacks and views.
 pub struct Planner {
     /// Views in memory.
@@ -223,10 +226,9 @@ impl Planner {
         if decision.root == Root::Nfs {
             let initramfs =
                 loaded.as_ref().map_or(decision.initramfs.unwrap_or_default(), |loaded| loaded.initramfs);
-            let given = self.given.generation(
-                self.store(),
-                Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref()),
-            )?;
+            let given = Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref());
+            let given = if below.follow(HOOKS).is_some() { given.with_facts(facts) } else { given };
+            let given = self.given.generation(self.store(), given)?;
             entries.push(StackEntry { given: true, ..StackEntry::ours(given) });
             entries.push(StackEntry::ours(self.guest));
         }
