@@ -99,7 +99,7 @@ fn what_is_to_be_mounted_is_added_to_the_trees_fstab_with_its_places_where_no_un
 #[test]
 fn hooks_are_run_by_the_script_that_other_initramfs_run_and_one_that_is_required_ends_the_boot() {
     let has_hooks = |state: &mut crate::fake::State, script: &str| {
-        state.tree.insert("/etc/oneroot/early.d/10-x".to_owned(), file("#!/bin/sh\n"));
+        state.tree.insert("/etc/oneroot/early.d".to_owned(), Node::Directory);
         state.tree.insert("/.oneroot/early".to_owned(), file(script));
     };
     let ran =
