@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use oneroot_testkit::{Lab, Server, SiteFiles};
 
-use crate::program::{oneroot, text};
+use crate::program::{home, oneroot, text};
 
 /// Longer than any question may take to be answered (`PATIENCE`, src/control.rs).
 const STOPPED: Duration = Duration::from_secs(6);
@@ -126,8 +126,7 @@ fn takers_that_hang_cost_a_bounded_memory_and_nobody_an_answer() {
     assert_eq!(records(&server.site.path().join("backup")), 20_000 + OWN);
 }
 
-const SITE: &str = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
-                    [profile.small]\nsource = { directory = \"root\" }\n";
+const SITE: &str = "[profile.small]\nsource = { directory = \"root\" }\n";
 
 fn refused(home: &Path, words: &[&str], why: &str) {
     let done = oneroot(home, words);
@@ -137,9 +136,8 @@ fn refused(home: &Path, words: &[&str], why: &str) {
 
 #[test]
 fn neither_a_flipped_bit_nor_a_strange_key_is_restored_and_nothing_is_made_of_such_a_backup() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home(SITE, &[]);
     let home = home.path();
-    fs::write(home.join("site.toml"), SITE).unwrap();
     fs::write(home.join("old"), leases(50)).unwrap();
     refused(home, &["state", "restore", "old"], "--unverified");
     text(home, &["state", "restore", "--unverified", "old"]);
@@ -164,9 +162,8 @@ fn neither_a_flipped_bit_nor_a_strange_key_is_restored_and_nothing_is_made_of_su
 
 #[test]
 fn a_backup_is_taken_from_a_file_or_standard_input_and_no_fifo_is_waited_for() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home(SITE, &[]);
     let home = home.path();
-    fs::write(home.join("site.toml"), SITE).unwrap();
     fs::write(home.join("old"), leases(5)).unwrap();
     assert!(Command::new("mkfifo").arg(home.join("fifo")).status().unwrap().success());
     refused(home, &["state", "restore", "fifo"], "not a regular file");
@@ -185,9 +182,8 @@ fn a_backup_is_taken_from_a_file_or_standard_input_and_no_fifo_is_waited_for() {
 
 #[test]
 fn no_backup_and_no_archive_takes_the_place_of_a_file_or_follows_a_link() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home(SITE, &[]);
     let home = home.path();
-    fs::write(home.join("site.toml"), SITE).unwrap();
     fs::create_dir(home.join("root")).unwrap();
     text(home, &["stage"]);
     let victim = home.join("victim");

@@ -4,15 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use crate::program::{oneroot, text};
+use crate::program::{home, oneroot, put, text};
 
 const SITE: &str = r#"
-[server]
-address = "10.0.0.1"
-interface = "eth0"
-store = "store"
-state = "state"
-
 [profile.debian]
 source = { directory = "debian" }
 
@@ -33,17 +27,10 @@ mac = "52:54:00:00:00:0b"
 profile = "plain"
 "#;
 
-fn put(home: &Path, path: &str, text: &str) {
-    let path = home.join(path);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
-
 /// `merged` has its `/lib` in `/usr`, and an old kernel of its own; `plain` has a real `/lib`, and links to a kernel.
 fn site() -> tempfile::TempDir {
-    let home = tempfile::tempdir().unwrap();
+    let home = home(SITE, &[]);
     let link = |target: &str, path: &str| std::os::unix::fs::symlink(target, home.path().join(path)).unwrap();
-    put(home.path(), "site.toml", SITE);
     kernel(home.path(), "6.1.0-1");
     put(home.path(), "debian/etc/debian_version", "12\n");
     put(home.path(), "debian/usr/lib/firmware/nic.bin", "debian's");

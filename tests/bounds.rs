@@ -13,7 +13,7 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use oneroot_testkit::rpc::{self, Answer, opaque, words};
-use oneroot_testkit::{Host, Lab, Machine, Server, SiteFiles, ip};
+use oneroot_testkit::{Host, Lab, Machine, RELAY, Server, SiteFiles, ip};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
@@ -55,7 +55,7 @@ fn site() -> SiteFiles {
 fn with_machine<T: Send>(act: impl FnOnce(&mut Server, &Host, Machine) -> T + Send) -> T {
     let lab = Lab::new().unwrap();
     let mut server = Server::start(site()).unwrap();
-    lab.on_machines([192, 168, 77, 2].into(), |host| {
+    lab.on_machines(RELAY, |host| {
         let machine = host.lease(1, PATIENCE).unwrap().unwrap();
         act(&mut server, host, machine)
     })
@@ -146,7 +146,7 @@ fn five_thousand_peers_that_read_no_reply_cost_a_stated_memory_and_no_honest_mac
     raise_descriptors();
     let lab = Lab::new().unwrap();
     let mut server = Server::start(site()).unwrap();
-    lab.on_machines([192, 168, 77, 2].into(), |host| {
+    lab.on_machines(RELAY, |host| {
         let begun = Instant::now();
         let machines: Vec<Machine> =
             (1..=ADDRESSES + 1).map(|last| host.lease(last, PATIENCE).unwrap().unwrap()).collect();
@@ -191,7 +191,7 @@ fn five_thousand_connections_are_kept_and_the_next_takes_the_place_of_the_idlest
     raise_descriptors();
     let lab = Lab::new().unwrap();
     let mut server = Server::start(site()).unwrap();
-    lab.on_machines([192, 168, 77, 2].into(), |host| {
+    lab.on_machines(RELAY, |host| {
         let addresses: Vec<Ipv4Addr> =
             (0..ADDRESSES).map(|last| Ipv4Addr::new(192, 168, 77, 10 + last)).collect();
         for address in &addresses {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Long enough for every try of a client that is not answered to have had its answer.
@@ -54,7 +54,7 @@ fn a_clock_that_is_set_gives_nobodys_address_away() {
     let home = server.site.path().to_owned();
     // Whether a machine is given an address; asked in a place of its own, for the server starts in this one.
     let is_given = |last: u8, limit: Duration| {
-        lab.on_machines([192, 168, 77, 2].into(), |host| host.lease(last, limit).unwrap().is_some()).unwrap()
+        lab.on_machines(RELAY, |host| host.lease(last, limit).unwrap().is_some()).unwrap()
     };
     assert!(is_given(1, PATIENCE));
     // Seconds of two clocks do not begin together.

@@ -7,7 +7,7 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Lab, Machine, RELAY, Server, SiteFiles};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use socket2::{Domain, Socket, Type};
 
@@ -53,7 +53,7 @@ fn thousands_of_downloads_that_nobody_reads_cost_a_stated_memory_and_no_honest_m
     fs::write(root.join("boot/initrd.img-1"), "initrd").unwrap();
     site.add("[unknown]\nprofile = \"debian\"\n");
     let mut server = Server::start(site).unwrap();
-    lab.on_machines([192, 168, 77, 2].into(), |host| {
+    lab.on_machines(RELAY, |host| {
         let machines: Vec<Machine> =
             (1..=ADDRESSES + 1).map(|last| host.lease(last, PATIENCE).unwrap().unwrap()).collect();
         let boots: Vec<String> = machines.iter().map(|machine| machine.boot().unwrap().id).collect();

@@ -6,15 +6,9 @@ use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::program::{oneroot, text};
+use crate::program::{home, oneroot, put_site, text};
 
 const SITE: &str = r#"
-[server]
-address = "10.0.0.1"
-interface = "eth0"
-store = "store"
-state = "state"
-
 [profile.small]
 source = { directory = "root" }
 
@@ -35,17 +29,13 @@ fn refused(home: &Path, words: &[&str]) -> String {
 
 /// A root with a shell in it, staged.
 fn site() -> tempfile::TempDir {
-    let home = tempfile::tempdir().unwrap();
-    let put = |path: &str, text: &str| {
-        let path = home.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
-    put("site.toml", SITE);
-    put("root/etc/motd", "one\n");
-    put("root/etc/gone", "x\n");
-    put("root/etc/resolv.conf", "nameserver 192.0.2.1\n");
-    put("layers/alpha/etc/hostname", "alpha\n");
+    let files = [
+        ("root/etc/motd", "one\n"),
+        ("root/etc/gone", "x\n"),
+        ("root/etc/resolv.conf", "nameserver 192.0.2.1\n"),
+        ("layers/alpha/etc/hostname", "alpha\n"),
+    ];
+    let home = home(SITE, &files);
     for place in ["bin", "usr/sbin", "proc", "sys", "dev", "run", "tmp"] {
         fs::create_dir_all(home.path().join("root").join(place)).unwrap();
     }
@@ -171,8 +161,7 @@ fn an_export_is_the_machines_root_and_staged_again_it_is_the_same() {
     let stdout = oneroot(home.path(), &["export", "small", "-"]);
     text(home.path(), &["export", "small", "small.tar"]);
     assert_eq!(stdout.stdout, fs::read(home.path().join("small.tar")).unwrap());
-    let site = SITE.replace("directory = \"root\"", "tar = \"small.tar\"");
-    fs::write(home.path().join("site.toml"), site).unwrap();
+    put_site(home.path(), &SITE.replace("directory = \"root\"", "tar = \"small.tar\""));
     let staged: serde_json::Value =
         serde_json::from_str(&text(home.path(), &["stage", "small", "--json"])).unwrap();
     assert_eq!(staged["staged"][0]["changed"], false, "{staged}");

@@ -12,11 +12,10 @@ use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use oneroot_testkit::{Host, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Host, Lab, Machine, RELAY, Server, SiteFiles};
 use socket2::{Domain, Protocol, Socket, Type};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const ALPHA: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 10);
 const SCRIPT: &str = "boot/52-54-00-00-00-0a.ipxe";
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Server, SiteFiles, SmallDisk};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles, SmallDisk};
 
 use crate::program::{oneroot, text};
 
@@ -121,7 +121,7 @@ fn a_lease_that_a_full_disk_has_not_taken_is_not_acknowledged_and_machines_that_
     site.add("[unknown]\nprofile = \"debian\"\n");
     let disk = SmallDisk::mount(&site.path().join("state"), 8 << 20).unwrap();
     let mut server = Server::start(site).unwrap();
-    let told = lab.on_machines([192, 168, 77, 2].into(), |host| {
+    let told = lab.on_machines(RELAY, |host| {
         let first = host.lease(1, SOON).unwrap().unwrap();
         let boot = first.boot().unwrap();
         let mut root = first.mount(&boot.export).unwrap();
@@ -188,7 +188,7 @@ fn machines_that_booted_before_a_restart_boot_from_a_store_whose_disk_has_become
     let disk = SmallDisk::mount(&site.path().join("store"), 8 << 20).unwrap();
     let mut server = Server::start(site).unwrap();
     let boots = |server: &Server| {
-        let booted = lab.on_machines([192, 168, 77, 2].into(), |host| {
+        let booted = lab.on_machines(RELAY, |host| {
             for (last, name) in [(10, "alpha"), (11, "beta")] {
                 let machine = host.lease(last, SOON).unwrap().unwrap();
                 let boot = machine.boot().unwrap_or_else(|cause| panic!("{name}: {cause}\n{}", server.log()));

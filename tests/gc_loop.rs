@@ -18,7 +18,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Boot, Host, Lab, Machine, Server, SiteFiles, preload};
+use oneroot_testkit::{Boot, Host, Lab, Machine, RELAY, Server, SiteFiles, preload};
 
 /// Seconds that collections really spare. A stage or a plan of this test takes a fraction of one.
 const GRACE: u64 = 6;
@@ -281,7 +281,7 @@ fn a_collection_takes_nothing_that_a_head_or_a_running_machine_needs_whatever_go
         counts: Mutex::default(),
         slowest: AtomicU64::new(0),
     };
-    let lasting = lab.on_machines([192, 168, 77, 2].into(), |host| everything(host, &run, &server, seed));
+    let lasting = lab.on_machines(RELAY, |host| everything(host, &run, &server, seed));
     let slowest = run.slowest.load(Ordering::Relaxed);
     println!("seed {seed}: {:?}; slowest stage, rollback or plan: {slowest} ms", run.counts.lock().unwrap());
     let lasting = lasting.unwrap();

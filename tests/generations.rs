@@ -6,15 +6,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use crate::program::{json, oneroot, text};
+use crate::program::{home, json, oneroot, put, text};
 
 const SITE: &str = r#"
-[server]
-address = "10.0.0.1"
-interface = "eth0"
-store = "store"
-state = "state"
-
 [profile.small]
 source = { directory = "root" }
 
@@ -26,21 +20,17 @@ layer = "layers/alpha"
 
 /// Two generations of `small`: a file changed, one came, one went, one got another mode.
 fn site() -> tempfile::TempDir {
-    let home = tempfile::tempdir().unwrap();
-    let write = |path: &str, text: &str| {
-        let path = home.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
-    write("site.toml", SITE);
-    write("root/etc/motd", "one\n");
-    write("root/etc/gone", "x\n");
-    write("root/bin/tool", "#!/bin/sh\n");
-    write("layers/alpha/etc/hostname", "alpha\n");
+    let files = [
+        ("root/etc/motd", "one\n"),
+        ("root/etc/gone", "x\n"),
+        ("root/bin/tool", "#!/bin/sh\n"),
+        ("layers/alpha/etc/hostname", "alpha\n"),
+    ];
+    let home = home(SITE, &files);
     std::os::unix::fs::symlink("etc/motd", home.path().join("root/motd")).unwrap();
     text(home.path(), &["stage"]);
-    write("root/etc/motd", "two\n");
-    write("root/etc/new", "x\n");
+    put(home.path(), "root/etc/motd", "two\n");
+    put(home.path(), "root/etc/new", "x\n");
     fs::remove_file(home.path().join("root/etc/gone")).unwrap();
     fs::set_permissions(home.path().join("root/bin/tool"), fs::Permissions::from_mode(0o4755)).unwrap();
     text(home.path(), &["stage"]);
@@ -208,9 +198,8 @@ touch -d @1000 "$1/said" "$1"
 
 #[test]
 fn a_stage_tells_what_it_changed_of_what_somebody_quicker_has_staged() {
-    let home = tempfile::tempdir().unwrap();
-    let write = |path: &str, text: &str| fs::write(home.path().join(path), text).unwrap();
-    write("site.toml", &SITE.replace(r#"directory = "root""#, r#"command = ["./make"]"#));
+    let home = home(&SITE.replace(r#"directory = "root""#, r#"command = ["./make"]"#), &[]);
+    let write = |path: &str, text: &str| put(home.path(), path, text);
     write("make", MAKE);
     fs::set_permissions(home.path().join("make"), fs::Permissions::from_mode(0o755)).unwrap();
     let stage = |wanted: &str, quicker: bool| -> serde_json::Value {

@@ -4,12 +4,10 @@
 
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles};
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 const TIMES: u32 = 60;
 

@@ -11,7 +11,7 @@ use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 /// More than this much growth, in KiB, is a leak or an allocation by somebody else's number.
@@ -144,7 +144,7 @@ fn dhcp_packets_that_are_none_are_dropped_and_the_next_machine_is_served() {
     let mut relayed = discover;
     relayed[24..28].copy_from_slice(&[192, 168, 77, 2]);
     let offer = lab.on_host("192.168.77.2/24", || {
-        let relay = UdpSocket::bind((Ipv4Addr::new(192, 168, 77, 2), 67)).unwrap();
+        let relay = UdpSocket::bind((RELAY, 67)).unwrap();
         relay.set_read_timeout(Some(PATIENCE)).unwrap();
         relay.send_to(&relayed, to).unwrap();
         let mut offer = [0; 1500];

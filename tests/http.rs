@@ -9,15 +9,14 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Call, HungDisk, Lab, Machine, Server, SiteFiles, http};
+use oneroot_testkit::{Call, HungDisk, Lab, Machine, RELAY, Server, SiteFiles, http};
 use rustix::fs::{Advice, fadvise};
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Longer than what is put together in memory, and than a piece that is sent before others have their turn.
 const KERNEL: usize = 5 << 20;

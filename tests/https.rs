@@ -15,14 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Call, Host, HungDisk, Lab, Machine, Server, SiteFiles, ip};
+use oneroot_testkit::{Call, Host, HungDisk, Lab, Machine, RELAY, Server, SiteFiles, ip};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use crate::http::{forget, kernel, object};
 
 const SERVER: &str = "192.168.77.1";
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn site() -> SiteFiles {

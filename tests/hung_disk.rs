@@ -2,12 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Call, HungDisk, Lab, SiteFiles};
+use oneroot_testkit::{Call, HungDisk, Lab, RELAY, SiteFiles};
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 #[test]
@@ -41,8 +39,7 @@ fn a_root_that_runs_is_mounted_again_while_the_disk_hangs_in_the_same_machines_n
 #[test]
 fn a_generation_that_is_assigned_while_the_stores_disk_hangs_keeps_nobody_elses_change_waiting() {
     let lab = Lab::new().unwrap();
-    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
-    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
+    let site = SiteFiles::with_two().unwrap();
     let (server, disk) = HungDisk::start(site, Call::Read, "/store/refs/").unwrap();
     let all: serde_json::Value =
         serde_json::from_str(&server.run(&["generations", "debian", "--json"]).unwrap()).unwrap();

@@ -13,9 +13,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use oneroot_dhcp::Lease;
 use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Disk, Table, Txn};
-use oneroot_testkit::{Lab, Server, SiteFiles, SmallDisk};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles, SmallDisk};
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const SOON: Duration = Duration::from_secs(30);
 /// Longer than a probe takes, and shorter than a test that waits for nothing should.
 const A_WHILE: Duration = Duration::from_secs(3);

@@ -1,14 +1,12 @@
 //! A key that may have become known is replaced while machines run on what it has sealed.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 
 fn keys(server: &Server, words: &[&str]) -> Vec<Value> {
     let told = server.run(&[&["keys"], words, &["--json"]].concat()).unwrap();

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use oneroot_dhcp::Lease;
 use oneroot_ids::Mac;
 use oneroot_state::{Backend as _, Disk, MAX_OPERATIONS, Table, Txn};
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 const ALPHA: [u8; 6] = [0x52, 0x54, 0, 0, 0, 0x0a];
@@ -131,7 +131,7 @@ fn a_pool_that_strangers_hold_has_room_for_a_machine_of_the_site() {
     let _server = Server::start(site("192.168.77.100-192.168.77.199", 24)).unwrap();
     let (given, beta, again) = lab
         .on_host("192.168.77.2/24", || {
-            let mut relay = Relay::new(Ipv4Addr::new(192, 168, 77, 2));
+            let mut relay = Relay::new(RELAY);
             let mut given: Vec<Ipv4Addr> =
                 (0..99).filter_map(|number| relay.dora(stranger(number))).collect();
             relay.tries = 1;
@@ -151,7 +151,7 @@ fn a_decline_in_anothers_name_takes_no_reservation_away() {
     let _server = Server::start(site("192.168.77.100-192.168.77.199", 24)).unwrap();
     let told = lab
         .on_host("192.168.77.2/24", || {
-            let mut relay = Relay::new(Ipv4Addr::new(192, 168, 77, 2));
+            let mut relay = Relay::new(RELAY);
             assert_eq!(relay.dora(ALPHA), Some(ALPHAS));
             for _ in 0..8 {
                 assert!(relay.ask(DISCOVER, ALPHA, &[]).is_some());
@@ -174,7 +174,7 @@ fn a_decline_of_an_address_that_a_foreign_host_has_counts() {
             for address in ["192.168.77.10/24", "192.168.77.2/24"] {
                 oneroot_testkit::ip(&format!("addr add {address} dev {nic}")).unwrap();
             }
-            let mut relay = Relay::new(Ipv4Addr::new(192, 168, 77, 2));
+            let mut relay = Relay::new(RELAY);
             assert_eq!(relay.dora(ALPHA), Some(ALPHAS));
             relay.send(DECLINE, ALPHA, &[(50, ALPHAS), (54, SERVER)]);
             let begun = Instant::now();
@@ -194,7 +194,7 @@ fn a_flood_in_a_machines_own_name_does_not_starve_it() {
     let asked = 20;
     let answered = lab
         .on_host("192.168.77.2/24", || {
-            let mut relay = Relay::new(Ipv4Addr::new(192, 168, 77, 2));
+            let mut relay = Relay::new(RELAY);
             relay.tries = 1;
             let answers = (0..asked).filter(|_| {
                 // Its answers are not looked at.
@@ -238,7 +238,7 @@ fn flooded<T: Send>(
         })
         .unwrap();
         lab.on_host("192.168.77.2/24", || {
-            let mut relay = Relay::new(Ipv4Addr::new(192, 168, 77, 2));
+            let mut relay = Relay::new(RELAY);
             let told = act(&mut relay);
             done.store(true, Ordering::Relaxed);
             told

@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles};
 use rustix::fs::{OFlags, fcntl_setfl};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
@@ -77,9 +77,8 @@ fn a_log_that_nobody_reads_holds_up_no_machine_and_not_the_end() {
         std::thread::sleep(Duration::from_millis(50));
     }
     for last in 10..14 {
-        let leased = lab.on_machines(Ipv4Addr::new(192, 168, 77, 2), |host| {
-            host.lease(last, Duration::from_secs(20)).unwrap().is_some()
-        });
+        let leased =
+            lab.on_machines(RELAY, |host| host.lease(last, Duration::from_secs(20)).unwrap().is_some());
         assert!(leased.unwrap(), "DHCP answers");
         assert!(get("/boot/52-54-00-00-00-63.ipxe").starts_with("HTTP/1.1 404"));
     }

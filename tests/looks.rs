@@ -7,15 +7,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use crate::program::oneroot;
+use crate::program::{home, oneroot, put_site};
 
 const SITE: &str = r#"
-[server]
-address = "10.0.0.1"
-interface = "eth0"
-store = "store"
-state = "state"
-
 [profile.lender]
 source = { directory = "lender" }
 
@@ -54,20 +48,15 @@ const LOOKS: &[(&[&str], i32)] = &[
 
 /// A site with all that a plan makes of its own: a rendered template, a borrowed kernel, what a machine is given.
 fn site() -> tempfile::TempDir {
-    let home = tempfile::tempdir().unwrap();
-    for (path, text) in [
-        ("site.toml", SITE),
+    let files = [
         ("lender/boot/vmlinuz-6.1", "kernel"),
         ("lender/boot/initrd.img-6.1", "initrd"),
         ("lender/usr/lib/modules/6.1/x.ko", "module"),
         ("app/etc/hostname", "from the profile\n"),
         ("layers/common/etc/hostname.j2", "{{ name }}\n"),
         ("layers/alpha/etc/motd", "alpha\n"),
-    ] {
-        let path = home.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
+    ];
+    let home = home(SITE, &files);
     std::os::unix::fs::symlink("usr/lib", home.path().join("lender/lib")).unwrap();
     home
 }
@@ -142,7 +131,7 @@ fn a_look_sees_what_a_boot_would_get_whether_or_not_it_is_in_the_store_already()
 fn check_names_a_sources_program_that_is_not_there() {
     let home = site();
     let more = "\n[profile.made]\nsource = { command = [\"./make-root\"] }\n";
-    fs::write(home.path().join("site.toml"), SITE.to_owned() + more).unwrap();
+    put_site(home.path(), &(SITE.to_owned() + more));
     let told = oneroot(home.path(), &["check"]);
     assert!(told.status.success(), "it may come later");
     let told = String::from_utf8_lossy(&told.stderr);

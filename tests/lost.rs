@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use oneroot_testkit::rpc::{self, Answer, opaque, words};
-use oneroot_testkit::{Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Lab, Machine, RELAY, Server, SiteFiles};
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 const READ: [u32; 3] = [100_003, 3, 6];
 const IO: u32 = 5;

@@ -8,14 +8,12 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::Ipv4Addr;
 use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
-use oneroot_testkit::{Clock, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Clock, Lab, Machine, RELAY, Server, SiteFiles};
 use serde_json::Value;
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Alpha, another profile, and a workload with a file of its own.

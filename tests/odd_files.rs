@@ -15,9 +15,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles};
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 const PATIENCE: Duration = Duration::from_secs(60);
 

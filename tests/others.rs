@@ -4,19 +4,12 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Lab, Server, SiteFiles, ip, udhcpc};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles, ip, udhcpc};
 use serde_json::Value;
 use socket2::{Domain, SockRef, Socket, Type};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const INTERFACE: &str = "lab0";
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
-
-fn site() -> SiteFiles {
-    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
-    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
-    site
-}
 
 /// The REQUEST of a client that takes the offer of the server at `server` (RFC 2131 §4.3.2, SELECTING).
 fn takes(last: u8, server: [u8; 4], address: [u8; 4]) -> Vec<u8> {
@@ -83,7 +76,7 @@ fn others(server: &Server) -> Vec<Value> {
 #[test]
 fn a_machine_that_takes_another_servers_offer_is_told_of_once_with_both_names() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     assert!(others(&server).is_empty());
     lab.on_host("192.168.77.2/24", || {
         let relay = UdpSocket::bind((RELAY, 67)).unwrap();
@@ -136,7 +129,7 @@ fn another_program_of_this_host_that_shares_the_dhcp_port_is_told_of_at_the_star
     other.set_reuse_address(true).unwrap();
     let all: std::net::SocketAddr = (Ipv4Addr::UNSPECIFIED, 67).into();
     other.bind(&all.into()).unwrap();
-    let mut server = Server::start(site()).unwrap();
+    let mut server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     let told = "another program on this host listens on UDP port 67 (0.0.0.0:67)";
     assert_eq!(server.log().matches(told).count(), 1);
     drop(other);
@@ -148,7 +141,7 @@ fn another_program_of_this_host_that_shares_the_dhcp_port_is_told_of_at_the_star
 #[test]
 fn a_mount_of_a_root_that_is_not_mounted_from_there_says_who_asked_and_what_to_do() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     lab.on_machines(RELAY, |host| {
         let [alpha, beta] = [10, 11].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
         let boot = alpha.boot().unwrap();
@@ -167,7 +160,7 @@ fn a_mount_of_a_root_that_is_not_mounted_from_there_says_who_asked_and_what_to_d
 #[test]
 fn what_another_server_broadcasts_is_told_of_once_though_no_machine_takes_it() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     let other = [192, 168, 77, 9];
     let offer = answer(OFFER, 10, other, [192, 168, 77, 209]);
     broadcast(&lab, INTERFACE, "192.168.77.9/24", &vec![offer; 8]);
@@ -199,7 +192,7 @@ fn what_another_server_broadcasts_is_told_of_once_though_no_machine_takes_it() {
 #[test]
 fn neither_our_own_answers_nor_what_is_no_answer_show_another_server() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     assert!(udhcpc(&lab, INTERFACE).unwrap().is_some(), "a machine has an address of ours");
     let address = [192, 168, 77, 209];
     let ours = answer(OFFER, 10, [192, 168, 77, 1], address);
@@ -221,7 +214,7 @@ fn neither_our_own_answers_nor_what_is_no_answer_show_another_server() {
 fn another_server_is_heard_where_we_give_addresses_and_on_an_interface_that_was_made_again() {
     let lab = Lab::new().unwrap();
     lab.switch("lab1", "10.9.0.1/24").unwrap();
-    let mut site = site();
+    let mut site = SiteFiles::with_two().unwrap();
     let proxied = site.text().replace(
         &format!("interface = \"{INTERFACE}\""),
         &format!("interface = [\"{INTERFACE}\", \"lab1\"]"),
@@ -254,7 +247,7 @@ fn another_server_is_heard_where_we_give_addresses_and_on_an_interface_that_was_
 #[test]
 fn a_flood_of_made_up_servers_is_bounded_and_keeps_no_machine_from_its_address() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     let made_up = |number: u16| {
         let [high, low] = number.to_be_bytes();
         answer(OFFER, 10, [172, 16, high, low], [192, 168, 77, 209])

@@ -7,17 +7,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use oneroot_testkit::module::module;
-use oneroot_testkit::{Lab, Server, SiteFiles, http};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles, http};
 
-use crate::program::oneroot;
+use crate::program::{home, oneroot, put};
 
 const SITE: &str = r#"
-[server]
-address = "10.0.0.1"
-interface = "eth0"
-store = "store"
-state = "state"
-
 [profile.small]
 source = { directory = "small" }
 
@@ -35,28 +29,22 @@ const MODULES: [&str; 4] = [
 
 /// A site whose tree has these modules.
 fn site(modules: &[&str]) -> tempfile::TempDir {
-    let home = tempfile::tempdir().unwrap();
-    fs::write(home.path().join("site.toml"), SITE).unwrap();
+    let home = home(SITE, &[]);
     tree(&home.path().join("small"), modules);
     home
 }
 
 /// A tree with a kernel and these modules.
 fn tree(root: &Path, modules: &[&str]) {
-    let write = |path: &str, bytes: &[u8]| {
-        let path = root.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    };
     let at = format!("usr/lib/modules/{VERSION}");
-    write(&format!("boot/vmlinuz-{VERSION}"), b"kernel");
-    write("sbin/init", b"init");
+    put(root, &format!("boot/vmlinuz-{VERSION}"), "kernel");
+    put(root, "sbin/init", "init");
     for path in modules {
-        write(&format!("{at}/{path}.ko"), &module(b""));
+        put(root, &format!("{at}/{path}.ko"), module(b""));
     }
     let dep: String = modules.iter().map(|path| format!("{path}.ko:\n")).collect();
-    write(&format!("{at}/modules.dep"), dep.as_bytes());
-    write(&format!("{at}/modules.alias"), b"alias pci:v00008086d000015F3sv*sd*bc*sc*i* igc\n");
+    put(root, &format!("{at}/modules.dep"), dep);
+    put(root, &format!("{at}/modules.alias"), "alias pci:v00008086d000015F3sv*sd*bc*sc*i* igc\n");
 }
 
 /// What a command prints, both ways, and what it exits with.
@@ -102,6 +90,8 @@ fn the_whole_initrd_is_written_once_and_replaced_by_force_alone() {
         "the settings come last"
     );
     assert_eq!(oneroot(home.path(), &["initrd", "alpha", "-o", "-"]).stdout, written);
+    let both = oneroot(home.path(), &["initrd", "alpha", "-o", "-", "--json"]);
+    assert!(both.status.code() == Some(1) && both.stdout.is_empty(), "either one or the other");
 }
 
 #[test]
@@ -125,7 +115,7 @@ fn the_initrd_of_a_boot_is_one_file_by_http_with_parts_on_both_sides_of_what_it_
     fs::remove_dir_all(root.join("boot")).unwrap();
     tree(&root, &MODULES);
     let _server = Server::start(files).unwrap();
-    let asked = lab.on_machines([192, 168, 77, 2].into(), |host| {
+    let asked = lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, Duration::from_secs(60)).unwrap().unwrap();
         let (_, script) = alpha.get("/boot/52-54-00-00-00-0a.ipxe?busid=01808615f3").unwrap();
         let script = String::from_utf8(script).unwrap();

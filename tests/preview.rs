@@ -3,15 +3,9 @@
 
 use std::fs;
 
-use crate::program::{json, oneroot};
+use crate::program::{home, json, oneroot, put, put_site};
 
 const SITE: &str = r#"
-[server]
-address = "10.0.0.1"
-interface = "eth0"
-store = "store"
-state = "state"
-
 [[network]]
 subnet = "10.0.0.0/24"
 pool = "10.0.0.100-10.0.0.199"
@@ -38,9 +32,7 @@ profile = "small"
 
 /// A site with a template in the shared layer and files that hide each other.
 fn site() -> tempfile::TempDir {
-    let home = tempfile::tempdir().unwrap();
-    for (path, text) in [
-        ("site.toml", SITE),
+    let files = [
         ("root/boot/vmlinuz-6.1", "kernel"),
         ("root/boot/initrd.img-6.1", "initrd"),
         ("root/etc/hostname", "from the profile\n"),
@@ -49,11 +41,8 @@ fn site() -> tempfile::TempDir {
         ("layers/common/etc/hostname.j2", "{{ name }}.{{ site.domain }}\n"),
         ("layers/alpha/etc/.wh.motd", ""),
         ("layers/alpha/etc/zone.j2", "{{ vars.zone }} {{ address }}\n"),
-    ] {
-        let path = home.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
+    ];
+    let home = home(SITE, &files);
     json(home.path(), &["stage"]);
     home
 }
@@ -174,17 +163,15 @@ fn layers_outside_the_sites_directory_and_in_hidden_ones_are_staged_as_any_other
     let long = format!("layers/{}", ["long"; 60].join("/"));
     let layers = ["../shared/a", ".layers/b", &long];
     let site = SITE.replace(r#"["layers/common"]"#, &format!("{layers:?}")).replace("layer = ", "# ");
+    put_site(&home, &site);
     for (path, text) in [
-        ("site.toml".to_owned(), site.as_str()),
         ("root/boot/vmlinuz-6.1".to_owned(), "kernel"),
         ("root/boot/initrd.img-6.1".to_owned(), "initrd"),
         (format!("{}/etc/a", layers[0]), "a"),
         (format!("{}/etc/b", layers[1]), "b"),
         (format!("{}/etc/c", layers[2]), "c"),
     ] {
-        let path = home.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
+        put(&home, &path, text);
     }
     assert!(oneroot(&home, &["check"]).status.success());
     json(&home, &["stage"]);
@@ -245,11 +232,7 @@ fn a_layer_that_would_replace_the_link_of_a_usr_merged_tree_is_refused_with_the_
 #[test]
 fn check_names_secrets_that_more_than_one_machine_sees() {
     let home = tempfile::tempdir().unwrap();
-    let put = |path: &str, text: &str| {
-        let path = home.path().join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    };
+    let put = |path: &str, text: &str| put(home.path(), path, text);
     const KEY: &str = "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n";
     put(
         "site.toml",

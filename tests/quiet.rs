@@ -3,11 +3,10 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::Ipv4Addr;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles};
 
 #[test]
 fn a_machine_without_a_sign_is_shown_and_let_go_of_only_on_request() {
@@ -31,7 +30,7 @@ fn a_machine_without_a_sign_is_shown_and_let_go_of_only_on_request() {
         socket.read_to_string(&mut answer).unwrap();
         answer
     };
-    lab.on_machines(Ipv4Addr::new(192, 168, 77, 2), |host| {
+    lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, Duration::from_secs(20)).unwrap().unwrap();
         let boot = alpha.boot().unwrap();
         let mut root = alpha.mount(&boot.export).unwrap();

@@ -2,27 +2,18 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
 use std::fs;
-use std::path::Path;
-use std::process::{Command, Output};
 use std::time::Duration;
 
-const SITE: &str = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
-                    [profile.small]\nsource = { directory = \"root\" }\n";
+use crate::program::{home, oneroot};
+
+const SITE: &str = "[profile.small]\nsource = { directory = \"root\" }\n";
 /// Files that are younger than 2 s are read again in any case.
 const REMEMBERED: Duration = Duration::from_millis(2200);
 
-fn oneroot(home: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
-}
-
 #[test]
 fn what_verify_advises_brings_lost_and_damaged_objects_back() {
-    let home = tempfile::tempdir().unwrap();
+    let home = home(SITE, &[("root/one", "one"), ("root/two", "two")]);
     let home = home.path();
-    fs::write(home.join("site.toml"), SITE).unwrap();
-    fs::create_dir_all(home.join("root")).unwrap();
-    fs::write(home.join("root/one"), "one").unwrap();
-    fs::write(home.join("root/two"), "two").unwrap();
     std::thread::sleep(REMEMBERED);
     assert!(oneroot(home, &["stage"]).status.success());
     let object = |text: &str| {

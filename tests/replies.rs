@@ -2,12 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
 use std::collections::HashMap;
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::UdpSocket;
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Server, SiteFiles};
-
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles};
 
 /// A DISCOVER of alpha's NIC by HTTP Boot firmware that is iPXE too, says nothing of its size, and asks for everything.
 fn discover() -> Vec<u8> {

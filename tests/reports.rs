@@ -7,21 +7,14 @@
 )]
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Lab, Machine, RELAY, Server, SiteFiles};
 use serde_json::Value;
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 const LOST: &str = "phase carrier\nat 23000\ntook 20000\nfailed no carrier on eth1 (52:54:00:00:00:0a) for 20 s\nkernel igc 0000:01:00.0: link is down\n";
-
-fn site() -> SiteFiles {
-    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
-    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
-    site
-}
 
 /// Tells of a boot from a port, or from one below 1024 that is free; the whole answer.
 fn tell(machine: &Machine, boot: &str, from: Option<u16>, body: &[u8]) -> String {
@@ -56,7 +49,7 @@ fn boots(server: &Server, machine: &str) -> Vec<Value> {
 #[test]
 fn a_report_is_believed_of_its_own_machine_from_a_port_that_no_user_has_and_told_with_what_helps() {
     let lab = Lab::new().unwrap();
-    let mut server = Server::start(site()).unwrap();
+    let mut server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     let (alpha, boot) = lab
         .on_machines(RELAY, |host| {
             let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
@@ -129,7 +122,7 @@ fn a_report_is_believed_of_its_own_machine_from_a_port_that_no_user_has_and_told
 #[test]
 fn bytes_that_are_no_report_are_refused_and_no_text_of_a_machines_is_obeyed() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
         let boot = alpha.boot().unwrap().id;
@@ -165,7 +158,7 @@ fn bytes_that_are_no_report_are_refused_and_no_text_of_a_machines_is_obeyed() {
 #[test]
 fn a_machine_that_tells_without_end_is_not_heard_and_costs_others_nothing() {
     let lab = Lab::new().unwrap();
-    let mut server = Server::start(site()).unwrap();
+    let mut server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
         let beta = host.lease(11, PATIENCE).unwrap().unwrap();

@@ -8,13 +8,11 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read as _, Write as _};
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Lab, Machine, RELAY, Server, SiteFiles};
 use serde_json::Value;
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 const RULES: &str = "[profile.kiosk]\nextends = \"debian\"\nargs = [\"kiosk=1\"]\n\
     [[rule]]\nwhen = { product = \"X1*\" }\nname = \"node-{serial}\"\nprofile = \"kiosk\"\n\

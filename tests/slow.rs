@@ -7,11 +7,10 @@ use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::{Duration, Instant};
 
 use oneroot_testkit::rpc::{self, opaque, words};
-use oneroot_testkit::{Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Lab, Machine, RELAY, Server, SiteFiles};
 use socket2::{Domain, SockRef, Socket, Type};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 const READ: [u32; 3] = [100_003, 3, 6];
 /// What is asked for: more than the buffers of both ends together have room for.

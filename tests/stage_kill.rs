@@ -5,16 +5,13 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
-const SITE: &str = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"store\"\nstate = \"state\"\n\
-                    [profile.small]\nsource = { directory = \"root\" }\n";
-const FILES: u64 = 200;
+use crate::program::{home, oneroot};
 
-fn oneroot(home: &Path, words: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_oneroot")).current_dir(home).args(words).output().unwrap()
-}
+const SITE: &str = "[profile.small]\nsource = { directory = \"root\" }\n";
+const FILES: u64 = 200;
 
 fn number(variable: &str, otherwise: u64) -> u64 {
     std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
@@ -33,8 +30,7 @@ fn write(home: &Path, round: u64) {
 
 #[test]
 fn a_stage_that_is_killed_leaves_a_whole_store_and_the_old_head_or_the_new_one() {
-    let home = tempfile::tempdir().unwrap();
-    fs::write(home.path().join("site.toml"), SITE).unwrap();
+    let home = home(SITE, &[]);
     write(home.path(), 0);
     assert!(oneroot(home.path(), &["stage"]).status.success());
     let (mut head, mut chance) = (0, number("ONEROOT_SEED", 1));

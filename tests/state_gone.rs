@@ -3,14 +3,12 @@
 #![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Host, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Host, Lab, Machine, RELAY, Server, SiteFiles};
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(3);
 

@@ -7,21 +7,12 @@
 )]
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Clock, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Clock, Lab, Machine, RELAY, Server, SiteFiles};
 use serde_json::Value;
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
-
-/// Alpha at .10 and beta at .11, with kernel and initrd.
-fn site() -> SiteFiles {
-    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
-    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
-    site
-}
 
 /// The line of a machine in the table.
 fn line(server: &Server, name: &str) -> String {
@@ -48,7 +39,7 @@ fn fetch_all(machine: &Machine) -> String {
 #[test]
 fn a_boot_that_takes_no_further_step_is_told_of_in_the_log_once_and_in_the_status_with_its_usual_causes() {
     let lab = Lab::new().unwrap();
-    let (server, clock) = Clock::start(site()).unwrap();
+    let (server, clock) = Clock::start(SiteFiles::with_two().unwrap()).unwrap();
     let ahead = |seconds| clock.is_ahead_by(Duration::from_secs(seconds)).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
@@ -81,7 +72,7 @@ fn a_boot_that_takes_no_further_step_is_told_of_in_the_log_once_and_in_the_statu
 #[test]
 fn whoever_fetches_the_script_of_a_machine_that_runs_does_not_make_it_look_as_if_it_booted() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
         let boot = alpha.boot().unwrap();
@@ -108,7 +99,7 @@ fn whoever_fetches_the_script_of_a_machine_that_runs_does_not_make_it_look_as_if
 #[test]
 fn status_says_whether_a_machine_runs_what_it_would_boot_now_and_why_not() {
     let lab = Lab::new().unwrap();
-    let mut site = site();
+    let mut site = SiteFiles::with_two().unwrap();
     site.file("alpha", "etc/t.j2", "{{ name }} {{ vars.x }}\n").unwrap();
     site.file("beta", "etc/t.j2", "{{ name }}\n").unwrap();
     site.add("[vars]\nx = \"1\"\n");
@@ -153,7 +144,7 @@ fn status_says_whether_a_machine_runs_what_it_would_boot_now_and_why_not() {
 #[test]
 fn a_machine_that_never_booted_is_listed_with_the_address_and_profile_that_the_site_gives_it() {
     let _lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     let alpha = server.machine("alpha").unwrap();
     assert_eq!((&alpha["address"], &alpha["profile"]), (&"192.168.77.10".into(), &"debian".into()));
     assert_eq!((&alpha["phase"], &alpha["seen"]), (&Value::Null, &Value::Null));
@@ -163,7 +154,7 @@ fn a_machine_that_never_booted_is_listed_with_the_address_and_profile_that_the_s
 #[test]
 fn a_machine_with_nothing_to_boot_is_shown_with_the_reason_until_it_boots() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     let kernel = server.site.path().join("root/boot/vmlinuz-1");
     fs::rename(&kernel, server.site.path().join("elsewhere")).unwrap();
     server.stage().unwrap();
@@ -185,7 +176,7 @@ fn a_machine_with_nothing_to_boot_is_shown_with_the_reason_until_it_boots() {
 #[test]
 fn a_machine_that_is_not_heard_of_is_shown_as_quiet_with_when_it_was_seen_last_after_a_restart_too() {
     let lab = Lab::new().unwrap();
-    let (mut server, clock) = Clock::start(site()).unwrap();
+    let (mut server, clock) = Clock::start(SiteFiles::with_two().unwrap()).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
         let boot = alpha.boot().unwrap();
@@ -209,7 +200,7 @@ fn a_machine_that_is_not_heard_of_is_shown_as_quiet_with_when_it_was_seen_last_a
 #[test]
 fn a_nic_that_was_replaced_leaves_no_row_and_its_successor_has_the_machines() {
     let lab = Lab::new().unwrap();
-    let mut server = Server::start(site()).unwrap();
+    let mut server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     let boots = |last: u8| {
         lab.on_machines(RELAY, |host| {
             let alpha = host.lease(last, PATIENCE).unwrap().unwrap();
@@ -235,7 +226,7 @@ fn a_nic_that_was_replaced_leaves_no_row_and_its_successor_has_the_machines() {
 #[test]
 fn release_takes_whatever_the_status_prints_of_a_machine() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
         for round in 0..6 {

@@ -8,10 +8,9 @@ use std::path::Path;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Clock, Lab, Machine, Server, SiteFiles, ip};
+use oneroot_testkit::{Clock, Lab, Machine, RELAY, Server, SiteFiles, ip};
 use serde_json::Value;
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A server whose clock the test moves.
@@ -45,13 +44,6 @@ impl Clocked {
     }
 }
 
-/// Root, kernel and initrd, and two machines.
-fn site() -> SiteFiles {
-    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
-    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
-    site
-}
-
 fn change(site: &Path) {
     fs::write(site.join("root/changed"), "a later tree").unwrap();
 }
@@ -59,7 +51,7 @@ fn change(site: &Path) {
 #[test]
 fn a_user_who_fetches_the_script_and_says_up_takes_no_root_away_however_long_nobody_reads() {
     let lab = Lab::new().unwrap();
-    let mut clocked = Clocked::start(site());
+    let mut clocked = Clocked::start(SiteFiles::with_two().unwrap());
     let (alpha, root) = lab
         .on_machines(RELAY, |host| {
             let [alpha, beta] = [10, 11].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
@@ -137,7 +129,7 @@ fn refused(server: &Server) -> String {
 #[test]
 fn an_address_of_another_dhcp_server_gets_no_root_and_is_told_of() {
     let lab = Lab::new().unwrap();
-    let server = Server::start(site()).unwrap();
+    let server = Server::start(SiteFiles::with_two().unwrap()).unwrap();
     let boot = lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
         alpha.boot().unwrap()
@@ -242,7 +234,7 @@ fn behind_a_router_a_pass_opens_elsewhere_only_once_nobody_answers_where_the_roo
 #[test]
 fn a_host_behind_a_router_takes_no_lease_by_a_script_and_makes_no_plans_by_asking_from_here_and_there() {
     let lab = Lab::new().unwrap();
-    let mut files = site();
+    let mut files = SiteFiles::with_two().unwrap();
     files.add("[[network]]\nsubnet = \"10.9.0.0/24\"\nproxy = true\n");
     let server = Server::start(files).unwrap();
     ip("route add 10.9.0.0/24 via 192.168.77.3").unwrap();

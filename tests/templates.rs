@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use oneroot_testkit::{Host, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Host, Lab, Machine, RELAY, Server, SiteFiles};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 /// What all processes of a server may have resident beyond what it has before, in KiB: a template's 256 MiB (`MEMORY`,
@@ -51,8 +51,7 @@ fn bombs() -> Vec<(&'static str, String, &'static [&'static str])> {
 }
 
 fn site() -> SiteFiles {
-    let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
-    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
+    let mut site = SiteFiles::with_two().unwrap();
     site.machine("gamma", "0c", "address = \"192.168.77.12\"").unwrap();
     site.file("beta", "etc/of.j2", "{{ name }}\n").unwrap();
     site
@@ -61,7 +60,7 @@ fn site() -> SiteFiles {
 fn with_machines(act: impl FnOnce(&mut Server, &Host, [Machine; 3]) + Send) {
     let lab = Lab::new().unwrap();
     let mut server = Server::start(site()).unwrap();
-    lab.on_machines([192, 168, 77, 2].into(), |host| {
+    lab.on_machines(RELAY, |host| {
         let machines = [0x0a, 0x0b, 0x0c].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
         act(&mut server, host, machines);
     })

@@ -2,13 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
 use std::fs;
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use oneroot_testkit::{Clock, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Clock, Lab, Machine, RELAY, Server, SiteFiles};
 use serde_json::Value;
 
-const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A kernel alone, beside alpha's tree.
 const MEMTEST: &str =

@@ -1,17 +1,20 @@
 //! Machines that boot by an initrd of oneroot's own: when they do, which kernel that takes, and what their init is told.
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
-use std::path::Path;
+mod common;
+mod trees;
 
+use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::{Decision, NoPlan, decide};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::kernels::{Loaded, Own, Tree, kernel_and_initrds};
+use oneroot_bootconf::kernels::{Loaded, Own};
 use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted, Terms};
 use oneroot_bootconf::root::{Drivers, Initramfs};
-use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_initrd::settings::{Overlay, Settings, Size};
+
+use trees::choose_among;
 
 fn site(profile: &str, network: &str) -> Site {
     let address = if network.contains("proxy") { "" } else { "address = \"10.0.0.10\"\n" };
@@ -21,7 +24,7 @@ fn site(profile: &str, network: &str) -> Site {
          [profile.base]\nsource = {{ tar = \"a\" }}\n[profile.top]\nextends = \"base\"\n{profile}\n\
          [machine.alpha]\nmac = \"52:54:00:00:00:0a\"\n{address}profile = \"top\"\n"
     );
-    load_str("site.toml", &text, Path::new("/site")).unwrap()
+    common::site(&text)
 }
 
 fn decision(site: &Site) -> Decision {
@@ -31,15 +34,7 @@ fn decision(site: &Site) -> Decision {
 
 /// Chooses in a tree of these paths for a profile that says this.
 fn chosen(profile: &str, paths: &[&str]) -> Result<Loaded, NoPlan> {
-    let names = |directory: &str| {
-        let below = paths.iter().filter_map(|path| path.strip_prefix(directory)?.strip_prefix('/'));
-        let mut names: Vec<String> =
-            below.filter_map(|rest| rest.split('/').next()).map(str::to_owned).collect();
-        names.dedup();
-        names
-    };
-    let tree = Tree { names: &names, exists: &|path| paths.contains(&path) };
-    kernel_and_initrds(&decision(&site(profile, "")), &tree)
+    choose_among(paths, &decision(&site(profile, "")))
 }
 
 const ONEROOT: &str = "initramfs = \"oneroot\"";
@@ -215,7 +210,7 @@ fn the_nearest_profile_says_how_it_is_made_and_what_it_can_not_say_is_refused() 
         ("overlay = \"disk 5g\"", "no amount of memory"),
         ("restart_after = \"5s\"", "from one minute to one day"),
     ] {
-        let told = load_str("site.toml", &text(profile), Path::new("/site")).unwrap_err().to_string();
+        let told = common::load(&text(profile)).unwrap_err();
         assert!(told.contains(says), "{told}");
     }
 }

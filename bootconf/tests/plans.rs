@@ -6,17 +6,21 @@
     reason = "a test stops at its first surprise"
 )]
 
+mod trees;
+
 use std::path::Path;
 
 use oneroot_bootconf::asked::{Asked, Catalogue, Who};
 use oneroot_bootconf::decided::{Decided, Way};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part, decide};
 use oneroot_bootconf::facts::Facts;
-use oneroot_bootconf::kernels::{Loaded, Tree, kernel_and_initrds};
+use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted, Terms};
 use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
+
+use trees::choose_among;
 
 fn site() -> Site {
     load_str("everything", include_str!("valid/everything.toml"), Path::new("/site")).unwrap()
@@ -45,14 +49,7 @@ fn wanting(kernel: Option<&str>, initrd: Option<&str>) -> Decision {
 fn choose(decision: &Decision, boot: &[&str], other: &[&str]) -> Result<Loaded, NoPlan> {
     let paths: Vec<String> = boot.iter().map(|name| format!("/boot/{name}")).collect();
     let paths: Vec<&str> = paths.iter().map(String::as_str).chain(other.iter().copied()).collect();
-    let names = |directory: &str| {
-        let below = paths.iter().filter_map(|path| path.strip_prefix(directory)?.strip_prefix('/'));
-        let mut names: Vec<String> =
-            below.filter_map(|rest| rest.split('/').next()).map(str::to_owned).collect();
-        names.dedup();
-        names
-    };
-    kernel_and_initrds(decision, &Tree { names: &names, exists: &|path| paths.contains(&path) })
+    choose_among(&paths, decision)
 }
 
 fn pair(kernel: &str, initrd: &str) -> Result<Loaded, NoPlan> {

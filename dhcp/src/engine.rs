@@ -87,6 +87,13 @@ impl Engine {
         Self { subnets: Subnets::new(subnets), allocator, counters: HashMap::new() }
     }
 
+    /// Whether a machine that the site does not name would be turned away: the store has as many leases of such to write as it takes
+    /// at once. Who can keep their messages for that while does.
+    #[must_use]
+    pub fn strangers_wait(&self) -> bool {
+        self.allocator.commits.is_full_of_strangers()
+    }
+
     /// The site has other networks or machines now. Leases, offers and commits under way stay.
     pub fn set_subnets(&mut self, subnets: Vec<Subnet>) {
         self.subnets = Subnets::new(subnets);

@@ -45,6 +45,7 @@ pub use index::timelines::PhaseDone;
 pub use keys::KeyStatus;
 pub use machines::Machines;
 pub use mapping::{MachineChange, MappedMachine, Mapping, MappingRecords, Newcomer, Request, Taken};
+pub use order::blocking::blocking;
 pub use planner::asking::DecideStatus;
 pub use status::{BootStatus, BootsStatus, FailedBoot, MachineStatus, OneMachine, PinStatus, Planned};
 pub use tokens::keys::{HandleKeys, handle_keys};

@@ -182,9 +182,8 @@ pub enum Command {
         machine: String,
         /// A path in its root
         path: Option<String>,
-        /// Take it for told by the machine, instead of what it has told: product="OptiPlex 7080", memory=8192
-        #[arg(long = "fact", value_name = "NAME=VALUE")]
-        facts: Vec<Supposed>,
+        #[command(flatten)]
+        supposed: SupposedFacts,
         #[command(flatten)]
         output: Output,
     },
@@ -198,9 +197,8 @@ pub enum Command {
     Render {
         /// Its name, or one of its MAC addresses
         machine: String,
-        /// Take it for told by the machine, instead of what it has told: product="OptiPlex 7080", memory=8192
-        #[arg(long = "fact", value_name = "NAME=VALUE")]
-        facts: Vec<Supposed>,
+        #[command(flatten)]
+        supposed: SupposedFacts,
         #[command(flatten)]
         output: Output,
     },
@@ -237,7 +235,7 @@ pub enum Command {
     Assign(mapping::Assign),
     #[command(flatten)]
     Mapping(mapping::MappingCommand),
-    /// Give programs that are no machine of the site a tree, by a secret: make, list and revoke such tokens
+    /// Make, list and revoke access tokens: secrets by which programs that are no machine of the site have a tree
     #[command(subcommand)]
     Token(token::TokenCommand),
     /// Show what the site as it lies there would change, and for whom, if it were reloaded
@@ -294,6 +292,14 @@ pub enum StateCommand {
         #[command(flatten)]
         output: Output,
     },
+}
+
+/// What a machine is supposed to tell.
+#[derive(Args)]
+pub struct SupposedFacts {
+    /// Suppose that the machine tells this, whatever it has told: product="OptiPlex 7080", nic=8086:15f3
+    #[arg(long = "fact", value_name = "NAME=VALUE")]
+    pub facts: Vec<Supposed>,
 }
 
 /// A fact that is supposed to be told.
@@ -378,9 +384,8 @@ pub struct InitrdAsked {
     /// Replace a file
     #[arg(long, requires = "to")]
     pub force: bool,
-    /// Take it for told by the machine, instead of what it has told: nic=8086:15f3
-    #[arg(long = "fact", value_name = "NAME=VALUE")]
-    pub facts: Vec<Supposed>,
+    #[command(flatten)]
+    pub supposed: SupposedFacts,
     #[command(flatten)]
     pub output: Output,
 }

@@ -66,13 +66,13 @@ pub struct SyncAsked {
     /// Leave out what only root may set: other owners, devices, capabilities
     #[arg(long)]
     pub unprivileged: bool,
-    /// Take no more than so many bytes a second: 500K, 10M
+    /// Take no more than so many bytes a second, 16K or more: 500K, 10M
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,
     /// Give way to all other work on this host
     #[arg(long)]
     pub nice: bool,
-    /// Go on, and look for another tree so many seconds after the last time
+    /// Go on, and look for another tree so many seconds after the last time [default: 60]
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, require_equals = true, default_missing_value = "60", conflicts_with_all = ["dry_run", "rollback"], value_parser = clap::value_parser!(u32).range(1..))]
     pub watch: Option<u32>,
     /// A program that is run before anything changes; if it fails, nothing does
@@ -98,7 +98,7 @@ pub struct PullAsked {
     /// Give nobody what has come but machines that are assigned its generation, until a later one comes without this
     #[arg(long)]
     pub hold: bool,
-    /// Take no more than so many bytes a second: 500K, 10M
+    /// Take no more than so many bytes a second, 16K or more: 500K, 10M
     #[arg(long, value_name = "RATE")]
     pub limit: Option<Rate>,
     #[command(flatten)]

@@ -27,7 +27,9 @@ impl Document for Boots {
     fn page(&self) -> Page {
         let mut page = Page::default();
         if self.asked.boots.is_empty() {
-            page.line("no boot is known yet: one is from the moment at which its root is mounted or its init says something");
+            page.line(
+                "no boot is known yet: one shows here once its root was mounted or its init has reported",
+            );
             return page;
         }
         if self.is_one {

@@ -4,7 +4,7 @@ use std::io::{self, BufWriter, Read as _, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
 use oneroot_bootconf::plan::BootFile;
@@ -57,11 +57,16 @@ pub fn ingredients(made_of: &[Ingredient]) -> Vec<[String; 3]> {
     heading.into_iter().chain(made_of.iter().map(row)).collect()
 }
 
-/// `oneroot initrd MACHINE`. Boot and machine ids are made at a boot; zeros stand for them here.
+/// `oneroot initrd MACHINE`.
 pub fn initrd(site: &Site, asked: &InitrdAsked, renderer: &Arc<dyn Renderer>) -> Result<Initrd> {
-    let InitrdAsked { machine, to, force, facts, .. } = asked;
+    let InitrdAsked { machine, to, force, supposed, output } = asked;
+    let on_stdout = to.as_deref() == Some(Path::new("-"));
+    ensure!(
+        !(on_stdout && output.json),
+        "the initrd goes to stdout, and so would the JSON; write it to a file"
+    );
     let look = Look::into_store_of(site)?;
-    let preview = preview(site, &look, machine, facts, renderer)?;
+    let preview = preview(site, &look, machine, &supposed.facts, renderer)?;
     let loaded = match &preview.stacked.loaded {
         Ok(loaded) => loaded,
         Err(cause) => bail!("{cause}"),
@@ -72,7 +77,7 @@ pub fn initrd(site: &Site, asked: &InitrdAsked, renderer: &Arc<dyn Renderer>) ->
     }
     let bytes = match to.as_deref() {
         None => written(&preview, &initrds, &mut io::sink())?,
-        Some(to) if to == Path::new("-") => written(&preview, &initrds, &mut io::stdout().lock())?,
+        Some(_) if on_stdout => written(&preview, &initrds, &mut io::stdout().lock())?,
         Some(to) => {
             let new = NewFile::begin(to, *force)?;
             let mut out = BufWriter::new(new.file());

@@ -89,15 +89,15 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
             with_site(cli, |site| shown(inspect::ls(&site, what, path, renderer), *output))
         }
         Command::Cat { what, path } => with_site(cli, |site| inspect::cat(&site, what, path, renderer)),
-        Command::Explain { machine, path, facts, output } => with_site(cli, |site| match path {
-            Some(path) => shown(explain::path(&site, machine, path, facts, renderer), *output),
-            None => shown(explain::machine(&site, machine, facts, renderer), *output),
+        Command::Explain { machine, path, supposed, output } => with_site(cli, |site| match path {
+            Some(path) => shown(explain::path(&site, machine, path, &supposed.facts, renderer), *output),
+            None => shown(explain::machine(&site, machine, &supposed.facts, renderer), *output),
         }),
         Command::Initrd(asked) => {
             with_site(cli, |site| shown(initrd::initrd(&site, asked, renderer), asked.output))
         }
-        Command::Render { machine, facts, output } => {
-            with_site(cli, |site| shown(rendered::render(&site, machine, facts, renderer), *output))
+        Command::Render { machine, supposed, output } => {
+            with_site(cli, |site| shown(rendered::render(&site, machine, &supposed.facts, renderer), *output))
         }
         Command::Serve => with_site(cli, |site| serve(cli, site, renderer)),
         Command::State(command) => with_state(cli, |state| keep_state(state, command)),

@@ -6,6 +6,9 @@
 //! | messages of machines that the site names, or that run | next, one of each machine in turn | one of each machine, and [`WAITING`] in all besides; of one machine its last [`OF_ONE`] |
 //! | messages of strangers | then, but at least one after every [`IN_A_ROW`] others | [`OF_STRANGERS`]; the oldest goes |
 //!
+//! Strangers wait besides while the store has as many leases of theirs to write as it takes at once: to look at what they ask
+//! would be to lose it.
+//!
 //! So a machine of the site never waits for strangers, nor for whoever speaks in another machine's name. Whoever floods in
 //! its own name shares its places with it by the address that a message is from: what goes is the oldest of the one that
 //! has most. Strangers are served in the order in which they came, and the newest first once many wait: who has waited long
@@ -23,7 +26,7 @@ const WAITING: usize = 4096;
 /// Messages of one machine that wait.
 const OF_ONE: usize = 8;
 /// Messages of strangers that wait.
-const OF_STRANGERS: usize = 1024;
+const OF_STRANGERS: usize = 4096;
 /// From so many on the newest of them is served first.
 const MANY: usize = 256;
 /// Messages of machines that are served before a stranger is, where one waits.
@@ -85,6 +88,10 @@ struct Queues<D, K, M> {
     of_machines: usize,
     strangers: VecDeque<M>,
     in_a_row: usize,
+    /// Strangers wait.
+    is_held: bool,
+    /// Messages that had to go unheard since that was asked last.
+    lost: u64,
 }
 
 impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
@@ -96,6 +103,8 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
             of_machines: 0,
             strangers: VecDeque::new(),
             in_a_row: 0,
+            is_held: false,
+            lost: 0,
         };
         Self { queues: Mutex::new(queues), woken: Notify::new() }
     }
@@ -124,9 +133,27 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
     }
 
     /// Takes as many as wait, up to so many, and says how many there were. What has come back counts as a message does: a disk that
-    /// was slow gives thousands of leases back at once, and each is an answer to somebody.
-    pub fn take_some(&self, most: usize, act: impl FnMut(Next<D, M>)) -> usize {
-        std::iter::from_fn(|| self.take()).take(most).map(act).count()
+    /// was slow gives thousands of leases back at once, and each is an answer to somebody. What is done with one says whether strangers
+    /// have to wait after it.
+    pub fn take_some(&self, most: usize, mut act: impl FnMut(Next<D, M>) -> bool) -> usize {
+        let mut was_held = None;
+        let taken = std::iter::from_fn(|| self.take()).take(most).map(|next| {
+            let is_held = act(next);
+            if was_held.replace(is_held) != Some(is_held) {
+                self.hold_strangers(is_held);
+            }
+        });
+        taken.count()
+    }
+
+    /// Has strangers wait, or lets them go on.
+    pub fn hold_strangers(&self, is_held: bool) {
+        self.with(|queues| queues.is_held = is_held);
+    }
+
+    /// How many went unheard since this was asked last: more waited than are kept.
+    pub fn lost(&self) -> u64 {
+        self.with(|queues| std::mem::take(&mut queues.lost))
     }
 
     /// The next one, if one waits.
@@ -149,6 +176,7 @@ impl<D, K: Copy + Eq + Hash, M> Queues<D, K, M> {
         } else if full || queue.waiting.len() >= OF_ONE {
             queue.drop_one();
             self.of_machines -= 1;
+            self.lost += 1;
         }
         queue.waiting.push_back((from, message));
         self.of_machines += 1;
@@ -157,6 +185,7 @@ impl<D, K: Copy + Eq + Hash, M> Queues<D, K, M> {
     fn stranger(&mut self, message: M) {
         if self.strangers.len() >= OF_STRANGERS {
             self.strangers.pop_front();
+            self.lost += 1;
         }
         self.strangers.push_back(message);
     }
@@ -189,6 +218,9 @@ impl<D, K: Copy + Eq + Hash, M> Queues<D, K, M> {
     }
 
     fn next_stranger(&mut self) -> Option<M> {
+        if self.is_held {
+            return None;
+        }
         self.in_a_row = 0;
         if self.strangers.len() >= MANY { self.strangers.pop_back() } else { self.strangers.pop_front() }
     }
@@ -232,13 +264,32 @@ mod tests {
         inbox.done(0..5_000);
         inbox.heard(Whose::Machine(1), from(0), (1, 0));
         let mut taken = Vec::new();
-        assert_eq!(inbox.take_some(192, |next| taken.push(next)), 192);
+        assert_eq!(
+            inbox.take_some(192, |next| {
+                taken.push(next);
+                false
+            }),
+            192
+        );
         assert_eq!(
             taken,
             (0..192).map(Next::Done).collect::<Vec<_>>(),
             "a relay's buffer holds no more answers"
         );
-        assert_eq!(inbox.take_some(10_000, |_| {}), 5_000 - 192 + 1);
+        assert_eq!(inbox.take_some(10_000, |_| false), 5_000 - 192 + 1);
+    }
+
+    #[test]
+    fn strangers_that_are_held_keep_no_machine_waiting_and_lose_nothing() {
+        let inbox = Numbers::new();
+        inbox.hold_strangers(true);
+        (0..100).for_each(|number| inbox.heard(Whose::Unknown, from(0), (0, number)));
+        inbox.heard(Whose::Machine(1), from(0), (1, 0));
+        assert_eq!(heard(&inbox), [(1, 0)]);
+        inbox.done([7]);
+        assert_eq!(taken(&inbox), [Next::Done(7)]);
+        inbox.hold_strangers(false);
+        assert_eq!(heard(&inbox), (0..100).map(|number| (0, number)).collect::<Vec<_>>());
     }
 
     #[test]
@@ -263,6 +314,7 @@ mod tests {
         assert_eq!(served.iter().filter(|(kind, _)| *kind == 2).count(), 9000);
         assert_eq!(served.iter().find(|(kind, _)| *kind == 0), Some(&(0, 49_999)));
         assert_eq!(served.iter().filter(|(kind, _)| *kind == 0).count(), OF_STRANGERS);
+        assert_eq!(inbox.lost(), 50_000 - OF_STRANGERS as u64 + 9_000, "what nobody hears is counted");
         assert!(inbox.with(|queues| queues.machines.is_empty() && queues.turns.is_empty()));
     }
 

@@ -163,7 +163,10 @@ impl Server {
         loop {
             let mut told = None;
             tokio::select! {
-                next = inbox.next() => self.take(next, &inbox),
+                next = inbox.next() => {
+                    self.take(next, &inbox);
+                    inbox.hold_strangers(self.leasing.engine.strangers_wait());
+                }
                 Some(event) = self.changes.next() => told = Some(event),
                 Ok(()) = sites.changed() => {
                     self.leasing.engine.set_subnets(subnets(&self.machines.site()));
@@ -171,7 +174,7 @@ impl Server {
                 }
                 _ = later.tick() => {
                     self.write_later();
-                    self.tell();
+                    self.tell(inbox.lost());
                 }
             }
             self.turn(&inbox, &mut pace, told).await;
@@ -206,7 +209,10 @@ impl Server {
     /// Takes what has come back and messages, as many as there is room for: to be woken for each message or change alone would cost
     /// more than most of them do. How many there were.
     fn take_what_waits(&mut self, inbox: &Arc<Waiting>, room: usize, told: Option<Event>) -> usize {
-        let taken = inbox.take_some(room, |next| self.take(next, inbox));
+        let taken = inbox.take_some(room, |next| {
+            self.take(next, inbox);
+            self.leasing.engine.strangers_wait()
+        });
         told.into_iter().for_each(|event| self.leasing.state_changed(event));
         for _ in 0..CHANGES {
             let Some(Some(event)) = now(self.changes.next()) else { break };
@@ -388,7 +394,10 @@ impl Server {
 
     /// Says why messages were dropped since this was called last, once for each reason: a line for each message would cost
     /// more than to look at it.
-    fn tell(&mut self) {
+    fn tell(&mut self, unheard: u64) {
+        if unheard > 0 {
+            tracing::warn!(now = unheard, "DHCP messages went unheard: more came at once than can wait");
+        }
         let counts: Vec<_> = self.leasing.engine.counters().collect();
         for (reason, count) in counts {
             let told = self.told.insert(reason, count).unwrap_or(0);

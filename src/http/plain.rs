@@ -41,7 +41,7 @@ impl Plain<'_> {
                 done => done?,
             };
             self.slot.touch();
-            self.slot.pace.sent(count);
+            self.slot.throughput.sent(count);
             rest = rest.get(count..).unwrap_or_default();
         }
         Ok(())
@@ -67,7 +67,7 @@ impl Plain<'_> {
                     stall.iter_mut().for_each(Stall::took);
                     // A long download is no idle connection.
                     self.slot.touch();
-                    self.slot.pace.sent(count);
+                    self.slot.throughput.sent(count);
                 }
                 Err(cause) if is_full(&cause) => {
                     let stall = stall.get_or_insert_with(|| Stall::new(self.slot, STALLED));

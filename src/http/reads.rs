@@ -7,6 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use oneroot_machines::blocking;
 use tokio::sync::Semaphore;
 
 /// Reads at once, of all connections of HTTP and HTTPS.
@@ -47,11 +48,7 @@ impl Reads {
         })?;
         // They are never closed.
         let place = place.map_err(io::Error::other)?;
-        let work = move || {
-            let _place = place;
-            work()
-        };
-        tokio::task::spawn_blocking(work).await.map_err(io::Error::other)?
+        blocking(place, work).await?
     }
 }
 

@@ -45,7 +45,7 @@ impl<'a> Secured<'a> {
     pub async fn bytes(&mut self, mut rest: &[u8], more: bool) -> io::Result<()> {
         while !rest.is_empty() {
             let count = self.patiently(|to, cx| to.poll_write(cx, rest)).await?;
-            self.slot.pace.sent(count);
+            self.slot.throughput.sent(count);
             rest = rest.get(count..).unwrap_or_default();
         }
         if more { Ok(()) } else { self.patiently(|to, cx| to.poll_flush(cx)).await }
@@ -80,14 +80,14 @@ impl<'a> Secured<'a> {
                 return Poll::Ready(sent);
             }
             if !std::mem::replace(&mut waits, true) {
-                slot.pace.waits(clock::coarse_ms());
+                slot.throughput.waits(clock::coarse_ms());
             }
             let stall = stall.get_or_insert_with(|| Stall::new(slot, STALLED));
             stall.poll(to.get_ref().0, cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
         });
         let sent = sent.await?;
         if waits {
-            slot.pace.has_waited(clock::coarse_ms());
+            slot.throughput.has_waited(clock::coarse_ms());
         }
         stall.iter_mut().for_each(Stall::took);
         // A long download is no idle connection.

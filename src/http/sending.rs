@@ -81,24 +81,16 @@ impl Sending<'_> {
         }
     }
 
-    /// Sends these, behind which others come.
-    pub async fn more(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.bytes(bytes, true).await
-    }
-
-    /// Sends a file from `at` to before `end`.
-    pub async fn part(&mut self, file: &Arc<fs::File>, at: u64, end: u64) -> io::Result<()> {
-        self.file(file, at, end).await
-    }
-
-    async fn bytes(&mut self, bytes: &[u8], more: bool) -> io::Result<()> {
+    /// Sends these; `more` says whether anything comes behind them.
+    pub async fn bytes(&mut self, bytes: &[u8], more: bool) -> io::Result<()> {
         match self.to {
             Wire::Plain(to) => Plain { to, slot: self.slot, reads: self.reads }.bytes(bytes, more).await,
             Wire::Tls(to) => Secured::new(to, self.slot, self.reads).bytes(bytes, more).await,
         }
     }
 
-    async fn file(&mut self, file: &Arc<fs::File>, at: u64, end: u64) -> io::Result<()> {
+    /// Sends a file from `at` to before `end`.
+    pub async fn file(&mut self, file: &Arc<fs::File>, at: u64, end: u64) -> io::Result<()> {
         match self.to {
             Wire::Plain(to) => Plain { to, slot: self.slot, reads: self.reads }.file(file, at, end).await,
             Wire::Tls(to) => Secured::new(to, self.slot, self.reads).file(file, at, end).await,

@@ -16,7 +16,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use crate::net::accept::Slot;
-use crate::net::pace::{Least, SETTLED};
+use crate::net::throughput::{Least, SETTLED};
 
 /// Streams of objects at once.
 const STREAMS: usize = 128;
@@ -101,7 +101,7 @@ fn victim(streams: &[Entry], peer: IpAddr, is_machine: bool, now: u64) -> Option
     let settled =
         streams.iter().enumerate().filter(|(_, stream)| now.saturating_sub(stream.since) >= SETTLED);
     let goes = settled.filter_map(|(at, stream)| {
-        let (rate, has) = (stream.slot.pace.rate(now), count(stream.peer));
+        let (rate, has) = (stream.slot.throughput.rate(now), count(stream.peer));
         let has_more = has > its + 1;
         let is_for_machine = is_machine && !stream.is_machine;
         let crawls = rate.waited < CRAWL && (is_machine || !stream.is_machine);
@@ -128,7 +128,7 @@ mod tests {
 
     fn enter(streams: &Streams, from: usize, is_machine: bool, now: u64) -> Option<(Place, Arc<Slot>)> {
         let slot = Arc::new(Slot::new((peer(from), 700).into(), now));
-        slot.pace.ask(LEAST, now);
+        slot.throughput.ask(LEAST, now);
         Some((streams.enter(&slot, peer(from), is_machine, now)?, slot))
     }
 
@@ -137,8 +137,8 @@ mod tests {
         let all = (0..STREAMS).map(|number| enter(streams, number / each, is_machine, 0).unwrap());
         let all: Vec<_> = all.collect();
         for (_, slot) in &all {
-            slot.pace.waits(0);
-            slot.pace.sent(rate * usize::try_from(LATER / 1000).unwrap());
+            slot.throughput.waits(0);
+            slot.throughput.sent(rate * usize::try_from(LATER / 1000).unwrap());
         }
         all
     }
@@ -149,7 +149,7 @@ mod tests {
         let held = full(&streams, PER_PEER, false, 1 << 20);
         let slowest = &held[77].1;
         for (_, slot) in held.iter().filter(|(_, slot)| !Arc::ptr_eq(slot, slowest)) {
-            slot.pace.sent(1 << 20);
+            slot.throughput.sent(1 << 20);
         }
         let came = enter(&streams, 200, false, LATER);
         assert!(came.is_some() && slowest.is_closed(), "the slowest goes");

@@ -197,10 +197,10 @@ impl Connection {
         };
         Answer::Made(total, KIND).write_as(asked.manner.last(), date, &mut head);
         tracing::info!(peer = %self.peer.ip(), what = %asked.what, %generation, bytes = total, "sends files of a tree");
-        self.slot.pace.ask(LEAST, clock::coarse_ms());
+        self.slot.throughput.ask(LEAST, clock::coarse_ms());
         let machines = self.http.machines.clone();
         let mut sending = Sending { to: &mut self.wire, slot: &self.slot, reads: &self.http.tree_reads };
-        sending.more(&head).await?;
+        sending.bytes(&head, true).await?;
         let stream = Stream { machines, objects, wants: Arc::new(wants), at: 0, begun: false, _place: place };
         stream.send(&mut sending).await?;
         Ok(Next::End)
@@ -258,10 +258,10 @@ impl Stream {
             for part in &piece.parts {
                 match part {
                     Part::Bytes(to) => {
-                        sending.more(piece.bytes.get(from..*to).unwrap_or_default()).await?;
+                        sending.bytes(piece.bytes.get(from..*to).unwrap_or_default(), true).await?;
                         from = *to;
                     }
-                    Part::File(file, at, end) => sending.part(file, *at, *end).await?,
+                    Part::File(file, at, end) => sending.file(file, *at, *end).await?,
                 }
             }
             used = piece;

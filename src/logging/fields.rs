@@ -3,6 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
+use tracing::Event;
 use tracing::field::{Field, Visit};
 
 use crate::escape;
@@ -11,6 +12,35 @@ use crate::escape;
 const LONGEST: usize = 4096;
 /// Longest name of a peer that the limiter keeps.
 const LONGEST_NAME: usize = 64;
+
+/// Somebody who takes an event's fields as text. It is written only where it is wanted.
+pub trait Take {
+    /// This field is there.
+    fn take(&mut self, name: &str, value: impl FnOnce() -> String);
+}
+
+/// What an event's fields say to one of them.
+pub fn of<T: Take + Default>(event: &Event<'_>) -> T {
+    let mut texts = Texts(T::default());
+    event.record(&mut texts);
+    texts.0
+}
+
+struct Texts<T>(T);
+
+impl<T: Take> Visit for Texts<T> {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.0.take(field.name(), || value.to_owned());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.0.take(field.name(), || value.to_string());
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.0.take(field.name(), || format!("{value:?}"));
+    }
+}
 
 /// Why an event happens, and whose it is: what the limiter has to know.
 #[derive(Default)]
@@ -26,7 +56,9 @@ impl Cause {
     pub fn whose(&self) -> Option<&str> {
         self.peer.as_deref().or(self.machine.as_deref())
     }
+}
 
+impl Take for Cause {
     fn take(&mut self, name: &str, value: impl FnOnce() -> String) {
         match name {
             "reason" => self.reason = Some(value()),
@@ -40,20 +72,6 @@ impl Cause {
             "mac" | "machine" if self.machine.is_none() => self.machine = Some(short(value())),
             _ => {}
         }
-    }
-}
-
-impl Visit for Cause {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field.name(), || value.to_owned());
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.take(field.name(), || value.to_string());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.take(field.name(), || format!("{value:?}"));
     }
 }
 
@@ -79,34 +97,22 @@ impl Fields {
         cut(&mut text, LONGEST);
         text
     }
+}
 
-    fn take(&mut self, name: &str, value: String) {
+impl Take for Fields {
+    fn take(&mut self, name: &str, value: impl FnOnce() -> String) {
         match name {
-            "message" => self.message = value,
-            "reason" => self.reason = Some(value),
+            "message" => self.message = value(),
+            "reason" => self.reason = Some(value()),
             // How the `log` crate's records tell where they are from.
             _ if name.starts_with("log.") => {}
             _ => {
                 self.others.push(' ');
                 self.others.push_str(name);
                 self.others.push('=');
-                push_value(&mut self.others, &value);
+                push_value(&mut self.others, &value());
             }
         }
-    }
-}
-
-impl Visit for Fields {
-    fn record_str(&mut self, field: &Field, value: &str) {
-        self.take(field.name(), value.to_owned());
-    }
-
-    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
-        self.take(field.name(), value.to_string());
-    }
-
-    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        self.take(field.name(), format!("{value:?}"));
     }
 }
 
@@ -137,16 +143,18 @@ fn cut(text: &mut String, most: usize) {
 mod tests {
     use super::*;
 
+    fn told<T: Take + Default>(of: &[(&str, &str)]) -> T {
+        let mut told = T::default();
+        of.iter().for_each(|(name, value)| told.take(name, || (*value).to_owned()));
+        told
+    }
+
     fn fields(of: &[(&str, &str)]) -> Fields {
-        let mut fields = Fields::default();
-        of.iter().for_each(|(name, value)| fields.take(name, (*value).to_owned()));
-        fields
+        told(of)
     }
 
     fn cause(of: &[(&str, &str)]) -> Cause {
-        let mut cause = Cause::default();
-        of.iter().for_each(|(name, value)| cause.take(name, || (*value).to_owned()));
-        cause
+        told(of)
     }
 
     #[test]

@@ -189,15 +189,12 @@ impl<S: Subscriber> Layer<S> for Lines {
         let (level, place) = (*event.metadata().level(), Some(event.metadata().callsite()));
         let now = clock::coarse_ms();
         // To write a line that is then left out would cost a storm of machines more than most of what is done for them.
-        let mut cause = Cause::default();
-        event.record(&mut cause);
+        let mut cause: Cause = fields::of(event);
         let reason = Reason { place: place.clone(), level, detail: cause.reason.take() };
         if self.0.limiter().leaves_out(now, &reason, cause.whose(), &allowances(level)) {
             return;
         }
-        let mut fields = Fields::default();
-        event.record(&mut fields);
-        let text = fields.text();
+        let text = fields::of::<Fields>(event).text();
         if self.0.limiter().allows(now, reason, cause.whose(), &allowances(level), &text) {
             self.0.queue.push(&self.0.line(level, &text));
         }

@@ -16,7 +16,7 @@ use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::{AbortHandle, JoinSet};
 
-use super::pace::Pace;
+use super::throughput::Throughput;
 use crate::clock;
 
 /// Connections of one peer address. Linux uses one to sixteen (`nconnect`) for NFS and a few for HTTP.
@@ -64,7 +64,7 @@ pub struct Slot {
     closed: AtomicBool,
     task: OnceLock<AbortHandle>,
     /// How fast the peer takes what it is sent.
-    pub pace: Pace,
+    pub throughput: Throughput,
 }
 
 impl Slot {
@@ -76,7 +76,7 @@ impl Slot {
             until: AtomicU64::new(u64::MAX),
             closed: AtomicBool::new(false),
             task: OnceLock::new(),
-            pace: Pace::default(),
+            throughput: Throughput::default(),
         }
     }
 

@@ -16,12 +16,11 @@ pub mod keeper;
 pub mod link;
 pub mod neighbours;
 mod netlink;
-pub mod pace;
 pub mod probe;
 pub mod router_advert;
 pub mod routing;
-pub mod segments;
 pub mod stalled;
+pub mod throughput;
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};

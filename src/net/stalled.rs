@@ -66,7 +66,7 @@ impl Stall {
             ready!(self.next.as_mut().poll(cx));
             let now = unacknowledged(&socket);
             let queued = now.and_then(|now| u64::try_from(now).ok()).unwrap_or(0);
-            if self.slot.pace.is_too_slow(queued, self.pause, clock::coarse_ms()) {
+            if self.slot.throughput.is_too_slow(queued, self.pause, clock::coarse_ms()) {
                 return Poll::Ready(());
             }
             let before = std::mem::replace(&mut self.unacknowledged, now);
@@ -97,13 +97,13 @@ fn unacknowledged(socket: impl AsFd) -> Option<c_int> {
 /// `TimedOut` when its peer has taken nothing for as long as it may.
 pub async fn room(socket: &TcpStream, stall: &mut Stall) -> io::Result<()> {
     let slot = stall.slot.clone();
-    slot.pace.waits(clock::coarse_ms());
+    slot.throughput.waits(clock::coarse_ms());
     let room = tokio::select! {
         biased;
         room = socket.writable() => room,
         () = poll_fn(|cx| stall.poll(socket, cx)) => Err(io::ErrorKind::TimedOut.into()),
     };
-    slot.pace.has_waited(clock::coarse_ms());
+    slot.throughput.has_waited(clock::coarse_ms());
     room
 }
 
@@ -129,7 +129,7 @@ pub async fn patiently(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::pace::Least;
+    use crate::net::throughput::Least;
     use socket2::{Domain, Socket, Type};
     use std::io::Read as _;
     use std::net::TcpListener;
@@ -183,7 +183,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_peer_of_which_more_is_asked_than_it_takes_is_given_up_though_it_always_takes_a_little() {
         let (ours, slot, mut peer) = pair();
-        slot.pace.ask(Least { bytes: 1 << 30, within: 2 * PATIENCE }, clock::coarse_ms());
+        slot.throughput.ask(Least { bytes: 1 << 30, within: 2 * PATIENCE }, clock::coarse_ms());
         let slow = std::thread::spawn(move || {
             let mut some = [0; 4096];
             while peer.read(&mut some).is_ok_and(|count| count > 0) {

@@ -7,6 +7,7 @@
 mod ahead;
 mod bell;
 mod port;
+mod segments;
 mod server;
 
 use std::sync::Arc;

@@ -10,7 +10,7 @@ use oneroot_tftp::Datagrams;
 use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
 use socket2::SockRef;
 
-use crate::net::segments;
+use super::segments;
 
 /// Two of the largest windows, as the kernel counts a datagram of 1.5 KB: one under way, one that is sent again. Where a
 /// link takes no more than that, what is dropped would have been dropped by the network.

@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use oneroot_machines::{Lookup, Machines, Resource, Via};
+use oneroot_machines::{Lookup, Machines, Resource, Via, blocking};
 use oneroot_tftp::{Content, Engine, Now, Outcome, Peer, SessionId, Step, TftpError};
 use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
@@ -277,12 +277,7 @@ impl Server {
         let (line, reads, peer) = (self.line.clone(), self.reads.clone(), transfer.port.peer());
         let reading = self.tasks.spawn(async move {
             let Ok(permit) = reads.acquire_owned().await else { return };
-            let read = move || {
-                // Whoever has given up waiting has not ended the read.
-                let _permit = permit;
-                Ahead::read(resource, offset)
-            };
-            let read = tokio::task::spawn_blocking(read).await.map_err(io::Error::other).flatten();
+            let read = blocking(permit, move || Ahead::read(resource, offset)).await.flatten();
             let read =
                 read.inspect_err(|cause| tracing::warn!(%peer, %cause, "a file can't be read for TFTP"));
             line.send(Event::Read(session, read.ok())).await;

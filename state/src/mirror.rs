@@ -53,14 +53,14 @@ impl Contents {
         }
     }
 
-    pub(crate) fn insert(&mut self, key: Arc<str>, at: Versioned<Arc<[u8]>>) {
+    pub(crate) fn insert(&mut self, key: Arc<str>, at: Row) {
         match self.tables.get_mut(table_of(&key)) {
             Some(table) => drop(table.insert(key, at)),
             None => drop(self.tables.insert(table_of(&key).into(), HashMap::from([(key, at)]))),
         }
     }
 
-    pub(crate) fn get(&self, key: &str) -> Option<&Versioned<Arc<[u8]>>> {
+    pub(crate) fn get(&self, key: &str) -> Option<&Row> {
         self.tables.get(table_of(key))?.get(key)
     }
 
@@ -87,10 +87,7 @@ impl Contents {
         self.listing(found)
     }
 
-    fn listing<'c>(
-        &self,
-        records: impl Iterator<Item = (&'c Arc<str>, &'c Versioned<Arc<[u8]>>)>,
-    ) -> Listing {
+    fn listing<'c>(&self, records: impl Iterator<Item = (&'c Arc<str>, &'c Row)>) -> Listing {
         let records = records.map(|(key, at)| (String::from(&**key), at.clone())).collect();
         Listing { revision: Revision(self.revision), records }
     }

@@ -4,6 +4,7 @@
 //! host's network is touched, and nothing is left behind: the namespace ends with its last process. Root is not needed
 //! where the whole test runs under `unshare -Ur`.
 
+use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
@@ -15,6 +16,8 @@ use rustix::thread::UnshareFlags;
 
 /// The server's address in every lab.
 pub const SERVER: &str = "192.168.77.1";
+/// The address of the host that plays machines ([`Lab::on_machines`]); a DHCP server takes it for a relay.
+pub const RELAY: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 2);
 /// The interface that it is on.
 pub const INTERFACE: &str = "lab0";
 

@@ -56,6 +56,13 @@ impl SiteFiles {
         Ok(site)
     }
 
+    /// The same of two machines: beta is at .11.
+    pub fn with_two() -> Result<Self> {
+        let mut site = Self::with_alpha(b"kernel")?;
+        site.machine("beta", "0b", "address = \"192.168.77.11\"")?;
+        Ok(site)
+    }
+
     /// A site as it was left by somebody else: what this tar has, `site.toml` among it.
     pub fn unpacked(tar: &Path) -> Result<Self> {
         let home = tempfile::tempdir()?;

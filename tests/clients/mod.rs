@@ -19,7 +19,7 @@ use nfs3_client::nfs3_types::rpc::{auth_unix, opaque_auth};
 use nfs3_client::nfs3_types::xdr_codec::{Pack, Unpack};
 use nfs3_client::tokio::{TokioConnector, TokioIo};
 use nfs3_client::{Nfs3Connection, Nfs3ConnectionBuilder};
-use oneroot_testkit::{Boot, Host, Lab, Machine, Server, SiteFiles, ip};
+use oneroot_testkit::{Boot, Host, Lab, Machine, RELAY, Server, SiteFiles, ip};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SERVER: &str = "192.168.77.1";
@@ -30,7 +30,7 @@ fn as_machine<T: Send>(mut site: SiteFiles, act: impl FnOnce(&mut Server, Machin
     let lab = Lab::new().unwrap();
     site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
     let mut server = Server::start(site).unwrap();
-    lab.on_machines([192, 168, 77, 2].into(), |host: &Host| {
+    lab.on_machines(RELAY, |host: &Host| {
         let machine = host.lease(10, PATIENCE).unwrap().unwrap();
         // Programs choose no address of their own: the machine's is to be the one.
         ip(&format!(

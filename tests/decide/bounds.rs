@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
-use oneroot_testkit::{Host, Lab, Server};
+use oneroot_testkit::{Host, Lab, RELAY, Server};
 
 use super::{PATIENCE, is_kiosk, put, script, site, told, with_machines};
 
@@ -241,7 +241,7 @@ fn a_server_that_is_killed_leaves_no_program_behind_and_one_whose_launcher_is_ki
     let mut server = Server::start(site("timeout = \"60s\"\ncache = \"0s\"", &program)).unwrap();
     let launcher = below(server.pid().unwrap(), "or-decide")[0];
     let beta = |host: &Host| host.lease(0x0b, PATIENCE).unwrap().unwrap();
-    lab.on_machines([192, 168, 77, 2].into(), |host| {
+    lab.on_machines(RELAY, |host| {
         let beta = beta(host);
         assert!(is_kiosk(&script(beta)));
         fs::write(server.site.path().join("slow"), "").unwrap();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use oneroot_testkit::{Lab, Server, SiteFiles, Slapd};
+use oneroot_testkit::{Lab, RELAY, Server, SiteFiles, Slapd};
 
 use super::{PATIENCE, is_kiosk, let_pass, script, told};
 
@@ -28,7 +28,7 @@ fn site(name: &str, words: &[&str]) -> SiteFiles {
 
 /// beta's script and gamma's, by a server with this site.
 fn scripts(server: &Server, lab: &Lab) -> [String; 2] {
-    lab.on_machines([192, 168, 77, 2].into(), |host| {
+    lab.on_machines(RELAY, |host| {
         let scripts = [0x0b, 0x0c].map(|last| script(host.lease(last, PATIENCE).unwrap().unwrap()));
         assert_eq!(told(server)["failed"], 0, "{:#}", told(server));
         scripts

@@ -18,7 +18,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use oneroot_testkit::{Host, Lab, Machine, Server, SiteFiles};
+use oneroot_testkit::{Host, Lab, Machine, RELAY, Server, SiteFiles};
 use serde_json::Value;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -55,7 +55,7 @@ fn put(site: &SiteFiles, program: &str) {
 fn with_machines(site: SiteFiles, act: impl FnOnce(&mut Server, &Host, [Machine; 3]) + Send) {
     let lab = Lab::new().unwrap();
     let mut server = Server::start(site).unwrap();
-    lab.on_machines([192, 168, 77, 2].into(), |host| {
+    lab.on_machines(RELAY, |host| {
         let machines = [0x0a, 0x0b, 0x0c].map(|last| host.lease(last, PATIENCE).unwrap().unwrap());
         act(&mut server, host, machines);
     })

@@ -164,7 +164,7 @@ pub enum Error {
     #[error("object {0} of the tree is not here; run it again")]
     NoObject(ObjectId),
     /// There is no tree to go back to.
-    #[error("{path} has no tree before it; `--atomic --keep N` keeps some", path = path.display())]
+    #[error("{path} has no tree before it: `sync --atomic` keeps one", path = path.display())]
     NothingBefore {
         /// The directory.
         path: PathBuf,

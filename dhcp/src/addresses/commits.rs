@@ -53,9 +53,14 @@ impl Commits {
             token.and_then(|token| self.by_token.get(token)).is_some_and(|commit| waits(commit, now))
         };
         self.by_token.len() >= MOST
-            || (stranger && self.of_strangers >= MOST_OF_STRANGERS)
+            || (stranger && self.is_full_of_strangers())
             || waiting(self.by_mac.get(&mac))
             || waiting(self.by_address.get(&address))
+    }
+
+    /// Whether as many leases of strangers wait for the store as it takes at once.
+    pub(crate) fn is_full_of_strangers(&self) -> bool {
+        self.of_strangers >= MOST_OF_STRANGERS
     }
 
     /// Whether a lease will be less than it is once its NIC's commit has come back: it ends or is of another address.
@@ -179,10 +184,12 @@ mod tests {
         let mut commits = Commits::default();
         let taken = (0..5000).filter(|number| add(&mut commits, commit(*number, true), 0).is_some()).count();
         assert_eq!(taken, MOST_OF_STRANGERS);
+        assert!(commits.is_full_of_strangers());
         let token = add(&mut commits, commit(6000, false), 0).unwrap();
         commits.take(token);
         assert!(add(&mut commits, commit(6001, true), 0).is_none());
         commits.take(0);
+        assert!(!commits.is_full_of_strangers());
         assert!(add(&mut commits, commit(6001, true), 0).is_some());
     }
 }

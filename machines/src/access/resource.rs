@@ -23,6 +23,7 @@ use crate::initrds;
 use crate::machines::Machines;
 use crate::objects;
 use crate::objects::Objects;
+use crate::order::blocking::blocking;
 
 /// A kernel takes an archive that is not packed only where it begins at a multiple of this, behind whatever lies before it, and
 /// passes over zeros (Linux, early-userspace/buffer-format). Firmware's loaders put initrds together without a gap: an EFI
@@ -394,8 +395,7 @@ impl Machines {
         let loader = LOADERS.iter().find(|loader| loader.file == name)?;
         let places: Vec<PathBuf> = self.loaders.iter().map(|place| place.join(loader.file)).collect();
         let looking = self.looking_for_loaders.clone().acquire_owned().await.ok()?;
-        let found = tokio::task::spawn_blocking(move || -> io::Result<Resource> {
-            let _looking = looking;
+        let found = blocking(looking, move || -> io::Result<Resource> {
             let mut found = Err(io::Error::from(io::ErrorKind::NotFound));
             for path in &places {
                 found = open_file(path).and_then(|file| Ok((file.metadata()?.len(), file)));

@@ -78,34 +78,22 @@ impl FailedBoot {
 impl Machines {
     /// The last boots of all machines, or of the one that has this name or MAC; none where there is no such machine.
     pub fn boots(&self, machine: Option<&str>) -> Option<BootsStatus> {
-        let mut known: Vec<(String, MachineId)> =
-            self.index().machines.keys().map(|id| (String::new(), *id)).collect();
-        known.iter_mut().for_each(|(name, id)| *name = self.called_now(*id));
-        known.sort();
-        let is_known = |asked: &str| self.site().machines.contains_key(asked);
-        let asked =
-            machine.map(|asked| (asked, asked.parse().ok().and_then(|mac| self.index().machine_of(mac))));
-        if let Some((asked, id)) = asked {
-            known.retain(|(name, known)| name == asked || Some(*known) == id);
-            if known.is_empty() && !is_known(asked) {
+        let mut rows = self.rows();
+        if let Some(asked) = machine {
+            rows.retain(|row| row.is(asked));
+            if rows.is_empty() {
                 return None;
             }
         }
+        let known = rows.into_iter().filter_map(|row| Some((row.called(), row.id?)));
+        let mut known: Vec<(String, MachineId)> = known.collect();
+        known.sort();
         let boots = known.into_iter().flat_map(|(name, id)| {
             let timelines = self.timelines().of(id).to_vec();
             timelines.into_iter().map(move |timeline| (name.clone(), timeline))
         });
         let boots = boots.map(|(name, timeline)| self.boot_status(name, timeline)).collect();
         Some(BootsStatus { now: self.host.shown(self.host.now()), boots })
-    }
-
-    fn called_now(&self, id: MachineId) -> String {
-        let record = self.index().machines.get(&id).map(|(record, _)| record.clone());
-        let Some(record) = record else { return id.to_string() };
-        let site = self.site();
-        let by_mac = record.macs.iter().find_map(|mac| Some(site.machine(*mac)?.0.to_owned()));
-        let called = by_mac.or(record.name).or(record.claimed);
-        called.or_else(|| record.macs.first().map(ToString::to_string)).unwrap_or_else(|| id.to_string())
     }
 
     fn boot_status(&self, machine: String, timeline: Timeline) -> BootStatus {

@@ -217,7 +217,7 @@ impl Machines {
             groups: groups.to_vec(),
             adopted: mapped.as_ref().and_then(|mapped| mapped.adopted.clone()),
             assigned: mapped.and_then(|mapped| mapped.for_now.or(mapped.assigned)),
-            name: row.name.unwrap_or_else(|| mac.to_string()),
+            name: row.called(),
             claims: Claims::clone(&now.asked.claims),
             mac: mac.to_string(),
             macs: row.macs.iter().map(Mac::to_string).collect(),

@@ -5,7 +5,6 @@ use std::sync::PoisonError;
 
 use oneroot_bootconf::decided::Decided;
 use oneroot_bootconf::decision::Provenance;
-use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::index::copies::{Copy, Holder};
@@ -37,12 +36,7 @@ pub struct OneMachine {
 impl Machines {
     /// A machine by its name or one of its MACs. Blocks on the disk.
     pub fn one(&self, machine: &str) -> Option<OneMachine> {
-        // However it is written, with colons or dashes.
-        let mac = machine.parse::<Mac>().ok();
-        let row = self.rows().into_iter().find(|row| {
-            row.name.as_deref() == Some(machine)
-                || mac.is_some_and(|mac| row.mac == mac || row.macs.contains(&mac))
-        })?;
+        let row = self.rows().into_iter().find(|row| row.is(machine))?;
         let (site, macs) = (self.site(), row.macs.clone());
         let mut looked = self.nothing_looked_up();
         let now = self.outlook(&site, &mut looked, self.asks(&row), None);

@@ -47,6 +47,8 @@ pub struct Booted {
 
 /// One machine.
 pub struct Row {
+    /// Its record; none where it has never booted.
+    pub id: Option<MachineId>,
     /// Its name in the site, or by a rule.
     pub name: Option<String>,
     /// Whether it is the site's.
@@ -67,6 +69,20 @@ pub struct Row {
     pub failed: Option<BootFailure>,
     /// Site time at which it was last heard of.
     pub seen: Option<u64>,
+}
+
+impl Row {
+    /// What people call it: its name, or its MAC.
+    pub fn called(&self) -> String {
+        self.name.clone().unwrap_or_else(|| self.mac.to_string())
+    }
+
+    /// Whether somebody means it by this name or MAC, however that is written, with colons or dashes.
+    pub fn is(&self, asked: &str) -> bool {
+        let mac = asked.parse::<Mac>().ok();
+        self.name.as_deref() == Some(asked)
+            || mac.is_some_and(|mac| self.mac == mac || self.macs.contains(&mac))
+    }
 }
 
 /// All that rows are made of.
@@ -133,6 +149,7 @@ impl Tables<'_> {
         let told = id.zip(newest).and_then(|(id, newest)| self.timelines.boot(id, newest.boot));
         let refused = id.and_then(|id| self.refusals.of(id)).into_iter().chain(self.steps.refused(mac));
         Some(Row {
+            id,
             is_named: name.is_some(),
             name: name.cloned().or_else(|| self.index.machines.get(&id?)?.0.claimed.clone()),
             mac,

@@ -36,9 +36,9 @@ impl Rate {
     const UNKNOWN: Self = Self { waited: u64::MAX, all: u64::MAX };
 }
 
-/// A peer's pace. Times are those of `clock::coarse_ms`.
+/// What a peer has taken, and how long it was waited for. Times are those of `clock::coarse_ms`.
 #[derive(Default)]
-pub struct Pace {
+pub struct Throughput {
     /// Bytes given to the socket.
     sent: AtomicU64,
     /// Of these, bytes that the peer had not acknowledged when that was last looked at.
@@ -63,7 +63,7 @@ struct Window {
     last: Option<Rate>,
 }
 
-impl Pace {
+impl Throughput {
     /// From here on so much is asked of the peer.
     pub fn ask(&self, least: Least, now: u64) {
         *self.window() = self.begin(least, now, None);
@@ -150,52 +150,52 @@ mod tests {
     #[test]
     fn who_takes_a_byte_now_and_then_is_too_slow_and_who_takes_enough_never_is() {
         for (each, is_slow) in [(1, true), (80, true), (90, false)] {
-            let pace = Pace::default();
-            pace.sent(100_000);
-            pace.ask(LEAST, 0);
+            let peer = Throughput::default();
+            peer.sent(100_000);
+            peer.ask(LEAST, 0);
             // What was in the socket before is not yet taken.
-            assert!(!pace.is_too_slow(100_000, Duration::ZERO, 0));
-            pace.ask(LEAST, 0);
-            let slow = (1..=24).any(|look| pace.is_too_slow(100_000 - look * each, LOOK, look * 5000));
+            assert!(!peer.is_too_slow(100_000, Duration::ZERO, 0));
+            peer.ask(LEAST, 0);
+            let slow = (1..=24).any(|look| peer.is_too_slow(100_000 - look * each, LOOK, look * 5000));
             assert_eq!(slow, is_slow, "{each}");
         }
     }
 
     #[test]
     fn time_in_which_nobody_waited_for_the_peer_does_not_count() {
-        let pace = Pace::default();
-        pace.ask(LEAST, 0);
-        pace.sent(100);
-        assert!(!pace.is_too_slow(50, LOOK, 3_600_000));
-        pace.waits(1000);
-        pace.has_waited(3000);
-        assert_eq!(pace.rate(10_000).waited, 25, "of what it has acknowledged");
-        pace.waits(10_000);
-        assert_eq!(pace.rate(13_000).waited, 10, "a wait that goes on counts");
+        let peer = Throughput::default();
+        peer.ask(LEAST, 0);
+        peer.sent(100);
+        assert!(!peer.is_too_slow(50, LOOK, 3_600_000));
+        peer.waits(1000);
+        peer.has_waited(3000);
+        assert_eq!(peer.rate(10_000).waited, 25, "of what it has acknowledged");
+        peer.waits(10_000);
+        assert_eq!(peer.rate(13_000).waited, 10, "a wait that goes on counts");
     }
 
     #[test]
     fn our_own_slow_disk_makes_nobody_slow() {
-        let pace = Pace::default();
-        assert_eq!(pace.rate(1), Rate::UNKNOWN, "its list has not come");
-        pace.ask(LEAST, 1000);
-        pace.sent(1000);
-        assert_eq!(pace.rate(50_000).waited, u64::MAX);
-        let slow = Pace::default();
+        let peer = Throughput::default();
+        assert_eq!(peer.rate(1), Rate::UNKNOWN, "its list has not come");
+        peer.ask(LEAST, 1000);
+        peer.sent(1000);
+        assert_eq!(peer.rate(50_000).waited, u64::MAX);
+        let slow = Throughput::default();
         slow.ask(LEAST, 1000);
         slow.sent(1000);
         slow.waits(1000);
-        assert!(slow.rate(50_000) < pace.rate(50_000));
+        assert!(slow.rate(50_000) < peer.rate(50_000));
     }
 
     #[test]
     fn a_window_that_has_just_begun_says_nothing_and_the_last_one_does() {
-        let pace = Pace::default();
-        pace.ask(LEAST, 1000);
-        pace.waits(1000);
-        pace.sent(6_000_000);
-        assert!(!pace.is_too_slow(0, LEAST.within, 61_000));
-        assert_eq!(pace.rate(61_001).waited, 100_000);
-        assert_eq!(pace.rate(61_000 + SETTLED).waited, 0, "it has to go on");
+        let peer = Throughput::default();
+        peer.ask(LEAST, 1000);
+        peer.waits(1000);
+        peer.sent(6_000_000);
+        assert!(!peer.is_too_slow(0, LEAST.within, 61_000));
+        assert_eq!(peer.rate(61_001).waited, 100_000);
+        assert_eq!(peer.rate(61_000 + SETTLED).waited, 0, "it has to go on");
     }
 }
