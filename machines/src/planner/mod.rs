@@ -39,8 +39,8 @@ pub struct Planner {
     pub templates: Templates,
     kernels: Kernels,
     initrds: Initrds,
-    /// Profiles whose machines were given an initrd of oneroot's own, though nothing but their trees says so.
-    without_initrd: Mutex<BTreeSet<String>>,
+    /// Profiles whose trees were seen to have an initrd, where nothing else says whose initrd is booted.
+    with_initrd: Mutex<BTreeSet<String>>,
     given: given::Staged,
     /// `/.oneroot` of this binary, the top of every stack.
     guest: GenerationId,
@@ -139,7 +139,7 @@ impl Planner {
             templates: Templates::new(renderer),
             kernels: Kernels::default(),
             initrds: Initrds::default(),
-            without_initrd: Mutex::default(),
+            with_initrd: Mutex::default(),
             given: given::Staged::default(),
             guest,
         }
@@ -237,9 +237,20 @@ impl Planner {
         Ok(Stacked { id: view.id(), view, entries, loaded, composed, dangling })
     }
 
-    /// Whether a profile's machines were given an initrd of oneroot's own for want of another.
-    pub fn makes_initrds_for(&self, profile: &str) -> bool {
-        self.without_initrd.lock().unwrap_or_else(PoisonError::into_inner).contains(profile)
+    /// Whether a profile's machines may be given an initrd of oneroot's own for want of another: so they may until its tree was
+    /// looked into.
+    pub fn may_make_initrds_for(&self, profile: &str) -> bool {
+        !self.with_initrd.lock().unwrap_or_else(PoisonError::into_inner).contains(profile)
+    }
+
+    /// A profile's tree was looked into.
+    pub(crate) fn tree_has_initrd(&self, profile: &str, has: bool) {
+        let mut with = self.with_initrd.lock().unwrap_or_else(PoisonError::into_inner);
+        if has {
+            with.insert(profile.to_owned());
+        } else {
+            with.remove(profile);
+        }
     }
 
     /// The initrd of oneroot's own, where one is wanted; `loaded` is told its parts.
@@ -252,11 +263,7 @@ impl Planner {
         loaded: &mut Loaded,
     ) -> Result<Option<Arc<Composed>>> {
         if decision.initramfs.is_none() {
-            let mut without = self.without_initrd.lock().unwrap_or_else(PoisonError::into_inner);
-            match &loaded.own {
-                Some(_) => without.insert(decision.profile.clone()),
-                None => without.remove(&decision.profile),
-            };
+            self.tree_has_initrd(&decision.profile, loaded.own.is_none());
         }
         let Some(own) = &mut loaded.own else { return Ok(None) };
         let drivers = For { drivers: decision.own.drivers.unwrap_or_default(), nic: facts.hardware.nic };
