@@ -97,13 +97,19 @@ impl Machines {
             tracing::warn!(%peer, machine = name, %mac, %boot, %cause, "refused a report that can't be read");
         })?;
         self.index().hear(pin.machine, self.host.now());
-        if report.failure.is_none() {
+        if report.failure.is_none() && report.note.is_none() {
             self.step(mac, step_of(report.phase), false);
         }
         let news = self.in_boot(pin, mac, |timeline, now| {
             let news = timeline.told(&report, now);
             (news, news != News::Again { is_due: false })
         });
+        if let Some(note) = &report.note {
+            if news == News::Noted {
+                tracing::info!(machine = name, %mac, %boot, "{name} boots on ({}): {note}", report.phase);
+            }
+            return Ok(());
+        }
         let Some(told) = &report.failure else {
             tracing::debug!(machine = name, %mac, %boot, took_ms = report.took_ms, "init is past: {}", report.phase);
             return Ok(());
