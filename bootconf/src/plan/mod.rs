@@ -8,6 +8,7 @@ pub mod firmware;
 pub mod given;
 pub mod initrd;
 pub mod kernels;
+pub mod microcode;
 mod own;
 pub mod screens;
 pub mod script;

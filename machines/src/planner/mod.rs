@@ -22,6 +22,7 @@ use oneroot_bootconf::drivers::For;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_bootconf::kernels::{Loaded, Tree, dangling, kernel_and_initrds};
+use oneroot_bootconf::microcode::Microcode;
 use oneroot_bootconf::root::Root;
 use oneroot_ids::{GenerationId, ViewId};
 use oneroot_tree::node::TreePath;
@@ -205,7 +206,7 @@ impl Planner {
         let stack = generations(&entries);
         let below = self.views.of(&stack)?;
         let exists = |path: &str| below.follow(path.as_bytes()).and_then(|node| below.object(node)).is_some();
-        let listed = |directory: &str| names(&below, directory);
+        let listed = |directory: &str| below.listed(directory);
         let tree = Tree { names: &listed, exists: &exists };
         let mut loaded = kernel_and_initrds(decision, &tree);
         let dangling = dangling(&tree, &|path| is_link(&below, path));
@@ -267,7 +268,8 @@ impl Planner {
         }
         let Some(own) = &mut loaded.own else { return Ok(None) };
         let drivers = For { drivers: decision.own.drivers.unwrap_or_default(), nic: facts.hardware.nic };
-        let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers });
+        let microcode = Microcode::of(&facts.hardware);
+        let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers, microcode });
         let composed = made.map_err(|cause| match cause {
             Error::Initrd(cause) => Error::NoPlan(NoPlan::NotComposed {
                 profile: decision.profile.clone(),
@@ -294,15 +296,4 @@ fn generations(entries: &[StackEntry]) -> Vec<GenerationId> {
 fn is_link(view: &View, path: &str) -> bool {
     let path = TreePath::parse(path.trim_start_matches('/').as_bytes()).ok();
     path.and_then(|path| view.resolve(&path)).is_some_and(|node| view.target(node).is_some())
-}
-
-/// The names in a directory of a view; none where there is no such directory.
-pub fn names(view: &View, directory: &str) -> Vec<String> {
-    let directory = view.follow(directory.as_bytes());
-    let is_directory =
-        |node: &oneroot_tree::view::Node| view.stat(*node).is_some_and(|stat| stat.kind.is_directory());
-    let names =
-        directory.filter(is_directory).into_iter().flat_map(|node| view.entries(node)).map(|(name, _)| name);
-    // What is no text is the name of nothing that is looked for.
-    names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
 }
