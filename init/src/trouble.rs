@@ -36,7 +36,7 @@ pub enum Trouble {
     Tables(#[from] BadTables),
     /// The kernel has no driver for a device that looks like a NIC.
     #[error(
-        "no driver for {devices} in {release}: the kernel has none, or the initrd was made for another NIC"
+        "no driver for {devices} in {release}: the kernel has none, or modprobe.d or the command line forbids it, or the initrd was made for another NIC"
     )]
     NoDriver {
         /// Vendor and device.

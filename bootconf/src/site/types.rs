@@ -84,6 +84,8 @@ impl Lookup {
 pub struct Server {
     /// The address that clients are told: server-id, siaddr, URLs, nfsroot.
     pub address: IpAddr,
+    /// More addresses of it, or of others with the same store and state: oneroot's own init tries them in their order.
+    pub more_addresses: Vec<Ipv4Addr>,
     /// The interfaces on which DHCP is answered.
     pub interfaces: Vec<String>,
     /// Where objects, generations and stacks are kept.

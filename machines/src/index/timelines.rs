@@ -11,13 +11,14 @@
 //! | what is kept of a boot | its steps, one line for each phase, [`MOST_FAILURES`] failures, the kernel's words with the last |
 //! | bytes of all machines that nobody has named | [`STRANGERS_BYTES`] |
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::unknown::is_unknown;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
-use oneroot_initrd::report::{LONGEST_FAILURE, LONGEST_KERNEL_LINE, MOST_KERNEL_LINES, Phase, Report};
+use oneroot_initrd::report::{LONGEST_FAILURE, LONGEST_KERNEL_LINE, MOST_KERNEL_LINES, Phase, Report, shown};
 use oneroot_state::{Change, Table};
 use serde::{Deserialize, Serialize};
 
@@ -108,8 +109,11 @@ pub struct BootFailure {
     pub told: String,
     /// Times that it was told.
     pub times: u32,
-    /// It could do it later.
+    /// It could do it later, or went on without.
     pub is_over: bool,
+    /// It went on without.
+    #[serde(default)]
+    pub is_note: bool,
     /// The kernel's last words; of a boot's last failure alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<String>,
@@ -122,6 +126,8 @@ pub enum News {
     Done,
     /// A failure that this boot has not told of before.
     Failed,
+    /// Something that it goes on with.
+    Noted,
     /// One that it tells of again.
     Again {
         /// Whether that is written down: a machine that tries again for days is no reason to write every few seconds.
@@ -163,21 +169,26 @@ impl Timeline {
             self.failures.iter_mut().for_each(|failure| failure.is_over = true);
         }
         let word = report.phase.to_string();
-        let Some(told) = report.failure.as_deref() else {
+        let is_note = report.note.is_some();
+        let told = report.failure.as_deref().or(report.note.as_deref());
+        let Some(told) = told else {
             self.phases.retain(|done| done.phase != word);
             self.phases.push(PhaseDone { phase: word, at_ms: report.at_ms, took_ms: report.took_ms });
             self.end_failures(report.phase);
             return News::Done;
         };
-        let told = plain(told, LONGEST_FAILURE);
-        let known = self.failures.iter().position(|known| known.phase == word && known.told == told);
+        let told = shown(told, LONGEST_FAILURE);
+        let known = self
+            .failures
+            .iter()
+            .position(|known| known.phase == word && known.told == told && known.is_note == is_note);
         let times = known.map_or(0, |at| self.failures.remove(at).times).saturating_add(1);
         self.failures.iter_mut().for_each(|failure| failure.kernel.clear());
         let lines = report
             .kernel
             .iter()
             .take(MOST_KERNEL_LINES)
-            .map(|line| plain(line, LONGEST_KERNEL_LINE))
+            .map(|line| shown(line, LONGEST_KERNEL_LINE))
             .collect();
         self.failures.push(BootFailure {
             phase: word,
@@ -185,16 +196,20 @@ impl Timeline {
             at_ms: report.at_ms,
             told,
             times,
-            is_over: false,
+            is_over: is_note,
+            is_note,
             kernel: lines,
         });
         self.cut();
-        if times == 1 { News::Failed } else { News::Again { is_due: times.is_power_of_two() } }
+        if times > 1 {
+            return News::Again { is_due: times.is_power_of_two() };
+        }
+        if is_note { News::Noted } else { News::Failed }
     }
 
     /// What it can't get past as far as is known.
     pub fn failed(&self) -> Option<&BootFailure> {
-        self.failures.last().filter(|failure| !failure.is_over)
+        self.failures.iter().rev().find(|failure| !failure.is_over)
     }
 
     /// It has come up, whatever it told before; what a running machine lacks it lacks all the same.
@@ -263,9 +278,15 @@ impl Timeline {
             let same = |known: &&mut BootFailure| known.phase == failure.phase && known.told == failure.told;
             match self.failures.iter_mut().find(same) {
                 Some(known) => {
+                    // Who has heard of it last knows whether it is over: one that came back was over before.
+                    let (mine, theirs) = ((known.at, known.times), (failure.at, failure.times));
+                    known.is_over = match theirs.cmp(&mine) {
+                        Ordering::Greater => failure.is_over,
+                        Ordering::Equal => known.is_over || failure.is_over,
+                        Ordering::Less => known.is_over,
+                    };
                     known.times = known.times.max(failure.times);
                     known.at = known.at.max(failure.at);
-                    known.is_over |= failure.is_over;
                 }
                 None => self.failures.push(failure),
             }
@@ -468,18 +489,6 @@ impl LastBoots {
     }
 }
 
-/// A peer's text as it is kept: nothing that a terminal obeys, and so many bytes at most.
-fn plain(text: &str, most: usize) -> String {
-    let mut kept = String::new();
-    for char in text.chars().filter(|char| !char.is_control()) {
-        if kept.len() + char.len_utf8() > most {
-            break;
-        }
-        kept.push(char);
-    }
-    kept
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -495,7 +504,7 @@ mod tests {
 
     fn report(phase: Phase, at_ms: u64, failure: Option<&str>) -> Report {
         let failure = failure.map(str::to_owned);
-        Report { phase, at_ms, took_ms: 5, failure, kernel: vec!["igc: no".to_owned()] }
+        Report { phase, at_ms, took_ms: 5, failure, note: None, kernel: vec!["igc: no".to_owned()] }
     }
 
     #[test]
@@ -513,6 +522,55 @@ mod tests {
         boot.told(&report(Phase::Address, 400, None), 21);
         assert_eq!(boot.failed(), None);
         assert_eq!(boot.failures.len(), 1, "it is kept");
+    }
+
+    #[test]
+    fn what_a_boot_goes_on_with_is_kept_and_hides_no_failure() {
+        let mut boot = timeline(1);
+        let mut noted = report(Phase::Settings, 100, None);
+        noted.note = Some("the command line is another boot's".to_owned());
+        assert_eq!(boot.told(&noted, 10), News::Noted);
+        assert_eq!((boot.failed(), boot.phases.len()), (None, 0));
+        assert_eq!(
+            (boot.failures[0].told.as_str(), boot.failures[0].is_over),
+            ("the command line is another boot's", true)
+        );
+        boot.told(&report(Phase::Carrier, 200, Some("no carrier")), 11);
+        (noted.note, noted.at_ms) = (Some("another".to_owned()), 300);
+        boot.told(&noted, 12);
+        assert_eq!(boot.failed().unwrap().told, "no carrier");
+    }
+
+    #[test]
+    fn a_failure_that_came_back_is_not_over_because_another_server_saw_its_first_end() {
+        let lost = |at_ms| report(Phase::Carrier, at_ms, Some("no carrier"));
+        let mut elsewhere = timeline(1);
+        elsewhere.told(&lost(100), 10);
+        let mut here = elsewhere.clone();
+        elsewhere.told(&report(Phase::Carrier, 200, None), 11);
+        here.told(&lost(300), 20);
+        for (mut one, other) in [(here.clone(), elsewhere.clone()), (elsewhere.clone(), here.clone())] {
+            one.merge(other);
+            assert_eq!(one.failed().map(|failure| failure.at), Some(20));
+        }
+        // And one that ended later is over, whoever has heard of that.
+        let mut later = here.clone();
+        later.told(&report(Phase::Carrier, 400, None), 21);
+        for (mut one, other) in [(here.clone(), later.clone()), (later, here)] {
+            one.merge(other);
+            assert_eq!(one.failed(), None);
+        }
+    }
+
+    #[test]
+    fn nothing_that_turns_or_hides_text_is_kept_of_what_a_machine_tells() {
+        let mut boot = timeline(1);
+        let told = "a\u{61c}b\u{200b}c\u{2066}d\u{feff}e\u{1b}f\u{e0041}g\u{ad}h";
+        let mut failure = report(Phase::Root, 1, Some(told));
+        failure.kernel = vec![told.to_owned()];
+        boot.told(&failure, 1);
+        assert_eq!(boot.failures[0].told, "a b c d e f g h");
+        assert_eq!(boot.failures[0].kernel, ["a b c d e f g h"]);
     }
 
     #[test]

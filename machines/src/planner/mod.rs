@@ -23,6 +23,7 @@ use oneroot_bootconf::drivers::For;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_bootconf::kernels::{Loaded, Tree, dangling, kernel_and_initrds};
+use oneroot_bootconf::microcode::Microcode;
 use oneroot_bootconf::plan::Mounted;
 use oneroot_bootconf::root::Root;
 use oneroot_ids::{GenerationId, ViewId};
@@ -46,8 +47,8 @@ pub struct Planner {
     kernels: Kernels,
     mounted: MountedTrees,
     initrds: Initrds,
-    /// Profiles whose machines were given an initrd of oneroot's own, though nothing but their trees says so.
-    without_initrd: Mutex<BTreeSet<String>>,
+    /// Profiles whose trees were seen to have an initrd, where nothing else says whose initrd is booted.
+    with_initrd: Mutex<BTreeSet<String>>,
     given: given::Staged,
     /// `/.oneroot` of this binary, the top of every stack.
     guest: GenerationId,
@@ -152,7 +153,7 @@ impl Planner {
             kernels: Kernels::default(),
             mounted: MountedTrees::default(),
             initrds: Initrds::default(),
-            without_initrd: Mutex::default(),
+            with_initrd: Mutex::default(),
             given: given::Staged::default(),
             guest,
         }
@@ -205,7 +206,7 @@ impl Planner {
         let stack = generations(&entries);
         let below = self.views.of(&stack)?;
         let exists = |path: &str| below.follow(path.as_bytes()).and_then(|node| below.object(node)).is_some();
-        let listed = |directory: &str| names(&below, directory);
+        let listed = |directory: &str| below.listed(directory);
         let tree = Tree { names: &listed, exists: &exists };
         let mut loaded = kernel_and_initrds(decision, &tree);
         let dangling = dangling(&tree, &|path| is_link(&below, path));
@@ -274,9 +275,20 @@ impl Planner {
         Ok((entries, mounted))
     }
 
-    /// Whether a profile's machines were given an initrd of oneroot's own for want of another.
-    pub fn makes_initrds_for(&self, profile: &str) -> bool {
-        self.without_initrd.lock().unwrap_or_else(PoisonError::into_inner).contains(profile)
+    /// Whether a profile's machines may be given an initrd of oneroot's own for want of another: so they may until its tree was
+    /// looked into.
+    pub fn may_make_initrds_for(&self, profile: &str) -> bool {
+        !self.with_initrd.lock().unwrap_or_else(PoisonError::into_inner).contains(profile)
+    }
+
+    /// A profile's tree was looked into.
+    pub(crate) fn tree_has_initrd(&self, profile: &str, has: bool) {
+        let mut with = self.with_initrd.lock().unwrap_or_else(PoisonError::into_inner);
+        if has {
+            with.insert(profile.to_owned());
+        } else {
+            with.remove(profile);
+        }
     }
 
     /// The initrd of oneroot's own, where one is wanted; `loaded` is told its parts.
@@ -289,15 +301,12 @@ impl Planner {
         loaded: &mut Loaded,
     ) -> Result<Option<Arc<Composed>>> {
         if decision.initramfs.is_none() {
-            let mut without = self.without_initrd.lock().unwrap_or_else(PoisonError::into_inner);
-            match &loaded.own {
-                Some(_) => without.insert(decision.profile.clone()),
-                None => without.remove(&decision.profile),
-            };
+            self.tree_has_initrd(&decision.profile, loaded.own.is_none());
         }
         let Some(own) = &mut loaded.own else { return Ok(None) };
         let drivers = For { drivers: decision.own.drivers.unwrap_or_default(), nic: facts.hardware.nic };
-        let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers });
+        let microcode = Microcode::of(&facts.hardware);
+        let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers, microcode });
         let composed = made.map_err(|cause| match cause {
             Error::Initrd(cause) => Error::NoPlan(NoPlan::NotComposed {
                 profile: decision.profile.clone(),
@@ -324,15 +333,4 @@ fn generations(entries: &[StackEntry]) -> Vec<GenerationId> {
 fn is_link(view: &View, path: &str) -> bool {
     let path = TreePath::parse(path.trim_start_matches('/').as_bytes()).ok();
     path.and_then(|path| view.resolve(&path)).is_some_and(|node| view.target(node).is_some())
-}
-
-/// The names in a directory of a view; none where there is no such directory.
-pub fn names(view: &View, directory: &str) -> Vec<String> {
-    let directory = view.follow(directory.as_bytes());
-    let is_directory =
-        |node: &oneroot_tree::view::Node| view.stat(*node).is_some_and(|stat| stat.kind.is_directory());
-    let names =
-        directory.filter(is_directory).into_iter().flat_map(|node| view.entries(node)).map(|(name, _)| name);
-    // What is no text is the name of nothing that is looked for.
-    names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
 }
