@@ -16,6 +16,7 @@ pub mod initrd;
 mod newfile;
 pub mod node;
 pub mod packed;
+mod parallel;
 mod replaced;
 pub mod replica;
 pub mod stage;

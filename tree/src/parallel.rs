@@ -16,7 +16,7 @@ const LOOKS: Duration = Duration::from_millis(100);
 /// Runs `work` on several threads at once, at most `most`, and returns when all have ended. `look` is called on this
 /// thread now and then meanwhile, and once more when they have ended. A thread that is told of each step would be woken
 /// for each, which costs more than a small file.
-pub(super) fn at_work(most: usize, work: impl Fn() + Sync, mut look: impl FnMut()) {
+pub(crate) fn at_work(most: usize, work: impl Fn() + Sync, mut look: impl FnMut()) {
     let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST).min(most);
     let (left, over) = (Mutex::new(0), Condvar::new());
     let running = || left.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +45,7 @@ pub(super) fn at_work(most: usize, work: impl Fn() + Sync, mut look: impl FnMut(
 }
 
 /// Runs one thing beside another; what both gave.
-pub(super) fn both<A: Send, B>(
+pub(crate) fn both<A: Send, B>(
     beside: impl FnOnce() -> Result<A> + Send,
     here: impl FnOnce() -> B,
 ) -> (Result<A>, B) {

@@ -16,12 +16,12 @@ use std::sync::{Mutex, PoisonError};
 
 use super::assemble::Assembly;
 use super::contents::Stored;
-use super::parallel::{at_work, both};
 use super::walk::{Borders, Entry, LeftOut, Listing, Unchanged, described, joined, walk, xattrs};
 use super::{Stage, Tally};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::node::Meta;
+use crate::parallel::{at_work, both};
 use crate::store::stat_cache::{Mark, StatCache};
 
 /// What becomes of a file's bytes when they are read, on whichever thread.

@@ -12,10 +12,10 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use rustix::fs::{AtFlags, FileType, RawDir, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
-use super::parallel::at_work;
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::node::{Attributes, Content, Meta};
+use crate::parallel::at_work;
 use crate::store::stat_cache::{StatCache, nanoseconds};
 
 /// Bytes that the kernel fills with names at once.
