@@ -4,13 +4,15 @@
 mod common;
 mod trees;
 
-use oneroot_bootconf::Site;
+use std::path::Path;
+
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::{Decision, NoPlan, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::{Loaded, Own};
 use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted, Terms};
 use oneroot_bootconf::root::{Drivers, Initramfs};
+use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_initrd::settings::{Overlay, Settings, Size};
 

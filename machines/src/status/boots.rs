@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::remedies;
 use crate::index::steps::BootStep;
-use crate::index::timelines::{BootFailure, PhaseDone, Timeline};
+use crate::index::timelines::{BootFailure, PhaseDone, Timeline, is_complaint};
 use crate::machines::Machines;
 
 /// The last boots of some machines.
@@ -74,6 +74,9 @@ impl FailedBoot {
     pub fn in_words(&self) -> String {
         let Self { phase, told, helps, .. } = self;
         let helps = helps.as_ref().map_or(String::new(), |helps| format!("; {helps}"));
+        if is_complaint(phase) {
+            return format!("{told}{helps}");
+        }
         format!("does not come up ({phase}): {told}{helps}")
     }
 }
