@@ -49,6 +49,8 @@ fn site() -> tempfile::TempDir {
     let home = tempfile::tempdir().unwrap();
     write(home.path(), "site.toml", SITE);
     write(home.path(), "root/etc/motd", "root\n");
+    write(home.path(), "root/boot/vmlinuz-1", "kernel");
+    write(home.path(), "root/boot/initrd.img-1", "initrd");
     write(home.path(), "root/apps/old", "hidden\n");
     write(home.path(), "apps/bin/tool", "one\n");
     text(home.path(), &["stage"]);

@@ -343,6 +343,7 @@ impl Decision {
     fn add_all(&mut self, site: &Site, voices: &[Voice<'_>], case: &Weighed<'_>) {
         self.merge_vars(&site.vars, "[vars]");
         self.add_profiles(site, &self.profile.clone(), case);
+        let trees = self.parts.len();
         let groups = || voices.iter().filter_map(|voice| Some((voice.group?, voice)));
         for (name, voice) in groups() {
             self.groups.push(name.to_owned());
@@ -358,11 +359,12 @@ impl Decision {
             }
             self.add(voice, case);
         }
-        self.lay_mounted(site, case);
+        self.lay_mounted(site, case, trees);
     }
 
-    /// Lays the trees that are mounted over all else: a mount hides what is below it, whoever has put that there.
-    fn lay_mounted(&mut self, site: &Site, case: &Weighed<'_>) {
+    /// Lays the trees that are mounted over the profile's own, and below all that is a machine's or a group's: so machines that mount the
+    /// same share it, whatever else they have, and their layers lie over it as over everything.
+    fn lay_mounted(&mut self, site: &Site, case: &Weighed<'_>, trees: usize) {
         self.mounts.retain(|_, mount| mount.what != What::Nothing);
         let mounted = self.mounts.iter().filter_map(|(at, mount)| match &mount.what {
             What::Profile(profile) => Some(Part::Mounted {
@@ -372,7 +374,8 @@ impl Decision {
             }),
             What::Nfs(_) | What::Device { .. } | What::Nothing => None,
         });
-        self.parts.extend(mounted.collect::<Vec<Part>>());
+        let mounted: Vec<Part> = mounted.collect();
+        self.parts.splice(trees..trees, mounted);
     }
 
     /// Takes mounts in, over those of the tables before.
