@@ -20,7 +20,7 @@ fn a_machine_that_goes_while_its_boot_is_written_boots_the_next_time() {
         let mut boots = BTreeSet::new();
         for time in 0..TIMES {
             let mut stream = machine.connect(80, 0).unwrap();
-            stream.write_all(b"GET /boot/52-54-00-00-00-0a.ipxe HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
+            stream.write_all(b"GET /boot/52-54-00-00-00-0a.ipxe? HTTP/1.1\r\nHost: x\r\n\r\n").unwrap();
             // From before it is looked at to after it is written: somewhere on the way the machine is gone.
             std::thread::sleep(Duration::from_micros(u64::from(time) * 200));
             drop(stream);

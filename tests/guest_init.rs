@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use oneroot_bootconf::facts::{Facts, SiteFacts};
 use oneroot_bootconf::given::Given;
+use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::root::Initramfs;
 use tempfile::TempDir;
 
@@ -18,6 +19,7 @@ const START: &str = include_str!("../machines/src/guest/start");
 const PLACE: &str = include_str!("../machines/src/guest/place");
 const IFUPDOWN: &str = include_str!("../machines/src/guest/ifupdown");
 const WATCH: &str = include_str!("../machines/src/guest/watch");
+const EARLY: &str = include_str!("../machines/src/guest/early");
 const UP: &str = include_str!("../machines/src/guest/up");
 const PLACES: &str = include_str!("../machines/src/guest/places");
 const UNIT: &str = include_str!("../machines/src/guest/up.service");
@@ -96,6 +98,7 @@ fn root(shell: &Path) -> TempDir {
     program(&at(".oneroot/place"), PLACE);
     program(&at(".oneroot/ifupdown"), IFUPDOWN);
     program(&at(".oneroot/watch"), WATCH);
+    program(&at(".oneroot/early"), EARLY);
     program(&at(".oneroot/up"), UP);
     fs::write(at(".oneroot/places"), PLACES).unwrap();
     let units = at(".oneroot/run/systemd/system");
@@ -160,7 +163,7 @@ fn given() -> Given {
             ntp: Vec::new(),
         },
     };
-    Given::of(&facts, Initramfs::Dracut)
+    Given::of(&facts, Initramfs::Dracut, &Mounts::new(), None)
 }
 
 fn program(path: &Path, text: &str) {
@@ -384,6 +387,61 @@ fn busybox_ifup_reads_its_interfaces_and_leaves_the_nic_of_the_root_as_it_is() {
     );
     let told = boot(home.path(), "umask 022");
     assert_eq!(told.get("ifup").unwrap(), &["ifup: interface lan0 already configured"]);
+}
+
+#[test]
+fn what_is_to_be_mounted_is_added_to_the_trees_fstab_with_its_places_where_no_unit_of_systemd_says_so() {
+    let given = "mkdir -p .oneroot/etc; echo 'nas:/home /home nfs nofail 0 0' >.oneroot/etc/fstab; \
+                 printf '1 /home wanted\\n2 /srv/data wanted\\n' >.oneroot/mounts; echo '# own' >etc/fstab";
+    for shell in shells() {
+        let home = root(shell);
+        change(home.path(), given);
+        let probe = PROBE.replacen('\n', "\necho \"fstab=$(tr '\\n' '|' </etc/fstab)\"\n", 1);
+        program(&home.path().join("root/usr/lib/systemd/systemd"), &probe);
+        assert_eq!(boot(home.path(), SPOILED).get("fstab").unwrap(), &["# own|"], "systemd has units");
+        let other = "rm sbin/init; cp usr/lib/systemd/systemd sbin/init; \
+                     echo '[ -d /home ] && [ -d /srv/data ] && echo made=both' >>sbin/init";
+        change(home.path(), other);
+        let (told, _) = boot_and_errors(home.path(), SPOILED);
+        assert_eq!(
+            told.get("fstab").unwrap(),
+            &["# own|nas:/home /home nfs nofail 0 0|"],
+            "{}",
+            shell.display()
+        );
+        assert_eq!(told.get("made").unwrap(), &["both"], "{}", shell.display());
+        assert_eq!(told.get("writable"), None, "{}", shell.display());
+    }
+}
+
+#[test]
+fn hooks_run_before_the_real_init_with_the_machines_facts_and_one_that_is_required_ends_the_boot() {
+    let hooks = "mkdir -p etc/oneroot/early.d; cd etc/oneroot/early.d; \
+                 printf '#!/bin/sh\\necho \"$ONEROOT_NAME $ONEROOT_VAR_role $(cat \"$ONEROOT_FACTS\")\" >/etc/hooked\\n' >10-facts; \
+                 printf '#!/bin/sh\\nexit 3\\n' >35-fails.sh; printf '#!/bin/sh\\necho more >>/etc/hooked\\n' >30-more; \
+                 printf 'no program' >40-note; chmod 755 10-facts 35-fails.sh 30-more; cd ../../..; \
+                 printf 'ONEROOT_NAME=alpha\\nONEROOT_VAR_role=a=b $(x) \"c\"\\n' >.oneroot/facts; echo '{}' >.oneroot/facts.json";
+    for shell in shells() {
+        let home = root(shell);
+        change(home.path(), hooks);
+        let probe = PROBE.replacen(
+            '\n',
+            "\necho \"hooked=$(tr '\\n' '|' </etc/hooked)\"\necho \"console=$(cat /dev/console)\"\n",
+            1,
+        );
+        program(&home.path().join("root/usr/lib/systemd/systemd"), &probe);
+        let (told, _) = boot_and_errors(home.path(), SPOILED);
+        let shown = shell.display();
+        assert_eq!(told.get("hooked").unwrap(), &["alpha a=b $(x) \"c\" {}|more|"], "{shown}");
+        assert!(
+            told.get("console").unwrap().concat().contains("/etc/oneroot/early.d/35-fails.sh failed (3)"),
+            "{shown}: {told:?}"
+        );
+        assert_eq!(told.get("writable"), None, "{shown}");
+        change(home.path(), "mv etc/oneroot/early.d/35-fails.sh etc/oneroot/early.d/35-fails.required");
+        let refused = std::panic::catch_unwind(|| boot_and_errors(home.path(), SPOILED));
+        assert!(refused.is_err(), "it does not come up: {shown}");
+    }
 }
 
 #[test]

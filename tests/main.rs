@@ -34,6 +34,7 @@ mod looks;
 mod lost;
 mod mapping;
 mod modes;
+mod mounts;
 mod networks;
 mod oci;
 mod odd_files;

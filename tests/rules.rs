@@ -236,12 +236,14 @@ fn what_a_relay_says_counts_and_is_remembered_by_the_boot_when_the_server_is_kil
 }
 
 #[test]
-fn a_site_without_rules_asks_those_alone_whom_nobody_has_named() {
+fn a_site_without_rules_asks_whom_nobody_has_named_and_once_whose_tree_it_has_not_looked_into() {
     let lab = Lab::new().unwrap();
     let server = Server::start(SiteFiles::with_alpha(b"kernel").unwrap()).unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
-        assert!(script(&alpha, "").contains("/b/"), "one request");
+        assert!(script(&alpha, "").contains("?platform="), "an initrd for its NIC may have to be made");
+        assert!(script(&alpha, "?").contains("/b/"));
+        assert!(script(&alpha, "").contains("/b/"), "its tree has one: one request");
         let stranger = host.lease(11, PATIENCE).unwrap().unwrap();
         assert!(script(&stranger, "").contains("?platform="));
     })

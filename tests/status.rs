@@ -160,7 +160,7 @@ fn a_machine_with_nothing_to_boot_is_shown_with_the_reason_until_it_boots() {
     server.stage().unwrap();
     lab.on_machines(RELAY, |host| {
         let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
-        alpha.get("/boot/52-54-00-00-00-0a.ipxe").unwrap();
+        alpha.get("/boot/52-54-00-00-00-0a.ipxe?").unwrap();
         let told = server.machine("alpha").unwrap()["refused"]["told"].as_str().unwrap().to_owned();
         assert!(told.starts_with("alpha has nothing to boot: profile debian has no kernel"), "{told}");
         assert!(server.run(&["status"]).unwrap().contains(&told));

@@ -231,7 +231,7 @@ fn a_server_that_is_killed_leaves_no_process_behind_and_one_that_renders_neither
                 let mut stream = alpha.connect(80, 0).unwrap();
                 std::io::Write::write_all(
                     &mut stream,
-                    b"GET /boot/52-54-00-00-00-0a.ipxe HTTP/1.1\r\nHost: x\r\n\r\n",
+                    b"GET /boot/52-54-00-00-00-0a.ipxe? HTTP/1.1\r\nHost: x\r\n\r\n",
                 )
                 .unwrap();
                 let idle = resident(process);

@@ -118,7 +118,8 @@ fn fetch(number: u32) -> Result<()> {
     let mut stream = TcpStream::from(socket);
     stream.set_read_timeout(Some(PATIENCE))?;
     let path = mac(number)?.dashed();
-    write!(stream, "GET /boot/{path}.ipxe HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
+    // As a machine asks that has told its facts: one answer is one boot.
+    write!(stream, "GET /boot/{path}.ipxe? HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
     ensure!(answer.contains("/kernel"), "machine {number} has no boot: {answer}");

@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::facts::{Facts, SiteFacts};
 use oneroot_bootconf::given::{Given, HOME};
+use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::root::Initramfs;
 use oneroot_ids::{BootId, GenerationId, Mac, MachineId};
@@ -76,7 +77,7 @@ fn given(name: &str, mac: Mac, address: Ipv4Addr, content: &Content) -> IndexBui
         site: SiteFacts { server: [10, 77, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
     };
     let mut layer = IndexBuilder::new();
-    for (path, _) in Given::of(&facts, Initramfs::InitramfsTools).files() {
+    for (path, _) in Given::of(&facts, Initramfs::InitramfsTools, &Mounts::new(), None).files() {
         insert(&mut layer, &format!("{HOME}/{path}"), content.clone());
     }
     // All of them have one content here, and would be one generation.

@@ -28,13 +28,13 @@ pub use boots::identity::MachineRecord;
 pub use boots::{access, admission, again, binding, identity, pins, unknown};
 pub use decide::stacks::stacks;
 pub use decide::{answer, asked, decided, decision, differences, facts, question};
-pub use plan::{args, drivers, export, firmware, given, initrd, kernels, screens, script};
+pub use plan::{args, drivers, export, firmware, given, initrd, kernels, microcode, screens, script};
 pub use site::check::{load, load_str, state_of};
 pub use site::report::{Problem, Report, nearest};
 pub use site::{
     Certificate, Confinement, Https, Installer, Machine, Network, Packages, Profile, Program, Registry,
-    Server, Site, Source, Vars, Workload, assignment, gives, groups, history, menus, name_row, outside,
-    rules, when,
+    Server, Site, Source, Vars, Workload, assignment, gives, groups, history, log_place, menus, mounts,
+    name_row, outside, rules, when,
 };
 
 /// The site that `oneroot init` prints: every key, explained.

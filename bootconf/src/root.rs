@@ -98,19 +98,27 @@ pub struct OwnInitrd {
     pub overlay: Option<Overlay>,
     /// Seconds after which a machine that can't come up is started again.
     pub restart: Option<u32>,
+    /// What its link carries.
+    pub mtu: Option<u16>,
+    /// The VLAN whose frames it has to tag.
+    pub vlan: Option<u16>,
 }
 
 impl OwnInitrd {
     /// Takes in what a nearer profile says, and tells what that is: key and value.
     pub fn take(&mut self, nearer: &Self) -> Vec<(&'static str, String)> {
-        let Self { drivers, overlay, restart } = nearer;
+        let Self { drivers, overlay, restart, mtu, vlan } = nearer;
         self.drivers = drivers.or(self.drivers);
         self.overlay = overlay.or(self.overlay);
         self.restart = restart.or(self.restart);
+        self.mtu = mtu.or(self.mtu);
+        self.vlan = vlan.or(self.vlan);
         let said = [
             ("drivers", drivers.map(|drivers| drivers.as_str().to_owned())),
             ("overlay", overlay.map(|overlay| overlay.to_string())),
             ("restart_after", restart.map(|seconds| format!("{seconds}s"))),
+            ("mtu", mtu.map(|mtu| mtu.to_string())),
+            ("vlan", vlan.map(|vlan| vlan.to_string())),
         ];
         said.into_iter().filter_map(|(key, value)| Some((key, value?))).collect()
     }

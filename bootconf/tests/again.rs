@@ -13,10 +13,11 @@ use oneroot_bootconf::decision::{Provenance, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::load_str;
+use oneroot_bootconf::mounts::{Mount, What};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
-use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
+use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted, Terms};
 use oneroot_bootconf::root::{Initramfs, Root};
-use oneroot_ids::{BootId, Mac, MachineId, ViewId};
+use oneroot_ids::{BootId, GenerationId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
 
 fn mac(last: u8) -> Mac {
@@ -43,6 +44,7 @@ fn told(boot: BootId, last: u8, edition: u8) -> BootPlan {
         facts: &Facts::of(&catalogue, &decision, &asked),
         loaded: &Loaded::of("/boot/vmlinuz-1", &[], Initramfs::InitramfsTools),
         view: ViewId([edition; 16]),
+        mounted: &Mounted::new(),
         mac: mac(last),
         machine: MachineId::from_random([9; 16]),
         boot,
@@ -94,6 +96,8 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         args,
         root: _,
         initramfs: _,
+        mounts: _,
+        mounted: _,
         assigned: _,
         facts,
         why,
@@ -115,6 +119,12 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         from: "[vars]".to_owned(),
         hidden: false,
     };
+    let home = Mount {
+        what: What::Nfs("nas:/home".to_owned()),
+        options: Vec::new(),
+        required: false,
+        automount: true,
+    };
     vec![
         ("assigned", with(&|plan| plan.assigned = Some(Signed { by: "ada".to_owned(), at: 1 }))),
         ("machine", with(&|plan| plan.machine = MachineId::from_random([8; 16]))),
@@ -128,6 +138,8 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("initrds", with(&|plan| plan.initrds.push(BootFile::View("/initrd.img".to_owned())))),
         ("root", with(&|plan| plan.root = Root::None)),
         ("initramfs", with(&|plan| plan.initramfs = Some(Initramfs::Dracut))),
+        ("mounts", with(&|plan| drop(plan.mounts.insert("/home".to_owned(), home.clone())))),
+        ("mounted", with(&|plan| drop(plan.mounted.insert("/apps".to_owned(), vec![GenerationId([1; 32])])))),
         ("an argument more", with(&|plan| plan.args = [args.clone(), vec!["quiet".to_owned()]].concat())),
         ("an argument less", with(&|plan| plan.args = args[..1].to_vec())),
         ("no facts", with(&|plan| plan.facts = None)),

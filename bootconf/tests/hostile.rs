@@ -11,7 +11,8 @@ use std::path::Path;
 
 use oneroot_bootconf::decided::Way;
 use oneroot_bootconf::export::Export;
-use oneroot_bootconf::plan::{BootFile, BootPlan};
+use oneroot_bootconf::mounts::Mounts;
+use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted};
 use oneroot_bootconf::root::Root;
 use oneroot_bootconf::screens::Told;
 use oneroot_bootconf::{EXAMPLE, load, load_str, screens, script};
@@ -121,6 +122,8 @@ fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
             args: vec!["ro".to_owned()],
             root: Root::Nfs,
             initramfs: None,
+            mounts: Mounts::new(),
+            mounted: Mounted::new(),
             assigned: None,
             facts: None,
             why: vec![],

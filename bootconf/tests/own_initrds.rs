@@ -4,22 +4,28 @@
 mod common;
 mod trees;
 
-use oneroot_bootconf::Site;
+use std::path::Path;
+
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decision::{Decision, NoPlan, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::{Loaded, Own};
-use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
+use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted, Terms};
 use oneroot_bootconf::root::{Drivers, Initramfs};
+use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_initrd::settings::{Overlay, Settings, Size};
 
 use trees::choose_among;
 
 fn site(profile: &str, network: &str) -> Site {
+    site_with("", profile, network)
+}
+
+fn site_with(server: &str, profile: &str, network: &str) -> Site {
     let address = if network.contains("proxy") { "" } else { "address = \"10.0.0.10\"\n" };
     let text = format!(
-        "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nhttp_port = 8080\n\
+        "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\nhttp_port = 8080\n{server}\n\
          [[network]]\nsubnet = \"10.0.0.0/24\"\n{network}\n\
          [profile.base]\nsource = {{ tar = \"a\" }}\n[profile.top]\nextends = \"base\"\n{profile}\n\
          [machine.alpha]\nmac = \"52:54:00:00:00:0a\"\n{address}profile = \"top\"\n"
@@ -122,8 +128,11 @@ fn each_distributions_kernel_finds_its_modules() {
 
 /// Alpha's plan by an initrd of ours.
 fn plan(profile: &str, network: &str, seal: Option<[u8; 16]>) -> BootPlan {
-    let site = site(profile, network);
-    let (catalogue, decision) = (Catalogue::of(&site), decision(&site));
+    plan_of(&site(profile, network), seal)
+}
+
+fn plan_of(site: &Site, seal: Option<[u8; 16]>) -> BootPlan {
+    let (catalogue, decision) = (Catalogue::of(site), decision(site));
     let asked = Asked::at("52:54:00:00:00:0a".parse::<Mac>().unwrap(), [10, 0, 0, 10].into());
     let own = Own {
         version: "6.1".to_owned(),
@@ -131,11 +140,12 @@ fn plan(profile: &str, network: &str, seal: Option<[u8; 16]>) -> BootPlan {
         parts: vec!["/.oneroot/boot/initrd".to_owned()],
     };
     BootPlan::of(&Terms {
-        site: &site,
+        site,
         decision: &decision,
         facts: &Facts::of(&catalogue, &decision, &asked),
         loaded: &Loaded { own: Some(own), ..Loaded::of("/vmlinuz", &["/ucode"], Initramfs::Oneroot) },
         view: ViewId([3; 16]),
+        mounted: &Mounted::new(),
         mac: "52:54:00:00:00:0a".parse().unwrap(),
         machine: MachineId::from_random([2; 16]),
         boot: BootId::from_random([1; 8]),
@@ -176,6 +186,21 @@ fn init_is_told_what_the_lease_and_the_site_say_and_nothing_of_it_is_in_the_argu
 }
 
 #[test]
+fn init_is_told_of_the_links_mtu_and_vlan_and_of_every_address_of_the_server_in_their_order() {
+    let told = settings(&plan("", "", None));
+    assert_eq!((told.mtu, told.vlan, told.servers.len()), (None, None, 1));
+    let told = settings(&plan("mtu = 9000\nvlan = 12", "proxy = true", None));
+    assert_eq!((told.mtu, told.vlan), (Some(9000), Some(12)));
+    // A network's own address of the server is the first; the others are tried after it, and none twice.
+    let network = "server = \"10.0.0.3\"";
+    let more = "more_addresses = [\"10.0.0.2\", \"10.0.0.3\"]";
+    let told = settings(&plan_of(&site_with(more, "", network), None));
+    let addresses: Vec<String> = told.servers.iter().map(|server| server.address.to_string()).collect();
+    assert_eq!(addresses, ["10.0.0.3", "10.0.0.2"]);
+    assert!(told.servers.iter().all(|server| (server.nfs, server.http) == (2049, 8080)));
+}
+
+#[test]
 fn behind_another_dhcp_server_init_asks_that_for_its_address_and_mounts_with_its_pass() {
     let settings = settings(&plan("", "proxy = true", Some([0xcd; 16])));
     assert_eq!(settings.address, None);
@@ -208,8 +233,20 @@ fn the_nearest_profile_says_how_it_is_made_and_what_it_can_not_say_is_refused() 
         ("overlay = \"0%\"", "no amount of memory"),
         ("overlay = \"disk 5g\"", "no amount of memory"),
         ("restart_after = \"5s\"", "from one minute to one day"),
+        ("mtu = 100", "must be a number from 576 to 9216"),
+        ("vlan = 4095", "must be a number from 1 to 4094"),
     ] {
         let told = common::load(&text(profile)).unwrap_err();
+        assert!(told.contains(says), "{told}");
+    }
+    for (server, says) in [
+        ("more_addresses = \"10.0.0.1\"", "is the server's `address`"),
+        ("more_addresses = [\"10.0.0.2\", \"10.0.0.2\"]", "10.0.0.2 is there twice"),
+        ("more_addresses = [\"fd00::1\"]", "is no IPv4 address"),
+        ("more_addresses = [\"127.0.0.1\"]", "address"),
+    ] {
+        let text = text("").replace("interface =", &format!("{server}\ninterface ="));
+        let told = load_str("site.toml", &text, Path::new("/site")).unwrap_err().to_string();
         assert!(told.contains(says), "{told}");
     }
 }

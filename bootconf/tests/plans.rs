@@ -15,7 +15,7 @@ use oneroot_bootconf::decided::{Decided, Way};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::Loaded;
-use oneroot_bootconf::plan::{BootFile, BootPlan, Terms};
+use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted, Terms};
 use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_bootconf::{Site, load_str};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
@@ -449,6 +449,7 @@ fn plan(initrds: &[&str]) -> BootPlan {
         facts: &Facts::of(&Catalogue::of(&site), &decision, &Asked::by(nic)),
         loaded: &Loaded::of("/vmlinuz", initrds, Initramfs::InitramfsTools),
         view: ViewId([3; 16]),
+        mounted: &Mounted::new(),
         mac: nic,
         machine: MachineId::from_random([2; 16]),
         boot: BootId::from_random([1; 8]),

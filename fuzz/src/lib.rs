@@ -9,6 +9,8 @@ pub mod tftp;
 pub mod bootconf;
 #[path = "../../dhcp/tests/targets/mod.rs"]
 pub mod dhcp;
+#[path = "../../initrd/tests/targets/mod.rs"]
+pub mod initrd;
 #[path = "../../tree/tests/targets/mod.rs"]
 pub mod tree;
 
@@ -47,7 +49,13 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
         ("http_range", http::target::seeds()),
         ("image", tree::image::seeds()),
         ("index", tree::index::seeds()),
+        ("initrd", tree::initrd::seeds()),
+        ("modinfo", initrd::modinfo::seeds()),
+        ("modprobe", initrd::modprobe::seeds()),
+        ("modules", initrd::modules::seeds()),
+        ("report", initrd::report::seeds()),
         ("sent", tree::sent::seeds()),
+        ("settings", initrd::settings::seeds()),
         ("names", bootconf::names::seeds()),
         ("site", bootconf::site::seeds()),
         ("template", bootconf::template::seeds()),

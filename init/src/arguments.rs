@@ -1,5 +1,6 @@
 //! The kernel's command line: what it says over the settings, and how much is said on the console.
 
+use oneroot_initrd::modules::conf::words;
 use oneroot_initrd::settings::{Size, size};
 
 /// What of it is init's.
@@ -36,16 +37,6 @@ impl Arguments {
         }
         arguments
     }
-}
-
-/// The words of a line; a quote holds spaces together, as it does for the kernel.
-fn words(line: &str) -> impl Iterator<Item = &str> {
-    let mut quoted = false;
-    line.split(move |char: char| {
-        quoted ^= char == '"';
-        char.is_ascii_whitespace() && !quoted
-    })
-    .filter(|word| !word.is_empty())
 }
 
 #[cfg(test)]

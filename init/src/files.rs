@@ -25,6 +25,9 @@ const MOST: usize = 1024;
 const DEEPEST: usize = 16;
 /// What ifupdown's program may take.
 const IFUPDOWN: Duration = Duration::from_secs(10);
+/// Where the site's hooks are, and what all of them may take; the script gives each a minute.
+const HOOKS: &str = "/etc/oneroot/early.d";
+const ALL_HOOKS: Duration = Duration::from_secs(900);
 /// Mounts that go along into the new root, and that it gets: where, what, and whether programs of others' may not run there.
 const CARRIED: [&str; 3] = ["/dev", "/sys", "/proc"];
 
@@ -48,11 +51,31 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
     }
     let placed = put(kernel, &mut wrong);
     tell_ifupdown(kernel, mac, &mut wrong);
+    let is_let = run_hooks(kernel, &mut wrong);
     for trouble in &wrong {
         machine.teller.note(trouble);
     }
+    if !is_let {
+        return Err(machine.is_stuck(&Trouble::Hook));
+    }
     machine.teller.done(&format!("{placed} files"));
     Ok(())
+}
+
+/// Runs what the site has its machines do before their real init, by the script that other initramfs run too (docs/decisions/0023).
+/// False where one has failed without which this machine is not to come up.
+fn run_hooks(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
+    let program = format!("{GIVEN}/early");
+    if kernel.kind(HOOKS) != Some(Kind::Directory) || !kernel.is_there(&program) {
+        return true;
+    }
+    match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], Some(ALL_HOOKS)) {
+        Ok(is_let) => is_let,
+        Err(errno) => {
+            wrong.push(Trouble::File { path: HOOKS.to_owned(), errno });
+            true
+        }
+    }
 }
 
 /// The real init's path.
@@ -124,9 +147,37 @@ fn put(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> usize {
         if kernel.kind(&from).is_none() || !holds(kernel, when, &format!("/{path}")) {
             continue;
         }
-        copy(kernel, &from, &format!("/{path}"), 0, &mut placed, wrong);
+        if when == When::Added {
+            add(kernel, &from, &format!("/{path}"), &mut placed, wrong);
+        } else {
+            copy(kernel, &from, &format!("/{path}"), 0, &mut placed, wrong);
+        }
+    }
+    if !kernel.is_there(SIGN) {
+        make_places(kernel, wrong);
     }
     placed
+}
+
+/// Adds a file's lines to the tree's.
+fn add(kernel: &dyn Kernel, from: &str, to: &str, placed: &mut usize, wrong: &mut Vec<Trouble>) {
+    let trees = kernel.read(to).unwrap_or_default();
+    let done = kernel.read(from).and_then(|lines| give(kernel, to, &[trees, lines].concat()));
+    match done {
+        Ok(()) => *placed += 1,
+        Err(errno) => wrong.push(Trouble::File { path: to.to_owned(), errno }),
+    }
+}
+
+/// Makes the directories on which the tree's init is to mount something: systemd makes them itself, and nobody else does.
+fn make_places(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) {
+    let list = kernel.read(&format!("{GIVEN}/mounts")).unwrap_or_default();
+    let list = String::from_utf8_lossy(&list);
+    for place in list.lines().take(MOST).filter_map(|line| line.split(' ').nth(1)) {
+        if let Err(errno) = kernel.make_directory(place) {
+            wrong.push(Trouble::File { path: place.to_owned(), errno });
+        }
+    }
 }
 
 /// Whether this is the case of a file of the tree's.
@@ -140,6 +191,7 @@ fn holds(kernel: &dyn Kernel, when: When, path: &str) -> bool {
             When::Systemd => kernel.is_there(SIGN),
             When::Absent => kernel.kind(path).is_none(),
             When::Nameless => matches!(text().lines().next().unwrap_or_default().trim(), "" | "localhost"),
+            When::Added => !kernel.is_there(SIGN),
             When::NoNameserver => !text().lines().any(|line| line.trim_start().starts_with("nameserver")),
         }
 }

@@ -6,6 +6,7 @@ use crate::files::{GIVEN, init, is_systemd};
 use crate::kernel::Errno;
 use crate::machine::{HOME, Machine, Over, PATH};
 use crate::root::say;
+use crate::telling::BUDGET;
 use crate::trouble::Trouble;
 
 /// Becomes the real init. `arguments` are what the kernel has given init, `term` the terminal that it has named.
@@ -21,6 +22,7 @@ pub fn hand_over(machine: &mut Machine<'_>, arguments: &[String], term: &str) ->
         watch(machine);
     }
     machine.teller.done(&init);
+    machine.teller.last(BUDGET);
     let environment = [HOME, ("TERM", term), PATH];
     let errno = kernel.become_program(&init, arguments, &environment);
     fails(machine, &init, errno)

@@ -3,12 +3,13 @@
 //! Three kinds of failure. A server that is silent is waited for, however long it takes. Anything else that may still mend is
 //! tried on, and after the site's time the machine is started again. What can't mend waits for that time and does nothing more.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use oneroot_initrd::settings::Settings;
+use oneroot_initrd::settings::{Address, Settings};
 
 use crate::arguments::Arguments;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Link};
 use crate::telling::Teller;
 use crate::trouble::Trouble;
 
@@ -20,6 +21,9 @@ pub const PATH: (&str, &str) = ("PATH", "/usr/sbin:/usr/bin:/sbin:/bin");
 const SHELL: &str = "/bin/sh";
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+
+/// How long a machine that does not get on tries to say why, where its servers are too busy.
+const LAST: Duration = Duration::from_secs(60);
 
 /// The end of a way up that did not lead up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,7 +46,24 @@ pub struct Machine<'k> {
     pub teller: Teller<'k>,
     /// Where a tree can be entered, if any: there a shell may be.
     pub tree: Option<Tree>,
+    /// The address that it has.
+    pub held: Option<Held>,
     failing: Option<Duration>,
+}
+
+/// An address that it has, and for how long. Times are the kernel's.
+#[derive(Debug, Clone)]
+pub struct Held {
+    /// What it is of.
+    pub link: Link,
+    /// It.
+    pub address: Address,
+    /// Who has given it, where that is known.
+    pub server: Option<Ipv4Addr>,
+    /// When it is asked for again; none for a lease without end.
+    pub ask: Option<Duration>,
+    /// When it ends.
+    pub end: Option<Duration>,
 }
 
 /// A tree, as far as it is the root.
@@ -58,7 +79,7 @@ impl<'k> Machine<'k> {
     /// One that has just read its settings.
     #[must_use]
     pub fn new(kernel: &'k dyn Kernel, settings: Settings, arguments: Arguments, teller: Teller<'k>) -> Self {
-        Self { kernel, settings, arguments, teller, tree: None, failing: None }
+        Self { kernel, settings, arguments, teller, tree: None, held: None, failing: None }
     }
 
     /// Seconds for which a NIC or its carrier is waited for.
@@ -90,6 +111,7 @@ impl<'k> Machine<'k> {
             let since = *self.failing.get_or_insert(now);
             let restart = self.settings.restart.map(|seconds| Duration::from_secs(seconds.into()));
             if restart.is_some_and(|restart| self.kernel.now() >= since + restart) {
+                self.teller.last(LAST);
                 return Err(Over::Restart);
             }
         }
@@ -107,9 +129,12 @@ impl<'k> Machine<'k> {
         if self.arguments.shell {
             self.shell();
         }
+        let begun = self.kernel.now();
+        self.teller.last(LAST);
         match self.settings.restart {
             Some(seconds) => {
-                self.kernel.sleep(Duration::from_secs(seconds.into()));
+                let waited = self.kernel.now().saturating_sub(begun);
+                self.kernel.sleep(Duration::from_secs(seconds.into()).saturating_sub(waited));
                 Over::Restart
             }
             None => Over::Stay,

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 
-use oneroot_initrd::modules::{BadTables, Tables};
+use oneroot_initrd::modules::{BadTables, Tables, conf};
 
 use crate::kernel::{Errno, Kernel};
 use crate::trouble::Trouble;
@@ -20,6 +20,8 @@ pub struct Texts {
     alias: String,
     softdep: String,
     builtin: String,
+    /// What the tree's admin says of modules, and behind it what the command line says.
+    conf: String,
 }
 
 impl Texts {
@@ -32,7 +34,9 @@ impl Texts {
             String::from_utf8(bytes).unwrap_or_default()
         };
         let (dep, alias, softdep, builtin) = (text("dep"), text("alias"), text("softdep"), text("builtin"));
-        Self { home, dep, alias, softdep, builtin }
+        let line = kernel.read("/proc/cmdline").unwrap_or_default();
+        let conf = text("conf") + &conf::of_command_line(&String::from_utf8_lossy(&line));
+        Self { home, dep, alias, softdep, builtin, conf }
     }
 }
 
@@ -50,7 +54,8 @@ impl<'t> Modules<'t> {
     /// # Errors
     /// Tables that are not believed.
     pub fn of(texts: &'t Texts) -> Result<Self, BadTables> {
-        let tables = Tables::parse(&texts.dep, &texts.alias, &texts.softdep, &texts.builtin)?;
+        let tables =
+            Tables::parse(&texts.dep, &texts.alias, &texts.softdep, &texts.builtin)?.told(&texts.conf)?;
         Ok(Self { home: &texts.home, tables, tried: Mutex::default() })
     }
 
@@ -93,7 +98,7 @@ impl<'t> Modules<'t> {
             if self.tried().contains(path) {
                 continue;
             }
-            match kernel.load(&format!("{}/{path}", self.home)) {
+            match kernel.load(&format!("{}/{path}", self.home), &self.tables.options(path)) {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => {
                     let module = oneroot_initrd::modules::name_of(path).into_owned();
@@ -121,9 +126,9 @@ impl<'t> Modules<'t> {
 /// What the kernel asks for when it runs this program as its modprobe: `modprobe -q -- NAME`, by name or alias, and nothing else.
 /// Whether it is there.
 pub fn modprobe(kernel: &dyn Kernel, arguments: &[String]) -> bool {
-    let names: BTreeSet<&str> =
-        arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-')).collect();
     let texts = Texts::read(kernel);
     let Ok(modules) = Modules::of(&texts) else { return false };
+    let names = arguments.iter().map(String::as_str).filter(|word| !word.starts_with('-'));
+    let names: BTreeSet<&str> = names.filter(|name| modules.tables.may_load(name)).collect();
     !names.is_empty() && modules.load(kernel, &names).is_empty()
 }

@@ -163,6 +163,10 @@ pub fn tagged(machine: &mut Machine<'_>, link: Link) -> Result<Link, Over> {
     let number = vlan.to_string();
     let room = LONGEST_NAME.saturating_sub(number.len() + 1);
     let name = format!("{}.{number}", link.name.get(..room.min(link.name.len())).unwrap_or("nic"));
+    if let Some(mtu) = machine.settings.mtu {
+        // A VLAN's frames are no longer than what is below carries; where that can't be had, its address tells of it.
+        let _ = machine.kernel.set_mtu(link.index, mtu);
+    }
     let mut tries = 0;
     loop {
         let made = machine.kernel.add_vlan(link.index, vlan, &name).and_then(|()| {

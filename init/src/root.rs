@@ -1,5 +1,5 @@
 //! The root: NFSv3 by mount(2) with all ports said, so nobody asks a portmapper and no helper is needed. Servers are tried in
-//! their order, for ever: a machine whose server is away has nothing better to do.
+//! their order, for ever: a machine whose server is away has nothing better to do, but to keep its address.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -7,6 +7,7 @@ use std::time::Duration;
 use oneroot_initrd::report::Phase;
 use oneroot_initrd::settings::Server;
 
+use crate::address;
 use crate::kernel::{Errno, Mount};
 use crate::machine::{Machine, Over, Tree};
 use crate::trouble::Trouble;
@@ -49,6 +50,7 @@ pub fn mount(machine: &mut Machine<'_>) -> Result<(), Over> {
         if let Some(trouble) = worst {
             machine.waits(&trouble, pause)?;
         }
+        address::renew(machine)?;
     }
 }
 

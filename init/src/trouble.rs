@@ -15,6 +15,11 @@ pub enum Trouble {
     /// No file of settings.
     #[error("the initrd has no settings ({}): it is not whole, or not this server's", name(*.0))]
     NoSettings(Errno),
+    /// A hook of the site's says that the machine is not to come up.
+    #[error(
+        "a hook in /etc/oneroot/early.d failed without which this machine is not to come up; its lines above say why"
+    )]
+    Hook,
     /// Settings that can't be read.
     #[error(transparent)]
     Settings(#[from] BadSettings),
@@ -31,7 +36,7 @@ pub enum Trouble {
     Tables(#[from] BadTables),
     /// The kernel has no driver for a device that looks like a NIC.
     #[error(
-        "no driver for {devices} in {release}: the kernel has none, or the initrd was made for another NIC"
+        "no driver for {devices} in {release}: the kernel has none, or modprobe.d or the command line forbids it, or the initrd was made for another NIC"
     )]
     NoDriver {
         /// Vendor and device.

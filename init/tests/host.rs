@@ -72,6 +72,9 @@ fn a_link_gets_its_carrier_its_address_its_router_and_its_mtu() {
     assert_eq!(Host.bring_up(4711), Err(Errno::NODEV));
     Host.add_address(nic, Ipv4Addr::new(10, 0, 0, 1), 31).unwrap();
     assert!(ip("address show nic0").contains("inet 10.0.0.1/31 scope global nic0"));
+    Host.remove_address(nic, Ipv4Addr::new(10, 0, 0, 1), 31).unwrap();
+    let told = ip("address show nic0");
+    assert!(!told.contains("10.0.0.1") && told.contains("inet 192.168.77.10/24"), "{told}");
 }
 
 /// Kernels without 8021q can't; then there is nothing to see.

@@ -1,4 +1,4 @@
-//! What init tells the server of a boot: a phase that is over, or a failure. One report is one HTTP POST to `/b/BOOT/report` from
+//! What init tells the server of a boot: a phase that is over, a failure, or a note. One report is one HTTP POST to `/b/BOOT/report` from
 //! a port below 1024, its body lines of `key value`, at most [`LONGEST`] bytes.
 //!
 //! Whoever sends it, it is a claim: what it says is bounded, has no control characters, and decides nothing.
@@ -6,6 +6,7 @@
 use std::fmt;
 use std::str::FromStr;
 
+use oneroot_ids::is_plain;
 use thiserror::Error;
 
 /// Bytes of a report.
@@ -28,6 +29,8 @@ pub struct Report {
     pub took_ms: u64,
     /// Why it did not come to an end; none where it did. A sentence without a full stop, with what to do.
     pub failure: Option<String>,
+    /// Something that is to be known, and that the boot goes on with. A sentence of the same kind.
+    pub note: Option<String>,
     /// The kernel's last words, where it failed.
     pub kernel: Vec<String>,
 }
@@ -115,6 +118,9 @@ impl fmt::Display for Report {
         if let Some(failure) = &self.failure {
             writeln!(f, "failed {}", shown(failure, LONGEST_FAILURE))?;
         }
+        if let Some(note) = &self.note {
+            writeln!(f, "noted {}", shown(note, LONGEST_FAILURE))?;
+        }
         for line in self.kernel.iter().take(MOST_KERNEL_LINES) {
             writeln!(f, "kernel {}", shown(line, LONGEST_KERNEL_LINE))?;
         }
@@ -130,7 +136,7 @@ impl FromStr for Report {
             return Err(BadReport::TooLong);
         }
         let (mut phase, mut at_ms, mut took_ms) = (None, None, None);
-        let (mut failure, mut kernel) = (None, Vec::new());
+        let (mut failure, mut note, mut kernel) = (None, None, Vec::new());
         for line in text.lines() {
             let (key, value) = line.split_once(' ').ok_or(BadReport::Malformed)?;
             let again = match key {
@@ -138,6 +144,7 @@ impl FromStr for Report {
                 "at" => at_ms.replace(number(value)?).is_some(),
                 "took" => took_ms.replace(number(value)?).is_some(),
                 "failed" => failure.replace(shown(value, LONGEST_FAILURE)).is_some(),
+                "noted" => note.replace(shown(value, LONGEST_FAILURE)).is_some(),
                 "kernel" => {
                     kernel.push(shown(value, LONGEST_KERNEL_LINE));
                     kernel.len() > MOST_KERNEL_LINES
@@ -148,8 +155,14 @@ impl FromStr for Report {
                 return Err(BadReport::Malformed);
             }
         }
+        // It either goes on or it does not.
+        if failure.is_some() && note.is_some() {
+            return Err(BadReport::Malformed);
+        }
         match (phase, at_ms, took_ms) {
-            (Some(phase), Some(at_ms), Some(took_ms)) => Ok(Self { phase, at_ms, took_ms, failure, kernel }),
+            (Some(phase), Some(at_ms), Some(took_ms)) => {
+                Ok(Self { phase, at_ms, took_ms, failure, note, kernel })
+            }
             _ => Err(BadReport::Malformed),
         }
     }
@@ -159,22 +172,17 @@ fn number(text: &str) -> Result<u64, BadReport> {
     text.parse().map_err(|_| BadReport::Malformed)
 }
 
-/// A text as it may be shown to a person: at most so many bytes, and nothing that moves a terminal's cursor or the
-/// direction of writing.
-fn shown(text: &str, longest: usize) -> String {
+/// A text as it may be shown to a person: at most so many bytes, and nothing that a terminal obeys, that turns the direction of
+/// writing, or that is not seen.
+#[must_use]
+pub fn shown(text: &str, longest: usize) -> String {
     let mut shown = String::new();
     for char in text.chars() {
-        let char = if hidden(char) { ' ' } else { char };
+        let char = if is_plain(char) { char } else { ' ' };
         if shown.len() + char.len_utf8() > longest {
             break;
         }
         shown.push(char);
     }
     shown
-}
-
-/// Controls, and the marks that turn the direction of writing (Unicode's bidirectional algorithm, UAX 9), line and paragraph ends.
-fn hidden(char: char) -> bool {
-    char.is_control()
-        || matches!(char, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

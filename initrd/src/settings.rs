@@ -39,6 +39,8 @@ pub struct Settings {
     pub export: String,
     /// The address that was leased for this boot; none where another server gives it.
     pub address: Option<Address>,
+    /// What the link carries, as the site says: it counts over what DHCP says.
+    pub mtu: Option<u16>,
     /// The VLAN whose frames have to be tagged.
     pub vlan: Option<u16>,
     /// Seconds that it waits for a NIC's carrier, and for a NIC that is not there yet.
@@ -71,7 +73,7 @@ pub struct Address {
     pub prefix: u8,
     /// The router, if there is one.
     pub router: Option<Ipv4Addr>,
-    /// The link's MTU, where it is not the NIC's own.
+    /// What the link carries, as DHCP says; no part of the settings.
     pub mtu: Option<u16>,
     /// Seconds of the lease.
     pub lease: u32,
@@ -126,9 +128,9 @@ impl fmt::Display for Settings {
             if let Some(router) = leased.router {
                 writeln!(f, "router {router}")?;
             }
-            if let Some(mtu) = leased.mtu {
-                writeln!(f, "mtu {mtu}")?;
-            }
+        }
+        if let Some(mtu) = self.mtu {
+            writeln!(f, "mtu {mtu}")?;
         }
         if let Some(vlan) = self.vlan {
             writeln!(f, "vlan {vlan}")?;

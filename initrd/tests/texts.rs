@@ -24,8 +24,8 @@ fn servers() -> impl Strategy<Value = Vec<Server>> {
 }
 
 fn addresses() -> impl Strategy<Value = Address> {
-    (any::<Ipv4Addr>(), 1..=32u8, any::<Option<Ipv4Addr>>(), option::of(68..=u16::MAX), any::<u32>())
-        .prop_map(|(address, prefix, router, mtu, lease)| Address { address, prefix, router, mtu, lease })
+    (any::<Ipv4Addr>(), 1..=32u8, any::<Option<Ipv4Addr>>(), any::<u32>())
+        .prop_map(|(address, prefix, router, lease)| Address { address, prefix, router, mtu: None, lease })
 }
 
 prop_compose! {
@@ -37,6 +37,7 @@ prop_compose! {
         servers in servers(),
         export in "/[!-~]{0,200}",
         address in option::of(addresses()),
+        mtu in option::of(68..=u16::MAX),
         vlan in option::of(1..=4094u16),
         patience in 0..=86_400u32,
         overlay in overlays(),
@@ -44,7 +45,7 @@ prop_compose! {
         restart in option::of(0..=86_400u32),
     ) -> Settings {
         Settings {
-            boot: BootId(boot), machine: MachineId(machine), name, mac, servers, export, address, vlan, patience, overlay, init,
+            boot: BootId(boot), machine: MachineId(machine), name, mac, servers, export, address, mtu, vlan, patience, overlay, init,
             restart,
         }
     }
@@ -55,10 +56,15 @@ prop_compose! {
         phase in prop::sample::select(&Phase::ALL[..]),
         at_ms in any::<u64>(),
         took_ms in any::<u64>(),
-        failure in option::of(any::<String>()),
+        told in option::of(any::<(bool, String)>()),
         kernel in vec(any::<String>(), 0..30),
     ) -> Report {
-        Report { phase, at_ms, took_ms, failure, kernel }
+        let (failure, note) = match told {
+            Some((true, note)) => (None, Some(note)),
+            Some((false, failure)) => (Some(failure), None),
+            None => (None, None),
+        };
+        Report { phase, at_ms, took_ms, failure, note, kernel }
     }
 }
 
@@ -90,6 +96,7 @@ proptest! {
         let read: Report = text.parse().unwrap();
         prop_assert_eq!((read.phase, read.at_ms, read.took_ms), (report.phase, report.at_ms, report.took_ms));
         prop_assert_eq!(read.failure.is_some(), report.failure.is_some());
+        prop_assert_eq!(read.note.is_some(), report.note.is_some());
         prop_assert_eq!(read.kernel.len(), report.kernel.len().min(MOST_KERNEL_LINES));
         prop_assert_eq!(read.to_string(), text);
     }
@@ -103,7 +110,7 @@ const WHOLE: &str = "boot 0202020202020202\nmachine 0101010101014101810101010101
 fn the_text_is_what_a_person_expects() {
     let read: Settings = WHOLE.parse().unwrap();
     assert_eq!(read.to_string(), WHOLE);
-    assert_eq!(read.address.unwrap().mtu, Some(9000));
+    assert_eq!(read.mtu, Some(9000));
 }
 
 #[test]
@@ -176,6 +183,7 @@ fn a_report_has_one_phase_and_nothing_that_moves_a_cursor() {
         "phase root\nat 5\ntook 2\nphase root\n",
         "phase of moon\nat 5\ntook 2\n",
         "at -1\n",
+        "phase root\nat 5\ntook 2\nfailed x\nnoted y\n",
     ] {
         assert_eq!(text.parse::<Report>(), Err(BadReport::Malformed), "{text:?}");
     }

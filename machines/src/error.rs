@@ -49,11 +49,29 @@ pub enum Error {
     #[error("{0:?} is too long for a name in the store")]
     Name(String),
     /// A part has no name in the store: it is found by its content.
-    #[error("the kernel of {0} has no name in the store")]
+    #[error("what is made of {0} has no name in the store")]
     Nameless(String),
     /// Another profile lends the kernel, and has no tree.
     #[error("the profile that lends the kernel has no tree: {0}")]
     Lender(oneroot_tree::Error),
+    /// Another profile is mounted, and has no tree.
+    #[error("what is mounted on {at} has no tree: {cause}")]
+    NotMounted {
+        /// Where.
+        at: String,
+        /// Why.
+        cause: oneroot_tree::Error,
+    },
+    /// Something is in the way of a profile that is mounted.
+    #[error(
+        "nothing can be mounted on {at}: {other} is no directory in the machine's tree; mount it elsewhere, or where a link there leads"
+    )]
+    NoPlaceForMount {
+        /// Where.
+        at: String,
+        /// What is in the way.
+        other: String,
+    },
     /// No initrd can be made of a tree.
     #[error("{0}")]
     Initrd(String),

@@ -4,6 +4,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::path::PathBuf;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use oneroot_bootconf::Site;
@@ -92,6 +93,8 @@ pub struct Machines {
     pub(crate) timelines: Mutex<Timelines>,
     /// Some of that is to be written.
     pub(crate) timelines_due: Notify,
+    /// It was said that they can't be written.
+    pub(crate) has_complained_of_timelines: AtomicBool,
     /// The last refusal of each machine's root.
     pub(crate) refusals: Mutex<Refusals>,
     /// What is told of each NIC that wants to boot.
@@ -152,6 +155,7 @@ impl Machines {
             steps: Mutex::default(),
             timelines: Mutex::new(timelines),
             timelines_due: Notify::new(),
+            has_complained_of_timelines: AtomicBool::new(false),
             refusals: Mutex::default(),
             sightings: Mutex::default(),
             others: Mutex::default(),

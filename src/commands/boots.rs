@@ -40,7 +40,7 @@ impl Document for Boots {
         rows.extend(self.asked.boots.iter().map(|boot| self.row(boot)));
         page.rows(&rows);
         for boot in &self.asked.boots {
-            if let Some(failed) = boot.failures.last().filter(|failed| !failed.is_over) {
+            if let Some(failed) = boot.failures.iter().rev().find(|failed| !failed.is_over) {
                 page.line(format_args!("{}: {}", boot.machine, failed.in_words()));
             }
         }
@@ -88,11 +88,12 @@ impl Boots {
                 format!("{:<12} {:>9}, {at} after the kernel's start", done.phase, seconds(done.took_ms)),
             );
         }
-        for FailedBoot { phase, at, told, helps, times, is_over, kernel } in &boot.failures {
+        for FailedBoot { phase, at, told, helps, times, is_over, is_note, kernel } in &boot.failures {
             let ago = age(self.asked.now.saturating_sub(*at));
-            let over = if *is_over { ", and could later" } else { "" };
+            let over = if *is_over && !is_note { ", and could later" } else { "" };
             let times = if *times > 1 { format!(", said {times} times") } else { String::new() };
-            row("failed", format!("{phase}, {ago} ago{times}{over}: {told}"));
+            let what = if *is_note { "noted" } else { "failed" };
+            row(what, format!("{phase}, {ago} ago{times}{over}: {told}"));
             helps.iter().for_each(|helps| row("helps", helps.clone()));
             kernel.iter().for_each(|line| row("kernel", line.clone()));
         }

@@ -16,7 +16,7 @@ use super::names::titled;
 use super::review;
 use super::secrets::KEY_HEAD;
 use super::survey::{Paths, Survey, survey};
-use oneroot_machines::planner::{names, reference};
+use oneroot_machines::planner::reference;
 
 /// What a part of the site has now, and what is to be said of it. `stage` has these of what it made, and more.
 #[derive(Serialize)]
@@ -79,7 +79,7 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
             let tree = lacks::Tree { site, name, profile, view: &view, store };
             warnings.extend(lacks::of(&tree, budget));
             let text = |path: &str| text_of(store, &view, path);
-            let names = |directory: &str| names(&view, directory);
+            let names = |directory: &str| view.listed(directory);
             warnings.extend(review::of(&review::Tree { text: &text, names: &names }));
         }
         Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),

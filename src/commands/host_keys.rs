@@ -7,7 +7,6 @@ use oneroot_bootconf::asked::Catalogue;
 use oneroot_bootconf::decided::profiles_of;
 use oneroot_bootconf::decision::Part;
 use oneroot_bootconf::{Site, stacks};
-use oneroot_machines::planner::names;
 use oneroot_tree::View;
 
 const PLACE: &str = "etc/ssh";
@@ -21,7 +20,7 @@ pub fn of(site: &Site, profile: &str, view: &View) -> Option<String> {
         return None;
     }
     let keys: Vec<String> =
-        names(view, &format!("/{PLACE}")).into_iter().filter(|name| is_key(name)).collect();
+        view.listed(&format!("/{PLACE}")).into_iter().filter(|name| is_key(name)).collect();
     let stacks = over(site, profile);
     if keys.is_empty() {
         let has = |stack: &Vec<Part>| stack.iter().filter_map(directory).any(has_key);
@@ -77,7 +76,7 @@ fn over(site: &Site, profile: &str) -> Vec<Vec<Part>> {
 fn directory(part: &Part) -> Option<&Path> {
     match part {
         Part::Layer { path } | Part::Machine { path, .. } => Some(path),
-        Part::Profile { .. } | Part::Kernel { .. } => None,
+        Part::Profile { .. } | Part::Kernel { .. } | Part::Mounted { .. } => None,
     }
 }
 

@@ -11,7 +11,6 @@ use oneroot_bootconf::root::Initramfs;
 use oneroot_bootconf::{Profile, Site};
 use oneroot_ids::ObjectId;
 use oneroot_machines::initrds;
-use oneroot_machines::planner::names;
 use oneroot_tree::{Store, View, initrd};
 
 use super::host_keys;
@@ -107,7 +106,7 @@ fn is_ours(told: Option<Initramfs>, has_initrds: bool) -> bool {
 fn of_modules(tree: &Tree<'_>) -> Vec<String> {
     let exists =
         |path: &str| tree.view.follow(path.as_bytes()).and_then(|node| tree.view.object(node)).is_some();
-    let names = |directory: &str| names(tree.view, directory);
+    let names = |directory: &str| tree.view.listed(directory);
     let seen = kernels::Tree { names: &names, exists: &exists };
     let Profile { kernel, initrds, .. } = tree.profile.clone();
     let initramfs = Some(Initramfs::Oneroot);
@@ -154,7 +153,7 @@ fn look(file: std::fs::File) -> io::Result<Initrd> {
 /// The initrds that machines may get, that of the best kernel first.
 fn initrds_of(tree: &Tree<'_>) -> Vec<(String, ObjectId)> {
     let object = |path: &str| tree.view.object(tree.view.follow(path.as_bytes())?);
-    let names = |directory: &str| names(tree.view, directory);
+    let names = |directory: &str| tree.view.listed(directory);
     let seen = kernels::Tree { names: &names, exists: &|path| object(path).is_some() };
     let Profile { kernel, initrds, .. } = tree.profile;
     let paths = kernels::initrds(kernel.as_deref(), initrds, &seen);

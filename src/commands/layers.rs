@@ -56,8 +56,10 @@ fn told(site: &Site, index: &mut dyn FnMut(&Part) -> Option<Index>) -> Vec<(Part
     let mut all: BTreeMap<(Part, String), Vec<Part>> = BTreeMap::new();
     for stack in stacks(site) {
         for part in &stack {
-            // What a borrowed kernel brings goes where the tree below looks for it.
-            let is_known = known.contains_key(part) || matches!(part, Part::Kernel { .. });
+            // What a borrowed kernel brings goes where the tree below looks for it, and a profile that is mounted where there
+            // is a directory.
+            let is_made = matches!(part, Part::Kernel { .. } | Part::Mounted { .. });
+            let is_known = known.contains_key(part) || is_made;
             if !is_known {
                 known.insert(part.clone(), index(part));
             }

@@ -8,6 +8,7 @@ use anyhow::{Result, bail};
 use oneroot_bootconf::Site;
 use oneroot_bootconf::assignment::Assignment;
 use oneroot_bootconf::gives::Gives;
+use oneroot_bootconf::mounts::Mounts;
 use oneroot_machines::{MappedMachine, Request, Taken};
 use serde::Serialize;
 
@@ -68,6 +69,7 @@ pub fn gives(given: &Given) -> Gives {
         boots: given.boots(),
         workloads: given.workloads.clone(),
         layers: Vec::new(),
+        mounts: Mounts::new(),
         args: given.args.clone(),
         vars: given.vars.iter().cloned().collect(),
     }

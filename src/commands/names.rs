@@ -12,16 +12,17 @@ pub fn is(part: &Part, name: &str) -> bool {
         Part::Profile { name: profile } => profile == name,
         Part::Machine { name: machine, .. } => machine == name,
         Part::Layer { path } => path == Path::new(name) || path.ends_with(name),
-        Part::Kernel { .. } => false,
+        Part::Kernel { .. } | Part::Mounted { .. } => false,
     }
 }
 
 /// By what name `is` finds it.
 pub fn called(part: &Part) -> String {
     match part {
-        Part::Profile { name } | Part::Machine { name, .. } | Part::Kernel { profile: name, .. } => {
-            name.clone()
-        }
+        Part::Profile { name }
+        | Part::Machine { name, .. }
+        | Part::Kernel { profile: name, .. }
+        | Part::Mounted { profile: name, .. } => name.clone(),
         Part::Layer { path } => path.display().to_string(),
     }
 }
@@ -29,7 +30,7 @@ pub fn called(part: &Part) -> String {
 /// What it is called in a sentence.
 pub fn titled(part: &Part) -> String {
     match part {
-        Part::Profile { .. } | Part::Kernel { .. } => shown(part),
+        Part::Profile { .. } | Part::Kernel { .. } | Part::Mounted { .. } => shown(part),
         Part::Machine { name, .. } => format!("machine {name}"),
         Part::Layer { path } => format!("layer {}", path.display()),
     }

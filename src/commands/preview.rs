@@ -63,6 +63,7 @@ impl Preview {
             facts: &self.facts,
             loaded,
             view: self.stacked.id,
+            mounted: &self.stacked.mounted,
             mac: self.mac,
             machine: MachineId::from_random([0; 16]),
             boot: BootId::from_random([0; 8]),

@@ -109,7 +109,9 @@ impl Txn {
         self.writes.len() < MAX_OPERATIONS && self.bytes() + key.len() + value.len() <= MAX_TXN
     }
 
-    fn bytes(&self) -> usize {
+    /// Bytes of what it writes, with its keys.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
         let length = |(key, value): &Write| key.len() + value.as_ref().map_or(0, |value| value.len());
         self.writes.iter().map(length).sum()
     }

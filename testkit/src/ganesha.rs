@@ -14,15 +14,29 @@ pub struct Ganesha {
     portmapper: Child,
 }
 
+/// What clients may do with what is exported.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Read it.
+    Read,
+    /// Write it, too.
+    Write,
+}
+
 impl Ganesha {
     /// Its port for NFS.
     pub const NFS: u16 = 2049;
     /// Its port for MOUNT.
     pub const MOUNT: u16 = 20_048;
 
-    /// Exports a directory with the VFS FSAL, and more cache than any tree here has nodes. Its configuration and its log
+    /// Exports a directory to be read, with the VFS FSAL, and more cache than any tree here has nodes. Its configuration and its log
     /// are in `work`. It answers at `address` when this returns.
     pub fn start(tree: &Path, work: &Path, address: Ipv4Addr) -> Result<Self> {
+        Self::export(tree, Access::Read, work, address)
+    }
+
+    /// The same, perhaps to be written too.
+    pub fn export(tree: &Path, access: Access, work: &Path, address: Ipv4Addr) -> Result<Self> {
         let (conf, log) = (work.join("ganesha.conf"), work.join("ganesha.log"));
         let text = format!(
             "NFS_CORE_PARAM {{ Protocols = 3; NFS_Port = {nfs}; MNT_Port = {mount}; Enable_NLM = false; \
@@ -30,10 +44,14 @@ impl Ganesha {
              NFSv4 {{ Graceless = true; RecoveryRoot = {work}; }}\n\
              MDCACHE {{ Entries_HWMark = 500000; }}\n\
              EXPORT {{ Export_Id = 1; Path = {tree}; Pseudo = /x; Protocols = 3; Transports = TCP; \
-             Access_Type = RO; Squash = None; SecType = sys; FSAL {{ Name = VFS; }} }}\n\
+             Access_Type = {access}; Squash = None; SecType = sys; FSAL {{ Name = VFS; }} }}\n\
              LOG {{ Default_Log_Level = EVENT; }}\n",
             nfs = Self::NFS,
             mount = Self::MOUNT,
+            access = match access {
+                Access::Read => "RO",
+                Access::Write => "RW",
+            },
             work = work.display(),
             tree = tree.display(),
         );

@@ -26,7 +26,7 @@ pub mod wire;
 
 pub use clock::Clock;
 pub use disk::SmallDisk;
-pub use ganesha::Ganesha;
+pub use ganesha::{Access, Ganesha};
 pub use lab::{INTERFACE, Lab, RELAY, SERVER, ip};
 pub use machine::{Boot, Host, Machine, Root};
 pub use preload::{Call, HungDisk, preload};

@@ -12,7 +12,7 @@ pub const PATH_MAX: usize = 4096;
 pub type Attributes = Vec<(Vec<u8>, Vec<u8>)>;
 
 /// Owner, mode, time and extended attributes, as they are served; the disk's own do not matter.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Meta {
     /// Permission bits with setuid, setgid and sticky: `07777` at most.
     pub mode: u16,

@@ -14,6 +14,7 @@ use crate::decide::decided::Decided;
 use crate::decide::decision::decide;
 use crate::site::Site;
 use crate::site::gives::{Boots, Gives};
+use crate::site::mounts::Mounts;
 use crate::site::validate::LONGEST_LINE;
 
 /// Longest answer, in bytes.
@@ -136,6 +137,7 @@ impl Gives {
             boots: document.boots()?,
             workloads: document.workloads,
             layers: Vec::new(),
+            mounts: Mounts::new(),
             args: document.args,
             vars: document.vars,
         };

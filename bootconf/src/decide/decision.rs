@@ -13,6 +13,8 @@ use crate::root::{Initramfs, OwnInitrd, Root};
 use crate::site::assignment::Signed;
 use crate::site::gives::Boots;
 use crate::site::layers::Layer;
+use crate::site::log_place::LogPlace;
+use crate::site::mounts::{Mounts, What};
 use crate::site::when::Case;
 use crate::site::{Profile, Site, Source, Vars};
 
@@ -26,6 +28,15 @@ pub enum Part {
     },
     /// Kernel, initrd and modules out of another profile's tree.
     Kernel {
+        /// That profile.
+        profile: String,
+        /// What its root is made of, bottom first.
+        parts: Vec<Part>,
+    },
+    /// Another profile's tree, mounted on a directory.
+    Mounted {
+        /// The directory, from `/`.
+        at: String,
         /// That profile.
         profile: String,
         /// What its root is made of, bottom first.
@@ -49,7 +60,7 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Which part of the plan: `profile`, `menu`, `boot`, `group`, `layer`, `argument`, `kernel`, `initrd`, `root`, `initramfs`, `workload`,
-    /// `var`, `name`.
+    /// `var`, `name`, `mount`, `log`.
     pub what: String,
     /// What it is.
     pub value: String,
@@ -89,6 +100,10 @@ pub struct Decision {
     pub own: OwnInitrd,
     /// Kernel arguments: profiles bottom first, workloads, machine.
     pub args: Vec<String>,
+    /// Where its log goes, where that is not lost with the machine.
+    pub log: Option<LogPlace>,
+    /// What it mounts: of each place, what the nearest table says.
+    pub mounts: Mounts,
     /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
     pub vars: Vars,
     /// Of profiles, generations that it boots instead of their heads.
@@ -328,6 +343,7 @@ impl Decision {
     fn add_all(&mut self, site: &Site, voices: &[Voice<'_>], case: &Weighed<'_>) {
         self.merge_vars(&site.vars, "[vars]");
         self.add_profiles(site, &self.profile.clone(), case);
+        let trees = self.parts.len();
         let groups = || voices.iter().filter_map(|voice| Some((voice.group?, voice)));
         for (name, voice) in groups() {
             self.groups.push(name.to_owned());
@@ -342,6 +358,33 @@ impl Decision {
                 self.push_layer(part, &path.display().to_string(), &voice.from);
             }
             self.add(voice, case);
+        }
+        self.lay_mounted(site, case, trees);
+    }
+
+    /// Lays the trees that are mounted over the profile's own, and below all that is a machine's or a group's: so machines that mount the
+    /// same share it, whatever else they have, and their layers lie over it as over everything.
+    fn lay_mounted(&mut self, site: &Site, case: &Weighed<'_>, trees: usize) {
+        self.mounts.retain(|_, mount| mount.what != What::Nothing);
+        let mounted = self.mounts.iter().filter_map(|(at, mount)| match &mount.what {
+            What::Profile(profile) => Some(Part::Mounted {
+                at: at.clone(),
+                profile: profile.clone(),
+                parts: lent(site, profile, case),
+            }),
+            What::Nfs(_) | What::Device { .. } | What::Nothing => None,
+        });
+        let mounted: Vec<Part> = mounted.collect();
+        self.parts.splice(trees..trees, mounted);
+    }
+
+    /// Takes mounts in, over those of the tables before.
+    fn merge_mounts(&mut self, mounts: &Mounts, from: &str) {
+        for (at, mount) in mounts {
+            let is_of = |why: &Provenance| why.what == "mount" && why.value.split(' ').next() == Some(at);
+            self.why.iter_mut().filter(|why| is_of(why)).for_each(|why| why.hidden = true);
+            self.record("mount", &format!("{at} {}", mount.what), from);
+            self.mounts.insert(at.clone(), mount.clone());
         }
     }
 
@@ -370,6 +413,11 @@ impl Decision {
             }
             self.add_parts(&profile.layers, &profile.args, &table, case);
             self.merge_vars(&profile.vars, &table);
+            self.merge_mounts(&profile.mounts, &table);
+            if let Some(log) = &profile.log {
+                self.log = Some(log.clone());
+                self.record("log", &log.to_string(), &table);
+            }
             self.boot_with(profile, &table);
             if let Some(root) = profile.root {
                 self.root = root;
@@ -392,6 +440,7 @@ impl Decision {
                 let table = format!("[workload.{name}]");
                 self.add_parts(&workload.layers, &workload.args, &table, case);
                 self.merge_vars(&workload.vars, &table);
+                self.merge_mounts(&workload.mounts, &table);
             }
         }
     }
@@ -433,13 +482,8 @@ impl Decision {
 
     /// Lays another profile's kernel, initrd and modules over what there is, with what that profile says of them.
     fn borrow(&mut self, site: &Site, lender: &str, from: &str, case: &Weighed<'_>) {
-        let mut parts = Vec::new();
+        let parts = lent(site, lender, case);
         for (name, profile) in site.chain(lender) {
-            if profile.source.is_some() {
-                parts.push(Part::Profile { name: name.to_owned() });
-            }
-            let layers = profile.layers.iter().filter(|layer| case.has(layer));
-            parts.extend(layers.map(|layer| Part::Layer { path: layer.path.clone() }));
             self.boot_with(profile, &format!("[profile.{name}]"));
         }
         self.push_layer(
@@ -469,6 +513,7 @@ impl Decision {
         if let Some(gives) = voice.gives {
             self.add_parts(&gives.layers, &gives.args, &voice.from, case);
             self.merge_vars(&gives.vars, &voice.from);
+            self.merge_mounts(&gives.mounts, &voice.from);
         }
     }
 
@@ -488,6 +533,19 @@ impl Decision {
             self.args.push(argument.clone());
         }
     }
+}
+
+/// What the root of a profile is made of, for another profile that has a part of it: its trees with their layers, bottom first.
+fn lent(site: &Site, profile: &str, case: &Weighed<'_>) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for (name, profile) in site.chain(profile) {
+        if profile.source.is_some() {
+            parts.push(Part::Profile { name: name.to_owned() });
+        }
+        let layers = profile.layers.iter().filter(|layer| case.has(layer));
+        parts.extend(layers.map(|layer| Part::Layer { path: layer.path.clone() }));
+    }
+    parts
 }
 
 /// Every part that the site has, with a profile's source, each once: what `oneroot stage` stages.

@@ -7,7 +7,8 @@
 //! | `"common"` | | the common ones: what most machines and all hypervisors have |
 //! | `"all"` | | every driver of an Ethernet NIC, USB ones among them |
 //!
-//! Pure: from a kernel's tables ([`Tables`]) to names. What is built into the kernel needs no module and is in no list.
+//! Pure: from a kernel's tables ([`Tables`]) to names. What is built into the kernel needs no module and is in no list. Nor is what
+//! the tree's admin does not want loaded (modprobe.d), but for what no root can be mounted without.
 
 use std::collections::BTreeSet;
 
@@ -149,15 +150,16 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
         .copied()
         .collect();
     names.extend(buses.into_iter().map(str::to_owned));
+    names.retain(|name| tables.is_wanted(name));
     if wants_phys(tables, &names) {
-        let there = PHYS.iter().filter(|name| tables.path(name).is_some());
+        let there = PHYS.iter().filter(|name| tables.path(name).is_some() && tables.is_wanted(name));
         names.extend(there.map(|name| (*name).to_owned()));
     }
     let all = NEEDED
         .iter()
         .map(|(name, _)| *name)
         .chain([PACKET.0])
-        .chain(WANTED)
+        .chain(WANTED.into_iter().filter(|name| tables.may_load(name)))
         .chain(names.iter().map(String::as_str));
     Chosen { modules: tables.order_of_all(all), needed, why, lacks, doubts }
 }
@@ -175,7 +177,8 @@ fn wants_phys(tables: &Tables<'_>, names: &BTreeSet<String>) -> bool {
 /// The names of NICs' drivers, whether they are those of the machine's own, and in words whose they are.
 fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, bool, String) {
     let known = |names: &[&str]| {
-        names.iter().filter(|name| tables.path(name).is_some()).map(|name| (*name).to_owned()).collect()
+        let there = names.iter().filter(|name| tables.path(name).is_some() && tables.is_wanted(name));
+        there.map(|name| (*name).to_owned()).collect()
     };
     let common = |why: &str| (known(&COMMON), false, why.to_owned());
     match (wanted.drivers, wanted.nic) {
@@ -294,6 +297,37 @@ mod tests {
             let (modules, why, _) = chosen(Drivers::Nic, nic);
             assert_eq!(modules, common, "{nic}");
             assert!(why.contains(&format!("no module of this kernel is for {nic}")), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_driver_that_the_tree_does_not_want_gives_way_to_the_one_that_it_does() {
+        let alias = format!("{ALIAS}alias pci:v000010ECd00008125sv*sd*bc*sc*i* r8169\n");
+        for (conf, nic, has, has_not) in [
+            ("blacklist r8169\n", "10ec:8125", "r8125", "r8169"),
+            ("install r8125 /bin/false\n", "10ec:8125", "r8169", "r8125"),
+            (
+                "alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8125\nblacklist r8169\n",
+                "10ec:8168",
+                "r8125",
+                "r8169",
+            ),
+            ("blacklist e1000\n", "", "igc", "e1000"),
+            ("install libphy /bin/true\n", "", "igc", "r8169"),
+        ] {
+            let tables = Tables::parse(DEP, &alias, "", "").unwrap().told(conf).unwrap();
+            let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: nic.parse().ok() });
+            let there = |name: &str| chosen.modules.iter().any(|path| name_of(path) == name);
+            assert!(there(has) && !there(has_not), "{conf}: {:?}", chosen.modules);
+        }
+        let conf = "blacklist overlay\ninstall nfsv3 /bin/false\n";
+        let tables = Tables::parse(DEP, ALIAS, "", "").unwrap().told(conf).unwrap();
+        let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: None });
+        for name in ["nfsv3", "overlay"] {
+            assert!(
+                chosen.modules.iter().any(|path| name_of(path) == name),
+                "no root is mounted without {name}"
+            );
         }
     }
 

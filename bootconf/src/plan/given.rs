@@ -2,16 +2,21 @@
 //! `/run` and `/etc` (docs/decisions/0010).
 //!
 //! They say two things to whatever manages the network in that tree: leave the NIC that carries the root alone, and here is
-//! what its lease said. A pure function of frozen facts: the same facts give the same files.
+//! what its lease said; and to its init what to mount (`plan/mounts.rs`). A pure function of frozen facts: the same facts give the same files.
 
 use std::net::Ipv4Addr;
 
-use crate::decide::facts::Facts;
+use crate::decide::facts::{Facts, SiteFacts};
 use crate::plan::args::BOOT_NIC;
+use crate::plan::mounts;
 use crate::root::Initramfs;
+use crate::site::log_place::LogPlace;
+use crate::site::mounts::Mounts;
 
 /// Where the files are, by what they are for: `run/` is put into `/run` as it is, `etc/` where the tree has nothing better.
 pub const HOME: &str = ".oneroot";
+/// Bytes of memory that a machine's journal may take.
+const JOURNAL: &str = "64M";
 /// resolv.conf(5): the resolver heeds so many name servers.
 const MOST_SERVERS: usize = 3;
 
@@ -26,12 +31,16 @@ pub struct Given {
     ntp: Vec<Ipv4Addr>,
     /// The initramfs was told to rename the NIC.
     renamed: bool,
+    mounts: Mounts,
+    log: Option<LogPlace>,
+    /// For its tree's hooks, where it has any.
+    facts: Option<Facts>,
 }
 
 impl Given {
     /// What a machine with these facts is given.
     #[must_use]
-    pub fn of(facts: &Facts, initramfs: Initramfs) -> Self {
+    pub fn of(facts: &Facts, initramfs: Initramfs, mounts: &Mounts, log: Option<&LogPlace>) -> Self {
         Self {
             mac: facts.mac.clone(),
             name: facts.name.clone(),
@@ -39,7 +48,16 @@ impl Given {
             dns: facts.site.dns.clone(),
             ntp: facts.site.ntp.clone(),
             renamed: initramfs == Initramfs::Dracut,
+            mounts: mounts.clone(),
+            log: log.cloned(),
+            facts: None,
         }
+    }
+
+    /// The same with its facts, for the hooks of its tree.
+    #[must_use]
+    pub fn with_facts(self, facts: &Facts) -> Self {
+        Self { facts: Some(facts.clone()), ..self }
     }
 
     /// The files, by their paths below [`HOME`], in order.
@@ -69,7 +87,38 @@ impl Given {
             let sources = self.ntp.iter().map(|server| format!("server {server} iburst\n")).collect();
             files.push(("run/chrony-dhcp/oneroot.sources".to_owned(), sources));
         }
+        files.extend(mounts::files(&self.mounts));
+        files.extend(self.log());
+        if let Some(facts) = &self.facts {
+            files.push(("facts".to_owned(), environment(facts)));
+            // It is made of texts, numbers and addresses alone.
+            files.extend(
+                serde_json::to_string_pretty(facts).ok().map(|text| ("facts.json".to_owned(), text + "\n")),
+            );
+        }
         files.sort();
+        files
+    }
+
+    /// A journal on the disk would be one in memory, and gone with it: so it is the one that journald bounds itself. Where the site has a
+    /// place for logs, whoever sends there is told of it, if the tree has it.
+    fn log(&self) -> Vec<(String, String)> {
+        let volatile = format!("[Journal]\nStorage=volatile\nRuntimeMaxUse={JOURNAL}\n");
+        let mut files = vec![("run/systemd/journald.conf.d/50-oneroot.conf".to_owned(), volatile)];
+        match &self.log {
+            Some(LogPlace::Journal(url)) => {
+                let wants = "[Unit]\nWants=systemd-journal-upload.service\n".to_owned();
+                files.push((
+                    "run/systemd/journal-upload.conf.d/50-oneroot.conf".to_owned(),
+                    format!("[Upload]\nURL={url}\n"),
+                ));
+                files.push(("run/systemd/system/multi-user.target.d/51-oneroot-log.conf".to_owned(), wants));
+            }
+            Some(LogPlace::Syslog(host)) => {
+                files.push(("etc/rsyslog.d/50-oneroot.conf".to_owned(), format!("*.* @{host}\n")));
+            }
+            None => {}
+        }
         files
     }
 
@@ -142,6 +191,30 @@ impl Given {
     }
 }
 
+/// A machine's facts as lines for a shell's `export`, which takes all that stands behind the first `=` as it is.
+fn environment(facts: &Facts) -> String {
+    let Facts { name, mac, macs, address, profile, workloads, groups, vars, site, hardware: _, location: _ } =
+        facts;
+    let SiteFacts { server, domain, dns, ntp } = site;
+    let address = address.map(|address| address.to_string()).unwrap_or_default();
+    let fixed = [
+        ("NAME", name.clone()),
+        ("MAC", mac.clone()),
+        ("MACS", macs.join(" ")),
+        ("ADDRESS", address),
+        ("PROFILE", profile.clone()),
+        ("WORKLOADS", workloads.join(" ")),
+        ("GROUPS", groups.join(" ")),
+        ("SERVER", server.to_string()),
+        ("DOMAIN", domain.clone().unwrap_or_default()),
+        ("DNS", list(dns, " ")),
+        ("NTP", list(ntp, " ")),
+    ];
+    let fixed = fixed.into_iter().map(|(key, value)| format!("ONEROOT_{key}={value}\n"));
+    // Neither has a line break in it: a site's file with one is refused.
+    fixed.chain(vars.iter().map(|(key, value)| format!("ONEROOT_VAR_{key}={value}\n"))).collect()
+}
+
 fn list(addresses: &[Ipv4Addr], between: &str) -> String {
     addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(between)
 }
@@ -158,6 +231,9 @@ mod tests {
             dns: (1..=4).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect(),
             ntp: vec![Ipv4Addr::new(10, 0, 0, 9)],
             renamed: true,
+            mounts: Mounts::new(),
+            log: None,
+            facts: None,
         };
         change(&mut given);
         given.files().into_iter().collect()
@@ -200,6 +276,24 @@ mod tests {
     }
 
     #[test]
+    fn a_log_that_is_to_outlive_the_machine_is_sent_by_what_the_tree_has_for_that() {
+        let sent = |place: &str| given(|given| given.log = LogPlace::parse(place).ok());
+        let files = sent("https://logs:19532");
+        assert_eq!(
+            files["run/systemd/journal-upload.conf.d/50-oneroot.conf"],
+            "[Upload]\nURL=https://logs:19532\n"
+        );
+        assert!(
+            files["run/systemd/system/multi-user.target.d/51-oneroot-log.conf"]
+                .contains("systemd-journal-upload")
+        );
+        assert_eq!(sent("syslog://[fd00::1]:514")["etc/rsyslog.d/50-oneroot.conf"], "*.* @[fd00::1]:514\n");
+        for bad in ["logs", "ftp://logs", "http://", "syslog://a b", "http://logs/path\nX=1"] {
+            assert!(LogPlace::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn a_file_that_would_say_nothing_is_not_there() {
         let files = given(|given| {
             (given.dns, given.ntp, given.domain, given.renamed) = (Vec::new(), Vec::new(), None, false);
@@ -210,6 +304,7 @@ mod tests {
             "etc/hosts",
             "nic",
             "run/NetworkManager/conf.d/00-oneroot.conf",
+            "run/systemd/journald.conf.d/50-oneroot.conf",
             "run/systemd/network/00-oneroot.network",
             "run/udev/rules.d/79-oneroot.rules",
         ];

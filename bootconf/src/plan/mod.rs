@@ -8,14 +8,17 @@ pub mod firmware;
 pub mod given;
 pub mod initrd;
 pub mod kernels;
+pub mod microcode;
+pub mod mounts;
 mod own;
 pub mod screens;
 pub mod script;
 mod version;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use oneroot_ids::{BootId, Mac, MachineId, ViewId};
+use oneroot_ids::{BootId, GenerationId, Mac, MachineId, ViewId};
 use serde::{Deserialize, Serialize};
 
 use crate::decide::decision::{Decision, Provenance};
@@ -27,6 +30,10 @@ use crate::plan::own::settings;
 use crate::root::{Initramfs, Root};
 use crate::site::Site;
 use crate::site::assignment::Signed;
+use crate::site::mounts::Mounts;
+
+/// Generations, bottom first, by the places where they are mounted.
+pub type Mounted = BTreeMap<String, Vec<GenerationId>>;
 
 /// Everything that a machine was told at one boot; durable before the first byte leaves.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -61,6 +68,12 @@ pub struct BootPlan {
     /// What mounts that root, where there is one; boots of before 0.5 did not say it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub initramfs: Option<Initramfs>,
+    /// What it mounts, by the places.
+    #[serde(default, skip_serializing_if = "Mounts::is_empty")]
+    pub mounts: Mounts,
+    /// Of the profiles that it mounts: the generations that it has of each, bottom first, by the places.
+    #[serde(default, skip_serializing_if = "Mounted::is_empty")]
+    pub mounted: Mounted,
     /// The assignment that it was decided by, where there was one: who made it, and when.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub assigned: Option<Signed>,
@@ -84,6 +97,8 @@ pub struct Terms<'t> {
     pub loaded: &'t Loaded,
     /// Its root.
     pub view: ViewId,
+    /// What that has of the profiles that it mounts.
+    pub mounted: &'t Mounted,
     /// The NIC that boots.
     pub mac: Mac,
     /// The machine.
@@ -131,6 +146,8 @@ impl BootPlan {
             args,
             root,
             initramfs: (root == Root::Nfs).then_some(terms.loaded.initramfs),
+            mounts: decision.mounts.clone(),
+            mounted: terms.mounted.clone(),
             assigned: decision.assigned.clone(),
             facts: Some(terms.facts.clone()),
             why: decision.why.clone(),

@@ -3,7 +3,7 @@
 
 use std::net::IpAddr;
 
-use oneroot_initrd::settings::{Address, Overlay, Server, Settings, Size};
+use oneroot_initrd::settings::{Address, MOST_SERVERS, Overlay, Server, Settings, Size};
 
 use crate::plan::Terms;
 use crate::plan::export::Export;
@@ -19,17 +19,20 @@ const INIT: &str = "/sbin/init";
 /// What a machine's init is told on these terms.
 pub(super) fn settings(terms: &Terms<'_>) -> Settings {
     let Terms { site, decision, facts, .. } = *terms;
-    let server =
-        Server { address: facts.site.server, nfs: site.server.nfs_port, http: site.server.http_port };
+    let first = facts.site.server;
+    let more = site.server.more_addresses.iter().map(|address| IpAddr::V4(*address));
+    let all = [first].into_iter().chain(more.filter(|address| *address != first)).take(MOST_SERVERS);
+    let at = |address| Server { address, nfs: site.server.nfs_port, http: site.server.http_port };
     Settings {
         boot: terms.boot,
         machine: terms.machine,
         name: facts.name.clone(),
         mac: terms.mac,
-        servers: vec![server],
+        servers: all.map(at).collect(),
         export: Export::of(terms.view, terms.boot, terms.seal).to_string(),
         address: leased(terms),
-        vlan: None,
+        mtu: decision.own.mtu,
+        vlan: decision.own.vlan,
         patience: PATIENCE,
         overlay: decision.own.overlay.unwrap_or(OVERLAY),
         init: INIT.to_owned(),

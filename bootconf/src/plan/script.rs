@@ -137,6 +137,8 @@ mod tests {
             args: vec!["ro".to_owned()],
             root: crate::root::Root::Nfs,
             initramfs: None,
+            mounts: crate::site::mounts::Mounts::new(),
+            mounted: crate::plan::Mounted::new(),
             assigned: None,
             facts: None,
             why: vec![],

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::site::layers::Layer;
+use crate::site::mounts::Mounts;
 use crate::site::types::Vars;
 
 /// What a table gives to each machine that it is about.
@@ -18,6 +19,9 @@ pub struct Gives {
     /// Directories laid over the profile. Only the site's own files name directories: none is ever read from a record.
     #[serde(skip)]
     pub layers: Vec<Layer>,
+    /// What they mount. Only the site's own files say that.
+    #[serde(skip)]
+    pub mounts: Mounts,
     /// Kernel arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,

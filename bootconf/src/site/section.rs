@@ -207,6 +207,31 @@ impl<'t> Section<'t> {
         items
     }
 
+    /// Every key of the table `key`, which are the admin's own, each with a string or a table; `what` is what each has to be.
+    pub(crate) fn each(
+        &mut self,
+        diagnostics: &mut Diagnostics,
+        key: &'static str,
+        what: &str,
+    ) -> Vec<(Located<String>, Item<'t>)> {
+        let Some(outer) = self.section(diagnostics, key) else { return Vec::new() };
+        let mut each = Vec::new();
+        for (name, value) in outer.table {
+            let text = name.get_ref().to_string();
+            let span = outer.spot_of(&text, Some(value));
+            let name = Located { value: text, span: Span { span: name.span(), ..span.clone() } };
+            match (value.get_ref().as_str(), value.get_ref().as_table()) {
+                (Some(text), _) => each.push((name, Item::Text(Located { value: text.to_owned(), span }))),
+                (_, Some(table)) => each.push((name, Item::Table(Section::new(table, span)))),
+                _ => {
+                    let found = article(value.get_ref().type_str());
+                    diagnostics.note(&span, format!("must be {what}, not {found}"));
+                }
+            }
+        }
+        each
+    }
+
     pub(crate) fn section(
         &mut self,
         diagnostics: &mut Diagnostics,

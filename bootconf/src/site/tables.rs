@@ -10,13 +10,16 @@ use crate::root::{self, Drivers, Initramfs, NIC, OwnInitrd, Root};
 use crate::site::directories::{Directory, apart};
 use crate::site::gives::Gives;
 use crate::site::layers::layers;
+use crate::site::log_place::LogPlace;
 use crate::site::menu_tables::boots;
+use crate::site::mounts::mounts;
 use crate::site::networks::{NO_HOST, is_host, seconds_of};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::sources::source_of;
 use crate::site::table::{Places, Table, placed};
 use crate::site::{Certificate, Confinement, Https, Machine, Profile, Server, Vars, Workload};
 use oneroot_ids::Mac;
+use oneroot_initrd::settings::MOST_SERVERS;
 
 /// Where the state is, unless the site says otherwise.
 pub(crate) const STATE: &str = "/var/lib/oneroot/state";
@@ -107,6 +110,7 @@ fn names_a_nic(value: &str) -> bool {
 /// The `[server]` table.
 pub(crate) fn server(mut section: Section<'_>, home: &Path, diagnostics: &mut Diagnostics) -> Option<Server> {
     let address = server_address(&mut section, diagnostics);
+    let more_addresses = more_addresses(&mut section, address.as_ref(), diagnostics);
     let interfaces = interfaces(&mut section, diagnostics);
     let mut directory = |key, default: &str| -> Directory {
         let said = section.string(diagnostics, key).and_then(|at| placed(at, home, diagnostics));
@@ -130,6 +134,7 @@ pub(crate) fn server(mut section: Section<'_>, home: &Path, diagnostics: &mut Di
     section.finish(diagnostics);
     Some(Server {
         address: address?.value,
+        more_addresses,
         interfaces,
         store: store.path,
         state: state.path,
@@ -153,6 +158,32 @@ fn server_address(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> O
         IpAddr::V4(_) => Err(NO_HOST),
         IpAddr::V6(_) => Err("must be IPv4: firmware and klibc mount no root over IPv6"),
     })
+}
+
+/// Where the root is looked for when the first address does not answer.
+fn more_addresses(
+    section: &mut Section<'_>,
+    first: Option<&Located<IpAddr>>,
+    diagnostics: &mut Diagnostics,
+) -> Vec<Ipv4Addr> {
+    let named = section.strings(diagnostics, "more_addresses", true);
+    if let Some(one_more) = named.get(MOST_SERVERS - 1) {
+        diagnostics.note(&one_more.span, format!("is one too many: {} at most", MOST_SERVERS - 1));
+    }
+    let host = |text: String| {
+        let address = text.parse::<Ipv4Addr>().map_err(|_| "is no IPv4 address")?;
+        match is_host(address) {
+            true if first.is_some_and(|first| first.value == address) => {
+                Err("is the server's `address`, which comes first")
+            }
+            true => Ok(address),
+            false => Err(NO_HOST),
+        }
+    };
+    let named: Vec<Located<Ipv4Addr>> =
+        named.into_iter().filter_map(|at| at.check(diagnostics, host)).collect();
+    note_twice(&named, diagnostics, |address| format!("{address} is there twice"));
+    named.into_iter().map(|at| at.value).collect()
 }
 
 fn interfaces(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> Vec<String> {
@@ -299,6 +330,11 @@ pub(crate) fn profile(
         root,
         initramfs: initramfs.map(|at| at.value),
         own,
+        log: section
+            .string(diagnostics, "log")
+            .and_then(|at| at.check(diagnostics, |text| LogPlace::parse(&text)))
+            .map(|at| at.value),
+        mounts: mounts(&mut section, &mut places, diagnostics),
         args: arguments_of(
             root.unwrap_or_default(),
             section.strings(diagnostics, "args", false),
@@ -310,6 +346,11 @@ pub(crate) fn profile(
     section.finish(diagnostics);
     Table { value: profile, span, places: places.0 }
 }
+
+/// Each host takes datagrams of 576 bytes (RFC 791), and less than that mounts no root; no Ethernet carries more than a jumbo frame.
+const MTUS: std::ops::RangeInclusive<u16> = 576..=9216;
+/// 0 and 4095 are none (IEEE 802.1Q).
+const VLANS: std::ops::RangeInclusive<u16> = 1..=4094;
 
 /// What a profile says of an initrd of oneroot's own.
 fn own_initrd(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> OwnInitrd {
@@ -327,10 +368,14 @@ fn own_initrd(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> OwnIn
             seconds.ok_or_else(|| format!("{text:?} must be from one minute to one day"))
         })
     });
+    let mtu = section.number(diagnostics, "mtu", MTUS);
+    let vlan = section.number(diagnostics, "vlan", VLANS);
     OwnInitrd {
         drivers: drivers.map(|at| at.value),
         overlay: overlay.map(|at| at.value),
         restart: restart.map(|at| at.value),
+        mtu: mtu.map(|at| at.value),
+        vlan: vlan.map(|at| at.value),
     }
 }
 
@@ -370,6 +415,7 @@ pub(crate) fn workload(
     let mut places = Places::default();
     let workload = Workload {
         layers: layers(&mut section, home, &mut places, diagnostics),
+        mounts: mounts(&mut section, &mut places, diagnostics),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
         vars: own_variables(&mut section, diagnostics),
     };
@@ -430,6 +476,7 @@ pub(crate) fn gives(section: &mut Section<'_>, places: &mut Places, diagnostics:
         boots,
         workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
         layers: Vec::new(),
+        mounts: mounts(section, places, diagnostics),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
         vars: own_variables(section, diagnostics),
     }

@@ -12,7 +12,9 @@ use crate::site::assignment::{Assignment, Signed};
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
 use crate::site::layers::Layer;
+use crate::site::log_place::LogPlace;
 use crate::site::menus::Menu;
+use crate::site::mounts::Mounts;
 use crate::site::program::Program;
 use crate::site::rules::Rule;
 use crate::site::sources::Source;
@@ -82,6 +84,8 @@ impl Lookup {
 pub struct Server {
     /// The address that clients are told: server-id, siaddr, URLs, nfsroot.
     pub address: IpAddr,
+    /// More addresses of it, or of others with the same store and state: oneroot's own init tries them in their order.
+    pub more_addresses: Vec<Ipv4Addr>,
     /// The interfaces on which DHCP is answered.
     pub interfaces: Vec<String>,
     /// Where objects, generations and stacks are kept.
@@ -201,6 +205,10 @@ pub struct Profile {
     pub initramfs: Option<Initramfs>,
     /// What it says of an initrd of oneroot's own.
     pub own: OwnInitrd,
+    /// What its machines mount.
+    pub mounts: Mounts,
+    /// Where their logs go.
+    pub log: Option<LogPlace>,
     /// Kernel arguments.
     pub args: Vec<String>,
     /// What templates may say on its machines.
@@ -212,6 +220,8 @@ pub struct Profile {
 pub struct Workload {
     /// Directories laid over the profile.
     pub layers: Vec<Layer>,
+    /// What its machines mount.
+    pub mounts: Mounts,
     /// Kernel arguments.
     pub args: Vec<String>,
     /// What templates may say on its machines.

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::site::draft::Draft;
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
+use crate::site::mounts::{Mounts, What};
 use crate::site::networks::pool_size;
 use crate::site::report::nearest;
 use crate::site::section::Diagnostics;
@@ -50,6 +51,10 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
                 roots(&chain, profile, diagnostics);
             }
         }
+        mounted(&profile.value.mounts, profile, draft, diagnostics);
+    }
+    for workload in draft.workloads.values() {
+        mounted(&workload.value.mounts, workload, draft, diagnostics);
     }
     groups(draft, diagnostics);
     machines(draft, diagnostics);
@@ -238,8 +243,24 @@ fn given<T>(gives: &Gives, table: &Table<T>, draft: &Draft, diagnostics: &mut Di
     if let Some(boots) = &gives.boots {
         named(boots, table, draft, diagnostics);
     }
+    mounted(&gives.mounts, table, draft, diagnostics);
     for workload in &gives.workloads {
         exists("workload", workload, &draft.workloads, table, "workloads", diagnostics);
+    }
+}
+
+/// Profiles that are mounted are there, and have a tree.
+fn mounted<T>(mounts: &Mounts, table: &Table<T>, draft: &Draft, diagnostics: &mut Diagnostics) {
+    for (at, mount) in mounts {
+        let What::Profile(name) = &mount.what else { continue };
+        exists("profile", name, &draft.profiles, table, "mounts", diagnostics);
+        if let Chain::Ends(chain) = chain_of(name, &draft.profiles)
+            && !chain.is_empty()
+            && chain.iter().all(|profile| profile.value.source.is_none())
+        {
+            let told = format!("{name} has no tree that could be mounted on {at}");
+            diagnostics.note(table.place("mounts", name), told);
+        }
     }
 }
 

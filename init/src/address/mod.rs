@@ -2,7 +2,8 @@
 //! may have waited long, and that renews the lease. Where there is none, or it is another's by now, DHCP gives one.
 //!
 //! Where the settings name an address, only the servers in them are listened to: another that answers is none of ours. A server
-//! that says nothing does not stop a boot whose address was leased a minute ago.
+//! that says nothing does not stop a boot whose address was leased a minute ago. A machine that waits for its root longer than half
+//! of its lease asks again, for what nobody renews is another's some day (RFC 2131 §4.4.5).
 
 pub mod wire;
 
@@ -13,7 +14,7 @@ use oneroot_initrd::report::Phase;
 use oneroot_initrd::settings::Address;
 
 use crate::kernel::{Kernel, Link, Port};
-use crate::machine::{Machine, Over};
+use crate::machine::{Held, Machine, Over};
 use crate::trouble::Trouble;
 use wire::{Answer, Kind, Question};
 
@@ -21,6 +22,10 @@ use wire::{Answer, Kind, Question};
 const KEEP: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 /// How long it may take over an address that it has offered.
 const TAKE: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
+/// The shortest time between two questions whether an address is still ours.
+const SOONEST: Duration = Duration::from_secs(60);
+/// A lease that never ends, as DHCP writes it; and one that says nothing of its end.
+const ENDLESS: [u32; 2] = [u32::MAX, 0];
 /// Datagrams that are read while one answer is waited for: more are somebody's flood.
 const MOST: usize = 256;
 /// A network whose server says nothing of its size.
@@ -33,16 +38,16 @@ const PREFIX: u8 = 24;
 pub fn take(machine: &mut Machine<'_>, link: &Link) -> Result<(), Over> {
     machine.teller.begin(Phase::Address);
     let mut how = "leased for this boot";
-    let address = match machine.settings.address.clone() {
+    let (address, server) = match machine.settings.address.clone() {
         None => {
             how = "by DHCP";
             discover(machine, link, false)?
         }
-        Some(leased) => match keep(machine, link, &leased) {
-            Kept::Ours => leased,
+        Some(leased) => match keep(machine, link, &leased, None) {
+            Kept::Ours(address, server) => (address, Some(server)),
             Kept::Silence => {
                 how = "leased for this boot; its server did not answer";
-                leased
+                (leased, None)
             }
             Kept::Lost => {
                 how = "by DHCP, for the leased one is another's";
@@ -55,26 +60,79 @@ pub fn take(machine: &mut Machine<'_>, link: &Link) -> Result<(), Over> {
     machine.teller.connected();
     let router = address.router.map(|router| format!(", router {router}")).unwrap_or_default();
     machine.teller.done(&format!("{}/{}{router}, {how}", address.address, address.prefix));
+    hold(machine, link, address, server);
     Ok(())
 }
 
+/// Asks whether the address is still ours, where that is due; and takes another where it is not.
+///
+/// # Errors
+/// When the machine is to be started again.
+pub fn renew(machine: &mut Machine<'_>) -> Result<(), Over> {
+    let now = machine.kernel.now();
+    let Some(held) = machine.held.clone().filter(|held| held.ask.is_some_and(|ask| ask <= now)) else {
+        return Ok(());
+    };
+    let Held { link, address, server, end, .. } = held;
+    let ours = machine.settings.address.is_some();
+    let (new, server) = match keep(machine, &link, &address, server) {
+        Kept::Ours(address, server) => (address, Some(server)),
+        Kept::Lost => discover(machine, &link, ours)?,
+        Kept::Silence => {
+            // A server that has forgotten a client says nothing of what it holds (§4.3.2), so one that is asked for any address may
+            // answer. If none does, none gives this one to another either.
+            let port =
+                machine.kernel.open_port(&link.name).ok().filter(|_| end.is_some_and(|end| end <= now));
+            match port.and_then(|port| lease(machine, &*port, ours, SOONEST / 20)) {
+                Some(found) => found,
+                None => {
+                    let left = end.map_or(Duration::ZERO, |end| end.saturating_sub(now));
+                    let ask = Some(now + SOONEST.max(left / 2));
+                    machine.held = Some(Held { link, address, server, ask, end });
+                    return Ok(());
+                }
+            }
+        }
+    };
+    if (new.address, new.prefix) != (address.address, address.prefix) {
+        // What can't be taken away stays, and the kernel speaks from the older of two.
+        let _ = machine.kernel.remove_address(link.index, address.address, address.prefix);
+        configure(machine, &link, &new)?;
+    }
+    hold(machine, &link, new, server);
+    Ok(())
+}
+
+/// Takes note of an address that was given just now.
+fn hold(machine: &mut Machine<'_>, link: &Link, address: Address, server: Option<Ipv4Addr>) {
+    let now = machine.kernel.now();
+    let lease = Some(address.lease).filter(|lease| !ENDLESS.contains(lease));
+    let lease = lease.map(|seconds| Duration::from_secs(seconds.into()));
+    let ask = lease.map(|lease| now + SOONEST.max(lease / 2));
+    machine.held =
+        Some(Held { link: link.clone(), address, server, ask, end: lease.map(|lease| now + lease) });
+}
+
 enum Kept {
-    Ours,
+    /// It is, as this server says, on these terms.
+    Ours(Address, Ipv4Addr),
     Lost,
     Silence,
 }
 
-/// Asks whether the leased address is still ours.
-fn keep(machine: &Machine<'_>, link: &Link, leased: &Address) -> Kept {
+/// Asks whether an address is still ours: of who has given it, where that is known, else of the servers in the settings.
+fn keep(machine: &Machine<'_>, link: &Link, held: &Address, server: Option<Ipv4Addr>) -> Kept {
     let Ok(port) = machine.kernel.open_port(&link.name) else { return Kept::Silence };
-    let question = Question::Keep(leased.address);
+    let question = Question::Keep(held.address);
     for within in KEEP {
         let heard = ask(machine, &*port, question, within, |answer| {
-            is_ours(machine, answer.server) && answer.kind != Kind::Offer
+            let is_asked = is_ours(machine, answer.server) || server == Some(answer.server);
+            is_asked && answer.kind != Kind::Offer
         });
         match heard {
-            Some(answer) if answer.kind == Kind::Ack && answer.address == leased.address => {
-                return Kept::Ours;
+            Some(answer) if answer.kind == Kind::Ack && answer.address == held.address => {
+                let lease = answer.lease.unwrap_or(held.lease);
+                return Kept::Ours(Address { lease, ..held.clone() }, answer.server);
             }
             Some(_) => return Kept::Lost,
             None => {}
@@ -84,14 +142,14 @@ fn keep(machine: &Machine<'_>, link: &Link, leased: &Address) -> Kept {
 }
 
 /// Asks for any address until there is one. `ours` where only our own servers count.
-fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<Address, Over> {
+fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<(Address, Option<Ipv4Addr>), Over> {
     let mut tries = 0;
     loop {
         let pause = machine.pause(tries);
         let found = machine.kernel.open_port(&link.name).map(|port| lease(machine, &*port, ours, pause));
         tries += 1;
         match found {
-            Ok(Some(address)) => return Ok(address),
+            Ok(Some(found)) => return Ok(found),
             // A first DISCOVER is lost on many a switch that has just seen the link come up.
             Ok(None) if tries < 3 => {}
             Ok(None) => {
@@ -107,7 +165,12 @@ fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<Addres
 }
 
 /// One DISCOVER, and all that may follow.
-fn lease(machine: &Machine<'_>, port: &dyn Port, ours: bool, within: Duration) -> Option<Address> {
+fn lease(
+    machine: &Machine<'_>,
+    port: &dyn Port,
+    ours: bool,
+    within: Duration,
+) -> Option<(Address, Option<Ipv4Addr>)> {
     let offer = ask(machine, port, Question::Discover, within, |answer| {
         answer.kind == Kind::Offer && (!ours || is_ours(machine, answer.server))
     })?;
@@ -118,13 +181,14 @@ fn lease(machine: &Machine<'_>, port: &dyn Port, ours: bool, within: Duration) -
         });
         match heard {
             Some(answer) if answer.kind == Kind::Ack && answer.address == offer.address => {
-                return Some(Address {
+                let address = Address {
                     address: answer.address,
                     prefix: answer.prefix.or(offer.prefix).unwrap_or(PREFIX),
                     router: answer.router.or(offer.router),
                     mtu: answer.mtu,
                     lease: answer.lease.unwrap_or(0),
-                });
+                };
+                return Some((address, Some(answer.server)));
             }
             Some(_) => return None,
             None => {}
@@ -166,7 +230,7 @@ fn configure(machine: &mut Machine<'_>, link: &Link, address: &Address) -> Resul
     let mut tries = 0;
     loop {
         let kernel = machine.kernel;
-        let given = give(kernel, link, address);
+        let given = give(kernel, link, address, machine.settings.mtu.or(address.mtu));
         let Err((what, errno)) = given else { return Ok(()) };
         let trouble = Trouble::Link { link: link.name.clone(), what, errno };
         let pause = machine.pause(tries);
@@ -179,8 +243,9 @@ fn give(
     kernel: &dyn Kernel,
     link: &Link,
     address: &Address,
+    mtu: Option<u16>,
 ) -> Result<(), (&'static str, crate::kernel::Errno)> {
-    if let Some(mtu) = address.mtu {
+    if let Some(mtu) = mtu {
         kernel.set_mtu(link.index, mtu).map_err(|errno| ("given its MTU", errno))?;
     }
     kernel

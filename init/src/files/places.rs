@@ -14,6 +14,8 @@ pub enum When {
     Nameless,
     /// `no-nameserver`: it has no line `nameserver`.
     NoNameserver,
+    /// `added`: the real init is not systemd; the lines come behind the tree's own.
+    Added,
 }
 
 /// The table.
@@ -54,6 +56,7 @@ fn line(line: &str) -> Option<(String, When)> {
         "absent" => When::Absent,
         "nameless" => When::Nameless,
         "no-nameserver" => When::NoNameserver,
+        "added" => When::Added,
         _ => return None,
     };
     let is_plain = path.split('/').all(|part| !matches!(part, "" | "." | ".."));

@@ -24,6 +24,12 @@ impl Answer {
         });
         Some(Self { status, date })
     }
+
+    /// Whether the same may be taken later: the server has too much to do (RFC 6585 §4), or is in trouble itself.
+    #[must_use]
+    pub fn is_busy(self) -> bool {
+        self.status == 429 || self.status >= 500
+    }
 }
 
 /// `Sun, 06 Nov 1994 08:49:37 GMT`, the one form that servers write.

@@ -116,9 +116,10 @@ impl Kernel for Host {
         fs::remove_file(path).map_err(errno)
     }
 
-    fn load(&self, path: &str) -> Result<()> {
+    fn load(&self, path: &str, options: &str) -> Result<()> {
         let file = File::open(path).map_err(errno)?;
-        rustix::system::finit_module(file, c"", 0)
+        let options = CString::new(options).map_err(|_| Errno::INVAL)?;
+        rustix::system::finit_module(file, &options, 0)
     }
 
     fn links(&self) -> Result<Vec<Link>> {
@@ -139,6 +140,10 @@ impl Kernel for Host {
 
     fn add_address(&self, link: u32, address: Ipv4Addr, prefix: u8) -> Result<()> {
         net::add_address(link, address, prefix)
+    }
+
+    fn remove_address(&self, link: u32, address: Ipv4Addr, prefix: u8) -> Result<()> {
+        net::remove_address(link, address, prefix)
     }
 
     fn add_router(&self, link: u32, router: Ipv4Addr) -> Result<()> {

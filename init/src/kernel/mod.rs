@@ -125,8 +125,8 @@ pub trait Kernel: Sync {
     /// Removes a file or link.
     fn remove(&self, path: &str) -> Result<()>;
 
-    /// Loads the module that lies there.
-    fn load(&self, path: &str) -> Result<()>;
+    /// Loads the module that lies there, with these options.
+    fn load(&self, path: &str, options: &str) -> Result<()>;
     /// All links of Ethernet's kind, by their numbers.
     fn links(&self) -> Result<Vec<Link>>;
     /// Brings a link up.
@@ -137,6 +137,8 @@ pub trait Kernel: Sync {
     fn add_vlan(&self, link: u32, vlan: u16, name: &str) -> Result<()>;
     /// Gives a link an address. One that it has is fine.
     fn add_address(&self, link: u32, address: Ipv4Addr, prefix: u8) -> Result<()>;
+    /// Takes an address from a link.
+    fn remove_address(&self, link: u32, address: Ipv4Addr, prefix: u8) -> Result<()>;
     /// Makes a router the way to everywhere. A route that is there is replaced.
     fn add_router(&self, link: u32, router: Ipv4Addr) -> Result<()>;
     /// Opens a DHCP client's port on the link of that name.

@@ -13,6 +13,7 @@ use super::{Link, Result};
 const NEW_LINK: u16 = 16;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
+const REMOVE_ADDRESS: u16 = 21;
 const NEW_ROUTE: u16 = 24;
 /// Flags of a link.
 const UP: u32 = 0x1;
@@ -124,6 +125,15 @@ pub(super) fn add_address(link: u32, address: Ipv4Addr, prefix: u8) -> Result<()
         request = request.attribute(BROADCAST, &everybody.octets());
     }
     is_fine_when_there(Socket::open()?.ask(&request).map(drop))
+}
+
+pub(super) fn remove_address(link: u32, address: Ipv4Addr, prefix: u8) -> Result<()> {
+    let [i0, i1, i2, i3] = link.to_ne_bytes();
+    let request = Request::new(REMOVE_ADDRESS)
+        .bytes(&[IPV4, prefix, 0, 0, i0, i1, i2, i3])
+        .attribute(LOCAL, &address.octets())
+        .attribute(ADDRESS, &address.octets());
+    Socket::open()?.ask(&request).map(drop)
 }
 
 pub(super) fn add_router(link: u32, router: Ipv4Addr) -> Result<()> {

@@ -1,7 +1,8 @@
 //! How the boot goes, told to whoever sits at the console and to the servers.
 //!
 //! What happens before there is an address is kept, and told when there is one. Servers that do not answer cost a boot at most
-//! [`BUDGET`] altogether. A failure may cost [`ONE`] for each server on top, for then the machine waits anyway.
+//! [`BUDGET`] altogether. A failure may cost [`ONE`] for each server on top, for then the machine waits anyway. A server that is too
+//! busy for a report gets it again after a pause that grows, and costs a boot [`BUDGET`] once more; one that refuses it does not.
 
 mod page;
 
@@ -23,6 +24,9 @@ pub const ONE: Duration = Duration::from_secs(1);
 const MOST_KEPT: usize = 16;
 /// The same trouble is told again after this, so that a server which was away hears of it.
 const AGAIN: Duration = Duration::from_secs(60);
+/// The first pause before a report is sent again that no server had time for, and the longest; each up to half as much longer, so
+/// that machines which overran a server together do not do so again.
+const PAUSES: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// A clock that is wrong by less is the real init's to put right.
 const FAR_OFF: u64 = 86_400;
 
@@ -34,6 +38,8 @@ pub struct Teller<'k> {
     /// There is an address to tell from.
     can_post: bool,
     kept: Vec<Report>,
+    /// When what is kept is sent again, and the pause before that; none where no server was too busy.
+    later: Option<(Duration, Duration)>,
     budget: Duration,
     phase: Phase,
     since: Duration,
@@ -51,6 +57,7 @@ impl<'k> Teller<'k> {
             servers: Vec::new(),
             can_post: false,
             kept: Vec::new(),
+            later: None,
             budget: BUDGET,
             phase: Phase::Settings,
             since: kernel.now(),
@@ -80,7 +87,7 @@ impl<'k> Teller<'k> {
 
     /// It has come to an end, and to this.
     pub fn done(&mut self, came_to: &str) {
-        let report = self.report(None);
+        let report = self.report(None, None);
         self.kernel.print(&page::done(&report, came_to));
         self.tell(report);
     }
@@ -96,9 +103,12 @@ impl<'k> Teller<'k> {
         let said = self.last.as_ref().filter(|(last, _)| *last == sentence).map(|(_, at)| *at);
         // What nobody could be told yet is kept, once.
         if said.is_some_and(|at| now < at + AGAIN || !self.can_post) {
+            if self.later.is_some() {
+                self.send(true);
+            }
             return;
         }
-        let report = self.report(Some(sentence.clone()));
+        let report = self.report(Some(sentence.clone()), None);
         if said.is_none() {
             self.kernel.print(&page::failed(&report, &sentence, next));
         }
@@ -109,17 +119,36 @@ impl<'k> Teller<'k> {
     /// Something that is to be known and stops nothing.
     pub fn note(&mut self, trouble: &Trouble) {
         let sentence = trouble.to_string();
-        let report = self.report(Some(sentence.clone()));
+        let report = self.report(None, Some(sentence.clone()));
         self.kernel.print(&page::failed(&report, &sentence, "the boot goes on"));
         self.tell(report);
     }
 
-    fn report(&self, failure: Option<String>) -> Report {
+    /// The last chance to be heard, before another program takes over or the machine starts again: what a server was too busy for
+    /// is sent again within that time.
+    pub fn last(&mut self, patience: Duration) {
+        let end = self.kernel.now() + patience;
+        while let Some((at, pause)) = self.later.filter(|_| !self.kept.is_empty()) {
+            self.kernel.sleep(at.min(end).saturating_sub(self.kernel.now()));
+            // One more time when there is no more time.
+            let is_last = at >= end;
+            if is_last {
+                self.later = Some((Duration::ZERO, pause));
+            }
+            self.send(true);
+            if is_last {
+                return;
+            }
+        }
+    }
+
+    fn report(&self, failure: Option<String>, note: Option<String>) -> Report {
         let now = self.kernel.now();
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let kernel = if failure.is_some() { self.kernel.log(MOST_KERNEL_LINES) } else { Vec::new() };
+        let is_well = failure.is_none() && note.is_none();
+        let kernel = if is_well { Vec::new() } else { self.kernel.log(MOST_KERNEL_LINES) };
         let took_ms = millis(now.saturating_sub(self.since));
-        Report { phase: self.phase, at_ms: millis(now), took_ms, failure, kernel }
+        Report { phase: self.phase, at_ms: millis(now), took_ms, failure, note, kernel }
     }
 
     /// Tells it, and all that is kept, or keeps it. The order stays.
@@ -129,8 +158,17 @@ impl<'k> Teller<'k> {
             self.kept.remove(0);
         }
         self.kept.push(report);
+        self.send(waits);
+    }
+
+    /// Tells all that is kept, if it is time for that. `waits` where the machine waits anyway.
+    fn send(&mut self, waits: bool) {
         let Some(boot) = self.boot.filter(|_| self.can_post) else { return };
+        if self.later.is_some_and(|(at, _)| self.kernel.now() < at) {
+            return;
+        }
         let path = format!("/b/{boot}/report");
+        let mut is_busy = false;
         for place in 0..self.servers.len() {
             while let (Some(report), Some(server)) = (self.kept.first(), self.servers.get(place)) {
                 let within = if waits { ONE } else { self.budget.min(ONE) };
@@ -145,12 +183,26 @@ impl<'k> Teller<'k> {
                     }
                     break;
                 };
+                self.set_clock(answer.date);
+                if answer.is_busy() {
+                    is_busy = true;
+                    break;
+                }
                 self.kept.remove(0);
                 // The one that answers is asked first from now on.
                 self.servers.swap(0, place);
-                self.set_clock(answer.date);
             }
         }
+        self.later = self.next_try(is_busy);
+    }
+
+    /// When what is kept is sent again, and the pause before that.
+    fn next_try(&self, is_busy: bool) -> Option<(Duration, Duration)> {
+        let (first, longest) = PAUSES;
+        let pause = self.later.map_or(first, |(_, last)| (last * 2).min(longest));
+        let half = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX) / 2;
+        let more = Duration::from_millis(self.kernel.random() % (half + 1));
+        is_busy.then(|| (self.kernel.now() + pause + more, pause))
     }
 
     /// A machine without a battery for its clock begins in 1970, where no certificate holds yet.

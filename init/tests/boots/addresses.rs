@@ -8,7 +8,7 @@ use oneroot_init::address::wire::{self, Question};
 
 use crate::fake::{End, Fake};
 use crate::lab::{
-    LEASED, ROGUE, SERVER, SETTINGS, after, failures, gives, kind, machine, machine_with, spoilt,
+    LEASED, ROGUE, SERVER, SETTINGS, after, at, failures, gives, kind, machine, machine_with, spoilt,
 };
 
 const ELSE: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 200);
@@ -103,6 +103,65 @@ fn a_network_with_a_flood_of_answers_is_no_endless_wait() {
     let fake = machine();
     fake.state().dhcp = (0..1000).map(|_| gives(ROGUE, ELSE)).collect();
     boots(&fake, 60);
+    assert_eq!(fake.state().addresses, [(2, LEASED, 24)]);
+}
+
+/// A machine whose server has no root for it until then.
+fn waits(fake: Fake, until: u64) -> Fake {
+    fake.state().servers.get_mut(&at(SERVER)).unwrap().is_up = false;
+    fake.at(until, |state| state.servers.get_mut(&at(SERVER)).unwrap().is_up = true);
+    fake
+}
+
+#[test]
+fn a_machine_that_waits_for_its_root_for_longer_than_its_lease_renews_it_in_time() {
+    let fake = waits(machine(), 10_000);
+    boots(&fake, 20_000);
+    // Each answer is for 600 s.
+    let asked = asked(&fake);
+    assert!((25..=40).contains(&asked.len()), "{}", asked.len());
+    assert!(asked.iter().all(|kind| *kind == MessageType::Request));
+    assert_eq!(fake.state().addresses, [(2, LEASED, 24)]);
+}
+
+#[test]
+fn an_address_that_became_anothers_while_the_root_was_waited_for_is_given_up_for_a_new_one() {
+    let fake = waits(machine(), 3000);
+    fake.at(1000, |state| state.dhcp = vec![gives(ROGUE, LEASED), gives(SERVER, ELSE)]);
+    boots(&fake, 5000);
+    assert_eq!(fake.state().addresses, [(2, ELSE, 20)], "the old one is not kept beside it");
+}
+
+#[test]
+fn where_another_server_has_given_the_address_that_one_is_asked_to_renew_it() {
+    let fake = waits(machine_with(&SETTINGS.replace(PROXY, "")), 3000);
+    fake.state().dhcp = vec![gives(ROGUE, ELSE)];
+    boots(&fake, 5000);
+    let asked = asked(&fake);
+    assert_eq!(asked.iter().filter(|kind| **kind == MessageType::Discover).count(), 1, "{asked:?}");
+    assert!((8..=12).contains(&asked.len()), "{asked:?}");
+}
+
+#[test]
+fn a_server_that_has_forgotten_the_lease_is_asked_for_any_address_when_it_ends_and_silence_ends_nothing() {
+    let fake = waits(machine_with(&SETTINGS.replace(PROXY, "")), 6000);
+    fake.state().dhcp = vec![gives(ROGUE, LEASED)];
+    fake.at(100, |state| state.dhcp.clear());
+    fake.at(3000, |state| {
+        let (mut gives, mut offered) = (gives(ROGUE, ELSE), false);
+        state.dhcp.push(Box::new(move |question| {
+            offered |= kind(question) == MessageType::Discover;
+            gives(question).filter(|_| offered)
+        }));
+    });
+    boots(&fake, 10_000);
+    assert_eq!(fake.state().addresses, [(2, ELSE, 20)]);
+    let asked = asked(&fake);
+    assert!(asked.len() < 200, "{}", asked.len());
+    // With nobody left to ask, the machine goes on with what it has.
+    let fake = waits(machine(), 90_000);
+    fake.state().dhcp.clear();
+    boots(&fake, 100_000);
     assert_eq!(fake.state().addresses, [(2, LEASED, 24)]);
 }
 

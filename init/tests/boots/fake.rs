@@ -56,6 +56,8 @@ pub struct State {
     /// Links that can have a carrier, once they are up.
     pub plugged: BTreeSet<u32>,
     pub loaded: Vec<String>,
+    /// With which options, where there were any.
+    pub options: BTreeMap<String, String>,
     /// What comes of loading a module, where that is not nothing.
     pub bad_modules: BTreeMap<String, Errno>,
     /// What happens when a module is loaded.
@@ -79,6 +81,10 @@ pub struct State {
     pub swap: Option<String>,
     /// Servers take no reports.
     pub is_deaf: bool,
+    /// What they answer to so many reports, the last first, that they take none of.
+    pub busy: Vec<u16>,
+    /// When those came.
+    pub turned_away: Vec<Duration>,
     pub is_without_zram: bool,
     /// How often the first server was tried for a root.
     pub rounds: u64,
@@ -322,9 +328,12 @@ impl Kernel for Fake {
         let gone = if in_tree { state.tree.remove(&path) } else { state.files.remove(&path) };
         gone.map(drop).ok_or(Errno::NOENT)
     }
-    fn load(&self, path: &str) -> Result<()> {
+    fn load(&self, path: &str, options: &str) -> Result<()> {
         let mut state = self.state();
         let name = path.rsplit('/').next().unwrap().trim_end_matches(".ko").to_owned();
+        if !options.is_empty() {
+            state.options.insert(name.clone(), options.to_owned());
+        }
         if let Some(errno) = state.bad_modules.get(&name) {
             return Err(*errno);
         }
@@ -361,6 +370,10 @@ impl Kernel for Fake {
         self.state().addresses.push((link, address, prefix));
         Ok(())
     }
+    fn remove_address(&self, link: u32, address: Ipv4Addr, prefix: u8) -> Result<()> {
+        self.state().addresses.retain(|known| *known != (link, address, prefix));
+        Ok(())
+    }
     fn add_router(&self, _link: u32, router: Ipv4Addr) -> Result<()> {
         self.state().routers.push(router);
         Ok(())
@@ -384,11 +397,17 @@ impl Kernel for Fake {
         let clock = state.now.as_secs() + 1_800_000_000;
         let total: usize = state.servers.values().map(|server| server.reports.len()).sum();
         let deaf = state.is_deaf;
-        let Some(found) = state.servers.get_mut(&server).filter(|server| server.is_up && !deaf) else {
+        if deaf || !state.servers.get(&server).is_some_and(|server| server.is_up) {
             drop(state);
             self.pass(within);
             return Err(Errno::TIMEDOUT);
-        };
+        }
+        if let Some(status) = state.busy.pop() {
+            let now = state.now;
+            state.turned_away.push(now);
+            return Ok(Answer { status, date: Some(clock) });
+        }
+        let found = state.servers.get_mut(&server).unwrap();
         found.reports.push(text.parse().unwrap());
         if let Some(event) = state.on_reports.remove(&(total + 1)) {
             event(&mut state);
@@ -455,7 +474,9 @@ impl Kernel for Fake {
         );
         let mut state = self.state();
         state.run.push(words);
-        state.node(program).map(|_| true).ok_or(Errno::NOENT)
+        let refuses = arguments.first().and_then(|script| state.text(script));
+        let is_good = !refuses.is_some_and(|text| text.contains("exit 1"));
+        state.node(program).map(|_| is_good).ok_or(Errno::NOENT)
     }
     fn start(&self, program: &str, arguments: &[&str], _: &[(&str, &str)]) -> Result<()> {
         let mut state = self.state();

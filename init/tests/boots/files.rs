@@ -72,6 +72,48 @@ fn an_init_that_no_shell_can_watch_is_one_that_nobody_knows_of_whether_it_came_u
 }
 
 #[test]
+fn what_is_to_be_mounted_is_added_to_the_trees_fstab_with_its_places_where_no_unit_of_systemd_says_so() {
+    let given = |state: &mut crate::fake::State| {
+        for (path, text) in [
+            ("/.oneroot/etc/fstab", "nas:/home /home nfs nofail 0 0\n"),
+            ("/.oneroot/mounts", "1 /home wanted\n2 /srv/data wanted\n"),
+            ("/etc/fstab", "# the tree's own\n"),
+        ] {
+            state.tree.insert(path.to_owned(), file(text));
+        }
+    };
+    let fake = booted(given);
+    assert_eq!(fake.state().text("/etc/fstab").as_deref(), Some("# the tree's own\n"), "systemd has units");
+    let fake = booted(|state| {
+        given(state);
+        state.tree.insert("/sbin/init".to_owned(), file("#!"));
+    });
+    let state = fake.state();
+    assert_eq!(
+        state.text("/etc/fstab").as_deref(),
+        Some("# the tree's own\nnas:/home /home nfs nofail 0 0\n")
+    );
+    assert!(state.tree.contains_key("/home") && state.tree.contains_key("/srv/data"));
+}
+
+#[test]
+fn hooks_are_run_by_the_script_that_other_initramfs_run_and_one_that_is_required_ends_the_boot() {
+    let has_hooks = |state: &mut crate::fake::State, script: &str| {
+        state.tree.insert("/etc/oneroot/early.d".to_owned(), Node::Directory);
+        state.tree.insert("/.oneroot/early".to_owned(), file(script));
+    };
+    let ran =
+        |fake: &Fake| fake.state().run.iter().any(|words| words.iter().any(|word| word == "/.oneroot/early"));
+    assert!(!ran(&booted(|_| {})), "a tree without hooks runs nothing");
+    assert!(ran(&booted(|state| has_hooks(state, "exit 0\n"))));
+    let fake = machine();
+    has_hooks(&mut fake.state(), "exit 1\n");
+    let end = fake.boot(60);
+    assert!(!matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
+    assert!(fake.page().contains("a hook in /etc/oneroot/early.d failed"), "{}", fake.page());
+}
+
+#[test]
 fn ifupdown_is_told_of_the_nic_by_the_name_that_it_has() {
     let fake = with("/etc/network", Node::Directory);
     assert_eq!(fake.state().run, [["/bin/sh", "/.oneroot/ifupdown", "eth0"]]);

@@ -180,3 +180,74 @@ fn a_vlans_frames_are_tagged_over_the_nic() {
     assert_eq!(fake.boot(10_000), End::Over(Over::Restart));
     assert!(fake.page().contains("eth0.12 can't be made for the VLAN: EOPNOTSUPP"), "{}", fake.page());
 }
+
+/// What the server has gathered of the tree's modprobe.d.
+fn told(fake: &Fake, conf: &str) {
+    fake.state().files.insert("/lib/modules/6.1.0-56/modules.conf".to_owned(), file(conf));
+}
+
+fn line(fake: &Fake, more: &str) {
+    let line = format!("oneroot.boot=0202020202020202 {more}\n");
+    fake.state().files.insert("/proc/cmdline".to_owned(), file(&line));
+}
+
+#[test]
+fn options_of_the_tree_and_of_the_command_line_reach_the_module_the_latter_last() {
+    let fake = machine();
+    told(&fake, "options igc debug=16\noptions igc eee=0\n");
+    line(&fake, "igc.debug=1 igc.name=\"a b\" nfs.callback_tcpport=4 quiet");
+    boots(&fake, 60);
+    let options = fake.state().options.clone();
+    assert_eq!(options["igc"], "debug=16 eee=0 debug=1 name=\"a b\"");
+    assert_eq!(options["nfs"], "callback_tcpport=4");
+    assert_eq!(options.len(), 2, "{options:?}");
+}
+
+#[test]
+fn a_module_that_the_tree_or_the_command_line_does_not_want_is_loaded_for_no_device() {
+    for (conf, more) in [
+        ("blacklist sound\n", ""),
+        ("install sound /bin/false\n", ""),
+        ("alias pci:v00008086d0000A0C8* off\n", ""),
+        ("", "modprobe.blacklist=floppy,sound"),
+    ] {
+        let fake = machine();
+        told(&fake, conf);
+        line(&fake, more);
+        boots(&fake, 60);
+        assert!(!fake.state().loaded.iter().any(|name| name == "sound"), "{conf}{more}");
+    }
+    let fake = machine();
+    boots(&fake, 60);
+    assert!(fake.state().loaded.iter().any(|name| name == "sound"), "it is what its device asks for");
+}
+
+#[test]
+fn a_driver_that_the_command_line_does_not_want_is_said_to_be_missing() {
+    let fake = machine();
+    line(&fake, "modprobe.blacklist=igc");
+    assert_eq!(fake.boot(10_000), End::Over(Over::Restart));
+    assert!(fake.page().contains("no driver for 8086:15f3"), "{}", fake.page());
+}
+
+#[test]
+fn what_a_root_is_mounted_by_is_loaded_whatever_the_tree_says_of_it() {
+    let fake = machine();
+    told(&fake, "install overlay /bin/false\nblacklist nfsv3\ninstall nfsv3 /bin/true\n");
+    boots(&fake, 60);
+    for name in ["overlay", "nfsv3"] {
+        assert!(fake.state().loaded.iter().any(|loaded| loaded == name), "{name}");
+    }
+}
+
+#[test]
+fn the_sites_mtu_is_that_of_the_link_and_of_the_nic_below_a_vlan_whatever_dhcp_says() {
+    let fake = machine_with(&SETTINGS.replace("patience", "mtu 9000\npatience"));
+    boots(&fake, 60);
+    assert_eq!(fake.state().mtus, [(2, 9000)]);
+    let address = "address 192.168.77.10/24 3600\nrouter 192.168.77.254\n";
+    let settings = SETTINGS.replace(address, "").replace("patience", "mtu 9000\nvlan 12\npatience");
+    let fake = machine_with(&settings);
+    boots(&fake, 60);
+    assert_eq!(fake.state().mtus, [(2, 9000), (90, 9000)]);
+}

@@ -1,5 +1,6 @@
 //! A server that goes away at any moment of a boot: the machine waits for it, however long, and gets up.
 
+use oneroot_init::kernel::Errno;
 use oneroot_initrd::report::Phase;
 
 use crate::fake::{End, Fake};
@@ -56,4 +57,64 @@ fn pauses_grow_and_differ_from_machine_to_machine() {
     // Each round: two servers of 5 s, and a pause of at most 37.5 s.
     let rounds = fake.state().rounds;
     assert!((3600 / 48..3600 / 30).contains(&rounds), "{rounds}");
+}
+
+#[test]
+fn a_report_that_a_server_was_too_busy_for_is_sent_again_and_one_that_it_refuses_is_not() {
+    for status in [429, 500, 503] {
+        let fake = machine();
+        fake.state().busy = vec![status; 2];
+        boots(&fake, 60);
+        let phases: Vec<Phase> = reports(&fake).iter().map(|report| report.phase).collect();
+        assert_eq!(phases, Phase::ALL, "{status}");
+        assert!(fake.state().now.as_secs() <= 7, "{status}: {:?}", fake.state().now);
+    }
+    for status in [400, 403, 404] {
+        let fake = machine();
+        fake.state().busy = vec![status];
+        boots(&fake, 60);
+        assert_eq!(reports(&fake).len(), Phase::ALL.len() - 1, "{status}");
+    }
+}
+
+#[test]
+fn a_server_that_stays_too_busy_is_asked_ever_less_and_holds_no_boot_up() {
+    let fake = machine();
+    fake.state().busy = vec![429; 10_000];
+    boots(&fake, 60);
+    // The other server says nothing at all, which costs three seconds too.
+    assert!(fake.state().now.as_secs() <= 7, "{:?}", fake.state().now);
+    assert!(fake.state().turned_away.len() <= 4, "{:?}", fake.state().turned_away);
+
+    let fake = machine();
+    fake.state().servers.get_mut(&at(SERVER)).unwrap().mounts = Err(Errno::AGAIN);
+    fake.state().busy = vec![503; 10_000];
+    assert_eq!(fake.boot(3600), End::Tries);
+    let turned_away = fake.state().turned_away.len();
+    assert!((3600 / 90..3600 / 30).contains(&turned_away), "{turned_away}");
+}
+
+#[test]
+fn machines_that_overran_a_server_together_do_not_come_back_together() {
+    let again = |random| {
+        let fake = machine();
+        fake.state().random = random;
+        fake.state().busy = vec![429; 2];
+        boots(&fake, 60);
+        let turned_away = fake.state().turned_away.clone();
+        turned_away[1] - turned_away[0]
+    };
+    let pauses: std::collections::BTreeSet<_> = (0..20).map(|machine| again(machine * 7919)).collect();
+    assert!(pauses.len() > 10, "{pauses:?}");
+}
+
+#[test]
+fn why_a_machine_starts_again_is_heard_of_a_server_that_was_too_busy_first() {
+    let fake = machine();
+    fake.state().bad_mounts.insert("overlay".to_owned(), Errno::NODEV);
+    // All up to the failure, and some more.
+    fake.state().busy = vec![429; 4];
+    assert_eq!(fake.boot(10_000), End::Over(oneroot_init::machine::Over::Restart));
+    assert!(failures(&fake).iter().any(|said| said.contains("lays no overlay")), "{:?}", failures(&fake));
+    assert!((300..310).contains(&fake.state().now.as_secs()), "{:?}", fake.state().now);
 }

@@ -2,13 +2,16 @@
 //!
 //! The tables are texts of a tree that somebody else has made, so what they say is bounded: their sizes here, and every walk by
 //! visiting each module once, whatever circles they have. modules.dep(5), modprobe.d(5) for `softdep`; names are told as kmod
-//! tells them: `-` is `_`, and a name that is no module's is looked for among the aliases.
+//! tells them: `-` is `_`, and a name that is no module's is looked for among the aliases. What the tree's admin says over them
+//! is in [`conf`].
 
+pub mod conf;
 mod glob;
 
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
+use conf::Conf;
 use thiserror::Error;
 
 /// Bytes of one table: some ten times what a distribution's kernel has.
@@ -38,6 +41,7 @@ pub struct Tables<'t> {
     aliases: Vec<(&'t str, &'t str)>,
     soft: HashMap<Cow<'t, str>, Vec<Soft<'t>>>,
     builtin: HashSet<Cow<'t, str>>,
+    conf: Conf<'t>,
 }
 
 #[derive(Debug)]
@@ -63,13 +67,15 @@ pub struct Narrowed {
     pub alias: String,
     /// `modules.softdep`.
     pub softdep: String,
+    /// Lines of modprobe.d; softdeps are in the table above.
+    pub conf: String,
 }
 
 /// Tables that are not believed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum BadTables {
     /// More than any kernel has.
-    #[error("{0} has more than {max} MiB", max = LARGEST >> 20)]
+    #[error("{0} has more bytes than any kernel's: {max} MiB, or {few} KiB of modprobe.d", max = LARGEST >> 20, few = conf::LARGEST >> 10)]
     TooLarge(&'static str),
     /// More modules than any kernel has.
     #[error("{0} has more lines or words than any kernel's")]
@@ -115,6 +121,17 @@ impl<'t> Tables<'t> {
         Ok(tables)
     }
 
+    /// With what the tree's admin says of modules, in whole lines ([`conf::joined`]).
+    ///
+    /// # Errors
+    /// [`BadTables`].
+    pub fn told(mut self, conf: &'t str) -> Result<Self, BadTables> {
+        self.conf = Conf::parse(conf)?;
+        let softdeps = std::mem::take(&mut self.conf.softdeps);
+        self.read_softdeps(softdeps.into_iter(), "modprobe.d")?;
+        Ok(self)
+    }
+
     fn read_modules(&mut self, dep: &'t str) -> Result<(), BadTables> {
         for line in lines(dep) {
             let (path, needs) = line.split_once(':').unwrap_or((line, ""));
@@ -151,10 +168,23 @@ impl<'t> Tables<'t> {
     }
 
     fn read_soft(&mut self, softdep: &'t str) -> Result<(), BadTables> {
+        let told = lines(softdep).filter_map(|line| line.strip_prefix("softdep")).filter(|rest| {
+            // Another word may begin so.
+            rest.starts_with(|char: char| char.is_ascii_whitespace())
+        });
+        self.read_softdeps(told, "modules.softdep")
+    }
+
+    /// Lines without their first word.
+    fn read_softdeps(
+        &mut self,
+        told: impl Iterator<Item = &'t str>,
+        table: &'static str,
+    ) -> Result<(), BadTables> {
         let mut left = MOST_SOFT;
-        for line in lines(softdep) {
+        for line in told {
             let mut words = line.split_ascii_whitespace();
-            let (Some("softdep"), Some(module)) = (words.next(), words.next()) else { continue };
+            let Some(module) = words.next() else { continue };
             let soft = self.soft.entry(folded(module)).or_default();
             let mut kind: Option<fn(&'t str) -> Soft<'t>> = None;
             for word in words {
@@ -165,14 +195,14 @@ impl<'t> Tables<'t> {
                     _ if word.len() > LONGEST_SOFT => {}
                     _ => soft.extend(kind.map(|kind| kind(word))),
                 }
-                left = left.checked_sub(1).ok_or(BadTables::TooMany("modules.softdep"))?;
+                left = left.checked_sub(1).ok_or(BadTables::TooMany(table))?;
             }
         }
         Ok(())
     }
 
     /// The names of the modules that are for a device, by what it says of itself in its `modalias`, or for an alias; in the order
-    /// of `modules.alias`.
+    /// of `modules.alias`. What the admin does not want loaded is not among them.
     #[must_use]
     pub fn matching(&self, modalias: &str) -> Vec<&'t str> {
         self.matching_within(modalias, &mut MOST_STEPS.clone())
@@ -184,9 +214,58 @@ impl<'t> Tables<'t> {
             return Vec::new();
         }
         // A line that is for another device differs in its first few bytes: no order of the lines would pay for itself.
+        let mut found = self.admins(modalias, left);
+        if found.is_empty() {
+            let fit = self.aliases.iter().filter(|(pattern, _)| glob::matches(pattern, modalias, left));
+            found.extend(fit.map(|(_, module)| *module));
+        }
+        self.wanted(found)
+    }
+
+    /// What the admin's own aliases say; where they say anything, nothing else counts.
+    fn admins(&self, alias: &str, left: &mut u64) -> Vec<&'t str> {
+        let fit = self.conf.aliases.iter().filter(|(pattern, _)| glob::matches(pattern, alias, left));
+        fit.map(|(_, module)| *module).collect()
+    }
+
+    /// Those that may be loaded for a device or an alias, each once.
+    fn wanted(&self, mut names: Vec<&'t str>) -> Vec<&'t str> {
         let mut seen = HashSet::new();
-        let fit = self.aliases.iter().filter(|(pattern, _)| glob::matches(pattern, modalias, left));
-        fit.map(|(_, module)| *module).filter(|module| seen.insert(*module)).collect()
+        names.retain(|name| seen.insert(*name) && self.is_wanted(name));
+        names
+    }
+
+    /// Whether a device or an alias may load a module: the admin has not said otherwise, of it or of one that it needs.
+    #[must_use]
+    pub fn is_wanted(&self, name: &str) -> bool {
+        !self.conf.is_blacklisted(name) && self.may_load(name)
+    }
+
+    /// Whether anything may load a module: the admin has not said that it, or one that it needs, is not to be.
+    #[must_use]
+    pub fn may_load(&self, name: &str) -> bool {
+        if !self.conf.has_off() {
+            return true;
+        }
+        let mut visited = HashSet::new();
+        let mut left = vec![folded(name)];
+        while let Some(name) = left.pop() {
+            if self.conf.is_off(&name) {
+                return false;
+            }
+            let Some(number) = self.names.get(name.as_ref()).copied() else { continue };
+            if visited.insert(number) {
+                let needs = self.modules.get(number).map_or("", |module| module.needs);
+                left.extend(needs.split_ascii_whitespace().map(name_of));
+            }
+        }
+        true
+    }
+
+    /// What the kernel is told when it loads a module, by its name or path.
+    #[must_use]
+    pub fn options(&self, path: &str) -> String {
+        self.conf.options(&name_of(path))
     }
 
     /// The names of the modules that are for an Ethernet card with these PCI numbers, whatever its maker and its place say beside
@@ -207,9 +286,8 @@ impl<'t> Tables<'t> {
                     && ["*", "02"].iter().any(|wanted| class.starts_with(wanted))
             })
         };
-        let mut seen = HashSet::new();
-        let fit = self.aliases.iter().filter(|(pattern, _)| is_for(pattern));
-        fit.map(|(_, module)| *module).filter(|module| seen.insert(*module)).collect()
+        let fit = self.conf.aliases.iter().chain(&self.aliases).filter(|(pattern, _)| is_for(pattern));
+        self.wanted(fit.map(|(_, module)| *module).collect())
     }
 
     /// The tables of these modules alone, by their paths, as they are where each lies unpacked.
@@ -235,6 +313,8 @@ impl<'t> Tables<'t> {
             });
             narrowed.softdep += &format!("softdep {name}{}\n", words.collect::<String>());
         }
+        let names: Vec<Cow<'_, str>> = paths.iter().map(|path| name_of(path)).collect();
+        narrowed.conf = self.conf.narrowed(&names);
         narrowed
     }
 
@@ -294,7 +374,9 @@ impl<'t> Tables<'t> {
         let before =
             soft.iter().filter_map(|soft| if let Soft::Before(name) = soft { Some(*name) } else { None });
         let mut visit = |names: Vec<&str>, steps: &mut Vec<Step>| {
-            let called = names.into_iter().flat_map(|name| self.called(name, left));
+            // What a module can do without is not loaded against the admin's word.
+            let names = names.into_iter().filter(|name| self.may_load(name));
+            let called = names.flat_map(|name| self.called(name, left));
             let called: Vec<usize> = called.collect();
             steps.extend(called.into_iter().rev().map(Step::Visit));
         };
@@ -308,10 +390,11 @@ impl<'t> Tables<'t> {
         );
     }
 
-    /// The modules that a name means: the one of that name, else those with that alias.
+    /// The modules that a name means: those that the admin calls so, else the one of that name, else those with that alias.
     fn called(&self, name: &str, left: &mut u64) -> Vec<usize> {
         let number = |name: &str| self.names.get(folded(name).as_ref()).copied();
-        match number(name) {
+        let is_an_alias = !self.admins(name, left).is_empty();
+        match number(name).filter(|_| !is_an_alias) {
             Some(found) => vec![found],
             None => {
                 self.matching_within(name, left).into_iter().take(MOST_CALLED).filter_map(number).collect()
@@ -351,5 +434,7 @@ fn is_inside(path: &str) -> bool {
     whole && path.split('/').all(|part| !matches!(part, "" | "." | ".."))
 }
 
+#[cfg(test)]
+mod kmod;
 #[cfg(test)]
 mod tests;

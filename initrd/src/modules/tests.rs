@@ -1,4 +1,4 @@
-//! Promises of the tables, and kmod's own answers beside ours.
+//! Promises of the tables; kmod's own answers beside ours are in `kmod.rs`.
 
 use std::collections::HashSet;
 
@@ -149,66 +149,6 @@ proptest! {
     }
 }
 
-/// kmod's own answer for every module of a real kernel. Of several lines of `softdep` for one module kmod 30 takes the first; we
-/// take all, for each says what its driver's author wanted. `ONEROOT_MODULES` names a directory that `lib/modules/VERSION` is below.
-#[test]
-#[ignore = "needs kmod and a kernel's modules: ONEROOT_MODULES=DIR"]
-fn every_module_of_a_kernel_is_loaded_in_kmods_own_order() {
-    let top = std::path::PathBuf::from(std::env::var_os("ONEROOT_MODULES").unwrap());
-    for version in std::fs::read_dir(top.join("lib/modules")).unwrap().map(|entry| entry.unwrap()) {
-        let text = |name: &str| std::fs::read_to_string(version.path().join(name)).unwrap();
-        let mut texts = ["dep", "alias", "softdep", "builtin"].map(|kind| text(&format!("modules.{kind}")));
-        let mut first = HashSet::new();
-        texts[2] = texts[2]
-            .lines()
-            .filter(|line| first.insert(line.split(' ').nth(1)))
-            .map(|line| format!("{line}\n"))
-            .collect();
-        let began = std::time::Instant::now();
-        let tables = Tables::parse(&texts[0], &texts[1], &texts[2], &texts[3]).unwrap();
-        eprintln!(
-            "{} modules, {} aliases in {:?}",
-            tables.modules.len(),
-            tables.aliases.len(),
-            began.elapsed()
-        );
-        let pci = "pci:v00008086d000015F3sv00008086sd00000000bc02sc00i00";
-        for asked in [pci, "fs-nfs", "crypto-crc32c"] {
-            let began = std::time::Instant::now();
-            eprintln!("{asked}: {:?} in {:?}", tables.matching(asked), began.elapsed());
-        }
-        let kmods = |name: &str| -> Vec<String> {
-            let mut command = std::process::Command::new("/sbin/modprobe");
-            command
-                .args(["--show-depends", "-C", "/dev/null", "-d"])
-                .arg(&top)
-                .arg("-S")
-                .arg(version.file_name())
-                .arg(name);
-            let told = String::from_utf8(command.output().unwrap().stdout).unwrap();
-            let paths = told.lines().filter_map(|line| line.strip_prefix("insmod ")?.split_once("/kernel/"));
-            let paths = paths.map(|(_, path)| format!("kernel/{}", path.trim()));
-            // It loads nothing here, so what two need comes twice.
-            let mut seen = HashSet::new();
-            paths.filter(|path| seen.insert(path.clone())).collect()
-        };
-        let mut differ = Vec::new();
-        for module in &tables.modules {
-            let name = name_of(module.path);
-            if tables.order(&name) != kmods(&name) {
-                differ.push((name.clone(), tables.order(&name), kmods(&name)));
-            }
-        }
-        assert!(
-            differ.is_empty(),
-            "{} of {} differ: {:#?}",
-            differ.len(),
-            tables.modules.len(),
-            differ.first()
-        );
-    }
-}
-
 #[test]
 fn tables_that_are_made_to_cost_hours_cost_a_moment() {
     let softdep = (0..500).map(|number| format!("softdep a pre: {}{number:03}\n", "a".repeat(60)));
@@ -223,4 +163,102 @@ fn tables_that_are_made_to_cost_hours_cost_a_moment() {
     tables.steps(0, &mut Vec::new(), &mut left);
     assert_eq!(left, 0, "it is used up, and what is left unasked is not looked for");
     assert_eq!(tables.order("b"), ["b.ko"], "a word that is no name's length is none");
+}
+
+fn told(conf: &str) -> Vec<String> {
+    let joined = conf::joined([conf]);
+    let told = tables().told(&joined).unwrap();
+    let paths: Vec<&str> = told.paths().collect();
+    told.narrowed(&paths).conf.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn lines_of_modprobe_d_are_read_as_kmod_reads_them_and_those_of_other_modules_stay_behind() {
+    let conf = "# a comment\noptions r8169 \\\n  debug=1\noptions  r8169\tname=\"a b\"\nblacklist lib-phy\nblacklist libphy\n\
+        install realtek /bin/true\ninstall nfs /sbin/modprobe --ignore-install nfs && echo\noptions elsewhere x=1\n\
+        blacklist elsewhere\nremove nfs /bin/false\noptions\noptions nfs\nalias\nalias fs-nfs* nfs\nsoftdep nfs pre: libphy\n";
+    assert_eq!(
+        told(conf),
+        [
+            "alias fs-nfs* nfs",
+            "options r8169 debug=1 name=\"a b\"",
+            "blacklist libphy",
+            "install realtek /bin/false",
+        ]
+    );
+    let joined = conf::joined([conf]);
+    let tables = tables().told(&joined).unwrap();
+    let paths = tables.order("nfs");
+    assert!(names(&paths).contains(&"libphy".to_owned()), "{paths:?}");
+    assert!(tables.narrowed(&paths).softdep.contains("softdep nfs pre: libphy\n"));
+}
+
+#[test]
+fn what_is_not_wanted_is_loaded_by_no_device_and_by_no_alias_and_nothing_that_needs_what_may_not_be_loaded() {
+    let device = "pci:v000010ECd00008168sv0sd0bc02sc00i00";
+    for (conf, found) in [
+        ("", &["r8169", "jbd2"][..]),
+        ("blacklist r8169\n", &["jbd2"]),
+        ("install jbd2 /bin/false\n", &["r8169"]),
+        // What it needs, by way of another.
+        ("install libphy /usr/bin/true\n", &["jbd2"]),
+        ("alias pci:v000010ECd* realtek\n", &["realtek"]),
+        ("alias pci:v000010ECd* off\n", &["off"]),
+    ] {
+        assert_eq!(tables().told(conf).unwrap().matching(device), found, "{conf}");
+    }
+    let tables = tables().told("blacklist r8169\nblacklist nfs\nalias jbd2 realtek\n").unwrap();
+    assert_eq!(tables.of_pci(0x10ec, 0x8168), [""; 0]);
+    assert!(tables.order("fs-nfs").is_empty(), "by an alias");
+    assert!(names(&tables.order("nfs")).contains(&"nfs".to_owned()), "by its name");
+    assert_eq!(names(&tables.order("jbd2")), ["libphy", "realtek"], "what the admin calls so");
+}
+
+#[test]
+fn the_command_lines_words_for_modules_are_those_that_kmod_takes() {
+    for (line, told) in [
+        ("quiet root=/dev/nfs ip=10.0.0.1:a.b", ""),
+        ("modprobe.blacklist=a,b-c,, x.y=1", "blacklist a\nblacklist b-c\noptions x y=1\n"),
+        ("i915.modeset=0 nfs.callback_tcpport", "options i915 modeset=0\noptions nfs callback_tcpport\n"),
+        ("a.b=\"c d\" \"e.f=g h\"", "options a b=\"c d\"\noptions e f=\"g h\"\n"),
+        (".x=1 x.=1 =a.b \"a b.c=1\" \"a.b c=1\"", ""),
+    ] {
+        assert_eq!(conf::of_command_line(line), told, "{line}");
+    }
+}
+
+#[test]
+fn more_of_modprobe_d_than_any_admin_writes_is_refused_or_left_out() {
+    let bad = |conf: &str| Tables::default().told(conf).err();
+    assert_eq!(bad(&"a b\n".repeat(conf::MOST + 1)), Some(BadTables::TooMany("modprobe.d")));
+    assert_eq!(bad(&" ".repeat(conf::LARGEST + 1)), Some(BadTables::TooLarge("modprobe.d")));
+    let soft = format!("softdep a pre:{}", " b".repeat(MOST_SOFT));
+    assert_eq!(bad(&soft), Some(BadTables::TooMany("modprobe.d")));
+    let long = format!(
+        "options r8169 a=1\noptions r8169 {}\noptions r8169 b=2\n",
+        "x".repeat(conf::LONGEST_OPTIONS)
+    );
+    assert_eq!(told(&long), ["options r8169 a=1 b=2"]);
+}
+
+proptest! {
+    #[test]
+    fn any_text_of_modprobe_d_and_any_command_line_is_read(
+        text in "((alias|blacklist|install|options|softdep|remove)? ?[ab*.=,/\"\\\\ \n-]{0,12}){0,20}"
+    ) {
+        let joined = conf::joined([text.as_str()]) + &conf::of_command_line(&text);
+        if let Ok(tables) = Tables::parse("a.ko: b.ko\nb.ko: a.ko\n", "alias a* b\n", "", "").unwrap().told(&joined) {
+            let narrowed = tables.narrowed(&["a.ko", "b.ko"]);
+            // What the server has read is what init reads.
+            let again = Tables::parse(&narrowed.dep, &narrowed.alias, &narrowed.softdep, "").unwrap().told(&narrowed.conf).unwrap();
+            for name in ["a", "b", "ab", "-"] {
+                prop_assert_eq!(tables.order(name), again.order(name));
+                prop_assert_eq!(tables.matching(name), again.matching(name));
+                // Of a module that is not in the initrd nothing is kept.
+                let is_there = tables.path(name).is_some();
+                prop_assert!(!is_there || tables.options(name) == again.options(name));
+                prop_assert_eq!(tables.may_load(name), again.may_load(name));
+            }
+        }
+    }
 }

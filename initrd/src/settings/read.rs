@@ -91,8 +91,8 @@ impl Said {
         let missing = BadSettings::Missing;
         let mut address = self.address;
         match &mut address {
-            Some(leased) => (leased.router, leased.mtu) = (self.router, self.mtu),
-            None if self.router.is_some() || self.mtu.is_some() => return Err(missing("address")),
+            Some(leased) => leased.router = self.router,
+            None if self.router.is_some() => return Err(missing("address")),
             None => {}
         }
         if self.servers.is_empty() {
@@ -106,6 +106,7 @@ impl Said {
             servers: self.servers,
             export: self.export.ok_or(missing("export"))?,
             address,
+            mtu: self.mtu,
             vlan: self.vlan,
             patience: self.patience.ok_or(missing("patience"))?,
             overlay: self.overlay.ok_or(missing("overlay"))?,

@@ -39,8 +39,9 @@ impl Machines {
             && goes_by_nic
             && match decision.initramfs {
                 Some(initramfs) => initramfs == Initramfs::Oneroot,
-                // Its tree says it, once that was looked into.
-                None => self.planner.makes_initrds_for(&decision.profile),
+                // Its tree says it, once that was looked into. Until then one question too many costs less than a machine without
+                // its driver.
+                None => self.planner.may_make_initrds_for(&decision.profile),
             }
     }
 

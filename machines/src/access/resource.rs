@@ -438,9 +438,11 @@ mod tests {
         let http = Via::Http(Ask::Whole);
         let machines = open(&site).await;
         machines.leased(peer, mac);
-        assert!(!machines.asks_for_facts(&site, mac), "its tree has not been looked into");
+        assert!(machines.asks_for_facts(&site, mac), "its tree has not been looked into, and may have none");
         let script = machines.boot_script(peer, mac, None, Ask::Whole).await.unwrap();
         assert!(machines.asks_for_facts(&site, mac), "its NIC's driver is all that the next one needs");
+        machines.planner.tree_has_initrd("a", true);
+        assert!(!machines.asks_for_facts(&site, mac), "its tree was seen to have an initrd of its own");
         let boot = script.split("/b/").nth(1).unwrap().split('/').next().unwrap();
         let name = format!("b/{boot}/initrd");
         let (bytes, tag) = all(&machines, peer, &name, http).await.unwrap();

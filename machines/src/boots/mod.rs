@@ -4,6 +4,7 @@
 #[cfg(test)]
 mod asked;
 pub(crate) mod commit;
+mod complaints;
 mod plans;
 pub(crate) mod programs;
 pub(crate) mod reports;
@@ -110,6 +111,9 @@ impl Machines {
             return;
         }
         let mac = pin.mac;
+        if self.complains(&pin, word) {
+            return;
+        }
         tracing::info!(machine = self.name_of(mac), %mac, %boot, "reached: {word}");
         self.step(mac, word, false);
         self.seen_in_boot(&pin, mac, word == "up");

@@ -16,7 +16,7 @@ use oneroot_bootconf::hardware::Hardware;
 use oneroot_bootconf::identity::{disowned, recognise};
 use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::pins::{Event, Phase, Pin, changes};
-use oneroot_bootconf::plan::{BootPlan, Terms};
+use oneroot_bootconf::plan::{BootPlan, Mounted, Terms};
 use oneroot_bootconf::screens::Told;
 use oneroot_bootconf::{MachineRecord, Site, screens, script};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
@@ -38,6 +38,7 @@ struct Draft {
     facts: Facts,
     view: ViewId,
     loaded: Loaded,
+    mounted: Mounted,
 }
 
 impl Draft {
@@ -237,7 +238,8 @@ impl Machines {
             (self.clone(), site.home.clone(), decision.clone(), facts.clone());
         let (slot, stacked) = on_disk(slot, move || machines.planner.stack(&home, &wanted, &frozen)).await?;
         let loaded = stacked.loaded.clone()?;
-        let draft = Draft { site: site.clone(), peer, mac, decision, facts, view: stacked.id, loaded };
+        let (view, mounted) = (stacked.id, stacked.mounted.clone());
+        let draft = Draft { site: site.clone(), peer, mac, decision, facts, view, loaded, mounted };
         let is_vouched_for = asker == Asker::Vouched;
         let request = Request { mac, address: peer, ask, now: self.host.now(), is_vouched_for };
         // One id for all tries: what a plan touches is compared before and after a wait, and never the same with a new id
@@ -280,6 +282,7 @@ impl Machines {
             facts: &draft.facts,
             loaded: &draft.loaded,
             view: draft.view,
+            mounted: &draft.mounted,
             mac: draft.mac,
             machine,
             boot,

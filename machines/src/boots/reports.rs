@@ -10,13 +10,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::unknown::is_unknown;
 use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_initrd::report::{BadReport, Phase, Report};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
-use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
+use oneroot_state::{Backend as _, Error as StateError, Expect, MAX_TXN, Txn};
 use thiserror::Error;
 
 use crate::boots::commit::TRIES;
@@ -27,6 +28,8 @@ use crate::machines::{Machines, present};
 
 /// Machines whose boots are written in one transaction: each record has 20 KiB at most, and a machine that fails once some 3.
 const WRITTEN_AT_ONCE: usize = 32;
+/// Bytes of such a transaction from which nothing more is added to it.
+const ENOUGH: usize = MAX_TXN / 2;
 
 /// Why a report is not heard.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -94,13 +97,19 @@ impl Machines {
             tracing::warn!(%peer, machine = name, %mac, %boot, %cause, "refused a report that can't be read");
         })?;
         self.index().hear(pin.machine, self.host.now());
-        if report.failure.is_none() {
+        if report.failure.is_none() && report.note.is_none() {
             self.step(mac, step_of(report.phase), false);
         }
         let news = self.in_boot(pin, mac, |timeline, now| {
             let news = timeline.told(&report, now);
             (news, news != News::Again { is_due: false })
         });
+        if let Some(note) = &report.note {
+            if news == News::Noted {
+                tracing::info!(machine = name, %mac, %boot, "{name} boots on ({}): {note}", report.phase);
+            }
+            return Ok(());
+        }
         let Some(told) = &report.failure else {
             tracing::debug!(machine = name, %mac, %boot, took_ms = report.took_ms, "init is past: {}", report.phase);
             return Ok(());
@@ -126,7 +135,12 @@ impl Machines {
         });
     }
 
-    fn in_boot<T>(&self, pin: &Pin, mac: Mac, change: impl FnOnce(&mut Timeline, u64) -> (T, bool)) -> T {
+    pub(super) fn in_boot<T>(
+        &self,
+        pin: &Pin,
+        mac: Mac,
+        change: impl FnOnce(&mut Timeline, u64) -> (T, bool),
+    ) -> T {
         let (site, now) = (self.site(), self.host.now());
         let server = site.server_for(pin.address);
         // Steps are those of the NIC's present boot, which may be a later one by now.
@@ -167,11 +181,19 @@ impl Machines {
                 Ok(revision) => {
                     self.committed(&txn, revision);
                     self.timelines().are_gone(&orphans);
+                    self.has_complained_of_timelines.store(false, Ordering::Relaxed);
                 }
                 Err(cause) => {
                     self.timelines().is_due_again(machines);
                     let is_told_otherwise =
                         matches!(cause, StateError::Conflict { .. } | StateError::OutcomeUnknown(_));
+                    if !is_told_otherwise && !matches!(cause, StateError::Unavailable(_)) {
+                        // It does not pass by itself, and is tried again with whatever is told next.
+                        if !self.has_complained_of_timelines.swap(true, Ordering::Relaxed) {
+                            tracing::error!(%cause, "cannot write what became of boots");
+                        }
+                        return false;
+                    }
                     // Another server has written of the same boots: both are put together, and written again.
                     if !is_told_otherwise || self.read_anew().await.is_err() {
                         tracing::debug!(%cause, "what became of boots is written later");
@@ -198,12 +220,17 @@ impl Machines {
             return Ok(None);
         }
         let mut txn = Txn::new();
-        for (machine, boots) in &boots {
+        let mut left = boots.iter();
+        for (machine, boots) in left.by_ref() {
             machines.push(*machine);
             let known = applied.revision(&BOOTS.key(machine));
             txn = BOOTS.expect(txn, machine, known.map_or(Expect::Absent, Expect::At));
             txn = BOOTS.put(txn, machine, boots)?;
+            if txn.bytes() >= ENOUGH {
+                break;
+            }
         }
+        self.timelines().is_due_again(left.map(|(machine, _)| *machine));
         Ok(Some(orphans.iter().fold(txn, |txn, machine| BOOTS.delete(txn, machine))))
     }
 }
@@ -320,6 +347,35 @@ mod tests {
         assert!(other.machines.timelines().of(machine).is_empty());
         assert!(other.machines.write_timelines().await && one.machines.write_timelines().await);
         assert_eq!(written(&one).await, None);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn boots_that_tell_all_that_they_may_are_written_in_as_many_parts_as_it_takes() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], peer) = two(home.path()).await;
+        let known = boot(&one, peer).await;
+        let pin = one.machines.index().pins[&known].0.clone();
+        for machine in 0..30 {
+            let whose = Whose { machine: MachineId::from_random([machine + 1; 16]), is_named: true };
+            for (boot, failure) in (0..5).flat_map(|boot| (0..4).map(move |failure| (boot, failure))) {
+                // JSON writes each of these as two.
+                let kernel = format!("kernel {}\n", "\\".repeat(250)).repeat(12);
+                let told = "\\".repeat(630);
+                let text = format!("phase carrier\nat {failure}\ntook 1\nfailed {failure}{told}\n{kernel}");
+                let report: Report = text.parse().unwrap();
+                let fresh =
+                    Timeline::of(BootId::from_random([boot + 1; 8]), one.mac, "a", pin.view, pin.made);
+                one.machines.timelines().change(whose, fresh, |timeline| (timeline.told(&report, 1), true));
+            }
+        }
+        let (mut written, mut machines) = (0, Vec::new());
+        // Each of them once: a transaction that takes more is refused, and none would be written any more.
+        while machines.len() < 30 {
+            let txn = one.machines.timelines_txn(&mut machines, &mut Vec::new()).unwrap().unwrap();
+            assert!(txn.check_size().is_ok(), "{} bytes", txn.bytes());
+            written += txn.bytes();
+        }
+        assert!(written > MAX_TXN, "{written} bytes are more than one takes");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

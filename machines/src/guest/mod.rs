@@ -10,19 +10,25 @@ use oneroot_tree::store::{How, Staged};
 use oneroot_tree::{Ref, RefKind, Stage, Store};
 
 /// Programs there: the first that a machine runs, what that runs in the new root, what puts in place what the machine is
-/// given, what tells ifupdown of the NIC, what tells that systemd has come up, and what tells of an init that can't.
-const PROGRAMS: [(&str, &str); 6] = [
+/// given, what tells ifupdown of the NIC, what tells that systemd has come up, what does beside an init
+/// that can't, what runs the site's hooks, and what tells of a mount that failed and of a writable layer that fills up.
+const PROGRAMS: [(&str, &str); 9] = [
     ("init", include_str!("init")),
     ("start", include_str!("start")),
     ("place", include_str!("place")),
     ("ifupdown", include_str!("ifupdown")),
     ("up", include_str!("up")),
     ("watch", include_str!("watch")),
+    ("early", include_str!("early")),
+    ("mount-failed", include_str!("mount-failed")),
+    ("space", include_str!("space")),
 ];
 /// Other files there: what is put where, and what every machine is given.
-const FILES: [(&str, &str); 2] = [
+const FILES: [(&str, &str); 4] = [
     ("places", include_str!("places")),
     ("run/systemd/system/oneroot-up.service", include_str!("up.service")),
+    ("run/systemd/system/oneroot-mount-failed@.service", include_str!("mount-failed.service")),
+    ("run/systemd/system/oneroot-space.service", include_str!("space.service")),
 ];
 /// Directories of those.
 const RUN: [&str; 4] = [
@@ -32,8 +38,10 @@ const RUN: [&str; 4] = [
     ".oneroot/run/systemd/system/multi-user.target.wants",
 ];
 /// Links there, and where they lead.
-const LINKS: [(&str, &str); 1] =
-    [("run/systemd/system/multi-user.target.wants/oneroot-up.service", "../oneroot-up.service")];
+const LINKS: [(&str, &str); 2] = [
+    ("run/systemd/system/multi-user.target.wants/oneroot-up.service", "../oneroot-up.service"),
+    ("run/systemd/system/multi-user.target.wants/oneroot-space.service", "../oneroot-space.service"),
+];
 
 /// Directory whose names are words that machines say; none is ever there.
 pub const SAY: &str = ".oneroot/say";

@@ -6,6 +6,8 @@
 
 use oneroot_initrd::report::Phase;
 
+use crate::index::timelines::{HOOKS, MOUNTS, SPACE};
+
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Remedy {
@@ -104,8 +106,25 @@ pub const TABLE: &[Remedy] = &[
     },
 ];
 
+/// What helps where something could not be mounted beside the root: the machine itself runs, and knows more.
+const MOUNT: &str = "look there at `journalctl -b -u '*.mount'`, whether the file server gives it to this machine, and whether the \
+                     tree has what mounts it (mount.nfs is in nfs-common, or nfs-utils)";
+
+/// And where its writable layer fills up.
+const FULL: &str = "look there at `du -xh / | sort -h | tail` for what it is (logs and caches are the usual ones: give them a place of their own with \
+                    `mounts`), and say `overlay` in the profile for another size or `zram`";
+
+/// And where a hook failed.
+const HOOK: &str = "its console has what it said; it gets what is in /.oneroot/facts, and 60 s";
+
 /// What helps against a failure.
 pub fn of(phase: &str, told: &str) -> Option<&'static str> {
+    match phase {
+        MOUNTS => return Some(MOUNT),
+        SPACE => return Some(FULL),
+        HOOKS => return Some(HOOK),
+        _ => {}
+    }
     let (phase, told) = (phase.parse::<Phase>().ok()?, told.to_lowercase());
     let fits = |row: &&Remedy| {
         row.phase == phase && (row.words.is_empty() || row.words.iter().any(|words| told.contains(words)))

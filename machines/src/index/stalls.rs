@@ -184,6 +184,7 @@ pub const TABLE: &[Row] = &[
         causes: &[
             "failed-overlay: the kernel has no overlay module",
             "failed-tmpfs, failed-root, failed-pivot: too little memory, or a tree without mount",
+            "failed-init: the tree has no init, or one that does not run on this processor",
         ],
     },
     Row {
@@ -274,6 +275,33 @@ mod tests {
         }
         for end in ENDS {
             assert_eq!(stalled(end, false, u64::MAX), None);
+        }
+    }
+
+    /// What oneroot's two inits say of their failures.
+    const INITS: [&str; 3] = [
+        include_str!("../guest/init"),
+        include_str!("../../../init/src/overlay.rs"),
+        include_str!("../../../init/src/hand_over.rs"),
+    ];
+
+    #[test]
+    fn every_word_that_an_init_says_of_its_failure_has_its_cause() {
+        let causes = TABLE.iter().find(|row| row.step == "failed-*").unwrap().causes.join(" ");
+        let mut words: Vec<&str> = INITS
+            .iter()
+            .flat_map(|text| text.split('"'))
+            .filter(|word| word.starts_with("failed-"))
+            .collect();
+        // The script says `fail WORD` for each.
+        let script =
+            INITS[0].lines().filter_map(|line| line.split_once("|| fail ")?.1.split_whitespace().next());
+        let script: Vec<String> = script.map(|word| format!("failed-{word}")).collect();
+        words.extend(script.iter().map(String::as_str));
+        words.retain(|word| word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-'));
+        assert!(words.contains(&"failed-init") && words.contains(&"failed-tmpfs"), "{words:?}");
+        for word in words {
+            assert!(causes.contains(word), "{word}: {causes}");
         }
     }
 

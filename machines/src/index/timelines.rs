@@ -11,13 +11,14 @@
 //! | what is kept of a boot | its steps, one line for each phase, [`MOST_FAILURES`] failures, the kernel's words with the last |
 //! | bytes of all machines that nobody has named | [`STRANGERS_BYTES`] |
 
+use std::cmp::Ordering;
 use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::unknown::is_unknown;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
-use oneroot_initrd::report::{LONGEST_FAILURE, LONGEST_KERNEL_LINE, MOST_KERNEL_LINES, Phase, Report};
+use oneroot_initrd::report::{LONGEST_FAILURE, LONGEST_KERNEL_LINE, MOST_KERNEL_LINES, Phase, Report, shown};
 use oneroot_state::{Change, Table};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +45,18 @@ const MOST_STEPS: usize = 32;
 const MOST_SERVERS: usize = 4;
 /// Bytes kept of all machines that nobody has named; who comes later has its steps kept by the present server alone.
 pub const STRANGERS_BYTES: usize = 16 << 20;
+
+/// What a machine is busy with that mounts what its site says beside its root.
+pub const MOUNTS: &str = "mounts";
+/// One that does what its site has it do before its real init.
+pub const HOOKS: &str = "hooks";
+/// And one whose writable layer fills up.
+pub const SPACE: &str = "space";
+
+/// Whether a failure is of a machine that runs, and no phase of its init.
+pub fn is_complaint(kind: &str) -> bool {
+    [MOUNTS, SPACE, HOOKS].contains(&kind)
+}
 
 /// The record of a machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,8 +114,11 @@ pub struct BootFailure {
     pub told: String,
     /// Times that it was told.
     pub times: u32,
-    /// It could do it later.
+    /// It could do it later, or went on without.
     pub is_over: bool,
+    /// It went on without.
+    #[serde(default)]
+    pub is_note: bool,
     /// The kernel's last words; of a boot's last failure alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<String>,
@@ -115,6 +131,8 @@ pub enum News {
     Done,
     /// A failure that this boot has not told of before.
     Failed,
+    /// Something that it goes on with.
+    Noted,
     /// One that it tells of again.
     Again {
         /// Whether that is written down: a machine that tries again for days is no reason to write every few seconds.
@@ -156,21 +174,26 @@ impl Timeline {
             self.failures.iter_mut().for_each(|failure| failure.is_over = true);
         }
         let word = report.phase.to_string();
-        let Some(told) = report.failure.as_deref() else {
+        let is_note = report.note.is_some();
+        let told = report.failure.as_deref().or(report.note.as_deref());
+        let Some(told) = told else {
             self.phases.retain(|done| done.phase != word);
             self.phases.push(PhaseDone { phase: word, at_ms: report.at_ms, took_ms: report.took_ms });
             self.end_failures(report.phase);
             return News::Done;
         };
-        let told = plain(told, LONGEST_FAILURE);
-        let known = self.failures.iter().position(|known| known.phase == word && known.told == told);
+        let told = shown(told, LONGEST_FAILURE);
+        let known = self
+            .failures
+            .iter()
+            .position(|known| known.phase == word && known.told == told && known.is_note == is_note);
         let times = known.map_or(0, |at| self.failures.remove(at).times).saturating_add(1);
         self.failures.iter_mut().for_each(|failure| failure.kernel.clear());
         let lines = report
             .kernel
             .iter()
             .take(MOST_KERNEL_LINES)
-            .map(|line| plain(line, LONGEST_KERNEL_LINE))
+            .map(|line| shown(line, LONGEST_KERNEL_LINE))
             .collect();
         self.failures.push(BootFailure {
             phase: word,
@@ -178,21 +201,48 @@ impl Timeline {
             at_ms: report.at_ms,
             told,
             times,
-            is_over: false,
+            is_over: is_note,
+            is_note,
             kernel: lines,
         });
         self.cut();
-        if times == 1 { News::Failed } else { News::Again { is_due: times.is_power_of_two() } }
+        if times > 1 {
+            return News::Again { is_due: times.is_power_of_two() };
+        }
+        if is_note { News::Noted } else { News::Failed }
     }
 
     /// What it can't get past as far as is known.
     pub fn failed(&self) -> Option<&BootFailure> {
-        self.failures.last().filter(|failure| !failure.is_over)
+        self.failures.iter().rev().find(|failure| !failure.is_over)
     }
 
-    /// It has come up, whatever it told before.
+    /// It has come up, whatever it told before; what a running machine lacks it lacks all the same.
     pub fn is_up(&mut self) {
-        self.failures.iter_mut().for_each(|failure| failure.is_over = true);
+        let past = self.failures.iter_mut().filter(|failure| !is_complaint(&failure.phase));
+        past.for_each(|failure| failure.is_over = true);
+    }
+
+    /// It lacks something of a kind that no phase of init is; whether that is new.
+    pub fn lacks(&mut self, kind: &str, told: &str, now: u64) -> bool {
+        let told = shown(told, LONGEST_FAILURE);
+        if self.failures.iter().any(|known| known.phase == kind && known.told == told) {
+            return false;
+        }
+        let at_ms = self.last_ms().unwrap_or_default();
+        let phase = kind.to_owned();
+        self.failures.push(BootFailure {
+            phase,
+            at: now,
+            at_ms,
+            told,
+            times: 1,
+            is_over: false,
+            is_note: false,
+            kernel: Vec::new(),
+        });
+        self.cut();
+        true
     }
 
     /// A phase came to its end, so what was in its way and in the way of all before it is not there any more.
@@ -231,9 +281,15 @@ impl Timeline {
             let same = |known: &&mut BootFailure| known.phase == failure.phase && known.told == failure.told;
             match self.failures.iter_mut().find(same) {
                 Some(known) => {
+                    // Who has heard of it last knows whether it is over: one that came back was over before.
+                    let (mine, theirs) = ((known.at, known.times), (failure.at, failure.times));
+                    known.is_over = match theirs.cmp(&mine) {
+                        Ordering::Greater => failure.is_over,
+                        Ordering::Equal => known.is_over || failure.is_over,
+                        Ordering::Less => known.is_over,
+                    };
                     known.times = known.times.max(failure.times);
                     known.at = known.at.max(failure.at);
-                    known.is_over |= failure.is_over;
                 }
                 None => self.failures.push(failure),
             }
@@ -436,122 +492,5 @@ impl LastBoots {
     }
 }
 
-/// A peer's text as it is kept: nothing that a terminal obeys, and so many bytes at most.
-fn plain(text: &str, most: usize) -> String {
-    let mut kept = String::new();
-    for char in text.chars().filter(|char| !char.is_control()) {
-        if kept.len() + char.len_utf8() > most {
-            break;
-        }
-        kept.push(char);
-    }
-    kept
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn timeline(number: u8) -> Timeline {
-        let mac = Mac::new([2, 0, 0, 0, 0, 1]).unwrap();
-        Timeline::of(BootId::from_random([number; 8]), mac, "a", ViewId([1; 16]), u64::from(number))
-    }
-
-    fn whose(number: u8, is_named: bool) -> Whose {
-        Whose { machine: MachineId::from_random([number; 16]), is_named }
-    }
-
-    fn report(phase: Phase, at_ms: u64, failure: Option<&str>) -> Report {
-        let failure = failure.map(str::to_owned);
-        Report { phase, at_ms, took_ms: 5, failure, kernel: vec!["igc: no".to_owned()] }
-    }
-
-    #[test]
-    fn a_failure_is_news_once_and_over_when_its_phase_or_a_later_one_comes_to_its_end() {
-        let mut boot = timeline(1);
-        assert_eq!(boot.told(&report(Phase::Settings, 100, None), 10), News::Done);
-        let lost = report(Phase::Carrier, 200, Some("no carrier"));
-        assert_eq!(boot.told(&lost, 11), News::Failed);
-        let again: Vec<News> = (0..4).map(|now| boot.told(&lost, 12 + now)).collect();
-        assert_eq!(again, [true, false, true, false].map(|is_due| News::Again { is_due }));
-        let failed = boot.failed().unwrap();
-        assert_eq!((failed.times, failed.at, failed.kernel.len()), (5, 15, 1));
-        boot.told(&report(Phase::Drivers, 300, None), 20);
-        assert!(boot.failed().is_some(), "what came before it says nothing of it");
-        boot.told(&report(Phase::Address, 400, None), 21);
-        assert_eq!(boot.failed(), None);
-        assert_eq!(boot.failures.len(), 1, "it is kept");
-    }
-
-    #[test]
-    fn a_kernel_that_starts_again_under_the_same_boot_begins_anew() {
-        let mut boot = timeline(1);
-        boot.told(&report(Phase::Settings, 1000, None), 10);
-        boot.told(&report(Phase::Drivers, 2000, Some("no driver")), 11);
-        boot.told(&report(Phase::Settings, 900, None), 60);
-        assert_eq!((boot.tries, boot.phases.len(), boot.failed()), (2, 1, None));
-    }
-
-    #[test]
-    fn whatever_a_machine_tells_takes_bounded_room_and_nobody_elses() {
-        let mut all = Timelines::default();
-        let quiet = whose(1, true);
-        all.change(quiet, timeline(1), |boot| (boot.told(&report(Phase::Root, 1, Some("quiet")), 1), true));
-        let long = "x".repeat(5000);
-        for number in 0..200_u8 {
-            for phase in Phase::ALL {
-                let mut told = report(phase, 1, Some(&format!("{number}{long}")));
-                told.kernel = vec![long.clone(); 100];
-                all.change(whose(2, true), timeline(number), |boot| {
-                    let steps: Vec<BootStep> = (0..100)
-                        .map(|step| BootStep { step: format!("{number}{step}"), at_ms: step })
-                        .collect();
-                    boot.seen([10, 0, 0, number].into(), &steps);
-                    (boot.told(&told, 1), true)
-                });
-            }
-        }
-        let loud = all.of(whose(2, true).machine);
-        assert_eq!(loud.len(), MOST_BOOTS);
-        let one = serde_json::to_vec(&LastBoots { boots: loud.to_vec() }).unwrap().len();
-        assert!(one < MOST_BOOTS * 12 * 1024, "{one} bytes");
-        assert!(loud.iter().all(|boot| boot.failures.len() == MOST_FAILURES));
-        assert_eq!(all.of(quiet.machine)[0].failed().unwrap().told, "quiet");
-    }
-
-    #[test]
-    fn strangers_without_end_take_what_is_theirs_and_the_sites_machines_are_kept_all_the_same() {
-        let mut all = Timelines::default();
-        let mut told = report(Phase::Root, 1, Some(&"x".repeat(500)));
-        told.kernel = vec!["y".repeat(200); 12];
-        let mut kept = 0;
-        for number in 0..10_000_u32 {
-            let [.., a, b] = number.to_be_bytes();
-            let machine = MachineId::from_random([[a, b]; 8].as_flattened().try_into().unwrap());
-            all.change(Whose { machine, is_named: false }, timeline(1), |boot| (boot.told(&told, 1), true));
-            kept += all.of(machine).len();
-        }
-        assert!(all.strangers <= STRANGERS_BYTES && kept > 1000 && kept < 10_000, "{kept}");
-        all.change(whose(1, true), timeline(1), |boot| (boot.told(&told, 1), true));
-        assert_eq!(all.of(whose(1, true).machine).len(), 1);
-        // One that is forgotten makes room.
-        let machine = MachineId::from_random([0; 16]);
-        let before = all.strangers;
-        all.forget(machine);
-        assert!(all.strangers < before);
-    }
-
-    #[test]
-    fn a_machine_that_tells_without_end_is_heard_at_its_rate_and_no_other_is_kept_waiting() {
-        let mut all = Timelines::default();
-        let [loud, other] = [1, 2].map(|number| MachineId::from_random([number; 16]));
-        let heard =
-            |all: &mut Timelines, machine, now| (0..1000).filter(|_| all.admit(machine, now).is_ok()).count();
-        assert_eq!(heard(&mut all, loud, 100), 32);
-        assert_eq!(heard(&mut all, loud, 101), 0);
-        assert_eq!(heard(&mut all, loud, 103), 1);
-        assert_eq!(heard(&mut all, loud, 104), 1);
-        assert_eq!(heard(&mut all, other, 104), 32);
-        assert_eq!(heard(&mut all, loud, 1_000_000), 32);
-    }
-}
+mod tests;

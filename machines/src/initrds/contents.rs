@@ -1,19 +1,20 @@
 //! What goes into an initrd, looked for in a view: the kernel's tables, modules, firmware. Bounded, for a tree is somebody's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use oneroot_bootconf::drivers::Chosen;
 use oneroot_ids::ObjectId;
 use oneroot_initrd::firmware::{Machine, Said, said};
-use oneroot_initrd::modules::{self, Narrowed, bare};
+use oneroot_initrd::modules::{self, Narrowed, Tables, bare, conf};
 use oneroot_tree::packed::unpacked;
 use oneroot_tree::{Store, View};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::Wanted;
+use super::microcode::{self, Maker};
 use super::program::{HERE, program};
 use crate::error::{Error, Result};
 
@@ -38,8 +39,8 @@ const USUAL: usize = 4_000;
 /// Files of firmware in one initrd.
 const MOST_FIRMWARE: usize = 512;
 /// Where firmware lies in a tree, and how a file there may be packed (Linux, firmware_class).
-const FIRMWARE: &str = "/lib/firmware";
-const PACKED: [&str; 3] = ["", ".zst", ".xz"];
+pub const FIRMWARE: &str = "/lib/firmware";
+pub const PACKED: [&str; 3] = ["", ".zst", ".xz"];
 
 /// A kernel's tables, as its tree has them.
 pub struct Texts {
@@ -47,10 +48,22 @@ pub struct Texts {
     pub alias: String,
     pub softdep: String,
     pub builtin: String,
+    /// What the tree's admin says of modules.
+    pub conf: String,
 }
 
 /// Names of the tables.
 const TEXTS: [&str; 4] = ["dep", "alias", "softdep", "builtin"];
+/// Where files of modprobe.d(5) lie; of two with one name the first counts.
+const CONF: [&str; 5] = [
+    "/etc/modprobe.d",
+    "/run/modprobe.d",
+    "/usr/local/lib/modprobe.d",
+    "/usr/lib/modprobe.d",
+    "/lib/modprobe.d",
+];
+/// Such files of one tree.
+const MOST_CONF: usize = 256;
 
 impl Texts {
     /// Which objects they are: the same ones say the same.
@@ -69,8 +82,60 @@ impl Texts {
             String::from_utf8(bytes).map_err(|_| Error::Initrd(format!("{path} is no text")))
         };
         let [dep, alias, softdep, builtin] = TEXTS;
-        Ok(Self { dep: text(dep)?, alias: text(alias)?, softdep: text(softdep)?, builtin: text(builtin)? })
+        let conf = conf_text(store, view)?;
+        let [dep, alias, softdep, builtin] = [text(dep)?, text(alias)?, text(softdep)?, text(builtin)?];
+        Ok(Self { dep, alias, softdep, builtin, conf })
     }
+
+    /// What they say.
+    pub fn tables(&self) -> Result<Tables<'_>> {
+        let tables = Tables::parse(&self.dep, &self.alias, &self.softdep, &self.builtin);
+        tables.and_then(|tables| tables.told(&self.conf)).map_err(|cause| Error::Initrd(cause.to_string()))
+    }
+}
+
+/// The files of modprobe.d by their names, in the order in which kmod reads them; one that hides another may itself be none, as a
+/// link to `/dev/null` is.
+fn conf_files(view: &View) -> BTreeMap<String, Option<(String, ObjectId)>> {
+    let mut found = BTreeMap::new();
+    for directory in CONF {
+        for name in view.listed(directory).into_iter().filter(|name| name.ends_with(".conf")) {
+            let path = format!("{directory}/{name}");
+            let object = object(view, &path);
+            found.entry(name).or_insert_with(|| object.map(|object| (path, object)));
+        }
+    }
+    found
+}
+
+/// The same for the same files.
+pub fn conf_digest(view: &View) -> [u8; 32] {
+    let mut digest = blake3::Hasher::new();
+    for (_, object) in conf_files(view).values().flatten() {
+        digest.update(&object.0);
+    }
+    *digest.finalize().as_bytes()
+}
+
+/// All of them as one text.
+fn conf_text(store: &Store, view: &View) -> Result<String> {
+    let files: Vec<(String, ObjectId)> = conf_files(view).into_values().flatten().collect();
+    if files.len() > MOST_CONF {
+        let many = files.len();
+        return Err(Error::Initrd(format!(
+            "modprobe.d has {many} files, more than the {MOST_CONF} that are read"
+        )));
+    }
+    let (mut texts, mut left) = (Vec::new(), conf::LARGEST as u64);
+    for (path, object) in files {
+        let mut bytes = Vec::new();
+        store.object(object)?.take(left + 1).read_to_end(&mut bytes)?;
+        left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
+            Error::Initrd(format!("with {path}, modprobe.d has more than {} KiB", conf::LARGEST >> 10))
+        })?;
+        texts.push(String::from_utf8(bytes).map_err(|_| Error::Initrd(format!("{path} is no text")))?);
+    }
+    Ok(conf::joined(texts.iter().map(String::as_str)))
 }
 
 /// A file of an initrd that the tree has.
@@ -93,6 +158,8 @@ pub struct Parts {
     pub modules: Vec<(String, File)>,
     /// Firmware.
     pub firmware: Vec<File>,
+    /// What the processors of the machine may load, by the file that it goes into.
+    pub microcode: Vec<(Maker, File)>,
     /// Whether the kernel unpacks zstd.
     pub zstd: bool,
     /// Why these modules.
@@ -117,10 +184,16 @@ impl Parts {
         add(self.program);
         add(self.version.as_bytes());
         add(&[u8::from(self.zstd)]);
-        [&tables.dep, &tables.alias, &tables.softdep].into_iter().for_each(|text| add(text.as_bytes()));
+        [&tables.dep, &tables.alias, &tables.softdep, &tables.conf]
+            .into_iter()
+            .for_each(|text| add(text.as_bytes()));
         add(builtin.as_bytes());
         for file in self.modules.iter().map(|(_, file)| file).chain(&self.firmware) {
             add(file.path.as_bytes());
+            add(file.object.to_string().as_bytes());
+        }
+        for (maker, file) in &self.microcode {
+            add(maker.path().as_bytes());
             add(file.object.to_string().as_bytes());
         }
         self.missing.iter().for_each(|trouble| add(trouble.as_bytes()));
@@ -231,7 +304,9 @@ pub fn gathered(store: &Store, wanted: &Wanted<'_>, chosen: &Chosen<'_>, known: 
     let firmware = firmware(view, &names);
     let zstd = unpacks_zstd(store, view, own)?;
     let why = chosen.why.clone();
-    Ok(Parts { program, version: own.version.clone(), modules, firmware, zstd, why, missing })
+    let microcode =
+        if machine == Machine::X86_64 { microcode::found(view, wanted.microcode) } else { Vec::new() };
+    Ok(Parts { program, version: own.version.clone(), modules, firmware, microcode, zstd, why, missing })
 }
 
 /// In words: a module that is not there.
@@ -289,6 +364,6 @@ fn unpacks_zstd(store: &Store, view: &View, own: &oneroot_bootconf::kernels::Own
     Ok(config.split(|byte| *byte == b'\n').any(|line| line == b"CONFIG_RD_ZSTD=y"))
 }
 
-fn object(view: &View, path: &str) -> Option<ObjectId> {
+pub fn object(view: &View, path: &str) -> Option<ObjectId> {
     view.object(view.follow(path.as_bytes())?)
 }

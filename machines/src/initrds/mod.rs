@@ -6,6 +6,7 @@
 //! settings of a boot are no part of it: they come with the plan, behind it.
 
 mod contents;
+mod microcode;
 mod parts;
 mod places;
 mod program;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 
 use oneroot_bootconf::drivers::{Chosen, For, choose};
 use oneroot_bootconf::kernels::Own;
+use oneroot_bootconf::microcode::Microcode;
 use oneroot_bootconf::root::Drivers;
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_initrd::cpio::{Archive, Unwritable};
@@ -32,19 +34,21 @@ use places::Places;
 
 /// Where the parts lie in a view.
 const HOME: &str = ".oneroot/boot";
-/// What is packed.
+/// What is packed, and what a kernel wants before it, which is not.
 const INITRD: &str = "initrd";
+const MICROCODE: &str = "microcode";
 /// Stacks that are remembered, choices, and layers.
 const MOST_REMEMBERED: usize = 10_000;
 const MOST_LAYERS: usize = 1_000;
 
 /// What came of it: a tree that none can be made of is not packed anew for each machine that asks again.
 type Outcome<T> = std::result::Result<T, Arc<str>>;
-/// The tables of a kernel, the directory of its modules, and for whom they are chosen.
-type Choice = ([Option<ObjectId>; 4], String, For);
-/// A stack, the directory of a kernel's modules in it, and which of them were chosen, as a digest. A NIC that a machine only
-/// claims to have is no part of it: of such there are as many as somebody likes.
-type Key = (Vec<GenerationId>, String, [u8; 32]);
+/// The tables of a kernel, the directory of its modules, a digest of what the tree's admin says of modules, and for whom they are
+/// chosen.
+type Choice = ([Option<ObjectId>; 4], String, [u8; 32], For);
+/// A stack, the directory of a kernel's modules in it, which of them were chosen, as a digest, and whose microcode. A NIC that a
+/// machine only claims to have is no part of it: of such there are as many as somebody likes.
+type Key = (Vec<GenerationId>, String, [u8; 32], Microcode);
 
 /// Initrds made so far.
 pub struct Initrds {
@@ -71,7 +75,7 @@ pub struct Composed {
 /// One thing that an initrd is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ingredient {
-    /// `init`, `modules`, `firmware`, `packed`.
+    /// `microcode`, `init`, `modules`, `firmware`, `packed`.
     pub what: String,
     /// Bytes.
     pub bytes: u64,
@@ -114,6 +118,8 @@ pub struct Wanted<'w> {
     pub own: &'w Own,
     /// Whose NIC it is for.
     pub drivers: For,
+    /// Whose processors it is for.
+    pub microcode: Microcode,
 }
 
 /// What was looked for.
@@ -121,7 +127,7 @@ enum Looked {
     /// It is known what comes of it.
     Known(Outcome<Arc<Composed>>),
     /// It is to be packed, if none has this name.
-    Parts { name: [u8; 32], key: Key, parts: Box<Parts>, tables: Narrowed, builtin: String },
+    Parts { name: [u8; 32], key: Key, parts: Box<Parts>, tables: Box<Narrowed>, builtin: String },
 }
 
 impl Initrds {
@@ -130,8 +136,9 @@ impl Initrds {
     /// # Errors
     /// [`Error::Initrd`] where the tree has not what it takes; that of the store.
     pub fn composed(&self, store: &Arc<Store>, wanted: &Wanted<'_>) -> Result<Arc<Composed>> {
-        let choice =
-            (Texts::objects(wanted.view, &wanted.own.modules), wanted.own.modules.clone(), wanted.drivers);
+        let modules = &wanted.own.modules;
+        let tables = Texts::objects(wanted.view, modules);
+        let choice = (tables, modules.clone(), contents::conf_digest(wanted.view), wanted.drivers);
         let known = self.chosen.get(&choice).and_then(|chosen| match chosen {
             Ok(digest) => self.of_stack(store, &wanted.key(digest)),
             Err(cause) => Some(Err(cause)),
@@ -178,7 +185,7 @@ impl Initrds {
                 return Ok(Looked::Known(Err(cause)));
             }
         };
-        let tables = tables.narrowed(&parts.loadable());
+        let tables = Box::new(tables.narrowed(&parts.loadable()));
         let name = parts.name(&tables, &texts.builtin);
         Ok(Looked::Parts { name, key, parts, tables, builtin: texts.builtin })
     }
@@ -211,13 +218,20 @@ impl Initrds {
 
 impl Wanted<'_> {
     fn key(&self, chosen: [u8; 32]) -> Key {
-        (self.stack.to_vec(), self.own.modules.clone(), chosen)
+        (self.stack.to_vec(), self.own.modules.clone(), chosen, self.microcode)
     }
 }
 
-/// Whether the store still has what is known; a failure stays one for as long as the tree is the same.
+/// Whether the store still has what is known, as it was written: some MiB are read in some milliseconds, and a machine that is given
+/// a damaged initrd does not come up, however often it tries. A failure stays one for as long as the tree is the same.
 fn is_there(store: &Store, known: &Outcome<Arc<Composed>>) -> bool {
-    known.as_ref().map_or(true, |known| store.keep_generation(known.generation))
+    let Ok(known) = known else { return true };
+    let is_whole = store.is_whole(known.generation);
+    if store.keep_generation(known.generation) && !is_whole {
+        let generation = known.generation;
+        tracing::warn!(%generation, "an initrd of oneroot's is damaged in the store, and is made anew: look at its disk");
+    }
+    is_whole
 }
 
 /// What a tree is to blame for, as what came of it; other troubles pass.
@@ -231,8 +245,7 @@ fn remembered<T>(result: Result<T>) -> Result<Outcome<T>> {
 
 /// A kernel's tables, and which of its modules are wanted.
 fn chosen<'t>(texts: &'t Texts, wanted: &Wanted<'_>) -> Result<(Tables<'t>, Chosen<'t>)> {
-    let tables = Tables::parse(&texts.dep, &texts.alias, &texts.softdep, &texts.builtin)
-        .map_err(|cause| Error::Initrd(cause.to_string()))?;
+    let tables = texts.tables()?;
     let chosen = choose(&tables, wanted.drivers);
     if !chosen.lacks.is_empty() {
         return Err(Error::Initrd(lacking(&chosen.lacks, texts, wanted.own)));
@@ -252,12 +265,21 @@ fn digest(chosen: &Chosen<'_>) -> [u8; 32] {
 
 /// Packs one, and puts it into the store.
 fn made(store: &Arc<Store>, parts: Parts, tables: &Narrowed, builtin: &str) -> Result<Arc<Composed>> {
-    let packed = parts::packed(store, &parts, tables, builtin)?;
+    let mut packed = parts::packed(store, &parts, tables, builtin)?;
+    let early = microcode::packed(store, &parts.microcode)?;
     let mut missing = parts.missing;
-    packed.missing.into_iter().for_each(|trouble| contents::note(&mut missing, trouble));
+    packed.missing.into_iter().chain(early.missing).for_each(|trouble| contents::note(&mut missing, trouble));
+    let mut files = vec![(INITRD, packed.bytes)];
+    if let Some(bytes) = early.bytes {
+        packed
+            .made_of
+            .insert(0, Ingredient { what: MICROCODE.to_owned(), bytes: bytes.len() as u64, why: early.why });
+        // The kernel looks for it at the very beginning.
+        files.insert(0, (MICROCODE, bytes));
+    }
     Ok(Arc::new(Composed {
-        generation: stage(store, &packed.bytes)?,
-        parts: vec![format!("/{HOME}/{INITRD}")],
+        generation: stage(store, &files)?,
+        parts: files.iter().map(|(name, _)| format!("/{HOME}/{name}")).collect(),
         made_of: packed.made_of,
         missing,
     }))
@@ -278,8 +300,7 @@ fn lacking(lacks: &[&str], texts: &Texts, own: &Own) -> String {
 pub fn findings(store: &Store, view: &View, own: &Own) -> Vec<String> {
     let found = || -> Result<Vec<String>> {
         let texts = Texts::read(store, view, &own.modules)?;
-        let tables = Tables::parse(&texts.dep, &texts.alias, &texts.softdep, &texts.builtin)
-            .map_err(|cause| Error::Initrd(cause.to_string()))?;
+        let tables = texts.tables()?;
         let drivers = For { drivers: Drivers::Common, nic: None };
         let chosen = choose(&tables, drivers);
         let lacks: Vec<&str> = chosen.lacks.iter().chain(&chosen.doubts).copied().collect();
@@ -287,7 +308,8 @@ pub fn findings(store: &Store, view: &View, own: &Own) -> Vec<String> {
         if !lacks.is_empty() {
             told.push(lacking(&lacks, &texts, own));
         }
-        let wanted = Wanted { stack: &[], view, own, drivers };
+        let wanted =
+            Wanted { stack: &[], view, own, drivers, microcode: Microcode { amd: true, intel: true } };
         let parts = contents::gathered(store, &wanted, &chosen, &Known::default())?;
         told.extend(parts.missing);
         Ok(told)
@@ -307,7 +329,7 @@ pub fn settings(settings: &str) -> Result<Vec<u8>, Unwritable> {
 }
 
 /// The layer that has it.
-fn stage(store: &Arc<Store>, initrd: &[u8]) -> Result<GenerationId> {
+fn stage(store: &Arc<Store>, files: &[(&str, Vec<u8>)]) -> Result<GenerationId> {
     let mut stage = Stage::begin(store, |_| {})?;
     // No source has it, so nothing else would put it right.
     stage.distrust();
@@ -316,9 +338,11 @@ fn stage(store: &Arc<Store>, initrd: &[u8]) -> Result<GenerationId> {
         let path = TreePath::parse(HOME.get(..directory).unwrap_or_default().as_bytes())?;
         stage.insert(&path, meta(0o755), Content::Directory { opaque: false })?;
     }
-    let path = format!("{HOME}/{INITRD}");
-    let content = stage.object(initrd, path.as_bytes())?;
-    stage.insert(&TreePath::parse(path.as_bytes())?, meta(0o644), content)?;
+    for (name, bytes) in files {
+        let path = format!("{HOME}/{name}");
+        let content = stage.object(bytes.as_slice(), path.as_bytes())?;
+        stage.insert(&TreePath::parse(path.as_bytes())?, meta(0o644), content)?;
+    }
     Ok(stage.finish()?.generation)
 }
 

@@ -43,8 +43,13 @@ pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) ->
     archive.link("oneroot/modprobe", "/init")?;
     let home = format!("lib/modules/{}", parts.version);
     directories(&mut archive, &mut made, &format!("{home}/x"))?;
-    let texts =
-        [("dep", &*tables.dep), ("alias", &tables.alias), ("softdep", &tables.softdep), ("builtin", builtin)];
+    let texts = [
+        ("dep", &*tables.dep),
+        ("alias", &tables.alias),
+        ("softdep", &tables.softdep),
+        ("builtin", builtin),
+        ("conf", &tables.conf),
+    ];
     for (name, text) in texts {
         archive.file(&format!("{home}/modules.{name}"), 0o644, text.as_bytes())?;
     }
@@ -83,7 +88,7 @@ pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) ->
 }
 
 /// A file of the tree, unpacked; or in words why it can't be read.
-fn read(store: &Store, file: &File, left: &mut u64) -> Result<std::result::Result<Vec<u8>, String>> {
+pub fn read(store: &Store, file: &File, left: &mut u64) -> Result<std::result::Result<Vec<u8>, String>> {
     let most = file.most.min(*left);
     match unpacked(store.object(file.object)?, most) {
         Ok(bytes) => {

@@ -223,6 +223,83 @@ fn each_distributions_tree_gives_the_driver_of_the_nic_and_what_mounts_a_root_un
 }
 
 #[test]
+fn what_the_trees_modprobe_d_says_of_its_modules_goes_along_and_a_layers_file_hides_one_of_the_same_name() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let conf = |initrd: &BTreeMap<String, Vec<u8>>| {
+        String::from_utf8(initrd[&format!("lib/modules/{VERSION}/modules.conf")].clone()).unwrap()
+    };
+    assert_eq!(conf(&home.initrd("8086:15f3")), "");
+    home.write(
+        "/usr/lib/modprobe.d/igc.conf",
+        "options igc \\\n  debug=16\nblacklist snd\noptions snd x=1\n",
+    );
+    home.write("/usr/lib/modprobe.d/hidden.conf", "options igc hidden=1\n");
+    home.write("/usr/lib/modprobe.d/read-me", "options igc no_conf=1\n");
+    home.write("/etc/modprobe.d/a.conf", "# by hand\noptions igc eee=0\nalias net-pf-10 off\n");
+    symlink("/dev/null", home.at("/etc/modprobe.d/hidden.conf")).unwrap();
+    assert_eq!(conf(&home.initrd("8086:15f3")), "alias net-pf-10 off\noptions igc eee=0 debug=16\n");
+    // Another word of the admin's is another initrd, and other modules.
+    home.write("/etc/modprobe.d/a.conf", "blacklist igc\n");
+    let initrd = home.initrd("8086:15f3");
+    assert!(!modules(&initrd).contains(&"igc"), "{:?}", modules(&initrd));
+    home.write("/etc/modprobe.d/a.conf", "options a b\n".repeat(30_000));
+    assert!(home.trouble().contains("modprobe.d has more than 256 KiB"), "{}", home.trouble());
+}
+
+#[test]
+fn a_boards_processor_finds_its_microcode_before_all_else_and_a_virtual_machines_does_not() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    symlink("usr/lib", home.at("/lib")).unwrap();
+    let firmware = "/usr/lib/firmware";
+    for (name, bytes) in [
+        ("amd-ucode/microcode_amd.bin", &b"DMA\0one"[..]),
+        ("amd-ucode/microcode_amd_fam17h.bin.xz", &Packed::Xz.pack(b"DMA\0two")),
+        ("amd-ucode/microcode_amd.bin.asc", b"DMA\0signed"),
+        ("amd-ucode/microcode_amd_bad.bin", b"<html>"),
+        ("intel-ucode/06-55-04", b"\x01\0\0\0intel"),
+        ("intel-ucode/list", b"\x01\0\0\0none"),
+    ] {
+        home.write(&format!("{firmware}/{name}"), bytes);
+    }
+    let parts = |nic| home.plan(nic, "").loaded.unwrap().own.unwrap().parts;
+    assert_eq!(parts("1af4:1000"), ["/.oneroot/boot/initrd"]);
+    assert_eq!(parts("8086:15f3"), ["/.oneroot/boot/microcode", "/.oneroot/boot/initrd"]);
+    let stacked = home.plan("8086:15f3", "");
+    let node = stacked.view.follow(b"/.oneroot/boot/microcode").unwrap();
+    let file = home.planner.store().object(stacked.view.object(node).unwrap()).unwrap();
+    let bytes: Vec<u8> = std::io::Read::bytes(&file).map(|byte| byte.unwrap()).collect();
+    assert!(
+        bytes.starts_with(b"070701") && bytes.len().is_multiple_of(4),
+        "the kernel reads it where it lies"
+    );
+    let mut found = Vec::new();
+    initrd::files(bytes.as_slice(), &|_| true, &mut |name, content| {
+        found.push((name.to_owned(), content.unwrap_or_default().to_vec()));
+    })
+    .unwrap();
+    found.retain(|(_, content)| !content.is_empty());
+    assert_eq!(
+        found,
+        [
+            ("kernel/x86/microcode/AuthenticAMD.bin".to_owned(), b"DMA\0oneDMA\0two".to_vec()),
+            ("kernel/x86/microcode/GenuineIntel.bin".to_owned(), b"\x01\0\0\0intel".to_vec()),
+        ]
+    );
+    let composed = stacked.composed.unwrap();
+    assert!(
+        composed.missing[0].contains("microcode_amd_bad.bin is no microcode of AMD"),
+        "{:?}",
+        composed.missing
+    );
+    assert_eq!(composed.made_of[0].what, "microcode");
+    // With another file it is another initrd.
+    home.write(&format!("{firmware}/intel-ucode/06-55-04"), b"\x01\0\0\0newer");
+    assert_ne!(home.plan("8086:15f3", "").composed.unwrap().generation, composed.generation);
+}
+
+#[test]
 fn another_nic_has_another_driver_and_one_that_is_not_told_has_the_common_ones() {
     let home = Home::new();
     home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
@@ -259,6 +336,29 @@ fn machines_with_the_same_nic_share_one_and_it_is_written_once_whoever_makes_it_
 }
 
 #[test]
+fn an_initrd_that_is_damaged_in_the_store_is_made_anew_for_the_next_machine() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let path = || {
+        let stacked = home.plan("8086:15f3", "");
+        let own = stacked.loaded.unwrap().own.unwrap();
+        let object = stacked.view.object(stacked.view.follow(own.parts[0].as_bytes()).unwrap()).unwrap();
+        let name = object.to_string();
+        home.directory.path().join("store/objects").join(&name[..2]).join(&name[2..])
+    };
+    let object = path();
+    let whole = fs::read(&object).unwrap();
+    let mut rotten = whole.clone();
+    rotten[whole.len() / 2] ^= 1;
+    for damaged in [Some(&whole[..whole.len() / 2]), Some(&[]), Some(rotten.as_slice()), None] {
+        fs::remove_file(&object).unwrap();
+        damaged.into_iter().for_each(|bytes| fs::write(&object, bytes).unwrap());
+        assert_eq!(path(), object);
+        assert!(fs::read(&object).unwrap() == whole, "{:?} bytes were left", damaged.map(<[u8]>::len));
+    }
+}
+
+#[test]
 fn many_machines_that_start_at_once_have_it_made_once() {
     let home = Home::new();
     home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
@@ -273,7 +373,12 @@ fn many_machines_that_start_at_once_have_it_made_once() {
             scope.spawn(move || {
                 // Each has a layer of its own, so no two are the same stack.
                 let stack = [GenerationId([number; 32])];
-                initrds.composed(store, &Wanted { stack: &stack, view, own, drivers }).unwrap()
+                initrds
+                    .composed(
+                        store,
+                        &Wanted { stack: &stack, view, own, drivers, microcode: Microcode::default() },
+                    )
+                    .unwrap()
             })
         };
         let all: Vec<_> = (0..8).map(make).collect();
@@ -329,7 +434,10 @@ fn composed(
     let own = stacked.loaded.as_ref().unwrap().own.as_ref().unwrap();
     let drivers = For { drivers: Drivers::Nic, nic: nic.parse().ok() };
     let stack = [GenerationId([stack; 32])];
-    initrds.composed(home.planner.store(), &Wanted { stack: &stack, view: &stacked.view, own, drivers })
+    initrds.composed(
+        home.planner.store(),
+        &Wanted { stack: &stack, view: &stacked.view, own, drivers, microcode: Microcode::default() },
+    )
 }
 
 #[test]
@@ -372,7 +480,8 @@ fn a_tree_that_none_can_be_made_of_is_not_read_again_for_each_machine_that_asks(
     let view = home.planner.views.of(&[damaged]).unwrap();
     let (initrds, drivers) = (Initrds::default(), For { drivers: Drivers::Nic, nic: None });
     let told = || {
-        let wanted = Wanted { stack: &[damaged], view: &view, own: &own, drivers };
+        let wanted =
+            Wanted { stack: &[damaged], view: &view, own: &own, drivers, microcode: Microcode::default() };
         initrds.composed(home.planner.store(), &wanted).unwrap_err().to_string()
     };
     let first = told();
@@ -481,12 +590,14 @@ fn what_a_plan_says_of_it_are_its_parts_and_the_settings_behind_them() {
     assert_eq!(told, [("oneroot/settings".to_owned(), Some(b"boot 1\nend\n".to_vec()))]);
 }
 
-/// What a real kernel's tree takes; `ONEROOT_TREE` names it, with `boot` and `lib/modules` in it.
+/// Of the modules made here, or of a distribution's kernel: `ONEROOT_TREE` names its tree, with `boot` and `lib/modules` in it.
 #[test]
-#[ignore = "needs a distribution's kernel: ONEROOT_TREE=DIR"]
-fn a_real_kernels_initrd_is_made_once_and_found_from_then_on() {
+fn a_kernels_initrd_is_made_once_for_each_nic_and_found_from_then_on() {
     let home = Home::new();
-    symlink(std::env::var_os("ONEROOT_TREE").unwrap(), home.directory.path().join("root")).unwrap();
+    match std::env::var_os("ONEROOT_TREE") {
+        Some(tree) => symlink(tree, home.directory.path().join("root")).unwrap(),
+        None => home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Zstd),
+    }
     for nic in ["8086:15f3", "1af4:1000", "10ec:8168", ""] {
         let stacked = home.plan(nic, "");
         let own = stacked.loaded.unwrap().own.unwrap();
@@ -495,7 +606,13 @@ fn a_real_kernels_initrd_is_made_once_and_found_from_then_on() {
         // Made; for a machine with files of its own, by what went in; for that one again, by its stack.
         for number in [0, 1, 1] {
             let stack = [GenerationId([number; 32])];
-            let wanted = Wanted { stack: &stack, view: &stacked.view, own: &own, drivers };
+            let wanted = Wanted {
+                stack: &stack,
+                view: &stacked.view,
+                own: &own,
+                drivers,
+                microcode: Microcode::default(),
+            };
             let begun = std::time::Instant::now();
             made.push(initrds.composed(home.planner.store(), &wanted).unwrap());
             eprintln!("{nic}: {:?}, {:?}", begun.elapsed(), made.last().unwrap().made_of.last());

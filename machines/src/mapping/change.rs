@@ -8,6 +8,7 @@ use oneroot_bootconf::assignment::{Adoption, Assignment, Mapped, Signed};
 use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::gives::{Boots, Gives};
 use oneroot_bootconf::identity::recognise;
+use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::outside::too_long;
 use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{Mac, MachineId};
@@ -287,6 +288,7 @@ fn without(all: &Gives, taken: &Taken) -> Gives {
         boots: all.boots.clone().filter(|_| !taken.boots),
         workloads: kept(&all.workloads, &taken.workloads),
         layers: Vec::new(),
+        mounts: Mounts::new(),
         args: kept(&all.args, &taken.args),
         vars: all
             .vars

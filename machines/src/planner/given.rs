@@ -62,6 +62,7 @@ fn stage(store: &Arc<Store>, given: &Given) -> Result<GenerationId> {
 mod tests {
     use super::*;
     use oneroot_bootconf::facts::{Facts, SiteFacts};
+    use oneroot_bootconf::mounts::Mounts;
     use oneroot_bootconf::root::Initramfs;
 
     fn facts(name: &str) -> Facts {
@@ -89,7 +90,7 @@ mod tests {
     fn what_a_tree_has_of_another_machine_is_hidden() {
         let home = tempfile::tempdir().unwrap();
         let store = Store::open(home.path()).unwrap();
-        let given = Given::of(&facts("alpha"), Initramfs::InitramfsTools);
+        let given = Given::of(&facts("alpha"), Initramfs::InitramfsTools, &Mounts::new(), None);
         let mut copied = Stage::begin(&store, |_| {}).unwrap();
         for directory in ["", ".oneroot", ".oneroot/run"] {
             let path = TreePath::parse(directory.as_bytes()).unwrap();
@@ -108,7 +109,8 @@ mod tests {
         let of = |name: &str| {
             let home = tempfile::tempdir().unwrap();
             let store = Store::open(home.path()).unwrap();
-            let (staged, given) = (Staged::default(), Given::of(&facts(name), Initramfs::InitramfsTools));
+            let (staged, given) =
+                (Staged::default(), Given::of(&facts(name), Initramfs::InitramfsTools, &Mounts::new(), None));
             let first = staged.generation(&store, given.clone()).unwrap();
             assert_eq!(staged.generation(&store, given.clone()).unwrap(), first, "remembered");
             assert_eq!(Staged::default().generation(&store, given).unwrap(), first, "staged again");

@@ -7,6 +7,7 @@ pub mod decider;
 mod given;
 mod kernels;
 mod made;
+mod mounted;
 pub mod renderer;
 pub mod template_check;
 pub mod templates;
@@ -22,14 +23,20 @@ use oneroot_bootconf::drivers::For;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
 use oneroot_bootconf::kernels::{Loaded, Tree, dangling, kernel_and_initrds};
+use oneroot_bootconf::microcode::Microcode;
+use oneroot_bootconf::plan::Mounted;
 use oneroot_bootconf::root::Root;
 use oneroot_ids::{GenerationId, ViewId};
 use oneroot_tree::node::TreePath;
 use oneroot_tree::{Ref, RefKind, Store, View, Views};
 
 use kernels::Kernels;
+use mounted::MountedTrees;
 use renderer::Renderer;
 use templates::Templates;
+
+/// Where a tree has what its machines do before their real init; only such a tree is told their facts.
+const HOOKS: &[u8] = b"/etc/oneroot/early.d";
 
 /// Makes stacks and views.
 pub struct Planner {
@@ -38,9 +45,10 @@ pub struct Planner {
     /// Templates found and rendered so far.
     pub templates: Templates,
     kernels: Kernels,
+    mounted: MountedTrees,
     initrds: Initrds,
-    /// Profiles whose machines were given an initrd of oneroot's own, though nothing but their trees says so.
-    without_initrd: Mutex<BTreeSet<String>>,
+    /// Profiles whose trees were seen to have an initrd, where nothing else says whose initrd is booted.
+    with_initrd: Mutex<BTreeSet<String>>,
     given: given::Staged,
     /// `/.oneroot` of this binary, the top of every stack.
     guest: GenerationId,
@@ -81,6 +89,8 @@ pub struct Stacked {
     pub view: Arc<View>,
     /// What it is made of, bottom first.
     pub entries: Vec<StackEntry>,
+    /// Of the profiles that it mounts, what it has of each.
+    pub mounted: Mounted,
     /// Kernel and initrds.
     pub loaded: Result<Loaded, NoPlan>,
     /// The initrd of oneroot's own, where it has one.
@@ -98,7 +108,9 @@ pub fn reference(home: &Path, part: &Part) -> Result<Ref> {
         Part::Profile { name } => (RefKind::Profile, name.clone()),
         Part::Machine { name, .. } => (RefKind::Machine, name.clone()),
         // Its parts have references of their own, and what is made of them is found by its content.
-        Part::Kernel { profile, .. } => return Err(Error::Nameless(profile.clone())),
+        Part::Kernel { profile, .. } | Part::Mounted { profile, .. } => {
+            return Err(Error::Nameless(profile.clone()));
+        }
         Part::Layer { path } => {
             let path = path.strip_prefix(home).unwrap_or(path);
             (RefKind::Layer, layer_name(&path.display().to_string()))
@@ -127,6 +139,7 @@ pub fn shown(part: &Part) -> String {
     match part {
         Part::Profile { name } => format!("profile {name}"),
         Part::Kernel { profile, .. } => format!("kernel of {profile}"),
+        Part::Mounted { at, profile, .. } => format!("profile {profile} on {at}"),
         Part::Layer { path } | Part::Machine { path, .. } => path.display().to_string(),
     }
 }
@@ -138,8 +151,9 @@ impl Planner {
             views: Views::new(store),
             templates: Templates::new(renderer),
             kernels: Kernels::default(),
+            mounted: MountedTrees::default(),
             initrds: Initrds::default(),
-            without_initrd: Mutex::default(),
+            with_initrd: Mutex::default(),
             given: given::Staged::default(),
             guest,
         }
@@ -174,38 +188,25 @@ impl Planner {
         assigned.map_or_else(|| self.head(home, part), |assigned| Ok(*assigned))
     }
 
+    /// Those of several parts, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::generation`].
+    pub fn generations(&self, home: &Path, parts: &[Part], decision: &Decision) -> Result<Vec<GenerationId>> {
+        parts.iter().map(|part| self.generation(home, part, decision)).collect()
+    }
+
     /// The stack that the site's decision makes for a machine, and its view. `home` is the site's directory. Blocks on the disk.
     ///
     /// Nothing of it is promised to anybody before [`Self::name`]: of what it writes, renderings and borrowed kernels, each is
     /// named by its content and goes with a collection.
     pub fn stack(&self, home: &Path, decision: &Decision, facts: &Facts) -> Result<Stacked> {
-        let mut entries: Vec<StackEntry> = Vec::new();
-        for part in &decision.parts {
-            if let Part::Kernel { parts, .. } = part {
-                let lender = parts
-                    .iter()
-                    .map(|part| self.generation(home, part, decision))
-                    .collect::<Result<Vec<_>>>()?;
-                let below: Vec<GenerationId> = entries.iter().map(|laid| laid.generation).collect();
-                let generation = self.kernels.borrowed(&self.views, &lender, &below)?;
-                entries.push(StackEntry::of(generation, part));
-                continue;
-            }
-            let generation = self.generation(home, part, decision)?;
-            entries.push(StackEntry::of(generation, part));
-            // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
-            if !matches!(part, Part::Profile { .. })
-                && let Some(generation) =
-                    self.templates.rendered(self.store(), generation, &shown(part), facts)?
-            {
-                entries.push(StackEntry { rendered: true, ..StackEntry::of(generation, part) });
-            }
-        }
+        let (mut entries, mounted) = self.laid(home, decision, facts)?;
         // Kernel and initrds are the tree's own: nothing that comes over it has any.
         let stack = generations(&entries);
         let below = self.views.of(&stack)?;
         let exists = |path: &str| below.follow(path.as_bytes()).and_then(|node| below.object(node)).is_some();
-        let listed = |directory: &str| names(&below, directory);
+        let listed = |directory: &str| below.listed(directory);
         let tree = Tree { names: &listed, exists: &exists };
         let mut loaded = kernel_and_initrds(decision, &tree);
         let dangling = dangling(&tree, &|path| is_link(&below, path));
@@ -226,7 +227,9 @@ impl Planner {
         if decision.root == Root::Nfs {
             let initramfs =
                 loaded.as_ref().map_or(decision.initramfs.unwrap_or_default(), |loaded| loaded.initramfs);
-            let given = self.given.generation(self.store(), Given::of(facts, initramfs))?;
+            let given = Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref());
+            let given = if below.follow(HOOKS).is_some() { given.with_facts(facts) } else { given };
+            let given = self.given.generation(self.store(), given)?;
             entries.push(StackEntry { given: true, ..StackEntry::ours(given) });
             entries.push(StackEntry::ours(self.guest));
         }
@@ -234,12 +237,58 @@ impl Planner {
             entries.push(StackEntry { initrd: true, ..StackEntry::ours(composed.generation) });
         }
         let view = self.views.of(&generations(&entries))?;
-        Ok(Stacked { id: view.id(), view, entries, loaded, composed, dangling })
+        Ok(Stacked { id: view.id(), view, entries, mounted, loaded, composed, dangling })
     }
 
-    /// Whether a profile's machines were given an initrd of oneroot's own for want of another.
-    pub fn makes_initrds_for(&self, profile: &str) -> bool {
-        self.without_initrd.lock().unwrap_or_else(PoisonError::into_inner).contains(profile)
+    /// What the parts of a decision are, bottom first, with what their templates become; and what it has of the profiles that it mounts.
+    fn laid(&self, home: &Path, decision: &Decision, facts: &Facts) -> Result<(Vec<StackEntry>, Mounted)> {
+        let (mut entries, mut mounted) = (Vec::<StackEntry>::new(), Mounted::new());
+        for part in &decision.parts {
+            match part {
+                Part::Kernel { parts, .. } => {
+                    let lender = self.generations(home, parts, decision)?;
+                    let generation = self.kernels.borrowed(&self.views, &lender, &generations(&entries))?;
+                    entries.push(StackEntry::of(generation, part));
+                    continue;
+                }
+                Part::Mounted { at, parts, .. } => {
+                    let lender = self.generations(home, parts, decision)?;
+                    let below = generations(&entries);
+                    let below = if below.is_empty() { None } else { Some(self.views.of(&below)?) };
+                    let generation = self.mounted.mounted(&self.views, &lender, at, below.as_deref())?;
+                    entries.push(StackEntry::of(generation, part));
+                    mounted.insert(at.clone(), lender);
+                    continue;
+                }
+                Part::Profile { .. } | Part::Layer { .. } | Part::Machine { .. } => {}
+            }
+            let generation = self.generation(home, part, decision)?;
+            entries.push(StackEntry::of(generation, part));
+            // A profile's own tree may have `*.j2` files that are some program's; those of layers are the admin's.
+            if !matches!(part, Part::Profile { .. })
+                && let Some(generation) =
+                    self.templates.rendered(self.store(), generation, &shown(part), facts)?
+            {
+                entries.push(StackEntry { rendered: true, ..StackEntry::of(generation, part) });
+            }
+        }
+        Ok((entries, mounted))
+    }
+
+    /// Whether a profile's machines may be given an initrd of oneroot's own for want of another: so they may until its tree was
+    /// looked into.
+    pub fn may_make_initrds_for(&self, profile: &str) -> bool {
+        !self.with_initrd.lock().unwrap_or_else(PoisonError::into_inner).contains(profile)
+    }
+
+    /// A profile's tree was looked into.
+    pub(crate) fn tree_has_initrd(&self, profile: &str, has: bool) {
+        let mut with = self.with_initrd.lock().unwrap_or_else(PoisonError::into_inner);
+        if has {
+            with.insert(profile.to_owned());
+        } else {
+            with.remove(profile);
+        }
     }
 
     /// The initrd of oneroot's own, where one is wanted; `loaded` is told its parts.
@@ -252,15 +301,12 @@ impl Planner {
         loaded: &mut Loaded,
     ) -> Result<Option<Arc<Composed>>> {
         if decision.initramfs.is_none() {
-            let mut without = self.without_initrd.lock().unwrap_or_else(PoisonError::into_inner);
-            match &loaded.own {
-                Some(_) => without.insert(decision.profile.clone()),
-                None => without.remove(&decision.profile),
-            };
+            self.tree_has_initrd(&decision.profile, loaded.own.is_none());
         }
         let Some(own) = &mut loaded.own else { return Ok(None) };
         let drivers = For { drivers: decision.own.drivers.unwrap_or_default(), nic: facts.hardware.nic };
-        let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers });
+        let microcode = Microcode::of(&facts.hardware);
+        let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers, microcode });
         let composed = made.map_err(|cause| match cause {
             Error::Initrd(cause) => Error::NoPlan(NoPlan::NotComposed {
                 profile: decision.profile.clone(),
@@ -287,15 +333,4 @@ fn generations(entries: &[StackEntry]) -> Vec<GenerationId> {
 fn is_link(view: &View, path: &str) -> bool {
     let path = TreePath::parse(path.trim_start_matches('/').as_bytes()).ok();
     path.and_then(|path| view.resolve(&path)).is_some_and(|node| view.target(node).is_some())
-}
-
-/// The names in a directory of a view; none where there is no such directory.
-pub fn names(view: &View, directory: &str) -> Vec<String> {
-    let directory = view.follow(directory.as_bytes());
-    let is_directory =
-        |node: &oneroot_tree::view::Node| view.stat(*node).is_some_and(|stat| stat.kind.is_directory());
-    let names =
-        directory.filter(is_directory).into_iter().flat_map(|node| view.entries(node)).map(|(name, _)| name);
-    // What is no text is the name of nothing that is looked for.
-    names.filter_map(|name| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
 }

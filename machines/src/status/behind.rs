@@ -58,7 +58,7 @@ impl Looked {
 enum Place {
     /// This generation, of this part.
     Is(GenerationId, String),
-    /// What this part's templates become, another profile's kernel, or the machine's own files: made at a boot.
+    /// What this part's templates become, another profile's kernel or tree, or the machine's own files: made at a boot.
     Made,
 }
 
@@ -105,8 +105,13 @@ impl Machines {
             reasons.push("what its templates are rendered from has changed".to_owned());
         }
         let initramfs = told_by(decision, booted);
-        let given = |facts: &Facts| Given::of(facts, initramfs);
+        let given = |facts: &Facts| Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref());
         let is_given = decision.root == Root::Nfs;
+        if is_given && decision.mounts != booted.mounts {
+            reasons.push("what it mounts has changed".to_owned());
+        } else {
+            reasons.extend(self.mounted_otherwise(site, looked, decision, booted)?);
+        }
         if is_given && booted.facts.as_ref().is_some_and(|before| given(before) != given(&facts)) {
             reasons.push("its name, NIC, domain, name servers or time servers have changed".to_owned());
         }
@@ -138,6 +143,43 @@ impl Machines {
         })
     }
 
+    /// The profiles among its mounts that have other generations now, in words; none where one is not staged.
+    fn mounted_otherwise(
+        &self,
+        site: &Site,
+        looked: &mut Looked,
+        decision: &Decision,
+        booted: &Booted,
+    ) -> Option<Vec<String>> {
+        let mut words = Vec::new();
+        for part in &decision.parts {
+            let Part::Mounted { at, parts, .. } = part else { continue };
+            let now: Option<Vec<GenerationId>> =
+                parts.iter().map(|part| self.generation_now(site, looked, decision, part)).collect();
+            if booted.mounted.get(at) != Some(&now?) {
+                words.push(format!("{} is another", shown(part)));
+            }
+        }
+        Some(words)
+    }
+
+    /// The generation that a part has for a machine now; none where it is not staged.
+    fn generation_now(
+        &self,
+        site: &Site,
+        looked: &mut Looked,
+        decision: &Decision,
+        part: &Part,
+    ) -> Option<GenerationId> {
+        let assigned = match part {
+            Part::Profile { name } => decision.generations.get(name).copied(),
+            _ => None,
+        };
+        let head = looked.heads.entry(part.clone());
+        let head = *head.or_insert_with(|| self.planner.head(&site.home, part).ok());
+        assigned.or(head)
+    }
+
     /// The stack that a decision makes, and whether anything of it is rendered; none where something of it is not staged.
     fn places(
         &self,
@@ -148,17 +190,11 @@ impl Machines {
     ) -> Option<(Vec<Place>, bool)> {
         let (mut places, mut renders) = (Vec::new(), false);
         for part in &decision.parts {
-            if matches!(part, Part::Kernel { .. }) {
+            if matches!(part, Part::Kernel { .. } | Part::Mounted { .. }) {
                 places.push(Place::Made);
                 continue;
             }
-            let assigned = match part {
-                Part::Profile { name } => decision.generations.get(name).copied(),
-                _ => None,
-            };
-            let head = looked.heads.entry(part.clone());
-            let head = *head.or_insert_with(|| self.planner.head(&site.home, part).ok());
-            let head = assigned.or(head)?;
+            let head = self.generation_now(site, looked, decision, part)?;
             places.push(Place::Is(head, shown(part)));
             let store = self.planner.store();
             if !matches!(part, Part::Profile { .. })

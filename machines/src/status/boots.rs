@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::index::remedies;
 use crate::index::steps::BootStep;
-use crate::index::timelines::{BootFailure, PhaseDone, Timeline};
+use crate::index::timelines::{BootFailure, PhaseDone, Timeline, is_complaint};
 use crate::machines::Machines;
 
 /// The last boots of some machines.
@@ -59,8 +59,11 @@ pub struct FailedBoot {
     pub helps: Option<String>,
     /// Times that it said so.
     pub times: u32,
-    /// It could do it later.
+    /// It could do it later, or went on without.
     pub is_over: bool,
+    /// It went on without.
+    #[serde(default)]
+    pub is_note: bool,
     /// The kernel's last words.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernel: Vec<String>,
@@ -71,6 +74,9 @@ impl FailedBoot {
     pub fn in_words(&self) -> String {
         let Self { phase, told, helps, .. } = self;
         let helps = helps.as_ref().map_or(String::new(), |helps| format!("; {helps}"));
+        if is_complaint(phase) {
+            return format!("{told}{helps}");
+        }
         format!("does not come up ({phase}): {told}{helps}")
     }
 }
@@ -115,8 +121,8 @@ impl Machines {
     }
 
     pub(crate) fn failed_boot(&self, failure: BootFailure) -> FailedBoot {
-        let BootFailure { phase, at, told, times, is_over, kernel, .. } = failure;
+        let BootFailure { phase, at, told, times, is_over, is_note, kernel, .. } = failure;
         let helps = remedies::of(&phase, &told).map(str::to_owned);
-        FailedBoot { phase, at: self.host.shown(at), told, helps, times, is_over, kernel }
+        FailedBoot { phase, at: self.host.shown(at), told, helps, times, is_over, is_note, kernel }
     }
 }

@@ -13,7 +13,9 @@ use std::net::IpAddr;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::plan::Mounted;
 use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_ids::{Mac, MachineId};
 
@@ -38,6 +40,9 @@ pub struct Booted {
     pub root: Root,
     /// What mounts it.
     pub initramfs: Option<Initramfs>,
+    /// What it mounts besides, and what it has of the profiles among that.
+    pub mounts: Mounts,
+    pub mounted: Mounted,
 }
 
 /// One machine.
@@ -172,6 +177,8 @@ impl Tables<'_> {
             facts: plan.and_then(|plan| plan.facts.clone()),
             root: plan.map(|plan| plan.root).unwrap_or_default(),
             initramfs: plan.and_then(|plan| plan.initramfs),
+            mounts: plan.map(|plan| plan.mounts.clone()).unwrap_or_default(),
+            mounted: plan.map(|plan| plan.mounted.clone()).unwrap_or_default(),
         }
     }
 }

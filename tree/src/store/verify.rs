@@ -75,6 +75,15 @@ impl Store {
         Ok(checked)
     }
 
+    /// Whether a generation can be read and each of its objects has what its name says. All of them are read for that.
+    #[must_use]
+    pub fn is_whole(&self, id: GenerationId) -> bool {
+        let is_good = |object| self.hash_object(object, &mut |_| {}).is_ok_and(|hash| hash == object);
+        self.generation(id).is_ok_and(|index| {
+            (1..=index.inodes()).filter_map(|number| index.inode(number)?.object()).all(is_good)
+        })
+    }
+
     /// The objects that have what their names say.
     fn verify_objects(
         &self,

@@ -175,6 +175,15 @@ impl View {
         path.names().iter().try_fold(self.root(), |node, name| self.lookup(node, name))
     }
 
+    /// The names in a directory, where links lead; none where there is no such directory. What is no text is left out.
+    #[must_use]
+    pub fn listed(&self, directory: &str) -> Vec<String> {
+        let directory = self.follow(directory.as_bytes());
+        let is_directory = |node: &Node| self.stat(*node).is_some_and(|stat| stat.kind.is_directory());
+        let names = directory.filter(is_directory).into_iter().flat_map(|node| self.entries(node));
+        names.filter_map(|(name, _)| std::str::from_utf8(name).ok()).map(str::to_owned).collect()
+    }
+
     /// Follows a path and the symbolic links on it, which are taken from the view's own root; at most 40, as Linux does.
     #[must_use]
     pub fn follow(&self, path: &[u8]) -> Option<Node> {

@@ -1,4 +1,4 @@
-//! What the fuzzers run: `image`, `index` and `sent` of fuzz/, which `corpus` replays. `archive` is in ../archives/target.rs.
+//! What the fuzzers run: `image`, `index`, `initrd` and `sent` of fuzz/, which `corpus` replays. `archive` is in ../archives/target.rs.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -8,4 +8,5 @@
 
 pub mod image;
 pub mod index;
+pub mod initrd;
 pub mod sent;

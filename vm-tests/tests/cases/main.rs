@@ -10,6 +10,7 @@ mod dnsmasq;
 mod firmware;
 mod ipxe;
 mod managers;
+mod mounts;
 mod nics;
 mod own_init;
 mod power;

@@ -1,0 +1,267 @@
+//! What a machine is given so that it mounts what its site says: units for systemd (systemd.mount(5), systemd.automount(5)), lines
+//! of fstab(5) for every other init, and a map for autofs(5) where each user's home is mounted by itself.
+//!
+//! Profiles are not among them: their trees are parts of the machine's own view (docs/decisions/0022).
+
+use crate::site::mounts::{HOMES, Mount, Mounts, What};
+
+/// Seconds after which whoever looked at a place is told that it is not to be had.
+const PATIENCE: u32 = 30;
+/// The service that tells the boot server of a mount that failed, by its number.
+const TELLS: &str = "oneroot-mount-failed@";
+/// Devices of fstab(5) that are found by what is on them, and where udev lists those.
+const FOUND_BY: [(&str, &str); 4] = [
+    ("LABEL=", "/dev/disk/by-label/"),
+    ("UUID=", "/dev/disk/by-uuid/"),
+    ("PARTLABEL=", "/dev/disk/by-partlabel/"),
+    ("PARTUUID=", "/dev/disk/by-partuuid/"),
+];
+
+/// One mount as mount(8) makes it.
+struct Line<'m> {
+    at: &'m str,
+    source: &'m str,
+    kind: &'m str,
+    mount: &'m Mount,
+}
+
+/// What mount(8) mounts of them, in the order of their numbers: all but profiles and users' homes.
+fn lines(mounts: &Mounts) -> impl Iterator<Item = Line<'_>> {
+    mounts.iter().filter_map(|(at, mount)| {
+        let (source, kind) = match &mount.what {
+            What::Nfs(source) if !at.ends_with(HOMES) => (source.as_str(), "nfs"),
+            What::Device { source, kind } => (source.as_str(), kind.as_str()),
+            What::Nfs(_) | What::Profile(_) | What::Nothing => return None,
+        };
+        Some(Line { at, source, kind, mount })
+    })
+}
+
+/// What a machine calls by this number when it tells that it can't be had: its place, and what it is.
+#[must_use]
+pub fn numbered(mounts: &Mounts, number: usize) -> Option<(&str, &Mount)> {
+    let line = lines(mounts).nth(number.checked_sub(1)?)?;
+    Some((line.at, line.mount))
+}
+
+/// The files, by their paths below `/.oneroot`.
+pub(super) fn files(mounts: &Mounts) -> Vec<(String, String)> {
+    let mut files = Vec::new();
+    let (mut list, mut fstab) = (String::new(), String::new());
+    let mut targets = [(true, Vec::new()), (false, Vec::new())];
+    for (line, number) in lines(mounts).zip(1_usize..) {
+        let unit = unit_name(line.at);
+        files.push((format!("run/systemd/system/{unit}.mount"), line.unit(number)));
+        let automount = line.mount.automount;
+        if automount {
+            let text = format!("[Unit]\nDescription={}\n\n[Automount]\nWhere={}\n", line.title(), line.at);
+            files.push((format!("run/systemd/system/{unit}.automount"), text));
+        }
+        let ending = if automount { "automount" } else { "mount" };
+        let verb = if line.mount.required { "Requires" } else { "Wants" };
+        for (is_remote, wanted) in &mut targets {
+            if *is_remote == line.is_remote() {
+                wanted.push(format!("{verb}={unit}.{ending}\n"));
+            }
+        }
+        let how = match (automount, line.mount.required) {
+            (_, true) => "required",
+            (true, _) => "automount",
+            _ => "wanted",
+        };
+        list += &format!("{number} {} {how}\n", line.at);
+        fstab += &line.fstab();
+    }
+    let [remote, local] = targets.map(|(_, wanted)| wanted.concat());
+    // A tree may not have it in its multi-user.target, and a drop-in needs no link.
+    let pulled = if remote.is_empty() { String::new() } else { "Wants=remote-fs.target\n".to_owned() };
+    for (target, wanted) in [("remote-fs", remote), ("local-fs", local), ("multi-user", pulled)] {
+        if !wanted.is_empty() {
+            let path = format!("run/systemd/system/{target}.target.d/50-oneroot.conf");
+            files.push((path, format!("[Unit]\n{wanted}")));
+        }
+    }
+    if !list.is_empty() {
+        files.push(("mounts".to_owned(), list));
+        files.push(("etc/fstab".to_owned(), fstab));
+    }
+    files.extend(homes(mounts));
+    files
+}
+
+impl Line<'_> {
+    fn title(&self) -> String {
+        format!("{} from {}", self.at, self.source)
+    }
+
+    /// Whether it comes over the network.
+    fn is_remote(&self) -> bool {
+        self.kind.starts_with("nfs") || self.mount.options.iter().any(|option| option == "_netdev")
+    }
+
+    fn unit(&self, number: usize) -> String {
+        let Self { at, source, kind, mount } = self;
+        let (title, source) = (self.title(), device(source));
+        let mut options = mount.options.clone();
+        if !mount.required && !mount.automount {
+            // systemd's word for it, too, that nobody waits for this one.
+            options.push("nofail".to_owned());
+        }
+        let options =
+            if options.is_empty() { String::new() } else { format!("Options={}\n", options.join(",")) };
+        let patience = if mount.required { String::new() } else { format!("TimeoutSec={PATIENCE}\n") };
+        format!(
+            "[Unit]\nDescription={title}\nOnFailure={TELLS}{number}.service\n\n\
+             [Mount]\nWhat={source}\nWhere={at}\nType={kind}\n{options}{patience}"
+        )
+    }
+
+    fn fstab(&self) -> String {
+        let Self { at, source, kind, mount } = self;
+        let mut options = mount.options.clone();
+        let mut add = |option: &str| {
+            if !options.iter().any(|known| known == option) {
+                options.push(option.to_owned());
+            }
+        };
+        if self.is_remote() {
+            add("_netdev");
+        }
+        if !mount.required {
+            add("nofail");
+            if self.kind.starts_with("nfs") {
+                // A server that is down holds nobody up; mount.nfs tries on.
+                add("bg");
+            }
+        }
+        let options = if options.is_empty() { "defaults".to_owned() } else { options.join(",") };
+        format!("{source} {at} {kind} {options} 0 0\n")
+    }
+}
+
+/// The maps of autofs(5) for places of which each name is a home of its own.
+fn homes(mounts: &Mounts) -> Vec<(String, String)> {
+    let (mut master, mut maps) = (String::new(), Vec::new());
+    for (at, mount) in mounts {
+        let (Some(at), What::Nfs(source)) = (at.strip_suffix(HOMES), &mount.what) else { continue };
+        // Only what ends with `.autofs` is read as a list of maps.
+        let map = format!("auto.master.d/oneroot{}", at.replace('/', "."));
+        master += &format!("{at} /etc/{map}\n");
+        let options =
+            if mount.options.is_empty() { String::new() } else { format!("-{} ", mount.options.join(",")) };
+        maps.push((format!("etc/{map}"), format!("* {options}{source}\n")));
+    }
+    if !master.is_empty() {
+        maps.push(("etc/auto.master.d/oneroot.autofs".to_owned(), master));
+    }
+    maps
+}
+
+/// The name that systemd gives to the unit of a path (systemd.unit(5)), without its ending.
+fn unit_name(path: &str) -> String {
+    let mut name = String::new();
+    for (place, letter) in path.trim_matches('/').char_indices() {
+        match letter {
+            '/' => name.push('-'),
+            '.' if place == 0 => name += "\\x2e",
+            '0'..='9' | 'a'..='z' | 'A'..='Z' | '_' | '.' | ':' => name.push(letter),
+            other => name += &format!("\\x{:02x}", u32::from(other)),
+        }
+    }
+    name
+}
+
+/// A device as systemd waits for it: by the link that udev makes, in whose name it writes some letters as numbers.
+fn device(source: &str) -> String {
+    let found = FOUND_BY.iter().find_map(|(tag, links)| Some((links, source.strip_prefix(tag)?)));
+    let Some((links, value)) = found else { return source.to_owned() };
+    let plain = |letter: char| letter.is_ascii_alphanumeric() || "#+-.:=@_".contains(letter);
+    let letter = |letter: char| {
+        if plain(letter) { letter.to_string() } else { format!("\\x{:02x}", u32::from(letter)) }
+    };
+    format!("{links}{}", value.chars().map(letter).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mount(what: What) -> Mount {
+        Mount { what, options: Vec::new(), required: false, automount: false }
+    }
+
+    fn files_of(
+        mounts: impl IntoIterator<Item = (&'static str, Mount)>,
+    ) -> std::collections::BTreeMap<String, String> {
+        files(&mounts.into_iter().map(|(at, mount)| (at.to_owned(), mount)).collect()).into_iter().collect()
+    }
+
+    #[test]
+    fn a_file_servers_directory_is_a_unit_for_systemd_and_a_line_for_all_others() {
+        let home = Mount {
+            automount: true,
+            options: vec!["vers=3".to_owned()],
+            ..mount(What::Nfs("nas:/export/home".to_owned()))
+        };
+        let work = Mount { required: true, ..mount(What::Nfs("[fd00::1]:/w-2".to_owned())) };
+        let files = files_of([("/home", home), ("/srv/w-2", work)]);
+        let unit = |name: &str| files[&format!("run/systemd/system/{name}")].as_str();
+        assert_eq!(
+            unit("home.mount"),
+            "[Unit]\nDescription=/home from nas:/export/home\nOnFailure=oneroot-mount-failed@1.service\n\n\
+             [Mount]\nWhat=nas:/export/home\nWhere=/home\nType=nfs\nOptions=vers=3\nTimeoutSec=30\n"
+        );
+        assert!(unit("home.automount").ends_with("[Automount]\nWhere=/home\n"));
+        assert!(!unit("srv-w\\x2d2.mount").contains("TimeoutSec"), "what it can't do without it waits for");
+        assert_eq!(
+            unit("remote-fs.target.d/50-oneroot.conf"),
+            "[Unit]\nWants=home.automount\nRequires=srv-w\\x2d2.mount\n"
+        );
+        assert_eq!(unit("multi-user.target.d/50-oneroot.conf"), "[Unit]\nWants=remote-fs.target\n");
+        assert_eq!(
+            files["etc/fstab"],
+            "nas:/export/home /home nfs vers=3,_netdev,nofail,bg 0 0\n[fd00::1]:/w-2 /srv/w-2 nfs _netdev 0 0\n"
+        );
+        assert_eq!(files["mounts"], "1 /home automount\n2 /srv/w-2 required\n");
+    }
+
+    #[test]
+    fn a_disk_is_waited_for_under_the_name_that_udev_gives_it_and_holds_nobody_up() {
+        let disk = What::Device { source: "LABEL=my,data".to_owned(), kind: "ext4".to_owned() };
+        let files = files_of([("/data", mount(disk))]);
+        let unit = &files["run/systemd/system/data.mount"];
+        assert!(
+            unit.contains("What=/dev/disk/by-label/my\\x2cdata\n") && unit.contains("Options=nofail\n"),
+            "{unit}"
+        );
+        assert_eq!(
+            files["run/systemd/system/local-fs.target.d/50-oneroot.conf"],
+            "[Unit]\nWants=data.mount\n"
+        );
+        assert_eq!(files["etc/fstab"], "LABEL=my,data /data ext4 nofail 0 0\n");
+        assert!(!files.contains_key("run/systemd/system/multi-user.target.d/50-oneroot.conf"));
+    }
+
+    #[test]
+    fn each_users_home_is_mounted_by_autofs_and_is_no_unit() {
+        let files = files_of([(
+            "/home/*",
+            Mount { automount: true, ..mount(What::Nfs("nas:/export/home/&".to_owned())) },
+        )]);
+        assert_eq!(files.len(), 2, "{files:#?}");
+        assert_eq!(files["etc/auto.master.d/oneroot.autofs"], "/home /etc/auto.master.d/oneroot.home\n");
+        assert_eq!(files["etc/auto.master.d/oneroot.home"], "* nas:/export/home/&\n");
+    }
+
+    #[test]
+    fn a_profile_is_no_file_and_takes_no_number() {
+        let mounts = [
+            ("/apps", mount(What::Profile("apps".to_owned()))),
+            ("/home", mount(What::Nfs("nas:/home".to_owned()))),
+        ];
+        let mounts: Mounts = mounts.into_iter().map(|(at, mount)| (at.to_owned(), mount)).collect();
+        assert_eq!(numbered(&mounts, 1).map(|(at, _)| at), Some("/home"));
+        assert_eq!((numbered(&mounts, 0), numbered(&mounts, 2)), (None, None));
+        assert!(files(&Mounts::new()).is_empty());
+    }
+}

@@ -1,0 +1,4 @@
+//! libFuzzer's way into `initrd/tests/targets/settings.rs`, which says what must hold.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| oneroot_fuzz::initrd::settings::run(data));

@@ -1,0 +1,84 @@
+//! What a machine lacks that runs: something that it could not mount, room for what it writes. It tells so by a word like every other
+//! (`.oneroot/say`), which is no step of its boot but is kept with it and shown until the machine boots again.
+//!
+//! | word | of what |
+//! |---|---|
+//! | `mount-failed-N` | the mount of that number, which the boot's plan knows by place and source (docs/decisions/0022) |
+//! | `hook-failed-NAME` | a program of `/etc/oneroot/early.d`, with a hyphen for what can't stand in a word (docs/decisions/0023) |
+//! | `space-80`, `space-95` | its writable layer, by how full that is |
+
+use oneroot_bootconf::mounts::Mount;
+use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::plan::mounts::numbered;
+
+use crate::index::remedies;
+use crate::index::timelines::{HOOKS, MOUNTS, SPACE};
+use crate::machines::Machines;
+
+/// The beginning of the word for a mount.
+const MOUNT_FAILED: &str = "mount-failed-";
+/// Of that for a hook.
+const HOOK_FAILED: &str = "hook-failed-";
+/// And of that for a writable layer that fills up.
+const SPACE_LEFT: &str = "space-";
+/// Percent of which a machine tells.
+const FULL: [&str; 2] = ["80", "95"];
+
+/// What a machine says that it lacks.
+struct Complaint {
+    /// Under which word it is shown.
+    kind: &'static str,
+    told: String,
+    /// Its consequence, in the log's sentence.
+    so: &'static str,
+}
+
+impl Machines {
+    /// Whether a word is such a one. Then it is taken in, if it is one of that boot's: anybody on the machine may say any word.
+    pub(crate) fn complains(&self, pin: &Pin, word: &str) -> bool {
+        let complaint = if let Some(number) = word.strip_prefix(MOUNT_FAILED) {
+            let index = self.index();
+            let mounts = index.plans.get(&pin.boot).map(|plan| &plan.mounts);
+            let number = number.parse().ok();
+            number.zip(mounts).and_then(|(number, mounts)| numbered(mounts, number)).map(not_mounted)
+        } else if let Some(percent) = word.strip_prefix(SPACE_LEFT) {
+            FULL.contains(&percent).then(|| filling(percent))
+        } else if let Some(hook) = word.strip_prefix(HOOK_FAILED) {
+            (!hook.is_empty()).then(|| failed(hook))
+        } else {
+            return false;
+        };
+        if let Some(complaint) = complaint {
+            self.keep(pin, &complaint);
+        }
+        true
+    }
+
+    fn keep(&self, pin: &Pin, Complaint { kind, told, so }: &Complaint) {
+        let mac = pin.mac;
+        let is_new = self.in_boot(pin, mac, |timeline, now| {
+            let is_new = timeline.lacks(kind, told, now);
+            (is_new, is_new)
+        });
+        if is_new {
+            let (name, helps) = (self.name_of(mac), remedies::of(kind, told).unwrap_or_default());
+            tracing::warn!(machine = name, %mac, boot = %pin.boot, "{name}: {told}, and {so}; {helps}");
+        }
+    }
+}
+
+fn not_mounted((at, mount): (&str, &Mount)) -> Complaint {
+    let so = if mount.required { "it does not come up without it" } else { "it goes on without it" };
+    Complaint { kind: MOUNTS, told: format!("{at} could not be mounted from {}", mount.what), so }
+}
+
+fn failed(hook: &str) -> Complaint {
+    let so =
+        if hook.ends_with("-required") { "it does not come up without it" } else { "it goes on without it" };
+    Complaint { kind: HOOKS, told: format!("its hook {hook} failed"), so }
+}
+
+fn filling(percent: &str) -> Complaint {
+    let told = format!("its writable layer is {percent} % full");
+    Complaint { kind: SPACE, told, so: "when it is full nothing more can be written there" }
+}

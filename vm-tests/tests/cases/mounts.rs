@@ -1,0 +1,104 @@
+//! What a machine mounts beside its root: another profile, rolled back alone; a home that follows its user from machine to machine;
+//! and what can't be had, told.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use oneroot_testkit::{Access, Ganesha, Lab, Server, SiteFiles};
+use oneroot_vm_tests::{Hardware, artifacts};
+
+use crate::{POOL, SOON, STEP, assert_no_io_error};
+
+/// The file server.
+const NAS: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 3);
+
+/// Two seats of a profile that brings no initrd that counts: homes from a file server, programs from a profile of their own, and a
+/// directory that no server has.
+fn site(debian: &Path, homes: &Path, more: &str) -> SiteFiles {
+    let mut site = SiteFiles::new(debian, POOL, "1h").unwrap();
+    let profile = format!(
+        "[profile.apps]\nsource = {{ directory = \"apps\" }}\n\n[profile.debian]\ninitramfs = \"oneroot\"\nmounts = {{ \"/apps\" = {{ profile = \"apps\" }}, \"/home\" = {{ nfs = \"{NAS}:{homes}\", options = \"vers=3,nolock,soft\" }}{more} }}\n",
+        homes = homes.display()
+    );
+    site.set_text(&site.text().replacen("[profile.debian]\n", &profile, 1));
+    site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
+    site.machine("beta", "0b", "address = \"192.168.77.11\"").unwrap();
+    tool(&site, "one");
+    site
+}
+
+/// Another edition of the program that both run.
+fn tool(site: &SiteFiles, says: &str) {
+    let tool = site.path().join("apps/bin/tool");
+    fs::create_dir_all(tool.parent().unwrap()).unwrap();
+    fs::write(&tool, format!("#!/bin/sh\necho {says}\n")).unwrap();
+    fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+#[test]
+fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_and_what_is_not_to_be_had_is_told()
+ {
+    let Some(debian) = artifacts::here(artifacts::trixie) else { return };
+    let lab = Lab::new().unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let exported = home.path().join("home");
+    fs::create_dir_all(exported.join("user")).unwrap();
+    fs::set_permissions(exported.join("user"), fs::Permissions::from_mode(0o777)).unwrap();
+    let work = home.path();
+    let _nas = lab
+        .on_host("192.168.77.3/24", || Ganesha::export(&exported, Access::Write, work, NAS))
+        .unwrap()
+        .unwrap();
+    let nothing = format!(", \"/gone\" = {{ nfs = \"{NAS}:/nothing\", options = \"vers=3,nolock,soft\" }}");
+    let server = Server::start(site(&debian, &exported, &nothing)).unwrap();
+
+    let mut alpha = Hardware::new("alpha", "0a").memory(768).power_on(&lab).unwrap();
+    alpha.log_in().unwrap();
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    assert_eq!(alpha.ok("/apps/bin/tool").unwrap(), "one");
+    assert_eq!(alpha.ok("findmnt -no FSTYPE --target /apps").unwrap(), "overlay", "a part of its root");
+    alpha.ok("echo hers >/home/user/settings").unwrap();
+    assert!(alpha.ok("findmnt -no FSTYPE /home").unwrap().contains("nfs"));
+    alpha.fails("ls /gone/x").unwrap();
+    let words = format!("/gone could not be mounted from {NAS}:/nothing");
+    server.wait_for_log(&words, SOON).unwrap();
+    let shown = server.machine("alpha").unwrap().to_string();
+    assert!(shown.contains(&words), "{shown}");
+    alpha.wait_for("/gone could not be mounted", SOON).unwrap();
+
+    tool(&server.site, "two");
+    server.stage().unwrap();
+    assert_eq!(alpha.ok("/apps/bin/tool").unwrap(), "one", "nothing changes under a running machine");
+    server.run(&["rollback", "apps"]).unwrap();
+    tool(&server.site, "three");
+    server.stage().unwrap();
+    let mut beta = Hardware::new("beta", "0b").memory(768).power_on(&lab).unwrap();
+    beta.log_in().unwrap();
+    server.wait_for_step("beta", "up", STEP).unwrap();
+    assert_eq!(beta.ok("/apps/bin/tool").unwrap(), "one", "rolled back, and that holds");
+    assert_eq!(beta.ok("cat /home/user/settings").unwrap(), "hers", "a home that follows");
+    for guest in [&mut alpha, &mut beta] {
+        assert_no_io_error(guest);
+        guest.type_line("poweroff").unwrap();
+        guest.wait_for_power_off(STEP).unwrap();
+    }
+}
+
+#[test]
+fn a_machine_that_is_not_to_come_up_without_a_mount_does_not_and_says_so() {
+    let Some(debian) = artifacts::here(artifacts::trixie) else { return };
+    let lab = Lab::new().unwrap();
+    let needed = format!(
+        ", \"/needed\" = {{ nfs = \"{NAS}:/nothing\", options = \"vers=3,nolock,soft,retry=0\", required = true }}"
+    );
+    let server = Server::start(site(&debian, Path::new("/nothing"), &needed)).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").memory(768).power_on(&lab).unwrap();
+    alpha.wait_for("/needed could not be mounted (required)", STEP).unwrap();
+    server.wait_for_log("it does not come up without it", STEP).unwrap();
+    std::thread::sleep(SOON / 3);
+    let alpha = server.machine("alpha").unwrap();
+    let is_up = alpha.get("steps").unwrap().to_string().contains("\"up\"");
+    assert!(!is_up, "{alpha:#}");
+}
