@@ -35,7 +35,7 @@ pub const TABLE: &[Remedy] = &[
     Remedy {
         phase: Phase::Drivers,
         words: &["no driver"],
-        helps: "say `drivers = \"all\"` in the profile; where that changes nothing, this kernel has no such driver: take a newer one",
+        helps: "say `drivers = \"all\"` in the profile; where that changes nothing, the tree's modprobe.d blacklists it, or this kernel has no such driver: take a newer one",
     },
     Remedy {
         phase: Phase::Drivers,
