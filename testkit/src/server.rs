@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::lab::{INTERFACE, SERVER};
+use crate::patience::patient;
 
 /// The directory of a site, being written.
 pub struct SiteFiles {
@@ -235,7 +236,7 @@ impl Server {
         let begun = Instant::now();
         while self.run(&["status", "--json"]).is_err() {
             let ended = self.process.as_mut().and_then(|process| process.try_wait().ok().flatten());
-            if ended.is_some() || begun.elapsed() > Duration::from_secs(60) {
+            if ended.is_some() || begun.elapsed() > patient(Duration::from_secs(60)) {
                 bail!("the server did not come up; its log:\n{}", self.log());
             }
             std::thread::sleep(Duration::from_millis(50));
@@ -308,7 +309,7 @@ impl Server {
 
     /// Waits until the log has these words: a line waits in a queue before it is written.
     pub fn wait_for_log(&self, words: &str, limit: Duration) -> Result<()> {
-        let begun = Instant::now();
+        let (begun, limit) = (Instant::now(), patient(limit));
         while !self.log().contains(words) {
             if begun.elapsed() > limit {
                 bail!("the log never said {words:?}");
@@ -320,7 +321,7 @@ impl Server {
 
     /// Waits until a machine has come to a step of its boot.
     pub fn wait_for_step(&self, name: &str, step: &str, limit: Duration) -> Result<()> {
-        let begun = Instant::now();
+        let (begun, limit) = (Instant::now(), patient(limit));
         loop {
             let machine = self.machine(name)?;
             let steps = machine.get("steps").and_then(Value::as_array).cloned().unwrap_or_default();

@@ -7,9 +7,11 @@ use std::process::Command;
 
 use anyhow::{Context as _, Result, bail};
 
+const ALPINE: &str = include_str!("../debian/alpine.sh");
 const ARM64: &str = include_str!("../debian/arm64.sh");
 const BARE: &str = include_str!("../debian/bare.sh");
 const BUSYBOX: &str = include_str!("../debian/busybox.sh");
+const FEDORA: &str = include_str!("../debian/fedora.sh");
 const RECIPE: &str = include_str!("../debian/recipe.sh");
 const WITH_IFUPDOWN: &str = include_str!("../debian/ifupdown.sh");
 const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
@@ -96,6 +98,16 @@ pub fn bare_with_all_drivers() -> Result<PathBuf> {
 /// A kernel, its modules and busybox, and nothing else.
 pub fn busybox() -> Result<PathBuf> {
     made("busybox", BUSYBOX, "trixie")
+}
+
+/// Debian 13's programs laid out as Fedora has them.
+pub fn like_fedora() -> Result<PathBuf> {
+    made("like-fedora", FEDORA, "trixie")
+}
+
+/// Debian 13's kernel, busybox and OpenRC laid out as Alpine has them.
+pub fn like_alpine() -> Result<PathBuf> {
+    made("like-alpine", ALPINE, "trixie")
 }
 
 /// Debian 13 for arm64, with the loader for its firmware. It takes an arm64 QEMU and firmware beside what [`tools`] looks for.

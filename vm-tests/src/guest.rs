@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, bail};
 use tempfile::NamedTempFile;
 
-use oneroot_testkit::Lab;
+use oneroot_testkit::{Lab, patient};
 
 /// Enough for Debian and its overlay.
 const MEMORY: u32 = 512;
@@ -282,7 +282,7 @@ impl Guest {
 
     /// Waits until the console says `text`, and gives what it said up to there since the last wait.
     pub fn wait_for(&mut self, text: &str, limit: Duration) -> Result<String> {
-        let begun = Instant::now();
+        let (begun, limit) = (Instant::now(), patient(limit));
         let mut said = self.console.text.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let rest = said.get(self.read..).unwrap_or_default();
@@ -390,7 +390,7 @@ impl Guest {
 
     /// Waits until the machine has switched itself off.
     pub fn wait_for_power_off(&mut self, limit: Duration) -> Result<()> {
-        let begun = Instant::now();
+        let (begun, limit) = (Instant::now(), patient(limit));
         while self.process.try_wait()?.is_none() {
             if begun.elapsed() > limit {
                 bail!("{} did not switch itself off within {limit:?}", self.name);

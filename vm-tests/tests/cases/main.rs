@@ -9,6 +9,7 @@ mod diary;
 mod dnsmasq;
 mod firmware;
 mod ipxe;
+mod layouts;
 mod managers;
 mod mounts;
 mod nics;
