@@ -66,7 +66,7 @@ fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_and
     server.wait_for_log(&words, SOON).unwrap();
     let shown = server.machine("alpha").unwrap().to_string();
     assert!(shown.contains(&words), "{shown}");
-    alpha.wait_for("/gone could not be mounted", SOON).unwrap();
+    alpha.wait_for("/gone could not be mounted\r", SOON).unwrap();
 
     tool(&server.site, "two");
     server.stage().unwrap();
@@ -95,7 +95,7 @@ fn a_machine_that_is_not_to_come_up_without_a_mount_does_not_and_says_so() {
     );
     let server = Server::start(site(&debian, Path::new("/nothing"), &needed)).unwrap();
     let mut alpha = Hardware::new("alpha", "0a").memory(768).power_on(&lab).unwrap();
-    alpha.wait_for("/needed could not be mounted (required)", STEP).unwrap();
+    alpha.wait_for("/needed could not be mounted, and this machine is not to come up without it", STEP).unwrap();
     server.wait_for_log("it does not come up without it", STEP).unwrap();
     std::thread::sleep(SOON / 3);
     let alpha = server.machine("alpha").unwrap();
