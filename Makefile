@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Quoted wherever it is used: a checkout may lie in a directory with a space in its name.
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-http bench-tftp bench-boots bench-sync bench-tree bench-guest clean
+.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-http bench-tftp bench-boots bench-sync bench-tree bench-guest bench-boot clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -119,6 +119,14 @@ bench-guest:
 	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: ganesha, and a tree of many owners" >&2; exit 1; }
 	@$(CARGO) build -q --release -p oneroot -p oneroot-vm-tests
 	@"$(TARGET)/release/bench-guest" $(ROUNDS)
+
+# A Debian that comes up by its own initrd, initramfs-tools' or dracut's, beside the same tree by oneroot's; see
+# docs/benchmarks.md. On a machine that does nothing else meanwhile. BENCH="dracut 3" for one tree and three rounds.
+bench-boot:
+	@scripts/need bench-boot
+	@[ "$$(id -u)" = 0 ] || { echo "oneroot: the benchmark needs root: a network namespace, and a tree of many owners" >&2; exit 1; }
+	@$(CARGO) build -q --release -p oneroot -p oneroot-vm-tests
+	@"$(TARGET)/release/bench-boot" $(BENCH)
 
 clean:
 	$(CARGO) clean

@@ -23,8 +23,11 @@ rmdir kept
 for name in $(bin/busybox --list); do [ -e "bin/$name" ] || ln -s /bin/busybox "bin/$name"; done
 for name in init getty halt poweroff reboot modprobe ifconfig route ip; do ln -s /bin/busybox "sbin/$name"; done
 find lib/modules -name "*.ko.xz" -exec unxz {} +
-find lib/modules -name "*.ko" -exec gzip -n -1 {} +
 for version in lib/modules/*; do PATH=$PATH:/usr/sbin:/sbin depmod -b . "${version##*/}"; done
+# Debian has a depmod that reads no gzip, so the names are put right behind it.
+find lib/modules -name "*.ko" -exec gzip -n -1 {} +
+sed -i "s/\.ko\>/.ko.gz/g" lib/modules/*/modules.dep
+rm -f lib/modules/*/*.bin
 mv boot/vmlinuz-* boot/vmlinuz-lts
 mv boot/config-* boot/config-lts
 rm -f boot/System.map-* vmlinuz* initrd.img*

@@ -9,6 +9,7 @@
 
 pub mod artifacts;
 mod guest;
+pub mod host;
 mod package;
 mod power;
 pub mod walk;

@@ -21,6 +21,9 @@ pub fn site(debian: &Path) -> SiteFiles {
     let told = format!("{pool}dns = [\"192.168.77.2\"]\ndomain = \"lab.example\"\n");
     let text = site.text().replace(&pool, &told);
     site.set_text(&text);
+    // An emulated machine on a busy host finds its console later than in the 90 s that systemd gives it.
+    let patient = "[Manager]\nDefaultDeviceTimeoutSec=30min\nDefaultTimeoutStartSec=30min\n";
+    site.file("common", "etc/systemd/system.conf.d/patient.conf", patient).unwrap();
     site.add(
         "[machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nprofile = \"debian\"\naddress = \"192.168.77.10\"\n",
     );

@@ -1,9 +1,9 @@
 //! What came out: when and where, a line for each walk, and each goal with its figure.
 
 use std::fmt::Write as _;
-use std::process::Command;
 
 use oneroot_testkit::wire::{Calls, NFS, NFSACL};
+use oneroot_vm_tests::host;
 use oneroot_vm_tests::walk::{Lister, Listing as _, Walk, procedure};
 
 use crate::view::PUBLISHED;
@@ -53,7 +53,8 @@ pub struct Report {
 impl Report {
     /// An empty one.
     pub fn new(kernel: &str, rounds: usize) -> Self {
-        let begun = format!("{}; the guest's kernel {kernel}; rounds: {rounds}", machine());
+        let (host, ganesha) = (host::told(), host::version("nfs-ganesha"));
+        let begun = format!("{host}, nfs-ganesha {ganesha}; the guest's kernel {kernel}; rounds: {rounds}");
         Self { begun, mounted: Vec::new(), rows: Vec::new() }
     }
 
@@ -173,26 +174,4 @@ impl Row {
             self.wire.to(NFSACL),
         )
     }
-}
-
-/// When, where and with what.
-fn machine() -> String {
-    let say = |program: &str, words: &[&str]| {
-        let said = Command::new(program).args(words).output().map(|done| done.stdout).unwrap_or_default();
-        String::from_utf8_lossy(&said).trim().to_owned()
-    };
-    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-    let cpus = read("/proc/cpuinfo");
-    let model = cpus.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or_default();
-    format!(
-        "{}, commit {}; {} cores, {}, Linux {}, load {}; QEMU {} with TCG, nfs-ganesha {}",
-        say("date", &["-u", "+%Y-%m-%d %H:%M UTC"]),
-        say("git", &["rev-parse", "--short", "HEAD"]),
-        std::thread::available_parallelism().map_or(0, usize::from),
-        model.trim_start_matches(['\t', ' ', ':']),
-        say("uname", &["-r"]),
-        read("/proc/loadavg").split(' ').take(3).collect::<Vec<_>>().join(" "),
-        say("dpkg-query", &["-W", "-f", "${Version}", "qemu-system-x86"]),
-        say("dpkg-query", &["-W", "-f", "${Version}", "nfs-ganesha"]),
-    )
 }
