@@ -102,11 +102,13 @@ impl Connection {
     pub(super) async fn tree(&mut self, asked: Asked, date: &str) -> io::Result<Next> {
         let peer = self.peer;
         let is_contents = matches!(asked.wanted, Wanted::Contents(_));
-        if is_contents && !self.http.streams.has_room(peer.ip(), clock::coarse_ms()) {
-            return self.send_away(date).await;
-        }
         let secured = self.wire.is_sealed() || peer.ip().is_loopback();
         let asker = Asker { peer, secured, bearer: asked.bearer.as_deref() };
+        // Who may have nothing is refused, and puts nobody off.
+        let is_full = is_contents && !self.http.streams.has_room(peer.ip(), clock::coarse_ms());
+        if is_full && self.http.machines.knows(&asker) {
+            return self.send_away(date).await;
+        }
         let patience = tokio::time::sleep(WAITS);
         let offer = self.http.machines.offer(&asker, &asked.what, asked.wanted, patience);
         let offered = match Box::pin(offer).await {
