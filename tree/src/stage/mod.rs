@@ -11,7 +11,6 @@ mod directory;
 mod header;
 mod members;
 pub mod oci;
-mod parallel;
 mod pax;
 #[cfg(test)]
 mod restage;
@@ -30,6 +29,7 @@ use crate::build::{IndexBuilder, NodeRef};
 use crate::error::Result;
 use crate::index::Index;
 use crate::node::{Content, Meta, TreePath};
+use crate::parallel::both;
 use crate::store::Store;
 pub use crate::store::stat_cache::forget;
 use crate::store::stat_cache::{Mark, StatCache};
@@ -37,7 +37,6 @@ use crate::view::{Node, View};
 use contents::{Contents, Stored};
 pub use directory::Noted;
 use oneroot_ids::GenerationId;
-use parallel::both;
 pub use survey::{Survey, survey};
 use walk::Borders;
 
@@ -226,14 +225,9 @@ impl<'s> Stage<'s> {
     }
 }
 
-/// All extended attributes of what is open.
-pub(crate) fn attributes(fd: &impl std::os::fd::AsFd) -> std::io::Result<crate::node::Attributes> {
-    walk::xattrs(fd)
-}
-
 /// Owner, mode, time and attributes of what is open.
 pub(crate) fn described_as(fd: &impl std::os::fd::AsFd) -> std::io::Result<Meta> {
-    Ok(walk::described(&rustix::fs::fstat(fd)?, walk::xattrs(fd)?))
+    Ok(walk::described(&rustix::fs::fstat(fd)?, crate::disk::attributes(fd)?))
 }
 
 /// The marks by inode number.
