@@ -98,6 +98,26 @@ fn a_server_that_has_no_time_is_asked_again_as_it_says_and_in_the_end_all_comes(
 }
 
 #[test]
+fn what_happens_to_a_directory_while_a_server_has_no_time_is_seen() {
+    let home = Home::new(|_| ());
+    home.syncs(&[], "first");
+    let motd = home.dir().join("etc/motd");
+    // Longer than a look at a directory is good for.
+    let url = between(move |head, number, client| {
+        if !head.starts_with("GET") || number > 7 {
+            return false;
+        }
+        if number == 4 {
+            fs::write(&motd, "somebody else's").unwrap();
+        }
+        busy(client);
+        true
+    });
+    done(&by(&home, &url, &[]).output().unwrap(), "it was let wait");
+    assert_same(&tell(&home.dir()), &home.exported(), "it was let wait");
+}
+
+#[test]
 fn an_answer_that_drips_is_left_and_gone_on_with_over_another_connection() {
     let home = Home::new(|root| fs::write(root.join("file"), noise_bytes(1, 100_000)).unwrap());
     let drips = Arc::new(AtomicUsize::new(0));

@@ -188,10 +188,35 @@ fn a_hundred_at_once_who_read_slowly_take_the_memory_that_they_are_said_to() {
     });
     assert!(hashes.iter().all(|hash| *hash == hashes[0]));
     let after = home.server.most_resident().unwrap();
-    // Two pieces each, of up to twice 256 KiB, and what an allocator keeps.
+    // Two pieces each, of up to 512 KiB, and what an allocator keeps.
     let bound = (MANY as u64) * 1024 + 65_536;
     println!("{before} KiB before, {after} after");
     assert!(after - before < bound, "{before} KiB before, {after} after");
+}
+
+#[test]
+fn whoever_may_have_nothing_hears_that_and_puts_off_nobody() {
+    let home = Home::new(|root| fs::write(root.join("large"), noise_bytes(1, 8 << 20)).unwrap());
+    let path = format!("/sync/1/debian/objects/{}", generation(&home));
+    let list = [vec![0; 8], vec![0b11]].concat();
+    // All places of this address are taken.
+    let held: Vec<TcpStream> = (0..8)
+        .map(|_| {
+            let mut server = TcpStream::connect((SERVER, 80)).unwrap();
+            send(&mut server, "POST", &path, &home.token, &list);
+            server.read_exact(&mut [0; 100]).unwrap();
+            server
+        })
+        .collect();
+    for token in ["", "nonsense"] {
+        for _ in 0..100 {
+            assert_eq!(ask("POST", &path, token, &list).0, 401, "{token}");
+        }
+    }
+    let (status, head, _) = ask("POST", &path, &home.token, &list);
+    assert_eq!(status, 503, "{head}");
+    assert!(head.to_ascii_lowercase().contains("retry-after: 5"), "as if nobody else had asked: {head}");
+    drop(held);
 }
 
 #[test]

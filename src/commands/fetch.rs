@@ -1,7 +1,6 @@
 //! What `sync` and `pull` have in common: a server that is asked, and contents that come as one stream, and as another one where
 //! that is cut off.
 
-use std::collections::HashSet;
 use std::io::{self, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
@@ -11,7 +10,8 @@ use indicatif::{HumanBytes, HumanDuration, ProgressBar};
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_machines::sync::What;
 use oneroot_tree::Index;
-use oneroot_tree::replica::{Incoming, objects};
+use oneroot_tree::objects::ObjectSet;
+use oneroot_tree::replica::{Describes, Incoming, objects};
 use oneroot_tree::wants::Wants;
 
 use super::patience::Patience;
@@ -59,6 +59,8 @@ pub struct Fetch<'f> {
     pub generation: GenerationId,
     /// Its index as the server has it.
     pub index: &'f Index,
+    /// What is described as soon as it has come.
+    pub describes: Describes<'f>,
     /// Bytes a second at most.
     pub limit: Option<Rate>,
     /// Where it is shown.
@@ -76,7 +78,8 @@ pub struct Came {
 
 impl Fetch<'_> {
     /// Has all of these come, which are in the order of the index.
-    pub fn all(&self, mut missing: &[(ObjectId, u64)], incoming: &mut Incoming) -> Result<Came> {
+    pub fn all(&self, missing: &[(ObjectId, u64)], incoming: &mut Incoming) -> Result<Came> {
+        let mut missing = missing.to_vec();
         // Sizes are another host's word.
         let total = missing.iter().fold(0u64, |total, (_, size)| total.saturating_add(*size));
         expect(self.bar, total);
@@ -84,15 +87,15 @@ impl Fetch<'_> {
         while let Some((first, size)) = missing.first() {
             let (before, had) = (missing.len(), incoming.begun(*first, *size));
             let came_before = came.bytes;
-            let streamed = self.stream(missing, incoming, &mut |bytes| {
+            let streamed = self.stream(&missing, incoming, &mut |bytes| {
                 came.bytes += bytes;
                 self.bar.inc(bytes);
                 let (has, left) = (HumanBytes(self.bar.position()), HumanDuration(self.bar.eta()));
                 self.bar.set_message(format!("{has} of {}, {left} left", HumanBytes(total)));
             });
-            let whole = missing.iter().take_while(|(object, _)| incoming.has(*object)).count();
-            missing = missing.get(whole..).unwrap_or_default();
-            came.objects += whole as u64;
+            // Others than the first may have come whole before one that was cut off: they are written side by side.
+            missing.retain(|(object, _)| !incoming.has(*object));
+            came.objects += (before - missing.len()) as u64;
             let Err(cause) = streamed else { continue };
             let has = missing.first().map_or(0, |(object, size)| incoming.begun(*object, *size));
             if missing.len() < before || has > had {
@@ -109,41 +112,45 @@ impl Fetch<'_> {
         incoming: &mut Incoming,
         report: &mut dyn FnMut(u64),
     ) -> Result<()> {
-        let wanted: HashSet<ObjectId> = missing.iter().map(|(object, _)| *object).collect();
+        let wanted: ObjectSet = missing.iter().map(|(object, _)| *object).collect();
         let begun = missing.first().map_or(0, |(first, size)| incoming.begun(*first, *size));
         let all = objects(self.index).map(|(object, _)| object);
         let wants = Wants::of(all, begun, |object| wanted.contains(&object));
         let from = self.remote.objects(self.what, self.generation, &wants)?;
-        let mut from = Measured { from, limit: self.limit, since: Instant::now(), bytes: 0, told: 0 };
-        let received = missing.iter().try_for_each(|(object, size)| {
-            incoming.receive(*object, *size, &mut from)?;
-            if from.bytes - from.told >= TOLD {
-                report(from.bytes - from.told);
-                from.told = from.bytes;
-            }
-            Ok(())
-        });
-        report(from.bytes - from.told);
-        received
+        let mut from = Measured { from, limit: self.limit, since: Instant::now(), bytes: 0, told: 0, report };
+        let received = incoming.receive_all(missing, self.describes, &mut from);
+        from.tell();
+        Ok(received?)
     }
 }
 
 /// A stream of which is known how much has come, and that comes no faster than it may.
-struct Measured<R> {
+struct Measured<'r, R> {
     from: R,
     limit: Option<Rate>,
     since: Instant,
     bytes: u64,
     told: u64,
+    report: &'r mut dyn FnMut(u64),
 }
 
-impl<R: Read> Read for Measured<R> {
+impl<R> Measured<'_, R> {
+    fn tell(&mut self) {
+        (self.report)(self.bytes - self.told);
+        self.told = self.bytes;
+    }
+}
+
+impl<R: Read> Read for Measured<'_, R> {
     fn read(&mut self, to: &mut [u8]) -> io::Result<usize> {
         // A tenth of a second at a time at most, so that it flows.
         let tenth = |Rate(rate)| usize::try_from(rate / 10).unwrap_or(usize::MAX).max(1);
         let length = to.len().min(self.limit.map_or(usize::MAX, tenth));
         let count = self.from.read(to.get_mut(..length).unwrap_or_default())?;
         self.bytes += count as u64;
+        if self.bytes - self.told >= TOLD {
+            self.tell();
+        }
         if let Some(Rate(rate)) = self.limit {
             std::thread::sleep(due(self.bytes, rate).saturating_sub(self.since.elapsed()));
         }

@@ -1,5 +1,7 @@
 //! `oneroot pull`: a generation of another server's profile comes into this server's store, as if it had been staged here.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result, bail, ensure};
 use indicatif::HumanBytes;
 use oneroot_bootconf::Site;
@@ -78,6 +80,7 @@ pub fn pull(site: &Site, asked: &PullAsked) -> Result<Pulled> {
         what: &asked.what,
         generation,
         index: &index,
+        describes: &|_| None,
         limit: asked.limit,
         bar: &bar,
     };
@@ -114,8 +117,13 @@ fn index(
     match remote.index(what, before.filter(|before| store.generation(*before).is_ok()))? {
         Offered::Same(generation) => Ok((store.generation(generation)?, generation)),
         Offered::Index(generation, from) => {
-            let known =
-                |id| if Some(id) == before { store.generation(id) } else { Err(Error::NoGeneration(id)) };
+            let known = |id| {
+                if Some(id) == before {
+                    store.generation(id).map(Arc::new)
+                } else {
+                    Err(Error::NoGeneration(id))
+                }
+            };
             let index = stream::unpack(from, generation, known);
             Ok((index.with_context(|| format!("asked for {what}"))?, generation))
         }

@@ -28,6 +28,9 @@ use crate::clock;
 use crate::print::{self, Document, Page};
 use crate::remote::{Offered, Refused, Remote};
 
+/// A look at a directory that is older than this is taken again.
+const STALE: Duration = Duration::from_secs(5);
+
 /// What a sync did.
 #[derive(Serialize)]
 pub struct Synced {
@@ -284,10 +287,12 @@ impl<'a> Run<'a> {
         let ask = || patiently(bar, || self.index(held));
         let Some(replica) = held else { return Ok((ask()?, None)) };
         std::thread::scope(|scope| {
-            let found = scope.spawn(|| self.looked(replica, bar));
+            let found = scope.spawn(|| self.looked(replica, bar).map(|found| (found, Instant::now())));
             let index = ask();
             let found = found.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            Ok((index?, Some(found?)))
+            let (found, at) = found?;
+            // A server may have let us wait long, and then the directory is what it is by now.
+            Ok((index?, (at.elapsed() < STALE).then_some(found)))
         })
     }
 
@@ -306,9 +311,7 @@ impl<'a> Run<'a> {
         let known = current.and_then(|tree| Some((tree.generation, replica?.known(tree.generation)?)));
         match self.remote.index(self.what, known.as_ref().map(|(generation, _)| *generation))? {
             Offered::Same(generation) => match known {
-                Some((id, index)) if id == generation => {
-                    Ok(Told { index: Arc::new(index), generation, is_heard: true })
-                }
+                Some((id, index)) if id == generation => Ok(Told { index, generation, is_heard: true }),
                 _ => bail!("the server says that this tree is here already, and it is not"),
             },
             Offered::Index(generation, from) => {
@@ -359,7 +362,8 @@ impl<'a> Run<'a> {
         })?;
         let missing = comparison.missing(&incoming, self.store.as_deref());
         let (remote, limit, generation) = (&self.remote, self.asked.limit, tree.generation);
-        let fetch = Fetch { remote, what: self.what, generation, index, limit, bar };
+        let describes = &comparison.describes();
+        let fetch = Fetch { remote, what: self.what, generation, index, describes, limit, bar };
         let came = fetch.all(&missing, &mut incoming);
         let came = came.map_err(|cause| with_need(cause, &missing, &incoming, replica.place()))?;
         (done.objects, done.bytes) = (came.objects, came.bytes);
@@ -372,16 +376,9 @@ impl<'a> Run<'a> {
             }
         }
         bar.set_message("changing the directory");
-        let applied = replica.apply(
-            comparison,
-            &self.how,
-            &mut incoming,
-            self.store.as_deref(),
-            tree,
-            &mut |at, of| {
-                bar.set_message(format!("changing the directory, {at} of {of}"));
-            },
-        )?;
+        let steps = &mut |at, of| bar.set_message(format!("changing the directory, {at} of {of}"));
+        let store = self.store.as_deref();
+        let applied = replica.apply(comparison, &self.how, &mut incoming, store, tree, steps)?;
         if index.generation() != kept.applied {
             // What the next index is told against.
             replica.keep_index(index)?;

@@ -24,10 +24,11 @@ use super::streams::{LEAST, Place};
 use super::{Connection, Next, following};
 use crate::clock;
 
-/// Bytes of a file up to which it is read into memory with others: a copy costs less than a call of its own.
-const SMALL: usize = 16 * 1024;
+/// Bytes of a file up to which it is read into memory with others: a copy costs less than a call of its own, and than a piece that
+/// ends with it.
+const SMALL: usize = 64 * 1024;
 /// Bytes after which a piece is sent.
-const PIECE: u64 = 256 * 1024;
+const PIECE: u64 = 448 * 1024;
 /// Large files in one piece at most: each is a descriptor.
 const FILES: usize = 2;
 /// What is said to one for whom there is no place.
@@ -102,11 +103,13 @@ impl Connection {
     pub(super) async fn tree(&mut self, asked: Asked, date: &str) -> io::Result<Next> {
         let peer = self.peer;
         let is_contents = matches!(asked.wanted, Wanted::Contents(_));
-        if is_contents && !self.http.streams.has_room(peer.ip(), clock::coarse_ms()) {
-            return self.send_away(date).await;
-        }
         let secured = self.wire.is_sealed() || peer.ip().is_loopback();
         let asker = Asker { peer, secured, bearer: asked.bearer.as_deref() };
+        // Who may have nothing is refused, and puts nobody off.
+        let is_full = is_contents && !self.http.streams.has_room(peer.ip(), clock::coarse_ms());
+        if is_full && self.http.machines.knows(&asker) {
+            return self.send_away(date).await;
+        }
         let patience = tokio::time::sleep(WAITS);
         let offer = self.http.machines.offer(&asker, &asked.what, asked.wanted, patience);
         let offered = match Box::pin(offer).await {
@@ -271,6 +274,8 @@ impl Stream {
     /// Reads the next piece, into the room of one that was sent; one without parts is the end.
     fn piece(&mut self, mut piece: Piece) -> io::Result<Piece> {
         piece.bytes.clear();
+        // All that it may come to, so that it never grows to twice as much.
+        piece.bytes.reserve_exact(usize::try_from(PIECE).unwrap_or(0) + SMALL);
         piece.parts.clear();
         piece.length = 0;
         while let Some((object, size)) = self.objects.get(self.at).copied() {

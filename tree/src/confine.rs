@@ -106,6 +106,14 @@ impl Dir {
         &self.path
     }
 
+    /// The same directory, held once more.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn again(&self) -> io::Result<Self> {
+        Ok(Self { fd: self.fd.try_clone()?, path: self.path.clone() })
+    }
+
     /// Opens a directory below this one.
     ///
     /// # Errors

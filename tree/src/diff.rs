@@ -80,7 +80,7 @@ impl std::fmt::Display for Counts {
 pub fn diff(old: &Index, new: &Index) -> Vec<Difference> {
     let mut found = Vec::new();
     if let (Some(a), Some(b)) = (old.inode(ROOT), new.inode(ROOT)) {
-        compare(&a, &b, &[], &mut found);
+        found.extend(changed(&a, &b).map(|what| Difference { path: Vec::new(), what }));
     }
     let mut todo = vec![(Vec::new(), Some(ROOT), Some(ROOT))];
     while let Some((path, a, b)) = todo.pop() {
@@ -114,22 +114,25 @@ fn directory(
         let a = if order == Ordering::Greater { None } else { left.next() };
         let b = if order == Ordering::Less { None } else { right.next() };
         let Some(name) = a.or(b).map(|entry| entry.name) else { return };
-        let below = if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() };
         let before = a.and_then(|entry| old.inode(entry.inode));
         let after = b.and_then(|entry| new.inode(entry.inode));
-        match (&before, &after) {
-            (Some(before), None) => {
-                found.push(Difference { path: below.clone(), what: Change::Removed(before.kind()) });
-            }
-            (None, Some(after)) => {
-                found.push(Difference { path: below.clone(), what: Change::Added(after.kind()) });
-            }
-            (Some(before), Some(after)) => compare(before, after, &below, found),
-            (None, None) => {}
-        }
+        let what = match (&before, &after) {
+            (Some(before), None) => Some(Change::Removed(before.kind())),
+            (None, Some(after)) => Some(Change::Added(after.kind())),
+            (Some(before), Some(after)) => changed(before, after),
+            (None, None) => None,
+        };
         let is_directory = |inode: Option<&Inode<'_>>| inode.is_some_and(|inode| inode.kind().is_directory());
         let a = a.filter(|_| is_directory(before.as_ref())).map(|entry| entry.inode);
         let b = b.filter(|_| is_directory(after.as_ref())).map(|entry| entry.inode);
+        // Most names are files that are the same in both, and no path is needed for those.
+        if what.is_none() && a.is_none() && b.is_none() {
+            continue;
+        }
+        let below = if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() };
+        if let Some(what) = what {
+            found.push(Difference { path: below.clone(), what });
+        }
         if a.is_some() || b.is_some() {
             todo.push((below, a, b));
         }
@@ -141,7 +144,8 @@ fn entries(index: &Index, directory: Option<u32>) -> impl Iterator<Item = Entry<
     (run.0..run.0.saturating_add(run.1)).filter_map(|place| index.entry(place))
 }
 
-fn compare(a: &Inode<'_>, b: &Inode<'_>, path: &[u8], found: &mut Vec<Difference>) {
+/// What of a node that is there in both differs.
+fn changed(a: &Inode<'_>, b: &Inode<'_>) -> Option<Change> {
     // A directory's content is its names, which are told one by one.
     let content = !a.kind().is_directory() && a.content() != b.content();
     let aspects = [
@@ -154,9 +158,7 @@ fn compare(a: &Inode<'_>, b: &Inode<'_>, path: &[u8], found: &mut Vec<Difference
     ];
     let differs: Vec<Aspect> =
         aspects.into_iter().filter(|(_, differs)| *differs).map(|(aspect, _)| aspect).collect();
-    if !differs.is_empty() {
-        found.push(Difference { path: path.to_vec(), what: Change::Changed(differs) });
-    }
+    (!differs.is_empty()).then_some(Change::Changed(differs))
 }
 
 #[cfg(test)]

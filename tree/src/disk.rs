@@ -3,7 +3,7 @@
 //! In this order: a change of owner takes setuid and capabilities away, and a mode may be masked by an ACL.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::fs::{AtFlags, FileType, Gid, Mode, OFlags, Stat, Timespec, Timestamps, Uid, XattrFlags};
@@ -37,6 +37,13 @@ impl Lacks {
     /// Counts one.
     pub(crate) fn note(&mut self, lack: Lack, path: &[u8]) {
         self.0.entry(lack).or_insert_with(|| (0, path.to_vec())).0 += 1;
+    }
+
+    /// Counts those of another count.
+    pub(crate) fn add(&mut self, other: Self) {
+        for (lack, (count, path)) in other.0 {
+            self.0.entry(lack).or_insert((0, path)).0 += count;
+        }
     }
 
     /// Each kind that there is, with how many and the path of the first.
@@ -83,7 +90,7 @@ pub(crate) fn describe(
     tolerated(rustix::fs::fchown(made, owner.0, owner.1), Lack::Owner, lacks)?;
     tolerated(rustix::fs::fchmod(made, mode(meta)), Lack::Mode, lacks)?;
     if had {
-        for (name, _) in crate::stage::attributes(&made)?.iter().filter(|(name, _)| is_told(name)) {
+        for (name, _) in attributes(&made)?.iter().filter(|(name, _)| is_told(name)) {
             if !meta.xattrs.iter().any(|(wanted, _)| wanted == name) {
                 tolerated(rustix::fs::fremovexattr(made, name.as_slice()), Lack::Attribute, lacks)?;
             }
@@ -167,12 +174,48 @@ pub(crate) fn has_attributes(has: &Attributes, wanted: &Attributes) -> bool {
 
 /// Whether two nodes are described alike. A link's mode means nothing.
 pub(crate) fn is_described(has: &Inode<'_>, wanted: &Inode<'_>) -> bool {
-    (has.mode() == wanted.mode() || wanted.kind() == Kind::Symlink)
-        && (has.uid(), has.gid(), has.mtime()) == (wanted.uid(), wanted.gid(), wanted.mtime())
-        && has_attributes(&has.xattrs(), &wanted.xattrs())
+    is_described_as(&has.meta(), wanted)
+}
+
+/// The same, for what a disk says of one.
+pub(crate) fn is_described_as(has: &Meta, wanted: &Inode<'_>) -> bool {
+    (has.mode == wanted.mode() || wanted.kind() == Kind::Symlink)
+        && (has.uid, has.gid, has.mtime) == (wanted.uid(), wanted.gid(), wanted.mtime())
+        && has_attributes(&has.xattrs, &wanted.xattrs())
 }
 
 /// What a name is now, whatever it is.
 pub(crate) fn look(dir: &Dir, name: &[u8]) -> io::Result<Stat> {
     Ok(rustix::fs::statat(dir.as_fd(), name, AtFlags::SYMLINK_NOFOLLOW)?)
+}
+
+/// All extended attributes of an open file; none where the file system has none.
+pub(crate) fn attributes(fd: &impl AsFd) -> io::Result<Attributes> {
+    let unsupported = |cause: &Errno| *cause == Errno::NOTSUP;
+    // Few files have any: asked for the length alone first.
+    match rustix::fs::flistxattr_query(fd) {
+        Ok(0) => return Ok(Vec::new()),
+        Ok(_) => {}
+        Err(cause) if unsupported(&cause) => return Ok(Vec::new()),
+        Err(cause) => return Err(cause.into()),
+    }
+    let mut names = vec![0u8; 64 * 1024];
+    let length = rustix::fs::flistxattr(fd, &mut names)?;
+    names.truncate(length);
+    let mut all = Vec::new();
+    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
+        let mut value = vec![0u8; 64 * 1024];
+        match rustix::fs::fgetxattr(fd, name, &mut value) {
+            Ok(length) => value.truncate(length),
+            // It went away between the two calls, or is listed and not to be had (system.* on some file systems).
+            Err(cause) if unsupported(&cause) || io::Error::from(cause).kind() == ErrorKind::NotFound => {
+                continue;
+            }
+            Err(Errno::NODATA) => continue,
+            Err(cause) => return Err(cause.into()),
+        }
+        all.push((name.to_vec(), value));
+    }
+    all.sort();
+    Ok(all)
 }

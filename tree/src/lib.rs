@@ -15,6 +15,7 @@ pub mod index;
 pub mod initrd;
 mod newfile;
 pub mod node;
+pub mod objects;
 pub mod packed;
 mod parallel;
 mod replaced;

@@ -2,6 +2,7 @@
 //!
 //! A thread that can't be had (`TasksMax`, a full process table) is no failure: the caller does its work.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::thread::Builder;
 use std::time::Duration;
@@ -17,7 +18,7 @@ const LOOKS: Duration = Duration::from_millis(100);
 /// thread now and then meanwhile, and once more when they have ended. A thread that is told of each step would be woken
 /// for each, which costs more than a small file.
 pub(crate) fn at_work(most: usize, work: impl Fn() + Sync, mut look: impl FnMut()) {
-    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(MOST).min(most);
+    let threads = threads().min(most);
     let (left, over) = (Mutex::new(0), Condvar::new());
     let running = || left.lock().unwrap_or_else(PoisonError::into_inner);
     std::thread::scope(|scope| {
@@ -42,6 +43,60 @@ pub(crate) fn at_work(most: usize, work: impl Fn() + Sync, mut look: impl FnMut(
         }
     });
     look();
+}
+
+/// Does the same with each of many on several threads, a run of them at a time, each thread with something of its own that `begin` gives;
+/// what has become of those, and the first failure, which ends it. `look` hears now and then how many are done.
+pub(crate) fn each<T: Sync, R: Send>(
+    all: &[T],
+    run: usize,
+    begin: impl Fn() -> Result<R> + Sync,
+    work: impl Fn(&mut R, &T) -> Result<()> + Sync,
+    mut look: impl FnMut(usize),
+) -> (Vec<R>, Result<()>) {
+    let (next, ended) = (AtomicUsize::new(0), Mutex::new((Vec::new(), Ok(()))));
+    let ends = |own: Option<R>, done: Result<()>| {
+        let mut ended = ended.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.0.extend(own);
+        if done.is_err() {
+            // Nobody needs the others any more.
+            next.store(all.len(), Ordering::Relaxed);
+            if ended.1.is_ok() {
+                ended.1 = done;
+            }
+        }
+    };
+    let work = || {
+        let mut own = match begin() {
+            Ok(own) => own,
+            Err(cause) => return ends(None, Err(cause)),
+        };
+        let mut done = Ok(());
+        while let (Ok(()), Some(some)) = (&done, all.get(next.fetch_add(run, Ordering::Relaxed)..)) {
+            if some.is_empty() {
+                break;
+            }
+            done = some.iter().take(run).try_for_each(|one| work(&mut own, one));
+        }
+        ends(Some(own), done);
+    };
+    at_work(all.len().div_ceil(run), work, || look(next.load(Ordering::Relaxed).min(all.len())));
+    ended.into_inner().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Threads that are worth having here.
+pub(crate) fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from).min(MOST)
+}
+
+/// Runs `work` on several threads while `here` runs on this one, and returns when all have ended. `here` is told whether it is alone,
+/// for no thread could be had.
+pub(crate) fn beside<T>(work: impl Fn() + Sync, here: impl FnOnce(bool) -> T) -> T {
+    std::thread::scope(|scope| {
+        let started =
+            (0..threads()).take_while(|_| Builder::new().spawn_scoped(scope, &work).is_ok()).count();
+        here(started == 0)
+    })
 }
 
 /// Runs one thing beside another; what both gave.
@@ -78,7 +133,7 @@ impl Drop for Ended<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::atomic::AtomicU32;
 
     use super::*;
 

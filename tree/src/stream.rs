@@ -2,7 +2,7 @@
 //!
 //! An [index](crate::index) is fixed-width records full of numbers that all move when one name is added. Here nothing is
 //! numbered but hard links, and those by how far back they lie, so a tree that has changed in one place has a stream that has
-//! changed in one place; zstd, told what the other side has, then sends little more than that (its `--patch-from`).
+//! changed in one place; little more than that is [told](against) to one who has the older one.
 //!
 //! ```text
 //! the stream    root's node, then each directory in the order of inode numbers:
@@ -11,22 +11,25 @@
 //!     node      kind (1), mode (2), owner, group, mtime (8), then
 //!               a file's size and object (32); a link's length and text; a device's major and minor
 //!               attributes: how many, then length and bytes of name and value each
-//! on the wire   0, or 1 and the generation (32) that it is told against; then the stream by zstd
+//! on the wire   0 and the stream, or 1, the generation (32) that it is told against, and what is told; from there on by zstd
 //! ```
 //! Numbers without a width are LEB128. What arrives is another host's word: nothing is taken from it that no directory of a disk
-//! could be, it is read through the builder (`build.rs`), and that index has the name that was asked for or is none. And it
-//! takes memory only as far as it took the other host bytes to send it.
+//! could be, it is encoded as a stage's is (`format.rs`), for its order is the canonical one, and that index has the name that was
+//! asked for or is none. And it takes memory only as far as it took the other host bytes to send it.
+
+mod against;
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::io::{self, Read, Write};
+use std::sync::Arc;
 
 use oneroot_ids::{GenerationId, ObjectId};
 
-use crate::build::{IndexBuilder, NodeRef};
 use crate::error::{Error, Result};
+use crate::format::Encoder;
 use crate::index::{Index, Inode, ROOT};
-use crate::node::{Attributes, Content, Kind, Meta, NAME_MAX, PATH_MAX, TreePath};
+use crate::node::{Attributes, Content, Kind, Meta, NAME_MAX, PATH_MAX};
+use crate::objects::{ByObject, ObjectMap};
 
 /// Bytes of a stream at most, unpacked: some 15 million files. What says that it is longer is not read on.
 const LONGEST: u64 = 1 << 30;
@@ -41,34 +44,25 @@ const ATTRIBUTE: u64 = 64 << 10;
 const ATTRIBUTE_NAME: u64 = 255;
 /// How hard zstd tries; more gains little on hashes.
 const LEVEL: i32 = 3;
-/// The window that both sides hold, 2^28 bytes at most: an older stream and this one must fit, or matches are missed.
-const WINDOW: u32 = 28;
-
 /// Packs an index of a tree as it is seen, without whiteouts, against an older one where the other side has that.
 ///
 /// # Errors
 /// The system's, for want of memory.
 pub fn pack(index: &Index, have: Option<&Index>) -> Result<Vec<u8>> {
-    let (stream, prefix) = (plain(index), have.map(plain));
     let mut packed = Vec::new();
-    match have {
-        None => packed.push(0),
+    let told = match have {
+        None => {
+            packed.push(0);
+            Laid::out(index).bytes
+        }
         Some(have) => {
             packed.push(1);
             packed.extend_from_slice(&have.generation().0);
+            against::tell(index, have)
         }
-    }
-    let mut zstd = match &prefix {
-        None => zstd::stream::write::Encoder::new(packed, LEVEL),
-        Some(prefix) => zstd::stream::write::Encoder::with_ref_prefix(packed, LEVEL, prefix),
-    }
-    .map_err(Error::Stream)?;
-    if let Some(prefix) = &prefix {
-        let both = (prefix.len() + stream.len()).next_power_of_two().trailing_zeros();
-        zstd.window_log(both.clamp(10, WINDOW)).map_err(Error::Stream)?;
-        zstd.long_distance_matching(true).map_err(Error::Stream)?;
-    }
-    zstd.write_all(&stream).map_err(Error::Stream)?;
+    };
+    let mut zstd = zstd::stream::write::Encoder::new(packed, LEVEL).map_err(Error::Stream)?;
+    zstd.write_all(&told).map_err(Error::Stream)?;
     zstd.finish().map_err(Error::Stream)
 }
 
@@ -79,26 +73,29 @@ pub fn pack(index: &Index, have: Option<&Index>) -> Result<Vec<u8>> {
 pub fn unpack(
     from: impl Read,
     generation: GenerationId,
-    have: impl FnOnce(GenerationId) -> Result<Index>,
+    have: impl FnOnce(GenerationId) -> Result<Arc<Index>>,
 ) -> Result<Index> {
     let sent = Cell::new(0);
     let mut from = Sent { from, sent: &sent };
     let [how] = array(&mut from)?;
-    let prefix = match how {
-        0 => Vec::new(),
-        1 => plain(&have(GenerationId(array(&mut from)?))?),
+    let older = match how {
+        0 => None,
+        1 => Some(have(GenerationId(array(&mut from)?))?),
         _ => return Err(malformed("it is packed in a way that this oneroot does not know")),
     };
-    let mut zstd = zstd::stream::read::Decoder::with_ref_prefix(io::BufReader::new(from), &prefix)
-        .map_err(Error::Stream)?;
-    zstd.window_log_max(WINDOW).map_err(Error::Stream)?;
-    let most = SPARE + 2 * prefix.len() as u64;
+    let prefix = older.as_ref().map(|older| Laid::out(older).bytes);
+    let zstd = zstd::stream::read::Decoder::new(from).map_err(Error::Stream)?;
+    let most = SPARE + prefix.as_ref().map_or(0, |prefix| 2 * prefix.len() as u64);
     let unpacked = Unpacked { from: zstd.take(LONGEST), sent: &sent, most, bytes: 0 };
     let mut stream = io::BufReader::with_capacity(128 * 1024, unpacked);
-    let index = read(&mut stream)?;
-    if stream.read(&mut [0]).map_err(Error::Stream)? > 0 {
-        return Err(malformed("more follows behind its end"));
-    }
+    let nodes = older.as_ref().map_or(0, |older| older.inodes() as usize);
+    let index = match &prefix {
+        None => read(&mut stream, nodes)?,
+        Some(prefix) => {
+            let most = || LONGEST.min(most.saturating_add(sent.get().saturating_mul(PACKS)));
+            read(&mut against::put_together(&mut stream, prefix, most)?.as_slice(), nodes)?
+        }
+    };
     if index.generation() != generation {
         return Err(Error::OtherIndex { wanted: generation, found: index.generation() });
     }
@@ -143,33 +140,57 @@ fn malformed(what: &'static str) -> Error {
     Error::Stream(io::Error::new(io::ErrorKind::InvalidData, what))
 }
 
-/// The stream of an index, not packed.
-fn plain(index: &Index) -> Vec<u8> {
-    let mut to = Vec::with_capacity(index.inodes() as usize * 80);
-    let mut met = ROOT;
-    if let Some(root) = index.inode(ROOT) {
-        node(&mut to, &root);
-    }
-    for directory in (1..=index.inodes()).filter_map(|number| index.inode(number)) {
-        if !directory.kind().is_directory() {
-            continue;
+/// The stream of an index, not packed, and where in it what is.
+struct Laid {
+    bytes: Vec<u8>,
+    /// Where the root's node ends.
+    root: usize,
+    /// By inode number, where a directory says how many names it has.
+    heads: Vec<(usize, usize)>,
+    /// By place in the index's table, where a name is with what it stands for.
+    names: Vec<(usize, usize)>,
+}
+
+impl Laid {
+    fn out(index: &Index) -> Self {
+        let (inodes, names) = (index.inodes() as usize, usize::try_from(index.paths()).unwrap_or(0));
+        let mut to = Vec::with_capacity(inodes * 80);
+        let (mut heads, mut places) = (vec![(0, 0); inodes + 1], vec![(0, 0); names]);
+        let mut met = ROOT;
+        if let Some(root) = index.inode(ROOT) {
+            node(&mut to, &root);
         }
-        let (first, count) = directory.run();
-        number(&mut to, u64::from(count));
-        for entry in (first..first.saturating_add(count)).filter_map(|place| index.entry(place)) {
-            text(&mut to, entry.name);
-            if entry.inode <= met {
-                number(&mut to, u64::from(met - entry.inode + 1));
+        let root = to.len();
+        for inode in 1..=index.inodes() {
+            let Some(directory) = index.inode(inode).filter(|inode| inode.kind().is_directory()) else {
                 continue;
+            };
+            let (first, count) = directory.run();
+            let begin = to.len();
+            number(&mut to, u64::from(count));
+            if let Some(head) = heads.get_mut(inode as usize) {
+                *head = (begin, to.len());
             }
-            met = entry.inode;
-            number(&mut to, 0);
-            if let Some(inode) = index.inode(entry.inode) {
-                node(&mut to, &inode);
+            for place in first..first.saturating_add(count) {
+                let Some(entry) = index.entry(place) else { continue };
+                let begin = to.len();
+                text(&mut to, entry.name);
+                if entry.inode <= met {
+                    number(&mut to, u64::from(met - entry.inode + 1));
+                } else {
+                    met = entry.inode;
+                    number(&mut to, 0);
+                    if let Some(inode) = index.inode(entry.inode) {
+                        node(&mut to, &inode);
+                    }
+                }
+                if let Some(name) = places.get_mut(place as usize) {
+                    *name = (begin, to.len());
+                }
             }
         }
+        Self { bytes: to, root, heads, names: places }
     }
-    to
 }
 
 fn node(to: &mut Vec<u8>, inode: &Inode<'_>) {
@@ -212,89 +233,108 @@ fn text(to: &mut Vec<u8>, bytes: &[u8]) {
 }
 
 /// A node that was met.
-#[derive(Clone, Copy)]
 struct Met {
-    node: NodeRef,
-    is_directory: bool,
+    meta: Meta,
+    content: Content,
+    links: u32,
     /// Bytes of its path.
     path: u16,
 }
 
 /// What is being read.
 struct Reading {
-    builder: IndexBuilder,
+    encoder: Encoder,
     /// Nodes in the order in which they were met, which is that of their numbers; directories are taken from the front.
     met: Vec<Met>,
     /// The size of each content: it has one.
-    sizes: HashMap<ObjectId, u64>,
+    sizes: ObjectMap<u64>,
+    /// The name that is being read, and the one before it in its directory; empty for the first.
+    name: Vec<u8>,
+    before: Vec<u8>,
 }
 
-/// Reads a stream to its end.
-fn read(from: &mut impl Read) -> Result<Index> {
-    let root = Met { node: IndexBuilder::root(), is_directory: true, path: 0 };
-    let mut reading = Reading { builder: IndexBuilder::new(), met: vec![root], sizes: HashMap::new() };
+/// Reads a stream to its end, of about so many nodes.
+fn read(from: &mut impl Read, nodes: usize) -> Result<Index> {
     let (meta, content) = read_node(from)?;
     if !content.kind().is_directory() {
         return Err(malformed("its root is no directory"));
     }
-    reading.builder.insert(&TreePath::default(), meta, content)?;
+    let mut met = Vec::with_capacity(nodes);
+    met.push(Met { meta, content, links: 2, path: 0 });
+    let sizes = ObjectMap::with_capacity_and_hasher(nodes, ByObject::default());
+    let encoder = Encoder::with_room_for(nodes);
+    let mut reading = Reading { encoder, met, sizes, name: Vec::new(), before: Vec::new() };
     let mut next = 0;
-    while let Some(directory) = reading.met.get(next).copied() {
+    while let Some(directory) = reading.met.get(next) {
+        let path = directory.path;
+        let is_directory = directory.content.kind().is_directory();
         next += 1;
-        if !directory.is_directory {
+        if !is_directory {
             continue;
         }
-        let mut before = Vec::new();
+        reading.before.clear();
         for _ in 0..read_number(from)? {
-            before = reading.name(from, directory, &before)?;
+            reading.name(from, (next, path))?;
+            std::mem::swap(&mut reading.name, &mut reading.before);
         }
     }
-    reading.builder.finish()
+    if from.read(&mut [0]).map_err(Error::Stream)? > 0 {
+        return Err(malformed("more follows behind its end"));
+    }
+    let Reading { mut encoder, met, .. } = reading;
+    met.iter().try_for_each(|Met { meta, content, links, .. }| encoder.inode(meta, content, *links))?;
+    Ok(Index::trusted(encoder.finish()))
 }
 
 impl Reading {
-    /// Reads a name of a directory and what it stands for; `before` is the name before it, empty for the first.
-    fn name(&mut self, from: &mut impl Read, directory: Met, before: &[u8]) -> Result<Vec<u8>> {
-        let name = read_text(from, NAME_MAX as u64)?;
-        let odd =
-            matches!(name.as_slice(), b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0));
+    /// Reads a name of a directory, which has this number and so many bytes in its path, and what it stands for.
+    fn name(&mut self, from: &mut impl Read, (directory, path): (usize, u16)) -> Result<()> {
+        read_text(from, NAME_MAX as u64, &mut self.name)?;
+        let name = self.name.as_slice();
+        let odd = matches!(name, b"" | b"." | b"..") || name.iter().any(|byte| matches!(byte, b'/' | 0));
         if odd || name.starts_with(b".wh.") {
-            return Err(Error::entry(&name, "no file can have this name"));
+            return Err(Error::entry(name, "no file can have this name"));
         }
-        if name.as_slice() <= before {
-            return Err(Error::entry(&name, "the name is there twice, or not in its place"));
+        if name <= self.before.as_slice() {
+            return Err(Error::entry(name, "the name is there twice, or not in its place"));
         }
-        let path = usize::from(directory.path) + 1 + name.len();
+        let path = usize::from(path) + 1 + name.len();
         let path = u16::try_from(path).ok().filter(|path| usize::from(*path) < PATH_MAX);
-        let path = path.ok_or_else(|| Error::entry(&name, "no path can be so long"))?;
-        match read_number(from)? {
-            0 => self.node(from, (directory, &name), path)?,
+        let path = path.ok_or_else(|| Error::entry(name, "no path can be so long"))?;
+        let place = match read_number(from)? {
+            0 => self.node(from, directory, path)?,
             back => {
                 let place = usize::try_from(back).ok().and_then(|back| self.met.len().checked_sub(back));
-                match place.and_then(|place| self.met.get(place)) {
-                    Some(Met { node, is_directory: false, .. }) => {
-                        self.builder.link_in(directory.node, &name, *node)?;
-                    }
-                    _ => return Err(Error::entry(&name, "a hard link to no file")),
-                }
+                let file = place.and_then(|place| self.met.get_mut(place).map(|met| (place, met)));
+                let Some((place, met)) = file.filter(|(_, met)| !met.content.kind().is_directory()) else {
+                    return Err(Error::entry(&self.name, "a hard link to no file"));
+                };
+                met.links = met.links.checked_add(1).ok_or(Error::TooLarge("names"))?;
+                place
             }
-        }
-        Ok(name)
+        };
+        let number = |place: usize| u32::try_from(place).map_err(|_| Error::TooLarge("files"));
+        self.encoder.name(number(directory)?, number(place + 1)?, &self.name)
     }
 
-    fn node(&mut self, from: &mut impl Read, (directory, name): (Met, &[u8]), path: u16) -> Result<()> {
+    /// Reads a node that is met for the first time; its place.
+    fn node(&mut self, from: &mut impl Read, directory: usize, path: u16) -> Result<usize> {
         let (meta, content) = read_node(from)?;
         if let Content::Regular { object, size } = content
             && *self.sizes.entry(object).or_insert(size) != size
         {
-            return Err(Error::entry(name, "its content has two sizes"));
+            return Err(Error::entry(&self.name, "its content has two sizes"));
         }
-        let is_directory = content.kind().is_directory();
-        let node = self.builder.insert_in(directory.node, name, meta, content)?;
-        let node = node.ok_or(Error::Mistake("a name that stands for a file was none"))?;
-        self.met.push(Met { node, is_directory, path });
-        u32::try_from(self.met.len()).map_err(|_| Error::TooLarge("files"))?;
-        Ok(())
+        let mut links = 1;
+        if content.kind().is_directory() {
+            // Its own name, that in itself, and one in each that it holds.
+            links = 2;
+            if let Some(above) = self.met.get_mut(directory - 1) {
+                above.links = above.links.saturating_add(1);
+            }
+        }
+        self.met.push(Met { meta, content, links, path });
+        Ok(self.met.len() - 1)
     }
 }
 
@@ -318,7 +358,8 @@ fn read_node(from: &mut impl Read) -> Result<(Meta, Content)> {
         }
         Some(Kind::Directory) => Content::Directory { opaque: false },
         Some(Kind::Symlink) => {
-            let target = read_text(from, PATH_MAX as u64 - 1)?;
+            let mut target = Vec::new();
+            read_text(from, PATH_MAX as u64 - 1, &mut target)?;
             if target.is_empty() || target.contains(&0) {
                 return Err(malformed("a link leads to what no link can lead to"));
             }
@@ -340,12 +381,13 @@ fn read_attributes(from: &mut impl Read) -> Result<Attributes> {
     let mut attributes: Attributes = Vec::new();
     let mut room = ATTRIBUTES;
     for _ in 0..read_number(from)? {
-        let name = read_text(from, ATTRIBUTE_NAME)?;
+        let (mut name, mut value) = (Vec::new(), Vec::new());
+        read_text(from, ATTRIBUTE_NAME, &mut name)?;
         let is_next = attributes.last().is_none_or(|(before, _)| *before < name);
         if name.is_empty() || name.contains(&0) || !is_next {
             return Err(malformed("an attribute has a name that it can't have, or is there twice"));
         }
-        let value = read_text(from, ATTRIBUTE)?;
+        read_text(from, ATTRIBUTE, &mut value)?;
         let bytes = name.len() as u64 + value.len() as u64;
         room = room.checked_sub(bytes).ok_or_else(|| malformed("a node has too many attributes"))?;
         attributes.push((name, value));
@@ -373,17 +415,15 @@ fn read_number(from: &mut impl Read) -> Result<u64> {
     Err(malformed("a number is too large"))
 }
 
-fn read_text(from: &mut impl Read, most: u64) -> Result<Vec<u8>> {
+/// Reads a text of at most so many bytes, which are few.
+fn read_text(from: &mut impl Read, most: u64, to: &mut Vec<u8>) -> Result<()> {
     let length = read_number(from)?;
     if length > most {
         return Err(malformed("a name, a link or an attribute is too long"));
     }
-    let mut bytes = Vec::new();
-    from.take(length).read_to_end(&mut bytes).map_err(Error::Stream)?;
-    if bytes.len() as u64 != length {
-        return Err(Error::Stream(io::ErrorKind::UnexpectedEof.into()));
-    }
-    Ok(bytes)
+    to.clear();
+    to.resize(usize::try_from(length).unwrap_or(0), 0);
+    from.read_exact(to).map_err(Error::Stream)
 }
 
 fn array<const N: usize>(from: &mut impl Read) -> Result<[u8; N]> {

@@ -145,7 +145,12 @@ impl Machines {
                     () = &mut patience => return Err(SyncRefused::Busy),
                 };
                 let machines = self.clone();
-                in_turn(room, move || machines.given(&site, &asked, wanted)).await?
+                let given = in_turn(room, move || machines.given(&site, &asked, wanted));
+                tokio::select! {
+                    biased;
+                    given = given => given?,
+                    () = &mut patience => return Err(SyncRefused::Busy),
+                }
             }
         };
         let given = given.ok_or_else(|| SyncRefused::Changed(what.clone()))?;
@@ -272,6 +277,12 @@ impl Machines {
         // What an address is worth is told by whoever gives it, as it is for a boot's script; on a router's word nobody has a
         // tree.
         (self.asker(site, peer.ip(), mac) == Some(crate::access::mounts::Asker::Vouched)).then_some(mac)
+    }
+
+    /// Whether somebody may have anything here: asked before he is told when to come again, for others come by what he is told.
+    pub fn knows(&self, asker: &Asker<'_>) -> bool {
+        let site = self.site();
+        self.own(&site, asker.peer).is_some() || matches!(self.shown_by(&site, asker), Ok(Some(_)))
     }
 
     /// What a token is good for that is shown; none where none is shown.

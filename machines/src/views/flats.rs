@@ -110,6 +110,12 @@ impl Flats {
         })
     }
 
+    /// Somebody makes this one, and does not end before what is given goes.
+    #[cfg(test)]
+    pub fn held_up(&self, view: ViewId) -> impl Sized + '_ {
+        self.flats.get_value_or_guard(&view, None)
+    }
+
     /// A tree's packed index: against an older one that the other side has and may know of, where that is known here. Takes a
     /// moment.
     pub fn packed(&self, store: &Store, flat: &Flat, have: Option<GenerationId>) -> Result<Arc<[u8]>> {

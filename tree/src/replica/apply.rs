@@ -3,12 +3,12 @@
 //! A file is described before it gets its name. Every name is looked up below the directory and through no link
 //! ([`crate::confine`]), so a link that somebody has put into the tree leads nowhere.
 
-use std::collections::HashMap;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use rustix::fs::{AtFlags, Mode};
 use rustix::io::Errno;
@@ -20,12 +20,14 @@ use crate::disk::{self, Lacks};
 use crate::error::{Error, Result};
 use crate::index::{Index, Inode};
 use crate::node::{Content, Kind, Meta};
+use crate::objects::ObjectMap;
+use crate::parallel::each;
 use crate::stage::Survey;
 use crate::store::stat_cache::Mark;
 use oneroot_ids::ObjectId;
 
-/// What is being made, in `incoming/`, before it has its name.
-const MADE: &[u8] = b"made";
+/// Names that a thread takes at once: those of one directory lie one behind the other.
+pub(super) const RUN: usize = 32;
 
 /// How far it is: names that were done, of so many.
 pub type Steps<'r> = &'r mut dyn FnMut(u64, u64);
@@ -37,10 +39,14 @@ pub(super) struct Hands<'h> {
     parent: Option<(Vec<u8>, Dir)>,
     /// `incoming/`, where things are made.
     bench: Dir,
+    /// What is being made there, before it has its name.
+    made: Vec<u8>,
     wanted: &'h Index,
-    pub incoming: &'h mut Incoming,
-    /// Files that are still to be made of each object.
-    uses: HashMap<ObjectId, u64>,
+    incoming: &'h Incoming,
+    /// Files that are still to be made of each object. What is not there is made once.
+    uses: ObjectMap<u64>,
+    /// Objects that have another place by now.
+    pub moved: Vec<ObjectId>,
     /// Whether a content is moved out of `incoming/` with its last use, or stays there until the whole tree is done.
     takes: bool,
     is_root: bool,
@@ -67,15 +73,57 @@ impl<'h> Hands<'h> {
     pub(super) fn on(
         root: &Path,
         wanted: &'h Index,
-        incoming: &'h mut Incoming,
-        uses: HashMap<ObjectId, u64>,
+        incoming: &'h Incoming,
+        mut uses: ObjectMap<u64>,
         takes: bool,
     ) -> Result<Self> {
+        uses.retain(|_, uses| *uses > 1);
         let bench = Dir::open(incoming.place()).map_err(Error::io("open", incoming.place()))?;
         let home = Dir::open(root).map_err(Error::io("open", root))?;
-        let is_root = rustix::process::geteuid().is_root();
-        let lacks = Lacks::default();
-        Ok(Self { home, parent: None, bench, wanted, incoming, uses, takes, is_root, lacks, done: 0, of: 0 })
+        Ok(Self {
+            home,
+            parent: None,
+            bench,
+            made: incoming::MADE.into(),
+            wanted,
+            incoming,
+            uses,
+            moved: Vec::new(),
+            takes,
+            is_root: rustix::process::geteuid().is_root(),
+            lacks: Lacks::default(),
+            done: 0,
+            of: 0,
+        })
+    }
+
+    /// Another pair of hands, for what needs none of these alone.
+    fn another(&self, number: usize) -> Result<Self> {
+        let mut other =
+            Self::on(self.home.path(), self.wanted, self.incoming, ObjectMap::default(), self.takes)?;
+        // The directory that was opened, whatever has its name by now.
+        other.home = self.home.again().map_err(Error::io("open", self.home.path()))?;
+        other.made = format!("{}-{number}", incoming::MADE).into_bytes();
+        Ok(other)
+    }
+
+    /// Does the same with each of many, by as many hands as there are processors: nothing of one may be needed for another.
+    pub(super) fn with_all<T: Sync>(
+        &mut self,
+        all: &[T],
+        steps: Steps<'_>,
+        work: impl Fn(&mut Self, &T) -> Result<()> + Sync,
+    ) -> Result<()> {
+        let (number, here, before) = (AtomicUsize::new(0), &*self, self.done);
+        let begin = || here.another(number.fetch_add(1, Ordering::Relaxed));
+        let (hands, done) = each(all, RUN, begin, work, |at| steps(before + at as u64, here.of));
+        let ends: Vec<_> = hands.into_iter().map(|hands| (hands.lacks, hands.moved)).collect();
+        self.done += all.len() as u64;
+        for (lacks, mut moved) in ends {
+            self.lacks.add(lacks);
+            self.moved.append(&mut moved);
+        }
+        done
     }
 
     /// Does all of a plan in place.
@@ -95,10 +143,7 @@ impl<'h> Hands<'h> {
             self.directory(path)?;
             self.step(steps);
         }
-        for (path, inode) in &plan.make {
-            self.make(path, *inode)?;
-            self.step(steps);
-        }
+        self.make_all(plan, steps)?;
         for (path, was, inode) in &plan.describe {
             let others = plan.others.get(inode).map_or(&[][..], Vec::as_slice);
             self.describe(path, (found, *was), *inode, others)?;
@@ -112,8 +157,33 @@ impl<'h> Hands<'h> {
             self.remove(removed)?;
             self.step(steps);
         }
-        for (path, inode) in plan.settle.iter().rev() {
+        let settle: Vec<(&Vec<u8>, u32)> =
+            plan.settle.iter().rev().map(|(path, inode)| (path, *inode)).collect();
+        self.settle_all(&settle, steps)
+    }
+
+    /// Describes directories in which all is done, those below before those above them.
+    pub(super) fn settle_all(&mut self, all: &[(&Vec<u8>, u32)], steps: Steps<'_>) -> Result<()> {
+        if self.is_root {
+            return self.with_all(all, steps, |hands, (path, inode)| hands.settle(path, *inode));
+        }
+        // Who is no root comes to none below one that he may not enter.
+        for (path, inode) in all {
             self.settle(path, *inode)?;
+            self.step(steps);
+        }
+        Ok(())
+    }
+
+    /// Makes all that is to be made: what several files are made of by one pair of hands, for the last of them takes it.
+    pub(super) fn make_all(&mut self, plan: &Plan, steps: Steps<'_>) -> Result<()> {
+        let object = |inode: u32| self.wanted.inode(inode).and_then(|inode| inode.object());
+        let is_shared = |inode: u32| object(inode).is_some_and(|object| self.uses.contains_key(&object));
+        let (shared, alone): (Vec<&(Vec<u8>, u32)>, Vec<_>) =
+            plan.make.iter().partition(|(_, inode)| is_shared(*inode));
+        self.with_all(&alone, steps, |hands, (path, inode)| hands.make(path, *inode))?;
+        for (path, inode) in shared {
+            self.make(path, *inode)?;
             self.step(steps);
         }
         Ok(())
@@ -173,11 +243,14 @@ impl<'h> Hands<'h> {
         let inode = self.inode(number)?;
         let meta = inode.meta();
         match inode.content() {
+            Content::Regular { object, size } if size > 0 && self.incoming.is_described(object) => {
+                self.name_described(object, path)
+            }
             Content::Regular { object, size } => {
                 let takes = self
                     .content(object, size)
                     .map_err(|cause| Error::io("write", here(&self.home, path)())(cause))?;
-                let name = if takes { incoming::name(object).into_bytes() } else { MADE.to_vec() };
+                let name = if takes { incoming::name(object).into_bytes() } else { self.made.clone() };
                 let file = self
                     .bench
                     .file(&name)
@@ -185,12 +258,27 @@ impl<'h> Hands<'h> {
                 self.described(&file, &meta, path)?;
                 self.put(&name, path)?;
                 if takes {
-                    self.incoming.moved(object);
+                    self.moved.push(object);
                 }
                 Ok(())
             }
             content => self.special(path, inode.kind(), &content, &meta),
         }
+    }
+
+    /// Gives an object that is described already, and that one file is made of, its name.
+    fn name_described(&mut self, object: ObjectId, path: &[u8]) -> Result<()> {
+        let failed = Error::io("write", here(&self.home, path)());
+        let (part, object_name) = incoming::place(&self.incoming.parts, object)?;
+        let takes = self.takes;
+        let (dir, name) = self.at(path)?;
+        if takes {
+            rustix::fs::renameat(part, object_name, dir, name).map_err(failed)?;
+            self.moved.push(object);
+            return Ok(());
+        }
+        // It stays until the whole tree has its name, and nobody looks at that one yet.
+        rustix::fs::linkat(part, object_name, dir, name, AtFlags::empty()).map_err(failed)
     }
 
     /// Has a file of these bytes made in `incoming/`; whether it is the object's own.
@@ -204,10 +292,16 @@ impl<'h> Hands<'h> {
         self.clear()?;
         if size > 0 && is_last {
             // Another name of the one that stays: nothing is copied, and it is described as whoever has this name.
-            rustix::fs::linkat(&self.bench, incoming::name(object), &self.bench, MADE, AtFlags::empty())?;
+            rustix::fs::linkat(
+                &self.bench,
+                incoming::name(object),
+                &self.bench,
+                &*self.made,
+                AtFlags::empty(),
+            )?;
             return Ok(false);
         }
-        let made = self.bench.create_mode(MADE, Mode::RUSR | Mode::WUSR)?;
+        let made = self.bench.create_mode(&self.made, Mode::RUSR | Mode::WUSR)?;
         if size > 0 {
             copy(&self.bench.file(incoming::name(object).as_bytes())?, &made)?;
         }
@@ -216,7 +310,7 @@ impl<'h> Hands<'h> {
 
     /// What a run before has left under the name.
     fn clear(&self) -> io::Result<()> {
-        match rustix::fs::unlinkat(&self.bench, MADE, AtFlags::empty()) {
+        match rustix::fs::unlinkat(&self.bench, &*self.made, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => Ok(()),
             Err(cause) => Err(cause.into()),
         }
@@ -247,7 +341,7 @@ impl<'h> Hands<'h> {
             move |cause: io::Error| Error::io("create", at)(cause)
         };
         self.clear().map_err(failed(&self.home))?;
-        match disk::make(&self.bench, MADE, content) {
+        match disk::make(&self.bench, &self.made, content) {
             Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && is_device(kind) => {
                 self.lacks.note(disk::Lack::Device, path);
                 return Ok(());
@@ -255,12 +349,12 @@ impl<'h> Hands<'h> {
             made => made.map_err(failed(&self.home))?,
         }
         let lacks = &mut self.lacks;
-        disk::describe_at(&self.bench, MADE, kind, meta, &mut |lack| {
+        disk::describe_at(&self.bench, &self.made, kind, meta, &mut |lack| {
             lacks.note(lack, path);
             true
         })
         .map_err(failed(&self.home))?;
-        self.put(MADE, path)
+        self.put_made(path)
     }
 
     /// Gives a file whose bytes are right its owner, mode, time and attributes; `others` are its other names.
@@ -283,7 +377,7 @@ impl<'h> Hands<'h> {
         // A name outside of the tree is somebody else's: that file stays as it is, and these names get one of their own.
         if links > u64::from(names) {
             self.copied(&file, &inode, path)?;
-            self.put(MADE, path)?;
+            self.put_made(path)?;
             return others.iter().try_for_each(|other| self.link(other, path));
         }
         self.described(&file, &meta, path)
@@ -293,18 +387,19 @@ impl<'h> Hands<'h> {
     pub(super) fn copied(&mut self, from: &File, inode: &Inode<'_>, path: &[u8]) -> Result<()> {
         let failed = |cause: io::Error| Error::io("copy", here(&self.home, path)())(cause);
         self.clear().map_err(failed)?;
-        let made = self.bench.create_mode(MADE, Mode::RUSR | Mode::WUSR).map_err(failed)?;
+        let made = self.bench.create_mode(&self.made, Mode::RUSR | Mode::WUSR).map_err(failed)?;
         copy(from, &made).map_err(failed)?;
-        let copied = self.bench.file(MADE).map_err(failed)?;
+        let copied = self.bench.file(&self.made).map_err(failed)?;
         if inode.object() != Some(incoming::hash_of(&copied).map_err(failed)?) {
             return Err(Error::Changed { path: here(&self.home, path)() });
         }
         self.described(&made, &inode.meta(), path)
     }
 
-    /// Gives what [`copied`](Self::copied) has made its name.
-    pub(super) fn put_copy(&mut self, path: &[u8]) -> Result<()> {
-        self.put(MADE, path)
+    /// Gives what is made its name.
+    pub(super) fn put_made(&mut self, path: &[u8]) -> Result<()> {
+        let made = self.made.clone();
+        self.put(&made, path)
     }
 
     /// Opens a file of the tree, also one that its owner may not read.
@@ -326,12 +421,12 @@ impl<'h> Hands<'h> {
         self.clear().map_err(|cause| Error::io("remove", self.incoming.place())(cause))?;
         self.at(first)?;
         let Some((_, dir)) = &self.parent else { return Ok(()) };
-        match rustix::fs::linkat(dir, split(first).1, &self.bench, MADE, AtFlags::empty()) {
+        match rustix::fs::linkat(dir, split(first).1, &self.bench, &*self.made, AtFlags::empty()) {
             // A device that could not be made has no other names either.
             Err(Errno::NOENT) if !self.lacks.is_empty() => return Ok(()),
             linked => linked.map_err(failed)?,
         }
-        self.put(MADE, path)
+        self.put_made(path)
     }
 
     /// Describes a directory in which all is done.

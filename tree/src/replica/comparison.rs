@@ -1,6 +1,6 @@
 //! What a directory is beside what it is to be, and what has to come for that.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::incoming::Incoming;
@@ -9,6 +9,8 @@ use crate::confine::Dir;
 use crate::diff::{Change, Difference, diff};
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::node::Meta;
+use crate::objects::{ObjectMap, ObjectSet};
 use crate::stage::Survey;
 use crate::store::Store;
 use oneroot_ids::ObjectId;
@@ -55,10 +57,9 @@ impl Comparison {
     pub fn missing(&self, incoming: &Incoming, store: Option<&Store>) -> Vec<(ObjectId, u64)> {
         let uses = self.plan.contents(&self.wanted);
         let there = self.places(&uses);
-        objects(&self.wanted)
+        those(&self.wanted, |object| uses.contains_key(object))
             .filter(|(object, size)| {
                 *size > 0
-                    && uses.contains_key(object)
                     && !incoming.has(*object)
                     && !there.contains_key(object)
                     && !store.is_some_and(|store| store.has_object(*object))
@@ -66,8 +67,25 @@ impl Comparison {
             .collect()
     }
 
+    /// How an object is to be described, where one file is made of it and it has no attributes.
+    pub fn describes(&self) -> impl Fn(ObjectId) -> Option<Meta> + Sync + '_ {
+        let mut files = ObjectMap::<Option<u32>>::default();
+        let made = self
+            .plan
+            .make
+            .iter()
+            .filter_map(|(_, inode)| Some((self.wanted.inode(*inode)?.object()?, *inode)));
+        for (object, inode) in made {
+            files.entry(object).and_modify(|only| *only = None).or_insert(Some(inode));
+        }
+        move |object| {
+            let meta = self.wanted.inode((*files.get(&object)?)?)?.meta();
+            meta.xattrs.is_empty().then_some(meta)
+        }
+    }
+
     /// Where the directory has some of these objects.
-    fn places(&self, uses: &HashMap<ObjectId, u64>) -> HashMap<ObjectId, u32> {
+    fn places(&self, uses: &ObjectMap<u64>) -> ObjectMap<u32> {
         let found = &self.survey.index;
         let inodes = (1..=found.inodes()).filter_map(|number| Some((found.inode(number)?.object()?, number)));
         inodes.filter(|(object, _)| uses.contains_key(object)).collect()
@@ -78,13 +96,13 @@ impl Comparison {
     pub(super) fn bring(
         &self,
         root: Option<&Dir>,
-        uses: &HashMap<ObjectId, u64>,
+        uses: &ObjectMap<u64>,
         incoming: &mut Incoming,
         store: Option<&Store>,
     ) -> Result<()> {
         let places = self.places(uses);
-        for (object, size) in objects(&self.wanted) {
-            if size == 0 || !uses.contains_key(&object) || incoming.has(object) {
+        for (object, size) in those(&self.wanted, |object| uses.contains_key(object)) {
+            if size == 0 || incoming.has(object) {
                 continue;
             }
             let from_tree = || {
@@ -110,10 +128,15 @@ impl Comparison {
 
 /// The objects of an index, each once, in the order in which files are numbered: what both sides of a transfer count by.
 pub fn objects(index: &Index) -> impl Iterator<Item = (ObjectId, u64)> + '_ {
-    let mut met = HashSet::new();
+    those(index, |_| true)
+}
+
+/// Those of them for which this is true.
+fn those(index: &Index, are: impl Fn(&ObjectId) -> bool) -> impl Iterator<Item = (ObjectId, u64)> {
+    let mut met = ObjectSet::default();
     let inodes = (1..=index.inodes()).filter_map(|number| index.inode(number));
     inodes.filter_map(move |inode| {
-        let object = inode.object()?;
+        let object = inode.object().filter(&are)?;
         met.insert(object).then(|| (object, inode.size()))
     })
 }

@@ -10,15 +10,16 @@ use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, RenameFlags};
+use rustix::fs::{AtFlags, CWD, FileType, RenameFlags};
 use rustix::io::Errno;
 
-use super::apply::{Hands, Steps, split};
+use super::apply::{Hands, RUN, Steps, split};
 use super::joined;
 use super::plan::Plan;
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::index::{Index, ROOT};
+use crate::parallel::each;
 
 /// The name of a tree beside a directory.
 pub(super) fn beside(root: &Path, ending: &str) -> PathBuf {
@@ -47,6 +48,8 @@ pub(super) fn begin(root: &Path, place: &Path) -> Result<PathBuf> {
 
 /// Removes a tree, whatever its directories' modes are.
 pub(super) fn remove(tree: &Path) -> Result<()> {
+    // What of it can't be removed so is removed one by one, or the error says why not.
+    let _ = emptied(tree);
     match fs::remove_dir_all(tree) {
         Err(cause) if cause.kind() == ErrorKind::PermissionDenied => {}
         Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
@@ -67,6 +70,48 @@ pub(super) fn remove(tree: &Path) -> Result<()> {
     fs::remove_dir_all(tree).map_err(Error::io("remove", tree))
 }
 
+/// Removes what is in a tree, by as many threads as there are processors.
+fn emptied(tree: &Path) -> Result<()> {
+    let root = Dir::open(tree).map_err(Error::io("open", tree))?;
+    let (mut level, mut all) = (vec![b".".to_vec()], Vec::new());
+    while !level.is_empty() {
+        let (below, done) = each(
+            &level,
+            RUN,
+            || Ok(Vec::new()),
+            |below: &mut Vec<Vec<u8>>, path| {
+                let failed = |cause: io::Error| {
+                    Error::io("remove", tree.join(std::ffi::OsStr::from_bytes(path)))(cause)
+                };
+                let dir = root.dir(path).map_err(failed)?;
+                for entry in rustix::fs::Dir::read_from(&dir).map_err(|cause| failed(cause.into()))? {
+                    let entry = entry.map_err(|cause| failed(cause.into()))?;
+                    let name = entry.file_name();
+                    match name.to_bytes() {
+                        b"." | b".." => {}
+                        name if entry.file_type() == FileType::Directory => below.push(joined(path, name)),
+                        _ => rustix::fs::unlinkat(&dir, name, AtFlags::empty())
+                            .map_err(|cause| failed(cause.into()))?,
+                    }
+                }
+                Ok(())
+            },
+            |_| {},
+        );
+        done?;
+        all.append(&mut level);
+        level = below.into_iter().flatten().collect();
+    }
+    for path in all.iter().skip(1).rev() {
+        let (above, name) = split(path);
+        let failed =
+            |cause: io::Error| Error::io("remove", tree.join(std::ffi::OsStr::from_bytes(path)))(cause);
+        let above = root.dir(above).map_err(failed)?;
+        rustix::fs::unlinkat(&above, name, AtFlags::REMOVEDIR).map_err(|cause| failed(cause.into()))?;
+    }
+    Ok(())
+}
+
 /// Fills the new tree: what the plan leaves alone is linked from the old one, and what is to be kept with it.
 pub(super) fn fill(
     hands: &mut Hands<'_>,
@@ -76,55 +121,76 @@ pub(super) fn fill(
     kept: &BTreeSet<Vec<u8>>,
     steps: Steps<'_>,
 ) -> Result<()> {
-    hands.of = u64::from(wanted.inodes());
-    let changed: HashSet<&[u8]> = (plan.make.iter().map(|(path, _)| path.as_slice()))
-        .chain(plan.describe.iter().map(|(path, ..)| path.as_slice()))
-        .chain(plan.link.iter().map(|(path, _)| path.as_slice()))
-        .chain(others(plan).map(|(other, _)| other.as_slice()))
-        .collect();
     let mut directories = vec![(Vec::new(), ROOT)];
-    let mut failed = None;
-    wanted.each(&mut |path, inode| {
-        if failed.is_some() || is_kept(kept, path) {
-            return;
-        }
-        let done = if inode.kind().is_directory() {
-            hands.directory(path)
-        } else if changed.contains(path) {
-            Ok(())
-        } else {
-            linked(hands, old, path)
-        };
-        failed = done.err();
-        hands.step(steps);
-    });
-    if let Some(failed) = failed {
-        return Err(failed);
-    }
     directories_of(wanted, kept, &mut directories);
-    changed_ones(hands, old, plan)?;
+    hands.of = (2 * directories.len() + plan.make.len()) as u64;
+    for (path, _) in directories.iter().skip(1) {
+        hands.directory(path)?;
+    }
+    if let Some(old) = old {
+        let changed: HashSet<&[u8]> = (plan.make.iter().map(|(path, _)| path.as_slice()))
+            .chain(plan.describe.iter().map(|(path, ..)| path.as_slice()))
+            .chain(plan.link.iter().map(|(path, _)| path.as_slice()))
+            .chain(others(plan).map(|(other, _)| other.as_slice()))
+            .collect();
+        let stays = |path: &[u8]| !changed.contains(path) && !is_kept(kept, path);
+        hands.with_all(&directories, steps, |hands, (path, inode)| {
+            all_linked(hands, old, (path, *inode), wanted, &stays)
+        })?;
+    }
+    changed_ones(hands, old, plan, steps)?;
     for path in old.iter().flat_map(|_| kept) {
         if let Some(old) = old {
             keep(hands, old, path)?;
         }
     }
-    for (path, inode) in directories.iter().rev() {
-        hands.settle(path, *inode)?;
+    let settle: Vec<(&Vec<u8>, u32)> = directories.iter().rev().map(|(path, inode)| (path, *inode)).collect();
+    hands.settle_all(&settle, steps)
+}
+
+/// Links the files of a directory that stay as they are from the old tree.
+fn all_linked(
+    hands: &mut Hands<'_>,
+    old: &Dir,
+    (path, inode): (&Vec<u8>, u32),
+    wanted: &Index,
+    stays: &(dyn Fn(&[u8]) -> bool + Sync),
+) -> Result<()> {
+    let (first, count) = wanted.inode(inode).map_or((0, 0), |inode| inode.run());
+    // Opened when the first of its files is linked.
+    let mut from = None;
+    for entry in (first..first.saturating_add(count)).filter_map(|place| wanted.entry(place)) {
+        if wanted.inode(entry.inode).is_none_or(|inode| inode.kind().is_directory()) {
+            continue;
+        }
+        let below = joined(path, entry.name);
+        if !stays(&below) {
+            continue;
+        }
+        let at = || old.path().join(std::ffi::OsStr::from_bytes(&below));
+        let from = match &from {
+            Some(from) => from,
+            None => {
+                let opened = old.dir(if path.is_empty() { b"." } else { path });
+                from.insert(opened.map_err(|cause| Error::io("open", at())(cause))?)
+            }
+        };
+        let (to, name) = hands.at(&below)?;
+        rustix::fs::linkat(from, name, to, name, AtFlags::empty())
+            .map_err(|cause| Error::io("link", at())(cause))?;
     }
     Ok(())
 }
 
 /// The files of the new tree that are not those of the old one.
-fn changed_ones(hands: &mut Hands<'_>, old: Option<&Dir>, plan: &Plan) -> Result<()> {
-    for (path, inode) in &plan.make {
-        hands.make(path, *inode)?;
-    }
+fn changed_ones(hands: &mut Hands<'_>, old: Option<&Dir>, plan: &Plan, steps: Steps<'_>) -> Result<()> {
+    hands.make_all(plan, steps)?;
     for (path, _, inode) in &plan.describe {
         let Some(dir) = old else { break };
         let file =
             dir.file(path).map_err(Error::io("open", dir.path().join(std::ffi::OsStr::from_bytes(path))))?;
         hands.copied(&file, &hands.inode(*inode)?, path)?;
-        hands.put_copy(path)?;
+        hands.put_made(path)?;
     }
     for (path, first) in others(plan) {
         hands.link(path, first)?;
@@ -196,10 +262,10 @@ fn keep(hands: &mut Hands<'_>, old: &Dir, path: &[u8]) -> Result<()> {
     for (end, _) in path.iter().enumerate().filter(|(_, byte)| **byte == b'/') {
         made_like(hands, old, path.get(..end).unwrap_or_default()).map_err(failed)?;
     }
-    let mut todo = vec![(path.to_vec(), rustix::fs::FileType::from_raw_mode(there.st_mode))];
+    let mut todo = vec![(path.to_vec(), FileType::from_raw_mode(there.st_mode))];
     let mut settled = Vec::new();
     while let Some((path, kind)) = todo.pop() {
-        if kind != rustix::fs::FileType::Directory {
+        if kind != FileType::Directory {
             linked(hands, Some(old), &path)?;
             continue;
         }
@@ -210,10 +276,7 @@ fn keep(hands: &mut Hands<'_>, old: &Dir, path: &[u8]) -> Result<()> {
             let name = entry.file_name().to_bytes();
             if name != b"." && name != b".." {
                 let stat = crate::disk::look(&dir, name).map_err(failed)?;
-                todo.push((
-                    [&path, b"/".as_slice(), name].concat(),
-                    rustix::fs::FileType::from_raw_mode(stat.st_mode),
-                ));
+                todo.push(([&path, b"/".as_slice(), name].concat(), FileType::from_raw_mode(stat.st_mode)));
             }
         }
         settled.push(path);

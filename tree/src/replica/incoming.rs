@@ -3,6 +3,7 @@
 //! ```text
 //! incoming/ab/<object>        whole, and right when it was written
 //! incoming/ab/<object>.part   the beginning of one, which the next run goes on with
+//! incoming/made, made-<n>     what is being made of them, before it has its name
 //! ```
 //! In 256 directories by their first byte, as in a store: a file system gives the files of one directory places near each other, and
 //! looks longer for each the more there are.
@@ -10,30 +11,37 @@
 //! Nothing here is synced before all of it is used, so after a power cut a file may be other than its name says: whoever opens the
 //! directory again reads all that is left there once.
 
-use std::collections::HashSet;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
+use super::arriving::{Cut, small, written};
 use crate::confine::{Dir, open_file};
 use crate::error::{Error, Result};
+use crate::objects::ObjectSet;
 use crate::store::make_directory;
 use oneroot_ids::ObjectId;
 
-/// Bytes of an object up to which it is held in memory until it is whole.
-const SMALL: u64 = 1 << 20;
-/// Bytes of a larger one that are moved at a time.
+/// Bytes of an object that are moved at a time.
 const CHUNK: usize = 256 * 1024;
+/// What is being made has a name that begins so, before it has its own.
+pub(super) const MADE: &str = "made";
 static ZEROS: [u8; CHUNK] = [0; CHUNK];
 
 /// A directory of objects that have come.
 pub struct Incoming {
     path: PathBuf,
-    whole: HashSet<ObjectId>,
+    /// The directories by their first byte.
+    pub(super) parts: Arc<[Dir]>,
+    whole: ObjectSet,
+    /// Those that this run has described as the one file that is made of them.
+    described: ObjectSet,
     /// The one of which only the beginning is here, and how much.
     begun: Option<Begun>,
     buffer: Vec<u8>,
@@ -62,11 +70,20 @@ impl Incoming {
             Err(Errno::WOULDBLOCK) => return Err(Error::Busy { path: place.to_owned() }),
             locked => locked.map_err(Error::io("lock", &path))?,
         }
-        let mut incoming = Self { path, whole: HashSet::new(), begun: None, buffer: Vec::new(), _lock: lock };
-        let mut read = 0;
+        // What a run that was killed had half made.
+        for entry in fs::read_dir(&path).map_err(Error::io("list", &path))?.flatten() {
+            if entry.file_name().as_bytes().starts_with(MADE.as_bytes()) {
+                remove(&entry.path()).map_err(Error::io("remove", entry.path()))?;
+            }
+        }
+        let (whole, described) = (ObjectSet::default(), ObjectSet::default());
+        let (begun, buffer) = (None, Vec::new());
+        let mut incoming = Self { path, parts: [].into(), whole, described, begun, buffer, _lock: lock };
+        let (mut parts, mut read) = (Vec::new(), 0);
         for number in 0..=u8::MAX {
             let part = incoming.path.join(format!("{number:02x}"));
             make_directory(&part).map_err(Error::io("create", &part))?;
+            parts.push(Dir::open(&part).map_err(Error::io("open", &part))?);
             for entry in fs::read_dir(&part).map_err(Error::io("list", &part))?.flatten() {
                 let (name, path) = (entry.file_name(), entry.path());
                 let name = name.to_str().unwrap_or_default();
@@ -81,6 +98,7 @@ impl Incoming {
                 }
             }
         }
+        incoming.parts = parts.into();
         Ok(incoming)
     }
 
@@ -121,6 +139,11 @@ impl Incoming {
         begun.map_or(0, |begun| begun.bytes)
     }
 
+    /// The object that has begun to come.
+    pub(super) fn begun_one(&self) -> Option<ObjectId> {
+        self.begun.as_ref().map(|begun| begun.object)
+    }
+
     /// Lets go of what has begun to come of an object.
     pub(crate) fn forget(&mut self, object: ObjectId) {
         if self.begun.take_if(|begun| begun.object == object).is_some() {
@@ -148,44 +171,46 @@ impl Incoming {
         self.whole.remove(&object);
     }
 
+    /// An object is here.
+    pub(super) fn came(&mut self, object: ObjectId, is_described: bool) {
+        self.whole.insert(object);
+        if is_described {
+            self.described.insert(object);
+        }
+    }
+
+    /// Whether an object is described already as the one file that is made of it.
+    pub(super) fn is_described(&self, object: ObjectId) -> bool {
+        self.described.contains(&object)
+    }
+
     /// Takes in an object of so many bytes, or what is not here of the one that was [begun](Self::begun).
     ///
     /// # Errors
-    /// [`Error::OtherObject`] for bytes that are not the object's; [`Error::Cut`] when the stream ends before its end, and what
-    /// came is kept; the system's.
+    /// As [`receive_all`](Self::receive_all).
     pub fn receive(&mut self, object: ObjectId, size: u64, from: &mut dyn Read) -> Result<()> {
-        if size <= SMALL && self.begun(object, size) == 0 {
-            let mut bytes = std::mem::take(&mut self.buffer);
-            bytes.clear();
-            let received = self.small(object, size, from, &mut bytes);
-            self.buffer = bytes;
-            return received;
-        }
-        self.large(object, size, from)
+        let Some(size) = small(size).filter(|_| self.begun(object, size) == 0) else {
+            return self.large(object, size, from);
+        };
+        let mut bytes = std::mem::take(&mut self.buffer);
+        bytes.resize(CHUNK.max(size), 0);
+        let received = self.one(object, bytes.get_mut(..size).unwrap_or_default(), from);
+        self.buffer = bytes;
+        received
     }
 
-    fn small(&mut self, object: ObjectId, size: u64, from: &mut dyn Read, bytes: &mut Vec<u8>) -> Result<()> {
-        let cut = match from.take(size).read_to_end(bytes) {
-            Ok(_) if bytes.len() as u64 == size => None,
-            Ok(_) => Some(io::ErrorKind::UnexpectedEof.into()),
-            Err(cause) => Some(cause),
-        };
+    fn one(&mut self, object: ObjectId, bytes: &mut [u8], from: &mut dyn Read) -> Result<()> {
+        let (count, cut) = fill(from, bytes);
         if let Some(cut) = cut {
-            // Even of a small one: a connection that is cut off every few bytes would never bring it.
-            self.large(object, size, &mut bytes.as_slice().chain(Cut(Some(cut))))?;
+            let came = bytes.get(..count).unwrap_or_default();
+            return self.large(object, bytes.len() as u64, &mut came.chain(Cut(Some(cut))));
         }
-        if blake3::hash(bytes).as_bytes() != &object.0 {
-            return Err(Error::OtherObject(object));
-        }
-        let path = self.path(object);
-        let failed = |cause| Error::io("write", &path)(cause);
-        let mut file = created(&path).map_err(failed)?;
-        file.write_all(bytes).map_err(failed)?;
-        self.whole.insert(object);
+        let is_described = written(&self.parts, object, bytes, &|_| None)?;
+        self.came(object, is_described);
         Ok(())
     }
 
-    fn large(&mut self, object: ObjectId, size: u64, from: &mut dyn Read) -> Result<()> {
+    pub(super) fn large(&mut self, object: ObjectId, size: u64, from: &mut dyn Read) -> Result<()> {
         let path = self.path.join(format!("{}.part", name(object)));
         let failed = |cause: io::Error| Error::io("write", &path)(cause);
         let mut begun = match self.begun.take() {
@@ -238,13 +263,10 @@ pub(crate) fn name(object: ObjectId) -> String {
     format!("{}/{hex}", hex.get(..2).unwrap_or_default())
 }
 
-/// The end of a stream that has ended before its end.
-struct Cut(Option<io::Error>);
-
-impl Read for Cut {
-    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
-        Err(self.0.take().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()))
-    }
+/// The directory of an object, and its name in there.
+pub(super) fn place(parts: &[Dir], object: ObjectId) -> Result<(&Dir, String)> {
+    let part = parts.get(usize::from(object.0[0])).ok_or(Error::Mistake("an object has no place"))?;
+    Ok((part, object.to_string()))
 }
 
 /// Whether there is a file; then it has this name alone. A run that was cut off may have left it as a name of a file in a tree,
@@ -286,7 +308,7 @@ fn libc_nofollow() -> i32 {
 }
 
 /// Reads until the buffer is full; how much there is, and why there is no more.
-fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
+pub(super) fn fill(from: &mut dyn Read, buffer: &mut [u8]) -> (usize, Option<io::Error>) {
     let mut filled = 0;
     while let Some(rest) = buffer.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match from.read(rest) {

@@ -2,63 +2,96 @@
 //! changed.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rustix::fs::Stat;
 
+use super::apply::RUN;
 use super::comparison::Comparison;
 use super::joined;
 use crate::confine::Dir;
 use crate::disk::{self, Lacks};
 use crate::error::{Error, Result};
 use crate::index::{Index, Inode, ROOT};
+use crate::parallel::each;
 use crate::store::Store;
 use crate::store::stat_cache::{Mark, nanoseconds};
 
 /// File systems count time in ticks, the coarsest of which are 10 ms.
 const TICK: Duration = Duration::from_millis(20);
 
-/// Remembers what the files are now. `moved` says that all of them are links of their own into a new tree.
-pub(super) fn remember(memory: &Store, dir: &Dir, change: &Comparison, moved: bool, lacks: &Lacks) {
-    // Where something could not be set, only what is on the disk says what was.
+/// What the files were at a moment.
+pub(super) struct Looked {
+    marks: Vec<Option<Mark>>,
+    at: Instant,
+}
+
+/// Looks at what was changed; `moved` says that all files are links of their own into a new tree. Nothing where something could not be
+/// set: then only what is on the disk says what was.
+pub(super) fn look(dir: &Dir, change: &Comparison, moved: bool, lacks: &Lacks) -> Option<Looked> {
     if !lacks.is_empty() {
-        return;
+        return None;
     }
     let wanted = &change.wanted;
     // What was written just before it was read may have been written again since.
     let described = change.plan.describe.iter().filter(|(_, was, _)| change.survey.mark(*was).is_none());
     let unsure: HashSet<u32> = described.map(|(.., number)| *number).collect();
+    let mut directories = vec![(Vec::new(), ROOT)];
+    let mut next = 0;
+    while let Some((path, directory)) = directories.get(next).cloned() {
+        next += 1;
+        let is_directory =
+            |number: &u32| wanted.inode(*number).is_some_and(|inode| inode.kind().is_directory());
+        let below = names(wanted, directory).filter(|(_, number)| is_directory(number));
+        directories.extend(below.map(|(name, number)| (joined(&path, name), number)));
+    }
+    let (looked, _) = each(
+        &directories,
+        RUN,
+        || Ok(Vec::new()),
+        |marks: &mut Vec<(u32, Mark)>, (path, directory)| {
+            // Opened when the first of its names has to be looked at.
+            let mut opened = None;
+            for (name, number) in names(wanted, *directory) {
+                let Some(inode) = wanted.inode(number).filter(|inode| !inode.kind().is_directory()) else {
+                    continue;
+                };
+                let same = change
+                    .plan
+                    .same
+                    .get((number as usize).saturating_sub(1))
+                    .copied()
+                    .filter(|same| *same != 0);
+                let mark = match same {
+                    Some(same) if !moved || change.survey.mark(same).is_none() => change.survey.mark(same),
+                    _ => {
+                        let here = || dir.dir(if path.is_empty() { b"." } else { path }).ok();
+                        let here = opened.get_or_insert_with(here).as_ref();
+                        let is = here.and_then(|here| disk::look(here, name).ok());
+                        is.filter(|is| !unsure.contains(&number) && is_as_made(is, &inode))
+                            .map(|is| Mark::of(&is))
+                    }
+                };
+                marks.extend(mark.map(|mark| (number, mark)));
+            }
+            Ok(())
+        },
+        |_| {},
+    );
     let mut marks: Vec<Option<Mark>> = vec![None; wanted.inodes() as usize];
-    let mut todo = vec![(Vec::new(), ROOT)];
-    while let Some((path, directory)) = todo.pop() {
-        // Opened when the first of its names has to be looked at.
-        let mut opened = None;
-        for (name, number) in names(wanted, directory) {
-            let Some(inode) = wanted.inode(number) else { continue };
-            if inode.kind().is_directory() {
-                todo.push((joined(&path, name), number));
-                continue;
-            }
-            let place = (number as usize).saturating_sub(1);
-            let same = change.plan.same.get(place).copied().filter(|same| *same != 0);
-            let mark = match same {
-                Some(same) if !moved || change.survey.mark(same).is_none() => change.survey.mark(same),
-                _ => {
-                    let here = || dir.dir(if path.is_empty() { b"." } else { &path }).ok();
-                    let here = opened.get_or_insert_with(here).as_ref();
-                    let is = here.and_then(|here| disk::look(here, name).ok());
-                    is.filter(|is| !unsure.contains(&number) && is_as_made(is, &inode))
-                        .map(|is| Mark::of(&is))
-                }
-            };
-            if let Some(place) = marks.get_mut(place) {
-                *place = mark;
-            }
+    for (number, mark) in looked.into_iter().flatten() {
+        if let Some(place) = marks.get_mut((number as usize).saturating_sub(1)) {
+            *place = Some(mark);
         }
     }
+    Some(Looked { marks, at: Instant::now() })
+}
+
+/// Remembers what the files were.
+pub(super) fn remember(memory: &Store, change: &Comparison, looked: &Looked) {
     // Whoever writes from here on gives himself away: the file system's clock has moved on.
-    std::thread::sleep(TICK);
-    change.survey.remember(memory, wanted.generation(), &marks);
+    std::thread::sleep(TICK.saturating_sub(looked.at.elapsed()));
+    change.survey.remember(memory, change.wanted.generation(), &looked.marks);
 }
 
 /// Whether nobody has written into a file since it was made: its time would have moved.

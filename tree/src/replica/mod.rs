@@ -5,6 +5,7 @@
 //! that takes its name (`exchange`). What sync keeps for itself lies beside the directory (`place`).
 
 mod apply;
+mod arriving;
 mod comparison;
 mod exchange;
 mod incoming;
@@ -17,7 +18,7 @@ mod tests;
 mod turn;
 mod user;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 pub use crate::disk::{Lack, Lacks};
 pub use apply::Steps;
+pub use arriving::Describes;
 pub use comparison::{Comparison, objects};
 pub use incoming::Incoming;
 pub use place::{Birth, Record, Tree};
@@ -33,6 +35,8 @@ pub use user::as_far_as;
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::index::Index;
+use crate::objects::ObjectMap;
+use crate::parallel::both;
 use crate::stage::{Progress, Survey, survey};
 use crate::store::Store;
 use apply::Hands;
@@ -120,8 +124,8 @@ impl Replica {
 
     /// An index that a run before has kept.
     #[must_use]
-    pub fn known(&self, generation: GenerationId) -> Option<Index> {
-        self.place.memory.generation(generation).ok()
+    pub fn known(&self, generation: GenerationId) -> Option<Arc<Index>> {
+        self.place.memory.shared_generation(generation).ok()
     }
 
     /// Keeps an index for the next run.
@@ -192,6 +196,42 @@ impl Replica {
         tree: Tree,
         steps: Steps<'_>,
     ) -> Result<Applied> {
+        // The index is written while the directory is changed: one that no record names is a memory of nothing.
+        let (kept, lacks) = both(
+            || self.keep_index(&change.wanted),
+            || self.changed(change, how, incoming, store, tree.clone(), steps),
+        );
+        kept?;
+        let lacks = lacks?;
+        if how.whole.is_some() {
+            let all: Vec<ObjectId> = incoming.all().collect();
+            for object in all {
+                let _ = fs::remove_file(incoming.path(object));
+                incoming.moved(object);
+            }
+        }
+        let dir = Dir::open(&self.root).map_err(Error::io("open", &self.root))?;
+        let looked = memory::look(&dir, change, how.whole.is_some(), &lacks);
+        sync(&self.root)?;
+        let mut record = self.record()?;
+        record.current = Some(tree);
+        self.place.write(&record)?;
+        if let Some(looked) = &looked {
+            memory::remember(&self.place.memory, change, looked);
+        }
+        Ok(Applied { lacks })
+    }
+
+    /// Makes the directory what it is to be; what it lacks.
+    fn changed(
+        &self,
+        change: &Comparison,
+        how: &How,
+        incoming: &mut Incoming,
+        store: Option<&Store>,
+        tree: Tree,
+        steps: Steps<'_>,
+    ) -> Result<Lacks> {
         let uses = change.plan.contents(&change.wanted);
         if how.whole.is_none() {
             crate::store::make_directory(&self.root).map_err(Error::io("create", &self.root))?;
@@ -203,36 +243,23 @@ impl Replica {
             .transpose()
             .map_err(Error::io("open", &self.root))?;
         change.bring(old.as_ref(), &uses, incoming, store)?;
-        let lacks = match how.whole {
+        match how.whole {
             None => {
                 // What is named lasts: the contents before their names in the tree.
                 sync(incoming.place())?;
                 let mut hands = Hands::on(&self.root, &change.wanted, incoming, uses, true)?;
-                hands.carry_out(&change.plan, &change.survey, steps)?;
-                hands.lacks
+                let carried_out = hands.carry_out(&change.plan, &change.survey, steps);
+                let (lacks, moved) = (hands.lacks, hands.moved);
+                moved.into_iter().for_each(|object| incoming.moved(object));
+                carried_out.map(|()| lacks)
             }
-            Some(_) if change.plan.is_empty() && old.is_some() => Lacks::default(),
+            Some(_) if change.plan.is_empty() && old.is_some() => Ok(Lacks::default()),
             Some(keep) => {
                 let (next, lacks) = self.filled(change, old.as_ref(), incoming, uses, steps)?;
-                self.turn(&next, old.is_some(), keep, tree.clone())?;
-                lacks
-            }
-        };
-        sync(&self.root)?;
-        let mut record = self.record()?;
-        record.current = Some(tree);
-        self.keep_index(&change.wanted)?;
-        self.place.write(&record)?;
-        if how.whole.is_some() {
-            let all: Vec<ObjectId> = incoming.all().collect();
-            for object in all {
-                let _ = fs::remove_file(incoming.path(object));
-                incoming.moved(object);
+                self.turn(&next, old.is_some(), keep, tree)?;
+                Ok(lacks)
             }
         }
-        let dir = Dir::open(&self.root).map_err(Error::io("open", &self.root))?;
-        memory::remember(&self.place.memory, &dir, change, how.whole.is_some(), &lacks);
-        Ok(Applied { lacks })
     }
 
     /// Makes the whole tree beside the directory; where it is, and what it lacks.
@@ -241,7 +268,7 @@ impl Replica {
         change: &Comparison,
         old: Option<&Dir>,
         incoming: &mut Incoming,
-        uses: HashMap<ObjectId, u64>,
+        uses: ObjectMap<u64>,
         steps: Steps<'_>,
     ) -> Result<(PathBuf, Lacks)> {
         let next = exchange::begin(&self.root, &self.place.path)?;

@@ -7,7 +7,7 @@ use crate::disk::is_described;
 use crate::error::{Error, Result};
 use crate::index::{Entry, Index, Inode, ROOT};
 use crate::node::Kind;
-use oneroot_ids::ObjectId;
+use crate::objects::ObjectMap;
 
 /// A name that goes.
 #[derive(Debug, PartialEq, Eq)]
@@ -90,8 +90,8 @@ impl Plan {
     }
 
     /// The objects that files are made of, with how many are made of each.
-    pub(super) fn contents(&self, wanted: &Index) -> HashMap<ObjectId, u64> {
-        let mut uses = HashMap::new();
+    pub(super) fn contents(&self, wanted: &Index) -> ObjectMap<u64> {
+        let mut uses = ObjectMap::default();
         for object in self.make.iter().filter_map(|(_, inode)| wanted.inode(*inode)?.object()) {
             *uses.entry(object).or_insert(0) += 1;
         }
@@ -102,19 +102,25 @@ impl Plan {
 /// Inodes as found that have names which are to be different files: they can't become any of those.
 fn torn(found: &Index, wanted: &Index) -> HashSet<u32> {
     let (mut becomes, mut torn) = (HashMap::new(), HashSet::new());
+    let is_linked = |inode: &Inode<'_>| inode.nlink() > 1 && !inode.kind().is_directory();
+    // Few trees have many such files, and some have none.
+    if !(1..=found.inodes()).filter_map(|number| found.inode(number)).any(|inode| is_linked(&inode)) {
+        return torn;
+    }
     let mut todo = vec![(ROOT, ROOT)];
     while let Some((a, b)) = todo.pop() {
+        let mut right = entries(wanted, Some(b)).peekable();
         for entry in entries(found, Some(a)) {
-            let (Some(there), Some(place)) = (found.inode(entry.inode), wanted.find(b, entry.name)) else {
+            while right.next_if(|other| other.name < entry.name).is_some() {}
+            let Some(other) = right.next_if(|other| other.name == entry.name) else { continue };
+            let (Some(there), Some(wanted)) = (found.inode(entry.inode), wanted.inode(other.inode)) else {
                 continue;
             };
-            let Some(other) = wanted.entry(place) else { continue };
-            let Some(wanted) = wanted.inode(other.inode) else { continue };
             if there.kind().is_directory() {
                 if wanted.kind().is_directory() {
                     todo.push((entry.inode, other.inode));
                 }
-            } else if there.nlink() > 1 && *becomes.entry(entry.inode).or_insert(other.inode) != other.inode {
+            } else if is_linked(&there) && *becomes.entry(entry.inode).or_insert(other.inode) != other.inode {
                 torn.insert(entry.inode);
             }
         }
@@ -148,6 +154,13 @@ impl Planner<'_> {
             };
             let there = left.next_if(|entry| entry.name == name).map(|entry| entry.inode);
             let is_to_be = right.next_if(|entry| entry.name == name).map(|entry| entry.inode);
+            // Most names stay as they are, and no path is needed for that.
+            if self.kept.is_empty()
+                && let (Some(there), Some(is_to_be)) = (there, is_to_be)
+                && self.stays(there, is_to_be)
+            {
+                continue;
+            }
             let here = joined(path, name);
             if self.kept.contains(&here) {
                 continue;
@@ -158,6 +171,22 @@ impl Planner<'_> {
                 self.plan.settle.insert(path.to_vec(), directory);
             }
         }
+    }
+
+    /// Whether a file of one name is to stay the one of one name that it is.
+    fn stays(&mut self, there: u32, is_to_be: u32) -> bool {
+        let (Some(found), Some(wanted)) = (self.found.inode(there), self.wanted.inode(is_to_be)) else {
+            return false;
+        };
+        let stays = !wanted.kind().is_directory()
+            && wanted.nlink() == 1
+            && holds(&found, &wanted)
+            && is_described(&found, &wanted)
+            && !self.torn.contains(&there);
+        if let (true, Some(same)) = (stays, self.plan.same.get_mut((is_to_be as usize).saturating_sub(1))) {
+            *same = there;
+        }
+        stays
     }
 
     /// What becomes of a name, and whether its directory changes by that.

@@ -1,5 +1,6 @@
 //! A directory that is synced is what was asked for, whatever it was before.
 
+use std::collections::HashMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::time::SystemTime;
@@ -101,9 +102,9 @@ impl Home {
         let change = replica.compare(survey, wanted.clone(), how).unwrap();
         let mut incoming = Incoming::open(replica.place(), &mut |_| {}).unwrap();
         let missing = change.missing(&incoming, None);
-        for (object, size) in &missing {
-            incoming.receive(*object, *size, &mut self.contents.0[object].as_slice()).unwrap();
-        }
+        let stream: Vec<u8> =
+            missing.iter().flat_map(|(object, _)| self.contents.0[object].clone()).collect();
+        incoming.receive_all(&missing, &change.describes(), &mut stream.as_slice()).unwrap();
         let generation = wanted.generation();
         let tree = Tree { what: "t".into(), from: "x".into(), generation, applied: generation, at: 1 };
         let applied = replica.apply(&change, how, &mut incoming, None, tree, &mut |_, _| {}).unwrap();
@@ -113,7 +114,7 @@ impl Home {
     }
 
     /// What the directory is, read whole.
-    fn found(&self) -> Index {
+    fn found(&self) -> Arc<Index> {
         let memory = tempfile::tempdir().unwrap();
         let memory = Store::open(&memory.path().join("m")).unwrap();
         survey(&memory, &self.dir(), &BTreeSet::new(), Duration::ZERO, &mut |_| {}).unwrap().index
@@ -166,7 +167,7 @@ fn a_stream_says_the_index_it_was_made_of_alone_and_against_an_older_one() {
         let read = stream::unpack(whole.as_slice(), index.generation(), |_| unreachable!()).unwrap();
         assert_eq!(read.bytes(), index.bytes());
         let told = stream::pack(&index, Some(&before)).unwrap();
-        let have = Index::parse(before.bytes().to_vec()).unwrap();
+        let have = Arc::new(Index::parse(before.bytes().to_vec()).unwrap());
         let read = stream::unpack(told.as_slice(), index.generation(), |id| {
             assert_eq!(id, have.generation());
             Ok(have)
@@ -265,4 +266,153 @@ fn a_sync_that_was_killed_over_a_whole_tree_is_gone_on_with_after_a_way_back() {
     home.sync(&trees[2], &how);
     assert_same(&home.found(), &trees[2], "the next one");
     assert!(!next.exists());
+}
+
+#[test]
+fn a_directory_that_has_the_number_of_a_tree_that_is_gone_is_not_taken_for_it() {
+    let mut noise = Noise(5);
+    let mut home = Home { home: tempfile::tempdir().unwrap(), contents: Contents::default() };
+    let how = How { whole: Some(0), ..How::default() };
+    let wanted = Arc::new(tree(&mut noise, &mut home.contents));
+    home.sync(&wanted, &how);
+    let replica = Replica::open(&home.dir()).unwrap();
+    let mut record = replica.record().unwrap();
+    let born = Birth::of(&home.dir());
+    // A turn was written down, and the tree that it was of is gone, with its number.
+    let then = Record { current: Some(Tree::unknown()), ..record.clone() };
+    let number = fs::metadata(home.dir()).unwrap().ino();
+    let turn = |birth: serde_json::Value| {
+        let then = serde_json::to_value(&then).unwrap();
+        serde_json::from_value(
+            serde_json::json!({ "inode": number, "birth": birth, "keep": 0, "then": then }),
+        )
+        .unwrap()
+    };
+    record.turn =
+        Some(Box::new(turn(serde_json::json!({ "inode": number, "seconds": 1, "nanoseconds": 0 }))));
+    replica.place.write(&record).unwrap();
+    replica.settle().unwrap();
+    assert_eq!(replica.record().unwrap().current.unwrap().generation, wanted.generation());
+    if born.is_some() {
+        record.turn = Some(Box::new(turn(serde_json::to_value(born).unwrap())));
+        replica.place.write(&record).unwrap();
+        replica.settle().unwrap();
+        assert_eq!(replica.record().unwrap().current, Some(Tree::unknown()), "its own is gone on with");
+    }
+}
+
+const MADE: i64 = 1_700_000_000_000_000_007;
+
+/// Gives a name its time back.
+fn back(path: &Path) {
+    let time = std::time::UNIX_EPOCH + Duration::from_nanos(u64::try_from(MADE).unwrap());
+    fs::File::open(path).unwrap().set_modified(time).unwrap();
+}
+
+/// Takes a name of a directory away and puts something else there.
+fn instead(dir: &Path, name: &str, does: impl FnOnce(&Path)) {
+    fs::remove_file(dir.join(name)).unwrap();
+    does(&dir.join(name));
+    back(&dir.join("d"));
+}
+
+#[test]
+fn a_directory_that_is_as_it_was_is_said_by_the_index_that_is_here_and_whatever_is_done_to_it_is_seen() {
+    use std::os::unix::fs::symlink;
+    type Done = (&'static str, fn(&Path));
+    let done: [Done; 8] = [
+        ("another mode", |dir| {
+            fs::set_permissions(dir.join("d/a"), fs::Permissions::from_mode(0o600)).unwrap();
+        }),
+        ("another mode of a directory", |dir| {
+            fs::set_permissions(dir.join("d"), fs::Permissions::from_mode(0o700)).unwrap();
+        }),
+        ("another time of a directory", |dir| {
+            fs::File::open(dir.join("d")).unwrap().set_modified(SystemTime::now()).unwrap();
+        }),
+        ("other bytes", |dir| {
+            fs::write(dir.join("d/a"), "SAME").unwrap();
+            back(&dir.join("d/a"));
+        }),
+        ("another link", |dir| instead(dir, "d/link", |path| symlink("b", path).unwrap())),
+        ("two files that are one", |dir| {
+            instead(dir, "d/b", |path| fs::hard_link(dir.join("d/a"), path).unwrap());
+        }),
+        ("one that are two", |dir| {
+            instead(dir, "d/names", |path| fs::write(path, "same").unwrap());
+            fs::set_permissions(dir.join("d/names"), fs::Permissions::from_mode(0o644)).unwrap();
+            back(&dir.join("d/names"));
+        }),
+        ("another name", |dir| {
+            fs::rename(dir.join("fifo"), dir.join("fofi")).unwrap();
+            fs::File::open(dir).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+        }),
+    ];
+    for (what, does) in done {
+        let mut home = Home { home: tempfile::tempdir().unwrap(), contents: Contents::default() };
+        let mut builder = IndexBuilder::new();
+        let meta = |mode| Meta { mode, uid: uid(), gid: gid(), mtime: MADE, xattrs: Vec::new() };
+        let path = |path: &'static str| TreePath::parse(path.as_bytes()).unwrap();
+        builder.describe_root(Meta { mtime: 0, ..meta(0o755) }).unwrap();
+        builder.insert(&path("d"), meta(0o755), Content::Directory { opaque: false }).unwrap();
+        for name in ["d/a", "d/b", "d/two"] {
+            let file = home.contents.file(b"same".to_vec());
+            builder.insert(&path(name), meta(0o644), file).unwrap();
+        }
+        builder.link(&path("d/names"), &path("d/two")).unwrap();
+        builder.insert(&path("d/link"), meta(0o777), Content::Symlink(b"a".to_vec())).unwrap();
+        builder.insert(&path("fifo"), meta(0o600), Content::Fifo).unwrap();
+        let wanted = Arc::new(builder.finish().unwrap());
+        let how = How::default();
+        home.sync(&wanted, &how);
+        let replica = Replica::open(&home.dir()).unwrap();
+        let look = || {
+            let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap();
+            replica.look(&how, now, &mut |_| {}).unwrap()
+        };
+        let survey = look();
+        assert_eq!((survey.index.generation(), survey.read), (wanted.generation(), 0), "{what}");
+        let known = replica.known(wanted.generation()).unwrap();
+        assert!(Arc::ptr_eq(&survey.index, &known), "none was made: {what}");
+        does(&home.dir());
+        let survey = look();
+        assert_same(&survey.index, &home.found(), what);
+        assert_ne!(survey.index.generation(), wanted.generation(), "{what}");
+    }
+}
+
+#[test]
+fn a_stream_that_is_cut_at_any_byte_is_gone_on_with_there_and_brings_nothing_twice() {
+    let mut contents = Contents::default();
+    let mut wanted = Vec::new();
+    for (number, length) in [(1u8, 10), (2, 300_000), (3, 20), (4, 30), (5, 270_000), (6, 1)] {
+        let Content::Regular { object, size } = contents.file(vec![number; length]) else { unreachable!() };
+        wanted.push((object, size));
+    }
+    let all: u64 = wanted.iter().map(|(_, size)| size).sum();
+    let at = [0, 5, 11, 300_010, 300_035, 500_000, all - 1];
+    for (first, second) in at.iter().flat_map(|first| at.map(|second| (*first, second))) {
+        let home = tempfile::tempdir().unwrap();
+        let mut incoming = Incoming::open(home.path(), &mut |_| {}).unwrap();
+        let mut came = 0;
+        for (cut, again) in [(first, false), (second, true), (all, true)] {
+            if again {
+                // As a run that is killed leaves it.
+                drop(incoming);
+                incoming = Incoming::open(home.path(), &mut |_| {}).unwrap();
+            }
+            let missing: Vec<_> =
+                wanted.iter().filter(|(object, _)| !incoming.has(*object)).copied().collect();
+            let Some((next, size)) = missing.first() else { break };
+            let skip = usize::try_from(incoming.begun(*next, *size)).unwrap();
+            let stream: Vec<u8> = missing.iter().flat_map(|(object, _)| contents.0[object].clone()).collect();
+            let end = usize::try_from(cut.saturating_sub(came)).unwrap() + skip;
+            let mut part = &stream[skip..end.clamp(skip, stream.len())];
+            came += part.len() as u64;
+            let received = incoming.receive_all(&missing, &|_| None, &mut part);
+            assert_eq!(received.is_ok(), came == all, "{first}, {second}: {received:?}");
+        }
+        assert_eq!(came, all, "{first}, {second}");
+        assert!(wanted.iter().all(|(object, _)| incoming.has(*object)), "{first}, {second}");
+    }
 }

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::memory::sync;
 use super::place::{Birth, Record, Tree};
 use super::{Replica, exchange};
 use crate::error::{Error, Result};
@@ -17,8 +18,11 @@ use crate::error::{Error, Result};
 /// A turn that is under way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Turn {
-    /// The inode number of the tree that is to have the directory's name.
+    /// The inode number of the tree that is to have the directory's name,
     inode: u64,
+    /// and its time of birth: a number is another's when its directory is gone.
+    #[serde(default)]
+    birth: Option<Birth>,
     /// How many trees are kept; none where two trees exchange their names and that is all.
     keep: Option<usize>,
     /// What is recorded when it is done.
@@ -93,7 +97,7 @@ impl Replica {
         }
         then.older.truncate(keep);
         then.marks.truncate(keep);
-        let turn = Turn { inode: inode(next)?, keep: Some(keep), then };
+        let turn = Turn { inode: inode(next)?, birth: Birth::of(next), keep: Some(keep), then };
         record.turn = Some(Box::new(turn.clone()));
         self.place.write(&record)?;
         exchange::exchange(next, &self.root, &self.aside())?;
@@ -117,7 +121,8 @@ impl Replica {
         }
         let now = then.older.remove(0);
         then.older.splice(0..0, then.current.replace(now));
-        let turn = Turn { inode: inode(&before)?, keep: None, then: then.clone() };
+        let (inode, birth) = (inode(&before)?, Birth::of(&before));
+        let turn = Turn { inode, birth, keep: None, then: then.clone() };
         record.turn = Some(Box::new(turn.clone()));
         self.place.write(&record)?;
         exchange::exchange(&before, &self.root, &self.aside())?;
@@ -140,7 +145,8 @@ impl Replica {
             }
             rename(&self.aside(), &other)?;
         }
-        if is_there(&self.root) && inode(&self.root)? == turn.inode {
+        let is_one = || turn.birth.is_none() || turn.birth == Birth::of(&self.root);
+        if is_there(&self.root) && inode(&self.root)? == turn.inode && is_one() {
             return self.end(&record, &turn);
         }
         record.turn = None;
@@ -149,6 +155,8 @@ impl Replica {
 
     /// What is left to do once the new tree has the directory's name.
     fn end(&self, record: &Record, turn: &Turn) -> Result<()> {
+        // It has it for good: a file system may make the record last and not the names that are moved, and what is removed stays so.
+        sync(&self.root)?;
         // The old tree has it now.
         let next = exchange::beside(&self.root, "next");
         if let Some(keep) = turn.keep {

@@ -16,9 +16,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::assemble::Assembly;
 use super::contents::Stored;
-use super::walk::{Borders, Entry, LeftOut, Listing, Unchanged, described, joined, walk, xattrs};
+use super::walk::{Borders, Entry, LeftOut, Listing, Unchanged, described, joined, walk};
 use super::{Stage, Tally};
 use crate::confine::Dir;
+use crate::disk::attributes;
 use crate::error::{Error, Result};
 use crate::node::Meta;
 use crate::parallel::{at_work, both};
@@ -192,7 +193,7 @@ fn read(
     let here = || root.path().join(std::ffi::OsStr::from_bytes(path));
     let file = root.file(path).map_err(|cause| Error::io("open", here())(cause))?;
     let stat = rustix::fs::fstat(&file).map_err(|cause| Error::io("stat", here())(cause))?;
-    let attributes = xattrs(&file).map_err(|cause| Error::io("read attributes of", here())(cause))?;
+    let attributes = attributes(&file).map_err(|cause| Error::io("read attributes of", here())(cause))?;
     let stored = contents.file(&file, u64::try_from(stat.st_size).unwrap_or(0), buffer, path)?;
     let trusted = seen.is_some_and(|seen| seen.is_trusted(&stat));
     Ok(Read { trusted, mark: Mark::of(&stat), meta: described(&stat, attributes), stored })

@@ -225,14 +225,9 @@ impl<'s> Stage<'s> {
     }
 }
 
-/// All extended attributes of what is open.
-pub(crate) fn attributes(fd: &impl std::os::fd::AsFd) -> std::io::Result<crate::node::Attributes> {
-    walk::xattrs(fd)
-}
-
 /// Owner, mode, time and attributes of what is open.
 pub(crate) fn described_as(fd: &impl std::os::fd::AsFd) -> std::io::Result<Meta> {
-    Ok(walk::described(&rustix::fs::fstat(fd)?, walk::xattrs(fd)?))
+    Ok(walk::described(&rustix::fs::fstat(fd)?, crate::disk::attributes(fd)?))
 }
 
 /// The marks by inode number.

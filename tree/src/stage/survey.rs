@@ -3,7 +3,7 @@
 //! Here a name is a name: what means something between layers (`.wh.` names, character devices 0:0, overlayfs' attributes) is
 //! taken for what it is on the disk.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::unix::ffi::OsStrExt as _;
@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::assemble::Assembly;
 use super::contents::{CHUNK, Stored, fill};
 use super::directory::{Reads, read_all, unread};
-use super::walk::{Borders, walk};
+use super::walk::{Borders, Entry, Listing, Unchanged, walk};
 use super::{Progress, Tally, in_order};
 use crate::build::IndexBuilder;
 use crate::confine::{Dir, read_file};
@@ -28,7 +28,7 @@ use oneroot_ids::{GenerationId, ObjectId};
 /// A directory as it was found.
 pub struct Survey {
     /// All that is in it. Of a directory with another file system on it, only that it is there.
-    pub index: Index,
+    pub index: Arc<Index>,
     /// Directories with another file system on them.
     pub file_systems: Vec<Vec<u8>>,
     /// Files whose bytes were read, for nothing says that they are as they were.
@@ -58,6 +58,10 @@ pub fn survey(
     let mut listings = walk(&dir, &borders, Some(&seen), &mut |_| {})?;
     let left_out = listings.iter().filter(|listing| listing.left_out.is_some());
     let file_systems = left_out.map(|listing| listing.path.clone()).chain(mounts).collect();
+    if let Some(index) = seen.index().filter(|_| is_as_seen(&listings)) {
+        // What it is stands in an index that is here, and none has to be made.
+        return Ok(Survey { index: index.clone(), file_systems, read: 0, marks: seen.marks(), seen });
+    }
     let files = unread(&mut listings, device);
     let mut builder = IndexBuilder::new();
     let mut assembly = Assembly::new(&mut builder, None, device, Some(&seen)).taken_as_is();
@@ -73,7 +77,28 @@ pub fn survey(
     }
     let marks = assembly.marks;
     let (index, order) = builder.finish_ordered()?;
-    Ok(Survey { marks: in_order(&order, &marks), index, file_systems, read: files.len() as u64, seen })
+    Ok(Survey {
+        marks: in_order(&order, &marks),
+        index: Arc::new(index),
+        file_systems,
+        read: files.len() as u64,
+        seen,
+    })
+}
+
+/// Whether a directory is all that it was in the last generation, and nothing else.
+fn is_as_seen(listings: &[Listing]) -> bool {
+    // Two files may have been one, or become one: each inode of the generation is one number here.
+    let mut numbers = HashMap::new();
+    let mut is_one = |entry: &Entry| match entry {
+        Entry::Unchanged(Unchanged { linked: Some(number), inode, .. }) => {
+            *numbers.entry(*number).or_insert(*inode) == *inode
+        }
+        _ => true,
+    };
+    listings.iter().all(|listing| {
+        listing.is_as_seen && listing.left_out.is_none() && listing.entries.iter().all(&mut is_one)
+    })
 }
 
 /// What is mounted below a directory, files too: a file system's number does not tell a directory of it that is mounted once more.
@@ -108,7 +133,7 @@ impl Survey {
         let above = root.parent().unwrap_or(root);
         let device = rustix::fs::stat(above).map_err(Error::io("stat", above))?.st_dev;
         let seen = StatCache::recall(memory, root, device, now, true);
-        let index = IndexBuilder::new().finish()?;
+        let index = Arc::new(IndexBuilder::new().finish()?);
         Ok(Self { index, file_systems: Vec::new(), read: 0, marks: Vec::new(), seen })
     }
 

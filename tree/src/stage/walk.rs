@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::CStr;
-use std::io::{self, ErrorKind};
+use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -13,8 +13,9 @@ use rustix::fs::{AtFlags, FileType, RawDir, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::confine::Dir;
+use crate::disk::{attributes, is_described_as};
 use crate::error::{Error, Result};
-use crate::node::{Attributes, Content, Meta};
+use crate::node::{Attributes, Content, Kind, Meta};
 use crate::parallel::at_work;
 use crate::store::stat_cache::{StatCache, nanoseconds};
 
@@ -99,6 +100,8 @@ pub(super) struct Listing {
     pub entries: Vec<Entry>,
     /// What was in it and is not here.
     pub left_out: Option<LeftOut>,
+    /// Whether all that is told of it here is as it was in the last generation.
+    pub is_as_seen: bool,
 }
 
 /// The names in a directory, in byte order.
@@ -314,9 +317,10 @@ impl Walk<'_> {
         let dir = self.root.dir(if task.path.is_empty() { b"." } else { &task.path });
         let dir = dir.map_err(|cause| failed("open", cause))?;
         let stat = rustix::fs::fstat(&dir).map_err(|cause| failed("stat", cause.into()))?;
-        let xattrs = xattrs(&dir).map_err(|cause| failed("read attributes of", cause))?;
+        let xattrs = attributes(&dir).map_err(|cause| failed("read attributes of", cause))?;
         let meta = described(&stat, xattrs);
         let (mut names, mut entries, mut below) = (Names::default(), Vec::new(), Vec::new());
+        let mut is_as_seen = false;
         let left_out = self.borders.left_out(&dir, &stat, task.path.is_empty());
         if left_out.is_none() {
             let kept = |name: &[u8]| {
@@ -325,6 +329,7 @@ impl Walk<'_> {
             names = Names::read(&dir, scratch, kept).map_err(|cause| failed("list", cause))?;
             entries.reserve_exact(names.places.len());
             let mut before = self.seen.zip(task.known).and_then(|(seen, inode)| seen.names(inode));
+            is_as_seen = before.as_ref().is_some_and(|before| before.is_of(&meta, names.places.len()));
             for (place, (name, (.., directory))) in names.terminated().zip(&scratch.places).enumerate() {
                 let known = before.as_mut().and_then(|before| before.find(name.to_bytes()));
                 let what = match directory {
@@ -336,13 +341,17 @@ impl Walk<'_> {
                     true => None,
                     false => self.entry(&dir, &task.path, name, known)?,
                 };
+                is_as_seen &=
+                    known.zip(self.seen).is_some_and(|(known, seen)| is_as(what.as_ref(), known, seen));
                 if what.is_none() {
                     below.push((place, known));
                 }
                 entries.push(what.unwrap_or(Entry::Directory(0)));
             }
         }
-        Ok((Listing { number: task.number, path: task.path, meta, names, entries, left_out }, below))
+        let listing =
+            Listing { number: task.number, path: task.path, meta, names, entries, left_out, is_as_seen };
+        Ok((listing, below))
     }
 
     /// What a name stands for; none for a directory.
@@ -354,6 +363,11 @@ impl Walk<'_> {
         let content = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => return Ok(None),
             FileType::RegularFile => return Ok(Some(self.regular(&stat, known))),
+            // Its text never changes: another one is another link.
+            FileType::Symlink if self.is_unchanged(&stat, known, Kind::Symlink) => {
+                let inode = known.zip(self.seen).and_then(|(known, seen)| seen.inode(known));
+                inode.map_or(Content::Symlink(Vec::new()), |(inode, _)| inode.content())
+            }
             FileType::Symlink => {
                 let text = rustix::fs::readlinkat(dir, name, Vec::new());
                 Content::Symlink(text.map_err(|cause| Error::io("read link", here())(cause))?.into_bytes())
@@ -373,11 +387,15 @@ impl Walk<'_> {
         Ok(Some(Entry::Node(Box::new((described(&stat, Vec::new()), content)), linked)))
     }
 
-    fn regular(&self, stat: &Stat, known: Option<u32>) -> Entry {
-        let linked = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+    fn is_unchanged(&self, stat: &Stat, known: Option<u32>, kind: Kind) -> bool {
         // overlayfs may give files another device than their directory's, and then numbers that mean nothing later.
         let seen = self.seen.filter(|_| stat.st_dev == self.borders.device);
-        match known.filter(|inode| seen.is_some_and(|seen| seen.is_unchanged(*inode, stat))) {
+        known.zip(seen).is_some_and(|(inode, seen)| seen.is_unchanged(inode, kind, stat))
+    }
+
+    fn regular(&self, stat: &Stat, known: Option<u32>) -> Entry {
+        let linked = (stat.st_nlink > 1).then_some((stat.st_dev, stat.st_ino));
+        match known.filter(|_| self.is_unchanged(stat, known, Kind::Regular)) {
             Some(inode) => Entry::Unchanged(Unchanged {
                 inode,
                 mode: mode(stat),
@@ -393,6 +411,22 @@ impl Walk<'_> {
 impl Entry {
     fn whiteout() -> Self {
         Self::Node(Box::new((Meta::default(), Content::Whiteout)), None)
+    }
+}
+
+/// Whether what a name stands for, which is a directory where there is nothing, is as it was with an inode of the last generation.
+fn is_as(what: Option<&Entry>, known: u32, seen: &StatCache) -> bool {
+    let Some((inode, _)) = seen.inode(known) else { return false };
+    match what {
+        None => inode.kind() == Kind::Directory,
+        Some(Entry::Unchanged(file)) => {
+            file.inode == known && (file.mode, file.uid, file.gid) == (inode.mode(), inode.uid(), inode.gid())
+        }
+        Some(Entry::Node(node, linked)) => {
+            let alone = linked.is_none() && inode.nlink() == 1;
+            alone && node.1 == inode.content() && is_described_as(&node.0, &inode)
+        }
+        Some(Entry::Unread(_) | Entry::Directory(_)) => false,
     }
 }
 
@@ -426,35 +460,4 @@ pub(super) fn described(stat: &Stat, xattrs: Attributes) -> Meta {
 
 fn mode(stat: &Stat) -> u16 {
     u16::try_from(stat.st_mode & 0o7777).unwrap_or(0)
-}
-
-/// All extended attributes of an open file; none where the file system has none.
-pub(super) fn xattrs(fd: &impl std::os::fd::AsFd) -> io::Result<Attributes> {
-    let unsupported = |cause: &Errno| *cause == Errno::NOTSUP;
-    // Few files have any: asked for the length alone first.
-    match rustix::fs::flistxattr_query(fd) {
-        Ok(0) => return Ok(Vec::new()),
-        Ok(_) => {}
-        Err(cause) if unsupported(&cause) => return Ok(Vec::new()),
-        Err(cause) => return Err(cause.into()),
-    }
-    let mut names = vec![0u8; 64 * 1024];
-    let length = rustix::fs::flistxattr(fd, &mut names)?;
-    names.truncate(length);
-    let mut all = Vec::new();
-    for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let mut value = vec![0u8; 64 * 1024];
-        match rustix::fs::fgetxattr(fd, name, &mut value) {
-            Ok(length) => value.truncate(length),
-            // It went away between the two calls, or is listed and not to be had (system.* on some file systems).
-            Err(cause) if unsupported(&cause) || io::Error::from(cause).kind() == ErrorKind::NotFound => {
-                continue;
-            }
-            Err(Errno::NODATA) => continue,
-            Err(cause) => return Err(cause.into()),
-        }
-        all.push((name.to_vec(), value));
-    }
-    all.sort();
-    Ok(all)
 }

@@ -24,7 +24,7 @@ mod verify;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 pub(crate) use gc::disk_space;
 pub use gc::{Collected, Needed, SHORTEST_GRACE};
@@ -54,6 +54,8 @@ pub struct Store {
     stacks: Dir,
     /// The store that this one is laid over, to look into it: read, and never written ([`look`]).
     below: Option<Arc<Store>>,
+    /// The index that was shared last, as long as anybody has it.
+    shared: Mutex<Weak<Index>>,
 }
 
 impl Store {
@@ -84,6 +86,7 @@ impl Store {
             generations: dir("generations")?,
             stacks: dir("stacks")?,
             below,
+            shared: Mutex::default(),
         })
     }
 
@@ -154,6 +157,17 @@ impl Store {
         if index.generation() != id {
             return Err(Error::BadIndex { generation: id, reason: "the file holds another generation" });
         }
+        Ok(index)
+    }
+
+    /// The same, read once for all who have it at one time: checking it takes longer than reading it.
+    pub(crate) fn shared_generation(&self, id: GenerationId) -> Result<Arc<Index>> {
+        let mut shared = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(index) = shared.upgrade().filter(|index| index.generation() == id) {
+            return Ok(index);
+        }
+        let index = Arc::new(self.generation(id)?);
+        *shared = Arc::downgrade(&index);
         Ok(index)
     }
 

@@ -16,15 +16,17 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::fs::Stat;
 
 use crate::confine::{open_file, read_file};
+use crate::disk::is_described_as;
 use crate::error::{Error, Result};
 use crate::format::ReadAt as _;
 use crate::index::{Index, Inode, ROOT};
-use crate::node::Kind;
+use crate::node::{Kind, Meta};
 use crate::store::{StagingDir, Store};
 use oneroot_ids::GenerationId;
 
@@ -52,7 +54,7 @@ impl Mark {
 pub(crate) struct StatCache {
     path: PathBuf,
     device: u64,
-    last: Option<(Index, Vec<u8>)>,
+    last: Option<(Arc<Index>, Vec<u8>)>,
     /// Times from here on are too near, nanoseconds since 1970.
     trusted_before: i64,
 }
@@ -74,15 +76,28 @@ impl StatCache {
         Some(Names { index, directory, place })
     }
 
+    /// The last generation.
+    pub(crate) fn index(&self) -> Option<&Arc<Index>> {
+        self.last.as_ref().map(|(index, _)| index)
+    }
+
+    /// What was remembered of each inode of the last generation.
+    pub(crate) fn marks(&self) -> Vec<Option<Mark>> {
+        let inodes = self.index().map_or(0, |index| index.inodes());
+        (1..=inodes)
+            .map(|number| self.inode(number).map(|(_, mark)| mark).filter(|mark| mark.number != 0))
+            .collect()
+    }
+
     /// The root's, if there is a last generation.
     pub(crate) fn root(&self) -> Option<u32> {
         self.last.as_ref().map(|_| ROOT)
     }
 
-    /// Whether a regular file is as it was when it had this inode in the last generation.
-    pub(crate) fn is_unchanged(&self, number: u32, stat: &Stat) -> bool {
+    /// Whether a regular file, or a link, is as it was when it had this inode in the last generation.
+    pub(crate) fn is_unchanged(&self, number: u32, kind: Kind, stat: &Stat) -> bool {
         let Some((inode, mark)) = self.inode(number) else { return false };
-        inode.kind() == Kind::Regular
+        inode.kind() == kind
             && mark == Mark::of(stat)
             && mark.number != 0
             && u64::try_from(stat.st_size) == Ok(inode.size())
@@ -136,6 +151,15 @@ pub(crate) struct Names<'i> {
 }
 
 impl Names<'_> {
+    /// Whether the directory was described like this, and had so many names.
+    pub(crate) fn is_of(&self, meta: &Meta, names: usize) -> bool {
+        self.index.inode(self.directory).is_some_and(|inode| {
+            inode.kind() == Kind::Directory
+                && inode.run().1 as usize == names
+                && is_described_as(meta, &inode)
+        })
+    }
+
     /// The inode that a name stood for. Where nothing has come or gone, one comparison finds it.
     pub(crate) fn find(&mut self, name: &[u8]) -> Option<u32> {
         let (first, count) = self.index.inode(self.directory)?.run();
@@ -193,7 +217,7 @@ fn mark_at(marks: &[u8], inode: u32) -> Mark {
     Mark { number: marks.u64_at(at), ctime: i64::from_le_bytes(marks.array(at + 8)) }
 }
 
-fn recalled(store: &Store, path: &Path, device: u64) -> Option<(Index, Vec<u8>)> {
+fn recalled(store: &Store, path: &Path, device: u64) -> Option<(Arc<Index>, Vec<u8>)> {
     let mut bytes = read_file(path).ok()?;
     let body = bytes.len().checked_sub(CHECKSUM)?;
     let (said, checksum) = bytes.split_at_checked(body)?;
@@ -204,7 +228,7 @@ fn recalled(store: &Store, path: &Path, device: u64) -> Option<(Index, Vec<u8>)>
     if !good || !store.keep_generation(generation) {
         return None;
     }
-    let index = store.generation(generation).ok()?;
+    let index = store.shared_generation(generation).ok()?;
     bytes.truncate(body);
     let marks = bytes.split_off(HEADER);
     (marks.len() == index.inodes() as usize * RECORD).then_some((index, marks))

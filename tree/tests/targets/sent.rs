@@ -3,6 +3,8 @@
 //! Input: the stream before it is packed, which zstd frames as it is, for a fuzzer finds no checksum and no entropy table. What must
 //! hold: what is no tree is refused; of the rest no name leads out, and the same comes again when it is packed and unpacked.
 
+use std::sync::Arc;
+
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_tree::node::{Content, Meta, TreePath};
 use oneroot_tree::wants::Wants;
@@ -13,9 +15,12 @@ const NONE: GenerationId = GenerationId([0; 32]);
 pub fn run(data: &[u8]) {
     list(data);
     // As it is, and against an index that is here.
-    let _ = stream::unpack(data, NONE, |_| Ok(good()));
+    let _ = stream::unpack(data, NONE, |_| Ok(Arc::new(good())));
     let against = [&[1][..], &NONE.0, &framed(data)].concat();
-    assert!(stream::unpack(against.as_slice(), NONE, |_| Ok(good())).is_err(), "nothing has this name");
+    assert!(
+        stream::unpack(against.as_slice(), NONE, |_| Ok(Arc::new(good()))).is_err(),
+        "nothing has this name"
+    );
     let sent = [vec![0], framed(data)].concat();
     let nobodys = |_| panic!("it was told against none");
     let Err(Error::OtherIndex { found, .. }) = stream::unpack(sent.as_slice(), NONE, nobodys) else { return };
@@ -28,7 +33,7 @@ pub fn run(data: &[u8]) {
     });
     for have in [None, Some(good())] {
         let packed = stream::pack(&index, have.as_ref()).unwrap();
-        let read = stream::unpack(packed.as_slice(), found, |_| Ok(good())).unwrap();
+        let read = stream::unpack(packed.as_slice(), found, |_| Ok(Arc::new(good()))).unwrap();
         assert_eq!(read.bytes(), index.bytes());
     }
 }

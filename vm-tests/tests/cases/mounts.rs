@@ -95,7 +95,9 @@ fn a_machine_that_is_not_to_come_up_without_a_mount_does_not_and_says_so() {
     );
     let server = Server::start(site(&debian, Path::new("/nothing"), &needed)).unwrap();
     let mut alpha = Hardware::new("alpha", "0a").memory(768).power_on(&lab).unwrap();
-    alpha.wait_for("/needed could not be mounted, and this machine is not to come up without it", STEP).unwrap();
+    alpha
+        .wait_for("/needed could not be mounted, and this machine is not to come up without it", STEP)
+        .unwrap();
     server.wait_for_log("it does not come up without it", STEP).unwrap();
     std::thread::sleep(SOON / 3);
     let alpha = server.machine("alpha").unwrap();

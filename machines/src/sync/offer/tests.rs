@@ -73,6 +73,22 @@ async fn who_waits_for_his_tree_to_be_looked_up_waits_as_long_as_he_will_and_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_has_a_room_waits_for_his_tree_to_be_made_as_long_as_he_will_and_is_told() {
+    let home = tempfile::tempdir().unwrap();
+    let ([one, _], peer) = two(home.path()).await;
+    let asker = Asker { peer: (peer, 700).into(), secured: false, bearer: None };
+    let site = one.machines.site();
+    let allowed = one.machines.allowed(&site, &asker, &What::Own, Wanted::Index(None)).await.unwrap();
+    let held = one.machines.flats.held_up(allowed.view.id());
+    let patience = tokio::time::sleep(Duration::from_millis(20));
+    let waits = one.machines.offer(&asker, &What::Own, Wanted::Index(None), patience);
+    let told = tokio::time::timeout(PATIENCE / 12, waits).await;
+    drop(held);
+    assert!(matches!(told, Ok(Err(SyncRefused::Busy))));
+    own(&one, peer, None).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_told_against_a_tree_that_the_asker_was_never_told() {
     let home = tempfile::tempdir().unwrap();
     let ([one, _], peer) = two(home.path()).await;
