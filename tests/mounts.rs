@@ -157,12 +157,29 @@ fn a_running_machine_keeps_what_it_mounts_is_behind_when_that_changes_and_tells_
         assert!(shown["behind"].to_string().contains("profile apps on /apps is another"), "{shown:#}");
 
         root.say(&format!("{}.mount-failed-1", boot.id)).unwrap();
-        root.say(&format!("{}.mount-failed-9", boot.id)).unwrap();
+        for word in [
+            "mount-failed-9",
+            "space-81",
+            "space-",
+            "hook-failed-",
+            "space-80",
+            "hook-failed-10-join-required",
+        ] {
+            root.say(&format!("{}.{word}", boot.id)).unwrap();
+        }
         let words = "/home could not be mounted from nas:/export/home";
         server.wait_for_log(words, PATIENCE).unwrap();
+        server
+            .wait_for_log("its writable layer is 80 % full, and when it is full nothing more", PATIENCE)
+            .unwrap();
+        server
+            .wait_for_log("its hook 10-join-required failed, and it does not come up without it", PATIENCE)
+            .unwrap();
+        assert!(!server.log().contains("81 % full"), "only what a machine says by itself is taken in");
         let shown = server.machine("alpha").unwrap();
-        assert!(shown.to_string().contains(words), "{shown:#}");
-        assert!(server.run(&["boots", "alpha"]).unwrap().contains(words));
+        assert!(shown["failed"].to_string().contains("10-join-required"), "the last: {shown:#}");
+        let told = server.run(&["boots", "alpha"]).unwrap();
+        assert!(told.contains(words) && told.contains("80 % full"), "{told}");
         assert_eq!(
             shown["steps"].as_array().unwrap().last().unwrap()["step"],
             "up",
