@@ -129,7 +129,9 @@ fn kernels(found: &Versions, is_ours: bool) -> Vec<String> {
         );
     }
     for kernel in &found.kernels {
-        if !found.modules.contains(kernel) {
+        // Some distributions name a kernel by what it is for (`vmlinuz-lts`); its version stands in it.
+        let is_version = kernel.starts_with(|first: char| first.is_ascii_digit());
+        if !found.modules.contains(kernel) && (is_version || found.modules.is_empty()) {
             warnings.push(format!("kernel {kernel} has no modules in /usr/lib/modules"));
         }
         if !is_ours && !found.initrds.contains(kernel) {
@@ -148,4 +150,20 @@ fn text_of(store: &Arc<Store>, view: &View, path: &str) -> Option<String> {
     let mut text = String::new();
     store.object(object).ok()?.take(LARGEST).read_to_string(&mut text).ok()?;
     Some(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_that_is_named_by_what_it_is_for_has_the_trees_modules_whatever_their_version() {
+        let of = |kernel: &str, modules: &[&str]| {
+            let modules = modules.iter().map(|version| (*version).to_owned()).collect();
+            kernels(&Versions { kernels: vec![kernel.to_owned()], modules, ..Versions::default() }, true)
+        };
+        assert!(of("lts", &["6.12.1-0-lts"]).is_empty());
+        assert_eq!(of("lts", &[]), ["kernel lts has no modules in /usr/lib/modules"]);
+        assert_eq!(of("6.1", &["6.2"]), ["kernel 6.1 has no modules in /usr/lib/modules"]);
+    }
 }
