@@ -66,14 +66,15 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
 /// False where one has failed without which this machine is not to come up.
 fn run_hooks(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
     let program = format!("{GIVEN}/early");
-    if kernel.kind(HOOKS) != Some(Kind::Directory) || !kernel.is_there(&program) {
+    if !kernel.is_there(HOOKS) || !kernel.is_there(&program) {
         return true;
     }
     match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], Some(ALL_HOOKS)) {
         Ok(is_let) => is_let,
         Err(errno) => {
             wrong.push(Trouble::File { path: HOOKS.to_owned(), errno });
-            true
+            // Nobody knows what became of it.
+            !kernel.list(HOOKS).unwrap_or_default().iter().any(|name| name.ends_with(".required"))
         }
     }
 }
@@ -161,8 +162,14 @@ fn put(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> usize {
 
 /// Adds a file's lines to the tree's.
 fn add(kernel: &dyn Kernel, from: &str, to: &str, placed: &mut usize, wrong: &mut Vec<Trouble>) {
-    let trees = kernel.read(to).unwrap_or_default();
-    let done = kernel.read(from).and_then(|lines| give(kernel, to, &[trees, lines].concat()));
+    let trees = match kernel.read(to) {
+        Err(Errno::NOENT) => Ok(Vec::new()),
+        other => other,
+    };
+    // Its last line may have no end.
+    let done = trees.and_then(|trees| {
+        kernel.read(from).and_then(|lines| give(kernel, to, &[trees, b"\n".to_vec(), lines].concat()))
+    });
     match done {
         Ok(()) => *placed += 1,
         Err(errno) => wrong.push(Trouble::File { path: to.to_owned(), errno }),

@@ -6,7 +6,7 @@
 //! | messages of machines that the site names, or that run | next, one of each machine in turn | one of each machine, and [`WAITING`] in all besides; of one machine its last [`OF_ONE`] |
 //! | messages of strangers | then, but at least one after every [`IN_A_ROW`] others | [`OF_STRANGERS`]; the oldest goes |
 //!
-//! Strangers wait besides while the store has as many leases of theirs to write as it takes at once: to look at what they ask
+//! Strangers that ask for a lease wait besides while the store has as many leases of theirs to write as it takes at once: to look at what they ask
 //! would be to lose it.
 //!
 //! So a machine of the site never waits for strangers, nor for whoever speaks in another machine's name. Whoever floods in
@@ -25,8 +25,8 @@ use tokio::sync::Notify;
 const WAITING: usize = 4096;
 /// Messages of one machine that wait.
 const OF_ONE: usize = 8;
-/// Messages of strangers that wait.
-const OF_STRANGERS: usize = 4096;
+/// Messages of strangers that wait; of those that ask for a lease so many besides.
+const OF_STRANGERS: usize = 2048;
 /// From so many on the newest of them is served first.
 const MANY: usize = 256;
 /// Messages of machines that are served before a stranger is, where one waits.
@@ -39,6 +39,8 @@ pub enum Whose<K> {
     Machine(K),
     /// Anybody else's.
     Unknown,
+    /// Anybody else's who asks for a lease, which the store has to write.
+    Asks,
 }
 
 /// All queues. `D` is what has come back, `K` a machine, `M` a message.
@@ -87,8 +89,12 @@ struct Queues<D, K, M> {
     turns: VecDeque<K>,
     of_machines: usize,
     strangers: VecDeque<M>,
+    /// Those that ask for a lease.
+    asking: VecDeque<M>,
+    /// Whether those go next.
+    is_their_turn: bool,
     in_a_row: usize,
-    /// Strangers wait.
+    /// They wait.
     is_held: bool,
     /// Messages that had to go unheard since that was asked last.
     lost: u64,
@@ -102,6 +108,8 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
             turns: VecDeque::new(),
             of_machines: 0,
             strangers: VecDeque::new(),
+            asking: VecDeque::new(),
+            is_their_turn: false,
             in_a_row: 0,
             is_held: false,
             lost: 0,
@@ -117,7 +125,8 @@ impl<D, K: Copy + Eq + Hash, M> Inbox<D, K, M> {
     pub fn heard(&self, whose: Whose<K>, from: SocketAddr, message: M) {
         self.with(|queues| match whose {
             Whose::Machine(machine) => queues.machine(machine, from, message),
-            Whose::Unknown => queues.stranger(message),
+            Whose::Unknown => keep(&mut queues.strangers, &mut queues.lost, message),
+            Whose::Asks => keep(&mut queues.asking, &mut queues.lost, message),
         });
         self.woken.notify_one();
     }
@@ -182,14 +191,6 @@ impl<D, K: Copy + Eq + Hash, M> Queues<D, K, M> {
         self.of_machines += 1;
     }
 
-    fn stranger(&mut self, message: M) {
-        if self.strangers.len() >= OF_STRANGERS {
-            self.strangers.pop_front();
-            self.lost += 1;
-        }
-        self.strangers.push_back(message);
-    }
-
     fn next(&mut self) -> Option<Next<D, M>> {
         if let Some(done) = self.done.pop_front() {
             return Some(Next::Done(done));
@@ -218,12 +219,29 @@ impl<D, K: Copy + Eq + Hash, M> Queues<D, K, M> {
     }
 
     fn next_stranger(&mut self) -> Option<M> {
-        if self.is_held {
+        let may_ask = !self.is_held && !self.asking.is_empty();
+        if !may_ask && self.strangers.is_empty() {
             return None;
         }
         self.in_a_row = 0;
-        if self.strangers.len() >= MANY { self.strangers.pop_back() } else { self.strangers.pop_front() }
+        let asks = may_ask && (self.is_their_turn || self.strangers.is_empty());
+        self.is_their_turn = !asks;
+        next(if asks { &mut self.asking } else { &mut self.strangers })
     }
+}
+
+/// Keeps a stranger's message in its queue.
+fn keep<M>(queue: &mut VecDeque<M>, lost: &mut u64, message: M) {
+    if queue.len() >= OF_STRANGERS {
+        queue.pop_front();
+        *lost += 1;
+    }
+    queue.push_back(message);
+}
+
+/// The next of a queue of strangers.
+fn next<M>(queue: &mut VecDeque<M>) -> Option<M> {
+    if queue.len() >= MANY { queue.pop_back() } else { queue.pop_front() }
 }
 
 #[cfg(test)]
@@ -283,9 +301,10 @@ mod tests {
     fn strangers_that_are_held_keep_no_machine_waiting_and_lose_nothing() {
         let inbox = Numbers::new();
         inbox.hold_strangers(true);
-        (0..100).for_each(|number| inbox.heard(Whose::Unknown, from(0), (0, number)));
+        (0..100).for_each(|number| inbox.heard(Whose::Asks, from(0), (0, number)));
+        inbox.heard(Whose::Unknown, from(0), (2, 0));
         inbox.heard(Whose::Machine(1), from(0), (1, 0));
-        assert_eq!(heard(&inbox), [(1, 0)]);
+        assert_eq!(heard(&inbox), [(1, 0), (2, 0)], "who asks for no lease waits for no disk");
         inbox.done([7]);
         assert_eq!(taken(&inbox), [Next::Done(7)]);
         inbox.hold_strangers(false);

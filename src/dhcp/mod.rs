@@ -433,7 +433,7 @@ async fn listen(
     let mut datagram = vec![0; LARGEST];
     let hear = |datagram: &[u8], from| {
         if let Some(ingress) = ingress(from) {
-            inbox.heard(whose(&machines, datagram), from, (ingress, datagram.to_vec()));
+            inbox.heard(whose(&machines, ingress, datagram), from, (ingress, datagram.to_vec()));
         }
     };
     let mut backoff = Backoff::default();
@@ -475,10 +475,14 @@ fn now<F: Future>(future: F) -> Option<F::Output> {
 }
 
 /// Whose a message is, by a look at its hardware address (RFC 2131 §2) and no more.
-fn whose(machines: &Machines, payload: &[u8]) -> Whose<Mac> {
+fn whose(machines: &Machines, ingress: Ingress, payload: &[u8]) -> Whose<Mac> {
     let bytes = payload.get(28..34).and_then(|bytes| <[u8; 6]>::try_from(bytes).ok());
     match bytes.and_then(Mac::new).filter(|mac| machines.goes_first(*mac)) {
         Some(mac) => Whose::Machine(mac),
+        // Option 53 is the first of whoever boots; of another only the order is missed.
+        None if matches!(ingress, Ingress::Port(_)) && payload.get(240..243) == Some(&[53, 1, 3]) => {
+            Whose::Asks
+        }
         None => Whose::Unknown,
     }
 }

@@ -100,6 +100,15 @@ impl Dir {
         Ok(Self { fd: rustix::fs::open(path, flags, Mode::empty())?, path: path.to_owned() })
     }
 
+    /// The same of what is itself a directory, and no link to one.
+    ///
+    /// # Errors
+    /// The system's.
+    pub(crate) fn open_itself(path: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self { fd: rustix::fs::open(path, flags, Mode::empty())?, path: path.to_owned() })
+    }
+
     /// Where it was when it was opened, for messages.
     #[must_use]
     pub fn path(&self) -> &Path {

@@ -2,7 +2,7 @@
 //!
 //! An [index](crate::index) is fixed-width records full of numbers that all move when one name is added. Here nothing is
 //! numbered but hard links, and those by how far back they lie, so a tree that has changed in one place has a stream that has
-//! changed in one place; little more than that is [told](against) to one who has the older one.
+//! changed in one place; little more than that is told to one who has the older one.
 //!
 //! ```text
 //! the stream    root's node, then each directory in the order of inode numbers:
@@ -56,7 +56,8 @@ pub fn pack(index: &Index, have: Option<&Index>) -> Result<Vec<u8>> {
             Laid::out(index).bytes
         }
         Some(have) => {
-            packed.push(1);
+            // 1 was another way to pack it.
+            packed.push(2);
             packed.extend_from_slice(&have.generation().0);
             against::tell(index, have)
         }
@@ -80,7 +81,7 @@ pub fn unpack(
     let [how] = array(&mut from)?;
     let older = match how {
         0 => None,
-        1 => Some(have(GenerationId(array(&mut from)?))?),
+        2 => Some(have(GenerationId(array(&mut from)?))?),
         _ => return Err(malformed("it is packed in a way that this oneroot does not know")),
     };
     let prefix = older.as_ref().map(|older| Laid::out(older).bytes);

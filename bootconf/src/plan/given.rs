@@ -104,7 +104,12 @@ impl Given {
     /// place for logs, whoever sends there is told of it, if the tree has it.
     fn log(&self) -> Vec<(String, String)> {
         let volatile = format!("[Journal]\nStorage=volatile\nRuntimeMaxUse={JOURNAL}\n");
-        let mut files = vec![("run/systemd/journald.conf.d/50-oneroot.conf".to_owned(), volatile)];
+        // Whose journal has a disk of its own keeps it there.
+        let has_disk =
+            ["/var", "/var/log", "/var/log/journal"].iter().any(|at| self.mounts.contains_key(*at));
+        let journald =
+            (!has_disk).then(|| ("run/systemd/journald.conf.d/50-oneroot.conf".to_owned(), volatile));
+        let mut files: Vec<(String, String)> = journald.into_iter().collect();
         match &self.log {
             Some(LogPlace::Journal(url)) => {
                 let wants = "[Unit]\nWants=systemd-journal-upload.service\n".to_owned();

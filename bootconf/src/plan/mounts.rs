@@ -7,6 +7,10 @@ use crate::site::mounts::{HOMES, Mount, Mounts, What};
 
 /// Seconds after which whoever looked at a place is told that it is not to be had.
 const PATIENCE: u32 = 30;
+/// The same for what the machine is not to come up without: after a power cut a file server comes up later than its clients.
+const LONG: u32 = 600;
+/// File systems that come over the network.
+const REMOTE: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "9p", "fuse.sshfs"];
 /// The service that tells the boot server of a mount that failed, by its number.
 const TELLS: &str = "oneroot-mount-failed@";
 /// Devices of fstab(5) that are found by what is on them, and where udev lists those.
@@ -54,8 +58,7 @@ pub(super) fn files(mounts: &Mounts) -> Vec<(String, String)> {
         files.push((format!("run/systemd/system/{unit}.mount"), line.unit(number)));
         let automount = line.mount.automount;
         if automount {
-            let text = format!("[Unit]\nDescription={}\n\n[Automount]\nWhere={}\n", line.title(), line.at);
-            files.push((format!("run/systemd/system/{unit}.automount"), text));
+            files.push((format!("run/systemd/system/{unit}.automount"), line.automount()));
         }
         let ending = if automount { "automount" } else { "mount" };
         let verb = if line.mount.required { "Requires" } else { "Wants" };
@@ -74,7 +77,13 @@ pub(super) fn files(mounts: &Mounts) -> Vec<(String, String)> {
     }
     let [remote, local] = targets.map(|(_, wanted)| wanted.concat());
     // A tree may not have it in its multi-user.target, and a drop-in needs no link.
-    let pulled = if remote.is_empty() { String::new() } else { "Wants=remote-fs.target\n".to_owned() };
+    let pulled = match (remote.is_empty(), remote.contains("Requires=")) {
+        (true, _) => "",
+        // The machine is not up before that is there.
+        (_, true) => "Requires=remote-fs.target\nAfter=remote-fs.target\n",
+        _ => "Wants=remote-fs.target\n",
+    };
+    let pulled = pulled.to_owned();
     for (target, wanted) in [("remote-fs", remote), ("local-fs", local), ("multi-user", pulled)] {
         if !wanted.is_empty() {
             let path = format!("run/systemd/system/{target}.target.d/50-oneroot.conf");
@@ -94,9 +103,20 @@ impl Line<'_> {
         format!("{} from {}", self.at, self.source)
     }
 
-    /// Whether it comes over the network.
+    /// Whether it comes over the network, as systemd sees it too.
     fn is_remote(&self) -> bool {
-        self.kind.starts_with("nfs") || self.mount.options.iter().any(|option| option == "_netdev")
+        REMOTE.contains(&self.kind) || self.mount.options.iter().any(|option| option == "_netdev")
+    }
+
+    /// Of what comes over the network none may be looked at before the system is there, nor be what local file systems wait for.
+    fn automount(&self) -> String {
+        let order = match self.is_remote() {
+            true => {
+                "DefaultDependencies=no\nAfter=sysinit.target\nBefore=remote-fs.target umount.target\nConflicts=umount.target\n"
+            }
+            false => "",
+        };
+        format!("[Unit]\nDescription={}\n{order}\n[Automount]\nWhere={}\n", self.title(), self.at)
     }
 
     fn unit(&self, number: usize) -> String {
@@ -109,10 +129,10 @@ impl Line<'_> {
         }
         let options =
             if options.is_empty() { String::new() } else { format!("Options={}\n", options.join(",")) };
-        let patience = if mount.required { String::new() } else { format!("TimeoutSec={PATIENCE}\n") };
+        let patience = if mount.required { LONG } else { PATIENCE };
         format!(
-            "[Unit]\nDescription={title}\nOnFailure={TELLS}{number}.service\n\n\
-             [Mount]\nWhat={source}\nWhere={at}\nType={kind}\n{options}{patience}"
+            "[Unit]\nDescription={title}\nStartLimitIntervalSec=0\nOnFailure={TELLS}{number}.service\n\n\
+             [Mount]\nWhat={source}\nWhere={at}\nType={kind}\n{options}TimeoutSec={patience}\n"
         )
     }
 
@@ -142,10 +162,10 @@ impl Line<'_> {
 /// The maps of autofs(5) for places of which each name is a home of its own.
 fn homes(mounts: &Mounts) -> Vec<(String, String)> {
     let (mut master, mut maps) = (String::new(), Vec::new());
-    for (at, mount) in mounts {
+    for ((at, mount), number) in mounts.iter().zip(1..) {
         let (Some(at), What::Nfs(source)) = (at.strip_suffix(HOMES), &mount.what) else { continue };
         // Only what ends with `.autofs` is read as a list of maps.
-        let map = format!("auto.master.d/oneroot{}", at.replace('/', "."));
+        let map = format!("auto.master.d/oneroot-{number}.map");
         master += &format!("{at} /etc/{map}\n");
         let options =
             if mount.options.is_empty() { String::new() } else { format!("-{} ", mount.options.join(",")) };
@@ -208,16 +228,27 @@ mod tests {
         let unit = |name: &str| files[&format!("run/systemd/system/{name}")].as_str();
         assert_eq!(
             unit("home.mount"),
-            "[Unit]\nDescription=/home from nas:/export/home\nOnFailure=oneroot-mount-failed@1.service\n\n\
+            "[Unit]\nDescription=/home from nas:/export/home\nStartLimitIntervalSec=0\nOnFailure=oneroot-mount-failed@1.service\n\n\
              [Mount]\nWhat=nas:/export/home\nWhere=/home\nType=nfs\nOptions=vers=3\nTimeoutSec=30\n"
         );
         assert!(unit("home.automount").ends_with("[Automount]\nWhere=/home\n"));
-        assert!(!unit("srv-w\\x2d2.mount").contains("TimeoutSec"), "what it can't do without it waits for");
+        assert!(
+            unit("srv-w\\x2d2.mount").contains("TimeoutSec=600\n"),
+            "what it can't do without it waits for"
+        );
+        assert!(
+            unit("home.automount").contains("DefaultDependencies=no\nAfter=sysinit.target\n"),
+            "no early look hangs"
+        );
         assert_eq!(
             unit("remote-fs.target.d/50-oneroot.conf"),
             "[Unit]\nWants=home.automount\nRequires=srv-w\\x2d2.mount\n"
         );
-        assert_eq!(unit("multi-user.target.d/50-oneroot.conf"), "[Unit]\nWants=remote-fs.target\n");
+        assert_eq!(
+            unit("multi-user.target.d/50-oneroot.conf"),
+            "[Unit]\nRequires=remote-fs.target\nAfter=remote-fs.target\n",
+            "it is not up before what it needs is there"
+        );
         assert_eq!(
             files["etc/fstab"],
             "nas:/export/home /home nfs vers=3,_netdev,nofail,bg 0 0\n[fd00::1]:/w-2 /srv/w-2 nfs _netdev 0 0\n"
@@ -249,8 +280,8 @@ mod tests {
             Mount { automount: true, ..mount(What::Nfs("nas:/export/home/&".to_owned())) },
         )]);
         assert_eq!(files.len(), 2, "{files:#?}");
-        assert_eq!(files["etc/auto.master.d/oneroot.autofs"], "/home /etc/auto.master.d/oneroot.home\n");
-        assert_eq!(files["etc/auto.master.d/oneroot.home"], "* nas:/export/home/&\n");
+        assert_eq!(files["etc/auto.master.d/oneroot.autofs"], "/home /etc/auto.master.d/oneroot-1.map\n");
+        assert_eq!(files["etc/auto.master.d/oneroot-1.map"], "* nas:/export/home/&\n");
     }
 
     #[test]

@@ -16,6 +16,10 @@ pub type Mounts = BTreeMap<String, Mount>;
 const FORMS: &str = "\"SERVER:/PATH\", \"none\", or a table such as { profile = \"apps\" }";
 /// Directories that the machine's init needs for itself.
 const TAKEN: [&str; 6] = ["/dev", "/proc", "/sys", "/run", "/.oneroot", "/boot"];
+/// Directories that a system needs before it has a network of its own.
+const EARLY: [&str; 4] = ["/etc", "/usr", "/var", "/var/log"];
+/// Bytes of a file's name: systemd writes some letters of a path as four in that of its unit.
+const LONGEST_UNIT: usize = 240;
 /// A path that is longer than this is some mistake, and so is a list of options.
 const LONGEST: usize = 255;
 
@@ -88,6 +92,10 @@ pub(crate) fn mounts(
             Item::Table(table) => long(table, places, diagnostics),
         };
         let (Some(at), Some(mount)) = (at.check(diagnostics, place), mount) else { continue };
+        if matches!(mount.what, What::Nfs(_)) && EARLY.contains(&at.value.as_str()) {
+            let told = "is looked at before there is a network, and a system that waits for it does not come up; mount what is below it";
+            diagnostics.note(&at.span, told);
+        }
         let is_for_homes = matches!(mount.what, What::Nfs(_) | What::Nothing) && !mount.required;
         if at.value.ends_with(HOMES) && !is_for_homes {
             diagnostics.note(&at.span, "is for homes of a file server that are mounted when somebody looks: say { nfs = \"SERVER:/PATH/&\" }");
@@ -165,6 +173,10 @@ fn place(text: String) -> Result<String, String> {
         Err(format!("{taken} is the machine's own: nothing can be mounted in it"))
     } else {
         word(path, "/._-+@")?;
+        let unit: usize = path.chars().map(|letter| if "-+@".contains(letter) { 4 } else { 1 }).sum();
+        if unit > LONGEST_UNIT {
+            return Err(format!("{text:?} is too long for the name of a unit"));
+        }
         Ok(text)
     }
 }

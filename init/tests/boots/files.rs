@@ -91,7 +91,7 @@ fn what_is_to_be_mounted_is_added_to_the_trees_fstab_with_its_places_where_no_un
     let state = fake.state();
     assert_eq!(
         state.text("/etc/fstab").as_deref(),
-        Some("# the tree's own\nnas:/home /home nfs nofail 0 0\n")
+        Some("# the tree's own\n\nnas:/home /home nfs nofail 0 0\n")
     );
     assert!(state.tree.contains_key("/home") && state.tree.contains_key("/srv/data"));
 }

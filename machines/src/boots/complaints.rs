@@ -44,7 +44,9 @@ impl Machines {
         } else if let Some(percent) = word.strip_prefix(SPACE_LEFT) {
             FULL.contains(&percent).then(|| filling(percent))
         } else if let Some(hook) = word.strip_prefix(HOOK_FAILED) {
-            (!hook.is_empty()).then(|| failed(hook))
+            // They run before the real init: later it is some user's word.
+            let is_up = self.steps().of(pin.mac).iter().any(|step| step.step == "up");
+            (!hook.is_empty() && !is_up).then(|| failed(hook))
         } else {
             return false;
         };

@@ -111,8 +111,8 @@ const MOUNT: &str = "look there at `journalctl -b -u '*.mount'`, whether the fil
                      tree has what mounts it (mount.nfs is in nfs-common, or nfs-utils)";
 
 /// And where its writable layer fills up.
-const FULL: &str = "look there at `du -xh / | sort -h | tail` for what it is (logs and caches are the usual ones: give them a place of their own with \
-                    `mounts`), and say `overlay` in the profile for another size or `zram`";
+const FULL: &str = "look there at `du -xh / | sort -h | tail` for what it is (logs and caches are the usual ones: `log` in the profile sends logs away, \
+                    `mounts` gives caches a place of their own), and say `overlay` in the profile for another size or `zram`";
 
 /// And where a hook failed.
 const HOOK: &str = "its console has what it said; it gets what is in /.oneroot/facts, and 60 s";

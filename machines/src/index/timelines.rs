@@ -39,6 +39,8 @@ pub const BURST: u64 = 32;
 pub const EVERY: u64 = 2;
 /// Failures kept of a boot: the last ones.
 pub const MOST_FAILURES: usize = 4;
+/// Of them, those that a running machine tells of by a word.
+const MOST_COMPLAINTS: usize = MOST_FAILURES - 1;
 /// Steps kept of a boot.
 const MOST_STEPS: usize = 32;
 /// Servers that are shown with a boot.
@@ -226,7 +228,11 @@ impl Timeline {
     /// It lacks something of a kind that no phase of init is; whether that is new.
     pub fn lacks(&mut self, kind: &str, told: &str, now: u64) -> bool {
         let told = shown(told, LONGEST_FAILURE);
-        if self.failures.iter().any(|known| known.phase == kind && known.told == told) {
+        let complaints = self.failures.iter().filter(|known| is_complaint(&known.phase));
+        // Any user of the machine may say any word, and what its init could not do is not to give way to that.
+        if complaints.clone().count() >= MOST_COMPLAINTS
+            || complaints.clone().any(|known| known.phase == kind && known.told == told)
+        {
             return false;
         }
         let at_ms = self.last_ms().unwrap_or_default();

@@ -133,7 +133,8 @@ fn conf_text(store: &Store, view: &View) -> Result<String> {
         left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
             Error::Initrd(format!("with {path}, modprobe.d has more than {} KiB", conf::LARGEST >> 10))
         })?;
-        texts.push(String::from_utf8(bytes).map_err(|_| Error::Initrd(format!("{path} is no text")))?);
+        // A comment in another encoding is no reason for a machine not to boot.
+        texts.push(String::from_utf8_lossy(&bytes).into_owned());
     }
     Ok(conf::joined(texts.iter().map(String::as_str)))
 }

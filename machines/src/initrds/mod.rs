@@ -226,8 +226,11 @@ impl Wanted<'_> {
 /// a damaged initrd does not come up, however often it tries. A failure stays one for as long as the tree is the same.
 fn is_there(store: &Store, known: &Outcome<Arc<Composed>>) -> bool {
     let Ok(known) = known else { return true };
+    if !store.keep_generation(known.generation) {
+        return false;
+    }
     let is_whole = store.is_whole(known.generation);
-    if store.keep_generation(known.generation) && !is_whole {
+    if !is_whole {
         let generation = known.generation;
         tracing::warn!(%generation, "an initrd of oneroot's is damaged in the store, and is made anew: look at its disk");
     }

@@ -53,7 +53,9 @@ fn stage(store: &Arc<Store>, given: &Given) -> Result<GenerationId> {
     }
     for (path, text) in &files {
         let content = stage.object(text.as_bytes(), path.as_bytes())?;
-        stage.insert(&TreePath::parse(path.as_bytes())?, meta(0o644), content)?;
+        // A site's variables may be secrets, and only root's hooks are told them.
+        let mode = if path.ends_with("/facts") || path.ends_with("/facts.json") { 0o600 } else { 0o644 };
+        stage.insert(&TreePath::parse(path.as_bytes())?, meta(mode), content)?;
     }
     Ok(stage.finish()?.generation)
 }

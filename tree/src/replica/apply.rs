@@ -304,8 +304,14 @@ impl<'h> Hands<'h> {
         let made = self.bench.create_mode(&self.made, Mode::RUSR | Mode::WUSR)?;
         if size > 0 {
             copy(&self.bench.file(incoming::name(object).as_bytes())?, &made)?;
+            self.settled(&made)?;
         }
         Ok(false)
+    }
+
+    /// A copy is made after all that came was written at once, so in place it is written by itself before it gets a name.
+    fn settled(&self, made: &File) -> io::Result<()> {
+        if self.takes { made.sync_data() } else { Ok(()) }
     }
 
     /// What a run before has left under the name.
@@ -389,6 +395,7 @@ impl<'h> Hands<'h> {
         self.clear().map_err(failed)?;
         let made = self.bench.create_mode(&self.made, Mode::RUSR | Mode::WUSR).map_err(failed)?;
         copy(from, &made).map_err(failed)?;
+        self.settled(&made).map_err(failed)?;
         let copied = self.bench.file(&self.made).map_err(failed)?;
         if inode.object() != Some(incoming::hash_of(&copied).map_err(failed)?) {
             return Err(Error::Changed { path: here(&self.home, path)() });

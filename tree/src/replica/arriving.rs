@@ -112,15 +112,20 @@ impl Batches {
         }
     }
 
-    /// Waits until all that was given is written, or something could not be.
-    fn rest(&self) {
+    /// Waits until all that was given is written, or something could not be; whether all was.
+    fn rest(&self) -> bool {
         let mut queue = self.queue();
         while queue.written.failed.is_none() && (queue.busy > 0 || !queue.todo.is_empty()) {
             queue = self.less.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
+        queue.written.failed.is_none()
     }
 
     fn give(&self, batch: Batch) {
+        // An empty one that was never taken from the spare ones would be one more of them.
+        if batch.bytes.is_empty() {
+            return;
+        }
         self.queue().todo.push(batch);
         self.more.notify_one();
     }
@@ -129,6 +134,15 @@ impl Batches {
     fn end(&self) {
         self.queue().is_over = true;
         self.more.notify_all();
+    }
+}
+
+/// Whoever reads ends them, also where it ends by a panic: nobody waits for more then.
+struct Over<'b>(&'b Batches);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
@@ -182,14 +196,13 @@ impl Incoming {
         let read = beside(
             || batches.work(&write),
             |alone| {
-                let read = self.read_all(wanted, from, &batches, &|| {
+                let _over = Over(&batches);
+                self.read_all(wanted, from, &batches, &|| {
                     if alone {
                         batches.end();
                         batches.work(&write);
                     }
-                });
-                batches.end();
-                read
+                })
             },
         );
         let Written { objects, failed } =
@@ -214,7 +227,9 @@ impl Incoming {
                 // All before it is here before its beginning is: so it is the first that is wanted where this is cut off.
                 batches.give(std::mem::take(&mut batch));
                 written();
-                batches.rest();
+                if !batches.rest() {
+                    return Ok(());
+                }
                 self.large(*object, *size, from)?;
                 continue;
             };
@@ -230,7 +245,9 @@ impl Incoming {
                 let came = batch.bytes.get(batch.used..batch.used + count).unwrap_or_default().to_vec();
                 batches.give(batch);
                 written();
-                batches.rest();
+                if !batches.rest() {
+                    return Ok(());
+                }
                 return self.large(*object, size as u64, &mut came.as_slice().chain(Cut(Some(cut))));
             }
             batch.used = end;

@@ -8,6 +8,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, RenameFlags};
@@ -40,8 +41,9 @@ pub(super) fn begin(root: &Path, place: &Path) -> Result<PathBuf> {
         Ok(_) => remove(&next)?,
     }
     fs::write(&ours, b"").map_err(Error::io("write", &ours))?;
-    crate::store::make_directory(&next).map_err(Error::io("create", &next))?;
-    let made = Dir::open(&next).map_err(Error::io("open", &next))?;
+    // A link that somebody has put there meanwhile is none of ours, wherever it leads.
+    fs::DirBuilder::new().mode(0o700).create(&next).map_err(Error::io("create", &next))?;
+    let made = Dir::open_itself(&next).map_err(Error::io("open", &next))?;
     crate::disk::inherits_nothing(&made).map_err(Error::io("remove the default ACL of", &next))?;
     Ok(next)
 }
@@ -72,7 +74,7 @@ pub(super) fn remove(tree: &Path) -> Result<()> {
 
 /// Removes what is in a tree, by as many threads as there are processors.
 fn emptied(tree: &Path) -> Result<()> {
-    let root = Dir::open(tree).map_err(Error::io("open", tree))?;
+    let root = Dir::open_itself(tree).map_err(Error::io("open", tree))?;
     let (mut level, mut all) = (vec![b".".to_vec()], Vec::new());
     while !level.is_empty() {
         let (below, done) = each(

@@ -83,7 +83,9 @@ impl Incoming {
         for number in 0..=u8::MAX {
             let part = incoming.path.join(format!("{number:02x}"));
             make_directory(&part).map_err(Error::io("create", &part))?;
-            parts.push(Dir::open(&part).map_err(Error::io("open", &part))?);
+            let dir = Dir::open(&part).map_err(Error::io("open", &part))?;
+            crate::disk::inherits_nothing(&dir).map_err(Error::io("remove the default ACL of", &part))?;
+            parts.push(dir);
             for entry in fs::read_dir(&part).map_err(Error::io("list", &part))?.flatten() {
                 let (name, path) = (entry.file_name(), entry.path());
                 let name = name.to_str().unwrap_or_default();

@@ -416,3 +416,14 @@ fn a_stream_that_is_cut_at_any_byte_is_gone_on_with_there_and_brings_nothing_twi
         assert!(wanted.iter().all(|(object, _)| incoming.has(*object)), "{first}, {second}");
     }
 }
+
+#[test]
+fn a_link_in_the_place_of_a_tree_that_goes_is_removed_and_not_what_it_leads_to() {
+    let home = tempfile::tempdir().unwrap();
+    let (theirs, next) = (home.path().join("etc"), home.path().join("lab.next"));
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("passwd"), "x").unwrap();
+    std::os::unix::fs::symlink(&theirs, &next).unwrap();
+    super::exchange::remove(&next).unwrap();
+    assert!(theirs.join("passwd").exists() && next.symlink_metadata().is_err());
+}
