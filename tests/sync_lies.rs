@@ -300,7 +300,7 @@ fn an_index_that_no_tree_can_have_is_refused_and_nothing_has_changed() {
     }
     // Packed in other ways.
     let another = packed(&one(b"a"));
-    let unknown = [&[1][..], &[9; 32], &another[1..]].concat();
+    let unknown = [&[2][..], &[9; 32], &another[1..]].concat();
     for (what, body, words) in [
         ("another generation's", another.clone(), "was asked for, and that of"),
         ("against what nobody has", unknown, "no generation 0909"),

@@ -16,7 +16,7 @@ pub fn run(data: &[u8]) {
     list(data);
     // As it is, and against an index that is here.
     let _ = stream::unpack(data, NONE, |_| Ok(Arc::new(good())));
-    let against = [&[1][..], &NONE.0, &framed(data)].concat();
+    let against = [&[2][..], &NONE.0, &framed(data)].concat();
     assert!(
         stream::unpack(against.as_slice(), NONE, |_| Ok(Arc::new(good()))).is_err(),
         "nothing has this name"
