@@ -21,7 +21,7 @@ async fn own(server: &Server, peer: IpAddr, have: Option<GenerationId>) -> (Gene
 /// What an index is told against is in its first byte.
 fn is_told_against_another(given: &Given) -> bool {
     match given {
-        Given::Index(packed) => packed[0] == 1,
+        Given::Index(packed) => packed[0] == 2,
         _ => panic!("no index"),
     }
 }
