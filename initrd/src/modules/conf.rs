@@ -117,10 +117,10 @@ impl<'t> Conf<'t> {
 
 /// The first word, and what is behind it without the space around.
 fn first(text: &str) -> Option<(&str, &str)> {
-    let text = text.trim_start();
+    let text = text.trim_ascii_start();
     let end = text.find(|char: char| char.is_ascii_whitespace()).unwrap_or(text.len());
     let (word, rest) = text.split_at_checked(end).filter(|(word, _)| !word.is_empty())?;
-    Some((word, rest.trim()))
+    Some((word, rest.trim_ascii()))
 }
 
 /// Files of modprobe.d as one text of whole lines: one that ends in `\` goes on in the next.
@@ -157,7 +157,7 @@ pub fn of_command_line(line: &str) -> String {
         let is_plain = |text: &str| !text.contains(['\0', '\n']);
         let is_name = |name: &str| {
             !name.is_empty()
-                && !name.contains(|char: char| char == '"' || char == '\0' || char.is_whitespace())
+                && !name.contains(|char: char| char == '"' || char == '\0' || char.is_ascii_whitespace())
         };
         if !is_name(module) || !is_name(parameter) || !value.is_none_or(is_plain) {
             continue;

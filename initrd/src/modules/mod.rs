@@ -117,7 +117,7 @@ impl<'t> Tables<'t> {
         tables.read_modules(dep)?;
         tables.read_aliases(alias)?;
         tables.read_soft(softdep)?;
-        tables.builtin = builtin.lines().map(|path| name_of(path.trim())).collect();
+        tables.builtin = builtin.lines().map(|path| name_of(path.trim_ascii())).collect();
         Ok(tables)
     }
 
@@ -425,7 +425,7 @@ fn folded(name: &str) -> Cow<'_, str> {
 
 /// Lines that say something.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
-    text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'))
+    text.lines().map(str::trim_ascii).filter(|line| !line.is_empty() && !line.starts_with('#'))
 }
 
 /// Whether a path stays in the directory that it starts from.
