@@ -33,11 +33,20 @@ pub fn run(data: &[u8]) {
     let _ = tables.of_pci(0x8086, 0x15f3);
 }
 
-/// Whether each word of a table is a module's path as it was, unpacked; what is packed twice over is read twice over, and what has no
-/// module's name may be found by the name of another.
+/// Whether a table is one that depmod could have written: each line a module and those that it needs, which have lines too. What else
+/// there is, a name that is none or a path that nobody has, may be found by the name of another.
 fn is_plain(dep: &str) -> bool {
-    let mut words = dep.split_ascii_whitespace().map(|word| word.strip_suffix(':').unwrap_or(word));
-    words.all(|path| bare(path) == path && path.ends_with(".ko") && path.matches(".ko").count() == 1)
+    let letter = |byte: u8| byte.is_ascii_alphanumeric() || b"-_/".contains(&byte);
+    let is_path = |path: &str| {
+        let name = path.strip_suffix(".ko").unwrap_or_default();
+        name.bytes().all(letter) && !name.is_empty() && !name.ends_with('/')
+    };
+    let heads: HashSet<&str> =
+        dep.lines().filter_map(|line| Some(line.split_once(':')?.0)).filter(|path| is_path(path)).collect();
+    dep.lines().all(|line| {
+        let Some((head, needs)) = line.split_once(':') else { return line.is_empty() };
+        heads.contains(head) && needs.split(' ').all(|path| path.is_empty() || heads.contains(path))
+    })
 }
 
 pub fn seeds() -> Vec<Vec<u8>> {
