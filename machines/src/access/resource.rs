@@ -432,7 +432,7 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_boots_initrd_is_the_same_bytes_after_a_restart_and_nobody_elses() {
         let home = tempfile::tempdir().unwrap();
-        crate::initrds::tests::debian(&home.path().join("root"));
+        crate::initrds::tests::trees::debian(&home.path().join("root"));
         let site = site(home.path(), false);
         let (peer, mac) = (IpAddr::from([10, 0, 0, 10]), "52:54:00:00:00:0a".parse().unwrap());
         let http = Via::Http(Ask::Whole);
