@@ -30,7 +30,7 @@ use crate::tls::Https;
 use crate::{backup, clock};
 use oneroot_machines::{
     BootsStatus, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine,
-    PinStatus, Request, Sighting, TokenStatus, TokenWanted,
+    PinStatus, Request, SecretChange, SecretStatus, Sighting, TokenStatus, TokenWanted,
 };
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
@@ -199,6 +199,15 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
         }
         ("tokens", "") => serde_json::to_vec(&machines.tokens())?,
         ("token", asked) => serde_json::to_vec(&change_token(machines, serde_json::from_str(asked)?).await)?,
+        ("secrets", machine) => {
+            let asked = Some(machine).filter(|machine| !machine.is_empty());
+            serde_json::to_vec(&SecretsTold::of(machines.secrets(asked).await))?
+        }
+        ("secret", asked) => {
+            let SecretAsked { machine, name, change, by } = serde_json::from_str(asked)?;
+            let changed = machines.change_secret(&machine, &name, &change, &by).await;
+            serde_json::to_vec(&SecretsTold::of(changed.map(|secret| secret.into_iter().collect())))?
+        }
         ("clock", "") => serde_json::to_vec(&clock::ahead())?,
         ("release-quiet", seconds) => {
             let released = match machines.release_quiet(seconds.parse()?).await {
@@ -238,6 +247,44 @@ async fn change_token(machines: &Arc<Machines>, asked: TokenAsked) -> TokenChang
         Ok((token, secret)) => TokenChanged { token: Some(token), secret, error: None },
         Err(cause) => TokenChanged { token: None, secret: None, error: Some(format!("{cause:#}")) },
     }
+}
+
+/// A change of a machine's secret, and who asks for it. It has no `Debug`, for a secret may be in it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretAsked {
+    pub machine: String,
+    pub name: String,
+    pub change: SecretChange,
+    pub by: String,
+}
+
+/// Secrets as they are now, or why that can't be told or was not done.
+#[derive(Serialize, Deserialize)]
+pub struct SecretsTold {
+    pub secrets: Vec<SecretStatus>,
+    pub error: Option<String>,
+}
+
+impl SecretsTold {
+    fn of(told: oneroot_machines::Result<Vec<SecretStatus>>) -> Self {
+        match told {
+            Ok(secrets) => Self { secrets, error: None },
+            Err(cause) => Self { secrets: Vec::new(), error: Some(format!("{cause:#}")) },
+        }
+    }
+}
+
+/// Asks a running server for the secrets that there are, of one machine or of all; `None` when none runs.
+pub fn ask_secrets(state: &Path, machine: Option<&str>) -> Result<Option<SecretsTold>> {
+    let machine = machine.unwrap_or_default();
+    anyhow::ensure!(!machine.contains('\n'), "{machine:?} is not the name of a machine");
+    ask_json(state, &format!("secrets {machine}"))
+}
+
+/// Asks a running server for a change of a machine's secret; `None` when none runs.
+pub fn ask_secret_change(state: &Path, asked: &SecretAsked) -> Result<Option<SecretsTold>> {
+    ask_json(state, &format!("secret {}", serde_json::to_string(asked)?))
 }
 
 /// What is asked of access tokens.

@@ -52,6 +52,7 @@ mod replies;
 mod reports;
 mod rpcbind;
 mod rules;
+mod secrets;
 mod slow;
 mod stage_kill;
 mod state_gone;

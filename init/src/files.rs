@@ -25,6 +25,8 @@ const MOST: usize = 1024;
 const DEEPEST: usize = 16;
 /// What ifupdown's program may take.
 const IFUPDOWN: Duration = Duration::from_secs(10);
+/// What fetching secrets may take.
+const ALL_SECRETS: Duration = Duration::from_secs(180);
 /// Where the site's hooks are, and what all of them may take; the script gives each a minute.
 const HOOKS: &str = "/etc/oneroot/early.d";
 const ALL_HOOKS: Duration = Duration::from_secs(900);
@@ -51,15 +53,40 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
     }
     let placed = put(kernel, &mut wrong);
     tell_ifupdown(kernel, mac, &mut wrong);
-    let is_let = run_hooks(kernel, &mut wrong);
+    // A hook may need a secret.
+    let lacks = if !fetch_secrets(kernel, &mut wrong) {
+        Some(Trouble::Secret)
+    } else if !run_hooks(kernel, &mut wrong) {
+        Some(Trouble::Hook)
+    } else {
+        None
+    };
     for trouble in &wrong {
         machine.teller.note(trouble);
     }
-    if !is_let {
-        return Err(machine.is_stuck(&Trouble::Hook));
+    if let Some(trouble) = lacks {
+        return Err(machine.is_stuck(&trouble));
     }
     machine.teller.done(&format!("{placed} files"));
     Ok(())
+}
+
+/// Fetches the machine's secrets, by the script that other initramfs run too (docs/decisions/0025). False where one is missing
+/// without which it is not to come up.
+fn fetch_secrets(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
+    let program = format!("{GIVEN}/fetch-secrets");
+    let list = format!("{GIVEN}/secrets.list");
+    if !kernel.is_there(&list) || !kernel.is_there(&program) {
+        return true;
+    }
+    match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], Some(ALL_SECRETS)) {
+        Ok(is_let) => is_let,
+        Err(errno) => {
+            wrong.push(Trouble::File { path: list.clone(), errno });
+            let list = kernel.read(&list).unwrap_or_default();
+            !String::from_utf8_lossy(&list).contains(" required ")
+        }
+    }
 }
 
 /// Runs what the site has its machines do before their real init, by the script that other initramfs run too (docs/decisions/0023).

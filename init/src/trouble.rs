@@ -20,6 +20,11 @@ pub enum Trouble {
         "a hook in /etc/oneroot/early.d failed without which this machine is not to come up; its lines above say why"
     )]
     Hook,
+    /// A secret without which the machine is not to come up.
+    #[error(
+        "a secret without which this machine is not to come up could not be had; its lines above say which"
+    )]
+    Secret,
     /// Settings that can't be read.
     #[error(transparent)]
     Settings(#[from] BadSettings),

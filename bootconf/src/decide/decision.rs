@@ -15,6 +15,7 @@ use crate::site::gives::Boots;
 use crate::site::layers::Layer;
 use crate::site::log_place::LogPlace;
 use crate::site::mounts::{Mounts, What};
+use crate::site::secrets::{SecretKind, Secrets};
 use crate::site::when::Case;
 use crate::site::{Profile, Site, Source, Vars};
 
@@ -104,6 +105,10 @@ pub struct Decision {
     pub log: Option<LogPlace>,
     /// What it mounts: of each place, what the nearest table says.
     pub mounts: Mounts,
+    /// Which secrets it has: of each name, what the nearest table says.
+    pub secrets: Secrets,
+    /// Where it asks for them.
+    pub nfs_port: u16,
     /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
     pub vars: Vars,
     /// Of profiles, generations that it boots instead of their heads.
@@ -262,7 +267,8 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, purpose: For<'_>) -> Result
         return Err(NoPlan::NoSuchProfile { profile: profile.clone(), from: from.to_owned() });
     }
     let case = &Weighed { case: catalogue.case(asked), all: asked.supposed.layers };
-    let mut decision = Decision { choice: taken, ..Decision::empty(known, profile) };
+    let nfs_port = site.server.nfs_port;
+    let mut decision = Decision { choice: taken, nfs_port, ..Decision::empty(known, profile) };
     decision.note_assigned(&voices);
     decision.record("profile", profile, from);
     said.for_each(|(boots, from)| decision.why.push(Provenance::hidden(boots, from)));
@@ -366,6 +372,7 @@ impl Decision {
     /// same share it, whatever else they have, and their layers lie over it as over everything.
     fn lay_mounted(&mut self, site: &Site, case: &Weighed<'_>, trees: usize) {
         self.mounts.retain(|_, mount| mount.what != What::Nothing);
+        self.secrets.retain(|_, secret| secret.kind != SecretKind::None);
         let mounted = self.mounts.iter().filter_map(|(at, mount)| match &mount.what {
             What::Profile(profile) => Some(Part::Mounted {
                 at: at.clone(),
@@ -381,11 +388,25 @@ impl Decision {
     /// Takes mounts in, over those of the tables before.
     fn merge_mounts(&mut self, mounts: &Mounts, from: &str) {
         for (at, mount) in mounts {
-            let is_of = |why: &Provenance| why.what == "mount" && why.value.split(' ').next() == Some(at);
-            self.why.iter_mut().filter(|why| is_of(why)).for_each(|why| why.hidden = true);
+            self.hide("mount", at);
             self.record("mount", &format!("{at} {}", mount.what), from);
             self.mounts.insert(at.clone(), mount.clone());
         }
+    }
+
+    /// Takes secrets in, over those of the tables before.
+    fn merge_secrets(&mut self, secrets: &Secrets, from: &str) {
+        for (name, secret) in secrets {
+            self.hide("secret", name);
+            self.record("secret", &format!("{name} {}", secret.kind), from);
+            self.secrets.insert(name.clone(), secret.clone());
+        }
+    }
+
+    /// What was said of this before does not count any more.
+    fn hide(&mut self, what: &str, name: &str) {
+        let is_of = |why: &Provenance| why.what == what && why.value.split(' ').next() == Some(name);
+        self.why.iter_mut().filter(|why| is_of(why)).for_each(|why| why.hidden = true);
     }
 
     /// Who assigned something, and the generations that were.
@@ -414,6 +435,7 @@ impl Decision {
             self.add_parts(&profile.layers, &profile.args, &table, case);
             self.merge_vars(&profile.vars, &table);
             self.merge_mounts(&profile.mounts, &table);
+            self.merge_secrets(&profile.secrets, &table);
             if let Some(log) = &profile.log {
                 self.log = Some(log.clone());
                 self.record("log", &log.to_string(), &table);
@@ -441,6 +463,7 @@ impl Decision {
                 self.add_parts(&workload.layers, &workload.args, &table, case);
                 self.merge_vars(&workload.vars, &table);
                 self.merge_mounts(&workload.mounts, &table);
+                self.merge_secrets(&workload.secrets, &table);
             }
         }
     }
@@ -514,6 +537,7 @@ impl Decision {
             self.add_parts(&gives.layers, &gives.args, &voice.from, case);
             self.merge_vars(&gives.vars, &voice.from);
             self.merge_mounts(&gives.mounts, &voice.from);
+            self.merge_secrets(&gives.secrets, &voice.from);
         }
     }
 

@@ -13,6 +13,7 @@ pub mod mounts;
 mod own;
 pub mod screens;
 pub mod script;
+pub mod secrets;
 mod version;
 
 use std::collections::BTreeMap;
@@ -31,6 +32,7 @@ use crate::root::{Initramfs, Root};
 use crate::site::Site;
 use crate::site::assignment::Signed;
 use crate::site::mounts::Mounts;
+use crate::site::secrets::Secrets;
 
 /// Generations, bottom first, by the places where they are mounted.
 pub type Mounted = BTreeMap<String, Vec<GenerationId>>;
@@ -71,6 +73,9 @@ pub struct BootPlan {
     /// What it mounts, by the places.
     #[serde(default, skip_serializing_if = "Mounts::is_empty")]
     pub mounts: Mounts,
+    /// Which secrets it may ask for, by their names.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
     /// Of the profiles that it mounts: the generations that it has of each, bottom first, by the places.
     #[serde(default, skip_serializing_if = "Mounted::is_empty")]
     pub mounted: Mounted,
@@ -147,6 +152,7 @@ impl BootPlan {
             root,
             initramfs: (root == Root::Nfs).then_some(terms.loaded.initramfs),
             mounts: decision.mounts.clone(),
+            secrets: decision.secrets.clone(),
             mounted: terms.mounted.clone(),
             assigned: decision.assigned.clone(),
             facts: Some(terms.facts.clone()),

@@ -26,6 +26,7 @@ mod replies;
 pub(crate) mod report;
 mod rule_checks;
 pub mod rules;
+pub mod secrets;
 mod section;
 mod sources;
 mod table;

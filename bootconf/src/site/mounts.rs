@@ -159,7 +159,7 @@ fn long(mut table: Section<'_>, places: &mut Places, diagnostics: &mut Diagnosti
 }
 
 /// A place in the tree.
-fn place(text: String) -> Result<String, String> {
+pub(super) fn place(text: String) -> Result<String, String> {
     let path = text.strip_suffix(HOMES).unwrap_or(&text);
     let names =
         path.strip_prefix('/').ok_or_else(|| format!("{text:?} must be a path in the tree, from /"))?;

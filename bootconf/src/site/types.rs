@@ -17,6 +17,7 @@ use crate::site::menus::Menu;
 use crate::site::mounts::Mounts;
 use crate::site::program::Program;
 use crate::site::rules::Rule;
+use crate::site::secrets::Secrets;
 use crate::site::sources::Source;
 use oneroot_ids::Mac;
 
@@ -207,6 +208,8 @@ pub struct Profile {
     pub own: OwnInitrd,
     /// What its machines mount.
     pub mounts: Mounts,
+    /// Which secrets they have.
+    pub secrets: Secrets,
     /// Where their logs go.
     pub log: Option<LogPlace>,
     /// Kernel arguments.
@@ -222,6 +225,8 @@ pub struct Workload {
     pub layers: Vec<Layer>,
     /// What its machines mount.
     pub mounts: Mounts,
+    /// Which secrets they have.
+    pub secrets: Secrets,
     /// Kernel arguments.
     pub args: Vec<String>,
     /// What templates may say on its machines.

@@ -11,6 +11,7 @@ use crate::site::groups::Group;
 use crate::site::mounts::{Mounts, What};
 use crate::site::networks::pool_size;
 use crate::site::report::nearest;
+use crate::site::secrets::Secrets;
 use crate::site::section::Diagnostics;
 use crate::site::table::Table;
 use crate::site::{Machine, Profile};
@@ -52,9 +53,11 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
             }
         }
         mounted(&profile.value.mounts, profile, draft, diagnostics);
+        secret(&profile.value.secrets, profile, draft, diagnostics);
     }
     for workload in draft.workloads.values() {
         mounted(&workload.value.mounts, workload, draft, diagnostics);
+        secret(&workload.value.secrets, workload, draft, diagnostics);
     }
     groups(draft, diagnostics);
     machines(draft, diagnostics);
@@ -244,6 +247,7 @@ fn given<T>(gives: &Gives, table: &Table<T>, draft: &Draft, diagnostics: &mut Di
         named(boots, table, draft, diagnostics);
     }
     mounted(&gives.mounts, table, draft, diagnostics);
+    secret(&gives.secrets, table, draft, diagnostics);
     for workload in &gives.workloads {
         exists("workload", workload, &draft.workloads, table, "workloads", diagnostics);
     }
@@ -261,6 +265,15 @@ fn mounted<T>(mounts: &Mounts, table: &Table<T>, draft: &Draft, diagnostics: &mu
             let told = format!("{name} has no tree that could be mounted on {at}");
             diagnostics.note(table.place("mounts", name), told);
         }
+    }
+}
+
+/// Nobody is given a secret where any user of a machine can ask in root's place.
+fn secret<T>(secrets: &Secrets, table: &Table<T>, draft: &Draft, diagnostics: &mut Diagnostics) {
+    let anybody = draft.server.as_ref().is_some_and(|server| server.unprivileged_nfs_ports);
+    for name in secrets.keys().filter(|_| anybody) {
+        let told = "cannot be given with `unprivileged_nfs_ports = true`: any user of a machine could ask for its secrets; take one of the two away";
+        diagnostics.note(table.place("secrets", name), told);
     }
 }
 

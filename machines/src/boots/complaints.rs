@@ -5,20 +5,25 @@
 //! |---|---|
 //! | `mount-failed-N` | the mount of that number, which the boot's plan knows by place and source (docs/decisions/0022) |
 //! | `hook-failed-NAME` | a program of `/etc/oneroot/early.d`, with a hyphen for what can't stand in a word (docs/decisions/0023) |
+//! | `secret-failed-N` | the secret of that number, likewise (docs/decisions/0025) |
 //! | `space-80`, `space-95` | its writable layer, by how full that is |
 
 use oneroot_bootconf::mounts::Mount;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::mounts::numbered;
+use oneroot_bootconf::plan::secrets;
+use oneroot_bootconf::secrets::Secret;
 
 use crate::index::remedies;
-use crate::index::timelines::{HOOKS, MOUNTS, SPACE};
+use crate::index::timelines::{HOOKS, MOUNTS, SECRETS, SPACE};
 use crate::machines::Machines;
 
 /// The beginning of the word for a mount.
 const MOUNT_FAILED: &str = "mount-failed-";
 /// Of that for a hook.
 const HOOK_FAILED: &str = "hook-failed-";
+/// Of that for a secret.
+const SECRET_FAILED: &str = "secret-failed-";
 /// And of that for a writable layer that fills up.
 const SPACE_LEFT: &str = "space-";
 /// Percent of which a machine tells.
@@ -41,6 +46,11 @@ impl Machines {
             let mounts = index.plans.get(&pin.boot).map(|plan| &plan.mounts);
             let number = number.parse().ok();
             number.zip(mounts).and_then(|(number, mounts)| numbered(mounts, number)).map(not_mounted)
+        } else if let Some(number) = word.strip_prefix(SECRET_FAILED) {
+            let index = self.index();
+            let secrets = index.plans.get(&pin.boot).map(|plan| &plan.secrets);
+            let number = number.parse().ok();
+            number.zip(secrets).and_then(|(number, secrets)| secrets::numbered(secrets, number)).map(not_had)
         } else if let Some(percent) = word.strip_prefix(SPACE_LEFT) {
             FULL.contains(&percent).then(|| filling(percent))
         } else if let Some(hook) = word.strip_prefix(HOOK_FAILED) {
@@ -72,6 +82,11 @@ impl Machines {
 fn not_mounted((at, mount): (&str, &Mount)) -> Complaint {
     let so = if mount.required { "it does not come up without it" } else { "it goes on without it" };
     Complaint { kind: MOUNTS, told: format!("{at} could not be mounted from {}", mount.what), so }
+}
+
+fn not_had((name, secret): (&str, &Secret)) -> Complaint {
+    let so = if secret.required { "it does not come up without it" } else { "it goes on without it" };
+    Complaint { kind: SECRETS, told: format!("its secret {name} could not be had"), so }
 }
 
 fn failed(hook: &str) -> Complaint {

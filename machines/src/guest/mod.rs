@@ -11,8 +11,8 @@ use oneroot_tree::{Ref, RefKind, Stage, Store};
 
 /// Programs there: the first that a machine runs, what that runs in the new root, what puts in place what the machine is
 /// given, what tells ifupdown of the NIC, what tells that systemd has come up, what does beside an init
-/// that can't, what runs the site's hooks, and what tells of a mount that failed and of a writable layer that fills up.
-const PROGRAMS: [(&str, &str); 9] = [
+/// that can't, what runs the site's hooks, what fetches the machine's secrets, and what tells of a mount that failed and of a writable layer that fills up.
+const PROGRAMS: [(&str, &str); 10] = [
     ("init", include_str!("init")),
     ("start", include_str!("start")),
     ("place", include_str!("place")),
@@ -20,6 +20,7 @@ const PROGRAMS: [(&str, &str); 9] = [
     ("up", include_str!("up")),
     ("watch", include_str!("watch")),
     ("early", include_str!("early")),
+    ("fetch-secrets", include_str!("fetch-secrets")),
     ("mount-failed", include_str!("mount-failed")),
     ("space", include_str!("space")),
 ];

@@ -6,7 +6,7 @@
 
 use oneroot_initrd::report::Phase;
 
-use crate::index::timelines::{HOOKS, MOUNTS, SPACE};
+use crate::index::timelines::{HOOKS, MOUNTS, SECRETS, SPACE};
 
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
@@ -117,12 +117,17 @@ const FULL: &str = "look there at `du -xh / | sort -h | tail` for what it is (lo
 /// And where a hook failed.
 const HOOK: &str = "its console has what it said; it gets what is in /.oneroot/facts, and 60 s";
 
+/// And where a secret could not be had.
+const SECRET: &str = "`oneroot secret list MACHINE` says whether there is one: one of kind \"set\" is made by `oneroot secret set MACHINE NAME <FILE`; \
+                      the server's log says where it was refused";
+
 /// What helps against a failure.
 pub fn of(phase: &str, told: &str) -> Option<&'static str> {
     match phase {
         MOUNTS => return Some(MOUNT),
         SPACE => return Some(FULL),
         HOOKS => return Some(HOOK),
+        SECRETS => return Some(SECRET),
         _ => {}
     }
     let (phase, told) = (phase.parse::<Phase>().ok()?, told.to_lowercase());

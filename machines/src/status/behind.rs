@@ -106,6 +106,9 @@ impl Machines {
         }
         let initramfs = told_by(decision, booted);
         let given = |facts: &Facts| Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref());
+        if decision.root == Root::Nfs && decision.secrets != booted.secrets {
+            reasons.push("which secrets it has has changed".to_owned());
+        }
         let is_given = decision.root == Root::Nfs;
         if is_given && decision.mounts != booted.mounts {
             reasons.push("what it mounts has changed".to_owned());

@@ -17,6 +17,7 @@ use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::Mounted;
 use oneroot_bootconf::root::{Initramfs, Root};
+use oneroot_bootconf::secrets::Secrets;
 use oneroot_ids::{Mac, MachineId};
 
 use crate::index::MachineIndex;
@@ -42,6 +43,8 @@ pub struct Booted {
     pub initramfs: Option<Initramfs>,
     /// What it mounts besides, and what it has of the profiles among that.
     pub mounts: Mounts,
+    /// Which secrets it may ask for.
+    pub secrets: Secrets,
     pub mounted: Mounted,
 }
 
@@ -178,6 +181,7 @@ impl Tables<'_> {
             root: plan.map(|plan| plan.root).unwrap_or_default(),
             initramfs: plan.and_then(|plan| plan.initramfs),
             mounts: plan.map(|plan| plan.mounts.clone()).unwrap_or_default(),
+            secrets: plan.map(|plan| plan.secrets.clone()).unwrap_or_default(),
             mounted: plan.map(|plan| plan.mounted.clone()).unwrap_or_default(),
         }
     }
