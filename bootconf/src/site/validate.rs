@@ -272,7 +272,7 @@ fn mounted<T>(mounts: &Mounts, table: &Table<T>, draft: &Draft, diagnostics: &mu
 fn secret<T>(secrets: &Secrets, table: &Table<T>, draft: &Draft, diagnostics: &mut Diagnostics) {
     let anybody = draft.server.as_ref().is_some_and(|server| server.unprivileged_nfs_ports);
     for name in secrets.keys().filter(|_| anybody) {
-        let told = "cannot be given with `unprivileged_nfs_ports = true`: any user of a machine could ask for its secrets; take one of the two away";
+        let told = "cannot be given with `allow_unprivileged_nfs_ports = true`: any user of a machine could ask for its secrets; take one of the two away";
         diagnostics.note(table.place("secrets", name), told);
     }
 }
