@@ -145,7 +145,7 @@ async fn domain(
     match secrets_key::seal(&site.server.state) {
         Ok(seal) => machines.seal_by(seal),
         Err(cause) => {
-            tracing::error!(cause = format!("{cause:#}"), "machines' secrets can neither be given nor set")
+            tracing::error!(cause = format!("{cause:#}"), "machines' secrets can neither be given nor set");
         }
     }
     Ok((machines, keyring, reports))
