@@ -108,4 +108,14 @@ fn a_machine_has_its_secrets_once_in_a_boot_and_nothing_else_has_them_at_all() {
         assert_eq!((&given["/ssh_host_ed25519_key"], &given["/join"][..]), (&key, TOKEN.as_bytes()));
     })
     .unwrap();
+    let text = server.site.text().replace("join = {", "joins = {");
+    let (before, after) = text.split_once("[profile.").unwrap();
+    let (name, after) = after.split_once('\n').unwrap();
+    server.site.set_text(&format!("{before}[profile.{name}\nlog = \"syslog://logs\"\n{after}"));
+    server.site.write().unwrap();
+    server.reload().unwrap();
+    let behind = server.machine("alpha").unwrap()["behind"].to_string();
+    for words in ["where its log goes has changed", "which secrets it has has changed"] {
+        assert!(behind.contains(words), "{behind}");
+    }
 }

@@ -13,6 +13,7 @@ use oneroot_bootconf::decision::{Provenance, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::load_str;
+use oneroot_bootconf::log_place::LogPlace;
 use oneroot_bootconf::mounts::{Mount, What};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted, Terms};
@@ -98,6 +99,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         root: _,
         initramfs: _,
         mounts: _,
+        log: _,
         secrets: _,
         mounted: _,
         assigned: _,
@@ -143,6 +145,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("root", with(&|plan| plan.root = Root::None)),
         ("initramfs", with(&|plan| plan.initramfs = Some(Initramfs::Dracut))),
         ("mounts", with(&|plan| drop(plan.mounts.insert("/home".to_owned(), home.clone())))),
+        ("log", with(&|plan| plan.log = Some(LogPlace::Syslog("logs".to_owned())))),
         ("secrets", with(&|plan| drop(plan.secrets.insert("key".to_owned(), secret.clone())))),
         ("mounted", with(&|plan| drop(plan.mounted.insert("/apps".to_owned(), vec![GenerationId([1; 32])])))),
         ("an argument more", with(&|plan| plan.args = [args.clone(), vec!["quiet".to_owned()]].concat())),

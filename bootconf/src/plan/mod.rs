@@ -31,6 +31,7 @@ use crate::plan::own::settings;
 use crate::root::{Initramfs, Root};
 use crate::site::Site;
 use crate::site::assignment::Signed;
+use crate::site::log_place::LogPlace;
 use crate::site::mounts::Mounts;
 use crate::site::secrets::Secrets;
 
@@ -73,6 +74,9 @@ pub struct BootPlan {
     /// What it mounts, by the places.
     #[serde(default, skip_serializing_if = "Mounts::is_empty")]
     pub mounts: Mounts,
+    /// Where its log goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogPlace>,
     /// Which secrets it may ask for, by their names.
     #[serde(default, skip_serializing_if = "Secrets::is_empty")]
     pub secrets: Secrets,
@@ -152,6 +156,7 @@ impl BootPlan {
             root,
             initramfs: (root == Root::Nfs).then_some(terms.loaded.initramfs),
             mounts: decision.mounts.clone(),
+            log: decision.log.clone(),
             secrets: decision.secrets.clone(),
             mounted: terms.mounted.clone(),
             assigned: decision.assigned.clone(),

@@ -106,6 +106,9 @@ impl Machines {
         }
         let initramfs = told_by(decision, booted);
         let given = |facts: &Facts| Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref());
+        if decision.root == Root::Nfs && decision.log != booted.log {
+            reasons.push("where its log goes has changed".to_owned());
+        }
         if decision.root == Root::Nfs && decision.secrets != booted.secrets {
             reasons.push("which secrets it has has changed".to_owned());
         }
