@@ -60,7 +60,7 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Which part of the plan: `profile`, `menu`, `boot`, `group`, `layer`, `argument`, `kernel`, `initrd`, `root`, `initramfs`, `workload`,
-    /// `var`, `name`, `mount`, `log`.
+    /// `var`, `name`, `mount`, `lasts`, `log`.
     pub what: String,
     /// What it is.
     pub value: String,
@@ -116,6 +116,9 @@ pub struct Decision {
 
 /// What is said of a machine that nobody has named, where the site says nothing.
 const NOBODY: &str = "nobody has named it";
+
+/// How it is shown where a table of that name says it.
+const LASTS: &str = "lasts";
 
 /// Why a machine gets no boot.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -372,7 +375,7 @@ impl Decision {
                 profile: profile.clone(),
                 parts: lent(site, profile, case),
             }),
-            What::Nfs(_) | What::Device { .. } | What::Nothing => None,
+            _ => None,
         });
         let mounted: Vec<Part> = mounted.collect();
         self.parts.splice(trees..trees, mounted);
@@ -381,9 +384,12 @@ impl Decision {
     /// Takes mounts in, over those of the tables before.
     fn merge_mounts(&mut self, mounts: &Mounts, from: &str) {
         for (at, mount) in mounts {
-            let is_of = |why: &Provenance| why.what == "mount" && why.value.split(' ').next() == Some(at);
+            let is_of = |why: &Provenance| {
+                ["mount", LASTS].contains(&why.what.as_str()) && why.value.split(' ').next() == Some(at)
+            };
             self.why.iter_mut().filter(|why| is_of(why)).for_each(|why| why.hidden = true);
-            self.record("mount", &format!("{at} {}", mount.what), from);
+            let what = if mount.what.is_lasting() { LASTS } else { "mount" };
+            self.record(what, &format!("{at} {}", mount.what), from);
             self.mounts.insert(at.clone(), mount.clone());
         }
     }
