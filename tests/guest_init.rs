@@ -29,7 +29,7 @@ const MAC: &str = "52:54:00:00:00:0a";
 const MACHINE_ID: &str = "0f0e0d0c0b0a49888786858483828180";
 
 /// What stands in for systemd tells about itself, and ends.
-const PROBE: &str = r#"#!/bin/sh
+pub(crate) const PROBE: &str = r#"#!/bin/sh
 echo "umask=$(umask)"
 echo "cwd=$(pwd)"
 echo "args=$*"
@@ -65,7 +65,7 @@ echo "machine-id=$(cat /etc/machine-id)"
 "#;
 
 /// A root with this shell and busybox' programs.
-fn root(shell: &Path) -> TempDir {
+pub(crate) fn root(shell: &Path) -> TempDir {
     let home = tempfile::tempdir().unwrap();
     let at = |path: &str| home.path().join("root").join(path);
     for directory in [
@@ -167,7 +167,7 @@ fn given() -> Given {
     Given::of(&facts, Initramfs::Dracut, &Mounts::new(), None)
 }
 
-fn program(path: &Path, text: &str) {
+pub(crate) fn program(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
@@ -181,7 +181,7 @@ fn boot(home: &Path, before: &str) -> BTreeMap<String, Vec<String>> {
 }
 
 /// The same of a machine that may have something to say on its console.
-fn boot_and_errors(home: &Path, before: &str) -> (BTreeMap<String, Vec<String>>, String) {
+pub(crate) fn boot_and_errors(home: &Path, before: &str) -> (BTreeMap<String, Vec<String>>, String) {
     let command_line = format!(
         "BOOTIF=01-52-54-00-00-00-0a init=/.oneroot/init oneroot.boot={BOOT} systemd.machine_id={MACHINE_ID} x=/*"
     );
@@ -215,20 +215,20 @@ fn text_of<'t>(told: &'t BTreeMap<String, Vec<String>>, path: &str) -> Option<&'
 }
 
 /// Changes a root before it boots.
-fn change(home: &Path, script: &str) {
+pub(crate) fn change(home: &Path, script: &str) {
     let changed = Command::new("sh").args(["-ec", script]).current_dir(home.join("root")).status();
     assert!(changed.unwrap().success(), "{script}");
 }
 
 /// Shells that a tree's `/bin/sh` may be: those that are here.
-fn shells() -> Vec<&'static Path> {
+pub(crate) fn shells() -> Vec<&'static Path> {
     let busybox = if Path::new("/bin/busybox").exists() { "/bin/busybox" } else { "/usr/bin/busybox" };
     let all = [busybox, "/bin/dash", "/bin/bash", "/bin/mksh"].map(Path::new);
     all.into_iter().filter(|shell| shell.exists()).collect()
 }
 
 /// What a systemd that runs an initramfs leaves: umask 0. The rest is worse than any initramfs we know.
-const SPOILED: &str = "umask 0; ulimit -c unlimited || :; echo 300 >/proc/self/oom_score_adj\n\
+pub(crate) const SPOILED: &str = "umask 0; ulimit -c unlimited || :; echo 300 >/proc/self/oom_score_adj\n\
      exec 5</dev/null 9</dev/null\n\
      export BOOTIF=01-52-54-00-00-00-0a IFS=/ ENV=/nowhere BASH_ENV=/nowhere PS4='$(echo no)' CDPATH=/run LANG=C TERM=vt220\n\
      export LD_LIBRARY_PATH=/nowhere rootmnt=/root POSIXLY_CORRECT=1 GLOBIGNORE='*' two=\"a\nPATH=/nowhere\"";

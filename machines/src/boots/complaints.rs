@@ -3,15 +3,16 @@
 //!
 //! | word | of what |
 //! |---|---|
-//! | `mount-failed-N` | the mount of that number, which the boot's plan knows by place and source (docs/decisions/0022) |
+//! | `mount-failed-N` | the mount of that number, which the boot's plan knows by place and source (docs/decisions/0022, 0024) |
 //! | `hook-failed-NAME` | a program of `/etc/oneroot/early.d`, with a hyphen for what can't stand in a word (docs/decisions/0023) |
 //! | `space-80`, `space-95` | its writable layer, by how full that is |
 
-use oneroot_bootconf::mounts::Mount;
+use oneroot_bootconf::mounts::What;
 use oneroot_bootconf::pins::Pin;
-use oneroot_bootconf::plan::mounts::numbered;
+use oneroot_bootconf::plan::BootPlan;
+use oneroot_bootconf::plan::mounts::{numbered, source};
 
-use crate::index::remedies;
+use crate::index::remedies::{self, MEMORY};
 use crate::index::timelines::{HOOKS, MOUNTS, SPACE};
 use crate::machines::Machines;
 
@@ -38,9 +39,8 @@ impl Machines {
     pub(crate) fn complains(&self, pin: &Pin, word: &str) -> bool {
         let complaint = if let Some(number) = word.strip_prefix(MOUNT_FAILED) {
             let index = self.index();
-            let mounts = index.plans.get(&pin.boot).map(|plan| &plan.mounts);
-            let number = number.parse().ok();
-            number.zip(mounts).and_then(|(number, mounts)| numbered(mounts, number)).map(not_mounted)
+            let plan = index.plans.get(&pin.boot);
+            number.parse().ok().zip(plan).and_then(|(number, plan)| not_mounted(plan, number))
         } else if let Some(percent) = word.strip_prefix(SPACE_LEFT) {
             FULL.contains(&percent).then(|| filling(percent))
         } else if let Some(hook) = word.strip_prefix(HOOK_FAILED) {
@@ -69,9 +69,17 @@ impl Machines {
     }
 }
 
-fn not_mounted((at, mount): (&str, &Mount)) -> Complaint {
+fn not_mounted(plan: &BootPlan, number: usize) -> Option<Complaint> {
+    let (at, mount) = numbered(&plan.mounts, number)?;
     let so = if mount.required { "it does not come up without it" } else { "it goes on without it" };
-    Complaint { kind: MOUNTS, told: format!("{at} could not be mounted from {}", mount.what), so }
+    let told = match &mount.what {
+        What::Copied(_) | What::Empty(_) => format!("{at} could not be given {MEMORY} ({})", mount.what),
+        _ => {
+            let name = plan.facts.as_ref().map_or(&plan.name, |facts| &facts.name);
+            format!("{at} could not be mounted from {}", source(at, mount, name))
+        }
+    };
+    Some(Complaint { kind: MOUNTS, told, so })
 }
 
 fn failed(hook: &str) -> Complaint {

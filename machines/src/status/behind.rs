@@ -17,6 +17,7 @@ use oneroot_bootconf::differences::chosen_otherwise;
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
+use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_ids::{GenerationId, Mac, ViewId};
 
@@ -108,7 +109,7 @@ impl Machines {
         let given = |facts: &Facts| Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref());
         let is_given = decision.root == Root::Nfs;
         if is_given && decision.mounts != booted.mounts {
-            reasons.push("what it mounts has changed".to_owned());
+            reasons.extend(places_otherwise(&decision.mounts, &booted.mounts));
         } else {
             reasons.extend(self.mounted_otherwise(site, looked, decision, booted)?);
         }
@@ -218,6 +219,19 @@ impl Machines {
 /// The address that a boot was planned for: its root may be mounted from another.
 fn planned_at(booted: &Booted) -> IpAddr {
     booted.facts.as_ref().and_then(|facts| facts.address).unwrap_or(booted.pin.address)
+}
+
+/// What is mounted otherwise, in words: by `mounts`, by `lasts`, or both.
+fn places_otherwise(now: &Mounts, then: &Mounts) -> Vec<String> {
+    let of = |mounts: &'_ Mounts, lasting| {
+        let some = mounts.iter().filter(|(_, mount)| mount.what.is_lasting() == lasting);
+        some.map(|(at, mount)| (at.clone(), mount.clone())).collect::<Mounts>()
+    };
+    [(false, "what it mounts has changed"), (true, "what lasts of what it writes has changed")]
+        .into_iter()
+        .filter(|(lasting, _)| of(now, *lasting) != of(then, *lasting))
+        .map(|(_, told)| told.to_owned())
+        .collect()
 }
 
 /// What mounts its root: where the site says nothing, what its tree has had, or has not.
