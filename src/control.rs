@@ -168,18 +168,7 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
         ("status", "") => apart(answers, |of| Status::of(&of.machines, &of.interfaces, &of.https)).await?,
         ("pins", "") => apart(answers, |of| of.machines.held()).await?,
-        ("keys", what) => {
-            let keys = match what {
-                "" => machines.keys().await,
-                "rotate" => machines.rotate_keys().await,
-                _ => machines.retire_keys().await,
-            };
-            let answer = match keys {
-                Ok(keys) => Keys { keys, error: None },
-                Err(cause) => Keys { keys: Vec::new(), error: Some(format!("{cause:#}")) },
-            };
-            serde_json::to_vec(&answer)?
-        }
+        ("keys", what) => serde_json::to_vec(&keys(machines, what).await)?,
         ("machine", machine) => {
             let machine = machine.to_owned();
             apart(answers, move |of| of.machines.one(&machine)).await?
@@ -204,9 +193,7 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
             serde_json::to_vec(&SecretsTold::of(machines.secrets(asked).await))?
         }
         ("secret", asked) => {
-            let SecretAsked { machine, name, change, by } = serde_json::from_str(asked)?;
-            let changed = machines.change_secret(&machine, &name, &change, &by).await;
-            serde_json::to_vec(&SecretsTold::of(changed.map(|secret| secret.into_iter().collect())))?
+            serde_json::to_vec(&change_secret(machines, serde_json::from_str(asked)?).await)?
         }
         ("clock", "") => serde_json::to_vec(&clock::ahead())?,
         ("release-quiet", seconds) => {
@@ -234,6 +221,24 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
 async fn boots(answers: &Answers, machine: String) -> Result<Vec<u8>> {
     let named = |machine: String| Some(machine).filter(|machine| !machine.is_empty());
     apart(answers, move |of| of.machines.boots(named(machine).as_deref())).await
+}
+
+async fn keys(machines: &Arc<Machines>, what: &str) -> Keys {
+    let keys = match what {
+        "" => machines.keys().await,
+        "rotate" => machines.rotate_keys().await,
+        _ => machines.retire_keys().await,
+    };
+    match keys {
+        Ok(keys) => Keys { keys, error: None },
+        Err(cause) => Keys { keys: Vec::new(), error: Some(format!("{cause:#}")) },
+    }
+}
+
+async fn change_secret(machines: &Arc<Machines>, asked: SecretAsked) -> SecretsTold {
+    let SecretAsked { machine, name, change, by } = asked;
+    let changed = machines.change_secret(&machine, &name, &change, &by).await;
+    SecretsTold::of(changed.map(|secret| secret.into_iter().collect()))
 }
 
 async fn change_token(machines: &Arc<Machines>, asked: TokenAsked) -> TokenChanged {

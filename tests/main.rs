@@ -20,6 +20,7 @@ mod gc_loop;
 mod generations;
 mod gone;
 mod guest_init;
+mod guest_lasts;
 mod hostile;
 mod http;
 mod https;

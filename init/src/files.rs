@@ -53,8 +53,10 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
     }
     let placed = put(kernel, &mut wrong);
     tell_ifupdown(kernel, mac, &mut wrong);
-    // A hook may need a secret.
-    let lacks = if !fetch_secrets(kernel, &mut wrong) {
+    let lacking = if !keep(kernel, &mut wrong) {
+        Some(Trouble::Lasting)
+    } else if !fetch_secrets(kernel, &mut wrong) {
+        // Before the hooks: one may need a secret.
         Some(Trouble::Secret)
     } else if !run_hooks(kernel, &mut wrong) {
         Some(Trouble::Hook)
@@ -64,44 +66,60 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
     for trouble in &wrong {
         machine.teller.note(trouble);
     }
-    if let Some(trouble) = lacks {
+    if let Some(trouble) = lacking {
         return Err(machine.is_stuck(&trouble));
     }
     machine.teller.done(&format!("{placed} files"));
     Ok(())
 }
 
-/// Fetches the machine's secrets, by the script that other initramfs run too (docs/decisions/0025). False where one is missing
-/// without which it is not to come up.
+/// Fetches the machine's secrets (docs/decisions/0025). False where one is missing without which it is not to come up.
 fn fetch_secrets(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
-    let program = format!("{GIVEN}/fetch-secrets");
     let list = format!("{GIVEN}/secrets.list");
-    if !kernel.is_there(&list) || !kernel.is_there(&program) {
-        return true;
-    }
-    match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], Some(ALL_SECRETS)) {
-        Ok(is_let) => is_let,
-        Err(errno) => {
-            wrong.push(Trouble::File { path: list.clone(), errno });
-            let list = kernel.read(&list).unwrap_or_default();
-            !String::from_utf8_lossy(&list).contains(" required ")
-        }
-    }
+    let is_needed = || {
+        let text = kernel.read(&list).unwrap_or_default();
+        String::from_utf8_lossy(&text).contains(" required ")
+    };
+    by_script(kernel, ("fetch-secrets", list.as_str()), Some(ALL_SECRETS), &is_needed, wrong)
 }
 
-/// Runs what the site has its machines do before their real init, by the script that other initramfs run too (docs/decisions/0023).
-/// False where one has failed without which this machine is not to come up.
+/// Runs what the site has its machines do before their real init (docs/decisions/0023). False where one has failed without which
+/// this machine is not to come up.
 fn run_hooks(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
-    let program = format!("{GIVEN}/early");
-    if !kernel.is_there(HOOKS) || !kernel.is_there(&program) {
+    let is_needed = || kernel.list(HOOKS).unwrap_or_default().iter().any(|name| name.ends_with(".required"));
+    by_script(kernel, ("early", HOOKS), Some(ALL_HOOKS), &is_needed, wrong)
+}
+
+/// Has what lasts, and what has memory of its own, made (docs/decisions/0024). False where something is missing without which this
+/// machine is not to come up.
+fn keep(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
+    let list = format!("{GIVEN}/lasts");
+    let is_needed = || {
+        let text = kernel.read(&list).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().any(|line| line.split(' ').nth(2) == Some("required"))
+    };
+    // What is copied comes over the network and may be much: as much as the site says.
+    by_script(kernel, ("keep", list.as_str()), None, &is_needed, wrong)
+}
+
+/// Runs a script that other initramfs run too, where there is what it is for. False where that says so, or where it did not run, nobody
+/// knows what became of it, and some of it is needed.
+fn by_script(
+    kernel: &dyn Kernel,
+    (script, of): (&str, &str),
+    within: Option<Duration>,
+    is_needed: &dyn Fn() -> bool,
+    wrong: &mut Vec<Trouble>,
+) -> bool {
+    let program = format!("{GIVEN}/{script}");
+    if !kernel.is_there(of) || !kernel.is_there(&program) {
         return true;
     }
-    match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], Some(ALL_HOOKS)) {
+    match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], within) {
         Ok(is_let) => is_let,
         Err(errno) => {
-            wrong.push(Trouble::File { path: HOOKS.to_owned(), errno });
-            // Nobody knows what became of it.
-            !kernel.list(HOOKS).unwrap_or_default().iter().any(|name| name.ends_with(".required"))
+            wrong.push(Trouble::File { path: of.to_owned(), errno });
+            !is_needed()
         }
     }
 }

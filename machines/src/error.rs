@@ -39,6 +39,9 @@ pub enum Error {
     /// Somebody has to say it.
     #[error("it is none that the server makes")]
     SecretIsSet,
+    /// It has said so while it was asking.
+    #[error("it has said already that it has them")]
+    SecretsClosed,
     /// As many as may are taking theirs.
     #[error("{0} machines are taking theirs; it asks again")]
     SecretsWait(usize),

@@ -82,12 +82,7 @@ fn over(site: &Site, profile: &str) -> Vec<Stack> {
         stack.parts.iter().any(|part| matches!(part, Part::Profile { name } if name == profile))
     };
     let catalogue = Catalogue::of(site);
-    // A name of a rule is none of the site's, and only those have secrets.
-    let named = |decision: &Decision| decision.name.is_some() && !decision.is_claimed;
-    let of = |decision: Decision| {
-        let own = if named(&decision) { keys_in(&decision.secrets) } else { Vec::new() };
-        Stack { own, parts: decision.parts }
-    };
+    let of = |decision: Decision| Stack { own: keys_in(&decision.secrets), parts: decision.parts };
     let decisions = catalogue.everybody().filter_map(|(_, asked)| profiles_of(&catalogue, &asked).ok());
     let booted: Vec<Stack> = decisions.flatten().map(of).filter(is_under).collect();
     if !booted.is_empty() {

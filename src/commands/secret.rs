@@ -28,11 +28,20 @@ impl Document for Secrets {
         let now = clock::since_1970().as_secs();
         let mut rows = vec![["MACHINE", "SECRET", "KIND", "MADE", "PUBLIC HALF"].map(str::to_owned)];
         rows.extend(self.secrets.iter().map(|secret| {
-            let SecretStatus { machine, name, kind, public, made, named } = secret;
-            let gone = if *named { "" } else { " (not of this site)" };
-            let made = format!("{} ago by {}", age(now.saturating_sub(made.at)), made.by);
-            let public = public.clone().unwrap_or_default();
-            [format!("{machine}{gone}"), name.clone(), kind.to_string(), made, public]
+            let SecretStatus { machine, name, kind, public, made, wanted } = secret;
+            let made = match made {
+                Some(made) => format!("{} ago by {}", age(now.saturating_sub(made.at)), made.by),
+                None if kind.is_made() => "not yet: when it next boots".to_owned(),
+                None => "not yet: oneroot secret set".to_owned(),
+            };
+            let idle = if *wanted { "" } else { " (the site does not say that it has it)" };
+            [
+                machine.clone(),
+                format!("{name}{idle}"),
+                kind.to_string(),
+                made,
+                public.clone().unwrap_or_default(),
+            ]
         }));
         let mut page = Page::default();
         page.rows(&rows);
@@ -56,6 +65,9 @@ impl Document for Changed {
         let mut page = Page::of_line(format_args!(
             "{machine}'s secret {name} is {what}; it counts from its next boot on"
         ));
+        if secret.as_ref().is_some_and(|secret| !secret.wanted) {
+            page.trouble(format_args!("the site does not say that {machine} has a secret {name}: until it does, it is given to nobody"));
+        }
         if let Some(public) = secret.as_ref().and_then(|secret| secret.public.as_ref()) {
             page.line(public);
         }

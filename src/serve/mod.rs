@@ -142,7 +142,7 @@ async fn domain(
     let (report, reports) = mpsc::channel(REPORTS);
     let planner = Planner::new(store, guest, renderer);
     let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, keys, report).await?;
-    match secrets_key::seal(&site.server.state) {
+    match secrets_key::seal(&site.server.state, machines.has_secrets().await?) {
         Ok(seal) => machines.seal_by(seal),
         Err(cause) => {
             tracing::error!(cause = format!("{cause:#}"), "machines' secrets can neither be given nor set");

@@ -98,7 +98,7 @@ impl Given {
             let sources = self.ntp.iter().map(|server| format!("server {server} iburst\n")).collect();
             files.push(("run/chrony-dhcp/oneroot.sources".to_owned(), sources));
         }
-        files.extend(mounts::files(&self.mounts));
+        files.extend(mounts::files(&self.mounts, &self.name));
         files.extend(self.log());
         if let Some((wanted, server, port)) = &self.secrets {
             files.push((secrets::LIST.to_owned(), secrets::list(wanted, *server, *port)));
@@ -119,8 +119,8 @@ impl Given {
     fn log(&self) -> Vec<(String, String)> {
         let volatile = format!("[Journal]\nStorage=volatile\nRuntimeMaxUse={JOURNAL}\n");
         // Whose journal has a disk of its own keeps it there.
-        let has_disk =
-            ["/var", "/var/log", "/var/log/journal"].iter().any(|at| self.mounts.contains_key(*at));
+        let lasts = |at: &&str| self.mounts.get(*at).is_some_and(|mount| mount.what.outlives());
+        let has_disk = ["/var", "/var/log", "/var/log/journal"].iter().any(lasts);
         let journald =
             (!has_disk).then(|| ("run/systemd/journald.conf.d/50-oneroot.conf".to_owned(), volatile));
         let mut files: Vec<(String, String)> = journald.into_iter().collect();

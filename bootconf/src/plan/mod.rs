@@ -8,6 +8,7 @@ pub mod firmware;
 pub mod given;
 pub mod initrd;
 pub mod kernels;
+mod lasts;
 pub mod microcode;
 pub mod mounts;
 mod own;

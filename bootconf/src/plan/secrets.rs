@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use crate::site::secrets::{PUBLIC, Secret, SecretKind, Secrets};
 
 /// The list, below `/.oneroot`. Its first line is the server's address and port; in each other one stand a number, a name, mode,
-/// owner and group of the file, `required` or `wanted`, and a place or `-`.
+/// owner and group of the file, `required`, `wanted` or `maybe`, and a place or `-`.
 pub const LIST: &str = "secrets.list";
 /// Mode of what everybody may know.
 const OPEN: u16 = 0o644;
@@ -27,7 +27,7 @@ pub(super) fn list(secrets: &Secrets, server: IpAddr, port: u16) -> String {
         let at = at.as_deref().unwrap_or("-");
         list += &format!("{number} {name} {mode:04o} {user} {group} {how} {at}\n");
         if *kind == SecretKind::SshKey {
-            list += &format!("{number} {name}{PUBLIC} {OPEN:04o} {user} {group} wanted {at}{PUBLIC}\n");
+            list += &format!("{number} {name}{PUBLIC} {OPEN:04o} {user} {group} maybe {at}{PUBLIC}\n");
         }
     }
     list
@@ -52,7 +52,7 @@ mod tests {
                 "10.0.0.1 2049",
                 "1 keytab 0640 0 42 required /etc/krb5.keytab",
                 "2 ssh_host_ed25519_key 0600 0 0 wanted /etc/ssh/ssh_host_ed25519_key",
-                "2 ssh_host_ed25519_key.pub 0644 0 0 wanted /etc/ssh/ssh_host_ed25519_key.pub",
+                "2 ssh_host_ed25519_key.pub 0644 0 0 maybe /etc/ssh/ssh_host_ed25519_key.pub",
                 "3 token 0600 0 0 wanted -",
             ]
         );

@@ -12,6 +12,7 @@ pub mod gives;
 mod group_tables;
 pub mod groups;
 pub mod history;
+mod lasts;
 pub mod layers;
 pub mod log_place;
 mod menu_tables;

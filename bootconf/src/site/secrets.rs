@@ -1,7 +1,7 @@
 //! Which secrets machines have: the `secrets` table of a profile, group, workload, rule or machine. It says how one comes about and
 //! where programs look for it, never what it is. A key is the secret's name, and of one name the nearest table's word counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +15,8 @@ pub type Secrets = BTreeMap<String, Secret>;
 
 /// What may stand where a secret is said.
 const FORMS: &str = "\"ssh-key\", \"random\", \"set\", \"none\", or a table such as { kind = \"set\", at = \"/etc/krb5.keytab\" }";
+/// Secrets of one table, and of one machine.
+pub const MOST: usize = 32;
 /// Bytes of a name.
 const LONGEST_NAME: usize = 64;
 /// What a file with a secret may be: read and written, by nobody else than root and those whom it is for.
@@ -90,9 +92,10 @@ pub(crate) fn secrets(
     places: &mut Places,
     diagnostics: &mut Diagnostics,
 ) -> Secrets {
-    let mut secrets = Secrets::new();
+    let (mut secrets, mut taken) = (Secrets::new(), BTreeSet::new());
     for (name, item) in section.each(diagnostics, "secrets", FORMS) {
         let Some(name) = name.check(diagnostics, self::name) else { continue };
+        let span = name.span.clone();
         let name = places.keep("secrets", name);
         let secret = match item {
             Item::Text(text) => {
@@ -100,7 +103,18 @@ pub(crate) fn secrets(
             }
             Item::Table(table) => long(&name, table, diagnostics),
         };
-        secrets.extend(secret.map(|secret| (name, secret)));
+        let Some(secret) = secret else { continue };
+        if secrets.len() == MOST {
+            diagnostics.note(&span, format!("is one more than the {MOST} that a machine has at most"));
+        }
+        let public = secret.at.iter().filter(|_| secret.kind == SecretKind::SshKey);
+        let public = public.map(|at| format!("{at}{PUBLIC}"));
+        for at in secret.at.iter().cloned().chain(public) {
+            if !taken.insert(at.clone()) {
+                diagnostics.note(&span, format!("another secret of this table is at {at}"));
+            }
+        }
+        secrets.insert(name, secret);
     }
     secrets
 }

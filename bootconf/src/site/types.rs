@@ -344,6 +344,17 @@ impl Site {
         profiles.chain(workloads).chain(groups).chain(rules)
     }
 
+    /// Every place in a tree where some machine has something else than its writable layer.
+    pub fn places(&self) -> impl Iterator<Item = &str> {
+        let profiles = self.profiles.values().map(|profile| &profile.mounts);
+        let workloads = self.workloads.values().map(|workload| &workload.mounts);
+        let groups = self.groups.iter().map(|(_, group)| &group.gives);
+        let rules = self.rules.iter().map(|rule| &rule.gives);
+        let machines = self.machines.values().map(|machine| &machine.gives);
+        let gives = groups.chain(rules).chain(machines).map(|gives| &gives.mounts);
+        profiles.chain(workloads).chain(gives).flat_map(|mounts| mounts.keys().map(String::as_str))
+    }
+
     /// Whether what a machine boots goes by facts that it is asked for.
     #[must_use]
     pub fn goes_by_facts(&self) -> bool {

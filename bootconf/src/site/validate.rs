@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::site::draft::Draft;
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
+use crate::site::lasts::conflicts;
 use crate::site::mounts::{Mounts, What};
 use crate::site::networks::pool_size;
 use crate::site::report::nearest;
@@ -203,10 +204,32 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
     for (profile, choice) in boots.map(|boots| roots_of(boots, draft)).unwrap_or_default() {
         let Chain::Ends(chain) = chain_of(profile, &draft.profiles) else { continue };
         let all = || groups.iter().copied().chain([&value.gives]).chain(choice);
+        hidden(&chain, machine, all, draft, diagnostics);
         let more = words(all, draft);
         // What a profile has alone was looked at with the profile.
         if !more.is_empty() {
             fits(&chain, machine, &more, diagnostics);
+        }
+    }
+}
+
+/// Of what the tables of a machine say together, nothing hides another: what one table says alone was looked at with it.
+fn hidden<'d, G: Iterator<Item = &'d Gives>>(
+    chain: &[&'d Table<Profile>],
+    machine: &Table<Machine>,
+    all: impl Fn() -> G,
+    draft: &'d Draft,
+    diagnostics: &mut Diagnostics,
+) {
+    let workloads = all().flat_map(|gives| &gives.workloads).filter_map(|name| draft.workloads.get(name));
+    let tables = chain.iter().map(|profile| &profile.value.mounts);
+    let tables = tables.chain(workloads.map(|workload| &workload.value.mounts));
+    let tables: Vec<&Mounts> = tables.chain(all().map(|gives| &gives.mounts)).collect();
+    let together: Mounts = tables.iter().flat_map(|mounts| (*mounts).clone()).collect();
+    for (places, told) in conflicts(&together) {
+        let has_both = |mounts: &&&Mounts| mounts.contains_key(&places.0) && mounts.contains_key(&places.1);
+        if tables.iter().find(has_both).is_none() {
+            diagnostics.note(&machine.span, told);
         }
     }
 }

@@ -118,7 +118,7 @@ impl Machines {
             return;
         }
         if word == SECRETS_TAKEN {
-            self.close_secrets(&pin).await;
+            self.close_secrets(&pin);
         }
         tracing::info!(machine = self.name_of(mac), %mac, %boot, "reached: {word}");
         self.step(mac, word, false);

@@ -3,6 +3,7 @@
 //! | asked | then |
 //! |---|---|
 //! | from a port of 1024 or above, or from where that boot's root is not mounted | refused |
+//! | where another server gives the addresses, from behind a router | refused: nothing says who asks |
 //! | by a machine that the site does not name | refused: anybody could be it |
 //! | before the boot has said that it has them or that it is up, and within [`LASTS`] s of its mount | given, as often as it asks |
 //! | later | refused, said in the log and shown in `status` |
@@ -12,6 +13,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
+use oneroot_bootconf::admission::Seen;
 use oneroot_bootconf::assignment::Signed;
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::secrets::{PUBLIC, SecretKind, Secrets as Wanted};
@@ -28,7 +30,7 @@ use crate::guest::MTIME;
 use crate::host::random;
 use crate::machines::Machines;
 use crate::secrets::make::make;
-use crate::secrets::open::{Full, MOST_OPEN, Open};
+use crate::secrets::open::{MOST_OPEN, NotOpened, Open};
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
 use crate::views::tree::MachineTree;
 
@@ -47,11 +49,13 @@ impl Machines {
         let (pin, name, wanted) = self.entitled(peer, boot)?;
         let record = self.whole(&name, &wanted).await;
         let record = record.map_err(|cause| self.cannot_give(&pin, &name, &cause))?;
-        if record.closed.contains(&boot) {
+        if record.closed.contains(&boot) || self.secrets.is_closed(boot) {
             return Err(self.refuse_secrets(&pin, &name, "it has said already that it has them"));
         }
         let opened = self.open_secrets(boot, &name, &wanted, &record);
         let (view, tree) = opened.map_err(|cause| self.cannot_give(&pin, &name, &cause))?;
+        // What was in its way before is of no interest any more.
+        self.refusals().forget(pin.machine);
         tracing::info!(machine = name, mac = %pin.mac, %boot, "takes its secrets");
         Ok(MountGrant { view: view.0, root: tree.root() })
     }
@@ -71,6 +75,8 @@ impl Machines {
             "they were asked for from an address where its root is not mounted"
         } else if peer.port() >= FIRST_UNPRIVILEGED_PORT {
             "they were asked for from a port that any user of it has"
+        } else if site.is_proxied(peer.ip()) && self.seen(peer.ip()) == Seen::Remote {
+            "another server gives the addresses there and a router lies between, so nothing says who asks"
         } else if !is_coming_up(&pin, now) {
             "they were asked for once it was up, or ten minutes after its root was mounted"
         } else {
@@ -174,8 +180,12 @@ impl Machines {
         let seal = self.secrets.seal.get().ok_or(Error::NoSiteSeal)?;
         for secret in wanted.keys() {
             let Some(kept) = record.kept.get(secret) else { continue };
-            let plain = seal.open(machine, secret, &kept.sealed);
-            let plain = plain.ok_or_else(|| Error::SealedElsewhere(secret.clone()))?;
+            let Some(plain) = seal.open(machine, secret, &kept.sealed) else {
+                // The others are good, and the machine tells of the one that it lacks.
+                let cause = Error::SealedElsewhere(secret.clone());
+                tracing::error!(machine, %cause, "cannot give a machine one of its secrets");
+                continue;
+            };
             let public = kept.public.as_ref().map(|line| format!("{line}\n").into_bytes());
             let files = [(secret.clone(), Some(plain)), (format!("{secret}{PUBLIC}"), public)];
             for (name, bytes) in files.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
@@ -188,7 +198,10 @@ impl Machines {
         let view = ViewId(random(self.host.as_ref()).map_err(Error::Random)?);
         let level = Arc::new(Level::new(Arc::new(builder.finish()?), Vec::new()));
         let tree = MachineTree::new(Arc::new(View::new(view, level)), self.reports.clone());
-        self.secrets.add(view, Open::new(boot, tree, contents)).map_err(|Full| Error::SecretsWait(MOST_OPEN))
+        self.secrets.add(view, Open::new(boot, tree, contents)).map_err(|refused| match refused {
+            NotOpened::Full => Error::SecretsWait(MOST_OPEN),
+            NotOpened::Closed => Error::SecretsClosed,
+        })
     }
 
     /// The tree of a boot's secrets, for a call from this peer; none where the view is none of these.
@@ -204,12 +217,18 @@ impl Machines {
         })
     }
 
-    /// A boot has its secrets: nobody is given them in its name any more.
-    pub(crate) async fn close_secrets(&self, pin: &Pin) {
+    /// A boot has its secrets: nobody is given them in its name any more. Here at once, and everywhere as soon as it is written,
+    /// which whoever hears machines' words does not wait for.
+    pub(crate) fn close_secrets(self: &Arc<Self>, pin: &Pin) {
+        self.secrets.close(pin.boot);
+        let (machines, pin) = (self.clone(), pin.clone());
+        tokio::spawn(async move { machines.write_closed(&pin).await });
+    }
+
+    async fn write_closed(&self, pin: &Pin) {
         let wanted = self.index().plans.get(&pin.boot).is_some_and(|plan| !plan.secrets.is_empty());
         let name = self.site().machine(pin.mac).map(|(name, _)| name.to_owned());
         let Some(name) = name.filter(|_| wanted) else { return };
-        self.secrets.keep(|boot| boot != pin.boot);
         let closed = |record: MachineSecrets| {
             Ok((!record.closed.contains(&pin.boot)).then(|| record.closed_by(pin.boot)))
         };
@@ -223,7 +242,8 @@ impl Machines {
         let now = self.host.now();
         let index = self.index();
         let pin = |boot| index.pins.get(&boot).map(|(pin, _)| pin);
-        self.secrets.keep(|boot| pin(boot).is_some_and(|pin| is_coming_up(pin, now)));
+        let comes_up = |boot| pin(boot).is_some_and(|pin| is_coming_up(pin, now));
+        self.secrets.keep(comes_up, |boot| pin(boot).is_some());
     }
 }
 

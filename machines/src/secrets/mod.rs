@@ -10,4 +10,4 @@ pub mod seal;
 /// Bytes of one secret: a certificate with its key has some five thousand.
 pub const LARGEST: usize = 16 << 10;
 /// Secrets of one machine.
-pub const MOST: usize = 32;
+pub use oneroot_bootconf::secrets::MOST;
