@@ -53,7 +53,8 @@ async fn mounted(machines: &Arc<Machines>, peer: IpAddr, mac: Mac) -> Pin {
     machines.boot_script(peer, mac, None, Ask::Whole).await.unwrap();
     let newest = || {
         let index = machines.index();
-        index.pins.values().map(|(pin, _)| pin.clone()).max_by_key(|pin| pin.made).unwrap()
+        let pins = index.pins.values().map(|(pin, _)| pin).filter(|pin| pin.mac == mac);
+        pins.max_by_key(|pin| pin.made).cloned().unwrap()
     };
     let pin = newest();
     let path = format!("/v/{}.{}", pin.view, pin.boot);
