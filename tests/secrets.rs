@@ -89,7 +89,7 @@ fn a_machine_has_its_secrets_once_in_a_boot_and_nothing_else_has_them_at_all() {
         assert!(!shown.contains(TOKEN) && shown.contains("ssh-ed25519 "), "{shown}");
 
         root.say(&format!("{}.secrets-taken", boot.id)).unwrap();
-        server.wait_for_log("reached: secrets-taken", PATIENCE).unwrap();
+        server.wait_for_log("has its secrets: they are closed", PATIENCE).unwrap();
         assert!(secrets.read_all().is_err(), "closed where it is mounted still");
         assert!(alpha.mount(&export).is_err());
         (boot, key)

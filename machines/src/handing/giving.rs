@@ -8,7 +8,7 @@
 //! | before the boot has said that it has them or that it is up, and within [`LASTS`] s of its mount | given, as often as it asks |
 //! | later | refused, said in the log and shown in `status` |
 //!
-//! What it has said is durable before it counts, so a server that starts anew gives nothing that was closed.
+//! What it has said counts at once where it was heard, and everywhere and for good as soon as it is written.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -232,8 +232,13 @@ impl Machines {
         let closed = |record: MachineSecrets| {
             Ok((!record.closed.contains(&pin.boot)).then(|| record.closed_by(pin.boot)))
         };
-        if let Err(cause) = self.change_secrets(&name, &closed).await {
-            tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot write that a machine has its secrets");
+        match self.change_secrets(&name, &closed).await {
+            Ok(_) => {
+                tracing::info!(machine = name, mac = %pin.mac, boot = %pin.boot, "has its secrets: they are closed")
+            }
+            Err(cause) => {
+                tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot write that a machine has its secrets");
+            }
         }
     }
 

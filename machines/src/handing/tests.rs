@@ -141,7 +141,15 @@ async fn nobody_else_is_given_them_nor_the_machine_once_it_has_them_on_any_serve
     assert_eq!(ask(&lab.one, lab.peer, 700, &lab.pin).await, Err(MountError::Acces));
     let told = lab.one.machines.one("alpha").unwrap();
     assert!(format!("{told:?}").contains("secrets were not given"), "{told:?}");
-    // The state has it, so a server that knows nothing of the first's memory gives nothing either.
+    // The state has it a moment later, so a server that knows nothing of the first's memory gives nothing either.
+    let is_written = async || {
+        let state = lab.one.machines.state.as_ref();
+        let record = crate::secrets::record::SECRETS.get(state, "alpha").await.unwrap().unwrap();
+        record.value.closed.contains(&lab.pin.boot)
+    };
+    while !is_written().await {
+        tokio::task::yield_now().await;
+    }
     assert_eq!(ask(&lab.other, lab.peer, 700, &lab.pin).await, Err(MountError::Acces));
 }
 
