@@ -234,7 +234,7 @@ impl Machines {
         };
         match self.change_secrets(&name, &closed).await {
             Ok(_) => {
-                tracing::info!(machine = name, mac = %pin.mac, boot = %pin.boot, "has its secrets: they are closed")
+                tracing::info!(machine = name, mac = %pin.mac, boot = %pin.boot, "has its secrets: they are closed");
             }
             Err(cause) => {
                 tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot write that a machine has its secrets");
