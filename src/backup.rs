@@ -24,7 +24,7 @@ const FORMAT: u32 = 2;
 /// What has no last line that vouches for it.
 const UNVERIFIED: u32 = 1;
 /// The tables of the state; a key of any other is not this program's.
-const TABLES: [&str; 13] = [
+const TABLES: [&str; 14] = [
     "addresses",
     "adopting",
     "assignments",
@@ -37,6 +37,7 @@ const TABLES: [&str; 13] = [
     "pins",
     "plans",
     "rests",
+    "secrets",
     "tokens",
 ];
 /// Longest line that is read, in bytes: JSON takes six for a byte that it can't show.

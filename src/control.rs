@@ -30,7 +30,7 @@ use crate::tls::Https;
 use crate::{backup, clock};
 use oneroot_machines::{
     BootsStatus, KeyStatus, MachineChange, Machines, MappedMachine, Mapping, MappingRecords, OneMachine,
-    PinStatus, Request, Sighting, TokenStatus, TokenWanted,
+    PinStatus, Request, SecretChange, SecretStatus, Sighting, TokenStatus, TokenWanted,
 };
 
 /// The question that is answered by a stream of lines ([`backup`]), as long as it takes.
@@ -168,18 +168,7 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
     Ok(match question.split_once(' ').unwrap_or((question, "")) {
         ("status", "") => apart(answers, |of| Status::of(&of.machines, &of.interfaces, &of.https)).await?,
         ("pins", "") => apart(answers, |of| of.machines.held()).await?,
-        ("keys", what) => {
-            let keys = match what {
-                "" => machines.keys().await,
-                "rotate" => machines.rotate_keys().await,
-                _ => machines.retire_keys().await,
-            };
-            let answer = match keys {
-                Ok(keys) => Keys { keys, error: None },
-                Err(cause) => Keys { keys: Vec::new(), error: Some(format!("{cause:#}")) },
-            };
-            serde_json::to_vec(&answer)?
-        }
+        ("keys", what) => serde_json::to_vec(&keys(machines, what).await)?,
         ("machine", machine) => {
             let machine = machine.to_owned();
             apart(answers, move |of| of.machines.one(&machine)).await?
@@ -199,6 +188,13 @@ async fn answer(answers: &Answers, question: &str) -> Result<Vec<u8>> {
         }
         ("tokens", "") => serde_json::to_vec(&machines.tokens())?,
         ("token", asked) => serde_json::to_vec(&change_token(machines, serde_json::from_str(asked)?).await)?,
+        ("secrets", machine) => {
+            let asked = Some(machine).filter(|machine| !machine.is_empty());
+            serde_json::to_vec(&SecretsTold::of(machines.secrets(asked).await))?
+        }
+        ("secret", asked) => {
+            serde_json::to_vec(&change_secret(machines, serde_json::from_str(asked)?).await)?
+        }
         ("clock", "") => serde_json::to_vec(&clock::ahead())?,
         ("release-quiet", seconds) => {
             let released = match machines.release_quiet(seconds.parse()?).await {
@@ -227,6 +223,24 @@ async fn boots(answers: &Answers, machine: String) -> Result<Vec<u8>> {
     apart(answers, move |of| of.machines.boots(named(machine).as_deref())).await
 }
 
+async fn keys(machines: &Arc<Machines>, what: &str) -> Keys {
+    let keys = match what {
+        "" => machines.keys().await,
+        "rotate" => machines.rotate_keys().await,
+        _ => machines.retire_keys().await,
+    };
+    match keys {
+        Ok(keys) => Keys { keys, error: None },
+        Err(cause) => Keys { keys: Vec::new(), error: Some(format!("{cause:#}")) },
+    }
+}
+
+async fn change_secret(machines: &Arc<Machines>, asked: SecretAsked) -> SecretsTold {
+    let SecretAsked { machine, name, change, by } = asked;
+    let changed = machines.change_secret(&machine, &name, &change, &by).await;
+    SecretsTold::of(changed.map(|secret| secret.into_iter().collect()))
+}
+
 async fn change_token(machines: &Arc<Machines>, asked: TokenAsked) -> TokenChanged {
     let changed = match &asked.change {
         TokenChange::New(wanted) => {
@@ -238,6 +252,44 @@ async fn change_token(machines: &Arc<Machines>, asked: TokenAsked) -> TokenChang
         Ok((token, secret)) => TokenChanged { token: Some(token), secret, error: None },
         Err(cause) => TokenChanged { token: None, secret: None, error: Some(format!("{cause:#}")) },
     }
+}
+
+/// A change of a machine's secret, and who asks for it. It has no `Debug`, for a secret may be in it.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SecretAsked {
+    pub machine: String,
+    pub name: String,
+    pub change: SecretChange,
+    pub by: String,
+}
+
+/// Secrets as they are now, or why that can't be told or was not done.
+#[derive(Serialize, Deserialize)]
+pub struct SecretsTold {
+    pub secrets: Vec<SecretStatus>,
+    pub error: Option<String>,
+}
+
+impl SecretsTold {
+    fn of(told: oneroot_machines::Result<Vec<SecretStatus>>) -> Self {
+        match told {
+            Ok(secrets) => Self { secrets, error: None },
+            Err(cause) => Self { secrets: Vec::new(), error: Some(format!("{cause:#}")) },
+        }
+    }
+}
+
+/// Asks a running server for the secrets that there are, of one machine or of all; `None` when none runs.
+pub fn ask_secrets(state: &Path, machine: Option<&str>) -> Result<Option<SecretsTold>> {
+    let machine = machine.unwrap_or_default();
+    anyhow::ensure!(!machine.contains('\n'), "{machine:?} is not the name of a machine");
+    ask_json(state, &format!("secrets {machine}"))
+}
+
+/// Asks a running server for a change of a machine's secret; `None` when none runs.
+pub fn ask_secret_change(state: &Path, asked: &SecretAsked) -> Result<Option<SecretsTold>> {
+    ask_json(state, &format!("secret {}", serde_json::to_string(asked)?))
 }
 
 /// What is asked of access tokens.

@@ -525,15 +525,21 @@ fn shared_host_keys_are_named_with_what_hides_them_for_good_and_then_nothing_is_
     let [told] = &said()[..] else { panic!("once") };
     for named in [
         "/etc/ssh/ssh_host_ed25519_key, /etc/ssh/ssh_host_rsa_key;",
-        "etc/ssh/ssh_host_ed25519_key, mode 0600",
-        "empty files in that layer or in one of the profile's: etc/ssh/.wh.ssh_host_rsa_key",
+        "secrets = { ssh_host_ed25519_key = \"ssh-key\" } in [profile.small]",
+        "empty files in one of the profile's layers: etc/ssh/.wh.ssh_host_rsa_key",
     ] {
         assert!(told.contains(named), "{named}: {told}");
     }
     assert!(!told.contains("ecdsa") && !told.contains("remove"), "only what is there: {told}");
     // What it says is done, and holds for the next stage.
-    write("alpha/etc/ssh/ssh_host_ed25519_key", "alpha's");
     write("common/etc/ssh/.wh.ssh_host_rsa_key", "");
+    let mended = site.replace("layers =", "secrets = { ssh_host_ed25519_key = \"ssh-key\" }\nlayers =");
+    write("site.toml", &mended);
+    assert_eq!(said(), Vec::<String>::new());
+    // So it is by a layer of the machine's own.
+    write("site.toml", &site);
+    assert_eq!(said().len(), 1);
+    write("alpha/etc/ssh/ssh_host_ed25519_key", "alpha's");
     assert_eq!(said(), Vec::<String>::new());
     let listed = text(&oneroot(home.path(), &["ls", "alpha", "/etc/ssh"]).stdout);
     assert!(listed.contains("ssh_host_ed25519_key") && !listed.contains("rsa"), "{listed}");

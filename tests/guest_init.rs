@@ -20,6 +20,7 @@ const PLACE: &str = include_str!("../machines/src/guest/place");
 const IFUPDOWN: &str = include_str!("../machines/src/guest/ifupdown");
 const WATCH: &str = include_str!("../machines/src/guest/watch");
 const EARLY: &str = include_str!("../machines/src/guest/early");
+const SECRETS: &str = include_str!("../machines/src/guest/fetch-secrets");
 const SPACE: &str = include_str!("../machines/src/guest/space");
 const UP: &str = include_str!("../machines/src/guest/up");
 const PLACES: &str = include_str!("../machines/src/guest/places");
@@ -29,7 +30,7 @@ const MAC: &str = "52:54:00:00:00:0a";
 const MACHINE_ID: &str = "0f0e0d0c0b0a49888786858483828180";
 
 /// What stands in for systemd tells about itself, and ends.
-const PROBE: &str = r#"#!/bin/sh
+pub(crate) const PROBE: &str = r#"#!/bin/sh
 echo "umask=$(umask)"
 echo "cwd=$(pwd)"
 echo "args=$*"
@@ -65,7 +66,7 @@ echo "machine-id=$(cat /etc/machine-id)"
 "#;
 
 /// A root with this shell and busybox' programs.
-fn root(shell: &Path) -> TempDir {
+pub(crate) fn root(shell: &Path) -> TempDir {
     let home = tempfile::tempdir().unwrap();
     let at = |path: &str| home.path().join("root").join(path);
     for directory in [
@@ -100,6 +101,7 @@ fn root(shell: &Path) -> TempDir {
     program(&at(".oneroot/ifupdown"), IFUPDOWN);
     program(&at(".oneroot/watch"), WATCH);
     program(&at(".oneroot/early"), EARLY);
+    program(&at(".oneroot/fetch-secrets"), SECRETS);
     program(&at(".oneroot/up"), UP);
     fs::write(at(".oneroot/places"), PLACES).unwrap();
     let units = at(".oneroot/run/systemd/system");
@@ -167,7 +169,7 @@ fn given() -> Given {
     Given::of(&facts, Initramfs::Dracut, &Mounts::new(), None)
 }
 
-fn program(path: &Path, text: &str) {
+pub(crate) fn program(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
     fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
@@ -181,7 +183,7 @@ fn boot(home: &Path, before: &str) -> BTreeMap<String, Vec<String>> {
 }
 
 /// The same of a machine that may have something to say on its console.
-fn boot_and_errors(home: &Path, before: &str) -> (BTreeMap<String, Vec<String>>, String) {
+pub(crate) fn boot_and_errors(home: &Path, before: &str) -> (BTreeMap<String, Vec<String>>, String) {
     let command_line = format!(
         "BOOTIF=01-52-54-00-00-00-0a init=/.oneroot/init oneroot.boot={BOOT} systemd.machine_id={MACHINE_ID} x=/*"
     );
@@ -215,20 +217,20 @@ fn text_of<'t>(told: &'t BTreeMap<String, Vec<String>>, path: &str) -> Option<&'
 }
 
 /// Changes a root before it boots.
-fn change(home: &Path, script: &str) {
+pub(crate) fn change(home: &Path, script: &str) {
     let changed = Command::new("sh").args(["-ec", script]).current_dir(home.join("root")).status();
     assert!(changed.unwrap().success(), "{script}");
 }
 
 /// Shells that a tree's `/bin/sh` may be: those that are here.
-fn shells() -> Vec<&'static Path> {
+pub(crate) fn shells() -> Vec<&'static Path> {
     let busybox = if Path::new("/bin/busybox").exists() { "/bin/busybox" } else { "/usr/bin/busybox" };
     let all = [busybox, "/bin/dash", "/bin/bash", "/bin/mksh"].map(Path::new);
     all.into_iter().filter(|shell| shell.exists()).collect()
 }
 
 /// What a systemd that runs an initramfs leaves: umask 0. The rest is worse than any initramfs we know.
-const SPOILED: &str = "umask 0; ulimit -c unlimited || :; echo 300 >/proc/self/oom_score_adj\n\
+pub(crate) const SPOILED: &str = "umask 0; ulimit -c unlimited || :; echo 300 >/proc/self/oom_score_adj\n\
      exec 5</dev/null 9</dev/null\n\
      export BOOTIF=01-52-54-00-00-00-0a IFS=/ ENV=/nowhere BASH_ENV=/nowhere PS4='$(echo no)' CDPATH=/run LANG=C TERM=vt220\n\
      export LD_LIBRARY_PATH=/nowhere rootmnt=/root POSIXLY_CORRECT=1 GLOBIGNORE='*' two=\"a\nPATH=/nowhere\"";
@@ -440,6 +442,60 @@ fn hooks_run_before_the_real_init_with_the_machines_facts_and_one_that_is_requir
         );
         assert_eq!(told.get("writable"), None, "{shown}");
         change(home.path(), "mv etc/oneroot/early.d/35-fails.sh etc/oneroot/early.d/35-fails.required");
+        let refused = std::panic::catch_unwind(|| boot_and_errors(home.path(), SPOILED));
+        assert!(refused.is_err(), "it does not come up: {shown}");
+    }
+}
+
+#[test]
+fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_required_one_that_lacks_ends_the_boot()
+ {
+    // What the kernel would mount of the server's: a directory of the host, which the root has.
+    let prepare = "mkdir -p srv etc/oneroot/early.d; echo t0ken >srv/join; echo key >srv/key; echo top >srv/top; chmod 400 srv/*; \
+                   printf '#!/bin/sh\\necho \"$4 $5\" >/tmp/asked\\nmount --bind /srv $6\\n' >bin/nas; \
+                   printf '#!/bin/sh\\ncat /etc/join >/tmp/hooked\\n' >etc/oneroot/early.d/10-join; \
+                   chmod 755 bin/nas etc/oneroot/early.d/10-join; echo tree >etc/key; : >.oneroot/facts; \
+                   for name in chown mv rmdir id; do ln -s busybox bin/$name; done; \
+                   printf '10.0.0.1 2049\\n1 join 0640 0 7 required /etc/join\\n2 key 0600 3 0 wanted /etc/key\\n3 gone 0600 0 0 wanted -\\n3 gone.pub 0644 0 0 maybe -\\n4 top 0600 0 0 wanted /top\\n' >.oneroot/secrets.list";
+    for shell in shells() {
+        let (home, shown) = (root(shell), shell.display());
+        change(home.path(), prepare);
+        let script = SECRETS.replace(
+            "mount -i -n -t nfs -o \"$options\" \"$1:/s/$boot\"",
+            "nas -i -n -o \"$options\" \"$1:/s/$boot\"",
+        );
+        assert_ne!(script, SECRETS);
+        // Where there is no console but a file, whoever says something next takes the place of what was said.
+        let script = script.replace("/dev/console", "/tmp/console").replace(">$console", ">>$console");
+        program(&home.path().join("root/.oneroot/fetch-secrets"), &script);
+        let probe = "\necho \"hooked=$(cat /tmp/hooked)\"; echo \"asked=$(cat /tmp/asked)\"\n\
+            for at in /etc/join /etc/key /top; do echo \"secret=$(readlink $at) $(stat -L -c '%a %u %g' $at) $(cat $at)\"; done\n\
+            echo \"on=$(grep -c ' /.oneroot/secrets tmpfs' /proc/mounts) $(grep -c secrets-from /proc/mounts)\"\n\
+            echo \"console=$(tr '\\n' '|' </tmp/console)\"\n";
+        program(&home.path().join("root/usr/lib/systemd/systemd"), &PROBE.replacen('\n', probe, 1));
+        let (told, _) = boot_and_errors(home.path(), SPOILED);
+        assert_eq!(told.get("hooked").unwrap(), &["t0ken"], "{shown}: {told:?}");
+        let secrets = [
+            "/.oneroot/secrets/join 640 0 7 t0ken",
+            "/.oneroot/secrets/key 600 3 0 key",
+            "/.oneroot/secrets/top 600 0 0 top",
+        ];
+        assert_eq!(told.get("secret").unwrap(), &secrets, "{shown}");
+        assert_eq!(told.get("on").unwrap(), &["1 0"], "{shown}");
+        let asked = told.get("asked").unwrap().concat();
+        assert!(
+            asked.contains("noac")
+                && asked.contains("addr=10.0.0.1,port=2049")
+                && asked.ends_with(&format!("10.0.0.1:/s/{BOOT}")),
+            "{asked}"
+        );
+        assert!(
+            told.get("console").unwrap().concat().matches("could not be had").count() == 1
+                && told.get("console").unwrap().concat().contains("the secret gone could not be had"),
+            "{shown}: {told:?}"
+        );
+        assert_eq!(told.get("writable"), None, "{shown}");
+        change(home.path(), "rm -f srv/join");
         let refused = std::panic::catch_unwind(|| boot_and_errors(home.path(), SPOILED));
         assert!(refused.is_err(), "it does not come up: {shown}");
     }

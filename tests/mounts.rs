@@ -110,6 +110,31 @@ fn what_else_is_mounted_is_given_to_the_machine_as_its_nearest_table_says() {
 }
 
 #[test]
+fn what_lasts_is_one_table_with_what_is_mounted_and_is_named_by_its_machine() {
+    let home = site();
+    let site = SITE.replace(
+        "[profile.apps]",
+        "[profile.base.lasts]\n\"/var/lib/db\" = \"nas:/state/{name}\"\n\"/var/log\" = { empty = \"64m\" }\n\"/opt\" = \"copied\"\n\n[profile.apps]",
+    );
+    let site = site.replace(
+        "\"/srv\" = \"none\" }",
+        "\"/srv\" = \"none\" }\nlasts = { \"/opt\" = \"volatile\", \"/home\" = \"copied\" }",
+    );
+    write(home.path(), "site.toml", &site);
+    let list = |machine: &str| text(home.path(), &["cat", machine, "/.oneroot/lasts"]);
+    assert_eq!(
+        list("alpha"),
+        "1 /home wanted copied 50%\n2 /var/lib/db wanted server nas:/state alpha/var/lib/db defaults\n3 /var/log wanted empty 64m\n",
+        "its own table takes away and puts another in the place of a mount"
+    );
+    assert!(list("beta").starts_with("2 /opt wanted copied 50%\n"), "the first is a mount: {}", list("beta"));
+    let unit = text(home.path(), &["cat", "beta", "/.oneroot/run/systemd/system/var-lib-db.mount"]);
+    assert!(unit.contains("What=nas:/state/beta/var/lib/db\n"), "{unit}");
+    let told = text(home.path(), &["explain", "alpha"]);
+    assert!(told.contains("/var/log empty, 64m") && told.contains("/home copied, 50%"), "{told}");
+}
+
+#[test]
 fn a_link_in_the_way_of_a_mount_is_named_when_the_boot_is_planned() {
     let home = site();
     fs::remove_dir_all(home.path().join("root/apps")).unwrap();
@@ -184,6 +209,36 @@ fn a_running_machine_keeps_what_it_mounts_is_behind_when_that_changes_and_tells_
             "up",
             "it is no step of its boot"
         );
+    })
+    .unwrap();
+}
+
+#[test]
+fn what_can_not_be_had_of_what_lasts_is_told_and_a_machine_is_behind_when_that_changes() {
+    let lab = Lab::new().unwrap();
+    let mut files = SiteFiles::with_alpha(b"kernel").unwrap();
+    let before = files.text().to_owned();
+    let lasts = "[machine.alpha]\n\
+        lasts = { \"/var/lib/db\" = \"nas:/state/{name}\", \"/var/log\" = { empty = \"64m\", required = true } }\n";
+    files.set_text(&before.replacen("[machine.alpha]\n", lasts, 1));
+    let mut server = Server::start(files).unwrap();
+    lab.on_machines(RELAY, |host| {
+        let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        let boot = alpha.boot().unwrap();
+        let mut root = alpha.mount(&boot.export).unwrap();
+        root.say(&format!("{}.mount-failed-2", boot.id)).unwrap();
+        let memory = "/var/log could not be given memory of its own (empty, 64m), and it does not come up without it; its console says why";
+        server.wait_for_log(memory, PATIENCE).unwrap();
+        root.say(&format!("{}.mount-failed-1", boot.id)).unwrap();
+        let state = "/var/lib/db could not be mounted from nas:/state/alpha/var/lib/db, and it goes on without it; look there";
+        server.wait_for_log(state, PATIENCE).unwrap();
+        root.say(&format!("{}.up", boot.id)).unwrap();
+        server.wait_for_step("alpha", "up", PATIENCE).unwrap();
+        assert_eq!(server.machine("alpha").unwrap()["behind"], serde_json::json!([]));
+        server.site.set_text(&before);
+        server.reload().unwrap();
+        let behind = server.machine("alpha").unwrap()["behind"].to_string();
+        assert_eq!(behind, "[\"what lasts of what it writes has changed\"]");
     })
     .unwrap();
 }

@@ -34,7 +34,7 @@ pub use site::report::{Problem, Report, nearest};
 pub use site::{
     Certificate, Confinement, Https, Installer, Machine, Network, Packages, Profile, Program, Registry,
     Server, Site, Source, Vars, Workload, assignment, gives, groups, history, log_place, menus, mounts,
-    name_row, outside, rules, when,
+    name_row, outside, rules, secrets, when,
 };
 
 /// The site that `oneroot init` prints: every key, explained.

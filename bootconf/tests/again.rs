@@ -13,10 +13,12 @@ use oneroot_bootconf::decision::{Provenance, decide};
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::load_str;
+use oneroot_bootconf::log_place::LogPlace;
 use oneroot_bootconf::mounts::{Mount, What};
 use oneroot_bootconf::pins::{Event, Phase, Pin, PinChange, changes};
 use oneroot_bootconf::plan::{BootFile, BootPlan, Mounted, Terms};
 use oneroot_bootconf::root::{Initramfs, Root};
+use oneroot_bootconf::secrets::{Secret, SecretKind};
 use oneroot_ids::{BootId, GenerationId, Mac, MachineId, ViewId};
 use proptest::prelude::*;
 
@@ -97,6 +99,8 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         root: _,
         initramfs: _,
         mounts: _,
+        log: _,
+        secrets: _,
         mounted: _,
         assigned: _,
         facts,
@@ -119,6 +123,8 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         from: "[vars]".to_owned(),
         hidden: false,
     };
+    let secret =
+        Secret { kind: SecretKind::Random, at: None, mode: 0o600, user: 0, group: 0, required: false };
     let home = Mount {
         what: What::Nfs("nas:/home".to_owned()),
         options: Vec::new(),
@@ -139,6 +145,8 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("root", with(&|plan| plan.root = Root::None)),
         ("initramfs", with(&|plan| plan.initramfs = Some(Initramfs::Dracut))),
         ("mounts", with(&|plan| drop(plan.mounts.insert("/home".to_owned(), home.clone())))),
+        ("log", with(&|plan| plan.log = Some(LogPlace::Syslog("logs".to_owned())))),
+        ("secrets", with(&|plan| drop(plan.secrets.insert("key".to_owned(), secret.clone())))),
         ("mounted", with(&|plan| drop(plan.mounted.insert("/apps".to_owned(), vec![GenerationId([1; 32])])))),
         ("an argument more", with(&|plan| plan.args = [args.clone(), vec!["quiet".to_owned()]].concat())),
         ("an argument less", with(&|plan| plan.args = args[..1].to_vec())),

@@ -123,6 +123,8 @@ fn a_script_uses_only_the_words_that_the_ipxe_of_2019_knows() {
             root: Root::Nfs,
             initramfs: None,
             mounts: Mounts::new(),
+            log: None,
+            secrets: Default::default(),
             mounted: Mounted::new(),
             assigned: None,
             facts: None,

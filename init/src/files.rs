@@ -25,6 +25,8 @@ const MOST: usize = 1024;
 const DEEPEST: usize = 16;
 /// What ifupdown's program may take.
 const IFUPDOWN: Duration = Duration::from_secs(10);
+/// What fetching secrets may take.
+const ALL_SECRETS: Duration = Duration::from_secs(180);
 /// Where the site's hooks are, and what all of them may take; the script gives each a minute.
 const HOOKS: &str = "/etc/oneroot/early.d";
 const ALL_HOOKS: Duration = Duration::from_secs(900);
@@ -51,30 +53,73 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
     }
     let placed = put(kernel, &mut wrong);
     tell_ifupdown(kernel, mac, &mut wrong);
-    let is_let = run_hooks(kernel, &mut wrong);
+    let lacking = if !keep(kernel, &mut wrong) {
+        Some(Trouble::Lasting)
+    } else if !fetch_secrets(kernel, &mut wrong) {
+        // Before the hooks: one may need a secret.
+        Some(Trouble::Secret)
+    } else if !run_hooks(kernel, &mut wrong) {
+        Some(Trouble::Hook)
+    } else {
+        None
+    };
     for trouble in &wrong {
         machine.teller.note(trouble);
     }
-    if !is_let {
-        return Err(machine.is_stuck(&Trouble::Hook));
+    if let Some(trouble) = lacking {
+        return Err(machine.is_stuck(&trouble));
     }
     machine.teller.done(&format!("{placed} files"));
     Ok(())
 }
 
-/// Runs what the site has its machines do before their real init, by the script that other initramfs run too (docs/decisions/0023).
-/// False where one has failed without which this machine is not to come up.
+/// Fetches the machine's secrets (docs/decisions/0025). False where one is missing without which it is not to come up.
+fn fetch_secrets(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
+    let list = format!("{GIVEN}/secrets.list");
+    let is_needed = || {
+        let text = kernel.read(&list).unwrap_or_default();
+        String::from_utf8_lossy(&text).contains(" required ")
+    };
+    by_script(kernel, ("fetch-secrets", list.as_str()), Some(ALL_SECRETS), &is_needed, wrong)
+}
+
+/// Runs what the site has its machines do before their real init (docs/decisions/0023). False where one has failed without which
+/// this machine is not to come up.
 fn run_hooks(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
-    let program = format!("{GIVEN}/early");
-    if !kernel.is_there(HOOKS) || !kernel.is_there(&program) {
+    let is_needed = || kernel.list(HOOKS).unwrap_or_default().iter().any(|name| name.ends_with(".required"));
+    by_script(kernel, ("early", HOOKS), Some(ALL_HOOKS), &is_needed, wrong)
+}
+
+/// Has what lasts, and what has memory of its own, made (docs/decisions/0024). False where something is missing without which this
+/// machine is not to come up.
+fn keep(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
+    let list = format!("{GIVEN}/lasts");
+    let is_needed = || {
+        let text = kernel.read(&list).unwrap_or_default();
+        String::from_utf8_lossy(&text).lines().any(|line| line.split(' ').nth(2) == Some("required"))
+    };
+    // What is copied comes over the network and may be much: as much as the site says.
+    by_script(kernel, ("keep", list.as_str()), None, &is_needed, wrong)
+}
+
+/// Runs a script that other initramfs run too, where there is what it is for. False where that says so, or where it did not run, nobody
+/// knows what became of it, and some of it is needed.
+fn by_script(
+    kernel: &dyn Kernel,
+    (script, of): (&str, &str),
+    within: Option<Duration>,
+    is_needed: &dyn Fn() -> bool,
+    wrong: &mut Vec<Trouble>,
+) -> bool {
+    let program = format!("{GIVEN}/{script}");
+    if !kernel.is_there(of) || !kernel.is_there(&program) {
         return true;
     }
-    match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], Some(ALL_HOOKS)) {
+    match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], within) {
         Ok(is_let) => is_let,
         Err(errno) => {
-            wrong.push(Trouble::File { path: HOOKS.to_owned(), errno });
-            // Nobody knows what became of it.
-            !kernel.list(HOOKS).unwrap_or_default().iter().any(|name| name.ends_with(".required"))
+            wrong.push(Trouble::File { path: of.to_owned(), errno });
+            !is_needed()
         }
     }
 }

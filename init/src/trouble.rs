@@ -20,6 +20,16 @@ pub enum Trouble {
         "a hook in /etc/oneroot/early.d failed without which this machine is not to come up; its lines above say why"
     )]
     Hook,
+    /// A secret without which the machine is not to come up.
+    #[error(
+        "a secret without which this machine is not to come up could not be had; its lines above say which"
+    )]
+    Secret,
+    /// A directory could not be had, and the site says that the machine is not to come up.
+    #[error(
+        "a directory of `lasts` could not be had without which this machine is not to come up; the lines above say which and why"
+    )]
+    Lasting,
     /// Settings that can't be read.
     #[error(transparent)]
     Settings(#[from] BadSettings),

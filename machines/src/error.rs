@@ -25,6 +25,26 @@ pub enum Error {
     /// The tokens stay as they are.
     #[error(transparent)]
     Token(#[from] TokenChangeRefused),
+    /// The secrets stay as they are.
+    #[error(transparent)]
+    Secret(#[from] SecretRefused),
+    /// Nothing can be sealed or opened.
+    #[error("the key file of the site's secrets could not be read when the server started: its log says why")]
+    NoSiteSeal,
+    /// A record of another site's, or of before its key file was lost.
+    #[error(
+        "the secret {0} is sealed with another key file: put the site's `secrets.key` back, or set or rotate that secret"
+    )]
+    SealedElsewhere(String),
+    /// Somebody has to say it.
+    #[error("it is none that the server makes")]
+    SecretIsSet,
+    /// It has said so while it was asking.
+    #[error("it has said already that it has them")]
+    SecretsClosed,
+    /// As many as may are taking theirs.
+    #[error("{0} machines are taking theirs; it asks again")]
+    SecretsWait(usize),
     /// A template can't be rendered for the machine.
     #[error(transparent)]
     Template(#[from] RenderError),
@@ -133,6 +153,39 @@ impl From<tokio::task::JoinError> for Error {
     fn from(_: tokio::task::JoinError) -> Self {
         Self::Ending
     }
+}
+
+/// Why a machine's secrets stay as they are.
+#[derive(Debug, thiserror::Error)]
+pub enum SecretRefused {
+    /// The site has no such machine.
+    #[error(
+        "the site has no machine {0}, and only a machine that it names has secrets; `oneroot machines` lists them"
+    )]
+    NoSuchMachine(String),
+    /// What is no secret's name.
+    #[error("{0}")]
+    Words(String),
+    /// Nothing in it.
+    #[error("the secret is empty; it is read from standard input")]
+    Empty,
+    /// More than is given.
+    #[error("a secret has {0} bytes at most; keep a key here, and what it opens elsewhere")]
+    TooLarge(usize),
+    /// More than a machine has.
+    #[error("a machine has {0} secrets at most; remove one first")]
+    TooMany(usize),
+    /// There is none.
+    #[error("{machine} has no secret {name}; `oneroot secret list {machine}` lists those that it has")]
+    NoSuchSecret {
+        /// Whose.
+        machine: String,
+        /// Which.
+        name: String,
+    },
+    /// It was not made here.
+    #[error("{0} was set by somebody, so it can't be made anew: set it again")]
+    NotMade(String),
 }
 
 /// Why no access token is made or taken back.

@@ -35,6 +35,7 @@ use crate::planner::Planner;
 use crate::planner::asking::{Asking, DecideStatus};
 use crate::planner::decider::Decider;
 use crate::planner::renderer::Renderer;
+use crate::secrets::open::Secrets;
 use crate::tokens::boot_tokens::BootTokens;
 use crate::tokens::keys::HandleKeys;
 use crate::tokens::seals::Cookies;
@@ -67,6 +68,8 @@ pub struct Machines {
     pub(crate) boot_tokens: BootTokens,
     pub(crate) cookies: Cookies,
     pub(crate) objects: Objects,
+    /// What machines may ask for beside their trees.
+    pub(crate) secrets: Secrets,
     /// Who has which of them.
     pub(crate) copies: Mutex<Copies>,
     /// Trees as other hosts are told them.
@@ -127,6 +130,7 @@ impl Machines {
         let asking = Arc::new(Asking::new(host.clone()));
         let machines = Arc::new(Self {
             objects: Objects::new(planner.store().clone()),
+            secrets: Secrets::default(),
             copies: Mutex::default(),
             flats: Flats::new(),
             loaders: site.server.loaders.clone(),
@@ -271,6 +275,9 @@ impl Machines {
         if let Some(tree) = crate::views::cache::find(moment, peer, view) {
             tree.touch(second);
             return Ok(tree);
+        }
+        if let Some(found) = self.secrets_in(peer, view) {
+            return found;
         }
         match self.verdict(peer, view) {
             Verdict::Allow => {}

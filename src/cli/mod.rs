@@ -1,6 +1,7 @@
 //! The command line: what can be asked, and what the exit codes say.
 
 pub mod mapping;
+pub mod secret;
 pub mod sync;
 pub mod token;
 
@@ -238,6 +239,9 @@ pub enum Command {
     /// Make, list and revoke access tokens: secrets by which programs that are no machine of the site have a tree
     #[command(subcommand)]
     Token(token::TokenCommand),
+    /// Set, rotate, remove and list machines' secrets: what a machine has beside its tree, and nobody else
+    #[command(subcommand)]
+    Secret(secret::SecretCommand),
     /// Show what the site as it lies there would change, and for whom, if it were reloaded
     Plan(Output),
     /// Have the running server read the site again, and say whether it is in force or what is wrong with it

@@ -80,7 +80,8 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
             warnings.extend(lacks::of(&tree, budget));
             let text = |path: &str| text_of(store, &view, path);
             let names = |directory: &str| view.listed(directory);
-            warnings.extend(review::of(&review::Tree { text: &text, names: &names }));
+            let is_placed = |place: &str| site.places().any(|at| at == place);
+            warnings.extend(review::of(&review::Tree { text: &text, names: &names, is_placed: &is_placed }));
         }
         Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
     }

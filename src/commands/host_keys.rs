@@ -5,7 +5,8 @@ use std::path::Path;
 
 use oneroot_bootconf::asked::Catalogue;
 use oneroot_bootconf::decided::profiles_of;
-use oneroot_bootconf::decision::Part;
+use oneroot_bootconf::decision::{Decision, Part};
+use oneroot_bootconf::secrets::Secrets;
 use oneroot_bootconf::{Site, stacks};
 use oneroot_tree::View;
 
@@ -23,21 +24,30 @@ pub fn of(site: &Site, profile: &str, view: &View) -> Option<String> {
         view.listed(&format!("/{PLACE}")).into_iter().filter(|name| is_key(name)).collect();
     let stacks = over(site, profile);
     if keys.is_empty() {
-        let has = |stack: &Vec<Part>| stack.iter().filter_map(directory).any(has_key);
+        let has =
+            |stack: &Stack| !stack.own.is_empty() || stack.parts.iter().filter_map(directory).any(has_key);
         return (!stacks.iter().all(has)).then(|| {
             format!(
-                "sshd has no host keys, so it does not start; give each machine its own by its layer \
-                 (ssh-keygen -t ed25519 -N '' -f layers/NAME/{PLACE}/{ADVISED})"
+                "sshd has no host keys, so it does not start; give each machine its own: {}",
+                say(profile)
             )
         });
     }
     // One machine whose layers leave a key to be seen is enough.
-    let is_shared = |key: &&String| stacks.iter().any(|stack| !stack.iter().any(|part| covers(part, key)));
+    let is_own = |stack: &Stack, key: &String| {
+        stack.own.contains(key) || stack.parts.iter().any(|part| covers(part, key))
+    };
+    let is_shared = |key: &&String| stacks.iter().any(|stack| !is_own(stack, key));
     let shared: Vec<&str> = keys.iter().filter(is_shared).map(String::as_str).collect();
-    (!shared.is_empty()).then(|| told(&shared))
+    (!shared.is_empty()).then(|| told(profile, &shared))
 }
 
-fn told(shared: &[&str]) -> String {
+/// The words of the site that give each machine its own.
+fn say(profile: &str) -> String {
+    format!("secrets = {{ {ADVISED} = \"ssh-key\" }} in [profile.{profile}]")
+}
+
+fn told(profile: &str, shared: &[&str]) -> String {
     let keys: Vec<String> = shared.iter().map(|key| format!("/{PLACE}/{key}")).collect();
     // A key of the same name hides it as well.
     let hidden: Vec<String> =
@@ -45,15 +55,13 @@ fn told(shared: &[&str]) -> String {
     let hide = if hidden.is_empty() {
         ", which hides the tree's".to_owned()
     } else {
-        format!(
-            ", and hide the others by empty files in that layer or in one of the profile's: {}",
-            hidden.join(", ")
-        )
+        format!(", and hide the others by empty files in one of the profile's layers: {}", hidden.join(", "))
     };
     format!(
         "SSH host keys are in the tree, so all its machines have the same, and root of one can pass for any other: {}; \
-         give each machine its own by its layer ({PLACE}/{ADVISED}, mode 0600){hide}",
-        keys.join(", ")
+         give each machine its own by {}{hide}",
+        keys.join(", "),
+        say(profile)
     )
 }
 
@@ -61,16 +69,36 @@ fn is_key(name: &str) -> bool {
     name.starts_with("ssh_host_") && name.ends_with("_key")
 }
 
-/// What lies over a profile's tree: for each machine that boots it, or for each profile where none does yet.
-fn over(site: &Site, profile: &str) -> Vec<Vec<Part>> {
-    let is_under = |stack: &Vec<Part>| {
-        stack.iter().any(|part| matches!(part, Part::Profile { name } if name == profile))
+/// What lies over a profile's tree on a machine.
+struct Stack {
+    parts: Vec<Part>,
+    /// Names of keys that are its own by a secret.
+    own: Vec<String>,
+}
+
+/// For each machine that boots it, or for each profile where none does yet.
+fn over(site: &Site, profile: &str) -> Vec<Stack> {
+    let is_under = |stack: &Stack| {
+        stack.parts.iter().any(|part| matches!(part, Part::Profile { name } if name == profile))
     };
     let catalogue = Catalogue::of(site);
+    let of = |decision: Decision| Stack { own: keys_in(&decision.secrets), parts: decision.parts };
     let decisions = catalogue.everybody().filter_map(|(_, asked)| profiles_of(&catalogue, &asked).ok());
-    let booted: Vec<Vec<Part>> =
-        decisions.flatten().map(|decision| decision.parts).filter(is_under).collect();
-    if booted.is_empty() { stacks(site).into_iter().filter(is_under).collect() } else { booted }
+    let booted: Vec<Stack> = decisions.flatten().map(of).filter(is_under).collect();
+    if !booted.is_empty() {
+        return booted;
+    }
+    let own: Vec<String> =
+        site.chain(profile).iter().flat_map(|(_, profile)| keys_in(&profile.secrets)).collect();
+    let bare = stacks(site).into_iter().map(|parts| Stack { parts, own: own.clone() });
+    bare.filter(is_under).collect()
+}
+
+/// The keys of sshd's among secrets, by their names there.
+fn keys_in(secrets: &Secrets) -> Vec<String> {
+    let places = secrets.values().filter_map(|secret| secret.at.as_deref());
+    let names = places.filter_map(|at| at.strip_prefix('/')?.strip_prefix(PLACE)?.strip_prefix('/'));
+    names.filter(|name| is_key(name)).map(str::to_owned).collect()
 }
 
 fn directory(part: &Part) -> Option<&Path> {

@@ -70,6 +70,7 @@ pub fn gives(given: &Given) -> Gives {
         workloads: given.workloads.clone(),
         layers: Vec::new(),
         mounts: Mounts::new(),
+        secrets: oneroot_bootconf::secrets::Secrets::new(),
         args: given.args.clone(),
         vars: given.vars.iter().cloned().collect(),
     }

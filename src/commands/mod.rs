@@ -33,6 +33,7 @@ mod release;
 mod reload;
 mod rendered;
 mod review;
+mod secret;
 mod secrets;
 mod stage;
 mod state;
@@ -55,6 +56,7 @@ use oneroot_machines::planner::renderer::Renderer;
 use oneroot_sources::Host;
 
 use crate::cli::mapping::MappingCommand;
+use crate::cli::secret::SecretCommand;
 use crate::cli::token::TokenCommand;
 use crate::cli::{Cli, Command, Exit, Output, StateCommand};
 use crate::print::Document;
@@ -110,6 +112,7 @@ pub fn run(cli: &Cli, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
         Command::Assign(asked) => with_site(cli, |site| shown(mapping::assign(&site, asked), asked.output)),
         Command::Mapping(command) => with_state(cli, |state| mapping(state, command)),
         Command::Token(command) => token(cli, command),
+        Command::Secret(command) => with_state(cli, |state| secret_of_machine(state, command)),
         Command::Plan(output) => with_state(cli, |state| shown(reload::plan(state), *output)),
         Command::Reload(output) => with_state(cli, |state| shown(reload::reload(state), *output)),
         Command::Gc { asked, output } => with_site(cli, |site| shown(gc::collect(&site, asked), *output)),
@@ -147,6 +150,16 @@ fn token(cli: &Cli, command: &TokenCommand) -> Result<Exit> {
         TokenCommand::Revoke { name, output } => {
             with_state(cli, |state| shown(token::revoke(state, name), *output))
         }
+    }
+}
+
+/// Does what was asked of machines' secrets.
+fn secret_of_machine(state: &Path, command: &SecretCommand) -> Result<Exit> {
+    match command {
+        SecretCommand::Set(named) => shown(secret::set(state, named), named.output),
+        SecretCommand::Rotate(named) => shown(secret::rotate(state, named), named.output),
+        SecretCommand::Remove(named) => shown(secret::remove(state, named), named.output),
+        SecretCommand::List { machine, output } => shown(secret::list(state, machine.as_deref()), *output),
     }
 }
 

@@ -10,6 +10,7 @@
 //! | `/etc/selinux/config` | enforcing | R5 |
 //! | `/etc/cloud/` | cloud-init that asks a network for its data | R6 |
 //! | `/etc/udev/rules.d/` | names for NICs by MAC | R7 |
+//! | `/usr/bin/dockerd`, `/usr/bin/podman` | containers that would lie on the overlay in memory | R8 |
 
 /// A tree, as far as the review looks.
 pub struct Tree<'t> {
@@ -17,12 +18,17 @@ pub struct Tree<'t> {
     pub text: &'t dyn Fn(&str) -> Option<String>,
     /// The names in a directory.
     pub names: &'t dyn Fn(&str) -> Vec<String>,
+    /// Whether the site gives this place a file system of its own.
+    pub is_placed: &'t dyn Fn(&str) -> bool,
 }
+
+/// Programs that lay containers' file systems on one of the machine's, and where.
+const CONTAINERS: [(&str, &str); 2] = [("dockerd", "/var/lib/docker"), ("podman", "/var/lib/containers")];
 
 /// All of it, one line each.
 pub fn of(tree: &Tree<'_>) -> Vec<String> {
-    let rows: [fn(&Tree<'_>) -> Option<String>; 7] =
-        [disks, swap, crypttab, resume, selinux, cloud_init, nic_names];
+    let rows: [fn(&Tree<'_>) -> Option<String>; 8] =
+        [disks, swap, crypttab, resume, selinux, cloud_init, nic_names, containers];
     rows.iter().filter_map(|row| row(tree)).collect()
 }
 
@@ -137,6 +143,17 @@ fn nic_names(tree: &Tree<'_>) -> Option<String> {
     ))
 }
 
+fn containers(tree: &Tree<'_>) -> Option<String> {
+    let programs = (tree.names)("/usr/bin");
+    let (program, place) = CONTAINERS
+        .into_iter()
+        .find(|(program, place)| programs.iter().any(|name| name == program) && !(tree.is_placed)(place))?;
+    Some(format!(
+        "{program} keeps containers in {place}, and overlayfs takes no overlay, which a machine's root is, for its upper layer: they are refused \
+         there, or copied whole for each container; say lasts = {{ \"{place}\" = \"empty\" }}, or mount a disk there"
+    ))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -149,7 +166,12 @@ mod tests {
             let below = files.keys().filter_map(|path| path.strip_prefix(directory)?.strip_prefix('/'));
             below.filter(|name| !name.contains('/')).map(str::to_owned).collect()
         };
-        of(&Tree { text: &|path| files.get(path).map(|text| (*text).to_owned()), names: &names })
+        let is_placed = |place: &str| place == "/var/lib/containers";
+        of(&Tree {
+            text: &|path| files.get(path).map(|text| (*text).to_owned()),
+            names: &names,
+            is_placed: &is_placed,
+        })
     }
 
     #[test]
@@ -165,6 +187,11 @@ mod tests {
             (&[("/etc/selinux/config", "SELINUX=enforcing\n")], 0, "NFSv3 carries no labels"),
             (&[("/etc/cloud/cloud.cfg", "users:\n  - default\n")], 0, "datasource_list: [ None ]"),
             (&[("/etc/udev/rules.d/70-persistent-net.rules", udev)], 0, "70-persistent-net.rules names NICs"),
+            (
+                &[("/usr/bin/dockerd", ""), ("/usr/bin/podman", "")],
+                0,
+                "lasts = { \"/var/lib/docker\" = \"empty\" }",
+            ),
         ] {
             let told = told(files);
             assert!(told.get(row).is_some_and(|line| line.contains(expected)), "{told:?}");
@@ -174,7 +201,8 @@ mod tests {
 
     #[test]
     fn a_tree_that_is_nobodys_has_no_review() {
-        let none: [&[(&str, &str)]; 7] = [
+        let none: [&[(&str, &str)]; 8] = [
+            &[("/usr/bin/podman", "")],
             &[(
                 "/etc/fstab",
                 "# UNCONFIGURED FSTAB FOR BASE SYSTEM\ntmpfs /tmp tmpfs defaults 0 0\n10.0.0.1:/srv /srv nfs defaults 0 0\n",

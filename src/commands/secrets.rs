@@ -45,7 +45,7 @@ pub fn warnings(site: &Site) -> Vec<String> {
         files(layer, &mut |path| {
             if let Some(what) = secret(layer, path) {
                 warnings.push(format!(
-                    "{} has {what}, which {whom}; put it into each machine's own layer",
+                    "{} has {what}, which {whom}; say it in `secrets` for each of them, or put it into each machine's own layer",
                     path.display()
                 ));
             }

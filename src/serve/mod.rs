@@ -2,6 +2,7 @@
 //!
 //! State, store and views first, then **all** sockets, then service: either everything is there or nothing has started.
 
+mod secrets_key;
 mod services;
 mod sockets;
 
@@ -141,6 +142,12 @@ async fn domain(
     let (report, reports) = mpsc::channel(REPORTS);
     let planner = Planner::new(store, guest, renderer);
     let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, keys, report).await?;
+    match secrets_key::seal(&site.server.state, machines.has_secrets().await?) {
+        Ok(seal) => machines.seal_by(seal),
+        Err(cause) => {
+            tracing::error!(cause = format!("{cause:#}"), "machines' secrets can neither be given nor set");
+        }
+    }
     Ok((machines, keyring, reports))
 }
 

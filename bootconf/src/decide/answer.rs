@@ -15,6 +15,7 @@ use crate::decide::decision::decide;
 use crate::site::Site;
 use crate::site::gives::{Boots, Gives};
 use crate::site::mounts::Mounts;
+use crate::site::secrets::Secrets;
 use crate::site::validate::LONGEST_LINE;
 
 /// Longest answer, in bytes.
@@ -138,6 +139,7 @@ impl Gives {
             workloads: document.workloads,
             layers: Vec::new(),
             mounts: Mounts::new(),
+            secrets: Secrets::new(),
             args: document.args,
             vars: document.vars,
         };

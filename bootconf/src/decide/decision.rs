@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::decided::{Decided, Other, Way};
+pub use crate::decide::no_plan::NoPlan;
 use crate::decide::voices::Voice;
 use crate::root::{Initramfs, OwnInitrd, Root};
 use crate::site::assignment::Signed;
@@ -15,6 +16,7 @@ use crate::site::gives::Boots;
 use crate::site::layers::Layer;
 use crate::site::log_place::LogPlace;
 use crate::site::mounts::{Mounts, What};
+use crate::site::secrets::{SecretKind, Secrets};
 use crate::site::when::Case;
 use crate::site::{Profile, Site, Source, Vars};
 
@@ -60,7 +62,7 @@ pub enum Part {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Provenance {
     /// Which part of the plan: `profile`, `menu`, `boot`, `group`, `layer`, `argument`, `kernel`, `initrd`, `root`, `initramfs`, `workload`,
-    /// `var`, `name`, `mount`, `log`.
+    /// `var`, `name`, `mount`, `lasts`, `log`.
     pub what: String,
     /// What it is.
     pub value: String,
@@ -104,6 +106,10 @@ pub struct Decision {
     pub log: Option<LogPlace>,
     /// What it mounts: of each place, what the nearest table says.
     pub mounts: Mounts,
+    /// Which secrets it has: of each name, what the nearest table says.
+    pub secrets: Secrets,
+    /// Where it asks for them.
+    pub nfs_port: u16,
     /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
     pub vars: Vars,
     /// Of profiles, generations that it boots instead of their heads.
@@ -117,66 +123,8 @@ pub struct Decision {
 /// What is said of a machine that nobody has named, where the site says nothing.
 const NOBODY: &str = "nobody has named it";
 
-/// Why a machine gets no boot.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NoPlan {
-    /// Its own table says nothing of a profile, and neither does a group.
-    #[error(
-        "nothing says what {0} boots; give it a `profile` in its [machine] table, or in that of a group that it is in"
-    )]
-    NoProfile(String),
-    /// Its profile is not there: the site it was assigned in has changed since.
-    #[error("this site has no profile {profile}, which is what {from} says; run `oneroot assign` again")]
-    NoSuchProfile {
-        /// The profile.
-        profile: String,
-        /// What says it.
-        from: String,
-    },
-    /// Its menu is not there, likewise.
-    #[error("this site has no menu {0:?}; run `oneroot assign` again")]
-    NoSuchMenu(String),
-    /// Its tree has no kernel.
-    #[error(
-        "profile {profile} has no kernel{wanted}; install one in the tree, or say `kernel =` in the profile"
-    )]
-    NoKernel {
-        /// The profile.
-        profile: String,
-        /// What the site asked for, with a colon before it.
-        wanted: String,
-    },
-    /// Its kernel has no initrd.
-    #[error(
-        "profile {profile} has no initrd for {kernel}, and no modules of which oneroot could make one; install the kernel's package in the tree, or say `initramfs = \"none\"`"
-    )]
-    NoInitrd {
-        /// The profile.
-        profile: String,
-        /// The kernel.
-        kernel: String,
-    },
-    /// Its kernel has no modules, so that no initrd can be made of them.
-    #[error(
-        "profile {profile} has no modules for {kernel} (`/usr/lib/modules/VERSION/modules.dep`), of which oneroot would make its initrd; install the kernel's package in the tree"
-    )]
-    NoModules {
-        /// The profile.
-        profile: String,
-        /// The kernel.
-        kernel: String,
-    },
-    /// No initrd can be made for it.
-    #[error("profile {profile}: no initrd can be made for {kernel}: {cause}")]
-    NotComposed {
-        /// The profile.
-        profile: String,
-        /// The kernel.
-        kernel: String,
-        /// Why, and what to do.
-        cause: String,
-    },
-}
+/// How it is shown where a table of that name says it.
+const LASTS: &str = "lasts";
 
 /// Decides what boots a machine.
 ///
@@ -262,7 +210,8 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, purpose: For<'_>) -> Result
         return Err(NoPlan::NoSuchProfile { profile: profile.clone(), from: from.to_owned() });
     }
     let case = &Weighed { case: catalogue.case(asked), all: asked.supposed.layers };
-    let mut decision = Decision { choice: taken, ..Decision::empty(known, profile) };
+    let nfs_port = site.server.nfs_port;
+    let mut decision = Decision { choice: taken, nfs_port, ..Decision::empty(known, profile) };
     decision.note_assigned(&voices);
     decision.record("profile", profile, from);
     said.for_each(|(boots, from)| decision.why.push(Provenance::hidden(boots, from)));
@@ -366,13 +315,16 @@ impl Decision {
     /// same share it, whatever else they have, and their layers lie over it as over everything.
     fn lay_mounted(&mut self, site: &Site, case: &Weighed<'_>, trees: usize) {
         self.mounts.retain(|_, mount| mount.what != What::Nothing);
+        // Whoever nobody has named could be anybody: a rule's name is a claim.
+        let is_named = self.name.is_some() && !self.is_claimed;
+        self.secrets.retain(|_, secret| is_named && secret.kind != SecretKind::None);
         let mounted = self.mounts.iter().filter_map(|(at, mount)| match &mount.what {
             What::Profile(profile) => Some(Part::Mounted {
                 at: at.clone(),
                 profile: profile.clone(),
                 parts: lent(site, profile, case),
             }),
-            What::Nfs(_) | What::Device { .. } | What::Nothing => None,
+            _ => None,
         });
         let mounted: Vec<Part> = mounted.collect();
         self.parts.splice(trees..trees, mounted);
@@ -381,11 +333,26 @@ impl Decision {
     /// Takes mounts in, over those of the tables before.
     fn merge_mounts(&mut self, mounts: &Mounts, from: &str) {
         for (at, mount) in mounts {
-            let is_of = |why: &Provenance| why.what == "mount" && why.value.split(' ').next() == Some(at);
-            self.why.iter_mut().filter(|why| is_of(why)).for_each(|why| why.hidden = true);
-            self.record("mount", &format!("{at} {}", mount.what), from);
+            ["mount", LASTS].iter().for_each(|what| self.hide(what, at));
+            let what = if mount.what.is_lasting() { LASTS } else { "mount" };
+            self.record(what, &format!("{at} {}", mount.what), from);
             self.mounts.insert(at.clone(), mount.clone());
         }
+    }
+
+    /// Takes secrets in, over those of the tables before.
+    fn merge_secrets(&mut self, secrets: &Secrets, from: &str) {
+        for (name, secret) in secrets {
+            self.hide("secret", name);
+            self.record("secret", &format!("{name} {}", secret.kind), from);
+            self.secrets.insert(name.clone(), secret.clone());
+        }
+    }
+
+    /// What was said of this before does not count any more.
+    fn hide(&mut self, what: &str, name: &str) {
+        let is_of = |why: &Provenance| why.what == what && why.value.split(' ').next() == Some(name);
+        self.why.iter_mut().filter(|why| is_of(why)).for_each(|why| why.hidden = true);
     }
 
     /// Who assigned something, and the generations that were.
@@ -414,6 +381,7 @@ impl Decision {
             self.add_parts(&profile.layers, &profile.args, &table, case);
             self.merge_vars(&profile.vars, &table);
             self.merge_mounts(&profile.mounts, &table);
+            self.merge_secrets(&profile.secrets, &table);
             if let Some(log) = &profile.log {
                 self.log = Some(log.clone());
                 self.record("log", &log.to_string(), &table);
@@ -441,6 +409,7 @@ impl Decision {
                 self.add_parts(&workload.layers, &workload.args, &table, case);
                 self.merge_vars(&workload.vars, &table);
                 self.merge_mounts(&workload.mounts, &table);
+                self.merge_secrets(&workload.secrets, &table);
             }
         }
     }
@@ -514,6 +483,7 @@ impl Decision {
             self.add_parts(&gives.layers, &gives.args, &voice.from, case);
             self.merge_vars(&gives.vars, &voice.from);
             self.merge_mounts(&gives.mounts, &voice.from);
+            self.merge_secrets(&gives.secrets, &voice.from);
         }
     }
 

@@ -6,6 +6,7 @@ pub mod decided;
 pub mod decision;
 pub mod differences;
 pub mod facts;
+mod no_plan;
 pub mod question;
 pub mod stacks;
 pub mod voices;

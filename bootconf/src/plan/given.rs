@@ -4,14 +4,15 @@
 //! They say two things to whatever manages the network in that tree: leave the NIC that carries the root alone, and here is
 //! what its lease said; and to its init what to mount (`plan/mounts.rs`). A pure function of frozen facts: the same facts give the same files.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::decide::facts::{Facts, SiteFacts};
 use crate::plan::args::BOOT_NIC;
-use crate::plan::mounts;
+use crate::plan::{mounts, secrets};
 use crate::root::Initramfs;
 use crate::site::log_place::LogPlace;
 use crate::site::mounts::Mounts;
+use crate::site::secrets::Secrets;
 
 /// Where the files are, by what they are for: `run/` is put into `/run` as it is, `etc/` where the tree has nothing better.
 pub const HOME: &str = ".oneroot";
@@ -33,6 +34,8 @@ pub struct Given {
     renamed: bool,
     mounts: Mounts,
     log: Option<LogPlace>,
+    /// Which secrets it asks for, and where.
+    secrets: Option<(Secrets, IpAddr, u16)>,
     /// For its tree's hooks, where it has any.
     facts: Option<Facts>,
 }
@@ -50,8 +53,16 @@ impl Given {
             renamed: initramfs == Initramfs::Dracut,
             mounts: mounts.clone(),
             log: log.cloned(),
+            secrets: None,
             facts: None,
         }
+    }
+
+    /// The same with what it has to know of its secrets, where it has any.
+    #[must_use]
+    pub fn with_secrets(self, facts: &Facts, secrets: &Secrets, port: u16) -> Self {
+        let asks = || (secrets.clone(), facts.site.server, port);
+        Self { secrets: (!secrets.is_empty()).then(asks), ..self }
     }
 
     /// The same with its facts, for the hooks of its tree.
@@ -87,8 +98,11 @@ impl Given {
             let sources = self.ntp.iter().map(|server| format!("server {server} iburst\n")).collect();
             files.push(("run/chrony-dhcp/oneroot.sources".to_owned(), sources));
         }
-        files.extend(mounts::files(&self.mounts));
+        files.extend(mounts::files(&self.mounts, &self.name));
         files.extend(self.log());
+        if let Some((wanted, server, port)) = &self.secrets {
+            files.push((secrets::LIST.to_owned(), secrets::list(wanted, *server, *port)));
+        }
         if let Some(facts) = &self.facts {
             files.push(("facts".to_owned(), environment(facts)));
             // It is made of texts, numbers and addresses alone.
@@ -105,8 +119,8 @@ impl Given {
     fn log(&self) -> Vec<(String, String)> {
         let volatile = format!("[Journal]\nStorage=volatile\nRuntimeMaxUse={JOURNAL}\n");
         // Whose journal has a disk of its own keeps it there.
-        let has_disk =
-            ["/var", "/var/log", "/var/log/journal"].iter().any(|at| self.mounts.contains_key(*at));
+        let lasts = |at: &&str| self.mounts.get(*at).is_some_and(|mount| mount.what.outlives());
+        let has_disk = ["/var", "/var/log", "/var/log/journal"].iter().any(lasts);
         let journald =
             (!has_disk).then(|| ("run/systemd/journald.conf.d/50-oneroot.conf".to_owned(), volatile));
         let mut files: Vec<(String, String)> = journald.into_iter().collect();
@@ -237,6 +251,7 @@ mod tests {
             ntp: vec![Ipv4Addr::new(10, 0, 0, 9)],
             renamed: true,
             mounts: Mounts::new(),
+            secrets: None,
             log: None,
             facts: None,
         };

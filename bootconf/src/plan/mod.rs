@@ -8,11 +8,13 @@ pub mod firmware;
 pub mod given;
 pub mod initrd;
 pub mod kernels;
+mod lasts;
 pub mod microcode;
 pub mod mounts;
 mod own;
 pub mod screens;
 pub mod script;
+pub mod secrets;
 mod version;
 
 use std::collections::BTreeMap;
@@ -30,7 +32,9 @@ use crate::plan::own::settings;
 use crate::root::{Initramfs, Root};
 use crate::site::Site;
 use crate::site::assignment::Signed;
+use crate::site::log_place::LogPlace;
 use crate::site::mounts::Mounts;
+use crate::site::secrets::Secrets;
 
 /// Generations, bottom first, by the places where they are mounted.
 pub type Mounted = BTreeMap<String, Vec<GenerationId>>;
@@ -71,6 +75,12 @@ pub struct BootPlan {
     /// What it mounts, by the places.
     #[serde(default, skip_serializing_if = "Mounts::is_empty")]
     pub mounts: Mounts,
+    /// Where its log goes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<LogPlace>,
+    /// Which secrets it may ask for, by their names.
+    #[serde(default, skip_serializing_if = "Secrets::is_empty")]
+    pub secrets: Secrets,
     /// Of the profiles that it mounts: the generations that it has of each, bottom first, by the places.
     #[serde(default, skip_serializing_if = "Mounted::is_empty")]
     pub mounted: Mounted,
@@ -147,6 +157,8 @@ impl BootPlan {
             root,
             initramfs: (root == Root::Nfs).then_some(terms.loaded.initramfs),
             mounts: decision.mounts.clone(),
+            log: decision.log.clone(),
+            secrets: decision.secrets.clone(),
             mounted: terms.mounted.clone(),
             assigned: decision.assigned.clone(),
             facts: Some(terms.facts.clone()),

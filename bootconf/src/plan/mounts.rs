@@ -1,9 +1,11 @@
 //! What a machine is given so that it mounts what its site says: units for systemd (systemd.mount(5), systemd.automount(5)), lines
 //! of fstab(5) for every other init, and a map for autofs(5) where each user's home is mounted by itself.
 //!
-//! Profiles are not among them: their trees are parts of the machine's own view (docs/decisions/0022).
+//! Profiles are not among them: their trees are parts of the machine's own view (docs/decisions/0022). What lasts is
+//! (docs/decisions/0024): a directory at a file server is a mount like another, and what is in memory has a number, by which it is told.
 
-use crate::site::mounts::{HOMES, Mount, Mounts, What};
+use crate::plan::lasts::{self, Kept};
+use crate::site::mounts::{HOMES, Mount, Mounts, What, own};
 
 /// Seconds after which whoever looked at a place is told that it is not to be had.
 const PATIENCE: u32 = 30;
@@ -13,6 +15,8 @@ const LONG: u32 = 600;
 const REMOTE: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "9p", "fuse.sshfs"];
 /// The service that tells the boot server of a mount that failed, by its number.
 const TELLS: &str = "oneroot-mount-failed@";
+/// And the one that makes a directory at a file server.
+const MAKES: &str = "oneroot-keep@";
 /// Devices of fstab(5) that are found by what is on them, and where udev lists those.
 const FOUND_BY: [(&str, &str); 4] = [
     ("LABEL=", "/dev/disk/by-label/"),
@@ -24,81 +28,104 @@ const FOUND_BY: [(&str, &str); 4] = [
 /// One mount as mount(8) makes it.
 struct Line<'m> {
     at: &'m str,
-    source: &'m str,
+    source: String,
     kind: &'m str,
     mount: &'m Mount,
 }
 
-/// What mount(8) mounts of them, in the order of their numbers: all but profiles and users' homes.
-fn lines(mounts: &Mounts) -> impl Iterator<Item = Line<'_>> {
-    mounts.iter().filter_map(|(at, mount)| {
-        let (source, kind) = match &mount.what {
-            What::Nfs(source) if !at.ends_with(HOMES) => (source.as_str(), "nfs"),
-            What::Device { source, kind } => (source.as_str(), kind.as_str()),
-            What::Nfs(_) | What::Profile(_) | What::Nothing => return None,
-        };
-        Some(Line { at, source, kind, mount })
-    })
+/// Those that a machine tells of by a number, in the order of these: all but profiles and users' homes.
+fn all(mounts: &Mounts) -> impl Iterator<Item = (usize, &str, &Mount)> {
+    let has_number = |(at, mount): &(&String, &Mount)| match mount.what {
+        What::Nfs(_) => !at.ends_with(HOMES),
+        What::Profile(_) | What::Nothing => false,
+        What::Device { .. } | What::Server(_) | What::Copied(_) | What::Empty(_) => true,
+    };
+    let found = mounts.iter().filter(has_number).zip(1_usize..);
+    found.map(|((at, mount), number)| (number, at.as_str(), mount))
 }
 
 /// What a machine calls by this number when it tells that it can't be had: its place, and what it is.
 #[must_use]
 pub fn numbered(mounts: &Mounts, number: usize) -> Option<(&str, &Mount)> {
-    let line = lines(mounts).nth(number.checked_sub(1)?)?;
-    Some((line.at, line.mount))
+    let (_, at, mount) = all(mounts).nth(number.checked_sub(1)?)?;
+    Some((at, mount))
 }
 
-/// The files, by their paths below `/.oneroot`.
-pub(super) fn files(mounts: &Mounts) -> Vec<(String, String)> {
+/// What lasts of a place at a file server, as the machine mounts it; as it is said where it lies nowhere but there.
+#[must_use]
+pub fn source(at: &str, mount: &Mount, machine: &str) -> String {
+    match &mount.what {
+        What::Server(source) => Kept::of(source, at, machine).source(),
+        what => own(&what.to_string(), machine),
+    }
+}
+
+/// The files of this machine, by their paths below `/.oneroot`.
+pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
     let mut files = Vec::new();
-    let (mut list, mut fstab) = (String::new(), String::new());
+    let [mut list, mut lasting, mut fstab] = [const { String::new() }; 3];
     let mut targets = [(true, Vec::new()), (false, Vec::new())];
-    for (line, number) in lines(mounts).zip(1_usize..) {
-        let unit = unit_name(line.at);
+    for (number, at, mount) in all(mounts) {
+        let how = match (mount.automount, mount.required) {
+            (_, true) => "required",
+            (true, _) => "automount",
+            _ => "wanted",
+        };
+        list += &format!("{number} {at} {how}\n");
+        lasting.extend(lasts::line((number, at, mount), machine));
+        let Some(line) = Line::of(at, mount, machine) else { continue };
+        let unit = unit_name(at);
         files.push((format!("run/systemd/system/{unit}.mount"), line.unit(number)));
-        let automount = line.mount.automount;
-        if automount {
+        if mount.automount {
             files.push((format!("run/systemd/system/{unit}.automount"), line.automount()));
         }
-        let ending = if automount { "automount" } else { "mount" };
-        let verb = if line.mount.required { "Requires" } else { "Wants" };
+        let ending = if mount.automount { "automount" } else { "mount" };
+        let verb = if mount.required { "Requires" } else { "Wants" };
         for (is_remote, wanted) in &mut targets {
             if *is_remote == line.is_remote() {
                 wanted.push(format!("{verb}={unit}.{ending}\n"));
             }
         }
-        let how = match (automount, line.mount.required) {
-            (_, true) => "required",
-            (true, _) => "automount",
-            _ => "wanted",
-        };
-        list += &format!("{number} {} {how}\n", line.at);
         fstab += &line.fstab();
     }
-    let [remote, local] = targets.map(|(_, wanted)| wanted.concat());
-    // A tree may not have it in its multi-user.target, and a drop-in needs no link.
+    files.extend(drop_ins(targets.map(|(_, wanted)| wanted.concat())));
+    let lists = [("mounts", list), ("lasts", lasting), ("etc/fstab", fstab)];
+    let said = lists.into_iter().filter(|(_, text)| !text.is_empty());
+    files.extend(said.map(|(path, text)| (path.to_owned(), text)));
+    files.extend(homes(mounts, machine));
+    files
+}
+
+/// What has systemd mount it: drop-ins, for a target has them without a link.
+fn drop_ins([remote, local]: [String; 2]) -> impl Iterator<Item = (String, String)> {
+    // A tree may not have it in its multi-user.target.
     let pulled = match (remote.is_empty(), remote.contains("Requires=")) {
         (true, _) => "",
         // The machine is not up before that is there.
         (_, true) => "Requires=remote-fs.target\nAfter=remote-fs.target\n",
         _ => "Wants=remote-fs.target\n",
     };
-    let pulled = pulled.to_owned();
-    for (target, wanted) in [("remote-fs", remote), ("local-fs", local), ("multi-user", pulled)] {
-        if !wanted.is_empty() {
-            let path = format!("run/systemd/system/{target}.target.d/50-oneroot.conf");
-            files.push((path, format!("[Unit]\n{wanted}")));
-        }
-    }
-    if !list.is_empty() {
-        files.push(("mounts".to_owned(), list));
-        files.push(("etc/fstab".to_owned(), fstab));
-    }
-    files.extend(homes(mounts));
-    files
+    let targets = [("remote-fs", remote), ("local-fs", local), ("multi-user", pulled.to_owned())];
+    targets.into_iter().filter(|(_, wanted)| !wanted.is_empty()).map(|(target, wanted)| {
+        (format!("run/systemd/system/{target}.target.d/50-oneroot.conf"), format!("[Unit]\n{wanted}"))
+    })
 }
 
-impl Line<'_> {
+impl<'m> Line<'m> {
+    /// None for what no unit and no line mounts.
+    fn of(at: &'m str, mount: &'m Mount, machine: &str) -> Option<Self> {
+        let kind = match &mount.what {
+            What::Nfs(_) | What::Server(_) => "nfs",
+            What::Device { kind, .. } => kind.as_str(),
+            What::Profile(_) | What::Copied(_) | What::Empty(_) | What::Nothing => return None,
+        };
+        let source = match &mount.what {
+            What::Device { source, .. } => source.clone(),
+            _ => source(at, mount, machine),
+        };
+        Some(Self { at, source, kind, mount })
+    }
+
     fn title(&self) -> String {
         format!("{} from {}", self.at, self.source)
     }
@@ -130,8 +157,12 @@ impl Line<'_> {
         let options =
             if options.is_empty() { String::new() } else { format!("Options={}\n", options.join(",")) };
         let patience = if mount.required { LONG } else { PATIENCE };
+        let made = match mount.what {
+            What::Server(_) => format!("Wants={MAKES}{number}.service\nAfter={MAKES}{number}.service\n"),
+            _ => String::new(),
+        };
         format!(
-            "[Unit]\nDescription={title}\nStartLimitIntervalSec=0\nOnFailure={TELLS}{number}.service\n\n\
+            "[Unit]\nDescription={title}\nStartLimitIntervalSec=0\nOnFailure={TELLS}{number}.service\n{made}\n\
              [Mount]\nWhat={source}\nWhere={at}\nType={kind}\n{options}TimeoutSec={patience}\n"
         )
     }
@@ -160,7 +191,7 @@ impl Line<'_> {
 }
 
 /// The maps of autofs(5) for places of which each name is a home of its own.
-fn homes(mounts: &Mounts) -> Vec<(String, String)> {
+fn homes(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
     let (mut master, mut maps) = (String::new(), Vec::new());
     for ((at, mount), number) in mounts.iter().zip(1..) {
         let (Some(at), What::Nfs(source)) = (at.strip_suffix(HOMES), &mount.what) else { continue };
@@ -169,7 +200,7 @@ fn homes(mounts: &Mounts) -> Vec<(String, String)> {
         master += &format!("{at} /etc/{map}\n");
         let options =
             if mount.options.is_empty() { String::new() } else { format!("-{} ", mount.options.join(",")) };
-        maps.push((format!("etc/{map}"), format!("* {options}{source}\n")));
+        maps.push((format!("etc/{map}"), format!("* {options}{}\n", own(source, machine))));
     }
     if !master.is_empty() {
         maps.push(("etc/auto.master.d/oneroot.autofs".to_owned(), master));
@@ -213,7 +244,8 @@ mod tests {
     fn files_of(
         mounts: impl IntoIterator<Item = (&'static str, Mount)>,
     ) -> std::collections::BTreeMap<String, String> {
-        files(&mounts.into_iter().map(|(at, mount)| (at.to_owned(), mount)).collect()).into_iter().collect()
+        let mounts = mounts.into_iter().map(|(at, mount)| (at.to_owned(), mount)).collect();
+        files(&mounts, "alpha").into_iter().collect()
     }
 
     #[test]
@@ -274,6 +306,45 @@ mod tests {
     }
 
     #[test]
+    fn what_lasts_is_made_at_its_file_server_before_it_is_mounted_and_what_is_in_memory_by_init_alone() {
+        let server = Mount {
+            automount: true,
+            options: vec!["vers=3".to_owned(), "soft".to_owned()],
+            ..mount(What::Server("nas:/state/{name}".to_owned()))
+        };
+        let files = files_of([
+            ("/opt/x", Mount { required: true, ..mount(What::Copied("50%".to_owned())) }),
+            ("/var/lib/db", server),
+            ("/var/log", mount(What::Empty("64m".to_owned()))),
+        ]);
+        let unit = &files["run/systemd/system/var-lib-db.mount"];
+        assert!(unit.contains("What=nas:/state/alpha/var/lib/db\nWhere=/var/lib/db\nType=nfs\n"), "{unit}");
+        let before = "\nWants=oneroot-keep@2.service\nAfter=oneroot-keep@2.service\n";
+        assert!(unit.contains(before), "{unit}");
+        assert_eq!(
+            files["lasts"],
+            "1 /opt/x required copied 50%\n2 /var/lib/db wanted server nas:/state alpha/var/lib/db vers=3,soft\n3 /var/log wanted empty 64m\n"
+        );
+        assert_eq!(files["mounts"], "1 /opt/x required\n2 /var/lib/db automount\n3 /var/log wanted\n");
+        assert_eq!(
+            files["etc/fstab"],
+            "nas:/state/alpha/var/lib/db /var/lib/db nfs vers=3,soft,_netdev,nofail,bg 0 0\n"
+        );
+        let units = files.keys().filter(|path| path.ends_with(".mount") || path.ends_with(".automount"));
+        assert_eq!(units.count(), 2, "{files:#?}");
+    }
+
+    #[test]
+    fn a_machines_name_stands_in_the_path_of_whatever_it_mounts_from_a_file_server() {
+        let files = files_of([
+            ("/home/*", Mount { automount: true, ..mount(What::Nfs("nas:/{name}/&".to_owned())) }),
+            ("/srv", mount(What::Nfs("nas:/srv/{name}".to_owned()))),
+        ]);
+        assert!(files["run/systemd/system/srv.mount"].contains("What=nas:/srv/alpha\n"));
+        assert!(files["etc/auto.master.d/oneroot-1.map"].contains("nas:/alpha/&\n"), "{files:#?}");
+    }
+
+    #[test]
     fn each_users_home_is_mounted_by_autofs_and_is_no_unit() {
         let files = files_of([(
             "/home/*",
@@ -293,6 +364,6 @@ mod tests {
         let mounts: Mounts = mounts.into_iter().map(|(at, mount)| (at.to_owned(), mount)).collect();
         assert_eq!(numbered(&mounts, 1).map(|(at, _)| at), Some("/home"));
         assert_eq!((numbered(&mounts, 0), numbered(&mounts, 2)), (None, None));
-        assert!(files(&Mounts::new()).is_empty());
+        assert!(files(&Mounts::new(), "alpha").is_empty());
     }
 }

@@ -138,6 +138,8 @@ mod tests {
             root: crate::root::Root::Nfs,
             initramfs: None,
             mounts: crate::site::mounts::Mounts::new(),
+            log: None,
+            secrets: crate::site::secrets::Secrets::new(),
             mounted: crate::plan::Mounted::new(),
             assigned: None,
             facts: None,

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::site::layers::Layer;
 use crate::site::mounts::Mounts;
+use crate::site::secrets::Secrets;
 use crate::site::types::Vars;
 
 /// What a table gives to each machine that it is about.
@@ -22,6 +23,9 @@ pub struct Gives {
     /// What they mount. Only the site's own files say that.
     #[serde(skip)]
     pub mounts: Mounts,
+    /// Which secrets each of them has. Only the site's own files say that.
+    #[serde(skip)]
+    pub secrets: Secrets,
     /// Kernel arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub args: Vec<String>,

@@ -1,11 +1,12 @@
-//! What a machine mounts on its tree: the `mounts` table of a profile, group, workload, rule or machine. A key is the place, and
-//! of one place the nearest table's word counts.
+//! What a machine mounts on its tree: the `mounts` table of a profile, group, workload, rule or machine, and with it what its table
+//! `lasts` says (`site/lasts.rs`). A key is the place, and of one place the nearest table's word counts.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::site::lasts::lasts;
 use crate::site::section::{Diagnostics, Item, Section};
 use crate::site::table::Places;
 
@@ -17,7 +18,11 @@ const FORMS: &str = "\"SERVER:/PATH\", \"none\", or a table such as { profile = 
 /// Directories that the machine's init needs for itself.
 const TAKEN: [&str; 6] = ["/dev", "/proc", "/sys", "/run", "/.oneroot", "/boot"];
 /// Directories that a system needs before it has a network of its own.
-const EARLY: [&str; 4] = ["/etc", "/usr", "/var", "/var/log"];
+pub(crate) const EARLY: [&str; 4] = ["/etc", "/usr", "/var", "/var/log"];
+/// Why none of them comes from a file server.
+pub(crate) const TOO_EARLY: &str = "is looked at before there is a network, and a system that waits for it does not come up; mount what is below it";
+/// What stands for a machine's name in the path of a file server's directory.
+pub const NAME: &str = "{name}";
 /// Bytes of a file's name: systemd writes some letters of a path as four in that of its unit.
 const LONGEST_UNIT: usize = 240;
 /// A path that is longer than this is some mistake, and so is a list of options.
@@ -54,15 +59,43 @@ pub enum What {
         /// And in its third.
         kind: String,
     },
+    /// A directory below this one of a file server, by its own path, which is made as the tree's and lasts.
+    Server(String),
+    /// The tree's directory, copied into a tmpfs of this size.
+    Copied(String),
+    /// A tmpfs of this size, with the owner and mode of the tree's directory.
+    Empty(String),
     /// Nothing: what a table that is further away says does not count.
     Nothing,
+}
+
+impl What {
+    /// Whether the table `lasts` says it, and not `mounts`.
+    #[must_use]
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::Server(_) | Self::Copied(_) | Self::Empty(_))
+    }
+
+    /// Whether it outlives the machine's boot.
+    #[must_use]
+    pub fn outlives(&self) -> bool {
+        matches!(self, Self::Nfs(_) | Self::Device { .. } | Self::Server(_))
+    }
+}
+
+/// A file server's directory as this machine has it: hosts' names have no letters that mean something in one.
+#[must_use]
+pub fn own(source: &str, machine: &str) -> String {
+    source.replace(NAME, machine)
 }
 
 impl fmt::Display for What {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Profile(profile) => write!(f, "profile {profile}"),
-            Self::Nfs(source) => f.write_str(source),
+            Self::Nfs(source) | Self::Server(source) => f.write_str(source),
+            Self::Copied(size) => write!(f, "copied, {size}"),
+            Self::Empty(size) => write!(f, "empty, {size}"),
             Self::Device { source, kind } => write!(f, "{source} ({kind})"),
             Self::Nothing => f.write_str("none"),
         }
@@ -71,13 +104,13 @@ impl fmt::Display for What {
 
 impl Mount {
     /// One of which no more is said.
-    fn of(what: What) -> Self {
-        let automount = matches!(what, What::Nfs(_));
+    pub(crate) fn of(what: What) -> Self {
+        let automount = matches!(what, What::Nfs(_) | What::Server(_));
         Self { what, options: Vec::new(), required: false, automount }
     }
 }
 
-/// The mounts of a table, whose places are kept.
+/// The mounts of a table, whose places are kept, and what lasts of what its machines write.
 pub(crate) fn mounts(
     section: &mut Section<'_>,
     places: &mut Places,
@@ -93,8 +126,7 @@ pub(crate) fn mounts(
         };
         let (Some(at), Some(mount)) = (at.check(diagnostics, place), mount) else { continue };
         if matches!(mount.what, What::Nfs(_)) && EARLY.contains(&at.value.as_str()) {
-            let told = "is looked at before there is a network, and a system that waits for it does not come up; mount what is below it";
-            diagnostics.note(&at.span, told);
+            diagnostics.note(&at.span, TOO_EARLY);
         }
         let is_for_homes = matches!(mount.what, What::Nfs(_) | What::Nothing) && !mount.required;
         if at.value.ends_with(HOMES) && !is_for_homes {
@@ -102,6 +134,7 @@ pub(crate) fn mounts(
         }
         mounts.insert(at.value, mount);
     }
+    lasts(section, &mut mounts, diagnostics);
     mounts
 }
 
@@ -159,7 +192,7 @@ fn long(mut table: Section<'_>, places: &mut Places, diagnostics: &mut Diagnosti
 }
 
 /// A place in the tree.
-fn place(text: String) -> Result<String, String> {
+pub(crate) fn place(text: String) -> Result<String, String> {
     let path = text.strip_suffix(HOMES).unwrap_or(&text);
     let names =
         path.strip_prefix('/').ok_or_else(|| format!("{text:?} must be a path in the tree, from /"))?;
@@ -195,7 +228,7 @@ fn word(text: &str, besides: &str) -> Result<(), String> {
 }
 
 /// `SERVER:/PATH`, with an IPv6 address in brackets.
-fn nfs(text: &str) -> Result<String, String> {
+pub(crate) fn nfs(text: &str) -> Result<String, String> {
     let (server, path) = match text.strip_prefix('[') {
         Some(rest) => rest.split_once("]:").unwrap_or_default(),
         None => text.split_once(':').unwrap_or_default(),
@@ -203,7 +236,13 @@ fn nfs(text: &str) -> Result<String, String> {
     if server.is_empty() || !path.starts_with('/') || path.split('/').any(|name| name == "..") {
         return Err(format!("{text:?} is no directory of a file server, such as \"nas:/export/home\""));
     }
-    word(server, "._-:").and_then(|()| word(path, "/._-+@~=,&"))?;
+    let plain = path.replace(NAME, "name");
+    if plain.contains(['{', '}']) {
+        return Err(format!(
+            "{text:?} has a brace in it that is not {NAME}, which stands for the machine's name"
+        ));
+    }
+    word(server, "._-:").and_then(|()| word(&plain, "/._-+@~=,&"))?;
     Ok(text.to_owned())
 }
 
@@ -218,7 +257,7 @@ fn kind(text: &str) -> Result<String, String> {
 }
 
 /// Options, as mount(8) takes them.
-fn options(text: &str) -> Result<Vec<String>, String> {
+pub(crate) fn options(text: &str) -> Result<Vec<String>, String> {
     word(text, "/._-+@~=:,")
         .map(|()| text.split(',').filter(|one| !one.is_empty()).map(str::to_owned).collect())
 }

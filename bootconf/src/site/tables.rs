@@ -14,6 +14,7 @@ use crate::site::log_place::LogPlace;
 use crate::site::menu_tables::boots;
 use crate::site::mounts::mounts;
 use crate::site::networks::{NO_HOST, is_host, seconds_of};
+use crate::site::secrets::secrets;
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::sources::source_of;
 use crate::site::table::{Places, Table, placed};
@@ -335,6 +336,7 @@ pub(crate) fn profile(
             .and_then(|at| at.check(diagnostics, |text| LogPlace::parse(&text)))
             .map(|at| at.value),
         mounts: mounts(&mut section, &mut places, diagnostics),
+        secrets: secrets(&mut section, &mut places, diagnostics),
         args: arguments_of(
             root.unwrap_or_default(),
             section.strings(diagnostics, "args", false),
@@ -416,6 +418,7 @@ pub(crate) fn workload(
     let workload = Workload {
         layers: layers(&mut section, home, &mut places, diagnostics),
         mounts: mounts(&mut section, &mut places, diagnostics),
+        secrets: secrets(&mut section, &mut places, diagnostics),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
         vars: own_variables(&mut section, diagnostics),
     };
@@ -477,6 +480,7 @@ pub(crate) fn gives(section: &mut Section<'_>, places: &mut Places, diagnostics:
         workloads: workloads.into_iter().map(|at| places.keep("workloads", at)).collect(),
         layers: Vec::new(),
         mounts: mounts(section, places, diagnostics),
+        secrets: secrets(section, places, diagnostics),
         args: arguments(section.strings(diagnostics, "args", false), diagnostics),
         vars: own_variables(section, diagnostics),
     }

@@ -17,6 +17,7 @@ use crate::site::menus::Menu;
 use crate::site::mounts::Mounts;
 use crate::site::program::Program;
 use crate::site::rules::Rule;
+use crate::site::secrets::Secrets;
 use crate::site::sources::Source;
 use oneroot_ids::Mac;
 
@@ -207,6 +208,8 @@ pub struct Profile {
     pub own: OwnInitrd,
     /// What its machines mount.
     pub mounts: Mounts,
+    /// Which secrets they have.
+    pub secrets: Secrets,
     /// Where their logs go.
     pub log: Option<LogPlace>,
     /// Kernel arguments.
@@ -222,6 +225,8 @@ pub struct Workload {
     pub layers: Vec<Layer>,
     /// What its machines mount.
     pub mounts: Mounts,
+    /// Which secrets they have.
+    pub secrets: Secrets,
     /// Kernel arguments.
     pub args: Vec<String>,
     /// What templates may say on its machines.
@@ -337,6 +342,17 @@ impl Site {
         let groups = self.groups.iter().flat_map(|(_, group)| &group.gives.layers);
         let rules = self.rules.iter().flat_map(|rule| &rule.gives.layers);
         profiles.chain(workloads).chain(groups).chain(rules)
+    }
+
+    /// Every place in a tree where some machine has something else than its writable layer.
+    pub fn places(&self) -> impl Iterator<Item = &str> {
+        let profiles = self.profiles.values().map(|profile| &profile.mounts);
+        let workloads = self.workloads.values().map(|workload| &workload.mounts);
+        let groups = self.groups.iter().map(|(_, group)| &group.gives);
+        let rules = self.rules.iter().map(|rule| &rule.gives);
+        let machines = self.machines.values().map(|machine| &machine.gives);
+        let gives = groups.chain(rules).chain(machines).map(|gives| &gives.mounts);
+        profiles.chain(workloads).chain(gives).flat_map(|mounts| mounts.keys().map(String::as_str))
     }
 
     /// Whether what a machine boots goes by facts that it is asked for.

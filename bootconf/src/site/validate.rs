@@ -8,9 +8,11 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::site::draft::Draft;
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
+use crate::site::lasts::conflicts;
 use crate::site::mounts::{Mounts, What};
 use crate::site::networks::pool_size;
 use crate::site::report::nearest;
+use crate::site::secrets::Secrets;
 use crate::site::section::Diagnostics;
 use crate::site::table::Table;
 use crate::site::{Machine, Profile};
@@ -52,9 +54,11 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
             }
         }
         mounted(&profile.value.mounts, profile, draft, diagnostics);
+        secret(&profile.value.secrets, profile, draft, diagnostics);
     }
     for workload in draft.workloads.values() {
         mounted(&workload.value.mounts, workload, draft, diagnostics);
+        secret(&workload.value.secrets, workload, draft, diagnostics);
     }
     groups(draft, diagnostics);
     machines(draft, diagnostics);
@@ -200,10 +204,32 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
     for (profile, choice) in boots.map(|boots| roots_of(boots, draft)).unwrap_or_default() {
         let Chain::Ends(chain) = chain_of(profile, &draft.profiles) else { continue };
         let all = || groups.iter().copied().chain([&value.gives]).chain(choice);
+        hidden(&chain, machine, all, draft, diagnostics);
         let more = words(all, draft);
         // What a profile has alone was looked at with the profile.
         if !more.is_empty() {
             fits(&chain, machine, &more, diagnostics);
+        }
+    }
+}
+
+/// Of what the tables of a machine say together, nothing hides another: what one table says alone was looked at with it.
+fn hidden<'d, G: Iterator<Item = &'d Gives>>(
+    chain: &[&'d Table<Profile>],
+    machine: &Table<Machine>,
+    all: impl Fn() -> G,
+    draft: &'d Draft,
+    diagnostics: &mut Diagnostics,
+) {
+    let workloads = all().flat_map(|gives| &gives.workloads).filter_map(|name| draft.workloads.get(name));
+    let tables = chain.iter().map(|profile| &profile.value.mounts);
+    let tables = tables.chain(workloads.map(|workload| &workload.value.mounts));
+    let tables: Vec<&Mounts> = tables.chain(all().map(|gives| &gives.mounts)).collect();
+    let together: Mounts = tables.iter().flat_map(|mounts| (*mounts).clone()).collect();
+    for (places, told) in conflicts(&together) {
+        let has_both = |mounts: &&&Mounts| mounts.contains_key(&places.0) && mounts.contains_key(&places.1);
+        if tables.iter().find(has_both).is_none() {
+            diagnostics.note(&machine.span, told);
         }
     }
 }
@@ -244,6 +270,7 @@ fn given<T>(gives: &Gives, table: &Table<T>, draft: &Draft, diagnostics: &mut Di
         named(boots, table, draft, diagnostics);
     }
     mounted(&gives.mounts, table, draft, diagnostics);
+    secret(&gives.secrets, table, draft, diagnostics);
     for workload in &gives.workloads {
         exists("workload", workload, &draft.workloads, table, "workloads", diagnostics);
     }
@@ -261,6 +288,15 @@ fn mounted<T>(mounts: &Mounts, table: &Table<T>, draft: &Draft, diagnostics: &mu
             let told = format!("{name} has no tree that could be mounted on {at}");
             diagnostics.note(table.place("mounts", name), told);
         }
+    }
+}
+
+/// Nobody is given a secret where any user of a machine can ask in root's place.
+fn secret<T>(secrets: &Secrets, table: &Table<T>, draft: &Draft, diagnostics: &mut Diagnostics) {
+    let anybody = draft.server.as_ref().is_some_and(|server| server.unprivileged_nfs_ports);
+    for name in secrets.keys().filter(|_| anybody) {
+        let told = "cannot be given with `allow_unprivileged_nfs_ports = true`: any user of a machine could ask for its secrets; take one of the two away";
+        diagnostics.note(table.place("secrets", name), told);
     }
 }
 

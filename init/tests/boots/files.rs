@@ -114,6 +114,47 @@ fn hooks_are_run_by_the_script_that_other_initramfs_run_and_one_that_is_required
 }
 
 #[test]
+fn what_lasts_is_made_by_the_script_that_other_initramfs_run_before_the_hooks_and_ends_the_boot_where_it_is_required()
+ {
+    let lasts = |state: &mut crate::fake::State, script: &str| {
+        for (path, text) in [
+            ("/.oneroot/lasts", "1 /var/log required empty 50%\n"),
+            ("/.oneroot/keep", script),
+            ("/.oneroot/early", "exit 0\n"),
+        ] {
+            state.tree.insert(path.to_owned(), file(text));
+        }
+        state.tree.insert("/etc/oneroot/early.d".to_owned(), Node::Directory);
+    };
+    let fake = booted(|state| lasts(state, "exit 0\n"));
+    assert_eq!(fake.state().run, [["/bin/sh", "/.oneroot/keep"], ["/bin/sh", "/.oneroot/early"]]);
+    let fake = machine();
+    lasts(&mut fake.state(), "exit 1\n");
+    let end = fake.boot(60);
+    assert!(!matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
+    assert!(fake.page().contains("a directory of `lasts` could not be had"), "{}", fake.page());
+    assert_eq!(fake.state().run, [["/bin/sh", "/.oneroot/keep"]], "and no hook runs");
+}
+
+#[test]
+fn a_tree_without_a_shell_has_no_memory_of_its_own_and_comes_up_where_none_is_required() {
+    let lasts = |how: &str| {
+        let fake = machine();
+        {
+            let mut state = fake.state();
+            state.tree.insert("/.oneroot/lasts".to_owned(), file(&format!("1 /var/log {how} empty 50%\n")));
+            state.tree.insert("/.oneroot/keep".to_owned(), file("exit 0\n"));
+            state.tree.remove("/bin/sh");
+        }
+        (fake.boot(60), fake)
+    };
+    let (end, fake) = lasts("wanted");
+    assert!(matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
+    let (end, fake) = lasts("required");
+    assert!(!matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
+}
+
+#[test]
 fn ifupdown_is_told_of_the_nic_by_the_name_that_it_has() {
     let fake = with("/etc/network", Node::Directory);
     assert_eq!(fake.state().run, [["/bin/sh", "/.oneroot/ifupdown", "eth0"]]);

@@ -17,6 +17,7 @@ use oneroot_tree::node::TreePath;
 use crate::error::Error;
 use crate::index::MachineIndex;
 use crate::machines::{Machines, Read, reader_at};
+use crate::secrets::export::boot_in;
 use crate::tokens::boot_tokens::BootTokens;
 use crate::views::tree::MachineTree;
 
@@ -59,6 +60,9 @@ impl Machines {
     /// MNT. A root that is mounted for the first time runs, durably, before the answer; one that runs already waits for
     /// neither the disk nor anybody's turn.
     pub async fn mount(self: &Arc<Self>, peer: SocketAddr, path: &[u8]) -> Result<MountGrant, MountError> {
+        if let Some(boot) = boot_in(path) {
+            return self.mount_secrets(peer, boot).await;
+        }
         let (peer, (export, below)) = (peer.ip(), Export::parse(path).ok_or(MountError::NoEnt)?);
         let view = export.view;
         let (pin, event) = self.admitted(peer, &export).await?;

@@ -3,22 +3,28 @@
 //!
 //! | word | of what |
 //! |---|---|
-//! | `mount-failed-N` | the mount of that number, which the boot's plan knows by place and source (docs/decisions/0022) |
+//! | `mount-failed-N` | the mount of that number, which the boot's plan knows by place and source (docs/decisions/0022, 0024) |
 //! | `hook-failed-NAME` | a program of `/etc/oneroot/early.d`, with a hyphen for what can't stand in a word (docs/decisions/0023) |
+//! | `secret-failed-N` | the secret of that number, likewise (docs/decisions/0025) |
 //! | `space-80`, `space-95` | its writable layer, by how full that is |
 
-use oneroot_bootconf::mounts::Mount;
+use oneroot_bootconf::mounts::What;
 use oneroot_bootconf::pins::Pin;
-use oneroot_bootconf::plan::mounts::numbered;
+use oneroot_bootconf::plan::BootPlan;
+use oneroot_bootconf::plan::mounts::{numbered, source};
+use oneroot_bootconf::plan::secrets;
+use oneroot_bootconf::secrets::Secret;
 
-use crate::index::remedies;
-use crate::index::timelines::{HOOKS, MOUNTS, SPACE};
+use crate::index::remedies::{self, MEMORY};
+use crate::index::timelines::{HOOKS, MOUNTS, SECRETS, SPACE};
 use crate::machines::Machines;
 
 /// The beginning of the word for a mount.
 const MOUNT_FAILED: &str = "mount-failed-";
 /// Of that for a hook.
 const HOOK_FAILED: &str = "hook-failed-";
+/// Of that for a secret.
+const SECRET_FAILED: &str = "secret-failed-";
 /// And of that for a writable layer that fills up.
 const SPACE_LEFT: &str = "space-";
 /// Percent of which a machine tells.
@@ -38,15 +44,18 @@ impl Machines {
     pub(crate) fn complains(&self, pin: &Pin, word: &str) -> bool {
         let complaint = if let Some(number) = word.strip_prefix(MOUNT_FAILED) {
             let index = self.index();
-            let mounts = index.plans.get(&pin.boot).map(|plan| &plan.mounts);
+            let plan = index.plans.get(&pin.boot);
+            number.parse().ok().zip(plan).and_then(|(number, plan)| not_mounted(plan, number))
+        } else if let Some(number) = word.strip_prefix(SECRET_FAILED) {
+            let index = self.index();
+            let secrets = index.plans.get(&pin.boot).map(|plan| &plan.secrets);
             let number = number.parse().ok();
-            number.zip(mounts).and_then(|(number, mounts)| numbered(mounts, number)).map(not_mounted)
+            let named = number.zip(secrets).and_then(|(number, secrets)| secrets::numbered(secrets, number));
+            named.filter(|_| !self.is_up(pin)).map(not_had)
         } else if let Some(percent) = word.strip_prefix(SPACE_LEFT) {
             FULL.contains(&percent).then(|| filling(percent))
         } else if let Some(hook) = word.strip_prefix(HOOK_FAILED) {
-            // They run before the real init: later it is some user's word.
-            let is_up = self.steps().of(pin.mac).iter().any(|step| step.step == "up");
-            (!hook.is_empty() && !is_up).then(|| failed(hook))
+            (!hook.is_empty() && !self.is_up(pin)).then(|| failed(hook))
         } else {
             return false;
         };
@@ -54,6 +63,11 @@ impl Machines {
             self.keep(pin, &complaint);
         }
         true
+    }
+
+    /// What is said of the time before the real init is some user's word later.
+    fn is_up(&self, pin: &Pin) -> bool {
+        self.steps().of(pin.mac).iter().any(|step| step.step == "up")
     }
 
     fn keep(&self, pin: &Pin, Complaint { kind, told, so }: &Complaint) {
@@ -69,9 +83,22 @@ impl Machines {
     }
 }
 
-fn not_mounted((at, mount): (&str, &Mount)) -> Complaint {
+fn not_mounted(plan: &BootPlan, number: usize) -> Option<Complaint> {
+    let (at, mount) = numbered(&plan.mounts, number)?;
     let so = if mount.required { "it does not come up without it" } else { "it goes on without it" };
-    Complaint { kind: MOUNTS, told: format!("{at} could not be mounted from {}", mount.what), so }
+    let told = match &mount.what {
+        What::Copied(_) | What::Empty(_) => format!("{at} could not be given {MEMORY} ({})", mount.what),
+        _ => {
+            let name = plan.facts.as_ref().map_or(&plan.name, |facts| &facts.name);
+            format!("{at} could not be mounted from {}", source(at, mount, name))
+        }
+    };
+    Some(Complaint { kind: MOUNTS, told, so })
+}
+
+fn not_had((name, secret): (&str, &Secret)) -> Complaint {
+    let so = if secret.required { "it does not come up without it" } else { "it goes on without it" };
+    Complaint { kind: SECRETS, told: format!("its secret {name} could not be had"), so }
 }
 
 fn failed(hook: &str) -> Complaint {

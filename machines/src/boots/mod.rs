@@ -29,6 +29,9 @@ use crate::views::tree::ProgressReport;
 /// Addresses that are asked at once whether anybody is there.
 const ASKED_AT_ONCE: usize = 32;
 
+/// What a boot says once it has its secrets.
+const SECRETS_TAKEN: &str = "secrets-taken";
+
 impl Machines {
     /// Applies an event to one machine's pins, durably. One that changes nothing waits for nobody: neither for whatever is
     /// being written for that machine nor for the disk.
@@ -114,6 +117,9 @@ impl Machines {
         if self.complains(&pin, word) {
             return;
         }
+        if word == SECRETS_TAKEN {
+            self.close_secrets(&pin);
+        }
         tracing::info!(machine = self.name_of(mac), %mac, %boot, "reached: {word}");
         self.step(mac, word, false);
         self.seen_in_boot(&pin, mac, word == "up");
@@ -197,6 +203,7 @@ impl Machines {
 
     /// Time has passed: boots that never said `up` count as up, and what they replaced is let go.
     pub async fn tick(self: &Arc<Self>) {
+        self.forget_secrets();
         if let Err(cause) = self.end_assignments().await {
             tracing::error!(%cause, "cannot end an assignment");
         }

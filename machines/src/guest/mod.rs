@@ -11,23 +11,27 @@ use oneroot_tree::{Ref, RefKind, Stage, Store};
 
 /// Programs there: the first that a machine runs, what that runs in the new root, what puts in place what the machine is
 /// given, what tells ifupdown of the NIC, what tells that systemd has come up, what does beside an init
-/// that can't, what runs the site's hooks, and what tells of a mount that failed and of a writable layer that fills up.
-const PROGRAMS: [(&str, &str); 9] = [
+/// that can't, what makes what lasts, what fetches the machine's secrets, what runs the site's hooks, and what tells of a mount that failed
+/// and of a writable layer that fills up.
+const PROGRAMS: [(&str, &str); 11] = [
     ("init", include_str!("init")),
     ("start", include_str!("start")),
     ("place", include_str!("place")),
     ("ifupdown", include_str!("ifupdown")),
     ("up", include_str!("up")),
     ("watch", include_str!("watch")),
+    ("keep", include_str!("keep")),
     ("early", include_str!("early")),
+    ("fetch-secrets", include_str!("fetch-secrets")),
     ("mount-failed", include_str!("mount-failed")),
     ("space", include_str!("space")),
 ];
 /// Other files there: what is put where, and what every machine is given.
-const FILES: [(&str, &str); 4] = [
+const FILES: [(&str, &str); 5] = [
     ("places", include_str!("places")),
     ("run/systemd/system/oneroot-up.service", include_str!("up.service")),
     ("run/systemd/system/oneroot-mount-failed@.service", include_str!("mount-failed.service")),
+    ("run/systemd/system/oneroot-keep@.service", include_str!("keep.service")),
     ("run/systemd/system/oneroot-space.service", include_str!("space.service")),
 ];
 /// Directories of those.

@@ -6,7 +6,7 @@
 
 use oneroot_initrd::report::Phase;
 
-use crate::index::timelines::{HOOKS, MOUNTS, SPACE};
+use crate::index::timelines::{HOOKS, MOUNTS, SECRETS, SPACE};
 
 /// One row.
 #[derive(Debug, PartialEq, Eq)]
@@ -110,19 +110,31 @@ pub const TABLE: &[Remedy] = &[
 const MOUNT: &str = "look there at `journalctl -b -u '*.mount'`, whether the file server gives it to this machine, and whether the \
                      tree has what mounts it (mount.nfs is in nfs-common, or nfs-utils)";
 
+/// What a machine has by `lasts` that no server has.
+pub const MEMORY: &str = "memory of its own";
+/// What helps where it can't be had.
+const NO_MEMORY: &str = "its console says why: the size in `lasts` may be too small for what the tree has there, the machine's memory too small for \
+                         both, or that place a link or a file in the tree";
+
 /// And where its writable layer fills up.
 const FULL: &str = "look there at `du -xh / | sort -h | tail` for what it is (logs and caches are the usual ones: `log` in the profile sends logs away, \
-                    `mounts` gives caches a place of their own), and say `overlay` in the profile for another size or `zram`";
+                    `mounts` and `lasts` give caches a place of their own), and say `overlay` in the profile for another size or `zram`";
 
 /// And where a hook failed.
 const HOOK: &str = "its console has what it said; it gets what is in /.oneroot/facts, and 60 s";
 
+/// And where a secret could not be had.
+const SECRET: &str = "`oneroot secret list MACHINE` says whether there is one: one of kind \"set\" is made by `oneroot secret set MACHINE NAME <FILE`; \
+                      the server's log says where it was refused";
+
 /// What helps against a failure.
 pub fn of(phase: &str, told: &str) -> Option<&'static str> {
     match phase {
+        MOUNTS if told.contains(MEMORY) => return Some(NO_MEMORY),
         MOUNTS => return Some(MOUNT),
         SPACE => return Some(FULL),
         HOOKS => return Some(HOOK),
+        SECRETS => return Some(SECRET),
         _ => {}
     }
     let (phase, told) = (phase.parse::<Phase>().ok()?, told.to_lowercase());

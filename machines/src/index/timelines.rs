@@ -52,12 +52,14 @@ pub const STRANGERS_BYTES: usize = 16 << 20;
 pub const MOUNTS: &str = "mounts";
 /// One that does what its site has it do before its real init.
 pub const HOOKS: &str = "hooks";
+/// One that fetches its secrets before that.
+pub const SECRETS: &str = "secrets";
 /// And one whose writable layer fills up.
 pub const SPACE: &str = "space";
 
 /// Whether a failure is of a machine that runs, and no phase of its init.
 pub fn is_complaint(kind: &str) -> bool {
-    [MOUNTS, SPACE, HOOKS].contains(&kind)
+    [MOUNTS, SPACE, HOOKS, SECRETS].contains(&kind)
 }
 
 /// The record of a machine.

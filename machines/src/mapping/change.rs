@@ -289,6 +289,7 @@ fn without(all: &Gives, taken: &Taken) -> Gives {
         workloads: kept(&all.workloads, &taken.workloads),
         layers: Vec::new(),
         mounts: Mounts::new(),
+        secrets: oneroot_bootconf::secrets::Secrets::new(),
         args: kept(&all.args, &taken.args),
         vars: all
             .vars

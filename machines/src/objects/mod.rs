@@ -2,6 +2,7 @@
 //! is read without leaving the event loop.
 
 mod held;
+pub mod lent;
 mod vouched;
 
 use std::fs::File;
@@ -10,6 +11,7 @@ use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 use std::sync::Arc;
 
 use held::ContentCache;
+use lent::{Lending, Lent};
 use oneroot_ids::ObjectId;
 use oneroot_tree::Store;
 use quick_cache::sync::Cache;
@@ -25,6 +27,7 @@ pub struct Objects {
     open: Cache<ObjectId, Arc<File>>,
     held: ContentCache,
     vouched: Vouched,
+    lending: Lending,
 }
 
 /// Contents that must come from the disk before they can be appended.
@@ -38,7 +41,18 @@ pub struct OnDisk {
 impl Objects {
     /// Nothing is open yet.
     pub fn new(store: Arc<Store>) -> Self {
-        Self { store, open: Cache::new(KEPT), held: ContentCache::new(), vouched: Vouched::default() }
+        Self {
+            store,
+            open: Cache::new(KEPT),
+            held: ContentCache::new(),
+            vouched: Vouched::default(),
+            lending: Lending::default(),
+        }
+    }
+
+    /// Serves these bytes as an object for as long as what comes back is held.
+    pub fn lend(&self, bytes: &[u8]) -> Lent {
+        self.lending.lend(bytes)
     }
 
     /// Opens an object, or finds it open.
@@ -121,6 +135,10 @@ impl Objects {
         let (file, whole) = match self.kept(id) {
             Some(file) => (file, None),
             None => {
+                if let Some(contents) = self.lending.get(id) {
+                    to.extend_from_slice(part(&contents, offset, length)?);
+                    return Ok(None);
+                }
                 let file = self.store.object(id)?;
                 let size = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
                 // A small one is held in memory from now on, and needs no descriptor.

@@ -17,6 +17,7 @@ use oneroot_bootconf::differences::chosen_otherwise;
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
+use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_ids::{GenerationId, Mac, ViewId};
 
@@ -104,16 +105,12 @@ impl Machines {
         if renders && booted.facts.as_ref().is_some_and(|before| *before != facts) {
             reasons.push("what its templates are rendered from has changed".to_owned());
         }
-        let initramfs = told_by(decision, booted);
-        let given = |facts: &Facts| Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref());
         let is_given = decision.root == Root::Nfs;
-        if is_given && decision.mounts != booted.mounts {
-            reasons.push("what it mounts has changed".to_owned());
-        } else {
+        if !is_given || decision.mounts == booted.mounts {
             reasons.extend(self.mounted_otherwise(site, looked, decision, booted)?);
         }
-        if is_given && booted.facts.as_ref().is_some_and(|before| given(before) != given(&facts)) {
-            reasons.push("its name, NIC, domain, name servers or time servers have changed".to_owned());
+        if is_given {
+            reasons.extend(given_otherwise(decision, booted, &facts));
         }
         let kept = site.machine(mac).and_then(|(_, machine)| machine.address_of(mac)).map(IpAddr::V4);
         if kept.is_some_and(|kept| kept != address) {
@@ -218,6 +215,37 @@ impl Machines {
 /// The address that a boot was planned for: its root may be mounted from another.
 fn planned_at(booted: &Booted) -> IpAddr {
     booted.facts.as_ref().and_then(|facts| facts.address).unwrap_or(booted.pin.address)
+}
+
+/// What a boot would be given otherwise beside its tree, in words.
+fn given_otherwise(decision: &Decision, booted: &Booted, facts: &Facts) -> Vec<String> {
+    let mut words = Vec::new();
+    if decision.mounts != booted.mounts {
+        words.extend(places_otherwise(&decision.mounts, &booted.mounts));
+    }
+    let initramfs = told_by(decision, booted);
+    let given = |facts: &Facts| Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref());
+    let is_named_anew = booted.facts.as_ref().is_some_and(|before| given(before) != given(facts));
+    let changed = [
+        (decision.log != booted.log, "where its log goes has changed"),
+        (decision.secrets != booted.secrets, "which secrets it has has changed"),
+        (is_named_anew, "its name, NIC, domain, name servers or time servers have changed"),
+    ];
+    words.extend(changed.into_iter().filter(|(is, _)| *is).map(|(_, told)| told.to_owned()));
+    words
+}
+
+/// What is mounted otherwise, in words: by `mounts`, by `lasts`, or both.
+fn places_otherwise(now: &Mounts, then: &Mounts) -> Vec<String> {
+    let of = |mounts: &'_ Mounts, lasting| {
+        let some = mounts.iter().filter(|(_, mount)| mount.what.is_lasting() == lasting);
+        some.map(|(at, mount)| (at.clone(), mount.clone())).collect::<Mounts>()
+    };
+    [(false, "what it mounts has changed"), (true, "what lasts of what it writes has changed")]
+        .into_iter()
+        .filter(|(lasting, _)| of(now, *lasting) != of(then, *lasting))
+        .map(|(_, told)| told.to_owned())
+        .collect()
 }
 
 /// What mounts its root: where the site says nothing, what its tree has had, or has not.

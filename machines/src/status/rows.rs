@@ -13,10 +13,12 @@ use std::net::IpAddr;
 
 use oneroot_bootconf::Site;
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::log_place::LogPlace;
 use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::Mounted;
 use oneroot_bootconf::root::{Initramfs, Root};
+use oneroot_bootconf::secrets::Secrets;
 use oneroot_ids::{Mac, MachineId};
 
 use crate::index::MachineIndex;
@@ -42,6 +44,10 @@ pub struct Booted {
     pub initramfs: Option<Initramfs>,
     /// What it mounts besides, and what it has of the profiles among that.
     pub mounts: Mounts,
+    /// Where its log goes.
+    pub log: Option<LogPlace>,
+    /// Which secrets it may ask for.
+    pub secrets: Secrets,
     pub mounted: Mounted,
 }
 
@@ -178,6 +184,8 @@ impl Tables<'_> {
             root: plan.map(|plan| plan.root).unwrap_or_default(),
             initramfs: plan.and_then(|plan| plan.initramfs),
             mounts: plan.map(|plan| plan.mounts.clone()).unwrap_or_default(),
+            log: plan.and_then(|plan| plan.log.clone()),
+            secrets: plan.map(|plan| plan.secrets.clone()).unwrap_or_default(),
             mounted: plan.map(|plan| plan.mounted.clone()).unwrap_or_default(),
         }
     }

@@ -8,6 +8,28 @@ use oneroot_vm_tests::{Guest, artifacts};
 
 use crate::{POOL, SECOND_INITRD, SOON, STEP, add_an_initrd, assert_modes, assert_no_io_error, text};
 
+/// Where each machine has its key for SSH.
+const HOST_KEY: &str = "ssh_host_ed25519_key";
+
+/// Its secrets are where programs look for them, as the site says, the server has closed them, and root itself can't ask again; its token.
+fn assert_secrets(guest: &mut Guest, server: &Server, name: &str) -> String {
+    let key = format!("/etc/ssh/{HOST_KEY}");
+    assert_eq!(guest.ok(&format!("stat -L -c '%a %u %g' {key} /etc/token")).unwrap(), "600 0 0\n640 0 100");
+    assert_eq!(guest.ok(&format!("readlink {key}")).unwrap(), format!("/.oneroot/secrets/{HOST_KEY}"));
+    assert_eq!(guest.ok(&format!("stat -L -f -c %T {key}")).unwrap(), "tmpfs");
+    let public = guest.ok(&format!("cat {key}.pub")).unwrap();
+    let listed = server.run(&["secret", "list", name]).unwrap();
+    assert!(public.starts_with("ssh-ed25519 ") && listed.contains(&public), "{public}: {listed}");
+    assert!(guest.ok(&format!("cat {key}")).unwrap().contains("BEGIN OPENSSH PRIVATE KEY"));
+    guest.fails(&format!("su user -c 'cat {key}'")).unwrap();
+    guest.fails("grep -q secrets-from /proc/mounts").unwrap();
+    let machine = server.machine(name).unwrap();
+    let again = format!("nfs-cat 'nfs://192.168.77.1/s/{}/token?version=3' 2>&1", text(&machine, "boot"));
+    let refused = guest.fails(&again).unwrap();
+    assert!(refused.contains("ACCES"), "{refused}");
+    guest.ok("cat /etc/token").unwrap()
+}
+
 #[test]
 fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nobody_elses() {
     let Some(debian) = artifacts::here(artifacts::debian) else { return };
@@ -23,11 +45,12 @@ fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nob
     site.file("alpha", "etc/.wh.issue.net", "").unwrap();
     add_an_initrd(&mut site);
     site.file("common", "etc/who.j2", "{{ name }} at {{ address }}, {{ mac }}\n").unwrap();
+    site.add(&format!("[profile.debian.secrets]\n{HOST_KEY} = \"ssh-key\"\ntoken = {{ kind = \"random\", at = \"/etc/token\", mode = \"0640\", group = 100 }}\n"));
     let server = Server::start(site).unwrap();
     let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
     let mut beta = Guest::power_on(&lab, "beta", "0b").unwrap();
 
-    let mut ids = Vec::new();
+    let (mut ids, mut tokens) = (Vec::new(), Vec::new());
     for (name, guest, other) in [("alpha", &mut alpha, "beta"), ("beta", &mut beta, "alpha")] {
         guest.log_in().unwrap();
         assert_eq!(guest.ok("hostname").unwrap(), name);
@@ -53,6 +76,7 @@ fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nob
         guest.fails("su user -c 'cat /etc/secret'").unwrap();
         guest.fails("su user -c 'cat /etc/shadow'").unwrap();
 
+        tokens.push(assert_secrets(guest, &server, name));
         let machine = server.machine(other).unwrap();
         let (view, boot) = (text(&machine, "view"), text(&machine, "boot"));
         assert!(view.len() == 32 && boot.len() == 16, "{machine}");
@@ -91,12 +115,17 @@ fn two_machines_boot_at_once_from_one_tree_each_with_files_of_its_own_and_of_nob
         assert_no_io_error(guest);
     }
     assert!(ids.iter().all(|id| id.len() == 32) && ids.first() != ids.last(), "{ids:?}");
+    assert!(
+        tokens.iter().all(|token| token.len() == 64) && tokens.first() != tokens.last(),
+        "each has its own"
+    );
     alpha.type_line("poweroff").unwrap();
     alpha.wait_for_power_off(SOON).unwrap();
     beta.type_line("reboot").unwrap();
     beta.wait_for_login().unwrap();
     beta.log_in_at_prompt().unwrap();
     assert_eq!(beta.ok("cat /etc/machine-id").unwrap(), ids.pop().unwrap(), "a machine keeps its id");
+    assert_eq!(beta.ok("cat /etc/token").unwrap(), tokens.pop().unwrap(), "and its secrets");
     beta.fails("test -e /etc/written").unwrap();
 }
 

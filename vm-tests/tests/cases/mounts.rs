@@ -1,5 +1,5 @@
 //! What a machine mounts beside its root: another profile, rolled back alone; a home that follows its user from machine to machine;
-//! and what can't be had, told.
+//! what lasts, at the file server and in memory; and what can't be had, told.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -19,7 +19,8 @@ const NAS: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 3);
 fn site(debian: &Path, homes: &Path, more: &str) -> SiteFiles {
     let mut site = SiteFiles::new(debian, POOL, "1h").unwrap();
     let profile = format!(
-        "[profile.apps]\nsource = {{ directory = \"apps\" }}\n\n[profile.debian]\ninitramfs = \"oneroot\"\nmounts = {{ \"/apps\" = {{ profile = \"apps\" }}, \"/home\" = {{ nfs = \"{NAS}:{homes}\", options = \"vers=3,nolock,soft\" }}{more} }}\n",
+        "[profile.apps]\nsource = {{ directory = \"apps\" }}\n\n[profile.debian]\ninitramfs = \"oneroot\"\nmounts = {{ \"/apps\" = {{ profile = \"apps\" }}, \"/home\" = {{ nfs = \"{NAS}:{homes}\", options = \"vers=3,nolock,soft\" }}{more} }}\n\
+         lasts = {{ \"/var/log\" = {{ empty = \"64m\" }}, \"/var/lib/apt\" = {{ copied = \"64m\" }}, \"/etc/apt\" = {{ server = \"{NAS}:{homes}/of-{{name}}\", options = \"vers=3,nolock,soft\" }} }}\n",
         homes = homes.display()
     );
     site.set_text(&site.text().replacen("[profile.debian]\n", &profile, 1));
@@ -61,6 +62,15 @@ fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_and
     assert_eq!(alpha.ok("findmnt -no FSTYPE --target /apps").unwrap(), "overlay", "a part of its root");
     alpha.ok("echo hers >/home/user/settings").unwrap();
     assert!(alpha.ok("findmnt -no FSTYPE /home").unwrap().contains("nfs"));
+    assert_eq!(alpha.ok("findmnt -no FSTYPE,SIZE /var/log | tr -s ' '").unwrap(), "tmpfs 64M");
+    assert_eq!(
+        alpha.ok("findmnt -no FSTYPE /var/lib/apt; ls -d /var/lib/apt/lists").unwrap().lines().count(),
+        2
+    );
+    alpha.ok("echo alphas >/etc/apt/state").unwrap();
+    let own = exported.join("of-alpha/etc/apt");
+    assert_eq!(fs::read_to_string(own.join("state")).unwrap(), "alphas\n", "at the file server");
+    assert!(own.join("apt.conf.d").is_dir(), "it began as the tree's");
     alpha.fails("ls /gone/x").unwrap();
     let words = format!("/gone could not be mounted from {NAS}:/nothing");
     server.wait_for_log(&words, SOON).unwrap();
@@ -79,6 +89,8 @@ fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_and
     server.wait_for_step("beta", "up", STEP).unwrap();
     assert_eq!(beta.ok("/apps/bin/tool").unwrap(), "one", "rolled back, and that holds");
     assert_eq!(beta.ok("cat /home/user/settings").unwrap(), "hers", "a home that follows");
+    beta.ok("ls -d /etc/apt/apt.conf.d").unwrap();
+    beta.fails("cat /etc/apt/state").unwrap();
     for guest in [&mut alpha, &mut beta] {
         assert_no_io_error(guest);
         guest.type_line("poweroff").unwrap();

@@ -100,7 +100,11 @@ pub fn comes_up(lab: &Lab, server: &Server, hardware: Hardware) {
 fn a_tree_without_any_initramfs_tool_comes_up_by_its_second_nic_though_its_server_is_killed_twice() {
     let Some(debian) = artifacts::here(artifacts::bare) else { return };
     let lab = Lab::new().unwrap();
-    let mut server = Server::start(site(&debian)).unwrap();
+    let mut files = site(&debian);
+    files.add(
+        "[machine.alpha.secrets]\ntoken = { kind = \"random\", at = \"/etc/token\", required = true }\n",
+    );
+    let mut server = Server::start(files).unwrap();
     let mut alpha = Hardware::new("alpha", "0a").nic_before("0c").power_on(&lab).unwrap();
     // When kernel and initrd are there, so that nobody is there for its first report and its root; and once it says something,
     // for files and real init.
@@ -110,7 +114,7 @@ fn a_tree_without_any_initramfs_tool_comes_up_by_its_second_nic_though_its_serve
     kill_and_start(&mut server, Duration::from_secs(10));
     server.wait_for_log("init is past: settings", STEP).unwrap();
     kill_and_start(&mut server, Duration::from_secs(4));
-    let mut ids = Vec::new();
+    let (mut ids, mut tokens) = (Vec::new(), Vec::new());
     for boot in ["first", "second"] {
         alpha.log_in().unwrap();
         server.wait_for_step("alpha", "up", STEP).unwrap();
@@ -119,6 +123,7 @@ fn a_tree_without_any_initramfs_tool_comes_up_by_its_second_nic_though_its_serve
         alpha.wait_until_settled();
         assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
         ids.push(alpha.ok("cat /etc/machine-id").unwrap());
+        tokens.push(alpha.ok("cat /etc/token").unwrap());
         assert_phases(&server, boot == "first");
         assert_no_io_error(&mut alpha);
         if boot == "first" {
@@ -126,6 +131,10 @@ fn a_tree_without_any_initramfs_tool_comes_up_by_its_second_nic_though_its_serve
         }
     }
     assert_eq!(ids.first(), ids.last(), "a machine keeps its id");
+    assert!(
+        tokens.iter().all(|token| token.len() == 64) && tokens.first() == tokens.last(),
+        "and its secrets"
+    );
     power_off(&mut alpha);
 }
 

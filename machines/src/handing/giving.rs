@@ -1,0 +1,258 @@
+//! Who may have secrets: the machine whose boot it is, by a small export of their own, `/s/BOOT`, for as long as that boot comes up.
+//!
+//! | asked | then |
+//! |---|---|
+//! | from a port of 1024 or above, or from where that boot's root is not mounted | refused |
+//! | where another server gives the addresses, from behind a router | refused: nothing says who asks |
+//! | by a machine that the site does not name | refused: anybody could be it |
+//! | before the boot has said that it has them or that it is up, and within [`LASTS`] s of its mount | given, as often as it asks |
+//! | later | refused, said in the log and shown in `status` |
+//!
+//! What it has said counts at once where it was heard, and everywhere and for good as soon as it is written.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use oneroot_bootconf::admission::Seen;
+use oneroot_bootconf::assignment::Signed;
+use oneroot_bootconf::pins::{Phase, Pin};
+use oneroot_bootconf::secrets::{PUBLIC, SecretKind, Secrets as Wanted};
+use oneroot_ids::{BootId, ViewId};
+use oneroot_nfsd::{FIRST_UNPRIVILEGED_PORT, MountError, MountGrant, Refusal, Tree as _};
+use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
+use oneroot_tree::node::{Content, Meta, TreePath};
+use oneroot_tree::view::Level;
+use oneroot_tree::{IndexBuilder, View};
+
+use crate::boots::commit::TRIES;
+use crate::error::{Error, Result};
+use crate::guest::MTIME;
+use crate::host::random;
+use crate::machines::Machines;
+use crate::secrets::make::make;
+use crate::secrets::open::{MOST_OPEN, NotOpened, Open};
+use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
+use crate::views::tree::MachineTree;
+
+/// Seconds from the mount of a boot's root in which it may ask.
+const LASTS: u64 = 600;
+/// Who is said to have made what the server makes by itself.
+const SERVER: &str = "the server";
+
+impl Machines {
+    /// MNT of a boot's secrets.
+    pub(crate) async fn mount_secrets(
+        self: &Arc<Self>,
+        peer: SocketAddr,
+        boot: BootId,
+    ) -> Result<MountGrant, MountError> {
+        let (pin, name, wanted) = self.entitled(peer, boot)?;
+        let record = self.whole(&name, &wanted).await;
+        let record = record.map_err(|cause| self.cannot_give(&pin, &name, &cause))?;
+        if record.closed.contains(&boot) || self.secrets.is_closed(boot) {
+            return Err(self.refuse_secrets(&pin, &name, "it has said already that it has them"));
+        }
+        let opened = self.open_secrets(boot, &name, &wanted, &record);
+        let (view, tree) = opened.map_err(|cause| self.cannot_give(&pin, &name, &cause))?;
+        // What was in its way before is of no interest any more.
+        self.refusals().forget(pin.machine);
+        tracing::info!(machine = name, mac = %pin.mac, %boot, "takes its secrets");
+        Ok(MountGrant { view: view.0, root: tree.root() })
+    }
+
+    /// Whose secrets they are, and which, if this peer may have them.
+    fn entitled(&self, peer: SocketAddr, boot: BootId) -> Result<(Pin, String, Wanted), MountError> {
+        let (site, now) = (self.site(), self.host.now());
+        let known = {
+            let index = self.index();
+            let plan = index.plans.get(&boot).map(|plan| plan.secrets.clone());
+            index.pins.get(&boot).map(|(pin, _)| pin.clone()).zip(plan)
+        };
+        let (pin, wanted) = known.ok_or(MountError::NoEnt)?;
+        let named = site.machine(pin.mac).map(|(name, _)| name.to_owned());
+        let (Some(name), false) = (named, wanted.is_empty()) else { return Err(MountError::NoEnt) };
+        let why = if pin.address != peer.ip().to_canonical() || !pin.is_mounted() {
+            "they were asked for from an address where its root is not mounted"
+        } else if peer.port() >= FIRST_UNPRIVILEGED_PORT {
+            "they were asked for from a port that any user of it has"
+        } else if site.is_proxied(peer.ip()) && self.seen(peer.ip()) == Seen::Remote {
+            "another server gives the addresses there and a router lies between, so nothing says who asks"
+        } else if !is_coming_up(&pin, now) {
+            "they were asked for once it was up, or ten minutes after its root was mounted"
+        } else {
+            return Ok((pin, name, wanted));
+        };
+        Err(self.refuse_secrets(&pin, &name, why))
+    }
+
+    /// It is nobody's fault on the machine, and it may ask again.
+    fn cannot_give(&self, pin: &Pin, name: &str, cause: &Error) -> MountError {
+        if self.refusals().note(
+            pin.machine,
+            format!("its secrets could not be given: {cause}"),
+            self.host.now(),
+        ) {
+            tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot give a machine its secrets");
+        }
+        MountError::ServerFault
+    }
+
+    fn refuse_secrets(&self, pin: &Pin, name: &str, why: &str) -> MountError {
+        let told = format!("its secrets were not given: {why}");
+        if self.refusals().note(pin.machine, told, self.host.now()) {
+            tracing::warn!(machine = name, mac = %pin.mac, boot = %pin.boot, "{name}'s secrets were not given: {why}");
+        }
+        MountError::Acces
+    }
+
+    /// A machine's record, with all that the server makes.
+    async fn whole(&self, name: &str, wanted: &Wanted) -> Result<MachineSecrets> {
+        let by = Signed { by: SERVER.to_owned(), at: self.host.now() };
+        self.change_secrets(name, &|mut record| {
+            let mut is_new = false;
+            for (secret, said) in wanted.iter().filter(|(_, said)| said.kind.is_made()) {
+                // One that an admin has set counts, whatever the site would have made.
+                let stays = |kept: &Kept| kept.kind == said.kind || kept.kind == SecretKind::Set;
+                if record.kept.get(secret).is_some_and(stays) {
+                    continue;
+                }
+                record.kept.insert(secret.clone(), self.made(name, secret, said.kind, &by)?);
+                is_new = true;
+            }
+            Ok(is_new.then_some(record))
+        })
+        .await
+    }
+
+    /// One that the server makes.
+    pub(super) fn made(&self, machine: &str, secret: &str, kind: SecretKind, by: &Signed) -> Result<Kept> {
+        let drawn = random(self.host.as_ref()).map_err(Error::Random)?;
+        let made = make(kind, machine, &drawn).ok_or(Error::SecretIsSet)?;
+        let kept = self.sealed(machine, secret, &made.secret)?;
+        Ok(Kept { sealed: kept, kind, public: made.public, made: by.clone() })
+    }
+
+    /// A secret, sealed.
+    pub(super) fn sealed(&self, machine: &str, secret: &str, plain: &[u8]) -> Result<String> {
+        let once = random(self.host.as_ref()).map_err(Error::Random)?;
+        let seal = self.secrets.seal.get().ok_or(Error::NoSiteSeal)?;
+        seal.seal(machine, secret, once, plain).ok_or(Error::NoSiteSeal)
+    }
+
+    /// Writes what a machine's record is to be, made of what it is, and gives what it is then. Asked again where somebody else was
+    /// quicker, or nobody knows whether it was written.
+    pub(super) async fn change_secrets(
+        &self,
+        machine: &str,
+        change: &(dyn Fn(MachineSecrets) -> Result<Option<MachineSecrets>> + Sync),
+    ) -> Result<MachineSecrets> {
+        for _ in 0..TRIES {
+            let found = SECRETS.get(self.state.as_ref(), machine).await?;
+            let (known, expect) = match found {
+                Some(found) => (found.value, Expect::At(found.revision)),
+                None => (MachineSecrets::default(), Expect::Absent),
+            };
+            let Some(record) = change(known.clone())? else { return Ok(known) };
+            let txn = SECRETS.expect(Txn::new(), machine, expect);
+            match self.state.commit(SECRETS.put(txn, machine, &record)?).await {
+                Ok(_) => return Ok(record),
+                Err(StateError::Conflict { .. } | StateError::OutcomeUnknown(_)) => {}
+                Err(cause) => return Err(cause.into()),
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// A boot's secrets as a tree; the same where it is open already.
+    fn open_secrets(
+        &self,
+        boot: BootId,
+        machine: &str,
+        wanted: &Wanted,
+        record: &MachineSecrets,
+    ) -> Result<(ViewId, Arc<MachineTree>)> {
+        if let Some(found) = self.secrets.of(boot) {
+            return Ok(found);
+        }
+        let (mut builder, mut contents) = (IndexBuilder::new(), Vec::new());
+        let meta = |mode| Meta { mode, mtime: MTIME, ..Meta::default() };
+        builder.insert(&TreePath::parse(b"")?, meta(0o700), Content::Directory { opaque: false })?;
+        let seal = self.secrets.seal.get().ok_or(Error::NoSiteSeal)?;
+        for secret in wanted.keys() {
+            let Some(kept) = record.kept.get(secret) else { continue };
+            let Some(plain) = seal.open(machine, secret, &kept.sealed) else {
+                // The others are good, and the machine tells of the one that it lacks.
+                let cause = Error::SealedElsewhere(secret.clone());
+                tracing::error!(machine, %cause, "cannot give a machine one of its secrets");
+                continue;
+            };
+            let public = kept.public.as_ref().map(|line| format!("{line}\n").into_bytes());
+            let files = [(secret.clone(), Some(plain)), (format!("{secret}{PUBLIC}"), public)];
+            for (name, bytes) in files.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
+                let lent = self.objects.lend(&bytes);
+                let content = Content::Regular { object: lent.id(), size: bytes.len() as u64 };
+                builder.insert(&TreePath::parse(name.as_bytes())?, meta(0o400), content)?;
+                contents.push(lent);
+            }
+        }
+        let view = ViewId(random(self.host.as_ref()).map_err(Error::Random)?);
+        let level = Arc::new(Level::new(Arc::new(builder.finish()?), Vec::new()));
+        let tree = MachineTree::new(Arc::new(View::new(view, level)), self.reports.clone());
+        self.secrets.add(view, Open::new(boot, tree, contents)).map_err(|refused| match refused {
+            NotOpened::Full => Error::SecretsWait(MOST_OPEN),
+            NotOpened::Closed => Error::SecretsClosed,
+        })
+    }
+
+    /// The tree of a boot's secrets, for a call from this peer; none where the view is none of these.
+    pub(crate) fn secrets_in(&self, peer: IpAddr, view: ViewId) -> Option<Result<Arc<MachineTree>, Refusal>> {
+        let (boot, tree) = self.secrets.in_view(view)?;
+        let now = self.host.now();
+        let index = self.index();
+        let pin = index.pins.get(&boot).map(|(pin, _)| pin);
+        Some(match pin {
+            Some(pin) if pin.address != peer => Err(Refusal::Acces),
+            Some(pin) if is_coming_up(pin, now) => Ok(tree),
+            _ => Err(Refusal::Stale),
+        })
+    }
+
+    /// A boot has its secrets: nobody is given them in its name any more. Here at once, and everywhere as soon as it is written,
+    /// which whoever hears machines' words does not wait for.
+    pub(crate) fn close_secrets(self: &Arc<Self>, pin: &Pin) {
+        self.secrets.close(pin.boot);
+        let (machines, pin) = (self.clone(), pin.clone());
+        tokio::spawn(async move { machines.write_closed(&pin).await });
+    }
+
+    async fn write_closed(&self, pin: &Pin) {
+        let wanted = self.index().plans.get(&pin.boot).is_some_and(|plan| !plan.secrets.is_empty());
+        let name = self.site().machine(pin.mac).map(|(name, _)| name.to_owned());
+        let Some(name) = name.filter(|_| wanted) else { return };
+        let closed = |record: MachineSecrets| {
+            Ok((!record.closed.contains(&pin.boot)).then(|| record.closed_by(pin.boot)))
+        };
+        match self.change_secrets(&name, &closed).await {
+            Ok(_) => {
+                tracing::info!(machine = name, mac = %pin.mac, boot = %pin.boot, "has its secrets: they are closed");
+            }
+            Err(cause) => {
+                tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot write that a machine has its secrets");
+            }
+        }
+    }
+
+    /// Lets go of what nobody may read any more.
+    pub(crate) fn forget_secrets(&self) {
+        let now = self.host.now();
+        let index = self.index();
+        let pin = |boot| index.pins.get(&boot).map(|(pin, _)| pin);
+        let comes_up = |boot| pin(boot).is_some_and(|pin| is_coming_up(pin, now));
+        self.secrets.keep(comes_up, |boot| pin(boot).is_some());
+    }
+}
+
+/// Whether a boot's root is mounted and it has not come up yet, of late.
+fn is_coming_up(pin: &Pin, now: u64) -> bool {
+    pin.phase == Phase::Running && now.saturating_sub(pin.since) < LASTS
+}

@@ -1,0 +1,196 @@
+//! What an admin does with secrets: sets one, has one made anew, removes one, and sees which there are. Nobody sees what one is.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use oneroot_bootconf::asked::Catalogue;
+use oneroot_bootconf::assignment::Signed;
+use oneroot_bootconf::decided::profiles_of;
+use oneroot_bootconf::secrets::{SecretKind, name as good_name};
+use oneroot_state::Backend as _;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, SecretRefused};
+use crate::machines::Machines;
+use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
+use crate::secrets::seal::SiteSeal;
+use crate::secrets::{LARGEST, MOST};
+
+/// A secret as an admin sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SecretStatus {
+    /// The machine's name.
+    pub machine: String,
+    /// The secret's.
+    pub name: String,
+    /// How it came about.
+    pub kind: SecretKind,
+    /// The half of it that is no secret.
+    pub public: Option<String>,
+    /// Who has set it or had it made, and when, seconds since 1970; none while there is none.
+    pub made: Option<Signed>,
+    /// Whether the site says that the machine has it.
+    pub wanted: bool,
+}
+
+/// What an admin wants.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub enum SecretChange {
+    /// It is these bytes from now on.
+    Set(Vec<u8>),
+    /// It is made anew.
+    Rotate,
+    /// There is none any more.
+    Remove,
+}
+
+/// It does not say what is set.
+impl fmt::Debug for SecretChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Set(_) => "Set",
+            Self::Rotate => "Rotate",
+            Self::Remove => "Remove",
+        })
+    }
+}
+
+impl Machines {
+    /// What secrets are sealed with from now on; the first to be handed in counts.
+    pub fn seal_by(&self, seal: SiteSeal) {
+        let _ = self.secrets.seal.set(seal);
+    }
+
+    /// Whether there is any secret.
+    ///
+    /// # Errors
+    /// The state's.
+    pub async fn has_secrets(&self) -> Result<bool> {
+        Ok(!self.state.list(&SECRETS.prefix()).await?.records.is_empty())
+    }
+
+    /// All secrets, or a machine's, by machine and name: those that there are, and those that the site says there should be.
+    ///
+    /// # Errors
+    /// The state's.
+    pub async fn secrets(self: &Arc<Self>, machine: Option<&str>) -> Result<Vec<SecretStatus>> {
+        let is_meant = |name: &str| machine.is_none_or(|only| only == name);
+        // All machines are decided for it: away from the threads that serve.
+        let (machines, only) = (self.clone(), machine.map(str::to_owned));
+        let decided = tokio::task::spawn_blocking(move || machines.secrets_wanted(only.as_deref()));
+        let mut wanted = decided.await?;
+        let mut all = Vec::new();
+        for (key, found) in self.state.list(&SECRETS.prefix()).await?.records {
+            let Some(name) = SECRETS.record(&key).filter(|name| is_meant(name)) else { continue };
+            let record: MachineSecrets = SECRETS.parse(&key, &found.value)?;
+            for (secret, kept) in &record.kept {
+                let is_wanted = wanted.remove(&(name.to_owned(), secret.clone())).is_some();
+                all.push(self.secret_status(name, secret, kept, is_wanted));
+            }
+        }
+        all.extend(wanted.into_iter().map(|((machine, name), kind)| SecretStatus {
+            machine,
+            name,
+            kind,
+            public: None,
+            made: None,
+            wanted: true,
+        }));
+        all.sort_by(|a, b| (&a.machine, &a.name).cmp(&(&b.machine, &b.name)));
+        Ok(all)
+    }
+
+    /// The secrets that the site says these machines have, whatever of it they boot.
+    fn secrets_wanted(&self, only: Option<&str>) -> BTreeMap<(String, String), SecretKind> {
+        let site = self.site();
+        let catalogue = Catalogue::of(&site);
+        let mut wanted = BTreeMap::new();
+        for (name, asked) in catalogue.everybody() {
+            let Some(name) = name.filter(|name| only.is_none_or(|only| only == *name)) else { continue };
+            for decision in profiles_of(&catalogue, &asked).into_iter().flatten() {
+                let secrets = decision.secrets.into_iter();
+                wanted.extend(secrets.map(|(secret, said)| ((name.to_owned(), secret), said.kind)));
+            }
+        }
+        wanted
+    }
+
+    fn secret_status(&self, machine: &str, name: &str, kept: &Kept, wanted: bool) -> SecretStatus {
+        let Kept { kind, public, made, .. } = kept;
+        SecretStatus {
+            machine: machine.to_owned(),
+            name: name.to_owned(),
+            kind: *kind,
+            public: public.clone(),
+            made: Some(Signed { at: self.host.shown(made.at), ..made.clone() }),
+            wanted,
+        }
+    }
+
+    /// Sets, rotates or removes a machine's secret. A running machine has what it has until it boots again. None where it was
+    /// removed.
+    ///
+    /// # Errors
+    /// [`Error::Secret`](crate::Error::Secret), and the state's.
+    pub async fn change_secret(
+        &self,
+        machine: &str,
+        name: &str,
+        change: &SecretChange,
+        by: &str,
+    ) -> Result<Option<SecretStatus>> {
+        let name = good_name(name.to_owned()).map_err(SecretRefused::Words)?;
+        if !matches!(change, SecretChange::Remove) && !self.site().machines.contains_key(machine) {
+            return Err(SecretRefused::NoSuchMachine(machine.to_owned()).into());
+        }
+        let signed = Signed { by: by.to_owned(), at: self.host.now() };
+        let no_such = || SecretRefused::NoSuchSecret { machine: machine.to_owned(), name: name.clone() };
+        let record = self
+            .change_secrets(machine, &|mut record| {
+                let known = record.kept.get(&name);
+                let kept = match (change, known) {
+                    (SecretChange::Set(bytes), known) => {
+                        if known.is_none() && record.kept.len() >= MOST {
+                            return Err(SecretRefused::TooMany(MOST).into());
+                        }
+                        Some(self.set(machine, &name, bytes, &signed)?)
+                    }
+                    (_, None) => return Err(no_such().into()),
+                    (SecretChange::Rotate, Some(known)) if !known.kind.is_made() => {
+                        return Err(SecretRefused::NotMade(name.clone()).into());
+                    }
+                    (SecretChange::Rotate, Some(known)) => {
+                        Some(self.made(machine, &name, known.kind, &signed)?)
+                    }
+                    (SecretChange::Remove, Some(_)) => None,
+                };
+                match kept {
+                    Some(kept) => drop(record.kept.insert(name.clone(), kept)),
+                    None => drop(record.kept.remove(&name)),
+                }
+                Ok(Some(record))
+            })
+            .await?;
+        let what = match change {
+            SecretChange::Set(_) => "set",
+            SecretChange::Rotate => "made anew",
+            SecretChange::Remove => "removed",
+        };
+        tracing::info!(machine, secret = name, %by, "a secret was {what}");
+        let is_wanted = self.secrets_wanted(Some(machine)).contains_key(&(machine.to_owned(), name.clone()));
+        Ok(record.kept.get(&name).map(|kept| self.secret_status(machine, &name, kept, is_wanted)))
+    }
+
+    fn set(&self, machine: &str, name: &str, bytes: &[u8], signed: &Signed) -> Result<Kept> {
+        if bytes.is_empty() {
+            return Err(SecretRefused::Empty.into());
+        }
+        if bytes.len() > LARGEST {
+            return Err(SecretRefused::TooLarge(LARGEST).into());
+        }
+        let sealed = self.sealed(machine, name, bytes)?;
+        Ok(Kept { sealed, kind: SecretKind::Set, public: None, made: signed.clone() })
+    }
+}
