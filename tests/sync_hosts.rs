@@ -172,7 +172,7 @@ fn a_root_without_its_capabilities_is_told_what_can_t_be_set_before_anything_is_
         // A directory that its owner enters by a right alone, and one in it.
         fs::create_dir_all(root.join("closed/below")).unwrap();
         fs::write(root.join("closed/below/file"), "x").unwrap();
-        fs::set_permissions(root.join("closed"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(root.join("closed"), fs::Permissions::from_mode(0o0)).unwrap();
         let none = rustix::fs::XattrFlags::empty();
         rustix::fs::setxattr(root.join("changes"), "trusted.note", b"x", none).unwrap();
     });
