@@ -59,6 +59,7 @@ mod stage_kill;
 mod state_gone;
 mod status;
 mod sync;
+mod sync_hosts;
 mod sync_kill;
 mod sync_kit;
 mod sync_lies;

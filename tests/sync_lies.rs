@@ -392,13 +392,16 @@ fn answers_that_are_none_are_refused() {
 
 /// A tree of some contents; what they are.
 fn tree() -> (Index, Vec<Vec<u8>>) {
-    let contents = vec![
+    tree_of(vec![
         b"hello".to_vec(),
         b"world".to_vec(),
         noise_bytes(1, 3 << 20),
         noise_bytes(2, 200_000),
         noise_bytes(3, 3 << 20),
-    ];
+    ])
+}
+
+fn tree_of(contents: Vec<Vec<u8>>) -> (Index, Vec<Vec<u8>>) {
     let mut builder = IndexBuilder::new();
     for (place, bytes) in contents.iter().enumerate() {
         let path = format!("etc/f{place}").into_bytes();
@@ -412,7 +415,13 @@ fn tree() -> (Index, Vec<Vec<u8>>) {
 
 /// A server that tells the index as it is, and objects as this says, which is given the right bytes.
 fn objects(lie: impl Fn(Vec<u8>, &mut TcpStream) + Send + Sync + 'static) -> Says {
-    let (index, contents) = tree();
+    objects_of(tree(), lie)
+}
+
+fn objects_of(
+    (index, contents): (Index, Vec<Vec<u8>>),
+    lie: impl Fn(Vec<u8>, &mut TcpStream) + Send + Sync + 'static,
+) -> Says {
     let head = format!("200 OK\r\nEtag: \"{}\"", index.generation());
     let body = stream::pack(&index, None).unwrap();
     Arc::new(move |asked, to| {
@@ -487,6 +496,44 @@ fn other_contents_than_those_that_were_asked_for_are_refused() {
             });
         }
     });
+}
+
+#[test]
+fn one_wrong_content_among_many_small_ones_is_never_a_file() {
+    // As one piece comes: several batches, on several threads.
+    let contents: Vec<_> = (0..600).map(|seed| noise_bytes(seed, 900)).collect();
+    for (which, more) in [(0, &[][..]), (150, &[]), (599, &[]), (150, &["--atomic"])] {
+        let client = Client::new();
+        let lies = objects_of(tree_of(contents.clone()), move |mut bytes, to| {
+            // Of the first time, when all of them are asked for.
+            if bytes.len() == 600 * 900 {
+                bytes[which * 900 + 77] ^= 1;
+            }
+            answer(to, "200 OK", &bytes);
+        });
+        let url = serve(lies);
+        refused(&client.sync(&url, more), "other bytes came", &which.to_string());
+        client.assert_as_it_was(&which.to_string());
+        // What is left of those that came has the bytes that its name says.
+        let incoming = client.home.path().join(".dir.oneroot-sync/incoming");
+        let mut left = 0;
+        for part in fs::read_dir(incoming).unwrap() {
+            for file in fs::read_dir(part.unwrap().path()).unwrap() {
+                let file = file.unwrap();
+                let hash = blake3::hash(&fs::read(file.path()).unwrap()).to_hex().to_string();
+                assert_eq!(file.file_name().to_str(), Some(hash.as_str()), "{which}");
+                left += 1;
+            }
+        }
+        assert!(left < 600, "{which}");
+        if left == 0 {
+            continue;
+        }
+        done(&client.sync(&url, more), "the rest, as it is");
+        for (place, bytes) in contents.iter().enumerate() {
+            assert_eq!(&fs::read(client.dir().join(format!("etc/f{place}"))).unwrap(), bytes, "{which}");
+        }
+    }
 }
 
 #[test]

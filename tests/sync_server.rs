@@ -197,8 +197,11 @@ fn a_hundred_at_once_who_read_slowly_take_the_memory_that_they_are_said_to() {
 #[test]
 fn whoever_may_have_nothing_hears_that_and_puts_off_nobody() {
     let home = Home::new(|root| fs::write(root.join("large"), noise_bytes(1, 8 << 20)).unwrap());
-    let path = format!("/sync/1/debian/objects/{}", generation(&home));
+    let generation = generation(&home);
+    let path = format!("/sync/1/debian/objects/{generation}");
     let list = [vec![0; 8], vec![0b11]].concat();
+    let view = format!("debian@{}", &generation[..12]);
+    let of_one = home.server.run(&["token", "new", "of-one", "--view", &view]).unwrap().trim().to_owned();
     // All places of this address are taken.
     let held: Vec<TcpStream> = (0..8)
         .map(|_| {
@@ -213,6 +216,13 @@ fn whoever_may_have_nothing_hears_that_and_puts_off_nobody() {
             assert_eq!(ask("POST", &path, token, &list).0, 401, "{token}");
         }
     }
+    // Who has a token, and may not have this by it, either.
+    for what in ["debian", "debian@000000", "other", "other~1"] {
+        let path = format!("/sync/1/{what}/objects/{generation}");
+        assert_eq!(ask("POST", &path, &of_one, &list).0, 403, "{what}");
+    }
+    let own = format!("/sync/1/{view}/objects/{generation}");
+    assert_eq!(ask("POST", &own, &of_one, &list).0, 503);
     let (status, head, _) = ask("POST", &path, &home.token, &list);
     assert_eq!(status, 503, "{head}");
     assert!(head.to_ascii_lowercase().contains("retry-after: 5"), "as if nobody else had asked: {head}");

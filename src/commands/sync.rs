@@ -13,7 +13,7 @@ use indicatif::{HumanBytes, ProgressBar};
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_machines::sync::What;
 use oneroot_tree::diff::Counts;
-use oneroot_tree::replica::{Comparison, How, Incoming, Lack, Lacks, Replica, Tree, as_far_as};
+use oneroot_tree::replica::{Comparison, How, Incoming, Lack, Lacks, Replica, Tree, User, as_far_as};
 use oneroot_tree::stage::Survey;
 use oneroot_tree::{Error, Index, Store, stream};
 use serde::Serialize;
@@ -70,13 +70,18 @@ impl Lacking {
 
 impl std::fmt::Display for Lacking {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let what = match self.what {
-            Lack::Owner => "the owner",
-            Lack::Mode => "the mode",
-            Lack::Attribute => "attributes",
-            Lack::Device => "the device itself",
+        let (what, done) = match self.what {
+            Lack::Owner => ("the owner of", "set"),
+            Lack::Mode => ("the mode of", "set"),
+            Lack::Attribute => ("attributes of", "set"),
+            Lack::Time => ("the time of", "set"),
+            Lack::Device => ("the device", "made"),
         };
-        write!(f, "{} lack {what}, {} first", self.count, self.first)
+        write!(f, "{what} {}", self.first)?;
+        if self.count > 1 {
+            write!(f, " and {} more", self.count - 1)?;
+        }
+        write!(f, " can't be {done} here")
     }
 }
 
@@ -327,15 +332,18 @@ impl<'a> Run<'a> {
 
     /// The tree as this user may have it, and what is left out of it then.
     fn wanted(&self, index: &Arc<Index>) -> Result<(Arc<Index>, Lacks)> {
-        let user = rustix::process::geteuid();
-        if user.is_root() && !self.asked.unprivileged {
-            return Ok((index.clone(), Lacks::default()));
-        }
-        let (own, lacks) = as_far_as(user.as_raw(), rustix::process::getegid().as_raw(), index)?;
+        let user = User::own();
+        let user = if self.asked.unprivileged { user.unprivileged() } else { user };
+        let (own, lacks) = as_far_as(user, index)?;
+        // What a root may not do that is none of the host's, it hears by name.
+        let rights: Vec<_> = user.may_not().collect();
+        let with = if user.is_root() { rights.join(", ") } else { String::new() };
+        let all = || Lacking::all(&lacks).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         ensure!(
             self.asked.unprivileged || lacks.is_empty(),
-            "{}; run it as root, or leave that out with --unprivileged",
-            Lacking::all(&lacks).iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+            "{}; run it as root{}{with}, or leave that out with --unprivileged",
+            all(),
+            if with.is_empty() { "" } else { " with " }
         );
         Ok((own, lacks))
     }

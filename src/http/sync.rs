@@ -105,9 +105,9 @@ impl Connection {
         let is_contents = matches!(asked.wanted, Wanted::Contents(_));
         let secured = self.wire.is_sealed() || peer.ip().is_loopback();
         let asker = Asker { peer, secured, bearer: asked.bearer.as_deref() };
-        // Who may have nothing is refused, and puts nobody off.
+        // Who may not have it is refused, and puts nobody off.
         let is_full = is_contents && !self.http.streams.has_room(peer.ip(), clock::coarse_ms());
-        if is_full && self.http.machines.knows(&asker) {
+        if is_full && self.http.machines.may_ask(&asker, &asked.what) {
             return self.send_away(date).await;
         }
         let patience = tokio::time::sleep(WAITS);

@@ -132,6 +132,16 @@ impl Dir {
         Ok(Self { fd, path: self.path.join(OsStr::from_bytes(name)) })
     }
 
+    /// The same through nothing that is mounted, where the kernel can see to that.
+    ///
+    /// # Errors
+    /// As [`dir`](Self::dir); `EXDEV` for what is mounted, too.
+    pub(crate) fn unmounted_dir(&self, name: &[u8]) -> io::Result<Self> {
+        let resolve = BENEATH | ResolveFlags::NO_XDEV;
+        let fd = self.opened(name, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty(), resolve)?;
+        Ok(Self { fd, path: self.path.join(OsStr::from_bytes(name)) })
+    }
+
     /// Opens a regular file below this one, for reading.
     ///
     /// # Errors
@@ -160,12 +170,16 @@ impl Dir {
     }
 
     fn openat(&self, name: &[u8], flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
+        self.opened(name, flags, mode, BENEATH)
+    }
+
+    fn opened(&self, name: &[u8], flags: OFlags, mode: Mode, resolve: ResolveFlags) -> io::Result<OwnedFd> {
         if WITHOUT.load(Ordering::Relaxed) {
             return Ok(self.walk(name, flags, mode)?);
         }
         // The kernel answers EAGAIN when a rename raced with a lookup that has to stay beneath; it asks to try again.
         for _ in 0..16 {
-            match rustix::fs::openat2(&self.fd, name, flags | OFlags::CLOEXEC, mode, BENEATH) {
+            match rustix::fs::openat2(&self.fd, name, flags | OFlags::CLOEXEC, mode, resolve) {
                 Err(Errno::AGAIN) => {}
                 Err(Errno::NOSYS) => {
                     WITHOUT.store(true, Ordering::Relaxed);

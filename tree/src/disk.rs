@@ -14,6 +14,8 @@ use crate::index::Inode;
 use crate::node::{Attributes, Content, Kind, Meta};
 
 const SECOND: i64 = 1_000_000_000;
+/// Times that every file system has, from 1970 to 2038.
+const EVERYWHERE: std::ops::Range<i64> = 0..(1 << 31) * SECOND;
 
 /// What a file system, or what its user may do there, has no room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -27,6 +29,8 @@ pub enum Lack {
     Attribute,
     /// A device.
     Device,
+    /// A time: many file systems begin in 1901 and end in 2038, or in 2446.
+    Time,
 }
 
 /// What could not be set: how many, and the path of the first.
@@ -100,7 +104,23 @@ pub(crate) fn describe(
         let set = rustix::fs::fsetxattr(made, name.as_slice(), value, XattrFlags::empty());
         tolerated(set, Lack::Attribute, lacks)?;
     }
-    Ok(rustix::fs::futimens(made, &times(meta))?)
+    rustix::fs::futimens(made, &times(meta))?;
+    timed(meta, || rustix::fs::fstat(made), lacks)
+}
+
+/// Says where a file system has taken another time than it was given, which it does without a word.
+fn timed(
+    meta: &Meta,
+    is: impl FnOnce() -> rustix::io::Result<Stat>,
+    lacks: &mut dyn FnMut(Lack) -> bool,
+) -> io::Result<()> {
+    if !EVERYWHERE.contains(&meta.mtime) {
+        let is = is()?;
+        if nanoseconds(is.st_mtime, is.st_mtime_nsec) != meta.mtime {
+            tolerated(Err(Errno::INVAL), Lack::Time, lacks)?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes away the ACLs that a new directory has from the one above it, and would hand down: nothing says that it is to have any.
@@ -128,7 +148,8 @@ pub(crate) fn describe_at(
     if kind != Kind::Symlink {
         rustix::fs::chmodat(dir, name, mode(meta), AtFlags::empty())?;
     }
-    Ok(rustix::fs::utimensat(dir, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)?)
+    rustix::fs::utimensat(dir, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)?;
+    timed(meta, || rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW), lacks)
 }
 
 /// Lets a user read a file of his own that says otherwise; it is described later. Through no link, wherever the name leads by now.
@@ -156,6 +177,12 @@ fn mode(meta: &Meta) -> Mode {
 pub(crate) fn times(meta: &Meta) -> Timestamps {
     let time = Timespec { tv_sec: meta.mtime.div_euclid(SECOND), tv_nsec: meta.mtime.rem_euclid(SECOND) };
     Timestamps { last_access: time, last_modification: time }
+}
+
+/// A time in nanoseconds since 1970; one before 1677 or after 2262 is the first or the last that there is.
+pub(crate) fn nanoseconds<N: TryInto<i64>>(seconds: i64, fraction: N) -> i64 {
+    let all = i128::from(seconds) * 1_000_000_000 + i128::from(fraction.try_into().unwrap_or(0));
+    i64::try_from(all).unwrap_or(if all < 0 { i64::MIN } else { i64::MAX })
 }
 
 /// Whether an attribute is anybody's to tell: others are the host's (labels, checksums, what a file system makes up).

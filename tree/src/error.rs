@@ -160,6 +160,12 @@ pub enum Error {
         /// Why.
         reason: Cow<'static, str>,
     },
+    /// A tree is to go, and something that is none of it is mounted there.
+    #[error("{path} lies in a tree that is to go, and something is mounted on it; unmount it, and run it again", path = path.display())]
+    MountedOn {
+        /// Where it is mounted.
+        path: PathBuf,
+    },
     /// An object that was to come is not there.
     #[error("object {0} of the tree is not here; run it again")]
     NoObject(ObjectId),

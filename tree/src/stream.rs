@@ -21,7 +21,7 @@ mod against;
 
 use std::cell::Cell;
 use std::io::{self, Read, Write};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use oneroot_ids::{GenerationId, ObjectId};
 
@@ -44,6 +44,9 @@ const ATTRIBUTE: u64 = 64 << 10;
 const ATTRIBUTE_NAME: u64 = 255;
 /// How hard zstd tries; more gains little on hashes.
 const LEVEL: i32 = 3;
+/// What a file without bytes is called.
+static EMPTY: LazyLock<[u8; 32]> = LazyLock::new(|| *blake3::hash(b"").as_bytes());
+
 /// Packs an index of a tree as it is seen, without whiteouts, against an older one where the other side has that.
 ///
 /// # Errors
@@ -350,7 +353,7 @@ fn read_node(from: &mut impl Read) -> Result<(Meta, Content)> {
     let content = match Kind::from_byte(kind) {
         Some(Kind::Regular) => {
             let (size, object) = (read_number(from)?, ObjectId(array(from)?));
-            let is_empty = object.0 == *blake3::hash(b"").as_bytes();
+            let is_empty = object.0 == *EMPTY;
             // off_t ends there, and with it every file.
             if i64::try_from(size).is_err() || is_empty != (size == 0) {
                 return Err(malformed("a file has a size that it can't have"));

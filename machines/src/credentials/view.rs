@@ -33,13 +33,6 @@ impl TokenView {
         }
     }
 
-    /// The name of the profile or the machine.
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Profile(name) | Self::Generation { profile: name, .. } | Self::Machine(name) => name,
-        }
-    }
-
     /// The profile or the machine that a site has to have for it.
     pub(crate) fn is_in(&self, site: &Site) -> bool {
         match self {

@@ -25,7 +25,6 @@ use oneroot_bootconf::facts::Facts;
 use oneroot_ids::{GenerationId, Mac, ObjectId};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use oneroot_tree::View;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::what::{What, Which};
 use crate::credentials::record::Granted;
@@ -33,6 +32,7 @@ use crate::credentials::view::TokenView;
 use crate::error::Error;
 use crate::index::copies::{Copy, Holder};
 use crate::machines::Machines;
+use crate::order::blocking::blocking;
 use crate::planner::reference;
 use crate::views::flats::Objects;
 
@@ -145,10 +145,10 @@ impl Machines {
                     () = &mut patience => return Err(SyncRefused::Busy),
                 };
                 let machines = self.clone();
-                let given = in_turn(room, move || machines.given(&site, &asked, wanted));
+                let given = blocking(room, move || machines.given(&site, &asked, wanted));
                 tokio::select! {
                     biased;
-                    given = given => given?,
+                    given = given => given.map_err(|_| Error::Contended)??,
                     () = &mut patience => return Err(SyncRefused::Busy),
                 }
             }
@@ -279,10 +279,11 @@ impl Machines {
         (self.asker(site, peer.ip(), mac) == Some(crate::access::mounts::Asker::Vouched)).then_some(mac)
     }
 
-    /// Whether somebody may have anything here: asked before he is told when to come again, for others come by what he is told.
-    pub fn knows(&self, asker: &Asker<'_>) -> bool {
-        let site = self.site();
-        self.own(&site, asker.peer).is_some() || matches!(self.shown_by(&site, asker), Ok(Some(_)))
+    /// Whether nothing says that somebody may not have this, as far as can be told without looking anything up: asked before he is
+    /// told when to come again, for others come by what he is told.
+    pub fn may_ask(&self, asker: &Asker<'_>, what: &What) -> bool {
+        let (site, own) = (self.site(), self.own(&self.site(), asker.peer));
+        self.shown_by(&site, asker).is_ok_and(|granted| may_ask(&site, what, own, granted.as_ref()))
     }
 
     /// What a token is good for that is shown; none where none is shown.
@@ -433,29 +434,15 @@ impl Machines {
         copies.all().map(|copy| Copy { at: self.host.shown(copy.at), ..copy.clone() }).collect()
     }
 
-    /// Does what takes a disk for a moment, when it is its turn.
+    /// Does what takes a disk for a moment, when it is its turn: hundreds that wait for a tree take no thread of those that boots need.
     async fn with_a_turn<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         // The turns are never closed.
         let turn = self.flats.turns.clone().acquire_owned().await.map_err(|_| Error::Contended)?;
-        in_turn(turn, work).await
+        blocking(turn, work).await.map_err(|_| Error::Contended)?
     }
-}
-
-/// Does what takes a disk or a processor for a moment, in its turn: hundreds that wait for a tree take no thread of those that boots
-/// need.
-async fn in_turn<T: Send + 'static>(
-    turn: OwnedSemaphorePermit,
-    work: impl FnOnce() -> Result<T, Error> + Send + 'static,
-) -> Result<T, Error> {
-    // It ends with the work: whoever asked may be gone long before a disk that hangs lets go of the thread.
-    let work = move || {
-        let _turn = turn;
-        work()
-    };
-    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Contended)?
 }
 
 /// Whose tree is meant.
@@ -488,11 +475,25 @@ impl Meant {
     }
 }
 
-/// Whether anything of this name is for somebody: a machine for itself, a profile or a machine for who has a token of its name.
+/// Whether this can be for somebody: a machine's own for itself, a profile's or a machine's for who has a token of it. What takes a
+/// look into a history is left open.
 fn may_ask(site: &Site, what: &What, own: Option<Mac>, granted: Option<&Granted>) -> bool {
-    let What::Named(name, _) = what else { return own.is_some() };
+    let What::Named(name, which) = what else { return own.is_some() };
     let is_own = own.and_then(|mac| site.machine(mac)).is_some_and(|(own, _)| own == name);
-    is_own || granted.is_some_and(|granted| granted.views.iter().any(|view| view.name() == name))
+    let is_machine = *which == Which::Head && site.machines.contains_key(name);
+    let may_be = |view: &TokenView| match view {
+        TokenView::Machine(machine) => *which == Which::Head && machine == name,
+        TokenView::Profile(profile) => !is_machine && profile == name,
+        TokenView::Generation { profile, generation } => {
+            profile == name
+                && match which {
+                    Which::Head => false,
+                    Which::Back(_) => true,
+                    Which::Generation(_) => what.may_be(*generation),
+                }
+        }
+    };
+    is_own || granted.is_some_and(|granted| granted.views.iter().any(may_be))
 }
 
 fn absent(what: &What, why: &str) -> SyncRefused {

@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::incoming::{self, Incoming};
 use super::plan::{Plan, Removed};
+use super::user::User;
 use crate::confine::Dir;
 use crate::disk::{self, Lacks};
 use crate::error::{Error, Result};
@@ -49,7 +50,8 @@ pub(super) struct Hands<'h> {
     pub moved: Vec<ObjectId>,
     /// Whether a content is moved out of `incoming/` with its last use, or stays there until the whole tree is done.
     takes: bool,
-    is_root: bool,
+    /// Whether it comes into every directory, whatever its mode says.
+    enters_all: bool,
     pub lacks: Lacks,
     done: u64,
     pub of: u64,
@@ -90,7 +92,7 @@ impl<'h> Hands<'h> {
             uses,
             moved: Vec::new(),
             takes,
-            is_root: rustix::process::geteuid().is_root(),
+            enters_all: User::own().enters_all(),
             lacks: Lacks::default(),
             done: 0,
             of: 0,
@@ -164,10 +166,10 @@ impl<'h> Hands<'h> {
 
     /// Describes directories in which all is done, those below before those above them.
     pub(super) fn settle_all(&mut self, all: &[(&Vec<u8>, u32)], steps: Steps<'_>) -> Result<()> {
-        if self.is_root {
+        if self.enters_all {
             return self.with_all(all, steps, |hands, (path, inode)| hands.settle(path, *inode));
         }
-        // Who is no root comes to none below one that he may not enter.
+        // An ordinary user comes to none below one that he may not enter.
         for (path, inode) in all {
             self.settle(path, *inode)?;
             self.step(steps);
@@ -202,7 +204,7 @@ impl<'h> Hands<'h> {
         if self.parent.as_ref().is_none_or(|(known, _)| known != above) {
             let dir = self.home.dir(if above.is_empty() { b"." } else { above });
             let dir = dir.map_err(|cause| Error::io("open", here(&self.home, above)())(cause))?;
-            if !self.is_root {
+            if !self.enters_all {
                 writable(&dir).map_err(|cause| Error::io("open for writing", dir.path())(cause))?;
             }
             self.parent = Some((above.to_vec(), dir));
@@ -268,17 +270,17 @@ impl<'h> Hands<'h> {
 
     /// Gives an object that is described already, and that one file is made of, its name.
     fn name_described(&mut self, object: ObjectId, path: &[u8]) -> Result<()> {
-        let failed = Error::io("write", here(&self.home, path)());
-        let (part, object_name) = incoming::place(&self.incoming.parts, object)?;
-        let takes = self.takes;
-        let (dir, name) = self.at(path)?;
-        if takes {
-            rustix::fs::renameat(part, object_name, dir, name).map_err(failed)?;
+        let made = incoming::name(object);
+        if self.takes {
+            self.put(made.as_bytes(), path)?;
             self.moved.push(object);
             return Ok(());
         }
         // It stays until the whole tree has its name, and nobody looks at that one yet.
-        rustix::fs::linkat(part, object_name, dir, name, AtFlags::empty()).map_err(failed)
+        self.at(path)?;
+        let Some((_, dir)) = &self.parent else { return Ok(()) };
+        rustix::fs::linkat(&self.bench, made, dir, split(path).1, AtFlags::empty())
+            .map_err(|cause| Error::io("write", here(&self.home, path)())(cause))
     }
 
     /// Has a file of these bytes made in `incoming/`; whether it is the object's own.
@@ -411,10 +413,10 @@ impl<'h> Hands<'h> {
 
     /// Opens a file of the tree, also one that its owner may not read.
     fn open(&mut self, path: &[u8]) -> Result<File> {
-        let is_root = self.is_root;
+        let enters_all = self.enters_all;
         let (dir, name) = self.at(path)?;
         let opened = match dir.file(name) {
-            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && !is_root => {
+            Err(cause) if cause.kind() == io::ErrorKind::PermissionDenied && !enters_all => {
                 disk::readable(dir, name).and_then(|()| dir.file(name))
             }
             opened => opened,

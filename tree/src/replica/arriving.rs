@@ -9,7 +9,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{Mode, OFlags};
 
-use super::incoming::{Incoming, fill, place};
+use super::incoming::{Incoming, fill, name};
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::node::Meta;
@@ -178,13 +178,13 @@ impl Incoming {
             self.forget(begun);
         }
         let batches = Batches::of(crate::parallel::threads());
-        let parts = self.parts.clone();
+        let held = self.held.clone();
         let write = |batch: &Batch, to: &mut Written| {
             let mut begin = 0;
             for (object, end) in &batch.objects {
                 let bytes = batch.bytes.get(begin..*end).unwrap_or_default();
                 begin = *end;
-                match written(&parts, *object, bytes, describes) {
+                match written(&held, *object, bytes, describes) {
                     Ok(is_described) => to.objects.push((*object, is_described)),
                     Err(cause) => {
                         to.failed = Some(cause);
@@ -278,19 +278,14 @@ impl Read for Cut {
 }
 
 /// Writes an object, if these are its bytes; whether it is described, too.
-pub(super) fn written(
-    parts: &[Dir],
-    object: ObjectId,
-    bytes: &[u8],
-    describes: Describes<'_>,
-) -> Result<bool> {
+pub(super) fn written(held: &Dir, object: ObjectId, bytes: &[u8], describes: Describes<'_>) -> Result<bool> {
     if blake3::hash(bytes).as_bytes() != &object.0 {
         return Err(Error::OtherObject(object));
     }
-    let (part, name) = place(parts, object)?;
-    let failed = |cause: io::Error| Error::io("write", part.path().join(name.as_str()))(cause);
+    let name = name(object);
+    let failed = |cause: io::Error| Error::io("write", held.path().join(&name))(cause);
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let file = rustix::fs::openat(part, name.as_str(), flags, Mode::RUSR | Mode::WUSR);
+    let file = rustix::fs::openat(held, &name, flags, Mode::RUSR | Mode::WUSR);
     let file = file.map_err(|cause| failed(cause.into()))?;
     let mut rest = bytes;
     while !rest.is_empty() {

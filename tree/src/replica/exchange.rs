@@ -3,7 +3,7 @@
 //! `NAME.next` is what is being made, `NAME.1` the tree before, `NAME.2` the one before that. Files that do not change are hard
 //! links into the tree in force: who writes into a file of one tree, and does not replace it, writes into it in all of them.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -14,13 +14,15 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, CWD, FileType, RenameFlags};
 use rustix::io::Errno;
 
-use super::apply::{Hands, RUN, Steps, split};
+use super::apply::{Hands, Steps, split};
+use super::comparison::Comparison;
 use super::joined;
 use super::plan::Plan;
+use super::removal::remove;
+use super::staying::Staying;
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::index::{Index, ROOT};
-use crate::parallel::each;
 
 /// The name of a tree beside a directory.
 pub(super) fn beside(root: &Path, ending: &str) -> PathBuf {
@@ -30,16 +32,10 @@ pub(super) fn beside(root: &Path, ending: &str) -> PathBuf {
     PathBuf::from(name)
 }
 
-/// The tree that is being made. What a run before has left of one goes; a directory of that name which is none of ours stays,
-/// and is an error.
+/// The tree that is being made.
 pub(super) fn begin(root: &Path, place: &Path) -> Result<PathBuf> {
+    clear(root, place)?;
     let (next, ours) = (beside(root, "next"), place.join("next"));
-    match fs::symlink_metadata(&next) {
-        Err(cause) if cause.kind() == ErrorKind::NotFound => {}
-        Err(cause) => return Err(Error::io("look at", &next)(cause)),
-        Ok(_) if !ours.exists() => return Err(Error::InTheWay { path: next }),
-        Ok(_) => remove(&next)?,
-    }
     fs::write(&ours, b"").map_err(Error::io("write", &ours))?;
     // A link that somebody has put there meanwhile is none of ours, wherever it leads.
     fs::DirBuilder::new().mode(0o700).create(&next).map_err(Error::io("create", &next))?;
@@ -48,81 +44,25 @@ pub(super) fn begin(root: &Path, place: &Path) -> Result<PathBuf> {
     Ok(next)
 }
 
-/// Removes a tree, whatever its directories' modes are.
-pub(super) fn remove(tree: &Path) -> Result<()> {
-    // What of it can't be removed so is removed one by one, or the error says why not.
-    let _ = emptied(tree);
-    match fs::remove_dir_all(tree) {
-        Err(cause) if cause.kind() == ErrorKind::PermissionDenied => {}
-        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
-        removed => return removed.map_err(Error::io("remove", tree)),
+/// Removes what a run before has left of a tree that it made. A directory of that name which is none of ours stays, and is an error.
+pub(super) fn clear(root: &Path, place: &Path) -> Result<()> {
+    let next = beside(root, "next");
+    match fs::symlink_metadata(&next) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
+        Err(cause) => Err(Error::io("look at", &next)(cause)),
+        Ok(_) if !place.join("next").exists() => Err(Error::InTheWay { path: next }),
+        Ok(_) => remove(&next),
     }
-    // A user's own directories, which may not be written into.
-    let mut todo = vec![tree.to_owned()];
-    while let Some(directory) = todo.pop() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let open = fs::Permissions::from_mode(0o700);
-        fs::set_permissions(&directory, open).map_err(Error::io("open for writing", &directory))?;
-        for entry in fs::read_dir(&directory).map_err(Error::io("list", &directory))?.flatten() {
-            if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                todo.push(entry.path());
-            }
-        }
-    }
-    fs::remove_dir_all(tree).map_err(Error::io("remove", tree))
-}
-
-/// Removes what is in a tree, by as many threads as there are processors.
-fn emptied(tree: &Path) -> Result<()> {
-    let root = Dir::open_itself(tree).map_err(Error::io("open", tree))?;
-    let (mut level, mut all) = (vec![b".".to_vec()], Vec::new());
-    while !level.is_empty() {
-        let (below, done) = each(
-            &level,
-            RUN,
-            || Ok(Vec::new()),
-            |below: &mut Vec<Vec<u8>>, path| {
-                let failed = |cause: io::Error| {
-                    Error::io("remove", tree.join(std::ffi::OsStr::from_bytes(path)))(cause)
-                };
-                let dir = root.dir(path).map_err(failed)?;
-                for entry in rustix::fs::Dir::read_from(&dir).map_err(|cause| failed(cause.into()))? {
-                    let entry = entry.map_err(|cause| failed(cause.into()))?;
-                    let name = entry.file_name();
-                    match name.to_bytes() {
-                        b"." | b".." => {}
-                        name if entry.file_type() == FileType::Directory => below.push(joined(path, name)),
-                        _ => rustix::fs::unlinkat(&dir, name, AtFlags::empty())
-                            .map_err(|cause| failed(cause.into()))?,
-                    }
-                }
-                Ok(())
-            },
-            |_| {},
-        );
-        done?;
-        all.append(&mut level);
-        level = below.into_iter().flatten().collect();
-    }
-    for path in all.iter().skip(1).rev() {
-        let (above, name) = split(path);
-        let failed =
-            |cause: io::Error| Error::io("remove", tree.join(std::ffi::OsStr::from_bytes(path)))(cause);
-        let above = root.dir(above).map_err(failed)?;
-        rustix::fs::unlinkat(&above, name, AtFlags::REMOVEDIR).map_err(|cause| failed(cause.into()))?;
-    }
-    Ok(())
 }
 
 /// Fills the new tree: what the plan leaves alone is linked from the old one, and what is to be kept with it.
 pub(super) fn fill(
     hands: &mut Hands<'_>,
     old: Option<&Dir>,
-    wanted: &Index,
-    plan: &Plan,
-    kept: &BTreeSet<Vec<u8>>,
+    change: &Comparison,
     steps: Steps<'_>,
 ) -> Result<()> {
+    let (wanted, plan, kept) = (&*change.wanted, &change.plan, &change.kept);
     let mut directories = vec![(Vec::new(), ROOT)];
     directories_of(wanted, kept, &mut directories);
     hands.of = (2 * directories.len() + plan.make.len()) as u64;
@@ -130,15 +70,7 @@ pub(super) fn fill(
         hands.directory(path)?;
     }
     if let Some(old) = old {
-        let changed: HashSet<&[u8]> = (plan.make.iter().map(|(path, _)| path.as_slice()))
-            .chain(plan.describe.iter().map(|(path, ..)| path.as_slice()))
-            .chain(plan.link.iter().map(|(path, _)| path.as_slice()))
-            .chain(others(plan).map(|(other, _)| other.as_slice()))
-            .collect();
-        let stays = |path: &[u8]| !changed.contains(path) && !is_kept(kept, path);
-        hands.with_all(&directories, steps, |hands, (path, inode)| {
-            all_linked(hands, old, (path, *inode), wanted, &stays)
-        })?;
+        Staying::of(change, &directories).link_all(hands, old, &directories, steps)?;
     }
     changed_ones(hands, old, plan, steps)?;
     for path in old.iter().flat_map(|_| kept) {
@@ -148,40 +80,6 @@ pub(super) fn fill(
     }
     let settle: Vec<(&Vec<u8>, u32)> = directories.iter().rev().map(|(path, inode)| (path, *inode)).collect();
     hands.settle_all(&settle, steps)
-}
-
-/// Links the files of a directory that stay as they are from the old tree.
-fn all_linked(
-    hands: &mut Hands<'_>,
-    old: &Dir,
-    (path, inode): (&Vec<u8>, u32),
-    wanted: &Index,
-    stays: &(dyn Fn(&[u8]) -> bool + Sync),
-) -> Result<()> {
-    let (first, count) = wanted.inode(inode).map_or((0, 0), |inode| inode.run());
-    // Opened when the first of its files is linked.
-    let mut from = None;
-    for entry in (first..first.saturating_add(count)).filter_map(|place| wanted.entry(place)) {
-        if wanted.inode(entry.inode).is_none_or(|inode| inode.kind().is_directory()) {
-            continue;
-        }
-        let below = joined(path, entry.name);
-        if !stays(&below) {
-            continue;
-        }
-        let at = || old.path().join(std::ffi::OsStr::from_bytes(&below));
-        let from = match &from {
-            Some(from) => from,
-            None => {
-                let opened = old.dir(if path.is_empty() { b"." } else { path });
-                from.insert(opened.map_err(|cause| Error::io("open", at())(cause))?)
-            }
-        };
-        let (to, name) = hands.at(&below)?;
-        rustix::fs::linkat(from, name, to, name, AtFlags::empty())
-            .map_err(|cause| Error::io("link", at())(cause))?;
-    }
-    Ok(())
 }
 
 /// The files of the new tree that are not those of the old one.
@@ -210,7 +108,7 @@ fn others(plan: &Plan) -> impl Iterator<Item = (&Vec<u8>, &Vec<u8>)> {
     })
 }
 
-fn is_kept(kept: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {
+pub(super) fn is_kept(kept: &BTreeSet<Vec<u8>>, path: &[u8]) -> bool {
     if kept.is_empty() {
         return false;
     }

@@ -37,8 +37,8 @@ static ZEROS: [u8; CHUNK] = [0; CHUNK];
 /// A directory of objects that have come.
 pub struct Incoming {
     path: PathBuf,
-    /// The directories by their first byte.
-    pub(super) parts: Arc<[Dir]>,
+    /// The same, held open: objects are named from here. All of its directories would be more descriptors than some may have.
+    pub(super) held: Arc<Dir>,
     whole: ObjectSet,
     /// Those that this run has described as the one file that is made of them.
     described: ObjectSet,
@@ -77,15 +77,14 @@ impl Incoming {
             }
         }
         let (whole, described) = (ObjectSet::default(), ObjectSet::default());
-        let (begun, buffer) = (None, Vec::new());
-        let mut incoming = Self { path, parts: [].into(), whole, described, begun, buffer, _lock: lock };
-        let (mut parts, mut read) = (Vec::new(), 0);
+        let (begun, buffer, held) = (None, Vec::new(), Arc::new(held));
+        let mut incoming = Self { path, held, whole, described, begun, buffer, _lock: lock };
+        let mut read = 0;
         for number in 0..=u8::MAX {
             let part = incoming.path.join(format!("{number:02x}"));
             make_directory(&part).map_err(Error::io("create", &part))?;
             let dir = Dir::open(&part).map_err(Error::io("open", &part))?;
             crate::disk::inherits_nothing(&dir).map_err(Error::io("remove the default ACL of", &part))?;
-            parts.push(dir);
             for entry in fs::read_dir(&part).map_err(Error::io("list", &part))?.flatten() {
                 let (name, path) = (entry.file_name(), entry.path());
                 let name = name.to_str().unwrap_or_default();
@@ -100,7 +99,6 @@ impl Incoming {
                 }
             }
         }
-        incoming.parts = parts.into();
         Ok(incoming)
     }
 
@@ -207,7 +205,7 @@ impl Incoming {
             let came = bytes.get(..count).unwrap_or_default();
             return self.large(object, bytes.len() as u64, &mut came.chain(Cut(Some(cut))));
         }
-        let is_described = written(&self.parts, object, bytes, &|_| None)?;
+        let is_described = written(&self.held, object, bytes, &|_| None)?;
         self.came(object, is_described);
         Ok(())
     }
@@ -263,12 +261,6 @@ impl Incoming {
 pub(crate) fn name(object: ObjectId) -> String {
     let hex = object.to_string();
     format!("{}/{hex}", hex.get(..2).unwrap_or_default())
-}
-
-/// The directory of an object, and its name in there.
-pub(super) fn place(parts: &[Dir], object: ObjectId) -> Result<(&Dir, String)> {
-    let part = parts.get(usize::from(object.0[0])).ok_or(Error::Mistake("an object has no place"))?;
-    Ok((part, object.to_string()))
 }
 
 /// Whether there is a file; then it has this name alone. A run that was cut off may have left it as a name of a file in a tree,

@@ -10,12 +10,12 @@ use super::apply::RUN;
 use super::comparison::Comparison;
 use super::joined;
 use crate::confine::Dir;
-use crate::disk::{self, Lacks};
+use crate::disk::{self, Lacks, nanoseconds};
 use crate::error::{Error, Result};
 use crate::index::{Index, Inode, ROOT};
 use crate::parallel::each;
 use crate::store::Store;
-use crate::store::stat_cache::{Mark, nanoseconds};
+use crate::store::stat_cache::Mark;
 
 /// File systems count time in ticks, the coarsest of which are 10 ms.
 const TICK: Duration = Duration::from_millis(20);

@@ -13,6 +13,8 @@ mod memory;
 mod place;
 mod plan;
 mod pulled;
+mod removal;
+mod staying;
 #[cfg(test)]
 mod tests;
 mod turn;
@@ -30,7 +32,7 @@ pub use arriving::Describes;
 pub use comparison::{Comparison, objects};
 pub use incoming::Incoming;
 pub use place::{Birth, Record, Tree};
-pub use user::as_far_as;
+pub use user::{User, as_far_as};
 
 use crate::confine::Dir;
 use crate::error::{Error, Result};
@@ -145,6 +147,8 @@ impl Replica {
         if let Some(keep) = how.whole {
             self.can_exchange()?;
             self.has_room(&self.record()?, keep)?;
+            // Now: what goes with it moves the ctimes by which files are known.
+            exchange::clear(&self.root, &self.place.path)?;
         }
         if !self.root.exists() {
             return Survey::nothing(&self.place.memory, &self.root, now);
@@ -160,11 +164,14 @@ impl Replica {
     /// Finds out what is to be done for a directory that was found like this to be as `wanted` says.
     ///
     /// # Errors
-    /// [`Error::Entry`] for what is to be kept where there can be no directory for it.
+    /// [`Error::Entry`] for what is to be kept where there can be no directory for it; [`Error::MountedOn`].
     pub fn compare(&self, survey: Survey, wanted: Arc<Index>, how: &How) -> Result<Comparison> {
         let mut kept = self.kept(how);
         kept.extend(survey.file_systems.iter().cloned());
         let plan = Plan::of(&survey.index, &wanted, &kept)?;
+        if let Some(keep) = how.whole.filter(|_| !plan.is_empty()) {
+            self.can_let_go(keep)?;
+        }
         Ok(Comparison { survey, wanted, plan, kept })
     }
 
@@ -273,7 +280,7 @@ impl Replica {
     ) -> Result<(PathBuf, Lacks)> {
         let next = exchange::begin(&self.root, &self.place.path)?;
         let mut hands = Hands::on(&next, &change.wanted, incoming, uses, false)?;
-        exchange::fill(&mut hands, old, &change.wanted, &change.plan, &change.kept, steps)?;
+        exchange::fill(&mut hands, old, change, steps)?;
         let lacks = hands.lacks;
         sync(&next)?;
         Ok((next, lacks))

@@ -187,11 +187,7 @@ fn what_is_kept_stays_with_what_is_above_it_and_all_else_goes() {
             let meta = Meta { mode: 0o644, uid: uid(), gid: gid(), ..Meta::default() };
             builder.insert(&TreePath::parse(path.as_bytes()).unwrap(), meta, file.clone()).unwrap();
         }
-        let mut wanted = builder.finish().unwrap();
-        if !rustix::process::geteuid().is_root() {
-            wanted = Arc::try_unwrap(as_far_as(uid(), gid(), &wanted).unwrap().0).unwrap();
-        }
-        let wanted = Arc::new(wanted);
+        let wanted = as_far_as(User::own(), &Arc::new(builder.finish().unwrap())).unwrap().0;
         let dir = home.dir();
         for path in ["etc/fstab", "home/me/mine", "home/gone", "var/lib/gone"] {
             fs::create_dir_all(dir.join(path).parent().unwrap()).unwrap();
@@ -424,6 +420,6 @@ fn a_link_in_the_place_of_a_tree_that_goes_is_removed_and_not_what_it_leads_to()
     fs::create_dir(&theirs).unwrap();
     fs::write(theirs.join("passwd"), "x").unwrap();
     std::os::unix::fs::symlink(&theirs, &next).unwrap();
-    super::exchange::remove(&next).unwrap();
+    super::removal::remove(&next).unwrap();
     assert!(theirs.join("passwd").exists() && next.symlink_metadata().is_err());
 }

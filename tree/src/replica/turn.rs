@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::memory::sync;
 use super::place::{Birth, Record, Tree};
+use super::removal::{has_no_mounts, remove};
 use super::{Replica, exchange};
 use crate::error::{Error, Result};
 
@@ -69,6 +70,15 @@ impl Replica {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing is mounted on the trees that go when another takes the directory's name: it would go with them.
+    pub(super) fn can_let_go(&self, keep: usize) -> Result<()> {
+        let record = self.record()?;
+        let gap = (1..=keep).any(|number| !is_there(&self.older(number)));
+        let first = if gap || keep == 0 { keep + 1 } else { keep };
+        let older = (first..=record.older.len()).filter(|number| self.is_ours(&record, *number));
+        older.map(|number| self.older(number)).chain([self.gone()]).try_for_each(|tree| has_no_mounts(&tree))
     }
 
     fn is_ours(&self, record: &Record, number: usize) -> bool {
@@ -165,10 +175,10 @@ impl Replica {
                 rename(&next, &self.older(1))?;
             }
             for number in (keep + 1..=record.older.len()).filter(|number| self.is_ours(record, *number)) {
-                exchange::remove(&self.older(number))?;
+                remove(&self.older(number))?;
             }
-            exchange::remove(&self.gone())?;
-            exchange::remove(&next)?;
+            remove(&self.gone())?;
+            remove(&next)?;
         }
         self.place.write(&turn.then)?;
         if turn.keep.is_none() {
@@ -186,7 +196,7 @@ impl Replica {
     fn moved_up(&self, keep: usize) -> Result<()> {
         let gap = (1..=keep).find(|number| !is_there(&self.older(*number)));
         if gap.is_none() {
-            exchange::remove(&self.gone())?;
+            remove(&self.gone())?;
             rename(&self.older(keep), &self.gone())?;
         }
         (1..gap.unwrap_or(keep))

@@ -37,8 +37,10 @@ use crate::view::{Node, View};
 use contents::{Contents, Stored};
 pub use directory::Noted;
 use oneroot_ids::GenerationId;
+pub(crate) use survey::mounts_below;
 pub use survey::{Survey, survey};
 use walk::Borders;
+pub(crate) use walk::described;
 
 /// How far a stage is, for a progress bar.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -227,7 +229,7 @@ impl<'s> Stage<'s> {
 
 /// Owner, mode, time and attributes of what is open.
 pub(crate) fn described_as(fd: &impl std::os::fd::AsFd) -> std::io::Result<Meta> {
-    Ok(walk::described(&rustix::fs::fstat(fd)?, crate::disk::attributes(fd)?))
+    Ok(described(&rustix::fs::fstat(fd)?, crate::disk::attributes(fd)?))
 }
 
 /// The marks by inode number.

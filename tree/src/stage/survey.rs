@@ -103,7 +103,7 @@ fn is_as_seen(listings: &[Listing]) -> bool {
 
 /// What is mounted below a directory, files too: a file system's number does not tell a directory of it that is mounted once more.
 /// Without proc there are only the [walk's](super::walk) own borders.
-fn mounts_below(root: &Path) -> BTreeSet<Vec<u8>> {
+pub(crate) fn mounts_below(root: &Path) -> BTreeSet<Vec<u8>> {
     let Ok(told) = read_file(Path::new("/proc/self/mountinfo")) else { return BTreeSet::new() };
     // proc(5): the fifth word is where, with spaces and the like in octal.
     let places = told.split(|byte| *byte == b'\n').filter_map(|line| line.split(|byte| *byte == b' ').nth(4));

@@ -13,11 +13,11 @@ use rustix::fs::{AtFlags, FileType, RawDir, Stat, StatxAttributes, StatxFlags};
 use rustix::io::Errno;
 
 use crate::confine::Dir;
-use crate::disk::{attributes, is_described_as};
+use crate::disk::{attributes, is_described_as, nanoseconds};
 use crate::error::{Error, Result};
 use crate::node::{Attributes, Content, Kind, Meta};
 use crate::parallel::at_work;
-use crate::store::stat_cache::{StatCache, nanoseconds};
+use crate::store::stat_cache::StatCache;
 
 /// Bytes that the kernel fills with names at once.
 const NAMES: usize = 64 * 1024;
@@ -448,7 +448,7 @@ pub(super) fn joined(path: &[u8], name: &[u8]) -> Vec<u8> {
 }
 
 /// Owner, mode and time as they go into an index.
-pub(super) fn described(stat: &Stat, xattrs: Attributes) -> Meta {
+pub(crate) fn described(stat: &Stat, xattrs: Attributes) -> Meta {
     Meta {
         mode: mode(stat),
         uid: stat.st_uid,

@@ -22,7 +22,7 @@ use std::time::Duration;
 use rustix::fs::Stat;
 
 use crate::confine::{open_file, read_file};
-use crate::disk::is_described_as;
+use crate::disk::{is_described_as, nanoseconds};
 use crate::error::{Error, Result};
 use crate::format::ReadAt as _;
 use crate::index::{Index, Inode, ROOT};
@@ -232,8 +232,4 @@ fn recalled(store: &Store, path: &Path, device: u64) -> Option<(Arc<Index>, Vec<
     bytes.truncate(body);
     let marks = bytes.split_off(HEADER);
     (marks.len() == index.inodes() as usize * RECORD).then_some((index, marks))
-}
-
-pub(crate) fn nanoseconds<N: TryInto<i64>>(seconds: i64, fraction: N) -> i64 {
-    seconds.saturating_mul(1_000_000_000).saturating_add(fraction.try_into().unwrap_or(0))
 }
