@@ -20,7 +20,8 @@ mac = "52:54:00:00:00:0a"
 profile = "small"
 "#;
 const VERSION: &str = "6.1.0-1";
-const MODULES: [&str; 4] = [
+/// What a machine that mounts its root by NFS needs, and a NIC.
+pub const MODULES: [&str; 4] = [
     "kernel/fs/nfs/nfsv3",
     "kernel/fs/overlayfs/overlay",
     "kernel/net/packet/af_packet",
@@ -35,7 +36,7 @@ fn site(modules: &[&str]) -> tempfile::TempDir {
 }
 
 /// A tree with a kernel and these modules.
-fn tree(root: &Path, modules: &[&str]) {
+pub fn tree(root: &Path, modules: &[&str]) {
     let at = format!("usr/lib/modules/{VERSION}");
     put(root, &format!("boot/vmlinuz-{VERSION}"), "kernel");
     put(root, "sbin/init", "init");

@@ -60,8 +60,9 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
     let mut warnings = lost_or_open(&found);
     let Part::Profile { name } = part else { return warnings };
     let Some(profile) = site.profiles.get(name) else { return warnings };
-    // One that boots with another's kernel has none of its own, or none that counts.
-    if profile.kernel_from.is_some() {
+    // One that boots with another's kernel has none of its own, or none that counts; one that is only mounted needs none.
+    let is_bare = found.versions.kernels.is_empty();
+    if profile.kernel_from.is_some() || (is_bare && lacks::is_only_mounted(site, name)) {
         return warnings;
     }
     // Nothing of it is mounted, so nothing but what is handed out counts.

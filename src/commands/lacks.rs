@@ -4,7 +4,9 @@
 use std::io;
 use std::sync::Arc;
 
-use oneroot_bootconf::decision::Decision;
+use oneroot_bootconf::asked::Catalogue;
+use oneroot_bootconf::decided::profiles_of;
+use oneroot_bootconf::decision::{Decision, Part};
 use oneroot_bootconf::initrd::Initrd;
 use oneroot_bootconf::kernels::{self, Loaded};
 use oneroot_bootconf::root::Initramfs;
@@ -79,6 +81,16 @@ pub fn of(tree: &Tree<'_>, budget: &mut Budget) -> Vec<String> {
         ));
     }
     told
+}
+
+/// Whether machines mount a profile's tree on their own, and none boots it: of programs alone, it has neither kernel nor init.
+pub fn is_only_mounted(site: &Site, profile: &str) -> bool {
+    let catalogue = Catalogue::of(site);
+    let decisions = catalogue.everybody().filter_map(|(_, asked)| profiles_of(&catalogue, &asked).ok());
+    let parts: Vec<Part> = decisions.flatten().flat_map(|decision| decision.parts).collect();
+    let is_it = |part: &Part| matches!(part, Part::Profile { name } if name == profile);
+    let is_in = |part: &Part| matches!(part, Part::Mounted { parts, .. } if parts.iter().any(is_it));
+    parts.iter().any(is_in) && !parts.iter().any(is_it)
 }
 
 /// Kernel and initrds that a profile names and its tree does not have.
