@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use oneroot_bootconf::drivers::Chosen;
+use oneroot_bootconf::kernels::Own;
 use oneroot_ids::ObjectId;
 use oneroot_initrd::firmware::{Machine, Said, said};
 use oneroot_initrd::modules::{self, Narrowed, Tables, bare, conf};
@@ -357,9 +358,8 @@ fn firmware(view: &View, names: &BTreeSet<String>) -> Vec<File> {
 }
 
 /// Whether the kernel says that it unpacks an initrd of zstd (since Linux 5.9). Each unpacks gzip.
-fn unpacks_zstd(store: &Store, view: &View, own: &oneroot_bootconf::kernels::Own) -> io::Result<bool> {
-    let places = [format!("/boot/config-{}", own.version), format!("{}/config", own.modules)];
-    let Some(object) = places.iter().find_map(|path| object(view, path)) else { return Ok(false) };
+fn unpacks_zstd(store: &Store, view: &View, own: &Own) -> io::Result<bool> {
+    let Some(object) = own.configs.iter().find_map(|path| object(view, path)) else { return Ok(false) };
     let mut config = Vec::new();
     store.object(object)?.take(LARGEST_CONFIG).read_to_end(&mut config)?;
     Ok(config.split(|byte| *byte == b'\n').any(|line| line == b"CONFIG_RD_ZSTD=y"))

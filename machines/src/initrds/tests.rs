@@ -415,6 +415,10 @@ fn an_initrd_is_packed_as_its_kernel_says_that_it_unpacks() {
     assert!(packed(&home).starts_with("gzip"));
     home.write(&format!("/boot/config-{VERSION}"), "CONFIG_RD_GZIP=y\nCONFIG_RD_ZSTD=y\n");
     assert_eq!(packed(&home), "zstd");
+    let home = Home::new();
+    home.kernel("/boot/vmlinuz-lts", "/usr/lib", Packed::Not);
+    home.write("/boot/config-lts", "CONFIG_RD_ZSTD=y\n");
+    assert_eq!(packed(&home), "zstd", "its name says less than its version");
 }
 
 #[test]
