@@ -288,15 +288,15 @@ fn made(store: &Arc<Store>, parts: Parts, tables: &Narrowed, builtin: &str) -> R
     }))
 }
 
-/// In words: what a kernel lacks.
+/// In words: what a kernel lacks. Without depmod's tables nobody knows that it does.
 fn lacking(lacks: &[&str], texts: &Texts, own: &Own) -> String {
-    let lacks = lacks.join(" and ");
-    let depmod = if texts.dep.is_empty() {
-        format!("; modules.dep is missing or empty: run `depmod {}` in the tree", own.version)
-    } else {
-        String::new()
-    };
-    format!("kernel {} lacks {lacks}, as a module and in itself{depmod}", own.version)
+    let (version, lacks) = (&own.version, lacks.join(" and "));
+    if texts.dep.is_empty() {
+        return format!(
+            "modules.dep of kernel {version} is missing or empty: run `depmod {version}` in the tree; without it the kernel is taken to lack {lacks}"
+        );
+    }
+    format!("kernel {version} lacks {lacks}, as a module and in itself")
 }
 
 /// What keeps a tree's machines from coming up by an initrd of oneroot's own, or may: for who stages the tree. Blocks on the disk.
