@@ -160,6 +160,8 @@ pub struct Parts {
     pub modules: Vec<(String, File)>,
     /// Firmware.
     pub firmware: Vec<File>,
+    /// How many files of firmware the modules name, of which a tree has those for the cards that it is for.
+    pub firmware_named: usize,
     /// What the processors of the machine may load, by the file that it goes into.
     pub microcode: Vec<(Maker, File)>,
     /// Whether the kernel unpacks zstd.
@@ -308,7 +310,17 @@ pub fn gathered(store: &Store, wanted: &Wanted<'_>, chosen: &Chosen<'_>, known: 
     let why = chosen.why.clone();
     let microcode =
         if machine == Machine::X86_64 { microcode::found(view, wanted.microcode) } else { Vec::new() };
-    Ok(Parts { program, version: own.version.clone(), modules, firmware, microcode, zstd, why, missing })
+    Ok(Parts {
+        program,
+        version: own.version.clone(),
+        modules,
+        firmware,
+        firmware_named: names.len(),
+        microcode,
+        zstd,
+        why,
+        missing,
+    })
 }
 
 /// In words: a module that is not there.
