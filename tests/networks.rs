@@ -37,6 +37,23 @@ fn each_interface_gives_addresses_of_its_own_network_and_names_the_server_there(
 }
 
 #[test]
+fn what_a_machines_link_carries_is_told_to_it_and_to_no_other() {
+    let lab = Lab::new().unwrap();
+    let mut site = SiteFiles::small().unwrap();
+    let smaller = site.text().replace("[profile.debian]\n", "[profile.debian]\nmtu = 1400\n");
+    site.set_text(&smaller);
+    site.machine("alpha", "0a", "address = \"192.168.77.10\"").unwrap();
+    let _server = Server::start(site).unwrap();
+    let alpha = lab.plug("lab0", |nic| {
+        ip(&format!("link set {nic} address 52:54:00:00:00:0a")).unwrap();
+        oneroot_testkit::udhcpc_on(nic).unwrap().unwrap()
+    });
+    assert_eq!(alpha.unwrap()["mtu"], "1400");
+    let other = udhcpc(&lab, "lab0").unwrap();
+    assert!(!other.contains_key("mtu"), "{other:?}");
+}
+
+#[test]
 fn of_two_networks_on_one_wire_a_machine_is_in_that_of_its_own_address() {
     let lab = Lab::new().unwrap();
     ip("addr add 192.168.78.1/24 dev lab0").unwrap();

@@ -105,6 +105,12 @@ pub struct OwnInitrd {
 }
 
 impl OwnInitrd {
+    /// The VLAN that a machine's init makes a link for: other initrds heed none.
+    #[must_use]
+    pub fn vlan_by(&self, initramfs: Initramfs) -> Option<u16> {
+        self.vlan.filter(|_| initramfs == Initramfs::Oneroot)
+    }
+
     /// Takes in what a nearer profile says, and tells what that is: key and value.
     pub fn take(&mut self, nearer: &Self) -> Vec<(&'static str, String)> {
         let Self { drivers, overlay, restart, mtu, vlan } = nearer;

@@ -126,6 +126,26 @@ fn each_distributions_kernel_finds_its_modules() {
     assert!(chosen(ONEROOT, &two).is_err(), "whose modules are whose is not known");
 }
 
+#[test]
+fn a_kernels_configuration_is_looked_for_under_its_version_and_as_the_kernel_is_called() {
+    for (paths, wanted) in [
+        (
+            ["/boot/vmlinuz-lts", "/lib/modules/6.6.60-0-lts/modules.dep"],
+            &["/boot/config-6.6.60-0-lts", "/lib/modules/6.6.60-0-lts/config", "/boot/config-lts"][..],
+        ),
+        (
+            ["/boot/vmlinuz-6.1", "/usr/lib/modules/6.1/modules.dep"],
+            &["/boot/config-6.1", "/usr/lib/modules/6.1/config"],
+        ),
+        (
+            ["/vmlinuz", "/usr/lib/modules/6.1/modules.dep"],
+            &["/boot/config-6.1", "/usr/lib/modules/6.1/config"],
+        ),
+    ] {
+        assert_eq!(chosen(ONEROOT, &paths).unwrap().own.unwrap().configs, wanted);
+    }
+}
+
 /// Alpha's plan by an initrd of ours.
 fn plan(profile: &str, network: &str, seal: Option<[u8; 16]>) -> BootPlan {
     plan_of(&site(profile, network), seal)
@@ -137,6 +157,7 @@ fn plan_of(site: &Site, seal: Option<[u8; 16]>) -> BootPlan {
     let own = Own {
         version: "6.1".to_owned(),
         modules: "/usr/lib/modules/6.1".to_owned(),
+        configs: Vec::new(),
         parts: vec!["/.oneroot/boot/initrd".to_owned()],
     };
     BootPlan::of(&Terms {

@@ -61,6 +61,10 @@ pub trait Policy {
     /// What this client loads next; `None` for one that boots from elsewhere. `server` is the address that its network is
     /// told: the only one of ours that it is sure to reach.
     fn boot(&self, client: &Client, server: Ipv4Addr) -> Option<BootFile>;
+    /// What the link of this NIC's machine carries, where the site says it. Asked for those alone that want to know.
+    fn mtu(&self, _mac: Mac) -> Option<u16> {
+        None
+    }
     /// Whose this address is by a pin.
     fn claim(&self, address: Ipv4Addr) -> Option<Claim>;
     /// Addresses of which [`Policy::claim`] says something else than when this was asked last; all that have one, the first

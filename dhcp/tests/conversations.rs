@@ -6,6 +6,7 @@
 //!        [authoritative] [proxy]     on one line; after the first message, with the lines beside it: a reload
 //! no-subnets                         forget them, before the lines of a reload
 //! machine MAC NAME [ADDRESS]         the site knows it
+//! mtu MAC N                          what its link carries
 //! unknown no                         machines that the site does not know get nothing
 //! hold MAC ADDRESS | let-go MAC      a running pin
 //! keep MAC ADDRESS +60s              a pin that boots, or one that has ended: nobody else gets the address so long
@@ -52,10 +53,15 @@ struct Site {
     moved: RefCell<Vec<Ipv4Addr>>,
     /// The NICs that were taken out, and what took their place.
     replaced: HashMap<Mac, Mac>,
+    mtus: HashMap<Mac, u16>,
     refuse_unknown: bool,
 }
 
 impl Policy for Site {
+    fn mtu(&self, mac: Mac) -> Option<u16> {
+        self.mtus.get(&mac).copied()
+    }
+
     fn reservation(&self, mac: Mac) -> Option<Reservation> {
         self.machines.get(&mac).cloned()
     }
@@ -198,6 +204,7 @@ impl Conversation {
                 self.site.machines.insert(parts[0].parse().unwrap(), machine);
                 self.reload();
             }
+            "mtu" => drop(self.site.mtus.insert(parts[0].parse().unwrap(), parts[1].parse().unwrap())),
             "unknown" => self.site.refuse_unknown = rest == "no",
             "replace" => {
                 let (old, new) = (parts[0].parse().unwrap(), parts[1].parse().unwrap());

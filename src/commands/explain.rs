@@ -168,6 +168,9 @@ pub struct Explained {
 #[derive(Serialize)]
 struct OwnInitrd {
     why: &'static str,
+    /// Paths of its parts in the view.
+    #[serde(skip)]
+    parts: Vec<String>,
     made_of: Vec<Ingredient>,
     missing: Vec<String>,
 }
@@ -180,7 +183,8 @@ impl OwnInitrd {
                 "its initrd is oneroot's own, for no kernel of its tree has one and its profile says nothing of it"
             }
         };
-        Self { why, made_of: composed.made_of.clone(), missing: composed.missing.clone() }
+        let Composed { parts, made_of, missing, .. } = composed.clone();
+        Self { why, parts, made_of, missing }
     }
 }
 
@@ -236,11 +240,8 @@ impl Explained {
         if self.view.is_none() {
             return rows;
         }
-        let initrds = Some(self.initrds.join(" ")).filter(|paths| !paths.is_empty());
-        for (what, path) in [("kernel", self.kernel.clone()), ("initrd", initrds)] {
-            let path = path.unwrap_or_else(|| "-".to_owned());
-            rows.push([what.to_owned(), path, "found in the view".to_owned()]);
-        }
+        let composed = self.own_initrd.as_ref().map_or(&[][..], |own| &own.parts);
+        rows.extend(boot_files(self.kernel.as_deref(), &self.initrds, composed));
         let lost = |path: &String| {
             ["passed over".to_owned(), path.clone(), "a link that leads to no file".to_owned()]
         };
@@ -255,6 +256,22 @@ impl Explained {
         rows.extend(self.layers.iter().rev().map(row));
         rows
     }
+}
+
+/// Kernel and initrds, and where they are from: those that are `composed` lie in no tree.
+fn boot_files(kernel: Option<&str>, initrds: &[String], composed: &[String]) -> Vec<[String; 3]> {
+    let row = |what: &str, path: &str, from: &str| [what, path, from].map(str::to_owned);
+    let (own, found): (Vec<String>, Vec<String>) =
+        initrds.iter().cloned().partition(|path| composed.contains(path));
+    let mut rows = vec![row("kernel", kernel.unwrap_or("-"), "found in the view")];
+    if !found.is_empty() || own.is_empty() {
+        let found = if found.is_empty() { "-".to_owned() } else { found.join(" ") };
+        rows.push(row("initrd", &found, "found in the view"));
+    }
+    if !own.is_empty() {
+        rows.push(row("initrd", &own.join(" "), "composed of the view, see below"));
+    }
+    rows
 }
 
 /// `oneroot explain MACHINE`.
@@ -455,5 +472,25 @@ fn in_words(preview: &Preview, origin: &Origin) -> String {
             let (mode, size) = (inode.mode(), inode.size());
             format!("{}, mode {mode:04o}, owner {}:{}, {size} bytes", word(kind), inode.uid(), inode.gid())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_initrd_of_ours_is_told_of_as_composed_and_not_as_found() {
+        let paths = ["/boot/ucode", "/.oneroot/boot/initrd"].map(str::to_owned);
+        let from = |initrds: &[String], composed: &[String]| -> Vec<String> {
+            let rows = boot_files(Some("/vmlinuz"), initrds, composed).into_iter().skip(1);
+            rows.map(|[_, path, from]| format!("{path} {}", from.split(' ').next().unwrap_or_default()))
+                .collect()
+        };
+        let [found, composed] = ["/boot/ucode found", "/.oneroot/boot/initrd composed"];
+        assert_eq!(from(&paths, &paths[1..]), [found, composed]);
+        assert_eq!(from(&paths[1..], &paths[1..]), [composed]);
+        assert_eq!(from(&paths[..1], &[]), [found]);
+        assert_eq!(from(&[], &[]), ["- found"]);
     }
 }

@@ -83,6 +83,10 @@ impl Policy for Rules<'_> {
         Some(BootFile { server, file: if client.http { format!("{base}/{name}") } else { name.to_owned() } })
     }
 
+    fn mtu(&self, mac: Mac) -> Option<u16> {
+        self.0.mtu(&self.1, mac)
+    }
+
     fn claim(&self, address: Ipv4Addr) -> Option<Claim> {
         Some(match self.0.claim(IpAddr::V4(address))? {
             oneroot_machines::Claim::Runs(mac) => Claim::Runs(mac),

@@ -22,7 +22,7 @@ pub fn udhcpc_on(nic: &str) -> Result<Option<HashMap<String, String>>> {
     fs::write(&script, format!("#!/bin/sh\n[ $1 != bound ] || env >'{}'\n", told.display()))?;
     fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     let done = Command::new("busybox")
-        .args(["udhcpc", "-i", nic, "-n", "-q", "-f", "-t", "4", "-T", "1", "-s"])
+        .args(["udhcpc", "-i", nic, "-n", "-q", "-f", "-t", "4", "-T", "1", "-O", "mtu", "-s"])
         .arg(&script)
         .output()
         .context("cannot run busybox")?;

@@ -8,9 +8,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use oneroot_testkit::{Lab, patient};
 use tempfile::NamedTempFile;
 
-use oneroot_testkit::{Lab, patient};
+use crate::cable::Cable;
 
 /// Enough for Debian and its overlay.
 const MEMORY: u32 = 512;
@@ -94,8 +95,10 @@ pub struct Hardware {
     disks: Vec<PathBuf>,
     /// What iPXE runs in place of its own way to boot.
     script: Option<String>,
-    /// What its SMBIOS says that it is.
-    product: Option<String>,
+    /// What its SMBIOS says that it is, and who made it: words of QEMU's `-smbios type=1`.
+    smbios: Vec<String>,
+    /// The cable of the NIC that it boots from, where that is not a port of the switch itself: QEMU's words for it.
+    cable: Option<String>,
 }
 
 impl Hardware {
@@ -113,7 +116,8 @@ impl Hardware {
             memory: MEMORY,
             disks,
             script: None,
-            product: None,
+            smbios: Vec::new(),
+            cable: None,
         }
     }
 
@@ -170,15 +174,29 @@ impl Hardware {
     /// With an SMBIOS that says that it is this product.
     #[must_use]
     pub fn product(mut self, product: &str) -> Self {
-        self.product = Some(product.to_owned());
+        self.smbios.push(format!("product={product}"));
+        self
+    }
+
+    /// With an SMBIOS that says that this one made it, and no hypervisor.
+    #[must_use]
+    pub fn maker(mut self, maker: &str) -> Self {
+        self.smbios.push(format!("manufacturer={maker}"));
+        self
+    }
+
+    /// With the NIC that it boots from on this cable.
+    #[must_use]
+    pub fn on(mut self, cable: &Cable) -> Self {
+        self.cable = Some(cable.netdev());
         self
     }
 
     /// What a machine has but for NICs and firmware.
     fn fit(&self, command: &mut Command) {
         command.arg("-m").arg(self.memory.to_string());
-        if let Some(product) = &self.product {
-            command.arg("-smbios").arg(format!("type=1,product={product}"));
+        if !self.smbios.is_empty() {
+            command.arg("-smbios").arg(format!("type=1,{}", self.smbios.join(",")));
         }
         for (number, image) in self.disks.iter().enumerate() {
             let drive = format!("if=none,id=d{number},format=raw,readonly=on,file={}", image.display());
@@ -201,12 +219,15 @@ impl Hardware {
         command.args(["-accel", "tcg,thread=multi", "-nographic", "-device", "virtio-rng-pci"]);
         self.fit(&mut command);
         for (number, last) in self.nics.iter().enumerate() {
-            let (port, rom) = (lab.port()?, if self.firmware == Firmware::Bios { "" } else { ",romfile=" });
+            let rom = if self.firmware == Firmware::Bios { "" } else { ",romfile=" };
             let id = format!("n{number}");
             let captures = std::env::var_os("ONEROOT_CAPTURES").map(PathBuf::from);
             // With offloads, QEMU would write ten bytes of its own before each frame.
             let plain = if captures.is_some() { ",vnet_hdr=off" } else { "" };
-            command.arg("-netdev").arg(format!("tap,id={id},ifname={port},script=no,downscript=no{plain}"));
+            command.arg("-netdev").arg(match &self.cable {
+                Some(cable) if number == self.boots_from => format!("{cable},id={id}"),
+                _ => format!("tap,id={id},ifname={},script=no,downscript=no{plain}", lab.port()?),
+            });
             let model = &self.model;
             let order = if number == self.boots_from { 1 } else { number + 2 };
             command

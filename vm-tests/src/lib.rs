@@ -8,12 +8,14 @@
 )]
 
 pub mod artifacts;
+mod cable;
 mod guest;
 pub mod host;
 mod package;
 mod power;
 pub mod walk;
 
+pub use cable::Cable;
 pub use guest::{Firmware, Guest, Hardware, cpu_seconds};
 pub use package::PackagedRoot;
 pub use power::PowerMachine;

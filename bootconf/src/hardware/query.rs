@@ -206,6 +206,14 @@ mod tests {
     }
 
     #[test]
+    fn the_numbers_of_a_nic_on_another_bus_than_pci_are_not_taken_for_a_pci_cards() {
+        // Xen, Hyper-V, USB and the firmware's own, as iPXE numbers them.
+        for bus in ["08", "09", "0a", "07"] {
+            assert_eq!(Hardware::of_query(&format!("busid={bus}0bda8153")).nic, None, "{bus}");
+        }
+    }
+
+    #[test]
     fn a_module_may_be_of_any_size_that_smbios_can_say() {
         let memory = |sizes: &str, extended: &str| {
             Hardware::of_query(&format!("sizes={sizes}&extended={extended}")).memory

@@ -3,7 +3,7 @@
 //! | the site says `drivers =` | what iPXE told of the NIC | its drivers |
 //! |---|---|---|
 //! | `"nic"`, or nothing | PCI vendor and device, and a module is for them | those, and what they need |
-//! | `"nic"`, or nothing | anything else | the common ones |
+//! | `"nic"`, or nothing | anything else: a NIC on USB, of Xen's or Hyper-V's, or none that a module is for | the common ones |
 //! | `"common"` | | the common ones: what most machines and all hypervisors have |
 //! | `"all"` | | every driver of an Ethernet NIC, USB ones among them |
 //!
@@ -51,7 +51,7 @@ const WANTED: [&str; 10] =
     ["sunrpc", "lockd", "grace", "nfs", "8021q", "zram", "lzo_rle", "zstd", "lz4", "zsmalloc"];
 
 /// The NICs that most machines have: servers' and desktops' boards, hypervisors', adapters for USB.
-const COMMON: [&str; 36] = [
+const COMMON: [&str; 41] = [
     "e1000",
     "e1000e",
     "igb",
@@ -87,17 +87,32 @@ const COMMON: [&str; 36] = [
     "r8152",
     "ax88179_178a",
     "cdc_ether",
+    "cdc_ncm",
+    "r8153_ecm",
     "asix",
+    "aqc111",
+    "smsc95xx",
+    "lan78xx",
 ];
 /// What finds devices on a bus that is not there without it, with the NICs of that bus.
-const BUSES: [(&str, &[&str]); 6] = [
+const BUSES: [(&str, &[&str]); 11] = [
     ("virtio_net", &["virtio_pci", "virtio_mmio"]),
     ("hv_netvsc", &["hv_vmbus", "pci_hyperv"]),
-    ("r8152", &["xhci_pci", "ehci_pci"]),
-    ("ax88179_178a", &["xhci_pci", "ehci_pci"]),
-    ("cdc_ether", &["xhci_pci", "ehci_pci"]),
-    ("asix", &["xhci_pci", "ehci_pci"]),
+    ("r8152", USB),
+    ("ax88179_178a", USB),
+    ("cdc_ether", USB),
+    ("cdc_ncm", USB),
+    ("r8153_ecm", USB),
+    ("asix", USB),
+    ("aqc111", USB),
+    ("smsc95xx", USB),
+    ("lan78xx", USB),
 ];
+/// The hosts of USB.
+const USB: &[&str] = &["xhci_pci", "xhci_pci_renesas", "ehci_pci"];
+/// What a hypervisor puts in the place of a NIC that it plays for firmware: Xen's goes away once Linux comes up.
+const INSTEAD: [(&str, &[&str]); 3] =
+    [("8139cp", &["xen_netfront"]), ("8139too", &["xen_netfront"]), ("e1000", &["xen_netfront"])];
 /// What a driver asks for once it has its device, so that no table says it.
 const LATER: [(&str, &[&str]); 4] = [
     ("mlx4_core", &["mlx4_en"]),
@@ -145,6 +160,7 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
     }
     let buses: Vec<&str> = BUSES
         .iter()
+        .chain(&INSTEAD)
         .filter(|(nic, _)| names.iter().any(|name| name == nic))
         .flat_map(|(_, buses)| *buses)
         .copied()
@@ -200,7 +216,8 @@ fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, bool, String) {
                     names.extend(then.iter().map(|name| (*name).to_owned()));
                 }
             }
-            if names.is_empty() {
+            // Of a NIC that it drives by the firmware's driver, iPXE tells the PCI device above it: for one on USB, its host.
+            if names.iter().all(|name| is_bus(name)) {
                 return common(&format!("drivers of common NICs, for no module of this kernel is for {nic}"));
             }
             let listed = names.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
@@ -221,6 +238,11 @@ fn may_be_for_a_nic(tables: &Tables<'_>, name: &str) -> bool {
     })
 }
 
+/// Whether a module only finds devices.
+fn is_bus(name: &str) -> bool {
+    BUSES.iter().any(|(_, buses)| buses.iter().any(|bus| *bus == name_of(name)))
+}
+
 /// Whether a bus that the kernel has in itself is this NIC's.
 fn is_of(bus: &str, nic: PciId) -> bool {
     /// Red Hat's, of all virtio devices.
@@ -239,12 +261,15 @@ mod tests {
         kernel/drivers/net/phy/realtek.ko: kernel/drivers/net/phy/libphy.ko\n\
         kernel/drivers/net/ethernet/realtek/r8169.ko: kernel/drivers/net/phy/libphy.ko\n\
         kernel/drivers/net/ethernet/rare/rare.ko:\nkernel/sound/snd.ko:\nkernel/drivers/gpu/drm/amd/amdgpu/amdgpu.ko:\n\
-        kernel/drivers/net/wireless/intel/iwlwifi/iwlwifi.ko:\nupdates/dkms/r8125.ko:\n";
+        kernel/drivers/net/wireless/intel/iwlwifi/iwlwifi.ko:\nupdates/dkms/r8125.ko:\n\
+        kernel/drivers/net/xen-netfront.ko:\nkernel/drivers/net/usb/cdc_ncm.ko:\nkernel/drivers/usb/host/xhci-pci.ko:\n\
+        kernel/drivers/net/hyperv/hv_netvsc.ko: kernel/drivers/hv/hv_vmbus.ko\nkernel/drivers/hv/hv_vmbus.ko:\n\
+        kernel/drivers/virtio/virtio_mmio.ko:\n";
     const ALIAS: &str = "alias pci:v00008086d000015F3sv*sd*bc*sc*i* igc\nalias pci:v00008086d0000100Esv*sd*bc*sc*i* e1000\n\
         alias pci:v00001AF4d*sv*sd*bc*sc*i* virtio_pci\nalias virtio:d00000001v* virtio_net\n\
         alias pci:v000010ECd00008168sv*sd*bc*sc*i* r8169\nalias pci:v00008086d00001234sv0000AAAAsd*bc*sc*i* rare\n\
         alias pci:v00001002d000073FFsv*sd*bc*sc*i* amdgpu\nalias pci:v00008086d00002723sv*sd*bc*sc*i* iwlwifi\n\
-        alias pci:v000010ECd00008125sv*sd*bc*sc*i* r8125\n";
+        alias pci:v000010ECd00008125sv*sd*bc*sc*i* r8125\nalias pci:v00001912d00000014sv*sd*bc*sc*i* xhci_pci\n";
 
     fn chosen(drivers: Drivers, nic: &str) -> (Vec<String>, String, Vec<&'static str>) {
         let tables = Tables::parse(DEP, ALIAS, "", "kernel/net/packet/af_packet.ko\n").unwrap();
@@ -257,7 +282,7 @@ mod tests {
         let base = ["sunrpc", "nfsv3", "overlay"];
         for (nic, own) in [
             ("8086:15f3", &["igc"][..]),
-            ("1af4:1000", &["failover", "virtio_net", "virtio_pci"]),
+            ("1af4:1000", &["failover", "virtio_net", "virtio_pci", "virtio_mmio"]),
             ("10ec:8168", &["libphy", "r8169", "realtek"]),
             ("8086:1234", &["rare"]),
             // Built beside the kernel by whoever made the tree.
@@ -288,6 +313,29 @@ mod tests {
         assert!(
             modules.iter().any(|module| module == "rare") && !modules.iter().any(|module| module == "snd")
         );
+    }
+
+    #[test]
+    fn a_nic_on_a_bus_that_tells_no_pci_numbers_finds_its_driver_and_its_bus_among_the_common_ones() {
+        // Of one on USB that the firmware drives, iPXE tells the numbers of its host.
+        for nic in ["", "1912:0014"] {
+            let (modules, why, _) = chosen(Drivers::Nic, nic);
+            for name in
+                ["cdc_ncm", "xhci_pci", "xen_netfront", "hv_netvsc", "hv_vmbus", "virtio_net", "virtio_mmio"]
+            {
+                assert!(modules.iter().any(|module| module == name), "{nic} {name}: {modules:?}");
+            }
+            assert!(why.starts_with("drivers of common NICs"), "{why}");
+        }
+    }
+
+    #[test]
+    fn a_nic_that_xen_takes_away_once_linux_comes_up_brings_the_driver_of_the_one_that_comes_for_it() {
+        let tables = Tables::parse(DEP, ALIAS, "", "").unwrap();
+        let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: "8086:100e".parse().ok() });
+        let xen = chosen.modules.iter().find(|path| name_of(path) == "xen_netfront").unwrap();
+        assert!(!chosen.needed.contains(xen), "most machines that have such a NIC are not Xen's");
+        assert!(chosen.modules.iter().any(|path| name_of(path) == "e1000"));
     }
 
     #[test]

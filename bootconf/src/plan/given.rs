@@ -32,6 +32,8 @@ pub struct Given {
     ntp: Vec<Ipv4Addr>,
     /// The initramfs was told to rename the NIC.
     renamed: bool,
+    /// The VLAN that init has made a link for, over the NIC: the root comes by that one.
+    vlan: Option<u16>,
     mounts: Mounts,
     log: Option<LogPlace>,
     /// Which secrets it asks for, and where.
@@ -51,6 +53,7 @@ impl Given {
             dns: facts.site.dns.clone(),
             ntp: facts.site.ntp.clone(),
             renamed: initramfs == Initramfs::Dracut,
+            vlan: None,
             mounts: mounts.clone(),
             log: log.cloned(),
             secrets: None,
@@ -71,6 +74,12 @@ impl Given {
         Self { facts: Some(facts.clone()), ..self }
     }
 
+    /// The same where its init makes a link for a VLAN.
+    #[must_use]
+    pub fn with_vlan(self, vlan: Option<u16>) -> Self {
+        Self { vlan, ..self }
+    }
+
     /// The files, by their paths below [`HOME`], in order.
     #[must_use]
     pub fn files(&self) -> Vec<(String, String)> {
@@ -85,6 +94,9 @@ impl Given {
         ];
         if self.renamed {
             files.extend(self.naming());
+        }
+        if self.vlan.is_some() {
+            files.push(("run/systemd/network/00-oneroot-nic.network".to_owned(), self.below_the_vlan()));
         }
         if !self.dns.is_empty() {
             files.push(("etc/resolv.conf".to_owned(), self.resolv_conf()));
@@ -144,10 +156,22 @@ impl Given {
     /// systemd-networkd drops an address that it finds and does not know, and then reads no byte more of its own root. It may
     /// ask for the lease itself, and learns so what the lease says.
     fn networkd(&self) -> String {
-        // `Kind=!*`, for a VLAN or a bridge over the NIC has the same MAC and is its tree's own.
+        // `Kind=!*`, for a VLAN or a bridge over the NIC has the same MAC and is its tree's own, but for the one that init has made.
+        let (link, kind) = match self.vlan {
+            None => ("NIC", "Kind=!*".to_owned()),
+            Some(vlan) => ("VLAN", format!("Kind=vlan\nName=*.{vlan}")),
+        };
         format!(
-            "# The root comes over this NIC.\n[Match]\nMACAddress={}\nKind=!*\n\n[Network]\nDHCP=ipv4\n\
+            "# The root comes over this {link}.\n[Match]\nMACAddress={}\n{kind}\n\n[Network]\nDHCP=ipv4\n\
              KeepConfiguration=yes\n\n[DHCPv4]\nClientIdentifier=mac\nUseDomains=yes\n",
+            self.mac
+        )
+    }
+
+    /// A NIC that asked for an address beside its VLAN would be given the one that the VLAN has: it is the same machine.
+    fn below_the_vlan(&self) -> String {
+        format!(
+            "# The root comes over a VLAN of this NIC.\n[Match]\nMACAddress={}\nKind=!*\n\n[Link]\nUnmanaged=yes\n",
             self.mac
         )
     }
@@ -250,6 +274,7 @@ mod tests {
             dns: (1..=4).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect(),
             ntp: vec![Ipv4Addr::new(10, 0, 0, 9)],
             renamed: true,
+            vlan: None,
             mounts: Mounts::new(),
             secrets: None,
             log: None,
@@ -293,6 +318,19 @@ mod tests {
         ] {
             assert!(files.get(path).is_some_and(|file| file.contains(text)), "{path}: {files:#?}");
         }
+    }
+
+    #[test]
+    fn networkd_keeps_the_link_of_the_vlan_that_the_root_comes_by_and_leaves_the_nic_below_it_alone() {
+        let files = given(|given| given.vlan = Some(12));
+        let matching = |name: &str, says: &str| {
+            let text = &files[&format!("run/systemd/network/{name}.network")];
+            assert!(text.contains("MACAddress=52:54:00:00:00:0a\n") && text.contains(says), "{text}");
+            assert!(text.contains("Kind=vlan\nName=*.12\n") != text.contains("Kind=!*\n"), "{text}");
+            text.contains("Kind=vlan\n")
+        };
+        assert!(matching("00-oneroot", "KeepConfiguration=yes\n"));
+        assert!(!matching("00-oneroot-nic", "[Link]\nUnmanaged=yes\n"));
     }
 
     #[test]

@@ -83,6 +83,8 @@ pub struct Own {
     pub version: String,
     /// The directory of its modules.
     pub modules: String,
+    /// Where its configuration may be, the likeliest first.
+    pub configs: Vec<String>,
     /// Paths of its parts in the view, once they are made.
     pub parts: Vec<String>,
 }
@@ -265,8 +267,18 @@ impl Kernel {
     fn with_own(&self, wanted: &[String], tree: &Tree<'_>) -> Option<Loaded> {
         let initrds = if wanted.is_empty() { Vec::new() } else { self.initrds(wanted, tree)? };
         let (modules, version) = self.modules(tree)?;
-        let own = Own { version, modules, parts: Vec::new() };
+        let configs = self.configs(&version, &modules);
+        let own = Own { version, modules, configs, parts: Vec::new() };
         Some(Loaded { kernel: self.path.clone(), initrds, initramfs: Initramfs::Oneroot, own: Some(own) })
+    }
+
+    /// Where its configuration may be: under its version, or as the kernel itself is called (Alpine's `config-lts`).
+    fn configs(&self, version: &str, modules: &str) -> Vec<String> {
+        let mut configs = vec![in_boot(&format!("config-{version}")), format!("{modules}/config")];
+        let beside = self.path.rsplit_once('/').map(|(directory, _)| directory).zip(self.version.as_ref());
+        let beside = beside.map(|(directory, called)| format!("{directory}/config-{called}"));
+        configs.extend(beside.filter(|path| !configs.contains(path)));
+        configs
     }
 
     /// Where its modules lie, and under which version. A kernel's name may say less than that (Alpine's `vmlinuz-lts`,

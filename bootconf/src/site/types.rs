@@ -363,6 +363,12 @@ impl Site {
             || self.shared_layers().any(|layer| layer.when.is_some())
     }
 
+    /// Whether any profile says what a link carries.
+    #[must_use]
+    pub fn says_mtu(&self) -> bool {
+        self.profiles.values().any(|profile| profile.own.mtu.is_some())
+    }
+
     /// A profile and those it extends, bottom first. Cycles were refused when the site was read.
     #[must_use]
     pub fn chain<'s>(&'s self, profile: &'s str) -> Vec<(&'s str, &'s Profile)> {

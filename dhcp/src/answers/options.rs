@@ -7,6 +7,11 @@ use crate::policy::BootFile;
 use crate::wire::encode::{BOOT_FILE, FILE, Kind, Options};
 use crate::wire::message::MessageType;
 
+/// The link's MTU (RFC 2132 §5.1).
+const MTU: u8 = 26;
+/// What each Ethernet carries: firmware that loads some MiB gains nothing by more, and some of it restarts its link for that.
+const ETHERNET_MTU: u16 = 1500;
+
 /// What every reply begins with (RFC 2131 table 3).
 pub(crate) fn head(context: &Context<'_>, kind: Kind) -> Options {
     let mut options = Options::with_room();
@@ -60,6 +65,10 @@ pub(crate) fn full(
         if client.http || wants(BOOT_FILE) || boot.file.len() >= FILE {
             options.push(BOOT_FILE, &boot.file);
         }
+    }
+    if let Some(mtu) = Some(client.mac).filter(|_| wants(MTU)).and_then(|mac| context.policy.mtu(mac)) {
+        let mtu = if client.boots() { mtu.min(ETHERNET_MTU) } else { mtu };
+        options.push(MTU, mtu.to_be_bytes());
     }
     let hostname = context.machine.as_ref().and_then(|machine| machine.hostname.as_deref());
     options.addresses(6, &subnet.dns);

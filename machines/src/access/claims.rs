@@ -26,6 +26,17 @@ impl Machines {
             || self.wants_its_driver(site, mac)
     }
 
+    /// What the link of a NIC's machine carries, where the site says it.
+    pub fn mtu(&self, site: &Site, mac: Mac) -> Option<u16> {
+        if !site.says_mtu() {
+            return None;
+        }
+        match decide(&Catalogue::of(site).at(self.host.now()), &Asked::by(mac)) {
+            Ok(Decided::Profile(decision)) => decision.own.mtu,
+            _ => None,
+        }
+    }
+
     /// Whether a NIC's machine gets an initrd with the driver of its NIC alone: then it is asked which that is, each time, for a
     /// virtual machine may have another one of the same MAC.
     fn wants_its_driver(&self, site: &Site, mac: Mac) -> bool {

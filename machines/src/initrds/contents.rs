@@ -5,6 +5,7 @@ use std::io::{self, Read as _};
 use std::sync::Arc;
 
 use oneroot_bootconf::drivers::Chosen;
+use oneroot_bootconf::kernels::Own;
 use oneroot_ids::ObjectId;
 use oneroot_initrd::firmware::{Machine, Said, said};
 use oneroot_initrd::modules::{self, Narrowed, Tables, bare, conf};
@@ -159,6 +160,8 @@ pub struct Parts {
     pub modules: Vec<(String, File)>,
     /// Firmware.
     pub firmware: Vec<File>,
+    /// How many files of firmware the modules name, of which a tree has those for the cards that it is for.
+    pub firmware_named: usize,
     /// What the processors of the machine may load, by the file that it goes into.
     pub microcode: Vec<(Maker, File)>,
     /// Whether the kernel unpacks zstd.
@@ -307,7 +310,17 @@ pub fn gathered(store: &Store, wanted: &Wanted<'_>, chosen: &Chosen<'_>, known: 
     let why = chosen.why.clone();
     let microcode =
         if machine == Machine::X86_64 { microcode::found(view, wanted.microcode) } else { Vec::new() };
-    Ok(Parts { program, version: own.version.clone(), modules, firmware, microcode, zstd, why, missing })
+    Ok(Parts {
+        program,
+        version: own.version.clone(),
+        modules,
+        firmware,
+        firmware_named: names.len(),
+        microcode,
+        zstd,
+        why,
+        missing,
+    })
 }
 
 /// In words: a module that is not there.
@@ -357,9 +370,8 @@ fn firmware(view: &View, names: &BTreeSet<String>) -> Vec<File> {
 }
 
 /// Whether the kernel says that it unpacks an initrd of zstd (since Linux 5.9). Each unpacks gzip.
-fn unpacks_zstd(store: &Store, view: &View, own: &oneroot_bootconf::kernels::Own) -> io::Result<bool> {
-    let places = [format!("/boot/config-{}", own.version), format!("{}/config", own.modules)];
-    let Some(object) = places.iter().find_map(|path| object(view, path)) else { return Ok(false) };
+fn unpacks_zstd(store: &Store, view: &View, own: &Own) -> io::Result<bool> {
+    let Some(object) = own.configs.iter().find_map(|path| object(view, path)) else { return Ok(false) };
     let mut config = Vec::new();
     store.object(object)?.take(LARGEST_CONFIG).read_to_end(&mut config)?;
     Ok(config.split(|byte| *byte == b'\n').any(|line| line == b"CONFIG_RD_ZSTD=y"))

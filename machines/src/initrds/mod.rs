@@ -10,6 +10,7 @@ mod microcode;
 mod parts;
 mod places;
 mod program;
+mod wholes;
 
 use std::sync::Arc;
 
@@ -31,6 +32,7 @@ use crate::guest::MTIME;
 
 use contents::{Known, Parts, Texts};
 use places::Places;
+use wholes::Wholes;
 
 /// Where the parts lie in a view.
 const HOME: &str = ".oneroot/boot";
@@ -56,6 +58,7 @@ pub struct Initrds {
     by_stack: Cache<Key, Outcome<Arc<Composed>>>,
     by_content: Cache<[u8; 32], Outcome<Arc<Composed>>>,
     known: Known,
+    wholes: Wholes,
     places: Places,
 }
 
@@ -103,6 +106,7 @@ impl Default for Initrds {
             by_stack: Cache::new(MOST_REMEMBERED),
             by_content: Cache::new(MOST_LAYERS),
             known: Known::default(),
+            wholes: Wholes::default(),
             places: Places::default(),
         }
     }
@@ -159,7 +163,7 @@ impl Initrds {
 
     /// What is remembered of a stack, if the store still has it.
     fn of_stack(&self, store: &Store, key: &Key) -> Option<Outcome<Arc<Composed>>> {
-        self.by_stack.get(key).filter(|known| is_there(store, known))
+        self.by_stack.get(key).filter(|known| self.is_there(store, known))
     }
 
     /// What an initrd is made of, in a place: a tree that takes long holds up no more than one.
@@ -206,7 +210,7 @@ impl Initrds {
         tables: &Narrowed,
         builtin: &str,
     ) -> Result<Outcome<Arc<Composed>>> {
-        if self.by_content.get(&name).is_some_and(|known| !is_there(store, &known)) {
+        if self.by_content.get(&name).is_some_and(|known| !self.is_there(store, &known)) {
             self.by_content.remove(&name);
         }
         self.by_content.get_or_insert_with(&name, || {
@@ -214,27 +218,29 @@ impl Initrds {
             remembered(made(store, parts, tables, builtin))
         })
     }
+
+    /// Whether the store still has what is known, as it was written: some MiB are read in some milliseconds, and a machine that is
+    /// given a damaged initrd does not come up, however often it tries. A failure stays one for as long as the tree is the same.
+    fn is_there(&self, store: &Store, known: &Outcome<Arc<Composed>>) -> bool {
+        let Ok(known) = known else { return true };
+        let generation = known.generation;
+        if !store.keep_generation(generation) {
+            return false;
+        }
+        let read = || store.is_whole(generation);
+        let is_whole =
+            store.marks(generation).is_some_and(|marks| self.wholes.is_whole(generation, marks, read));
+        if !is_whole {
+            tracing::warn!(%generation, "an initrd of oneroot's is damaged in the store, and is made anew: look at its disk");
+        }
+        is_whole
+    }
 }
 
 impl Wanted<'_> {
     fn key(&self, chosen: [u8; 32]) -> Key {
         (self.stack.to_vec(), self.own.modules.clone(), chosen, self.microcode)
     }
-}
-
-/// Whether the store still has what is known, as it was written: some MiB are read in some milliseconds, and a machine that is given
-/// a damaged initrd does not come up, however often it tries. A failure stays one for as long as the tree is the same.
-fn is_there(store: &Store, known: &Outcome<Arc<Composed>>) -> bool {
-    let Ok(known) = known else { return true };
-    if !store.keep_generation(known.generation) {
-        return false;
-    }
-    let is_whole = store.is_whole(known.generation);
-    if !is_whole {
-        let generation = known.generation;
-        tracing::warn!(%generation, "an initrd of oneroot's is damaged in the store, and is made anew: look at its disk");
-    }
-    is_whole
 }
 
 /// What a tree is to blame for, as what came of it; other troubles pass.
@@ -288,15 +294,15 @@ fn made(store: &Arc<Store>, parts: Parts, tables: &Narrowed, builtin: &str) -> R
     }))
 }
 
-/// In words: what a kernel lacks.
+/// In words: what a kernel lacks. Without depmod's tables nobody knows that it does.
 fn lacking(lacks: &[&str], texts: &Texts, own: &Own) -> String {
-    let lacks = lacks.join(" and ");
-    let depmod = if texts.dep.is_empty() {
-        format!("; modules.dep is missing or empty: run `depmod {}` in the tree", own.version)
-    } else {
-        String::new()
-    };
-    format!("kernel {} lacks {lacks}, as a module and in itself{depmod}", own.version)
+    let (version, lacks) = (&own.version, lacks.join(" and "));
+    if texts.dep.is_empty() {
+        return format!(
+            "modules.dep of kernel {version} is missing or empty: run `depmod {version}` in the tree; without it the kernel is taken to lack {lacks}"
+        );
+    }
+    format!("kernel {version} lacks {lacks}, as a module and in itself")
 }
 
 /// What keeps a tree's machines from coming up by an initrd of oneroot's own, or may: for who stages the tree. Blocks on the disk.

@@ -78,13 +78,23 @@ pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) ->
         (gzip(&bytes)?, "gzip, for the kernel does not say that it unpacks zstd")
     };
     let ingredient = |what: &str, bytes: u64, why: String| Ingredient { what: what.to_owned(), bytes, why };
-    let made_of = vec![
+    let mut made_of = vec![
         ingredient("init", parts.program.len() as u64, "oneroot's own".to_owned()),
         ingredient("modules", modules, format!("{}: {}", parts.modules.len(), parts.why)),
-        ingredient("firmware", firmware, format!("{files}, which those modules name")),
-        ingredient("packed", packed.len() as u64, how.to_owned()),
     ];
+    made_of
+        .extend(firmware_told(files, parts.firmware_named).map(|why| ingredient("firmware", firmware, why)));
+    made_of.push(ingredient("packed", packed.len() as u64, how.to_owned()));
     Ok(Packed { bytes: packed, made_of, missing })
+}
+
+/// In words: which firmware goes in, of so many files that modules name. Nothing where they name none.
+fn firmware_told(files: usize, named: usize) -> Option<String> {
+    match (files, named) {
+        (0, 0) => None,
+        (0, _) => Some(format!("none of the {named} that those modules name is in the tree")),
+        _ => Some(format!("{files}, which those modules name")),
+    }
 }
 
 /// A file of the tree, unpacked; or in words why it can't be read.
@@ -125,4 +135,16 @@ fn directories(archive: &mut Archive<Vec<u8>>, made: &mut BTreeSet<String>, path
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn firmware_that_nobody_names_is_not_told_of_and_what_the_tree_lacks_is() {
+        assert_eq!(firmware_told(0, 0), None);
+        assert_eq!(firmware_told(0, 3).unwrap(), "none of the 3 that those modules name is in the tree");
+        assert_eq!(firmware_told(2, 3).unwrap(), "2, which those modules name");
+    }
 }

@@ -7,12 +7,13 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::os::unix::fs::FileExt as _;
 use std::sync::Arc;
 #[cfg(test)]
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use oneroot_ids::ObjectId;
+use oneroot_tree::store::FileMark;
 use quick_cache::sync::Cache;
 use tokio::sync::Mutex as Turn;
 
@@ -21,29 +22,8 @@ const MOST: usize = 1024;
 /// Bytes read at a time.
 const CHUNK: usize = 256 * 1024;
 
-/// What a file is known by, and what changes with its bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Mark {
-    file: (u64, u64),
-    modified: (i64, i64),
-    changed: (i64, i64),
-    size: u64,
-}
-
-impl Mark {
-    fn of(file: &File) -> io::Result<Self> {
-        let found = file.metadata()?;
-        Ok(Self {
-            file: (found.dev(), found.ino()),
-            modified: (found.mtime(), found.mtime_nsec()),
-            changed: (found.ctime(), found.ctime_nsec()),
-            size: found.size(),
-        })
-    }
-}
-
 /// A file as it was hashed last, and whether it had the bytes that it is named by.
-type Hashed = Option<(Mark, bool)>;
+type Hashed = Option<(FileMark, bool)>;
 
 /// What was hashed.
 pub struct Vouched {
@@ -67,7 +47,7 @@ impl Vouched {
     pub async fn is_good(&self, id: ObjectId, file: &Arc<File>) -> io::Result<bool> {
         let place = self.place(id);
         let mut last = place.lock().await;
-        let mark = Mark::of(file)?;
+        let mark = FileMark::of(file)?;
         if let Some((known, good)) = *last
             && known == mark
         {
@@ -79,7 +59,7 @@ impl Vouched {
         let hashed =
             tokio::task::spawn_blocking(move || hash(&reading)).await.map_err(io::Error::other)??;
         // One that was written to meanwhile is hashed again by whoever asks next.
-        if Mark::of(file)? == mark {
+        if FileMark::of(file)? == mark {
             *last = Some((mark, hashed == id.0));
         }
         Ok(hashed == id.0)

@@ -227,8 +227,9 @@ impl Planner {
         if decision.root == Root::Nfs {
             let initramfs =
                 loaded.as_ref().map_or(decision.initramfs.unwrap_or_default(), |loaded| loaded.initramfs);
-            let given = Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref());
-            let given = given.with_secrets(facts, &decision.secrets, decision.nfs_port);
+            let given = Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref())
+                .with_secrets(facts, &decision.secrets, decision.nfs_port)
+                .with_vlan(decision.own.vlan_by(initramfs));
             let given = if below.follow(HOOKS).is_some() { given.with_facts(facts) } else { given };
             let given = self.given.generation(self.store(), given)?;
             entries.push(StackEntry { given: true, ..StackEntry::ours(given) });

@@ -15,6 +15,7 @@
 mod gc;
 mod history;
 mod look;
+mod mark;
 mod refs;
 mod stack;
 mod staging;
@@ -29,6 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 pub(crate) use gc::disk_space;
 pub use gc::{Collected, Needed, SHORTEST_GRACE};
 pub use history::{History, How, Placed, Staged};
+pub use mark::FileMark;
 pub use refs::{Ref, RefKind};
 pub use stack::Views;
 pub use staging::{StagingDir, Turn};
