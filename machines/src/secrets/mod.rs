@@ -1,5 +1,5 @@
 //! Secrets of machines: what one is, how it is kept, and which are open right now (docs/decisions/0025-secrets.md). Who gets them,
-//! and what an admin does with them, is in [`crate::handing`].
+//! and what an admin does with them, is in `handing`.
 
 pub(crate) mod export;
 pub(crate) mod make;

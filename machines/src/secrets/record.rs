@@ -26,7 +26,7 @@ pub struct MachineSecrets {
 /// One.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Kept {
-    /// As [`super::SiteSeal`] seals it.
+    /// As [`super::seal::SiteSeal`] seals it.
     pub sealed: String,
     /// How it came about.
     pub kind: SecretKind,
