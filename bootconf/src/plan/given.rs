@@ -96,7 +96,7 @@ impl Given {
             files.extend(self.naming());
         }
         if self.vlan.is_some() {
-            files.push(("run/systemd/network/00-oneroot-nic.network".to_owned(), self.below_the_vlan()));
+            files.push(("run/systemd/network/01-oneroot-nic.network".to_owned(), self.below_the_vlan()));
         }
         if !self.dns.is_empty() {
             files.push(("etc/resolv.conf".to_owned(), self.resolv_conf()));
@@ -330,7 +330,7 @@ mod tests {
             text.contains("Kind=vlan\n")
         };
         assert!(matching("00-oneroot", "KeepConfiguration=yes\n"));
-        assert!(!matching("00-oneroot-nic", "[Link]\nUnmanaged=yes\n"));
+        assert!(!matching("01-oneroot-nic", "[Link]\nUnmanaged=yes\n"));
     }
 
     #[test]

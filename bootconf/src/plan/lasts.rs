@@ -4,6 +4,7 @@
 //! A directory at a file server is mounted as every other there (`plan/mounts.rs`). Before that it is made, where it is not there
 //! yet: in the part of its path that is one for all machines.
 
+use crate::plan::mounts::patient;
 use crate::site::mounts::{Mount, NAME, What, own};
 
 /// A directory at a file server, in two parts.
@@ -45,8 +46,8 @@ pub(super) fn line((number, at, mount): (usize, &str, &Mount), machine: &str) ->
         What::Empty(size) => format!("empty {size}"),
         What::Server(source) => {
             let Kept { share, directory } = Kept::of(source, at, machine);
-            let options =
-                if mount.options.is_empty() { "defaults".to_owned() } else { mount.options.join(",") };
+            let options = patient("nfs", mount);
+            let options = if options.is_empty() { "defaults".to_owned() } else { options.join(",") };
             format!("server {share} {directory} {options}")
         }
         _ => return None,

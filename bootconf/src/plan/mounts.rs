@@ -111,6 +111,16 @@ fn drop_ins([remote, local]: [String; 2]) -> impl Iterator<Item = (String, Strin
     })
 }
 
+/// Its options. mount.nfs(8) by itself gives up after two minutes (nfs(5)), whatever the unit would wait.
+pub(super) fn patient(kind: &str, mount: &Mount) -> Vec<String> {
+    let mut options = mount.options.clone();
+    let says = |options: &[String]| options.iter().any(|option| option.starts_with("retry="));
+    if mount.required && kind.starts_with("nfs") && !says(&options) {
+        options.push(format!("retry={}", LONG / 60));
+    }
+    options
+}
+
 impl<'m> Line<'m> {
     /// None for what no unit and no line mounts.
     fn of(at: &'m str, mount: &'m Mount, machine: &str) -> Option<Self> {
@@ -149,7 +159,7 @@ impl<'m> Line<'m> {
     fn unit(&self, number: usize) -> String {
         let Self { at, source, kind, mount } = self;
         let (title, source) = (self.title(), device(source));
-        let mut options = mount.options.clone();
+        let mut options = patient(kind, mount);
         if !mount.required && !mount.automount {
             // systemd's word for it, too, that nobody waits for this one.
             options.push("nofail".to_owned());
@@ -265,7 +275,7 @@ mod tests {
         );
         assert!(unit("home.automount").ends_with("[Automount]\nWhere=/home\n"));
         assert!(
-            unit("srv-w\\x2d2.mount").contains("TimeoutSec=600\n"),
+            unit("srv-w\\x2d2.mount").contains("Options=retry=10\nTimeoutSec=600\n"),
             "what it can't do without it waits for"
         );
         assert!(

@@ -13,8 +13,8 @@ const FORMS: &str =
 const HALF: &str = "50%";
 /// Directories that a machine can't have empty.
 const NEEDED: [&str; 6] = ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64"];
-/// Directories that systemd needs before it has a network: what is below the first may come later.
-const STATE: [&str; 2] = ["/var/lib", "/var/lib/systemd"];
+/// A directory that systemd needs before it has a network: what is below it may come later.
+const STATE: &str = "/var/lib";
 /// Why a disk of the machine's own is none of the words.
 const LOCAL: &str = "\"local\" is reserved for a disk of the machine's own, which is not made here yet: \
                      say { device = \"LABEL=…\", type = \"ext4\" } in `mounts` for one that has a file system";
@@ -101,6 +101,11 @@ fn size(text: &str) -> Result<String, String> {
     Ok(size.to_string())
 }
 
+/// Whether a place is systemd's own, which it needs before it has a network.
+fn is_systemds(at: &str) -> bool {
+    at.strip_prefix("/var/lib/systemd").is_some_and(|below| below.is_empty() || below.starts_with('/'))
+}
+
 /// Why this can't be at a place.
 fn refused(at: &str, what: &What, is_ones_own: bool) -> Option<String> {
     match what {
@@ -110,7 +115,9 @@ fn refused(at: &str, what: &What, is_ones_own: bool) -> Option<String> {
         What::Empty(_) if NEEDED.contains(&at) => {
             Some("is what the machine runs; nothing comes up where that is empty".to_owned())
         }
-        What::Server(_) if EARLY.contains(&at) || STATE.contains(&at) => Some(TOO_EARLY.to_owned()),
+        What::Server(_) if EARLY.contains(&at) || at == STATE || is_systemds(at) => {
+            Some(TOO_EARLY.to_owned())
+        }
         What::Server(source) if !is_ones_own && !source.contains(NAME) => Some(format!(
             "has {source} for all its machines, and each needs one of its own: put {NAME} in the path, or say it in a machine's table"
         )),

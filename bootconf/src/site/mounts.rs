@@ -18,7 +18,9 @@ const FORMS: &str = "\"SERVER:/PATH\", \"none\", or a table such as { profile = 
 /// Directories that the machine's init needs for itself.
 const TAKEN: [&str; 6] = ["/dev", "/proc", "/sys", "/run", "/.oneroot", "/boot"];
 /// Directories that a system needs before it has a network of its own.
-pub(crate) const EARLY: [&str; 4] = ["/etc", "/usr", "/var", "/var/log"];
+/// The last three by services that systemd has there itself: its journal, and whose `PrivateTmp=` is said.
+pub(crate) const EARLY: [&str; 7] =
+    ["/etc", "/usr", "/var", "/var/log", "/var/log/journal", "/var/tmp", "/tmp"];
 /// Why none of them comes from a file server.
 pub(crate) const TOO_EARLY: &str = "is looked at before there is a network, and a system that waits for it does not come up; mount what is below it";
 /// What stands for a machine's name in the path of a file server's directory.

@@ -26,12 +26,15 @@ impl Machines {
             || self.wants_its_driver(site, mac)
     }
 
-    /// What the link of a NIC's machine carries, where the site says it.
+    /// What the link of a NIC's machine carries, where the site says it; by all that the machine has told, as its boot is decided. A
+    /// profile says it of the link to the root, so a machine with more NICs than one is told nothing: this may be another.
     pub fn mtu(&self, site: &Site, mac: Mac) -> Option<u16> {
-        if !site.says_mtu() {
+        let has_others = site.machine(mac).is_some_and(|(_, machine)| machine.macs.len() > 1);
+        if !site.says_mtu() || has_others {
             return None;
         }
-        match decide(&Catalogue::of(site).at(self.host.now()), &Asked::by(mac)) {
+        let asked = Asked::by(mac).telling(self.claims(mac, None));
+        match decide(&Catalogue::of(site).at(self.host.now()), &asked) {
             Ok(Decided::Profile(decision)) => decision.own.mtu,
             _ => None,
         }

@@ -219,8 +219,8 @@ impl Initrds {
         })
     }
 
-    /// Whether the store still has what is known, as it was written: some MiB are read in some milliseconds, and a machine that is
-    /// given a damaged initrd does not come up, however often it tries. A failure stays one for as long as the tree is the same.
+    /// Whether the store still has what is known, as it was written: a machine that is given a damaged initrd does not come up,
+    /// however often it tries. It is read for the first boot, and again once its files change or some boots have had it. A failure stays one for as long as the tree is the same.
     fn is_there(&self, store: &Store, known: &Outcome<Arc<Composed>>) -> bool {
         let Ok(known) = known else { return true };
         let generation = known.generation;

@@ -46,12 +46,17 @@ pub(super) fn begin(root: &Path, place: &Path) -> Result<PathBuf> {
 
 /// Removes what a run before has left of a tree that it made. A directory of that name which is none of ours stays, and is an error.
 pub(super) fn clear(root: &Path, place: &Path) -> Result<()> {
-    let next = beside(root, "next");
+    let (next, ours) = (beside(root, "next"), place.join("next"));
     match fs::symlink_metadata(&next) {
-        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(()),
-        Err(cause) => Err(Error::io("look at", &next)(cause)),
-        Ok(_) if !place.join("next").exists() => Err(Error::InTheWay { path: next }),
-        Ok(_) => remove(&next),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => {}
+        Err(cause) => return Err(Error::io("look at", &next)(cause)),
+        Ok(_) if !ours.exists() => return Err(Error::InTheWay { path: next }),
+        Ok(_) => remove(&next)?,
+    }
+    // The sign goes with it, or the next directory of that name, whoever makes it, would be taken for ours.
+    match fs::remove_file(&ours) {
+        Err(cause) if cause.kind() != ErrorKind::NotFound => Err(Error::io("remove", &ours)(cause)),
+        _ => Ok(()),
     }
 }
 

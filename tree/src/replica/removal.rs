@@ -7,11 +7,12 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use rustix::fs::{AtFlags, FileType};
+use rustix::fs::{AtFlags, DirEntry, FileType};
 
 use super::apply::{RUN, split};
 use super::joined;
 use super::place::is_mount;
+use super::user::User;
 use crate::confine::Dir;
 use crate::error::{Error, Result};
 use crate::parallel::each;
@@ -22,13 +23,18 @@ pub(super) fn remove(tree: &Path) -> Result<()> {
     match fs::symlink_metadata(tree) {
         Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
         Err(cause) => return Err(Error::io("look at", tree)(cause)),
-        Ok(is) if !is.is_dir() => return fs::remove_file(tree).map_err(Error::io("remove", tree)),
+        Ok(is) if is.is_symlink() => return fs::remove_file(tree).map_err(Error::io("remove", tree)),
+        // No tree of ours: somebody's file, in the place of one.
+        Ok(is) if !is.is_dir() => return Err(Error::InTheWay { path: tree.to_owned() }),
         Ok(_) => {}
     }
     has_no_mounts(tree)?;
     if emptied(tree).is_err() {
         // A user's own directories, which may not be written into; or something came into one. Why it stays is said the second time.
-        opened_up(tree)?;
+        // Root may write into all, and opens nothing by its path: who owns a part of the tree could lead it elsewhere.
+        if !User::own().enters_all() {
+            opened_up(tree)?;
+        }
         emptied(tree)?;
     }
     fs::remove_dir(tree).map_err(Error::io("remove", tree))
@@ -58,6 +64,17 @@ fn opened_up(tree: &Path) -> Result<()> {
     Ok(())
 }
 
+/// Whether it is a directory; not every file system says so in its list.
+fn is_directory(dir: &Dir, entry: &DirEntry, name: &[u8]) -> io::Result<bool> {
+    Ok(match entry.file_type() {
+        FileType::Unknown => {
+            let stat = rustix::fs::statat(dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
+            FileType::from_raw_mode(stat.st_mode) == FileType::Directory
+        }
+        known => known == FileType::Directory,
+    })
+}
+
 /// Removes what is in a tree, by as many threads as there are processors.
 fn emptied(tree: &Path) -> Result<()> {
     let root = Dir::open_itself(tree).map_err(Error::io("open", tree))?;
@@ -76,7 +93,9 @@ fn emptied(tree: &Path) -> Result<()> {
                     let name = entry.file_name();
                     match name.to_bytes() {
                         b"." | b".." => {}
-                        name if entry.file_type() == FileType::Directory => below.push(joined(path, name)),
+                        name if is_directory(&dir, &entry, name).map_err(failed)? => {
+                            below.push(joined(path, name));
+                        }
                         _ => rustix::fs::unlinkat(&dir, name, AtFlags::empty())
                             .map_err(|cause| failed(cause.into()))?,
                     }

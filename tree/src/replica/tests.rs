@@ -423,3 +423,32 @@ fn a_link_in_the_place_of_a_tree_that_goes_is_removed_and_not_what_it_leads_to()
     super::removal::remove(&next).unwrap();
     assert!(theirs.join("passwd").exists() && next.symlink_metadata().is_err());
 }
+
+#[test]
+fn what_lies_where_the_next_tree_is_made_is_removed_once_and_whatever_comes_there_later_is_somebody_elses() {
+    let home = tempfile::tempdir().unwrap();
+    let (root, place) = (home.path().join("dir"), home.path().join("place"));
+    let (next, sign) = (home.path().join("dir.next"), place.join("next"));
+    fs::create_dir_all(next.join("a/b")).unwrap();
+    fs::create_dir(&place).unwrap();
+    fs::write(&sign, b"").unwrap();
+    exchange::clear(&root, &place).unwrap();
+    assert!(!next.exists() && !sign.exists(), "it was ours");
+    fs::create_dir_all(next.join("theirs")).unwrap();
+    assert!(matches!(exchange::clear(&root, &place), Err(Error::InTheWay { .. })));
+    assert!(next.join("theirs").exists());
+    // A run that ended before it made one leaves its sign.
+    fs::remove_dir_all(&next).unwrap();
+    fs::write(&sign, b"").unwrap();
+    exchange::clear(&root, &place).unwrap();
+    assert!(!sign.exists());
+}
+
+#[test]
+fn a_file_in_the_place_of_an_older_tree_is_not_removed_with_it() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("dir.2");
+    fs::write(&file, "somebody's").unwrap();
+    assert!(matches!(removal::remove(&file), Err(Error::InTheWay { .. })));
+    assert_eq!(fs::read_to_string(&file).unwrap(), "somebody's");
+}
