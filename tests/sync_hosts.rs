@@ -15,16 +15,7 @@ use std::process::{Command, Output};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
-use crate::sync_kit::{Home, Sentinel, assert_same, done, noise_bytes, refused, said, tell};
-
-fn run(words: &[&str]) {
-    let done = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    assert!(done.status.success(), "{words:?}: {}", said(&done));
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
-}
+use crate::sync_kit::{Home, Sentinel, assert_same, done, noise_bytes, refused, run, said, tell, text};
 
 fn fill(root: &Path) {
     fs::create_dir_all(root.join("many")).unwrap();

@@ -44,6 +44,17 @@ walk(root, b".")
 print("\n".join(said))
 "#;
 
+/// Runs a program that has to do its work.
+pub fn run(words: &[&str]) {
+    let done = Command::new(words[0]).args(&words[1..]).output().unwrap();
+    assert!(done.status.success(), "{words:?}: {}", said(&done));
+}
+
+/// A path as a word.
+pub fn text(path: &Path) -> &str {
+    path.to_str().unwrap()
+}
+
 /// Tells all that a directory is.
 pub fn tell(directory: &Path) -> String {
     let told = Command::new("python3").args(["-c", TELL]).arg(directory).output().unwrap();

@@ -16,21 +16,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use oneroot_testkit::SmallDisk;
 
-use crate::sync_kit::{Home, Sentinel, assert_same, done, noise_bytes, refused, said, tell};
+use crate::sync_kit::{Home, Sentinel, assert_same, done, noise_bytes, refused, run, said, tell, text};
 
 const ATOMIC: [&[&str]; 2] = [&[], &["--atomic"]];
 
 fn mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
-}
-
-fn run(words: &[&str]) {
-    let done = Command::new(words[0]).args(&words[1..]).output().unwrap();
-    assert!(done.status.success(), "{words:?}: {}", said(&done));
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().unwrap()
 }
 
 /// A tree with something of most kinds.
