@@ -15,7 +15,7 @@ use std::process::{Command, Output};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 
-use crate::sync_kit::{Home, Sentinel, assert_same, done, noise_bytes, refused, run, said, tell, text};
+use crate::sync_kit::{Home, Sentinel, assert_same, done, noise_bytes, refused, run, tell, text};
 
 fn fill(root: &Path) {
     fs::create_dir_all(root.join("many")).unwrap();

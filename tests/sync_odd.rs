@@ -16,7 +16,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use oneroot_testkit::SmallDisk;
 
-use crate::sync_kit::{Home, Sentinel, assert_same, done, noise_bytes, refused, run, said, tell, text};
+use crate::sync_kit::{Home, Sentinel, assert_same, done, noise_bytes, refused, run, tell, text};
 
 const ATOMIC: [&[&str]; 2] = [&[], &["--atomic"]];
 
