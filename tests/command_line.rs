@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
 
-use crate::program::oneroot;
+use crate::program::{copy_program, oneroot};
 
 fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).unwrap()
@@ -67,7 +67,7 @@ fn who_is_not_root_is_told_to_be_it_and_not_that_files_are_missing() {
         fs::create_dir_all(home.path().join(directory)).unwrap();
     }
     // The checkout may be one that nobody else may enter.
-    fs::copy(env!("CARGO_BIN_EXE_oneroot"), home.path().join("oneroot")).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_oneroot").as_ref(), &home.path().join("oneroot"));
     let site = "[server]\naddress = \"10.0.0.1\"\ninterface = \"lo\"\nstore = \"private/store\"\nstate = \"private/state\"\n\
                 [profile.small]\nsource = { directory = \"root\" }\nlayers = [\"layers/common\"]\n\
                 [unknown]\nprofile = \"small\"\n";

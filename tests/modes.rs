@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 
 use oneroot_testkit::{Lab, Server, SiteFiles};
 
+use crate::program::copy_program;
+
 /// Not root, and nobody who has anything here.
 const SOMEBODY: u32 = 65_534;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -74,7 +76,7 @@ fn of_somebody(server: &Server, words: &[&str]) -> Output {
     let open = tempfile::tempdir().unwrap();
     chmod(open.path(), 0o755);
     let binary = open.path().join("oneroot");
-    fs::copy(server.binary(), &binary).unwrap();
+    copy_program(server.binary(), &binary);
     chmod(&binary, 0o755);
     let mut command = Command::new(&binary);
     command.current_dir(server.site.path()).args(words).stdin(Stdio::null()).uid(SOMEBODY).gid(SOMEBODY);

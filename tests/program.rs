@@ -47,3 +47,9 @@ pub fn put(home: &Path, path: &str, bytes: impl AsRef<[u8]>) {
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     fs::write(path, bytes).unwrap();
 }
+
+/// Copies a program that is to be run. `cp` does it: what this process has open for writing, a child that another test starts at that
+/// moment has too, and a file that somebody writes can't be run.
+pub fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
+}
