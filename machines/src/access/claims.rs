@@ -141,3 +141,23 @@ impl Machines {
 pub(crate) fn claims_of(facts: Facts) -> Claims {
     Claims { hardware: facts.hardware, location: facts.location }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::boots::tests_on::two;
+    use crate::boots::unknown::tests::site_with;
+
+    /// What a profile says is of the link to the root: another NIC may be in a network that carries less.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn an_mtu_is_told_to_a_machine_of_one_nic_and_not_to_one_of_two() {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, _], _) = two(home.path()).await;
+        let more = "[profile.jumbo]\nextends = \"a\"\nmtu = 9000\n\
+            [machine.beta]\nmac = \"52:54:00:00:00:0b\"\nprofile = \"jumbo\"\n\
+            [machine.gamma]\nmac = [\"52:54:00:00:00:0c\", \"52:54:00:00:00:0d\"]\nprofile = \"jumbo\"\n";
+        let site = site_with(home.path(), true, more);
+        let told = ["0a", "0b", "0c", "0d"]
+            .map(|last| one.machines.mtu(&site, format!("52:54:00:00:00:{last}").parse().unwrap()));
+        assert_eq!(told, [None, Some(9000), None, None]);
+    }
+}
