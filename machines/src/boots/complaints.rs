@@ -83,9 +83,14 @@ impl Machines {
     }
 }
 
+/// What becomes of a machine that lacks something.
+fn without(is_required: bool) -> &'static str {
+    if is_required { "it does not come up without it" } else { "it goes on without it" }
+}
+
 fn not_mounted(plan: &BootPlan, number: usize) -> Option<Complaint> {
     let (at, mount) = numbered(&plan.mounts, number)?;
-    let so = if mount.required { "it does not come up without it" } else { "it goes on without it" };
+    let so = without(mount.required);
     let told = match &mount.what {
         What::Copied(_) | What::Empty(_) => format!("{at} could not be given {MEMORY} ({})", mount.what),
         _ => {
@@ -97,13 +102,12 @@ fn not_mounted(plan: &BootPlan, number: usize) -> Option<Complaint> {
 }
 
 fn not_had((name, secret): (&str, &Secret)) -> Complaint {
-    let so = if secret.required { "it does not come up without it" } else { "it goes on without it" };
+    let so = without(secret.required);
     Complaint { kind: SECRETS, told: format!("its secret {name} could not be had"), so }
 }
 
 fn failed(hook: &str) -> Complaint {
-    let so =
-        if hook.ends_with("-required") { "it does not come up without it" } else { "it goes on without it" };
+    let so = without(hook.ends_with("-required"));
     Complaint { kind: HOOKS, told: format!("its hook {hook} failed"), so }
 }
 
