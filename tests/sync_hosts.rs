@@ -160,6 +160,10 @@ fn a_root_without_its_capabilities_is_told_what_can_t_be_set_before_anything_is_
         run(&["mknod", text(&root.join("null")), "c", "1", "3"]);
         std::os::unix::fs::chown(root.join("many/f1"), Some(7), Some(8)).unwrap();
         std::os::unix::fs::chown(root.join("many/f2"), Some(7), Some(8)).unwrap();
+        // A group's own place, as /var/mail is.
+        fs::create_dir(root.join("groups")).unwrap();
+        std::os::unix::fs::chown(root.join("groups"), Some(0), Some(8)).unwrap();
+        fs::set_permissions(root.join("groups"), fs::Permissions::from_mode(0o2775)).unwrap();
         // A directory that its owner enters by a right alone, and one in it.
         fs::create_dir_all(root.join("closed/below")).unwrap();
         fs::write(root.join("closed/below/file"), "x").unwrap();
@@ -168,11 +172,11 @@ fn a_root_without_its_capabilities_is_told_what_can_t_be_set_before_anything_is_
         rustix::fs::setxattr(root.join("changes"), "trusted.note", b"x", none).unwrap();
     });
     for (rights, right, words) in [
-        ("-chown", "CAP_CHOWN", "the owner of /many/f1 and 1 more can't be set here"),
+        ("-chown", "CAP_CHOWN", "the owner of /groups and 2 more can't be set here"),
         ("-mknod", "CAP_MKNOD", "the device /null can't be made here"),
         ("-sys_admin", "CAP_SYS_ADMIN", "attributes of /changes can't be set here"),
         ("-dac_override,-dac_read_search", "CAP_DAC_OVERRIDE", "the mode of /closed can't be set here"),
-        ("-fsetid", "CAP_FSETID", "the owner of /many/f1"),
+        ("-fsetid", "CAP_FSETID", "the mode of /groups can't be set here"),
     ] {
         for more in [&[][..], &["--atomic"]] {
             let said = refused(&without(&home, rights, more), words, rights);
@@ -181,7 +185,7 @@ fn a_root_without_its_capabilities_is_told_what_can_t_be_set_before_anything_is_
         }
         for more in [&["--unprivileged"][..], &["--unprivileged", "--atomic"]] {
             let said = done(&without(&home, rights, more), rights);
-            assert!(said.contains("the owner of /many/f1"), "{said}");
+            assert!(said.contains("the owner of /groups"), "{said}");
             fs::remove_dir_all(home.dir()).unwrap();
         }
     }
@@ -191,6 +195,27 @@ fn a_root_without_its_capabilities_is_told_what_can_t_be_set_before_anything_is_
     let rights = "-net_admin,-net_raw,-sys_ptrace,-sys_module,-sys_boot,-linux_immutable";
     done(&without(&home, rights, &[]), rights);
     assert_same(&tell(&home.dir()), &home.exported(), rights);
+    fs::remove_dir_all(home.dir()).unwrap();
+    // Nor is what only files take that it has not.
+    fs::set_permissions(home.root().join("groups"), fs::Permissions::from_mode(0o4775)).unwrap();
+    home.server.stage().unwrap();
+    done(&without(&home, "-fsetid", &[]), "no setgid");
+    assert_same(&tell(&home.dir()), &home.exported(), "no setgid");
+}
+
+#[test]
+fn who_only_compares_leaves_what_a_run_before_has_begun() {
+    let home = Home::new(fill);
+    home.syncs(&["--atomic"], "first");
+    change(&home, "second");
+    let next = home.home.path().join("dir.next");
+    fs::create_dir_all(next.join("begun")).unwrap();
+    fs::write(home.home.path().join(".dir.oneroot-sync/next"), "").unwrap();
+    let said = done(&home.sync(&["--atomic", "--dry-run"]), "looked");
+    assert!(said.contains("would be"), "{said}");
+    assert!(next.join("begun").exists(), "it was removed");
+    home.syncs(&["--atomic"], "second");
+    assert!(!next.exists());
 }
 
 #[test]

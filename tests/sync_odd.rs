@@ -229,6 +229,29 @@ fn files_that_are_immutable_are_told_and_those_that_run_are_replaced() {
 }
 
 #[test]
+fn root_changes_no_mode_of_a_tree_that_can_t_be_removed() {
+    let home = Home::new(fill);
+    home.syncs(&["--atomic", "--keep", "1"], "first");
+    // Whoever owns a part of the tree can have a link in the place of a directory by then.
+    let stays = home.dir().join("stays");
+    fs::create_dir(&stays).unwrap();
+    fs::write(stays.join("file"), "x").unwrap();
+    mode(&stays, 0o751);
+    if !Command::new("chattr").arg("+i").arg(stays.join("file")).status().unwrap().success() {
+        println!("skipped: this file system has no immutable files");
+        return;
+    }
+    let output = home.sync(&["--atomic", "--keep", "0"]);
+    let tree = home.home.path().join("dir.next");
+    let was = fs::metadata(tree.join("stays")).map(|is| is.permissions().mode() & 0o7777);
+    run(&["chattr", "-i", text(&tree.join("stays/file"))]);
+    refused(&output, "Operation not permitted", "it can't be removed");
+    assert_eq!(was.unwrap(), 0o751);
+    home.syncs(&["--atomic", "--keep", "0"], "afterwards");
+    assert!(!tree.exists());
+}
+
+#[test]
 fn what_is_no_directory_is_refused_and_a_link_to_one_is_one() {
     let home = Home::new(fill);
     let sentinel = Sentinel::new(home.home.path());

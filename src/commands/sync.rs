@@ -208,6 +208,7 @@ impl<'a> Run<'a> {
         let how = How {
             whole: asked.atomic.then_some(asked.keep.into()),
             kept: asked.kept.iter().map(|kept| kept.0.clone()).collect(),
+            only_compared: asked.dry_run,
         };
         let from = asked.server.from.as_ref().map(ToString::to_string).unwrap_or_default();
         let whole = directory.canonicalize().unwrap_or_else(|_| directory.to_owned());

@@ -2,7 +2,7 @@
 //! changed.
 
 use std::collections::HashSet;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::fs::Stat;
 
@@ -21,17 +21,16 @@ use crate::store::stat_cache::Mark;
 const TICK: Duration = Duration::from_millis(20);
 
 /// What the files were at a moment.
-pub(super) struct Looked {
-    marks: Vec<Option<Mark>>,
-    at: Instant,
-}
+pub(super) struct Looked(Vec<Option<Mark>>);
 
-/// Looks at what was changed; `moved` says that all files are links of their own into a new tree. Nothing where something could not be
-/// set: then only what is on the disk says what was.
+/// Looks at what was changed, until just now; `moved` says that all files are links of their own into a new tree. Nothing where
+/// something could not be set: then only what is on the disk says what was.
 pub(super) fn look(dir: &Dir, change: &Comparison, moved: bool, lacks: &Lacks) -> Option<Looked> {
     if !lacks.is_empty() {
         return None;
     }
+    // Whoever writes after the look gives himself away: the file system's clock has moved on since all that it finds.
+    std::thread::sleep(TICK);
     let wanted = &change.wanted;
     // What was written just before it was read may have been written again since.
     let described = change.plan.describe.iter().filter(|(_, was, _)| change.survey.mark(*was).is_none());
@@ -56,13 +55,7 @@ pub(super) fn look(dir: &Dir, change: &Comparison, moved: bool, lacks: &Lacks) -
                 let Some(inode) = wanted.inode(number).filter(|inode| !inode.kind().is_directory()) else {
                     continue;
                 };
-                let same = change
-                    .plan
-                    .same
-                    .get((number as usize).saturating_sub(1))
-                    .copied()
-                    .filter(|same| *same != 0);
-                let mark = match same {
+                let mark = match change.plan.same(number) {
                     Some(same) if !moved || change.survey.mark(same).is_none() => change.survey.mark(same),
                     _ => {
                         let here = || dir.dir(if path.is_empty() { b"." } else { path }).ok();
@@ -84,14 +77,12 @@ pub(super) fn look(dir: &Dir, change: &Comparison, moved: bool, lacks: &Lacks) -
             *place = Some(mark);
         }
     }
-    Some(Looked { marks, at: Instant::now() })
+    Some(Looked(marks))
 }
 
 /// Remembers what the files were.
 pub(super) fn remember(memory: &Store, change: &Comparison, looked: &Looked) {
-    // Whoever writes from here on gives himself away: the file system's clock has moved on.
-    std::thread::sleep(TICK.saturating_sub(looked.at.elapsed()));
-    change.survey.remember(memory, change.wanted.generation(), &looked.marks);
+    change.survey.remember(memory, change.wanted.generation(), &looked.0);
 }
 
 /// Whether nobody has written into a file since it was made: its time would have moved.

@@ -65,6 +65,8 @@ pub struct How {
     pub whole: Option<usize>,
     /// Paths to which nothing happens, below the directory and without a leading slash.
     pub kept: BTreeSet<Vec<u8>>,
+    /// That it is only compared: nothing is removed, not even what a run before has left.
+    pub only_compared: bool,
 }
 
 /// What was done to a directory.
@@ -148,7 +150,9 @@ impl Replica {
             self.can_exchange()?;
             self.has_room(&self.record()?, keep)?;
             // Now: what goes with it moves the ctimes by which files are known.
-            exchange::clear(&self.root, &self.place.path)?;
+            if !how.only_compared {
+                exchange::clear(&self.root, &self.place.path)?;
+            }
         }
         if !self.root.exists() {
             return Survey::nothing(&self.place.memory, &self.root, now);

@@ -36,7 +36,7 @@ pub(super) struct Plan {
     /// Directories that are to be described at the end, for what happens in them moves their times.
     pub settle: BTreeMap<Vec<u8>, u32>,
     /// By wanted inode less one: the inode as found that is the same in all, or 0.
-    pub same: Vec<u32>,
+    same: Vec<u32>,
 }
 
 /// How the file that a wanted inode stands for comes to be.
@@ -61,6 +61,11 @@ struct Planner<'p> {
 }
 
 impl Plan {
+    /// The inode as found that is the same in all as a wanted one.
+    pub(super) fn same(&self, inode: u32) -> Option<u32> {
+        self.same.get((inode as usize).saturating_sub(1)).copied().filter(|same| *same != 0)
+    }
+
     /// How a directory that was found to be this becomes what is wanted. `kept` are paths to which nothing happens.
     pub(super) fn of(found: &Index, wanted: &Index, kept: &BTreeSet<Vec<u8>>) -> Result<Self> {
         let plan = Self { same: vec![0; wanted.inodes() as usize], ..Self::default() };
@@ -272,7 +277,7 @@ impl Planner<'_> {
         match self.owners.get(&inode) {
             Some(Owner::There(owner, _)) if there == Some(*owner) => {
                 self.plan.others.entry(inode).or_default().push(path.to_vec());
-                return !self.is_same(inode);
+                return self.plan.same(inode).is_none();
             }
             Some(Owner::There(_, first) | Owner::Made(first)) => {
                 self.plan.link.push((path.to_vec(), first.clone()));
@@ -306,9 +311,5 @@ impl Planner<'_> {
         }
         // Where a file of somebody else's has to stay as it is, the name gets another one.
         !same
-    }
-
-    fn is_same(&self, inode: u32) -> bool {
-        self.plan.same.get((inode as usize).saturating_sub(1)).is_some_and(|same| *same != 0)
     }
 }

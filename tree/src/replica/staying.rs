@@ -74,14 +74,9 @@ impl<'c> Staying<'c> {
         })
     }
 
-    /// The inode as it was found that is the same in all.
-    fn same(&self, inode: u32) -> Option<u32> {
-        self.change.plan.same.get((inode as usize).saturating_sub(1)).copied().filter(|same| *same != 0)
-    }
-
     /// Whether a name is linked. Most are of files that have no other, and then no path is needed to tell.
     fn stays(&self, path: &[u8], entry: &Entry<'_>, inode: &Inode<'_>) -> bool {
-        self.same(entry.inode).is_some()
+        self.change.plan.same(entry.inode).is_some()
             && ((inode.nlink() == 1 && self.change.kept.is_empty()) || {
                 let below = joined(path, entry.name);
                 !self.links.contains(below.as_slice()) && !is_kept(&self.change.kept, &below)
@@ -124,7 +119,7 @@ impl<'c> Staying<'c> {
     /// Links a file; whether it is the one that was found.
     fn linked(&self, from: &Dir, to: &Dir, entry: &Entry<'_>, inode: &Inode<'_>) -> io::Result<bool> {
         let before = disk::look(from, entry.name)?;
-        let mark = self.same(entry.inode).and_then(|same| self.change.survey.mark(same));
+        let mark = self.change.plan.same(entry.inode).and_then(|same| self.change.survey.mark(same));
         let is_as_found = match mark {
             Some(mark) => Mark::of(&before) == mark && kind(&before) == inode.kind(),
             None => is_described(&before, inode) && is_node(from, entry.name, &before, inode)?,
@@ -133,12 +128,23 @@ impl<'c> Staying<'c> {
             return Ok(false);
         }
         rustix::fs::linkat(from, entry.name, to, entry.name, AtFlags::empty())?;
-        // It may have been written into, or the name been given to another, between the two.
-        let after = disk::look(to, entry.name)?;
-        let is_one = after.st_ino == before.st_ino && is_described(&after, inode);
-        // One that was written just before it was read is read once more: its times may be the same.
-        Ok(is_one && (mark.is_some() || inode.kind() != Kind::Regular || is_content(to, entry.name, inode)?))
+        // It may have been written into, or the name been given to another, between the two. One that was written just before it was
+        // read is read once more: its times may be the same.
+        is_still(to, entry.name, inode, mark.is_some().then_some(&before))
     }
+}
+
+/// Whether what has a name is what is wanted; the file of which all is known but the bytes is `known`. Another one is read: some file
+/// systems (FUSE's, CIFS) number names and not files.
+pub(super) fn is_still(dir: &Dir, name: &[u8], wanted: &Inode<'_>, known: Option<&Stat>) -> io::Result<bool> {
+    let is = disk::look(dir, name)?;
+    let is_known = known.is_some_and(|known| known.st_ino == is.st_ino);
+    Ok(is_described(&is, wanted)
+        && (is_known
+            || match wanted.kind() {
+                Kind::Regular => is_content(dir, name, wanted)?,
+                _ => is_node(dir, name, &is, wanted)?,
+            }))
 }
 
 /// What was there and is not any more, or is no directory, has changed.

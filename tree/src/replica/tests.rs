@@ -195,7 +195,7 @@ fn what_is_kept_stays_with_what_is_above_it_and_all_else_goes() {
         }
         fs::set_permissions(dir.join("home"), fs::Permissions::from_mode(0o711)).unwrap();
         let kept = ["etc/fstab", "home/me", "not/there"].map(|path| path.as_bytes().to_vec()).into();
-        let how = How { whole, kept };
+        let how = How { whole, kept, ..How::default() };
         for _ in 0..2 {
             home.sync(&wanted, &how);
             assert_eq!(fs::read(dir.join("etc/fstab")).unwrap(), b"own", "{whole:?}");
@@ -375,6 +375,34 @@ fn a_directory_that_is_as_it_was_is_said_by_the_index_that_is_here_and_whatever_
         assert_same(&survey.index, &home.found(), what);
         assert_ne!(survey.index.generation(), wanted.generation(), "{what}");
     }
+}
+
+#[test]
+fn a_file_that_was_linked_is_known_by_its_number_and_where_that_is_another_by_its_bytes() {
+    let home = tempfile::tempdir().unwrap();
+    let (mut contents, mut builder) = (Contents::default(), IndexBuilder::new());
+    let file = contents.file(b"same".to_vec());
+    let meta = Meta { mode: 0o644, uid: uid(), gid: gid(), mtime: MADE, xattrs: Vec::new() };
+    builder.insert(&TreePath::parse(b"a").unwrap(), meta, file).unwrap();
+    let index = builder.finish().unwrap();
+    let wanted = (1..=index.inodes()).filter_map(|number| index.inode(number));
+    let wanted = wanted.into_iter().find(|inode| !inode.kind().is_directory()).unwrap();
+    let make = |name: &str, content: &str, mode| {
+        fs::write(home.path().join(name), content).unwrap();
+        fs::set_permissions(home.path().join(name), fs::Permissions::from_mode(mode)).unwrap();
+        back(&home.path().join(name));
+    };
+    make("a", "same", 0o644);
+    make("copy", "same", 0o644);
+    make("other", "SAME", 0o644);
+    make("described", "same", 0o600);
+    let dir = Dir::open(home.path()).unwrap();
+    let known = crate::disk::look(&dir, b"a").unwrap();
+    for (name, is_one) in [("a", true), ("copy", true), ("other", false), ("described", false)] {
+        let is = staying::is_still(&dir, name.as_bytes(), &wanted, Some(&known)).unwrap();
+        assert_eq!(is, is_one, "{name}");
+    }
+    assert!(staying::is_still(&dir, b"copy", &wanted, None).unwrap());
 }
 
 #[test]

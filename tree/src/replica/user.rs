@@ -16,11 +16,10 @@ use crate::node::{Content, Kind, Meta};
 
 /// setuid and setgid.
 const SET_ID: u16 = 0o6000;
-/// What files of others take: to be given, described, written into and read again, and to keep a group's setgid.
-const OWNERS: CapabilitySet = CapabilitySet::CHOWN
-    .union(CapabilitySet::DAC_OVERRIDE)
-    .union(CapabilitySet::FOWNER)
-    .union(CapabilitySet::FSETID);
+const SET_GID: u16 = 0o2000;
+/// What files of others take: to be given, described, and written into and read again.
+const OWNERS: CapabilitySet =
+    CapabilitySet::CHOWN.union(CapabilitySet::DAC_OVERRIDE).union(CapabilitySet::FOWNER);
 /// All that any tree takes, with their names.
 const ALL: [(CapabilitySet, &str); 7] = [
     (CapabilitySet::CHOWN, "CAP_CHOWN"),
@@ -89,6 +88,11 @@ impl User {
                 meta.mode &= !SET_ID;
                 lacks.note(Lack::Mode, path);
             }
+        }
+        // The kernel takes it away from a file of a group that is not one's own (chmod(2)).
+        if meta.mode & SET_GID != 0 && meta.gid != self.gid && !self.may.contains(CapabilitySet::FSETID) {
+            meta.mode &= !SET_GID;
+            lacks.note(Lack::Mode, path);
         }
         let all = meta.xattrs.len();
         meta.xattrs.retain(|(name, _)| self.sets(name));
