@@ -335,6 +335,26 @@ fn whoever_comes_is_adopted_in_the_order_of_coming_until_that_is_stopped_and_nam
 }
 
 #[test]
+fn the_sites_resolver_is_given_the_machines_that_somebody_has_named_and_their_addresses() {
+    let lab = Lab::new().unwrap();
+    let site = site();
+    let text = site.text().replace("subnet = ", "domain = \"lab.example\"\nsubnet = ");
+    let mut site = site;
+    site.set_text(&text);
+    site.add("[machine.nameless]\nmac = \"52:54:00:00:00:31\"\nprofile = \"debian\"\n");
+    let server = Server::start(site).unwrap();
+    lab.on_machines(RELAY, |host| host.lease(0x32, PATIENCE).unwrap().unwrap()).unwrap();
+    assert_eq!(json(&server, &["machines"])["machines"].as_array().unwrap().len(), 3);
+    let lines = server.run(&["machines", "hosts"]).unwrap();
+    let lines: Vec<&str> = lines.lines().filter(|line| !line.starts_with('#')).collect();
+    assert_eq!(
+        lines,
+        ["192.168.77.10 alpha.lab.example alpha"],
+        "whoever has no address, or no name, is in no line"
+    );
+}
+
+#[test]
 fn a_list_is_adopted_whole_or_not_at_all_and_what_was_adopted_is_a_file_that_check_takes() {
     let _lab = Lab::new().unwrap();
     let mut server = Server::start(site()).unwrap();

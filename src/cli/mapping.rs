@@ -188,6 +188,8 @@ pub enum MachinesCommand {
     },
     /// Print what was adopted and assigned as a file for machines.d, to be kept with the site
     Export,
+    /// Print names and addresses as lines of a hosts file, for the site's resolver
+    Hosts,
 }
 
 impl Given {

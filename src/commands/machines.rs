@@ -63,7 +63,24 @@ pub fn machines(state: &Path, asked: &Machines) -> Result<Exit> {
             print::text(export(&running(state, control::ask_mapping(state)?)?)?)?;
             Ok(Exit::Done)
         }
+        Some(MachinesCommand::Hosts) => {
+            print::text(hosts(&running(state, control::ask_status(state)?)?.machines))?;
+            Ok(Exit::Done)
+        }
     }
+}
+
+/// The machines that somebody has named and that have an address, as hosts(5) has them: the name that is looked up is the first.
+fn hosts(machines: &[MachineStatus]) -> String {
+    let mut text = String::from(
+        "# Machines of oneroot. An address that the site's files do not keep for one may be another's once its lease is over.\n",
+    );
+    for MachineStatus { name, address, domain, .. } in machines.iter().filter(|machine| machine.named) {
+        let Some(address) = address else { continue };
+        let full = domain.as_ref().map_or(String::new(), |domain| format!(" {name}.{domain}"));
+        text.push_str(&format!("{address}{full} {name}\n"));
+    }
+    text
 }
 
 fn list(state: &Path, asked: &Machines) -> Result<Listed> {

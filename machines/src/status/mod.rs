@@ -7,6 +7,8 @@ mod others;
 mod outlook;
 mod rows;
 
+use std::net::IpAddr;
+
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::Asked;
 use oneroot_bootconf::assignment::{Assignment, Signed};
@@ -41,6 +43,9 @@ pub struct MachineStatus {
     pub macs: Vec<String>,
     /// Its address: of its boot, else of its lease, else the one that the site keeps for it.
     pub address: Option<String>,
+    /// The domain of the network that this is in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub domain: Option<String>,
     /// Its profile: of its boot, else the one that it would boot.
     pub profile: Option<String>,
     /// What it gets that is no profile, when it boots: `local`, `menu NAME` or `held`.
@@ -96,6 +101,14 @@ pub struct MachineStatus {
     /// What its init can't get past.
     #[serde(default)]
     pub failed: Option<FailedBoot>,
+}
+
+/// The domain of the network that an address is in.
+fn domain(site: &Site, address: Option<IpAddr>) -> Option<String> {
+    match address? {
+        IpAddr::V4(address) => site.network(address)?.domain.clone(),
+        IpAddr::V6(_) => None,
+    }
 }
 
 /// A plan whose root was never mounted.
@@ -222,6 +235,7 @@ impl Machines {
             mac: mac.to_string(),
             macs: row.macs.iter().map(Mac::to_string).collect(),
             address: row.address.map(|address| address.to_string()),
+            domain: domain(site, row.address),
             boot: pin.map(|pin| pin.boot.to_string()),
             view: pin.map(|pin| pin.view.to_string()),
             kernel: boot.and_then(|boot| boot.kernel.clone()),
