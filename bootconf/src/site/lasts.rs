@@ -3,6 +3,7 @@
 
 use oneroot_initrd::settings::size as amount;
 
+use crate::site::hides::conflicts;
 use crate::site::mounts::{EARLY, HOMES, Mount, Mounts, NAME, TOO_EARLY, What, nfs, options, place};
 use crate::site::section::{Diagnostics, Item, Located, Section};
 
@@ -15,6 +16,8 @@ const HALF: &str = "50%";
 const NEEDED: [&str; 6] = ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64"];
 /// A directory that systemd needs before it has a network: what is below it may come later.
 const STATE: &str = "/var/lib";
+/// Words for mount(8) by which nothing could be written there, or not from the beginning.
+const UNFIT: [&str; 3] = ["bg", "ro", "noauto"];
 /// Why a disk of the machine's own is none of the words.
 const LOCAL: &str = "\"local\" is reserved for a disk of the machine's own, which is not made here yet: \
                      say { device = \"LABEL=…\", type = \"ext4\" } in `mounts` for one that has a file system";
@@ -86,6 +89,14 @@ fn long(mut table: Section<'_>, diagnostics: &mut Diagnostics) -> Option<Mount> 
     if let Some(at) = words.as_ref().filter(|_| !table.has("server")) {
         diagnostics.note(&at.span, "goes with `server`");
     }
+    if let Some(at) = &words
+        && let Some(word) = UNFIT.iter().find(|word| at.value.iter().any(|said| said == *word))
+    {
+        let told = format!(
+            "{word} and what lasts don't go together: it is mounted before anybody writes there, or not at all"
+        );
+        diagnostics.note(&at.span, told);
+    }
     table.finish(diagnostics);
     let what = copied.map(What::Copied).or(empty.map(What::Empty));
     let what = what.or(server.map(|at| What::Server(at.value)))?;
@@ -123,32 +134,4 @@ fn refused(at: &str, what: &What, is_ones_own: bool) -> Option<String> {
         )),
         _ => None,
     }
-}
-
-/// Places of which one is hidden by the other, with why: what is in memory is there before anything is mounted, and parts of the view are
-/// below both.
-pub(crate) fn conflicts(mounts: &Mounts) -> Vec<((String, String), String)> {
-    let mut found = Vec::new();
-    for (at, mount) in mounts {
-        let above = at.match_indices('/').filter_map(|(end, _)| mounts.get_key_value(at.get(..end)?));
-        for (place, over) in above {
-            let told = match (&over.what, &mount.what) {
-                (What::Nfs(_) | What::Device { .. } | What::Server(_), What::Copied(_) | What::Empty(_)) => {
-                    format!(
-                        "{at} would be hidden: it is in memory before {over} is mounted on {place}; say one of the two",
-                        over = over.what
-                    )
-                }
-                (What::Empty(_), What::Profile(_)) => {
-                    format!(
-                        "{place} would hide what is at {at}, {}, which is a part of the tree; say one of the two",
-                        mount.what
-                    )
-                }
-                _ => continue,
-            };
-            found.push(((place.clone(), at.clone()), told));
-        }
-    }
-    found
 }

@@ -11,6 +11,7 @@ mod draft;
 pub mod gives;
 mod group_tables;
 pub mod groups;
+mod hides;
 pub mod history;
 mod lasts;
 pub mod layers;

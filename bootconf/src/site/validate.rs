@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use crate::site::draft::Draft;
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
-use crate::site::lasts::conflicts;
+use crate::site::hides::{conflicts, hidden_secrets};
 use crate::site::mounts::{Mounts, What};
 use crate::site::networks::pool_size;
 use crate::site::report::nearest;
@@ -54,11 +54,11 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
             }
         }
         mounted(&profile.value.mounts, profile, draft, diagnostics);
-        secret(&profile.value.secrets, profile, draft, diagnostics);
+        secret((&profile.value.secrets, &profile.value.mounts), profile, draft, diagnostics);
     }
     for workload in draft.workloads.values() {
         mounted(&workload.value.mounts, workload, draft, diagnostics);
-        secret(&workload.value.secrets, workload, draft, diagnostics);
+        secret((&workload.value.secrets, &workload.value.mounts), workload, draft, diagnostics);
     }
     groups(draft, diagnostics);
     machines(draft, diagnostics);
@@ -222,15 +222,22 @@ fn hidden<'d, G: Iterator<Item = &'d Gives>>(
     diagnostics: &mut Diagnostics,
 ) {
     let workloads = all().flat_map(|gives| &gives.workloads).filter_map(|name| draft.workloads.get(name));
-    let tables = chain.iter().map(|profile| &profile.value.mounts);
-    let tables = tables.chain(workloads.map(|workload| &workload.value.mounts));
-    let tables: Vec<&Mounts> = tables.chain(all().map(|gives| &gives.mounts)).collect();
-    let together: Mounts = tables.iter().flat_map(|mounts| (*mounts).clone()).collect();
-    for (places, told) in conflicts(&together) {
-        let has_both = |mounts: &&&Mounts| mounts.contains_key(&places.0) && mounts.contains_key(&places.1);
-        if tables.iter().find(has_both).is_none() {
+    let tables = chain.iter().map(|profile| (&profile.value.mounts, &profile.value.secrets));
+    let tables = tables.chain(workloads.map(|workload| (&workload.value.mounts, &workload.value.secrets)));
+    let tables: Vec<(&Mounts, &Secrets)> =
+        tables.chain(all().map(|gives| (&gives.mounts, &gives.secrets))).collect();
+    let mounts: Mounts = tables.iter().flat_map(|(mounts, _)| (*mounts).clone()).collect();
+    for (places, told) in conflicts(&mounts) {
+        let has_both = |mounts: &Mounts| mounts.contains_key(&places.0) && mounts.contains_key(&places.1);
+        if !tables.iter().any(|(mounts, _)| has_both(mounts)) {
             diagnostics.note(&machine.span, told);
         }
+    }
+    let secrets: Secrets = tables.iter().flat_map(|(_, secrets)| (*secrets).clone()).collect();
+    let by_one: Vec<_> =
+        tables.iter().flat_map(|(mounts, secrets)| hidden_secrets(mounts, secrets)).collect();
+    for hidden in hidden_secrets(&mounts, &secrets).into_iter().filter(|hidden| !by_one.contains(hidden)) {
+        diagnostics.note(&machine.span, hidden.1);
     }
 }
 
@@ -270,7 +277,7 @@ fn given<T>(gives: &Gives, table: &Table<T>, draft: &Draft, diagnostics: &mut Di
         named(boots, table, draft, diagnostics);
     }
     mounted(&gives.mounts, table, draft, diagnostics);
-    secret(&gives.secrets, table, draft, diagnostics);
+    secret((&gives.secrets, &gives.mounts), table, draft, diagnostics);
     for workload in &gives.workloads {
         exists("workload", workload, &draft.workloads, table, "workloads", diagnostics);
     }
@@ -291,8 +298,16 @@ fn mounted<T>(mounts: &Mounts, table: &Table<T>, draft: &Draft, diagnostics: &mu
     }
 }
 
-/// Nobody is given a secret where any user of a machine can ask in root's place.
-fn secret<T>(secrets: &Secrets, table: &Table<T>, draft: &Draft, diagnostics: &mut Diagnostics) {
+/// Nobody is given a secret where any user of a machine can ask in root's place, nor where no program finds it.
+fn secret<T>(
+    (secrets, mounts): (&Secrets, &Mounts),
+    table: &Table<T>,
+    draft: &Draft,
+    diagnostics: &mut Diagnostics,
+) {
+    for (name, told) in hidden_secrets(mounts, secrets) {
+        diagnostics.note(table.place("secrets", &name), told);
+    }
     let anybody = draft.server.as_ref().is_some_and(|server| server.unprivileged_nfs_ports);
     for name in secrets.keys().filter(|_| anybody) {
         let told = "cannot be given with `allow_unprivileged_nfs_ports = true`: any user of a machine could ask for its secrets; take one of the two away";

@@ -1,0 +1,75 @@
+//! What of the tables `mounts`, `lasts` and `secrets` hides another part of them: a mount comes after what is in memory and after secrets
+//! have their names (docs/decisions/0022, 0024, 0025).
+
+use std::ops::Bound::{Excluded, Unbounded};
+
+use crate::site::mounts::{HOMES, Mount, Mounts, What};
+use crate::site::secrets::{PUBLIC, SecretKind, Secrets};
+
+/// Places that can't be had together, with why. What is in memory is there before anything is mounted, and parts of the view are below
+/// both.
+pub(crate) fn conflicts(mounts: &Mounts) -> Vec<((String, String), String)> {
+    let mut found = Vec::new();
+    for (at, mount) in mounts {
+        let above = at.match_indices('/').filter_map(|(end, _)| mounts.get_key_value(at.get(..end)?));
+        for (place, over) in above {
+            let told = match (&over.what, &mount.what) {
+                (What::Nfs(_) | What::Device { .. } | What::Server(_), What::Copied(_) | What::Empty(_)) => {
+                    format!(
+                        "{at} would be hidden: it is in memory before {over} is mounted on {place}; say one of the two",
+                        over = over.what
+                    )
+                }
+                (What::Empty(_), What::Profile(_)) => {
+                    format!(
+                        "{place} would hide what is at {at}, {}, which is a part of the tree; say one of the two",
+                        mount.what
+                    )
+                }
+                _ => continue,
+            };
+            found.push(((place.clone(), at.clone()), told));
+        }
+        let others = mounts.range::<str, _>((Excluded(at.as_str()), Unbounded));
+        found.extend(others.filter_map(|(other, second)| {
+            let told = shared((at, mount), (other, second))?;
+            Some(((at.clone(), other.clone()), told))
+        }));
+    }
+    found
+}
+
+/// Why two directories of a file server's can't both begin as the tree's: whichever is made first makes the other one, which then counts
+/// as made. Each lies by its own path below what is said.
+fn shared((at, first): (&str, &Mount), (other, second): (&str, &Mount)) -> Option<String> {
+    let (What::Server(one), What::Server(two)) = (&first.what, &second.what) else { return None };
+    let lies = |source: &str, place: &str| format!("{}{place}", source.trim_end_matches('/'));
+    let (one, two) = (lies(one, at), lies(two, other));
+    let is_in = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    (is_in(&one, &two) || is_in(&two, &one)).then(|| {
+        format!("{two} of {other} and {one} of {at} lie one in the other, and what is in a directory that lasts does, too; say one of the two")
+    })
+}
+
+/// The secrets that programs would not find where they look, with why: what is mounted there comes later.
+pub(crate) fn hidden_secrets(mounts: &Mounts, secrets: &Secrets) -> Vec<(String, String)> {
+    let mut found = Vec::new();
+    let given = secrets.iter().filter(|(_, secret)| secret.kind != SecretKind::None);
+    for (name, at) in given.filter_map(|(name, secret)| Some((name, secret.at.as_ref()?))) {
+        let over = mounts.iter().find(|(place, mount)| {
+            let place = place.strip_suffix(HOMES).unwrap_or(place);
+            let is_below = at.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
+            mount.what.outlives() && (is_below || at == place || format!("{at}{PUBLIC}") == *place)
+        });
+        if let Some((place, mount)) = over {
+            let told = format!(
+                "secret {name} would be hidden at {at}: {} is mounted on {place} later; give it another place with `at`",
+                mount.what
+            );
+            found.push((name.clone(), told));
+        }
+    }
+    found
+}
