@@ -1,4 +1,4 @@
-//! Replies that leave together: all of one turn, whoever they are for, by one call (sendmmsg(2)).
+//! Replies that leave together: all of one turn, whoever they are for, by one call ([`crate::net::many`]).
 //!
 //! UDP_SEGMENT would be quicker for those of one relay, but it stays with the socket, and a kernel before 6.11 then refuses whatever
 //! leaves by a device that does not make checksums: the replies of all others too.
@@ -6,9 +6,10 @@
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+
+use crate::net::many;
 
 /// Messages of one call.
 const AT_ONCE: usize = 64;
@@ -39,7 +40,8 @@ impl Outbox {
         let (mut unsent, mut sent) = (Vec::new(), 0);
         while let Some(rest) = self.waiting.get(sent..).filter(|rest| !rest.is_empty()) {
             let some = rest.get(..AT_ONCE).unwrap_or(rest);
-            match socket.try_io(Interest::WRITABLE, || send_some(socket, some)) {
+            let messages = || some.iter().map(|(to, payload)| ((*to).into(), payload.as_slice()));
+            match socket.try_io(Interest::WRITABLE, || many::send(socket, messages())) {
                 Ok(count) => sent += count.max(1),
                 Err(cause) => {
                     let is_full = cause.kind() == io::ErrorKind::WouldBlock;
@@ -52,22 +54,6 @@ impl Outbox {
         self.waiting.clear();
         unsent
     }
-}
-
-/// How many were sent. An error is that of the first.
-fn send_some(socket: &UdpSocket, some: &[(SocketAddrV4, Vec<u8>)]) -> io::Result<usize> {
-    let peers: Vec<SocketAddrAny> = some.iter().map(|(to, _)| SocketAddrAny::from(*to)).collect();
-    let slices: Vec<[io::IoSlice<'_>; 1]> =
-        some.iter().map(|(_, payload)| [io::IoSlice::new(payload)]).collect();
-    let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
-        some.iter().map(|_| SendAncillaryBuffer::default()).collect();
-    let mut messages: Vec<MMsgHdr<'_>> = peers
-        .iter()
-        .zip(&slices)
-        .zip(&mut controls)
-        .map(|((to, slice), control)| MMsgHdr::new_with_addr(to, slice, control))
-        .collect();
-    Ok(rustix::net::sendmmsg(socket, &mut messages, SendFlags::DONTWAIT)?)
 }
 
 #[cfg(test)]

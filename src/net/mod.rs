@@ -14,6 +14,7 @@ pub mod interfaces;
 pub mod ipv6;
 pub mod keeper;
 pub mod link;
+pub mod many;
 pub mod neighbours;
 mod netlink;
 pub mod probe;

@@ -7,10 +7,10 @@ use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use oneroot_tftp::Datagrams;
-use rustix::net::{MMsgHdr, SendAncillaryBuffer, SendFlags, SocketAddrAny};
 use socket2::SockRef;
 
 use super::segments;
+use crate::net::many;
 
 /// Two of the largest windows, as the kernel counts a datagram of 1.5 KB: one under way, one that is sent again. Where a
 /// link takes no more than that, what is dropped would have been dropped by the network.
@@ -83,20 +83,10 @@ impl Port {
 
     /// By one call too, in which each is a message of its own.
     fn send_each(&self, part: &[u8], stride: usize) -> io::Result<()> {
-        let to = SocketAddrAny::from(self.peer);
-        let slices: Vec<[io::IoSlice<'_>; 1]> =
-            part.chunks(stride).map(|bytes| [io::IoSlice::new(bytes)]).collect();
-        let mut controls: Vec<SendAncillaryBuffer<'_, '_, '_>> =
-            slices.iter().map(|_| SendAncillaryBuffer::default()).collect();
-        let mut messages: Vec<MMsgHdr<'_>> = slices
-            .iter()
-            .zip(&mut controls)
-            .map(|(slice, control)| MMsgHdr::new_with_addr(&to, slice, control))
-            .collect();
-        let mut rest = messages.as_mut_slice();
+        let mut rest = part;
         while !rest.is_empty() {
-            let count = rustix::net::sendmmsg(&self.socket, rest, SendFlags::empty())?;
-            rest = rest.get_mut(count.max(1)..).unwrap_or_default();
+            let count = many::send(&self.socket, rest.chunks(stride).map(|bytes| (self.peer, bytes)))?;
+            rest = rest.get(count.max(1).saturating_mul(stride)..).unwrap_or_default();
         }
         Ok(())
     }
