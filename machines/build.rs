@@ -14,10 +14,13 @@ use std::process::Command;
 /// Processors, and the compiler of C that links for one where it is another than this host's (Debian's name of it).
 const PROCESSORS: [(&str, &str); 2] =
     [("x86_64", "x86_64-linux-gnu-gcc"), ("aarch64", "aarch64-linux-gnu-gcc")];
+/// What rustc is told of it; `scripts/build-init` reads the same file.
+const FLAGS: &str = include_str!("../init/flags");
 /// What the program is made of.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 9] = [
     "init/src",
     "init/Cargo.toml",
+    "init/flags",
     "initrd/src",
     "initrd/Cargo.toml",
     "ids/src",
@@ -80,7 +83,7 @@ fn build(home: &Path, out: &Path, triple: &str, linker: Option<&str>) -> PathBuf
     cargo.args(["--target", triple, "--target-dir"]).arg(&target);
     let outer = env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
     let mut flags: Vec<&str> = remapped(&outer);
-    flags.extend(["-C", "target-feature=+crt-static"]);
+    flags.extend(FLAGS.split_whitespace());
     cargo.env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"));
     for name in
         ["RUSTFLAGS", "RUSTC_WORKSPACE_WRAPPER", "CARGO_BUILD_TARGET", "CARGO_TARGET_DIR", "CLIPPY_ARGS"]

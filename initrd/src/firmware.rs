@@ -21,6 +21,16 @@ impl Machine {
     pub const AARCH64: Self = Self(elf::abi::EM_AARCH64);
 }
 
+/// What a program runs on that needs no other file: none where it is no such program.
+#[must_use]
+pub fn runs_alone_on(program: &[u8]) -> Option<Machine> {
+    let file = ElfBytes::<AnyEndian>::minimal_parse(program).ok()?;
+    let is_program = [elf::abi::ET_EXEC, elf::abi::ET_DYN].contains(&file.ehdr.e_type);
+    // One that is started by a loader of libraries names it (ELF, PT_INTERP).
+    let names_loader = file.segments()?.iter().any(|segment| segment.p_type == elf::abi::PT_INTERP);
+    (is_program && !names_loader).then_some(Machine(file.ehdr.e_machine))
+}
+
 /// What a module says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Said {

@@ -95,6 +95,9 @@ pub enum Error {
     /// No initrd can be made of a tree.
     #[error("{0}")]
     Initrd(String),
+    /// There is no program for a tree's processor. It may come, so nobody remembers it.
+    #[error("{0}")]
+    NoProgram(String),
     /// What an initrd would have can't stand in one.
     #[error(transparent)]
     Archive(#[from] oneroot_initrd::cpio::Unwritable),

@@ -12,7 +12,7 @@ use oneroot_bootconf::kernels::{self, Loaded};
 use oneroot_bootconf::root::Initramfs;
 use oneroot_bootconf::{Profile, Site};
 use oneroot_ids::ObjectId;
-use oneroot_machines::initrds;
+use oneroot_machines::initrds::{self, Programs};
 use oneroot_tree::{Store, View, initrd};
 
 use super::host_keys;
@@ -125,7 +125,10 @@ fn of_modules(tree: &Tree<'_>) -> Vec<String> {
     let profile = tree.name.to_owned();
     let wanted = Decision { profile, kernel, initrds, initramfs, ..Decision::default() };
     match kernels::kernel_and_initrds(&wanted, &seen) {
-        Ok(Loaded { own: Some(own), .. }) => initrds::findings(tree.store, tree.view, &own),
+        Ok(Loaded { own: Some(own), .. }) => {
+            let programs = Programs::beside(&tree.site.server.loaders);
+            initrds::findings(tree.store, tree.view, &own, &programs)
+        }
         // That there is no kernel, or one without modules, is said already.
         Ok(_) | Err(_) => Vec::new(),
     }

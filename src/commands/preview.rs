@@ -15,6 +15,7 @@ use oneroot_bootconf::plan::{BootPlan, Terms};
 use oneroot_bootconf::question::Question;
 use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_machines::guest;
+use oneroot_machines::initrds::Programs;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{Planner, Stacked};
 
@@ -140,7 +141,8 @@ pub fn next(
     };
     let facts = Facts::of(&catalogue, &decision, &asked);
     let guest = guest::stage(look, clock::now())?;
-    let planner = Planner::new(Arc::clone(look), guest, renderer.clone());
+    let programs = Programs::beside(&site.server.loaders);
+    let planner = Planner::new(Arc::clone(look), guest, renderer.clone()).with_programs(programs);
     let stacked = planner.stack(&site.home, &decision, &facts)?;
     Ok(next(What::Profile(Box::new(Preview { mac, decision, facts, planner, stacked }))))
 }

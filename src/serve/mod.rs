@@ -29,6 +29,7 @@ use crate::reload::{Ask, Reread, reload};
 use crate::tls::Https;
 use crate::{clock, confine, dhcp, systemd};
 use oneroot_machines::guest;
+use oneroot_machines::initrds::Programs;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{Planner, template_check};
 use oneroot_machines::{Machines, ProgressReport};
@@ -140,7 +141,7 @@ async fn domain(
     let keys = handle_keys(state.as_ref(), clock::random()?).await?;
     let keyring = keyring(&keys)?;
     let (report, reports) = mpsc::channel(REPORTS);
-    let planner = Planner::new(store, guest, renderer);
+    let planner = Planner::new(store, guest, renderer).with_programs(Programs::beside(&site.server.loaders));
     let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, keys, report).await?;
     match secrets_key::seal(&site.server.state, machines.has_secrets().await?) {
         Ok(seal) => machines.seal_by(seal),

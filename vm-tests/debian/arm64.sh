@@ -1,12 +1,7 @@
 #!/bin/sh
-# Debian 13 for arm64, with the loader for its firmware inside (package ipxe). Made on another processor: its programs are
-# emulated (packages qemu-user-static and arch-test), for which the kernel must know how to start them.
+# Debian 13 for arm64, with the loader for its firmware inside (package ipxe); emulated.sh goes before it.
 set -eu
 out=$1
-
-misc=/proc/sys/fs/binfmt_misc
-[ -e $misc/register ] || mount -t binfmt_misc binfmt_misc $misc
-[ "$(uname -m)" = aarch64 ] || [ -e $misc/qemu-aarch64 ] || cat /usr/lib/binfmt.d/qemu-aarch64.conf >$misc/register
 
 mmdebstrap --quiet --variant=minbase --architectures=arm64 \
     --include=systemd,systemd-sysv,udev,kmod,linux-image-cloud-arm64,initramfs-tools,klibc-utils,zstd,ipxe \

@@ -11,6 +11,7 @@ const ALPINE: &str = include_str!("../debian/alpine.sh");
 const ARM64: &str = include_str!("../debian/arm64.sh");
 const BARE: &str = include_str!("../debian/bare.sh");
 const BUSYBOX: &str = include_str!("../debian/busybox.sh");
+const EMULATED: &str = include_str!("../debian/emulated.sh");
 const FEDORA: &str = include_str!("../debian/fedora.sh");
 const RECIPE: &str = include_str!("../debian/recipe.sh");
 const WITH_IFUPDOWN: &str = include_str!("../debian/ifupdown.sh");
@@ -112,6 +113,30 @@ pub fn like_alpine() -> Result<PathBuf> {
 
 /// Debian 13 for arm64, with the loader for its firmware. It takes an arm64 QEMU and firmware beside what [`tools`] looks for.
 pub fn arm64() -> Result<PathBuf> {
+    made_for_arm64("debian-13-arm64", ARM64)
+}
+
+/// The same without any initramfs tool.
+pub fn bare_arm64() -> Result<PathBuf> {
+    let kernel = BARE.replace("linux-image-cloud-amd64", "linux-image-cloud-arm64,ipxe");
+    made_for_arm64(
+        "debian-13-arm64-bare",
+        &kernel.replace("mmdebstrap --quiet", "mmdebstrap --quiet --architectures=arm64"),
+    )
+}
+
+/// `oneroot-init` for arm64 machines, of these sources. The first call of all makes a root with compilers.
+pub fn init_for_arm64() -> Result<PathBuf> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/build-init");
+    let built = Command::new(&script).arg("aarch64").env("ONEROOT_CACHE", cache()?).output();
+    let built = built.with_context(|| format!("cannot run {}", script.display()))?;
+    if !built.status.success() {
+        bail!("init can't be built for arm64: {}", String::from_utf8_lossy(&built.stderr).trim());
+    }
+    Ok(PathBuf::from(String::from_utf8(built.stdout)?.trim()))
+}
+
+fn made_for_arm64(name: &str, recipe: &str) -> Result<PathBuf> {
     const NEEDS: [(&str, &str); 4] = [
         ("/usr/bin/qemu-system-aarch64", "qemu-system-arm"),
         ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64"),
@@ -126,7 +151,7 @@ pub fn arm64() -> Result<PathBuf> {
             missing.join(" ")
         );
     }
-    made("debian-13-arm64", ARM64, "trixie")
+    made(name, &format!("{EMULATED}\n{recipe}"), "trixie")
 }
 
 fn made(name: &str, recipe: &str, suite: &str) -> Result<PathBuf> {

@@ -19,6 +19,11 @@ const MEMORY: u32 = 512;
 const BOOT: Duration = Duration::from_secs(400);
 /// A command at the prompt.
 const COMMAND: Duration = Duration::from_secs(90);
+/// How Linux begins to say that it has stopped, and how it ends (kernel/panic.c).
+const PANIC: &str = "Kernel panic - not syncing";
+const PANIC_ENDS: &str = "---[ end Kernel panic";
+/// Lines of a console that are shown of it: a trace of the stack has some thirty.
+const PANIC_LINES: usize = 60;
 
 #[derive(Default)]
 struct Console {
@@ -313,6 +318,9 @@ impl Guest {
                 self.read += end;
                 return Ok(before);
             }
+            if let Some(last) = panicked(rest) {
+                bail!("{} did not say {text:?}, and its kernel has stopped:\n{last}", self.name);
+            }
             let left = limit.checked_sub(begun.elapsed());
             let Some(left) = left else { bail!("{} did not say {text:?} within {limit:?}", self.name) };
             said = self
@@ -413,6 +421,9 @@ impl Guest {
     pub fn wait_for_power_off(&mut self, limit: Duration) -> Result<()> {
         let (begun, limit) = (Instant::now(), patient(limit));
         while self.process.try_wait()?.is_none() {
+            if let Some(last) = self.log().get(self.read..).and_then(panicked) {
+                bail!("{} did not switch itself off, and its kernel has stopped:\n{last}", self.name);
+            }
             if begun.elapsed() > limit {
                 bail!("{} did not switch itself off within {limit:?}", self.name);
             }
@@ -450,6 +461,15 @@ impl Drop for Guest {
     }
 }
 
+/// Where a console tells of a kernel that has stopped, the last that it says: such a machine says nothing more, however long one
+/// waits. Its end must have come too, for the lines are all that anybody will know of it.
+fn panicked(said: &str) -> Option<String> {
+    let (_, after) = said.split_once(PANIC)?;
+    after.contains(PANIC_ENDS).then_some(())?;
+    let lines: Vec<&str> = said.lines().collect();
+    Some(lines.get(lines.len().saturating_sub(PANIC_LINES)..).unwrap_or_default().join("\n"))
+}
+
 /// Time that a process has run, to the hundredth of a second that Linux tells in (proc(5): utime and stime).
 pub fn cpu_seconds(pid: u32) -> Result<f64> {
     let told = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
@@ -459,4 +479,32 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
         |field: usize| after.split_whitespace().nth(field).and_then(|ticks| ticks.parse::<f64>().ok());
     let (user, system) = ticks(11).zip(ticks(12)).context("no processor time in /proc")?;
     Ok((user + system) / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn says(text: &str) -> Guest {
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("printf '{text}'; exec sleep 600")]);
+        Guest::start("alpha".to_owned(), command, None).unwrap()
+    }
+
+    #[test]
+    fn a_kernel_that_has_stopped_is_not_waited_for_and_its_last_words_are_told() {
+        let mut alpha =
+            says(r"Kernel panic - not syncing: VFS\nCPU: 0\n---[ end Kernel panic - not syncing: VFS ]---\n");
+        let told = format!("{:#}", alpha.wait_for(" login: ", BOOT).unwrap_err());
+        assert!(told.contains("its kernel has stopped") && told.contains("CPU: 0"), "{told}");
+        let told = format!("{:#}", alpha.wait_for_power_off(BOOT).unwrap_err());
+        assert!(told.contains("its kernel has stopped"), "{told}");
+    }
+
+    #[test]
+    fn what_was_waited_for_counts_before_a_kernel_that_stops_later() {
+        let mut alpha = says(r"alpha login: Kernel panic - not syncing: x\n---[ end Kernel panic ]---\n");
+        alpha.wait_for(" login: ", BOOT).unwrap();
+        assert!(alpha.wait_for("# ", BOOT).is_err());
+    }
 }

@@ -227,10 +227,15 @@ fn is_ours(machine: &Machine<'_>, server: Ipv4Addr) -> bool {
 }
 
 fn configure(machine: &mut Machine<'_>, link: &Link, address: &Address) -> Result<(), Over> {
+    // The site's is what its network has; one that DHCP offers is any server's word, and the link may not carry it.
+    let offered = address.mtu.filter(|_| machine.settings.mtu.is_none());
+    if let Some(Err(errno)) = offered.map(|mtu| machine.kernel.set_mtu(link.index, mtu)) {
+        let what = "given the MTU that DHCP offers";
+        machine.teller.note(&Trouble::Link { link: link.name.clone(), what, errno });
+    }
     let mut tries = 0;
     loop {
-        let kernel = machine.kernel;
-        let given = give(kernel, link, address, machine.settings.mtu.or(address.mtu));
+        let given = give(machine.kernel, link, address, machine.settings.mtu);
         let Err((what, errno)) = given else { return Ok(()) };
         let trouble = Trouble::Link { link: link.name.clone(), what, errno };
         let pause = machine.pause(tries);

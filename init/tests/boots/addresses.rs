@@ -8,7 +8,7 @@ use oneroot_init::address::wire::{self, Question};
 
 use crate::fake::{End, Fake};
 use crate::lab::{
-    LEASED, ROGUE, SERVER, SETTINGS, after, at, failures, gives, kind, machine, machine_with, spoilt,
+    LEASED, ROGUE, SERVER, SETTINGS, after, at, failures, gives, kind, machine, machine_with, reports, spoilt,
 };
 
 const ELSE: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 200);
@@ -49,6 +49,21 @@ fn a_leased_address_that_is_anothers_by_now_is_given_up_for_a_new_one() {
     assert_eq!(asked(&fake), [MessageType::Request, MessageType::Discover, MessageType::Request]);
     assert_eq!(fake.state().addresses, [(2, ELSE, 20)]);
     assert_eq!(fake.state().mtus, [(2, 1400)]);
+}
+
+#[test]
+fn an_mtu_that_is_only_offered_and_that_the_link_does_not_carry_is_told_and_stops_nothing() {
+    let fake = machine();
+    fake.state().dhcp = vec![gives(SERVER, ELSE)];
+    fake.state().largest_mtu = Some(1300);
+    boots(&fake, 60);
+    assert_eq!(fake.state().addresses, [(2, ELSE, 20)]);
+    assert_eq!(failures(&fake), Vec::<String>::new());
+    let notes: Vec<String> = reports(&fake).into_iter().filter_map(|report| report.note).collect();
+    assert!(
+        matches!(&*notes, [note] if note.contains("eth0 can't be given the MTU that DHCP offers")),
+        "{notes:?}"
+    );
 }
 
 #[test]

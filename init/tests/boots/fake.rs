@@ -70,6 +70,8 @@ pub struct State {
     pub addresses: Vec<(u32, Ipv4Addr, u8)>,
     pub routers: Vec<Ipv4Addr>,
     pub mtus: Vec<(u32, u16)>,
+    /// What a link carries at most, where that is not everything.
+    pub largest_mtu: Option<u16>,
     pub said: Vec<String>,
     pub run: Vec<Vec<String>>,
     pub started: Vec<Vec<String>>,
@@ -354,7 +356,11 @@ impl Kernel for Fake {
         Ok(())
     }
     fn set_mtu(&self, link: u32, mtu: u16) -> Result<()> {
-        self.state().mtus.push((link, mtu));
+        let mut state = self.state();
+        if state.largest_mtu.is_some_and(|largest| mtu > largest) {
+            return Err(Errno::INVAL);
+        }
+        state.mtus.push((link, mtu));
         Ok(())
     }
     fn add_vlan(&self, link: u32, _vlan: u16, name: &str) -> Result<()> {

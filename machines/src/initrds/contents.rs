@@ -16,7 +16,7 @@ use quick_cache::sync::Cache;
 
 use super::Wanted;
 use super::microcode::{self, Maker};
-use super::program::{HERE, program};
+use super::program::{HERE, Program, Programs};
 use crate::error::{Error, Result};
 
 /// Bytes of a module, unpacked: the largest of a distribution has some 20 MiB, of which a NIC's has 5.
@@ -153,7 +153,7 @@ pub struct File {
 /// What an initrd is made of.
 pub struct Parts {
     /// The program.
-    pub program: &'static [u8],
+    pub program: Program,
     /// The kernel's version.
     pub version: String,
     /// Paths of modules as the tables name them, of those that are there, and the modules.
@@ -185,7 +185,7 @@ impl Parts {
             name.update(&(bytes.len() as u64).to_le_bytes());
             name.update(bytes);
         };
-        add(self.program);
+        add(&self.program.bytes);
         add(self.version.as_bytes());
         add(&[u8::from(self.zstd)]);
         [&tables.dep, &tables.alias, &tables.softdep, &tables.conf]
@@ -270,8 +270,14 @@ pub fn note(missing: &mut Vec<String>, trouble: String) {
 /// Looks for all that was chosen.
 ///
 /// # Errors
-/// [`Error::Initrd`] where something is not there, or can't be read, that no boot comes up without.
-pub fn gathered(store: &Store, wanted: &Wanted<'_>, chosen: &Chosen<'_>, known: &Known) -> Result<Parts> {
+/// [`Error::Initrd`] where something is not there, or can't be read, that no boot comes up without; and of the program.
+pub fn gathered(
+    store: &Store,
+    wanted: &Wanted<'_>,
+    chosen: &Chosen<'_>,
+    known: &Known,
+    programs: &Programs,
+) -> Result<Parts> {
     let (view, own) = (wanted.view, wanted.own);
     if chosen.modules.len() > MOST_MODULES {
         let many = chosen.modules.len();
@@ -304,7 +310,7 @@ pub fn gathered(store: &Store, wanted: &Wanted<'_>, chosen: &Chosen<'_>, known: 
         modules.push(((*path).to_owned(), File { path: path_there, object, most: LARGEST_MODULE }));
     }
     let machine = machine.unwrap_or(HERE);
-    let program = program(machine).ok_or_else(|| no_program(machine))?;
+    let program = programs.of(machine)?;
     let firmware = firmware(view, &names);
     let zstd = unpacks_zstd(store, view, own)?;
     let why = chosen.why.clone();
@@ -328,17 +334,6 @@ fn absent(path: &str) -> String {
     format!(
         "{path} is not there, though its kernel's modules.dep names it: install the kernel's package anew"
     )
-}
-
-fn no_program(machine: Machine) -> Error {
-    let processor = match machine {
-        Machine::AARCH64 => "64-bit ARM",
-        Machine::X86_64 => "64-bit x86",
-        _ => "this kernel's processor",
-    };
-    Error::Initrd(format!(
-        "this build of oneroot has no init for {processor}: write `initramfs = \"initramfs-tools\"` or `\"dracut\"` in the profile, with an initrd in the tree"
-    ))
 }
 
 fn read_module(store: &Store, object: ObjectId, most: u64) -> Result<Read> {

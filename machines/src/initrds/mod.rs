@@ -32,6 +32,7 @@ use crate::guest::MTIME;
 
 use contents::{Known, Parts, Texts};
 use places::Places;
+pub use program::Programs;
 use wholes::Wholes;
 
 /// Where the parts lie in a view.
@@ -54,6 +55,7 @@ type Key = (Vec<GenerationId>, String, [u8; 32], Microcode);
 
 /// Initrds made so far.
 pub struct Initrds {
+    programs: Programs,
     chosen: Cache<Choice, Outcome<[u8; 32]>>,
     by_stack: Cache<Key, Outcome<Arc<Composed>>>,
     by_content: Cache<[u8; 32], Outcome<Arc<Composed>>>,
@@ -99,9 +101,12 @@ impl Composed {
     }
 }
 
-impl Default for Initrds {
-    fn default() -> Self {
+impl Initrds {
+    /// None yet; what they start with are these programs.
+    #[must_use]
+    pub fn of(programs: Programs) -> Self {
         Self {
+            programs,
             chosen: Cache::new(MOST_REMEMBERED),
             by_stack: Cache::new(MOST_REMEMBERED),
             by_content: Cache::new(MOST_LAYERS),
@@ -138,7 +143,7 @@ impl Initrds {
     /// The initrd for a tree; made now, where there is none. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Initrd`] where the tree has not what it takes; that of the store.
+    /// [`Error::Initrd`] where the tree has not what it takes, [`Error::NoProgram`] where this server has not; that of the store.
     pub fn composed(&self, store: &Arc<Store>, wanted: &Wanted<'_>) -> Result<Arc<Composed>> {
         let modules = &wanted.own.modules;
         let tables = Texts::objects(wanted.view, modules);
@@ -182,7 +187,8 @@ impl Initrds {
         if let Some(known) = self.of_stack(store, &key) {
             return Ok(Looked::Known(known));
         }
-        let parts = match remembered(contents::gathered(store, wanted, &chosen, &self.known))? {
+        let parts = match remembered(contents::gathered(store, wanted, &chosen, &self.known, &self.programs))?
+        {
             Ok(parts) => Box::new(parts),
             Err(cause) => {
                 self.by_stack.insert(key, Err(cause.clone()));
@@ -306,7 +312,7 @@ fn lacking(lacks: &[&str], texts: &Texts, own: &Own) -> String {
 }
 
 /// What keeps a tree's machines from coming up by an initrd of oneroot's own, or may: for who stages the tree. Blocks on the disk.
-pub fn findings(store: &Store, view: &View, own: &Own) -> Vec<String> {
+pub fn findings(store: &Store, view: &View, own: &Own, programs: &Programs) -> Vec<String> {
     let found = || -> Result<Vec<String>> {
         let texts = Texts::read(store, view, &own.modules)?;
         let tables = texts.tables()?;
@@ -319,7 +325,7 @@ pub fn findings(store: &Store, view: &View, own: &Own) -> Vec<String> {
         }
         let wanted =
             Wanted { stack: &[], view, own, drivers, microcode: Microcode { amd: true, intel: true } };
-        let parts = contents::gathered(store, &wanted, &chosen, &Known::default())?;
+        let parts = contents::gathered(store, &wanted, &chosen, &Known::default(), programs)?;
         told.extend(parts.missing);
         Ok(told)
     };

@@ -38,7 +38,7 @@ pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) ->
         directories(&mut archive, &mut made, &format!("{path}/x"))?;
     }
     archive.device("dev/console", 0o600, CONSOLE)?;
-    archive.file("init", 0o755, parts.program)?;
+    archive.file("init", 0o755, &parts.program.bytes)?;
     // What the kernel runs when it wants a module, for as long as that is the program's.
     archive.link("oneroot/modprobe", "/init")?;
     let home = format!("lib/modules/{}", parts.version);
@@ -79,7 +79,7 @@ pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) ->
     };
     let ingredient = |what: &str, bytes: u64, why: String| Ingredient { what: what.to_owned(), bytes, why };
     let mut made_of = vec![
-        ingredient("init", parts.program.len() as u64, "oneroot's own".to_owned()),
+        ingredient("init", parts.program.bytes.len() as u64, parts.program.from.clone()),
         ingredient("modules", modules, format!("{}: {}", parts.modules.len(), parts.why)),
     ];
     made_of

@@ -209,7 +209,7 @@ fn many_machines_that_start_at_once_have_it_made_once() {
     let stacked = home.plan("8086:15f3", "");
     let mut own = stacked.loaded.unwrap().own.unwrap();
     own.parts.clear();
-    let initrds = Initrds::default();
+    let initrds = Initrds::of(Programs::default());
     let drivers = For { drivers: Drivers::Nic, nic: "8086:15f3".parse().ok() };
     let made: Vec<Arc<Composed>> = std::thread::scope(|scope| {
         let make = |number: u8| {
@@ -289,7 +289,7 @@ fn a_machine_that_claims_many_nics_takes_the_room_of_one() {
     let home = Home::new();
     home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
     let stacked = home.plan("8086:15f3", "");
-    let initrds = Initrds::default();
+    let initrds = Initrds::of(Programs::default());
     let made = composed(&home, &initrds, &stacked, (1, "1234:0000")).unwrap();
     for device in 1..100 {
         let again = composed(&home, &initrds, &stacked, (1, &format!("1234:{device:04x}"))).unwrap();
@@ -303,7 +303,7 @@ fn trees_that_take_long_hold_up_nobody_whose_initrd_is_there_and_one_of_them_nob
     let home = Home::new();
     home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
     let stacked = home.plan("8086:15f3", "");
-    let initrds = Initrds::default();
+    let initrds = Initrds::of(Programs::default());
     let slow = initrds.places.take();
     let made = composed(&home, &initrds, &stacked, (1, "8086:15f3")).unwrap();
     let slower = initrds.places.take();
@@ -322,7 +322,7 @@ fn a_tree_that_none_can_be_made_of_is_not_read_again_for_each_machine_that_asks(
     let own = stacked.loaded.as_ref().unwrap().own.clone().unwrap();
     let damaged = home.plan("8086:15f3", "").entries[0].generation;
     let view = home.planner.views.of(&[damaged]).unwrap();
-    let (initrds, drivers) = (Initrds::default(), For { drivers: Drivers::Nic, nic: None });
+    let (initrds, drivers) = (Initrds::of(Programs::default()), For { drivers: Drivers::Nic, nic: None });
     let told = || {
         let wanted =
             Wanted { stack: &[damaged], view: &view, own: &own, drivers, microcode: Microcode::default() };
@@ -450,7 +450,8 @@ fn a_kernels_initrd_is_made_once_for_each_nic_and_found_from_then_on() {
     for nic in ["8086:15f3", "1af4:1000", "10ec:8168", ""] {
         let stacked = home.plan(nic, "");
         let own = stacked.loaded.unwrap().own.unwrap();
-        let (initrds, drivers) = (Initrds::default(), For { drivers: Drivers::Nic, nic: nic.parse().ok() });
+        let (initrds, drivers) =
+            (Initrds::of(Programs::default()), For { drivers: Drivers::Nic, nic: nic.parse().ok() });
         let mut made = Vec::new();
         // Made; for a machine with files of its own, by what went in; for that one again, by its stack.
         for number in [0, 1, 1] {
@@ -469,4 +470,34 @@ fn a_kernels_initrd_is_made_once_for_each_nic_and_found_from_then_on() {
         assert!(made.iter().all(|one| Arc::ptr_eq(one, &made[0])));
         assert_eq!(made[0].missing, Vec::<String>::new());
     }
+}
+
+/// Bytes of an ELF file as one for 64-bit ARM.
+fn of_arm(mut elf: Vec<u8>) -> Vec<u8> {
+    elf[18] = 183;
+    elf
+}
+
+#[test]
+fn a_tree_of_another_processor_has_the_program_that_lies_beside_the_loaders_as_soon_as_there_is_one() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    let own = home.plan("8086:15f3", "").loaded.unwrap().own.unwrap();
+    for (path, _, info) in MODULES {
+        home.write(&format!("/usr/lib/modules/{VERSION}/{path}.ko"), of_arm(module(info.as_bytes())));
+    }
+    let stack = [home.plan("8086:15f3", "").entries[0].generation];
+    let view = home.planner.views.of(&stack).unwrap();
+    let loaders = home.directory.path().join("loaders");
+    let initrds = Initrds::of(Programs { places: vec![loaders.clone()], built: |_| &[] });
+    let drivers = For { drivers: Drivers::Nic, nic: None };
+    let wanted = Wanted { stack: &stack, view: &view, own: &own, drivers, microcode: Microcode::default() };
+    let told = initrds.composed(home.planner.store(), &wanted).unwrap_err().to_string();
+    let program = loaders.join("oneroot-init.aarch64");
+    assert!(told.contains("no init for 64-bit ARM") && told.contains(program.to_str().unwrap()), "{told}");
+    // That of this host, whichever it is: which processor it says is a number in it.
+    let host = Programs::default().of(super::program::HERE).unwrap();
+    written(home.directory.path(), "loaders/oneroot-init.aarch64", of_arm(host.bytes.into_owned()));
+    let composed = initrds.composed(home.planner.store(), &wanted).unwrap();
+    assert_eq!(composed.made_of[0].why, program.to_str().unwrap());
 }

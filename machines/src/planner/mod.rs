@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::initrds::{Composed, Initrds, Wanted};
+use crate::initrds::{Composed, Initrds, Programs, Wanted};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part};
 use oneroot_bootconf::drivers::For;
 use oneroot_bootconf::facts::Facts;
@@ -152,11 +152,17 @@ impl Planner {
             templates: Templates::new(renderer),
             kernels: Kernels::default(),
             mounted: MountedTrees::default(),
-            initrds: Initrds::default(),
+            initrds: Initrds::of(Programs::default()),
             with_initrd: Mutex::default(),
             given: given::Staged::default(),
             guest,
         }
+    }
+
+    /// The same, which knows these programs for its initrds too.
+    #[must_use]
+    pub fn with_programs(self, programs: Programs) -> Self {
+        Self { initrds: Initrds::of(programs), ..self }
     }
 
     /// The store that everything comes from.
@@ -310,7 +316,7 @@ impl Planner {
         let microcode = Microcode::of(&facts.hardware);
         let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers, microcode });
         let composed = made.map_err(|cause| match cause {
-            Error::Initrd(cause) => Error::NoPlan(NoPlan::NotComposed {
+            Error::Initrd(cause) | Error::NoProgram(cause) => Error::NoPlan(NoPlan::NotComposed {
                 profile: decision.profile.clone(),
                 kernel: loaded.kernel.clone(),
                 cause,

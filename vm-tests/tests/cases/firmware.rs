@@ -1,6 +1,6 @@
 //! Every way from the power button to the root that a machine may have.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use oneroot_testkit::{Lab, Server, SiteFiles};
@@ -62,9 +62,16 @@ fn dracut_mounts_the_root_as_initramfs_tools_does() {
     alpha.wait_for_power_off(crate::SOON).unwrap();
 }
 
-/// A site whose profile is an arm64 tree, with the loader that is in it beside the host's.
+/// A site whose profile is an arm64 tree.
 fn arm64(tree: &Path) -> SiteFiles {
     let mut site = SiteFiles::new(tree, POOL, "1h").unwrap();
+    for_arm64(&mut site, tree);
+    site.machine("alpha", "0a", "").unwrap();
+    site
+}
+
+/// Makes the profile one of an arm64 tree, with the loader that is in it beside the host's; the directory that it lies in.
+pub fn for_arm64(site: &mut SiteFiles, tree: &Path) -> PathBuf {
     site.set_text(&site.text().replace("console=ttyS0", "console=ttyAMA0"));
     let loaders = site.path().join("loaders");
     std::fs::create_dir(&loaders).unwrap();
@@ -72,8 +79,7 @@ fn arm64(tree: &Path) -> SiteFiles {
     tar.arg("-xf").arg(tree).arg("-C").arg(&loaders).arg("--strip-components=4");
     assert!(tar.arg("./usr/lib/ipxe/ipxe-arm64.efi").status().unwrap().success());
     site.server("loaders = [\"/usr/lib/ipxe\", \"loaders\"]");
-    site.machine("alpha", "0a", "").unwrap();
-    site
+    loaders
 }
 
 fn arm64_comes_up(firmware: Firmware, loaded: &str) {

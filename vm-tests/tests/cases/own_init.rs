@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use oneroot_testkit::{Lab, Server, SiteFiles, patient};
-use oneroot_vm_tests::{Cable, Guest, Hardware, artifacts};
+use oneroot_vm_tests::{Cable, Firmware, Guest, Hardware, artifacts};
 use serde_json::Value;
 
 use crate::{POOL, STEP, assert_modes, assert_no_io_error};
@@ -192,6 +192,36 @@ fn a_tree_of_a_kernel_and_busybox_comes_up() {
     assert_phases(&server, false);
     // Its init starts a shell and offers no login, so nobody can know when it is up, and that is told after five minutes.
     server.wait_for_step("alpha", "up-unknown", 2 * STEP).unwrap();
+    power_off(&mut alpha);
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn an_arm64_machine_comes_up_by_the_init_that_lies_beside_its_loader() {
+    let Some(debian) = artifacts::here(artifacts::bare_arm64) else { return };
+    let Some(init) = artifacts::here(artifacts::init_for_arm64) else { return };
+    let lab = Lab::new().unwrap();
+    let mut site = site(&debian);
+    let loaders = crate::firmware::for_arm64(&mut site, &debian);
+    let server = Server::start(site).unwrap();
+    // A build on a host that has the compilers too has the program in itself.
+    let told = server.run(&["explain", "alpha"]).map_err(|told| format!("{told:#}"));
+    if let Err(told) = &told {
+        assert!(told.contains("no init for 64-bit ARM"), "{told}");
+    }
+    std::fs::copy(init, loaders.join("oneroot-init.aarch64")).unwrap();
+    println!("{}", server.run(&["explain", "alpha"]).unwrap());
+    let hardware = Hardware::new("alpha", "0a").firmware(Firmware::Arm64Http).memory(1024);
+    let mut alpha = hardware.power_on(&lab).unwrap();
+    alpha.log_in().unwrap();
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    assert_eq!(alpha.ok("uname -m").unwrap(), "aarch64");
+    assert_given(&mut alpha);
+    assert_modes(&mut alpha);
+    assert_phases(&server, false);
+    alpha.wait_until_settled();
+    assert_eq!(alpha.ok("systemctl --failed --no-legend | wc -l").unwrap(), "0");
+    assert_no_io_error(&mut alpha);
     power_off(&mut alpha);
 }
 
