@@ -32,6 +32,7 @@ use crate::guest::MTIME;
 
 use contents::{Known, Parts, Texts};
 use places::Places;
+pub(crate) use program::program;
 use wholes::Wholes;
 
 /// Where the parts lie in a view.
