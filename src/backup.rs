@@ -24,12 +24,13 @@ const FORMAT: u32 = 2;
 /// What has no last line that vouches for it.
 const UNVERIFIED: u32 = 1;
 /// The tables of the state; a key of any other is not this program's.
-const TABLES: [&str; 14] = [
+const TABLES: [&str; 15] = [
     "addresses",
     "adopting",
     "assignments",
     "boots",
     "clock",
+    "examined",
     "handle-keys",
     "leases",
     "machines",

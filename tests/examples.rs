@@ -211,8 +211,11 @@ fn each_machine_of_an_example_has_something_to_boot_and_each_template_becomes_a_
 fn each_hook_of_an_example_can_be_run_and_is_a_script_that_a_shell_can_read() {
     let mut count = 0;
     for name in names() {
-        let hooks =
-            files(&of_example(&name)).into_iter().filter(|path| path.to_str().unwrap().contains("early.d/"));
+        let is_hook = |path: &PathBuf| {
+            let path = path.to_str().unwrap();
+            path.contains("early.d/") || path.contains("examine.d/")
+        };
+        let hooks = files(&of_example(&name)).into_iter().filter(is_hook);
         for hook in hooks.map(|path| of_example(&name).join(path)) {
             let mode = fs::metadata(&hook).unwrap().permissions().mode();
             assert_eq!(mode & 0o111, 0o111, "{}", hook.display());
@@ -224,7 +227,7 @@ fn each_hook_of_an_example_can_be_run_and_is_a_script_that_a_shell_can_read() {
             count += 1;
         }
     }
-    assert!(count >= 4, "{count}");
+    assert!(count >= 5, "{count}");
 }
 
 #[test]

@@ -19,7 +19,7 @@ const START: &str = include_str!("../machines/src/guest/start");
 const PLACE: &str = include_str!("../machines/src/guest/place");
 const IFUPDOWN: &str = include_str!("../machines/src/guest/ifupdown");
 const WATCH: &str = include_str!("../machines/src/guest/watch");
-const EARLY: &str = include_str!("../machines/src/guest/early");
+const HOOKS: &str = include_str!("../machines/src/guest/hooks");
 const SECRETS: &str = include_str!("../machines/src/guest/fetch-secrets");
 const SPACE: &str = include_str!("../machines/src/guest/space");
 const UP: &str = include_str!("../machines/src/guest/up");
@@ -100,7 +100,7 @@ pub(crate) fn root(shell: &Path) -> TempDir {
     program(&at(".oneroot/place"), PLACE);
     program(&at(".oneroot/ifupdown"), IFUPDOWN);
     program(&at(".oneroot/watch"), WATCH);
-    program(&at(".oneroot/early"), EARLY);
+    program(&at(".oneroot/hooks"), HOOKS);
     program(&at(".oneroot/fetch-secrets"), SECRETS);
     program(&at(".oneroot/up"), UP);
     fs::write(at(".oneroot/places"), PLACES).unwrap();
@@ -158,6 +158,7 @@ fn given() -> Given {
         groups: Vec::new(),
         hardware: oneroot_bootconf::hardware::Hardware::default(),
         location: oneroot_bootconf::hardware::Location::default(),
+        examined: oneroot_bootconf::hardware::Examined::default(),
         vars: BTreeMap::new(),
         site: SiteFacts {
             server: [10, 0, 0, 1].into(),
@@ -444,6 +445,71 @@ fn hooks_run_before_the_real_init_with_the_machines_facts_and_one_that_is_requir
         change(home.path(), "mv etc/oneroot/early.d/35-fails.sh etc/oneroot/early.d/35-fails.required");
         let refused = std::panic::catch_unwind(|| boot_and_errors(home.path(), SPOILED));
         assert!(refused.is_err(), "it does not come up: {shown}");
+    }
+}
+
+#[test]
+fn what_programs_print_that_examine_the_machine_is_told_once_before_the_real_init_and_none_of_them_ends_the_boot()
+ {
+    // In the place of what tells: what lay there, and what the server would have been asked.
+    let tells = "#!/bin/sh\nfor file in $1/*; do echo \"${file##*/} $(stat -c %a $1) $(tr '\\n' '|' <$file)\" >>/tmp/told; done\nexit 1\n";
+    let hooks = [
+        ("early.d/90-last", "echo early >/etc/hooked"),
+        (
+            "examine.d/10-role",
+            "echo \"{\\\"role\\\": \\\"$ONEROOT_VAR_role\\\"}\"; echo aside >&2; cat /etc/hooked >&2",
+        ),
+        ("examine.d/20 fails.required", "echo half; exit 3"),
+        ("examine.d/20.fails.required", "echo same"),
+        ("examine.d/30-quiet", "read -r line && echo read; :"),
+        ("examine.d/40-hangs", "exec sleep 300"),
+    ];
+    let prepare = "mkdir -p etc/oneroot/early.d etc/oneroot/examine.d; echo no program >etc/oneroot/examine.d/50-note; \
+                   printf 'ONEROOT_NAME=alpha\nONEROOT_VAR_role=db\n' >.oneroot/facts; echo '{}' >.oneroot/facts.json; \
+                   ln -s busybox bin/timeout; ln -s busybox bin/ls";
+    for shell in shells() {
+        let (home, shown) = (root(shell), shell.display());
+        change(home.path(), prepare);
+        for (name, does) in hooks {
+            program(&home.path().join("root/etc/oneroot").join(name), &format!("#!/bin/sh\n{does}\n"));
+        }
+        program(&home.path().join("root/.oneroot/tell"), tells);
+        let script = HOOKS.replace("limit=60", "limit=2").replace("/dev/console", "/tmp/console");
+        let script = script.replace(">$console", ">>$console");
+        program(&home.path().join("root/.oneroot/hooks"), &script);
+        let probe = "\nwhile read -r line; do echo \"told=$line\"; done </tmp/told\necho \"left=$(ls /.oneroot | tr '\\n' ' ')\"\n\
+            echo \"console=$(tr '\\n' '|' </tmp/console)\"\n";
+        program(&home.path().join("root/usr/lib/systemd/systemd"), &PROBE.replacen('\n', probe, 1));
+        let (told, _) = boot_and_errors(home.path(), SPOILED);
+        let wanted = [
+            "10-role 700 {\"role\": \"db\"}|",
+            "20-fails-required.failed 700 ",
+            "30-quiet 700 ",
+            "40-hangs.failed 700 ",
+        ];
+        let (said, console) = (told.get("told").unwrap(), told.get("console").unwrap().concat());
+        let printed: Vec<&str> = said.iter().map(|line| line.trim_end()).collect();
+        assert_eq!(printed, wanted.map(str::trim_end), "{shown}: {console}");
+        for words in [
+            "aside|early|",
+            "20.fails.required failed (another is called like it)|",
+            "40-hangs failed (137)|",
+        ] {
+            assert!(console.contains(words), "{shown}: {words} of {console}");
+        }
+        assert!(
+            !console.contains("half") && !told.get("left").unwrap().concat().contains("examined"),
+            "{shown}"
+        );
+        assert_eq!(told.get("writable"), None, "{shown}");
+        // Without what tells, which a server has for its own processors alone, none of them runs.
+        change(home.path(), "rm -f .oneroot/tell");
+        let (told, _) = boot_and_errors(home.path(), SPOILED);
+        let console = told.get("console").unwrap().concat();
+        assert!(
+            !told.contains_key("told") && console.contains("no program for this processor"),
+            "{shown}: {console}"
+        );
     }
 }
 

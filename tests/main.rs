@@ -13,6 +13,7 @@ mod confine;
 mod decide;
 mod downloads;
 mod edit;
+mod examined;
 mod examples;
 mod firmware;
 mod forged;

@@ -73,6 +73,7 @@ fn given(name: &str, mac: Mac, address: Ipv4Addr, content: &Content) -> IndexBui
         groups: Vec::new(),
         hardware: oneroot_bootconf::hardware::Hardware::default(),
         location: oneroot_bootconf::hardware::Location::default(),
+        examined: oneroot_bootconf::hardware::Examined::default(),
         vars: [].into(),
         site: SiteFacts { server: [10, 77, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
     };

@@ -106,8 +106,10 @@ fn is_name(c: char) -> bool {
 /// Names of facts that are not there for every machine, and how those of others begin.
 const SOMETIMES: [&str; 2] = ["address", "site.domain"];
 const TOLD: [&str; 2] = ["hardware.", "location."];
+/// How those begin that programs of the machine's tree have found out: their names are the admin's.
+const EXAMINED: &str = "examined.";
 /// Every name that a template may use, but for the variables' own.
-const NAMES: [&str; 29] = [
+const NAMES: [&str; 30] = [
     "name",
     "mac",
     "macs",
@@ -137,6 +139,7 @@ const NAMES: [&str; 29] = [
     "location.circuit_id",
     "location.remote_id",
     "location.interface",
+    "examined",
 ];
 /// What others call them.
 const OTHERS: [(&str, &str); 12] = [
@@ -170,6 +173,7 @@ fn undefined(place: &str, facts: &Facts) -> String {
             format!("{place:?} is not defined: {name} is a variable, so write `{{{{ vars.{name} }}}}`")
         }
         None if SOMETIMES.contains(&name)
+            || name.starts_with(EXAMINED)
             || (TOLD.iter().any(|begin| name.starts_with(begin)) && NAMES.contains(&name)) =>
         {
             format!(
@@ -191,7 +195,7 @@ fn undefined(place: &str, facts: &Facts) -> String {
 mod tests {
     use super::*;
     use crate::decide::facts::SiteFacts;
-    use crate::hardware::{Claims, Fact, Hardware, Location, Told};
+    use crate::hardware::{Claims, Examined, Fact, Hardware, Location, Told};
 
     fn facts() -> Facts {
         Facts {
@@ -206,6 +210,7 @@ mod tests {
             site: SiteFacts { server: [10, 0, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
             hardware: Hardware { product: Told::of(b"OptiPlex 7080"), ..Hardware::default() },
             location: Location::default(),
+            examined: Examined::default(),
         }
     }
 
@@ -251,6 +256,7 @@ mod tests {
             ("{{ hardware.serial }}", "test it with `is defined`"),
             ("{{ hardware.seriel }}", "did you mean `hardware.serial`?"),
             ("{{ location.relay }}", "test it with `is defined`"),
+            ("{{ examined.rack }}", "test it with `is defined`"),
             ("{{ threads }}", "there are name, mac, macs, address"),
         ] {
             let told = of(text).unwrap_err();
@@ -277,7 +283,7 @@ mod tests {
         let all = serde_json::to_value(&facts).unwrap();
         let mut names = Vec::new();
         for (name, value) in all.as_object().unwrap() {
-            match value.as_object().filter(|_| name != "vars") {
+            match value.as_object().filter(|_| name != "vars" && name != "examined") {
                 Some(table) => names.extend(table.keys().map(|key| format!("{name}.{key}"))),
                 None => names.push(name.clone()),
             }

@@ -11,6 +11,7 @@ use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::Signed;
 use oneroot_bootconf::decision::{Provenance, decide};
 use oneroot_bootconf::facts::Facts;
+use oneroot_bootconf::hardware::Value;
 use oneroot_bootconf::kernels::Loaded;
 use oneroot_bootconf::load_str;
 use oneroot_bootconf::log_place::LogPlace;
@@ -163,6 +164,7 @@ fn others(plan: &BootPlan) -> Vec<(&'static str, BootPlan)> {
         ("facts: server", fact(&|facts| facts.site.server = address(77))),
         ("facts: domain", fact(&|facts| facts.site.domain = Some("example.org".to_owned()))),
         ("facts: dns", fact(&|facts| facts.site.dns.push([10, 0, 0, 2].into()))),
+        ("facts: examined", fact(&|facts| facts.examined.suppose("a".parse().unwrap(), Value::Bool(true)))),
         ("facts: ntp", fact(&|facts| facts.site.ntp.push([10, 0, 0, 2].into()))),
     ]
 }

@@ -10,7 +10,7 @@ use oneroot_bootconf::answer::{BadAnswer, LONGEST};
 use oneroot_bootconf::asked::{Asked, Catalogue, Who};
 use oneroot_bootconf::decision::decide;
 use oneroot_bootconf::gives::Gives;
-use oneroot_bootconf::hardware::{Hardware, Location};
+use oneroot_bootconf::hardware::{Claims, Location};
 use oneroot_bootconf::question::Question;
 
 const SITE: &str = r#"
@@ -82,10 +82,10 @@ fn nobody_is_asked_about_whose_own_table_says_what_it_boots() {
     let catalogue = Catalogue::of(&site);
     let is_asked = |asked| catalogue.program_for(&asked).is_some();
     assert!(is_asked(asked(1)) && is_asked(asked(9)) && !is_asked(asked(2)));
-    let (hardware, location) = (Hardware::default(), Location::default());
+    let (claims, location) = (Claims::default(), Location::default());
     let anybody = Asked { who: Who::Unknown, ..asked(9) };
     assert_eq!(
-        Question::of(&catalogue, &anybody, &hardware, &location),
+        Question::of(&catalogue, &anybody, &claims, &location),
         None,
         "there is nobody to ask about yet"
     );
@@ -100,17 +100,20 @@ fn nobody_is_asked_about_whose_own_table_says_what_it_boots() {
 #[test]
 fn a_question_tells_what_is_known_and_leaves_out_what_is_not() {
     let site = site();
-    let hardware: Hardware =
-        serde_json::from_str(r#"{"product": "OptiPlex 7080", "memory": 16384}"#).unwrap();
+    let claims: Claims = serde_json::from_str(
+        r#"{"hardware": {"product": "OptiPlex 7080", "memory": 16384}, "examined": {"rack": "b7", "gpu": 2, "on": true, "disks": ["sda"]}}"#,
+    )
+    .unwrap();
     let location = Location::default();
     let document = |last| {
-        let question = Question::of(&Catalogue::of(&site), &asked(last), &hardware, &location).unwrap();
+        let question = Question::of(&Catalogue::of(&site), &asked(last), &claims, &location).unwrap();
         String::from_utf8(question.document()).unwrap()
     };
     assert_eq!(
         document(1),
         "{\"mac\":\"52:54:00:00:00:01\",\"macs\":[\"52:54:00:00:00:01\"],\"name\":\"seat-01\",\"address\":\"10.0.0.100\",\
-         \"groups\":[\"seats\"],\"hardware\":{\"product\":\"OptiPlex 7080\",\"memory\":16384},\"location\":{}}\n"
+         \"groups\":[\"seats\"],\"hardware\":{\"product\":\"OptiPlex 7080\",\"memory\":16384},\"location\":{},\
+         \"examined\":{\"disks\":[\"sda\"],\"gpu\":2,\"on\":true,\"rack\":\"b7\"}}\n"
     );
     assert!(!document(9).contains("name"));
 }

@@ -2,11 +2,16 @@
 
 mod targets;
 
-use targets::{answer, facts, names, site, template};
+use targets::{answer, examined, facts, names, site, template};
 
 #[test]
 fn whatever_a_program_prints_is_an_answer_of_the_site_or_one_line_that_says_why_not() {
     oneroot_testkit::replay("answer", answer::seeds(), answer::run);
+}
+
+#[test]
+fn whatever_a_machine_has_found_out_is_few_plain_facts_or_a_line_that_says_why_not() {
+    oneroot_testkit::replay("examined", examined::seeds(), examined::run);
 }
 
 #[test]

@@ -62,9 +62,12 @@ mac = "52:54:00:00:00:0b"
 vars = { who = "beta" }
 "#;
 
+fn text() -> String {
+    SITE.replace("\"*:*\"", "[\"52:*\", \"02:*\"]")
+}
+
 fn site() -> Site {
-    let text = SITE.replace("\"*:*\"", "[\"52:*\", \"02:*\"]");
-    common::site(&text)
+    common::site(&text())
 }
 
 fn mac(last: u8) -> Mac {
@@ -219,4 +222,34 @@ fn each_word_of_a_condition_goes_by_its_own_fact() {
         assert!(is(yes) && !is(no), "{word}");
         assert!(of(&site, &Asked::by(mac(9))).is_none(), "{word}: nobody told it");
     }
+}
+
+#[test]
+fn what_a_machine_has_found_out_fits_as_it_was_printed_and_of_a_list_one_text() {
+    let when = |wanted: &str| {
+        let site = common::site(&text().replacen(
+            "product = [\"ThinkPad X1*\", \"X1*\"], manufacturer = \"lenovo\"",
+            wanted,
+            1,
+        ));
+        move |json: &str| {
+            let claims: Claims = serde_json::from_str(&format!("{{\"examined\": {json}}}")).unwrap();
+            let decided = of(&site, &Asked::by(mac(9)).telling(Arc::new(claims)));
+            decided.is_some_and(|decision| decision.profile == "desktop")
+        }
+    };
+    let fits = when("examined = { rack = [\"b*\", \"c1\"], gpu = 2, scratch = true }");
+    assert!(fits(r#"{"rack": "B7", "gpu": 2, "scratch": true, "more": "x"}"#));
+    assert!(fits(r#"{"rack": ["a", "c1"], "gpu": "2", "scratch": "true"}"#), "a word is a word");
+    for not in [
+        r#"{"rack": "a7", "gpu": 2, "scratch": true}"#,
+        r#"{"rack": "b7", "gpu": 20, "scratch": true}"#,
+        r#"{"rack": "b7", "gpu": 2, "scratch": false}"#,
+        r#"{"rack": "b7", "gpu": 2}"#,
+        r#"{"rack": [], "gpu": 2, "scratch": true}"#,
+        "{}",
+    ] {
+        assert!(!fits(not), "{not}");
+    }
+    assert!(when("examined = { gpu = [-1, 0x10] }")(r#"{"gpu": 16}"#));
 }

@@ -41,6 +41,7 @@ pub fn seeds() -> Vec<(&'static str, Vec<Vec<u8>>)> {
     let mut all = seeds::all().to_vec();
     all.extend([
         ("answer", bootconf::answer::seeds()),
+        ("examined", bootconf::examined::seeds()),
         ("facts", bootconf::facts::seeds()),
         ("archive", archives()),
         ("dhcp_engine", dhcp::engine::seeds()),

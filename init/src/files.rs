@@ -27,8 +27,8 @@ const DEEPEST: usize = 16;
 const IFUPDOWN: Duration = Duration::from_secs(10);
 /// What fetching secrets may take.
 const ALL_SECRETS: Duration = Duration::from_secs(180);
-/// Where the site's hooks are, and what all of them may take; the script gives each a minute.
-const HOOKS: &str = "/etc/oneroot/early.d";
+/// Where the site's hooks are, those first that a boot may need, and what all of them may take; the script gives each a minute.
+const HOOKS: [&str; 2] = ["/etc/oneroot/early.d", "/etc/oneroot/examine.d"];
 const ALL_HOOKS: Duration = Duration::from_secs(900);
 /// Mounts that go along into the new root, and that it gets: where, what, and whether programs of others' may not run there.
 const CARRIED: [&str; 3] = ["/dev", "/sys", "/proc"];
@@ -86,8 +86,10 @@ fn fetch_secrets(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
 /// Runs what the site has its machines do before their real init (docs/decisions/0023). False where one has failed without which
 /// this machine is not to come up.
 fn run_hooks(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
-    let is_needed = || kernel.list(HOOKS).unwrap_or_default().iter().any(|name| name.ends_with(".required"));
-    by_script(kernel, ("early", HOOKS), Some(ALL_HOOKS), &is_needed, wrong)
+    let [early, _] = HOOKS;
+    let is_needed = || kernel.list(early).unwrap_or_default().iter().any(|name| name.ends_with(".required"));
+    let there = HOOKS.into_iter().find(|hooks| kernel.is_there(hooks)).unwrap_or(early);
+    by_script(kernel, ("hooks", there), Some(ALL_HOOKS), &is_needed, wrong)
 }
 
 /// Has what lasts, and what has memory of its own, made (docs/decisions/0024). False where something is missing without which this

@@ -8,7 +8,7 @@
 //! * [`trouble`], [`telling`], [`machine`]: what can go wrong, who hears of it, and what is done then;
 //! * [`arguments`], [`modules`], [`devices`]: what it finds;
 //! * [`nic`], [`address`], [`root`], [`overlay`], [`files`], [`hand_over`]: what it does, one after the other;
-//! * [`boot`]: all of it.
+//! * [`boot`]: all of it; and [`tell`], which a machine runs later, under every initramfs.
 
 pub mod address;
 pub mod arguments;
@@ -22,5 +22,6 @@ pub mod modules;
 pub mod nic;
 pub mod overlay;
 pub mod root;
+pub mod tell;
 pub mod telling;
 pub mod trouble;

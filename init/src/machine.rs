@@ -170,9 +170,15 @@ impl<'k> Machine<'k> {
     /// server was away do not all come back in one moment.
     #[must_use]
     pub fn pause(&self, tries: u32) -> Duration {
-        let whole = Duration::from_secs(1 << tries.min(5)).min(LONGEST_PAUSE);
-        let quarter = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX) / 4;
-        let more = Duration::from_millis(self.kernel.random() % (2 * quarter + 1));
-        (whole + more).saturating_sub(Duration::from_millis(quarter))
+        pause(self.kernel, tries)
     }
+}
+
+/// See [`Machine::pause`].
+#[must_use]
+pub fn pause(kernel: &dyn Kernel, tries: u32) -> Duration {
+    let whole = Duration::from_secs(1 << tries.min(5)).min(LONGEST_PAUSE);
+    let quarter = u64::try_from(whole.as_millis()).unwrap_or(u64::MAX) / 4;
+    let more = Duration::from_millis(kernel.random() % (2 * quarter + 1));
+    (whole + more).saturating_sub(Duration::from_millis(quarter))
 }

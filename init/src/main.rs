@@ -1,4 +1,5 @@
-//! The first program of a machine, and the kernel's modprobe while it is: [`oneroot_init`] has all of both.
+//! The first program of a machine, the kernel's modprobe while it is, and what tells the server of the machine later: [`oneroot_init`] has
+//! all of them.
 
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
@@ -9,6 +10,7 @@ use oneroot_init::kernel::Kernel;
 use oneroot_init::kernel::host::Host;
 use oneroot_init::machine::Over;
 use oneroot_init::modules::modprobe;
+use oneroot_init::tell::{TELL, tell};
 
 /// The first process.
 const FIRST: u32 = 1;
@@ -21,6 +23,10 @@ fn main() -> ExitCode {
     let arguments: Vec<String> = arguments.collect();
     if name == MODPROBE {
         return if modprobe(&Host, &arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    }
+    if name == TELL {
+        let is_told = arguments.first().is_some_and(|directory| tell(&Host, directory));
+        return if is_told { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if std::process::id() != FIRST {
         Host.print(

@@ -10,8 +10,8 @@ pub const MOST: usize = 1024;
 /// Bytes of one name.
 const LONGEST: usize = 256;
 
-/// The processor that a module was made for, by its ELF number.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// The processor that a module or program was made for, by its ELF number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Machine(u16);
 
 impl Machine {
@@ -19,6 +19,17 @@ impl Machine {
     pub const X86_64: Self = Self(elf::abi::EM_X86_64);
     /// Of 64-bit ARM.
     pub const AARCH64: Self = Self(elf::abi::EM_AARCH64);
+    /// Bytes of a program that say for which it was made.
+    pub const HEAD: usize = 20;
+
+    /// That of a program for Linux, by its first [`Self::HEAD`] bytes; none where it is none. Processors here are little-endian.
+    #[must_use]
+    pub fn of_program(head: &[u8]) -> Option<Self> {
+        let number =
+            head.strip_prefix(b"\x7fELF").and_then(|rest| rest.get(14..16)?.first_chunk::<2>().copied());
+        let is_little = head.get(5) == Some(&elf::abi::ELFDATA2LSB);
+        number.filter(|_| is_little).map(|number| Self(u16::from_le_bytes(number)))
+    }
 }
 
 /// What a program runs on that needs no other file: none where it is no such program.
@@ -94,6 +105,16 @@ mod tests {
         assert_eq!(said.firmware, ["rtl_nic/rtl8168h-2.fw", "rtl_nic/rtl8125a-3.fw"]);
         assert_eq!(said.machine, Machine::X86_64);
         assert!(super::said(&module(b"")).unwrap().firmware.is_empty());
+    }
+
+    #[test]
+    fn a_program_says_for_which_processor_it_was_made() {
+        let own = std::fs::read("/proc/self/exe").unwrap();
+        let machine = Machine::of_program(&own[..Machine::HEAD]);
+        assert_eq!(machine == Some(Machine::X86_64), cfg!(target_arch = "x86_64"));
+        assert_eq!(machine == Some(Machine::AARCH64), cfg!(target_arch = "aarch64"));
+        assert_eq!(Machine::of_program(&own[..Machine::HEAD - 1]), None);
+        assert_eq!(Machine::of_program(b"#!/bin/sh and some more"), None);
     }
 
     #[test]

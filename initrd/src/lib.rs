@@ -4,6 +4,7 @@
 //! where nothing else does yet, reads.
 
 pub mod cpio;
+pub mod examined;
 pub mod firmware;
 pub mod modules;
 pub mod report;

@@ -43,14 +43,16 @@ pub use index::refusals::Refusal;
 pub use index::sightings::Sighting;
 pub use index::stalls::Stalled;
 pub use index::steps::BootStep;
-pub use index::tables::{ADOPTING, ASSIGNMENTS, MACHINES, PINS, PLANS};
+pub use index::tables::{ADOPTING, ASSIGNMENTS, EXAMINED, MACHINES, PINS, PLANS};
 pub use index::timelines::PhaseDone;
 pub use keys::KeyStatus;
 pub use machines::Machines;
 pub use mapping::{MachineChange, MappedMachine, Mapping, MappingRecords, Newcomer, Request, Taken};
 pub use order::blocking::blocking;
 pub use planner::asking::DecideStatus;
-pub use status::{BootStatus, BootsStatus, FailedBoot, MachineStatus, OneMachine, PinStatus, Planned};
+pub use status::{
+    BootStatus, BootsStatus, ExaminedFact, FailedBoot, MachineStatus, OneMachine, PinStatus, Planned,
+};
 pub use tokens::keys::{HandleKeys, handle_keys};
 pub use views::flats::Objects;
 pub use views::tree::{MachineTree, ProgressReport};

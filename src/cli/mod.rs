@@ -11,7 +11,7 @@ use std::str::FromStr;
 
 use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
-use oneroot_bootconf::hardware::{Claims, Fact};
+use oneroot_bootconf::hardware::{Claims, Fact, Key, Value};
 
 /// Where a packaged oneroot looks for its site.
 const SYSTEM_SITE: &str = "/etc/oneroot/site.toml";
@@ -301,18 +301,31 @@ pub enum StateCommand {
 /// What a machine is supposed to tell.
 #[derive(Args)]
 pub struct SupposedFacts {
-    /// Suppose that the machine tells this, whatever it has told: product="OptiPlex 7080", nic=8086:15f3
+    /// Suppose that the machine tells this, whatever it has told: product="OptiPlex 7080", nic=8086:15f3, examined.rack=b7
     #[arg(long = "fact", value_name = "NAME=VALUE")]
     pub facts: Vec<Supposed>,
 }
 
-/// A fact that is supposed to be told.
+/// A fact that is supposed to be told, in place of what was.
 #[derive(Clone)]
-pub struct Supposed {
-    /// Which.
-    pub fact: Fact,
-    /// What it is.
-    pub value: String,
+pub enum Supposed {
+    /// By firmware, DHCP or a relay.
+    Told(Fact, String),
+    /// By a program of its own tree.
+    Examined(Key, Value),
+}
+
+impl Supposed {
+    /// Puts it among what is told.
+    pub fn put(&self, claims: &mut Claims) {
+        match self {
+            Self::Told(fact, value) => {
+                // It was read when it was typed.
+                let _ = claims.suppose(*fact, value);
+            }
+            Self::Examined(key, value) => claims.examined.suppose(key.clone(), value.clone()),
+        }
+    }
 }
 
 impl FromStr for Supposed {
@@ -320,9 +333,14 @@ impl FromStr for Supposed {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not NAME=VALUE"))?;
+        if let Some(name) = name.strip_prefix("examined.") {
+            let key = name.parse().map_err(|told| format!("{name:?} {told}"))?;
+            let value = Value::typed(value).map_err(|told| format!("{value:?} {told}"))?;
+            return Ok(Self::Examined(key, value));
+        }
         let fact = name.parse().map_err(|told| format!("{name:?} {told}"))?;
         Claims::default().suppose(fact, value).map_err(|told| format!("{value:?} {told}"))?;
-        Ok(Self { fact, value: value.to_owned() })
+        Ok(Self::Told(fact, value.to_owned()))
     }
 }
 

@@ -205,7 +205,8 @@ impl Document for Explained {
             None => {}
         }
         let told = Fact::ALL.iter().filter_map(|fact| Some(format!("{fact} {}", self.told.text(*fact)?)));
-        let told: Vec<String> = told.collect();
+        let examined = self.told.examined.all().map(|(key, value)| format!("examined.{key} {value}"));
+        let told: Vec<String> = told.chain(examined).collect();
         if !told.is_empty() {
             page.line(format_args!("told of it: {}", told.join(", ")));
         }

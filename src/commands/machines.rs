@@ -9,7 +9,7 @@ use oneroot_bootconf::assignment::{Adopting, Signed};
 use oneroot_bootconf::gives::Boots;
 use oneroot_bootconf::hardware::Fact;
 use oneroot_bootconf::history::Change;
-use oneroot_machines::{Copy, MachineStatus, MappedMachine, Mapping, OneMachine, Sighting};
+use oneroot_machines::{Copy, ExaminedFact, MachineStatus, MappedMachine, Mapping, OneMachine, Sighting};
 use serde::Serialize;
 
 use super::explain::said;
@@ -128,7 +128,7 @@ fn site_or_nobody(machine: &MachineStatus) -> String {
 
 impl Document for OneMachine {
     fn page(&self) -> Page {
-        let Self { now, status, decision, trouble, mapped, told, copies } = self;
+        let Self { now, status, decision, trouble, mapped, told, examined, copies } = self;
         let mut page = Page::default();
         let ago = |at: u64| format!("{} ago", super::status::age(now.saturating_sub(at)));
         let mut row = |what: &str, words: String| page.line(format_args!("{what:<12}{words}"));
@@ -148,6 +148,9 @@ impl Document for OneMachine {
         for Sighting { claims, .. } in told {
             let facts = Fact::ALL.into_iter().filter_map(|fact| Some((fact, claims.text(fact)?)));
             facts.for_each(|(fact, text)| row(fact.as_str(), text.into_owned()));
+        }
+        for ExaminedFact { name, value, by, since } in examined {
+            row("examined", format!("{name} {value}, by {by}, since {}", ago(*since)));
         }
         if let Some(phase) = &status.phase {
             row("phase", format!("{phase}, since {}", status.since.map_or("?".to_owned(), ago)));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Result, bail};
 use oneroot_bootconf::Site;
 use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::decided::{Decided, Other};
@@ -85,7 +85,7 @@ impl Consulted {
     fn about(catalogue: &Catalogue<'_>, asked: &Asked) -> Self {
         let Some(program) = catalogue.program_for(asked) else { return Self::default() };
         let location = catalogue.site().located(asked.claims.location.clone(), catalogue.address_of(asked));
-        let Some(question) = Question::of(catalogue, asked, &asked.claims.hardware, &location) else {
+        let Some(question) = Question::of(catalogue, asked, &asked.claims, &location) else {
             return Self::default();
         };
         let answer = crate::decide::run_here(program, &catalogue.site().home, &question.document());
@@ -165,9 +165,7 @@ pub fn preview(
 pub fn asked(site: &Site, mac: Mac, supposed: &[Supposed]) -> Result<Asked> {
     let known = control::ask_told(&site.server.state, mac)?;
     let (mut claims, address) = known.unwrap_or_default();
-    for Supposed { fact, value } in supposed {
-        claims.suppose(*fact, value).with_context(|| format!("--fact {fact}={value}: {value:?}"))?;
-    }
+    supposed.iter().for_each(|supposed| supposed.put(&mut claims));
     Ok(Asked { address, ..Asked::by(mac) }.telling(Arc::new(claims)))
 }
 

@@ -30,5 +30,6 @@ pub fn claims(request: &Request, interface: &str) -> Option<Claims> {
             remote_id: Told::of_id(&request.remote_id),
             interface: Told::of(interface.as_bytes()),
         },
+        ..Claims::default()
     })
 }

@@ -110,6 +110,8 @@ pub struct Decision {
     pub secrets: Secrets,
     /// Where it asks for them.
     pub nfs_port: u16,
+    /// Where it tells what it has found out about itself.
+    pub http_port: u16,
     /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
     pub vars: Vars,
     /// Of profiles, generations that it boots instead of their heads.
@@ -210,8 +212,8 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, purpose: For<'_>) -> Result
         return Err(NoPlan::NoSuchProfile { profile: profile.clone(), from: from.to_owned() });
     }
     let case = &Weighed { case: catalogue.case(asked), all: asked.supposed.layers };
-    let nfs_port = site.server.nfs_port;
-    let mut decision = Decision { choice: taken, nfs_port, ..Decision::empty(known, profile) };
+    let (nfs_port, http_port) = (site.server.nfs_port, site.server.http_port);
+    let mut decision = Decision { choice: taken, nfs_port, http_port, ..Decision::empty(known, profile) };
     decision.note_assigned(&voices);
     decision.record("profile", profile, from);
     said.for_each(|(boots, from)| decision.why.push(Provenance::hidden(boots, from)));

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::decision::Decision;
-use crate::hardware::{Hardware, Location};
+use crate::hardware::{Examined, Hardware, Location};
 use crate::site::Vars;
 use oneroot_ids::Mac;
 
@@ -41,6 +41,9 @@ pub struct Facts {
     /// From where it asks.
     #[serde(default)]
     pub location: Location,
+    /// What it has found out about itself when it came up last.
+    #[serde(default)]
+    pub examined: Examined,
 }
 
 /// A network's facts.
@@ -91,6 +94,7 @@ impl Facts {
             },
             hardware: asked.claims.hardware.clone(),
             location: site.located(asked.claims.location.clone(), address),
+            examined: asked.claims.examined.clone(),
         }
     }
 }

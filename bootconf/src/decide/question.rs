@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use crate::decide::asked::{Asked, Catalogue, Who};
-use crate::hardware::{Hardware, Location};
+use crate::hardware::{Claims, Examined, Hardware, Location};
 use crate::site::Program;
 use oneroot_ids::Mac;
 
@@ -27,6 +27,8 @@ pub struct Question<'q> {
     pub hardware: &'q Hardware,
     /// From where it asks.
     pub location: &'q Location,
+    /// What it has found out about itself when it came up last.
+    pub examined: &'q Examined,
 }
 
 impl<'c> Catalogue<'c> {
@@ -46,7 +48,7 @@ impl<'q> Question<'q> {
     pub fn of(
         catalogue: &Catalogue<'q>,
         asked: &Asked,
-        hardware: &'q Hardware,
+        claims: &'q Claims,
         location: &'q Location,
     ) -> Option<Self> {
         let Who::Nic(mac) = asked.who else { return None };
@@ -59,8 +61,9 @@ impl<'q> Question<'q> {
             name: machine.map(|(name, _)| name),
             address: catalogue.address_of(asked),
             groups: catalogue.groups_of(asked).map(|(name, _)| name).collect(),
-            hardware,
+            hardware: &claims.hardware,
             location,
+            examined: &claims.examined,
         })
     }
 

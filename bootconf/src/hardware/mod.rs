@@ -2,8 +2,10 @@
 //! left out. A fact is a claim (docs/security.md): it is looked up and compared, and never pasted into anything.
 //!
 //! Its sources: iPXE, which reads SMBIOS (DSP0134) and says it in the request for a boot script; DHCP (RFC 2132, 3004, 3046,
-//! 4578) with every message of a machine that boots; and the server itself, which knows by which interface that came.
+//! 4578) with every message of a machine that boots; the server itself, which knows by which interface that came; and what programs
+//! of its own tree have found out when it came up last (`examined.rs`).
 
+mod examined;
 mod fact;
 mod query;
 
@@ -14,6 +16,7 @@ use std::str::FromStr;
 use ipnetwork::Ipv4Network;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+pub use examined::{Examined, ExaminedRecord, Key, MOST_FACTS, NotTaken, Taken, Value};
 pub use fact::Fact;
 pub use query::{ASKED, LONGEST};
 
@@ -90,6 +93,8 @@ pub struct Claims {
     pub hardware: Hardware,
     /// From where it asks.
     pub location: Location,
+    /// What it has found out about itself when it came up last.
+    pub examined: Examined,
 }
 
 /// Text that somebody has told: 1 to [`Told::LONGEST`] printable ASCII characters, no space first or last.

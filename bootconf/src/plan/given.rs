@@ -40,6 +40,8 @@ pub struct Given {
     secrets: Option<(Secrets, IpAddr, u16)>,
     /// For its tree's hooks, where it has any.
     facts: Option<Facts>,
+    /// Where it tells what its tree's programs find out about it, where there are such.
+    tells: Option<(IpAddr, u16)>,
 }
 
 impl Given {
@@ -58,6 +60,7 @@ impl Given {
             log: log.cloned(),
             secrets: None,
             facts: None,
+            tells: None,
         }
     }
 
@@ -72,6 +75,12 @@ impl Given {
     #[must_use]
     pub fn with_facts(self, facts: &Facts) -> Self {
         Self { facts: Some(facts.clone()), ..self }
+    }
+
+    /// The same with where it tells what its tree's programs find out about it: a server and HTTP's port there.
+    #[must_use]
+    pub fn with_server(self, facts: &Facts, port: u16) -> Self {
+        Self { tells: Some((facts.site.server, port)), ..self }
     }
 
     /// The same where its init makes a link for a VLAN.
@@ -122,6 +131,7 @@ impl Given {
                 serde_json::to_string_pretty(facts).ok().map(|text| ("facts.json".to_owned(), text + "\n")),
             );
         }
+        files.extend(self.tells.map(|(server, port)| ("tell-to".to_owned(), format!("{server} {port}\n"))));
         files.sort();
         files
     }
@@ -236,8 +246,7 @@ impl Given {
 
 /// A machine's facts as lines for a shell's `export`, which takes all that stands behind the first `=` as it is.
 fn environment(facts: &Facts) -> String {
-    let Facts { name, mac, macs, address, profile, workloads, groups, vars, site, hardware: _, location: _ } =
-        facts;
+    let Facts { name, mac, macs, address, profile, workloads, groups, vars, site, .. } = facts;
     let SiteFacts { server, domain, dns, ntp } = site;
     let address = address.map(|address| address.to_string()).unwrap_or_default();
     let fixed = [
@@ -279,6 +288,7 @@ mod tests {
             secrets: None,
             log: None,
             facts: None,
+            tells: None,
         };
         change(&mut given);
         given.files().into_iter().collect()

@@ -294,6 +294,44 @@ impl<'t> Section<'t> {
         strings
     }
 
+    /// Every key of this table, which are the admin's own, each with a string, a whole number, true or false, or a list of those; as
+    /// texts.
+    pub(crate) fn all_words(
+        self,
+        diagnostics: &mut Diagnostics,
+    ) -> Vec<(Located<String>, Vec<Located<String>>)> {
+        let mut words = Vec::new();
+        for (key, value) in self.table {
+            let name = key.get_ref().to_string();
+            let span = self.spot_of(&name, Some(value));
+            let key = Located { value: name, span: Span { span: key.span(), ..span.clone() } };
+            let listed: Vec<Value<'t>> = match value.get_ref().as_array() {
+                Some(list) => list.iter().collect(),
+                None => vec![value],
+            };
+            if listed.is_empty() {
+                diagnostics
+                    .note(&span, "is empty: a word that nothing fits makes it never true; leave it out");
+            }
+            let mut texts = Vec::new();
+            for item in listed {
+                let span = Span { span: item.span(), ..span.clone() };
+                match plain(item.get_ref()) {
+                    Some(value) => texts.push(Located { value, span }),
+                    None => diagnostics.note(
+                        &span,
+                        format!(
+                            "must be a string, a whole number of 64 bits, true or false, or a list of those, not {}",
+                            article(item.get_ref().type_str())
+                        ),
+                    ),
+                }
+            }
+            words.push((key, texts));
+        }
+        words
+    }
+
     /// A list that has to have something in it, and has nothing or is not there.
     pub(crate) fn required(&self, diagnostics: &mut Diagnostics, key: &str, why: &str) {
         match self.table.get(key) {
@@ -332,6 +370,14 @@ impl<'t> Section<'t> {
             }
         }
     }
+}
+
+/// A value that is one word, as a program would print it.
+fn plain(value: &DeValue<'_>) -> Option<String> {
+    let number =
+        value.as_integer().and_then(|number| i64::from_str_radix(number.as_str(), number.radix()).ok());
+    let other = || Some(value.as_bool()?.to_string());
+    value.as_str().map(str::to_owned).or_else(|| number.map(|number| number.to_string())).or_else(other)
 }
 
 fn article(kind: &str) -> String {

@@ -11,7 +11,7 @@ use std::str::FromStr;
 use ipnetwork::Ipv4Network;
 use oneroot_ids::Mac;
 
-use crate::hardware::{Arch, Claims, Fact, Firmware};
+use crate::hardware::{Arch, Claims, Fact, Firmware, Key};
 use crate::site::groups::{MacPattern, like};
 use crate::site::networks::without_host_bits;
 use crate::site::section::{Diagnostics, Located, Section};
@@ -36,6 +36,8 @@ enum Word {
     Relay(Vec<Ipv4Network>),
     Memory(Vec<Memory>),
     Text(Fact, Vec<TextPattern>),
+    /// What the machine has found out about itself; of a list, one text has to fit.
+    Examined(Key, Vec<TextPattern>),
 }
 
 /// A text in which `*` stands for any number of characters and `?` for one.
@@ -123,6 +125,9 @@ impl Word {
             Self::Text(fact, patterns) => {
                 claims.text(*fact).is_some_and(|text| patterns.iter().any(|pattern| pattern.fits(&text)))
             }
+            Self::Examined(key, patterns) => claims.examined.get(key).is_some_and(|value| {
+                value.texts().any(|text| patterns.iter().any(|pattern| pattern.fits(&text)))
+            }),
         }
     }
 
@@ -141,6 +146,9 @@ impl Word {
                 wide.0.contains(narrow.0.start()) && wide.0.contains(narrow.0.end())
             }),
             (Self::Text(one, wide), Self::Text(same, narrow)) => {
+                one == same && all(wide, narrow, TextPattern::covers)
+            }
+            (Self::Examined(one, wide), Self::Examined(same, narrow)) => {
                 one == same && all(wide, narrow, TextPattern::covers)
             }
             _ => false,
@@ -218,6 +226,7 @@ pub(crate) fn when(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> 
             }
         }
     }
+    read.examined(&mut table, diagnostics);
     table.finish(diagnostics);
     Some(Located { value: When { words: read.words, shown: read.shown.join(", ") }, span })
 }
@@ -241,6 +250,43 @@ impl Reader {
         }
         table.required(diagnostics, key, "a word that nothing fits makes it never true; leave it out");
         let listed = table.strings(diagnostics, key, true);
+        self.shows(key, &listed, diagnostics);
+        let values = listed.into_iter().filter_map(|at| at.check(diagnostics, |text| parse(&text)));
+        self.words.push(word(values.map(|at| at.value).collect()));
+    }
+
+    /// `examined = { NAME = …, … }`. Where it is wrong, it is never true.
+    fn examined(&mut self, table: &mut Section<'_>, diagnostics: &mut Diagnostics) {
+        if !table.has("examined") {
+            return;
+        }
+        let named = table.section(diagnostics, "examined");
+        let words = named.map(|named| {
+            let span = named.span.clone();
+            let words = named.all_words(diagnostics);
+            if words.is_empty() {
+                diagnostics.note(&span, "is empty: say which fact, or leave it out");
+            }
+            words
+        });
+        let words = words.unwrap_or_default();
+        if words.is_empty() {
+            self.words.push(Word::Mac(Vec::new()));
+        }
+        for (key, listed) in words {
+            let told = |key: String| key.parse::<Key>().map_err(|told| format!("{key:?} {told}"));
+            let Some(key) = key.check(diagnostics, told) else {
+                self.words.push(Word::Mac(Vec::new()));
+                continue;
+            };
+            self.shows(&format!("examined.{}", key.value), &listed, diagnostics);
+            let values = listed.into_iter().filter_map(|at| at.check(diagnostics, |text| text.parse()));
+            self.words.push(Word::Examined(key.value, values.map(|at| at.value).collect()));
+        }
+    }
+
+    /// How a word and its values are shown; there may be so many.
+    fn shows(&mut self, key: &str, listed: &[Located<String>], diagnostics: &mut Diagnostics) {
         if let Some(more) = listed.get(MOST) {
             diagnostics.note(&more.span, format!("is one too many: {MOST} at most"));
         }
@@ -249,8 +295,6 @@ impl Reader {
             [one] => format!("{key} = {one}"),
             all => format!("{key} = [{}]", all.join(", ")),
         });
-        let values = listed.into_iter().filter_map(|at| at.check(diagnostics, |text| parse(&text)));
-        self.words.push(word(values.map(|at| at.value).collect()));
     }
 }
 

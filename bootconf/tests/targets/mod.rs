@@ -1,4 +1,4 @@
-//! What the fuzzers run: `answer`, `facts`, `names`, `site` and `template` of fuzz/, which `corpus` replays.
+//! What the fuzzers run: `answer`, `examined`, `facts`, `names`, `site` and `template` of fuzz/, which `corpus` replays.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -7,6 +7,7 @@
 )]
 
 pub mod answer;
+pub mod examined;
 pub mod facts;
 pub mod names;
 pub mod site;

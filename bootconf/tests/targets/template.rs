@@ -34,6 +34,7 @@ fn facts(tape: &mut Tape<'_>) -> Facts {
         groups: Vec::new(),
         hardware: oneroot_bootconf::hardware::Hardware::default(),
         location: oneroot_bootconf::hardware::Location::default(),
+        examined: oneroot_bootconf::hardware::Examined::default(),
         vars: [("role".to_owned(), role)].into(),
         site: SiteFacts { server: [10, 0, 0, 1].into(), domain: None, dns: Vec::new(), ntp: Vec::new() },
     }

@@ -85,6 +85,8 @@ pub struct State {
     pub is_deaf: bool,
     /// What they answer to so many reports, the last first, that they take none of.
     pub busy: Vec<u16>,
+    /// What was told of the machine itself, to whom and when.
+    pub examined: Vec<(SocketAddr, Duration, String)>,
     /// When those came.
     pub turned_away: Vec<Duration>,
     pub is_without_zram: bool,
@@ -398,7 +400,7 @@ impl Kernel for Fake {
         Ok(())
     }
     fn post(&self, server: SocketAddr, path: &str, text: &str, within: Duration) -> Result<Answer> {
-        assert_eq!(path, "/b/0202020202020202/report");
+        let what = path.strip_prefix("/b/0202020202020202/").unwrap();
         let mut state = self.state();
         let clock = state.now.as_secs() + 1_800_000_000;
         let total: usize = state.servers.values().map(|server| server.reports.len()).sum();
@@ -413,6 +415,12 @@ impl Kernel for Fake {
             state.turned_away.push(now);
             return Ok(Answer { status, date: Some(clock) });
         }
+        if what == "examined" {
+            let now = state.now;
+            state.examined.push((server, now, text.to_owned()));
+            return Ok(Answer { status: 204, date: Some(clock) });
+        }
+        assert_eq!(what, "report");
         let found = state.servers.get_mut(&server).unwrap();
         found.reports.push(text.parse().unwrap());
         if let Some(event) = state.on_reports.remove(&(total + 1)) {

@@ -100,10 +100,10 @@ fn what_is_to_be_mounted_is_added_to_the_trees_fstab_with_its_places_where_no_un
 fn hooks_are_run_by_the_script_that_other_initramfs_run_and_one_that_is_required_ends_the_boot() {
     let has_hooks = |state: &mut crate::fake::State, script: &str| {
         state.tree.insert("/etc/oneroot/early.d".to_owned(), Node::Directory);
-        state.tree.insert("/.oneroot/early".to_owned(), file(script));
+        state.tree.insert("/.oneroot/hooks".to_owned(), file(script));
     };
     let ran =
-        |fake: &Fake| fake.state().run.iter().any(|words| words.iter().any(|word| word == "/.oneroot/early"));
+        |fake: &Fake| fake.state().run.iter().any(|words| words.iter().any(|word| word == "/.oneroot/hooks"));
     assert!(!ran(&booted(|_| {})), "a tree without hooks runs nothing");
     assert!(ran(&booted(|state| has_hooks(state, "exit 0\n"))));
     let fake = machine();
@@ -111,6 +111,12 @@ fn hooks_are_run_by_the_script_that_other_initramfs_run_and_one_that_is_required
     let end = fake.boot(60);
     assert!(!matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
     assert!(fake.page().contains("a hook in /etc/oneroot/early.d failed"), "{}", fake.page());
+    let examines = booted(|state| {
+        has_hooks(state, "exit 0\n");
+        state.tree.remove("/etc/oneroot/early.d");
+        state.tree.insert("/etc/oneroot/examine.d".to_owned(), Node::Directory);
+    });
+    assert!(ran(&examines), "a tree that has nothing but what examines it");
 }
 
 #[test]
@@ -120,14 +126,14 @@ fn what_lasts_is_made_by_the_script_that_other_initramfs_run_before_the_hooks_an
         for (path, text) in [
             ("/.oneroot/lasts", "1 /var/log required empty 50%\n"),
             ("/.oneroot/keep", script),
-            ("/.oneroot/early", "exit 0\n"),
+            ("/.oneroot/hooks", "exit 0\n"),
         ] {
             state.tree.insert(path.to_owned(), file(text));
         }
         state.tree.insert("/etc/oneroot/early.d".to_owned(), Node::Directory);
     };
     let fake = booted(|state| lasts(state, "exit 0\n"));
-    assert_eq!(fake.state().run, [["/bin/sh", "/.oneroot/keep"], ["/bin/sh", "/.oneroot/early"]]);
+    assert_eq!(fake.state().run, [["/bin/sh", "/.oneroot/keep"], ["/bin/sh", "/.oneroot/hooks"]]);
     let fake = machine();
     lasts(&mut fake.state(), "exit 1\n");
     let end = fake.boot(60);

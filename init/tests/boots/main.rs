@@ -14,4 +14,5 @@ mod files;
 mod nics;
 mod roots;
 mod servers;
+mod tells;
 mod whole;

@@ -73,7 +73,8 @@ impl Machines {
     pub(crate) fn claims(&self, mac: Mac, told: Option<Hardware>) -> Arc<Claims> {
         // Before the sightings are locked, for it takes the tables' lock.
         let before = self.last_facts(mac).map(claims_of);
-        Arc::new(self.sighted().claims(mac, told, before))
+        let examined = self.index().examined_of(mac);
+        Arc::new(Claims { examined, ..self.sighted().claims(mac, told, before) })
     }
 
     /// What is told of a NIC, for whoever looks at what it would boot, and from where it last asked for a script.
@@ -139,7 +140,7 @@ impl Machines {
 
 /// What a boot's facts have of what was told.
 pub(crate) fn claims_of(facts: Facts) -> Claims {
-    Claims { hardware: facts.hardware, location: facts.location }
+    Claims { hardware: facts.hardware, location: facts.location, examined: facts.examined }
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use oneroot_state::{Applied, Backend as _, Error as StateError, Expect, Revision
 
 use crate::index::MachineIndex;
 use crate::index::claims::Rested;
-use crate::index::tables::{ADOPTING, ASSIGNMENTS, MACHINES, NEXT, NICS, NicOwner, PINS, PLANS};
+use crate::index::tables::{ADOPTING, ASSIGNMENTS, EXAMINED, MACHINES, NEXT, NICS, NicOwner, PINS, PLANS};
 use crate::machines::Machines;
 use crate::order::rooms::Place;
 use crate::order::turns::{Thing, Turn};
@@ -140,6 +140,8 @@ fn machines_in(index: &MachineIndex, change: &Changed) -> Result<Txn> {
     }
     for machine in &forgotten {
         txn = MACHINES.delete(MACHINES.expect(txn, machine, expected(revision(machine))), machine);
+        // Whoever writes that expects the record to be there.
+        txn = EXAMINED.delete(txn, machine);
     }
     let pinned = change.pins.iter().filter_map(|pin| match pin {
         PinChange::Put(pin) => Some(pin.machine),

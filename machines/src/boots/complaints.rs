@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `mount-failed-N` | the mount of that number, which the boot's plan knows by place and source (docs/decisions/0022, 0024) |
 //! | `hook-failed-NAME` | a program of `/etc/oneroot/early.d`, with a hyphen for what can't stand in a word (docs/decisions/0023) |
+//! | `examine-failed-NAME` | one of `/etc/oneroot/examine.d`, likewise |
 //! | `secret-failed-N` | the secret of that number, likewise (docs/decisions/0025) |
 //! | `space-80`, `space-95` | its writable layer, by how full that is |
 
@@ -15,7 +16,7 @@ use oneroot_bootconf::plan::mounts::{numbered, source};
 use oneroot_bootconf::plan::secrets;
 use oneroot_bootconf::secrets::Secret;
 
-use crate::index::remedies::{self, MEMORY};
+use crate::index::remedies::{self, EXAMINE, MEMORY};
 use crate::index::timelines::{HOOKS, MOUNTS, SECRETS, SPACE};
 use crate::machines::Machines;
 
@@ -23,6 +24,8 @@ use crate::machines::Machines;
 const MOUNT_FAILED: &str = "mount-failed-";
 /// Of that for a hook.
 const HOOK_FAILED: &str = "hook-failed-";
+/// Of that for one that examines the machine.
+const EXAMINE_FAILED: &str = "examine-failed-";
 /// Of that for a secret.
 const SECRET_FAILED: &str = "secret-failed-";
 /// And of that for a writable layer that fills up.
@@ -56,6 +59,8 @@ impl Machines {
             FULL.contains(&percent).then(|| filling(percent))
         } else if let Some(hook) = word.strip_prefix(HOOK_FAILED) {
             (!hook.is_empty() && !self.is_up(pin)).then(|| failed(hook))
+        } else if let Some(hook) = word.strip_prefix(EXAMINE_FAILED) {
+            (!hook.is_empty() && !self.is_up(pin)).then(|| not_examined(hook, "failed"))
         } else {
             return false;
         };
@@ -66,8 +71,13 @@ impl Machines {
     }
 
     /// What is said of the time before the real init is some user's word later.
-    fn is_up(&self, pin: &Pin) -> bool {
+    pub(super) fn is_up(&self, pin: &Pin) -> bool {
         self.steps().of(pin.mac).iter().any(|step| step.step == "up")
+    }
+
+    /// What a machine that examined itself has told is no fact.
+    pub(super) fn keep_not_examined(&self, pin: &Pin, hook: &str, why: &str) {
+        self.keep(pin, &not_examined(hook, why));
     }
 
     fn keep(&self, pin: &Pin, Complaint { kind, told, so }: &Complaint) {
@@ -109,6 +119,11 @@ fn not_had((name, secret): (&str, &Secret)) -> Complaint {
 fn failed(hook: &str) -> Complaint {
     let so = without(hook.ends_with("-required"));
     Complaint { kind: HOOKS, told: format!("its hook {hook} failed"), so }
+}
+
+fn not_examined(hook: &str, why: &str) -> Complaint {
+    let told = format!("its hook {EXAMINE}{hook} {why}");
+    Complaint { kind: HOOKS, told, so: "what it found out the last time stays" }
 }
 
 fn filling(percent: &str) -> Complaint {

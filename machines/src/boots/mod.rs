@@ -5,6 +5,7 @@
 mod asked;
 pub(crate) mod commit;
 mod complaints;
+mod examined;
 mod plans;
 pub(crate) mod programs;
 pub(crate) mod reports;

@@ -61,6 +61,6 @@ fn asked_of(catalogue: &Catalogue<'_>, asked: &Asked) -> Option<(Mac, u64, Vec<u
     let Who::Nic(mac) = asked.who else { return None };
     let program = catalogue.program_for(asked)?;
     let location = catalogue.site().located(asked.claims.location.clone(), catalogue.address_of(asked));
-    let question = Question::of(catalogue, asked, &asked.claims.hardware, &location)?;
+    let question = Question::of(catalogue, asked, &asked.claims, &location)?;
     Some((mac, program.cache.into(), question.document()))
 }

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::unknown::is_unknown;
 use oneroot_ids::{BootId, Mac, MachineId};
+use oneroot_initrd::examined::BadExamination;
 use oneroot_initrd::report::{BadReport, Phase, Report};
 use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use oneroot_state::{Backend as _, Error as StateError, Expect, MAX_TXN, Txn};
@@ -49,15 +50,24 @@ pub enum ReportRefused {
     /// It is none.
     #[error(transparent)]
     Bad(#[from] BadReport),
+    /// What a machine finds out is heard while it comes up, from where its root is mounted.
+    #[error("this boot's root is not mounted from this address, or it has come up already")]
+    NotComingUp,
+    /// It is no list of what a machine has found out.
+    #[error(transparent)]
+    BadExamination(#[from] BadExamination),
+    /// It could not be written.
+    #[error("this server can't write that now; say it again")]
+    Unwritten,
 }
 
 /// A boot whose machine may tell of it.
 #[derive(Debug)]
 pub struct Reporter {
-    pin: Pin,
+    pub(super) pin: Pin,
     /// The NIC that it was planned for, whichever has mounted its root.
-    mac: Mac,
-    peer: IpAddr,
+    pub(super) mac: Mac,
+    pub(super) peer: IpAddr,
 }
 
 impl Machines {

@@ -21,7 +21,7 @@ const PROGRAMS: [(&str, &str); 11] = [
     ("up", include_str!("up")),
     ("watch", include_str!("watch")),
     ("keep", include_str!("keep")),
-    ("early", include_str!("early")),
+    ("hooks", include_str!("hooks")),
     ("fetch-secrets", include_str!("fetch-secrets")),
     ("mount-failed", include_str!("mount-failed")),
     ("space", include_str!("space")),

@@ -22,6 +22,7 @@ use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::access::{Verdict, verdict};
 use oneroot_bootconf::assignment::{Adopting, Mapped};
 use oneroot_bootconf::binding;
+use oneroot_bootconf::hardware::{Examined, ExaminedRecord};
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
@@ -41,6 +42,8 @@ pub struct MachineIndex {
     pub mapped: HashMap<MachineId, (Mapped, Revision)>,
     /// The standing order to adopt whoever comes.
     pub adopting: Option<(Adopting, Revision)>,
+    /// What machines have found out about themselves.
+    pub examined: HashMap<MachineId, (ExaminedRecord, Revision)>,
     /// Access tokens.
     pub tokens: BTreeMap<TokenName, (TokenRecord, Revision)>,
     by_mac: HashMap<Mac, MachineId>,
@@ -149,6 +152,12 @@ impl MachineIndex {
     /// The machine that has a MAC.
     pub fn machine_of(&self, mac: Mac) -> Option<MachineId> {
         self.by_mac.get(&mac).copied()
+    }
+
+    /// What the machine of a NIC has found out about itself.
+    pub fn examined_of(&self, mac: Mac) -> Examined {
+        let record = self.machine_of(mac).and_then(|machine| self.examined.get(&machine));
+        record.map(|(record, _)| record.facts()).unwrap_or_default()
     }
 
     /// The machine at an address: the one that runs with it, else the one that it is leased to, else the one that was

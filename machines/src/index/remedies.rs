@@ -120,7 +120,13 @@ const NO_MEMORY: &str = "its console says why: the size in `lasts` may be too sm
 const FULL: &str = "look there at `du -xh / | sort -h | tail` for what it is (logs and caches are the usual ones: `log` in the profile sends logs away, \
                     `mounts` and `lasts` give caches a place of their own), and say `overlay` in the profile for another size or `zram`";
 
-/// And where a hook failed.
+/// What is said of a hook that examines its machine begins so.
+pub const EXAMINE: &str = "examine.d/";
+/// What helps where one failed.
+const NO_FACTS: &str = "it prints one JSON object such as {\"rack\": \"b7\", \"gpu\": 2}, of texts, whole numbers, true and false, in 60 s; its console \
+                        has what it said on stderr";
+
+/// And where another hook failed.
 const HOOK: &str = "its console has what it said; it gets what is in /.oneroot/facts, and 60 s";
 
 /// And where a secret could not be had.
@@ -133,6 +139,7 @@ pub fn of(phase: &str, told: &str) -> Option<&'static str> {
         MOUNTS if told.contains(MEMORY) => return Some(NO_MEMORY),
         MOUNTS => return Some(MOUNT),
         SPACE => return Some(FULL),
+        HOOKS if told.contains(EXAMINE) => return Some(NO_FACTS),
         HOOKS => return Some(HOOK),
         SECRETS => return Some(SECRET),
         _ => {}

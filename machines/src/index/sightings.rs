@@ -108,10 +108,10 @@ impl Sightings {
             (Some(heard), _) => heard,
             (None, Some(before)) if told == Hardware::default() => before,
             // What iPXE tells now is all that it tells, so of the last boot only DHCP's part fills in.
-            (None, Some(Claims { hardware, location })) => Claims { hardware: hardware.of_dhcp(), location },
+            (None, Some(before)) => Claims { hardware: before.hardware.of_dhcp(), ..before },
             (None, None) => Claims::default(),
         };
-        Claims { hardware: told.or(heard.hardware), location: heard.location }
+        Claims { hardware: told.or(heard.hardware), location: heard.location, ..Claims::default() }
     }
 
     /// One NIC.
@@ -145,7 +145,8 @@ mod tests {
             firmware: Some(Firmware::Bios),
             ..Hardware::default()
         };
-        Claims { hardware, location: Location { interface: Told::of(b"lan"), ..Location::default() } }
+        let location = Location { interface: Told::of(b"lan"), ..Location::default() };
+        Claims { hardware, location, ..Claims::default() }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::str::FromStr;
 
 use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::assignment::{Adopting, Mapped};
+use oneroot_bootconf::hardware::ExaminedRecord;
 use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
@@ -33,6 +34,9 @@ pub const ADOPTING: Table<Adopting> = Table::new("adopting");
 /// See [`ADOPTING`].
 pub(crate) const NEXT: &str = "next";
 
+/// What machines have found out about themselves, by machine.
+pub const EXAMINED: Table<ExaminedRecord> = Table::new("examined");
+
 /// Whose a NIC is, by MAC. Nothing is read from it: it is written with the record of a machine that gets a NIC, so that two
 /// servers that see a new one at once do not both make a machine of it. Records of before it have none.
 pub(crate) const NICS: Table<NicOwner> = Table::new("nics");
@@ -55,6 +59,7 @@ pub(crate) fn nothing_applied() -> Applied {
         ADOPTING.prefix(),
         TOKENS.prefix(),
         BOOTS.prefix(),
+        EXAMINED.prefix(),
     ])
 }
 
@@ -123,6 +128,12 @@ impl MachineIndex {
             match (mapped, id_of::<MachineId>(&id)) {
                 (Some(mapped), Some(id)) => drop(self.mapped.insert(id, (mapped, change.revision))),
                 (None, Some(id)) => drop(self.mapped.remove(&id)),
+                (_, None) => {}
+            }
+        } else if let Some((id, record)) = EXAMINED.changed(change)? {
+            match (record, id_of::<MachineId>(&id)) {
+                (Some(record), Some(id)) => drop(self.examined.insert(id, (record, change.revision))),
+                (None, Some(id)) => drop(self.examined.remove(&id)),
                 (_, None) => {}
             }
         } else if let Some((_, adopting)) = ADOPTING.changed(change)? {

@@ -20,6 +20,7 @@ use oneroot_bootconf::microcode::Microcode;
 use oneroot_bootconf::root::Drivers;
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_initrd::cpio::{Archive, Unwritable};
+use oneroot_initrd::firmware::Machine;
 use oneroot_initrd::modules::{Narrowed, Tables};
 use oneroot_initrd::settings::PATH;
 use oneroot_tree::node::{Content, Meta, TreePath};
@@ -32,7 +33,7 @@ use crate::guest::MTIME;
 
 use contents::{Known, Parts, Texts};
 use places::Places;
-pub use program::Programs;
+pub use program::{Program, Programs};
 use wholes::Wholes;
 
 /// Where the parts lie in a view.
@@ -102,6 +103,11 @@ impl Composed {
 }
 
 impl Initrds {
+    /// The program for a processor: what an initrd starts with, by whatever name.
+    pub fn program(&self, machine: Machine) -> Result<Program> {
+        self.programs.of(machine)
+    }
+
     /// None yet; what they start with are these programs.
     #[must_use]
     pub fn of(programs: Programs) -> Self {

@@ -6,6 +6,7 @@ use std::fs::File;
 use std::io::{ErrorKind, Read as _};
 use std::path::{Path, PathBuf};
 
+use oneroot_ids::ObjectId;
 use oneroot_initrd::firmware::{Machine, runs_alone_on};
 
 use crate::error::{Error, Result};
@@ -26,11 +27,20 @@ pub struct Programs {
 }
 
 /// A program.
+#[derive(Debug)]
 pub struct Program {
     /// It.
     pub bytes: Cow<'static, [u8]>,
     /// Where it is from, for people.
     pub from: String,
+}
+
+impl Program {
+    /// Its name by its content.
+    #[must_use]
+    pub fn object(&self) -> ObjectId {
+        ObjectId(*blake3::hash(&self.bytes).as_bytes())
+    }
 }
 
 impl Default for Programs {

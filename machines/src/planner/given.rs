@@ -2,39 +2,89 @@
 //!
 //! The result is named by its content, so a machine that has not changed gives the same name and writes nothing. What has
 //! been staged once is remembered.
+//!
+//! A machine whose tree has programs that examine it gets the one that tells the server of what they find out, too: `oneroot-init` by
+//! another name, which needs nothing of the tree.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::sync::Arc;
 
 use super::made::Made;
 use crate::error::Result;
+use crate::initrds::Program;
 use oneroot_bootconf::given::{Given, HOME};
-use oneroot_ids::GenerationId;
+use oneroot_ids::{GenerationId, ObjectId};
+use oneroot_initrd::firmware::Machine;
 use oneroot_tree::node::{Content, Meta, TreePath};
-use oneroot_tree::{Stage, Store};
+use oneroot_tree::{Stage, Store, View};
 
 use crate::guest::MTIME;
 
 /// Machines that are remembered, each with a line's worth of facts.
 const MOST_REMEMBERED: usize = 50_000;
+/// Programs that are remembered: those for two processors, and what they were before somebody built them anew.
+const MOST_PROGRAMS: usize = 8;
+
+/// Where the program lies that tells (`init/src/tell.rs`).
+const TELL: &str = ".oneroot/tell";
+/// What says for which processor a tree was made: no machine runs hooks without it.
+const SHELL: &[u8] = b"/bin/sh";
 
 /// What has been staged so far.
-pub struct Staged(Made<Given>);
+pub struct Staged {
+    given: Made<(Given, Option<GenerationId>)>,
+    programs: Made<ObjectId>,
+}
 
 impl Default for Staged {
     fn default() -> Self {
-        Self(Made::at_most(MOST_REMEMBERED))
+        Self { given: Made::at_most(MOST_REMEMBERED), programs: Made::at_most(MOST_PROGRAMS) }
     }
 }
 
 impl Staged {
-    /// The generation with what a machine is given. Blocks on the disk.
-    pub fn generation(&self, store: &Arc<Store>, given: Given) -> Result<GenerationId> {
-        self.0.or_make(store, given, |given| stage(store, given))
+    /// The generation with what a machine is given, and the program that tells, if there is one. Blocks on the disk.
+    pub fn generation(
+        &self,
+        store: &Arc<Store>,
+        given: Given,
+        tells: Option<&Program>,
+    ) -> Result<GenerationId> {
+        // The program is larger than all else together: it is staged once, and a node in each machine's generation.
+        let tells = tells.map(|program| {
+            self.programs.or_make(store, program.object(), |_| stage_program(store, &program.bytes))
+        });
+        self.given.or_make(store, (given, tells.transpose()?), |(given, tells)| stage(store, given, *tells))
     }
 }
 
-fn stage(store: &Arc<Store>, given: &Given) -> Result<GenerationId> {
+/// The processor that a tree's programs were made for, as far as its shell says.
+pub fn processor(store: &Store, view: &View) -> Result<Option<Machine>> {
+    let Some(object) = view.follow(SHELL).and_then(|shell| view.object(shell)) else { return Ok(None) };
+    let mut head = Vec::new();
+    store.object(object)?.take(Machine::HEAD as u64).read_to_end(&mut head)?;
+    Ok(Machine::of_program(&head))
+}
+
+fn stage_program(store: &Arc<Store>, program: &[u8]) -> Result<GenerationId> {
+    let mut stage = Stage::begin(store, |_| {})?;
+    // No source has it, so nothing else would put it right.
+    stage.distrust();
+    let meta = |mode| Meta { mode, mtime: MTIME, ..Meta::default() };
+    for directory in ["", HOME] {
+        stage.insert(
+            &TreePath::parse(directory.as_bytes())?,
+            meta(0o755),
+            Content::Directory { opaque: false },
+        )?;
+    }
+    let content = stage.object(program, TELL.as_bytes())?;
+    stage.insert(&TreePath::parse(TELL.as_bytes())?, meta(0o700), content)?;
+    Ok(stage.finish()?.generation)
+}
+
+fn stage(store: &Arc<Store>, given: &Given, program: Option<GenerationId>) -> Result<GenerationId> {
     let mut stage = Stage::begin(store, |_| {})?;
     let meta = |mode| Meta { mode, mtime: MTIME, ..Meta::default() };
     let files: Vec<(String, String)> =
@@ -57,6 +107,12 @@ fn stage(store: &Arc<Store>, given: &Given) -> Result<GenerationId> {
         let mode = if path.ends_with("/facts") || path.ends_with("/facts.json") { 0o600 } else { 0o644 };
         stage.insert(&TreePath::parse(path.as_bytes())?, meta(mode), content)?;
     }
+    if let Some(program) = program {
+        let program = oneroot_tree::Views::new(store.clone()).of(&[program])?;
+        if let Some(tell) = program.follow(format!("/{TELL}").as_bytes()) {
+            stage.copy(&program, tell, TELL.as_bytes())?;
+        }
+    }
     Ok(stage.finish()?.generation)
 }
 
@@ -78,6 +134,7 @@ mod tests {
             groups: Vec::new(),
             hardware: oneroot_bootconf::hardware::Hardware::default(),
             location: oneroot_bootconf::hardware::Location::default(),
+            examined: oneroot_bootconf::hardware::Examined::default(),
             vars: [].into(),
             site: SiteFacts {
                 server: [10, 0, 0, 1].into(),
@@ -101,7 +158,7 @@ mod tests {
         let file = copied.object(b"another's".as_slice(), b"x").unwrap();
         copied.insert(&TreePath::parse(b".oneroot/run/x").unwrap(), Meta::default(), file).unwrap();
         let tree = copied.finish().unwrap().generation;
-        let own = Staged::default().generation(&store, given).unwrap();
+        let own = Staged::default().generation(&store, given, None).unwrap();
         let view = oneroot_tree::Views::new(store.clone()).of(&[tree, own]).unwrap();
         assert!(view.follow(b"/.oneroot/nic").is_some() && view.follow(b"/.oneroot/run/x").is_none());
     }
@@ -113,9 +170,9 @@ mod tests {
             let store = Store::open(home.path()).unwrap();
             let (staged, given) =
                 (Staged::default(), Given::of(&facts(name), Initramfs::InitramfsTools, &Mounts::new(), None));
-            let first = staged.generation(&store, given.clone()).unwrap();
-            assert_eq!(staged.generation(&store, given.clone()).unwrap(), first, "remembered");
-            assert_eq!(Staged::default().generation(&store, given).unwrap(), first, "staged again");
+            let first = staged.generation(&store, given.clone(), None).unwrap();
+            assert_eq!(staged.generation(&store, given.clone(), None).unwrap(), first, "remembered");
+            assert_eq!(Staged::default().generation(&store, given, None).unwrap(), first, "staged again");
             first
         };
         assert_eq!(of("alpha"), of("alpha"));

@@ -35,8 +35,9 @@ use mounted::MountedTrees;
 use renderer::Renderer;
 use templates::Templates;
 
-/// Where a tree has what its machines do before their real init; only such a tree is told their facts.
+/// Where a tree has what its machines do before their real init, and what examines them then; only such a tree is told their facts.
 const HOOKS: &[u8] = b"/etc/oneroot/early.d";
+const EXAMINERS: &[u8] = b"/etc/oneroot/examine.d";
 
 /// Makes stacks and views.
 pub struct Planner {
@@ -236,8 +237,17 @@ impl Planner {
             let given = Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref())
                 .with_secrets(facts, &decision.secrets, decision.nfs_port)
                 .with_vlan(decision.own.vlan_by(initramfs));
-            let given = if below.follow(HOOKS).is_some() { given.with_facts(facts) } else { given };
-            let given = self.given.generation(self.store(), given)?;
+            let [has_hooks, examines] = [HOOKS, EXAMINERS].map(|hooks| below.follow(hooks).is_some());
+            let given = if has_hooks || examines { given.with_facts(facts) } else { given };
+            let (given, tells) = if examines {
+                // Where there is no program for it, the machine says so.
+                let processor = given::processor(self.store(), &below)?;
+                let tells = processor.and_then(|processor| self.initrds.program(processor).ok());
+                (given.with_server(facts, decision.http_port), tells)
+            } else {
+                (given, None)
+            };
+            let given = self.given.generation(self.store(), given, tells.as_ref())?;
             entries.push(StackEntry { given: true, ..StackEntry::ours(given) });
             entries.push(StackEntry::ours(self.guest));
         }

@@ -52,6 +52,8 @@ pub struct Templates {
     /// Who renders them.
     pub renderer: Arc<dyn Renderer>,
     found: Cache<GenerationId, Arc<LayerTemplates>>,
+    /// Whether a layer's templates look at what machines have found out about themselves.
+    examining: Cache<GenerationId, bool>,
     rendered: Made<(GenerationId, Facts)>,
 }
 
@@ -59,7 +61,22 @@ impl Templates {
     /// None so far.
     pub fn new(renderer: Arc<dyn Renderer>) -> Self {
         let (found, rendered) = (Cache::new(MOST_REMEMBERED), Made::at_most(MOST_REMEMBERED));
-        Self { renderer, found, rendered }
+        Self { renderer, found, examining: Cache::new(MOST_REMEMBERED), rendered }
+    }
+
+    /// Whether a layer has a template that may say what machines have found out about themselves. Blocks on the disk.
+    pub fn examine(&self, store: &Store, layer: GenerationId) -> Result<bool> {
+        if let Some(known) = self.examining.get(&layer) {
+            return Ok(known);
+        }
+        let mut is_named = false;
+        for template in &self.of(store, layer)?.templates {
+            let mut text = Vec::new();
+            store.object(template.object)?.take(LARGEST as u64).read_to_end(&mut text)?;
+            is_named |= String::from_utf8_lossy(&text).contains("examined");
+        }
+        self.examining.insert(layer, is_named);
+        Ok(is_named)
     }
 
     /// The templates of a layer. Blocks on the disk.

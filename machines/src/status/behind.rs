@@ -17,6 +17,7 @@ use oneroot_bootconf::differences::chosen_otherwise;
 use oneroot_bootconf::export::Export;
 use oneroot_bootconf::facts::Facts;
 use oneroot_bootconf::given::Given;
+use oneroot_bootconf::hardware::Claims;
 use oneroot_bootconf::mounts::Mounts;
 use oneroot_bootconf::root::{Initramfs, Root};
 use oneroot_ids::{GenerationId, Mac, ViewId};
@@ -74,8 +75,9 @@ impl Machines {
         now: &Outlook,
     ) -> Option<Vec<String>> {
         let address = planned_at(booted);
-        // By what it told then: what it will tell at its next boot nobody knows.
+        // By what it told then: what it will tell at its next boot nobody knows. What it has found out since is on record.
         let claims = booted.facts.clone().map(claims_of).unwrap_or_default();
+        let claims = Claims { examined: self.index().examined_of(mac), ..claims };
         let asked = located(site, Asked::at(mac, address).telling(Arc::new(claims)));
         let otherwise;
         let Outlook { asked, said, decided, .. } = if (&now.asked, &now.choice) == (&asked, &booted.choice) {
@@ -102,7 +104,7 @@ impl Machines {
         // What is decided otherwise makes another stack, and there is no more to say of that.
         let mut reasons = if words.is_empty() { differences(&places, &stack) } else { words };
         let facts = Facts::of(&catalogue, decision, asked);
-        if renders && booted.facts.as_ref().is_some_and(|before| *before != facts) {
+        if booted.facts.as_ref().is_some_and(|before| self.render_otherwise(&renders, before, &facts)) {
             reasons.push("what its templates are rendered from has changed".to_owned());
         }
         let is_given = decision.root == Root::Nfs;
@@ -121,6 +123,16 @@ impl Machines {
             reasons.push("its kernel arguments have changed".to_owned());
         }
         Some(reasons)
+    }
+
+    /// Whether layers' templates may become something else by these facts. Few look at what a machine has found out, and that may be
+    /// other from boot to boot.
+    fn render_otherwise(&self, layers: &[GenerationId], before: &Facts, now: &Facts) -> bool {
+        let alike = Facts { examined: before.examined.clone(), ..now.clone() };
+        let examine = |layer: &GenerationId| {
+            self.planner.templates.examine(self.planner.store(), *layer).unwrap_or_default()
+        };
+        !layers.is_empty() && (alike != *before || (*now != *before && layers.iter().any(examine)))
     }
 
     /// The arguments of this boot, were it planned now.
@@ -177,15 +189,15 @@ impl Machines {
         assigned.or(head)
     }
 
-    /// The stack that a decision makes, and whether anything of it is rendered; none where something of it is not staged.
+    /// The stack that a decision makes, and those of its layers that have templates; none where something of it is not staged.
     fn places(
         &self,
         site: &Site,
         looked: &mut Looked,
         decision: &Decision,
         booted: &Booted,
-    ) -> Option<(Vec<Place>, bool)> {
-        let (mut places, mut renders) = (Vec::new(), false);
+    ) -> Option<(Vec<Place>, Vec<GenerationId>)> {
+        let (mut places, mut renders) = (Vec::new(), Vec::new());
         for part in &decision.parts {
             if matches!(part, Part::Kernel { .. } | Part::Mounted { .. }) {
                 places.push(Place::Made);
@@ -198,7 +210,7 @@ impl Machines {
                 && !self.planner.templates.of(store, head).ok()?.templates.is_empty()
             {
                 places.push(Place::Made);
-                renders = true;
+                renders.push(head);
             }
         }
         if decision.root == Root::Nfs {

@@ -21,7 +21,7 @@ use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 pub use boots::{BootStatus, BootsStatus, FailedBoot};
-pub use one::OneMachine;
+pub use one::{ExaminedFact, OneMachine};
 
 use crate::index::refusals::Refusal;
 use crate::index::stalls::{LOADED, Stalled, is_without_boot};

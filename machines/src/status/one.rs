@@ -5,6 +5,8 @@ use std::sync::PoisonError;
 
 use oneroot_bootconf::decided::Decided;
 use oneroot_bootconf::decision::Provenance;
+use oneroot_bootconf::hardware::Value;
+use oneroot_ids::Mac;
 use serde::{Deserialize, Serialize};
 
 use crate::index::copies::{Copy, Holder};
@@ -28,9 +30,25 @@ pub struct OneMachine {
     pub mapped: Option<MappedMachine>,
     /// What each of its NICs has told since the server started.
     pub told: Vec<Sighting>,
+    /// What it has found out about itself when it came up last, by name.
+    #[serde(default)]
+    pub examined: Vec<ExaminedFact>,
     /// The trees that it keeps copies of, as it has said since the server started.
     #[serde(default)]
     pub copies: Vec<Copy>,
+}
+
+/// Something that a machine has found out about itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExaminedFact {
+    /// How it is called.
+    pub name: String,
+    /// What it is.
+    pub value: Value,
+    /// The program that has printed it.
+    pub by: String,
+    /// Since when that program prints what it does, seconds since 1970.
+    pub since: u64,
 }
 
 impl Machines {
@@ -50,6 +68,7 @@ impl Machines {
         told.retain(|sighting| macs.contains(&sighting.mac));
         Some(OneMachine {
             now: self.host.shown(self.host.now()),
+            examined: macs.first().map(|mac| self.found_out(*mac)).unwrap_or_default(),
             copies: self.copies_of(&status.name),
             mapped: looked.mapped.remove(&status.name),
             status,
@@ -57,6 +76,20 @@ impl Machines {
             trouble,
             told,
         })
+    }
+
+    fn found_out(&self, mac: Mac) -> Vec<ExaminedFact> {
+        let index = self.index();
+        let Some((record, _)) = index.machine_of(mac).and_then(|machine| index.examined.get(&machine)) else {
+            return Vec::new();
+        };
+        let facts = record.facts();
+        let each = facts.all().filter_map(|(key, value)| {
+            let (by, since) = record.origin(key)?;
+            let (name, value) = (key.to_string(), value.clone());
+            Some(ExaminedFact { name, value, by: by.to_owned(), since: self.host.shown(since) })
+        });
+        each.collect()
     }
 
     fn copies_of(&self, name: &str) -> Vec<Copy> {

@@ -1,5 +1,5 @@
 //! What a machine mounts beside its root: another profile, rolled back alone; a home that follows its user from machine to machine;
-//! what lasts, at the file server and in memory; and what can't be had, told.
+//! what lasts, at the file server and in memory; what can't be had, told; and what a machine finds out, by which its next boot goes.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -13,6 +13,15 @@ use crate::{POOL, SOON, STEP, assert_no_io_error};
 
 /// The file server.
 const NAS: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 3);
+
+/// What a program of the tree finds out, under whichever initramfs: where it stands, and whether the script of others has run.
+const EXAMINES: &str = "#!/bin/sh\nseat=right\n[ \"$ONEROOT_MAC\" != 52:54:00:00:00:0a ] || seat=left\n\
+    script=0\nread -r line </proc/cmdline\ncase $line in *init=/.oneroot/init*) script=1 ;; esac\n\
+    printf '{\"seat\": \"%s\", \"script\": %s, \"disks\": []}\\n' $seat $script\n";
+/// By that, a machine boots otherwise the next time: with the initramfs of its tree, and an argument.
+const RULES: &str = "[profile.again]\nextends = \"debian\"\ninitramfs = \"dracut\"\nargs = [\"again=1\"]\n\
+    [[rule]]\nwhen = { examined = { seat = \"left\" } }\nprofile = \"again\"\n\
+    [[rule]]\nwhen = {}\nprofile = \"debian\"\n";
 
 /// Two seats of a profile that brings no initrd that counts: homes from a file server, programs from a profile of their own, and a
 /// directory that no server has.
@@ -38,8 +47,19 @@ fn tool(site: &SiteFiles, says: &str) {
     fs::set_permissions(&tool, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
+/// A site in which no table says what a machine boots, and a tree that examines it.
+fn examines(site: &mut SiteFiles) {
+    let text = site.text().replace("profile = \"debian\"\nlayer", "layer");
+    site.set_text(&text);
+    site.add(RULES);
+    for (name, does) in [("10-seat", EXAMINES), ("20-late", "#!/bin/sh\necho half; exit 3\n")] {
+        let hook = site.file("common", &format!("etc/oneroot/examine.d/{name}"), does).unwrap();
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+}
+
 #[test]
-fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_and_what_is_not_to_be_had_is_told()
+fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_what_is_not_to_be_had_is_told_and_what_is_found_out_counts()
  {
     let Some(debian) = artifacts::here(artifacts::trixie) else { return };
     let lab = Lab::new().unwrap();
@@ -53,7 +73,9 @@ fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_and
         .unwrap()
         .unwrap();
     let nothing = format!(", \"/gone\" = {{ nfs = \"{NAS}:/nothing\", options = \"vers=3,nolock,soft\" }}");
-    let server = Server::start(site(&debian, &exported, &nothing)).unwrap();
+    let mut site = site(&debian, &exported, &nothing);
+    examines(&mut site);
+    let server = Server::start(site).unwrap();
 
     let mut alpha = Hardware::new("alpha", "0a").memory(768).power_on(&lab).unwrap();
     alpha.log_in().unwrap();
@@ -78,6 +100,21 @@ fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_and
     assert!(shown.contains(&words), "{shown}");
     alpha.wait_for("/gone could not be mounted\r", SOON).unwrap();
 
+    let found = || {
+        let shown = server.run(&["machines", "show", "alpha", "--json"]).unwrap();
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        let facts = shown["examined"].as_array().unwrap().clone();
+        facts.iter().map(|fact| format!("{} {}", fact["name"], fact["value"])).collect::<Vec<_>>()
+    };
+    assert_eq!(
+        found(),
+        ["\"disks\" []", "\"script\" 0", "\"seat\" \"left\""],
+        "told under oneroot's own init"
+    );
+    alpha.fails("grep again=1 /proc/cmdline").unwrap();
+    let behind = server.machine("alpha").unwrap()["behind"].to_string();
+    assert!(behind.contains("again"), "its next boot is another: {behind}");
+
     tool(&server.site, "two");
     server.stage().unwrap();
     assert_eq!(alpha.ok("/apps/bin/tool").unwrap(), "one", "nothing changes under a running machine");
@@ -91,6 +128,13 @@ fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_and
     assert_eq!(beta.ok("cat /home/user/settings").unwrap(), "hers", "a home that follows");
     beta.ok("ls -d /etc/apt/apt.conf.d").unwrap();
     beta.fails("cat /etc/apt/state").unwrap();
+    assert_no_io_error(&mut alpha);
+    alpha.type_line("reboot").unwrap();
+    alpha.log_in().unwrap();
+    alpha.ok("grep again=1 /proc/cmdline").unwrap();
+    server.wait_for_log("its hook examine.d/20-late failed", SOON).unwrap();
+    assert_eq!(found(), ["\"disks\" []", "\"script\" 1", "\"seat\" \"left\""], "told under dracut");
+    beta.fails("grep again=1 /proc/cmdline").unwrap();
     for guest in [&mut alpha, &mut beta] {
         assert_no_io_error(guest);
         guest.type_line("poweroff").unwrap();
