@@ -17,21 +17,25 @@ const FOUND: &[u8] =
 /// A machine of which no table says what it boots: a rule does, by what it has found out.
 fn site() -> SiteFiles {
     let mut site = SiteFiles::with_two().unwrap();
-    let text =
-        site.text().replacen("profile = \"debian\"\nlayer = \"layers/alpha\"", "layer = \"layers/alpha\"", 1);
+    let text = site.text().replacen(
+        "profile = \"debian\"\nlayer = \"layers/alpha\"",
+        "layer = \"layers/alpha\"\nworkloads = [\"racks\"]",
+        1,
+    );
     let text = text.replace(
         "layers = [\"layers/common\"]",
         "layers = [\"layers/common\", { path = \"layers/gpu\", when = { examined = { gpu = [1, 2], scratch = true } } }]",
     );
     site.set_text(&text);
     site.add(
-        "[profile.kiosk]\nextends = \"debian\"\nargs = [\"kiosk=1\"]\n\
+        "[workload.racks]\nlayers = [\"layers/rack\"]\n[profile.kiosk]\nextends = \"debian\"\nargs = [\"kiosk=1\"]\n\
          [[rule]]\nwhen = { examined = { rack = \"B*\" } }\nprofile = \"kiosk\"\n\
          [[rule]]\nwhen = { network = \"192.168.77.0/24\" }\nprofile = \"debian\"\n",
     );
     site.file("common", "etc/oneroot/examine.d/10-rack", "#!/bin/sh\n").unwrap();
-    site.file("common", "etc/rack.j2", "{{ examined.rack if examined.rack is defined else 'none' }}\n")
+    site.file("rack", "etc/rack.j2", "{{ examined.rack if examined.rack is defined else 'none' }}\n")
         .unwrap();
+    site.file("common", "etc/issue.j2", "{{ name }}\n").unwrap();
     site.file("gpu", "etc/gpu", "yes\n").unwrap();
     let shell = site.path().join("root/bin/sh");
     fs::create_dir_all(shell.parent().unwrap()).unwrap();
@@ -125,6 +129,13 @@ fn what_a_machine_finds_out_changes_its_next_boot_is_believed_while_it_comes_up_
         assert!(server.run(&["explain", "alpha", "--fact", "examined.9=c1"]).is_err());
         let behind = server.machine("alpha").unwrap()["behind"].to_string();
         assert!(behind.contains("kiosk"), "its next boot is another: {behind}");
+        assert!(behind.contains("what its templates are rendered from has changed"), "{behind}");
+        // Another machine, whose templates look at nothing of it.
+        let boot = beta.boot().unwrap();
+        let _root = beta.mount(&boot.export).unwrap();
+        assert_eq!(tell(&beta, &boot.id, None, b"printed 10-rack 13\n{\"rack\": \"c\"}\n"), 204);
+        assert_eq!(json(&server, &["machines", "show", "beta"])["examined"][0]["value"], "c");
+        assert_eq!(server.machine("beta").unwrap()["behind"], Value::Array(Vec::new()));
         assert_eq!(root.read_all().unwrap()["/etc/rack"], b"none\n", "this one stays as it is");
     })
     .unwrap();

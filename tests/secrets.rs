@@ -63,6 +63,9 @@ fn a_machine_has_its_secrets_once_in_a_boot_and_nothing_else_has_them_at_all() {
         assert!(alpha.mount(&export).is_err(), "its root is not mounted yet");
         let mut root = alpha.mount(&boot.export).unwrap();
         let tree = root.read_all().unwrap();
+        for of_hooks in ["/.oneroot/facts", "/.oneroot/tell", "/.oneroot/tell-to"] {
+            assert!(!tree.contains_key(of_hooks), "it has none: {of_hooks}");
+        }
         let list = String::from_utf8(tree["/.oneroot/secrets.list"].clone()).unwrap();
         assert!(list.contains(" join 0600 0 0 required /etc/join\n"), "{list}");
         let mut secrets = alpha.mount(&export).unwrap();

@@ -65,7 +65,10 @@ pub fn asked(request: &Request<'_>) -> Option<Result<Coming, Refusal>> {
 fn refused(cause: &ReportRefused) -> Refusal {
     let status = match cause {
         ReportRefused::NoBoot => return Refusal::Missing,
-        ReportRefused::Port | ReportRefused::NotYours | ReportRefused::NotComingUp => StatusCode::FORBIDDEN,
+        ReportRefused::Port
+        | ReportRefused::NotYours
+        | ReportRefused::NotComingUp
+        | ReportRefused::NoRoom => StatusCode::FORBIDDEN,
         ReportRefused::TooMany => StatusCode::TOO_MANY_REQUESTS,
         ReportRefused::Bad(_) | ReportRefused::BadExamination(_) => StatusCode::BAD_REQUEST,
         ReportRefused::Unwritten => StatusCode::SERVICE_UNAVAILABLE,

@@ -11,6 +11,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use oneroot_initrd::examined::{Examination, LARGEST, MOST_HOOKS, MOST_PRINTED, Outcome};
+use oneroot_initrd::report::shown;
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -20,7 +21,7 @@ use super::{NoFact, Told};
 pub const MOST_FACTS: usize = 64;
 /// Texts of one list at most.
 pub const MOST_TEXTS: usize = 16;
-/// Of what is wrong with what a program has printed, so many characters are told.
+/// Of what is wrong with what a program has printed, so many bytes are told.
 const TOLD: usize = 160;
 
 /// What a program calls a fact: 1 to [`Key::LONGEST`] letters, digits, hyphens and underscores, a letter first.
@@ -251,11 +252,11 @@ fn read(printed: &[u8]) -> Result<Printed, NotTaken> {
     if printed.trim_ascii().is_empty() {
         return Err(NotTaken::Empty);
     }
-    let malformed = |cause: serde_json::Error| {
-        // What a name or a value is that is none, nobody repeats; it is bounded all the same.
-        let told: String = cause.to_string().chars().filter(|c| !c.is_control()).take(TOLD).collect();
-        NotTaken::Malformed(told)
-    };
+    // Of what is no object the reader would tell what it is.
+    if !printed.trim_ascii_start().starts_with(b"{") {
+        return Err(NotTaken::Malformed("a JSON object begins with {".to_owned()));
+    }
+    let malformed = |cause: serde_json::Error| NotTaken::Malformed(shown(&cause.to_string(), TOLD));
     serde_json::from_slice::<Object>(printed).map(|Object(facts)| facts).map_err(malformed)
 }
 

@@ -11,18 +11,23 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use oneroot_bootconf::hardware::{ExaminedRecord, Taken};
-use oneroot_bootconf::pins::Phase;
-use oneroot_ids::BootId;
+use oneroot_bootconf::pins::{Phase, Pin};
+use oneroot_bootconf::unknown::is_unknown;
+use oneroot_ids::{BootId, MachineId};
 use oneroot_initrd::examined::Examination;
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 
 use crate::boots::commit::TRIES;
 use crate::boots::reports::{ReportRefused, Reporter};
+use crate::index::MachineIndex;
 use crate::index::tables::{EXAMINED, MACHINES, PINS};
 use crate::machines::Machines;
 
 /// Seconds from the mount of a boot's root in which it may tell. Programs of a minute each are many by then.
 const LASTS: u64 = 3600;
+
+/// Machines that nobody has named and whose facts are kept, each some 16 KiB at most: anybody on a segment can be many of them.
+const MOST_STRANGERS: usize = 1_000;
 
 /// What is to be written.
 enum Change {
@@ -90,6 +95,16 @@ impl Machines {
         Err(ReportRefused::Unwritten)
     }
 
+    /// Whether nobody has named a machine, and there is no room for the facts of another such.
+    fn is_one_stranger_too_many(&self, index: &MachineIndex, pin: &Pin) -> bool {
+        let site = self.site();
+        let is_stranger = |machine: &MachineId| {
+            index.machines.get(machine).is_some_and(|(record, _)| is_unknown(record, &site))
+        };
+        let strangers = || index.examined.keys().filter(|machine| is_stranger(machine)).count();
+        is_stranger(&pin.machine) && strangers() >= MOST_STRANGERS
+    }
+
     /// What an examination changes, and the programs of which nothing was taken, and why. Nobody may have changed the machine's
     /// record or the boot's pin meanwhile: one that was forgotten, or is up, tells nothing more.
     fn after_examination(
@@ -108,6 +123,9 @@ impl Machines {
         let Taken { record, refused } = before.after(examination, self.host.now());
         if record == before {
             return Ok((Change::Nothing, refused));
+        }
+        if found.is_none() && self.is_one_stranger_too_many(&index, &reporter.pin) {
+            return Err(ReportRefused::NoRoom);
         }
         let expected = found.map_or(Expect::Absent, |(_, revision)| Expect::At(*revision));
         let txn = MACHINES.expect(Txn::new(), pin.machine, Expect::At(*of_machine));
@@ -136,9 +154,9 @@ mod tests {
 
     use super::*;
     use crate::boots::tests_on::{Server, two};
+    use oneroot_bootconf::MachineRecord;
     use oneroot_bootconf::again::Ask;
     use oneroot_bootconf::hardware::Key;
-    use oneroot_bootconf::pins::Pin;
     use oneroot_ids::Mac;
     use oneroot_state::Trouble;
 
@@ -225,6 +243,36 @@ mod tests {
         one.hear();
         assert_eq!(rack(&one, one.mac), None);
         assert!(one.machines.index().examined.is_empty());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn of_machines_that_nobody_has_named_so_many_are_kept_and_those_tell_on() {
+        let home = tempfile::tempdir().unwrap();
+        let ([mut one, _], peer) = two(home.path()).await;
+        let pin = mounted(&one, peer).await;
+        let stranger = |number: usize| {
+            let [_, _, _, _, a, b, c, d] = (number as u64).to_be_bytes();
+            let id = MachineId::from_random([9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, 9, a, b, c, d]);
+            let macs = vec![Mac::new([2, 9, a, b, c, d]).unwrap()];
+            MachineRecord { id, macs, name: None, claimed: None, first_seen: 1 }
+        };
+        let all: Vec<MachineRecord> = (0..MOST_STRANGERS).map(stranger).collect();
+        for some in all.chunks(50) {
+            let txn = some.iter().fold(Txn::new(), |txn, record| {
+                let txn = MACHINES.put(txn, record.id, record).unwrap();
+                EXAMINED.put(txn, record.id, &ExaminedRecord::default()).unwrap()
+            });
+            one.machines.state.commit(txn).await.unwrap();
+        }
+        one.hear();
+        assert!(one.machines.site().machine(one.mac).is_none(), "nobody has named it");
+        let told = "{\"rack\": \"b7\"}";
+        assert_eq!(tell(&one, peer, pin.boot, told).await, Err(ReportRefused::NoRoom));
+        one.machines.state.commit(EXAMINED.delete(Txn::new(), all[0].id)).await.unwrap();
+        one.hear();
+        tell(&one, peer, pin.boot, told).await.unwrap();
+        tell(&one, peer, pin.boot, "{\"rack\": \"b8\"}").await.unwrap();
+        assert_eq!(rack(&one, one.mac).as_deref(), Some("b8"));
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

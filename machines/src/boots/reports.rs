@@ -56,6 +56,9 @@ pub enum ReportRefused {
     /// It is no list of what a machine has found out.
     #[error(transparent)]
     BadExamination(#[from] BadExamination),
+    /// So many strangers' are kept.
+    #[error("there is no room for what one more machine has found out that nobody has named; name it")]
+    NoRoom,
     /// It could not be written.
     #[error("this server can't write that now; say it again")]
     Unwritten,
