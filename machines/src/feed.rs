@@ -8,7 +8,7 @@ use oneroot_state::{Applied, Backend as _, Change, Event, Revision, Txn};
 
 use crate::error::Result;
 use crate::index::claims::RESTS;
-use crate::index::tables::Leftovers;
+use crate::index::tables::{EXAMINED, Leftovers};
 use crate::index::timelines::BOOTS;
 use crate::machines::Machines;
 
@@ -48,11 +48,18 @@ impl Machines {
             // Most of what the watch tells: nobody's remembered answer has to end for it.
             return;
         }
-        // Boots' timelines decide nothing: nobody's remembered answer ends for them.
+        // Boots' timelines decide nothing: nobody's remembered answer ends for them. Nor does what a machine has found out, as often as
+        // it does, say what anybody may read.
         let is_of_tables = |change: &Change| BOOTS.record(&change.key).is_none();
+        let says_who_reads = |change: &Change| EXAMINED.record(&change.key).is_none();
         let of_tables: Vec<Change> = news.iter().filter(|change| is_of_tables(change)).cloned().collect();
-        let left =
-            if of_tables.is_empty() { Leftovers::default() } else { self.index_mut().take_in(&of_tables) };
+        let left = if of_tables.is_empty() {
+            Leftovers::default()
+        } else if of_tables.iter().any(says_who_reads) {
+            self.index_mut().take_in(&of_tables)
+        } else {
+            self.index_of_no_reader().take_in(&of_tables)
+        };
         let site = self.site();
         let index = self.index();
         self.timelines().take_in(&news, &index, &site);
@@ -151,6 +158,20 @@ mod tests {
         boots(&one, peer).await;
         let before = one.machines.epoch.at(1);
         one.hear();
+        assert_eq!(one.machines.epoch.at(1), before);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_machine_finds_out_ends_nothing_that_nfs_remembers() {
+        let home = tempfile::tempdir().unwrap();
+        let ([mut one, _], peer) = two(home.path()).await;
+        boots(&one, peer).await;
+        let machine = one.machines.index().machine_of(one.mac).unwrap();
+        let before = one.machines.epoch.at(1);
+        let txn = EXAMINED.put(oneroot_state::Txn::new(), machine, &Default::default()).unwrap();
+        one.machines.state.commit(txn).await.unwrap();
+        one.hear();
+        assert!(one.machines.index().examined.contains_key(&machine));
         assert_eq!(one.machines.epoch.at(1), before);
     }
 

@@ -246,6 +246,11 @@ impl Machines {
         index
     }
 
+    /// The same, for a change on which no answer to a reader depends: none that is remembered ends with it.
+    pub(crate) fn index_of_no_reader(&self) -> RwLockWriteGuard<'_, MachineIndex> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn trees_mut(&self) -> RwLockWriteGuard<'_, HashMap<ViewId, Arc<MachineTree>>> {
         let trees = self.trees.write().unwrap_or_else(PoisonError::into_inner);
         self.epoch.turn();

@@ -152,11 +152,12 @@ impl Value {
     /// # Errors
     /// [`NoFact`].
     pub fn typed(text: &str) -> Result<Self, NoFact> {
-        Ok(match (text, text.parse()) {
+        Ok(match (text, text.parse::<i64>()) {
             ("true", _) => Self::Bool(true),
             ("false", _) => Self::Bool(false),
-            (_, Ok(number)) => Self::Number(number),
-            (_, Err(_)) => Self::Text(text.parse()?),
+            // What no program prints as a number is none: `007`, `+7`.
+            (_, Ok(number)) if number.to_string() == text => Self::Number(number),
+            (_, _) => Self::Text(text.parse()?),
         })
     }
 }

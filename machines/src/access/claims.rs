@@ -73,7 +73,8 @@ impl Machines {
     pub(crate) fn claims(&self, mac: Mac, told: Option<Hardware>) -> Arc<Claims> {
         // Before the sightings are locked, for it takes the tables' lock.
         let before = self.last_facts(mac).map(claims_of);
-        let examined = self.index().examined_of(mac);
+        let site = self.site();
+        let examined = self.index().examined_of(&site, mac);
         Arc::new(Claims { examined, ..self.sighted().claims(mac, told, before) })
     }
 

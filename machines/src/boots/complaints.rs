@@ -10,13 +10,14 @@
 //! | `space-80`, `space-95` | its writable layer, by how full that is |
 
 use oneroot_bootconf::mounts::What;
-use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::plan::BootPlan;
 use oneroot_bootconf::plan::mounts::{numbered, source};
 use oneroot_bootconf::plan::secrets;
 use oneroot_bootconf::secrets::Secret;
 
 use crate::index::remedies::{self, EXAMINE, MEMORY};
+use crate::index::steps::BootStep;
 use crate::index::timelines::{HOOKS, MOUNTS, SECRETS, SPACE};
 use crate::machines::Machines;
 
@@ -30,6 +31,8 @@ const EXAMINE_FAILED: &str = "examine-failed-";
 const SECRET_FAILED: &str = "secret-failed-";
 /// And of that for a writable layer that fills up.
 const SPACE_LEFT: &str = "space-";
+/// What a machine says when its users are there: that it is up, or that `watch` could not find out.
+const UP: [&str; 2] = ["up", "up-unknown"];
 /// Percent of which a machine tells.
 const FULL: [&str; 2] = ["80", "95"];
 
@@ -70,9 +73,12 @@ impl Machines {
         true
     }
 
-    /// What is said of the time before the real init is some user's word later.
+    /// Whether a boot has come up, or nobody knows when it does: what is said of the time before the real init is some user's word
+    /// later. Steps are the NIC's, and where firmware boots by another one they may be of a boot before.
     pub(super) fn is_up(&self, pin: &Pin) -> bool {
-        self.steps().of(pin.mac).iter().any(|step| step.step == "up")
+        let mounted = self.host.shown(pin.since).saturating_mul(1000);
+        let ends = |step: &BootStep| UP.contains(&step.step.as_str()) && step.at_ms >= mounted;
+        pin.phase == Phase::Up || self.steps().of(pin.mac).iter().any(ends)
     }
 
     /// What a machine that examined itself has told is no fact.

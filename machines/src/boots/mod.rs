@@ -259,6 +259,7 @@ mod tests {
     use crate::boots::tests_on::meanwhile;
     use crate::guest;
     use crate::host::still::{NOW, Still};
+    use crate::index::steps::Moment;
     use crate::index::tables::{MACHINES, PINS};
     use crate::planner::Planner;
     use crate::planner::renderer::Here;
@@ -371,6 +372,32 @@ mod tests {
         assert!(machines.steps().of(mac(1)).iter().any(|step| step.step == "up"));
         machines.heard(&say(1023)).await;
         assert_eq!(held(&machines), [new.boot]);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_boot_is_not_up_because_one_before_it_of_that_nic_was() {
+        let home = tempfile::tempdir().unwrap();
+        // Firmware that boots by another NIC begins no steps of this one anew.
+        let later = Pin { since: NOW + 100, ..pin(2, Phase::Running, NEW) };
+        let (machines, _) = with(home.path(), &[pin(1, Phase::Running, NEW), later.clone()]).await;
+        machines.step(later.mac, "up", false);
+        let say = async |word: &str| {
+            let peer = SocketAddr::new(later.address, 700);
+            let text = format!("{}.{word}", later.boot);
+            machines.heard(&ProgressReport { peer, view: later.view, text }).await;
+        };
+        let told =
+            || machines.timelines().boot(later.machine, later.boot).map_or(0, |boot| boot.failures.len());
+        say("hook-failed-one").await;
+        assert_eq!(told(), 1, "it comes up");
+        machines.steps().note(
+            later.mac,
+            "up-unknown",
+            true,
+            Moment { now: NOW + 400, shown_ms: (NOW + 400) * 1000 },
+        );
+        say("hook-failed-two").await;
+        assert_eq!(told(), 1, "users are there, whether anybody knows it or not");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

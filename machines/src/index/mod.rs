@@ -18,13 +18,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use oneroot_bootconf::MachineRecord;
 use oneroot_bootconf::access::{Verdict, verdict};
 use oneroot_bootconf::assignment::{Adopting, Mapped};
 use oneroot_bootconf::binding;
 use oneroot_bootconf::hardware::{Examined, ExaminedRecord};
+use oneroot_bootconf::identity::recognise;
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::plan::BootPlan;
+use oneroot_bootconf::{MachineRecord, Site};
 use oneroot_ids::{BootId, Mac, MachineId, ViewId};
 use oneroot_state::Revision;
 
@@ -154,9 +155,24 @@ impl MachineIndex {
         self.by_mac.get(&mac).copied()
     }
 
-    /// What the machine of a NIC has found out about itself.
-    pub fn examined_of(&self, mac: Mac) -> Examined {
-        let record = self.machine_of(mac).and_then(|machine| self.examined.get(&machine));
+    /// What the machine of a NIC has found out about itself: the one that this NIC's next boot is counted as. A NIC that the site
+    /// has given to another machine brings nothing of the one before with it.
+    pub fn examined_of(&self, site: &Site, mac: Mac) -> Examined {
+        if self.examined.is_empty() {
+            return Examined::default();
+        }
+        let known =
+            self.machine_of(mac).and_then(|machine| self.machines.get(&machine)).map(|(record, _)| record);
+        let machine = match (site.machine(mac), known) {
+            (None, known) => known.map(|record| record.id),
+            (Some((name, _)), Some(record)) if record.name.as_deref() == Some(name) => Some(record.id),
+            (Some((name, machine)), _) => {
+                let records = self.machines.values().map(|(record, _)| record);
+                let nobody = MachineId::from_random([0; 16]);
+                Some(recognise(mac, Some((name, &machine.macs)), records, nobody, 0).0.id)
+            }
+        };
+        let record = machine.and_then(|machine| self.examined.get(&machine));
         record.map(|(record, _)| record.facts()).unwrap_or_default()
     }
 
@@ -291,5 +307,40 @@ mod tests {
         assert_eq!((index.address(mac(1)), index.address(mac(2))), (Some(home), None));
         index.noted(other, mac(1));
         assert_eq!((index.mac_at(away), index.mac_at(home)), (None, Some(mac(1))), "it has moved there");
+    }
+
+    #[test]
+    fn what_a_machine_has_found_out_stays_with_it_whichever_nics_the_site_gives_it_and_no_nic_takes_it_along()
+    {
+        let home = tempfile::tempdir().unwrap();
+        let mac = |number: u8| Mac::new([2, 0, 0, 0, 0, number]).unwrap();
+        let mut index = MachineIndex::default();
+        for (number, name) in [(1, Some("alpha")), (2, None)] {
+            let id = MachineId::from_random([number; 16]);
+            let name = name.map(str::to_owned);
+            let macs = vec![mac(number), mac(number + 10)];
+            let record = MachineRecord { id, macs, name, claimed: None, first_seen: 1 };
+            index.put_machine(record, Revision(1));
+            let told = format!("{{\"hooks\":{{\"a\":{{\"facts\":{{\"rack\":{number}}},\"since\":1}}}}}}");
+            index.examined.insert(id, (serde_json::from_str(&told).unwrap(), Revision(1)));
+        }
+        let rack = |alpha: u8, beta: u8, nic: u8| {
+            let site = format!(
+                "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n[[network]]\nsubnet = \"10.0.0.0/8\"\n\
+                 [profile.a]\nsource = {{ directory = \"root\" }}\n\
+                 [machine.alpha]\nmac = \"{}\"\nprofile = \"a\"\n[machine.beta]\nmac = \"{}\"\nprofile = \"a\"\n",
+                mac(alpha),
+                mac(beta)
+            );
+            let site = oneroot_bootconf::load_str("site.toml", &site, home.path()).unwrap();
+            index.examined_of(&site, mac(nic)).get(&"rack".parse().unwrap()).map(ToString::to_string)
+        };
+        let facts_of = |machine: &str| Some(machine.to_owned());
+        assert_eq!(rack(1, 9, 1), facts_of("1"), "as it was");
+        assert_eq!(rack(3, 9, 3), facts_of("1"), "alpha has a new NIC");
+        assert_eq!(rack(3, 1, 1), None, "its old one is beta's, which has found out nothing");
+        assert_eq!(rack(2, 9, 2), facts_of("1"), "a stranger's is alpha's now");
+        assert_eq!(rack(1, 2, 2), facts_of("2"), "the stranger is beta");
+        assert_eq!(rack(1, 9, 2), facts_of("2"), "nobody's");
     }
 }

@@ -31,7 +31,7 @@ impl Kernels {
         below: &[GenerationId],
     ) -> Result<GenerationId> {
         let key = (lender.to_vec(), below.to_vec());
-        self.0.or_make(views.store(), key, |(lender, below)| {
+        self.0.or_make(views.store(), &key, |(lender, below)| {
             let view = |stack: &[GenerationId]| views.load(views.store().put_stack(stack)?);
             let lender = view(lender).map_err(Error::Lender)?;
             let below = if below.is_empty() { None } else { Some(view(below)?) };

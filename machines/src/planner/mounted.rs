@@ -34,7 +34,7 @@ impl MountedTrees {
         below: Option<&View>,
     ) -> Result<GenerationId> {
         let way = way(below, at)?;
-        self.0.or_make(views.store(), (lender.to_vec(), at.to_owned(), way), |(lender, at, way)| {
+        self.0.or_make(views.store(), &(lender.to_vec(), at.to_owned(), way), |(lender, at, way)| {
             let from = views.store().put_stack(lender).and_then(|stack| views.load(stack));
             let from = from.map_err(|cause| Error::NotMounted { at: at.clone(), cause })?;
             let mut stage = Stage::begin(views.store(), |_| {})?;

@@ -104,7 +104,7 @@ impl Templates {
         }
         let made = self
             .rendered
-            .or_make(store, (layer, facts.clone()), |(_, facts)| self.stage(store, &found, shown, facts));
+            .or_make(store, &(layer, facts.clone()), |(_, facts)| self.stage(store, &found, shown, facts));
         made.map(Some)
     }
 

@@ -77,7 +77,7 @@ impl Machines {
         let address = planned_at(booted);
         // By what it told then: what it will tell at its next boot nobody knows. What it has found out since is on record.
         let claims = booted.facts.clone().map(claims_of).unwrap_or_default();
-        let claims = Claims { examined: self.index().examined_of(mac), ..claims };
+        let claims = Claims { examined: self.index().examined_of(site, mac), ..claims };
         let asked = located(site, Asked::at(mac, address).telling(Arc::new(claims)));
         let otherwise;
         let Outlook { asked, said, decided, .. } = if (&now.asked, &now.choice) == (&asked, &booted.choice) {
