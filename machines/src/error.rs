@@ -248,6 +248,9 @@ pub enum MappingRefused {
     /// The state has nothing of it.
     #[error("nothing is kept of {0} but what the site's files say")]
     NothingKept(String),
+    /// There is no fact of it.
+    #[error("{0} has found out nothing about itself that is kept")]
+    NothingExamined(String),
     /// Somebody has asked for the same.
     #[error("machines are being adopted as {names} by {by} already; end that with `oneroot adopt --stop`")]
     IsAdopting {

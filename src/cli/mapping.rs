@@ -50,6 +50,9 @@ pub enum MappingCommand {
     Forget {
         /// Its name, or one of its MAC addresses
         machine: String,
+        /// Only what its programs in examine.d have found out; all else stays
+        #[arg(long)]
+        examined: bool,
         #[command(flatten)]
         output: Output,
     },

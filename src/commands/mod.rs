@@ -177,9 +177,14 @@ fn mapping(state: &Path, command: &MappingCommand) -> Result<Exit> {
             let request = Request::Replace { machine: machine.clone(), macs: macs.clone() };
             shown(mapping::change(state, &request, "replaced"), *output)
         }
-        MappingCommand::Forget { machine, output } => {
-            let request = Request::Forget { machine: machine.clone() };
-            shown(mapping::change(state, &request, "forgotten"), *output)
+        MappingCommand::Forget { machine, examined, output } => {
+            let machine = machine.clone();
+            let (request, done) = if *examined {
+                (Request::ForgetExamined { machine }, "without what it has found out")
+            } else {
+                (Request::Forget { machine }, "forgotten")
+            };
+            shown(mapping::change(state, &request, done), *output)
         }
     }
 }

@@ -144,7 +144,7 @@ impl Machines {
 
     /// The machine that somebody means by its name, a MAC, an address or a boot; none where the site has it and it has never
     /// booted.
-    fn called(&self, text: &str) -> Result<Option<MachineId>> {
+    pub(crate) fn called(&self, text: &str) -> Result<Option<MachineId>> {
         let (site, index) = (self.site(), self.index());
         if let Some((record, _)) = index
             .machines

@@ -35,6 +35,7 @@ impl Machines {
                 self.adopt_next((names, gives), by, *dry_run).await
             }
             Request::StopAdopting => self.stop_adopting(&by).await,
+            Request::ForgetExamined { machine } => self.forget_examined(machine).await,
             request => self.change_each(request, &by, &stored).await,
         }?;
         // Who has said what boots where is asked later, when somebody wonders.
@@ -98,9 +99,10 @@ impl Machines {
             Request::Rename { name, .. } => self.renamed(&site, machine, name, by),
             Request::Replace { macs, .. } => self.replaced_by(&site, machine, macs, by),
             Request::Forget { .. } => self.forgotten(&site, machine),
-            Request::Adopt { .. } | Request::AdoptNext { .. } | Request::StopAdopting => {
-                Err(MappingRefused::NotAdopting.into())
-            }
+            Request::Adopt { .. }
+            | Request::AdoptNext { .. }
+            | Request::StopAdopting
+            | Request::ForgetExamined { .. } => Err(MappingRefused::NotAdopting.into()),
         }
     }
 

@@ -14,6 +14,7 @@
 mod adopt;
 mod change;
 mod ended;
+mod forgetting;
 mod generations;
 mod laid;
 mod plan;

@@ -68,6 +68,11 @@ pub enum Request {
         /// All that it has from now on.
         macs: Vec<Mac>,
     },
+    /// What a machine has found out about itself is not kept.
+    ForgetExamined {
+        /// Its name, or one of its MACs.
+        machine: String,
+    },
     /// Nothing is kept of a machine.
     Forget {
         /// Its name, or one of its MACs.
@@ -90,7 +95,10 @@ impl Request {
             Self::Rename { machine, .. } | Self::Replace { machine, .. } | Self::Forget { machine } => {
                 vec![machine.clone()]
             }
-            Self::Adopt { .. } | Self::AdoptNext { .. } | Self::StopAdopting => Vec::new(),
+            Self::Adopt { .. }
+            | Self::AdoptNext { .. }
+            | Self::StopAdopting
+            | Self::ForgetExamined { .. } => Vec::new(),
         }
     }
 
@@ -105,6 +113,7 @@ impl Request {
             Self::Rename { .. } => "renamed",
             Self::Replace { .. } => "its NIC was replaced",
             Self::Forget { .. } => "forgotten",
+            Self::ForgetExamined { .. } => "what it has found out about itself is forgotten",
         }
     }
 }
