@@ -23,6 +23,7 @@ mod generations;
 mod gone;
 mod guest_init;
 mod guest_lasts;
+mod guest_watch;
 mod hostile;
 mod http;
 mod https;
