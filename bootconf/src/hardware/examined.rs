@@ -38,7 +38,7 @@ pub enum Value {
     Number(i64),
     /// A text.
     Text(Told),
-    /// Several texts, at most [`MOST_TEXTS`].
+    /// Several texts, at most 16.
     List(Vec<Told>),
 }
 
