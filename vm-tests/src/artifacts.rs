@@ -12,6 +12,7 @@ const ARM64: &str = include_str!("../debian/arm64.sh");
 const BARE: &str = include_str!("../debian/bare.sh");
 const BUSYBOX: &str = include_str!("../debian/busybox.sh");
 const FEDORA: &str = include_str!("../debian/fedora.sh");
+const LOGS: &str = include_str!("../debian/logs.sh");
 const RECIPE: &str = include_str!("../debian/recipe.sh");
 const WITH_IFUPDOWN: &str = include_str!("../debian/ifupdown.sh");
 const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
@@ -78,6 +79,11 @@ pub fn trixie_managers() -> Result<PathBuf> {
 /// Debian 12 with sysvinit.
 pub fn sysvinit() -> Result<PathBuf> {
     made("debian-12-sysvinit", SYSVINIT, "bookworm")
+}
+
+/// Debian 12 that can send its journal away, and take that of others.
+pub fn logs() -> Result<PathBuf> {
+    made("debian-12-logs", LOGS, "bookworm")
 }
 
 /// Debian 13 without any initramfs tool.
