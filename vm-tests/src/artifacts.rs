@@ -11,6 +11,7 @@ const ALPINE: &str = include_str!("../debian/alpine.sh");
 const ARM64: &str = include_str!("../debian/arm64.sh");
 const BARE: &str = include_str!("../debian/bare.sh");
 const BUSYBOX: &str = include_str!("../debian/busybox.sh");
+const CLASSROOM: &str = include_str!("../debian/classroom.sh");
 const FEDORA: &str = include_str!("../debian/fedora.sh");
 const LOGS: &str = include_str!("../debian/logs.sh");
 const RECIPE: &str = include_str!("../debian/recipe.sh");
@@ -79,6 +80,11 @@ pub fn trixie_managers() -> Result<PathBuf> {
 /// Debian 12 with sysvinit.
 pub fn sysvinit() -> Result<PathBuf> {
     made("debian-12-sysvinit", SYSVINIT, "bookworm")
+}
+
+/// Debian 12 with what examples/classroom asks for, but for its desktop.
+pub fn classroom() -> Result<PathBuf> {
+    made("debian-12-classroom", CLASSROOM, "bookworm")
 }
 
 /// Debian 12 that can send its journal away, and take that of others.

@@ -5,6 +5,7 @@
 
 mod battery;
 mod boots;
+mod classroom;
 mod diary;
 mod dnsmasq;
 mod example;
