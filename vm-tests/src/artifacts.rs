@@ -12,6 +12,7 @@ const ARM64: &str = include_str!("../debian/arm64.sh");
 const BARE: &str = include_str!("../debian/bare.sh");
 const BUSYBOX: &str = include_str!("../debian/busybox.sh");
 const CLASSROOM: &str = include_str!("../debian/classroom.sh");
+const CLUSTER: &str = include_str!("../debian/cluster.sh");
 const FEDORA: &str = include_str!("../debian/fedora.sh");
 const LOGS: &str = include_str!("../debian/logs.sh");
 const RECIPE: &str = include_str!("../debian/recipe.sh");
@@ -85,6 +86,11 @@ pub fn sysvinit() -> Result<PathBuf> {
 /// Debian 12 with what examples/classroom asks for, but for its desktop.
 pub fn classroom() -> Result<PathBuf> {
     made("debian-12-classroom", CLASSROOM, "bookworm")
+}
+
+/// Debian 12 with what examples/cluster-node asks for.
+pub fn cluster() -> Result<PathBuf> {
+    made("debian-12-cluster", CLUSTER, "bookworm")
 }
 
 /// Debian 12 that can send its journal away, and take that of others.

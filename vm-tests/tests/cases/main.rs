@@ -6,6 +6,7 @@
 mod battery;
 mod boots;
 mod classroom;
+mod cluster;
 mod diary;
 mod dnsmasq;
 mod example;
