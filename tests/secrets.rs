@@ -2,10 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at its first surprise")]
 
 use std::fs;
-use std::io::Write as _;
 use std::net::Ipv4Addr;
 use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use oneroot_testkit::{Lab, Server, SiteFiles};
@@ -25,14 +23,7 @@ fn server() -> Server {
 
 /// `oneroot secret set`: what it says.
 fn set(server: &Server, name: &str, value: &str) -> String {
-    let mut command = Command::new(server.binary());
-    command.arg("--site").arg(server.site.path().join("site.toml")).args(["secret", "set", "alpha", name]);
-    let mut child =
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    child.stdin.take().unwrap().write_all(value.as_bytes()).unwrap();
-    let done = child.wait_with_output().unwrap();
-    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-    String::from_utf8(done.stdout).unwrap()
+    server.tell(&["secret", "set", "alpha", name], value).unwrap()
 }
 
 /// Every file below a directory that has these bytes.

@@ -1,4 +1,4 @@
-//! Debian's nfs-ganesha, to measure beside: read-only, NFSv3 over TCP, in the calling thread's network.
+//! Debian's nfs-ganesha in the calling thread's network: read-only over NFSv3, to measure beside; or the file server of a site.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpStream};
@@ -37,25 +37,44 @@ impl Ganesha {
 
     /// The same, perhaps to be written too.
     pub fn export(tree: &Path, access: Access, work: &Path, address: Ipv4Addr) -> Result<Self> {
-        let (conf, log) = (work.join("ganesha.conf"), work.join("ganesha.log"));
         let text = format!(
-            "NFS_CORE_PARAM {{ Protocols = 3; NFS_Port = {nfs}; MNT_Port = {mount}; Enable_NLM = false; \
-             Enable_RQUOTA = false; Enable_UDP = false; mount_path_pseudo = false; }}\n\
-             NFSv4 {{ Graceless = true; RecoveryRoot = {work}; }}\n\
+            "NFS_CORE_PARAM {{ Protocols = 3; {ports} mount_path_pseudo = false; }}\n\
              MDCACHE {{ Entries_HWMark = 500000; }}\n\
              EXPORT {{ Export_Id = 1; Path = {tree}; Pseudo = /x; Protocols = 3; Transports = TCP; \
-             Access_Type = {access}; Squash = None; SecType = sys; FSAL {{ Name = VFS; }} }}\n\
-             LOG {{ Default_Log_Level = EVENT; }}\n",
-            nfs = Self::NFS,
-            mount = Self::MOUNT,
+             Access_Type = {access}; Squash = None; SecType = sys; FSAL {{ Name = VFS; }} }}\n",
+            ports = ports(),
             access = match access {
                 Access::Read => "RO",
                 Access::Write => "RW",
             },
-            work = work.display(),
             tree = tree.display(),
         );
-        fs::write(&conf, text)?;
+        Self::run(&text, work, address)
+    }
+
+    /// Exports directories by NFSv4 alone, each under a name of its own such as `/export/home`, to be written by their users: root of
+    /// a client is nobody there, as file servers have it. Else as [`Ganesha::start`].
+    pub fn of_users(exports: &[(&str, &Path)], work: &Path, address: Ipv4Addr) -> Result<Self> {
+        let mut text = format!("NFS_CORE_PARAM {{ Protocols = 4; {} }}\n", ports());
+        for (number, (name, tree)) in exports.iter().enumerate() {
+            text += &format!(
+                "EXPORT {{ Export_Id = {id}; Path = {tree}; Pseudo = {name}; Protocols = 4; Transports = TCP; \
+                 Access_Type = RW; Squash = Root_Squash; SecType = sys; FSAL {{ Name = VFS; }} }}\n",
+                id = number + 1,
+                tree = tree.display(),
+            );
+        }
+        Self::run(&text, work, address)
+    }
+
+    fn run(text: &str, work: &Path, address: Ipv4Addr) -> Result<Self> {
+        let (conf, log) = (work.join("ganesha.conf"), work.join("ganesha.log"));
+        let common = format!(
+            "NFSv4 {{ Graceless = true; RecoveryRoot = {}; Only_Numeric_Owners = true; }}\n\
+             LOG {{ Default_Log_Level = EVENT; }}\n",
+            work.display()
+        );
+        fs::write(&conf, format!("{text}{common}"))?;
         // Else the log of a run before would be shown for this one's.
         let _ = fs::remove_file(&log);
         let portmapper = in_own_run("rpcbind -w -f")?;
@@ -90,6 +109,13 @@ impl Drop for Ganesha {
             let _ = child.wait();
         }
     }
+}
+
+fn ports() -> String {
+    let (nfs, mount) = (Ganesha::NFS, Ganesha::MOUNT);
+    format!(
+        "NFS_Port = {nfs}; MNT_Port = {mount}; Enable_NLM = false; Enable_RQUOTA = false; Enable_UDP = false;"
+    )
 }
 
 /// Both keep their sockets in `/run`: each gets one of its own.

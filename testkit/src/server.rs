@@ -1,8 +1,9 @@
 //! The real binary, with a site of the test's own.
 
 use std::fs;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -81,6 +82,17 @@ impl SiteFiles {
         fs::create_dir(site.path().join("loaders"))?;
         fs::write(site.path().join("loaders/ipxe.efi"), "a loader")?;
         site.server("loaders = \"loaders\"");
+        Ok(site)
+    }
+
+    /// A copy of a site that stands in a directory, with store and state of its own.
+    pub fn copied(from: &Path) -> Result<Self> {
+        let home = tempfile::tempdir()?;
+        let done = Command::new("cp").arg("-dR").arg(from.join(".")).arg(home.path()).status()?;
+        ensure!(done.success(), "cannot copy {}", from.display());
+        let text = fs::read_to_string(home.path().join("site.toml"))?;
+        let mut site = Self { home, text };
+        site.server("store = \"store\"\nstate = \"state\"");
         Ok(site)
     }
 
@@ -191,11 +203,17 @@ impl Server {
 
     /// `oneroot WORDS`, which must succeed; what it printed.
     pub fn run(&self, words: &[&str]) -> Result<String> {
-        let done = self.command(words).output().context("cannot run oneroot")?;
-        if !done.status.success() {
-            bail!("oneroot {words:?}: {}", String::from_utf8_lossy(&done.stderr));
-        }
-        Ok(String::from_utf8(done.stdout)?)
+        said(words, &self.command(words).output().context("cannot run oneroot")?)
+    }
+
+    /// The same with something to read.
+    pub fn tell(&self, words: &[&str], text: &str) -> Result<String> {
+        let mut command = self.command(words);
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = piped.spawn().context("cannot run oneroot")?;
+        // Its end is told by closing it.
+        child.stdin.take().context("no pipe to oneroot")?.write_all(text.as_bytes())?;
+        said(words, &child.wait_with_output()?)
     }
 
     /// Stages everything that has changed.
@@ -382,6 +400,14 @@ impl Drop for Server {
         // It may have ended by itself; then there is nothing to kill.
         let _ = self.kill9();
     }
+}
+
+/// What it printed, where it ended well.
+fn said(words: &[&str], done: &Output) -> Result<String> {
+    if !done.status.success() {
+        bail!("oneroot {words:?}: {}", String::from_utf8_lossy(&done.stderr));
+    }
+    Ok(String::from_utf8_lossy(&done.stdout).into_owned())
 }
 
 /// `$ONEROOT_BIN`, else the newest that cargo has built beside this test.

@@ -9,9 +9,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-/// Where it listens.
-const ADDRESS: &str = "127.0.0.1:389";
-
 /// A directory server; ended when dropped.
 pub struct Slapd(Child);
 
@@ -25,12 +22,17 @@ impl Drop for Slapd {
 impl Slapd {
     /// Serves the entries of a file, `dc=example,dc=org` first, out of `home`, on the calling thread's loopback.
     pub fn start(home: &Path, entries: &Path) -> Result<Self> {
+        Self::serve(home, entries, "dc=example,dc=org", ("ldap", "127.0.0.1:389"), "")
+    }
+
+    /// The same below another name, by `ldap` or `ldaps` at an address with its port, with more lines of slapd.conf(5) for all.
+    pub fn serve(home: &Path, entries: &Path, suffix: &str, at: (&str, &str), more: &str) -> Result<Self> {
         fs::create_dir_all(home.join("db"))?;
         let conf = home.join("slapd.conf");
         let schemas =
             ["core", "cosine", "nis"].map(|name| format!("include /etc/ldap/schema/{name}.schema\n"));
         let text = format!(
-            "{}modulepath /usr/lib/ldap\nmoduleload back_mdb\ndatabase mdb\nsuffix \"dc=example,dc=org\"\ndirectory {}\n",
+            "{}{more}modulepath /usr/lib/ldap\nmoduleload back_mdb\ndatabase mdb\nsuffix \"{suffix}\"\ndirectory {}\n",
             schemas.concat(),
             home.join("db").display()
         );
@@ -39,16 +41,18 @@ impl Slapd {
         let added = add.arg("-f").arg(&conf).arg("-l").arg(entries).stdin(Stdio::null()).output();
         let added = added.context("no slapadd: it is in the package slapd")?;
         ensure!(added.status.success(), "slapadd: {}", String::from_utf8_lossy(&added.stderr));
+        let (scheme, address) = at;
         let mut slapd = Command::new("/usr/sbin/slapd");
-        slapd.arg("-f").arg(&conf).args(["-h", &format!("ldap://{ADDRESS}/"), "-d", "0"]);
-        slapd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        slapd.arg("-f").arg(&conf).args(["-h", &format!("{scheme}://{address}/"), "-d", "stats"]);
+        // What it was asked is for whoever looks into a failed test's directory.
+        slapd.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(home.join("log"))?);
         let slapd = Self(slapd.spawn().context("no slapd")?);
         let is_there = (0..3_000).any(|_| {
             thread::sleep(Duration::from_millis(10));
-            TcpStream::connect(ADDRESS).is_ok()
+            TcpStream::connect(address).is_ok()
         });
         if !is_there {
-            bail!("slapd did not come up");
+            bail!("slapd did not come up: {}", fs::read_to_string(home.join("log"))?);
         }
         Ok(slapd)
     }

@@ -107,7 +107,7 @@ pub struct Hardware {
 }
 
 impl Hardware {
-    /// A BIOS machine with one NIC, MAC `52:54:00:00:00:LAST`.
+    /// A BIOS machine with one NIC, MAC `52:54:00:00:00:LAST`, or as many bytes of it as `last` has.
     #[must_use]
     pub fn new(name: &str, last: &str) -> Self {
         let nics = vec![last.to_owned()];
@@ -237,7 +237,7 @@ impl Hardware {
             let order = if number == self.boots_from { 1 } else { number + 2 };
             command
                 .arg("-device")
-                .arg(format!("{model},netdev={id},mac=52:54:00:00:00:{last},bootindex={order}{rom}"));
+                .arg(format!("{model},netdev={id},mac={},bootindex={order}{rom}", mac(last)));
             if let Some(captures) = captures {
                 let started = std::time::UNIX_EPOCH.elapsed().unwrap_or_default().as_millis();
                 let file = captures.join(format!("{:?}-{last}-{started}.pcap", self.firmware).to_lowercase());
@@ -272,6 +272,13 @@ impl Hardware {
         }
         Guest::start(self.name, command, file)
     }
+}
+
+/// A whole MAC, of its last bytes.
+fn mac(last: &str) -> String {
+    const FIRST: &str = "52:54:00:00:00:00";
+    let first = FIRST.get(..FIRST.len().saturating_sub(last.len())).unwrap_or_default();
+    format!("{first}{last}")
 }
 
 impl Guest {
@@ -352,21 +359,35 @@ impl Guest {
 
     /// Logs in at a prompt that is there already.
     pub fn log_in_at_prompt(&mut self) -> Result<()> {
-        self.type_line("root")?;
-        self.wait_for("Password: ", COMMAND)?;
-        self.type_line("root")?;
-        self.plain_shell()
+        self.log_in_as("root", "root", "# ")
+    }
+
+    /// The same as anybody, whose shell then says `prompt`.
+    pub fn log_in_as(&mut self, user: &str, password: &str, prompt: &str) -> Result<()> {
+        self.type_line(user)?;
+        // In English, and in German.
+        self.wait_for("Passwor", COMMAND)?;
+        self.wait_for(": ", COMMAND)?;
+        self.type_line(password)?;
+        self.plain_shell(prompt)
+    }
+
+    /// Logs out, and waits for the next prompt.
+    pub fn log_out(&mut self) -> Result<()> {
+        self.type_line("exit")?;
+        self.wait_for_login()
     }
 
     /// Waits for root's shell on a machine that asks for no password.
     pub fn wait_for_shell(&mut self) -> Result<()> {
         self.wait_for("root@", BOOT)?;
-        self.plain_shell()
+        self.plain_shell("# ")
     }
 
-    fn plain_shell(&mut self) -> Result<()> {
-        self.wait_for("# ", COMMAND)?;
-        // dash does not edit lines, and with no echo and no kernel messages only output is on the console.
+    fn plain_shell(&mut self, prompt: &str) -> Result<()> {
+        self.wait_for(prompt, COMMAND)?;
+        // dash does not edit lines, and with no echo and no kernel messages only output is on the console. Of the messages root alone
+        // can say so; who logs in after root has it so.
         self.type_line("exec sh")?;
         self.type_line("stty -echo; dmesg -n 1; PS1=; echo REA''DY")?;
         self.wait_for("READY\r\n", COMMAND).map(drop)

@@ -154,6 +154,10 @@ impl Given {
                     format!("[Upload]\nURL={url}\n"),
                 ));
                 files.push(("run/systemd/system/multi-user.target.d/51-oneroot-log.conf".to_owned(), wants));
+                // It ends when it can't send, and after five such ends within some seconds systemd 252 would let it be.
+                let tries_on = "[Unit]\nStartLimitIntervalSec=0\n\n[Service]\nRestartSec=10\n".to_owned();
+                let drop_in = "run/systemd/system/systemd-journal-upload.service.d/50-oneroot.conf";
+                files.push((drop_in.to_owned(), tries_on));
             }
             Some(LogPlace::Syslog(host)) => {
                 files.push(("etc/rsyslog.d/50-oneroot.conf".to_owned(), format!("*.* @{host}\n")));
@@ -355,6 +359,9 @@ mod tests {
             files["run/systemd/system/multi-user.target.d/51-oneroot-log.conf"]
                 .contains("systemd-journal-upload")
         );
+        // Where a host of logs is away, and for however long.
+        let tries = &files["run/systemd/system/systemd-journal-upload.service.d/50-oneroot.conf"];
+        assert!(tries.contains("StartLimitIntervalSec=0\n") && tries.contains("RestartSec=10\n"), "{tries}");
         assert_eq!(sent("syslog://[fd00::1]:514")["etc/rsyslog.d/50-oneroot.conf"], "*.* @[fd00::1]:514\n");
         for bad in ["logs", "ftp://logs", "http://", "syslog://a b", "http://logs/path\nX=1"] {
             assert!(LogPlace::parse(bad).is_err(), "{bad}");

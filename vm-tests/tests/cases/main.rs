@@ -5,11 +5,15 @@
 
 mod battery;
 mod boots;
+mod classroom;
+mod cluster;
 mod diary;
 mod dnsmasq;
+mod example;
 mod firmware;
 mod ipxe;
 mod layouts;
+mod logs;
 mod managers;
 mod mounts;
 mod nics;
