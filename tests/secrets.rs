@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::net::Ipv4Addr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -112,4 +113,58 @@ fn a_machine_has_its_secrets_once_in_a_boot_and_nothing_else_has_them_at_all() {
     for words in ["where its log goes has changed", "which secrets it has has changed"] {
         assert!(behind.contains(words), "{behind}");
     }
+}
+
+/// A program of the site's, which a confined server has run by somebody else.
+const MAKES: &str = "#!/bin/sh\nread -r asked\necho \"$asked\" >>asked\nid -u >>asked\n\
+    [ ! -e broken ] || { echo 'no realm' >&2; exit 3; }\nprintf 'made %s by hand' $(wc -l <asked)\n";
+
+#[test]
+fn a_secret_is_made_by_the_sites_program_once_and_where_that_fails_the_machine_goes_without() {
+    let lab = Lab::new().unwrap();
+    let mut files = SiteFiles::with_alpha(b"kernel").unwrap();
+    files.add("[make_secrets]\nprogram = \"./make-secret\"\n[machine.alpha.secrets]\nkeytab = { kind = \"made\", at = \"/etc/krb5.keytab\" }\n");
+    let program = files.path().join("make-secret");
+    fs::write(&program, MAKES).unwrap();
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    fs::write(files.path().join("broken"), "").unwrap();
+    let mut server = Server::start(files).unwrap();
+    lab.on_machines(RELAY, |host| {
+        let alpha = host.lease(10, PATIENCE).unwrap().unwrap();
+        let taken = || {
+            let boot = alpha.boot().unwrap();
+            let root = alpha.mount(&boot.export).unwrap();
+            (root, alpha.mount(&format!("/s/{}", boot.id)).unwrap().read_all().unwrap())
+        };
+        let (_root, given) = taken();
+        assert!(given.is_empty(), "{given:?}");
+        let told = "cannot have a machine's secret made: ";
+        server.wait_for_log(told, PATIENCE).unwrap();
+        assert!(server.log().contains("make-secret has ended with exit code 3; it says: no realm"));
+        fs::remove_file(server.site.path().join("broken")).unwrap();
+        let (_root, given) = taken();
+        let made = given["/keytab"].clone();
+        assert!(made.starts_with(b"made ") && made.ends_with(b" by hand"), "{made:?}");
+        let (_root, again) = taken();
+        assert_eq!(again["/keytab"], made, "it is there, and nobody asks for another");
+        for (words, secret) in [("made 6 by hand", "store"), ("made 6 by hand", "state")] {
+            assert_eq!(having(&server.site.path().join(secret), words.as_bytes()), [""; 0]);
+        }
+        assert!(!server.log().contains("by hand"));
+        assert!(
+            server.run(&["secret", "rotate", "alpha", "keytab"]).unwrap().contains("from its next boot on")
+        );
+        let (_root, anew) = taken();
+        assert_ne!(anew["/keytab"], made);
+    })
+    .unwrap();
+    let asked = fs::read_to_string(server.site.path().join("asked")).unwrap();
+    let wanted = "{\"machine\":\"alpha\",\"secret\":\"keytab\",\"macs\":[\"52:54:00:00:00:0a\"]}\n";
+    assert_eq!(asked.matches(wanted).count(), 3, "{asked}");
+    let listed = server.run(&["secret", "list"]).unwrap();
+    assert!(listed.contains(" made ") && listed.contains("keytab"), "{listed}");
+    let other = server.site.text().replace("\"./make-secret\"", "\"./another\"");
+    server.site.set_text(&other);
+    server.site.write().unwrap();
+    assert!(format!("{:#}", server.run(&["reload"]).unwrap_err()).contains("make_secrets"));
 }

@@ -186,6 +186,19 @@ pub enum SecretRefused {
         /// Which.
         name: String,
     },
+    /// Nobody runs a program that makes it.
+    #[error(
+        "no program is there that makes it: [make_secrets] names one, and a server learns of it when it starts"
+    )]
+    NoMaker,
+    /// The program has not made it.
+    #[error("{program} {told}")]
+    NotPrinted {
+        /// The program.
+        program: std::path::PathBuf,
+        /// What it did instead.
+        told: String,
+    },
     /// It was not made here.
     #[error("{0} was set by somebody, so it can't be made anew: set it again")]
     NotMade(String),

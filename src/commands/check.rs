@@ -13,6 +13,7 @@ use super::in_force::in_force;
 use super::look::Look;
 use super::{EXAMPLE, layers, needs, secrets};
 use crate::cli::Exit;
+use crate::decide::Purpose;
 use crate::net::routing::Routing;
 use crate::net::{OR_WAIT, no_address};
 use crate::print::{Document, Page};
@@ -145,7 +146,9 @@ fn warnings(site: &Site, store: Option<&Store>) -> Vec<String> {
         in_force(site).map_or_else(|_| (site.clone(), Vec::new()), |found| (found.site, found.conflicts));
     warnings.extend(conflicts.iter().map(|conflict| format!("{conflict}; a reload is refused until then")));
     warnings.extend(without_a_boot(&mapped));
-    warnings.extend(site.decide.as_ref().and_then(decide::lacks));
+    warnings.extend(
+        [Purpose::Decide, Purpose::MakeSecrets].into_iter().filter_map(|what| decide::lacks(site, what)),
+    );
     warnings.extend(needs::to_stage(site, &needs::unstaged(site, store)));
     warnings.extend(secrets::warnings(site));
     warnings

@@ -59,6 +59,7 @@ use crate::cli::mapping::MappingCommand;
 use crate::cli::secret::SecretCommand;
 use crate::cli::token::TokenCommand;
 use crate::cli::{Cli, Command, Exit, Output, StateCommand};
+use crate::decide::Purpose;
 use crate::print::Document;
 use crate::{confine, decide, logging, print};
 
@@ -224,13 +225,13 @@ pub fn exit_of(cause: &anyhow::Error) -> Exit {
 
 fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     // First of all: it forks, and what it forks is to have nothing that the server opens.
-    let lanes = decide::Lanes::begin(&site);
+    let lanes = [Purpose::Decide, Purpose::MakeSecrets].map(|what| decide::Lanes::begin(&site, what));
     // Told below, once there is a log; by then they would be given up.
     let privileged = confine::has_what_it_keeps();
     // While nothing of ours is bound there, and before the fence.
     let others = crate::net::holders::dhcp();
     let installers = needs::programs(&site);
-    let program = site.decide.as_ref().and_then(decide::lacks);
+    let programs = [Purpose::Decide, Purpose::MakeSecrets].map(|what| decide::lacks(&site, what));
     // Asked before, for what a container may use of the processors stands in files that a server has no other need of.
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let control = crate::control::socket();
@@ -242,7 +243,9 @@ fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
     privileged?;
     confined?;
     let control = control?;
-    let lanes = lanes.context("no process can be made that runs the decide program")?;
+    let [decide, make_secrets] =
+        lanes.map(|lanes| lanes.context("no process can be made that runs the site's program"));
+    let lanes = [decide?, make_secrets?];
     confine::tell();
     if let Some(at) = others.first() {
         tracing::warn!(
@@ -251,7 +254,7 @@ fn serve(cli: &Cli, site: Site, renderer: &Arc<dyn Renderer>) -> Result<Exit> {
         );
     }
     let mut needs = needs::at_start(&site, installers);
-    needs.extend(program);
+    needs.extend(programs.into_iter().flatten());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime =
         runtime.worker_threads(processors).enable_all().build().context("cannot start the runtime")?;

@@ -9,6 +9,7 @@
 //! A runner adopts what its program leaves behind (PR_SET_CHILD_SUBREAPER), and ends only when nothing of it is there any more:
 //! what has made itself a daemon is found as a child of the runner, in whatever group or session.
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::panic::set_hook;
@@ -26,6 +27,7 @@ use rustix::process::{
 };
 use rustix::thread::set_name;
 
+use super::Purpose;
 use super::run::run;
 use super::wire::{FREE, LONGEST_QUESTION, Outcome, Ran};
 use crate::confine::rendering;
@@ -40,7 +42,7 @@ const LOOKS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_mi
 ///
 /// # Errors
 /// There are no sockets or no process to be had.
-pub fn begin(program: &Program, home: &Path) -> io::Result<Vec<OwnedFd>> {
+pub fn begin(program: &Program, home: &Path, purpose: Purpose) -> io::Result<Vec<OwnedFd>> {
     let pair = |_| socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
     let pairs = (0..program.at_once).map(pair).collect::<rustix::io::Result<Vec<_>>>()?;
     let (ours, its): (Vec<OwnedFd>, Vec<OwnedFd>) = pairs.into_iter().unzip();
@@ -48,7 +50,8 @@ pub fn begin(program: &Program, home: &Path) -> io::Result<Vec<OwnedFd>> {
         Some(_) => Ok(ours),
         None => {
             drop(ours);
-            Launcher { program, home, lanes: its.into_iter().map(Lane::free).collect() }.serve()
+            let lanes = its.into_iter().map(Lane::free).collect();
+            Launcher { program, home, names: purpose.names(), lanes }.serve()
         }
     }
 }
@@ -78,6 +81,8 @@ impl Lane {
 struct Launcher<'p> {
     program: &'p Program,
     home: &'p Path,
+    /// Its own name, and its runners'.
+    names: [&'static CStr; 2],
     lanes: Vec<Lane>,
 }
 
@@ -86,7 +91,8 @@ impl Launcher<'_> {
         set_hook(Box::new(|_| exit(PANICKED)));
         forked::shed(&self.lanes.iter().map(|lane| lane.socket.as_raw_fd()).collect::<Vec<_>>());
         forked::outlive_signals();
-        let _ = set_name(c"or-decide");
+        let [name, _] = self.names;
+        let _ = set_name(name);
         forked::give_way();
         // A program that is root's has no capability of root's: neither this process nor anything that it starts.
         rendering::give_up_all();
@@ -116,7 +122,7 @@ impl Launcher<'_> {
     fn serve_lane(&mut self, at: usize) {
         let runners: Vec<Pid> =
             self.lanes.iter().filter_map(|lane| Some(lane.runner.as_ref()?.pid)).collect();
-        let (program, home) = (self.program, self.home);
+        let (program, home, [_, name]) = (self.program, self.home, self.names);
         let Some(lane) = self.lanes.get_mut(at) else { return };
         match lane.runner.take() {
             Some(Runner { pid, .. }) => {
@@ -126,7 +132,7 @@ impl Launcher<'_> {
                 let _ = send(&lane.socket, &FREE, SendFlags::NOSIGNAL);
             }
             None if is_closed(lane) => {}
-            None => match begin_run(program, home, &lane.socket) {
+            None => match begin_run(program, home, name, &lane.socket) {
                 Ok(runner) => lane.runner = Some(runner),
                 Err(cause) => {
                     let _ = recv(&lane.socket, &mut [0; LONGEST_QUESTION][..], RecvFlags::empty());
@@ -147,7 +153,7 @@ fn is_closed(lane: &Lane) -> bool {
 }
 
 /// Forks a runner for the question that waits on a lane.
-fn begin_run(program: &Program, home: &Path, lane: &OwnedFd) -> io::Result<Runner> {
+fn begin_run(program: &Program, home: &Path, name: &CStr, lane: &OwnedFd) -> io::Result<Runner> {
     match fork()? {
         Some(pid) => {
             let ends = pidfd_open(pid, PidfdFlags::empty());
@@ -159,7 +165,7 @@ fn begin_run(program: &Program, home: &Path, lane: &OwnedFd) -> io::Result<Runne
         }
         None => {
             forked::shed(&[lane.as_raw_fd()]);
-            let _ = set_name(c"or-decide-run");
+            let _ = set_name(name);
             adopt();
             let mut question = vec![0; LONGEST_QUESTION];
             let ran = match recv(lane, &mut question[..], RecvFlags::empty()) {

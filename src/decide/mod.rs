@@ -1,9 +1,11 @@
-//! The site's `decide` program, run for a server that can start nothing itself (docs/decisions/0014-decide.md).
+//! The site's programs, the one that decides and the one that makes secrets, run for a server that can start nothing itself
+//! (docs/decisions/0014-decide.md, 0025).
 
 mod launcher;
 mod run;
 mod wire;
 
+use std::ffi::CStr;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt as _;
@@ -29,6 +31,33 @@ const TOLD: usize = 300;
 const OPEN: &str = "can be changed by every user, and is run for the site; chmod o-w it";
 const GONE: &str = "has ended, and can only be had again by a restart";
 
+/// What a program of the site's is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It says what machines boot.
+    Decide,
+    /// It makes their secrets.
+    MakeSecrets,
+}
+
+impl Purpose {
+    /// The site's, where it has one.
+    fn program(self, site: &Site) -> Option<&Program> {
+        match self {
+            Self::Decide => site.decide.as_ref(),
+            Self::MakeSecrets => site.make_secrets.as_ref(),
+        }
+    }
+
+    /// What its launcher and its runners are called.
+    fn names(self) -> [&'static CStr; 2] {
+        match self {
+            Self::Decide => [c"or-decide", c"or-decide-run"],
+            Self::MakeSecrets => [c"or-secrets", c"or-secrets-run"],
+        }
+    }
+}
+
 /// The way to the process that runs the program, before there is a runtime.
 pub struct Lanes {
     program: Program,
@@ -36,13 +65,13 @@ pub struct Lanes {
 }
 
 impl Lanes {
-    /// Forks that process, where the site has a program. Before this one has a second thread, and before it is confined.
+    /// Forks that process, where the site has such a program. Before this one has a second thread, and before it is confined.
     ///
     /// # Errors
     /// There are no sockets or no process to be had.
-    pub fn begin(site: &Site) -> io::Result<Option<Self>> {
-        let Some(program) = &site.decide else { return Ok(None) };
-        Ok(Some(Self { program: program.clone(), sockets: launcher::begin(program, &site.home)? }))
+    pub fn begin(site: &Site, purpose: Purpose) -> io::Result<Option<Self>> {
+        let Some(program) = purpose.program(site) else { return Ok(None) };
+        Ok(Some(Self { program: program.clone(), sockets: launcher::begin(program, &site.home, purpose)? }))
     }
 
     /// The same for a runtime's tasks.
@@ -171,8 +200,9 @@ impl TakenLane {
     fn lost(mut self) {
         drop(self.lane.take());
         if !self.inner.all.is_closed() {
+            let path = self.inner.program.path.display();
             tracing::error!(
-                "the process that runs the site's program {GONE}; machines boot by rules and groups"
+                "the process that runs the site's program {path} {GONE}; machines do without what it says"
             );
         }
         self.inner.all.close();
@@ -211,9 +241,9 @@ pub fn run_here(program: &Program, home: &Path, question: &[u8]) -> Result<Vec<u
     in_words(program, run::run(program, home, question, None))
 }
 
-/// What stands in the way of running the program, by what the file system says of it.
-pub fn lacks(program: &Program) -> Option<String> {
-    let path = &program.path;
+/// What stands in the way of running a program of the site's, by what the file system says of it; nothing where it has none.
+pub fn lacks(site: &Site, purpose: Purpose) -> Option<String> {
+    let path = &purpose.program(site)?.path;
     let lacks = match path.metadata() {
         Err(cause) => format!("cannot be run: {cause}"),
         Ok(meta) if !meta.is_file() => "is not a regular file".to_owned(),
@@ -221,10 +251,17 @@ pub fn lacks(program: &Program) -> Option<String> {
         Ok(_) if run::is_open(path) => OPEN.to_owned(),
         Ok(_) => return None,
     };
-    Some(format!(
-        "the decide program {} {lacks}: until then machines boot by rules and groups",
-        path.display()
-    ))
+    let path = path.display();
+    Some(match purpose {
+        Purpose::Decide => {
+            format!("the decide program {path} {lacks}: until then machines boot by rules and groups")
+        }
+        Purpose::MakeSecrets => {
+            format!(
+                "the program {path} that makes secrets {lacks}: until then no machine gets a new one of it"
+            )
+        }
+    })
 }
 
 /// What it has printed, or why that is no answer.

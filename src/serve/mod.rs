@@ -63,22 +63,31 @@ fn raise_descriptors() {
     }
 }
 
+/// Has the site's programs run by those who may start them.
+fn run_by(machines: &Machines, [decide, make_secrets]: [Option<Lanes>; 2]) -> Result<()> {
+    if let Some(program) = decide {
+        machines.decide_by(Arc::new(program.open()?));
+    }
+    if let Some(program) = make_secrets {
+        machines.make_secrets_by(Arc::new(program.open()?));
+    }
+    Ok(())
+}
+
 /// Serves until SIGTERM or SIGINT; a second signal ends it at once. SIGHUP reads the site at `path` again. `control` is
-/// the control socket, which has no name yet; `program` runs the site's program, where it has one; `needs` is what the host lacks for this site, and is no reason not to start.
+/// the control socket, which has no name yet; `programs` run the site's, the one that decides and the one that makes secrets; `needs` is what the host lacks for this site, and is no reason not to start.
 pub async fn run(
     site: Site,
     path: PathBuf,
     control: Socket,
-    program: Option<Lanes>,
+    programs: [Option<Lanes>; 2],
     needs: &[String],
     renderer: Arc<dyn Renderer>,
 ) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
     let (machines, keyring, reports) = domain(&site, renderer.clone()).await?;
-    if let Some(program) = program {
-        machines.decide_by(Arc::new(program.open()?));
-    }
+    run_by(&machines, programs)?;
     let https = Arc::new(Https::open(&site).map_err(|problem| anyhow::anyhow!("{problem}"))?);
     let keeper = Keeper::open(&site)?;
     let sockets = Sockets::bind(&site, &keeper, control)?;

@@ -31,6 +31,32 @@ pub struct Question<'q> {
     pub examined: &'q Examined,
 }
 
+/// What the program that makes secrets is asked for: one secret of one machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct SecretWanted<'q> {
+    /// The machine's name.
+    pub machine: &'q str,
+    /// The secret's.
+    pub secret: &'q str,
+    /// The machine's NICs.
+    pub macs: Vec<String>,
+}
+
+impl SecretWanted<'_> {
+    /// As the program is given it.
+    #[must_use]
+    pub fn document(&self) -> Vec<u8> {
+        written(self)
+    }
+}
+
+/// All of it is text and numbers, which JSON has.
+fn written(question: &impl Serialize) -> Vec<u8> {
+    let mut document = serde_json::to_vec(question).unwrap_or_default();
+    document.push(b'\n');
+    document
+}
+
 impl<'c> Catalogue<'c> {
     /// The program that is to be asked about somebody: there is one, and neither what was assigned nor the machine's own table says
     /// what it boots. Nobody whom these name waits for a program.
@@ -70,9 +96,6 @@ impl<'q> Question<'q> {
     /// As the program is given it.
     #[must_use]
     pub fn document(&self) -> Vec<u8> {
-        // All of it is text and numbers, which JSON has.
-        let mut document = serde_json::to_vec(self).unwrap_or_default();
-        document.push(b'\n');
-        document
+        written(self)
     }
 }

@@ -178,6 +178,7 @@ fn check(files: &[File], home: &Path) -> Result<Site, Report> {
                 menus: plain(draft.menus),
                 unknown: draft.unknown.and_then(|unknown| unknown.value),
                 decide: draft.decide,
+                make_secrets: draft.make_secrets,
                 vars: draft.vars,
             })
         }

@@ -9,7 +9,7 @@ use crate::site::groups::Group;
 use crate::site::menu_tables::{boots, menu};
 use crate::site::menus::Menu;
 use crate::site::networks::network;
-use crate::site::program::{Program, program};
+use crate::site::program::{Program, decider, maker};
 use crate::site::rules::{Rule, rule};
 use crate::site::section::{Diagnostics, Located, Section};
 use crate::site::table::{Places, Table, good_name, host_name};
@@ -29,6 +29,9 @@ pub(crate) struct Draft {
     pub(crate) menus: BTreeMap<String, Table<Menu>>,
     pub(crate) unknown: Option<Table<Option<Boots>>>,
     pub(crate) decide: Option<Program>,
+    pub(crate) make_secrets: Option<Program>,
+    /// It is said, and may be wrong.
+    pub(crate) says_maker: bool,
     pub(crate) vars: Vars,
     /// Whether some table could not be made sense of, so that what seems not to exist may be in it.
     pub(crate) partial: bool,
@@ -69,7 +72,11 @@ impl Draft {
                 add("group", name, group, &mut self.groups, diagnostics);
             }
             if let Some(section) = root.section(diagnostics, "decide") {
-                self.decide = program(section, home, diagnostics);
+                self.decide = decider(section, home, diagnostics);
+            }
+            if let Some(section) = root.section(diagnostics, "make_secrets") {
+                self.says_maker = true;
+                self.make_secrets = maker(section, home, diagnostics);
             }
             let rules = root.sections(diagnostics, "rule");
             self.rules.extend(rules.into_iter().map(|section| rule(section, home, diagnostics)));

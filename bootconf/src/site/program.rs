@@ -1,4 +1,5 @@
-//! `[decide]`: the admin's program that says what machines boot, and what holds for a run of it.
+//! `[decide]`: the admin's program that says what machines boot; `[make_secrets]`: the one that makes their secrets; and what holds for a
+//! run of either.
 
 use std::path::{Path, PathBuf};
 
@@ -7,12 +8,14 @@ use crate::site::section::{Diagnostics, Located, Section};
 
 /// A run that takes longer holds up the machine that waits for it, and its firmware gives up some time.
 const LONGEST_RUN: u32 = 60;
+/// And one that makes a secret: whoever has one made anew waits too, for a place and for the run.
+const LONGEST_MAKING: u32 = 20;
 /// How long an answer may count.
 const LONGEST_KEPT: u32 = 86_400;
 /// Runs at once: two, for one is kept for the machines that the site names, to as many as a small server has memory for.
 const AT_ONCE: std::ops::RangeInclusive<u16> = 2..=32;
 
-/// The `[decide]` table.
+/// The `[decide]` or `[make_secrets]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Program {
     /// The program's file.
@@ -23,13 +26,33 @@ pub struct Program {
     pub timeout: u32,
     /// Runs at once.
     pub at_once: u16,
-    /// Seconds for which an answer counts for the same question.
+    /// Seconds for which an answer counts for the same question; nobody asks for a secret that there is.
     pub cache: u32,
 }
 
 /// Reads `[decide]`.
-pub(crate) fn program(
+pub(crate) fn decider(
     mut section: Section<'_>,
+    home: &Path,
+    diagnostics: &mut Diagnostics,
+) -> Option<Program> {
+    let cache = time(&mut section, "cache", (0, LONGEST_KEPT), "0s to one day", diagnostics);
+    let told = "one second to one minute";
+    let timeout = time(&mut section, "timeout", (1, LONGEST_RUN), told, diagnostics);
+    Some(Program { cache: cache.unwrap_or(60), ..program(section, timeout, home, diagnostics)? })
+}
+
+/// Reads `[make_secrets]`.
+pub(crate) fn maker(mut section: Section<'_>, home: &Path, diagnostics: &mut Diagnostics) -> Option<Program> {
+    let told = "one to twenty seconds";
+    let timeout = time(&mut section, "timeout", (1, LONGEST_MAKING), told, diagnostics);
+    program(section, timeout, home, diagnostics)
+}
+
+/// What both have.
+fn program(
+    mut section: Section<'_>,
+    timeout: Option<u32>,
     home: &Path,
     diagnostics: &mut Diagnostics,
 ) -> Option<Program> {
@@ -37,8 +60,6 @@ pub(crate) fn program(
     let path = words.next().and_then(|at| file(at, home, diagnostics));
     let args = words.filter_map(|at| Some(word(at, diagnostics)?.value)).collect();
     section.required(diagnostics, "program", "the program's path, then its arguments");
-    let timeout = time(&mut section, "timeout", (1, LONGEST_RUN), "one second to one minute", diagnostics);
-    let cache = time(&mut section, "cache", (0, LONGEST_KEPT), "0s to one day", diagnostics);
     let at_once = section.number(diagnostics, "at_once", AT_ONCE);
     section.finish(diagnostics);
     Some(Program {
@@ -46,7 +67,7 @@ pub(crate) fn program(
         args,
         timeout: timeout.unwrap_or(5),
         at_once: at_once.map_or(4, |at| at.value),
-        cache: cache.unwrap_or(60),
+        cache: 0,
     })
 }
 

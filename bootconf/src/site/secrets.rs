@@ -14,7 +14,7 @@ use crate::site::table::Places;
 pub type Secrets = BTreeMap<String, Secret>;
 
 /// What may stand where a secret is said.
-const FORMS: &str = "\"ssh-key\", \"random\", \"set\", \"none\", or a table such as { kind = \"set\", at = \"/etc/krb5.keytab\" }";
+const FORMS: &str = "\"ssh-key\", \"random\", \"made\", \"set\", \"none\", or a table such as { kind = \"set\", at = \"/etc/krb5.keytab\" }";
 /// Secrets of one table, and of one machine.
 pub const MOST: usize = 32;
 /// Bytes of a name.
@@ -55,19 +55,26 @@ pub enum SecretKind {
     SshKey,
     /// The server makes 32 random bytes, written as 64 hexadecimal digits, once for each machine.
     Random,
+    /// The site's program makes it (`[make_secrets]`), once for each machine.
+    Made,
     /// None: what a table that is further away says does not count.
     None,
 }
 
 impl SecretKind {
     /// All, as they are said.
-    const ALL: [(Self, &str); 4] =
-        [(Self::Set, "set"), (Self::SshKey, "ssh-key"), (Self::Random, "random"), (Self::None, "none")];
+    const ALL: [(Self, &str); 5] = [
+        (Self::Set, "set"),
+        (Self::SshKey, "ssh-key"),
+        (Self::Random, "random"),
+        (Self::Made, "made"),
+        (Self::None, "none"),
+    ];
 
-    /// Whether the server makes it where there is none yet.
+    /// Whether the server makes it, or has it made, where there is none yet.
     #[must_use]
     pub fn is_made(self) -> bool {
-        matches!(self, Self::SshKey | Self::Random)
+        matches!(self, Self::SshKey | Self::Random | Self::Made)
     }
 }
 
@@ -122,7 +129,7 @@ pub(crate) fn secrets(
 /// What is said in a table.
 fn long(name: &str, mut table: Section<'_>, diagnostics: &mut Diagnostics) -> Option<Secret> {
     let said = table.string(diagnostics, "kind").and_then(|at| at.check(diagnostics, |text| kind(&text)));
-    table.missing(diagnostics, "kind", "how it comes about: \"set\", \"ssh-key\" or \"random\"");
+    table.missing(diagnostics, "kind", "how it comes about: \"set\", \"ssh-key\", \"random\" or \"made\"");
     let at = table.string(diagnostics, "at").and_then(|at| at.check(diagnostics, file));
     let mode = table.string(diagnostics, "mode").and_then(|at| at.check(diagnostics, |text| mode(&text)));
     let user = table.number(diagnostics, "user", 0..=u16::MAX);

@@ -46,6 +46,8 @@ pub struct Site {
     pub unknown: Option<Boots>,
     /// The program that says what machines boot of which nothing nearer does.
     pub decide: Option<Program>,
+    /// The program that makes machines' secrets of the kind that it makes.
+    pub make_secrets: Option<Program>,
     /// What templates may say on every machine; profiles, workloads and machines may say otherwise.
     pub vars: Vars,
     /// Where machines are found by what they send.

@@ -12,7 +12,7 @@ use crate::site::hides::{conflicts, hidden_secrets};
 use crate::site::mounts::{Mounts, What};
 use crate::site::networks::pool_size;
 use crate::site::report::nearest;
-use crate::site::secrets::Secrets;
+use crate::site::secrets::{Secret, SecretKind, Secrets};
 use crate::site::section::Diagnostics;
 use crate::site::table::Table;
 use crate::site::{Machine, Profile};
@@ -298,7 +298,8 @@ fn mounted<T>(mounts: &Mounts, table: &Table<T>, draft: &Draft, diagnostics: &mu
     }
 }
 
-/// Nobody is given a secret where any user of a machine can ask in root's place, nor where no program finds it.
+/// Nobody is given a secret where any user of a machine can ask in root's place, nor where no program finds it; and none is made by a program that
+/// there is not.
 fn secret<T>(
     (secrets, mounts): (&Secrets, &Mounts),
     table: &Table<T>,
@@ -311,6 +312,11 @@ fn secret<T>(
     let anybody = draft.server.as_ref().is_some_and(|server| server.unprivileged_nfs_ports);
     for name in secrets.keys().filter(|_| anybody) {
         let told = "cannot be given with `allow_unprivileged_nfs_ports = true`: any user of a machine could ask for its secrets; take one of the two away";
+        diagnostics.note(table.place("secrets", name), told);
+    }
+    let lacks = |secret: &Secret| secret.kind == SecretKind::Made && !draft.says_maker;
+    for (name, _) in secrets.iter().filter(|(_, secret)| lacks(secret)) {
+        let told = "is to be made by the site's program, and no [make_secrets] says which that is";
         diagnostics.note(table.place("secrets", name), told);
     }
 }

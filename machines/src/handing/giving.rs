@@ -10,14 +10,16 @@
 //!
 //! What it has said counts at once where it was heard, and everywhere and for good as soon as it is written.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use oneroot_bootconf::admission::Seen;
 use oneroot_bootconf::assignment::Signed;
 use oneroot_bootconf::pins::{Phase, Pin};
+use oneroot_bootconf::question::SecretWanted;
 use oneroot_bootconf::secrets::{PUBLIC, SecretKind, Secrets as Wanted};
-use oneroot_ids::{BootId, ViewId};
+use oneroot_ids::{BootId, Mac, ViewId};
 use oneroot_nfsd::{FIRST_UNPRIVILEGED_PORT, MountError, MountGrant, Refusal, Tree as _};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 use oneroot_tree::node::{Content, Meta, TreePath};
@@ -25,10 +27,11 @@ use oneroot_tree::view::Level;
 use oneroot_tree::{IndexBuilder, View};
 
 use crate::boots::commit::TRIES;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, SecretRefused};
 use crate::guest::MTIME;
 use crate::host::random;
 use crate::machines::Machines;
+use crate::secrets::LARGEST;
 use crate::secrets::make::make;
 use crate::secrets::open::{MOST_OPEN, NotOpened, Open};
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
@@ -47,7 +50,12 @@ impl Machines {
         boot: BootId,
     ) -> Result<MountGrant, MountError> {
         let (pin, name, wanted) = self.entitled(peer, boot)?;
-        let record = self.whole(&name, &wanted).await;
+        // In a task of its own: a program may take longer than whoever asks waits, and has made it when that one asks again.
+        let whole = {
+            let (machines, name, wanted) = (self.clone(), name.clone(), wanted.clone());
+            tokio::spawn(async move { machines.whole(&name, &wanted).await }).await
+        };
+        let record = whole.map_err(Error::from).and_then(|record| record);
         let record = record.map_err(|cause| self.cannot_give(&pin, &name, &cause))?;
         if record.closed.contains(&boot) || self.secrets.is_closed(boot) {
             return Err(self.refuse_secrets(&pin, &name, "it has said already that it has them"));
@@ -105,23 +113,88 @@ impl Machines {
         MountError::Acces
     }
 
-    /// A machine's record, with all that the server makes.
+    /// A machine's record, with all that the server makes or has made.
     async fn whole(&self, name: &str, wanted: &Wanted) -> Result<MachineSecrets> {
         let by = Signed { by: SERVER.to_owned(), at: self.host.now() };
+        let printed = self.printed(name, wanted).await?;
         self.change_secrets(name, &|mut record| {
             let mut is_new = false;
             for (secret, said) in wanted.iter().filter(|(_, said)| said.kind.is_made()) {
-                // One that an admin has set counts, whatever the site would have made.
-                let stays = |kept: &Kept| kept.kind == said.kind || kept.kind == SecretKind::Set;
-                if record.kept.get(secret).is_some_and(stays) {
+                if record.kept.get(secret).is_some_and(|kept| stays(kept, said.kind)) {
                     continue;
                 }
-                record.kept.insert(secret.clone(), self.made(name, secret, said.kind, &by)?);
+                let kept = match (said.kind, printed.get(secret)) {
+                    (SecretKind::Made, None) => {
+                        // One of another kind is not what the site wants any more.
+                        is_new |= record.kept.remove(secret).is_some();
+                        continue;
+                    }
+                    (SecretKind::Made, Some(plain)) => self.printed_kept(name, secret, plain, &by)?,
+                    (kind, _) => self.made(name, secret, kind, &by)?,
+                };
+                record.kept.insert(secret.clone(), kept);
                 is_new = true;
             }
             Ok(is_new.then_some(record))
         })
         .await
+    }
+
+    /// What the site's program makes for a machine of what it lacks. What can't be made keeps no other one back, and the machine tells
+    /// of it.
+    async fn printed(&self, machine: &str, wanted: &Wanted) -> Result<BTreeMap<String, Vec<u8>>> {
+        let mut printed = BTreeMap::new();
+        let of_program: Vec<&String> = wanted
+            .iter()
+            .filter(|(_, said)| said.kind == SecretKind::Made)
+            .map(|(secret, _)| secret)
+            .collect();
+        if of_program.is_empty() {
+            return Ok(printed);
+        }
+        let found = SECRETS.get(self.state.as_ref(), machine).await?;
+        let known = found.map(|found| found.value).unwrap_or_default();
+        for secret in of_program {
+            if known.kept.get(secret).is_some_and(|kept| stays(kept, SecretKind::Made)) {
+                continue;
+            }
+            match self.have_printed(machine, secret).await {
+                Ok(plain) => drop(printed.insert(secret.clone(), plain)),
+                Err(cause) => {
+                    tracing::error!(machine, secret, %cause, "cannot have a machine's secret made: {cause}");
+                }
+            }
+        }
+        Ok(printed)
+    }
+
+    /// A secret as the site's program prints it; a sentence that says why there is none.
+    pub(super) async fn have_printed(&self, machine: &str, secret: &str) -> Result<Vec<u8>, SecretRefused> {
+        let site = self.site();
+        let program = site.make_secrets.as_ref().zip(self.secrets.maker.get());
+        let (program, maker) = program.ok_or(SecretRefused::NoMaker)?;
+        let macs = site.machines.get(machine).map(|known| known.macs.iter().map(Mac::to_string).collect());
+        let asked = SecretWanted { machine, secret, macs: macs.unwrap_or_default() };
+        let printed = maker.run(asked.document(), true).await;
+        let not_made = |told: String| SecretRefused::NotPrinted { program: program.path.clone(), told };
+        let plain = printed.map_err(not_made)?;
+        match plain.len() {
+            0 => Err(not_made("has printed nothing".to_owned())),
+            length if length > LARGEST => Err(not_made(format!("has printed more than {LARGEST} bytes"))),
+            _ => Ok(plain),
+        }
+    }
+
+    /// What it has printed, as it is kept.
+    pub(super) fn printed_kept(
+        &self,
+        machine: &str,
+        secret: &str,
+        plain: &[u8],
+        by: &Signed,
+    ) -> Result<Kept> {
+        let sealed = self.sealed(machine, secret, plain)?;
+        Ok(Kept { sealed, kind: SecretKind::Made, public: None, made: by.clone() })
     }
 
     /// One that the server makes.
@@ -250,6 +323,11 @@ impl Machines {
         let comes_up = |boot| pin(boot).is_some_and(|pin| is_coming_up(pin, now));
         self.secrets.keep(comes_up, |boot| pin(boot).is_some());
     }
+}
+
+/// Whether a secret that there is counts where the site wants one of a kind: one that an admin has set does, whatever would be made.
+fn stays(kept: &Kept, wanted: SecretKind) -> bool {
+    kept.kind == wanted || kept.kind == SecretKind::Set
 }
 
 /// Whether a boot's root is mounted and it has not come up yet, of late.

@@ -11,8 +11,9 @@ use oneroot_bootconf::secrets::{SecretKind, name as good_name};
 use oneroot_state::Backend as _;
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Result, SecretRefused};
+use crate::error::{Error, Result, SecretRefused};
 use crate::machines::Machines;
+use crate::planner::decider::Decider;
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
 use crate::secrets::seal::SiteSeal;
 use crate::secrets::{LARGEST, MOST};
@@ -58,6 +59,11 @@ impl fmt::Debug for SecretChange {
 }
 
 impl Machines {
+    /// Has secrets made by somebody who may start the site's program; the first to be handed in counts.
+    pub fn make_secrets_by(&self, maker: Arc<dyn Decider>) {
+        let _ = self.secrets.maker.set(maker);
+    }
+
     /// What secrets are sealed with from now on; the first to be handed in counts.
     pub fn seal_by(&self, seal: SiteSeal) {
         let _ = self.secrets.seal.set(seal);
@@ -146,6 +152,7 @@ impl Machines {
             return Err(SecretRefused::NoSuchMachine(machine.to_owned()).into());
         }
         let signed = Signed { by: by.to_owned(), at: self.host.now() };
+        let printed = self.printed_anew(machine, &name, change).await?;
         let no_such = || SecretRefused::NoSuchSecret { machine: machine.to_owned(), name: name.clone() };
         let record = self
             .change_secrets(machine, &|mut record| {
@@ -161,9 +168,13 @@ impl Machines {
                     (SecretChange::Rotate, Some(known)) if !known.kind.is_made() => {
                         return Err(SecretRefused::NotMade(name.clone()).into());
                     }
-                    (SecretChange::Rotate, Some(known)) => {
-                        Some(self.made(machine, &name, known.kind, &signed)?)
-                    }
+                    (SecretChange::Rotate, Some(known)) => Some(match (known.kind, &printed) {
+                        (SecretKind::Made, Some(plain)) => {
+                            self.printed_kept(machine, &name, plain, &signed)?
+                        }
+                        (SecretKind::Made, None) => return Err(Error::Contended),
+                        (kind, _) => self.made(machine, &name, kind, &signed)?,
+                    }),
                     (SecretChange::Remove, Some(_)) => None,
                 };
                 match kept {
@@ -181,6 +192,23 @@ impl Machines {
         tracing::info!(machine, secret = name, %by, "a secret was {what}");
         let is_wanted = self.secrets_wanted(Some(machine)).contains_key(&(machine.to_owned(), name.clone()));
         Ok(record.kept.get(&name).map(|kept| self.secret_status(machine, &name, kept, is_wanted)))
+    }
+
+    /// What the site's program makes, where a secret of its kind is to be made anew.
+    async fn printed_anew(
+        &self,
+        machine: &str,
+        name: &str,
+        change: &SecretChange,
+    ) -> Result<Option<Vec<u8>>> {
+        if !matches!(change, SecretChange::Rotate) {
+            return Ok(None);
+        }
+        let found = SECRETS.get(self.state.as_ref(), machine).await?;
+        let is_printed = found.is_some_and(|found| {
+            found.value.kept.get(name).is_some_and(|kept| kept.kind == SecretKind::Made)
+        });
+        Ok(if is_printed { Some(self.have_printed(machine, name).await?) } else { None })
     }
 
     fn set(&self, machine: &str, name: &str, bytes: &[u8], signed: &Signed) -> Result<Kept> {

@@ -1,4 +1,4 @@
-//! Who runs the site's `decide` program. A server has that done by a process that may start programs; how is not this crate's
+//! Who runs a program of the site's: the one that decides, or the one that makes secrets. A server has that done by a process that may start programs; how is not this crate's
 //! to know (docs/decisions/0014-decide.md).
 
 use std::future::Future;
@@ -8,7 +8,7 @@ use std::pin::Pin;
 /// without its subject.
 pub type Running = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send>>;
 
-/// Runs the site's program.
+/// Runs it.
 pub trait Decider: Send + Sync {
     /// Gives it a question. It ends within a time that the site says, and so many run at once; `is_named` says that the site names
     /// the machine, so that no stranger's run keeps it from its own.

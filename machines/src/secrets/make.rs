@@ -27,7 +27,8 @@ pub(crate) fn make(kind: SecretKind, machine: &str, random: &[u8; SEED]) -> Opti
     match kind {
         SecretKind::SshKey => ssh_key(machine, seed, check.first_chunk()?),
         SecretKind::Random => Some(Made { secret: format!("{}\n", hex(seed)).into_bytes(), public: None }),
-        SecretKind::Set | SecretKind::None => None,
+        // Somebody else makes those.
+        SecretKind::Set | SecretKind::Made | SecretKind::None => None,
     }
 }
 

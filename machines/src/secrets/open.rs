@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock};
 use oneroot_ids::{BootId, ViewId};
 
 use crate::objects::lent::Lent;
+use crate::planner::decider::Decider;
 use crate::secrets::seal::SiteSeal;
 use crate::views::tree::MachineTree;
 
@@ -17,6 +18,8 @@ pub const MOST_OPEN: usize = 256;
 pub struct Secrets {
     /// What they are sealed with.
     pub seal: OnceLock<SiteSeal>,
+    /// Who runs the program that makes some of them.
+    pub maker: OnceLock<Arc<dyn Decider>>,
     open: RwLock<HashMap<ViewId, Open>>,
     /// Boots that have said here that they have them, until their pins go: what is under way for one comes too late.
     closed: Mutex<HashSet<BootId>>,
