@@ -521,8 +521,7 @@ fn programs_that_write_without_end_remove_what_is_ours_or_leave_others_behind_ke
         program(&home.path().join("root/usr/lib/systemd/systemd"), &PROBE.replacen('\n', probe, 1));
         // A server that takes one message.
         fs::write(home.path().join("answer"), "HTTP/1.1 204 No Content\r\n\r\n").unwrap();
-        let listens =
-            "umask 022; ip link set lo up; busybox nc -l -p 80 <answer >posted &\nsleep 1";
+        let listens = "umask 022; ip link set lo up; busybox nc -l -p 80 <answer >posted &\nsleep 1";
         let (told, _) = boot_and_errors(home.path(), listens);
         let posted = fs::read_to_string(home.path().join("posted")).unwrap();
         let console = told.get("console").cloned().unwrap_or_default().join("|");
