@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use oneroot_initrd::report::Phase;
 
+use crate::examine::EXAMINE;
 use crate::kernel::{Errno, Kernel, Kind, Mount};
 use crate::machine::{self, Machine, Over, Tree};
 use crate::overlay::NEW;
@@ -27,9 +28,11 @@ const DEEPEST: usize = 16;
 const IFUPDOWN: Duration = Duration::from_secs(10);
 /// What fetching secrets may take.
 const ALL_SECRETS: Duration = Duration::from_secs(180);
-/// Where the site's hooks are, those first that a boot may need, and what all of them may take; the script gives each a minute.
-const HOOKS: [&str; 2] = ["/etc/oneroot/early.d", "/etc/oneroot/examine.d"];
+/// Where the site's hooks are, and what all of them may take; the script gives each a minute.
+const HOOKS: &str = "/etc/oneroot/early.d";
 const ALL_HOOKS: Duration = Duration::from_secs(900);
+/// What the programs that examine the machine may take, and the one that runs them and tells of it: it ends before that by itself.
+const EXAMINES: Duration = Duration::from_secs(360);
 /// Mounts that go along into the new root, and that it gets: where, what, and whether programs of others' may not run there.
 const CARRIED: [&str; 3] = ["/dev", "/sys", "/proc"];
 
@@ -63,6 +66,10 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
     } else {
         None
     };
+    if lacking.is_none() {
+        // What they find out is for the next boot: nothing that comes of them is this one's.
+        let _ = by_script(kernel, (&["hooks", "examine"], EXAMINE), Some(EXAMINES), &|| false, &mut wrong);
+    }
     for trouble in &wrong {
         machine.teller.note(trouble);
     }
@@ -80,16 +87,14 @@ fn fetch_secrets(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
         let text = kernel.read(&list).unwrap_or_default();
         String::from_utf8_lossy(&text).contains(" required ")
     };
-    by_script(kernel, ("fetch-secrets", list.as_str()), Some(ALL_SECRETS), &is_needed, wrong)
+    by_script(kernel, (&["fetch-secrets"], &list), Some(ALL_SECRETS), &is_needed, wrong)
 }
 
 /// Runs what the site has its machines do before their real init (docs/decisions/0023). False where one has failed without which
 /// this machine is not to come up.
 fn run_hooks(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
-    let [early, _] = HOOKS;
-    let is_needed = || kernel.list(early).unwrap_or_default().iter().any(|name| name.ends_with(".required"));
-    let there = HOOKS.into_iter().find(|hooks| kernel.is_there(hooks)).unwrap_or(early);
-    by_script(kernel, ("hooks", there), Some(ALL_HOOKS), &is_needed, wrong)
+    let is_needed = || kernel.list(HOOKS).unwrap_or_default().iter().any(|name| name.ends_with(".required"));
+    by_script(kernel, (&["hooks"], HOOKS), Some(ALL_HOOKS), &is_needed, wrong)
 }
 
 /// Has what lasts, and what has memory of its own, made (docs/decisions/0024). False where something is missing without which this
@@ -101,23 +106,25 @@ fn keep(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
         String::from_utf8_lossy(&text).lines().any(|line| line.split(' ').nth(2) == Some("required"))
     };
     // What is copied comes over the network and may be much: as much as the site says.
-    by_script(kernel, ("keep", list.as_str()), None, &is_needed, wrong)
+    by_script(kernel, (&["keep"], &list), None, &is_needed, wrong)
 }
 
-/// Runs a script that other initramfs run too, where there is what it is for. False where that says so, or where it did not run, nobody
-/// knows what became of it, and some of it is needed.
+/// Runs a script that other initramfs run too, with these words behind its name, where there is what it is for. False where that says so,
+/// or where it did not run, nobody knows what became of it, and some of it is needed.
 fn by_script(
     kernel: &dyn Kernel,
-    (script, of): (&str, &str),
+    (words, of): (&[&str], &str),
     within: Option<Duration>,
     is_needed: &dyn Fn() -> bool,
     wrong: &mut Vec<Trouble>,
 ) -> bool {
+    let Some((script, arguments)) = words.split_first() else { return true };
     let program = format!("{GIVEN}/{script}");
     if !kernel.is_there(of) || !kernel.is_there(&program) {
         return true;
     }
-    match kernel.run("/bin/sh", &[&program], &[machine::HOME, machine::PATH], within) {
+    let words: Vec<&str> = [program.as_str()].iter().chain(arguments).copied().collect();
+    match kernel.run("/bin/sh", &words, &[machine::HOME, machine::PATH], within) {
         Ok(is_let) => is_let,
         Err(errno) => {
             wrong.push(Trouble::File { path: of.to_owned(), errno });

@@ -8,12 +8,13 @@
 //! * [`trouble`], [`telling`], [`machine`]: what can go wrong, who hears of it, and what is done then;
 //! * [`arguments`], [`modules`], [`devices`]: what it finds;
 //! * [`nic`], [`address`], [`root`], [`overlay`], [`files`], [`hand_over`]: what it does, one after the other;
-//! * [`boot`]: all of it; and [`tell`], which a machine runs later, under every initramfs.
+//! * [`boot`]: all of it; and [`tell`] with [`examine`], which a machine runs later, under every initramfs.
 
 pub mod address;
 pub mod arguments;
 pub mod boot;
 pub mod devices;
+pub mod examine;
 pub mod files;
 pub mod hand_over;
 pub mod kernel;

@@ -1,4 +1,4 @@
-//! The first program of a machine, the kernel's modprobe while it is, and what tells the server of the machine later: [`oneroot_init`] has
+//! The first program of a machine, the kernel's modprobe while it is, and what examines the machine later: [`oneroot_init`] has
 //! all of them.
 
 use std::process::ExitCode;
@@ -25,8 +25,7 @@ fn main() -> ExitCode {
         return if modprobe(&Host, &arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if name == TELL {
-        let is_told = arguments.first().is_some_and(|directory| tell(&Host, directory));
-        return if is_told { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        return if tell(&Host) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if std::process::id() != FIRST {
         Host.print(

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use oneroot_init::kernel::host::Host;
-use oneroot_init::kernel::{Errno, Kernel, Mount};
+use oneroot_init::kernel::{Ended, Errno, Kernel, Mount, Ran};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 
 const INSIDE: &str = "ONEROOT_INIT_INSIDE";
@@ -269,4 +269,83 @@ fn nobody_elses_root_is_emptied() {
     rustix::process::pivot_root(at(""), at("/old")).unwrap();
     Host.enter("/new").unwrap();
     assert!(statat(&root, "mine", AtFlags::empty()).is_ok());
+}
+
+/// A program of the tree's, and what became of it within that time, of which it prints 10 bytes at most.
+fn asked(does: &str, within: Duration) -> (Ran, tempfile::TempDir) {
+    let home = tempfile::tempdir().unwrap();
+    let path = home.path().join("a $(program)");
+    std::fs::write(&path, format!("#!/bin/sh\ncd '{}'\n{does}\n", home.path().display())).unwrap();
+    let path = path.to_str().unwrap();
+    assert_eq!(Host.may_run(path), Ok(Some(false)));
+    std::fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    assert_eq!(Host.may_run(path), Ok(Some(true)));
+    // Another test's child may have the file open for a moment, as it was written.
+    let ran = std::iter::repeat_with(|| Host.ask(path, 10, within)).find(|ran| *ran != Err(Errno::TXTBSY));
+    (ran.unwrap().unwrap(), home)
+}
+
+/// Whether a process of that number ends, as one that was killed does in a while.
+fn ends(pid: &str) -> bool {
+    let runs = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+        !stat.is_empty() && !stat.contains(") Z ")
+    };
+    let begun = std::time::Instant::now();
+    while runs() && begun.elapsed() < LONG {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    !runs()
+}
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[test]
+fn what_a_program_prints_is_had_to_its_end_and_not_to_that_of_what_it_leaves() {
+    let (ran, _) = asked("read -r line || printf nothing", LONG);
+    assert_eq!(ran, Ran { ended: Ended::With(0), printed: b"nothing".to_vec() });
+    let (ran, _) = asked("printf half; exit 3", LONG);
+    assert_eq!(ran, Ran { ended: Ended::With(3), printed: b"half".to_vec() });
+    assert_eq!(asked("kill -SEGV $$", LONG).0.ended, Ended::By(11));
+    let (ran, _) = asked("exec >&-; exit 4", LONG);
+    assert_eq!(ran.ended, Ended::With(4));
+    let begun = std::time::Instant::now();
+    let (ran, home) = asked("sleep 300 & echo $! >pid; printf 0123456789", LONG);
+    assert_eq!(ran, Ran { ended: Ended::With(0), printed: b"0123456789".to_vec() });
+    assert!(begun.elapsed() < LONG);
+    let pid = std::fs::read_to_string(home.path().join("pid")).unwrap();
+    assert!(ends(&pid), "what it has left goes with it");
+    assert_eq!(Host.ask("/nowhere", 10, LONG), Err(Errno::NOENT));
+    assert_eq!((Host.may_run("/nowhere"), Host.may_run("/dev/null")), (Err(Errno::NOENT), Ok(None)));
+}
+
+#[test]
+fn a_program_that_is_late_or_prints_on_is_killed_with_all_that_it_has_started() {
+    let begun = std::time::Instant::now();
+    for (does, within, ended) in [
+        ("sleep 300 & echo $! >pid; wait", Duration::from_millis(500), Ended::Late),
+        ("echo $$ >pid; exec >&-; sleep 300", Duration::from_millis(500), Ended::Late),
+        ("echo $$ >pid; while :; do echo 0123456789; done", LONG, Ended::TooMuch),
+    ] {
+        let (ran, home) = asked(does, within);
+        assert_eq!(ran.ended, ended, "{does}");
+        assert!(ran.printed.len() <= 10);
+        let pid = std::fs::read_to_string(home.path().join("pid")).unwrap();
+        assert!(ends(&pid), "{does}");
+    }
+    assert!(begun.elapsed() < LONG);
+}
+
+#[test]
+fn a_script_that_is_late_is_killed_with_what_it_waits_for() {
+    let home = tempfile::tempdir().unwrap();
+    let pid = home.path().join("pid");
+    let script = format!("sleep 300 & echo $! >{}; wait", pid.display());
+    let path = ("PATH", "/usr/bin:/bin");
+    let run = |script: &str, within| Host.run("/bin/sh", &["-c", script], &[path], within);
+    assert_eq!(run(&script, Some(Duration::from_millis(500))), Err(Errno::TIMEDOUT));
+    assert!(ends(&std::fs::read_to_string(&pid).unwrap()));
+    assert_eq!((run("exit 0", Some(LONG)), run("exit 1", Some(LONG))), (Ok(true), Ok(false)));
+    // A shell that somebody has asked for has the console, and all the time that there is.
+    assert_eq!((run("exit 0", None), run("exit 1", None)), (Ok(true), Ok(false)));
 }

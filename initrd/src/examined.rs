@@ -33,14 +33,14 @@ pub struct HookName(String);
 pub enum Outcome {
     /// It ended well and has printed this.
     Printed(Vec<u8>),
-    /// It failed, was late, or has printed too much.
+    /// It failed, was late, has printed too much, or was not run.
     Failed,
 }
 
 /// What a machine tells.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Examination {
-    /// Every program that was run.
+    /// Every program of its tree, the first ones by their files' names where there are more.
     pub hooks: BTreeMap<HookName, Outcome>,
 }
 
@@ -58,6 +58,14 @@ pub enum BadExamination {
 impl HookName {
     /// Bytes of one at most: with its word and a boot's id it is a name that is heard.
     pub const LONGEST: usize = 32;
+
+    /// What a file's name becomes: its first bytes, a hyphen for each that is no letter or digit of ASCII's.
+    #[must_use]
+    pub fn of_file(name: &str) -> Self {
+        let plain = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte) } else { '-' };
+        let word: String = name.bytes().take(Self::LONGEST).map(plain).collect();
+        Self(if word.is_empty() { "-".to_owned() } else { word })
+    }
 
     /// Its characters.
     #[must_use]
@@ -203,6 +211,12 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn any_files_name_becomes_a_word_that_can_be_told(name in "\\PC{0,60}") {
+            let word = HookName::of_file(&name);
+            prop_assert_eq!(word.as_str().parse(), Ok(word.clone()));
+        }
+
         #[test]
         fn any_bytes_are_read_or_refused_and_what_is_read_is_written_as_it_was(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
             if let Ok(read) = Examination::read(&bytes) {

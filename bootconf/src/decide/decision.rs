@@ -1,6 +1,7 @@
 //! Which machine gets which boot, and why: a pure function of the catalogue and of who asks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 
 use oneroot_ids::GenerationId;
@@ -112,6 +113,8 @@ pub struct Decision {
     pub nfs_port: u16,
     /// Where it tells what it has found out about itself.
     pub http_port: u16,
+    /// And at which more addresses of the site's servers.
+    pub more_addresses: Vec<Ipv4Addr>,
     /// What its templates may say: the site's, profiles' bottom first, workloads', the machine's; the later word counts.
     pub vars: Vars,
     /// Of profiles, generations that it boots instead of their heads.
@@ -214,6 +217,7 @@ fn decided(catalogue: &Catalogue<'_>, asked: &Asked, purpose: For<'_>) -> Result
     let case = &Weighed { case: catalogue.case(asked), all: asked.supposed.layers };
     let (nfs_port, http_port) = (site.server.nfs_port, site.server.http_port);
     let mut decision = Decision { choice: taken, nfs_port, http_port, ..Decision::empty(known, profile) };
+    decision.more_addresses.clone_from(&site.server.more_addresses);
     decision.note_assigned(&voices);
     decision.record("profile", profile, from);
     said.for_each(|(boots, from)| decision.why.push(Provenance::hidden(boots, from)));

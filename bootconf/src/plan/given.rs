@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use crate::decide::facts::{Facts, SiteFacts};
 use crate::plan::args::BOOT_NIC;
-use crate::plan::{mounts, secrets};
+use crate::plan::{mounts, own, secrets};
 use crate::root::Initramfs;
 use crate::site::log_place::LogPlace;
 use crate::site::mounts::Mounts;
@@ -41,7 +41,7 @@ pub struct Given {
     /// For its tree's hooks, where it has any.
     facts: Option<Facts>,
     /// Where it tells what its tree's programs find out about it, where there are such.
-    tells: Option<(IpAddr, u16)>,
+    tells: Option<(Vec<IpAddr>, u16)>,
 }
 
 impl Given {
@@ -77,10 +77,11 @@ impl Given {
         Self { facts: Some(facts.clone()), ..self }
     }
 
-    /// The same with where it tells what its tree's programs find out about it: a server and HTTP's port there.
+    /// The same with where it tells what its tree's programs find out about it: its server, the site's at these
+    /// addresses, and HTTP's port there.
     #[must_use]
-    pub fn with_server(self, facts: &Facts, port: u16) -> Self {
-        Self { tells: Some((facts.site.server, port)), ..self }
+    pub fn with_servers(self, facts: &Facts, more: &[Ipv4Addr], port: u16) -> Self {
+        Self { tells: Some((own::servers(facts.site.server, more).collect(), port)), ..self }
     }
 
     /// The same where its init makes a link for a VLAN.
@@ -131,7 +132,10 @@ impl Given {
                 serde_json::to_string_pretty(facts).ok().map(|text| ("facts.json".to_owned(), text + "\n")),
             );
         }
-        files.extend(self.tells.map(|(server, port)| ("tell-to".to_owned(), format!("{server} {port}\n"))));
+        files.extend(self.tells.as_ref().map(|(servers, port)| {
+            let lines = servers.iter().map(|server| format!("{server} {port}\n")).collect();
+            ("tell-to".to_owned(), lines)
+        }));
         files.sort();
         files
     }
@@ -366,6 +370,15 @@ mod tests {
         for bad in ["logs", "ftp://logs", "http://", "syslog://a b", "http://logs/path\nX=1"] {
             assert!(LogPlace::parse(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn what_a_machine_finds_out_it_can_tell_to_each_of_the_sites_servers_the_one_it_boots_from_first() {
+        let all @ [one, two, _] = [1, 2, 3].map(|last| Ipv4Addr::new(10, 0, 0, last));
+        let files = given(|given| given.tells = Some((own::servers(two.into(), &all).collect(), 8080)));
+        assert_eq!(files["tell-to"], "10.0.0.2 8080\n10.0.0.1 8080\n10.0.0.3 8080\n");
+        let many: Vec<Ipv4Addr> = (2..20).map(|last| Ipv4Addr::new(10, 0, 0, last)).collect();
+        assert_eq!(own::servers(one.into(), &many).count(), 8);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The settings of a boot by an initrd of oneroot's own: what `oneroot-init` is told, made of what the site says and of the
 //! boot's frozen facts. They are frozen with the plan as text, so what reads them is of the same build as what wrote them.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use oneroot_initrd::settings::{Address, MOST_SERVERS, Overlay, Server, Settings, Size};
 
@@ -19,9 +19,7 @@ const INIT: &str = "/sbin/init";
 /// What a machine's init is told on these terms.
 pub(super) fn settings(terms: &Terms<'_>) -> Settings {
     let Terms { site, decision, facts, .. } = *terms;
-    let first = facts.site.server;
-    let more = site.server.more_addresses.iter().map(|address| IpAddr::V4(*address));
-    let all = [first].into_iter().chain(more.filter(|address| *address != first)).take(MOST_SERVERS);
+    let all = servers(facts.site.server, &site.server.more_addresses);
     let at = |address| Server { address, nfs: site.server.nfs_port, http: site.server.http_port };
     Settings {
         boot: terms.boot,
@@ -38,6 +36,12 @@ pub(super) fn settings(terms: &Terms<'_>) -> Settings {
         init: INIT.to_owned(),
         restart: decision.own.restart,
     }
+}
+
+/// Where a machine finds servers: the one that it is told of first, and the site's others.
+pub(super) fn servers(first: IpAddr, more: &[Ipv4Addr]) -> impl Iterator<Item = IpAddr> {
+    let more = more.iter().map(|address| IpAddr::V4(*address));
+    [first].into_iter().chain(more.filter(move |address| *address != first)).take(MOST_SERVERS)
 }
 
 /// The address, where it is ours to give.

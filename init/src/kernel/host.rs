@@ -16,12 +16,11 @@ use rustix::mount::MountFlags;
 use rustix::time::{ClockId, Timespec, clock_gettime, clock_settime};
 
 use super::net::errno;
-use super::{Answer, Kernel, Kind, Link, Mount, Port, Result, dhcp, log, net, ping, post, tree};
+use super::{Answer, Kernel, Kind, Link, Mount, Port, Ran, Result};
+use super::{dhcp, log, net, ping, post, program, tree};
 
 /// More than any file that init reads: a distribution's `modules.alias` has one MiB.
 const LARGEST: u64 = 8 << 20;
-/// How often it is looked whether a program has ended.
-const LOOKS: Duration = Duration::from_millis(20);
 
 /// It.
 #[derive(Debug, Clone, Copy, Default)]
@@ -74,9 +73,10 @@ impl Kernel for Host {
     }
 
     fn list(&self, path: &str) -> Result<Vec<String>> {
-        let entries = fs::read_dir(path).map_err(errno)?.filter_map(std::result::Result::ok);
-        let mut names: Vec<String> =
-            entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
+        let name = |entry: std::io::Result<fs::DirEntry>| {
+            entry.map(|entry| entry.file_name().to_string_lossy().into_owned()).map_err(errno)
+        };
+        let mut names = fs::read_dir(path).map_err(errno)?.map(name).collect::<Result<Vec<String>>>()?;
         names.sort_unstable();
         Ok(names)
     }
@@ -214,18 +214,19 @@ impl Kernel for Host {
     ) -> Result<bool> {
         let mut command = Command::new(program);
         command.args(arguments).env_clear().envs(environment.iter().copied());
-        let mut child = command.spawn().map_err(errno)?;
-        let end = within.map(|within| self.now() + within);
-        loop {
-            if let Some(status) = child.try_wait().map_err(errno)? {
-                return Ok(status.success());
-            }
-            if end.is_some_and(|end| self.now() > end) {
-                child.kill().and_then(|()| child.wait()).map_err(errno)?;
-                return Err(Errno::TIMEDOUT);
-            }
-            self.sleep(LOOKS);
-        }
+        let Some(within) = within else {
+            return command.status().map(|status| status.success()).map_err(errno);
+        };
+        program::run(&mut command, within)?.map(|status| status.success()).ok_or(Errno::TIMEDOUT)
+    }
+
+    fn may_run(&self, path: &str) -> Result<Option<bool>> {
+        let found = fs::metadata(path).map_err(errno)?;
+        Ok(found.is_file().then(|| found.mode() & 0o111 != 0))
+    }
+
+    fn ask(&self, program: &str, most: usize, within: Duration) -> Result<Ran> {
+        program::ask(program, most, within)
     }
 
     fn start(&self, program: &str, arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {

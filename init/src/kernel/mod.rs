@@ -11,6 +11,7 @@ mod net;
 mod netlink;
 mod ping;
 mod post;
+mod program;
 mod tree;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -21,6 +22,7 @@ pub use rustix::io::Errno;
 
 pub use answer::Answer;
 pub use errno::name;
+pub use program::{Ended, Ran};
 
 /// What a call of the kernel's comes to.
 pub type Result<T> = std::result::Result<T, Errno>;
@@ -108,7 +110,7 @@ pub trait Kernel: Sync {
     fn read(&self, path: &str) -> Result<Vec<u8>>;
     /// Makes it a file's content; a file that is not there gets that mode.
     fn write(&self, path: &str, content: &[u8], mode: u32) -> Result<()>;
-    /// The names in a directory, in order.
+    /// The names in a directory, in order. One that is no text has a mark for what is none, and nothing is found by it.
     fn list(&self, path: &str) -> Result<Vec<String>>;
     /// What a name stands for; a link is a link.
     fn kind(&self, path: &str) -> Option<Kind>;
@@ -165,7 +167,13 @@ pub trait Kernel: Sync {
     /// Names the machine.
     fn set_name(&self, name: &str) -> Result<()>;
 
-    /// Runs a program on the console to its end, or as long as it may take; whether it has ended well.
+    /// Whether a file may be run, where links lead; none where that is no regular file.
+    fn may_run(&self, path: &str) -> Result<Option<bool>>;
+    /// Runs a program, in this one's environment, that has nothing to read and prints at most so many bytes. It is killed when it prints more,
+    /// or is late, and so is what it leaves.
+    fn ask(&self, program: &str, most: usize, within: Duration) -> Result<Ran>;
+    /// Runs a program on the console to its end, or as long as it may take; whether it has ended well. With its time over, what it has
+    /// started is killed too.
     fn run(
         &self,
         program: &str,

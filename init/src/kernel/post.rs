@@ -12,8 +12,8 @@ use crate::kernel::net::errno;
 
 /// Ports from which is reported. The kernel's NFS client takes those from 665 on, the last first.
 const PORTS: std::ops::Range<u16> = 600..1024;
-/// Bytes of an answer's head.
-const HEAD: usize = 4096;
+/// Bytes of an answer that are read.
+const LONGEST: usize = 4096;
 
 /// Posts it, all of it within that time; the first port to be tried is the caller's choice.
 pub(super) fn post(
@@ -32,20 +32,34 @@ pub(super) fn post(
     );
     stream.set_write_timeout(Some(left(end)?)).map_err(errno)?;
     stream.write_all(request.as_bytes()).map_err(errno)?;
-    let mut head = Vec::new();
+    let mut answer = Vec::new();
     let mut piece = [0; 1024];
     loop {
-        stream.set_read_timeout(Some(left(end)?)).map_err(errno)?;
-        let length = stream.read(&mut piece).map_err(|error| match error.kind() {
-            std::io::ErrorKind::WouldBlock => Errno::TIMEDOUT,
-            _ => errno(error),
-        })?;
-        head.extend_from_slice(piece.get(..length).unwrap_or_default());
-        let whole = head.windows(4).any(|bytes| bytes == b"\r\n\r\n");
-        if length == 0 || whole || head.len() > HEAD {
-            return Answer::read(&String::from_utf8_lossy(&head)).ok_or(Errno::PROTO);
+        let read = left(end).and_then(|left| {
+            stream.set_read_timeout(Some(left)).and_then(|()| stream.read(&mut piece)).map_err(|error| {
+                match error.kind() {
+                    std::io::ErrorKind::WouldBlock => Errno::TIMEDOUT,
+                    _ => errno(error),
+                }
+            })
+        });
+        let length = match read {
+            Ok(length) => length,
+            // Its status says it, whatever comes of the words behind it.
+            Err(errno) => return has_head(&answer).ok_or(errno),
+        };
+        answer.extend_from_slice(piece.get(..length).unwrap_or_default());
+        let text = String::from_utf8_lossy(&answer);
+        if length == 0 || Answer::is_whole(&text) || answer.len() > LONGEST {
+            return Answer::read(&text).ok_or(Errno::PROTO);
         }
     }
+}
+
+/// What is there of an answer, if its head is.
+fn has_head(answer: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(answer);
+    text.contains("\r\n\r\n").then(|| Answer::read(&text)).flatten()
 }
 
 pub(super) fn left(end: Instant) -> Result<Duration> {

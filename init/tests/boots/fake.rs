@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use oneroot_init::boot::{Started, boot};
-use oneroot_init::kernel::{Answer, Errno, Kernel, Kind, Link, Mount, Port, Result};
+use oneroot_init::kernel::{Answer, Ended, Errno, Kernel, Kind, Link, Mount, Port, Ran, Result};
 use oneroot_init::machine::Over;
 use oneroot_initrd::report::Report;
 
@@ -74,6 +74,16 @@ pub struct State {
     pub largest_mtu: Option<u16>,
     pub said: Vec<String>,
     pub run: Vec<Vec<String>>,
+    /// Programs that are run and come to nothing, by the last of their words.
+    pub bad_runs: BTreeMap<String, Errno>,
+    /// What programs do that are asked something, by their paths: how long it takes, and what it comes to.
+    pub programs: BTreeMap<String, (Duration, Result<Ran>)>,
+    /// Those that were asked.
+    pub ran: Vec<String>,
+    /// Files that may not be run.
+    pub lost_modes: BTreeSet<String>,
+    /// Directories that can't be read.
+    pub bad_lists: BTreeMap<String, Errno>,
     pub started: Vec<Vec<String>>,
     pub environment: Vec<String>,
     pub became: Option<Vec<String>>,
@@ -279,6 +289,9 @@ impl Kernel for Fake {
     }
     fn list(&self, path: &str) -> Result<Vec<String>> {
         let state = self.state();
+        if let Some(errno) = state.bad_lists.get(path) {
+            return Err(*errno);
+        }
         let (in_tree, path) = state.place(path);
         let files = if in_tree { &state.tree } else { &state.files };
         let below = format!("{}/", path.trim_end_matches('/'));
@@ -413,12 +426,12 @@ impl Kernel for Fake {
         if let Some(status) = state.busy.pop() {
             let now = state.now;
             state.turned_away.push(now);
-            return Ok(Answer { status, date: Some(clock) });
+            return Ok(Answer { status, date: Some(clock), words: "it says why".to_owned() });
         }
         if what == "examined" {
             let now = state.now;
             state.examined.push((server, now, text.to_owned()));
-            return Ok(Answer { status: 204, date: Some(clock) });
+            return Ok(Answer { status: 204, date: Some(clock), ..Answer::default() });
         }
         assert_eq!(what, "report");
         let found = state.servers.get_mut(&server).unwrap();
@@ -426,7 +439,7 @@ impl Kernel for Fake {
         if let Some(event) = state.on_reports.remove(&(total + 1)) {
             event(&mut state);
         }
-        Ok(Answer { status: 204, date: Some(clock) })
+        Ok(Answer { status: 204, date: Some(clock), ..Answer::default() })
     }
     fn mount(&self, mount: &Mount<'_>) -> Result<()> {
         let mut state = self.state();
@@ -487,10 +500,36 @@ impl Kernel for Fake {
             environment.iter().filter(|(name, _)| *name == "INTERFACE").map(|(_, value)| (*value).to_owned()),
         );
         let mut state = self.state();
+        let bad = words.last().and_then(|word| state.bad_runs.get(word).copied());
         state.run.push(words);
+        if let Some(errno) = bad {
+            return Err(errno);
+        }
         let refuses = arguments.first().and_then(|script| state.text(script));
         let is_good = !refuses.is_some_and(|text| text.contains("exit 1"));
         state.node(program).map(|_| is_good).ok_or(Errno::NOENT)
+    }
+    fn may_run(&self, path: &str) -> Result<Option<bool>> {
+        let state = self.state();
+        match state.node(&state.leads(path)) {
+            Some(Node::File(_)) => Ok(Some(!state.lost_modes.contains(path))),
+            Some(_) => Ok(None),
+            None => Err(Errno::NOENT),
+        }
+    }
+    fn ask(&self, program: &str, most: usize, within: Duration) -> Result<Ran> {
+        let mut state = self.state();
+        state.ran.push(program.to_owned());
+        let (takes, comes_to) = state.programs.get(program).cloned().unwrap();
+        drop(state);
+        self.pass(takes.min(within));
+        let ran = comes_to?;
+        let ended = match ran.ended {
+            _ if takes > within => Ended::Late,
+            _ if ran.printed.len() > most => Ended::TooMuch,
+            ended => ended,
+        };
+        Ok(Ran { ended, ..ran })
     }
     fn start(&self, program: &str, arguments: &[&str], _: &[(&str, &str)]) -> Result<()> {
         let mut state = self.state();

@@ -111,12 +111,38 @@ fn hooks_are_run_by_the_script_that_other_initramfs_run_and_one_that_is_required
     let end = fake.boot(60);
     assert!(!matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
     assert!(fake.page().contains("a hook in /etc/oneroot/early.d failed"), "{}", fake.page());
-    let examines = booted(|state| {
-        has_hooks(state, "exit 0\n");
-        state.tree.remove("/etc/oneroot/early.d");
+}
+
+#[test]
+fn what_examines_the_machine_runs_after_all_that_it_needs_and_keeps_it_from_nothing() {
+    let examines = |state: &mut crate::fake::State| {
+        state.tree.insert("/.oneroot/hooks".to_owned(), file("exit 0\n"));
         state.tree.insert("/etc/oneroot/examine.d".to_owned(), Node::Directory);
+    };
+    let script = ["/bin/sh", "/.oneroot/hooks"].map(str::to_owned);
+    let examination = [&script[..], &["examine".to_owned()]].concat();
+    let fake = booted(examines);
+    assert_eq!(fake.state().run, std::slice::from_ref(&examination), "a tree that has nothing but that");
+    // It takes for ever, and a hook that was needed has done its work.
+    let fake = booted(|state| {
+        examines(state);
+        state.tree.insert("/etc/oneroot/early.d/50-fit.required".to_owned(), file("#!"));
+        state.tree.insert("/etc/oneroot/early.d".to_owned(), Node::Directory);
+        state.bad_runs.insert("examine".to_owned(), oneroot_init::kernel::Errno::TIMEDOUT);
     });
-    assert!(ran(&examines), "a tree that has nothing but what examines it");
+    assert_eq!(fake.state().run, [script.to_vec(), examination]);
+    assert!(fake.page().contains("/etc/oneroot/examine.d"), "{}", fake.page());
+    // Where the machine is not to come up, nothing of it is found out.
+    let fake = machine();
+    {
+        let mut state = fake.state();
+        examines(&mut state);
+        state.tree.insert("/etc/oneroot/early.d".to_owned(), Node::Directory);
+        state.tree.insert("/.oneroot/hooks".to_owned(), file("exit 1\n"));
+    }
+    let end = fake.boot(60);
+    assert!(!matches!(end, End::Init(_)), "{end:?}");
+    assert_eq!(fake.state().run, [script.to_vec()]);
 }
 
 #[test]

@@ -243,7 +243,7 @@ impl Planner {
                 // Where there is no program for it, the machine says so.
                 let processor = given::processor(self.store(), &below)?;
                 let tells = processor.and_then(|processor| self.initrds.program(processor).ok());
-                (given.with_server(facts, decision.http_port), tells)
+                (given.with_servers(facts, &decision.more_addresses, decision.http_port), tells)
             } else {
                 (given, None)
             };
