@@ -17,6 +17,7 @@ use quick_cache::sync::Cache;
 use super::Wanted;
 use super::microcode::{self, Maker};
 use super::program::{HERE, Program, Programs};
+use super::unpacked::Unpacked;
 use crate::error::{Error, Result};
 
 /// Bytes of a module, unpacked: the largest of a distribution has some 20 MiB, of which a NIC's has 5.
@@ -226,25 +227,29 @@ impl Weighter<ObjectId, Arc<Read>> for Bytes {
 }
 
 /// What modules say of themselves, so that none is unpacked for each machine.
-pub struct Known(Cache<ObjectId, Arc<Read>, Bytes>);
+pub struct Known {
+    said: Cache<ObjectId, Arc<Read>, Bytes>,
+    /// Those that were unpacked for that just now.
+    pub unpacked: Unpacked,
+}
 
 impl Default for Known {
     fn default() -> Self {
-        Self(Cache::with_weighter(USUAL, REMEMBERED, Bytes))
+        Self { said: Cache::with_weighter(USUAL, REMEMBERED, Bytes), unpacked: Unpacked::default() }
     }
 }
 
 impl Known {
     /// What a module says, read with what is left of a budget. A store that can't be read is no fault of a tree's.
     fn said(&self, store: &Store, object: ObjectId, left: &mut u64) -> Result<Arc<Read>> {
-        let read = match self.0.get(&object) {
+        let read = match self.said.get(&object) {
             Some(read) => read,
             None => {
                 let most = LARGEST_MODULE.min(*left);
-                let read = Arc::new(read_module(store, object, most)?);
+                let read = Arc::new(read_module(store, object, most, &self.unpacked)?);
                 // Where the budget was what held it up, nothing is known of the module.
                 if read.said.is_ok() || most == LARGEST_MODULE {
-                    self.0.insert(object, read.clone());
+                    self.said.insert(object, read.clone());
                 }
                 read
             }
@@ -336,10 +341,13 @@ fn absent(path: &str) -> String {
     )
 }
 
-fn read_module(store: &Store, object: ObjectId, most: u64) -> Result<Read> {
+fn read_module(store: &Store, object: ObjectId, most: u64, kept: &Unpacked) -> Result<Read> {
     Ok(match unpacked(store.object(object)?, most) {
         Ok(bytes) => {
-            Read { said: said(&bytes).map_err(|cause| cause.to_string()), bytes: bytes.len() as u64 }
+            let read =
+                Read { said: said(&bytes).map_err(|cause| cause.to_string()), bytes: bytes.len() as u64 };
+            kept.keep(object, bytes);
+            read
         }
         Err(cause) if is_ours(&cause) => return Err(cause.into()),
         // How far it came nobody says.

@@ -10,6 +10,7 @@ mod microcode;
 mod parts;
 mod places;
 mod program;
+mod unpacked;
 mod wholes;
 
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::guest::MTIME;
 use contents::{Known, Parts, Texts};
 use places::Places;
 pub use program::{Program, Programs};
+use unpacked::Unpacked;
 use wholes::Wholes;
 
 /// Where the parts lie in a view.
@@ -160,16 +162,30 @@ impl Initrds {
         });
         let outcome = match known {
             Some(known) => known,
-            None => match self.looked_for(store, wanted, choice)? {
-                Looked::Known(known) => known,
-                Looked::Parts { name, key, parts, tables, builtin } => {
-                    let outcome = self.packed(store, name, *parts, &tables, &builtin)?;
-                    self.by_stack.insert(key, outcome.clone());
-                    outcome
-                }
-            },
+            None => {
+                let sought = self.sought(store, wanted, choice);
+                self.known.unpacked.clear();
+                sought?
+            }
         };
         outcome.map_err(|cause| Error::Initrd(cause.to_string()))
+    }
+
+    /// The same where nothing is remembered of the choice and the stack.
+    fn sought(
+        &self,
+        store: &Arc<Store>,
+        wanted: &Wanted<'_>,
+        choice: Choice,
+    ) -> Result<Outcome<Arc<Composed>>> {
+        match self.looked_for(store, wanted, choice)? {
+            Looked::Known(known) => Ok(known),
+            Looked::Parts { name, key, parts, tables, builtin } => {
+                let outcome = self.packed(store, name, *parts, &tables, &builtin)?;
+                self.by_stack.insert(key, outcome.clone());
+                Ok(outcome)
+            }
+        }
     }
 
     /// What is remembered of a stack, if the store still has it.
@@ -227,7 +243,7 @@ impl Initrds {
         }
         self.by_content.get_or_insert_with(&name, || {
             let _place = self.places.take();
-            remembered(made(store, parts, tables, builtin))
+            remembered(made(store, parts, tables, builtin, &self.known.unpacked))
         })
     }
 
@@ -285,8 +301,14 @@ fn digest(chosen: &Chosen<'_>) -> [u8; 32] {
 }
 
 /// Packs one, and puts it into the store.
-fn made(store: &Arc<Store>, parts: Parts, tables: &Narrowed, builtin: &str) -> Result<Arc<Composed>> {
-    let mut packed = parts::packed(store, &parts, tables, builtin)?;
+fn made(
+    store: &Arc<Store>,
+    parts: Parts,
+    tables: &Narrowed,
+    builtin: &str,
+    kept: &Unpacked,
+) -> Result<Arc<Composed>> {
+    let mut packed = parts::packed(store, &parts, tables, builtin, kept)?;
     let early = microcode::packed(store, &parts.microcode)?;
     let mut missing = parts.missing;
     packed.missing.into_iter().chain(early.missing).for_each(|trouble| contents::note(&mut missing, trouble));

@@ -9,10 +9,11 @@ use oneroot_tree::packed::{gzip, unpacked, zstd};
 
 use super::Ingredient;
 use super::contents::{File, LARGEST, Parts, is_ours, note};
+use super::unpacked::Unpacked;
 use crate::error::{Error, Result};
 
 /// zstd's level for an archive of a few drivers, and for one of more than [`MANY`] bytes: packing waits for the first boot.
-const LEVELS: (i32, i32) = (12, 6);
+const LEVELS: (i32, i32) = (9, 6);
 /// Bytes from which an archive is packed faster.
 const MANY: usize = 16 << 20;
 /// What the kernel itself makes first, and what a program that runs alone needs.
@@ -31,7 +32,13 @@ pub struct Packed {
 }
 
 /// Makes the archive and packs it.
-pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) -> Result<Packed> {
+pub fn packed(
+    store: &Store,
+    parts: &Parts,
+    tables: &Narrowed,
+    builtin: &str,
+    kept: &Unpacked,
+) -> Result<Packed> {
     let mut archive = Archive::new(Vec::new());
     let mut made = BTreeSet::new();
     for path in DIRECTORIES {
@@ -57,7 +64,7 @@ pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) ->
     let (mut modules, mut firmware) = (0, 0);
     let (mut files, mut missing) = (0, Vec::new());
     for (_, module) in &parts.modules {
-        let bytes = read(store, module, &mut left)?.map_err(Error::Initrd)?;
+        let bytes = read_once(store, module, &mut left, kept)?.map_err(Error::Initrd)?;
         modules += add(&mut archive, &mut made, module, &bytes)?;
     }
     for file in &parts.firmware {
@@ -70,13 +77,7 @@ pub fn packed(store: &Store, parts: &Parts, tables: &Narrowed, builtin: &str) ->
             Err(trouble) => note(&mut missing, trouble),
         }
     }
-    let bytes = archive.finish()?;
-    let (packed, how) = if parts.zstd {
-        let level = if bytes.len() > MANY { LEVELS.1 } else { LEVELS.0 };
-        (zstd(&bytes, level)?, "zstd")
-    } else {
-        (gzip(&bytes)?, "gzip, for the kernel does not say that it unpacks zstd")
-    };
+    let (packed, how) = made_small(&archive.finish()?, parts.zstd)?;
     let ingredient = |what: &str, bytes: u64, why: String| Ingredient { what: what.to_owned(), bytes, why };
     let mut made_of = vec![
         ingredient("init", parts.program.bytes.len() as u64, parts.program.from.clone()),
@@ -94,6 +95,32 @@ fn firmware_told(files: usize, named: usize) -> Option<String> {
         (0, 0) => None,
         (0, _) => Some(format!("none of the {named} that those modules name is in the tree")),
         _ => Some(format!("{files}, which those modules name")),
+    }
+}
+
+/// The archive as its kernel can unpack it, and how that is.
+fn made_small(bytes: &[u8], unpacks_zstd: bool) -> Result<(Vec<u8>, &'static str)> {
+    if !unpacks_zstd {
+        return Ok((gzip(bytes)?, "gzip, for the kernel does not say that it unpacks zstd"));
+    }
+    let level = if bytes.len() > MANY { LEVELS.1 } else { LEVELS.0 };
+    Ok((zstd(bytes, level)?, "zstd"))
+}
+
+/// A module, unpacked now unless it was a moment ago.
+fn read_once(
+    store: &Store,
+    module: &File,
+    left: &mut u64,
+    kept: &Unpacked,
+) -> Result<std::result::Result<Vec<u8>, String>> {
+    let most = module.most.min(*left);
+    match kept.take(module.object).filter(|bytes| bytes.len() as u64 <= most) {
+        Some(bytes) => {
+            *left -= bytes.len() as u64;
+            Ok(Ok(bytes))
+        }
+        None => read(store, module, left),
     }
 }
 

@@ -100,9 +100,10 @@ fn lacking(processor: &str, name: &str, looked: &[PathBuf]) -> String {
     if name.is_empty() {
         return format!("oneroot has no init for {processor}: {other}");
     }
+    let target = name.rsplit('.').next().unwrap_or_default();
     let looked: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
     format!(
-        "this build of oneroot has no init for {processor}, and {} is not there: build it with `scripts/build-init`, or {other}",
+        "this build of oneroot has no init for {processor}, and {} is not there: build it with `scripts/build-init {target}` of its sources, or {other}",
         looked.join(" or ")
     )
 }
