@@ -3,7 +3,7 @@
 //! site's admin has made up, and they are there at its next boot.
 //!
 //! What a program prints is taken whole or not at all. Of one that has failed, or has printed what is no such object, the last facts
-//! stay; what a program no longer prints goes, and so do the facts of one that is not there any more.
+//! stay; what a program no longer prints goes.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -291,6 +291,11 @@ impl ExaminedRecord {
     pub fn facts(&self) -> Examined {
         let each = self.hooks.values().flat_map(|hook| &hook.facts);
         Examined(each.map(|(key, value)| (key.clone(), value.clone())).collect())
+    }
+
+    /// Its programs, and since when each prints what it does: seconds of site time.
+    pub fn programs(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.hooks.iter().map(|(name, hook)| (name.as_str(), hook.since))
     }
 
     /// The program that counts for a fact, and since when it prints what it does: seconds of site time.

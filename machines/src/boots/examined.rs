@@ -150,9 +150,7 @@ type Refused = (String, NotTaken);
 /// The record once a machine has told this. Programs of which it tells nothing keep their facts, but make room for those that it has: the one that
 /// has said nothing new for longest first.
 fn after(before: &ExaminedRecord, examination: &Examination, now: u64) -> Taken {
-    let facts = before.facts();
-    let origins = facts.all().filter_map(|(key, _)| before.origin(key));
-    let silent = origins.filter_map(|(hook, since)| Some((since, hook.parse::<HookName>().ok()?)));
+    let silent = before.programs().filter_map(|(hook, since)| Some((since, hook.parse::<HookName>().ok()?)));
     let mut silent: BTreeSet<(u64, HookName)> =
         silent.filter(|(_, hook)| !examination.hooks.contains_key(hook)).collect();
     loop {
