@@ -122,7 +122,7 @@ fn what_examines_the_machine_runs_after_all_that_it_needs_and_keeps_it_from_noth
     let script = ["/bin/sh", "/.oneroot/hooks"].map(str::to_owned);
     let examination = [&script[..], &["examine".to_owned()]].concat();
     let fake = booted(examines);
-    assert_eq!(fake.state().run, [examination.clone()], "a tree that has nothing but that");
+    assert_eq!(fake.state().run, std::slice::from_ref(&examination), "a tree that has nothing but that");
     // It takes for ever, and a hook that was needed has done its work.
     let fake = booted(|state| {
         examines(state);
