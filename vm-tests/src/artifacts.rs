@@ -146,7 +146,9 @@ pub fn bare_arm64() -> Result<PathBuf> {
 /// `oneroot-init` for arm64 machines, of these sources. The first call of all makes a root with compilers.
 pub fn init_for_arm64() -> Result<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/build-init");
-    let built = Command::new(&script).arg("aarch64").env("ONEROOT_CACHE", cache()?).output();
+    let mut command = Command::new(&script);
+    // When it fails, mmdebstrap sends SIGHUP to its whole process group.
+    let built = command.arg("aarch64").env("ONEROOT_CACHE", cache()?).process_group(0).output();
     let built = built.with_context(|| format!("cannot run {}", script.display()))?;
     if !built.status.success() {
         bail!("init can't be built for arm64: {}", String::from_utf8_lossy(&built.stderr).trim());
