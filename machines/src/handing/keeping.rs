@@ -139,7 +139,7 @@ impl Machines {
     /// removed.
     ///
     /// # Errors
-    /// [`Error::Secret`](crate::Error::Secret), and the state's.
+    /// [`Error::Secret`], and the state's.
     pub async fn change_secret(
         &self,
         machine: &str,
