@@ -1,7 +1,7 @@
 //! This program by another name: examines the machine once its files are in place, and tells the server what it has found out
 //! (docs/decisions/0023). Started by the script `hooks` under every initramfs, before the real init.
 //!
-//! One POST, to one of the site's servers after the other for as long as [`PATIENCE`] lasts: a machine comes up whether it is heard or
+//! One POST, to one of the site's servers after the other for 20 s at most: a machine comes up whether it is heard or
 //! not. All of it ends by itself: after some 300 s of programs and 20 s of asking, at the latest.
 
 use std::collections::BTreeMap;
