@@ -89,7 +89,8 @@ struct World {
     engine: Engine,
     site: Site,
     now: Now,
-    commits: VecDeque<(u64, Mac)>,
+    /// Writes that are under way: of whose lease, and when that is over.
+    commits: VecDeque<(u64, Mac, u64)>,
     probes: VecDeque<u64>,
     revision: u64,
     /// Addresses by the last ACK: whose, and until when.
@@ -179,7 +180,7 @@ impl World {
 
     /// A write has come back. What was in its way is told first, as the engine asks for it.
     fn written(&mut self, tape: &mut Tape<'_>) {
-        let Some((token, mac)) = self.commits.pop_front() else { return };
+        let Some((token, mac, over)) = self.commits.pop_front() else { return };
         self.revision += 1;
         let result = match tape.below(4) {
             0 => Err(CommitError::Failed),
@@ -192,14 +193,18 @@ impl World {
         };
         let step = self.engine.committed(token, result);
         self.take(step);
+        // A client counts from when it asked (RFC 2131 §4.4.1), which may be long ago where a disk was slow.
+        for (_, until) in self.given.values_mut().filter(|(whose, _)| *whose == mac) {
+            *until = over.min(*until);
+        }
     }
 
     fn take(&mut self, step: Step) {
         match step {
             Step::Reply(reply) => self.judge(&reply),
             Step::Commit { token, change } => {
-                assert!(self.commits.iter().all(|(other, _)| *other != token), "a token twice");
-                self.commits.push_back((token, change.put.mac));
+                assert!(self.commits.iter().all(|(other, ..)| *other != token), "a token twice");
+                self.commits.push_back((token, change.put.mac, change.put.expires));
             }
             Step::Probe { token, .. } => {
                 assert!(!self.probes.contains(&token), "a token twice");
