@@ -21,6 +21,7 @@ mod full_disk;
 mod gc_loop;
 mod generations;
 mod gone;
+mod guest_hooks;
 mod guest_init;
 mod guest_lasts;
 mod guest_watch;
