@@ -180,10 +180,10 @@ fn lacking(processor: &str, name: &str, looked: &[PathBuf]) -> String {
     if name.is_empty() {
         return format!("oneroot has no init for {processor}: {other}");
     }
-    let target = name.rsplit('.').next().unwrap_or_default();
+    let build = command(looked.first().map_or(Path::new(name), PathBuf::as_path));
     let looked: Vec<String> = looked.iter().map(|path| path.display().to_string()).collect();
     format!(
-        "this build of oneroot has no init for {processor}, and {} is not there: build it with `scripts/build-init {target} DIRECTORY` of its sources, or {other}",
+        "this build of oneroot has no init for {processor}, and {} is not there: run `{build}` in its sources, or {other}",
         looked.join(" or ")
     )
 }
@@ -201,20 +201,25 @@ fn read(path: &Path, machine: Machine) -> Result<Option<Vec<u8>>> {
             kind => Err(io::Error::new(kind, format!("{}: {cause}", path.display())).into()),
         };
     }
-    let (name, processor) = names(machine);
-    let target = name.rsplit('.').next().unwrap_or_default();
+    let ((_, processor), build) = (names(machine), command(path));
     if runs_alone_on(&bytes) != Some(machine) {
         return Err(trouble(&format!(
-            "this is no program for {processor} that runs alone: build it anew with `scripts/build-init {target}`"
+            "this is no program for {processor} that runs alone: build it anew, by `{build}`"
         )));
     }
     // What server and program tell each other is the same within one build alone.
     if !is_of_this_build(&bytes) {
         return Err(trouble(&format!(
-            "built for another oneroot than this server: build it anew with `scripts/build-init {target}` of this server's sources"
+            "built for another oneroot than this server: build it anew, by `{build}` in this server's sources"
         )));
     }
     Ok(Some(bytes))
+}
+
+/// What makes the program at this path.
+fn command(path: &Path) -> String {
+    let processor = path.extension().unwrap_or_default().display();
+    format!("scripts/build-init {processor} {}", path.display())
 }
 
 /// In words: why a file that is there was not opened. A server that runs may read what it could name at its start (`src/confine`),
@@ -276,7 +281,7 @@ mod tests {
         fs::write(&path, other).unwrap();
         let told = trouble(read(&path, Machine::X86_64));
         assert!(told.contains("built for another oneroot than this server"), "{told}");
-        assert!(told.contains("scripts/build-init x86_64"), "{told}");
+        assert!(told.contains(&format!("`scripts/build-init x86_64 {}`", path.display())), "{told}");
     }
 
     #[test]
