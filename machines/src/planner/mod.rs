@@ -257,13 +257,17 @@ impl Planner {
     }
 
     /// The program by which a tree's machine tells what it finds out. Where there is none for its processor, or what lies there is
-    /// none, the machine comes up without and says so; what kept it from being read otherwise is no answer.
+    /// none or can't be read, the machine comes up without and says so.
     fn tells(&self, below: &View) -> Result<Option<Arc<Program>>> {
         let Some(processor) = given::processor(self.store(), below)? else { return Ok(None) };
         match self.initrds.program(processor) {
             Ok(program) => Ok(Some(program)),
+            // Who looked at the file has said it.
             Err(Error::NoProgram(_)) => Ok(None),
-            Err(other) => Err(other),
+            Err(cause) => {
+                tracing::warn!(%cause, "a machine is told its facts without the program that tells what it finds out");
+                Ok(None)
+            }
         }
     }
 
