@@ -95,7 +95,7 @@ pub enum Error {
     /// No initrd can be made of a tree.
     #[error("{0}")]
     Initrd(String),
-    /// There is no program for a tree's processor. It may come, so nobody remembers it.
+    /// There is no program for a tree's processor, or what lies there is none. It counts until the files are others.
     #[error("{0}")]
     NoProgram(String),
     /// What an initrd would have can't stand in one.
