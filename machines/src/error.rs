@@ -207,6 +207,9 @@ pub enum SecretRefused {
         "the program has run, and what it printed was not kept: {0}; rotate the secret, or let its machine ask again"
     )]
     NotKept(String),
+    /// It is run for that machine.
+    #[error("the site's program is making secrets for {0}; rotate this one in a minute")]
+    Busy(String),
     /// The site does not have it made.
     #[error(
         "the site does not say any more that its program makes {machine}'s secret {name}; `oneroot secret remove` takes it away"

@@ -12,6 +12,7 @@ use oneroot_state::Backend as _;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, SecretRefused};
+use crate::handing::making::TURN_WITHIN;
 use crate::machines::Machines;
 use crate::planner::decider::Decider;
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
@@ -223,7 +224,10 @@ impl Machines {
         if !matches!(change, SecretChange::Rotate) {
             return Ok(None);
         }
-        let mut turn = self.secrets.turns.take(machine).await;
+        let mut turn = tokio::select! {
+            turn = self.secrets.turns.take(machine) => turn,
+            () = self.host.after(TURN_WITHIN) => return Err(SecretRefused::Busy(machine.to_owned()).into()),
+        };
         turn.forget();
         let found = SECRETS.get(self.state.as_ref(), machine).await?;
         let is_printed = found.is_some_and(|found| {
@@ -236,7 +240,7 @@ impl Machines {
         if said.get(&(machine.to_owned(), name.to_owned())) != Some(&SecretKind::Made) {
             return Err(SecretRefused::NotSaid { machine: machine.to_owned(), name: name.to_owned() }.into());
         }
-        Ok(Some((turn, self.have_printed(machine, name).await?)))
+        Ok(Some((turn, self.have_printed(machine, name, false).await?)))
     }
 
     fn set(&self, machine: &str, name: &str, bytes: &[u8], signed: &Signed) -> Result<Kept> {

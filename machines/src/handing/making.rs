@@ -22,6 +22,8 @@ use crate::secrets::turns::{Lacks, Turn};
 const SERVER: &str = "the server";
 /// Seconds after which a machine is told to ask again where its secrets are being made still: its kernel waits for 20 s.
 pub(super) const ANSWERED_WITHIN: u64 = 10;
+/// Seconds for which somebody who rotates one waits until no other run for its machine is under way: a command is given an answer in 60.
+pub(super) const TURN_WITHIN: u64 = 15;
 
 impl Machines {
     /// Has the site's program make what a machine lacks of that; gives what could not be made, and why.
@@ -98,7 +100,7 @@ impl Machines {
     }
 
     async fn make_one(&self, machine: &str, secret: &str) -> Result<()> {
-        let plain = self.have_printed(machine, secret).await?;
+        let plain = self.have_printed(machine, secret, true).await?;
         let by = Signed { by: SERVER.to_owned(), at: self.host.now() };
         let kept = self.printed_kept(machine, secret, &plain, &by)?;
         let put = |mut record: MachineSecrets| {
@@ -120,14 +122,19 @@ impl Machines {
         Ok(())
     }
 
-    /// A secret as the site's program prints it; a sentence that says why there is none.
-    pub(super) async fn have_printed(&self, machine: &str, secret: &str) -> Result<Vec<u8>, SecretRefused> {
+    /// A secret as the site's program prints it; a sentence that says why there is none. `is_awaited` says that the machine waits for it.
+    pub(super) async fn have_printed(
+        &self,
+        machine: &str,
+        secret: &str,
+        is_awaited: bool,
+    ) -> Result<Vec<u8>, SecretRefused> {
         let site = self.site();
         let program = site.make_secrets.as_ref().zip(self.secrets.maker.get());
         let (program, maker) = program.ok_or(SecretRefused::NoMaker)?;
         let macs = site.machines.get(machine).map(|known| known.macs.iter().map(Mac::to_string).collect());
         let asked = SecretWanted { machine, secret, macs: macs.unwrap_or_default() };
-        let printed = maker.run(asked.document(), true).await;
+        let printed = maker.run(asked.document(), is_awaited).await;
         let not_made = |told: String| SecretRefused::NotPrinted { program: program.path.clone(), told };
         let plain = printed.map_err(not_made)?;
         match plain.len() {

@@ -241,14 +241,24 @@ async fn rotating_waits_for_the_run_under_way_and_says_where_what_was_printed_is
     };
     let boots = asking(&lab.one, &lab);
     maker.was_run(1).await;
-    let rotates = rotate();
+    let first = rotate();
     for _ in 0..1000 {
         tokio::task::yield_now().await;
     }
     assert_eq!(maker.runs(), 1, "one at a time");
+    let another = rotate();
+    while !another.is_finished() {
+        lab.one.clock.pass(1);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(first.await.unwrap().is_err());
+    let busy = another.await.unwrap().unwrap_err();
+    assert!(matches!(busy, Error::Secret(SecretRefused::Busy(_))), "{busy}");
+    // The machine was told to ask again by now.
+    assert_eq!(boots.await.unwrap(), Err(MountError::ServerFault));
+    let rotates = rotate();
     maker.will_say(Ok(b"second"));
     maker.ends.add_permits(2);
-    assert!(boots.await.unwrap().is_ok());
     assert!(rotates.await.unwrap().unwrap().is_some());
     assert_eq!(maker.runs(), 2);
     let rotates = rotate();
