@@ -17,11 +17,12 @@ const PROCESSORS: [(&str, &str); 2] =
 /// What rustc is told of it; `scripts/build-init` reads the same file.
 const FLAGS: &str = include_str!("../init/flags");
 /// What the program is made of.
-const SOURCES: [&str; 9] = [
+const SOURCES: [&str; 10] = [
     "init/src",
     "init/Cargo.toml",
     "init/flags",
     "initrd/src",
+    "initrd/build.rs",
     "initrd/Cargo.toml",
     "ids/src",
     "ids/Cargo.toml",
@@ -43,7 +44,11 @@ fn main() {
         println!("cargo::rerun-if-env-changed={given}");
         let to = out.join(format!("init.{processor}"));
         let from = match env::var_os(&given) {
-            Some(built) => Some(PathBuf::from(built)),
+            Some(built) => {
+                let built = PathBuf::from(built);
+                assert_is_of_this_build(&built, &given, processor);
+                Some(built)
+            }
             None => {
                 let triple = format!("{processor}-unknown-linux-gnu");
                 let linker = (!host.starts_with(processor)).then_some(linker);
@@ -60,6 +65,19 @@ fn main() {
             None => fs::write(&to, b"").expect("write an empty file"),
         }
     }
+}
+
+/// One that somebody else has built may be of other sources, and would not understand what this server tells it.
+fn assert_is_of_this_build(program: &Path, given: &str, processor: &str) {
+    println!("cargo::rerun-if-changed={}", program.display());
+    let bytes = fs::read(program).unwrap_or_else(|cause| panic!("{given}: {}: {cause}", program.display()));
+    // As `initrd/build.rs` tells it; `oneroot_initrd::is_of_this_build` is the same.
+    let build = env::var("DEP_ONEROOT_INITRD_BUILD").expect("oneroot-initrd is built first and tells it");
+    assert!(
+        bytes.windows(build.len()).any(|window| window == build.as_bytes()),
+        "{given}: {} is no oneroot-init of these sources: build it anew with `scripts/build-init {processor}`",
+        program.display()
+    );
 }
 
 /// Whether the standard library and a linker for another processor are here.

@@ -94,7 +94,7 @@ fn fixed(old: &Site, new: &Site) -> Vec<&'static str> {
         ("network.proxy", modes(old) != modes(new)),
         // What starts it was told which it is before the server confined itself.
         ("decide", new.decide.is_some() && program(old) != program(new)),
-        ("make_secrets", new.make_secrets.is_some() && old.make_secrets != new.make_secrets),
+        ("make_secrets", old.make_secrets != new.make_secrets),
     ];
     checks.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
 }

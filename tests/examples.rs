@@ -231,6 +231,28 @@ fn each_hook_of_an_example_can_be_run_and_is_a_script_that_a_shell_can_read() {
 }
 
 #[test]
+fn what_a_machine_finds_out_changes_nothing_that_it_has_to_have_to_come_up_and_find_out_more() {
+    let mut count = 0;
+    for name in names() {
+        let top = of_example(&name);
+        let site = fs::read_to_string(top.join("site.toml")).unwrap().parse::<Table>().unwrap();
+        let required = files(&top).into_iter().filter(|path| path.to_str().unwrap().ends_with(".required"));
+        let hooks: String = required.map(|path| fs::read_to_string(top.join(path)).unwrap()).collect();
+        let wants = |var: &String| hooks.contains(&format!("ONEROOT_VAR_{var}"));
+        let rules = site.get("rule").and_then(toml::Value::as_array).cloned().unwrap_or_default();
+        for rule in rules.iter().filter(|rule| rule["when"].get("examined").is_some()) {
+            let workloads = rule.get("workloads").and_then(toml::Value::as_array).into_iter().flatten();
+            let given = workloads.map(|workload| &site["workload"][workload.as_str().unwrap()]).chain([rule]);
+            let vars = given.filter_map(|table| table.get("vars")?.as_table()).flat_map(Table::keys);
+            let locking: Vec<&String> = vars.filter(|var| wants(var)).collect();
+            assert!(locking.is_empty(), "{name}: by a fact of its own a machine has to have {locking:?}");
+            count += 1;
+        }
+    }
+    assert!(count > 0, "no example has a rule by such a fact");
+}
+
+#[test]
 fn a_how_to_shows_the_files_of_its_example_word_for_word() {
     let pages = repository().join("docs/how-to");
     for name in names() {

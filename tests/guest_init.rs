@@ -423,10 +423,10 @@ fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_re
  {
     // What the kernel would mount of the server's: a directory of the host, which the root has.
     let prepare = "mkdir -p srv etc/oneroot/early.d; echo t0ken >srv/join; echo key >srv/key; echo top >srv/top; chmod 400 srv/*; \
-                   printf '#!/bin/sh\\necho \"$4 $5\" >/tmp/asked\\nmount --bind /srv $6\\n' >bin/nas; \
+                   printf '#!/bin/sh\\necho \"$4 $5\" >>/tmp/asked\\n[ $(wc -l </tmp/asked) -gt 6 ] || { echo \"nas: failed: Remote I/O error\" >&2; exit 32; }\\nmount --bind /srv $6\\n' >bin/nas; \
                    printf '#!/bin/sh\\ncat /etc/join >/tmp/hooked\\n' >etc/oneroot/early.d/10-join; \
                    chmod 755 bin/nas etc/oneroot/early.d/10-join; echo tree >etc/key; : >.oneroot/facts; \
-                   for name in chown mv rmdir id; do ln -s busybox bin/$name; done; \
+                   for name in chown mv rmdir id wc tail; do ln -s busybox bin/$name; done; \
                    printf '10.0.0.1 2049\\n1 join 0640 0 7 required /etc/join\\n2 key 0600 3 0 wanted /etc/key\\n3 gone 0600 0 0 wanted -\\n3 gone.pub 0644 0 0 maybe -\\n4 top 0600 0 0 wanted /top\\n' >.oneroot/secrets.list";
     for shell in shells() {
         let (home, shown) = (root(shell), shell.display());
@@ -438,10 +438,16 @@ fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_re
         assert_ne!(script, SECRETS);
         // Where there is no console but a file, whoever says something next takes the place of what was said.
         let script = script.replace("/dev/console", "/tmp/console").replace(">$console", ">>$console");
+        let script = script
+            .replace("sleep $pause", "sleep 0")
+            .replace("say/$boot.$1\" ]", "say/$boot.$1\" ] || echo $1 >>/tmp/said");
         program(&home.path().join("root/.oneroot/fetch-secrets"), &script);
-        let probe = "\necho \"hooked=$(cat /tmp/hooked)\"; echo \"asked=$(cat /tmp/asked)\"\n\
+        let probe = "\necho \"hooked=$(cat /tmp/hooked)\"; echo \"asked=$(wc -l </tmp/asked) $(tail -n 1 /tmp/asked)\"; echo \"said=$(tr '\\n' ' ' </tmp/said)\"\n\
             for at in /etc/join /etc/key /top; do echo \"secret=$(readlink $at) $(stat -L -c '%a %u %g' $at) $(cat $at)\"; done\n\
             echo \"on=$(grep -c ' /.oneroot/secrets tmpfs' /proc/mounts) $(grep -c secrets-from /proc/mounts)\"\n\
+            mkdir -p /.oneroot/secrets-from; mount --bind /srv /.oneroot/secrets-from; : >/tmp/said\n\
+            /bin/sh /.oneroot/fetch-secrets over\n\
+            echo \"left=$(grep -c secrets-from /proc/mounts) $(cat /tmp/said)\"\n\
             echo \"console=$(tr '\\n' '|' </tmp/console)\"\n";
         program(&home.path().join("root/usr/lib/systemd/systemd"), &PROBE.replacen('\n', probe, 1));
         let (told, _) = boot_and_errors(home.path(), SPOILED);
@@ -453,9 +459,13 @@ fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_re
         ];
         assert_eq!(told.get("secret").unwrap(), &secrets, "{shown}");
         assert_eq!(told.get("on").unwrap(), &["1 0"], "{shown}");
+        // Four failures are enough where nobody says that it may come, and one more try is for what lacked.
+        assert_eq!(told.get("said").unwrap(), &["secrets-taken secret-failed-3 "], "{shown}: {told:?}");
+        assert_eq!(told.get("left").unwrap(), &["0 secrets-taken"], "whoever ends it has it let go: {shown}");
         let asked = told.get("asked").unwrap().concat();
         assert!(
-            asked.contains("noac")
+            asked.starts_with("8 ro,")
+                && asked.contains("noac")
                 && asked.contains("addr=10.0.0.1,port=2049")
                 && asked.ends_with(&format!("10.0.0.1:/s/{BOOT}")),
             "{asked}"

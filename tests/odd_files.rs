@@ -67,9 +67,14 @@ fn six_hundred_who_ask_for_a_loader_that_is_a_fifo_keep_nobody_from_booting() {
     let lab = Lab::new().unwrap();
     let mut site = SiteFiles::with_alpha(b"kernel").unwrap();
     fs::create_dir(site.path().join("loaders")).unwrap();
-    for name in ["ipxe.efi", "undionly.kpxe"] {
+    for name in ["ipxe.efi", "undionly.kpxe", "oneroot-init.aarch64", "oneroot-init.x86_64"] {
         fifo(&site.path().join("loaders").join(name));
     }
+    // By its shell a tree for a processor whose program is looked for there, where the build has none.
+    site.file("common", "etc/oneroot/examine.d/50-none", "#!/bin/sh\n").unwrap();
+    fs::create_dir_all(site.path().join("layers/common/bin")).unwrap();
+    let shell = [b"\x7fELF\x02\x01".as_slice(), &[0; 12], &183_u16.to_le_bytes()].concat();
+    fs::write(site.path().join("layers/common/bin/sh"), shell).unwrap();
     let text = site.text().replace("[server]\n", "[server]\nloaders = \"loaders\"\n");
     site.set_text(&text);
     let server = Server::start(site).unwrap();

@@ -225,3 +225,92 @@ fn where_the_state_is_can_be_told_of_a_site_with_a_line_that_is_no_toml() {
     std::fs::write(&site, "[server]\nstate = \"here\"\nstore = \n[[network]\n").unwrap();
     assert_eq!(oneroot_bootconf::state_of(&site), Some(home.path().join("here")));
 }
+
+/// A profile that has a secret below /srv, where a table of the site mounts something; what is said of machine alpha, which boots `leaf`.
+fn hiding(more: &str) -> Result<(), String> {
+    let text = "[server]\naddress = \"10.0.0.1\"\ninterface = \"eth0\"\n[[network]]\nsubnet = \"10.0.0.0/24\"\n\
+        [profile.base]\nsource = { tar = \"a.tar\" }\nsecrets = { key = { kind = \"set\", at = \"/srv/app/key\" } }\n"
+        .to_owned();
+    let leads = |mac: &str| format!("mac = \"52:54:00:00:00:{mac}\"\nprofile = \"leaf\"\n");
+    let more = more.replace("LEAF", "[profile.leaf]\nextends = \"base\"\n");
+    let more = more.replace("ALPHA", &format!("[machine.alpha]\n{}", leads("0a")));
+    let more = more.replace("NAS", "\"/srv\" = \"nas:/srv\"").replace("NONE", "\"/srv\" = \"none\"");
+    load_str("site.toml", &(text + &more), Path::new("/site")).map(drop).map_err(|report| report.to_string())
+}
+
+#[test]
+fn a_nearer_word_that_takes_away_what_would_hide_a_secret_makes_the_site_good() {
+    for (shown, more) in [
+        (
+            "the profile that extends it mounts nothing there",
+            "mounts = { NAS }\nLEAFmounts = { NONE }\nALPHA",
+        ),
+        (
+            "or has the secret elsewhere",
+            "mounts = { NAS }\nLEAFsecrets = { key = { kind = \"set\", at = \"/etc/key\" } }\nALPHA",
+        ),
+        (
+            "the machine does, of what its group mounts",
+            "LEAFALPHAmounts = { NONE }\n[group.g]\nmachines = [\"alpha\"]\nmounts = { NAS }\n",
+        ),
+        (
+            "a workload that has both is had without one of them",
+            "LEAFALPHAworkloads = [\"w\"]\nmounts = { NONE }\n[workload.w]\nmounts = { NAS }\nsecrets = { other = { kind = \"set\", at = \"/srv/x\" } }\n",
+        ),
+        (
+            "a group's workload counts more than its own words",
+            "LEAFALPHA[group.g]\nmachines = [\"alpha\"]\nworkloads = [\"w\"]\nmounts = { NAS }\n[workload.w]\nmounts = { NONE }\n",
+        ),
+        (
+            "a machine's words count more than its workload's",
+            "LEAFALPHAworkloads = [\"w\"]\nmounts = { NONE }\n[workload.w]\nmounts = { NAS }\n",
+        ),
+        (
+            "and more than a choice of its group's menu",
+            "LEAF[machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nmounts = { NONE }\n[group.g]\nmachines = [\"alpha\"]\nmenu = \"m\"\n\
+             [menu.m]\ntitle = \"M\"\ndefault = \"c\"\n[[menu.m.choice]]\nname = \"c\"\ntitle = \"C\"\nprofile = \"leaf\"\nmounts = { NAS }\n",
+        ),
+        (
+            "what is mounted when somebody says so hides nothing before",
+            "LEAFALPHAmounts = { \"/srv\" = { nfs = \"nas:/srv\", options = \"noauto\" } }\n",
+        ),
+    ] {
+        assert_eq!(hiding(more), Ok(()), "{shown}");
+    }
+}
+
+#[test]
+fn what_hides_a_secret_by_the_words_that_count_is_refused_once() {
+    for (shown, more, at) in [
+        ("a profile that nobody extends", "LEAFmounts = { NAS }\n", "profile.leaf"),
+        ("and that a machine boots", "LEAFmounts = { NAS }\nALPHA", "profile.leaf"),
+        (
+            "one that is extended, where a machine boots it itself",
+            "mounts = { NAS }\nLEAFmounts = { NONE }\n[machine.beta]\nmac = \"52:54:00:00:00:0b\"\nprofile = \"base\"\n",
+            "machine.beta",
+        ),
+        (
+            "a machine's words count more than its workload's",
+            "LEAFALPHAworkloads = [\"w\"]\nmounts = { NAS }\n[workload.w]\nmounts = { NONE }\n",
+            "machine.alpha",
+        ),
+        (
+            "a workload counts where it is named first",
+            "LEAFALPHAworkloads = [\"w\"]\n[group.g]\nmachines = [\"alpha\"]\nworkloads = [\"w\", \"x\"]\n[workload.w]\nmounts = { NONE }\n[workload.x]\nmounts = { NAS }\n",
+            "machine.alpha",
+        ),
+        (
+            "a choice of a machine's own menu is nearer than its own words",
+            "LEAF[machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nmenu = \"m\"\nmounts = { NONE }\n\
+             [menu.m]\ntitle = \"M\"\ndefault = \"c\"\n[[menu.m.choice]]\nname = \"c\"\ntitle = \"C\"\nprofile = \"leaf\"\nmounts = { NAS }\n",
+            "machine.alpha",
+        ),
+    ] {
+        let told = hiding(more).expect_err(shown);
+        assert_eq!(told.lines().count(), 1, "{shown}: {told}");
+        assert!(
+            told.contains(&format!("{at}: secret key would be hidden at /srv/app/key: nas:/srv")),
+            "{shown}: {told}"
+        );
+    }
+}

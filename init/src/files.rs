@@ -26,8 +26,10 @@ const MOST: usize = 1024;
 const DEEPEST: usize = 16;
 /// What ifupdown's program may take.
 const IFUPDOWN: Duration = Duration::from_secs(10);
-/// What fetching secrets may take.
-const ALL_SECRETS: Duration = Duration::from_secs(180);
+/// What fetching secrets may take: the script asks for 300 s, and ends what it has begun by then within two minutes. And what letting go of
+/// them may take, where it has not ended.
+const ALL_SECRETS: Duration = Duration::from_secs(480);
+const LETS_GO: Duration = Duration::from_secs(30);
 /// Where the site's hooks are, and what all of them may take; the script gives each a minute.
 const HOOKS: &str = "/etc/oneroot/early.d";
 const ALL_HOOKS: Duration = Duration::from_secs(900);
@@ -87,7 +89,14 @@ fn fetch_secrets(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
         let text = kernel.read(&list).unwrap_or_default();
         String::from_utf8_lossy(&text).contains(" required ")
     };
-    by_script(kernel, (&["fetch-secrets"], &list), Some(ALL_SECRETS), &is_needed, wrong)
+    let before = wrong.len();
+    let is_let = by_script(kernel, (&["fetch-secrets"], &list), Some(ALL_SECRETS), &is_needed, wrong);
+    if wrong.len() > before {
+        // It was ended wherever it was: the server's export is not to stay mounted, nor open for this boot.
+        let _ =
+            by_script(kernel, (&["fetch-secrets", "over"], &list), Some(LETS_GO), &|| false, &mut Vec::new());
+    }
+    is_let
 }
 
 /// Runs what the site has its machines do before their real init (docs/decisions/0023). False where one has failed without which

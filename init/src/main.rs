@@ -1,6 +1,7 @@
 //! The first program of a machine, the kernel's modprobe while it is, and what examines the machine later: [`oneroot_init`] has
 //! all of them.
 
+use std::hint::black_box;
 use std::process::ExitCode;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use oneroot_init::kernel::host::Host;
 use oneroot_init::machine::Over;
 use oneroot_init::modules::modprobe;
 use oneroot_init::tell::{TELL, tell};
+use oneroot_initrd::BUILD;
 
 /// The first process.
 const FIRST: u32 = 1;
@@ -28,9 +30,11 @@ fn main() -> ExitCode {
         return if tell(&Host) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     }
     if std::process::id() != FIRST {
-        Host.print(
-            "oneroot-init is the first program of a machine that boots, and does nothing on one that runs",
-        );
+        // A server looks for it in the program before it takes it for its own: it may not be made at run time.
+        let build = black_box(BUILD);
+        Host.print(&format!(
+            "{build} is the first program of a machine that boots, and does nothing on one that runs"
+        ));
         return ExitCode::FAILURE;
     }
     // The first process may not end: the kernel would panic, and nobody would know why.

@@ -42,6 +42,9 @@ pub enum Error {
     /// It has said so while it was asking.
     #[error("it has said already that it has them")]
     SecretsClosed,
+    /// The program is at it, or has not come to it yet.
+    #[error("the site's program is making them; it asks again")]
+    SecretsAreMade,
     /// As many as may are taking theirs.
     #[error("{0} machines are taking theirs; it asks again")]
     SecretsWait(usize),
@@ -95,7 +98,7 @@ pub enum Error {
     /// No initrd can be made of a tree.
     #[error("{0}")]
     Initrd(String),
-    /// There is no program for a tree's processor. It may come, so nobody remembers it.
+    /// There is no program for a tree's processor, or what lies there is none. It counts until the files are others.
     #[error("{0}")]
     NoProgram(String),
     /// What an initrd would have can't stand in one.
@@ -198,6 +201,24 @@ pub enum SecretRefused {
         program: std::path::PathBuf,
         /// What it did instead.
         told: String,
+    },
+    /// It is printed, and nobody has it.
+    #[error(
+        "the program has run, and what it printed was not kept: {0}; rotate the secret, or let its machine ask again"
+    )]
+    NotKept(String),
+    /// It is run for that machine.
+    #[error("the site's program is making secrets for {0}; rotate this one in a minute")]
+    Busy(String),
+    /// The site does not have it made.
+    #[error(
+        "the site does not say any more that its program makes {machine}'s secret {name}; `oneroot secret remove` takes it away"
+    )]
+    NotSaid {
+        /// Whose.
+        machine: String,
+        /// Which.
+        name: String,
     },
     /// It was not made here.
     #[error("{0} was set by somebody, so it can't be made anew: set it again")]

@@ -1,7 +1,12 @@
 //! What the domain asks of the host that it runs on: what time it is, and for bytes that nobody can guess. Both are handed
 //! in, so that a test says what time it is.
 
+use std::future::Future;
 use std::io;
+use std::pin::Pin;
+
+/// Something that ends once time has passed.
+pub type Passing = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// The host. Two kinds of time: *site time*, by which leases and boots go, never jumps; the wall clock is for people
 /// (docs/decisions/0009).
@@ -21,6 +26,9 @@ pub trait Host: Send + Sync {
     /// Seconds of a clock that is cheap to ask and may be some milliseconds late; never 0. For what is asked on every NFS
     /// call, and compared with itself only.
     fn coarse(&self) -> u64;
+
+    /// Ends once so many seconds have passed from now on.
+    fn after(&self, seconds: u64) -> Passing;
 
     /// Fills `bytes` with what nobody can guess.
     ///
@@ -47,14 +55,14 @@ pub(crate) mod still {
     pub const NOW: u64 = 1_800_000_000;
 
     #[derive(Debug)]
-    pub struct Still(AtomicU64);
+    pub struct Still(Arc<AtomicU64>);
 
     /// Counted over all hosts of a process: what a server made is not made again after its restart.
     static ASKED: AtomicU64 = AtomicU64::new(1 << 40);
 
     impl Still {
         pub fn new() -> Arc<Self> {
-            Arc::new(Self(AtomicU64::new(NOW)))
+            Arc::new(Self(Arc::new(AtomicU64::new(NOW))))
         }
 
         /// So many seconds pass.
@@ -87,6 +95,15 @@ pub(crate) mod still {
 
         fn coarse(&self) -> u64 {
             NOW
+        }
+
+        fn after(&self, seconds: u64) -> Passing {
+            let (clock, end) = (self.0.clone(), self.now() + seconds);
+            Box::pin(async move {
+                while clock.load(Ordering::Relaxed) < end {
+                    tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+                }
+            })
         }
 
         /// Never the same twice.

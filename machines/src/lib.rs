@@ -35,7 +35,7 @@ pub use credentials::view::TokenView;
 pub use error::{Error, MappingRefused, Result, SecretRefused, TokenChangeRefused};
 pub use granting::{TokenStatus, TokenWanted};
 pub use handing::keeping::{SecretChange, SecretStatus};
-pub use host::Host;
+pub use host::{Host, Passing};
 pub use index::claims::{Claim, RESTS, Rest};
 pub use index::copies::{Copy, Holder};
 pub use index::others::{OtherServer, Sign, What};

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
-use oneroot_machines::Host;
+use oneroot_machines::{Host, Passing};
 use oneroot_state::{Backend, Txn};
 use rustix::time::{ClockId, clock_gettime};
 
@@ -188,6 +188,10 @@ impl Host for ThisHost {
 
     fn coarse(&self) -> u64 {
         coarse_ms() / 1000
+    }
+
+    fn after(&self, seconds: u64) -> Passing {
+        Box::pin(tokio::time::sleep(Duration::from_secs(seconds)))
     }
 
     fn fill_random(&self, bytes: &mut [u8]) -> io::Result<()> {

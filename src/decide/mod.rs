@@ -3,6 +3,8 @@
 
 mod launcher;
 mod run;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::ffi::CStr;
@@ -16,6 +18,7 @@ use std::time::Duration;
 use oneroot_bootconf::answer::LONGEST as LONGEST_ANSWER;
 use oneroot_bootconf::{Program, Site};
 use oneroot_machines::planner::decider::{Decider, Running};
+use oneroot_machines::secrets::LASTS;
 use rustix::net::{RecvFlags, SendFlags, recv, send};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
@@ -49,6 +52,15 @@ impl Purpose {
         }
     }
 
+    /// How long a run waits for a place. Whoever asks what to boot waits for as long as for the answer; whose secrets are being made is told to
+    /// ask again, and of a room that is switched on at once nobody goes without only because others were first.
+    fn waits(self, program: &Program) -> Duration {
+        Duration::from_secs(match self {
+            Self::Decide => program.timeout.into(),
+            Self::MakeSecrets => LASTS,
+        })
+    }
+
     /// What its launcher and its runners are called.
     fn names(self) -> [&'static CStr; 2] {
         match self {
@@ -61,6 +73,7 @@ impl Purpose {
 /// The way to the process that runs the program, before there is a runtime.
 pub struct Lanes {
     program: Program,
+    waits: Duration,
     sockets: Vec<OwnedFd>,
 }
 
@@ -71,7 +84,8 @@ impl Lanes {
     /// There are no sockets or no process to be had.
     pub fn begin(site: &Site, purpose: Purpose) -> io::Result<Option<Self>> {
         let Some(program) = purpose.program(site) else { return Ok(None) };
-        Ok(Some(Self { program: program.clone(), sockets: launcher::begin(program, &site.home, purpose)? }))
+        let sockets = launcher::begin(program, &site.home, purpose)?;
+        Ok(Some(Self { program: program.clone(), waits: purpose.waits(program), sockets }))
     }
 
     /// The same for a runtime's tasks.
@@ -88,6 +102,7 @@ impl Lanes {
         let free = self.sockets.into_iter().map(watched).collect::<io::Result<Vec<_>>>()?;
         Ok(Launched(Arc::new(Inner {
             program: self.program,
+            waits: self.waits,
             free: Mutex::new(free),
             all: Arc::new(Semaphore::new(count)),
             strangers: Arc::new(Semaphore::new(count.saturating_sub(1))),
@@ -100,6 +115,8 @@ pub struct Launched(Arc<Inner>);
 
 struct Inner {
     program: Program,
+    /// For a place.
+    waits: Duration,
     free: Mutex<Vec<Lane>>,
     /// A place for each lane.
     all: Arc<Semaphore>,
@@ -130,10 +147,12 @@ impl Inner {
             return Err(format!("was not asked: the question has more than {LONGEST_QUESTION} bytes"));
         }
         let patience = Duration::from_secs(self.program.timeout.into());
-        let Ok(held) = timeout(patience, self.place(is_named)).await else {
+        // Nobody waits for long but a machine of the site's.
+        let waits = if is_named { self.waits } else { patience };
+        let Ok(held) = timeout(waits, self.place(is_named)).await else {
             return Err(format!(
                 "was not asked: as many runs as there may be were under way for {} s",
-                self.program.timeout
+                waits.as_secs()
             ));
         };
         let held = held.ok_or_else(|| GONE.to_owned())?;

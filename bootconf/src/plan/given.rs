@@ -158,8 +158,11 @@ impl Given {
                     format!("[Upload]\nURL={url}\n"),
                 ));
                 files.push(("run/systemd/system/multi-user.target.d/51-oneroot-log.conf".to_owned(), wants));
-                // It ends when it can't send, and after five such ends within some seconds systemd 252 would let it be.
-                let tries_on = "[Unit]\nStartLimitIntervalSec=0\n\n[Service]\nRestartSec=10\n".to_owned();
+                // It ends when it can't send, and after five such ends within some seconds systemd 252 would let it be. Whether it is started
+                // again at all is its unit's to say, and not every release's unit says it.
+                let tries_on =
+                    "[Unit]\nStartLimitIntervalSec=0\n\n[Service]\nRestart=on-failure\nRestartSec=10\n"
+                        .to_owned();
                 let drop_in = "run/systemd/system/systemd-journal-upload.service.d/50-oneroot.conf";
                 files.push((drop_in.to_owned(), tries_on));
             }
@@ -365,7 +368,9 @@ mod tests {
         );
         // Where a host of logs is away, and for however long.
         let tries = &files["run/systemd/system/systemd-journal-upload.service.d/50-oneroot.conf"];
-        assert!(tries.contains("StartLimitIntervalSec=0\n") && tries.contains("RestartSec=10\n"), "{tries}");
+        for line in ["StartLimitIntervalSec=0\n", "Restart=on-failure\n", "RestartSec=10\n"] {
+            assert!(tries.contains(line), "{tries}");
+        }
         assert_eq!(sent("syslog://[fd00::1]:514")["etc/rsyslog.d/50-oneroot.conf"], "*.* @[fd00::1]:514\n");
         for bad in ["logs", "ftp://logs", "http://", "syslog://a b", "http://logs/path\nX=1"] {
             assert!(LogPlace::parse(bad).is_err(), "{bad}");

@@ -6,6 +6,37 @@ use std::ops::Bound::{Excluded, Unbounded};
 use crate::site::mounts::{HOMES, Mount, Mounts, What};
 use crate::site::secrets::{PUBLIC, SecretKind, Secrets};
 
+/// What one table says.
+pub(crate) type Said<'d> = (&'d Mounts, &'d Secrets);
+
+/// Something that would be hidden.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Hidden {
+    /// The secret that it is, where it is one.
+    pub(crate) secret: Option<String>,
+    /// By what, and what to do.
+    pub(crate) told: String,
+}
+
+/// What is hidden where these tables count, the nearest last. Two places of which one table says both were told with that.
+pub(crate) fn hidden_together(tables: &[Said<'_>]) -> Vec<Hidden> {
+    let mounts: Mounts = tables.iter().flat_map(|(mounts, _)| (*mounts).clone()).collect();
+    let secrets: Secrets = tables.iter().flat_map(|(_, secrets)| (*secrets).clone()).collect();
+    let has_both = |(one, other): &(String, String), mounts: &Mounts| {
+        mounts.contains_key(one) && mounts.contains_key(other)
+    };
+    let together = conflicts(&mounts).into_iter();
+    let together = together.filter(|(places, _)| !tables.iter().any(|(mounts, _)| has_both(places, mounts)));
+    let together = together.map(|(_, told)| Hidden { secret: None, told });
+    let named = hidden_secrets(&mounts, &secrets).into_iter();
+    together.chain(named.map(|(secret, told)| Hidden { secret: Some(secret), told })).collect()
+}
+
+/// Whether a mount comes over what is at its place without anybody asking for it.
+fn comes_by_itself(mount: &Mount) -> bool {
+    !mount.options.iter().any(|word| word == "noauto")
+}
+
 /// Places that can't be had together, with why. What is in memory is there before anything is mounted, and parts of the view are below
 /// both.
 pub(crate) fn conflicts(mounts: &Mounts) -> Vec<((String, String), String)> {
@@ -14,7 +45,9 @@ pub(crate) fn conflicts(mounts: &Mounts) -> Vec<((String, String), String)> {
         let above = at.match_indices('/').filter_map(|(end, _)| mounts.get_key_value(at.get(..end)?));
         for (place, over) in above {
             let told = match (&over.what, &mount.what) {
-                (What::Nfs(_) | What::Device { .. } | What::Server(_), What::Copied(_) | What::Empty(_)) => {
+                (What::Nfs(_) | What::Device { .. } | What::Server(_), What::Copied(_) | What::Empty(_))
+                    if comes_by_itself(over) =>
+                {
                     format!(
                         "{at} would be hidden: it is in memory before {over} is mounted on {place}; say one of the two",
                         over = over.what
@@ -54,14 +87,16 @@ fn shared((at, first): (&str, &Mount), (other, second): (&str, &Mount)) -> Optio
 }
 
 /// The secrets that programs would not find where they look, with why: what is mounted there comes later.
-pub(crate) fn hidden_secrets(mounts: &Mounts, secrets: &Secrets) -> Vec<(String, String)> {
+fn hidden_secrets(mounts: &Mounts, secrets: &Secrets) -> Vec<(String, String)> {
     let mut found = Vec::new();
     let given = secrets.iter().filter(|(_, secret)| secret.kind != SecretKind::None);
     for (name, at) in given.filter_map(|(name, secret)| Some((name, secret.at.as_ref()?))) {
         let over = mounts.iter().find(|(place, mount)| {
             let place = place.strip_suffix(HOMES).unwrap_or(place);
             let is_below = at.strip_prefix(place).is_some_and(|rest| rest.starts_with('/'));
-            mount.what.outlives() && (is_below || at == place || format!("{at}{PUBLIC}") == *place)
+            mount.what.outlives()
+                && comes_by_itself(mount)
+                && (is_below || at == place || format!("{at}{PUBLIC}") == *place)
         });
         if let Some((place, mount)) = over {
             let told = format!(

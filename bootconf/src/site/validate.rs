@@ -1,14 +1,14 @@
 //! The tables of a site against each other: names that must exist, addresses and MACs that must be one machine's alone,
 //! command lines that must fit.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::site::draft::Draft;
 use crate::site::gives::{Boots, Gives};
 use crate::site::groups::Group;
-use crate::site::hides::{conflicts, hidden_secrets};
+use crate::site::hides::{Hidden, Said, hidden_together};
 use crate::site::mounts::{Mounts, What};
 use crate::site::networks::pool_size;
 use crate::site::report::nearest;
@@ -29,6 +29,8 @@ const DEEPEST: usize = 32;
 pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
     networks(draft, diagnostics);
     rooms(draft, diagnostics);
+    let extended: BTreeSet<&String> =
+        draft.profiles.values().filter_map(|profile| profile.value.extends.as_ref()).collect();
     for (name, profile) in &draft.profiles {
         if let Some(extends) = &profile.value.extends {
             exists("profile", extends, &draft.profiles, profile, "extends", diagnostics);
@@ -51,14 +53,18 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
             Chain::Ends(chain) => {
                 fits(&chain, profile, &[], diagnostics);
                 roots(&chain, profile, diagnostics);
+                // Of one that others extend, they may say otherwise.
+                if !extended.contains(name) {
+                    hidden(&said_by(&chain), &[], profile, diagnostics);
+                }
             }
         }
         mounted(&profile.value.mounts, profile, draft, diagnostics);
-        secret((&profile.value.secrets, &profile.value.mounts), profile, draft, diagnostics);
+        secret(&profile.value.secrets, profile, draft, diagnostics);
     }
     for workload in draft.workloads.values() {
         mounted(&workload.value.mounts, workload, draft, diagnostics);
-        secret((&workload.value.secrets, &workload.value.mounts), workload, draft, diagnostics);
+        secret(&workload.value.secrets, workload, draft, diagnostics);
     }
     groups(draft, diagnostics);
     machines(draft, diagnostics);
@@ -204,7 +210,15 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
     for (profile, choice) in boots.map(|boots| roots_of(boots, draft)).unwrap_or_default() {
         let Chain::Ends(chain) = chain_of(profile, &draft.profiles) else { continue };
         let all = || groups.iter().copied().chain([&value.gives]).chain(choice);
-        hidden(&chain, machine, all, draft, diagnostics);
+        let mut nearer: Vec<&Gives> = choice.into_iter().collect();
+        // A choice is nearer than the table that shows the menu.
+        nearer.insert(if value.gives.boots.is_some() { 0 } else { nearer.len() }, &value.gives);
+        let by_profile = said_by(&chain);
+        let tables = [&by_profile[..], &said_to_one(&groups, &nearer, draft)].concat();
+        let is_extended =
+            draft.profiles.values().any(|other| other.value.extends.as_deref() == Some(profile));
+        let told = if is_extended { Vec::new() } else { hidden_together(&by_profile) };
+        hidden(&tables, &told, machine, diagnostics);
         let more = words(all, draft);
         // What a profile has alone was looked at with the profile.
         if !more.is_empty() {
@@ -213,32 +227,36 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
     }
 }
 
-/// Of what the tables of a machine say together, nothing hides another: what one table says alone was looked at with it.
-fn hidden<'d, G: Iterator<Item = &'d Gives>>(
-    chain: &[&'d Table<Profile>],
-    machine: &Table<Machine>,
-    all: impl Fn() -> G,
-    draft: &'d Draft,
-    diagnostics: &mut Diagnostics,
-) {
-    let workloads = all().flat_map(|gives| &gives.workloads).filter_map(|name| draft.workloads.get(name));
-    let tables = chain.iter().map(|profile| (&profile.value.mounts, &profile.value.secrets));
-    let tables = tables.chain(workloads.map(|workload| (&workload.value.mounts, &workload.value.secrets)));
-    let tables: Vec<(&Mounts, &Secrets)> =
-        tables.chain(all().map(|gives| (&gives.mounts, &gives.secrets))).collect();
-    let mounts: Mounts = tables.iter().flat_map(|(mounts, _)| (*mounts).clone()).collect();
-    for (places, told) in conflicts(&mounts) {
-        let has_both = |mounts: &Mounts| mounts.contains_key(&places.0) && mounts.contains_key(&places.1);
-        if !tables.iter().any(|(mounts, _)| has_both(mounts)) {
-            diagnostics.note(&machine.span, told);
-        }
+/// Of what tables say together, nothing hides another: by the words that count, for a nearer table may have taken one of the two away. What
+/// was told of already is not told again.
+fn hidden<T>(tables: &[Said<'_>], told: &[Hidden], table: &Table<T>, diagnostics: &mut Diagnostics) {
+    for hidden in hidden_together(tables).into_iter().filter(|hidden| !told.contains(hidden)) {
+        let span = hidden.secret.as_ref().map_or(&table.span, |secret| table.place("secrets", secret));
+        diagnostics.note(span, hidden.told);
     }
-    let secrets: Secrets = tables.iter().flat_map(|(_, secrets)| (*secrets).clone()).collect();
-    let by_one: Vec<_> =
-        tables.iter().flat_map(|(mounts, secrets)| hidden_secrets(mounts, secrets)).collect();
-    for hidden in hidden_secrets(&mounts, &secrets).into_iter().filter(|hidden| !by_one.contains(hidden)) {
-        diagnostics.note(&machine.span, hidden.1);
+}
+
+/// What a profile says with those that it extends.
+fn said_by<'d>(chain: &[&'d Table<Profile>]) -> Vec<Said<'d>> {
+    chain.iter().map(|profile| (&profile.value.mounts, &profile.value.secrets)).collect()
+}
+
+/// What else counts of a machine, in the order of a decision (`decide/decision.rs`): the groups' own words, their workloads, and of each
+/// nearer table its workloads before its own words. A workload counts where it is named first.
+fn said_to_one<'d>(groups: &[&'d Gives], nearer: &[&'d Gives], draft: &'d Draft) -> Vec<Said<'d>> {
+    let mut named = BTreeSet::new();
+    let mut of_workloads = |gives: &'d Gives| -> Vec<Said<'d>> {
+        let new = gives.workloads.iter().filter(|name| named.insert(name.as_str()));
+        let new = new.filter_map(|name| draft.workloads.get(name));
+        new.map(|workload| (&workload.value.mounts, &workload.value.secrets)).collect()
+    };
+    let mut said: Vec<Said<'d>> = groups.iter().map(|gives| (&gives.mounts, &gives.secrets)).collect();
+    groups.iter().for_each(|gives| said.extend(of_workloads(gives)));
+    for gives in nearer {
+        said.extend(of_workloads(gives));
+        said.push((&gives.mounts, &gives.secrets));
     }
+    said
 }
 
 /// The profiles that somebody may boot who boots this, with what a choice gives besides.
@@ -277,7 +295,7 @@ fn given<T>(gives: &Gives, table: &Table<T>, draft: &Draft, diagnostics: &mut Di
         named(boots, table, draft, diagnostics);
     }
     mounted(&gives.mounts, table, draft, diagnostics);
-    secret((&gives.secrets, &gives.mounts), table, draft, diagnostics);
+    secret(&gives.secrets, table, draft, diagnostics);
     for workload in &gives.workloads {
         exists("workload", workload, &draft.workloads, table, "workloads", diagnostics);
     }
@@ -298,17 +316,8 @@ fn mounted<T>(mounts: &Mounts, table: &Table<T>, draft: &Draft, diagnostics: &mu
     }
 }
 
-/// Nobody is given a secret where any user of a machine can ask in root's place, nor where no program finds it; and none is made by a program that
-/// there is not.
-fn secret<T>(
-    (secrets, mounts): (&Secrets, &Mounts),
-    table: &Table<T>,
-    draft: &Draft,
-    diagnostics: &mut Diagnostics,
-) {
-    for (name, told) in hidden_secrets(mounts, secrets) {
-        diagnostics.note(table.place("secrets", &name), told);
-    }
+/// Nobody is given a secret where any user of a machine can ask in root's place, and none is made by a program that there is not.
+fn secret<T>(secrets: &Secrets, table: &Table<T>, draft: &Draft, diagnostics: &mut Diagnostics) {
     let anybody = draft.server.as_ref().is_some_and(|server| server.unprivileged_nfs_ports);
     for name in secrets.keys().filter(|_| anybody) {
         let told = "cannot be given with `allow_unprivileged_nfs_ports = true`: any user of a machine could ask for its secrets; take one of the two away";

@@ -114,6 +114,24 @@ fn hooks_are_run_by_the_script_that_other_initramfs_run_and_one_that_is_required
 }
 
 #[test]
+fn a_script_that_fetches_secrets_and_does_not_end_leaves_nothing_of_the_servers_mounted_or_open() {
+    let has_secrets = |state: &mut crate::fake::State| {
+        state
+            .tree
+            .insert("/.oneroot/secrets.list".to_owned(), file("10.0.0.1 2049\n1 join 0600 0 0 wanted -\n"));
+        state.tree.insert("/.oneroot/fetch-secrets".to_owned(), file("exit 0\n"));
+    };
+    let fetches = ["/bin/sh", "/.oneroot/fetch-secrets"].map(str::to_owned);
+    let fake = booted(has_secrets);
+    assert_eq!(fake.state().run, std::slice::from_ref(&fetches.to_vec()), "it has let go of them by itself");
+    let fake = booted(|state| {
+        has_secrets(state);
+        state.bad_runs.insert("/.oneroot/fetch-secrets".to_owned(), oneroot_init::kernel::Errno::TIMEDOUT);
+    });
+    assert_eq!(fake.state().run, [fetches.to_vec(), [&fetches[..], &["over".to_owned()]].concat()]);
+}
+
+#[test]
 fn what_examines_the_machine_runs_after_all_that_it_needs_and_keeps_it_from_nothing() {
     let examines = |state: &mut crate::fake::State| {
         state.tree.insert("/.oneroot/hooks".to_owned(), file("exit 0\n"));

@@ -15,11 +15,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use oneroot_bootconf::admission::Seen;
-use oneroot_bootconf::assignment::Signed;
 use oneroot_bootconf::pins::{Phase, Pin};
-use oneroot_bootconf::question::SecretWanted;
 use oneroot_bootconf::secrets::{PUBLIC, SecretKind, Secrets as Wanted};
-use oneroot_ids::{BootId, Mac, ViewId};
+use oneroot_ids::{BootId, ViewId};
 use oneroot_nfsd::{FIRST_UNPRIVILEGED_PORT, MountError, MountGrant, Refusal, Tree as _};
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 use oneroot_tree::node::{Content, Meta, TreePath};
@@ -27,20 +25,15 @@ use oneroot_tree::view::Level;
 use oneroot_tree::{IndexBuilder, View};
 
 use crate::boots::commit::TRIES;
-use crate::error::{Error, Result, SecretRefused};
+use crate::error::{Error, Result};
 use crate::guest::MTIME;
 use crate::host::random;
 use crate::machines::Machines;
-use crate::secrets::LARGEST;
-use crate::secrets::make::make;
+use crate::secrets::LASTS;
 use crate::secrets::open::{MOST_OPEN, NotOpened, Open};
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
+use crate::secrets::turns::Lacks;
 use crate::views::tree::MachineTree;
-
-/// Seconds from the mount of a boot's root in which it may ask.
-const LASTS: u64 = 600;
-/// Who is said to have made what the server makes by itself.
-const SERVER: &str = "the server";
 
 impl Machines {
     /// MNT of a boot's secrets.
@@ -50,20 +43,17 @@ impl Machines {
         boot: BootId,
     ) -> Result<MountGrant, MountError> {
         let (pin, name, wanted) = self.entitled(peer, boot)?;
-        // In a task of its own: a program may take longer than whoever asks waits, and has made it when that one asks again.
-        let whole = {
-            let (machines, name, wanted) = (self.clone(), name.clone(), wanted.clone());
-            tokio::spawn(async move { machines.whole(&name, &wanted).await }).await
+        let given = async {
+            let mut lacks = self.have_made(boot, &name, &wanted).await?;
+            let record = self.whole(&name, &wanted).await?;
+            if record.closed.contains(&boot) || self.secrets.is_closed(boot) {
+                return Err(Error::SecretsClosed);
+            }
+            let (view, tree) = self.open_secrets(boot, &name, &wanted, &record, &mut lacks)?;
+            Ok((view, tree, lacks))
         };
-        let record = whole.map_err(Error::from).and_then(|record| record);
-        let record = record.map_err(|cause| self.cannot_give(&pin, &name, &cause))?;
-        if record.closed.contains(&boot) || self.secrets.is_closed(boot) {
-            return Err(self.refuse_secrets(&pin, &name, "it has said already that it has them"));
-        }
-        let opened = self.open_secrets(boot, &name, &wanted, &record);
-        let (view, tree) = opened.map_err(|cause| self.cannot_give(&pin, &name, &cause))?;
-        // What was in its way before is of no interest any more.
-        self.refusals().forget(pin.machine);
+        let (view, tree, lacks) = given.await.map_err(|cause| self.cannot_give(&pin, &name, &cause))?;
+        self.tell_of(&pin, &name, &lacks);
         tracing::info!(machine = name, mac = %pin.mac, %boot, "takes its secrets");
         Ok(MountGrant { view: view.0, root: tree.root() })
     }
@@ -93,16 +83,37 @@ impl Machines {
         Err(self.refuse_secrets(&pin, &name, why))
     }
 
-    /// It is nobody's fault on the machine, and it may ask again.
+    /// It is nobody's fault on the machine, and most of it passes: then a machine asks again, which it does by the one error that stands
+    /// for nothing else.
     fn cannot_give(&self, pin: &Pin, name: &str, cause: &Error) -> MountError {
-        if self.refusals().note(
-            pin.machine,
-            format!("its secrets could not be given: {cause}"),
-            self.host.now(),
-        ) {
-            tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot give a machine its secrets");
+        let told = format!("its secrets could not be given: {cause}");
+        match cause {
+            Error::SecretsClosed => return self.refuse_secrets(pin, name, &cause.to_string()),
+            Error::SecretsAreMade => {
+                if self.refusals().note(pin.machine, told, self.host.now()) {
+                    tracing::info!(machine = name, mac = %pin.mac, "waits for its secrets: {cause}");
+                }
+            }
+            _ => {
+                if self.refusals().note(pin.machine, told, self.host.now()) {
+                    tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot give a machine its secrets");
+                }
+            }
         }
-        MountError::ServerFault
+        if matches!(cause, Error::NoSiteSeal) { MountError::Io } else { MountError::ServerFault }
+    }
+
+    /// What it is not given, though the site says so, is told like a refusal: it asks as often as it likes. What was in its way before is of no
+    /// interest once nothing is.
+    fn tell_of(&self, pin: &Pin, name: &str, lacks: &Lacks) {
+        if lacks.is_empty() {
+            return self.refusals().forget(pin.machine);
+        }
+        let causes: Vec<String> = lacks.iter().map(|(secret, cause)| format!("{secret}: {cause}")).collect();
+        let causes = causes.join("; ");
+        if self.refusals().note(pin.machine, format!("it goes without secrets: {causes}"), self.host.now()) {
+            tracing::error!(machine = name, mac = %pin.mac, "cannot give a machine all of its secrets: {causes}");
+        }
     }
 
     fn refuse_secrets(&self, pin: &Pin, name: &str, why: &str) -> MountError {
@@ -111,105 +122,6 @@ impl Machines {
             tracing::warn!(machine = name, mac = %pin.mac, boot = %pin.boot, "{name}'s secrets were not given: {why}");
         }
         MountError::Acces
-    }
-
-    /// A machine's record, with all that the server makes or has made.
-    async fn whole(&self, name: &str, wanted: &Wanted) -> Result<MachineSecrets> {
-        let by = Signed { by: SERVER.to_owned(), at: self.host.now() };
-        let printed = self.printed(name, wanted).await?;
-        self.change_secrets(name, &|mut record| {
-            let mut is_new = false;
-            for (secret, said) in wanted.iter().filter(|(_, said)| said.kind.is_made()) {
-                if record.kept.get(secret).is_some_and(|kept| stays(kept, said.kind)) {
-                    continue;
-                }
-                let kept = match (said.kind, printed.get(secret)) {
-                    (SecretKind::Made, None) => {
-                        // One of another kind is not what the site wants any more.
-                        is_new |= record.kept.remove(secret).is_some();
-                        continue;
-                    }
-                    (SecretKind::Made, Some(plain)) => self.printed_kept(name, secret, plain, &by)?,
-                    (kind, _) => self.made(name, secret, kind, &by)?,
-                };
-                record.kept.insert(secret.clone(), kept);
-                is_new = true;
-            }
-            Ok(is_new.then_some(record))
-        })
-        .await
-    }
-
-    /// What the site's program makes for a machine of what it lacks. What can't be made keeps no other one back, and the machine tells
-    /// of it.
-    async fn printed(&self, machine: &str, wanted: &Wanted) -> Result<BTreeMap<String, Vec<u8>>> {
-        let mut printed = BTreeMap::new();
-        let of_program: Vec<&String> = wanted
-            .iter()
-            .filter(|(_, said)| said.kind == SecretKind::Made)
-            .map(|(secret, _)| secret)
-            .collect();
-        if of_program.is_empty() {
-            return Ok(printed);
-        }
-        let found = SECRETS.get(self.state.as_ref(), machine).await?;
-        let known = found.map(|found| found.value).unwrap_or_default();
-        for secret in of_program {
-            if known.kept.get(secret).is_some_and(|kept| stays(kept, SecretKind::Made)) {
-                continue;
-            }
-            match self.have_printed(machine, secret).await {
-                Ok(plain) => drop(printed.insert(secret.clone(), plain)),
-                Err(cause) => {
-                    tracing::error!(machine, secret, %cause, "cannot have a machine's secret made: {cause}");
-                }
-            }
-        }
-        Ok(printed)
-    }
-
-    /// A secret as the site's program prints it; a sentence that says why there is none.
-    pub(super) async fn have_printed(&self, machine: &str, secret: &str) -> Result<Vec<u8>, SecretRefused> {
-        let site = self.site();
-        let program = site.make_secrets.as_ref().zip(self.secrets.maker.get());
-        let (program, maker) = program.ok_or(SecretRefused::NoMaker)?;
-        let macs = site.machines.get(machine).map(|known| known.macs.iter().map(Mac::to_string).collect());
-        let asked = SecretWanted { machine, secret, macs: macs.unwrap_or_default() };
-        let printed = maker.run(asked.document(), true).await;
-        let not_made = |told: String| SecretRefused::NotPrinted { program: program.path.clone(), told };
-        let plain = printed.map_err(not_made)?;
-        match plain.len() {
-            0 => Err(not_made("has printed nothing".to_owned())),
-            length if length > LARGEST => Err(not_made(format!("has printed more than {LARGEST} bytes"))),
-            _ => Ok(plain),
-        }
-    }
-
-    /// What it has printed, as it is kept.
-    pub(super) fn printed_kept(
-        &self,
-        machine: &str,
-        secret: &str,
-        plain: &[u8],
-        by: &Signed,
-    ) -> Result<Kept> {
-        let sealed = self.sealed(machine, secret, plain)?;
-        Ok(Kept { sealed, kind: SecretKind::Made, public: None, made: by.clone() })
-    }
-
-    /// One that the server makes.
-    pub(super) fn made(&self, machine: &str, secret: &str, kind: SecretKind, by: &Signed) -> Result<Kept> {
-        let drawn = random(self.host.as_ref()).map_err(Error::Random)?;
-        let made = make(kind, machine, &drawn).ok_or(Error::SecretIsSet)?;
-        let kept = self.sealed(machine, secret, &made.secret)?;
-        Ok(Kept { sealed: kept, kind, public: made.public, made: by.clone() })
-    }
-
-    /// A secret, sealed.
-    pub(super) fn sealed(&self, machine: &str, secret: &str, plain: &[u8]) -> Result<String> {
-        let once = random(self.host.as_ref()).map_err(Error::Random)?;
-        let seal = self.secrets.seal.get().ok_or(Error::NoSiteSeal)?;
-        seal.seal(machine, secret, once, plain).ok_or(Error::NoSiteSeal)
     }
 
     /// Writes what a machine's record is to be, made of what it is, and gives what it is then. Asked again where somebody else was
@@ -236,30 +148,37 @@ impl Machines {
         Err(Error::Contended)
     }
 
-    /// A boot's secrets as a tree; the same where it is open already.
+    /// A boot's secrets as a tree; the same where it is open already and has all that there is.
     fn open_secrets(
         &self,
         boot: BootId,
         machine: &str,
         wanted: &Wanted,
         record: &MachineSecrets,
+        lacks: &mut Lacks,
     ) -> Result<(ViewId, Arc<MachineTree>)> {
-        if let Some(found) = self.secrets.of(boot) {
+        let seal = self.secrets.seal.get().ok_or(Error::NoSiteSeal)?;
+        let mut opened = BTreeMap::new();
+        for (secret, said) in wanted {
+            let Some(kept) = record.kept.get(secret).filter(|kept| stays(kept, said.kind)) else { continue };
+            match seal.open(machine, secret, &kept.sealed) {
+                Some(plain) => drop(opened.insert(secret.clone(), (plain, &kept.public))),
+                // The others are good, and the machine tells of the one that it lacks.
+                None => {
+                    let cause = Error::SealedElsewhere(secret.clone());
+                    lacks.insert(secret.clone(), cause.to_string());
+                }
+            }
+        }
+        let names = opened.keys().cloned().collect();
+        if let Some(found) = self.secrets.of(boot, &names) {
             return Ok(found);
         }
         let (mut builder, mut contents) = (IndexBuilder::new(), Vec::new());
         let meta = |mode| Meta { mode, mtime: MTIME, ..Meta::default() };
         builder.insert(&TreePath::parse(b"")?, meta(0o700), Content::Directory { opaque: false })?;
-        let seal = self.secrets.seal.get().ok_or(Error::NoSiteSeal)?;
-        for secret in wanted.keys() {
-            let Some(kept) = record.kept.get(secret) else { continue };
-            let Some(plain) = seal.open(machine, secret, &kept.sealed) else {
-                // The others are good, and the machine tells of the one that it lacks.
-                let cause = Error::SealedElsewhere(secret.clone());
-                tracing::error!(machine, %cause, "cannot give a machine one of its secrets");
-                continue;
-            };
-            let public = kept.public.as_ref().map(|line| format!("{line}\n").into_bytes());
+        for (secret, (plain, public)) in opened {
+            let public = public.as_ref().map(|line| format!("{line}\n").into_bytes());
             let files = [(secret.clone(), Some(plain)), (format!("{secret}{PUBLIC}"), public)];
             for (name, bytes) in files.into_iter().filter_map(|(name, bytes)| Some((name, bytes?))) {
                 let lent = self.objects.lend(&bytes);
@@ -271,7 +190,7 @@ impl Machines {
         let view = ViewId(random(self.host.as_ref()).map_err(Error::Random)?);
         let level = Arc::new(Level::new(Arc::new(builder.finish()?), Vec::new()));
         let tree = MachineTree::new(Arc::new(View::new(view, level)), self.reports.clone());
-        self.secrets.add(view, Open::new(boot, tree, contents)).map_err(|refused| match refused {
+        self.secrets.add(view, Open::new(boot, tree, names, contents)).map_err(|refused| match refused {
             NotOpened::Full => Error::SecretsWait(MOST_OPEN),
             NotOpened::Closed => Error::SecretsClosed,
         })
@@ -307,10 +226,10 @@ impl Machines {
         };
         match self.change_secrets(&name, &closed).await {
             Ok(_) => {
-                tracing::info!(machine = name, mac = %pin.mac, boot = %pin.boot, "has its secrets: they are closed");
+                tracing::info!(machine = name, mac = %pin.mac, boot = %pin.boot, "asks for no secrets any more: they are closed");
             }
             Err(cause) => {
-                tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot write that a machine has its secrets");
+                tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot write that a machine's secrets are closed");
             }
         }
     }
@@ -326,7 +245,7 @@ impl Machines {
 }
 
 /// Whether a secret that there is counts where the site wants one of a kind: one that an admin has set does, whatever would be made.
-fn stays(kept: &Kept, wanted: SecretKind) -> bool {
+pub(super) fn stays(kept: &Kept, wanted: SecretKind) -> bool {
     kept.kind == wanted || kept.kind == SecretKind::Set
 }
 

@@ -12,10 +12,12 @@ use oneroot_state::Backend as _;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, SecretRefused};
+use crate::handing::making::TURN_WITHIN;
 use crate::machines::Machines;
 use crate::planner::decider::Decider;
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
 use crate::secrets::seal::SiteSeal;
+use crate::secrets::turns::Turn;
 use crate::secrets::{LARGEST, MOST};
 
 /// A secret as an admin sees it.
@@ -152,7 +154,7 @@ impl Machines {
             return Err(SecretRefused::NoSuchMachine(machine.to_owned()).into());
         }
         let signed = Signed { by: by.to_owned(), at: self.host.now() };
-        let printed = self.printed_anew(machine, &name, change).await?;
+        let (turn, printed) = self.printed_anew(machine, &name, change).await?.unzip();
         let no_such = || SecretRefused::NoSuchSecret { machine: machine.to_owned(), name: name.clone() };
         let record = self
             .change_secrets(machine, &|mut record| {
@@ -165,16 +167,9 @@ impl Machines {
                         Some(self.set(machine, &name, bytes, &signed)?)
                     }
                     (_, None) => return Err(no_such().into()),
-                    (SecretChange::Rotate, Some(known)) if !known.kind.is_made() => {
-                        return Err(SecretRefused::NotMade(name.clone()).into());
+                    (SecretChange::Rotate, Some(known)) => {
+                        Some(self.rotated(machine, &name, known.kind, printed.as_deref(), &signed)?)
                     }
-                    (SecretChange::Rotate, Some(known)) => Some(match (known.kind, &printed) {
-                        (SecretKind::Made, Some(plain)) => {
-                            self.printed_kept(machine, &name, plain, &signed)?
-                        }
-                        (SecretKind::Made, None) => return Err(Error::Contended),
-                        (kind, _) => self.made(machine, &name, kind, &signed)?,
-                    }),
                     (SecretChange::Remove, Some(_)) => None,
                 };
                 match kept {
@@ -183,7 +178,13 @@ impl Machines {
                 }
                 Ok(Some(record))
             })
-            .await?;
+            .await;
+        drop(turn);
+        let not_kept = |cause: Error| match printed {
+            Some(_) => SecretRefused::NotKept(cause.to_string()).into(),
+            None => cause,
+        };
+        let record = record.map_err(not_kept)?;
         let what = match change {
             SecretChange::Set(_) => "set",
             SecretChange::Rotate => "made anew",
@@ -194,21 +195,52 @@ impl Machines {
         Ok(record.kept.get(&name).map(|kept| self.secret_status(machine, &name, kept, is_wanted)))
     }
 
-    /// What the site's program makes, where a secret of its kind is to be made anew.
+    /// One in the place of another of this kind.
+    fn rotated(
+        &self,
+        machine: &str,
+        name: &str,
+        kind: SecretKind,
+        printed: Option<&[u8]>,
+        signed: &Signed,
+    ) -> Result<Kept> {
+        match (kind, printed) {
+            (SecretKind::Made, Some(plain)) => self.printed_kept(machine, name, plain, signed),
+            (kind, _) if !kind.is_made() => Err(SecretRefused::NotMade(name.to_owned()).into()),
+            // It is of another kind than a moment ago.
+            (SecretKind::Made, None) | (_, Some(_)) => Err(Error::Contended),
+            (kind, None) => self.made(machine, name, kind, signed),
+        }
+    }
+
+    /// What the site's program makes, where a secret of its kind is to be made anew, and the turn in which it does: no machine that boots
+    /// has it run meanwhile.
     async fn printed_anew(
         &self,
         machine: &str,
         name: &str,
         change: &SecretChange,
-    ) -> Result<Option<Vec<u8>>> {
+    ) -> Result<Option<(Turn, Vec<u8>)>> {
         if !matches!(change, SecretChange::Rotate) {
             return Ok(None);
         }
+        let mut turn = tokio::select! {
+            turn = self.secrets.turns.take(machine) => turn,
+            () = self.host.after(TURN_WITHIN) => return Err(SecretRefused::Busy(machine.to_owned()).into()),
+        };
+        turn.forget();
         let found = SECRETS.get(self.state.as_ref(), machine).await?;
         let is_printed = found.is_some_and(|found| {
             found.value.kept.get(name).is_some_and(|kept| kept.kind == SecretKind::Made)
         });
-        Ok(if is_printed { Some(self.have_printed(machine, name).await?) } else { None })
+        if !is_printed {
+            return Ok(None);
+        }
+        let said = self.secrets_wanted(Some(machine));
+        if said.get(&(machine.to_owned(), name.to_owned())) != Some(&SecretKind::Made) {
+            return Err(SecretRefused::NotSaid { machine: machine.to_owned(), name: name.to_owned() }.into());
+        }
+        Ok(Some((turn, self.have_printed(machine, name, false).await?)))
     }
 
     fn set(&self, machine: &str, name: &str, bytes: &[u8], signed: &Signed) -> Result<Kept> {

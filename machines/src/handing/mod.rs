@@ -2,5 +2,6 @@
 
 mod giving;
 pub(crate) mod keeping;
+mod making;
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,9 @@
 //! Who is given which secrets, and until when.
 
+mod making;
+
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use oneroot_bootconf::admission::Seen;
 use oneroot_bootconf::again::Ask;
@@ -17,7 +19,6 @@ use crate::boots::tests_on::{Server, two};
 use crate::boots::unknown::tests::site_with;
 use crate::error::{Error, SecretRefused};
 use crate::machines::Machines;
-use crate::planner::decider::{Decider, Running};
 use crate::secrets::seal::SiteSeal;
 use crate::secrets::{LARGEST, MOST};
 use crate::views::tree::ProgressReport;
@@ -276,70 +277,4 @@ async fn whom_nobody_has_named_is_given_no_list_of_secrets_and_where_anybody_cou
     lab.one.machines.put_site(Arc::new(proxied));
     lab.one.machines.ask_by(Links::of(Seen::Remote, ProbeResult::Silent));
     assert_eq!(ask(&lab.one, lab.peer, 700, &alpha).await, Err(MountError::Acces));
-}
-
-/// Makes secrets as a program would: what it was asked, and what it does.
-struct Maker {
-    asked: Mutex<Vec<String>>,
-    says: Mutex<Result<Vec<u8>, String>>,
-}
-
-impl Decider for Maker {
-    fn run(&self, question: Vec<u8>, _: bool) -> Running {
-        self.asked.lock().unwrap().push(String::from_utf8(question).unwrap());
-        let says = self.says.lock().unwrap().clone();
-        Box::pin(async move { says })
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_secret_that_the_sites_program_makes_is_made_once_and_anew_when_somebody_wants_that() {
-    let lab = lab().await;
-    let made = "[make_secrets]\nprogram = \"./make\"\n[machine.alpha.secrets]\ntoken = \"made\"\nother = \"random\"\n";
-    let site = site_with(lab.home.path(), true, made);
-    [&lab.one, &lab.other].iter().for_each(|server| server.machines.put_site(site.clone()));
-    let maker = Arc::new(Maker {
-        asked: Mutex::default(),
-        says: Mutex::new(Err("has ended with exit code 1".to_owned())),
-    });
-    let pin = mounted(&lab.one.machines, lab.peer, lab.pin.mac).await;
-    // Without anybody who runs it, and where it fails, the machine has the rest.
-    for _ in 0..2 {
-        let grant = ask(&lab.one, lab.peer, 700, &pin).await.unwrap();
-        assert!(read(&lab.one, lab.peer, &grant, "token").is_none());
-        assert!(read(&lab.one, lab.peer, &grant, "other").is_some());
-        lab.one.machines.make_secrets_by(maker.clone());
-        lab.other.machines.make_secrets_by(maker.clone());
-    }
-    let says = |what: Result<&[u8], &str>| {
-        *maker.says.lock().unwrap() = what.map(<[u8]>::to_vec).map_err(str::to_owned);
-    };
-    for bad in [&b""[..], &[b'x'; LARGEST + 1]] {
-        says(Ok(bad));
-        let pin = mounted(&lab.one.machines, lab.peer, lab.pin.mac).await;
-        let grant = ask(&lab.one, lab.peer, 700, &pin).await.unwrap();
-        assert!(read(&lab.one, lab.peer, &grant, "token").is_none(), "{} bytes", bad.len());
-    }
-    says(Ok(b"t0ken\n"));
-    maker.asked.lock().unwrap().clear();
-    let next = async |server: &Server| {
-        let pin = mounted(&server.machines, lab.peer, lab.pin.mac).await;
-        let grant = ask(server, lab.peer, 700, &pin).await.unwrap();
-        read(server, lab.peer, &grant, "token")
-    };
-    assert_eq!(next(&lab.one).await.as_deref(), Some(&b"t0ken\n"[..]));
-    says(Ok(b"another"));
-    assert_eq!(next(&lab.one).await.as_deref(), Some(&b"t0ken\n"[..]), "there is one");
-    let asked = "{\"machine\":\"alpha\",\"secret\":\"token\",\"macs\":[\"52:54:00:00:00:0a\"]}\n";
-    assert_eq!(*maker.asked.lock().unwrap(), [asked]);
-    let rotate = || lab.one.machines.change_secret("alpha", "token", &SecretChange::Rotate, "ada");
-    let status = rotate().await.unwrap().unwrap();
-    assert_eq!((status.kind, status.made.unwrap().by.as_str()), (SecretKind::Made, "ada"));
-    assert_eq!(next(&lab.one).await.as_deref(), Some(&b"another"[..]));
-    says(Err("has ended with exit code 1"));
-    let refused = rotate().await.unwrap_err();
-    assert!(refused.to_string().contains("make has ended with exit code 1"), "{refused}");
-    assert_eq!(next(&lab.one).await.as_deref(), Some(&b"another"[..]), "it stays what it was");
-    set(&lab.one, "token", b"by hand").await.unwrap();
-    assert_eq!(next(&lab.one).await.as_deref(), Some(&b"by hand"[..]), "what an admin sets counts");
 }

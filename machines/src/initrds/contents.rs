@@ -154,7 +154,7 @@ pub struct File {
 /// What an initrd is made of.
 pub struct Parts {
     /// The program.
-    pub program: Program,
+    pub program: Arc<Program>,
     /// The kernel's version.
     pub version: String,
     /// Paths of modules as the tables name them, of those that are there, and the modules.
@@ -186,7 +186,7 @@ impl Parts {
             name.update(&(bytes.len() as u64).to_le_bytes());
             name.update(bytes);
         };
-        add(&self.program.bytes);
+        add(&self.program.object.0);
         add(self.version.as_bytes());
         add(&[u8::from(self.zstd)]);
         [&tables.dep, &tables.alias, &tables.softdep, &tables.conf]

@@ -53,8 +53,9 @@ type Outcome<T> = std::result::Result<T, Arc<str>>;
 /// chosen.
 type Choice = ([Option<ObjectId>; 4], String, [u8; 32], For);
 /// A stack, the directory of a kernel's modules in it, which of them were chosen, as a digest, and whose microcode. A NIC that a
-/// machine only claims to have is no part of it: of such there are as many as somebody likes.
-type Key = (Vec<GenerationId>, String, [u8; 32], Microcode);
+/// machine only claims to have is no part of it: of such there are as many as somebody likes. And the round of the programs, so that what
+/// came of one that was replaced, or of none, counts no longer than it is so.
+type Key = (Vec<GenerationId>, String, [u8; 32], Microcode, u64);
 
 /// Initrds made so far.
 pub struct Initrds {
@@ -106,7 +107,7 @@ impl Composed {
 
 impl Initrds {
     /// The program for a processor: what an initrd starts with, by whatever name.
-    pub fn program(&self, machine: Machine) -> Result<Program> {
+    pub fn program(&self, machine: Machine) -> Result<Arc<Program>> {
         self.programs.of(machine)
     }
 
@@ -151,19 +152,21 @@ impl Initrds {
     /// The initrd for a tree; made now, where there is none. Blocks on the disk.
     ///
     /// # Errors
-    /// [`Error::Initrd`] where the tree has not what it takes, [`Error::NoProgram`] where this server has not; that of the store.
+    /// [`Error::Initrd`] where the tree or this server has not what it takes; that of the store.
     pub fn composed(&self, store: &Arc<Store>, wanted: &Wanted<'_>) -> Result<Arc<Composed>> {
         let modules = &wanted.own.modules;
+        // What is new of the programs is read here, before anybody's place is taken.
+        let round = self.programs.round();
         let tables = Texts::objects(wanted.view, modules);
         let choice = (tables, modules.clone(), contents::conf_digest(wanted.view), wanted.drivers);
         let known = self.chosen.get(&choice).and_then(|chosen| match chosen {
-            Ok(digest) => self.of_stack(store, &wanted.key(digest)),
+            Ok(digest) => self.of_stack(store, &wanted.key(digest, round)),
             Err(cause) => Some(Err(cause)),
         });
         let outcome = match known {
             Some(known) => known,
             None => {
-                let sought = self.sought(store, wanted, choice);
+                let sought = self.sought(store, wanted, choice, round);
                 self.known.unpacked.clear();
                 sought?
             }
@@ -177,8 +180,9 @@ impl Initrds {
         store: &Arc<Store>,
         wanted: &Wanted<'_>,
         choice: Choice,
+        round: u64,
     ) -> Result<Outcome<Arc<Composed>>> {
-        match self.looked_for(store, wanted, choice)? {
+        match self.looked_for(store, wanted, choice, round)? {
             Looked::Known(known) => Ok(known),
             Looked::Parts { name, key, parts, tables, builtin } => {
                 let outcome = self.packed(store, name, *parts, &tables, &builtin)?;
@@ -194,7 +198,7 @@ impl Initrds {
     }
 
     /// What an initrd is made of, in a place: a tree that takes long holds up no more than one.
-    fn looked_for(&self, store: &Store, wanted: &Wanted<'_>, choice: Choice) -> Result<Looked> {
+    fn looked_for(&self, store: &Store, wanted: &Wanted<'_>, choice: Choice, round: u64) -> Result<Looked> {
         let _place = self.places.take();
         let texts = match remembered(Texts::read(store, wanted.view, &wanted.own.modules))? {
             Ok(texts) => texts,
@@ -204,7 +208,7 @@ impl Initrds {
             Ok(both) => both,
             Err(cause) => return Ok(self.fails(choice, cause)),
         };
-        let key = wanted.key(digest(&chosen));
+        let key = wanted.key(digest(&chosen), round);
         self.chosen.insert(choice, Ok(key.2));
         if let Some(known) = self.of_stack(store, &key) {
             return Ok(Looked::Known(known));
@@ -266,16 +270,16 @@ impl Initrds {
 }
 
 impl Wanted<'_> {
-    fn key(&self, chosen: [u8; 32]) -> Key {
-        (self.stack.to_vec(), self.own.modules.clone(), chosen, self.microcode)
+    fn key(&self, chosen: [u8; 32], round: u64) -> Key {
+        (self.stack.to_vec(), self.own.modules.clone(), chosen, self.microcode, round)
     }
 }
 
-/// What a tree is to blame for, as what came of it; other troubles pass.
+/// What a tree is to blame for, or the programs as they are, as what came of it; other troubles pass.
 fn remembered<T>(result: Result<T>) -> Result<Outcome<T>> {
     match result {
         Ok(done) => Ok(Ok(done)),
-        Err(Error::Initrd(cause)) => Ok(Err(cause.into())),
+        Err(Error::Initrd(cause) | Error::NoProgram(cause)) => Ok(Err(cause.into())),
         Err(other) => Err(other),
     }
 }

@@ -489,15 +489,29 @@ fn a_tree_of_another_processor_has_the_program_that_lies_beside_the_loaders_as_s
     let stack = [home.plan("8086:15f3", "").entries[0].generation];
     let view = home.planner.views.of(&stack).unwrap();
     let loaders = home.directory.path().join("loaders");
-    let initrds = Initrds::of(Programs { places: vec![loaders.clone()], built: |_| &[] });
+    let initrds = Initrds::of(Programs::of_build(std::slice::from_ref(&loaders), |_| &[]));
     let drivers = For { drivers: Drivers::Nic, nic: None };
     let wanted = Wanted { stack: &stack, view: &view, own: &own, drivers, microcode: Microcode::default() };
     let told = initrds.composed(home.planner.store(), &wanted).unwrap_err().to_string();
     let program = loaders.join("oneroot-init.aarch64");
     assert!(told.contains("no init for 64-bit ARM") && told.contains(program.to_str().unwrap()), "{told}");
+    // Who asks again has nothing of the tree read again.
+    let (objects, gone) = (home.directory.path().join("store/objects"), home.directory.path().join("gone"));
+    fs::rename(&objects, &gone).unwrap();
+    assert_eq!(initrds.composed(home.planner.store(), &wanted).unwrap_err().to_string(), told);
+    fs::rename(&gone, &objects).unwrap();
     // That of this host, whichever it is: which processor it says is a number in it.
     let host = Programs::default().of(super::program::HERE).unwrap();
-    written(home.directory.path(), "loaders/oneroot-init.aarch64", of_arm(host.bytes.into_owned()));
+    let bytes = of_arm(host.bytes.to_vec());
+    written(home.directory.path(), "loaders/oneroot-init.aarch64", &bytes);
     let composed = initrds.composed(home.planner.store(), &wanted).unwrap();
     assert_eq!(composed.made_of[0].why, program.to_str().unwrap());
+    // As soon as there is another one, and not with the next start of the server.
+    written(home.directory.path(), "loaders/oneroot-init.aarch64", [bytes, b"another".to_vec()].concat());
+    let another = initrds.composed(home.planner.store(), &wanted).unwrap();
+    assert_ne!(another.generation, composed.generation);
+    assert!(Arc::ptr_eq(&initrds.composed(home.planner.store(), &wanted).unwrap(), &another), "remembered");
+    written(home.directory.path(), "loaders/oneroot-init.aarch64", "none");
+    let told = initrds.composed(home.planner.store(), &wanted).unwrap_err().to_string();
+    assert!(told.contains("no program for 64-bit ARM that runs alone"), "{told}");
 }

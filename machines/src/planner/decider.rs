@@ -10,7 +10,7 @@ pub type Running = Pin<Box<dyn Future<Output = Result<Vec<u8>, String>> + Send>>
 
 /// Runs it.
 pub trait Decider: Send + Sync {
-    /// Gives it a question. It ends within a time that the site says, and so many run at once; `is_named` says that the site names
-    /// the machine, so that no stranger's run keeps it from its own.
+    /// Gives it a question. It ends within a time that the site says, and so many run at once; `is_named` says that a machine waits for it
+    /// which the site names, so that no run of a stranger's, nor one that somebody at a command line can ask for again, keeps it from its own.
     fn run(&self, question: Vec<u8>, is_named: bool) -> Running;
 }

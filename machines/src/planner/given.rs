@@ -53,7 +53,7 @@ impl Staged {
     ) -> Result<GenerationId> {
         // The program is larger than all else together: it is staged once, and a node in each machine's generation.
         let tells = tells.map(|program| {
-            self.programs.or_make(store, &program.object(), |_| stage_program(store, &program.bytes))
+            self.programs.or_make(store, &program.object, |_| stage_program(store, &program.bytes))
         });
         self.given.or_make(store, &(given, tells.transpose()?), |(given, tells)| stage(store, given, *tells))
     }

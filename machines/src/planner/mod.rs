@@ -17,7 +17,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
-use crate::initrds::{Composed, Initrds, Programs, Wanted};
+use crate::initrds::{Composed, Initrds, Program, Programs, Wanted};
 use oneroot_bootconf::decision::{Decision, NoPlan, Part};
 use oneroot_bootconf::drivers::For;
 use oneroot_bootconf::facts::Facts;
@@ -240,14 +240,12 @@ impl Planner {
             let [has_hooks, examines] = [HOOKS, EXAMINERS].map(|hooks| below.follow(hooks).is_some());
             let given = if has_hooks || examines { given.with_facts(facts) } else { given };
             let (given, tells) = if examines {
-                // Where there is no program for it, the machine says so.
-                let processor = given::processor(self.store(), &below)?;
-                let tells = processor.and_then(|processor| self.initrds.program(processor).ok());
+                let tells = self.tells(&below)?;
                 (given.with_servers(facts, &decision.more_addresses, decision.http_port), tells)
             } else {
                 (given, None)
             };
-            let given = self.given.generation(self.store(), given, tells.as_ref())?;
+            let given = self.given.generation(self.store(), given, tells.as_deref())?;
             entries.push(StackEntry { given: true, ..StackEntry::ours(given) });
             entries.push(StackEntry::ours(self.guest));
         }
@@ -256,6 +254,21 @@ impl Planner {
         }
         let view = self.views.of(&generations(&entries))?;
         Ok(Stacked { id: view.id(), view, entries, mounted, loaded, composed, dangling })
+    }
+
+    /// The program by which a tree's machine tells what it finds out. Where there is none for its processor, or what lies there is
+    /// none or can't be read, the machine comes up without and says so.
+    fn tells(&self, below: &View) -> Result<Option<Arc<Program>>> {
+        let Some(processor) = given::processor(self.store(), below)? else { return Ok(None) };
+        match self.initrds.program(processor) {
+            Ok(program) => Ok(Some(program)),
+            // Who looked at the file has said it.
+            Err(Error::NoProgram(_)) => Ok(None),
+            Err(cause) => {
+                tracing::warn!(%cause, "a machine is told its facts without the program that tells what it finds out");
+                Ok(None)
+            }
+        }
     }
 
     /// What the parts of a decision are, bottom first, with what their templates become; and what it has of the profiles that it mounts.

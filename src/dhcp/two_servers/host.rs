@@ -29,6 +29,11 @@ impl Host for Clock {
         self.now()
     }
 
+    /// Nothing here waits for that: whatever is asked is answered before the scheduler has time pass.
+    fn after(&self, _: u64) -> oneroot_machines::Passing {
+        Box::pin(std::future::pending())
+    }
+
     fn fill_random(&self, bytes: &mut [u8]) -> std::io::Result<()> {
         let next = self.random.fetch_add(1, Ordering::SeqCst).to_be_bytes();
         bytes.iter_mut().zip(next.iter().cycle()).for_each(|(to, from)| *to = *from);

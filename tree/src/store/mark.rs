@@ -1,9 +1,10 @@
 //! What a file is known by, and what changes with its bytes: device, inode number, times and size. What was found in a file
 //! counts for as long as these are the same; what rots on a disk does not change them.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 
 use oneroot_ids::GenerationId;
 
@@ -24,13 +25,26 @@ impl FileMark {
     /// # Errors
     /// The system's.
     pub fn of(file: &File) -> io::Result<Self> {
-        let found = file.metadata()?;
-        Ok(Self {
+        Ok(Self::from(&file.metadata()?))
+    }
+
+    /// That of a file by its name, which is not opened.
+    ///
+    /// # Errors
+    /// The system's.
+    pub fn at(path: &Path) -> io::Result<Self> {
+        Ok(Self::from(&std::fs::metadata(path)?))
+    }
+}
+
+impl From<&Metadata> for FileMark {
+    fn from(found: &Metadata) -> Self {
+        Self {
             file: (found.dev(), found.ino()),
             modified: (found.mtime(), found.mtime_nsec()),
             changed: (found.ctime(), found.ctime_nsec()),
             size: found.size(),
-        })
+        }
     }
 }
 

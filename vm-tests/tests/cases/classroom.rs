@@ -148,10 +148,15 @@ fn nothing_is_left(server: &Server, seat: &mut Guest) {
     assert_eq!(seat.ok(LET_GO).unwrap(), "", "her home is still mounted");
     assert!(!server.run(&["ls", "a-01", "/home"]).unwrap().contains("ada"));
     assert!(!server.run(&["cat", "a-01", "/etc/passwd"]).unwrap().contains("ada"));
-    for hers in [OF_SEATS, OF_ADA, "Greybird"] {
+    // Of a file of a layer, so one that looks finds it: files lie in the store as they are.
+    for (word, is_there) in
+        [("/.oneroot/secrets/ldap_password", true), (OF_SEATS, false), (OF_ADA, false), ("Greybird", false)]
+    {
         let mut found = Command::new("grep");
-        let found = found.args(["-rlF", hers, "store"]).current_dir(server.site.path()).output().unwrap();
-        assert_eq!(String::from_utf8_lossy(&found.stdout), "", "{hers}");
+        let found = found.args(["-rlF", word, "store"]).current_dir(server.site.path()).output().unwrap();
+        let said = [found.stdout, found.stderr].concat();
+        let code = if is_there { 0 } else { 1 };
+        assert_eq!(found.status.code(), Some(code), "{word}: {}", String::from_utf8_lossy(&said));
     }
 }
 

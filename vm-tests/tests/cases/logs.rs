@@ -94,6 +94,13 @@ fn what_a_machine_has_logged_outlives_its_next_boot_and_a_host_of_logs_that_was_
     alpha.ok("logger -t lesson 'the first lesson'").unwrap();
     has(&mut beta, "the first lesson");
 
+    // What a tree's own unit does not say on every systemd.
+    let tries = "systemctl show -p Restart -p RestartUSec -p StartLimitIntervalUSec systemd-journal-upload";
+    let mut tries: Vec<String> =
+        alpha.ok(tries).unwrap().lines().map(|line| line.trim().to_owned()).collect();
+    tries.sort();
+    assert_eq!(tries, ["Restart=on-failure", "RestartUSec=10s", "StartLimitIntervalUSec=0"]);
+
     // A host of logs is started again, too.
     beta.ok("systemctl stop systemd-journal-remote.socket systemd-journal-remote.service").unwrap();
     alpha.ok("logger -t lesson 'to an empty room'").unwrap();

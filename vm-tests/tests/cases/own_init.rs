@@ -206,11 +206,15 @@ fn an_arm64_machine_comes_up_by_the_init_that_lies_beside_its_loader() {
     let server = Server::start(site).unwrap();
     // A build on a host that has the compilers too has the program in itself.
     let told = server.run(&["explain", "alpha"]).map_err(|told| format!("{told:#}"));
+    let beside = loaders.join("oneroot-init.aarch64");
+    let file = "loaders/oneroot-init.aarch64";
     if let Err(told) = &told {
-        assert!(told.contains("no init for 64-bit ARM"), "{told}");
+        assert!(told.contains("no init for 64-bit ARM") && told.contains(file), "{told}");
     }
-    std::fs::copy(init, loaders.join("oneroot-init.aarch64")).unwrap();
-    println!("{}", server.run(&["explain", "alpha"]).unwrap());
+    std::fs::copy(init, &beside).unwrap();
+    let explained = server.run(&["explain", "alpha"]).unwrap();
+    println!("{explained}");
+    assert_eq!(explained.contains(file), told.is_err(), "{explained}");
     let hardware = Hardware::new("alpha", "0a").firmware(Firmware::Arm64Http).memory(1024);
     let mut alpha = hardware.power_on(&lab).unwrap();
     alpha.log_in().unwrap();
