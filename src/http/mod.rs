@@ -164,7 +164,8 @@ impl Connection {
             && let Some(asked) = sync::asked(&request)
         {
             return match asked {
-                Ok(asked) => self.tree(asked, &date).await,
+                // In a box as the report below: few connections ask so, and all would have the room for it.
+                Ok(asked) => Box::pin(self.tree(asked, &date)).await,
                 Err(refusal) => self.refuse(refusal, &date).await,
             };
         }
@@ -172,7 +173,7 @@ impl Connection {
             && let Some(coming) = report::asked(&request)
         {
             return match coming {
-                Ok(coming) => self.report(coming, &date).await,
+                Ok(coming) => Box::pin(self.report(coming, &date)).await,
                 Err(refusal) => self.refuse(refusal, &date).await,
             };
         }
@@ -293,5 +294,20 @@ fn content_type(path: &str) -> &'static str {
         Some("efi") => "application/efi",
         Some("ipxe") => "text/plain; charset=utf-8",
         _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    /// Bytes of the future that serves a connection, its conversation included.
+    fn room<A, B, C, D, F>(_: impl Fn(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// Thousands of connections that nobody reads have it each (`tests/downloads.rs`): what few ask for lies in boxes.
+    #[test]
+    fn a_connection_has_room_for_its_commonest_answers_and_not_for_all_that_could_be_asked() {
+        let room = room(super::serve);
+        assert!(room < 3 * 1024, "{room} bytes");
     }
 }

@@ -234,7 +234,8 @@ where
             idlest.close();
         }
         let place = Place { slots: slots.clone(), slot: slot.clone() };
-        let work = handle(stream, peer, slot.clone());
+        // In a box: what a block takes in and then waits for lies in its future twice.
+        let work = Box::pin(handle(stream, peer, slot.clone()));
         let task = tasks.spawn(async move {
             let _place = place;
             work.await;
