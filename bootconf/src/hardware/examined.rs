@@ -3,9 +3,12 @@
 //! site's admin has made up, and they are there at its next boot.
 //!
 //! What a program prints is taken whole or not at all. Of one that has failed, or has printed what is no such object, the last facts
-//! stay; what a program no longer prints goes.
+//! stay; what a program no longer prints goes. A program that the machine does not tell of is not in the tree that it boots now: its facts
+//! stay as long as there is room beside those that it tells, or two profiles with programs of their own would each take away what the
+//! machine boots the other one by.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
@@ -305,9 +308,26 @@ impl ExaminedRecord {
         having.next().map(|(name, hook)| (name.as_str(), hook.since))
     }
 
-    /// The record once a machine has examined itself, at a moment of site time.
+    /// The record once a machine has examined itself, at a moment of site time. Of programs that it does not tell of, the one that has said
+    /// nothing new for longest makes room first.
     #[must_use]
     pub fn after(&self, examination: &Examination, now: u64) -> Taken {
+        let mut taken = self.told(examination, now);
+        let is_told = |name: &str| examination.hooks.keys().any(|told| told.as_str() == name);
+        let mut silent: Vec<_> = self.hooks.iter().filter(|(name, _)| !is_told(name)).collect();
+        silent.sort_by_key(|(_, hook)| Reverse(hook.since));
+        let hooks = &mut taken.record.hooks;
+        for (name, hook) in silent.into_iter().take(MOST_HOOKS.saturating_sub(hooks.len())) {
+            hooks.insert(name.clone(), hook.clone());
+            if !is_bounded(hooks) {
+                hooks.remove(name);
+            }
+        }
+        taken
+    }
+
+    /// What stands of the programs that a machine tells of.
+    fn told(&self, examination: &Examination, now: u64) -> Taken {
         let mut taken = Taken { record: Self::default(), refused: Vec::new() };
         for (name, outcome) in examination.hooks.iter().take(MOST_HOOKS) {
             let name = name.as_str();
@@ -322,7 +342,7 @@ impl ExaminedRecord {
             }
             for kept in [kept, known.cloned()].into_iter().flatten() {
                 taken.record.hooks.insert(name.to_owned(), kept);
-                if taken.record.is_bounded() {
+                if is_bounded(&taken.record.hooks) {
                     break;
                 }
                 taken.record.hooks.remove(name);
@@ -333,13 +353,13 @@ impl ExaminedRecord {
         }
         taken
     }
+}
 
-    fn is_bounded(&self) -> bool {
-        let each = || self.hooks.values().map(|hook| &hook.facts);
-        // As the site's program and templates' process are told them.
-        let bytes = |facts: &Printed| serde_json::to_string(facts).map_or(LARGEST, |text| text.len());
-        each().map(BTreeMap::len).sum::<usize>() <= MOST_FACTS && each().map(bytes).sum::<usize>() <= LARGEST
-    }
+fn is_bounded(hooks: &BTreeMap<String, OfHook>) -> bool {
+    let each = || hooks.values().map(|hook| &hook.facts);
+    // As the site's program and templates' process are told them.
+    let bytes = |facts: &Printed| serde_json::to_string(facts).map_or(LARGEST, |text| text.len());
+    each().map(BTreeMap::len).sum::<usize>() <= MOST_FACTS && each().map(bytes).sum::<usize>() <= LARGEST
 }
 
 #[cfg(test)]
@@ -404,11 +424,8 @@ mod tests {
             shown(&after(&[("a", Some(r#"{"two": 5}"#)), ("b", None)]).record),
             r#"{"three":3,"two":5}"#
         );
-        assert_eq!(
-            shown(&after(&[("b", Some("{}"))]).record),
-            "{}",
-            "a is not there any more, b has found nothing"
-        );
+        assert_eq!(shown(&after(&[("a", Some("{}")), ("b", Some("{}"))]).record), "{}", "nothing is found");
+        assert_eq!(shown(&after(&[("b", Some("{}"))]).record), r#"{"one":1,"two":2}"#, "a is another tree's");
         let odd = after(&[("a", Some("no JSON")), ("b", Some(r#"{"three": 4}"#))]);
         assert_eq!(shown(&odd.record), r#"{"one":1,"three":4,"two":2}"#);
         assert_eq!(odd.refused.len(), 1);
@@ -488,8 +505,58 @@ mod tests {
             record = record.after(&examination(&hooks), 1).record;
         }
         assert!(
-            record.is_bounded() && serde_json::to_string(&record).unwrap().len() < LARGEST + MOST_HOOKS * 80
+            is_bounded(&record.hooks)
+                && serde_json::to_string(&record).unwrap().len() < LARGEST + MOST_HOOKS * 80
         );
+    }
+
+    /// What is kept after a machine has told these one after the other, each as programs that print.
+    fn kept(told: &[&[(&str, String)]]) -> ExaminedRecord {
+        told.iter().zip(1..).fold(ExaminedRecord::default(), |before, (printed, now)| {
+            let hooks = printed
+                .iter()
+                .map(|(name, text)| (name.parse().unwrap(), Outcome::Printed(text.clone().into_bytes())));
+            let taken = before.after(&Examination { hooks: hooks.collect() }, now);
+            assert_eq!(taken.refused, []);
+            taken.record
+        })
+    }
+
+    #[test]
+    fn two_trees_with_programs_of_their_own_do_not_take_each_others_facts_away() {
+        let one: &[_] = &[("10-rack", "{\"rack\": 7}".to_owned()), ("20-gpu", "{\"gpu\": true}".to_owned())];
+        let other: &[_] = &[("10-rack", "{\"rack\": 7}".to_owned()), ("30-disk", "{\"disk\": 2}".to_owned())];
+        let all = r#"{"disk":2,"gpu":true,"rack":7}"#;
+        assert_eq!(shown(&kept(&[one, other])), all);
+        assert_eq!(kept(&[one, other, one, other]), kept(&[one, other]), "nothing is written any more");
+        assert_eq!(shown(&kept(&[one, other, &[]])), all, "it has told of no program");
+        let no_more: &[_] = &[("20-gpu", "{}".to_owned())];
+        assert_eq!(
+            shown(&kept(&[one, other, no_more])),
+            r#"{"disk":2,"rack":7}"#,
+            "it ran, and has found nothing"
+        );
+    }
+
+    #[test]
+    fn programs_that_are_not_there_make_room_for_those_that_are_the_oldest_first() {
+        let facts = |name: &str, count: usize| {
+            let each: Vec<String> = (0..count).map(|number| format!("\"{name}{number}\": 1")).collect();
+            format!("{{{}}}", each.join(", "))
+        };
+        let hook = |name: &'static str, count: usize| (name, facts(name, count));
+        let kept = kept(&[&[hook("b", 20)], &[hook("a", 20)], &[hook("z", 20)], &[hook("m", 20)]]);
+        let names = ["a0", "b0", "m0", "z0"].map(|name| kept.origin(&name.parse().unwrap()).is_some());
+        assert_eq!(names, [true, false, true, true]);
+        // Names without end, each another boot's.
+        let mut record = ExaminedRecord::default();
+        for boot in 1..200 {
+            let printed = Outcome::Printed(format!("{{\"f{boot}\": 1}}").into_bytes());
+            let hooks = [(format!("h{boot}").parse().unwrap(), printed)].into();
+            record = record.after(&Examination { hooks }, boot).record;
+        }
+        assert_eq!(record.facts().all().count(), MOST_HOOKS);
+        assert!(record.origin(&"f199".parse().unwrap()).is_some());
     }
 
     #[test]

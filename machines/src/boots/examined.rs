@@ -6,19 +6,15 @@
 //! | from a port below 1024, of the boot whose root is mounted from that very address | no user of the machine, and no other machine, can say it |
 //! | until the boot says that it is up, and for [`LASTS`] s after the mount at most | programs and users of the machine come later |
 //! | as often as reports are | each may be a durable write |
-//!
-//! A program that the machine does not tell of is not in the tree that it boots now, or could not be run: its facts stay, as long as there is
-//! room for them. Of two profiles with programs of their own, each would otherwise take away what the machine boots the other one by.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use oneroot_bootconf::hardware::{ExaminedRecord, NotTaken, Taken};
 use oneroot_bootconf::pins::{Phase, Pin};
 use oneroot_bootconf::unknown::is_unknown;
 use oneroot_ids::{BootId, MachineId};
-use oneroot_initrd::examined::{Examination, HookName, MOST_HOOKS, Outcome};
+use oneroot_initrd::examined::Examination;
 use oneroot_state::{Backend as _, Error as StateError, Expect, Txn};
 
 use crate::boots::commit::TRIES;
@@ -49,9 +45,7 @@ impl Machines {
         if self.comes_up(&reporter) {
             return Ok(reporter);
         }
-        let refused = ReportRefused::NotComingUp;
-        tracing::warn!(peer = %peer.ip(), %boot, reason = %refused, "refused what a machine has examined");
-        Err(refused)
+        Err(refuse(peer.ip(), boot, ReportRefused::NotComingUp))
     }
 
     fn comes_up(&self, Reporter { pin, peer, .. }: &Reporter) -> bool {
@@ -71,7 +65,12 @@ impl Machines {
         })?;
         self.index().hear(pin.machine, self.host.now());
         for _ in 0..TRIES {
-            let (change, refused) = self.after_examination(reporter, &examination)?;
+            let (change, refused) = match self.after_examination(reporter, &examination) {
+                // The log has it, with its cause.
+                Err(ReportRefused::Unwritten) => return Err(ReportRefused::Unwritten),
+                Err(refused) => return Err(refuse(*peer, boot, refused)),
+                Ok(after) => after,
+            };
             let is_written = match change {
                 Change::Nothing => Ok(false),
                 Change::Write(txn) => self.state.commit(txn.clone()).await.map(|revision| {
@@ -124,7 +123,7 @@ impl Machines {
         }
         let found = index.examined.get(&pin.machine);
         let before = found.map(|(record, _)| record.clone()).unwrap_or_default();
-        let Taken { record, refused } = after(&before, examination, self.host.now());
+        let Taken { record, refused } = before.after(examination, self.host.now());
         if record == before {
             return Ok((Change::Nothing, refused));
         }
@@ -147,23 +146,10 @@ impl Machines {
 
 type Refused = (String, NotTaken);
 
-/// The record once a machine has told this. Programs of which it tells nothing keep their facts, but make room for those that it has: the one that
-/// has said nothing new for longest first.
-fn after(before: &ExaminedRecord, examination: &Examination, now: u64) -> Taken {
-    let silent = before.programs().filter_map(|(hook, since)| Some((since, hook.parse::<HookName>().ok()?)));
-    let mut silent: BTreeSet<(u64, HookName)> =
-        silent.filter(|(_, hook)| !examination.hooks.contains_key(hook)).collect();
-    loop {
-        let mut with = examination.clone();
-        // As of one that has failed, its last facts stay.
-        with.hooks.extend(silent.iter().map(|(_, hook)| (hook.clone(), Outcome::Failed)));
-        let taken = before.after(&with, now);
-        let is_full = with.hooks.len() > MOST_HOOKS
-            || taken.refused.iter().any(|(_, cause)| *cause == NotTaken::TooMany);
-        if !is_full || silent.pop_first().is_none() {
-            return taken;
-        }
-    }
+/// Says in the log that a machine was not heard.
+fn refuse(peer: IpAddr, boot: BootId, refused: ReportRefused) -> ReportRefused {
+    tracing::warn!(%peer, %boot, reason = %refused, "refused what a machine has examined");
+    refused
 }
 
 fn unwritten(machine: &str, cause: &dyn std::fmt::Display) -> ReportRefused {
@@ -173,8 +159,6 @@ fn unwritten(machine: &str, cause: &dyn std::fmt::Display) -> ReportRefused {
 
 #[cfg(test)]
 mod tests {
-    use std::net::IpAddr;
-
     use super::*;
     use crate::boots::tests_on::{Server, two};
     use oneroot_bootconf::MachineRecord;
@@ -205,56 +189,6 @@ mod tests {
     fn rack(server: &Server, mac: Mac) -> Option<String> {
         let claims = server.machines.claims(mac, None);
         claims.examined.get(&"rack".parse::<Key>().unwrap()).map(ToString::to_string)
-    }
-
-    /// What is kept after a machine has told these one after the other, each as programs that print.
-    fn kept(told: &[&[(&str, String)]]) -> ExaminedRecord {
-        told.iter().zip(1..).fold(ExaminedRecord::default(), |before, (printed, now)| {
-            let hooks = printed
-                .iter()
-                .map(|(name, text)| (name.parse().unwrap(), Outcome::Printed(text.clone().into_bytes())));
-            let taken = after(&before, &Examination { hooks: hooks.collect() }, now);
-            assert_eq!(taken.refused, []);
-            taken.record
-        })
-    }
-
-    fn shown(record: &ExaminedRecord) -> String {
-        let facts = record.facts();
-        facts.all().map(|(key, value)| format!("{}={value} ", key.as_str())).collect()
-    }
-
-    #[test]
-    fn two_trees_with_programs_of_their_own_do_not_take_each_others_facts_away() {
-        let one: &[_] = &[("10-rack", "{\"rack\": 7}".to_owned()), ("20-gpu", "{\"gpu\": true}".to_owned())];
-        let other: &[_] = &[("10-rack", "{\"rack\": 7}".to_owned()), ("30-disk", "{\"disk\": 2}".to_owned())];
-        let all = "disk=2 gpu=true rack=7 ";
-        assert_eq!(shown(&kept(&[one, other])), all);
-        assert_eq!(kept(&[one, other, one, other]), kept(&[one, other]), "nothing is written any more");
-        assert_eq!(shown(&kept(&[one, other, &[]])), all, "it has told of no program");
-        let no_more: &[_] = &[("20-gpu", "{}".to_owned())];
-        assert_eq!(shown(&kept(&[one, other, no_more])), "disk=2 rack=7 ", "it ran, and has found nothing");
-    }
-
-    #[test]
-    fn programs_that_are_not_there_make_room_for_those_that_are_the_oldest_first() {
-        let facts = |name: &str, count: usize| {
-            let each: Vec<String> = (0..count).map(|number| format!("\"{name}{number}\": 1")).collect();
-            format!("{{{}}}", each.join(", "))
-        };
-        let hook = |name: &'static str, count: usize| (name, facts(name, count));
-        let kept = kept(&[&[hook("b", 20)], &[hook("a", 20)], &[hook("z", 20)], &[hook("m", 20)]]);
-        let names = ["a0", "b0", "m0", "z0"].map(|name| kept.origin(&name.parse().unwrap()).is_some());
-        assert_eq!(names, [true, false, true, true]);
-        // Names without end, each another boot's.
-        let mut record = ExaminedRecord::default();
-        for boot in 1..200 {
-            let printed = Outcome::Printed(format!("{{\"f{boot}\": 1}}").into_bytes());
-            let hooks = [(format!("h{boot}").parse().unwrap(), printed)].into();
-            record = after(&record, &Examination { hooks }, boot).record;
-        }
-        assert_eq!(record.facts().all().count(), MOST_HOOKS);
-        assert!(record.origin(&"f199".parse().unwrap()).is_some());
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
