@@ -77,6 +77,12 @@ struct UnderWay {
     answer: watch::Receiver<Option<Answer>>,
 }
 
+/// What there is of an answer.
+enum Joined {
+    Known(Arc<[u8]>),
+    UnderWay(UnderWay),
+}
+
 /// A question about a NIC.
 pub struct Asked {
     /// The NIC.
@@ -145,10 +151,10 @@ impl Asking {
         let question = name_of(&asked.question);
         let mut asked = Some(asked);
         while let Some((mac, kept)) = asked.as_ref().map(|asked| (asked.mac, asked.kept)) {
-            if let Some(answer) = self.fresh(mac, &question, kept) {
-                return Ok(answer);
-            }
-            let mut under_way = self.joined(mac, question, &mut asked)?;
+            let mut under_way = match self.joined(mac, question, kept, &mut asked)? {
+                Joined::Known(answer) => return Ok(answer),
+                Joined::UnderWay(one) => one,
+            };
             let answer =
                 under_way.answer.wait_for(Option::is_some).await.ok().and_then(|answer| answer.clone());
             // Else it was another question about this NIC, whose answer says nothing here; this one is asked next.
@@ -159,16 +165,21 @@ impl Asking {
         Err(ENDING.into())
     }
 
-    /// Who is asking about a NIC already, or this question from now on, which is taken then.
+    /// The answer that still counts, or who is asking about a NIC already, or this question from now on, which is taken then.
     fn joined(
         self: &Arc<Self>,
         mac: Mac,
         question: [u8; 32],
+        kept: u64,
         asked: &mut Option<Asked>,
-    ) -> Result<UnderWay, Arc<str>> {
+    ) -> Result<Joined, Arc<str>> {
+        // What is under way and what is remembered are looked at together: a run that ends between the looks would be run again.
         let mut all = self.under_way();
+        if let Some(answer) = self.fresh(mac, &question, kept) {
+            return Ok(Joined::Known(answer));
+        }
         if let Some(one) = all.get(&mac) {
-            return Ok(one.clone());
+            return Ok(Joined::UnderWay(one.clone()));
         }
         if all.len() >= ASKED_AT_ONCE {
             return Err("was not asked: too many machines wait for it".into());
@@ -181,7 +192,7 @@ impl Asking {
             let forgotten = self.forgotten.load(Ordering::Acquire);
             tokio::spawn(self.clone().run(asked, (question, forgotten), tell));
         }
-        Ok(one)
+        Ok(Joined::UnderWay(one))
     }
 
     async fn run(
@@ -250,7 +261,7 @@ mod tests {
         answer: Result<Vec<u8>, String>,
         runs: AtomicUsize,
         at_once: Arc<AtomicUsize>,
-        most: Arc<AtomicUsize>,
+        most: AtomicUsize,
     }
 
     impl Fake {
@@ -260,7 +271,7 @@ mod tests {
                 answer: answer.map(<[u8]>::to_vec).map_err(str::to_owned),
                 runs: AtomicUsize::new(0),
                 at_once: Arc::default(),
-                most: Arc::default(),
+                most: AtomicUsize::new(0),
             })
         }
 
@@ -271,11 +282,12 @@ mod tests {
 
     impl Decider for Fake {
         fn run(&self, _: Vec<u8>, _: bool) -> Running {
-            self.runs.fetch_add(1, Ordering::SeqCst);
             let (let_go, answer) = (self.let_go.clone(), self.answer.clone());
-            let (at_once, most) = (self.at_once.clone(), self.most.clone());
+            let at_once = self.at_once.clone();
+            // All of it before the run is counted, for that is what a test waits for.
+            self.most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+            self.runs.fetch_add(1, Ordering::SeqCst);
             Box::pin(async move {
-                most.fetch_max(at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
                 let _place = let_go.acquire_owned().await;
                 at_once.fetch_sub(1, Ordering::SeqCst);
                 answer
@@ -355,6 +367,23 @@ mod tests {
         }
         assert_eq!(fake.most.load(Ordering::SeqCst), 2);
         assert_eq!((fake.runs(), asking.answers.len()), (21, 2), "the last answer of each");
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn who_asks_while_an_answer_is_remembered_starts_no_second_run() {
+        const ROUNDS: u32 = 20_000;
+        let fake = Fake::of(Ok(b"{}"), Semaphore::MAX_PERMITS);
+        let asking = asking(&fake);
+        for round in 0..ROUNDS {
+            let ask = || {
+                let asking = asking.clone();
+                tokio::spawn(async move { asking.ask(asked(round, "who?")).await })
+            };
+            for one in [ask(), ask(), ask(), ask()] {
+                assert!(one.await.unwrap().is_ok());
+            }
+        }
+        assert_eq!(fake.runs(), ROUNDS as usize);
     }
 
     #[tokio::test]
