@@ -34,7 +34,7 @@ impl Document for Secrets {
                 None if kind.is_made() => "not yet: when it next boots".to_owned(),
                 None => "not yet: oneroot secret set".to_owned(),
             };
-            let idle = if *wanted { "" } else { " (the site does not say that it has it)" };
+            let idle = if *wanted { "" } else { " (the site does not say that it has one of this kind)" };
             [
                 machine.clone(),
                 format!("{name}{idle}"),
@@ -66,7 +66,7 @@ impl Document for Changed {
             "{machine}'s secret {name} is {what}; it counts from its next boot on"
         ));
         if secret.as_ref().is_some_and(|secret| !secret.wanted) {
-            page.trouble(format_args!("the site does not say that {machine} has a secret {name}: until it does, it is given to nobody"));
+            page.trouble(format_args!("the site does not say that {machine} has a secret {name} of this kind: until it does, it is given to nobody"));
         }
         if let Some(public) = secret.as_ref().and_then(|secret| secret.public.as_ref()) {
             page.line(public);

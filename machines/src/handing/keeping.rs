@@ -12,6 +12,7 @@ use oneroot_state::Backend as _;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result, SecretRefused};
+use crate::handing::giving::stays;
 use crate::handing::making::TURN_WITHIN;
 use crate::machines::Machines;
 use crate::planner::decider::Decider;
@@ -94,7 +95,12 @@ impl Machines {
             let Some(name) = SECRETS.record(&key).filter(|name| is_meant(name)) else { continue };
             let record: MachineSecrets = SECRETS.parse(&key, &found.value)?;
             for (secret, kept) in &record.kept {
-                let is_wanted = wanted.remove(&(name.to_owned(), secret.clone())).is_some();
+                // One of another kind is given to nobody: it is listed beside the one that is still to be made.
+                let which = (name.to_owned(), secret.clone());
+                let is_wanted = wanted.get(&which).is_some_and(|kind| stays(kept, *kind));
+                if is_wanted {
+                    wanted.remove(&which);
+                }
                 all.push(self.secret_status(name, secret, kept, is_wanted));
             }
         }
@@ -191,8 +197,10 @@ impl Machines {
             SecretChange::Remove => "removed",
         };
         tracing::info!(machine, secret = name, %by, "a secret was {what}");
-        let is_wanted = self.secrets_wanted(Some(machine)).contains_key(&(machine.to_owned(), name.clone()));
-        Ok(record.kept.get(&name).map(|kept| self.secret_status(machine, &name, kept, is_wanted)))
+        let wanted = self.secrets_wanted(Some(machine)).remove(&(machine.to_owned(), name.clone()));
+        Ok(record.kept.get(&name).map(|kept| {
+            self.secret_status(machine, &name, kept, wanted.is_some_and(|kind| stays(kept, kind)))
+        }))
     }
 
     /// One in the place of another of this kind.

@@ -223,6 +223,10 @@ async fn a_secret_of_another_kind_is_given_to_nobody_and_stays_until_the_new_one
     let grant = ask(&lab.one, lab.peer, 700, &lab.pin).await.unwrap();
     assert_eq!(read(&lab.one, lab.peer, &grant, "token"), None, "it is not what the site says");
     assert_eq!(record(&lab).await.kept["token"], before, "and may be what it says tomorrow");
+    let listed = lab.one.machines.secrets(None).await.unwrap();
+    let token = listed.iter().filter(|secret| secret.name == "token");
+    let shown: Vec<_> = token.map(|secret| (secret.kind, secret.wanted, secret.made.is_some())).collect();
+    assert_eq!(shown, [(SecretKind::Random, false, true), (SecretKind::Made, true, false)]);
     maker.will_say(Ok(b"made"));
     let grant = ask(&lab.one, lab.peer, 700, &lab.pin).await.unwrap();
     assert_eq!(read(&lab.one, lab.peer, &grant, "token").as_deref(), Some(&b"made"[..]));
