@@ -126,7 +126,8 @@ impl Herd {
                 _ => seen.acks += 1,
             }
             seen.offers.extend(client.offered.checked_sub(client.discovered));
-            seen.ack_times.extend(client.acknowledged.checked_sub(client.requested).filter(|_| client.requested > 0));
+            seen.ack_times
+                .extend(client.acknowledged.checked_sub(client.requested).filter(|_| client.requested > 0));
         }
         seen.offers.sort_unstable();
         seen.ack_times.sort_unstable();
