@@ -2,6 +2,7 @@
 //! found. Exit 0 only when both came up right.
 #![allow(clippy::print_stdout, reason = "it is a program that shows something")]
 
+use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -60,14 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn run() -> Result<bool> {
-    if !rustix::process::geteuid().is_root() {
-        // Root in a user namespace of our own is enough for everything here, with the users that a Debian root has.
-        let many = ["-r", "--map-auto"];
-        let has_many = Command::new("unshare").args(many).arg("true").stderr(Stdio::null()).status();
-        let words = if has_many.is_ok_and(|ended| ended.success()) { &many[..] } else { &["-r"] };
-        let failed = Command::new("unshare").args(words).args(std::env::args_os()).exec();
-        bail!("cannot run unshare: {failed}");
-    }
+    in_a_namespace()?;
     artifacts::tools("demo")?;
     println!(
         "a Debian 13 root without any initramfs tool: made once with mmdebstrap (a minute or two), then kept"
@@ -88,48 +82,78 @@ fn run() -> Result<bool> {
     }
     watch(&server, started)?;
 
-    let mut right = true;
-    let mut rows = vec![["", "ALPHA", "BETA"].map(str::to_owned)];
+    let reports = reports(&mut guests)?;
+    println!("\nwhat each machine says of itself:");
+    print!("{}", table(&what_they_say(&reports)));
+    println!("\nseconds from power on:");
+    print!("{}", table(&when_they_were_there(&server, started_ms)?));
+    let right = are_right(&reports);
+    println!("\n{}", if right { "both came up right" } else { "something is not as it should be" });
+    Ok(right)
+}
+
+/// Who is not root runs it once more as root of a user namespace: that is enough for everything here, with the users that a
+/// Debian root has.
+fn in_a_namespace() -> Result<()> {
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    let many = ["-r", "--map-auto"];
+    let has_many = Command::new("unshare").args(many).arg("true").stderr(Stdio::null()).status();
+    let words = if has_many.is_ok_and(|ended| ended.success()) { &many[..] } else { &["-r"] };
+    let failed = Command::new("unshare").args(words).args(std::env::args_os()).exec();
+    bail!("cannot run unshare: {failed}");
+}
+
+/// What each machine has printed on its console.
+fn reports(guests: &mut [Guest]) -> Result<Vec<Value>> {
     let mut reports = Vec::new();
-    for (machine, guest) in MACHINES.iter().zip(&mut guests) {
+    for (machine, guest) in MACHINES.iter().zip(guests) {
         guest.wait_for("REPORT ", LIMIT)?;
         let line = guest.wait_for("}", Duration::from_secs(30))? + "}";
-        let report: Value =
-            serde_json::from_str(&line).with_context(|| format!("{} reported {line:?}", machine.name))?;
-        reports.push(report);
+        reports.push(
+            serde_json::from_str(&line).with_context(|| format!("{} reported {line:?}", machine.name))?,
+        );
     }
-    let said = |report: &Value, key: &str| report.get(key).and_then(Value::as_str).unwrap_or("?").to_owned();
-    for key in ["hostname", "motd", "hidden", "root", "failed", "machine-id", "kernel"] {
-        let cells: Vec<String> = reports.iter().map(|report| said(report, key)).collect();
-        let label = match key {
-            "hidden" => "/etc/hide-me".to_owned(),
-            "root" => "type of /".to_owned(),
-            "failed" => "failed units".to_owned(),
-            other => other.to_owned(),
-        };
-        rows.push([
-            label,
-            cells.first().cloned().unwrap_or_default(),
-            cells.get(1).cloned().unwrap_or_default(),
-        ]);
-    }
-    for (machine, report) in MACHINES.iter().zip(&reports) {
-        let good = [
-            said(report, "hostname") == machine.name,
-            said(report, "motd") == machine.motd,
-            said(report, "hidden") == machine.hidden,
-            said(report, "root") == "overlayfs",
-            said(report, "failed") == "0",
-            said(report, "machine-id").len() == 32,
-        ];
-        right &= good.iter().all(|good| *good);
-    }
-    let ids: Vec<String> = reports.iter().map(|report| said(report, "machine-id")).collect();
-    right &= ids.first() != ids.last();
-    println!("\nwhat each machine says of itself:");
-    print!("{}", table(&rows));
+    Ok(reports)
+}
 
-    println!("\nseconds from power on:");
+fn said<'a>(report: &'a Value, key: &str) -> &'a str {
+    report.get(key).and_then(Value::as_str).unwrap_or("?")
+}
+
+fn what_they_say(reports: &[Value]) -> Vec<[String; 3]> {
+    let mut rows = vec![["", "ALPHA", "BETA"].map(str::to_owned)];
+    for key in ["hostname", "motd", "hidden", "root", "failed", "machine-id", "kernel"] {
+        let label = match key {
+            "hidden" => "/etc/hide-me",
+            "root" => "type of /",
+            "failed" => "failed units",
+            other => other,
+        };
+        let mut row = [label.to_owned(), String::new(), String::new()];
+        for (cell, report) in row.iter_mut().skip(1).zip(reports) {
+            said(report, key).clone_into(cell);
+        }
+        rows.push(row);
+    }
+    rows
+}
+
+fn are_right(reports: &[Value]) -> bool {
+    let is_right = |(machine, report): (&Expected, &Value)| {
+        said(report, "hostname") == machine.name
+            && said(report, "motd") == machine.motd
+            && said(report, "hidden") == machine.hidden
+            && said(report, "root") == "overlayfs"
+            && said(report, "failed") == "0"
+            && said(report, "machine-id").len() == 32
+    };
+    let ids: BTreeSet<&str> = reports.iter().map(|report| said(report, "machine-id")).collect();
+    MACHINES.iter().zip(reports).all(is_right) && ids.len() == MACHINES.len()
+}
+
+fn when_they_were_there(server: &Server, started_ms: u128) -> Result<Vec<[String; 3]>> {
     let mut rows = vec![["", "ALPHA", "BETA"].map(str::to_owned)];
     for (step, label) in STEPS {
         let mut row = [label.to_owned(), String::new(), String::new()];
@@ -141,9 +165,7 @@ fn run() -> Result<bool> {
         }
         rows.push(row);
     }
-    print!("{}", table(&rows));
-    println!("\n{}", if right { "both came up right" } else { "something is not as it should be" });
-    Ok(right)
+    Ok(rows)
 }
 
 fn site(debian: &std::path::Path) -> Result<SiteFiles> {
