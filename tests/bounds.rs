@@ -9,13 +9,12 @@
 
 use std::fs;
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::{Duration, Instant};
 
 use oneroot_testkit::rpc::{self, Answer, opaque, words};
-use oneroot_testkit::{Host, Lab, Machine, RELAY, Server, SiteFiles, ip};
+use oneroot_testkit::{Host, Lab, Machine, RELAY, Server, SiteFiles, dial_again, ip};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Socket, Type};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -63,16 +62,8 @@ fn with_machine<T: Send>(act: impl FnOnce(&mut Server, &Host, Machine) -> T + Se
 }
 
 fn connect(from: Ipv4Addr, port: u16) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    // Closed with a reset, a port can be used again at once.
-    socket.set_reuse_address(true).unwrap();
-    socket.set_linger(Some(Duration::ZERO)).unwrap();
     // What a peer does not read waits in the server's buffers rather than in ours.
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.bind(&SocketAddr::from((from, port)).into()).unwrap();
-    socket.connect(&SocketAddr::from((SERVER, 2049)).into()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.into()
+    dial_again((from, port).into(), (SERVER, 2049).into(), Some(4096)).unwrap()
 }
 
 fn ping(stream: &mut TcpStream, xid: u32) -> std::io::Result<()> {

@@ -4,12 +4,11 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Machine, RELAY, Server, SiteFiles};
+use oneroot_testkit::{Lab, Machine, RELAY, Server, SiteFiles, dial};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use socket2::{Domain, Socket, Type};
 
 const SERVER: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 1);
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,14 +21,7 @@ const EACH: u16 = 25;
 const MOST: u64 = 8 * ADDRESSES as u64 * EACH as u64 + 64 * 1024;
 
 fn get(machine: &Machine, port: u16, boot: &str) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_reuse_address(true).unwrap();
-    socket.set_linger(Some(Duration::ZERO)).unwrap();
-    socket.set_recv_buffer_size(4096).unwrap();
-    socket.bind(&SocketAddr::from((machine.address, port)).into()).unwrap();
-    socket.connect(&SocketAddr::from((SERVER, 80)).into()).unwrap();
-    let mut stream: TcpStream = socket.into();
-    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    let mut stream = dial((machine.address, port).into(), (SERVER, 80).into(), Some(4096)).unwrap();
     write!(stream, "GET /b/{boot}/kernel HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
     stream
 }

@@ -9,15 +9,14 @@
 
 use std::fs;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{Ipv4Addr, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use oneroot_testkit::{Call, Host, HungDisk, Lab, Machine, RELAY, Server, SiteFiles, ip};
+use oneroot_testkit::{Call, Host, HungDisk, Lab, Machine, RELAY, Server, SiteFiles, dial, ip};
 use serde_json::Value;
-use socket2::{Domain, Socket, Type};
 
 use crate::http::{forget, kernel, object};
 
@@ -305,12 +304,7 @@ fn whether_and_where_https_is_served_takes_a_restart() {
 }
 
 fn connect(from: Ipv4Addr) -> TcpStream {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-    socket.set_linger(Some(Duration::ZERO)).unwrap();
-    socket.bind(&SocketAddr::from((from, 0)).into()).unwrap();
-    socket.connect(&SocketAddr::from((Ipv4Addr::new(192, 168, 77, 1), 443)).into()).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    socket.into()
+    dial((from, 0).into(), (Ipv4Addr::new(192, 168, 77, 1), 443).into(), None).unwrap()
 }
 
 /// Until the server closes: what it has sent. A peer that says nothing more is closed in the end.

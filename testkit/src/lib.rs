@@ -9,6 +9,7 @@
 
 pub mod capture;
 mod clock;
+mod dial;
 mod disk;
 mod ganesha;
 pub mod http;
@@ -26,6 +27,7 @@ mod udhcpc;
 pub mod wire;
 
 pub use clock::Clock;
+pub use dial::{dial, dial_again};
 pub use disk::SmallDisk;
 pub use ganesha::{Access, Ganesha};
 pub use lab::{INTERFACE, Lab, RELAY, SERVER, ip};

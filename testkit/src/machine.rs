@@ -5,12 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
-use socket2::{Domain, Socket, Type};
 
+use crate::dial::dial;
 use crate::lab::{INTERFACE, Lab, SERVER, ip};
 use crate::rpc::{self, Answer, opaque, words};
 
@@ -131,15 +131,7 @@ impl Machine {
 
     /// Connects from its own address to a port of the server's; `from` is the source port, 0 for any.
     pub fn connect(&self, to: u16, from: u16) -> Result<TcpStream> {
-        let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        // Closed with a reset, a port can be used again at once; there are not many below 1024.
-        socket.set_reuse_address(true)?;
-        socket.set_linger(Some(Duration::ZERO))?;
-        socket.bind(&SocketAddr::from((self.address, from)).into())?;
-        socket.connect(&SocketAddr::from((SERVER.parse::<Ipv4Addr>()?, to)).into())?;
-        let stream = TcpStream::from(socket);
-        stream.set_read_timeout(Some(PATIENCE))?;
-        Ok(stream)
+        Ok(dial((self.address, from).into(), (SERVER.parse::<Ipv4Addr>()?, to).into(), None)?)
     }
 
     /// Fetches something by HTTP; status and body.
