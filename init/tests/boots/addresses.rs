@@ -171,6 +171,7 @@ fn routes_without_classes_that_are_malformed_are_passed_over_whole() {
         (&[121, 10, 33, 192, 168, 77, 1, 0, 10, 9, 0, 1], "a width of 33, and all bytes that it would take"),
         (&[121, 8, 0, 10, 9, 0, 1, 24, 192, 168], "a good one and half of one"),
         (&[121, 6, 0, 10, 9, 0, 1, 24], "a good one and the width of another"),
+        (&[121, 6, 0, 10, 9, 0, 1, 33], "a good one and a width of 33"),
         (&[121, 5, 0, 224, 0, 0, 1], "a router that is no host"),
         (&[121, 5, 0, 127, 0, 0, 1], "itself as the router"),
     ] {
