@@ -3,12 +3,14 @@
 //! | the site says `drivers =` | what iPXE told of the NIC | its drivers |
 //! |---|---|---|
 //! | `"nic"`, or nothing | PCI vendor and device, and a module is for them | those, and what they need |
-//! | `"nic"`, or nothing | anything else: a NIC on USB, of Xen's or Hyper-V's, or none that a module is for | the common ones |
-//! | `"common"` | | the common ones: what most machines and all hypervisors have |
+//! | `"nic"`, or nothing | anything else: a NIC on USB, of Xen's or Hyper-V's, a board's, or none that a module is for | the common ones |
+//! | `"common"` | | the common ones: what most machines, boards ([`boards`]) and all hypervisors have |
 //! | `"all"` | | every driver of an Ethernet NIC, USB ones among them |
 //!
 //! Pure: from a kernel's tables ([`Tables`]) to names. What is built into the kernel needs no module and is in no list. Nor is what
 //! the tree's admin does not want loaded (modprobe.d), but for what no root can be mounted without.
+
+mod boards;
 
 use std::collections::BTreeSet;
 
@@ -154,7 +156,7 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
     let own = names.iter().filter(|_| is_known).map(String::as_str);
     let needed = NEEDED.iter().map(|(name, _)| *name).chain([PACKET.0]).chain(own);
     let needed = tables.order_of_all(needed).into_iter().collect();
-    let any_nic = || COMMON.iter().any(|name| is_there(name));
+    let any_nic = || COMMON.iter().chain(&boards::NICS).any(|name| is_there(name));
     if names.is_empty() && !any_nic() {
         doubts.push("a driver of any common NIC");
     }
@@ -192,11 +194,13 @@ fn wants_phys(tables: &Tables<'_>, names: &BTreeSet<String>) -> bool {
 
 /// The names of NICs' drivers, whether they are those of the machine's own, and in words whose they are.
 fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, bool, String) {
-    let known = |names: &[&str]| {
-        let there = names.iter().filter(|name| tables.path(name).is_some() && tables.is_wanted(name));
-        there.map(|name| (*name).to_owned()).collect()
+    let common = |why: &str| {
+        let is_there = |name: &&&str| tables.path(name).is_some() && tables.is_wanted(name);
+        let may_be_a_board = boards::may_run(tables);
+        let boards = boards::NICS.iter().chain(&boards::BESIDE).filter(|_| may_be_a_board);
+        let names = COMMON.iter().chain(boards).filter(is_there).map(|name| (*name).to_owned());
+        (names.collect(), false, why.to_owned())
     };
-    let common = |why: &str| (known(&COMMON), false, why.to_owned());
     match (wanted.drivers, wanted.nic) {
         (Drivers::All, _) => {
             let all = tables.paths().filter(|path| ETHERNET.iter().any(|below| path.starts_with(below)));
@@ -327,6 +331,47 @@ mod tests {
             }
             assert!(why.starts_with("drivers of common NICs"), "{why}");
         }
+    }
+
+    /// A kernel of boards, and what one of x86 has of the same drivers.
+    const BOARDS: &str = "kernel/drivers/net/ethernet/broadcom/genet/genet.ko: kernel/drivers/net/phy/libphy.ko\n\
+        kernel/drivers/net/mdio/mdio-bcm-unimac.ko:\nkernel/drivers/net/ethernet/cadence/macb.ko:\n\
+        kernel/drivers/net/ethernet/stmicro/stmmac/dwmac-rk.ko: kernel/drivers/net/ethernet/stmicro/stmmac/stmmac-platform.ko\n\
+        kernel/drivers/net/ethernet/stmicro/stmmac/stmmac-platform.ko:\nkernel/drivers/net/ethernet/marvell/mvneta.ko:\n\
+        kernel/drivers/net/ethernet/marvell/mvmdio.ko:\nkernel/drivers/net/phy/meson-gxl.ko:\nkernel/drivers/regulator/fixed.ko:\n\
+        kernel/drivers/net/usb/smsc95xx.ko:\nkernel/drivers/usb/dwc2/dwc2.ko:\nkernel/drivers/regulator/max8649.ko:\n";
+
+    #[test]
+    fn a_boards_nic_which_tells_no_pci_numbers_finds_its_driver_and_what_that_waits_for_among_the_common_ones()
+     {
+        let has = |more: &str, drivers, nic: &str| {
+            let dep = format!("{DEP}{BOARDS}{more}");
+            let tables = Tables::parse(&dep, ALIAS, "", "").unwrap();
+            let chosen = choose(&tables, For { drivers, nic: nic.parse().ok() });
+            let of = |part: &str| chosen.modules.iter().any(|path| name_of(path) == part);
+            let wanted = [
+                "genet",
+                "mdio_bcm_unimac",
+                "macb",
+                "dwmac_rk",
+                "stmmac_platform",
+                "mvneta",
+                "mvmdio",
+                "meson_gxl",
+                "fixed",
+                "dwc2",
+            ];
+            assert!(!of("max8649"), "what is seldom needed");
+            wanted.into_iter().filter(|name| of(name)).collect::<Vec<_>>()
+        };
+        let x86 = "kernel/arch/x86/crypto/aesni-intel.ko:\n";
+        assert_eq!(has("", Drivers::Nic, "").len(), 10, "{:?}", has("", Drivers::Nic, ""));
+        assert_eq!(has("", Drivers::Common, "").len(), 10);
+        assert_eq!(has("", Drivers::Nic, "10ec:8168"), [""; 0], "of a card that is known its own");
+        assert_eq!(has(x86, Drivers::Nic, ""), [""; 0], "no such machine has a device tree");
+        let tables = Tables::parse(BOARDS, "", "", "kernel/net/packet/af_packet.ko\n").unwrap();
+        let chosen = choose(&tables, For { drivers: Drivers::Common, nic: None });
+        assert_eq!(chosen.doubts, [""; 0], "a kernel for boards alone has common NICs");
     }
 
     #[test]
