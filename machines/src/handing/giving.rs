@@ -44,7 +44,7 @@ impl Machines {
     ) -> Result<MountGrant, MountError> {
         let (pin, name, wanted) = self.entitled(peer, boot)?;
         let given = async {
-            let mut lacks = self.have_made(boot, &name, &wanted).await?;
+            let mut lacks = self.have_made(&pin, &name, &wanted).await?;
             let record = self.whole(&name, &wanted).await?;
             if record.closed.contains(&boot) || self.secrets.is_closed(boot) {
                 return Err(Error::SecretsClosed);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use oneroot_bootconf::assignment::Signed;
+use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::question::SecretWanted;
 use oneroot_bootconf::secrets::{SecretKind, Secrets as Wanted};
 use oneroot_ids::{BootId, Mac};
@@ -20,8 +21,13 @@ use crate::secrets::turns::{Lacks, Turn};
 
 /// Who is said to have made what the server makes by itself.
 const SERVER: &str = "the server";
+/// Why a machine goes without one that its next boot may have.
+const MADE_STILL: &str = "it is being made still";
 /// Seconds after which a machine is told to ask again where its secrets are being made still: its kernel waits for 20 s.
 pub(super) const ANSWERED_WITHIN: u64 = 10;
+/// Seconds from the mount of a boot's root after which a machine is given what there is, without what is being made still: a machine asks
+/// for 300 s (`asks` in `guest/fetch-secrets`), and one that was told to ask again just before this has time to do so.
+pub(super) const GIVES_REST_AFTER: u64 = 240;
 /// Seconds for which somebody who rotates one waits until no other run for its machine is under way: a command is given an answer in 60.
 pub(super) const TURN_WITHIN: u64 = 15;
 
@@ -29,10 +35,11 @@ impl Machines {
     /// Has the site's program make what a machine lacks of that; gives what could not be made, and why.
     ///
     /// # Errors
-    /// [`Error::SecretsAreMade`] where that takes longer than whoever asks is let wait; it goes on. And the state's.
+    /// [`Error::SecretsAreMade`] where that takes longer than whoever asks is let wait; it goes on. And the state's. A machine that has
+    /// waited for as long as it can is told of none: it has the others, and what is being made still at its next boot.
     pub(super) async fn have_made(
         self: &Arc<Self>,
-        boot: BootId,
+        pin: &Pin,
         machine: &str,
         wanted: &Wanted,
     ) -> Result<Lacks> {
@@ -50,18 +57,34 @@ impl Machines {
         let mut patience = self.host.after(ANSWERED_WITHIN);
         let turn = tokio::select! {
             turn = self.secrets.turns.take(machine) => turn,
-            () = &mut patience => return Err(Error::SecretsAreMade),
+            () = &mut patience => return self.made_still(pin, machine, &of_program).await,
         };
         // In a task of its own, which nobody who gives up ends: what it makes is there when that one asks again.
         let run = {
-            let (machines, machine) = (self.clone(), machine.to_owned());
-            tokio::spawn(async move { machines.make_all(turn, boot, &machine, &of_program).await })
+            let (machines, boot) = (self.clone(), pin.boot);
+            let (machine, secrets) = (machine.to_owned(), of_program.clone());
+            tokio::spawn(async move { machines.make_all(turn, boot, &machine, &secrets).await })
         };
         let (lacks, was_told) = tokio::select! {
             ended = run => ended??,
-            () = &mut patience => return Err(Error::SecretsAreMade),
+            () = &mut patience => return self.made_still(pin, machine, &of_program).await,
         };
         was_told.store(true, Ordering::Relaxed);
+        Ok(lacks)
+    }
+
+    /// What a boot goes without because it is being made still, once it can wait no longer.
+    async fn made_still(&self, pin: &Pin, machine: &str, secrets: &[String]) -> Result<Lacks> {
+        if self.host.now().saturating_sub(pin.since) < GIVES_REST_AFTER {
+            return Err(Error::SecretsAreMade);
+        }
+        let mut lacks = Lacks::default();
+        for secret in secrets {
+            // The program makes one after the other.
+            if !self.has_made(machine, secret).await? {
+                lacks.insert(secret.clone(), MADE_STILL.to_owned());
+            }
+        }
         Ok(lacks)
     }
 

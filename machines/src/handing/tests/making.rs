@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::handing::making::ANSWERED_WITHIN;
+use crate::handing::making::GIVES_REST_AFTER;
 use crate::planner::decider::{Decider, Running};
 use crate::secrets::record::{MachineSecrets, SECRETS as RECORDS};
 
@@ -80,6 +80,17 @@ async fn lab_with(one: &Arc<Maker>, other: &Arc<Maker>) -> Lab {
 fn asking(server: &Server, lab: &Lab) -> JoinHandle<Result<MountGrant, MountError>> {
     let (machines, peer, path) = (server.machines.clone(), lab.peer, format!("/s/{}", lab.pin.boot));
     tokio::spawn(async move { machines.mount(SocketAddr::new(peer, 700), path.as_bytes()).await })
+}
+
+/// Asks while a run goes on, and waits until it is answered.
+async fn waited(maker: &Maker, lab: &Lab) -> Result<MountGrant, MountError> {
+    let ask = asking(&lab.one, lab);
+    maker.was_run(1).await;
+    while !ask.is_finished() {
+        lab.one.clock.pass(1);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    ask.await.unwrap()
 }
 
 async fn record(lab: &Lab) -> MachineSecrets {
@@ -166,17 +177,9 @@ async fn while_a_program_runs_the_machine_is_told_to_ask_again_and_what_has_come
  {
     let maker = Maker::slow(Err(FAILED));
     let lab = lab_with(&maker, &maker).await;
-    let waits = async || {
-        let ask = asking(&lab.one, &lab);
-        maker.was_run(1).await;
-        while !ask.is_finished() {
-            lab.one.clock.pass(ANSWERED_WITHIN);
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        ask.await.unwrap()
-    };
     for _ in 0..3 {
-        assert_eq!(waits().await, Err(MountError::ServerFault), "by this error alone it asks on");
+        let told = waited(&maker, &lab).await;
+        assert_eq!(told, Err(MountError::ServerFault), "by this error alone it asks on");
     }
     assert_eq!(maker.runs(), 1);
     assert!(status(&lab).contains("is making them; it asks again"), "{}", status(&lab));
@@ -282,4 +285,21 @@ async fn rotating_waits_for_the_run_under_way_and_says_where_what_was_printed_is
     let refused = rotate().await.unwrap().unwrap_err();
     assert!(matches!(refused, Error::Secret(SecretRefused::NotSaid { .. })), "{refused}");
     assert_eq!(maker.runs(), runs, "nothing is made that nobody wants");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_does_not_end_keeps_no_other_secret_from_a_machine() {
+    let maker = Maker::slow(Ok(b"late"));
+    let mut lab = lab_with(&maker, &maker).await;
+    assert_eq!(waited(&maker, &lab).await, Err(MountError::ServerFault), "there is time to wait still");
+    lab.one.clock.pass(GIVES_REST_AFTER);
+    let grant = waited(&maker, &lab).await.unwrap();
+    assert!(read(&lab.one, lab.peer, &grant, "other").is_some());
+    assert_eq!(read(&lab.one, lab.peer, &grant, "token"), None);
+    assert!(status(&lab).contains("goes without secrets: token: it is being made still"), "{}", status(&lab));
+    maker.ends.add_permits(1);
+    lab.pin = mounted(&lab.one.machines, lab.peer, lab.pin.mac).await;
+    let grant = ask(&lab.one, lab.peer, 700, &lab.pin).await.unwrap();
+    assert_eq!(read(&lab.one, lab.peer, &grant, "token").as_deref(), Some(&b"late"[..]));
+    assert_eq!(maker.runs(), 1, "what was made meanwhile is there for the next boot");
 }
