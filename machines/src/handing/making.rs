@@ -96,7 +96,7 @@ impl Machines {
         }))
     }
 
-    /// Makes these, one after the other, and keeps each at once. What can't be made keeps no other one back.
+    /// Makes these, one after the other, and keeps each at once. What the program does not make keeps no other one back.
     async fn make_all(
         &self,
         turn: Turn,
@@ -104,25 +104,35 @@ impl Machines {
         machine: &str,
         secrets: &[String],
     ) -> Result<(Lacks, Arc<std::sync::atomic::AtomicBool>)> {
-        let (known, mut lacks) = (turn.known(boot), Lacks::default());
+        let known = turn.known(boot);
+        let (mut lacks, mut ended) = (Lacks::default(), Ok(()));
         for secret in secrets {
-            // Whoever had the turn before, another server or an admin may have been quicker.
-            if self.has_made(machine, secret).await? {
+            if let Some(cause) = known.get(secret) {
+                lacks.insert(secret.clone(), cause.clone());
                 continue;
             }
-            let made = match known.get(secret) {
-                Some(cause) => Err(cause.clone()),
-                None => self.make_one(machine, secret).await.map_err(|cause| cause.to_string()),
-            };
-            if let Err(cause) = made {
-                lacks.insert(secret.clone(), cause);
+            match self.make_one(machine, secret).await {
+                Ok(()) => {}
+                Err(Error::Secret(cause @ (SecretRefused::NoMaker | SecretRefused::NotPrinted { .. }))) => {
+                    lacks.insert(secret.clone(), cause.to_string());
+                }
+                // It is not the program's fault, and it passes: the machine asks again.
+                Err(cause) => {
+                    ended = Err(cause);
+                    break;
+                }
             }
         }
+        // What has failed is not tried again before the machine was told, whatever came behind it.
         let was_told = turn.end(boot, lacks.clone());
-        Ok((lacks, was_told))
+        ended.map(|()| (lacks, was_told))
     }
 
     async fn make_one(&self, machine: &str, secret: &str) -> Result<()> {
+        // Whoever had the turn before, another server or an admin may have been quicker.
+        if self.has_made(machine, secret).await? {
+            return Ok(());
+        }
         let plain = self.have_printed(machine, secret, true).await?;
         let by = Signed { by: SERVER.to_owned(), at: self.host.now() };
         let kept = self.printed_kept(machine, secret, &plain, &by)?;

@@ -303,3 +303,17 @@ async fn a_program_that_does_not_end_keeps_no_other_secret_from_a_machine() {
     assert_eq!(read(&lab.one, lab.peer, &grant, "token").as_deref(), Some(&b"late"[..]));
     assert_eq!(maker.runs(), 1, "what was made meanwhile is there for the next boot");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_state_cannot_be_written_a_machine_is_told_to_ask_again_and_does_not_go_without_what_is_made()
+ {
+    let maker = Maker::says(Ok(b"t0ken"));
+    let lab = lab_with(&maker, &maker).await;
+    lab.one.memory().fail(u64::MAX);
+    for _ in 0..2 {
+        assert_eq!(ask(&lab.one, lab.peer, 700, &lab.pin).await, Err(MountError::ServerFault));
+    }
+    lab.one.memory().fail(0);
+    let grant = ask(&lab.one, lab.peer, 700, &lab.pin).await.unwrap();
+    assert_eq!(read(&lab.one, lab.peer, &grant, "token").as_deref(), Some(&b"t0ken"[..]));
+}
