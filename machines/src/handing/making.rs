@@ -43,6 +43,10 @@ impl Machines {
         machine: &str,
         wanted: &Wanted,
     ) -> Result<Lacks> {
+        // Nothing that a program prints could be kept.
+        if self.secrets.seal.get().is_none() {
+            return Err(Error::NoSiteSeal);
+        }
         let mut of_program: Vec<String> = Vec::new();
         for secret in
             wanted.iter().filter(|(_, said)| said.kind == SecretKind::Made).map(|(secret, _)| secret)

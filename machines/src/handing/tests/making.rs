@@ -317,3 +317,41 @@ async fn while_the_state_cannot_be_written_a_machine_is_told_to_ask_again_and_do
     let grant = ask(&lab.one, lab.peer, 700, &lab.pin).await.unwrap();
     assert_eq!(read(&lab.one, lab.peer, &grant, "token").as_deref(), Some(&b"t0ken"[..]));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotating_what_the_server_makes_waits_for_no_program_and_a_boot_is_told_what_became_of_its_own() {
+    let maker = Maker::slow(Err(FAILED));
+    let lab = lab_with(&maker, &maker).await;
+    set(&lab.one, "token", b"by hand").await.unwrap();
+    assert!(ask(&lab.one, lab.peer, 700, &lab.pin).await.is_ok());
+    lab.one.machines.change_secret("alpha", "token", &SecretChange::Remove, "ada").await.unwrap();
+    assert_eq!(waited(&maker, &lab).await, Err(MountError::ServerFault));
+    let other = record(&lab).await.kept["other"].clone();
+    let rotate = || lab.one.machines.change_secret("alpha", "other", &SecretChange::Rotate, "ada");
+    let rotated = tokio::time::timeout(std::time::Duration::from_secs(20), rotate()).await;
+    assert!(rotated.expect("it waits for nobody").unwrap().is_some());
+    assert_ne!(record(&lab).await.kept["other"], other);
+    maker.ends.add_permits(1);
+    drop(lab.one.machines.secrets.turns.take("alpha").await);
+    assert!(rotate().await.unwrap().is_some());
+    assert!(ask(&lab.one, lab.peer, 700, &lab.pin).await.is_ok());
+    assert_eq!(maker.runs(), 1, "it has failed for this boot, which is told so");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_program_is_run_for_what_nobody_could_seal() {
+    let home = tempfile::tempdir().unwrap();
+    let ([one, _other], peer) = two(home.path()).await;
+    one.machines.put_site(site_with(home.path(), true, MADE));
+    let (maker, mac) = (Maker::says(Ok(b"t0ken")), "52:54:00:00:00:0a".parse().unwrap());
+    one.machines.make_secrets_by(maker.clone());
+    one.machines.leased(peer, mac);
+    let pin = mounted(&one.machines, peer, mac).await;
+    assert_eq!(ask(&one, peer, 700, &pin).await, Err(MountError::Io));
+    let made = "{\"kept\":{\"token\":{\"sealed\":\"\",\"kind\":\"made\",\"made\":{\"by\":\"a\",\"at\":1}}}}";
+    let before: MachineSecrets = serde_json::from_str(made).unwrap();
+    one.machines.change_secrets("alpha", &|_| Ok(Some(before.clone()))).await.unwrap();
+    let refused = one.machines.change_secret("alpha", "token", &SecretChange::Rotate, "ada").await;
+    assert!(matches!(refused, Err(Error::NoSiteSeal)), "{refused:?}");
+    assert_eq!(maker.runs(), 0);
+}
