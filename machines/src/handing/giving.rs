@@ -44,6 +44,8 @@ impl Machines {
     ) -> Result<MountGrant, MountError> {
         let (pin, name, wanted) = self.entitled(peer, boot)?;
         let given = async {
+            // Whoever asks no more has no program run either.
+            self.is_open(boot, &name).await?;
             let mut lacks = self.have_made(&pin, &name, &wanted).await?;
             let record = self.whole(&name, &wanted).await?;
             if record.closed.contains(&boot) || self.secrets.is_closed(boot) {
@@ -56,6 +58,13 @@ impl Machines {
         self.tell_of(&pin, &name, &lacks);
         tracing::info!(machine = name, mac = %pin.mac, %boot, "takes its secrets");
         Ok(MountGrant { view: view.0, root: tree.root() })
+    }
+
+    /// Whether a boot has not said yet, here or to another server, that it asks no more.
+    async fn is_open(&self, boot: BootId, machine: &str) -> Result<()> {
+        let found = SECRETS.get(self.state.as_ref(), machine).await?;
+        let is_written = found.is_some_and(|found| found.value.closed.contains(&boot));
+        if is_written || self.secrets.is_closed(boot) { Err(Error::SecretsClosed) } else { Ok(()) }
     }
 
     /// Whose secrets they are, and which, if this peer may have them.

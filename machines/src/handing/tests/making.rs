@@ -355,3 +355,17 @@ async fn no_program_is_run_for_what_nobody_could_seal() {
     assert!(matches!(refused, Err(Error::NoSiteSeal)), "{refused:?}");
     assert_eq!(maker.runs(), 0);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_program_is_run_for_a_boot_that_has_said_that_it_asks_no_more() {
+    let maker = Maker::says(Err(FAILED));
+    let lab = lab_with(&maker, &maker).await;
+    assert!(ask(&lab.one, lab.peer, 700, &lab.pin).await.is_ok());
+    say(&lab.one, &lab, "secrets-taken").await;
+    assert_eq!(ask(&lab.one, lab.peer, 700, &lab.pin).await, Err(MountError::Acces));
+    while record(&lab).await.closed.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(&lab.other, lab.peer, 700, &lab.pin).await, Err(MountError::Acces));
+    assert_eq!(maker.runs(), 1);
+}
