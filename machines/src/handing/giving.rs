@@ -32,7 +32,7 @@ use crate::machines::Machines;
 use crate::secrets::LASTS;
 use crate::secrets::open::{MOST_OPEN, NotOpened, Open};
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
-use crate::secrets::turns::Lacks;
+use crate::secrets::turns::{Lack, Lacks};
 use crate::views::tree::MachineTree;
 
 impl Machines {
@@ -118,9 +118,14 @@ impl Machines {
         if lacks.is_empty() {
             return self.refusals().forget(pin.machine);
         }
-        let causes: Vec<String> = lacks.iter().map(|(secret, cause)| format!("{secret}: {cause}")).collect();
-        let causes = causes.join("; ");
-        if self.refusals().note(pin.machine, format!("it goes without secrets: {causes}"), self.host.now()) {
+        let causes = |is_told: &dyn Fn(&Lack) -> bool| {
+            let lacks = lacks.iter().filter(|(_, lack)| is_told(lack));
+            lacks.map(|(secret, lack)| format!("{secret}: {}", lack.cause)).collect::<Vec<_>>().join("; ")
+        };
+        let told = format!("it goes without secrets: {}", causes(&|_| true));
+        let (is_due, causes) =
+            (self.refusals().note(pin.machine, told, self.host.now()), causes(&|lack| !lack.is_logged));
+        if is_due && !causes.is_empty() {
             tracing::error!(machine = name, mac = %pin.mac, "cannot give a machine all of its secrets: {causes}");
         }
     }
@@ -175,7 +180,7 @@ impl Machines {
                 // The others are good, and the machine tells of the one that it lacks.
                 None => {
                     let cause = Error::SealedElsewhere(secret.clone());
-                    lacks.insert(secret.clone(), cause.to_string());
+                    lacks.insert(secret.clone(), Lack::new(cause.to_string()));
                 }
             }
         }

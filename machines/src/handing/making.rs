@@ -17,7 +17,7 @@ use crate::machines::Machines;
 use crate::secrets::LARGEST;
 use crate::secrets::make::make;
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
-use crate::secrets::turns::{Lacks, Turn};
+use crate::secrets::turns::{Lack, Lacks, Turn};
 
 /// Who is said to have made what the server makes by itself.
 const SERVER: &str = "the server";
@@ -86,7 +86,7 @@ impl Machines {
         for secret in secrets {
             // The program makes one after the other.
             if !self.has_made(machine, secret).await? {
-                lacks.insert(secret.clone(), MADE_STILL.to_owned());
+                lacks.insert(secret.clone(), Lack::new(MADE_STILL.to_owned()));
             }
         }
         Ok(lacks)
@@ -103,7 +103,7 @@ impl Machines {
     /// Makes these, one after the other, and keeps each at once. What the program does not make keeps no other one back.
     async fn make_all(
         &self,
-        turn: Turn,
+        mut turn: Turn,
         boot: BootId,
         machine: &str,
         secrets: &[String],
@@ -111,14 +111,24 @@ impl Machines {
         let known = turn.known(boot);
         let (mut lacks, mut ended) = (Lacks::default(), Ok(()));
         for secret in secrets {
-            if let Some(cause) = known.get(secret) {
-                lacks.insert(secret.clone(), cause.clone());
-                continue;
-            }
-            match self.make_one(machine, secret).await {
+            // Whoever had the turn before, another server or an admin may have been quicker.
+            let made = match (self.has_made(machine, secret).await, known.get(secret)) {
+                (Ok(true), _) => Ok(()),
+                (Ok(false), Some(lack)) => {
+                    lacks.insert(secret.clone(), lack.clone());
+                    Ok(())
+                }
+                (Ok(false), None) => self.make_one(machine, secret).await,
+                (Err(cause), _) => Err(cause),
+            };
+            match made {
                 Ok(()) => {}
                 Err(Error::Secret(cause @ (SecretRefused::NoMaker | SecretRefused::NotPrinted { .. }))) => {
-                    lacks.insert(secret.clone(), cause.to_string());
+                    // Said here, for there may be nobody any more who asks.
+                    if turn.is_news(secret, self.host.now()) {
+                        tracing::error!(machine, secret, %cause, "a machine's secret was not made");
+                    }
+                    lacks.insert(secret.clone(), Lack { cause: cause.to_string(), is_logged: true });
                 }
                 // It is not the program's fault, and it passes: the machine asks again.
                 Err(cause) => {
@@ -133,10 +143,6 @@ impl Machines {
     }
 
     async fn make_one(&self, machine: &str, secret: &str) -> Result<()> {
-        // Whoever had the turn before, another server or an admin may have been quicker.
-        if self.has_made(machine, secret).await? {
-            return Ok(());
-        }
         let plain = self.have_printed(machine, secret, true).await?;
         let by = Signed { by: SERVER.to_owned(), at: self.host.now() };
         let kept = self.printed_kept(machine, secret, &plain, &by)?;
