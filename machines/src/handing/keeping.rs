@@ -72,12 +72,18 @@ impl Machines {
         let _ = self.secrets.seal.set(seal);
     }
 
-    /// Whether there is any secret.
+    /// Whether there is any secret. A record may have none: one that was removed leaves it, and so does a boot that asks for none any more.
     ///
     /// # Errors
     /// The state's.
     pub async fn has_secrets(&self) -> Result<bool> {
-        Ok(!self.state.list(&SECRETS.prefix()).await?.records.is_empty())
+        for (key, found) in self.state.list(&SECRETS.prefix()).await?.records {
+            let record: MachineSecrets = SECRETS.parse(&key, &found.value)?;
+            if !record.kept.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// All secrets, or a machine's, by machine and name: those that there are, and those that the site says there should be.
