@@ -107,6 +107,36 @@ fn a_kernel_that_lacks_overlayfs_is_named_when_it_is_staged_and_boots_nobody() {
     assert!(exit == 1 && told.contains(&lacks), "{told}");
 }
 
+#[test]
+fn a_setting_that_the_kernel_has_nothing_for_is_named_when_it_is_staged_and_boots_nobody() {
+    let zram = "kernel/drivers/block/zram/zram";
+    for (setting, module, remedy) in [
+        ("overlay = \"zram 512m\"", zram, "say `overlay = \"512m\"`"),
+        ("vlan = 12", "kernel/net/8021q/8021q", "leave `vlan` away"),
+    ] {
+        let site = SITE.replace("[machine", &format!("initramfs = \"oneroot\"\n{setting}\n\n[machine"));
+        let home = home(&site, &[]);
+        let root = home.path().join("small");
+        tree(&root, &MODULES);
+        for args in [&["stage"][..], &["check"]] {
+            let (told, exit) = said(home.path(), args);
+            let named = told.contains(&format!("kernel {VERSION} has no ")) && told.contains(remedy);
+            assert!(exit == 0 && named, "{args:?}: {told}");
+        }
+        let (told, exit) = said(home.path(), &["explain", "alpha"]);
+        assert!(
+            exit == 1 && told.contains(&format!("`{setting}` takes ")) && told.contains(remedy),
+            "{told}"
+        );
+        // What is built in is no module.
+        put(&root, &format!("usr/lib/modules/{VERSION}/modules.builtin"), format!("{module}.ko\n"));
+        for args in [&["stage"][..], &["check"], &["explain", "alpha"]] {
+            let (told, exit) = said(home.path(), args);
+            assert!(exit == 0 && !told.contains(" takes "), "{args:?}: {told}");
+        }
+    }
+}
+
 /// One answer by HTTP whatever it is made of: its length is said, any part can be had, and it has a name that stays.
 #[test]
 fn the_initrd_of_a_boot_is_one_file_by_http_with_parts_on_both_sides_of_what_it_is_joined_of() {

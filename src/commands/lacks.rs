@@ -9,7 +9,7 @@ use oneroot_bootconf::decided::profiles_of;
 use oneroot_bootconf::decision::{Decision, Part};
 use oneroot_bootconf::initrd::Initrd;
 use oneroot_bootconf::kernels::{self, Loaded};
-use oneroot_bootconf::root::Initramfs;
+use oneroot_bootconf::root::{Initramfs, OwnInitrd};
 use oneroot_bootconf::{Profile, Site};
 use oneroot_ids::ObjectId;
 use oneroot_machines::initrds::{self, Programs};
@@ -127,7 +127,13 @@ fn of_modules(tree: &Tree<'_>) -> Vec<String> {
     match kernels::kernel_and_initrds(&wanted, &seen) {
         Ok(Loaded { own: Some(own), .. }) => {
             let programs = Programs::beside(&tree.site.server.loaders);
-            initrds::findings(tree.store, tree.view, &own, &programs)
+            let mut settings = OwnInitrd::default();
+            for (_, profile) in tree.site.chain(tree.name) {
+                settings.take(&profile.own);
+            }
+            let mut found = initrds::findings(tree.store, tree.view, &own, &programs);
+            found.extend(initrds::unmet_by(tree.store, tree.view, &own, &settings));
+            found
         }
         // That there is no kernel, or one without modules, is said already.
         Ok(_) | Err(_) => Vec::new(),
