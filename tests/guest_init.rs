@@ -21,7 +21,6 @@ const IFUPDOWN: &str = include_str!("../machines/src/guest/ifupdown");
 const WATCH: &str = include_str!("../machines/src/guest/watch");
 pub(crate) const HOOKS: &str = include_str!("../machines/src/guest/hooks");
 const SECRETS: &str = include_str!("../machines/src/guest/fetch-secrets");
-const SPACE: &str = include_str!("../machines/src/guest/space");
 const UP: &str = include_str!("../machines/src/guest/up");
 const PLACES: &str = include_str!("../machines/src/guest/places");
 const UNIT: &str = include_str!("../machines/src/guest/up.service");
@@ -479,27 +478,6 @@ fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_re
         change(home.path(), "rm -f srv/join");
         let refused = std::panic::catch_unwind(|| boot_and_errors(home.path(), SPOILED));
         assert!(refused.is_err(), "it does not come up: {shown}");
-    }
-}
-
-#[test]
-fn a_writable_layer_that_fills_up_is_told_of_once_at_80_and_once_at_95_percent() {
-    let filling = "printf '#!/bin/sh\\necho x >>/tmp/slept\\n[ $(wc -l </tmp/slept) -lt 7 ]\\n' >bin/pause; \
-                   printf '#!/bin/sh\\nset -- 10 79 80 81 96 97 12\\nshift $(($(wc -l </tmp/slept) - 1))\\n\
-                   echo Filesystem 1024-blocks Used Available Capacity Mounted\\necho oneroot 100 1 1 $1%% /\\n' >bin/room; \
-                   chmod 755 bin/pause bin/room; ln -s busybox bin/wc";
-    for shell in shells() {
-        let home = root(shell);
-        change(home.path(), filling);
-        let probe = "\n: >/dev/console; mount -t tmpfs tmp /tmp; /bin/sh /.oneroot/space\necho \"console=$(tr '\\n' '|' </dev/console)\"\n";
-        // Some shells have these two built in.
-        let script = SPACE.replace("sleep 60", "pause").replace("df -P /", "room");
-        let script = script.replace(">/dev/console", ">>/dev/console");
-        program(&home.path().join("root/.oneroot/space"), &script);
-        program(&home.path().join("root/usr/lib/systemd/systemd"), &PROBE.replacen('\n', probe, 1));
-        let (told, _) = boot_and_errors(home.path(), SPOILED);
-        let wanted = "oneroot: the writable layer is 80 % full|oneroot: the writable layer is 96 % full|";
-        assert_eq!(told.get("console").unwrap(), &[wanted], "{}", shell.display());
     }
 }
 

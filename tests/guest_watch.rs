@@ -1,20 +1,30 @@
 //! `/.oneroot/watch`, beside an init that is not systemd: for how long it looks for a login, and when it tells of what is not mounted.
-//! Its clock is a file of the test's, in each shell that a tree may have.
+//! And `/.oneroot/space`, which it becomes, and which is a unit of systemd's: what it tells of a writable layer that fills up.
+//! The clock is a file of the test's, in each shell that a tree may have.
 #![allow(clippy::unwrap_used, reason = "a test stops at its first surprise")]
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use crate::guest_init::{boot_and_errors, change, program, root, shells};
+use crate::guest_init::{PROBE, SPOILED, boot_and_errors, change, program, root, shells};
 
 const MOUNT_FAILED: &str = include_str!("../machines/src/guest/mount-failed");
+const SPACE: &str = include_str!("../machines/src/guest/space");
+
+/// A layer that fills up, by a df and a sleep that stand in for the tree's: seven pauses, and the last is its end.
+const FILLING: &str = "printf '#!/bin/sh\\necho x >>/run/slept\\n[ $(wc -l </run/slept) -lt 7 ]\\n' >bin/pause; \
+    printf '#!/bin/sh\\nset -- 10 79 80 81 96 97 12\\nshift $(($(wc -l </run/slept) - 1))\\n\
+    echo Filesystem 1024-blocks Used Available Capacity Mounted\\necho oneroot 100 1 1 $1%% /\\n' >bin/room; \
+    chmod 755 bin/pause bin/room; ln -s busybox bin/wc";
+/// What is told of it.
+const TOLD: &str = "oneroot: the writable layer is 80 % full|oneroot: the writable layer is 96 % full|";
 
 /// Moves the kernel's clock by what is in `/step`, twice a second, for as long as it is watched; does what is in `/middle` some
 /// time after the login, and tells where the clock was at the end and what is on the console. All times have seven letters, so that
 /// nobody reads half of one.
 const INIT: &str = r#"#!/bin/sh
-watched() { grep -q /.oneroot/watch /proc/[0-9]*/cmdline 2>/dev/null; }
+watched() { grep -q -e /.oneroot/watch -e /.oneroot/space /proc/[0-9]*/cmdline 2>/dev/null; }
 [ ! -e /sbin/getty ] || /sbin/getty &
 busybox sleep 1
 number=0
@@ -41,10 +51,29 @@ fn watched(shell: &Path, step: u32, more: &str) -> BTreeMap<String, Vec<String>>
     program(&at("sbin/init"), INIT);
     // A console of files forgets what was said before.
     program(&at(".oneroot/mount-failed"), &MOUNT_FAILED.replace(">/dev/console", ">>/dev/console"));
+    space(home.path());
     fs::write(at("step"), format!("{step}\n")).unwrap();
     change(home.path(), more);
     let clock = "umask 022; echo 1000.25 >uptime; mount --bind uptime root/proc/uptime";
     boot_and_errors(home.path(), clock).0
+}
+
+/// The script, with what stands in for `df` and `sleep`: some shells have these two built in.
+fn space(home: &Path) {
+    let script =
+        SPACE.replace("sleep \"$pause\"", "pause").replace("df -", "room -").replace("-v df", "-v room");
+    program(&home.join("root/.oneroot/space"), &script.replace(">/dev/console", ">>/dev/console"));
+}
+
+/// The same, run by what stands in for systemd, in a root with this shell after a change.
+fn run_by_systemd(shell: &Path, more: &str) -> BTreeMap<String, Vec<String>> {
+    let home = root(shell);
+    space(home.path());
+    change(home.path(), more);
+    let probe = "\n: >/dev/console; : >/run/slept; /bin/sh /.oneroot/space\necho \"pauses=$(grep -c x /run/slept)\"\n\
+                 echo \"console=$(tr '\\n' '|' </dev/console)\"\n";
+    program(&home.path().join("root/usr/lib/systemd/systemd"), &PROBE.replacen('\n', probe, 1));
+    boot_and_errors(home.path(), SPOILED).0
 }
 
 fn number(told: &BTreeMap<String, Vec<String>>, name: &str) -> f64 {
@@ -76,5 +105,34 @@ fn what_is_mounted_in_the_background_is_missing_when_its_time_is_over_and_all_el
         let told = watched(shell, 1, &format!("{mounts}; sed -i 2,3d .oneroot/mounts"));
         assert_eq!(told.get("console").unwrap(), &[""], "{shown}");
         assert!(number(&told, "clock") < 1300.0, "nothing is left to look at, with {shown}: {told:?}");
+    }
+}
+
+#[test]
+fn a_writable_layer_that_fills_up_is_told_of_once_at_80_and_once_at_95_percent() {
+    for shell in shells() {
+        let told = run_by_systemd(shell, FILLING);
+        assert_eq!(told.get("console").unwrap(), &[TOLD], "{}", shell.display());
+    }
+}
+
+#[test]
+fn a_tree_without_df_is_not_asked_every_minute_how_full_its_layer_is() {
+    for shell in shells() {
+        let told = run_by_systemd(shell, &format!("{FILLING}; rm bin/room"));
+        assert_eq!(told.get("pauses").unwrap(), &["0"], "{}", shell.display());
+        assert_eq!(told.get("console").unwrap(), &[""], "{}", shell.display());
+    }
+}
+
+#[test]
+fn a_layer_that_fills_up_is_told_of_beside_an_init_that_is_not_systemd_too_whether_or_not_it_offers_a_login()
+{
+    let login = "printf '#!/bin/sh\\nbusybox sleep 1000\\n' >sbin/getty; chmod 755 sbin/getty";
+    for shell in shells() {
+        for (step, more) in [(1, login), (100, ":")] {
+            let told = watched(shell, step, &format!("{FILLING}; {more}"));
+            assert_eq!(told.get("console").unwrap(), &[TOLD], "{} after {more}", shell.display());
+        }
     }
 }

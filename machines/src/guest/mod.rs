@@ -11,7 +11,7 @@ use oneroot_tree::{Ref, RefKind, Stage, Store};
 
 /// Programs there: the first that a machine runs, what that runs in the new root, what puts in place what the machine is
 /// given, what tells ifupdown of the NIC, what tells that systemd has come up, what does beside an init
-/// that can't, what makes what lasts, what fetches the machine's secrets, what runs the site's hooks, and what tells of a mount that failed
+/// that can't, and then becomes the last of these, what makes what lasts, what fetches the machine's secrets, what runs the site's hooks, and what tells of a mount that failed
 /// and of a writable layer that fills up.
 const PROGRAMS: [(&str, &str); 11] = [
     ("init", include_str!("init")),
