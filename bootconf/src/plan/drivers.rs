@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `"nic"`, or nothing | PCI vendor and device, and a module is for them | those, and what they need |
 //! | `"nic"`, or nothing | anything else: a NIC on USB, of Xen's or Hyper-V's, a board's, or none that a module is for | the common ones |
-//! | `"common"` | | the common ones: what most machines, boards ([`boards`]) and all hypervisors have |
+//! | `"common"` | | the common ones: what most machines, boards (`drivers/boards.rs`) and all hypervisors have |
 //! | `"all"` | | every driver of an Ethernet NIC, USB ones among them |
 //!
 //! Pure: from a kernel's tables ([`Tables`]) to names. What is built into the kernel needs no module and is in no list. Nor is what
