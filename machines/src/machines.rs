@@ -12,10 +12,11 @@ use oneroot_bootconf::access::Verdict;
 use oneroot_bootconf::assignment::Conflict;
 use oneroot_ids::{Mac, MachineId, ViewId};
 use oneroot_state::{Applied, Backend as _, State};
-use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::around::Around;
+use crate::boots::words::Unwritten;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::index::MachineIndex;
@@ -41,7 +42,7 @@ use crate::tokens::keys::HandleKeys;
 use crate::tokens::seals::Cookies;
 use crate::views::cache::Epoch;
 use crate::views::flats::Flats;
-use crate::views::tree::{MachineTree, ProgressReport};
+use crate::views::tree::MachineTree;
 
 /// Loaders that are looked for at once. Anybody may ask for one, by a datagram with a made-up sender, and whoever has given up
 /// waiting has not ended the look: while a disk hangs there is a thread for each of these, and for no more.
@@ -89,7 +90,8 @@ pub struct Machines {
     /// The site's program.
     pub(crate) asking: Arc<Asking>,
     pub(crate) rooms: Arc<Mutex<Rooms>>,
-    pub(crate) reports: mpsc::Sender<ProgressReport>,
+    /// Words of boots that are to be written.
+    pub(crate) unwritten: Mutex<Unwritten>,
     /// How far each boot has come; apart from the tables, for it decides nothing.
     pub(crate) steps: Mutex<BootSteps>,
     /// What became of each machine's last boots.
@@ -111,15 +113,13 @@ pub struct Machines {
 }
 
 impl Machines {
-    /// Reads the tables and the views that pins hold. Of `keys` passes and cookies are made too; `reports`
-    /// takes the words that machines say.
+    /// Reads the tables and the views that pins hold. Of `keys` passes and cookies are made too.
     pub async fn open(
         site: Arc<Site>,
         state: Arc<State>,
         host: Arc<dyn Host>,
         planner: Planner,
         keys: HandleKeys,
-        reports: mpsc::Sender<ProgressReport>,
     ) -> Result<Arc<Self>> {
         let (mut index, mut applied) = (MachineIndex::default(), nothing_applied());
         let listed = applied.listed(state.list("").await?);
@@ -155,7 +155,7 @@ impl Machines {
             gate: Gate::new(),
             asking,
             rooms: Arc::default(),
-            reports,
+            unwritten: Mutex::default(),
             steps: Mutex::default(),
             timelines: Mutex::new(timelines),
             timelines_due: Notify::new(),
@@ -342,8 +342,7 @@ impl Machines {
         let merged = self.planner.views.load(view).map_err(|cause| Error::View { view, cause })?;
         // One that is there knows when it was used last, and that keeps pins.
         let mut trees = self.trees_mut();
-        let tree =
-            trees.entry(view).or_insert_with(|| Arc::new(MachineTree::new(merged, self.reports.clone())));
+        let tree = trees.entry(view).or_insert_with(|| Arc::new(MachineTree::new(merged)));
         Ok(tree.clone())
     }
 

@@ -28,7 +28,9 @@ impl Exports for Views {
     }
 
     fn missed(&self, peer: SocketAddr, tree: &MachineTree, dir: NodeId, name: &[u8]) {
-        tree.missed(peer, dir, name);
+        if let Some(report) = tree.said(peer, dir, name) {
+            drop(self.0.heard(&report));
+        }
     }
 
     fn mounts(&self, peer: IpAddr) -> Vec<Vec<u8>> {

@@ -28,18 +28,16 @@ use crate::net::probe::Prober;
 use crate::reload::{Ask, Reread, reload};
 use crate::tls::Https;
 use crate::{clock, confine, dhcp, systemd};
+use oneroot_machines::Machines;
 use oneroot_machines::guest;
 use oneroot_machines::initrds::Programs;
 use oneroot_machines::planner::renderer::Renderer;
 use oneroot_machines::planner::{Planner, template_check};
-use oneroot_machines::{Machines, ProgressReport};
 
 use services::{Aside, Services};
 use sockets::Sockets;
 pub use sockets::tcp_ports;
 
-/// Words of machines that wait to be heard.
-const REPORTS: usize = 1024;
 /// Time that connections have to end by themselves after SIGTERM.
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -86,7 +84,7 @@ pub async fn run(
 ) -> Result<()> {
     raise_descriptors();
     let site = Arc::new(site);
-    let (machines, keyring, reports) = domain(&site, renderer.clone()).await?;
+    let (machines, keyring) = domain(&site, renderer.clone()).await?;
     run_by(&machines, programs)?;
     let https = Arc::new(Https::open(&site).map_err(|problem| anyhow::anyhow!("{problem}"))?);
     let keeper = Keeper::open(&site)?;
@@ -107,7 +105,7 @@ pub async fn run(
     let registration = services.boot(&site, sockets, keyring, keeper.interfaces(), https.clone(), reloads);
     services.spawn_aside("dhcp", dhcp_thread, dhcp_server.serve())?;
     services.spawn(keeper.watch(machines.sites()));
-    services.machines(reports);
+    services.machines();
     tracing::info!(
         address = %site.server.address,
         interfaces = site.server.interfaces.join(","),
@@ -136,10 +134,7 @@ pub async fn run(
 }
 
 /// State, store, what every machine is given, keys; and who boots what, over all of them.
-async fn domain(
-    site: &Arc<Site>,
-    renderer: Arc<dyn Renderer>,
-) -> Result<(Arc<Machines>, Keyring, mpsc::Receiver<ProgressReport>)> {
+async fn domain(site: &Arc<Site>, renderer: Arc<dyn Renderer>) -> Result<(Arc<Machines>, Keyring)> {
     let disk = Disk::open(&site.server.state).map_err(|cause| confine::explain(cause.into()))?;
     // The one place that says which backend it is.
     let state = Arc::new(State::from(disk));
@@ -149,16 +144,15 @@ async fn domain(
     let guest = guest::stage(&store, clock::now())?;
     let keys = handle_keys(state.as_ref(), clock::random()?).await?;
     let keyring = keyring(&keys)?;
-    let (report, reports) = mpsc::channel(REPORTS);
     let planner = Planner::new(store, guest, renderer).with_programs(Programs::beside(&site.server.loaders));
-    let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, keys, report).await?;
+    let machines = Machines::open(site.clone(), state, Arc::new(ThisHost), planner, keys).await?;
     match secrets_key::seal(&site.server.state, machines.has_secrets().await?) {
         Ok(seal) => machines.seal_by(seal),
         Err(cause) => {
             tracing::error!(cause = format!("{cause:#}"), "machines' secrets can neither be given nor set");
         }
     }
-    Ok((machines, keyring, reports))
+    Ok((machines, keyring))
 }
 
 /// Lets the services end by themselves, for as long as that may take; a signal cuts it short.

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use anyhow::Result;
 use oneroot_bootconf::Site;
-use oneroot_machines::{Machines, ProgressReport};
+use oneroot_machines::Machines;
 use oneroot_nfsd::{Keyring, Policy, PortTable, Ports, Service};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::runtime::{EnterGuard, Runtime};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
 use super::sockets::{PORTMAP, Portmap, Sockets, nfs_ports};
@@ -185,14 +185,8 @@ impl Services {
         }
     }
 
-    /// What keeps the machines up to date: what they say, what other servers write, what time does.
-    pub fn machines(&mut self, mut reports: mpsc::Receiver<ProgressReport>) {
-        let machines = self.machines.clone();
-        self.spawn(async move {
-            while let Some(report) = reports.recv().await {
-                machines.heard(&report).await;
-            }
-        });
+    /// What keeps the machines up to date: what other servers write, what time does.
+    pub fn machines(&mut self) {
         let machines = self.machines.clone();
         self.spawn(async move {
             let mut changes = Follower::new(machines.state.clone(), machines.watched());

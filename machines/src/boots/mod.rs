@@ -12,6 +12,7 @@ pub(crate) mod reports;
 #[cfg(test)]
 pub(crate) mod tests_on;
 pub(crate) mod unknown;
+pub(crate) mod words;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -19,19 +20,14 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use oneroot_bootconf::pins::{Event, Pin, PinChange, changes};
 use oneroot_ids::{BootId, MachineId};
-use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use tokio::task::JoinSet;
 
 use crate::boots::commit::{Changed, Prepared, TRIES};
 use crate::machines::Machines;
 use crate::order::turns::Thing;
-use crate::views::tree::ProgressReport;
 
 /// Addresses that are asked at once whether anybody is there.
 const ASKED_AT_ONCE: usize = 32;
-
-/// What a boot says once it has its secrets.
-const SECRETS_TAKEN: &str = "secrets-taken";
 
 impl Machines {
     /// Applies an event to one machine's pins, durably. One that changes nothing waits for nobody: neither for whatever is
@@ -97,40 +93,6 @@ impl Machines {
     pub(crate) fn in_use(&self, pin: &Pin) -> bool {
         let trees = self.trees.read().unwrap_or_else(std::sync::PoisonError::into_inner);
         trees.get(&pin.view).is_some_and(|tree| tree.used_lately(self.host.coarse()))
-    }
-
-    /// A word, `BOOT.WORD`, was looked up under `/.oneroot/say`. Any user of any machine that holds the view can do that, so
-    /// it is believed of a boot whose root is mounted, from where it is mounted, and in its own view.
-    pub async fn heard(self: &Arc<Self>, report: &ProgressReport) {
-        let Some((boot, word)) = report.text.split_once('.') else { return };
-        let Ok(boot) = boot.parse::<BootId>() else { return };
-        // It is shown and logged as it is.
-        if word.is_empty() || !word.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
-            return;
-        }
-        let index = self.index().pins.get(&boot).map(|(pin, _)| pin.clone());
-        let Some(pin) = index else { return };
-        if !pin.hears(report.peer.ip(), report.view) {
-            tracing::debug!(peer = %report.peer, %boot, "left a word of that boot unheard: its root is not mounted from there");
-            return;
-        }
-        let mac = pin.mac;
-        if self.complains(&pin, word) {
-            return;
-        }
-        if word == SECRETS_TAKEN {
-            self.close_secrets(&pin);
-        }
-        tracing::info!(machine = self.name_of(mac), %mac, %boot, "reached: {word}");
-        self.step(mac, word, false);
-        self.seen_in_boot(&pin, mac, word == "up");
-        // Where the site lets users call from ports of their own, their words are shown and end nothing.
-        if word == "up"
-            && report.peer.port() < FIRST_UNPRIVILEGED_PORT
-            && let Err(cause) = self.apply(pin.machine, &Event::Up(boot)).await
-        {
-            tracing::error!(%mac, %cause, "cannot write that a machine is up");
-        }
     }
 
     /// The admin lets go of a machine, by anything that the status prints of it: how many pins ended.
@@ -205,6 +167,7 @@ impl Machines {
     /// Time has passed: boots that never said `up` count as up, and what they replaced is let go.
     pub async fn tick(self: &Arc<Self>) {
         self.forget_secrets();
+        self.write_heard();
         if let Err(cause) = self.end_assignments().await {
             tracing::error!(%cause, "cannot end an assignment");
         }
@@ -263,6 +226,7 @@ mod tests {
     use crate::index::tables::{MACHINES, PINS};
     use crate::planner::Planner;
     use crate::planner::renderer::Here;
+    use crate::views::tree::ProgressReport;
     use oneroot_bootconf::admission::Seen;
     use oneroot_bootconf::pins::Phase;
     use oneroot_bootconf::{MachineRecord, load_str};
@@ -314,12 +278,9 @@ mod tests {
         state.commit(txn).await.unwrap();
         let store = Store::open(&site.server.store).unwrap();
         let guest = guest::stage(&store, 0).unwrap();
-        let (said, _) = tokio::sync::mpsc::channel(1);
         let planner = Planner::new(store, guest, Arc::new(Here));
         let machines =
-            Machines::open(site, state, Still::new(), planner, crate::HandleKeys::of([7; 32]), said)
-                .await
-                .unwrap();
+            Machines::open(site, state, Still::new(), planner, crate::HandleKeys::of([7; 32])).await.unwrap();
         let links = Links::of(Seen::Unheard, ProbeResult::Silent);
         machines.ask_by(links.clone());
         (machines, links)

@@ -64,7 +64,6 @@ pub async fn two(home: &Path) -> ([Server; 2], IpAddr) {
     let server = async || {
         let store = Store::open(&site.server.store).unwrap();
         let guest = guest::stage(&store, NOW).unwrap();
-        let (said, _) = tokio::sync::mpsc::channel(1);
         let planner = Planner::new(store, guest, Arc::new(Here));
         let clock = Still::new();
         let opened = Machines::open(
@@ -73,7 +72,6 @@ pub async fn two(home: &Path) -> ([Server; 2], IpAddr) {
             clock.clone(),
             planner,
             crate::HandleKeys::of([7; 32]),
-            said,
         );
         let machines = opened.await.unwrap();
         machines.leased(peer, mac);

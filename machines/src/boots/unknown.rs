@@ -139,9 +139,8 @@ pub(crate) mod tests {
         let state = Arc::new(State::from(Disk::open(&site.server.state).unwrap()));
         let store = Store::open(&site.server.store).unwrap();
         let guest = guest::stage(&store, NOW).unwrap();
-        let (said, _) = tokio::sync::mpsc::channel(1);
         let planner = Planner::new(store, guest, Arc::new(Here));
-        Machines::open(site.clone(), state, Still::new(), planner, crate::HandleKeys::of([7; 32]), said)
+        Machines::open(site.clone(), state, Still::new(), planner, crate::HandleKeys::of([7; 32]))
             .await
             .unwrap()
     }

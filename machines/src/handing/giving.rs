@@ -203,7 +203,7 @@ impl Machines {
         }
         let view = ViewId(random(self.host.as_ref()).map_err(Error::Random)?);
         let level = Arc::new(Level::new(Arc::new(builder.finish()?), Vec::new()));
-        let tree = MachineTree::new(Arc::new(View::new(view, level)), self.reports.clone());
+        let tree = MachineTree::new(Arc::new(View::new(view, level)));
         self.secrets.add(view, Open::new(boot, tree, names, contents)).map_err(|refused| match refused {
             NotOpened::Full => Error::SecretsWait(MOST_OPEN),
             NotOpened::Closed => Error::SecretsClosed,
@@ -223,29 +223,17 @@ impl Machines {
         })
     }
 
-    /// A boot has its secrets: nobody is given them in its name any more. Here at once, and everywhere as soon as it is written,
-    /// which whoever hears machines' words does not wait for.
-    pub(crate) fn close_secrets(self: &Arc<Self>, pin: &Pin) {
-        self.secrets.close(pin.boot);
-        let (machines, pin) = (self.clone(), pin.clone());
-        tokio::spawn(async move { machines.write_closed(&pin).await });
-    }
-
-    async fn write_closed(&self, pin: &Pin) {
+    /// A boot has its secrets: no other server gives any in its name from here on either.
+    pub(crate) async fn write_closed(&self, pin: &Pin) -> Result<()> {
         let wanted = self.index().plans.get(&pin.boot).is_some_and(|plan| !plan.secrets.is_empty());
         let name = self.site().machine(pin.mac).map(|(name, _)| name.to_owned());
-        let Some(name) = name.filter(|_| wanted) else { return };
+        let Some(name) = name.filter(|_| wanted) else { return Ok(()) };
         let closed = |record: MachineSecrets| {
             Ok((!record.closed.contains(&pin.boot)).then(|| record.closed_by(pin.boot)))
         };
-        match self.change_secrets(&name, &closed).await {
-            Ok(_) => {
-                tracing::info!(machine = name, mac = %pin.mac, boot = %pin.boot, "asks for no secrets any more: they are closed");
-            }
-            Err(cause) => {
-                tracing::error!(machine = name, mac = %pin.mac, %cause, "cannot write that a machine's secrets are closed");
-            }
-        }
+        self.change_secrets(&name, &closed).await?;
+        tracing::info!(machine = name, mac = %pin.mac, boot = %pin.boot, "asks for no secrets any more: they are closed");
+        Ok(())
     }
 
     /// Lets go of what nobody may read any more.

@@ -1,6 +1,7 @@
 //! Who is given which secrets, and until when.
 
 mod making;
+mod words;
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;

@@ -9,7 +9,6 @@ use oneroot_nfsd::{Attr, FileKind, NodeId, Time, Totals};
 use oneroot_tree::View;
 use oneroot_tree::node::{Kind, TreePath};
 use oneroot_tree::view::Node;
-use tokio::sync::mpsc;
 
 use crate::guest;
 
@@ -36,16 +35,15 @@ pub struct ProgressReport {
 pub struct MachineTree {
     view: Arc<View>,
     say: Option<Node>,
-    reports: mpsc::Sender<ProgressReport>,
     /// Seconds of [`crate::Host::coarse`] at which a call was last answered from it; 0 for never.
     used: AtomicU64,
 }
 
 impl MachineTree {
-    /// `reports` takes each `BOOT.WORD` that a machine looks up; when nobody listens fast enough, words are lost, not calls.
-    pub fn new(view: Arc<View>, reports: mpsc::Sender<ProgressReport>) -> Self {
+    /// None has called it yet.
+    pub fn new(view: Arc<View>) -> Self {
         let say = TreePath::parse(guest::SAY.as_bytes()).ok().and_then(|path| view.resolve(&path));
-        Self { view, say, reports, used: AtomicU64::new(0) }
+        Self { view, say, used: AtomicU64::new(0) }
     }
 
     /// A call is answered from it, at this second of [`crate::Host::coarse`].
@@ -56,13 +54,12 @@ impl MachineTree {
         }
     }
 
-    /// A name that is not in a directory was looked up there.
-    pub fn missed(&self, peer: SocketAddr, dir: NodeId, name: &[u8]) {
-        if name.len() <= LONGEST_SAYING && self.say.is_some() && self.say == node(dir) {
+    /// What a machine says by looking up a name that is not in a directory; none where that says nothing.
+    pub fn said(&self, peer: SocketAddr, dir: NodeId, name: &[u8]) -> Option<ProgressReport> {
+        (name.len() <= LONGEST_SAYING && self.say.is_some() && self.say == node(dir)).then(|| {
             let text = String::from_utf8_lossy(name).into_owned();
-            // A full queue means that somebody shouts; the machine's own boot must not wait for it.
-            let _ = self.reports.try_send(ProgressReport { peer, view: self.view.id(), text });
-        }
+            ProgressReport { peer, view: self.view.id(), text }
+        })
     }
 
     /// Whether a client used it within the last six minutes before this second of [`crate::Host::coarse`].

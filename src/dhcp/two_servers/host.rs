@@ -86,10 +86,8 @@ pub(super) fn site(home: &Path) -> Arc<Site> {
 pub(super) async fn server(site: &Arc<Site>, state: &Arc<State>, clock: &Arc<Clock>) -> Server {
     let store = Store::open(&site.server.store).unwrap();
     let guest = guest::stage(&store, BEGIN).unwrap();
-    let (said, _) = tokio::sync::mpsc::channel(1);
     let planner = Planner::new(store, guest, Arc::new(Here));
-    let opened =
-        Machines::open(site.clone(), state.clone(), clock.clone(), planner, HandleKeys::of([7; 32]), said);
+    let opened = Machines::open(site.clone(), state.clone(), clock.clone(), planner, HandleKeys::of([7; 32]));
     let machines = opened.await.unwrap();
     let leasing = Leasing::open(machines.clone()).await.unwrap();
     let watches = [state.watch("").await.unwrap(), state.watch("").await.unwrap()];
