@@ -122,7 +122,8 @@ impl Machines {
         Ok(all)
     }
 
-    /// The secrets that the site says these machines have, whatever of it they boot.
+    /// The secrets that the site says these machines have, whatever of it they boot; and where a rule that looks at the hardware or
+    /// the site's program says some to who boots alone, those of their newest boots.
     fn secrets_wanted(&self, only: Option<&str>) -> BTreeMap<(String, String), SecretKind> {
         let site = self.site();
         let catalogue = Catalogue::of(&site);
@@ -132,6 +133,19 @@ impl Machines {
             for decision in profiles_of(&catalogue, &asked).into_iter().flatten() {
                 let secrets = decision.secrets.into_iter();
                 wanted.extend(secrets.map(|(secret, said)| ((name.to_owned(), secret), said.kind)));
+            }
+        }
+        if site.rules.is_empty() && site.decide.is_none() {
+            return wanted;
+        }
+        let index = self.index();
+        for record in index.machines.values().map(|(record, _)| record) {
+            let name = record.macs.iter().find_map(|mac| site.machine(*mac)).map(|(name, _)| name);
+            let Some(name) = name.filter(|name| only.is_none_or(|only| only == *name)) else { continue };
+            let boots = index.pins_of(record.id).map(|(pin, _)| (pin.made, pin.boot));
+            let newest = boots.max().and_then(|(_, boot)| index.plans.get(&boot));
+            for (secret, said) in newest.into_iter().flat_map(|plan| &plan.secrets) {
+                wanted.entry((name.to_owned(), secret.clone())).or_insert(said.kind);
             }
         }
         wanted

@@ -2,6 +2,7 @@
 
 use std::sync::Mutex;
 
+use oneroot_bootconf::hardware::{Arch, Hardware};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
@@ -368,4 +369,32 @@ async fn no_program_is_run_for_a_boot_that_has_said_that_it_asks_no_more() {
     }
     assert_eq!(ask(&lab.other, lab.peer, 700, &lab.pin).await, Err(MountError::Acces));
     assert_eq!(maker.runs(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_a_rule_gives_by_the_hardware_is_made_anew_as_any_other() {
+    let lab = lab().await;
+    wants(
+        &lab,
+        "[make_secrets]\nprogram = \"./make\"\n[machine.beta]\nmac = \"52:54:00:00:00:0b\"\n\
+        [[rule]]\nwhen = { arch = \"x86_64\" }\nprofile = \"a\"\nsecrets = { token = \"made\" }\n",
+    );
+    let maker = Maker::says(Ok(b"first"));
+    lab.one.machines.make_secrets_by(maker.clone());
+    let (mac, peer): (Mac, IpAddr) = ("52:54:00:00:00:0b".parse().unwrap(), [10, 0, 0, 78].into());
+    lab.one.machines.leased(peer, mac);
+    let tells = Hardware { arch: Some(Arch::X86_64), ..Hardware::default() };
+    lab.one.machines.script_by(peer, mac, None, Ask::Whole, Some(tells)).await.unwrap();
+    let pin = mounted(&lab.one.machines, peer, mac).await;
+    let grant = ask(&lab.one, peer, 700, &pin).await.unwrap();
+    assert_eq!(read(&lab.one, peer, &grant, "token").unwrap(), b"first");
+    let listed = lab.one.machines.secrets(Some("beta")).await.unwrap();
+    assert_eq!(
+        listed.iter().map(|secret| (secret.name.as_str(), secret.wanted)).collect::<Vec<_>>(),
+        [("token", true)]
+    );
+    maker.will_say(Ok(b"second"));
+    let rotated = lab.one.machines.change_secret("beta", "token", &SecretChange::Rotate, "ada").await;
+    assert!(rotated.unwrap().is_some_and(|secret| secret.wanted));
+    assert_eq!(maker.runs(), 2);
 }
