@@ -444,6 +444,7 @@ fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_re
         let probe = "\necho \"hooked=$(cat /tmp/hooked)\"; echo \"asked=$(wc -l </tmp/asked) $(tail -n 1 /tmp/asked)\"; echo \"said=$(tr '\\n' ' ' </tmp/said)\"\n\
             for at in /etc/join /etc/key /top; do echo \"secret=$(readlink $at) $(stat -L -c '%a %u %g' $at) $(cat $at)\"; done\n\
             echo \"on=$(grep -c ' /.oneroot/secrets tmpfs' /proc/mounts) $(grep -c secrets-from /proc/mounts)\"\n\
+            echo \"unfinished=$(ls /.oneroot/secrets | grep -c next)\"\n\
             mkdir -p /.oneroot/secrets-from; mount --bind /srv /.oneroot/secrets-from; : >/tmp/said\n\
             /bin/sh /.oneroot/fetch-secrets over\n\
             echo \"left=$(grep -c secrets-from /proc/mounts) $(cat /tmp/said)\"\n\
@@ -460,6 +461,7 @@ fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_re
         assert_eq!(told.get("on").unwrap(), &["1 0"], "{shown}");
         // Four failures are enough where nobody says that it may come, and one more try is for what lacked.
         assert_eq!(told.get("said").unwrap(), &["secrets-taken secret-failed-3 "], "{shown}: {told:?}");
+        assert_eq!(told.get("unfinished").unwrap(), &["0"], "nothing is left of one that lacks: {shown}");
         assert_eq!(told.get("left").unwrap(), &["0 secrets-taken"], "whoever ends it has it let go: {shown}");
         let asked = told.get("asked").unwrap().concat();
         assert!(
