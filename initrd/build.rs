@@ -43,6 +43,11 @@ fn main() {
 fn collect(directory: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(directory).expect("sources are there") {
         let path = entry.expect("sources are there").path();
+        // An editor's lock, `.#lib.rs`, is a link to nothing.
+        let is_hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if is_hidden {
+            continue;
+        }
         if path.is_dir() {
             collect(&path, files);
         } else if path.extension().is_some_and(|end| end == "rs") {

@@ -107,6 +107,65 @@ fn a_kernel_that_lacks_overlayfs_is_named_when_it_is_staged_and_boots_nobody() {
     assert!(exit == 1 && told.contains(&lacks), "{told}");
 }
 
+#[test]
+fn a_setting_that_the_kernel_has_nothing_for_is_named_when_it_is_staged_and_boots_nobody() {
+    let zram = "kernel/drivers/block/zram/zram";
+    for (setting, module, remedy) in [
+        ("overlay = \"zram 512m\"", zram, "say `overlay = \"512m\"`"),
+        ("vlan = 12", "kernel/net/8021q/8021q", "leave `vlan` away"),
+    ] {
+        let site = SITE.replace("[machine", &format!("initramfs = \"oneroot\"\n{setting}\n\n[machine"));
+        let home = home(&site, &[]);
+        let root = home.path().join("small");
+        tree(&root, &MODULES);
+        for args in [&["stage"][..], &["check"]] {
+            let (told, exit) = said(home.path(), args);
+            let named = told.contains(&format!("kernel {VERSION} has no ")) && told.contains(remedy);
+            assert!(exit == 0 && named, "{args:?}: {told}");
+        }
+        let (told, exit) = said(home.path(), &["explain", "alpha"]);
+        assert!(
+            exit == 1 && told.contains(&format!("`{setting}` takes ")) && told.contains(remedy),
+            "{told}"
+        );
+        // What is built in is no module.
+        put(&root, &format!("usr/lib/modules/{VERSION}/modules.builtin"), format!("{module}.ko\n"));
+        for args in [&["stage"][..], &["check"], &["explain", "alpha"]] {
+            let (told, exit) = said(home.path(), args);
+            assert!(exit == 0 && !told.contains(" takes "), "{args:?}: {told}");
+        }
+    }
+}
+
+#[test]
+fn a_kernel_that_only_another_profile_boots_out_of_a_tree_is_looked_at_by_the_name_of_that_profile() {
+    let others = "[profile.newer]\nextends = \"small\"\nkernel = \"/boot/vmlinuz-6.6.0-1\"\ninitramfs = \"oneroot\"\n\
+        [profile.lent]\nsource = { directory = \"lent\" }\nkernel_from = \"newer\"\noverlay = \"zram 1g\"\n\n[machine";
+    let home = home(&SITE.replace("[machine", others), &[]);
+    let root = home.path().join("small");
+    tree(&root, &MODULES);
+    put(&home.path().join("lent"), "sbin/init", "init");
+    put(&root, "boot/vmlinuz-6.6.0-1", "kernel");
+    let at = "usr/lib/modules/6.6.0-1";
+    for path in [MODULES[0], MODULES[2]] {
+        put(&root, &format!("{at}/{path}.ko"), module(b""));
+    }
+    let dep = format!("{}.ko:\n{}.ko:\n", MODULES[0], MODULES[2]);
+    put(&root, &format!("{at}/modules.dep"), dep);
+    // The tree's own profile boots the other one.
+    put(&root, "boot/initrd.img-6.1.0-1", "initrd");
+    for args in [&["stage"][..], &["check"]] {
+        let (told, exit) = said(home.path(), args);
+        let overlay = "of profiles lent, newer: kernel 6.6.0-1 lacks overlayfs (CONFIG_OVERLAY_FS)";
+        assert!(exit == 0 && told.contains(overlay), "{args:?}: {told}");
+        assert!(
+            told.contains("of profile lent: kernel 6.6.0-1 has no zram (CONFIG_ZRAM)"),
+            "{args:?}: {told}"
+        );
+        assert!(!told.contains("kernel 6.1.0-1 "), "{args:?}: {told}");
+    }
+}
+
 /// One answer by HTTP whatever it is made of: its length is said, any part can be had, and it has a name that stays.
 #[test]
 fn the_initrd_of_a_boot_is_one_file_by_http_with_parts_on_both_sides_of_what_it_is_joined_of() {

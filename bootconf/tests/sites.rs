@@ -314,3 +314,73 @@ fn what_hides_a_secret_by_the_words_that_count_is_refused_once() {
         );
     }
 }
+
+#[test]
+fn what_hides_a_secret_where_no_table_names_the_machine_is_refused_once_with_the_words_of_that_table_alone() {
+    let hides = "secrets = { key = { kind = \"set\", at = \"/srv/app/key\" } }\n";
+    let workload = format!("[workload.w]\n{hides}mounts = {{ NAS }}\n");
+    for (shown, more, at) in [
+        (
+            "a rule",
+            format!(
+                "[[rule]]\nwhen = {{ manufacturer = \"Dell*\" }}\nprofile = \"leaf\"\nmounts = {{ NAS }}\n{hides}"
+            ),
+            "rule",
+        ),
+        (
+            "a workload that a rule gives, beside its own words",
+            format!(
+                "[[rule]]\nwhen = {{ manufacturer = \"Dell*\" }}\nprofile = \"leaf\"\nworkloads = [\"w\"]\n{hides}[workload.w]\nmounts = {{ NAS }}\n"
+            ),
+            "rule",
+        ),
+        ("a workload that no table gives, as a program may", workload.clone(), "workload.w"),
+        (
+            "a group by its network, in which no machine is by its table",
+            format!(
+                "[machine.beta]\nmac = \"52:54:00:00:00:0b\"\nprofile = \"leaf\"\n[group.g]\nnetworks = [\"10.0.0.0/24\"]\nworkloads = [\"w\"]\n{workload}"
+            ),
+            "group.g",
+        ),
+        (
+            "and in which one is",
+            format!(
+                "ALPHAaddress = \"10.0.0.9\"\n[group.g]\nnetworks = [\"10.0.0.0/24\"]\nmounts = {{ NAS }}\n{hides}"
+            ),
+            "group.g",
+        ),
+        (
+            "a machine of which a rule says what it boots",
+            format!("[machine.alpha]\nmac = \"52:54:00:00:00:0a\"\nmounts = {{ NAS }}\n{hides}"),
+            "machine.alpha",
+        ),
+    ] {
+        let told = hiding(&format!("LEAF{more}")).expect_err(shown);
+        assert_eq!(told.lines().count(), 1, "{shown}: {told}");
+        let told_at = told.split(": secret key would be hidden at /srv/app/key: nas:/srv").next().unwrap();
+        assert!(told_at.len() < told.len() && told_at.contains(at), "{shown}: {told}");
+    }
+    for (shown, more) in [
+        (
+            "a workload that its machine mends",
+            format!("LEAFALPHAworkloads = [\"w\"]\nmounts = {{ NONE }}\n{workload}"),
+        ),
+        (
+            "a rule that mends its workload",
+            format!(
+                "LEAF[[rule]]\nwhen = {{ manufacturer = \"Dell*\" }}\nprofile = \"leaf\"\nworkloads = [\"w\"]\nmounts = {{ NONE }}\n{workload}"
+            ),
+        ),
+    ] {
+        assert_eq!(hiding(&more), Ok(()), "{shown}");
+    }
+}
+
+#[test]
+fn two_places_of_which_a_table_says_one_as_none_are_none_that_were_told_with_it() {
+    let lower = "mounts = { \"/srv\" = \"none\" }\nlasts = { \"/srv/app\" = \"empty\" }\n";
+    let told = hiding(&format!("LEAF{lower}ALPHAmounts = {{ NAS }}\nsecrets = {{ key = \"none\" }}\n"));
+    let told = told.expect_err("what the machine mounts hides what lasts");
+    assert!(told.contains("machine.alpha: /srv/app would be hidden"), "{told}");
+    assert_eq!(hiding(&format!("LEAF{lower}ALPHA")), Ok(()));
+}

@@ -24,9 +24,10 @@ pub fn modaliases(kernel: &dyn Kernel) -> BTreeSet<String> {
     found
 }
 
-/// PCI devices of the network's class that no driver has taken, as `VENDOR:DEVICE`, and USB devices none of whose parts any has.
+/// PCI devices of the network's class that no driver has taken, as `VENDOR:DEVICE`, and USB devices none of whose parts any has; and
+/// a board's NICs, as its device tree calls what they are.
 pub fn without_driver(kernel: &dyn Kernel) -> BTreeSet<String> {
-    let mut found = BTreeSet::new();
+    let mut found = on_board(kernel);
     let pci = "/sys/bus/pci/devices";
     for device in kernel.list(pci).unwrap_or_default() {
         let device = format!("{pci}/{device}");
@@ -51,6 +52,29 @@ pub fn without_driver(kernel: &dyn Kernel) -> BTreeSet<String> {
         });
         if may_be_nic && !taken {
             found.extend(pair(kernel, &format!("{usb}/{device}"), "idVendor", "idProduct"));
+        }
+    }
+    found
+}
+
+/// NICs that no driver has taken among what the device tree has on no bus: `of:NNAMETTYPECWHAT…`, of one with the name that the
+/// Devicetree Specification gives them (§2.2.2), or with the type that Open Firmware did. Ports and switches have other names. What
+/// ACPI has says no more than a maker's number.
+fn on_board(kernel: &dyn Kernel) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let platform = "/sys/bus/platform/devices";
+    for name in kernel.list(platform).unwrap_or_default() {
+        let device = format!("{platform}/{name}");
+        let modalias = text(kernel, &format!("{device}/modalias")).unwrap_or_default();
+        let Some((node, rest)) = modalias.strip_prefix("of:N").and_then(|rest| rest.split_once('T')) else {
+            continue;
+        };
+        // What it is comes the most exact first. A capital in it only cuts short what a person reads.
+        let mut words = rest.split('C');
+        let (kind, what) = (words.next(), words.next());
+        let is_nic = node == "ethernet" || kind == Some("network");
+        if is_nic && !kernel.is_there(&format!("{device}/driver")) {
+            found.insert(what.map_or(name, str::to_owned));
         }
     }
     found

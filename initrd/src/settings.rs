@@ -89,7 +89,7 @@ pub enum Overlay {
 }
 
 /// An amount of memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Size {
     /// Of the machine's memory.
     Percent(u8),

@@ -8,7 +8,7 @@ use oneroot_bootconf::asked::Catalogue;
 use oneroot_bootconf::decided::profiles_of;
 use oneroot_bootconf::decision::{Decision, Part};
 use oneroot_bootconf::initrd::Initrd;
-use oneroot_bootconf::kernels::{self, Loaded};
+use oneroot_bootconf::kernels::{self, Loaded, Own};
 use oneroot_bootconf::root::Initramfs;
 use oneroot_bootconf::{Profile, Site};
 use oneroot_ids::ObjectId;
@@ -68,9 +68,7 @@ pub fn of(tree: &Tree<'_>, budget: &mut Budget) -> Vec<String> {
     let initrds = initrds_of(tree);
     let mut told = programs(tree.view, boots_by_ours_alone(tree.site, tree.name, !initrds.is_empty()));
     told.extend(host_keys::of(tree.site, tree.name, tree.view));
-    if boots_by_ours(tree.site, tree.name, !initrds.is_empty()) {
-        told.extend(of_modules(tree));
-    }
+    told.extend(of_modules(tree));
     let (looked_into, passed_over) = initrds.split_at(budget.take(initrds.len()));
     told.extend(looked_into.iter().flat_map(|(path, object)| of_initrd(tree, path, *object)));
     if !passed_over.is_empty() {
@@ -106,32 +104,71 @@ pub fn boots_by_ours_alone(site: &Site, profile: &str, has_initrds: bool) -> boo
     told_to(site, profile).into_iter().all(|told| is_ours(told, has_initrds))
 }
 
-fn boots_by_ours(site: &Site, profile: &str, has_initrds: bool) -> bool {
-    told_to(site, profile).into_iter().any(|told| is_ours(told, has_initrds))
-}
-
 fn is_ours(told: Option<Initramfs>, has_initrds: bool) -> bool {
     told.map_or(!has_initrds, |told| told == Initramfs::Oneroot)
 }
 
-/// What keeps an initrd of oneroot's own from being made of the tree, or from mounting the root.
+/// What keeps an initrd of oneroot's own from being made of the tree, or from mounting the root: of each profile that boots a kernel of
+/// it, by the kernel and the settings that are its own.
 fn of_modules(tree: &Tree<'_>) -> Vec<String> {
     let exists =
         |path: &str| tree.view.follow(path.as_bytes()).and_then(|node| tree.view.object(node)).is_some();
     let names = |directory: &str| tree.view.listed(directory);
     let seen = kernels::Tree { names: &names, exists: &exists };
-    let Profile { kernel, initrds, .. } = tree.profile.clone();
-    let initramfs = Some(Initramfs::Oneroot);
-    let profile = tree.name.to_owned();
-    let wanted = Decision { profile, kernel, initrds, initramfs, ..Decision::default() };
-    match kernels::kernel_and_initrds(&wanted, &seen) {
-        Ok(Loaded { own: Some(own), .. }) => {
-            let programs = Programs::beside(&tree.site.server.loaders);
-            initrds::findings(tree.store, tree.view, &own, &programs)
+    let programs = Programs::beside(&tree.site.server.loaders);
+    let mut of_kernels: Vec<(Own, Vec<String>)> = Vec::new();
+    let mut told: Vec<(String, Vec<String>)> = Vec::new();
+    for decision in booted_by(tree.site, tree.name) {
+        let found = match kernels::kernel_and_initrds(&decision, &seen) {
+            Ok(Loaded { own: Some(own), .. }) => {
+                let known = of_kernels.iter().find(|(looked, _)| *looked == own);
+                let mut found = match known {
+                    Some((_, found)) => found.clone(),
+                    None => {
+                        let found = initrds::findings(tree.store, tree.view, &own, &programs);
+                        of_kernels.push((own.clone(), found.clone()));
+                        found
+                    }
+                };
+                found.extend(initrds::unmet_by(tree.store, tree.view, &own, &decision.own));
+                found
+            }
+            // That there is no kernel at all, or one without modules, is said already.
+            Ok(_) | Err(_) => continue,
+        };
+        for line in found {
+            match told.iter_mut().find(|(known, _)| *known == line) {
+                Some((_, profiles)) => profiles.push(decision.profile.clone()),
+                None => told.push((line, vec![decision.profile.clone()])),
+            }
         }
-        // That there is no kernel, or one without modules, is said already.
-        Ok(_) | Err(_) => Vec::new(),
     }
+    let whose = |(line, profiles): (String, Vec<String>)| match profiles.as_slice() {
+        _ if profiles.iter().any(|name| name == tree.name) => line,
+        [name] => format!("of profile {name}: {line}"),
+        _ => format!("of profiles {}: {line}", profiles.join(", ")),
+    };
+    told.into_iter().map(whose).collect()
+}
+
+/// What is decided of each profile that boots a kernel of this one's tree: it first, and who extends it or borrows its kernel.
+fn booted_by(site: &Site, profile: &str) -> Vec<Decision> {
+    let topmost = |name: &str| {
+        let chain = site.chain(name);
+        chain.into_iter().rev().find(|(_, one)| one.source.is_some()).map(|(name, _)| name.to_owned())
+    };
+    let kernels_tree = |name: &str| {
+        let chain = site.chain(name);
+        // What is borrowed lies over the tree of the same profile.
+        let (name, one) =
+            chain.into_iter().rev().find(|(_, one)| one.source.is_some() || one.kernel_from.is_some())?;
+        one.kernel_from.as_deref().map_or_else(|| Some(name.to_owned()), topmost)
+    };
+    let others = site.profiles.keys().map(String::as_str).filter(|name| *name != profile);
+    let all = [profile].into_iter().chain(others);
+    all.filter(|name| kernels_tree(name).as_deref() == Some(profile))
+        .map(|name| Decision::of_profile(site, name))
+        .collect()
 }
 
 /// What keeps an initrd from mounting the root.

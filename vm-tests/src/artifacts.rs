@@ -22,6 +22,7 @@ const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
 const TRIXIE: &str = include_str!("../debian/trixie.sh");
 const MANAGERS: &str = include_str!("../debian/managers.sh");
 const SYSVINIT: &str = include_str!("../debian/sysvinit.sh");
+const UBUNTU: &str = include_str!("../debian/ubuntu.sh");
 
 /// What a task needs and this host lacks (`scripts/need` has the lists), with the command that installs it.
 pub fn tools(task: &str) -> Result<()> {
@@ -127,6 +128,11 @@ pub fn like_fedora() -> Result<PathBuf> {
 /// Debian 13's kernel, busybox and OpenRC laid out as Alpine has them.
 pub fn like_alpine() -> Result<PathBuf> {
     made("like-alpine", ALPINE, "trixie")
+}
+
+/// Ubuntu 24.04 without any initramfs tool.
+pub fn ubuntu() -> Result<PathBuf> {
+    made("ubuntu-24.04-bare", UBUNTU, "noble")
 }
 
 /// Debian 13 for arm64, with the loader for its firmware. It takes an arm64 QEMU and firmware beside what [`tools`] looks for.

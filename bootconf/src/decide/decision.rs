@@ -11,6 +11,7 @@ use crate::decide::asked::{Asked, Catalogue, Who};
 use crate::decide::decided::{Decided, Other, Way};
 pub use crate::decide::no_plan::NoPlan;
 use crate::decide::voices::Voice;
+use crate::hardware::Claims;
 use crate::root::{Initramfs, OwnInitrd, Root};
 use crate::site::assignment::Signed;
 use crate::site::gives::Boots;
@@ -287,6 +288,15 @@ impl Decision {
             self.record("name", &name, &voice.from);
             (self.name, self.is_claimed) = (Some(name), true);
         }
+    }
+
+    /// What a profile says with those that it extends, whoever boots it; of layers, those without a condition.
+    #[must_use]
+    pub fn of_profile(site: &Site, profile: &str) -> Self {
+        let (mut decision, claims) = (Self::empty(None, profile), Claims::default());
+        let case = Case { macs: Vec::new(), addresses: Vec::new(), claims: &claims };
+        decision.add_profiles(site, profile, &Weighed { case, all: false });
+        decision
     }
 
     /// Nothing yet but whose it is.

@@ -9,6 +9,8 @@
 
 use std::net::IpAddr;
 
+use oneroot_initrd::settings::Overlay;
+
 use crate::plan::export::Export;
 use crate::root::{Initramfs, NIC, Root};
 use oneroot_ids::{BootId, Mac, MachineId};
@@ -38,6 +40,8 @@ pub struct Boot<'a> {
     pub machine: MachineId,
     /// This boot.
     pub boot: BootId,
+    /// What takes what the machine writes, where the site says so.
+    pub overlay: Option<Overlay>,
     /// The site's own arguments: profile, workloads, machine.
     pub extra: &'a [String],
 }
@@ -56,6 +60,14 @@ pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
     let init = (boot.initramfs != Initramfs::Oneroot).then(|| "init=/.oneroot/init".to_owned());
     let ids = [format!("systemd.machine_id={}", boot.machine), format!("oneroot.boot={}", boot.boot)];
     let ours = ["ro".to_owned(), nic].into_iter().chain(init).chain(ids);
+    // Zram takes our own init, which has it among its settings.
+    let size = match boot.overlay {
+        Some(Overlay::Tmpfs(size)) if boot.initramfs != Initramfs::Oneroot => {
+            Some(format!("oneroot.tmpfs={size}"))
+        }
+        _ => None,
+    };
+    let ours = ours.chain(size);
     // The site's own come last: of a word that is said twice, the kernel and what mounts the root take the last.
     nfs_root(boot).into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
 }
@@ -110,6 +122,7 @@ mod tests {
     use super::*;
     use crate::plan::export::SEAL;
     use oneroot_ids::ViewId;
+    use oneroot_initrd::settings::Size;
 
     /// What the kernel keeps of its command line on x86 and arm64, its own end included.
     const COMMAND_LINE: usize = 2048;
@@ -119,6 +132,15 @@ mod tests {
     }
 
     fn line_with(initramfs: Initramfs, seal: Option<[u8; SEAL]>, extra: &str) -> String {
+        line_over(initramfs, seal, None, extra)
+    }
+
+    fn line_over(
+        initramfs: Initramfs,
+        seal: Option<[u8; SEAL]>,
+        overlay: Option<Overlay>,
+        extra: &str,
+    ) -> String {
         let boot = Boot {
             root: Root::Nfs,
             initramfs,
@@ -128,6 +150,7 @@ mod tests {
             mac: "52:54:00:00:00:0a".parse().unwrap(),
             machine: MachineId::from_random([1; 16]),
             boot: BootId::from_random([2; 8]),
+            overlay,
             extra: &[extra.to_owned()],
         };
         arguments(&boot).join(" ")
@@ -144,6 +167,21 @@ mod tests {
         for option in options.split(',') {
             let name = option.split('=').next().unwrap();
             assert!(known.split_whitespace().any(|known| known == name), "{option}");
+        }
+    }
+
+    #[test]
+    fn how_much_a_machine_may_write_is_told_whatever_mounts_its_root_and_the_sites_own_word_counts() {
+        for initramfs in Initramfs::ALL {
+            let line = |overlay| line_over(initramfs, None, Some(overlay), "oneroot.tmpfs=1g");
+            let told = line(Overlay::Tmpfs(Size::Mib(512)));
+            let words: Vec<&str> = told.split(' ').filter(|word| word.contains("tmpfs")).collect();
+            if initramfs == Initramfs::Oneroot {
+                assert_eq!(words, ["oneroot.tmpfs=1g"], "ours has it among its settings");
+            } else {
+                assert_eq!(words, ["oneroot.tmpfs=512m", "oneroot.tmpfs=1g"]);
+            }
+            assert!(!line(Overlay::Zram(Size::Percent(50))).contains("=50%"), "no tmpfs is meant");
         }
     }
 
@@ -201,6 +239,7 @@ mod tests {
             mac: "52:54:00:00:00:0a".parse().unwrap(),
             machine: MachineId::from_random([1; 16]),
             boot: BootId::from_random([2; 8]),
+            overlay: None,
             extra: &["root=/dev/ram0".to_owned()],
         };
         assert_eq!(arguments(&boot), ["root=/dev/ram0"]);

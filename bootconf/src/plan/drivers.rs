@@ -3,27 +3,63 @@
 //! | the site says `drivers =` | what iPXE told of the NIC | its drivers |
 //! |---|---|---|
 //! | `"nic"`, or nothing | PCI vendor and device, and a module is for them | those, and what they need |
-//! | `"nic"`, or nothing | anything else: a NIC on USB, of Xen's or Hyper-V's, or none that a module is for | the common ones |
-//! | `"common"` | | the common ones: what most machines and all hypervisors have |
+//! | `"nic"`, or nothing | anything else: a NIC on USB, of Xen's or Hyper-V's, a board's, or none that a module is for | the common ones |
+//! | `"common"` | | the common ones: what most machines, boards (`drivers/boards.rs`) and all hypervisors have |
 //! | `"all"` | | every driver of an Ethernet NIC, USB ones among them |
 //!
 //! Pure: from a kernel's tables ([`Tables`]) to names. What is built into the kernel needs no module and is in no list. Nor is what
 //! the tree's admin does not want loaded (modprobe.d), but for what no root can be mounted without.
 
+mod boards;
+
 use std::collections::BTreeSet;
 
 use oneroot_initrd::modules::{Tables, name_of};
+use oneroot_initrd::settings::{Overlay, Size};
 
 use crate::hardware::PciId;
-use crate::root::Drivers;
+use crate::root::{Drivers, OwnInitrd};
 
 /// For which machine modules are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct For {
     /// What the site says.
     pub drivers: Drivers,
     /// The NIC, where it is known.
     pub nic: Option<PciId>,
+    /// How large its compressed disk in memory is, where it has one.
+    pub zram: Option<Size>,
+    /// The VLAN whose frames it tags, where it does.
+    pub vlan: Option<u16>,
+}
+
+impl For {
+    /// For a machine of a profile that says this, with the drivers that it says.
+    #[must_use]
+    pub fn of(own: &OwnInitrd, nic: Option<PciId>) -> Self {
+        let zram = match own.overlay {
+            Some(Overlay::Zram(size)) => Some(size),
+            Some(Overlay::Tmpfs(_)) | None => None,
+        };
+        Self { drivers: own.drivers.unwrap_or_default(), nic, zram, vlan: own.vlan }
+    }
+
+    /// The modules that its settings take, each with what is wrong with the setting where the kernel has none, and what to do.
+    fn settings(self) -> impl Iterator<Item = (&'static str, String)> {
+        let zram = self.zram.map(|size| {
+            let told = format!(
+                "has no zram (CONFIG_ZRAM), as a module or in itself, and `overlay = \"zram {size}\"` takes it: say `overlay = \"{size}\"`, or take a kernel that has it"
+            );
+            (ZRAM, told)
+        });
+        let vlan = self.vlan.map(|vlan| {
+            let told = format!(
+                "has no VLANs (8021q, CONFIG_VLAN_8021Q), as a module or in itself, and `vlan = {vlan}` takes them: leave `vlan` away and have the switch do the tagging, or take a kernel that has them"
+            );
+            (VLAN, told)
+        });
+        zram.into_iter().chain(vlan)
+    }
 }
 
 /// What was chosen.
@@ -37,6 +73,8 @@ pub struct Chosen<'t> {
     pub why: String,
     /// What the kernel has neither as a module nor in itself, and can't do without; in words.
     pub lacks: Vec<&'static str>,
+    /// Of the profile's settings, those that this kernel can't carry out; in words that follow the kernel's name.
+    pub unmet: Vec<String>,
     /// What it does not seem to have, and may have under another name, or may not need.
     pub doubts: Vec<&'static str>,
 }
@@ -46,9 +84,12 @@ const NEEDED: [(&str, &str); 2] =
     [("nfsv3", "the NFS client of version 3 (CONFIG_NFS_V3)"), ("overlay", "overlayfs (CONFIG_OVERLAY_FS)")];
 /// What asking for an address takes, which not each machine has to.
 const PACKET: (&str, &str) = ("af_packet", "packet sockets (CONFIG_PACKET)");
-/// What goes along where the kernel has it: networks with VLANs, a disk in memory and what packs it.
+/// A disk in memory, and networks with VLANs: needed where the profile has them, as nothing boots without.
+const ZRAM: &str = "zram";
+const VLAN: &str = "8021q";
+/// What goes along where the kernel has it: those, and what packs the disk.
 const WANTED: [&str; 10] =
-    ["sunrpc", "lockd", "grace", "nfs", "8021q", "zram", "lzo_rle", "zstd", "lz4", "zsmalloc"];
+    ["sunrpc", "lockd", "grace", "nfs", VLAN, ZRAM, "lzo_rle", "zstd", "lz4", "zsmalloc"];
 
 /// The NICs that most machines have: servers' and desktops' boards, hypervisors', adapters for USB.
 const COMMON: [&str; 41] = [
@@ -150,11 +191,14 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
     let is_there = |name: &str| tables.path(name).is_some() || tables.is_builtin(name);
     let lacks = NEEDED.iter().filter(|(name, _)| !is_there(name)).map(|(_, what)| *what).collect();
     let mut doubts: Vec<&'static str> = if is_there(PACKET.0) { Vec::new() } else { vec![PACKET.1] };
+    let (set, unmet): (Vec<_>, Vec<_>) = wanted.settings().partition(|(name, _)| is_there(name));
+    let set: Vec<&str> = set.into_iter().map(|(name, _)| name).collect();
+    let unmet = unmet.into_iter().map(|(_, told)| told).collect();
     let (mut names, is_known, why) = nics(tables, wanted);
     let own = names.iter().filter(|_| is_known).map(String::as_str);
-    let needed = NEEDED.iter().map(|(name, _)| *name).chain([PACKET.0]).chain(own);
+    let needed = NEEDED.iter().map(|(name, _)| *name).chain([PACKET.0]).chain(set.iter().copied()).chain(own);
     let needed = tables.order_of_all(needed).into_iter().collect();
-    let any_nic = || COMMON.iter().any(|name| is_there(name));
+    let any_nic = || COMMON.iter().chain(&boards::NICS).any(|name| is_there(name));
     if names.is_empty() && !any_nic() {
         doubts.push("a driver of any common NIC");
     }
@@ -175,9 +219,10 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
         .iter()
         .map(|(name, _)| *name)
         .chain([PACKET.0])
+        .chain(set)
         .chain(WANTED.into_iter().filter(|name| tables.may_load(name)))
         .chain(names.iter().map(String::as_str));
-    Chosen { modules: tables.order_of_all(all), needed, why, lacks, doubts }
+    Chosen { modules: tables.order_of_all(all), needed, why, lacks, unmet, doubts }
 }
 
 /// Whether one of these modules may need the driver of a PHY. Where libphy is built in, no table says which of them do.
@@ -192,11 +237,13 @@ fn wants_phys(tables: &Tables<'_>, names: &BTreeSet<String>) -> bool {
 
 /// The names of NICs' drivers, whether they are those of the machine's own, and in words whose they are.
 fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, bool, String) {
-    let known = |names: &[&str]| {
-        let there = names.iter().filter(|name| tables.path(name).is_some() && tables.is_wanted(name));
-        there.map(|name| (*name).to_owned()).collect()
+    let common = |why: &str| {
+        let is_there = |name: &&&str| tables.path(name).is_some() && tables.is_wanted(name);
+        let may_be_a_board = boards::may_run(tables);
+        let boards = boards::NICS.iter().chain(&boards::BESIDE).filter(|_| may_be_a_board);
+        let names = COMMON.iter().chain(boards).filter(is_there).map(|name| (*name).to_owned());
+        (names.collect(), false, why.to_owned())
     };
-    let common = |why: &str| (known(&COMMON), false, why.to_owned());
     match (wanted.drivers, wanted.nic) {
         (Drivers::All, _) => {
             let all = tables.paths().filter(|path| ETHERNET.iter().any(|below| path.starts_with(below)));
@@ -273,7 +320,8 @@ mod tests {
 
     fn chosen(drivers: Drivers, nic: &str) -> (Vec<String>, String, Vec<&'static str>) {
         let tables = Tables::parse(DEP, ALIAS, "", "kernel/net/packet/af_packet.ko\n").unwrap();
-        let Chosen { modules, why, lacks, .. } = choose(&tables, For { drivers, nic: nic.parse().ok() });
+        let Chosen { modules, why, lacks, .. } =
+            choose(&tables, For { drivers, nic: nic.parse().ok(), ..For::default() });
         (modules.into_iter().map(|path| name_of(path).into_owned()).collect(), why, lacks)
     }
 
@@ -329,10 +377,51 @@ mod tests {
         }
     }
 
+    /// A kernel of boards, and what one of x86 has of the same drivers.
+    const BOARDS: &str = "kernel/drivers/net/ethernet/broadcom/genet/genet.ko: kernel/drivers/net/phy/libphy.ko\n\
+        kernel/drivers/net/mdio/mdio-bcm-unimac.ko:\nkernel/drivers/net/ethernet/cadence/macb.ko:\n\
+        kernel/drivers/net/ethernet/stmicro/stmmac/dwmac-rk.ko: kernel/drivers/net/ethernet/stmicro/stmmac/stmmac-platform.ko\n\
+        kernel/drivers/net/ethernet/stmicro/stmmac/stmmac-platform.ko:\nkernel/drivers/net/ethernet/marvell/mvneta.ko:\n\
+        kernel/drivers/net/ethernet/marvell/mvmdio.ko:\nkernel/drivers/net/phy/meson-gxl.ko:\nkernel/drivers/regulator/fixed.ko:\n\
+        kernel/drivers/net/usb/smsc95xx.ko:\nkernel/drivers/usb/dwc2/dwc2.ko:\nkernel/drivers/regulator/max8649.ko:\n";
+
+    #[test]
+    fn a_boards_nic_which_tells_no_pci_numbers_finds_its_driver_and_what_that_waits_for_among_the_common_ones()
+     {
+        let has = |more: &str, drivers, nic: &str| {
+            let dep = format!("{DEP}{BOARDS}{more}");
+            let tables = Tables::parse(&dep, ALIAS, "", "").unwrap();
+            let chosen = choose(&tables, For { drivers, nic: nic.parse().ok(), zram: None, vlan: None });
+            let of = |part: &str| chosen.modules.iter().any(|path| name_of(path) == part);
+            let wanted = [
+                "genet",
+                "mdio_bcm_unimac",
+                "macb",
+                "dwmac_rk",
+                "stmmac_platform",
+                "mvneta",
+                "mvmdio",
+                "meson_gxl",
+                "fixed",
+                "dwc2",
+            ];
+            assert!(!of("max8649"), "what is seldom needed");
+            wanted.into_iter().filter(|name| of(name)).collect::<Vec<_>>()
+        };
+        let x86 = "kernel/arch/x86/crypto/aesni-intel.ko:\n";
+        assert_eq!(has("", Drivers::Nic, "").len(), 10, "{:?}", has("", Drivers::Nic, ""));
+        assert_eq!(has("", Drivers::Common, "").len(), 10);
+        assert_eq!(has("", Drivers::Nic, "10ec:8168"), [""; 0], "of a card that is known its own");
+        assert_eq!(has(x86, Drivers::Nic, ""), [""; 0], "no such machine has a device tree");
+        let tables = Tables::parse(BOARDS, "", "", "kernel/net/packet/af_packet.ko\n").unwrap();
+        let chosen = choose(&tables, For { drivers: Drivers::Common, nic: None, zram: None, vlan: None });
+        assert_eq!(chosen.doubts, [""; 0], "a kernel for boards alone has common NICs");
+    }
+
     #[test]
     fn a_nic_that_xen_takes_away_once_linux_comes_up_brings_the_driver_of_the_one_that_comes_for_it() {
         let tables = Tables::parse(DEP, ALIAS, "", "").unwrap();
-        let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: "8086:100e".parse().ok() });
+        let chosen = choose(&tables, For { nic: "8086:100e".parse().ok(), ..For::default() });
         let xen = chosen.modules.iter().find(|path| name_of(path) == "xen_netfront").unwrap();
         assert!(!chosen.needed.contains(xen), "most machines that have such a NIC are not Xen's");
         assert!(chosen.modules.iter().any(|path| name_of(path) == "e1000"));
@@ -364,13 +453,13 @@ mod tests {
             ("install libphy /bin/true\n", "", "igc", "r8169"),
         ] {
             let tables = Tables::parse(DEP, &alias, "", "").unwrap().told(conf).unwrap();
-            let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: nic.parse().ok() });
+            let chosen = choose(&tables, For { nic: nic.parse().ok(), ..For::default() });
             let there = |name: &str| chosen.modules.iter().any(|path| name_of(path) == name);
             assert!(there(has) && !there(has_not), "{conf}: {:?}", chosen.modules);
         }
         let conf = "blacklist overlay\ninstall nfsv3 /bin/false\n";
         let tables = Tables::parse(DEP, ALIAS, "", "").unwrap().told(conf).unwrap();
-        let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: None });
+        let chosen = choose(&tables, For { nic: None, ..For::default() });
         for name in ["nfsv3", "overlay"] {
             assert!(
                 chosen.modules.iter().any(|path| name_of(path) == name),
@@ -385,7 +474,7 @@ mod tests {
         let dep = dep.replace("kernel/drivers/net/phy/libphy.ko:\n", "");
         let tables = Tables::parse(&dep, ALIAS, "", "kernel/drivers/net/phy/libphy.ko\n").unwrap();
         for (nic, has) in [("10ec:8168", true), ("1af4:1000", false)] {
-            let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: nic.parse().ok() });
+            let chosen = choose(&tables, For { nic: nic.parse().ok(), ..For::default() });
             assert_eq!(chosen.modules.iter().any(|path| name_of(path) == "realtek"), has, "{nic}");
         }
     }
@@ -393,8 +482,44 @@ mod tests {
     #[test]
     fn what_a_kernel_can_not_do_without_is_named() {
         let tables = Tables::parse("", "", "", "kernel/fs/overlayfs/overlay.ko\n").unwrap();
-        let chosen = choose(&tables, For { drivers: Drivers::Nic, nic: None });
+        let chosen = choose(&tables, For { nic: None, ..For::default() });
         assert_eq!(chosen.lacks, ["the NFS client of version 3 (CONFIG_NFS_V3)"], "overlayfs is built in");
         assert_eq!(chosen.doubts, ["packet sockets (CONFIG_PACKET)", "a driver of any common NIC"]);
+    }
+
+    #[test]
+    fn what_a_profiles_settings_take_is_needed_and_named_where_the_kernel_has_it_neither_as_a_module_nor_in_itself()
+     {
+        let overlay = crate::root::overlay("zram 512m");
+        let own = OwnInitrd { overlay, vlan: Some(12), ..OwnInitrd::default() };
+        let of = |dep: &str, builtin: &str, own: &OwnInitrd| {
+            let tables = Tables::parse(dep, "", "", builtin).unwrap();
+            let chosen = choose(&tables, For::of(own, None));
+            let needed: Vec<String> = chosen.needed.iter().map(|path| name_of(path).into_owned()).collect();
+            (chosen.unmet, needed)
+        };
+        let (unmet, _) = of(DEP, "", &own);
+        let [zram, vlan] = &unmet[..] else { panic!("{unmet:?}") };
+        assert!(
+            zram.contains("`overlay = \"zram 512m\"`") && zram.contains("say `overlay = \"512m\"`"),
+            "{zram}"
+        );
+        assert!(vlan.contains("`vlan = 12`") && vlan.contains("CONFIG_VLAN_8021Q"), "{vlan}");
+        let built_in = "kernel/drivers/block/zram/zram.ko\nkernel/net/8021q/8021q.ko\n";
+        assert!(of(DEP, built_in, &own).0.is_empty(), "what is built in is there");
+        let modules = format!("{DEP}kernel/drivers/block/zram/zram.ko:\nkernel/net/8021q/8021q.ko:\n");
+        let (unmet, needed) = of(&modules, "", &own);
+        for name in [ZRAM, VLAN] {
+            assert!(unmet.is_empty() && needed.iter().any(|needed| needed == name), "{name}: {needed:?}");
+        }
+        let tmpfs = OwnInitrd { overlay: crate::root::overlay("512m"), ..OwnInitrd::default() };
+        for nobody_asks in [tmpfs, OwnInitrd::default()] {
+            let (unmet, needed) = of(&modules, "", &nobody_asks);
+            assert!(
+                unmet.is_empty() && !needed.iter().any(|name| [ZRAM, VLAN].contains(&name.as_str())),
+                "{needed:?}"
+            );
+            assert!(of(DEP, "", &nobody_asks).0.is_empty());
+        }
     }
 }

@@ -134,6 +134,7 @@ impl BootPlan {
             mac,
             machine,
             boot,
+            overlay: decision.own.overlay,
             extra: &decision.args,
         });
         let mut initrds: Vec<BootFile> = terms.loaded.initrds.iter().cloned().map(BootFile::View).collect();

@@ -10,7 +10,7 @@ use crate::site::secrets::{PUBLIC, SecretKind, Secrets};
 pub(crate) type Said<'d> = (&'d Mounts, &'d Secrets);
 
 /// Something that would be hidden.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Hidden {
     /// The secret that it is, where it is one.
     pub(crate) secret: Option<String>,
@@ -22,9 +22,9 @@ pub(crate) struct Hidden {
 pub(crate) fn hidden_together(tables: &[Said<'_>]) -> Vec<Hidden> {
     let mounts: Mounts = tables.iter().flat_map(|(mounts, _)| (*mounts).clone()).collect();
     let secrets: Secrets = tables.iter().flat_map(|(_, secrets)| (*secrets).clone()).collect();
-    let has_both = |(one, other): &(String, String), mounts: &Mounts| {
-        mounts.contains_key(one) && mounts.contains_key(other)
-    };
+    // A table that says one of them as `none` has no such two.
+    let has_both =
+        |both: &(String, String), mounts: &Mounts| conflicts(mounts).iter().any(|(places, _)| places == both);
     let together = conflicts(&mounts).into_iter();
     let together = together.filter(|(places, _)| !tables.iter().any(|(mounts, _)| has_both(places, mounts)));
     let together = together.map(|(_, told)| Hidden { secret: None, told });

@@ -5,13 +5,14 @@ use crate::site::draft::Draft;
 use crate::site::rules::Rule;
 use crate::site::section::Diagnostics;
 use crate::site::table::Table;
-use crate::site::validate::table_gives;
+use crate::site::validate::{hidden_alone, table_gives};
 use crate::site::when::When;
 
 /// Notes what is wrong with rules.
 pub(crate) fn rules(draft: &Draft, diagnostics: &mut Diagnostics) {
     for (number, rule) in draft.rules.iter().enumerate() {
         table_gives(rule, &rule.value.gives, draft, diagnostics);
+        hidden_alone(rule, &rule.value.gives, draft, diagnostics);
         let earlier = draft.rules.iter().take(number);
         let covers = |earlier: &&Table<Rule>| earlier.value.when.covers(&rule.value.when);
         let before = earlier.zip(1..).find(|(earlier, _)| covers(earlier));

@@ -62,9 +62,14 @@ pub(crate) fn tables(draft: &Draft, diagnostics: &mut Diagnostics) {
         mounted(&profile.value.mounts, profile, draft, diagnostics);
         secret(&profile.value.secrets, profile, draft, diagnostics);
     }
-    for workload in draft.workloads.values() {
+    let tabled = workloads_of_tables(draft);
+    for (name, workload) in &draft.workloads {
         mounted(&workload.value.mounts, workload, draft, diagnostics);
         secret(&workload.value.secrets, workload, draft, diagnostics);
+        // What no table gives a program may, or somebody at the command line.
+        if !tabled.contains(name) {
+            hidden(&[(&workload.value.mounts, &workload.value.secrets)], &[], workload, diagnostics);
+        }
     }
     groups(draft, diagnostics);
     machines(draft, diagnostics);
@@ -204,9 +209,14 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
     let mut groups: Vec<&Table<Group>> = draft.groups.values().filter(is_in).collect();
     // As a decision takes them: the first that has a profile counts.
     groups.sort_by_key(|group| group.order());
+    let by_network = groups.iter().filter(|group| comes_by_network(group));
+    let by_network: Vec<Hidden> = by_network.flat_map(|group| by_itself(&group.value.gives, draft)).collect();
     let groups: Vec<&Gives> = groups.into_iter().map(|group| &group.value.gives).collect();
     // What nothing here says a rule may, or somebody at the command line: `check` tells of it where nobody does.
     let boots = value.gives.boots.as_ref().or_else(|| groups.iter().find_map(|gives| gives.boots.as_ref()));
+    if boots.is_none() {
+        hidden(&said_to_one(&groups, &[&value.gives], draft), &by_network, machine, diagnostics);
+    }
     for (profile, choice) in boots.map(|boots| roots_of(boots, draft)).unwrap_or_default() {
         let Chain::Ends(chain) = chain_of(profile, &draft.profiles) else { continue };
         let all = || groups.iter().copied().chain([&value.gives]).chain(choice);
@@ -217,7 +227,8 @@ fn boots(name: &str, machine: &Table<Machine>, draft: &Draft, diagnostics: &mut 
         let tables = [&by_profile[..], &said_to_one(&groups, &nearer, draft)].concat();
         let is_extended =
             draft.profiles.values().any(|other| other.value.extends.as_deref() == Some(profile));
-        let told = if is_extended { Vec::new() } else { hidden_together(&by_profile) };
+        let mut told = if is_extended { Vec::new() } else { hidden_together(&by_profile) };
+        told.extend(by_network.iter().cloned());
         hidden(&tables, &told, machine, diagnostics);
         let more = words(all, draft);
         // What a profile has alone was looked at with the profile.
@@ -234,6 +245,30 @@ fn hidden<T>(tables: &[Said<'_>], told: &[Hidden], table: &Table<T>, diagnostics
         let span = hidden.secret.as_ref().map_or(&table.span, |secret| table.place("secrets", secret));
         diagnostics.note(span, hidden.told);
     }
+}
+
+/// Whether machines may be in a group of which no table says so: by the address that they ask from.
+fn comes_by_network(group: &Table<Group>) -> bool {
+    !group.value.members.networks.is_empty()
+}
+
+/// What is hidden of what a table gives by itself, with its workloads.
+fn by_itself(gives: &Gives, draft: &Draft) -> Vec<Hidden> {
+    hidden_together(&said_to_one(&[], &[gives], draft))
+}
+
+/// The same, noted: of a table that counts for machines of which no other table says so, with whatever else they have.
+pub(crate) fn hidden_alone<T>(table: &Table<T>, gives: &Gives, draft: &Draft, diagnostics: &mut Diagnostics) {
+    hidden(&said_to_one(&[], &[gives], draft), &[], table, diagnostics);
+}
+
+/// The workloads that some table gives.
+fn workloads_of_tables(draft: &Draft) -> BTreeSet<&String> {
+    let groups = draft.groups.values().map(|group| &group.value.gives);
+    let rules = draft.rules.iter().map(|rule| &rule.value.gives);
+    let machines = draft.machines.values().map(|machine| &machine.value.gives);
+    let choices = draft.menus.values().flat_map(|menu| &menu.value.choices).map(|choice| &choice.gives);
+    groups.chain(rules).chain(machines).chain(choices).flat_map(|gives| &gives.workloads).collect()
 }
 
 /// What a profile says with those that it extends.
@@ -343,6 +378,9 @@ fn named<T>(boots: &Boots, table: &Table<T>, draft: &Draft, diagnostics: &mut Di
 fn groups(draft: &Draft, diagnostics: &mut Diagnostics) {
     for group in draft.groups.values() {
         table_gives(group, &group.value.gives, draft, diagnostics);
+        if comes_by_network(group) {
+            hidden_alone(group, &group.value.gives, draft, diagnostics);
+        }
     }
 }
 

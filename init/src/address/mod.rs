@@ -181,10 +181,13 @@ fn lease(
         });
         match heard {
             Some(answer) if answer.kind == Kind::Ack && answer.address == offer.address => {
+                let prefix = answer.prefix.or(offer.prefix).unwrap_or(PREFIX);
+                let routes = answer.routes.or(offer.routes).unwrap_or_default();
+                let far = root_server(machine).filter(|root| !is_one_network(*root, answer.address, prefix));
                 let address = Address {
                     address: answer.address,
-                    prefix: answer.prefix.or(offer.prefix).unwrap_or(PREFIX),
-                    router: answer.router.or(offer.router),
+                    prefix,
+                    router: wire::router(&routes, far),
                     mtu: answer.mtu,
                     lease: answer.lease.unwrap_or(0),
                 };
@@ -219,6 +222,18 @@ fn ask(
         }
     }
     None
+}
+
+/// Whom the root is asked of first: the link has one router, and that is the one on the way there.
+fn root_server(machine: &Machine<'_>) -> Option<Ipv4Addr> {
+    machine.settings.servers.iter().find_map(|known| match known.address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    })
+}
+
+fn is_one_network(one: Ipv4Addr, other: Ipv4Addr, prefix: u8) -> bool {
+    (u32::from(one) ^ u32::from(other)) & wire::mask(prefix) == 0
 }
 
 /// Whether it is one of the servers in the settings.

@@ -103,6 +103,82 @@ fn where_another_server_gives_the_addresses_any_offer_is_taken() {
     assert_eq!(fake.state().routers, [Ipv4Addr::new(192, 168, 77, 253)]);
 }
 
+/// The routers of a machine that is given an address by a server that says these routes too; option 3 says 192.168.77.253.
+fn routers(address: Ipv4Addr, options: &[u8]) -> Vec<Ipv4Addr> {
+    let fake = machine_with(&SETTINGS.replace(PROXY, ""));
+    let options = options.to_vec();
+    fake.state().dhcp = vec![spoilt(ROGUE, address, move |answer| {
+        answer.splice(240..240, options.iter().copied());
+    })];
+    boots(&fake, 60);
+    assert_eq!(fake.state().addresses, [(2, address, 20)], "{:?}", fake.state().asked);
+    fake.state().routers.clone()
+}
+
+#[test]
+fn routes_without_classes_are_asked_for_before_the_router_and_count_instead_of_it() {
+    let question = wire::question(Question::Discover, 7, crate::lab::MAC.parse().unwrap(), 0);
+    let wanted = question.windows(7).any(|bytes| bytes == [55, 5, 1, 121, 3, 26, 51]);
+    assert!(wanted, "RFC 3442: before the routers' option; {question:?}");
+    let far = Ipv4Addr::new(10, 9, 0, 5);
+    for (options, wanted, what) in [
+        (&[121, 5, 0, 10, 9, 0, 1][..], Some([10, 9, 0, 1]), "the way to everywhere"),
+        (
+            &[121, 20, 0, 10, 9, 0, 1, 24, 192, 168, 77, 10, 9, 0, 2, 16, 192, 168, 10, 9, 0, 3],
+            Some([10, 9, 0, 2]),
+            "the narrowest that has the root's server in it",
+        ),
+        (
+            &[121, 14, 32, 192, 168, 77, 1, 10, 9, 0, 2, 0, 10, 9, 0, 1],
+            Some([10, 9, 0, 2]),
+            "one of a single host",
+        ),
+        (
+            &[121, 14, 32, 192, 168, 77, 9, 10, 9, 0, 2, 0, 10, 9, 0, 1],
+            Some([10, 9, 0, 1]),
+            "one of another host",
+        ),
+        (&[121, 7, 12, 192, 175, 10, 9, 0, 2], Some([10, 9, 0, 2]), "bits behind the width say nothing"),
+        (
+            &[121, 8, 24, 172, 16, 1, 10, 9, 0, 2],
+            None,
+            "no way to the server, and option 3 is not one either",
+        ),
+        (
+            &[121, 13, 24, 192, 168, 77, 0, 0, 0, 0, 0, 10, 9, 0, 1],
+            Some([10, 9, 0, 1]),
+            "what is on the link itself has no router",
+        ),
+        (&[121, 3, 0, 10, 9, 121, 2, 0, 1], Some([10, 9, 0, 1]), "one that is told in two parts (RFC 3396)"),
+    ] {
+        let wanted: Vec<Ipv4Addr> = wanted.into_iter().map(Ipv4Addr::from).collect();
+        assert_eq!(routers(far, options), wanted, "{what}");
+    }
+    let all = [121, 13, 24, 192, 168, 77, 10, 9, 0, 2, 0, 10, 9, 0, 1];
+    assert_eq!(
+        routers(ELSE, &all),
+        [Ipv4Addr::new(10, 9, 0, 1)],
+        "to a server on its own network there is no way to say"
+    );
+}
+
+#[test]
+fn routes_without_classes_that_are_malformed_are_passed_over_whole() {
+    for (options, what) in [
+        (&[121, 0][..], "none"),
+        (&[121, 4, 0, 10, 9, 0], "a router of three bytes"),
+        (&[121, 8, 33, 192, 168, 77, 1, 10, 9, 0], "more bits than there are"),
+        (&[121, 10, 33, 192, 168, 77, 1, 0, 10, 9, 0, 1], "a width of 33, and all bytes that it would take"),
+        (&[121, 8, 0, 10, 9, 0, 1, 24, 192, 168], "a good one and half of one"),
+        (&[121, 6, 0, 10, 9, 0, 1, 24], "a good one and the width of another"),
+        (&[121, 6, 0, 10, 9, 0, 1, 33], "a good one and a width of 33"),
+        (&[121, 5, 0, 224, 0, 0, 1], "a router that is no host"),
+        (&[121, 5, 0, 127, 0, 0, 1], "itself as the router"),
+    ] {
+        assert_eq!(routers(ELSE, options), [Ipv4Addr::new(192, 168, 77, 253)], "{what}");
+    }
+}
+
 #[test]
 fn a_dhcp_server_that_comes_back_after_an_hour_is_still_asked() {
     let fake = machine_with(&SETTINGS.replace(PROXY, ""));

@@ -3,7 +3,7 @@
 use oneroot_init::kernel::Errno;
 use oneroot_init::machine::Over;
 
-use crate::fake::{End, Fake};
+use crate::fake::{End, Fake, Node};
 use crate::lab::{MAC, SETTINGS, failures, file, link, machine, machine_with, nic, reports};
 
 fn boots(fake: &Fake, seconds: u64) {
@@ -94,6 +94,43 @@ fn a_nic_without_a_driver_is_named_with_the_kernel_and_the_machine_starts_again_
     nic(&mut fake.state(), "pci:v00008086d0000FFFFsv0sd0bc02sc00i00\n");
     assert_eq!(fake.boot(5_000), End::Tries);
     assert_eq!(fake.page().matches("no driver for").count(), 1, "{}", fake.page());
+}
+
+/// A board: its NIC is a device of the device tree, beside others that no driver has taken.
+fn board(driver: &str) -> Fake {
+    let fake = machine();
+    let mut state = fake.state();
+    state.files.retain(|path, _| !path.starts_with("/sys/bus/pci/devices/0000:01"));
+    let alias = format!(
+        "alias of:N*T*Cbrcm,bcm2711-genet-v5 {driver}\nalias of:N*T*Cbrcm,bcm2711-genet-v5C* {driver}\n"
+    );
+    state.files.insert("/lib/modules/6.1.0-56/modules.alias".to_owned(), file(&alias));
+    let platform = "/sys/bus/platform/devices";
+    for (device, modalias) in [
+        ("fd580000.ethernet", "of:NethernetT(null)Cbrcm,bcm2711-genet-v5\n"),
+        ("fd500000.mac", "of:NmacTnetworkCacme,mac-2Cacme,mac\n"),
+        ("fd5d2200.thermal", "of:NthermalT(null)Cbrcm,bcm2711-thermal\n"),
+        ("switch", "of:Nethernet-switchT(null)Cacme,switch\n"),
+        ("1e660000.ethernet", "of:NethernetT(null)Cacme,taken\n"),
+        ("odd.ethernet", "of:NethernetT(null)\n"),
+        ("serial8250", "platform:serial8250\n"),
+    ] {
+        state.files.insert(format!("{platform}/{device}/modalias"), file(modalias));
+    }
+    state.files.insert(format!("{platform}/1e660000.ethernet/driver"), Node::Directory);
+    drop(state);
+    fake
+}
+
+#[test]
+fn a_boards_nic_is_given_its_driver_by_what_the_device_tree_says_of_it_and_named_where_there_is_none() {
+    let fake = board("igc");
+    boots(&fake, 60);
+    assert_eq!(fake.state().addresses.first().unwrap().0, 2);
+    let fake = board("elsewhere");
+    assert_eq!(fake.boot(10_000), End::Over(Over::Restart));
+    let said = "no driver for acme,mac-2, brcm,bcm2711-genet-v5, odd.ethernet in 6.1.0-56";
+    assert!(fake.page().contains(said), "{}", fake.page());
 }
 
 #[test]

@@ -32,7 +32,7 @@ use crate::machines::Machines;
 use crate::secrets::LASTS;
 use crate::secrets::open::{MOST_OPEN, NotOpened, Open};
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
-use crate::secrets::turns::Lacks;
+use crate::secrets::turns::{Lack, Lacks};
 use crate::views::tree::MachineTree;
 
 impl Machines {
@@ -44,7 +44,9 @@ impl Machines {
     ) -> Result<MountGrant, MountError> {
         let (pin, name, wanted) = self.entitled(peer, boot)?;
         let given = async {
-            let mut lacks = self.have_made(boot, &name, &wanted).await?;
+            // Whoever asks no more has no program run either.
+            self.is_open(boot, &name).await?;
+            let mut lacks = self.have_made(&pin, &name, &wanted).await?;
             let record = self.whole(&name, &wanted).await?;
             if record.closed.contains(&boot) || self.secrets.is_closed(boot) {
                 return Err(Error::SecretsClosed);
@@ -56,6 +58,13 @@ impl Machines {
         self.tell_of(&pin, &name, &lacks);
         tracing::info!(machine = name, mac = %pin.mac, %boot, "takes its secrets");
         Ok(MountGrant { view: view.0, root: tree.root() })
+    }
+
+    /// Whether a boot has not said yet, here or to another server, that it asks no more.
+    async fn is_open(&self, boot: BootId, machine: &str) -> Result<()> {
+        let found = SECRETS.get(self.state.as_ref(), machine).await?;
+        let is_written = found.is_some_and(|found| found.value.closed.contains(&boot));
+        if is_written || self.secrets.is_closed(boot) { Err(Error::SecretsClosed) } else { Ok(()) }
     }
 
     /// Whose secrets they are, and which, if this peer may have them.
@@ -109,9 +118,14 @@ impl Machines {
         if lacks.is_empty() {
             return self.refusals().forget(pin.machine);
         }
-        let causes: Vec<String> = lacks.iter().map(|(secret, cause)| format!("{secret}: {cause}")).collect();
-        let causes = causes.join("; ");
-        if self.refusals().note(pin.machine, format!("it goes without secrets: {causes}"), self.host.now()) {
+        let causes = |is_told: &dyn Fn(&Lack) -> bool| {
+            let lacks = lacks.iter().filter(|(_, lack)| is_told(lack));
+            lacks.map(|(secret, lack)| format!("{secret}: {}", lack.cause)).collect::<Vec<_>>().join("; ")
+        };
+        let told = format!("it goes without secrets: {}", causes(&|_| true));
+        let (is_due, causes) =
+            (self.refusals().note(pin.machine, told, self.host.now()), causes(&|lack| !lack.is_logged));
+        if is_due && !causes.is_empty() {
             tracing::error!(machine = name, mac = %pin.mac, "cannot give a machine all of its secrets: {causes}");
         }
     }
@@ -166,7 +180,7 @@ impl Machines {
                 // The others are good, and the machine tells of the one that it lacks.
                 None => {
                     let cause = Error::SealedElsewhere(secret.clone());
-                    lacks.insert(secret.clone(), cause.to_string());
+                    lacks.insert(secret.clone(), Lack::new(cause.to_string()));
                 }
             }
         }

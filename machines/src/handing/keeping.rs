@@ -72,12 +72,18 @@ impl Machines {
         let _ = self.secrets.seal.set(seal);
     }
 
-    /// Whether there is any secret.
+    /// Whether there is any secret. A record may have none: one that was removed leaves it, and so does a boot that asks for none any more.
     ///
     /// # Errors
     /// The state's.
     pub async fn has_secrets(&self) -> Result<bool> {
-        Ok(!self.state.list(&SECRETS.prefix()).await?.records.is_empty())
+        for (key, found) in self.state.list(&SECRETS.prefix()).await?.records {
+            let record: MachineSecrets = SECRETS.parse(&key, &found.value)?;
+            if !record.kept.is_empty() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// All secrets, or a machine's, by machine and name: those that there are, and those that the site says there should be.
@@ -232,23 +238,33 @@ impl Machines {
         if !matches!(change, SecretChange::Rotate) {
             return Ok(None);
         }
+        // What the server makes by itself waits for no program; one that is not there yet may be what is being made.
+        if self.is_printed(machine, name).await? == Some(false) {
+            return Ok(None);
+        }
+        if self.secrets.seal.get().is_none() {
+            return Err(Error::NoSiteSeal);
+        }
         let mut turn = tokio::select! {
             turn = self.secrets.turns.take(machine) => turn,
             () = self.host.after(TURN_WITHIN) => return Err(SecretRefused::Busy(machine.to_owned()).into()),
         };
-        turn.forget();
-        let found = SECRETS.get(self.state.as_ref(), machine).await?;
-        let is_printed = found.is_some_and(|found| {
-            found.value.kept.get(name).is_some_and(|kept| kept.kind == SecretKind::Made)
-        });
-        if !is_printed {
+        // It may be another's by now.
+        if self.is_printed(machine, name).await? != Some(true) {
             return Ok(None);
         }
         let said = self.secrets_wanted(Some(machine));
         if said.get(&(machine.to_owned(), name.to_owned())) != Some(&SecretKind::Made) {
             return Err(SecretRefused::NotSaid { machine: machine.to_owned(), name: name.to_owned() }.into());
         }
+        turn.forget();
         Ok(Some((turn, self.have_printed(machine, name, false).await?)))
+    }
+
+    /// Whether the site's program has made a secret; none where there is no such secret.
+    async fn is_printed(&self, machine: &str, name: &str) -> Result<Option<bool>> {
+        let found = SECRETS.get(self.state.as_ref(), machine).await?;
+        Ok(found.and_then(|found| found.value.kept.get(name).map(|kept| kept.kind == SecretKind::Made)))
     }
 
     fn set(&self, machine: &str, name: &str, bytes: &[u8], signed: &Signed) -> Result<Kept> {

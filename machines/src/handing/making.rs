@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use oneroot_bootconf::assignment::Signed;
+use oneroot_bootconf::pins::Pin;
 use oneroot_bootconf::question::SecretWanted;
 use oneroot_bootconf::secrets::{SecretKind, Secrets as Wanted};
 use oneroot_ids::{BootId, Mac};
@@ -16,12 +17,17 @@ use crate::machines::Machines;
 use crate::secrets::LARGEST;
 use crate::secrets::make::make;
 use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
-use crate::secrets::turns::{Lacks, Turn};
+use crate::secrets::turns::{Lack, Lacks, Turn};
 
 /// Who is said to have made what the server makes by itself.
 const SERVER: &str = "the server";
+/// Why a machine goes without one that its next boot may have.
+const MADE_STILL: &str = "it is being made still";
 /// Seconds after which a machine is told to ask again where its secrets are being made still: its kernel waits for 20 s.
 pub(super) const ANSWERED_WITHIN: u64 = 10;
+/// Seconds from the mount of a boot's root after which a machine is given what there is, without what is being made still: a machine asks
+/// for 300 s (`asks` in `guest/fetch-secrets`), and one that was told to ask again just before this has time to do so.
+pub(super) const GIVES_REST_AFTER: u64 = 240;
 /// Seconds for which somebody who rotates one waits until no other run for its machine is under way: a command is given an answer in 60.
 pub(super) const TURN_WITHIN: u64 = 15;
 
@@ -29,13 +35,18 @@ impl Machines {
     /// Has the site's program make what a machine lacks of that; gives what could not be made, and why.
     ///
     /// # Errors
-    /// [`Error::SecretsAreMade`] where that takes longer than whoever asks is let wait; it goes on. And the state's.
+    /// [`Error::SecretsAreMade`] where that takes longer than whoever asks is let wait; it goes on. And the state's. A machine that has
+    /// waited for as long as it can is told of none: it has the others, and what is being made still at its next boot.
     pub(super) async fn have_made(
         self: &Arc<Self>,
-        boot: BootId,
+        pin: &Pin,
         machine: &str,
         wanted: &Wanted,
     ) -> Result<Lacks> {
+        // Nothing that a program prints could be kept.
+        if self.secrets.seal.get().is_none() {
+            return Err(Error::NoSiteSeal);
+        }
         let mut of_program: Vec<String> = Vec::new();
         for secret in
             wanted.iter().filter(|(_, said)| said.kind == SecretKind::Made).map(|(secret, _)| secret)
@@ -50,18 +61,34 @@ impl Machines {
         let mut patience = self.host.after(ANSWERED_WITHIN);
         let turn = tokio::select! {
             turn = self.secrets.turns.take(machine) => turn,
-            () = &mut patience => return Err(Error::SecretsAreMade),
+            () = &mut patience => return self.made_still(pin, machine, &of_program).await,
         };
         // In a task of its own, which nobody who gives up ends: what it makes is there when that one asks again.
         let run = {
-            let (machines, machine) = (self.clone(), machine.to_owned());
-            tokio::spawn(async move { machines.make_all(turn, boot, &machine, &of_program).await })
+            let (machines, boot) = (self.clone(), pin.boot);
+            let (machine, secrets) = (machine.to_owned(), of_program.clone());
+            tokio::spawn(async move { machines.make_all(turn, boot, &machine, &secrets).await })
         };
         let (lacks, was_told) = tokio::select! {
             ended = run => ended??,
-            () = &mut patience => return Err(Error::SecretsAreMade),
+            () = &mut patience => return self.made_still(pin, machine, &of_program).await,
         };
         was_told.store(true, Ordering::Relaxed);
+        Ok(lacks)
+    }
+
+    /// What a boot goes without because it is being made still, once it can wait no longer.
+    async fn made_still(&self, pin: &Pin, machine: &str, secrets: &[String]) -> Result<Lacks> {
+        if self.host.now().saturating_sub(pin.since) < GIVES_REST_AFTER {
+            return Err(Error::SecretsAreMade);
+        }
+        let mut lacks = Lacks::default();
+        for secret in secrets {
+            // The program makes one after the other.
+            if !self.has_made(machine, secret).await? {
+                lacks.insert(secret.clone(), Lack::new(MADE_STILL.to_owned()));
+            }
+        }
         Ok(lacks)
     }
 
@@ -73,30 +100,46 @@ impl Machines {
         }))
     }
 
-    /// Makes these, one after the other, and keeps each at once. What can't be made keeps no other one back.
+    /// Makes these, one after the other, and keeps each at once. What the program does not make keeps no other one back.
     async fn make_all(
         &self,
-        turn: Turn,
+        mut turn: Turn,
         boot: BootId,
         machine: &str,
         secrets: &[String],
     ) -> Result<(Lacks, Arc<std::sync::atomic::AtomicBool>)> {
-        let (known, mut lacks) = (turn.known(boot), Lacks::default());
+        let known = turn.known(boot);
+        let (mut lacks, mut ended) = (Lacks::default(), Ok(()));
         for secret in secrets {
             // Whoever had the turn before, another server or an admin may have been quicker.
-            if self.has_made(machine, secret).await? {
-                continue;
-            }
-            let made = match known.get(secret) {
-                Some(cause) => Err(cause.clone()),
-                None => self.make_one(machine, secret).await.map_err(|cause| cause.to_string()),
+            let made = match (self.has_made(machine, secret).await, known.get(secret)) {
+                (Ok(true), _) => Ok(()),
+                (Ok(false), Some(lack)) => {
+                    lacks.insert(secret.clone(), lack.clone());
+                    Ok(())
+                }
+                (Ok(false), None) => self.make_one(machine, secret).await,
+                (Err(cause), _) => Err(cause),
             };
-            if let Err(cause) = made {
-                lacks.insert(secret.clone(), cause);
+            match made {
+                Ok(()) => {}
+                Err(Error::Secret(cause @ (SecretRefused::NoMaker | SecretRefused::NotPrinted { .. }))) => {
+                    // Said here, for there may be nobody any more who asks.
+                    if turn.is_news(secret, self.host.now()) {
+                        tracing::error!(machine, secret, %cause, "a machine's secret was not made");
+                    }
+                    lacks.insert(secret.clone(), Lack { cause: cause.to_string(), is_logged: true });
+                }
+                // It is not the program's fault, and it passes: the machine asks again.
+                Err(cause) => {
+                    ended = Err(cause);
+                    break;
+                }
             }
         }
+        // What has failed is not tried again before the machine was told, whatever came behind it.
         let was_told = turn.end(boot, lacks.clone());
-        Ok((lacks, was_told))
+        ended.map(|()| (lacks, was_told))
     }
 
     async fn make_one(&self, machine: &str, secret: &str) -> Result<()> {

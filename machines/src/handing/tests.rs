@@ -219,6 +219,22 @@ async fn an_admin_sets_rotates_and_removes_them_and_sees_none() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn once_all_secrets_are_removed_a_lost_key_file_is_made_anew() {
+    let lab = lab().await;
+    let machines = &lab.one.machines;
+    ask(&lab.one, lab.peer, 700, &lab.pin).await.unwrap();
+    say(&lab.one, &lab, "secrets-taken").await;
+    assert!(machines.has_secrets().await.unwrap());
+    for secret in machines.secrets(Some("alpha")).await.unwrap().iter().filter(|secret| secret.made.is_some())
+    {
+        machines.change_secret("alpha", &secret.name, &SecretChange::Remove, "ada").await.unwrap();
+    }
+    assert!(!machines.has_secrets().await.unwrap());
+    let record = crate::secrets::record::SECRETS.get(machines.state.as_ref(), "alpha").await.unwrap();
+    assert!(record.is_some(), "what is closed stays closed");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_that_was_sealed_with_another_key_file_is_left_out_and_keeps_no_other_back() {
     let lab = lab().await;
     set(&lab.one, "token", b"t0ken").await.unwrap();

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use oneroot_bootconf::drivers::{Chosen, For, choose};
 use oneroot_bootconf::kernels::Own;
 use oneroot_bootconf::microcode::Microcode;
-use oneroot_bootconf::root::Drivers;
+use oneroot_bootconf::root::{Drivers, OwnInitrd};
 use oneroot_ids::{GenerationId, ObjectId};
 use oneroot_initrd::cpio::{Archive, Unwritable};
 use oneroot_initrd::firmware::Machine;
@@ -291,6 +291,9 @@ fn chosen<'t>(texts: &'t Texts, wanted: &Wanted<'_>) -> Result<(Tables<'t>, Chos
     if !chosen.lacks.is_empty() {
         return Err(Error::Initrd(lacking(&chosen.lacks, texts, wanted.own)));
     }
+    if !chosen.unmet.is_empty() {
+        return Err(Error::Initrd(unmet(&chosen, wanted.own).collect::<Vec<_>>().join("; ")));
+    }
     Ok((tables, chosen))
 }
 
@@ -343,12 +346,30 @@ fn lacking(lacks: &[&str], texts: &Texts, own: &Own) -> String {
     format!("kernel {version} lacks {lacks}, as a module and in itself")
 }
 
+/// In words: the settings of a profile that a kernel can't carry out.
+fn unmet<'c>(chosen: &'c Chosen<'_>, own: &'c Own) -> impl Iterator<Item = String> + 'c {
+    chosen.unmet.iter().map(|told| format!("kernel {} {told}", own.version))
+}
+
+/// The settings of a profile that a kernel of a tree can't carry out, in words: for who stages the tree. Blocks on the disk.
+pub fn unmet_by(store: &Store, view: &View, own: &Own, settings: &OwnInitrd) -> Vec<String> {
+    let found = || -> Result<Vec<String>> {
+        let texts = Texts::read(store, view, &own.modules)?;
+        let chosen = choose(&texts.tables()?, For::of(settings, None));
+        // Without depmod's tables it seems to have nothing, and that is said already.
+        let is_unknown = texts.dep.is_empty() && !chosen.lacks.is_empty();
+        Ok(if is_unknown { Vec::new() } else { unmet(&chosen, own).collect() })
+    };
+    // And so is what keeps them from being read.
+    found().unwrap_or_default()
+}
+
 /// What keeps a tree's machines from coming up by an initrd of oneroot's own, or may: for who stages the tree. Blocks on the disk.
 pub fn findings(store: &Store, view: &View, own: &Own, programs: &Programs) -> Vec<String> {
     let found = || -> Result<Vec<String>> {
         let texts = Texts::read(store, view, &own.modules)?;
         let tables = texts.tables()?;
-        let drivers = For { drivers: Drivers::Common, nic: None };
+        let drivers = For { drivers: Drivers::Common, ..For::default() };
         let chosen = choose(&tables, drivers);
         let lacks: Vec<&str> = chosen.lacks.iter().chain(&chosen.doubts).copied().collect();
         let mut told = Vec::new();

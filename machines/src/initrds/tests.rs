@@ -210,7 +210,7 @@ fn many_machines_that_start_at_once_have_it_made_once() {
     let mut own = stacked.loaded.unwrap().own.unwrap();
     own.parts.clear();
     let initrds = Initrds::of(Programs::default());
-    let drivers = For { drivers: Drivers::Nic, nic: "8086:15f3".parse().ok() };
+    let drivers = For { nic: "8086:15f3".parse().ok(), ..For::default() };
     let made: Vec<Arc<Composed>> = std::thread::scope(|scope| {
         let make = |number: u8| {
             let (initrds, own, view, store) = (&initrds, &own, &stacked.view, home.planner.store());
@@ -276,7 +276,7 @@ fn composed(
     (stack, nic): (u8, &str),
 ) -> Result<Arc<Composed>> {
     let own = stacked.loaded.as_ref().unwrap().own.as_ref().unwrap();
-    let drivers = For { drivers: Drivers::Nic, nic: nic.parse().ok() };
+    let drivers = For { nic: nic.parse().ok(), ..For::default() };
     let stack = [GenerationId([stack; 32])];
     initrds.composed(
         home.planner.store(),
@@ -322,7 +322,7 @@ fn a_tree_that_none_can_be_made_of_is_not_read_again_for_each_machine_that_asks(
     let own = stacked.loaded.as_ref().unwrap().own.clone().unwrap();
     let damaged = home.plan("8086:15f3", "").entries[0].generation;
     let view = home.planner.views.of(&[damaged]).unwrap();
-    let (initrds, drivers) = (Initrds::of(Programs::default()), For { drivers: Drivers::Nic, nic: None });
+    let (initrds, drivers) = (Initrds::of(Programs::default()), For { nic: None, ..For::default() });
     let told = || {
         let wanted =
             Wanted { stack: &[damaged], view: &view, own: &own, drivers, microcode: Microcode::default() };
@@ -451,7 +451,7 @@ fn a_kernels_initrd_is_made_once_for_each_nic_and_found_from_then_on() {
         let stacked = home.plan(nic, "");
         let own = stacked.loaded.unwrap().own.unwrap();
         let (initrds, drivers) =
-            (Initrds::of(Programs::default()), For { drivers: Drivers::Nic, nic: nic.parse().ok() });
+            (Initrds::of(Programs::default()), For { nic: nic.parse().ok(), ..For::default() });
         let mut made = Vec::new();
         // Made; for a machine with files of its own, by what went in; for that one again, by its stack.
         for number in [0, 1, 1] {
@@ -490,7 +490,7 @@ fn a_tree_of_another_processor_has_the_program_that_lies_beside_the_loaders_as_s
     let view = home.planner.views.of(&stack).unwrap();
     let loaders = home.directory.path().join("loaders");
     let initrds = Initrds::of(Programs::of_build(std::slice::from_ref(&loaders), |_| &[]));
-    let drivers = For { drivers: Drivers::Nic, nic: None };
+    let drivers = For { nic: None, ..For::default() };
     let wanted = Wanted { stack: &stack, view: &view, own: &own, drivers, microcode: Microcode::default() };
     let told = initrds.composed(home.planner.store(), &wanted).unwrap_err().to_string();
     let program = loaders.join("oneroot-init.aarch64");

@@ -335,7 +335,7 @@ impl Planner {
             self.tree_has_initrd(&decision.profile, loaded.own.is_none());
         }
         let Some(own) = &mut loaded.own else { return Ok(None) };
-        let drivers = For { drivers: decision.own.drivers.unwrap_or_default(), nic: facts.hardware.nic };
+        let drivers = For::of(&decision.own, facts.hardware.nic);
         let microcode = Microcode::of(&facts.hardware);
         let made = self.initrds.composed(self.store(), &Wanted { stack, view, own, drivers, microcode });
         let composed = made.map_err(|cause| match cause {

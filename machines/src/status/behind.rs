@@ -148,6 +148,7 @@ impl Machines {
             mac: booted.mac,
             machine: pin.machine,
             boot: pin.boot,
+            overlay: decision.own.overlay,
             extra: &decision.args,
         })
     }

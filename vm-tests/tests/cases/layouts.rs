@@ -1,5 +1,5 @@
-//! Trees laid out as other distributions lay them out, made of Debian's programs: where the kernel is, how modules are packed,
-//! which directories are links, and whose init it is.
+//! Trees of other distributions than Debian: Ubuntu's own, and those whose archives are out of reach here laid out as they lay them out,
+//! made of Debian's programs: where the kernel is, how modules are packed, which directories are links, and whose init it is.
 
 use oneroot_testkit::{Lab, Server};
 use oneroot_vm_tests::{Guest, Hardware, artifacts};
@@ -11,6 +11,17 @@ use crate::{STEP, text};
 fn assert_line(guest: &mut Guest, command: &str, line: &str) {
     let said = guest.ok(command).unwrap();
     assert!(said.lines().any(|said| said.trim() == line), "{command}: {said}");
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn ubuntus_own_tree_and_kernel_come_up_without_any_initramfs_tool() {
+    let Some(tree) = artifacts::here(artifacts::ubuntu) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site(&tree)).unwrap();
+    comes_up(&lab, &server, Hardware::new("alpha", "0a"));
+    let kernel = text(&server.machine("alpha").unwrap(), "kernel").to_owned();
+    assert!(kernel.starts_with("/boot/vmlinuz-6.8.0-") && kernel.ends_with("-generic"), "{kernel}");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
 use super::*;
-use crate::handing::making::ANSWERED_WITHIN;
+use crate::handing::making::GIVES_REST_AFTER;
 use crate::planner::decider::{Decider, Running};
 use crate::secrets::record::{MachineSecrets, SECRETS as RECORDS};
 
@@ -80,6 +80,17 @@ async fn lab_with(one: &Arc<Maker>, other: &Arc<Maker>) -> Lab {
 fn asking(server: &Server, lab: &Lab) -> JoinHandle<Result<MountGrant, MountError>> {
     let (machines, peer, path) = (server.machines.clone(), lab.peer, format!("/s/{}", lab.pin.boot));
     tokio::spawn(async move { machines.mount(SocketAddr::new(peer, 700), path.as_bytes()).await })
+}
+
+/// Asks while a run goes on, and waits until it is answered.
+async fn waited(maker: &Maker, lab: &Lab) -> Result<MountGrant, MountError> {
+    let ask = asking(&lab.one, lab);
+    maker.was_run(1).await;
+    while !ask.is_finished() {
+        lab.one.clock.pass(1);
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    ask.await.unwrap()
 }
 
 async fn record(lab: &Lab) -> MachineSecrets {
@@ -166,17 +177,9 @@ async fn while_a_program_runs_the_machine_is_told_to_ask_again_and_what_has_come
  {
     let maker = Maker::slow(Err(FAILED));
     let lab = lab_with(&maker, &maker).await;
-    let waits = async || {
-        let ask = asking(&lab.one, &lab);
-        maker.was_run(1).await;
-        while !ask.is_finished() {
-            lab.one.clock.pass(ANSWERED_WITHIN);
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
-        }
-        ask.await.unwrap()
-    };
     for _ in 0..3 {
-        assert_eq!(waits().await, Err(MountError::ServerFault), "by this error alone it asks on");
+        let told = waited(&maker, &lab).await;
+        assert_eq!(told, Err(MountError::ServerFault), "by this error alone it asks on");
     }
     assert_eq!(maker.runs(), 1);
     assert!(status(&lab).contains("is making them; it asks again"), "{}", status(&lab));
@@ -282,4 +285,87 @@ async fn rotating_waits_for_the_run_under_way_and_says_where_what_was_printed_is
     let refused = rotate().await.unwrap().unwrap_err();
     assert!(matches!(refused, Error::Secret(SecretRefused::NotSaid { .. })), "{refused}");
     assert_eq!(maker.runs(), runs, "nothing is made that nobody wants");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_does_not_end_keeps_no_other_secret_from_a_machine() {
+    let maker = Maker::slow(Ok(b"late"));
+    let mut lab = lab_with(&maker, &maker).await;
+    assert_eq!(waited(&maker, &lab).await, Err(MountError::ServerFault), "there is time to wait still");
+    lab.one.clock.pass(GIVES_REST_AFTER);
+    let grant = waited(&maker, &lab).await.unwrap();
+    assert!(read(&lab.one, lab.peer, &grant, "other").is_some());
+    assert_eq!(read(&lab.one, lab.peer, &grant, "token"), None);
+    assert!(status(&lab).contains("goes without secrets: token: it is being made still"), "{}", status(&lab));
+    maker.ends.add_permits(1);
+    lab.pin = mounted(&lab.one.machines, lab.peer, lab.pin.mac).await;
+    let grant = ask(&lab.one, lab.peer, 700, &lab.pin).await.unwrap();
+    assert_eq!(read(&lab.one, lab.peer, &grant, "token").as_deref(), Some(&b"late"[..]));
+    assert_eq!(maker.runs(), 1, "what was made meanwhile is there for the next boot");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_the_state_cannot_be_written_a_machine_is_told_to_ask_again_and_does_not_go_without_what_is_made()
+ {
+    let maker = Maker::says(Ok(b"t0ken"));
+    let lab = lab_with(&maker, &maker).await;
+    lab.one.memory().fail(u64::MAX);
+    for _ in 0..2 {
+        assert_eq!(ask(&lab.one, lab.peer, 700, &lab.pin).await, Err(MountError::ServerFault));
+    }
+    lab.one.memory().fail(0);
+    let grant = ask(&lab.one, lab.peer, 700, &lab.pin).await.unwrap();
+    assert_eq!(read(&lab.one, lab.peer, &grant, "token").as_deref(), Some(&b"t0ken"[..]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotating_what_the_server_makes_waits_for_no_program_and_a_boot_is_told_what_became_of_its_own() {
+    let maker = Maker::slow(Err(FAILED));
+    let lab = lab_with(&maker, &maker).await;
+    set(&lab.one, "token", b"by hand").await.unwrap();
+    assert!(ask(&lab.one, lab.peer, 700, &lab.pin).await.is_ok());
+    lab.one.machines.change_secret("alpha", "token", &SecretChange::Remove, "ada").await.unwrap();
+    assert_eq!(waited(&maker, &lab).await, Err(MountError::ServerFault));
+    let other = record(&lab).await.kept["other"].clone();
+    let rotate = || lab.one.machines.change_secret("alpha", "other", &SecretChange::Rotate, "ada");
+    let rotated = tokio::time::timeout(std::time::Duration::from_secs(20), rotate()).await;
+    assert!(rotated.expect("it waits for nobody").unwrap().is_some());
+    assert_ne!(record(&lab).await.kept["other"], other);
+    maker.ends.add_permits(1);
+    drop(lab.one.machines.secrets.turns.take("alpha").await);
+    assert!(rotate().await.unwrap().is_some());
+    assert!(ask(&lab.one, lab.peer, 700, &lab.pin).await.is_ok());
+    assert_eq!(maker.runs(), 1, "it has failed for this boot, which is told so");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_program_is_run_for_what_nobody_could_seal() {
+    let home = tempfile::tempdir().unwrap();
+    let ([one, _other], peer) = two(home.path()).await;
+    one.machines.put_site(site_with(home.path(), true, MADE));
+    let (maker, mac) = (Maker::says(Ok(b"t0ken")), "52:54:00:00:00:0a".parse().unwrap());
+    one.machines.make_secrets_by(maker.clone());
+    one.machines.leased(peer, mac);
+    let pin = mounted(&one.machines, peer, mac).await;
+    assert_eq!(ask(&one, peer, 700, &pin).await, Err(MountError::Io));
+    let made = "{\"kept\":{\"token\":{\"sealed\":\"\",\"kind\":\"made\",\"made\":{\"by\":\"a\",\"at\":1}}}}";
+    let before: MachineSecrets = serde_json::from_str(made).unwrap();
+    one.machines.change_secrets("alpha", &|_| Ok(Some(before.clone()))).await.unwrap();
+    let refused = one.machines.change_secret("alpha", "token", &SecretChange::Rotate, "ada").await;
+    assert!(matches!(refused, Err(Error::NoSiteSeal)), "{refused:?}");
+    assert_eq!(maker.runs(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_program_is_run_for_a_boot_that_has_said_that_it_asks_no_more() {
+    let maker = Maker::says(Err(FAILED));
+    let lab = lab_with(&maker, &maker).await;
+    assert!(ask(&lab.one, lab.peer, 700, &lab.pin).await.is_ok());
+    say(&lab.one, &lab, "secrets-taken").await;
+    assert_eq!(ask(&lab.one, lab.peer, 700, &lab.pin).await, Err(MountError::Acces));
+    while record(&lab).await.closed.is_empty() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(ask(&lab.other, lab.peer, 700, &lab.pin).await, Err(MountError::Acces));
+    assert_eq!(maker.runs(), 1);
 }
