@@ -111,6 +111,12 @@ impl OwnInitrd {
         self.vlan.filter(|_| initramfs == Initramfs::Oneroot)
     }
 
+    /// Whether a machine's init makes a zram disk: other initrds make none.
+    #[must_use]
+    pub fn zram_by(&self, initramfs: Initramfs) -> bool {
+        initramfs == Initramfs::Oneroot && matches!(self.overlay, Some(Overlay::Zram(_)))
+    }
+
     /// Takes in what a nearer profile says, and tells what that is: key and value.
     pub fn take(&mut self, nearer: &Self) -> Vec<(&'static str, String)> {
         let Self { drivers, overlay, restart, mtu, vlan } = nearer;

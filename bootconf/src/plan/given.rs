@@ -14,6 +14,8 @@ use crate::site::log_place::LogPlace;
 use crate::site::mounts::Mounts;
 use crate::site::secrets::Secrets;
 
+/// What systemd does in place of its last steps, by the service for each.
+const OFF: [(&str, &str); 2] = [("poweroff", "poweroff-immediate"), ("reboot", "reboot-immediate")];
 /// Where the files are, by what they are for: `run/` is put into `/run` as it is, `etc/` where the tree has nothing better.
 pub const HOME: &str = ".oneroot";
 /// Bytes of memory that a machine's journal may take.
@@ -34,6 +36,8 @@ pub struct Given {
     renamed: bool,
     /// The VLAN that init has made a link for, over the NIC: the root comes by that one.
     vlan: Option<u16>,
+    /// What it writes may lie in compressed swap.
+    zram: bool,
     mounts: Mounts,
     log: Option<LogPlace>,
     /// Which secrets it asks for, and where.
@@ -56,6 +60,7 @@ impl Given {
             ntp: facts.site.ntp.clone(),
             renamed: initramfs == Initramfs::Dracut,
             vlan: None,
+            zram: false,
             mounts: mounts.clone(),
             log: log.cloned(),
             secrets: None,
@@ -90,6 +95,12 @@ impl Given {
         Self { vlan, ..self }
     }
 
+    /// The same where its init makes a zram disk.
+    #[must_use]
+    pub fn with_zram(self, zram: bool) -> Self {
+        Self { zram, ..self }
+    }
+
     /// The files, by their paths below [`HOME`], in order.
     #[must_use]
     pub fn files(&self) -> Vec<(String, String)> {
@@ -107,6 +118,9 @@ impl Given {
         }
         if self.vlan.is_some() {
             files.push(("run/systemd/network/01-oneroot-nic.network".to_owned(), self.below_the_vlan()));
+        }
+        if self.zram {
+            files.extend(off_with_swap());
         }
         if !self.dns.is_empty() {
             files.push(("etc/resolv.conf".to_owned(), self.resolv_conf()));
@@ -282,6 +296,18 @@ fn list(addresses: &[Ipv4Addr], between: &str) -> String {
     addresses.iter().map(Ipv4Addr::to_string).collect::<Vec<_>>().join(between)
 }
 
+/// How a machine goes off whose writable layer lies in swap. By itself systemd stops each swap device, and what is left of it once more at
+/// the very end: all is read back into a memory that need not have the room, and the kernel panics. All else has been stopped and
+/// unmounted by then, what was written is gone in any case, and so that step is left out.
+fn off_with_swap() -> Vec<(String, String)> {
+    let unit = |name: &str| format!("run/systemd/system/{name}.d/50-oneroot.conf");
+    let mut files = vec![(unit("dev-zram0.swap"), "[Unit]\nDefaultDependencies=no\n".to_owned())];
+    files.extend(OFF.map(|(service, action)| {
+        (unit(&format!("systemd-{service}.service")), format!("[Unit]\nSuccessAction={action}\n"))
+    }));
+    files
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -295,6 +321,7 @@ mod tests {
             ntp: vec![Ipv4Addr::new(10, 0, 0, 9)],
             renamed: true,
             vlan: None,
+            zram: false,
             mounts: Mounts::new(),
             secrets: None,
             log: None,
@@ -339,6 +366,20 @@ mod tests {
         ] {
             assert!(files.get(path).is_some_and(|file| file.contains(text)), "{path}: {files:#?}");
         }
+    }
+
+    #[test]
+    fn a_machine_whose_layer_lies_in_swap_goes_off_without_reading_it_back() {
+        let has = |files: &std::collections::BTreeMap<String, String>, name: &str| {
+            files.get(&format!("run/systemd/system/{name}.d/50-oneroot.conf")).cloned()
+        };
+        let files = given(|given| given.zram = true);
+        let words = ["dev-zram0.swap", "systemd-poweroff.service", "systemd-reboot.service"];
+        let told = words.map(|name| has(&files, name).unwrap_or_default());
+        let wanted =
+            ["DefaultDependencies=no", "SuccessAction=poweroff-immediate", "SuccessAction=reboot-immediate"];
+        assert_eq!(told, wanted.map(|word| format!("[Unit]\n{word}\n")));
+        assert_eq!(words.map(|name| has(&given(|_| {}), name)), [None, None, None], "others go off as ever");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! What a machine mounts beside its root: another profile, rolled back alone; a home that follows its user from machine to machine;
-//! what lasts, at the file server and in memory; what can't be had, told; and what a machine finds out, by which its next boot goes.
+//! what lasts, at the file server and in memory; what can't be had, told, and a writable layer that fills up; and what a machine finds
+//! out, by which its next boot goes.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -7,7 +8,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use oneroot_testkit::{Access, Ganesha, Lab, Server, SiteFiles};
-use oneroot_vm_tests::{Hardware, artifacts};
+use oneroot_vm_tests::{Guest, Hardware, artifacts};
 
 use crate::{POOL, SOON, STEP, assert_no_io_error};
 
@@ -28,7 +29,7 @@ const RULES: &str = "[profile.again]\nextends = \"debian\"\ninitramfs = \"dracut
 fn site(debian: &Path, homes: &Path, more: &str) -> SiteFiles {
     let mut site = SiteFiles::new(debian, POOL, "1h").unwrap();
     let profile = format!(
-        "[profile.apps]\nsource = {{ directory = \"apps\" }}\n\n[profile.debian]\ninitramfs = \"oneroot\"\nmounts = {{ \"/apps\" = {{ profile = \"apps\" }}, \"/home\" = {{ nfs = \"{NAS}:{homes}\", options = \"vers=3,nolock,soft\" }}{more} }}\n\
+        "[profile.apps]\nsource = {{ directory = \"apps\" }}\n\n[profile.debian]\ninitramfs = \"oneroot\"\noverlay = \"128m\"\nmounts = {{ \"/apps\" = {{ profile = \"apps\" }}, \"/home\" = {{ nfs = \"{NAS}:{homes}\", options = \"vers=3,nolock,soft\" }}{more} }}\n\
          lasts = {{ \"/var/log\" = {{ empty = \"64m\" }}, \"/var/lib/apt\" = {{ copied = \"64m\" }}, \"/etc/apt\" = {{ server = \"{NAS}:{homes}/of-{{name}}\", options = \"vers=3,nolock,soft\" }} }}\n",
         homes = homes.display()
     );
@@ -56,6 +57,25 @@ fn examines(site: &mut SiteFiles) {
         let hook = site.file("common", &format!("etc/oneroot/examine.d/{name}"), does).unwrap();
         fs::set_permissions(&hook, fs::Permissions::from_mode(0o755)).unwrap();
     }
+}
+
+/// Fills the machine's writable layer until it tells so, and empties it. The unit looks once a minute, so the script that it runs is run
+/// once more, with a shorter pause; the unit is stopped, for what it said would be among the answers of the console.
+fn fills_its_layer(server: &Server, alpha: &mut Guest) {
+    let is_active = "for i in $(seq 60); do systemctl -q is-active oneroot-space && break; sleep 1; done; systemctl is-active oneroot-space";
+    assert_eq!(alpha.ok(is_active).unwrap(), "active");
+    alpha.ok("systemctl stop oneroot-space").unwrap();
+    assert_eq!(alpha.ok("df -P / | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2").unwrap(), "131072");
+    alpha.ok("fallocate -l 110M /full").unwrap();
+    let shown = || server.machine("alpha").unwrap().get("failed").unwrap().to_string();
+    let before = shown();
+    assert!(!before.contains("% full"), "{before}");
+    alpha.type_line("(sh /.oneroot/space 1 & echo $! >/run/space)").unwrap();
+    alpha.wait_for("oneroot: the writable layer is 8", SOON).unwrap();
+    server.wait_for_log("its writable layer is 80 % full", SOON).unwrap();
+    let shown = shown();
+    assert!(shown.contains("its writable layer is 80 % full"), "{shown}");
+    alpha.ok("kill $(cat /run/space); rm /full; systemctl start oneroot-space").unwrap();
 }
 
 #[test]
@@ -99,6 +119,7 @@ fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_wha
     let shown = server.machine("alpha").unwrap().to_string();
     assert!(shown.contains(&words), "{shown}");
     alpha.wait_for("/gone could not be mounted\r", SOON).unwrap();
+    fills_its_layer(&server, &mut alpha);
 
     let found = || {
         let shown = server.run(&["machines", "show", "alpha", "--json"]).unwrap();

@@ -231,11 +231,39 @@ fn an_arm64_machine_comes_up_by_the_init_that_lies_beside_its_loader() {
 
 #[test]
 #[ignore = "make test-vm-all"]
-fn a_machine_with_256_mib_comes_up() {
-    let Some(debian) = artifacts::here(artifacts::bare) else { return };
-    let lab = Lab::new().unwrap();
-    let server = Server::start(site(&debian)).unwrap();
-    comes_up(&lab, &server, Hardware::new("alpha", "0a").memory(256));
+fn a_machine_with_256_mib_comes_up_writes_more_than_it_has_memory_for_and_goes_off() {
+    for debian in [artifacts::bare, artifacts::bare_bookworm] {
+        let Some(debian) = artifacts::here(debian) else { return };
+        let lab = Lab::new().unwrap();
+        let mut site = site(&debian);
+        let compressed =
+            site.text().replace("[profile.debian]\n", "[profile.debian]\noverlay = \"zram 512m\"\n");
+        site.set_text(&compressed);
+        let server = Server::start(site).unwrap();
+        let mut alpha = Hardware::new("alpha", "0a").memory(256).power_on(&lab).unwrap();
+        alpha.log_in().unwrap();
+        server.wait_for_step("alpha", "up", STEP).unwrap();
+        assert_given(&mut alpha);
+        assert_phases(&server, false);
+        writes_to_zram(&mut alpha);
+        assert_no_io_error(&mut alpha);
+        power_off(&mut alpha);
+        assert!(!alpha.log().contains("Out of memory"), "{}", alpha.log());
+    }
+}
+
+/// The layer is as large as was said, and more than the machine has memory for goes into it and comes back, by the disk in memory.
+fn writes_to_zram(alpha: &mut Guest) {
+    assert_eq!(alpha.ok("df -P / | tail -n 1 | tr -s ' ' | cut -d ' ' -f 2").unwrap(), "524288");
+    assert_eq!(alpha.ok("tail -n +2 /proc/swaps | cut -d ' ' -f 1").unwrap(), "/dev/zram0");
+    assert_eq!(alpha.ok("cat /sys/block/zram0/disksize").unwrap(), (512u64 << 20).to_string());
+    // Of a length that divides no page's: one in another's place would be seen.
+    let much = "yes 'what this machine writes' | head -c 300M";
+    for command in [format!("{much} >/much"), format!("{much} | cmp - /much")] {
+        assert_eq!(alpha.run_for(&command, STEP).unwrap(), (0, String::new()), "{command}");
+    }
+    let used = alpha.ok("tail -n +2 /proc/swaps | tr -s '\\t ' ' ' | cut -d ' ' -f 4").unwrap();
+    assert!(used.parse::<u64>().unwrap() > 100 << 10, "{used} KiB are on it");
 }
 
 #[test]
