@@ -21,6 +21,7 @@ const WITH_IFUPDOWN: &str = include_str!("../debian/ifupdown.sh");
 const WITH_DRACUT: &str = include_str!("../debian/dracut.sh");
 const TRIXIE: &str = include_str!("../debian/trixie.sh");
 const MANAGERS: &str = include_str!("../debian/managers.sh");
+const RUNIT: &str = include_str!("../debian/runit.sh");
 const SYSVINIT: &str = include_str!("../debian/sysvinit.sh");
 const UBUNTU: &str = include_str!("../debian/ubuntu.sh");
 
@@ -83,6 +84,11 @@ pub fn trixie_managers() -> Result<PathBuf> {
 /// Debian 12 with sysvinit.
 pub fn sysvinit() -> Result<PathBuf> {
     made("debian-12-sysvinit", SYSVINIT, "bookworm")
+}
+
+/// Debian 13 with runit, with s6 beside it, and without any initramfs tool.
+pub fn runit() -> Result<PathBuf> {
+    made("debian-13-runit", RUNIT, "trixie")
 }
 
 /// Debian 12 with what examples/classroom asks for, but for its desktop.

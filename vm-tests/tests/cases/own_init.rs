@@ -1,6 +1,8 @@
 //! Trees that bring nothing to boot with but their kernel: oneroot's own initrd and the init in it, to multi-user and off again,
 //! and what the server is told on the way.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -87,14 +89,19 @@ pub fn power_off(guest: &mut Guest) {
     guest.wait_for_power_off(STEP).unwrap();
 }
 
-/// To multi-user and off again, under systemd.
+/// To multi-user, once more from there, and off.
 pub fn comes_up(lab: &Lab, server: &Server, hardware: Hardware) {
     let mut alpha = hardware.power_on(lab).unwrap();
-    alpha.log_in().unwrap();
-    server.wait_for_step("alpha", "up", STEP).unwrap();
-    assert_given(&mut alpha);
-    assert_phases(server, false);
-    assert_no_io_error(&mut alpha);
+    for boot in ["first", "second"] {
+        alpha.log_in().unwrap();
+        server.wait_for_step("alpha", "up", STEP).unwrap();
+        assert_given(&mut alpha);
+        assert_phases(server, false);
+        assert_no_io_error(&mut alpha);
+        if boot == "first" {
+            alpha.type_line("reboot").unwrap();
+        }
+    }
     power_off(&mut alpha);
 }
 
@@ -169,12 +176,42 @@ fn a_tree_with_sysvinit_comes_up_and_goes_off() {
     let Some(debian) = artifacts::here(artifacts::sysvinit) else { return };
     let lab = Lab::new().unwrap();
     let server = Server::start(asked_for(&debian)).unwrap();
-    let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
+    comes_up(&lab, &server, Hardware::new("alpha", "0a").memory(512));
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_tree_with_runit_comes_up_and_goes_off() {
+    let Some(debian) = artifacts::here(artifacts::runit) else { return };
+    let lab = Lab::new().unwrap();
+    let server = Server::start(site(&debian)).unwrap();
+    comes_up(&lab, &server, Hardware::new("alpha", "0a"));
+}
+
+/// s6's supervisor as process 1, started by a script, as who uses it writes one: what init starts need not be a program of machine code.
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_tree_whose_init_is_a_script_that_becomes_s6_comes_up_and_goes_off() {
+    let Some(debian) = artifacts::here(artifacts::runit) else { return };
+    let lab = Lab::new().unwrap();
+    let site = site(&debian);
+    for (file, text) in [
+        ("usr/sbin/init", "#!/bin/sh\ncp -a /etc/s6 /run/service\nexec s6-svscan /run/service\n"),
+        ("etc/s6/getty/run", "#!/bin/sh\nexec /sbin/getty -L ttyS0 115200 vt100\n"),
+        ("etc/s6/.s6-svscan/finish", "#!/bin/sh\necho o >/proc/sysrq-trigger\nsleep 60\n"),
+    ] {
+        let at = site.file("common", file, text).unwrap();
+        fs::set_permissions(at, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let server = Server::start(site).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").power_on(&lab).unwrap();
     alpha.log_in().unwrap();
     server.wait_for_step("alpha", "up", STEP).unwrap();
+    assert_eq!(alpha.ok("readlink /proc/1/exe").unwrap(), "/usr/bin/s6-svscan");
     assert_given(&mut alpha);
     assert_phases(&server, false);
-    power_off(&mut alpha);
+    alpha.type_line("s6-svscanctl -t /run/service").unwrap();
+    alpha.wait_for_power_off(STEP).unwrap();
 }
 
 #[test]
@@ -211,7 +248,7 @@ fn an_arm64_machine_comes_up_by_the_init_that_lies_beside_its_loader() {
     if let Err(told) = &told {
         assert!(told.contains("no init for 64-bit ARM") && told.contains(file), "{told}");
     }
-    std::fs::copy(init, &beside).unwrap();
+    fs::copy(init, &beside).unwrap();
     let explained = server.run(&["explain", "alpha"]).unwrap();
     println!("{explained}");
     assert_eq!(explained.contains(file), told.is_err(), "{explained}");
@@ -247,6 +284,9 @@ fn a_machine_with_256_mib_comes_up_writes_more_than_it_has_memory_for_and_goes_o
         assert_phases(&server, false);
         writes_to_zram(&mut alpha);
         assert_no_io_error(&mut alpha);
+        alpha.type_line("reboot").unwrap();
+        alpha.log_in().unwrap();
+        writes_to_zram(&mut alpha);
         power_off(&mut alpha);
         assert!(!alpha.log().contains("Out of memory"), "{}", alpha.log());
     }
@@ -387,7 +427,7 @@ fn a_board_whose_root_is_in_a_vlan_comes_up_with_its_microcode_before_all_else()
     let told = server.run(&["explain", "alpha"]).unwrap();
     assert!(told.contains("AMD, before all else and not packed"), "{told}");
     server.run(&["initrd", "alpha", "-o", "alpha.img"]).unwrap();
-    let initrd = std::fs::read(server.site.path().join("alpha.img")).unwrap();
+    let initrd = fs::read(server.site.path().join("alpha.img")).unwrap();
     let head = String::from_utf8_lossy(initrd.get(..1024).unwrap()).into_owned();
     assert!(head.starts_with("070701") && head.contains("microcode/AuthenticAMD.bin"), "{head:?}");
     power_off(&mut alpha);
