@@ -16,7 +16,6 @@ use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
 use crate::around::Around;
-use crate::boots::words::Unwritten;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::index::MachineIndex;
@@ -32,6 +31,7 @@ use crate::objects::Objects;
 use crate::order::gate::Gate;
 use crate::order::rooms::Rooms;
 use crate::order::turns::{Thing, Turns};
+use crate::order::unwritten::Unwritten;
 use crate::planner::Planner;
 use crate::planner::asking::{Asking, DecideStatus};
 use crate::planner::decider::Decider;

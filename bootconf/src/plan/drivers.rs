@@ -198,7 +198,8 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
     let own = names.iter().filter(|_| is_known).map(String::as_str);
     let needed = NEEDED.iter().map(|(name, _)| *name).chain([PACKET.0]).chain(set.iter().copied()).chain(own);
     let needed = tables.order_of_all(needed).into_iter().collect();
-    let any_nic = || COMMON.iter().chain(&boards::NICS).any(|name| is_there(name));
+    let of_boards = || boards::NICS.iter().filter(|_| boards::may_run(tables));
+    let any_nic = || COMMON.iter().chain(of_boards()).any(|name| is_there(name));
     if names.is_empty() && !any_nic() {
         doubts.push("a driver of any common NIC");
     }

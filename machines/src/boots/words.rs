@@ -6,7 +6,6 @@
 //! Two of them are written, and no call waits for that. What can't be written is tried again with each tick, for as long as the boot
 //! has its pin: a machine says it once.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use oneroot_bootconf::pins::{Event, Pin};
@@ -15,30 +14,13 @@ use oneroot_nfsd::FIRST_UNPRIVILEGED_PORT;
 use tokio::task::JoinHandle;
 
 use crate::machines::Machines;
+use crate::order::unwritten::{Lasting, Unwritten};
 use crate::views::tree::ProgressReport;
 
 /// What a boot says once it has its secrets.
 const SECRETS_TAKEN: &str = "secrets-taken";
 /// What it says once it is up.
 const UP: &str = "up";
-
-/// A word that is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Lasting {
-    /// Its secrets are closed.
-    SecretsTaken,
-    /// What it replaces is let go.
-    Up,
-}
-
-/// One that is not written yet.
-pub(crate) struct Waiting {
-    pin: Pin,
-    is_being_written: bool,
-}
-
-/// Those that are not written yet: at most one of each for a boot.
-pub(crate) type Unwritten = BTreeMap<(BootId, Lasting), Waiting>;
 
 impl Machines {
     /// Takes in a word, at once. What is returned ends when that is written, which happens whether or not anybody waits for it.
@@ -84,17 +66,8 @@ impl Machines {
 
     /// Those that could not be written are tried again.
     pub(crate) fn write_heard(self: &Arc<Self>) {
-        let waiting: Vec<(Pin, Lasting)> = {
-            let (mut unwritten, index) = (self.unwritten(), self.index());
-            unwritten.retain(|(boot, _), word| word.is_being_written || index.pins.contains_key(boot));
-            let waiting = unwritten.iter_mut().filter(|(_, word)| !word.is_being_written);
-            waiting
-                .map(|((_, lasting), word)| {
-                    word.is_being_written = true;
-                    (word.pin.clone(), *lasting)
-                })
-                .collect()
-        };
+        let is_held = |boot| self.index().pins.contains_key(&boot);
+        let waiting = self.unwritten().take(is_held);
         for (pin, lasting) in waiting {
             drop(self.begin_writing(pin, lasting));
         }
@@ -102,9 +75,8 @@ impl Machines {
 
     /// Has a word written, unless that is under way.
     fn write_word(self: &Arc<Self>, pin: Pin, lasting: Lasting) -> Option<JoinHandle<()>> {
-        let new = Waiting { pin: pin.clone(), is_being_written: true };
-        let known = self.unwritten().insert((pin.boot, lasting), new);
-        (!known.is_some_and(|word| word.is_being_written)).then(|| self.begin_writing(pin, lasting))
+        let is_due = self.unwritten().hear(&pin, lasting);
+        is_due.then(|| self.begin_writing(pin, lasting))
     }
 
     fn begin_writing(self: &Arc<Self>, pin: Pin, lasting: Lasting) -> JoinHandle<()> {
@@ -116,16 +88,10 @@ impl Machines {
                     ("it is up", machines.apply(pin.machine, &Event::Up(pin.boot)).await.map(drop))
                 }
             };
-            let mut unwritten = machines.unwritten();
+            machines.unwritten().end(pin.boot, lasting, written.is_ok());
             if let Err(cause) = written {
-                if let Some(word) = unwritten.get_mut(&(pin.boot, lasting)) {
-                    word.is_being_written = false;
-                }
-                drop(unwritten);
                 let (name, mac) = (machines.name_of(pin.mac), pin.mac);
                 tracing::error!(machine = name, %mac, boot = %pin.boot, %cause, "cannot write of a machine that {of}; it is tried again");
-            } else {
-                unwritten.remove(&(pin.boot, lasting));
             }
         })
     }

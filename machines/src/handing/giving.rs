@@ -27,6 +27,7 @@ use oneroot_tree::{IndexBuilder, View};
 use crate::boots::commit::TRIES;
 use crate::error::{Error, Result};
 use crate::guest::MTIME;
+use crate::handing::making::left_to_program;
 use crate::host::random;
 use crate::machines::Machines;
 use crate::secrets::LASTS;
@@ -45,12 +46,11 @@ impl Machines {
         let (pin, name, wanted) = self.entitled(peer, boot)?;
         let given = async {
             // Whoever asks no more has no program run either.
-            self.is_open(boot, &name).await?;
-            let mut lacks = self.have_made(&pin, &name, &wanted).await?;
+            let known = self.secrets_of(&name).await?;
+            self.is_open(boot, &known)?;
+            let mut lacks = self.have_made(&pin, &name, left_to_program(&wanted, &known)).await?;
             let record = self.whole(&name, &wanted).await?;
-            if record.closed.contains(&boot) || self.secrets.is_closed(boot) {
-                return Err(Error::SecretsClosed);
-            }
+            self.is_open(boot, &record)?;
             let (view, tree) = self.open_secrets(boot, &name, &wanted, &record, &mut lacks)?;
             Ok((view, tree, lacks))
         };
@@ -60,11 +60,15 @@ impl Machines {
         Ok(MountGrant { view: view.0, root: tree.root() })
     }
 
+    /// What is kept of a machine's secrets.
+    pub(super) async fn secrets_of(&self, machine: &str) -> Result<MachineSecrets> {
+        Ok(SECRETS.get(self.state.as_ref(), machine).await?.map(|found| found.value).unwrap_or_default())
+    }
+
     /// Whether a boot has not said yet, here or to another server, that it asks no more.
-    async fn is_open(&self, boot: BootId, machine: &str) -> Result<()> {
-        let found = SECRETS.get(self.state.as_ref(), machine).await?;
-        let is_written = found.is_some_and(|found| found.value.closed.contains(&boot));
-        if is_written || self.secrets.is_closed(boot) { Err(Error::SecretsClosed) } else { Ok(()) }
+    fn is_open(&self, boot: BootId, record: &MachineSecrets) -> Result<()> {
+        let is_closed = record.closed.contains(&boot) || self.secrets.is_closed(boot);
+        if is_closed { Err(Error::SecretsClosed) } else { Ok(()) }
     }
 
     /// Whose secrets they are, and which, if this peer may have them.

@@ -277,8 +277,8 @@ impl Machines {
 
     /// Whether the site's program has made a secret; none where there is no such secret.
     async fn is_printed(&self, machine: &str, name: &str) -> Result<Option<bool>> {
-        let found = SECRETS.get(self.state.as_ref(), machine).await?;
-        Ok(found.and_then(|found| found.value.kept.get(name).map(|kept| kept.kind == SecretKind::Made)))
+        let record = self.secrets_of(machine).await?;
+        Ok(record.kept.get(name).map(|kept| kept.kind == SecretKind::Made))
     }
 
     fn set(&self, machine: &str, name: &str, bytes: &[u8], signed: &Signed) -> Result<Kept> {

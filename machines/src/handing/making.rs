@@ -16,7 +16,7 @@ use crate::host::random;
 use crate::machines::Machines;
 use crate::secrets::LARGEST;
 use crate::secrets::make::make;
-use crate::secrets::record::{Kept, MachineSecrets, SECRETS};
+use crate::secrets::record::{Kept, MachineSecrets};
 use crate::secrets::turns::{Lack, Lacks, Turn};
 
 /// Who is said to have made what the server makes by itself.
@@ -32,7 +32,7 @@ pub(super) const GIVES_REST_AFTER: u64 = 240;
 pub(super) const TURN_WITHIN: u64 = 15;
 
 impl Machines {
-    /// Has the site's program make what a machine lacks of that; gives what could not be made, and why.
+    /// Has the site's program make these for a machine; gives what could not be made, and why.
     ///
     /// # Errors
     /// [`Error::SecretsAreMade`] where that takes longer than whoever asks is let wait; it goes on. And the state's. A machine that has
@@ -41,19 +41,11 @@ impl Machines {
         self: &Arc<Self>,
         pin: &Pin,
         machine: &str,
-        wanted: &Wanted,
+        of_program: Vec<String>,
     ) -> Result<Lacks> {
         // Nothing that a program prints could be kept.
         if self.secrets.seal.get().is_none() {
             return Err(Error::NoSiteSeal);
-        }
-        let mut of_program: Vec<String> = Vec::new();
-        for secret in
-            wanted.iter().filter(|(_, said)| said.kind == SecretKind::Made).map(|(secret, _)| secret)
-        {
-            if !self.has_made(machine, secret).await? {
-                of_program.push(secret.clone());
-            }
         }
         if of_program.is_empty() {
             return Ok(Lacks::default());
@@ -94,10 +86,7 @@ impl Machines {
 
     /// Whether there is a secret that would be made otherwise.
     async fn has_made(&self, machine: &str, secret: &str) -> Result<bool> {
-        let found = SECRETS.get(self.state.as_ref(), machine).await?;
-        Ok(found.is_some_and(|found| {
-            found.value.kept.get(secret).is_some_and(|kept| stays(kept, SecretKind::Made))
-        }))
+        Ok(is_made(&self.secrets_of(machine).await?, secret))
     }
 
     /// Makes these, one after the other, and keeps each at once. What the program does not make keeps no other one back.
@@ -147,7 +136,7 @@ impl Machines {
         let by = Signed { by: SERVER.to_owned(), at: self.host.now() };
         let kept = self.printed_kept(machine, secret, &plain, &by)?;
         let put = |mut record: MachineSecrets| {
-            if record.kept.get(secret).is_some_and(|known| stays(known, SecretKind::Made)) {
+            if is_made(&record, secret) {
                 return Ok(None);
             }
             record.kept.insert(secret.to_owned(), kept.clone());
@@ -231,4 +220,14 @@ impl Machines {
         let seal = self.secrets.seal.get().ok_or(Error::NoSiteSeal)?;
         seal.seal(machine, secret, once, plain).ok_or(Error::NoSiteSeal)
     }
+}
+
+/// Those that the site's program is to make, of which a machine's record has none.
+pub(super) fn left_to_program(wanted: &Wanted, record: &MachineSecrets) -> Vec<String> {
+    let made = wanted.iter().filter(|(_, said)| said.kind == SecretKind::Made);
+    made.filter(|(secret, _)| !is_made(record, secret)).map(|(secret, _)| secret.clone()).collect()
+}
+
+fn is_made(record: &MachineSecrets, secret: &str) -> bool {
+    record.kept.get(secret).is_some_and(|kept| stays(kept, SecretKind::Made))
 }

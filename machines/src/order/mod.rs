@@ -4,3 +4,4 @@ pub(crate) mod blocking;
 pub(crate) mod gate;
 pub(crate) mod rooms;
 pub(crate) mod turns;
+pub(crate) mod unwritten;

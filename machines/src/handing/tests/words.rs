@@ -21,7 +21,7 @@ async fn phase(lab: &Lab) -> Phase {
 async fn tick(lab: &Lab) {
     lab.one.machines.tick().await;
     for _ in 0..1000 {
-        if lab.one.machines.unwritten.lock().unwrap().is_empty() {
+        if lab.one.machines.unwritten.lock().unwrap().len() == 0 {
             return;
         }
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
@@ -42,7 +42,7 @@ async fn what_a_machine_says_while_the_disk_is_full_is_written_once_it_is_not() 
     lab.one.memory().fail(0);
     tick(&lab).await;
     assert_eq!((closed(&lab).await, phase(&lab).await), (true, Phase::Up));
-    assert!(lab.one.machines.unwritten.lock().unwrap().is_empty());
+    assert!(lab.one.machines.unwritten.lock().unwrap().len() == 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
