@@ -24,6 +24,7 @@ mod machines;
 mod mapping;
 mod names;
 mod needs;
+mod over;
 mod pages;
 mod patience;
 mod preview;
