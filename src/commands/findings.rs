@@ -17,6 +17,7 @@ use super::over::{Over, booted_by};
 use super::review;
 use super::secrets::KEY_HEAD;
 use super::survey::{Paths, Survey, survey};
+use super::unmet;
 use oneroot_machines::planner::reference;
 
 /// What a part of the site has now, and what is to be said of it. `stage` has these of what it made, and more.
@@ -74,13 +75,10 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
     }
     let (booted, over) = (booted_by(site, name), Over::of(site, name));
     let tree = lacks::Tree { site, name, profile, view: &view, store, booted: &booted, over: &over };
+    warnings.extend(unmet::of(&tree));
     // One that boots with another's kernel has none of its own, or none that counts. Where nothing of it is mounted, nothing but what is
     // handed out counts.
-    if profile.kernel_from.is_some() {
-        return warnings;
-    }
-    if site.root_of(name) == Root::None {
-        warnings.extend(lacks::named_files(profile, &view));
+    if profile.kernel_from.is_some() || site.root_of(name) == Root::None {
         return warnings;
     }
     let has_initrds = !found.versions.initrds.is_empty();

@@ -22,7 +22,7 @@ const CALLED: [(&str, &str); 4] =
 /// Initrds that are looked into at once: each takes a second.
 const MOST: usize = 4;
 /// Where a shell would find them.
-const PLACES: [&str; 4] = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"];
+pub const PLACES: [&str; 4] = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"];
 /// What a kernel starts, in its order (Linux, init/main.c).
 const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 
@@ -94,14 +94,6 @@ pub fn is_only_mounted(site: &Site, profile: &str) -> bool {
     let is_it = |part: &Part| matches!(part, Part::Profile { name } if name == profile);
     let is_in = |part: &Part| matches!(part, Part::Mounted { parts, .. } if parts.iter().any(is_it));
     parts.iter().any(is_in) && !parts.iter().any(is_it)
-}
-
-/// Kernel and initrds that a profile names and its tree does not have.
-pub fn named_files(profile: &Profile, view: &View) -> Vec<String> {
-    let is_there = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
-    let named = profile.kernel.iter().chain(&profile.initrds);
-    let missing = named.filter(|path| !path.contains('*') && !is_there(path));
-    missing.map(|path| format!("no {path}, which its machines are to load")).collect()
 }
 
 /// Whether all these boot by an initrd of oneroot's own. `has_initrds` says whether any kernel of their tree has one.

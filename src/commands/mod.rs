@@ -43,6 +43,7 @@ mod survey;
 mod sync;
 mod token;
 mod unknown;
+mod unmet;
 mod vendors;
 mod verify;
 

@@ -8,6 +8,8 @@ use oneroot_bootconf::decision::{Decision, Part};
 /// One that has a tree, or may have it.
 pub struct Who {
     pub decision: Decision,
+    /// Layers whose conditions may be true are among its parts; it has no more than these.
+    pub is_widest: bool,
 }
 
 /// Everybody that has a tree.
@@ -27,19 +29,42 @@ impl Over {
         let idle = site.profiles.keys().filter(|name| !is_booted(name));
         let idle = idle.map(|name| (name, Decision::of_profile(site, name)));
         let idle = idle.filter(|(_, decision)| is_under(decision));
-        let idle = idle.map(|(_, decision)| Who { decision }).collect();
+        let idle = idle.flat_map(|(name, decision)| with_conditions(site, name, decision)).collect();
         Self { booted, idle }
+    }
+
+    /// Each of them with all that it may have.
+    pub fn widest(&self) -> impl Iterator<Item = &Decision> {
+        let all = self.booted.iter().chain(&self.idle);
+        all.filter(|who| who.is_widest).map(|who| &who.decision)
     }
 }
 
 /// What is decided of everybody, whatever they boot.
 pub fn decisions(site: &Site) -> impl Iterator<Item = Who> {
     let catalogue = Catalogue::of(site);
+    let has_conditions = site.shared_layers().any(|layer| layer.when.is_some());
     let everybody: Vec<_> = catalogue.everybody().map(|(_, asked)| asked).collect();
     everybody.into_iter().flat_map(move |asked| {
+        let is_widest = asked.supposed.layers == has_conditions;
         let decided = profiles_of(&catalogue, &asked).unwrap_or_default();
-        decided.into_iter().map(move |decision| Who { decision })
+        decided.into_iter().map(move |decision| Who { decision, is_widest })
     })
+}
+
+/// A profile as it is where none of its layers' conditions is true, and where all are.
+fn with_conditions(site: &Site, profile: &str, decision: Decision) -> Vec<Who> {
+    let layers = site.chain(profile).into_iter().flat_map(|(_, one)| &one.layers);
+    let more: Vec<Part> = layers
+        .filter(|layer| layer.when.is_some())
+        .map(|layer| Part::Layer { path: layer.path.clone() })
+        .collect();
+    if more.is_empty() {
+        return vec![Who { decision, is_widest: true }];
+    }
+    let mut widest = decision.clone();
+    widest.parts.extend(more);
+    vec![Who { decision, is_widest: false }, Who { decision: widest, is_widest: true }]
 }
 
 /// Whether a profile's tree is a part of what a decision's root is made of.
