@@ -18,6 +18,13 @@ use crate::program::{json, oneroot, put, text};
 /// What `check` says of the host that it runs on, which is not the example's.
 const OF_THIS_HOST: [&str; 2] = ["is not an address of this host", "no interface "];
 
+/// Programs that `check` looks for, by the packages that have them.
+const PROGRAMS: [(&str, &str); 3] = [
+    ("autofs", "usr/sbin/automount"),
+    ("nfs-common", "sbin/mount.nfs"),
+    ("systemd-journal-remote", "usr/lib/systemd/systemd-journal-upload"),
+];
+
 /// A copy of an example that can be staged here.
 struct Example {
     name: String,
@@ -119,6 +126,11 @@ impl Example {
             ["sh", "mount", "chroot", "env"]
                 .iter()
                 .for_each(|program| put(&root, &format!("bin/{program}"), "x"));
+            let packages = profile["source"].get("packages").and_then(toml::Value::as_array);
+            let is_in =
+                |package: &str| packages.into_iter().flatten().any(|named| named.as_str() == Some(package));
+            let programs = PROGRAMS.iter().filter(|(package, _)| is_in(package));
+            programs.for_each(|(_, path)| put(&root, path, "x"));
         }
     }
 

@@ -77,4 +77,5 @@ mod takeover;
 mod templates;
 mod tftp;
 mod tokens;
+mod unmet;
 mod ways;

@@ -166,6 +166,27 @@ fn a_kernel_that_only_another_profile_boots_out_of_a_tree_is_looked_at_by_the_na
     }
 }
 
+/// Once one walk up the profiles ended at the topmost tree, and the one that decides did not.
+#[test]
+fn what_mounts_the_root_is_inherited_by_a_profile_that_has_a_tree_of_its_own() {
+    let home = home(
+        "[profile.base]\nsource = { directory = \"base\" }\ninitramfs = \"oneroot\"\n\
+         [profile.desk]\nextends = \"base\"\nsource = { directory = \"desk\" }\n",
+        &[],
+    );
+    let desk = home.path().join("desk");
+    tree(&home.path().join("base"), &MODULES);
+    tree(&desk, &MODULES);
+    put(&desk, "boot/vmlinuz-6.0.0-1", "kernel");
+    put(&desk, "usr/lib/modules/6.0.0-1/modules.dep", "");
+    put(&desk, "boot/initrd.img-6.1.0-1", "no initrd");
+    for args in [&["stage"][..], &["check"]] {
+        let (told, exit) = said(home.path(), args);
+        let of_others = ["has no initrd", "init needs", "initrd.img"].iter().any(|word| told.contains(word));
+        assert!(exit == 0 && !of_others, "its machines boot by an initrd of oneroot's own: {told}");
+    }
+}
+
 /// One answer by HTTP whatever it is made of: its length is said, any part can be had, and it has a name that stays.
 #[test]
 fn the_initrd_of_a_boot_is_one_file_by_http_with_parts_on_both_sides_of_what_it_is_joined_of() {

@@ -13,9 +13,11 @@ use serde::Serialize;
 
 use super::lacks::{self, Budget};
 use super::names::titled;
+use super::over::{Over, booted_by};
 use super::review;
 use super::secrets::KEY_HEAD;
 use super::survey::{Paths, Survey, survey};
+use super::unmet;
 use oneroot_machines::planner::reference;
 
 /// What a part of the site has now, and what is to be said of it. `stage` has these of what it made, and more.
@@ -60,32 +62,32 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
     let mut warnings = lost_or_open(&found);
     let Part::Profile { name } = part else { return warnings };
     let Some(profile) = site.profiles.get(name) else { return warnings };
-    // One that boots with another's kernel has none of its own, or none that counts; one that is only mounted needs none.
-    let is_bare = found.versions.kernels.is_empty();
-    if profile.kernel_from.is_some() || (is_bare && lacks::is_only_mounted(site, name)) {
+    let view = match lacks::alone(store, index.generation()) {
+        Ok(view) => view,
+        Err(cause) => {
+            warnings.push(format!("it can't be looked into: {cause:#}"));
+            return warnings;
+        }
+    };
+    // What is only mounted needs nothing.
+    if found.versions.kernels.is_empty() && lacks::is_only_mounted(site, name) {
         return warnings;
     }
-    // Nothing of it is mounted, so nothing but what is handed out counts.
-    if site.root_of(name) == Root::None {
-        match lacks::alone(store, index.generation()) {
-            Ok(view) => warnings.extend(lacks::named_files(profile, &view)),
-            Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
-        }
+    let (booted, over) = (booted_by(site, name), Over::of(site, name));
+    let tree = lacks::Tree { site, name, profile, view: &view, store, booted: &booted, over: &over };
+    warnings.extend(unmet::of(&tree));
+    // One that boots with another's kernel has none of its own, or none that counts. Where nothing of it is mounted, nothing but what is
+    // handed out counts.
+    if profile.kernel_from.is_some() || site.root_of(name) == Root::None {
         return warnings;
     }
     let has_initrds = !found.versions.initrds.is_empty();
-    warnings.extend(kernels(&found.versions, lacks::boots_by_ours_alone(site, name, has_initrds)));
-    match lacks::alone(store, index.generation()) {
-        Ok(view) => {
-            let tree = lacks::Tree { site, name, profile, view: &view, store };
-            warnings.extend(lacks::of(&tree, budget));
-            let text = |path: &str| text_of(store, &view, path);
-            let names = |directory: &str| view.listed(directory);
-            let is_placed = |place: &str| site.places().any(|at| at == place);
-            warnings.extend(review::of(&review::Tree { text: &text, names: &names, is_placed: &is_placed }));
-        }
-        Err(cause) => warnings.push(format!("it can't be looked into: {cause:#}")),
-    }
+    warnings.extend(kernels(&found.versions, lacks::boot_by_ours_alone(booted.iter(), has_initrds)));
+    warnings.extend(lacks::of(&tree, budget));
+    let text = |path: &str| text_of(store, &view, path);
+    let names = |directory: &str| view.listed(directory);
+    let is_placed = |place: &str| site.places().any(|at| at == place);
+    warnings.extend(review::of(&review::Tree { text: &text, names: &names, is_placed: &is_placed }));
     warnings
 }
 

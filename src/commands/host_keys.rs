@@ -3,29 +3,29 @@
 
 use std::path::Path;
 
-use oneroot_bootconf::asked::Catalogue;
-use oneroot_bootconf::decided::profiles_of;
-use oneroot_bootconf::decision::{Decision, Part};
+use oneroot_bootconf::decision::Part;
 use oneroot_bootconf::secrets::Secrets;
-use oneroot_bootconf::{Site, stacks};
 use oneroot_tree::View;
+
+use super::over::{Over, Who, has_tree};
 
 const PLACE: &str = "etc/ssh";
 /// The key that a machine is advised to have.
 const ADVISED: &str = "ssh_host_ed25519_key";
 
 /// What is to be said of a profile's own tree, with the layers that its machines have over it.
-pub fn of(site: &Site, profile: &str, view: &View) -> Option<String> {
+pub fn of(profile: &str, view: &View, over: &Over) -> Option<String> {
     let is_there = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
     if !is_there("/usr/sbin/sshd") {
         return None;
     }
     let keys: Vec<String> =
         view.listed(&format!("/{PLACE}")).into_iter().filter(|name| is_key(name)).collect();
-    let stacks = over(site, profile);
+    let stacks = stacks(over, profile);
     if keys.is_empty() {
-        let has =
-            |stack: &Stack| !stack.own.is_empty() || stack.parts.iter().filter_map(directory).any(has_key);
+        let has = |stack: &Stack<'_>| {
+            !stack.own.is_empty() || stack.parts.iter().filter_map(directory).any(has_key)
+        };
         return (!stacks.iter().all(has)).then(|| {
             format!(
                 "sshd has no host keys, so it does not start; give each machine its own: {}",
@@ -34,7 +34,7 @@ pub fn of(site: &Site, profile: &str, view: &View) -> Option<String> {
         });
     }
     // One machine whose layers leave a key to be seen is enough.
-    let is_own = |stack: &Stack, key: &String| {
+    let is_own = |stack: &Stack<'_>, key: &String| {
         stack.own.contains(key) || stack.parts.iter().any(|part| covers(part, key))
     };
     let is_shared = |key: &&String| stacks.iter().any(|stack| !is_own(stack, key));
@@ -70,28 +70,20 @@ fn is_key(name: &str) -> bool {
 }
 
 /// What lies over a profile's tree on a machine.
-struct Stack {
-    parts: Vec<Part>,
+struct Stack<'d> {
+    parts: &'d [Part],
     /// Names of keys that are its own by a secret.
     own: Vec<String>,
 }
 
 /// For each machine that boots it, or for each profile where none does yet.
-fn over(site: &Site, profile: &str) -> Vec<Stack> {
-    let is_under = |stack: &Stack| {
-        stack.parts.iter().any(|part| matches!(part, Part::Profile { name } if name == profile))
+fn stacks<'o>(over: &'o Over, profile: &str) -> Vec<Stack<'o>> {
+    let of = |whose: &'o [Who]| -> Vec<Stack<'o>> {
+        let whose = whose.iter().map(|who| &who.decision).filter(|decision| has_tree(decision, profile));
+        whose.map(|decision| Stack { own: keys_in(&decision.secrets), parts: &decision.parts }).collect()
     };
-    let catalogue = Catalogue::of(site);
-    let of = |decision: Decision| Stack { own: keys_in(&decision.secrets), parts: decision.parts };
-    let decisions = catalogue.everybody().filter_map(|(_, asked)| profiles_of(&catalogue, &asked).ok());
-    let booted: Vec<Stack> = decisions.flatten().map(of).filter(is_under).collect();
-    if !booted.is_empty() {
-        return booted;
-    }
-    let own: Vec<String> =
-        site.chain(profile).iter().flat_map(|(_, profile)| keys_in(&profile.secrets)).collect();
-    let bare = stacks(site).into_iter().map(|parts| Stack { parts, own: own.clone() });
-    bare.filter(is_under).collect()
+    let booted = of(&over.booted);
+    if booted.is_empty() { of(&over.idle) } else { booted }
 }
 
 /// The keys of sshd's among secrets, by their names there.

@@ -4,8 +4,6 @@
 use std::io;
 use std::sync::Arc;
 
-use oneroot_bootconf::asked::Catalogue;
-use oneroot_bootconf::decided::profiles_of;
 use oneroot_bootconf::decision::{Decision, Part};
 use oneroot_bootconf::initrd::Initrd;
 use oneroot_bootconf::kernels::{self, Loaded, Own};
@@ -16,6 +14,7 @@ use oneroot_machines::initrds::{self, Programs};
 use oneroot_tree::{Store, View, initrd};
 
 use super::host_keys;
+use super::over::{self, Over, tree_of};
 
 /// What our init calls before any program of the tree's own choice runs (docs/decisions/0010), each with a package.
 const CALLED: [(&str, &str); 4] =
@@ -23,7 +22,7 @@ const CALLED: [(&str, &str); 4] =
 /// Initrds that are looked into at once: each takes a second.
 const MOST: usize = 4;
 /// Where a shell would find them.
-const PLACES: [&str; 4] = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"];
+pub const PLACES: [&str; 4] = ["/bin", "/usr/bin", "/sbin", "/usr/sbin"];
 /// What a kernel starts, in its order (Linux, init/main.c).
 const INITS: [&str; 4] = ["/sbin/init", "/etc/init", "/bin/init", "/bin/sh"];
 
@@ -60,15 +59,23 @@ pub struct Tree<'t> {
     pub name: &'t str,
     pub profile: &'t Profile,
     pub view: &'t View,
-    pub store: &'t Store,
+    pub store: &'t Arc<Store>,
+    /// What is decided of those who boot a kernel of it.
+    pub booted: &'t [Decision],
+    pub over: &'t Over,
 }
 
 /// Every word of it, for a profile's own tree. A layer over it may bring what is missing, so none of it is a mistake.
 pub fn of(tree: &Tree<'_>, budget: &mut Budget) -> Vec<String> {
-    let initrds = initrds_of(tree);
-    let mut told = programs(tree.view, boots_by_ours_alone(tree.site, tree.name, !initrds.is_empty()));
-    told.extend(host_keys::of(tree.site, tree.name, tree.view));
+    let mut initrds = initrds_of(tree);
+    let own = tree.booted.iter().filter(|decision| tree_of(decision) == Some(tree.name));
+    let mut told = programs(tree.view, boot_by_ours_alone(own, !initrds.is_empty()));
+    told.extend(host_keys::of(tree.name, tree.view, tree.over));
     told.extend(of_modules(tree));
+    if boot_by_ours_alone(tree.booted.iter(), !initrds.is_empty()) {
+        // No other mounts anybody's root.
+        initrds.clear();
+    }
     let (looked_into, passed_over) = initrds.split_at(budget.take(initrds.len()));
     told.extend(looked_into.iter().flat_map(|(path, object)| of_initrd(tree, path, *object)));
     if !passed_over.is_empty() {
@@ -83,29 +90,15 @@ pub fn of(tree: &Tree<'_>, budget: &mut Budget) -> Vec<String> {
 
 /// Whether machines mount a profile's tree on their own, and none boots it: of programs alone, it has neither kernel nor init.
 pub fn is_only_mounted(site: &Site, profile: &str) -> bool {
-    let catalogue = Catalogue::of(site);
-    let decisions = catalogue.everybody().filter_map(|(_, asked)| profiles_of(&catalogue, &asked).ok());
-    let parts: Vec<Part> = decisions.flatten().flat_map(|decision| decision.parts).collect();
+    let parts: Vec<Part> = over::decisions(site).flat_map(|who| who.decision.parts).collect();
     let is_it = |part: &Part| matches!(part, Part::Profile { name } if name == profile);
     let is_in = |part: &Part| matches!(part, Part::Mounted { parts, .. } if parts.iter().any(is_it));
     parts.iter().any(is_in) && !parts.iter().any(is_it)
 }
 
-/// Kernel and initrds that a profile names and its tree does not have.
-pub fn named_files(profile: &Profile, view: &View) -> Vec<String> {
-    let is_there = |path: &str| view.follow(path.as_bytes()).and_then(|node| view.object(node)).is_some();
-    let named = profile.kernel.iter().chain(&profile.initrds);
-    let missing = named.filter(|path| !path.contains('*') && !is_there(path));
-    missing.map(|path| format!("no {path}, which its machines are to load")).collect()
-}
-
-/// Whether all who boot a profile's tree do so by an initrd of oneroot's own. `has_initrds` says whether any kernel of it has one.
-pub fn boots_by_ours_alone(site: &Site, profile: &str, has_initrds: bool) -> bool {
-    told_to(site, profile).into_iter().all(|told| is_ours(told, has_initrds))
-}
-
-fn is_ours(told: Option<Initramfs>, has_initrds: bool) -> bool {
-    told.map_or(!has_initrds, |told| told == Initramfs::Oneroot)
+/// Whether all these boot by an initrd of oneroot's own. `has_initrds` says whether any kernel of their tree has one.
+pub fn boot_by_ours_alone<'d>(mut decisions: impl Iterator<Item = &'d Decision>, has_initrds: bool) -> bool {
+    decisions.all(|decision| decision.initramfs.map_or(!has_initrds, |told| told == Initramfs::Oneroot))
 }
 
 /// What keeps an initrd of oneroot's own from being made of the tree, or from mounting the root: of each profile that boots a kernel of
@@ -118,8 +111,8 @@ fn of_modules(tree: &Tree<'_>) -> Vec<String> {
     let programs = Programs::beside(&tree.site.server.loaders);
     let mut of_kernels: Vec<(Own, Vec<String>)> = Vec::new();
     let mut told: Vec<(String, Vec<String>)> = Vec::new();
-    for decision in booted_by(tree.site, tree.name) {
-        let found = match kernels::kernel_and_initrds(&decision, &seen) {
+    for decision in tree.booted {
+        let found = match kernels::kernel_and_initrds(decision, &seen) {
             Ok(Loaded { own: Some(own), .. }) => {
                 let known = of_kernels.iter().find(|(looked, _)| *looked == own);
                 let mut found = match known {
@@ -151,26 +144,6 @@ fn of_modules(tree: &Tree<'_>) -> Vec<String> {
     told.into_iter().map(whose).collect()
 }
 
-/// What is decided of each profile that boots a kernel of this one's tree: it first, and who extends it or borrows its kernel.
-fn booted_by(site: &Site, profile: &str) -> Vec<Decision> {
-    let topmost = |name: &str| {
-        let chain = site.chain(name);
-        chain.into_iter().rev().find(|(_, one)| one.source.is_some()).map(|(name, _)| name.to_owned())
-    };
-    let kernels_tree = |name: &str| {
-        let chain = site.chain(name);
-        // What is borrowed lies over the tree of the same profile.
-        let (name, one) =
-            chain.into_iter().rev().find(|(_, one)| one.source.is_some() || one.kernel_from.is_some())?;
-        one.kernel_from.as_deref().map_or_else(|| Some(name.to_owned()), topmost)
-    };
-    let others = site.profiles.keys().map(String::as_str).filter(|name| *name != profile);
-    let all = [profile].into_iter().chain(others);
-    all.filter(|name| kernels_tree(name).as_deref() == Some(profile))
-        .map(|name| Decision::of_profile(site, name))
-        .collect()
-}
-
 /// What keeps an initrd from mounting the root.
 fn of_initrd(tree: &Tree<'_>, path: &str, object: ObjectId) -> Vec<String> {
     let found = match tree.store.object(object).map_err(io::Error::other).and_then(look) {
@@ -182,7 +155,7 @@ fn of_initrd(tree: &Tree<'_>, path: &str, object: ObjectId) -> Vec<String> {
         }
     };
     // Whoever boots this tree says how; only what is wrong for all of them is.
-    let told = told_to(tree.site, tree.name).into_iter().map(Option::unwrap_or_default);
+    let told = tree.booted.iter().map(|decision| decision.initramfs.unwrap_or_default());
     let each: Vec<Vec<String>> = told.map(|told| found.problems(path, tree.name, told)).collect();
     if each.iter().all(|problems| !problems.is_empty()) {
         each.into_iter().next().unwrap_or_default()
@@ -210,26 +183,6 @@ fn initrds_of(tree: &Tree<'_>) -> Vec<(String, ObjectId)> {
     let Profile { kernel, initrds, .. } = tree.profile;
     let paths = kernels::initrds(kernel.as_deref(), initrds, &seen);
     paths.into_iter().filter_map(|path| object(&path).map(|object| (path, object))).collect()
-}
-
-/// What the site says that mounts the root of those that boot this profile's tree: it, and whoever extends it.
-fn told_to(site: &Site, profile: &str) -> Vec<Option<Initramfs>> {
-    let mut all = Vec::new();
-    for name in site.profiles.keys() {
-        let (mut told, mut at) = (None, Some(name));
-        while let Some(own) = at.and_then(|at| site.profiles.get(at)) {
-            told = told.or(own.initramfs);
-            // What is told of a tree is for those whose topmost tree it is.
-            if own.source.is_some() {
-                break;
-            }
-            at = own.extends.as_ref();
-        }
-        if at.is_some_and(|at| at == profile) {
-            all.push(told);
-        }
-    }
-    all
 }
 
 fn programs(view: &View, is_ours: bool) -> Vec<String> {

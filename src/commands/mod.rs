@@ -24,6 +24,7 @@ mod machines;
 mod mapping;
 mod names;
 mod needs;
+mod over;
 mod pages;
 mod patience;
 mod preview;
@@ -42,6 +43,7 @@ mod survey;
 mod sync;
 mod token;
 mod unknown;
+mod unmet;
 mod vendors;
 mod verify;
 

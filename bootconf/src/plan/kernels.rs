@@ -134,6 +134,12 @@ pub fn kernel_and_initrds(decision: &Decision, tree: &Tree<'_>) -> Result<Loaded
     whole.or_else(own).ok_or_else(|| NoPlan::NoInitrd { profile: decision.profile.clone(), kernel: newest })
 }
 
+/// Whether a tree has what the site names as a kernel or an initrd: a path, or anything that fits a pattern.
+#[must_use]
+pub fn has_named(named: &str, tree: &Tree<'_>) -> bool {
+    if version::is_pattern(named) { !fitting(tree, named).is_empty() } else { (tree.exists)(named) }
+}
+
 /// The initrds of all kernels that may boot, those of the best first: `kernel` and `wanted` are what the site says, if it does.
 #[must_use]
 pub fn initrds(kernel: Option<&str>, wanted: &[String], tree: &Tree<'_>) -> Vec<String> {
