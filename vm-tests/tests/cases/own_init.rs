@@ -188,7 +188,12 @@ fn a_tree_with_runit_comes_up_and_goes_off() {
     comes_up(&lab, &server, Hardware::new("alpha", "0a"));
 }
 
-/// s6's supervisor as process 1, started by a script, as who uses it writes one: what init starts need not be a program of machine code.
+/// s6's supervisor as process 1, started by a script, as who uses it writes one. It notes what it was handed, before it changes any of that.
+const S6: &str = "#!/bin/sh\n{ umask; pwd; ls /proc/$$/fd | grep -x .; grep -E '^Sig(Blk|Ign)' /proc/$$/status; echo \"$PATH $HOME $TERM $#\"; } >/run/handed\n\
+     cp -a /etc/s6 /run/service\nexec s6-svscan /run/service\n";
+/// As a kernel starts an init: no signal blocked or ignored, no descriptor but those of the console. A shell has its own from 10 on.
+const HANDED: &str = "0022\n/\n0\n1\n2\nSigBlk:\t0000000000000000\nSigIgn:\t0000000000000000\n/usr/sbin:/usr/bin:/sbin:/bin / linux 0";
+
 #[test]
 #[ignore = "make test-vm-all"]
 fn a_tree_whose_init_is_a_script_that_becomes_s6_comes_up_and_goes_off() {
@@ -196,7 +201,7 @@ fn a_tree_whose_init_is_a_script_that_becomes_s6_comes_up_and_goes_off() {
     let lab = Lab::new().unwrap();
     let site = site(&debian);
     for (file, text) in [
-        ("usr/sbin/init", "#!/bin/sh\ncp -a /etc/s6 /run/service\nexec s6-svscan /run/service\n"),
+        ("usr/sbin/init", S6),
         ("etc/s6/getty/run", "#!/bin/sh\nexec /sbin/getty -L ttyS0 115200 vt100\n"),
         ("etc/s6/.s6-svscan/finish", "#!/bin/sh\necho o >/proc/sysrq-trigger\nsleep 60\n"),
     ] {
@@ -208,6 +213,7 @@ fn a_tree_whose_init_is_a_script_that_becomes_s6_comes_up_and_goes_off() {
     alpha.log_in().unwrap();
     server.wait_for_step("alpha", "up", STEP).unwrap();
     assert_eq!(alpha.ok("readlink /proc/1/exe").unwrap(), "/usr/bin/s6-svscan");
+    assert_eq!(alpha.ok("cat /run/handed").unwrap(), HANDED);
     assert_given(&mut alpha);
     assert_phases(&server, false);
     alpha.type_line("s6-svscanctl -t /run/service").unwrap();
@@ -268,8 +274,8 @@ fn an_arm64_machine_comes_up_by_the_init_that_lies_beside_its_loader() {
 
 #[test]
 #[ignore = "make test-vm-all"]
-fn a_machine_with_256_mib_comes_up_writes_more_than_it_has_memory_for_and_goes_off() {
-    for debian in [artifacts::bare, artifacts::bare_bookworm] {
+fn machines_of_192_and_256_mib_come_up_write_more_than_they_have_memory_for_and_go_off() {
+    for (debian, memory) in [(artifacts::bare as fn() -> _, 192), (artifacts::bare_bookworm, 256)] {
         let Some(debian) = artifacts::here(debian) else { return };
         let lab = Lab::new().unwrap();
         let mut site = site(&debian);
@@ -277,7 +283,7 @@ fn a_machine_with_256_mib_comes_up_writes_more_than_it_has_memory_for_and_goes_o
             site.text().replace("[profile.debian]\n", "[profile.debian]\noverlay = \"zram 512m\"\n");
         site.set_text(&compressed);
         let server = Server::start(site).unwrap();
-        let mut alpha = Hardware::new("alpha", "0a").memory(256).power_on(&lab).unwrap();
+        let mut alpha = Hardware::new("alpha", "0a").memory(memory).power_on(&lab).unwrap();
         alpha.log_in().unwrap();
         server.wait_for_step("alpha", "up", STEP).unwrap();
         assert_given(&mut alpha);
