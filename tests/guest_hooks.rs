@@ -40,6 +40,29 @@ fn hooks_run_before_the_real_init_with_the_machines_facts_and_one_that_is_requir
     }
 }
 
+#[test]
+fn the_word_for_a_hook_that_ends_the_boot_says_so_however_long_its_name_is() {
+    let hooks = "mkdir -p etc/oneroot/early.d; : >.oneroot/facts; cd etc/oneroot/early.d; \
+                 for name in 50-check-infiniband-memory.required 60-a.required 70-check-infiniband-and-memory; do \
+                 printf '#!/bin/sh\nexit 3\n' >$name; chmod 755 $name; done";
+    for shell in shells() {
+        let home = root(shell);
+        change(home.path(), hooks);
+        let says = HOOKS.replace(
+            "hook-failed-$word$end\" ] ||",
+            "hook-failed-$word$end\" ] || echo $word$end >>/tmp/said ||",
+        );
+        // Else nobody would be there to tell.
+        let says = says.replace("failed=1 ;;", "failed=0 ;;");
+        program(&home.path().join("root/.oneroot/hooks"), &says);
+        let probe = PROBE.replacen('\n', "\necho \"said=$(tr '\\n' ' ' </tmp/said)\"\n", 1);
+        program(&home.path().join("root/usr/lib/systemd/systemd"), &probe);
+        let (told, _) = boot_and_errors(home.path(), SPOILED);
+        let said = "50-check-infiniband-mem-required 60-a-required 70-check-infiniband-and-memory ";
+        assert_eq!(told.get("said").unwrap(), &[said], "{}", shell.display());
+    }
+}
+
 /// What lies in a tree with `examine.d` beside its programs.
 const EXAMINED: &str = "mkdir -p etc/oneroot/early.d etc/oneroot/examine.d; \
     printf 'ONEROOT_NAME=alpha\nONEROOT_VAR_role=db\n' >.oneroot/facts; echo '{}' >.oneroot/facts.json";
