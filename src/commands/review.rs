@@ -10,7 +10,7 @@
 //! | `/etc/selinux/config` | enforcing | R5 |
 //! | `/etc/cloud/` | cloud-init that asks a network for its data | R6 |
 //! | `/etc/udev/rules.d/` | names for NICs by MAC | R7 |
-//! | `/usr/bin/dockerd`, `/usr/bin/podman` | containers that would lie on the overlay in memory | R8 |
+//! | `dockerd` with `/etc/docker/daemon.json`, `podman` with `/etc/containers/storage.conf` | containers that would lie on the overlay in memory | R8 |
 
 /// A tree, as far as the review looks.
 pub struct Tree<'t> {
@@ -22,14 +22,38 @@ pub struct Tree<'t> {
     pub is_placed: &'t dyn Fn(&str) -> bool,
 }
 
-/// Programs that lay containers' file systems on one of the machine's, and where.
-const CONTAINERS: [(&str, &str); 2] = [("dockerd", "/var/lib/docker"), ("podman", "/var/lib/containers")];
+/// A program that lays containers' file systems on one of the machine's.
+struct Containers {
+    program: &'static str,
+    /// Where it keeps them, if nobody says otherwise.
+    place: &'static str,
+    /// The file that may say otherwise, and how.
+    config: &'static str,
+    said: fn(&str) -> Option<String>,
+}
+
+const CONTAINERS: [Containers; 2] = [
+    Containers {
+        program: "dockerd",
+        place: "/var/lib/docker",
+        config: "/etc/docker/daemon.json",
+        said: data_root,
+    },
+    Containers {
+        program: "podman",
+        place: "/var/lib/containers",
+        config: "/etc/containers/storage.conf",
+        said: graph_root,
+    },
+];
+/// Where distributions have them.
+const PROGRAMS: [&str; 3] = ["/usr/bin", "/usr/sbin", "/sbin"];
 
 /// All of it, one line each.
 pub fn of(tree: &Tree<'_>) -> Vec<String> {
-    let rows: [fn(&Tree<'_>) -> Option<String>; 8] =
-        [disks, swap, crypttab, resume, selinux, cloud_init, nic_names, containers];
-    rows.iter().filter_map(|row| row(tree)).collect()
+    let rows: [fn(&Tree<'_>) -> Option<String>; 7] =
+        [disks, swap, crypttab, resume, selinux, cloud_init, nic_names];
+    rows.iter().filter_map(|row| row(tree)).chain(containers(tree)).collect()
 }
 
 /// The lines of a file that say something.
@@ -143,15 +167,32 @@ fn nic_names(tree: &Tree<'_>) -> Option<String> {
     ))
 }
 
-fn containers(tree: &Tree<'_>) -> Option<String> {
-    let programs = (tree.names)("/usr/bin");
-    let (program, place) = CONTAINERS
-        .into_iter()
-        .find(|(program, place)| programs.iter().any(|name| name == program) && !(tree.is_placed)(place))?;
-    Some(format!(
-        "{program} keeps containers in {place}, and overlayfs takes no overlay, which a machine's root is, for its upper layer: they are refused \
-         there, or copied whole for each container; say lasts = {{ \"{place}\" = \"empty\" }}, or mount a disk there"
-    ))
+fn containers(tree: &Tree<'_>) -> Vec<String> {
+    let programs: Vec<String> = PROGRAMS.iter().flat_map(|directory| (tree.names)(directory)).collect();
+    let there = CONTAINERS.iter().filter(|known| programs.iter().any(|name| name == known.program));
+    let told = there.filter_map(|Containers { program, place, config, said }| {
+        let said = (tree.text)(config).and_then(|text| said(&text));
+        let place = said.as_deref().filter(|said| !said.starts_with(place)).unwrap_or(place);
+        (!(tree.is_placed)(place)).then(|| {
+            format!(
+                "{program} keeps containers in {place}, and overlayfs takes no overlay, which a machine's root is, for its upper layer: they are \
+                 refused there, or copied whole for each container; say lasts = {{ \"{place}\" = \"empty\" }}, or mount a disk there"
+            )
+        })
+    });
+    told.collect()
+}
+
+/// docker's `data-root`, where its file says one.
+fn data_root(text: &str) -> Option<String> {
+    let said: serde_json::Value = serde_json::from_str(text).ok()?;
+    said.get("data-root")?.as_str().map(str::to_owned)
+}
+
+/// podman's `graphroot`, likewise.
+fn graph_root(text: &str) -> Option<String> {
+    let said: toml::Table = text.parse().ok()?;
+    said.get("storage")?.get("graphroot")?.as_str().map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -174,6 +215,9 @@ mod tests {
         })
     }
 
+    /// podman's containers elsewhere.
+    const MOVED: &str = "[storage]\ndriver = \"overlay\"\ngraphroot = \"/srv/c\"\n";
+
     #[test]
     fn each_row_is_told_with_what_to_do() {
         let fstab = "# a comment\nUUID=1 / ext4 errors=remount-ro 0 1\nUUID=2 /boot/efi vfat umask=0077 0 1\nUUID=3 none swap sw 0 0\nproc /proc proc defaults 0 0\n";
@@ -188,15 +232,28 @@ mod tests {
             (&[("/etc/cloud/cloud.cfg", "users:\n  - default\n")], 0, "datasource_list: [ None ]"),
             (&[("/etc/udev/rules.d/70-persistent-net.rules", udev)], 0, "70-persistent-net.rules names NICs"),
             (
-                &[("/usr/bin/dockerd", ""), ("/usr/bin/podman", "")],
+                &[("/usr/sbin/dockerd", ""), ("/usr/bin/podman", "")],
                 0,
                 "lasts = { \"/var/lib/docker\" = \"empty\" }",
+            ),
+            (
+                &[("/usr/bin/podman", ""), ("/etc/containers/storage.conf", MOVED)],
+                0,
+                "keeps containers in /srv/c,",
+            ),
+            (
+                &[("/sbin/dockerd", ""), ("/etc/docker/daemon.json", "{\"data-root\": \"/srv/d\"}")],
+                0,
+                "lasts = { \"/srv/d\" = \"empty\" }",
             ),
         ] {
             let told = told(files);
             assert!(told.get(row).is_some_and(|line| line.contains(expected)), "{told:?}");
         }
         assert_eq!(told(&[("/etc/fstab", fstab)]).len(), 2, "file systems and swap");
+        let both =
+            [("/usr/bin/dockerd", ""), ("/usr/bin/podman", ""), ("/etc/containers/storage.conf", MOVED)];
+        assert_eq!(told(&both).len(), 2, "each of two");
     }
 
     #[test]
