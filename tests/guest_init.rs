@@ -426,13 +426,13 @@ fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_re
                    printf '#!/bin/sh\\ncat /etc/join >/tmp/hooked\\n' >etc/oneroot/early.d/10-join; \
                    chmod 755 bin/nas etc/oneroot/early.d/10-join; echo tree >etc/key; : >.oneroot/facts; \
                    for name in chown mv rmdir id wc tail; do ln -s busybox bin/$name; done; \
-                   printf '10.0.0.1 2049\\n1 join 0640 0 7 required /etc/join\\n2 key 0600 3 0 wanted /etc/key\\n3 gone 0600 0 0 wanted -\\n3 gone.pub 0644 0 0 maybe -\\n4 top 0600 0 0 wanted /top\\n' >.oneroot/secrets.list";
+                   printf '2049 10.0.0.1\\n1 join 0640 0 7 required /etc/join\\n2 key 0600 3 0 wanted /etc/key\\n3 gone 0600 0 0 wanted -\\n3 gone.pub 0644 0 0 maybe -\\n4 top 0600 0 0 wanted /top\\n' >.oneroot/secrets.list";
     for shell in shells() {
         let (home, shown) = (root(shell), shell.display());
         change(home.path(), prepare);
         let script = SECRETS.replace(
-            "mount -i -n -t nfs -o \"$options\" \"$1:/s/$boot\"",
-            "nas -i -n -o \"$options\" \"$1:/s/$boot\"",
+            "mount -i -n -t nfs -o \"$options\" \"$server:/s/$boot\"",
+            "nas -i -n -o \"$options\" \"$server:/s/$boot\"",
         );
         assert_ne!(script, SECRETS);
         // Where there is no console but a file, whoever says something next takes the place of what was said.
@@ -480,6 +480,28 @@ fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_re
         change(home.path(), "rm -f srv/join");
         let refused = std::panic::catch_unwind(|| boot_and_errors(home.path(), SPOILED));
         assert!(refused.is_err(), "it does not come up: {shown}");
+    }
+}
+
+#[test]
+fn secrets_are_asked_for_at_each_address_of_a_server_that_is_not_there_by_the_first() {
+    let prepare = "mkdir -p srv; echo t0ken >srv/join; \
+                   printf '#!/bin/sh\\necho \"$5\" >>/tmp/asked\\ncase $5 in 10.0.0.1:*) echo \"nas: No route to host\" >&2; exit 32 ;; esac\\nmount --bind /srv $6\\n' >bin/nas; \
+                   chmod 755 bin/nas; for name in chown mv rmdir; do ln -s busybox bin/$name; done; \
+                   printf '2049 10.0.0.1 10.0.0.2\\n1 join 0600 0 0 required /etc/join\\n' >.oneroot/secrets.list";
+    for shell in shells() {
+        let (home, shown) = (root(shell), shell.display());
+        change(home.path(), prepare);
+        let script =
+            SECRETS.replace("mount -i -n -t nfs -o", "nas -i -n -o").replace("sleep $pause", "sleep 0");
+        program(&home.path().join("root/.oneroot/fetch-secrets"), &script);
+        let probe =
+            "\necho \"asked=$(tr '\\n' ' ' </tmp/asked)\"; echo \"join=$(cat /etc/join)\"\n";
+        program(&home.path().join("root/usr/lib/systemd/systemd"), &PROBE.replacen('\n', probe, 1));
+        let (told, _) = boot_and_errors(home.path(), SPOILED);
+        let asked = format!("10.0.0.1:/s/{BOOT} 10.0.0.2:/s/{BOOT} ");
+        assert_eq!(told.get("asked").unwrap(), &[asked], "{shown}");
+        assert_eq!(told.get("join").unwrap(), &["t0ken"], "{shown}");
     }
 }
 

@@ -41,7 +41,7 @@ pub struct Given {
     mounts: Mounts,
     log: Option<LogPlace>,
     /// Which secrets it asks for, and where.
-    secrets: Option<(Secrets, IpAddr, u16)>,
+    secrets: Option<(Secrets, Vec<IpAddr>, u16)>,
     /// For its tree's hooks, where it has any.
     facts: Option<Facts>,
     /// Where it tells what its tree's programs find out about it, where there are such.
@@ -69,10 +69,10 @@ impl Given {
         }
     }
 
-    /// The same with what it has to know of its secrets, where it has any.
+    /// The same with what it has to know of its secrets, where it has any: its server gives them, by this port and at its other addresses too.
     #[must_use]
-    pub fn with_secrets(self, facts: &Facts, secrets: &Secrets, port: u16) -> Self {
-        let asks = || (secrets.clone(), facts.site.server, port);
+    pub fn with_secrets(self, facts: &Facts, secrets: &Secrets, more: &[Ipv4Addr], port: u16) -> Self {
+        let asks = || (secrets.clone(), own::servers(facts.site.server, more).collect(), port);
         Self { secrets: (!secrets.is_empty()).then(asks), ..self }
     }
 
@@ -136,8 +136,8 @@ impl Given {
         }
         files.extend(mounts::files(&self.mounts, &self.name));
         files.extend(self.log());
-        if let Some((wanted, server, port)) = &self.secrets {
-            files.push((secrets::LIST.to_owned(), secrets::list(wanted, *server, *port)));
+        if let Some((wanted, servers, port)) = &self.secrets {
+            files.push((secrets::LIST.to_owned(), secrets::list(wanted, servers, *port)));
         }
         if let Some(facts) = &self.facts {
             files.push(("facts".to_owned(), environment(facts)));

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 
 use crate::site::secrets::{PUBLIC, Secret, SecretKind, Secrets};
 
-/// The list, below `/.oneroot`. Its first line is the server's address and port; in each other one stand a number, a name, mode,
+/// The list, below `/.oneroot`. Its first line is the server's port and addresses; in each other one stand a number, a name, mode,
 /// owner and group of the file, `required`, `wanted` or `maybe`, and a place or `-`.
 pub const LIST: &str = "secrets.list";
 /// Mode of what everybody may know.
@@ -19,8 +19,10 @@ pub fn numbered(secrets: &Secrets, number: usize) -> Option<(&str, &Secret)> {
 }
 
 /// The list.
-pub(super) fn list(secrets: &Secrets, server: IpAddr, port: u16) -> String {
-    let mut list = format!("{server} {port}\n");
+pub(super) fn list(secrets: &Secrets, servers: &[IpAddr], port: u16) -> String {
+    let mut list = port.to_string();
+    list.extend(servers.iter().map(|server| format!(" {server}")));
+    list.push('\n');
     for ((name, secret), number) in secrets.iter().zip(1_usize..) {
         let Secret { kind, at, mode, user, group, required } = secret;
         let how = if *required { "required" } else { "wanted" };
@@ -47,9 +49,11 @@ mod tests {
         let site = load_str("site.toml", site, std::path::Path::new("/")).unwrap();
         let secrets = &site.profiles["a"].secrets;
         assert_eq!(
-            list(secrets, "10.0.0.1".parse().unwrap(), 2049).lines().collect::<Vec<_>>(),
+            list(secrets, &["10.0.0.1", "10.0.0.2"].map(|server| server.parse().unwrap()), 2049)
+                .lines()
+                .collect::<Vec<_>>(),
             [
-                "10.0.0.1 2049",
+                "2049 10.0.0.1 10.0.0.2",
                 "1 keytab 0640 0 42 required /etc/krb5.keytab",
                 "2 ssh_host_ed25519_key 0600 0 0 wanted /etc/ssh/ssh_host_ed25519_key",
                 "2 ssh_host_ed25519_key.pub 0644 0 0 maybe /etc/ssh/ssh_host_ed25519_key.pub",

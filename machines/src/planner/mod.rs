@@ -235,7 +235,7 @@ impl Planner {
             let initramfs =
                 loaded.as_ref().map_or(decision.initramfs.unwrap_or_default(), |loaded| loaded.initramfs);
             let given = Given::of(facts, initramfs, &decision.mounts, decision.log.as_ref())
-                .with_secrets(facts, &decision.secrets, decision.nfs_port)
+                .with_secrets(facts, &decision.secrets, &decision.more_addresses, decision.nfs_port)
                 .with_vlan(decision.own.vlan_by(initramfs))
                 .with_zram(decision.own.zram_by(initramfs));
             let [has_hooks, examines] = [HOOKS, EXAMINERS].map(|hooks| below.follow(hooks).is_some());
