@@ -495,8 +495,7 @@ fn secrets_are_asked_for_at_each_address_of_a_server_that_is_not_there_by_the_fi
         let script =
             SECRETS.replace("mount -i -n -t nfs -o", "nas -i -n -o").replace("sleep $pause", "sleep 0");
         program(&home.path().join("root/.oneroot/fetch-secrets"), &script);
-        let probe =
-            "\necho \"asked=$(tr '\\n' ' ' </tmp/asked)\"; echo \"join=$(cat /etc/join)\"\n";
+        let probe = "\necho \"asked=$(tr '\\n' ' ' </tmp/asked)\"; echo \"join=$(cat /etc/join)\"\n";
         program(&home.path().join("root/usr/lib/systemd/systemd"), &PROBE.replacen('\n', probe, 1));
         let (told, _) = boot_and_errors(home.path(), SPOILED);
         let asked = format!("10.0.0.1:/s/{BOOT} 10.0.0.2:/s/{BOOT} ");

@@ -26,8 +26,10 @@ const MOST: usize = 1024;
 const DEEPEST: usize = 16;
 /// What ifupdown's program may take.
 const IFUPDOWN: Duration = Duration::from_secs(10);
+/// Which secrets the machine has.
+const SECRETS: &str = "/.oneroot/secrets.list";
 /// What fetching secrets may take: the script asks for 300 s, and ends what it has begun by then within two minutes. And what letting go of
-/// them may take, where it has not ended.
+/// them may take, where it has not ended, and putting links to them in their places.
 const ALL_SECRETS: Duration = Duration::from_secs(480);
 const LETS_GO: Duration = Duration::from_secs(30);
 /// Where the site's hooks are, and what all of them may take; the script gives each a minute.
@@ -58,10 +60,12 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
     }
     let placed = put(kernel, &mut wrong);
     tell_ifupdown(kernel, mac, &mut wrong);
-    let lacking = if !keep(kernel, &mut wrong) {
+    let lacking = if !fetch_secrets(kernel, &mut wrong) {
+        // Before what is copied: the server gives them for some minutes alone. Before the hooks, too: one may need a secret.
+        Some(Trouble::Secret)
+    } else if !keep(kernel, &mut wrong) {
         Some(Trouble::Lasting)
-    } else if !fetch_secrets(kernel, &mut wrong) {
-        // Before the hooks: one may need a secret.
+    } else if !link_secrets(kernel, &mut wrong) {
         Some(Trouble::Secret)
     } else if !run_hooks(kernel, &mut wrong) {
         Some(Trouble::Hook)
@@ -84,19 +88,31 @@ pub fn place(machine: &mut Machine<'_>, mac: &str) -> Result<(), Over> {
 
 /// Fetches the machine's secrets (docs/decisions/0025). False where one is missing without which it is not to come up.
 fn fetch_secrets(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
-    let list = format!("{GIVEN}/secrets.list");
-    let is_needed = || {
-        let text = kernel.read(&list).unwrap_or_default();
-        String::from_utf8_lossy(&text).contains(" required ")
-    };
     let before = wrong.len();
-    let is_let = by_script(kernel, (&["fetch-secrets"], &list), Some(ALL_SECRETS), &is_needed, wrong);
+    let is_needed = || needs_secrets(kernel);
+    let is_let = by_script(kernel, (&["fetch-secrets"], SECRETS), Some(ALL_SECRETS), &is_needed, wrong);
     if wrong.len() > before {
         // It was ended wherever it was: the server's export is not to stay mounted, nor open for this boot.
-        let _ =
-            by_script(kernel, (&["fetch-secrets", "over"], &list), Some(LETS_GO), &|| false, &mut Vec::new());
+        let _ = by_script(
+            kernel,
+            (&["fetch-secrets", "over"], SECRETS),
+            Some(LETS_GO),
+            &|| false,
+            &mut Vec::new(),
+        );
     }
     is_let
+}
+
+/// Has them found where programs look for them, in directories that may have memory of their own by now.
+fn link_secrets(kernel: &dyn Kernel, wrong: &mut Vec<Trouble>) -> bool {
+    let is_needed = || needs_secrets(kernel);
+    by_script(kernel, (&["fetch-secrets", "link"], SECRETS), Some(LETS_GO), &is_needed, wrong)
+}
+
+fn needs_secrets(kernel: &dyn Kernel) -> bool {
+    let text = kernel.read(SECRETS).unwrap_or_default();
+    String::from_utf8_lossy(&text).contains(" required ")
 }
 
 /// Runs what the site has its machines do before their real init (docs/decisions/0023). False where one has failed without which

@@ -118,17 +118,35 @@ fn a_script_that_fetches_secrets_and_does_not_end_leaves_nothing_of_the_servers_
     let has_secrets = |state: &mut crate::fake::State| {
         state
             .tree
-            .insert("/.oneroot/secrets.list".to_owned(), file("10.0.0.1 2049\n1 join 0600 0 0 wanted -\n"));
+            .insert("/.oneroot/secrets.list".to_owned(), file("2049 10.0.0.1\n1 join 0600 0 0 wanted -\n"));
         state.tree.insert("/.oneroot/fetch-secrets".to_owned(), file("exit 0\n"));
     };
     let fetches = ["/bin/sh", "/.oneroot/fetch-secrets"].map(str::to_owned);
     let fake = booted(has_secrets);
-    assert_eq!(fake.state().run, std::slice::from_ref(&fetches.to_vec()), "it has let go of them by itself");
+    let with = |word: &str| [&fetches[..], &[word.to_owned()]].concat();
+    assert_eq!(fake.state().run, [fetches.to_vec(), with("link")], "it has let go of them by itself");
     let fake = booted(|state| {
         has_secrets(state);
         state.bad_runs.insert("/.oneroot/fetch-secrets".to_owned(), oneroot_init::kernel::Errno::TIMEDOUT);
     });
-    assert_eq!(fake.state().run, [fetches.to_vec(), [&fetches[..], &["over".to_owned()]].concat()]);
+    assert_eq!(fake.state().run, [fetches.to_vec(), with("over"), with("link")]);
+}
+
+/// Copying may take longer than the server gives them, and a directory that has memory of its own hides what was in it.
+#[test]
+fn secrets_are_fetched_before_what_is_copied_and_found_in_their_places_after_it() {
+    let fake = booted(|state| {
+        for (path, text) in [
+            ("/.oneroot/secrets.list", "2049 10.0.0.1\n1 join 0600 0 0 required /opt/cad/join\n"),
+            ("/.oneroot/fetch-secrets", "exit 0\n"),
+            ("/.oneroot/lasts", "1 /opt/cad wanted copied 4g\n"),
+            ("/.oneroot/keep", "exit 0\n"),
+        ] {
+            state.tree.insert(path.to_owned(), file(text));
+        }
+    });
+    let words = fake.state().run.iter().map(|words| words[1..].join(" ")).collect::<Vec<_>>();
+    assert_eq!(words, ["/.oneroot/fetch-secrets", "/.oneroot/keep", "/.oneroot/fetch-secrets link"]);
 }
 
 #[test]
