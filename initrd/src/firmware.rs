@@ -82,6 +82,18 @@ pub fn said(module: &[u8]) -> Result<Said, NoModule> {
     Ok(Said { machine, firmware })
 }
 
+/// The firmware that modules ask for which a kernel has in itself, of those that are wanted: `modules.builtin.modinfo` (since Linux 5.2) has
+/// what each says of itself as `MODULE.KEY=VALUE`, with a NUL behind it.
+pub fn of_builtin<'m>(
+    modinfo: &'m [u8],
+    is_wanted: impl Fn(&str) -> bool + 'm,
+) -> impl Iterator<Item = &'m str> {
+    modinfo.split(|byte| *byte == 0).filter_map(move |line| {
+        let (module, said) = std::str::from_utf8(line).ok()?.split_once('.')?;
+        said.strip_prefix("firmware=").filter(|name| is_name(name) && is_wanted(module))
+    })
+}
+
 /// Whether a path leads nowhere but into the directory of firmware.
 fn is_name(name: &str) -> bool {
     let plain = |char: char| char.is_ascii_graphic();
@@ -96,6 +108,13 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn a_driver_in_the_kernel_names_its_firmware_as_a_module_does() {
+        let modinfo = b"tg3.license=GPL\0tg3.firmware=tigon/tg3.bin\0tg3.firmware=../x\0igc.firmware=igc\0\xff.firmware=a\0tg3.firmware=tigon/tg357766.bin";
+        let named: Vec<&str> = of_builtin(modinfo, |module| module == "tg3").collect();
+        assert_eq!(named, ["tigon/tg3.bin", "tigon/tg357766.bin"]);
+    }
 
     #[test]
     fn the_firmware_that_a_module_names_is_told_once_each_and_in_order() {

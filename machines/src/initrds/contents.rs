@@ -1,6 +1,6 @@
 //! What goes into an initrd, looked for in a view: the kernel's tables, modules, firmware. Bounded, for a tree is somebody's.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::sync::Arc;
 
@@ -15,6 +15,7 @@ use quick_cache::Weighter;
 use quick_cache::sync::Cache;
 
 use super::Wanted;
+use super::firmware;
 use super::microcode::{self, Maker};
 use super::program::{HERE, Program, Programs};
 use super::unpacked::Unpacked;
@@ -22,27 +23,20 @@ use crate::error::{Error, Result};
 
 /// Bytes of a module, unpacked: the largest of a distribution has some 20 MiB, of which a NIC's has 5.
 pub const LARGEST_MODULE: u64 = 64 << 20;
-/// Bytes of a firmware file, unpacked.
-const LARGEST_FIRMWARE: u64 = 32 << 20;
 /// Bytes of all of an initrd, before it is packed: it is made in memory.
 pub const LARGEST: u64 = 256 << 20;
 /// Bytes of a kernel's configuration.
 const LARGEST_CONFIG: u64 = 4 << 20;
 /// Modules in one initrd: all drivers of Ethernet of a distribution's kernel are some 400.
 const MOST_MODULES: usize = 1024;
-/// Names of firmware that is looked for.
-const MOST_NAMES: usize = 8192;
 /// Troubles that are told of.
 const MOST_TROUBLES: usize = 64;
 /// Bytes of what is remembered of modules.
 const REMEMBERED: u64 = 16 << 20;
 /// About as many modules as that is.
 const USUAL: usize = 4_000;
-/// Files of firmware in one initrd.
-const MOST_FIRMWARE: usize = 512;
-/// Where firmware lies in a tree, and how a file there may be packed (Linux, firmware_class).
-pub const FIRMWARE: &str = "/lib/firmware";
-pub const PACKED: [&str; 3] = ["", ".zst", ".xz"];
+/// Programs of which every tree has one; what it runs on, its kernel does.
+const PROGRAMS: [&str; 4] = ["/sbin/init", "/lib/systemd/systemd", "/bin/busybox", "/bin/sh"];
 
 /// A kernel's tables, as its tree has them.
 pub struct Texts {
@@ -289,7 +283,8 @@ pub fn gathered(
         return Err(Error::Initrd(format!("{many} modules are more than the {MOST_MODULES} of an initrd")));
     }
     let (mut modules, mut missing) = (Vec::new(), Vec::new());
-    let (mut machine, mut names, mut left) = (None, BTreeSet::new(), LARGEST);
+    let mut names = firmware::of_the_kernel(store, view, &own.modules)?;
+    let (mut machine, mut left) = (None, LARGEST);
     for path in &chosen.modules {
         let from = format!("{}/{path}", own.modules);
         let found = match object(view, &from) {
@@ -309,14 +304,18 @@ pub fn gathered(
             }
         };
         machine = machine.or(Some(said.machine));
-        let room = MOST_NAMES.saturating_sub(names.len());
+        let room = firmware::MOST_NAMES.saturating_sub(names.len());
         names.extend(said.firmware.into_iter().take(room));
         let path_there = format!("lib/modules/{}/{}", own.version, bare(path));
         modules.push(((*path).to_owned(), File { path: path_there, object, most: LARGEST_MODULE }));
     }
-    let machine = machine.unwrap_or(HERE);
+    let machine = match machine {
+        Some(machine) => machine,
+        // It has all that it takes in itself.
+        None => processor(store, view)?.unwrap_or(HERE),
+    };
     let program = programs.of(machine)?;
-    let firmware = firmware(view, &names);
+    let firmware = firmware::found(view, &own.version, &names);
     let zstd = unpacks_zstd(store, view, own)?;
     let why = chosen.why.clone();
     let microcode =
@@ -360,16 +359,16 @@ pub fn is_ours(cause: &io::Error) -> bool {
     cause.raw_os_error().is_some()
 }
 
-/// The firmware of these names that the tree has. What is not there is not told of: drivers name all that any card may want.
-fn firmware(view: &View, names: &BTreeSet<String>) -> Vec<File> {
-    let mut found = Vec::new();
-    for name in names {
-        let packed = PACKED.iter().find_map(|end| object(view, &format!("{FIRMWARE}/{name}{end}")));
-        if let Some(object) = packed.filter(|_| found.len() < MOST_FIRMWARE) {
-            found.push(File { path: format!("lib/firmware/{name}"), object, most: LARGEST_FIRMWARE });
+/// What the programs of a tree run on.
+fn processor(store: &Store, view: &View) -> io::Result<Option<Machine>> {
+    for object in PROGRAMS.iter().filter_map(|path| object(view, path)) {
+        let mut head = Vec::new();
+        store.object(object)?.take(Machine::HEAD as u64).read_to_end(&mut head)?;
+        if let Some(machine) = Machine::of_program(&head) {
+            return Ok(Some(machine));
         }
     }
-    found
+    Ok(None)
 }
 
 /// Whether the kernel says that it unpacks an initrd of zstd (since Linux 5.9). Each unpacks gzip.

@@ -5,7 +5,8 @@ use oneroot_bootconf::microcode::Microcode;
 use oneroot_initrd::cpio::Archive;
 use oneroot_tree::{Store, View};
 
-use super::contents::{FIRMWARE, File, PACKED, note, object};
+use super::contents::{File, note, object};
+use super::firmware::{FIRMWARE, PACKED};
 use super::parts::read;
 use crate::error::Result;
 

@@ -6,6 +6,7 @@
 //! settings of a boot are no part of it: they come with the plan, behind it.
 
 mod contents;
+mod firmware;
 mod microcode;
 mod parts;
 mod places;

@@ -515,3 +515,53 @@ fn a_tree_of_another_processor_has_the_program_that_lies_beside_the_loaders_as_s
     let told = initrds.composed(home.planner.store(), &wanted).unwrap_err().to_string();
     assert!(told.contains("no program for 64-bit ARM that runs alone"), "{told}");
 }
+
+/// An admin's file, or a maker's, stands before a distribution's; and that of one kernel before that of all (Linux, firmware_class).
+#[test]
+fn firmware_is_taken_from_where_the_kernel_would_take_it() {
+    let home = Home::new();
+    home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);
+    symlink("usr/lib", home.at("/lib")).unwrap();
+    let taken = || home.initrd("8086:15f3")["lib/firmware/intel/igc.bin"].clone();
+    let places = ["", &format!("{VERSION}/"), "updates/", &format!("updates/{VERSION}/")].map(str::to_owned);
+    for place in &places {
+        home.write(&format!("/usr/lib/firmware/{place}intel/igc.bin.xz"), Packed::Xz.pack(place.as_bytes()));
+        assert_eq!(taken(), place.as_bytes());
+    }
+    home.write("/usr/lib/firmware/intel/igc.bin", "as it is");
+    assert_eq!(taken(), b"as it is", "what is not packed, wherever it lies");
+}
+
+#[test]
+fn a_kernel_that_has_its_nics_driver_in_itself_finds_its_firmware_and_one_without_modules_the_program_for_its_tree()
+ {
+    let home = Home::new();
+    builtin(&home, b"igc.firmware=intel/igc.bin\0snd.firmware=intel/snd.bin\0");
+    for name in ["igc", "snd"] {
+        home.write(&format!("/usr/lib/firmware/intel/{name}.bin"), "blob");
+    }
+    let initrd = home.initrd("8086:15f3");
+    assert_eq!(modules(&initrd), [""; 0]);
+    let firmware: Vec<&String> = initrd.keys().filter(|path| path.ends_with(".bin")).collect();
+    assert_eq!(firmware, ["lib/firmware/intel/igc.bin"], "a NIC's, and no other's");
+    let mut program = vec![0; 64];
+    program[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    program[18] = 0xb7;
+    home.write("/usr/sbin/init", &program);
+    symlink("usr/sbin", home.at("/sbin")).unwrap();
+    let planned = home.plan("8086:15f3", "");
+    let stack = [planned.entries[0].generation];
+    let view = home.planner.views.of(&stack).unwrap();
+    let modules = format!("/usr/lib/modules/{VERSION}");
+    let own = Own { version: VERSION.to_owned(), modules, configs: Vec::new(), parts: Vec::new() };
+    let wanted = Wanted {
+        stack: &stack,
+        view: &view,
+        own: &own,
+        drivers: For::default(),
+        microcode: Microcode::default(),
+    };
+    let initrds = Initrds::of(Programs::of_build(&[], |_| &[]));
+    let told = initrds.composed(home.planner.store(), &wanted).unwrap_err().to_string();
+    assert!(told.contains("no init for 64-bit ARM"), "{told}");
+}

@@ -161,3 +161,15 @@ pub(super) fn planner(home: &Path) -> Planner {
     let guest = guest::stage(&store, 0).unwrap();
     Planner::new(store, guest, Arc::new(Here))
 }
+
+/// The same kernel with all of that in itself, and what its drivers say.
+pub(super) fn builtin(home: &Home, said: &[u8]) {
+    let modules = format!("/usr/lib/modules/{VERSION}");
+    let all: String = MODULES.iter().map(|(path, ..)| format!("{path}.ko\n")).collect();
+    home.write(&format!("/boot/vmlinuz-{VERSION}"), "kernel");
+    for (table, text) in [("dep", ""), ("alias", ""), ("builtin", &all)] {
+        home.write(&format!("{modules}/modules.{table}"), text);
+    }
+    home.write(&format!("{modules}/modules.builtin.modinfo"), said);
+    std::os::unix::fs::symlink("usr/lib", home.at("/lib")).unwrap();
+}
