@@ -42,6 +42,8 @@ pub struct Boot<'a> {
     pub boot: BootId,
     /// What takes what the machine writes, where the site says so.
     pub overlay: Option<Overlay>,
+    /// Seconds after which our own init starts a machine again that can't come up.
+    pub restart: Option<u32>,
     /// The site's own arguments: profile, workloads, machine.
     pub extra: &'a [String],
 }
@@ -67,7 +69,9 @@ pub fn arguments(boot: &Boot<'_>) -> Vec<String> {
         }
         _ => None,
     };
-    let ours = ours.chain(size);
+    // Where a mistake ends init itself, or the initrd is damaged, the kernel panics, and stays so unless it is told otherwise.
+    let restart = boot.restart.filter(|_| boot.initramfs == Initramfs::Oneroot);
+    let ours = ours.chain(size).chain(restart.map(|seconds| format!("panic={seconds}")));
     // The site's own come last: of a word that is said twice, the kernel and what mounts the root take the last.
     nfs_root(boot).into_iter().chain(ours).chain(boot.extra.iter().cloned()).collect()
 }
@@ -151,6 +155,7 @@ mod tests {
             machine: MachineId::from_random([1; 16]),
             boot: BootId::from_random([2; 8]),
             overlay,
+            restart: Some(900),
             extra: &[extra.to_owned()],
         };
         arguments(&boot).join(" ")
@@ -182,6 +187,16 @@ mod tests {
                 assert_eq!(words, ["oneroot.tmpfs=512m", "oneroot.tmpfs=1g"]);
             }
             assert!(!line(Overlay::Zram(Size::Percent(50))).contains("=50%"), "no tmpfs is meant");
+        }
+    }
+
+    #[test]
+    fn a_kernel_whose_init_ends_starts_the_machine_again_when_its_init_would_have() {
+        for initramfs in Initramfs::ALL {
+            let line = line_with(initramfs, None, "panic=0");
+            let said: Vec<&str> = line.split(' ').filter(|word| word.starts_with("panic=")).collect();
+            let ours: &[&str] = if initramfs == Initramfs::Oneroot { &["panic=900"] } else { &[] };
+            assert_eq!(said, [ours, &["panic=0"]].concat(), "the site's own word comes last, and counts");
         }
     }
 
@@ -240,6 +255,7 @@ mod tests {
             machine: MachineId::from_random([1; 16]),
             boot: BootId::from_random([2; 8]),
             overlay: None,
+            restart: None,
             extra: &["root=/dev/ram0".to_owned()],
         };
         assert_eq!(arguments(&boot), ["root=/dev/ram0"]);

@@ -135,6 +135,7 @@ impl BootPlan {
             machine,
             boot,
             overlay: decision.own.overlay,
+            restart: decision.own.restart,
             extra: &decision.args,
         });
         let mut initrds: Vec<BootFile> = terms.loaded.initrds.iter().cloned().map(BootFile::View).collect();

@@ -149,6 +149,7 @@ impl Machines {
             machine: pin.machine,
             boot: pin.boot,
             overlay: decision.own.overlay,
+            restart: decision.own.restart,
             extra: &decision.args,
         })
     }
