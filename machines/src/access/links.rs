@@ -34,6 +34,14 @@ impl Machines {
         }
     }
 
+    /// Whether who is at an address is this machine by its NIC, where another server gives the addresses: a machine may be given
+    /// another one by and by, and its root, of which a mount would say where it is, is not mounted yet.
+    pub(crate) fn is_neighbour(&self, address: IpAddr, machine: MachineId) -> bool {
+        let is_its = |seen: &[u8; 6]| macs_of(&self.index(), machine).iter().any(|mac| mac.bytes() == *seen);
+        self.site().is_proxied(address)
+            && matches!(self.seen(address), Seen::Neighbour(seen) if is_its(&seen))
+    }
+
     /// Whether a machine may still be at an address from which it has mounted a root. Whoever can't be asked is there: it is
     /// silent for hours, for it believes what it has read for a day.
     pub(crate) async fn is_there(&self, machine: MachineId, address: IpAddr) -> bool {

@@ -85,6 +85,10 @@ impl Machines {
             let mac = index.plans.get(&boot).map(|plan| plan.mac);
             pin.map(|pin| (mac.unwrap_or(pin.mac), index.machine_at(peer.ip()) == Some(pin.machine), pin))
         };
+        let known = known.map(|(mac, is_there, pin)| {
+            let is_its = is_there || self.is_neighbour(peer.ip(), pin.machine);
+            (mac, is_its, pin)
+        });
         let refused = match known {
             None => ReportRefused::NoBoot,
             Some((_, false, _)) => ReportRefused::NotYours,
@@ -261,10 +265,15 @@ fn step_of(phase: Phase) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::around::ProbeResult;
+    use crate::around::made_up::Links;
     use crate::boots::tests_on::{Server, two};
     use crate::index::timelines::LastBoots;
+    use oneroot_bootconf::Site;
+    use oneroot_bootconf::admission::Seen;
     use oneroot_bootconf::again::Ask;
     use oneroot_state::Trouble;
+    use std::sync::Arc;
 
     /// A boot of the machine, planned on this server.
     async fn boot(server: &Server, peer: IpAddr) -> BootId {
@@ -305,6 +314,29 @@ mod tests {
         assert!(shown.failed.is_some() && shown.stalled.is_none());
         tell(&one, peer, boot, "phase carrier\nat 90000\ntook 80000\n").unwrap();
         assert!(one.machines.one(&one.mac.to_string()).unwrap().status.failed.is_none());
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn where_another_server_gives_addresses_a_report_is_believed_from_the_one_that_the_machine_was_given_since()
+     {
+        let home = tempfile::tempdir().unwrap();
+        let ([one, mut other], peer) = two(home.path()).await;
+        let boot = boot(&one, peer).await;
+        other.hear();
+        let since: IpAddr = [10, 0, 0, 12].into();
+        let mut site = Site::clone(&one.machines.site());
+        site.networks.iter_mut().for_each(|network| network.proxy = true);
+        for (server, seen) in [(&one, one.mac.bytes()), (&other, [2; 6])] {
+            server.machines.ask_by(Links::of(Seen::Neighbour(seen), ProbeResult::Silent));
+            assert_eq!(
+                tell(server, since, boot, LOST),
+                Err(ReportRefused::NotYours),
+                "addresses are ours to give"
+            );
+            server.machines.put_site(Arc::new(site.clone()));
+        }
+        tell(&one, since, boot, LOST).unwrap();
+        assert_eq!(tell(&other, since, boot, LOST), Err(ReportRefused::NotYours), "somebody else is there");
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
