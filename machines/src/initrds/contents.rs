@@ -309,11 +309,7 @@ pub fn gathered(
         let path_there = format!("lib/modules/{}/{}", own.version, bare(path));
         modules.push(((*path).to_owned(), File { path: path_there, object, most: LARGEST_MODULE }));
     }
-    let machine = match machine {
-        Some(machine) => machine,
-        // It has all that it takes in itself.
-        None => processor(store, view)?.unwrap_or(HERE),
-    };
+    let machine = machine.map_or_else(|| processor(store, view), Ok)?;
     let program = programs.of(machine)?;
     let firmware = firmware::found(view, &own.version, &names);
     let zstd = unpacks_zstd(store, view, own)?;
@@ -359,16 +355,16 @@ pub fn is_ours(cause: &io::Error) -> bool {
     cause.raw_os_error().is_some()
 }
 
-/// What the programs of a tree run on.
-fn processor(store: &Store, view: &View) -> io::Result<Option<Machine>> {
+/// What a tree runs on whose kernel has all that it takes in itself: what its programs run on.
+fn processor(store: &Store, view: &View) -> io::Result<Machine> {
     for object in PROGRAMS.iter().filter_map(|path| object(view, path)) {
         let mut head = Vec::new();
         store.object(object)?.take(Machine::HEAD as u64).read_to_end(&mut head)?;
         if let Some(machine) = Machine::of_program(&head) {
-            return Ok(Some(machine));
+            return Ok(machine);
         }
     }
-    Ok(None)
+    Ok(HERE)
 }
 
 /// Whether the kernel says that it unpacks an initrd of zstd (since Linux 5.9). Each unpacks gzip.

@@ -20,6 +20,14 @@ fn machines_boot_beside_an_existing_dhcp_server_each_to_its_own_root() {
         site.machine(name, last, "").unwrap();
         site.file(name, "etc/secret", &format!("of {name}\n")).unwrap();
     }
+    // Its init asks for an address by itself, and may be given another one than its firmware was.
+    let own = site.text().replace(
+        "mac = \"52:54:00:00:00:0b\"\nprofile = \"debian\"",
+        "mac = \"52:54:00:00:00:0b\"\nprofile = \"own\"",
+    );
+    assert_ne!(own, site.text());
+    site.set_text(&own);
+    site.add("[profile.own]\nextends = \"debian\"\ninitramfs = \"oneroot\"\n");
     let mut server = Server::start(site).unwrap();
     let mut alpha = Guest::power_on(&lab, "alpha", "0a").unwrap();
     let mut beta = Hardware::new("beta", "0b").firmware(Firmware::UefiPxe).power_on(&lab).unwrap();
@@ -34,6 +42,8 @@ fn machines_boot_beside_an_existing_dhcp_server_each_to_its_own_root() {
         );
         views.push(text(&server.machine(name).unwrap(), "view").to_owned());
     }
+    let told = server.run(&["boots", "beta"]).unwrap();
+    assert!(told.contains("init      hand-over"), "what it tells of its way up is heard: {told}");
     // Its own view by its address; the other's by nothing: the path alone opens no root.
     let other = format!("nfs-cat 'nfs://192.168.77.1/v/{}/etc/secret?version=3' 2>&1", views.pop().unwrap());
     let refused = alpha.fails(&other).unwrap();
