@@ -1,6 +1,6 @@
 //! How a machine gets its root: where it comes from, and what mounts it. Each may go with any of the other.
 
-use oneroot_initrd::settings::{Overlay, size};
+use oneroot_initrd::settings::{Overlay, size, zram};
 use serde::{Deserialize, Serialize};
 
 /// How a machine gets its root.
@@ -114,7 +114,7 @@ impl OwnInitrd {
     /// Whether a machine's init makes a zram disk: other initrds make none.
     #[must_use]
     pub fn zram_by(&self, initramfs: Initramfs) -> bool {
-        initramfs == Initramfs::Oneroot && matches!(self.overlay, Some(Overlay::Zram(_)))
+        initramfs == Initramfs::Oneroot && matches!(self.overlay, Some(Overlay::Zram(..)))
     }
 
     /// Takes in what a nearer profile says, and tells what that is: key and value.
@@ -136,11 +136,11 @@ impl OwnInitrd {
     }
 }
 
-/// What takes what a machine writes, as a site file spells it: `50%`, `512M`, `zram 50%`; none for any other words.
+/// What takes what a machine writes, as a site file spells it: `50%`, `512M`, `zram 50%`, `zram 2g zstd`; none for any other words.
 #[must_use]
 pub fn overlay(text: &str) -> Option<Overlay> {
     match text.split_once(' ') {
-        Some(("zram", amount)) => size(amount).map(Overlay::Zram),
+        Some(("zram", words)) => zram(words),
         Some(("tmpfs", amount)) => size(amount).map(Overlay::Tmpfs),
         _ => size(text).map(Overlay::Tmpfs),
     }

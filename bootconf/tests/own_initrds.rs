@@ -193,6 +193,7 @@ fn init_is_told_what_the_lease_and_the_site_say_and_nothing_of_it_is_in_the_argu
             "BOOTIF=01-52-54-00-00-00-0a".to_owned(),
             format!("systemd.machine_id={}", told.machine),
             "oneroot.boot=0101010101010101".to_owned(),
+            "panic=600".to_owned(),
         ]
     );
     let settings = settings(&told);
@@ -202,7 +203,7 @@ fn init_is_told_what_the_lease_and_the_site_say_and_nothing_of_it_is_in_the_argu
     assert_eq!(address.router, Some([10, 0, 0, 254].into()));
     let server = settings.servers[0];
     assert_eq!((server.address, server.nfs, server.http), ([10, 0, 0, 1].into(), 2049, 8080));
-    assert_eq!((settings.overlay, settings.restart), (Overlay::Zram(Size::Mib(1024)), Some(600)));
+    assert_eq!((settings.overlay, settings.restart), (Overlay::Zram(Size::Mib(1024), None), Some(600)));
     assert_eq!((settings.name.as_str(), settings.init.as_str()), ("alpha", "/sbin/init"));
 }
 

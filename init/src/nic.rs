@@ -65,7 +65,7 @@ impl Looks<'static> {
     fn new(machine: &Machine<'_>) -> Self {
         let mut needed = BTreeSet::from(NEEDED);
         needed.extend(machine.settings.vlan.map(|_| "8021q"));
-        if matches!(machine.settings.overlay, Overlay::Zram(_)) {
+        if matches!(machine.settings.overlay, Overlay::Zram(..)) {
             needed.insert("zram");
         }
         Self { seen: BTreeSet::new(), needed, wrong: Vec::new() }

@@ -2,7 +2,7 @@
 //! a compressed disk in memory (zram), which takes a file system's place: none could be made here without a program for it.
 
 use oneroot_initrd::report::Phase;
-use oneroot_initrd::settings::{Overlay, Size};
+use oneroot_initrd::settings::{Compression, Overlay, Size};
 
 use crate::kernel::{Errno, Kernel, Mount};
 use crate::machine::{Machine, Over};
@@ -23,12 +23,16 @@ const DISK: &str = "/dev/zram0";
 pub fn lay(machine: &mut Machine<'_>) -> Result<(), Over> {
     machine.teller.begin(Phase::Overlay);
     let (kernel, overlay) = (machine.kernel, machine.settings.overlay);
-    let (size, compressed) = match overlay {
-        Overlay::Tmpfs(size) => (size, false),
-        Overlay::Zram(size) => (size, true),
+    let (size, by) = match overlay {
+        Overlay::Tmpfs(size) => (size, None),
+        Overlay::Zram(size, by) => (size, Some(by)),
     };
     let size = machine.arguments.tmpfs.unwrap_or(size);
-    let laid = if compressed { swap(kernel, size) } else { Ok(()) }.and_then(|()| mounts(kernel, size));
+    if let Some(by) = by.flatten() {
+        compress(machine, by);
+    }
+    let swapped = if by.is_some() { swap(kernel, size) } else { Ok(()) };
+    let laid = swapped.and_then(|()| mounts(kernel, size));
     if let Err(trouble) = laid {
         let word =
             if matches!(trouble, Trouble::NoOverlay { .. }) { "failed-overlay" } else { "failed-tmpfs" };
@@ -36,7 +40,7 @@ pub fn lay(machine: &mut Machine<'_>) -> Result<(), Over> {
         return Err(machine.is_stuck(&trouble));
     }
     say(machine, ROOT, "overlay");
-    machine.teller.done(&format!("{size} of {}", if compressed { "compressed memory" } else { "memory" }));
+    machine.teller.done(&format!("{size} of {}", if by.is_some() { "compressed memory" } else { "memory" }));
     Ok(())
 }
 
@@ -59,6 +63,14 @@ fn mounts(kernel: &dyn Kernel, size: Size) -> Result<(), Trouble> {
     let options = format!("lowerdir={ROOT},upperdir={upper},workdir={work}");
     let overlay = Mount { source: "oneroot", target: NEW, kind: "overlay", options: &options, ..tmpfs };
     kernel.mount(&overlay).map_err(|errno| Trouble::NoOverlay { release: kernel.release(), errno })
+}
+
+/// Chooses what compresses the disk. A kernel that has no such thing compresses as it would have.
+fn compress(machine: &mut Machine<'_>, by: Compression) {
+    let kernel = machine.kernel;
+    if let Err(errno) = kernel.write(&format!("{ZRAM}/comp_algorithm"), by.as_str().as_bytes(), 0o600) {
+        machine.teller.note(&Trouble::Compression { by: by.as_str(), errno, release: kernel.release() });
+    }
 }
 
 /// Makes the compressed disk, and has the kernel swap to it.

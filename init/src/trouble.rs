@@ -162,6 +162,16 @@ pub enum Trouble {
         /// The kernel.
         release: String,
     },
+    /// The kernel compresses with something else.
+    #[error("{release} has no {by} for zram: {}: it is compressed as this kernel does by itself", name(*.errno))]
+    Compression {
+        /// What was wanted.
+        by: &'static str,
+        /// Why.
+        errno: Errno,
+        /// The kernel.
+        release: String,
+    },
     /// The kernel has no overlayfs.
     #[error("{release} lays no overlay over the root: {}: does it have the module overlay?", name(*.errno))]
     NoOverlay {

@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use oneroot_ids::{BootId, Mac, MachineId};
 use thiserror::Error;
 
-pub use read::size;
+pub use read::{size, zram};
 
 /// Where the settings lie in the initrd, and so in the root of what the kernel unpacks.
 pub const PATH: &str = "oneroot/settings";
@@ -84,8 +84,37 @@ pub struct Address {
 pub enum Overlay {
     /// A tmpfs.
     Tmpfs(Size),
-    /// A compressed disk in memory (zram).
-    Zram(Size),
+    /// A compressed disk in memory (zram), and what compresses it where that is not the kernel's choice.
+    Zram(Size, Option<Compression>),
+}
+
+/// What compresses memory, as `comp_algorithm` of a zram disk names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Compression {
+    /// LZO.
+    Lzo,
+    /// The same with a form for runs of one byte: most kernels' choice.
+    LzoRle,
+    /// LZ4: the quickest.
+    Lz4,
+    /// Zstandard: the smallest.
+    Zstd,
+}
+
+impl Compression {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Lzo, Self::LzoRle, Self::Lz4, Self::Zstd];
+
+    /// Its name.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Lzo => "lzo",
+            Self::LzoRle => "lzo-rle",
+            Self::Lz4 => "lz4",
+            Self::Zstd => "zstd",
+        }
+    }
 }
 
 /// An amount of memory.
@@ -149,7 +178,8 @@ impl fmt::Display for Overlay {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Tmpfs(size) => write!(f, "tmpfs {size}"),
-            Self::Zram(size) => write!(f, "zram {size}"),
+            Self::Zram(size, None) => write!(f, "zram {size}"),
+            Self::Zram(size, Some(by)) => write!(f, "zram {size} {}", by.as_str()),
         }
     }
 }

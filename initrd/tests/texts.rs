@@ -5,7 +5,9 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use oneroot_ids::{BootId, Mac, MachineId};
 use oneroot_initrd::report::{self, BadReport, MOST_KERNEL_LINES, Phase, Report};
-use oneroot_initrd::settings::{Address, BadSettings, MOST_SERVERS, Overlay, Server, Settings, Size, size};
+use oneroot_initrd::settings::{
+    Address, BadSettings, Compression, MOST_SERVERS, Overlay, Server, Settings, Size, size,
+};
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
@@ -14,8 +16,15 @@ fn sizes() -> impl Strategy<Value = Size> {
     prop_oneof![(1..=100u8).prop_map(Size::Percent), (1..=1u32 << 24).prop_map(Size::Mib)]
 }
 
+fn compressions() -> impl Strategy<Value = Option<Compression>> {
+    option::of(prop::sample::select(Compression::ALL.to_vec()))
+}
+
 fn overlays() -> impl Strategy<Value = Overlay> {
-    prop_oneof![sizes().prop_map(Overlay::Tmpfs), sizes().prop_map(Overlay::Zram)]
+    prop_oneof![
+        sizes().prop_map(Overlay::Tmpfs),
+        (sizes(), compressions()).prop_map(|(size, by)| Overlay::Zram(size, by))
+    ]
 }
 
 fn servers() -> impl Strategy<Value = Vec<Server>> {

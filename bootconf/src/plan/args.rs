@@ -186,7 +186,7 @@ mod tests {
             } else {
                 assert_eq!(words, ["oneroot.tmpfs=512m", "oneroot.tmpfs=1g"]);
             }
-            assert!(!line(Overlay::Zram(Size::Percent(50))).contains("=50%"), "no tmpfs is meant");
+            assert!(!line(Overlay::Zram(Size::Percent(50), None)).contains("=50%"), "no tmpfs is meant");
         }
     }
 

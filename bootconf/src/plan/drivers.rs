@@ -38,7 +38,7 @@ impl For {
     #[must_use]
     pub fn of(own: &OwnInitrd, nic: Option<PciId>) -> Self {
         let zram = match own.overlay {
-            Some(Overlay::Zram(size)) => Some(size),
+            Some(Overlay::Zram(size, _)) => Some(size),
             Some(Overlay::Tmpfs(_)) | None => None,
         };
         Self { drivers: own.drivers.unwrap_or_default(), nic, zram, vlan: own.vlan }

@@ -360,7 +360,7 @@ fn own_initrd(section: &mut Section<'_>, diagnostics: &mut Diagnostics) -> OwnIn
     let overlay = section.string(diagnostics, "overlay").and_then(|at| {
         at.check(diagnostics, |text| {
             root::overlay(&text).ok_or_else(|| {
-                format!("{text:?} is no amount of memory such as \"50%\", \"512M\" or \"zram 50%\"")
+                format!("{text:?} is no amount of memory such as \"50%\", \"512M\", \"zram 50%\" or \"zram 2g zstd\"")
             })
         })
     });

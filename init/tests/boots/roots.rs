@@ -76,7 +76,11 @@ fn compressed_memory_is_swap_under_a_tmpfs_and_a_kernel_without_it_is_named() {
     assert_eq!(state.text("/sys/block/zram0/disksize").unwrap(), (1u64 << 28).to_string());
     assert!(state.loaded.iter().any(|module| module == "zram"));
     assert!(state.text("/dev/zram0").unwrap().ends_with("SWAPSPACE2"));
+    assert_eq!(state.text("/sys/block/zram0/comp_algorithm"), None, "the kernel's own choice");
     drop(state);
+    let fake = machine_with(&SETTINGS.replace("overlay tmpfs 50%", "overlay zram 25% zstd"));
+    boots(&fake, 60);
+    assert_eq!(fake.state().text("/sys/block/zram0/comp_algorithm").unwrap(), "zstd");
     let fake = machine_with(&settings);
     fake.state().is_without_zram = true;
     assert_eq!(fake.boot(10_000), End::Over(Over::Restart));

@@ -2,7 +2,7 @@
 
 use std::str::{FromStr, SplitAsciiWhitespace};
 
-use super::{Address, BadSettings, END, LONGEST, MOST_SERVERS, Overlay, Server, Settings, Size};
+use super::{Address, BadSettings, Compression, END, LONGEST, MOST_SERVERS, Overlay, Server, Settings, Size};
 
 /// A DNS label, as a machine's name is.
 const LONGEST_NAME: usize = 63;
@@ -164,9 +164,21 @@ fn address(text: &str) -> Option<Address> {
 fn overlay(text: &str) -> Option<Overlay> {
     match text.split_once(' ')? {
         ("tmpfs", amount) => size(amount).map(Overlay::Tmpfs),
-        ("zram", amount) => size(amount).map(Overlay::Zram),
+        ("zram", words) => zram(words),
         _ => None,
     }
+}
+
+/// A disk's size, and what compresses it if anything is said: `2g`, `50% zstd`.
+#[must_use]
+pub fn zram(words: &str) -> Option<Overlay> {
+    let (amount, by) = words.split_once(' ').map_or((words, None), |(amount, by)| (amount, Some(by)));
+    let named = |name: &str| Compression::ALL.into_iter().find(|known| known.as_str() == name);
+    let by = match by {
+        Some(name) => Some(named(name)?),
+        None => None,
+    };
+    Some(Overlay::Zram(size(amount)?, by))
 }
 
 /// An amount of memory as tmpfs has it for `size=`: `50%`, or a number with `k`, `m` or `g` behind it, rounded up to a MiB.

@@ -275,12 +275,16 @@ fn an_arm64_machine_comes_up_by_the_init_that_lies_beside_its_loader() {
 #[test]
 #[ignore = "make test-vm-all"]
 fn machines_of_192_and_256_mib_come_up_write_more_than_they_have_memory_for_and_go_off() {
-    for (debian, memory) in [(artifacts::bare as fn() -> _, 192), (artifacts::bare_bookworm, 256)] {
+    for (debian, memory, by) in
+        [(artifacts::bare as fn() -> _, 192, "zstd"), (artifacts::bare_bookworm, 256, "lz4")]
+    {
         let Some(debian) = artifacts::here(debian) else { return };
         let lab = Lab::new().unwrap();
         let mut site = site(&debian);
-        let compressed =
-            site.text().replace("[profile.debian]\n", "[profile.debian]\noverlay = \"zram 512m\"\n");
+        let compressed = site
+            .text()
+            .replace("[profile.debian]\n", "[profile.debian]\noverlay = \"zram 512m BY\"\n")
+            .replace("BY", by);
         site.set_text(&compressed);
         let server = Server::start(site).unwrap();
         let mut alpha = Hardware::new("alpha", "0a").memory(memory).power_on(&lab).unwrap();
@@ -288,6 +292,8 @@ fn machines_of_192_and_256_mib_come_up_write_more_than_they_have_memory_for_and_
         server.wait_for_step("alpha", "up", STEP).unwrap();
         assert_given(&mut alpha);
         assert_phases(&server, false);
+        let chosen = alpha.ok("cat /sys/block/zram0/comp_algorithm").unwrap();
+        assert!(chosen.contains(&format!("[{by}]")), "{chosen}");
         writes_to_zram(&mut alpha);
         assert_no_io_error(&mut alpha);
         alpha.type_line("reboot").unwrap();
