@@ -190,3 +190,24 @@ fn nothing_is_said_of_a_tree_of_which_it_cant_be_known() {
     put(&home.path().join("below"), "usr/sbin/mount.nfs", "x");
     none(&home);
 }
+
+#[test]
+fn a_place_that_is_a_link_in_the_tree_is_named_with_where_it_leads() {
+    let home = site(&format!(
+        "{SMALL}lasts = {{ \"/var/spool/mail\" = \"nas:/state/{{name}}\", \"/var/log\" = \"empty\" }}\n{ALPHA}mounts = {{ \"/mnt/a/b\" = \"nas:/b\" }}\n"
+    ));
+    let tree = home.path().join("small");
+    for directory in ["var/spool", "var/mail", "var/log", "srv/a"] {
+        fs::create_dir_all(tree.join(directory)).unwrap();
+    }
+    put(&tree, "usr/sbin/mount.nfs", "mount.nfs");
+    symlink("../mail", tree.join("var/spool/mail")).unwrap();
+    symlink("srv", tree.join("mnt")).unwrap();
+    assert_eq!(
+        said(home.path(), &["is a link"]),
+        [
+            "warning: profile small: /mnt is a link to srv in the tree, and nothing can be mounted on /mnt/a/b: say where it leads",
+            "warning: profile small: /var/spool/mail is a link to ../mail in the tree, and nothing can be mounted on /var/spool/mail: say where it leads",
+        ]
+    );
+}

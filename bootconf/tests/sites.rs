@@ -377,6 +377,16 @@ fn what_hides_a_secret_where_no_table_names_the_machine_is_refused_once_with_the
 }
 
 #[test]
+fn a_directory_of_homes_is_mounted_whole_or_home_by_home_and_not_both() {
+    let homes = "mounts = { \"/home/*\" = \"nas:/home/&\" }\n";
+    let whole =
+        |more: &str| hiding(&format!("LEAF{homes}ALPHAmounts = {{ \"/home\" = \"nas:/home\"{more} }}\n"));
+    let told = whole("").expect_err("two own one place");
+    assert!(told.contains("/home and /home/* are the same place") && told.contains("\"none\""), "{told}");
+    assert_eq!(whole(", \"/home/*\" = \"none\""), Ok(()));
+}
+
+#[test]
 fn two_places_of_which_a_table_says_one_as_none_are_none_that_were_told_with_it() {
     let lower = "mounts = { \"/srv\" = \"none\" }\nlasts = { \"/srv/app\" = \"empty\" }\n";
     let told = hiding(&format!("LEAF{lower}ALPHAmounts = {{ NAS }}\nsecrets = {{ key = \"none\" }}\n"));

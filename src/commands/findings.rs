@@ -12,6 +12,7 @@ use oneroot_tree::{Index, Store, View};
 use serde::Serialize;
 
 use super::lacks::{self, Budget};
+use super::linked;
 use super::names::titled;
 use super::over::{Over, booted_by};
 use super::review;
@@ -76,6 +77,7 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
     let (booted, over) = (booted_by(site, name), Over::of(site, name));
     let tree = lacks::Tree { site, name, profile, view: &view, store, booted: &booted, over: &over };
     warnings.extend(unmet::of(&tree));
+    warnings.extend(linked::of(&tree));
     // One that boots with another's kernel has none of its own, or none that counts. Where nothing of it is mounted, nothing but what is
     // handed out counts.
     if profile.kernel_from.is_some() || site.root_of(name) == Root::None {

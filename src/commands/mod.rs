@@ -19,6 +19,7 @@ mod inspect;
 mod keys;
 mod lacks;
 mod layers;
+mod linked;
 mod look;
 mod machines;
 mod mapping;

@@ -4,6 +4,8 @@
 //! Profiles are not among them: their trees are parts of the machine's own view (docs/decisions/0022). What lasts is
 //! (docs/decisions/0024): a directory at a file server is a mount like another, and what is in memory has a number, by which it is told.
 
+use std::collections::BTreeMap;
+
 use crate::plan::lasts::{self, Kept};
 use crate::site::mounts::{HOMES, Mount, Mounts, What, own};
 
@@ -11,8 +13,30 @@ use crate::site::mounts::{HOMES, Mount, Mounts, What, own};
 const PATIENCE: u32 = 30;
 /// The same for what the machine is not to come up without: after a power cut a file server comes up later than its clients.
 const LONG: u32 = 600;
-/// File systems that come over the network.
-const REMOTE: [&str; 8] = ["nfs", "nfs4", "cifs", "smb3", "ceph", "glusterfs", "9p", "fuse.sshfs"];
+/// File systems that come over the network, as systemd has them (`fstype_is_network`); `fuse.` may stand before one.
+const REMOTE: [&str; 17] = [
+    "afs",
+    "ceph",
+    "cifs",
+    "davfs",
+    "gfs",
+    "gfs2",
+    "glusterfs",
+    "lustre",
+    "ncp",
+    "ncpfs",
+    "nfs",
+    "nfs4",
+    "ocfs2",
+    "pvfs2",
+    "smb3",
+    "smbfs",
+    "sshfs",
+];
+/// Those that it takes for local ones, unless it is told.
+const REMOTE_TOO: [&str; 1] = ["9p"];
+/// How long other inits wait for what lasts, in minutes: it is mounted before anybody writes there, or not at all.
+const IN_TIME: &str = "retry=1";
 /// The service that tells the boot server of a mount that failed, by its number.
 const TELLS: &str = "oneroot-mount-failed@";
 /// And the one that makes a directory at a file server.
@@ -65,6 +89,10 @@ pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
     let mut files = Vec::new();
     let [mut list, mut lasting, mut fstab] = [const { String::new() }; 3];
     let mut targets = [(true, Vec::new()), (false, Vec::new())];
+    let mut below: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (_, at, _) in all(mounts).filter(|(_, _, mount)| mount.automount) {
+        outer(mounts, at).into_iter().for_each(|over| below.entry(over).or_default().push(unit_name(at)));
+    }
     for (number, at, mount) in all(mounts) {
         let how = match (mount.automount, mount.required) {
             (_, true) => "required",
@@ -75,9 +103,14 @@ pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
         lasting.extend(lasts::line((number, at, mount), machine));
         let Some(line) = Line::of(at, mount, machine) else { continue };
         let unit = unit_name(at);
-        files.push((format!("run/systemd/system/{unit}.mount"), line.unit(number)));
+        let below = below.get(at).map(Vec::as_slice).unwrap_or_default();
+        files.push((format!("run/systemd/system/{unit}.mount"), line.unit(number, below)));
+        fstab += &line.fstab();
         if mount.automount {
-            files.push((format!("run/systemd/system/{unit}.automount"), line.automount()));
+            files.push((format!("run/systemd/system/{unit}.automount"), line.automount(number)));
+            if outer(mounts, at).is_some() {
+                continue;
+            }
         }
         let ending = if mount.automount { "automount" } else { "mount" };
         let verb = if mount.required { "Requires" } else { "Wants" };
@@ -86,7 +119,6 @@ pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
                 wanted.push(format!("{verb}={unit}.{ending}\n"));
             }
         }
-        fstab += &line.fstab();
     }
     files.extend(drop_ins(targets.map(|(_, wanted)| wanted.concat())));
     let lists = [("mounts", list), ("lasts", lasting), ("etc/fstab", fstab)];
@@ -94,6 +126,15 @@ pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
     files.extend(said.map(|(path, text)| (path.to_owned(), text)));
     files.extend(homes(mounts, machine));
     files
+}
+
+/// The place over this one that is mounted when somebody looks: what is below it is there from then on, and not before. By itself systemd
+/// would mount the outer one as soon as the inner one's place is to be watched, and not try again once that has failed.
+fn outer<'m>(mounts: &'m Mounts, at: &str) -> Option<&'m str> {
+    let above = at.rmatch_indices('/').filter_map(|(end, _)| mounts.get_key_value(at.get(..end)?));
+    let is_watched =
+        |mount: &Mount| mount.automount && !matches!(mount.what, What::Profile(_) | What::Nothing);
+    above.into_iter().find(|(_, mount)| is_watched(mount)).map(|(place, _)| place.as_str())
 }
 
 /// What has systemd mount it: drop-ins, for a target has them without a link.
@@ -142,27 +183,37 @@ impl<'m> Line<'m> {
 
     /// Whether it comes over the network, as systemd sees it too.
     fn is_remote(&self) -> bool {
-        REMOTE.contains(&self.kind) || self.mount.options.iter().any(|option| option == "_netdev")
+        let kind = self.kind.strip_prefix("fuse.").unwrap_or(self.kind);
+        REMOTE.contains(&kind)
+            || REMOTE_TOO.contains(&kind)
+            || self.mount.options.iter().any(|option| option == "_netdev")
     }
 
     /// Of what comes over the network none may be looked at before the system is there, nor be what local file systems wait for.
-    fn automount(&self) -> String {
+    fn automount(&self, number: usize) -> String {
         let order = match self.is_remote() {
             true => {
                 "DefaultDependencies=no\nAfter=sysinit.target\nBefore=remote-fs.target umount.target\nConflicts=umount.target\n"
             }
             false => "",
         };
-        format!("[Unit]\nDescription={}\n{order}\n[Automount]\nWhere={}\n", self.title(), self.at)
+        let (title, at) = (self.title(), self.at);
+        // A place that is a link in the tree fails here already.
+        format!(
+            "[Unit]\nDescription={title}\nOnFailure={TELLS}{number}.service\n{order}\n[Automount]\nWhere={at}\n"
+        )
     }
 
-    fn unit(&self, number: usize) -> String {
+    fn unit(&self, number: usize, below: &[String]) -> String {
         let Self { at, source, kind, mount } = self;
         let (title, source) = (self.title(), device(source));
         let mut options = patient(kind, mount);
         if !mount.required && !mount.automount {
             // systemd's word for it, too, that nobody waits for this one.
             options.push("nofail".to_owned());
+        }
+        if REMOTE_TOO.contains(kind) && !options.iter().any(|option| option == "_netdev") {
+            options.push("_netdev".to_owned());
         }
         let options =
             if options.is_empty() { String::new() } else { format!("Options={}\n", options.join(",")) };
@@ -171,8 +222,9 @@ impl<'m> Line<'m> {
             What::Server(_) => format!("Wants={MAKES}{number}.service\nAfter={MAKES}{number}.service\n"),
             _ => String::new(),
         };
+        let below: String = below.iter().map(|unit| format!("Wants={unit}.automount\n")).collect();
         format!(
-            "[Unit]\nDescription={title}\nStartLimitIntervalSec=0\nOnFailure={TELLS}{number}.service\n{made}\n\
+            "[Unit]\nDescription={title}\nStartLimitIntervalSec=0\nOnFailure={TELLS}{number}.service\n{made}{below}\n\
              [Mount]\nWhat={source}\nWhere={at}\nType={kind}\n{options}TimeoutSec={patience}\n"
         )
     }
@@ -190,9 +242,16 @@ impl<'m> Line<'m> {
         }
         if !mount.required {
             add("nofail");
-            if self.kind.starts_with("nfs") {
+            match &self.mount.what {
+                // In the background it would come over files that are in use by then.
+                What::Server(_) => {
+                    if !self.mount.options.iter().any(|option| option.starts_with("retry=")) {
+                        add(IN_TIME);
+                    }
+                }
                 // A server that is down holds nobody up; mount.nfs tries on.
-                add("bg");
+                _ if self.kind.starts_with("nfs") => add("bg"),
+                _ => {}
             }
         }
         let options = if options.is_empty() { "defaults".to_owned() } else { options.join(",") };
@@ -275,6 +334,10 @@ mod tests {
         );
         assert!(unit("home.automount").ends_with("[Automount]\nWhere=/home\n"));
         assert!(
+            unit("home.automount").contains("OnFailure=oneroot-mount-failed@1.service\n"),
+            "a link in the tree is told of"
+        );
+        assert!(
             unit("srv-w\\x2d2.mount").contains("Options=retry=10\nTimeoutSec=600\n"),
             "what it can't do without it waits for"
         );
@@ -338,10 +401,36 @@ mod tests {
         assert_eq!(files["mounts"], "1 /opt/x required\n2 /var/lib/db automount\n3 /var/log wanted\n");
         assert_eq!(
             files["etc/fstab"],
-            "nas:/state/alpha/var/lib/db /var/lib/db nfs vers=3,soft,_netdev,nofail,bg 0 0\n"
+            "nas:/state/alpha/var/lib/db /var/lib/db nfs vers=3,soft,_netdev,nofail,retry=1 0 0\n"
         );
         let units = files.keys().filter(|path| path.ends_with(".mount") || path.ends_with(".automount"));
         assert_eq!(units.count(), 2, "{files:#?}");
+    }
+
+    #[test]
+    fn a_place_below_one_that_is_mounted_when_somebody_looks_is_there_from_then_on() {
+        let nas = |path: &str| Mount { automount: true, ..mount(What::Nfs(format!("nas:{path}"))) };
+        let files = files_of([("/home", nas("/h")), ("/home/shared", nas("/s")), ("/srv", nas("/v"))]);
+        let unit = |name: &str| files[&format!("run/systemd/system/{name}")].as_str();
+        assert!(unit("home.mount").contains("\nWants=home-shared.automount\n"), "{}", unit("home.mount"));
+        assert_eq!(
+            unit("remote-fs.target.d/50-oneroot.conf"),
+            "[Unit]\nWants=home.automount\nWants=srv.automount\n",
+            "nothing of the outer one's is asked for while the machine comes up"
+        );
+        assert!(!unit("srv.mount").contains("Wants="));
+    }
+
+    #[test]
+    fn what_comes_over_a_network_is_what_systemd_takes_for_that_or_is_told() {
+        for (kind, word) in [("lustre", None), ("9p", Some("_netdev")), ("fuse.sshfs", None)] {
+            let device = What::Device { source: "10.0.0.5@tcp:/s".to_owned(), kind: kind.to_owned() };
+            let files = files_of([("/scratch", Mount { required: true, ..mount(device) })]);
+            let unit = &files["run/systemd/system/scratch.mount"];
+            assert_eq!(unit.contains("Options=_netdev\n"), word.is_some(), "{unit}");
+            assert!(files.contains_key("run/systemd/system/multi-user.target.d/50-oneroot.conf"), "{kind}");
+            assert!(files["etc/fstab"].contains("_netdev"), "{kind}");
+        }
     }
 
     #[test]

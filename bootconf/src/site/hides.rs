@@ -37,6 +37,11 @@ fn comes_by_itself(mount: &Mount) -> bool {
     !mount.options.iter().any(|word| word == "noauto")
 }
 
+/// Whether it says more than that nothing is there.
+fn is_there(mount: &Mount) -> bool {
+    mount.what != What::Nothing
+}
+
 /// Places that can't be had together, with why. What is in memory is there before anything is mounted, and parts of the view are below
 /// both.
 pub(crate) fn conflicts(mounts: &Mounts) -> Vec<((String, String), String)> {
@@ -57,6 +62,11 @@ pub(crate) fn conflicts(mounts: &Mounts) -> Vec<((String, String), String)> {
                     format!(
                         "{place} would hide what is at {at}, {}, which is a part of the tree; say one of the two",
                         mount.what
+                    )
+                }
+                _ if at.strip_suffix(HOMES) == Some(place) && is_there(over) && is_there(mount) => {
+                    format!(
+                        "{place} and {at} are the same place, and it can be mounted by one of the two alone; say the other as \"none\""
                     )
                 }
                 _ => continue,

@@ -14,8 +14,6 @@ const FORMS: &str =
 const HALF: &str = "50%";
 /// Directories that a machine can't have empty.
 const NEEDED: [&str; 6] = ["/etc", "/usr", "/bin", "/sbin", "/lib", "/lib64"];
-/// A directory that systemd needs before it has a network: what is below it may come later.
-const STATE: &str = "/var/lib";
 /// Words for mount(8) by which nothing could be written there, or not from the beginning.
 const UNFIT: [&str; 3] = ["bg", "ro", "noauto"];
 /// Why a disk of the machine's own is none of the words.
@@ -126,9 +124,7 @@ fn refused(at: &str, what: &What, is_ones_own: bool) -> Option<String> {
         What::Empty(_) if NEEDED.contains(&at) => {
             Some("is what the machine runs; nothing comes up where that is empty".to_owned())
         }
-        What::Server(_) if EARLY.contains(&at) || at == STATE || is_systemds(at) => {
-            Some(TOO_EARLY.to_owned())
-        }
+        What::Server(_) if EARLY.contains(&at) || is_systemds(at) => Some(TOO_EARLY.to_owned()),
         What::Server(source) if !is_ones_own && !source.contains(NAME) => Some(format!(
             "has {source} for all its machines, and each needs one of its own: put {NAME} in the path, or say it in a machine's table"
         )),

@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::site::hides::conflicts;
 use crate::site::lasts::lasts;
 use crate::site::section::{Diagnostics, Item, Section};
 use crate::site::table::Places;
@@ -18,9 +19,19 @@ const FORMS: &str = "\"SERVER:/PATH\", \"none\", or a table such as { profile = 
 /// Directories that the machine's init needs for itself.
 const TAKEN: [&str; 6] = ["/dev", "/proc", "/sys", "/run", "/.oneroot", "/boot"];
 /// Directories that a system needs before it has a network of its own.
-/// The last three by services that systemd has there itself: its journal, and whose `PrivateTmp=` is said.
-pub(crate) const EARLY: [&str; 7] =
-    ["/etc", "/usr", "/var", "/var/log", "/var/log/journal", "/var/tmp", "/tmp"];
+/// Some by services that are there themselves by then: systemd's journal, AppArmor, and whose `PrivateTmp=` is said.
+pub(crate) const EARLY: [&str; 10] = [
+    "/etc",
+    "/usr",
+    "/var",
+    "/var/cache",
+    "/var/cache/apparmor",
+    "/var/lib",
+    "/var/log",
+    "/var/log/journal",
+    "/var/tmp",
+    "/tmp",
+];
 /// Why none of them comes from a file server.
 pub(crate) const TOO_EARLY: &str = "is looked at before there is a network, and a system that waits for it does not come up; mount what is below it";
 /// What stands for a machine's name in the path of a file server's directory.
@@ -118,7 +129,7 @@ pub(crate) fn mounts(
     places: &mut Places,
     diagnostics: &mut Diagnostics,
 ) -> Mounts {
-    let mut mounts = Mounts::new();
+    let (mut mounts, mut spans) = (Mounts::new(), Vec::new());
     for (at, item) in section.each(diagnostics, "mounts", FORMS) {
         let mount = match item {
             Item::Text(text) => {
@@ -134,7 +145,12 @@ pub(crate) fn mounts(
         if at.value.ends_with(HOMES) && !is_for_homes {
             diagnostics.note(&at.span, "is for homes of a file server that are mounted when somebody looks: say { nfs = \"SERVER:/PATH/&\" }");
         }
-        mounts.insert(at.value, mount);
+        mounts.insert(at.value.clone(), mount);
+        spans.push(at);
+    }
+    for ((_, homes), told) in conflicts(&mounts) {
+        let span = spans.iter().find(|at| at.value == homes && homes.ends_with(HOMES));
+        span.into_iter().for_each(|at| diagnostics.note(&at.span, told.clone()));
     }
     lasts(section, &mut mounts, diagnostics);
     mounts
