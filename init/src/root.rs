@@ -44,8 +44,12 @@ pub fn mount(machine: &mut Machine<'_>) -> Result<(), Over> {
                 Err(trouble) if worst.as_ref().is_none_or(Trouble::is_silence) => worst = Some(trouble),
                 Err(_) => {}
             }
+            // Several servers that are silent take longer than some leases.
+            address::renew(machine)?;
         }
-        let pause = machine.pause(tries);
+        let due = machine.held.as_ref().and_then(|held| held.ask);
+        let until = due.map_or(Duration::MAX, |ask| ask.saturating_sub(machine.kernel.now()));
+        let pause = machine.pause(tries).min(until);
         tries += 1;
         if let Some(trouble) = worst {
             machine.waits(&trouble, pause)?;

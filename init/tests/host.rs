@@ -62,13 +62,17 @@ fn a_link_gets_its_carrier_its_address_its_router_and_its_mtu() {
     assert!(Host.links().unwrap().iter().any(|link| link.index == nic && link.carrier));
     for _ in 0..2 {
         Host.add_address(nic, Ipv4Addr::new(192, 168, 77, 10), 24).unwrap();
-        Host.add_router(nic, Ipv4Addr::new(192, 168, 77, 254)).unwrap();
+        Host.add_router(nic, Ipv4Addr::new(192, 168, 77, 254), false).unwrap();
     }
     Host.set_mtu(nic, 1400).unwrap();
     let told = ip("address show nic0");
     assert!(told.contains("inet 192.168.77.10/24 brd 192.168.77.255 scope global nic0"), "{told}");
     assert!(told.contains("valid_lft forever") && told.contains("mtu 1400"), "{told}");
     assert!(ip("route").contains("default via 192.168.77.254 dev nic0"));
+    let far = Ipv4Addr::new(10, 9, 9, 9);
+    assert_eq!(Host.add_router(nic, far, false), Err(Errno::NETUNREACH), "no address says that it is there");
+    Host.add_router(nic, far, true).unwrap();
+    assert!(ip("route").contains("default via 10.9.9.9 dev nic0 onlink"));
     assert_eq!(Host.bring_up(4711), Err(Errno::NODEV));
     Host.add_address(nic, Ipv4Addr::new(10, 0, 0, 1), 31).unwrap();
     assert!(ip("address show nic0").contains("inet 10.0.0.1/31 scope global nic0"));

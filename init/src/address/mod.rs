@@ -22,8 +22,12 @@ use wire::{Answer, Kind, Question};
 const KEEP: [Duration; 2] = [Duration::from_secs(1), Duration::from_secs(2)];
 /// How long it may take over an address that it has offered.
 const TAKE: [Duration; 3] = [Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
-/// The shortest time between two questions whether an address is still ours.
+/// The shortest time between two questions whether an address is still ours (RFC 2131 §4.4.5); and the same for a lease so short that it
+/// would be over by then.
 const SOONEST: Duration = Duration::from_secs(60);
+const SOONEST_OF_ALL: Duration = Duration::from_secs(10);
+/// How long anybody may take to offer an address in the place of one that has ended.
+const AGAIN: Duration = Duration::from_secs(3);
 /// A lease that never ends, as DHCP writes it; and one that says nothing of its end.
 const ENDLESS: [u32; 2] = [u32::MAX, 0];
 /// Datagrams that are read while one answer is waited for: more are somebody's flood.
@@ -57,7 +61,6 @@ pub fn take(machine: &mut Machine<'_>, link: &Link) -> Result<(), Over> {
     };
     configure(machine, link, &address)?;
     machine.gets_on();
-    machine.teller.connected();
     let router = address.router.map(|router| format!(", router {router}")).unwrap_or_default();
     machine.teller.done(&format!("{}/{}{router}, {how}", address.address, address.prefix));
     hold(machine, link, address, server);
@@ -83,11 +86,12 @@ pub fn renew(machine: &mut Machine<'_>) -> Result<(), Over> {
             // answer. If none does, none gives this one to another either.
             let port =
                 machine.kernel.open_port(&link.name).ok().filter(|_| end.is_some_and(|end| end <= now));
-            match port.and_then(|port| lease(machine, &*port, ours, SOONEST / 20)) {
+            match port.and_then(|port| lease(machine, &*port, ours, AGAIN, &Exchange::new(machine))) {
                 Some(found) => found,
                 None => {
                     let left = end.map_or(Duration::ZERO, |end| end.saturating_sub(now));
-                    let ask = Some(now + SOONEST.max(left / 2));
+                    let soonest = if left.is_zero() { SOONEST } else { soonest(address.lease) };
+                    let ask = Some(now + soonest.max(left / 2));
                     machine.held = Some(Held { link, address, server, ask, end });
                     return Ok(());
                 }
@@ -103,12 +107,17 @@ pub fn renew(machine: &mut Machine<'_>) -> Result<(), Over> {
     Ok(())
 }
 
+/// The shortest time between two questions about a lease of so many seconds.
+fn soonest(lease: u32) -> Duration {
+    Duration::from_secs((lease / 4).into()).clamp(SOONEST_OF_ALL, SOONEST)
+}
+
 /// Takes note of an address that was given just now.
 fn hold(machine: &mut Machine<'_>, link: &Link, address: Address, server: Option<Ipv4Addr>) {
     let now = machine.kernel.now();
     let lease = Some(address.lease).filter(|lease| !ENDLESS.contains(lease));
     let lease = lease.map(|seconds| Duration::from_secs(seconds.into()));
-    let ask = lease.map(|lease| now + SOONEST.max(lease / 2));
+    let ask = lease.map(|lease| now + soonest(address.lease).max(lease / 2));
     machine.held =
         Some(Held { link: link.clone(), address, server, ask, end: lease.map(|lease| now + lease) });
 }
@@ -123,9 +132,9 @@ enum Kept {
 /// Asks whether an address is still ours: of who has given it, where that is known, else of the servers in the settings.
 fn keep(machine: &Machine<'_>, link: &Link, held: &Address, server: Option<Ipv4Addr>) -> Kept {
     let Ok(port) = machine.kernel.open_port(&link.name) else { return Kept::Silence };
-    let question = Question::Keep(held.address);
+    let (question, exchange) = (Question::Keep(held.address), Exchange::new(machine));
     for within in KEEP {
-        let heard = ask(machine, &*port, question, within, |answer| {
+        let heard = ask(machine, &*port, (question, &exchange), within, |answer| {
             let is_asked = is_ours(machine, answer.server) || server == Some(answer.server);
             is_asked && answer.kind != Kind::Offer
         });
@@ -143,10 +152,11 @@ fn keep(machine: &Machine<'_>, link: &Link, held: &Address, server: Option<Ipv4A
 
 /// Asks for any address until there is one. `ours` where only our own servers count.
 fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<(Address, Option<Ipv4Addr>), Over> {
-    let mut tries = 0;
+    let (mut tries, exchange) = (0, Exchange::new(machine));
     loop {
         let pause = machine.pause(tries);
-        let found = machine.kernel.open_port(&link.name).map(|port| lease(machine, &*port, ours, pause));
+        let port = machine.kernel.open_port(&link.name);
+        let found = port.map(|port| lease(machine, &*port, ours, pause, &exchange));
         tries += 1;
         match found {
             Ok(Some(found)) => return Ok(found),
@@ -170,13 +180,14 @@ fn lease(
     port: &dyn Port,
     ours: bool,
     within: Duration,
+    exchange: &Exchange,
 ) -> Option<(Address, Option<Ipv4Addr>)> {
-    let offer = ask(machine, port, Question::Discover, within, |answer| {
+    let offer = ask(machine, port, (Question::Discover, exchange), within, |answer| {
         answer.kind == Kind::Offer && (!ours || is_ours(machine, answer.server))
     })?;
     let question = Question::Take(offer.address, offer.server);
     for within in TAKE {
-        let heard = ask(machine, port, question, within, |answer| {
+        let heard = ask(machine, port, (question, exchange), within, |answer| {
             answer.server == offer.server && answer.kind != Kind::Offer
         });
         match heard {
@@ -200,20 +211,34 @@ fn lease(
     None
 }
 
+/// Questions about one thing, which have one number: an answer to the first is one to the second, too.
+struct Exchange {
+    number: u32,
+    /// When the first was asked. Who helps another server out looks at how long a client has waited, as relays do.
+    begun: Duration,
+}
+
+impl Exchange {
+    fn new(machine: &Machine<'_>) -> Self {
+        // The low half of a number that nobody can guess is one that nobody can guess.
+        let number = u32::try_from(machine.kernel.random() & u64::from(u32::MAX)).unwrap_or(0);
+        Self { number, begun: machine.kernel.now() }
+    }
+}
+
 /// Sends a question and waits for an answer to it that is wanted.
 fn ask(
     machine: &Machine<'_>,
     port: &dyn Port,
-    question: Question,
+    (question, exchange): (Question, &Exchange),
     within: Duration,
     is_wanted: impl Fn(&Answer) -> bool,
 ) -> Option<Answer> {
     let kernel = machine.kernel;
-    let (mac, begun) = (machine.settings.mac, kernel.now());
-    // The low half of a number that nobody can guess is one that nobody can guess.
-    let number = u32::try_from(kernel.random() & u64::from(u32::MAX)).unwrap_or(0);
+    let (mac, begun, number) = (machine.settings.mac, kernel.now(), exchange.number);
+    let seconds = u16::try_from(begun.saturating_sub(exchange.begun).as_secs()).unwrap_or(u16::MAX);
     // A datagram that is not sent is one that is lost.
-    let _ = port.send(&wire::question(question, number, mac, 0));
+    let _ = port.send(&wire::question(question, number, mac, seconds));
     for _ in 0..MOST {
         let left = within.checked_sub(kernel.now().saturating_sub(begun)).filter(|left| !left.is_zero())?;
         let answer = port.receive(left).and_then(|bytes| wire::answer(&bytes, number, mac));
@@ -242,37 +267,46 @@ fn is_ours(machine: &Machine<'_>, server: Ipv4Addr) -> bool {
 }
 
 fn configure(machine: &mut Machine<'_>, link: &Link, address: &Address) -> Result<(), Over> {
-    // The site's is what its network has; one that DHCP offers is any server's word, and the link may not carry it.
-    let offered = address.mtu.filter(|_| machine.settings.mtu.is_none());
-    if let Some(Err(errno)) = offered.map(|mtu| machine.kernel.set_mtu(link.index, mtu)) {
-        let what = "given the MTU that DHCP offers";
+    // The site's is what its network has; one that DHCP offers is any server's word. The link may carry neither.
+    let (mtu, what) = match machine.settings.mtu {
+        Some(mtu) => (Some(mtu), "given its MTU"),
+        None => (address.mtu, "given the MTU that DHCP offers"),
+    };
+    if let Some(Err(errno)) = mtu.map(|mtu| machine.kernel.set_mtu(link.index, mtu)) {
         machine.teller.note(&Trouble::Link { link: link.name.clone(), what, errno });
     }
+    tried(machine, link, "given its address", &|kernel| {
+        kernel.add_address(link.index, address.address, address.prefix)
+    })?;
+    // From here on it can tell what is wrong.
+    machine.teller.connected();
+    let Some(router) = address.router else { return Ok(()) };
+    let is_near = |other| is_one_network(other, address.address, address.prefix);
+    let (what, on_link) = ("given its router", !is_near(router));
+    match machine.kernel.add_router(link.index, router, on_link) {
+        Ok(()) => Ok(()),
+        // A root that is on the link needs none.
+        Err(errno) if root_server(machine).is_some_and(is_near) => {
+            machine.teller.note(&Trouble::Link { link: link.name.clone(), what, errno });
+            Ok(())
+        }
+        Err(_) => tried(machine, link, what, &|kernel| kernel.add_router(link.index, router, on_link)),
+    }
+}
+
+/// Does something to the link until it succeeds.
+fn tried(
+    machine: &mut Machine<'_>,
+    link: &Link,
+    what: &'static str,
+    act: &dyn Fn(&dyn Kernel) -> crate::kernel::Result<()>,
+) -> Result<(), Over> {
     let mut tries = 0;
-    loop {
-        let given = give(machine.kernel, link, address, machine.settings.mtu);
-        let Err((what, errno)) = given else { return Ok(()) };
+    while let Err(errno) = act(machine.kernel) {
         let trouble = Trouble::Link { link: link.name.clone(), what, errno };
         let pause = machine.pause(tries);
         machine.waits(&trouble, pause)?;
         tries += 1;
-    }
-}
-
-fn give(
-    kernel: &dyn Kernel,
-    link: &Link,
-    address: &Address,
-    mtu: Option<u16>,
-) -> Result<(), (&'static str, crate::kernel::Errno)> {
-    if let Some(mtu) = mtu {
-        kernel.set_mtu(link.index, mtu).map_err(|errno| ("given its MTU", errno))?;
-    }
-    kernel
-        .add_address(link.index, address.address, address.prefix)
-        .map_err(|errno| ("given its address", errno))?;
-    if let Some(router) = address.router {
-        kernel.add_router(link.index, router).map_err(|errno| ("given its router", errno))?;
     }
     Ok(())
 }

@@ -24,6 +24,7 @@ const KIND: u8 = 53;
 const SERVER: u8 = 54;
 const WANTED: u8 = 55;
 const LARGEST: u8 = 57;
+const CLIENT: u8 = 61;
 const PAD: u8 = 0;
 const END: u8 = 255;
 /// Routes, each to a network of any width.
@@ -120,6 +121,9 @@ pub fn question(question: Question, number: u32, mac: Mac, seconds: u16) -> Vec<
     let kind = if question == Question::Discover { DISCOVER } else { REQUEST };
     bytes.extend([KIND, 1, kind, LARGEST, 2]);
     bytes.extend(1500u16.to_be_bytes());
+    // The same as iPXE says and what manages the network later: a server that keys by it would see another client (RFC 2132 §9.14).
+    bytes.extend([CLIENT, 7, 1]);
+    bytes.extend(mac.bytes());
     if let Question::Keep(address) | Question::Take(address, _) = question {
         bytes.extend([ADDRESS, 4]);
         bytes.extend(address.octets());

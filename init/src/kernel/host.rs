@@ -146,8 +146,8 @@ impl Kernel for Host {
         net::remove_address(link, address, prefix)
     }
 
-    fn add_router(&self, link: u32, router: Ipv4Addr) -> Result<()> {
-        net::add_router(link, router)
+    fn add_router(&self, link: u32, router: Ipv4Addr, on_link: bool) -> Result<()> {
+        net::add_router(link, router, on_link)
     }
 
     fn open_port(&self, link: &str) -> Result<Box<dyn Port + '_>> {

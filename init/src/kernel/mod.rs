@@ -142,7 +142,7 @@ pub trait Kernel: Sync {
     /// Takes an address from a link.
     fn remove_address(&self, link: u32, address: Ipv4Addr, prefix: u8) -> Result<()>;
     /// Makes a router the way to everywhere. A route that is there is replaced.
-    fn add_router(&self, link: u32, router: Ipv4Addr) -> Result<()>;
+    fn add_router(&self, link: u32, router: Ipv4Addr, on_link: bool) -> Result<()>;
     /// Opens a DHCP client's port on the link of that name.
     fn open_port(&self, link: &str) -> Result<Box<dyn Port + '_>>;
     /// Whether an NFS server lives there.

@@ -92,6 +92,9 @@ fn link_header(index: u32, flags: u32, change: u32) -> [u8; LINK_HEADER] {
     header
 }
 
+/// What is behind a router is behind it, though no address of the link's says that it is there (`RTNH_F_ONLINK`).
+const ON_LINK: u32 = 4;
+
 pub(super) fn bring_up(link: u32) -> Result<()> {
     Socket::open()?.ask(&Request::new(NEW_LINK).bytes(&link_header(link, UP, UP))).map(drop)
 }
@@ -136,10 +139,11 @@ pub(super) fn remove_address(link: u32, address: Ipv4Addr, prefix: u8) -> Result
     Socket::open()?.ask(&request).map(drop)
 }
 
-pub(super) fn add_router(link: u32, router: Ipv4Addr) -> Result<()> {
+pub(super) fn add_router(link: u32, router: Ipv4Addr, on_link: bool) -> Result<()> {
     let [table, protocol, scope, kind] = ROUTE;
+    let [f0, f1, f2, f3] = if on_link { ON_LINK } else { 0 }.to_ne_bytes();
     let request = Request::replace(NEW_ROUTE)
-        .bytes(&[IPV4, 0, 0, 0, table, protocol, scope, kind, 0, 0, 0, 0])
+        .bytes(&[IPV4, 0, 0, 0, table, protocol, scope, kind, f0, f1, f2, f3])
         .attribute(ROUTE_OUT, &link.to_ne_bytes())
         .attribute(ROUTE_GATEWAY, &router.octets());
     Socket::open()?.ask(&request).map(drop)

@@ -170,6 +170,7 @@ impl<'k> Teller<'k> {
         let path = format!("/b/{boot}/report");
         let mut is_busy = false;
         for place in 0..self.servers.len() {
+            let mut answers = false;
             while let (Some(report), Some(server)) = (self.kept.first(), self.servers.get(place)) {
                 let within = if waits { ONE } else { self.budget.min(ONE) };
                 let before = self.kernel.now();
@@ -189,7 +190,10 @@ impl<'k> Teller<'k> {
                     break;
                 }
                 self.kept.remove(0);
-                // The one that answers is asked first from now on.
+                answers = true;
+            }
+            if answers {
+                // It is asked first from now on.
                 self.servers.swap(0, place);
             }
         }
@@ -205,11 +209,12 @@ impl<'k> Teller<'k> {
         is_busy.then(|| (self.kernel.now() + pause + more, pause))
     }
 
-    /// A machine without a battery for its clock begins in 1970, where no certificate holds yet.
+    /// A machine without a battery for its clock begins in 1970, where no certificate holds yet. None is set back: a server may have
+    /// no battery either.
     fn set_clock(&mut self, date: Option<u64>) {
         let Some(date) = date.filter(|_| !self.clock_is_set) else { return };
         self.clock_is_set = true;
-        if self.kernel.clock().abs_diff(date) > FAR_OFF && self.kernel.set_clock(date).is_ok() {
+        if date.saturating_sub(self.kernel.clock()) > FAR_OFF && self.kernel.set_clock(date).is_ok() {
             self.kernel.print("  the clock was far off and is set by the server's");
         }
     }

@@ -3,12 +3,13 @@
 
 use std::net::Ipv4Addr;
 
-use dhcproto::v4::MessageType;
+use dhcproto::v4::{DhcpOption, MessageType, OptionCode};
 use oneroot_init::address::wire::{self, Question};
 
 use crate::fake::{End, Fake};
 use crate::lab::{
-    LEASED, ROGUE, SERVER, SETTINGS, after, at, failures, gives, kind, machine, machine_with, reports, spoilt,
+    LEASED, ROGUE, SERVER, SETTINGS, after, asked as read, at, failures, gives, kind, machine, machine_with,
+    reports, spoilt,
 };
 
 const ELSE: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 200);
@@ -254,6 +255,61 @@ fn a_server_that_has_forgotten_the_lease_is_asked_for_any_address_when_it_ends_a
     fake.state().dhcp.clear();
     boots(&fake, 100_000);
     assert_eq!(fake.state().addresses, [(2, LEASED, 24)]);
+}
+
+#[test]
+fn who_asks_is_the_same_client_in_each_question_as_its_firmware_was_and_says_how_long_it_has_waited() {
+    let fake = machine_with(&SETTINGS.replace(PROXY, ""));
+    let mut gives = gives(ROGUE, ELSE);
+    // It helps another one out, and waits for that until a client has waited.
+    fake.state().dhcp =
+        vec![Box::new(move |question| gives(question).filter(|_| read(question).secs() >= 3))];
+    boots(&fake, 600);
+    let asked = fake.state().asked.clone();
+    assert!(asked.len() > 3, "{}", asked.len());
+    for question in &asked {
+        let question = read(question);
+        let client = question.opts().get(OptionCode::ClientIdentifier).cloned();
+        let own = [&[1], &crate::lab::MAC.parse::<oneroot_ids::Mac>().unwrap().bytes()[..]].concat();
+        assert_eq!(client, Some(DhcpOption::ClientIdentifier(own)));
+        assert_eq!(question.xid(), read(&asked[0]).xid(), "an answer to the first is one to the next");
+    }
+}
+
+#[test]
+fn a_short_lease_is_renewed_before_it_ends_however_long_the_root_is_waited_for() {
+    let fake = waits(machine_with(&SETTINGS.replace("24 3600", "24 60")), 600);
+    let lease_60 = |question: &[u8]| {
+        let mut answer = gives(SERVER, LEASED)(question)?;
+        let at = answer.windows(2).position(|option| option == [51, 4])?;
+        answer.splice(at + 2..at + 6, 60u32.to_be_bytes());
+        Some(answer)
+    };
+    fake.state().dhcp = vec![Box::new(lease_60)];
+    boots(&fake, 1000);
+    let asked = asked(&fake).len();
+    assert!((600 / 60..600 / 10).contains(&asked), "{asked} questions in ten minutes");
+}
+
+#[test]
+fn a_router_that_the_kernel_refuses_stops_no_machine_whose_root_is_on_its_link() {
+    let router = Ipv4Addr::new(192, 168, 77, 253);
+    let fake = machine_with(&SETTINGS.replace(PROXY, ""));
+    fake.state().dhcp = vec![gives(ROGUE, ELSE)];
+    fake.state().bad_router = Some(router);
+    boots(&fake, 60);
+    let notes: Vec<String> = reports(&fake).into_iter().filter_map(|report| report.note).collect();
+    assert!(notes.len() == 1 && notes[0].contains("its router"), "{notes:?}");
+    assert!(!fake.state().on_link);
+}
+
+/// As hosters have it: the router is in no network of the machine's (RFC 3442 announces it as on the link).
+#[test]
+fn a_router_outside_the_machines_network_is_on_its_link() {
+    let fake = machine_with(&SETTINGS.replace(PROXY, ""));
+    fake.state().dhcp = vec![gives(ROGUE, Ipv4Addr::new(10, 9, 0, 5))];
+    boots(&fake, 60);
+    assert!(fake.state().on_link && fake.state().routers == [Ipv4Addr::new(192, 168, 77, 253)]);
 }
 
 proptest::proptest! {

@@ -100,6 +100,10 @@ pub struct State {
     /// When those came.
     pub turned_away: Vec<Duration>,
     pub is_without_zram: bool,
+    /// A router that the kernel refuses.
+    pub bad_router: Option<Ipv4Addr>,
+    /// Whether one is on the link though it has no address there.
+    pub on_link: bool,
     /// How often the first server was tried for a root.
     pub rounds: u64,
     /// Reports after which something happens: how many, and what.
@@ -395,8 +399,13 @@ impl Kernel for Fake {
         self.state().addresses.retain(|known| *known != (link, address, prefix));
         Ok(())
     }
-    fn add_router(&self, _link: u32, router: Ipv4Addr) -> Result<()> {
-        self.state().routers.push(router);
+    fn add_router(&self, _link: u32, router: Ipv4Addr, on_link: bool) -> Result<()> {
+        let mut state = self.state();
+        if state.bad_router == Some(router) {
+            return Err(Errno::NETUNREACH);
+        }
+        state.routers.push(router);
+        state.on_link |= on_link;
         Ok(())
     }
     fn open_port(&self, _link: &str) -> Result<Box<dyn Port + '_>> {

@@ -124,7 +124,7 @@ pub fn failures(fake: &Fake) -> Vec<String> {
     reports(fake).into_iter().filter_map(|report| report.failure).collect()
 }
 
-fn asked(question: &[u8]) -> Message {
+pub fn asked(question: &[u8]) -> Message {
     assert!(question.len() >= 300, "old relays drop shorter ones");
     Message::decode(&mut Decoder::new(question)).unwrap()
 }

@@ -80,7 +80,9 @@ fn settings_that_are_cut_short_are_named_and_the_machine_starts_again() {
 
 #[test]
 fn a_machine_whose_clock_is_far_off_gets_its_servers() {
-    for (clock, is_set) in [(0, true), (1_800_000_000 + 90_000, true), (1_800_000_000 + 80_000, false)] {
+    for (clock, is_set) in
+        [(0, true), (1_800_000_000 - 90_000, true), (1_800_000_000 - 80_000, false), (1_900_000_000, false)]
+    {
         let fake = machine();
         fake.state().clock = clock;
         fake.boot(60);

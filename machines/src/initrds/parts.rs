@@ -20,6 +20,7 @@ const MANY: usize = 16 << 20;
 const DIRECTORIES: [&str; 6] = ["dev", "proc", "sys", "run", "oneroot", "root"];
 /// The device that a kernel opens for the first program.
 const CONSOLE: (u32, u32) = (5, 1);
+const NULL: (u32, u32) = (1, 3);
 
 /// An archive.
 pub struct Packed {
@@ -45,6 +46,8 @@ pub fn packed(
         directories(&mut archive, &mut made, &format!("{path}/x"))?;
     }
     archive.device("dev/console", 0o600, CONSOLE)?;
+    // A kernel without a working console starts init with no descriptor, and Rust's runtime opens this for each, or aborts.
+    archive.device("dev/null", 0o666, NULL)?;
     archive.file("init", 0o755, &parts.program.bytes)?;
     // What the kernel runs when it wants a module, for as long as that is the program's.
     archive.link("oneroot/modprobe", "/init")?;

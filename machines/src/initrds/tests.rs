@@ -60,7 +60,7 @@ fn each_distributions_tree_gives_the_driver_of_the_nic_and_what_mounts_a_root_un
         let dep = String::from_utf8(initrd[&format!("{at}/modules.dep")].clone()).unwrap();
         assert!(dep.contains("kernel/fs/nfs/nfsv3.ko: kernel/net/sunrpc/sunrpc.ko\n"), "{whose}: {dep}");
         assert!(!dep.contains("snd"), "{whose}: {dep}");
-        for path in ["init", "dev/console", "oneroot/modprobe"] {
+        for path in ["init", "dev/console", "dev/null", "oneroot/modprobe"] {
             assert!(initrd.contains_key(path), "{whose}: {path}");
         }
     }
