@@ -9,6 +9,7 @@ use crate::arguments::Arguments;
 use crate::kernel::{Kernel, Mount};
 use crate::machine::{Machine, Over};
 use crate::modules::{Modules, Texts};
+use crate::root::Mounted;
 use crate::telling::Teller;
 use crate::trouble::Trouble;
 use crate::{address, files, hand_over, nic, overlay, root};
@@ -75,11 +76,15 @@ fn way_up(machine: &mut Machine<'_>, modules: &Modules<'_>, before: &Before) -> 
     }
     let name = machine.settings.name.clone();
     machine.teller.done(&name);
-    nic::find(machine, modules)?;
-    let link = nic::carrier(machine, modules)?;
-    let link = nic::tagged(machine, link)?;
-    address::take(machine, &link)?;
-    root::mount(machine)?;
+    loop {
+        nic::find(machine, modules)?;
+        let link = nic::carrier(machine, modules)?;
+        let link = nic::tagged(machine, link)?;
+        address::take(machine, &link)?;
+        if root::mount(machine)? == Mounted::Yes {
+            break;
+        }
+    }
     overlay::lay(machine)?;
     before.restore(machine.kernel);
     let mac = machine.settings.mac.to_string();

@@ -244,11 +244,8 @@ impl<'m> Line<'m> {
             add("nofail");
             match &self.mount.what {
                 // In the background it would come over files that are in use by then.
-                What::Server(_) => {
-                    if !self.mount.options.iter().any(|option| option.starts_with("retry=")) {
-                        add(IN_TIME);
-                    }
-                }
+                What::Server(_) if self.mount.options.iter().any(|option| option.starts_with("retry=")) => {}
+                What::Server(_) => add(IN_TIME),
                 // A server that is down holds nobody up; mount.nfs tries on.
                 _ if self.kind.starts_with("nfs") => add("bg"),
                 _ => {}

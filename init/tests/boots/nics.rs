@@ -4,7 +4,7 @@ use oneroot_init::kernel::Errno;
 use oneroot_init::machine::Over;
 
 use crate::fake::{End, Fake, Node};
-use crate::lab::{MAC, SETTINGS, failures, file, link, machine, machine_with, nic, reports};
+use crate::lab::{MAC, SERVER, SETTINGS, at, failures, file, link, machine, machine_with, nic, reports};
 
 fn boots(fake: &Fake, seconds: u64) {
     let end = fake.boot(seconds);
@@ -287,4 +287,20 @@ fn the_sites_mtu_is_that_of_the_link_and_of_the_nic_below_a_vlan_whatever_dhcp_s
     let fake = machine_with(&settings);
     boots(&fake, 60);
     assert_eq!(fake.state().mtus, [(2, 9000), (90, 9000)]);
+}
+
+/// As one on USB does, or one whose driver has begun anew.
+#[test]
+fn a_nic_that_comes_back_as_another_link_while_the_server_is_away_boots_its_machine() {
+    let fake = machine();
+    fake.state().servers.get_mut(&at(SERVER)).unwrap().is_up = false;
+    fake.at(100, |state| {
+        state.links.retain(|known| known.index != 2);
+        state.links.push(link(7, "eth1", MAC));
+        state.plugged.insert(7);
+    });
+    fake.at(200, |state| state.servers.get_mut(&at(SERVER)).unwrap().is_up = true);
+    let end = fake.boot(1000);
+    assert!(matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
+    assert_eq!(fake.state().addresses.last().map(|(link, ..)| *link), Some(7));
 }
