@@ -163,18 +163,27 @@ pub(crate) fn object(home: &Path, contents: &[u8]) -> PathBuf {
     home.join("store/objects").join(head).join(tail)
 }
 
-/// Makes a file one that takes the disk to be read.
+/// Bytes between two looks whether a file is in memory.
+const STEP: u64 = 64 << 10;
+
+/// Makes a file one that takes the disk to be read, wherever somebody begins.
 pub(crate) fn forget(path: &Path) {
     let file = File::open(path).unwrap();
+    let length = file.metadata().unwrap().len();
     let drop_it = || fadvise(&file, 0, None, Advice::DontNeed).unwrap();
+    let is_gone = |at: u64| {
+        let mut byte = [0];
+        let asked = preadv2(&file, &mut [std::io::IoSliceMut::new(&mut byte)], at, ReadWriteFlags::NOWAIT);
+        asked == Err(Errno::AGAIN)
+    };
     let begun = Instant::now();
-    let mut byte = [0];
     loop {
         drop_it();
-        let asked = preadv2(&file, &mut [std::io::IoSliceMut::new(&mut byte)], 0, ReadWriteFlags::NOWAIT);
-        // To be asked makes the kernel read ahead, and a socket may hold a page of it for a moment.
+        // From behind: to be asked makes the kernel read ahead. And a socket may hold a page of it for a moment, anywhere in it.
+        let is_all_gone =
+            (0..=length / STEP).rev().all(|step| is_gone((step * STEP).min(length.saturating_sub(1))));
         std::thread::sleep(Duration::from_millis(100));
-        if asked == Err(Errno::AGAIN) {
+        if is_all_gone {
             return drop_it();
         }
         assert!(begun.elapsed() < PATIENCE, "{} stays in memory", path.display());
