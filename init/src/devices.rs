@@ -86,7 +86,7 @@ fn pair(kernel: &dyn Kernel, device: &str, one: &str, other: &str) -> Option<Str
     Some(format!("{}:{}", one.trim_start_matches("0x"), other.trim_start_matches("0x")))
 }
 
-/// Firmware that a driver has asked for in vain, as the kernel has said: who, and which file.
+/// Firmware that a NIC's driver has asked for in vain, as the kernel has said: who, and which file.
 pub fn missing_firmware(kernel: &dyn Kernel) -> Vec<(String, String)> {
     /// Said by mainline's kernels, and by Debian's.
     const WORDS: [&str; 2] = ["Direct firmware load for ", "failed to load "];
@@ -97,11 +97,19 @@ pub fn missing_firmware(kernel: &dyn Kernel) -> Vec<(String, String)> {
         // Who speaks stands in front: `igc 0000:01:00.0: `, and Debian's kernels add a word of their own.
         let driver = driver.trim_end_matches("firmware: ").trim_end_matches([':', ' ']).to_owned();
         let file = rest.split_ascii_whitespace().next().unwrap_or_default().to_owned();
-        if !found.iter().any(|(_, known)| *known == file) {
+        let device = driver.rsplit(' ').next().unwrap_or_default();
+        if may_be_nic(kernel, device) && !found.iter().any(|(_, known)| *known == file) {
             found.push((driver, file));
         }
     }
     found
+}
+
+/// Whether this device may be a NIC: what asks for the rules of radio (`regulatory.0`) is none, nor is a card of another class.
+fn may_be_nic(kernel: &dyn Kernel, device: &str) -> bool {
+    let is_on_bus = device.contains(':') || device.contains("ethernet");
+    let class = text(kernel, &format!("/sys/bus/pci/devices/{device}/class"));
+    is_on_bus && class.is_none_or(|class| class.starts_with("0x02"))
 }
 
 fn text(kernel: &dyn Kernel, path: &str) -> Option<String> {

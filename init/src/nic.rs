@@ -79,8 +79,11 @@ impl Looks<'static> {
         names.extend(std::mem::take(&mut self.needed));
         let wrong = modules.load(kernel, &names);
 
-        // A driver that finds none of its devices says so, and that is nothing wrong.
-        let is_wrong = |trouble: &Trouble| !matches!(trouble, Trouble::Module { errno: Errno::NODEV, .. });
+        // A driver that finds none of its devices says so, and that is nothing wrong. Nor is one that another thread loads just now, of
+        // which kernels since 6.2 say that they are busy where that one fails.
+        let is_fine = |errno: &Errno| matches!(*errno, Errno::NODEV | Errno::BUSY);
+        let is_wrong =
+            |trouble: &Trouble| !matches!(trouble, Trouble::Module { errno, .. } if is_fine(errno));
         self.wrong.extend(wrong.into_iter().filter(is_wrong));
         self.seen = now;
         !names.is_empty()

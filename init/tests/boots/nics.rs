@@ -150,6 +150,25 @@ fn a_driver_that_nobody_needs_to_boot_may_fail() {
 }
 
 #[test]
+fn firmware_of_another_kind_of_device_and_a_module_that_two_threads_load_are_no_reason_for_a_nic_that_is_missing()
+ {
+    let fake = machine();
+    nic(&mut fake.state(), "pci:v00008086d0000FFFFsv0sd0bc02sc00i00\n");
+    let mut state = fake.state();
+    state.files.insert("/sys/bus/pci/devices/0000:05:00.0/class".to_owned(), file("0x048000\n"));
+    for line in [
+        "platform regulatory.0: Direct firmware load for regulatory.db failed with error -2",
+        "avs 0000:05:00.0: Direct firmware load for intel/avs.bin failed with error -2",
+    ] {
+        state.log.push(line.to_owned());
+    }
+    state.bad_modules.insert("sound".to_owned(), Errno::BUSY);
+    drop(state);
+    assert_eq!(fake.boot(10_000), End::Over(Over::Restart));
+    assert!(fake.page().contains("no driver for 8086:15f3 in 6.1.0-56"), "{}", fake.page());
+}
+
+#[test]
 fn firmware_that_is_missing_is_named_with_its_driver() {
     for line in [
         "igc 0000:01:00.0: Direct firmware load for intel/igc.bin failed with error -2",
