@@ -14,7 +14,7 @@ use crate::site::groups::Group;
 use crate::site::layers::Layer;
 use crate::site::log_place::LogPlace;
 use crate::site::menus::Menu;
-use crate::site::mounts::Mounts;
+use crate::site::mounts::{Mounts, What};
 use crate::site::program::Program;
 use crate::site::rules::Rule;
 use crate::site::secrets::Secrets;
@@ -354,7 +354,10 @@ impl Site {
         let rules = self.rules.iter().map(|rule| &rule.gives);
         let machines = self.machines.values().map(|machine| &machine.gives);
         let gives = groups.chain(rules).chain(machines).map(|gives| &gives.mounts);
-        profiles.chain(workloads).chain(gives).flat_map(|mounts| mounts.keys().map(String::as_str))
+        let all = profiles.chain(workloads).chain(gives).flatten();
+        // A profile's tree is a part of the root.
+        let others = all.filter(|(_, mount)| !matches!(mount.what, What::Profile(_) | What::Nothing));
+        others.map(|(at, _)| at.as_str())
     }
 
     /// Whether what a machine boots goes by facts that it is asked for.
