@@ -378,7 +378,7 @@ async fn one_that_a_rule_gives_by_the_hardware_is_made_anew_as_any_other() {
         &lab,
         "[make_secrets]\nprogram = \"./make\"\n[machine.beta]\nmac = \"52:54:00:00:00:0b\"\n\
         [[rule]]\nwhen = { arch = \"x86_64\" }\nprofile = \"a\"\nsecrets = { token = \"made\" }\n\
-        [[rule]]\nprofile = \"a\"\nsecrets = { token = \"random\", other = \"random\" }\n",
+        [[rule]]\nwhen = {}\nprofile = \"a\"\nsecrets = { token = \"random\", other = \"random\" }\n",
     );
     let maker = Maker::says(Ok(b"first"));
     lab.one.machines.make_secrets_by(maker.clone());
@@ -402,7 +402,7 @@ async fn one_that_a_rule_gives_by_the_hardware_is_made_anew_as_any_other() {
     wants(
         &lab,
         "[make_secrets]\nprogram = \"./make\"\n[machine.beta]\nmac = \"52:54:00:00:00:0b\"\n\
-        [[rule]]\nprofile = \"a\"\n",
+        [[rule]]\nwhen = {}\nprofile = \"a\"\n",
     );
     let listed = lab.one.machines.secrets(Some("beta")).await.unwrap();
     assert_eq!(listed.iter().map(|secret| secret.wanted).collect::<Vec<_>>(), [false]);
