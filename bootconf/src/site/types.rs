@@ -298,12 +298,20 @@ impl Site {
     #[must_use]
     pub fn server_addresses(&self) -> Vec<IpAddr> {
         let mut all = vec![self.server.address];
-        for address in self.networks.iter().filter_map(|network| network.server).map(IpAddr::V4) {
+        let of_networks = self.networks.iter().filter_map(|network| network.server);
+        for address in of_networks.chain(self.server.more_addresses.iter().copied()).map(IpAddr::V4) {
             if !all.contains(&address) {
                 all.push(address);
             }
         }
         all
+    }
+
+    /// Whether the server starts without this address of its: it need not be this host's yet.
+    #[must_use]
+    pub fn starts_without(&self, address: IpAddr) -> bool {
+        let is_more = self.server.more_addresses.iter().any(|more| IpAddr::V4(*more) == address);
+        self.server.wait_for_interfaces || is_more
     }
 
     /// From where a machine asks, with the network that its address is in.
