@@ -101,13 +101,14 @@ fn addresses(site: &Site) -> Vec<String> {
         Err(cause) => return vec![format!("cannot ask the kernel for this host's addresses: {cause}")],
     };
     let missing = site.server_addresses().into_iter().filter(|address| !has.iter().any(|one| one == address));
-    let told = missing.map(|address| no_address(site, address, &has));
-    let end = if site.server.wait_for_interfaces {
-        "TFTP, HTTP and NFS can't be reached there until it is".to_owned()
-    } else {
-        format!("oneroot doesn't start without it: {OR_WAIT}")
-    };
-    told.map(|told| format!("{told}; {end}")).collect()
+    let told = missing.map(|address| {
+        let told = no_address(site, address, &has);
+        match site.starts_without(address) {
+            true => format!("{told}; TFTP, HTTP and NFS can't be reached there until it is"),
+            false => format!("{told}; oneroot doesn't start without it: {OR_WAIT}"),
+        }
+    });
+    told.collect()
 }
 
 /// Machines of which no table says what they boot. Somebody may assign it to them, so it is no mistake of the site.

@@ -88,7 +88,7 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
     warnings.extend(lacks::of(&tree, budget));
     let text = |path: &str| text_of(store, &view, path);
     let names = |directory: &str| view.listed(directory);
-    let is_placed = |place: &str| site.places().any(|at| at == place);
+    let is_placed = |place: &str| site.places().any(|at| review::is_at_or_below(place, at));
     warnings.extend(review::of(&review::Tree { text: &text, names: &names, is_placed: &is_placed }));
     warnings
 }

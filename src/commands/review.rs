@@ -172,7 +172,8 @@ fn containers(tree: &Tree<'_>) -> Vec<String> {
     let there = CONTAINERS.iter().filter(|known| programs.iter().any(|name| name == known.program));
     let told = there.filter_map(|Containers { program, place, config, said }| {
         let said = (tree.text)(config).and_then(|text| said(&text));
-        let place = said.as_deref().filter(|said| !said.starts_with(place)).unwrap_or(place);
+        let said = said.as_deref().map(|said| said.trim_end_matches('/')).filter(|said| !said.is_empty());
+        let place = said.filter(|said| !is_at_or_below(said, place)).unwrap_or(place);
         (!(tree.is_placed)(place)).then(|| {
             format!(
                 "{program} keeps containers in {place}, and overlayfs takes no overlay, which a machine's root is, for its upper layer: they are \
@@ -181,6 +182,11 @@ fn containers(tree: &Tree<'_>) -> Vec<String> {
         })
     });
     told.collect()
+}
+
+/// Whether a path is this place or lies in it.
+pub fn is_at_or_below(path: &str, place: &str) -> bool {
+    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// docker's `data-root`, where its file says one.
@@ -245,6 +251,19 @@ mod tests {
                 &[("/sbin/dockerd", ""), ("/etc/docker/daemon.json", "{\"data-root\": \"/srv/d\"}")],
                 0,
                 "lasts = { \"/srv/d\" = \"empty\" }",
+            ),
+            (
+                &[("/sbin/dockerd", ""), ("/etc/docker/daemon.json", "{\"data-root\": \"/srv/d/\"}")],
+                0,
+                "lasts = { \"/srv/d\" = \"empty\" }",
+            ),
+            (
+                &[
+                    ("/sbin/dockerd", ""),
+                    ("/etc/docker/daemon.json", "{\"data-root\": \"/var/lib/docker-data\"}"),
+                ],
+                0,
+                "lasts = { \"/var/lib/docker-data\" = \"empty\" }",
             ),
         ] {
             let told = told(files);

@@ -110,8 +110,9 @@ impl Server {
         let ports =
             site.server.interfaces.iter().map(|name| Port::open(keeper, name)).collect::<Result<_>>()?;
         let boot_server = |address: IpAddr| -> Result<_> {
+            let place = Place::of(&site, address);
             let address = SocketAddr::new(address, BOOT_SERVER_PORT);
-            Ok(Arc::new(net::datagrams(address, Place::of(&site), "PXE boot servers")?))
+            Ok(Arc::new(net::datagrams(address, place, "PXE boot servers")?))
         };
         let boot_servers = site.server_addresses().into_iter().map(boot_server).collect::<Result<_>>()?;
         let ear = Ear::open(keeper).inspect_err(|cause| {

@@ -52,8 +52,8 @@ pub enum Place<'a> {
 
 impl Place<'_> {
     /// For an address of the site.
-    pub fn of(site: &Site) -> Self {
-        if site.server.wait_for_interfaces { Self::Late } else { Self::Here }
+    pub fn of(site: &Site, address: IpAddr) -> Self {
+        if site.starts_without(address) { Self::Late } else { Self::Here }
     }
 
     fn apply(self, socket: &Socket) -> io::Result<()> {

@@ -34,8 +34,9 @@ impl Sockets {
         let addresses = site.server_addresses();
         let six = site.server.ipv6.then(|| Ipv6Sockets::new(keeper, &site.server.interfaces));
         let tcp = |port: u16, service: &str| -> Result<Vec<TcpListener>> {
-            let listen =
-                |address: &IpAddr| net::listen(SocketAddr::new(*address, port), Place::of(site), service);
+            let listen = |address: &IpAddr| {
+                net::listen(SocketAddr::new(*address, port), Place::of(site, *address), service)
+            };
             let mut sockets = addresses.iter().map(listen).collect::<Result<Vec<_>>>()?;
             if let Some(six) = &six {
                 sockets.extend(six.listen(&sockets, port, service));
@@ -43,8 +44,9 @@ impl Sockets {
             Ok(sockets)
         };
         let udp = |port: u16, service: &str| -> Result<Vec<UdpSocket>> {
-            let bind =
-                |address: &IpAddr| net::datagrams(SocketAddr::new(*address, port), Place::of(site), service);
+            let bind = |address: &IpAddr| {
+                net::datagrams(SocketAddr::new(*address, port), Place::of(site, *address), service)
+            };
             let mut sockets = addresses.iter().map(bind).collect::<Result<Vec<_>>>()?;
             if let Some(six) = &six {
                 sockets.extend(six.datagrams(&sockets, port, service));

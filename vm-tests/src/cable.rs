@@ -23,6 +23,8 @@ const MOST: usize = 4096;
 /// Where the tag is, and how it begins.
 const TAG_AT: usize = 12;
 const TAGGED: [u8; 2] = [0x81, 0];
+/// Where a frame without a tag has the address that its IPv4 packet is for.
+const IPV4_TO: usize = 30;
 /// `TUNSETIFF` of linux/if_tun.h, and its `IFF_TAP | IFF_NO_PI`.
 const TUNSETIFF: rustix::ioctl::Opcode = 0x4004_54ca;
 const TAP: u16 = 0x1002;
@@ -37,6 +39,8 @@ struct Ways {
     takes: AtomicU32,
     /// The VLAN whose tag frames have at the machine's end; none where it is 0.
     vlan: AtomicU16,
+    /// The IPv4 address to which nothing of the machine's comes; none where it is 0.
+    closed: AtomicU32,
 }
 
 /// It, as long as it lasts.
@@ -59,7 +63,9 @@ impl Cable {
         let (to_tap, to_machine) = (tap.try_clone()?, socket.try_clone()?);
         let qemu = SocketAddr::from((Ipv4Addr::LOCALHOST, ports.0));
         let (by, waits) = (ways.clone(), socket.try_clone()?);
-        let strip = move |frame: &[u8]| (untagged(&by, frame), Duration::ZERO);
+        let strip = move |frame: &[u8]| {
+            (untagged(&by, frame).filter(|frame| !is_for_nobody(&by, frame)), Duration::ZERO)
+        };
         carry(&ways, 1, waits, move |bytes| socket.recv(bytes), strip, move |frame| (&to_tap).write(frame));
         let (by, waits) = (ways.clone(), tap.try_clone()?);
         let tag = move |frame: &[u8]| {
@@ -80,6 +86,11 @@ impl Cable {
     /// From now on the switch's frames have this VLAN's tag at the machine's end, and of the machine's only those go on that have it.
     pub fn is_tagged(&self, vlan: u16) {
         self.ways.vlan.store(vlan, Ordering::Relaxed);
+    }
+
+    /// From now on nothing that the machine sends to this address comes there, and nobody tells it so.
+    pub fn is_closed_to(&self, address: Ipv4Addr) {
+        self.ways.closed.store(address.to_bits(), Ordering::Relaxed);
     }
 
     /// QEMU's words for it.
@@ -176,6 +187,13 @@ fn untagged(ways: &Ways, frame: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
+/// Whether a frame without a tag is for an address to which nothing comes.
+fn is_for_nobody(ways: &Ways, frame: &[u8]) -> bool {
+    let closed = ways.closed.load(Ordering::Relaxed);
+    let is_ipv4 = frame.get(TAG_AT..TAG_AT + 2) == Some(&[8, 0]);
+    closed != 0 && is_ipv4 && frame.get(IPV4_TO..IPV4_TO + 4) == Some(&closed.to_be_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,5 +210,17 @@ mod tests {
         assert_eq!(untagged(&ways, &with), Some(frame.clone()), "whatever its priority");
         with[15] = 3;
         assert_eq!((untagged(&ways, &with), untagged(&ways, &frame)), (None, None));
+    }
+
+    #[test]
+    fn a_closed_address_gets_no_packet_and_all_others_do() {
+        let ways = Ways::default();
+        let frame = |to: [u8; 4]| [&[7; 12][..], &[8, 0], &[0x45; 16], &to].concat();
+        assert!(!is_for_nobody(&ways, &frame([192, 168, 77, 1])));
+        ways.closed.store(Ipv4Addr::new(192, 168, 77, 1).to_bits(), Ordering::Relaxed);
+        assert!(is_for_nobody(&ways, &frame([192, 168, 77, 1])));
+        assert!(!is_for_nobody(&ways, &frame([192, 168, 77, 3])));
+        let arp = [&[7; 12][..], &[8, 6], &[0; 16], &[192, 168, 77, 1]].concat();
+        assert!(!is_for_nobody(&ways, &arp) && !is_for_nobody(&ways, &arp[..20]));
     }
 }

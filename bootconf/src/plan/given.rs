@@ -14,8 +14,11 @@ use crate::site::log_place::LogPlace;
 use crate::site::mounts::Mounts;
 use crate::site::secrets::Secrets;
 
-/// What systemd does in place of its last steps, by the service for each.
-const OFF: [(&str, &str); 2] = [("poweroff", "poweroff-immediate"), ("reboot", "reboot-immediate")];
+/// systemd's last steps, by the service for each, with the kernel's key for what ends the same way (sysrq).
+const OFF: [(&str, Option<char>); 4] =
+    [("poweroff", Some('o')), ("reboot", Some('b')), ("halt", None), ("kexec", None)];
+/// Seconds that file servers are given to take what was not written yet. systemd gives them more, and looks at whether they take it.
+const LAST_WRITES: u32 = 10;
 /// Where the files are, by what they are for: `run/` is put into `/run` as it is, `etc/` where the tree has nothing better.
 pub const HOME: &str = ".oneroot";
 /// Bytes of memory that a machine's journal may take.
@@ -298,12 +301,19 @@ fn list(addresses: &[Ipv4Addr], between: &str) -> String {
 
 /// How a machine goes off whose writable layer lies in swap. By itself systemd stops each swap device, and what is left of it once more at
 /// the very end: all is read back into a memory that need not have the room, and the kernel panics. All else has been stopped and
-/// unmounted by then, what was written is gone in any case, and so that step is left out.
+/// unmounted by then, what was written is gone in any case, and so that step is left out. Its own actions for that
+/// (`poweroff-immediate`) write to file servers without a limit; and before 240 they are no actions, but commands.
 fn off_with_swap() -> Vec<(String, String)> {
     let unit = |name: &str| format!("run/systemd/system/{name}.d/50-oneroot.conf");
     let mut files = vec![(unit("dev-zram0.swap"), "[Unit]\nDefaultDependencies=no\n".to_owned())];
-    files.extend(OFF.map(|(service, action)| {
-        (unit(&format!("systemd-{service}.service")), format!("[Unit]\nSuccessAction={action}\n"))
+    files.extend(OFF.map(|(verb, key)| {
+        let limit =
+            key.map(|key| format!("(sleep {LAST_WRITES}; echo {key} >/proc/sysrq-trigger) & ")).unwrap_or_default();
+        let text = format!(
+            "[Unit]\nSuccessAction=none\nFailureAction={verb}-immediate\n\n[Service]\nType=oneshot\nExecStart=\n\
+             ExecStart=/bin/sh -c '{limit}sync; exec systemctl -ff {verb}'\n"
+        );
+        (unit(&format!("systemd-{verb}.service")), text)
     }));
     files
 }
@@ -374,11 +384,19 @@ mod tests {
             files.get(&format!("run/systemd/system/{name}.d/50-oneroot.conf")).cloned()
         };
         let files = given(|given| given.zram = true);
-        let words = ["dev-zram0.swap", "systemd-poweroff.service", "systemd-reboot.service"];
+        let words = ["dev-zram0.swap", "systemd-poweroff.service", "systemd-kexec.service"];
         let told = words.map(|name| has(&files, name).unwrap_or_default());
-        let wanted =
-            ["DefaultDependencies=no", "SuccessAction=poweroff-immediate", "SuccessAction=reboot-immediate"];
-        assert_eq!(told, wanted.map(|word| format!("[Unit]\n{word}\n")));
+        let command = |command: &str| {
+            format!("[Service]\nType=oneshot\nExecStart=\nExecStart=/bin/sh -c '{command}'\n")
+        };
+        let wanted = [
+            "[Unit]\nDefaultDependencies=no\n".to_owned(),
+            "[Unit]\nSuccessAction=none\nFailureAction=poweroff-immediate\n\n".to_owned()
+                + &command("(sleep 10; echo o >/proc/sysrq-trigger) & sync; exec systemctl -ff poweroff"),
+            "[Unit]\nSuccessAction=none\nFailureAction=kexec-immediate\n\n".to_owned()
+                + &command("sync; exec systemctl -ff kexec"),
+        ];
+        assert_eq!(told, wanted);
         assert_eq!(words.map(|name| has(&given(|_| {}), name)), [None, None, None], "others go off as ever");
     }
 

@@ -55,6 +55,8 @@ struct Line<'m> {
     source: String,
     kind: &'m str,
     mount: &'m Mount,
+    /// It lies in what comes over the network, and so waits for that too, whatever it is itself.
+    is_in_remote: bool,
 }
 
 /// Those that a machine tells of by a number, in the order of these: all but profiles and users' homes.
@@ -101,16 +103,15 @@ pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
         };
         list += &format!("{number} {at} {how}\n");
         lasting.extend(lasts::line((number, at, mount), machine));
-        let Some(line) = Line::of(at, mount, machine) else { continue };
+        let Some(mut line) = Line::of(at, mount, machine) else { continue };
+        line.is_in_remote = above(mounts, at)
+            .any(|(over, mount)| Line::of(over, mount, machine).is_some_and(|over| over.is_remote()));
         let unit = unit_name(at);
         let below = below.get(at).map(Vec::as_slice).unwrap_or_default();
         files.push((format!("run/systemd/system/{unit}.mount"), line.unit(number, below)));
         fstab += &line.fstab();
         if mount.automount {
             files.push((format!("run/systemd/system/{unit}.automount"), line.automount(number)));
-            if outer(mounts, at).is_some() {
-                continue;
-            }
         }
         let ending = if mount.automount { "automount" } else { "mount" };
         let verb = if mount.required { "Requires" } else { "Wants" };
@@ -128,13 +129,18 @@ pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
     files
 }
 
-/// The place over this one that is mounted when somebody looks: what is below it is there from then on, and not before. By itself systemd
-/// would mount the outer one as soon as the inner one's place is to be watched, and not try again once that has failed.
-fn outer<'m>(mounts: &'m Mounts, at: &str) -> Option<&'m str> {
-    let above = at.rmatch_indices('/').filter_map(|(end, _)| mounts.get_key_value(at.get(..end)?));
+/// The place over this one that is mounted when somebody looks. systemd mounts it as soon as the inner one's place is to be watched, so that
+/// nobody gets past it unwatched, and would not try again once that has failed: the outer one brings the inner one with it then.
+fn outer<'m>(mounts: &'m Mounts, at: &'m str) -> Option<&'m str> {
     let is_watched =
         |mount: &Mount| mount.automount && !matches!(mount.what, What::Profile(_) | What::Nothing);
-    above.into_iter().find(|(_, mount)| is_watched(mount)).map(|(place, _)| place.as_str())
+    above(mounts, at).find(|(_, mount)| is_watched(mount)).map(|(place, _)| place)
+}
+
+/// The places that this one lies in, the innermost first.
+fn above<'m>(mounts: &'m Mounts, at: &'m str) -> impl Iterator<Item = (&'m str, &'m Mount)> {
+    let found = at.rmatch_indices('/').filter_map(|(end, _)| mounts.get_key_value(at.get(..end)?));
+    found.map(|(place, mount)| (place.as_str(), mount))
 }
 
 /// What has systemd mount it: drop-ins, for a target has them without a link.
@@ -174,19 +180,24 @@ impl<'m> Line<'m> {
             What::Device { source, .. } => source.clone(),
             _ => source(at, mount, machine),
         };
-        Some(Self { at, source, kind, mount })
+        Some(Self { at, source, kind, mount, is_in_remote: false })
     }
 
     fn title(&self) -> String {
         format!("{} from {}", self.at, self.source)
     }
 
-    /// Whether it comes over the network, as systemd sees it too.
+    /// Whether it is there no sooner than the network.
     fn is_remote(&self) -> bool {
-        let kind = self.kind.strip_prefix("fuse.").unwrap_or(self.kind);
-        REMOTE.contains(&kind)
-            || REMOTE_TOO.contains(&kind)
+        self.is_in_remote
+            || self.is_known_remote()
+            || REMOTE_TOO.contains(&self.kind)
             || self.mount.options.iter().any(|option| option == "_netdev")
+    }
+
+    /// Whether systemd sees that without being told.
+    fn is_known_remote(&self) -> bool {
+        REMOTE.contains(&self.kind.strip_prefix("fuse.").unwrap_or(self.kind))
     }
 
     /// Of what comes over the network none may be looked at before the system is there, nor be what local file systems wait for.
@@ -205,14 +216,15 @@ impl<'m> Line<'m> {
     }
 
     fn unit(&self, number: usize, below: &[String]) -> String {
-        let Self { at, source, kind, mount } = self;
+        let Self { at, source, kind, mount, .. } = self;
         let (title, source) = (self.title(), device(source));
         let mut options = patient(kind, mount);
         if !mount.required && !mount.automount {
             // systemd's word for it, too, that nobody waits for this one.
             options.push("nofail".to_owned());
         }
-        if REMOTE_TOO.contains(kind) && !options.iter().any(|option| option == "_netdev") {
+        let is_told = options.iter().any(|option| option == "_netdev");
+        if self.is_remote() && !self.is_known_remote() && !is_told {
             options.push("_netdev".to_owned());
         }
         let options =
@@ -230,7 +242,7 @@ impl<'m> Line<'m> {
     }
 
     fn fstab(&self) -> String {
-        let Self { at, source, kind, mount } = self;
+        let Self { at, source, kind, mount, .. } = self;
         let mut options = mount.options.clone();
         let mut add = |option: &str| {
             if !options.iter().any(|known| known == option) {
@@ -412,10 +424,25 @@ mod tests {
         assert!(unit("home.mount").contains("\nWants=home-shared.automount\n"), "{}", unit("home.mount"));
         assert_eq!(
             unit("remote-fs.target.d/50-oneroot.conf"),
-            "[Unit]\nWants=home.automount\nWants=srv.automount\n",
-            "nothing of the outer one's is asked for while the machine comes up"
+            "[Unit]\nWants=home.automount\nWants=home-shared.automount\nWants=srv.automount\n",
+            "and who comes by the outer one first is not past it before that"
         );
         assert!(!unit("srv.mount").contains("Wants="));
+    }
+
+    #[test]
+    fn a_disk_below_what_comes_over_the_network_waits_for_it_and_no_local_file_system_for_the_disk() {
+        let disk = What::Device { source: "/dev/vda1".to_owned(), kind: "ext4".to_owned() };
+        let nas = What::Nfs("nas:/v".to_owned());
+        let both =
+            [("/srv", mount(nas)), ("/srv/scratch", mount(disk.clone())), ("/var/scratch", mount(disk))];
+        let files = files_of(both);
+        let unit = |name: &str| files[&format!("run/systemd/system/{name}")].as_str();
+        assert!(unit("srv-scratch.mount").contains("\nOptions=nofail,_netdev\n"));
+        assert!(unit("remote-fs.target.d/50-oneroot.conf").contains("srv-scratch.mount"));
+        assert!(!unit("var-scratch.mount").contains("_netdev"));
+        assert_eq!(unit("local-fs.target.d/50-oneroot.conf"), "[Unit]\nWants=var-scratch.mount\n");
+        assert!(files["etc/fstab"].contains("/srv/scratch ext4 _netdev,nofail"), "{}", files["etc/fstab"]);
     }
 
     #[test]

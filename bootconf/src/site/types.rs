@@ -14,7 +14,7 @@ use crate::site::groups::Group;
 use crate::site::layers::Layer;
 use crate::site::log_place::LogPlace;
 use crate::site::menus::Menu;
-use crate::site::mounts::Mounts;
+use crate::site::mounts::{Mounts, What};
 use crate::site::program::Program;
 use crate::site::rules::Rule;
 use crate::site::secrets::Secrets;
@@ -298,12 +298,20 @@ impl Site {
     #[must_use]
     pub fn server_addresses(&self) -> Vec<IpAddr> {
         let mut all = vec![self.server.address];
-        for address in self.networks.iter().filter_map(|network| network.server).map(IpAddr::V4) {
+        let of_networks = self.networks.iter().filter_map(|network| network.server);
+        for address in of_networks.chain(self.server.more_addresses.iter().copied()).map(IpAddr::V4) {
             if !all.contains(&address) {
                 all.push(address);
             }
         }
         all
+    }
+
+    /// Whether the server starts without this address of its: it need not be this host's yet.
+    #[must_use]
+    pub fn starts_without(&self, address: IpAddr) -> bool {
+        let is_more = self.server.more_addresses.iter().any(|more| IpAddr::V4(*more) == address);
+        self.server.wait_for_interfaces || is_more
     }
 
     /// From where a machine asks, with the network that its address is in.
@@ -354,7 +362,10 @@ impl Site {
         let rules = self.rules.iter().map(|rule| &rule.gives);
         let machines = self.machines.values().map(|machine| &machine.gives);
         let gives = groups.chain(rules).chain(machines).map(|gives| &gives.mounts);
-        profiles.chain(workloads).chain(gives).flat_map(|mounts| mounts.keys().map(String::as_str))
+        let all = profiles.chain(workloads).chain(gives).flatten();
+        // A profile's tree is a part of the root.
+        let others = all.filter(|(_, mount)| !matches!(mount.what, What::Profile(_) | What::Nothing));
+        others.map(|(at, _)| at.as_str())
     }
 
     /// Whether what a machine boots goes by facts that it is asked for.

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use oneroot_bootconf::asked::Catalogue;
+use oneroot_bootconf::asked::{Asked, Catalogue};
 use oneroot_bootconf::assignment::Signed;
 use oneroot_bootconf::decided::profiles_of;
-use oneroot_bootconf::secrets::{SecretKind, name as good_name};
+use oneroot_bootconf::pins::Pin;
+use oneroot_bootconf::secrets::{SecretKind, Secrets, name as good_name};
+use oneroot_ids::Mac;
 use oneroot_state::Backend as _;
 use serde::{Deserialize, Serialize};
 
@@ -122,33 +124,43 @@ impl Machines {
         Ok(all)
     }
 
-    /// The secrets that the site says these machines have, whatever of it they boot; and where a rule that looks at the hardware or
-    /// the site's program says some to who boots alone, those of their newest boots.
+    /// The secrets that the site says these machines have, by all that they have told, whatever of a menu they choose; and where it is for
+    /// the site's program to say, whose word of a machine is not known, those of that machine's newest boot.
     fn secrets_wanted(&self, only: Option<&str>) -> BTreeMap<(String, String), SecretKind> {
         let site = self.site();
-        let catalogue = Catalogue::of(&site);
         let mut wanted = BTreeMap::new();
-        for (name, asked) in catalogue.everybody() {
-            let Some(name) = name.filter(|name| only.is_none_or(|only| only == *name)) else { continue };
+        for (name, machine) in site.machines.iter().filter(|(name, _)| only.is_none_or(|only| only == *name))
+        {
+            let newest = self.newest_boot(&machine.macs);
+            let Some(mac) = newest.as_ref().map(|(pin, _)| pin.mac).or(machine.macs.first().copied()) else {
+                continue;
+            };
+            let address = newest.as_ref().map(|(pin, _)| pin.address);
+            let asked = Asked { address, ..Asked::by(mac) }.telling(self.claims(mac, None));
+            let catalogue = Catalogue::of(&site);
+            let said = self.program_said(&catalogue, &asked);
+            let told = said.as_ref().and_then(Option::as_ref);
+            let catalogue = told.map_or(catalogue, |gives| catalogue.told(gives));
             for decision in profiles_of(&catalogue, &asked).into_iter().flatten() {
                 let secrets = decision.secrets.into_iter();
-                wanted.extend(secrets.map(|(secret, said)| ((name.to_owned(), secret), said.kind)));
+                wanted.extend(secrets.map(|(secret, said)| ((name.clone(), secret), said.kind)));
             }
-        }
-        if site.rules.is_empty() && site.decide.is_none() {
-            return wanted;
-        }
-        let index = self.index();
-        for record in index.machines.values().map(|(record, _)| record) {
-            let name = record.macs.iter().find_map(|mac| site.machine(*mac)).map(|(name, _)| name);
-            let Some(name) = name.filter(|name| only.is_none_or(|only| only == *name)) else { continue };
-            let boots = index.pins_of(record.id).map(|(pin, _)| (pin.made, pin.boot));
-            let newest = boots.max().and_then(|(_, boot)| index.plans.get(&boot));
-            for (secret, said) in newest.into_iter().flat_map(|plan| &plan.secrets) {
-                wanted.entry((name.to_owned(), secret.clone())).or_insert(said.kind);
+            let booted = newest.filter(|_| said.is_none()).into_iter().flat_map(|(_, secrets)| secrets);
+            for (secret, said) in booted {
+                wanted.entry((name.clone(), secret)).or_insert(said.kind);
             }
         }
         wanted
+    }
+
+    /// The newest boot by one of these NICs, with the secrets that it is given.
+    fn newest_boot(&self, macs: &[Mac]) -> Option<(Pin, Secrets)> {
+        let index = self.index();
+        let machine = macs.iter().find_map(|mac| index.machine_of(*mac))?;
+        let pins = index.pins_of(machine).map(|(pin, _)| pin).filter(|pin| macs.contains(&pin.mac));
+        let newest = pins.max_by_key(|pin| (pin.made, pin.boot))?;
+        let secrets = index.plans.get(&newest.boot).map(|plan| plan.secrets.clone()).unwrap_or_default();
+        Some((newest.clone(), secrets))
     }
 
     fn secret_status(&self, machine: &str, name: &str, kept: &Kept, wanted: bool) -> SecretStatus {

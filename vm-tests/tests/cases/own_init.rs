@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
 
-use oneroot_testkit::{Lab, Server, SiteFiles, patient};
+use oneroot_testkit::{INTERFACE, Lab, SERVER, Server, SiteFiles, ip, patient};
 use oneroot_vm_tests::{Cable, Firmware, Guest, Hardware, artifacts};
 use serde_json::Value;
 
@@ -299,6 +299,9 @@ fn machines_of_192_and_256_mib_come_up_write_more_than_they_have_memory_for_and_
         alpha.type_line("reboot").unwrap();
         alpha.log_in().unwrap();
         writes_to_zram(&mut alpha);
+        // As with a file server that takes nothing any more; found before the tree's own.
+        let hangs = "echo 'exec sleep 100000' >/usr/local/sbin/sync && chmod 755 /usr/local/sbin/sync";
+        alpha.ok(hangs).unwrap();
         power_off(&mut alpha);
         assert!(!alpha.log().contains("Out of memory"), "{}", alpha.log());
     }
@@ -344,6 +347,55 @@ fn a_network_that_loses_every_fiftieth_packet_and_takes_its_time_only_makes_it_s
     alpha.log_in().unwrap();
     server.wait_for_step("alpha", "up", STEP).unwrap();
     assert_phases(&server, false);
+    power_off(&mut alpha);
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_server_whose_first_address_nobody_reaches_any_more_is_found_at_its_second() {
+    let Some(debian) = artifacts::here(artifacts::bare) else { return };
+    let lab = Lab::new().unwrap();
+    ip(&format!("addr add 192.168.77.3/24 dev {INTERFACE}")).unwrap();
+    let mut site = site(&debian);
+    site.server("more_addresses = [\"192.168.77.3\"]");
+    site.add(
+        "[machine.alpha.secrets]\ntoken = { kind = \"random\", at = \"/etc/token\", required = true }\n",
+    );
+    let server = Server::start(site).unwrap();
+    let cable = Cable::new(&lab).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").on(&cable).power_on(&lab).unwrap();
+    // The firmware knows of one address alone.
+    server.wait_for_step("alpha", "initrd", STEP).unwrap();
+    std::thread::sleep(Duration::from_secs(1));
+    cable.is_closed_to(SERVER.parse().unwrap());
+    alpha.log_in().unwrap();
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    assert_given(&mut alpha);
+    let root = alpha.ok("grep ' nfs ' /proc/self/mountinfo").unwrap();
+    assert!(root.contains("addr=192.168.77.3") && !root.contains("addr=192.168.77.1,"), "{root}");
+    assert_eq!(alpha.ok("wc -c </etc/token").unwrap().trim(), "64");
+    assert_eq!(list(&last_boot(&server), "phases").len(), PHASES.len(), "its words came too");
+    assert_no_io_error(&mut alpha);
+    power_off(&mut alpha);
+}
+
+#[test]
+#[ignore = "make test-vm-all"]
+fn a_machine_whose_kernel_panics_comes_up_again_where_its_site_says_when() {
+    let Some(debian) = artifacts::here(artifacts::bare) else { return };
+    let lab = Lab::new().unwrap();
+    let mut site = site(&debian);
+    let restarts = site.text().replace("[profile.debian]\n", "[profile.debian]\nrestart_after = \"1m\"\n");
+    site.set_text(&restarts);
+    let server = Server::start(site).unwrap();
+    let mut alpha = Hardware::new("alpha", "0a").power_on(&lab).unwrap();
+    alpha.log_in().unwrap();
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    alpha.type_line("echo c >/proc/sysrq-trigger").unwrap();
+    alpha.wait_for("Kernel panic - not syncing", STEP).unwrap();
+    alpha.log_in().unwrap();
+    server.wait_for_step("alpha", "up", STEP).unwrap();
+    assert_given(&mut alpha);
     power_off(&mut alpha);
 }
 

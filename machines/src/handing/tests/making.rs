@@ -377,7 +377,8 @@ async fn one_that_a_rule_gives_by_the_hardware_is_made_anew_as_any_other() {
     wants(
         &lab,
         "[make_secrets]\nprogram = \"./make\"\n[machine.beta]\nmac = \"52:54:00:00:00:0b\"\n\
-        [[rule]]\nwhen = { arch = \"x86_64\" }\nprofile = \"a\"\nsecrets = { token = \"made\" }\n",
+        [[rule]]\nwhen = { arch = \"x86_64\" }\nprofile = \"a\"\nsecrets = { token = \"made\" }\n\
+        [[rule]]\nwhen = {}\nprofile = \"a\"\nsecrets = { token = \"random\", other = \"random\" }\n",
     );
     let maker = Maker::says(Ok(b"first"));
     lab.one.machines.make_secrets_by(maker.clone());
@@ -396,5 +397,16 @@ async fn one_that_a_rule_gives_by_the_hardware_is_made_anew_as_any_other() {
     maker.will_say(Ok(b"second"));
     let rotated = lab.one.machines.change_secret("beta", "token", &SecretChange::Rotate, "ada").await;
     assert!(rotated.unwrap().is_some_and(|secret| secret.wanted));
+    assert_eq!(maker.runs(), 2);
+    // What the site says no more is nobody's, whatever a machine still runs with.
+    wants(
+        &lab,
+        "[make_secrets]\nprogram = \"./make\"\n[machine.beta]\nmac = \"52:54:00:00:00:0b\"\n\
+        [[rule]]\nwhen = {}\nprofile = \"a\"\n",
+    );
+    let listed = lab.one.machines.secrets(Some("beta")).await.unwrap();
+    assert_eq!(listed.iter().map(|secret| secret.wanted).collect::<Vec<_>>(), [false]);
+    let rotated = lab.one.machines.change_secret("beta", "token", &SecretChange::Rotate, "ada").await;
+    assert!(matches!(rotated, Err(Error::Secret(SecretRefused::NotSaid { .. }))), "{rotated:?}");
     assert_eq!(maker.runs(), 2);
 }
