@@ -254,6 +254,23 @@ fn a_site_that_does_not_wait_is_told_how_when_an_interface_or_an_address_is_miss
 }
 
 #[test]
+fn more_addresses_are_listened_on_and_one_that_the_host_gets_later_from_then_on() {
+    let _lab = Lab::new().unwrap();
+    ip("addr add 192.168.77.3/24 dev lab0").unwrap();
+    let mut site = site();
+    site.server("more_addresses = [\"192.168.77.3\", \"192.168.77.4\"]");
+    let server = Server::start(site).unwrap();
+    says(&server, "192.168.77.4 is not an address of this host", 1);
+    let connects = |address: &str, port: u16| TcpStream::connect((address, port)).is_ok();
+    for port in [80, 111, 2049] {
+        assert!(connects("192.168.77.3", port), "{port}");
+    }
+    ip("addr add 192.168.77.4/24 dev lab0").unwrap();
+    says(&server, "192.168.77.4 is an address of this host", 1);
+    assert!(connects("192.168.77.4", 80) && connects("192.168.77.4", 2049));
+}
+
+#[test]
 fn an_interface_that_is_renamed_is_let_alone_and_the_next_one_of_its_name_is_served() {
     let lab = Lab::new().unwrap();
     let server = Server::start(site()).unwrap();

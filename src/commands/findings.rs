@@ -2,6 +2,7 @@
 //! staged, in the same words and in documents of the same shape.
 
 use std::io::Read as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use oneroot_bootconf::Site;
@@ -88,7 +89,7 @@ pub fn of(store: &Arc<Store>, site: &Site, part: &Part, index: &Index, budget: &
     warnings.extend(lacks::of(&tree, budget));
     let text = |path: &str| text_of(store, &view, path);
     let names = |directory: &str| view.listed(directory);
-    let is_placed = |place: &str| site.places().any(|at| review::is_at_or_below(place, at));
+    let is_placed = |place: &str| site.places().any(|at| Path::new(place).starts_with(at));
     warnings.extend(review::of(&review::Tree { text: &text, names: &names, is_placed: &is_placed }));
     warnings
 }

@@ -12,6 +12,8 @@
 //! | `/etc/udev/rules.d/` | names for NICs by MAC | R7 |
 //! | `dockerd` with `/etc/docker/daemon.json`, `podman` with `/etc/containers/storage.conf` | containers that would lie on the overlay in memory | R8 |
 
+use std::path::Path;
+
 /// A tree, as far as the review looks.
 pub struct Tree<'t> {
     /// A file's text; none where there is no such file, or one that is no configuration.
@@ -173,7 +175,7 @@ fn containers(tree: &Tree<'_>) -> Vec<String> {
     let told = there.filter_map(|Containers { program, place, config, said }| {
         let said = (tree.text)(config).and_then(|text| said(&text));
         let said = said.as_deref().map(|said| said.trim_end_matches('/')).filter(|said| !said.is_empty());
-        let place = said.filter(|said| !is_at_or_below(said, place)).unwrap_or(place);
+        let place = said.filter(|said| !Path::new(said).starts_with(place)).unwrap_or(place);
         (!(tree.is_placed)(place)).then(|| {
             format!(
                 "{program} keeps containers in {place}, and overlayfs takes no overlay, which a machine's root is, for its upper layer: they are \
@@ -182,11 +184,6 @@ fn containers(tree: &Tree<'_>) -> Vec<String> {
         })
     });
     told.collect()
-}
-
-/// Whether a path is this place or lies in it.
-pub fn is_at_or_below(path: &str, place: &str) -> bool {
-    path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
 /// docker's `data-root`, where its file says one.

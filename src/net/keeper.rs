@@ -105,9 +105,8 @@ impl Keeper {
                 _ => {}
             }
         }
-        if let Some(missing) = keeper.interfaces.missing(site).into_iter().next()
-            && !site.server.wait_for_interfaces
-        {
+        let missing = keeper.interfaces.missing(site);
+        if let Some(missing) = missing.into_iter().find(|address| !site.starts_without(*address)) {
             bail!("{}; {OR_WAIT}", no_address(site, missing, &keeper.interfaces.host()));
         }
         Ok(keeper)

@@ -138,7 +138,12 @@ pub fn is_taken(cause: &anyhow::Error) -> bool {
 
 /// An address that machines are told and that this host does not have. `has` are those that it has.
 pub fn no_address(site: &Site, missing: IpAddr, has: &[Ipv4Addr]) -> String {
-    let key = if missing == site.server.address { "[server] address" } else { "server of a [[network]]" };
+    let is_networks = site.networks.iter().any(|network| network.server.map(IpAddr::V4) == Some(missing));
+    let key = match missing == site.server.address {
+        true => "[server] address",
+        false if is_networks => "server of a [[network]]",
+        false => "[server] more_addresses",
+    };
     let has: Vec<String> =
         has.iter().filter(|address| !address.is_loopback()).map(ToString::to_string).collect();
     let has = if has.is_empty() { "no other".to_owned() } else { has.join(", ") };

@@ -2,6 +2,7 @@
 //! have their names (docs/decisions/0022, 0024, 0025).
 
 use std::ops::Bound::{Excluded, Unbounded};
+use std::path::Path;
 
 use crate::site::mounts::{HOMES, Mount, Mounts, What};
 use crate::site::secrets::{PUBLIC, SecretKind, Secrets};
@@ -88,10 +89,7 @@ fn shared((at, first): (&str, &Mount), (other, second): (&str, &Mount)) -> Optio
     let (What::Server(one), What::Server(two)) = (&first.what, &second.what) else { return None };
     let lies = |source: &str, place: &str| format!("{}{place}", source.trim_end_matches('/'));
     let (one, two) = (lies(one, at), lies(two, other));
-    let is_in = |inner: &str, outer: &str| {
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
-    (is_in(&one, &two) || is_in(&two, &one)).then(|| {
+    (Path::new(&one).starts_with(&two) || Path::new(&two).starts_with(&one)).then(|| {
         format!("{two} of {other} and {one} of {at} lie one in the other, and what is in a directory that lasts does, too; say one of the two")
     })
 }

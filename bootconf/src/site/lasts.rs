@@ -1,6 +1,8 @@
 //! What lasts of what a machine writes: the `lasts` table of a profile, group, workload, rule or machine (docs/decisions/0024). It is one
 //! table by place with `mounts`: of one place the nearest word of the two counts.
 
+use std::path::Path;
+
 use oneroot_initrd::settings::size as amount;
 
 use crate::site::hides::conflicts;
@@ -112,7 +114,7 @@ fn size(text: &str) -> Result<String, String> {
 
 /// Whether a place is systemd's own, which it needs before it has a network.
 fn is_systemds(at: &str) -> bool {
-    at.strip_prefix("/var/lib/systemd").is_some_and(|below| below.is_empty() || below.starts_with('/'))
+    Path::new(at).starts_with("/var/lib/systemd")
 }
 
 /// Why this can't be at a place.

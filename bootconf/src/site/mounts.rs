@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -215,9 +216,7 @@ pub(crate) fn place(text: String) -> Result<String, String> {
     let names =
         path.strip_prefix('/').ok_or_else(|| format!("{text:?} must be a path in the tree, from /"))?;
     let is_plain = names.split('/').all(|name| !matches!(name, "" | "." | ".."));
-    let is_in = |taken: &&&str| {
-        path.strip_prefix(**taken).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-    };
+    let is_in = |taken: &&&str| Path::new(path).starts_with(**taken);
     if !is_plain {
         Err(format!("{text:?} must name a directory below /, without empty names, `.` and `..`"))
     } else if let Some(taken) = TAKEN.iter().find(is_in) {
