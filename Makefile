@@ -3,7 +3,7 @@ CARGO ?= cargo
 # Quoted wherever it is used: a checkout may lie in a directory with a space in its name.
 TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
 
-.PHONY: demo test build need-demo need-test test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-http bench-tftp bench-boots bench-sync bench-tree bench-guest bench-boot clean
+.PHONY: demo test build need-demo need-test need-test-all test-vm test-vm-all stacks archives fuzz bench-nfs bench-dhcp bench-http bench-tftp bench-boots bench-sync bench-tree bench-guest bench-boot clean
 
 # Two diskless machines from one tree, on this machine alone, in a network namespace of their own.
 demo: need-demo build
@@ -18,6 +18,9 @@ need-demo:
 need-test:
 	@scripts/need test
 
+need-test-all:
+	@scripts/need test-all
+
 # Formats, lints, every test, the virtual machines too. CI calls exactly this.
 test: need-test
 	@scripts/test
@@ -28,7 +31,7 @@ test-vm: need-test build
 
 # The virtual machines with nothing cut short: the idle case waits until lease and connection have really ended. PART= is one
 # of the parts that scripts/test lists, each meant to take at most an hour: `make test-vm-all PART=firmware`.
-test-vm-all: need-test build
+test-vm-all: need-test-all build
 	@scripts/test vm-all $(PART)
 
 # What takes longer than a commit should: 100,000 random layer stacks against the kernel's overlayfs.

@@ -169,19 +169,11 @@ pub fn init_for_arm64() -> Result<PathBuf> {
 }
 
 fn made_for_arm64(name: &str, recipe: &str) -> Result<PathBuf> {
-    const NEEDS: [(&str, &str); 4] = [
-        ("/usr/bin/qemu-system-aarch64", "qemu-system-arm"),
-        ("/usr/share/AAVMF/AAVMF_CODE.fd", "qemu-efi-aarch64"),
-        ("/usr/bin/qemu-aarch64-static", "qemu-user-static"),
-        ("/usr/bin/arch-test", "arch-test"),
-    ];
-    let missing: Vec<&str> =
-        NEEDS.iter().filter(|(file, _)| !Path::new(file).exists()).map(|(_, package)| *package).collect();
-    if !missing.is_empty() {
-        bail!(
-            "packages are missing; run: sudo apt-get install -y --no-install-recommends {}",
-            missing.join(" ")
-        );
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts/need");
+    let told = Command::new(&script).args(["--missing", "test-all"]).output();
+    let told = told.with_context(|| format!("cannot run {}", script.display()))?;
+    if !told.status.success() {
+        bail!("{}", String::from_utf8_lossy(&told.stderr).trim());
     }
     made(name, &format!("{EMULATED}\n{recipe}"), "trixie")
 }
