@@ -266,8 +266,13 @@ fn the_nearest_profile_says_how_it_is_made_and_what_it_can_not_say_is_refused() 
         ("more_addresses = [\"10.0.0.2\", \"10.0.0.2\"]", "10.0.0.2 is there twice"),
         ("more_addresses = [\"fd00::1\"]", "is no IPv4 address"),
         ("more_addresses = [\"127.0.0.1\"]", "address"),
+        ("more_addresses = [\"10.0.0.20\"]", "has the server's own address 10.0.0.20 in it; exclude it"),
+        ("more_addresses = [\"10.0.0.255\"]", "has the server's address 10.0.0.255 as no host's"),
+        ("more_addresses = [\"10.0.0.9\"]", "10.0.0.9 is the server's own address"),
     ] {
-        let text = text("").replace("interface =", &format!("{server}\ninterface ="));
+        let others = "[[network]]\nsubnet = \"10.0.0.0/24\"\npool = \"10.0.0.10-10.0.0.29\"\n\
+            [machine.b]\nmac = \"52:54:00:00:00:0b\"\nprofile = \"a\"\naddress = \"10.0.0.9\"\n";
+        let text = text("").replace("interface =", &format!("{server}\ninterface =")) + others;
         let told = load_str("site.toml", &text, Path::new("/site")).unwrap_err().to_string();
         assert!(told.contains(says), "{told}");
     }

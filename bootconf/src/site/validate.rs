@@ -15,7 +15,7 @@ use crate::site::report::nearest;
 use crate::site::secrets::{Secret, SecretKind, Secrets};
 use crate::site::section::Diagnostics;
 use crate::site::table::Table;
-use crate::site::{Machine, Profile};
+use crate::site::{Machine, Profile, Server};
 
 type Named<T> = BTreeMap<String, Table<T>>;
 
@@ -113,21 +113,29 @@ fn networks(draft: &Draft, diagnostics: &mut Diagnostics) {
         if let Some(other) = { other }.find(|other| other.overlaps(subnet)) {
             diagnostics.note(network.place("subnet", &subnet), format!("{subnet} overlaps {other}"));
         }
-        if let (Some((first, last)), Some(server)) = (network.value.pool, &draft.server)
-            && let IpAddr::V4(address) = server.address
-            && (first..=last).contains(&address)
-            && !network.value.exclude.iter().any(|(from, to)| (*from..=*to).contains(&address))
-        {
+        let is_given = |address: &Ipv4Addr| {
+            network.value.pool.is_some_and(|(first, last)| (first..=last).contains(address))
+                && !network.value.exclude.iter().any(|(from, to)| (from..=to).contains(&address))
+        };
+        for address in servers(draft).filter(is_given) {
             let span = network.place("pool", &String::new());
             diagnostics.note(span, format!("has the server's own address {address} in it; exclude it"));
         }
-        if let Some(server) = &draft.server
-            && [subnet.network(), subnet.broadcast()].map(IpAddr::V4).contains(&server.address)
-        {
+        let none = [subnet.network(), subnet.broadcast()];
+        for address in servers(draft).filter(|address| none.contains(address)) {
             let span = network.place("subnet", &subnet);
-            diagnostics.note(span, format!("has the server's address {} as no host's", server.address));
+            diagnostics.note(span, format!("has the server's address {address} as no host's"));
         }
     }
+}
+
+/// The addresses of the server in its own table.
+fn servers(draft: &Draft) -> impl Iterator<Item = Ipv4Addr> {
+    let all = |server: &Server| -> Vec<Ipv4Addr> {
+        let first = if let IpAddr::V4(address) = server.address { Some(address) } else { None };
+        first.into_iter().chain(server.more_addresses.iter().copied()).collect()
+    };
+    draft.server.as_ref().into_iter().flat_map(all)
 }
 
 /// Any machine that the site names may turn up in any of its networks: nobody says which, before it is there. So each pool
@@ -138,10 +146,7 @@ fn rooms(draft: &Draft, diagnostics: &mut Diagnostics) {
         draft.machines.values().flat_map(|machine| &machine.value.addresses).copied().collect();
     let services = draft.networks.iter().flat_map(|network| network.value.services());
     let kept: Vec<Ipv4Addr> = kept.into_iter().chain(services).collect();
-    let server = draft.server.as_ref().and_then(|server| match server.address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    });
+    let server = servers(draft).next();
     for network in draft.networks.iter().filter(|network| network.value.pool.is_some()) {
         let size = pool_size(&network.value, server, kept.iter().copied());
         if needed as u64 > size {
@@ -166,7 +171,7 @@ fn machines(draft: &Draft, diagnostics: &mut Diagnostics) {
         for address in value.addresses.iter().copied() {
             alone("address", address, name, &mut addresses, machine, "address", diagnostics);
             let span = machine.place("address", &address);
-            if draft.server.as_ref().is_some_and(|server| server.address == IpAddr::V4(address))
+            if servers(draft).any(|server| server == address)
                 || draft.networks.iter().any(|network| network.value.server == Some(address))
             {
                 diagnostics.note(span, format!("{address} is the server's own address"));
