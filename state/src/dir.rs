@@ -35,7 +35,7 @@ const QUIETLY: i32 = (OFlags::NOFOLLOW.bits() | OFlags::NONBLOCK.bits()).cast_si
 
 /// A file that is open, so that no other can get its inode number: who it is need not be asked again with each commit.
 struct OpenFile {
-    _file: File,
+    file: File,
     device: u64,
     inode: u64,
 }
@@ -43,7 +43,7 @@ struct OpenFile {
 impl OpenFile {
     fn new(file: File) -> io::Result<Self> {
         let found = file.metadata()?;
-        Ok(Self { _file: file, device: found.dev(), inode: found.ino() })
+        Ok(Self { file, device: found.dev(), inode: found.ino() })
     }
 
     fn is(&self, found: &fs::Metadata) -> bool {
@@ -66,6 +66,14 @@ pub(crate) struct Dir {
     logs: Vec<(u64, OpenFile)>,
     /// When the last write had ended.
     wrote: Option<Instant>,
+}
+
+impl Drop for Dir {
+    /// Gives the lock itself back: a program that is being started by another thread has this file too, until its `exec`, and
+    /// would keep the state from whoever opens it next.
+    fn drop(&mut self) {
+        let _ = self.lock.file.unlock();
+    }
 }
 
 /// What a start would find by now.
@@ -379,6 +387,18 @@ fn lock(dir: &Path) -> Result<File, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_that_is_closed_can_be_opened_at_once_whoever_has_inherited_its_lock() {
+        let home = tempfile::tempdir().unwrap();
+        let path = home.path().join("state");
+        let dir = Dir::take(&path).unwrap();
+        let inherited = dir.lock.file.try_clone().unwrap();
+        assert!(matches!(Dir::take(&path), Err(Error::InUse { .. })));
+        drop(dir);
+        Dir::take(&path).unwrap();
+        drop(inherited);
+    }
 
     #[test]
     fn a_write_begins_a_while_after_the_one_before_and_the_first_at_once() {

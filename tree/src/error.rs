@@ -229,6 +229,14 @@ impl Error {
         }
     }
 
+    /// An [`Error::Busy`] where somebody else has the lock at `path` on a directory, in the shape that `map_err` takes.
+    pub(crate) fn busy<'a>(directory: &'a Path, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |cause| match cause.kind() {
+            io::ErrorKind::WouldBlock => Self::Busy { path: directory.to_owned() },
+            _ => Self::io("lock", path)(cause),
+        }
+    }
+
     /// An [`Error::Entry`] for the entry with this raw name.
     pub fn entry(name: &[u8], reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Entry { name: name.escape_ascii().to_string(), reason: reason.into() }

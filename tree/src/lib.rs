@@ -13,6 +13,7 @@ pub mod export;
 mod format;
 pub mod index;
 pub mod initrd;
+mod lock;
 mod newfile;
 pub mod node;
 pub mod objects;

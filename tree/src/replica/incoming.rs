@@ -18,12 +18,10 @@ use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::FlockOperation;
-use rustix::io::Errno;
-
 use super::arriving::{Cut, small, written};
 use crate::confine::{Dir, open_file};
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use crate::objects::ObjectSet;
 use crate::store::make_directory;
 use oneroot_ids::ObjectId;
@@ -46,7 +44,7 @@ pub struct Incoming {
     begun: Option<Begun>,
     buffer: Vec<u8>,
     /// Held: another that writes here would write over what is being read.
-    _lock: File,
+    _lock: Lock,
 }
 
 struct Begun {
@@ -66,10 +64,7 @@ impl Incoming {
         let held = Dir::open(&path).map_err(Error::io("open", &path))?;
         crate::disk::inherits_nothing(&held).map_err(Error::io("remove the default ACL of", &path))?;
         let lock = File::open(&path).map_err(Error::io("open", &path))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(Error::Busy { path: place.to_owned() }),
-            locked => locked.map_err(Error::io("lock", &path))?,
-        }
+        let lock = Lock::now(lock).map_err(Error::busy(place, &path))?;
         // What a run that was killed had half made.
         for entry in fs::read_dir(&path).map_err(Error::io("list", &path))?.flatten() {
             if entry.file_name().as_bytes().starts_with(MADE.as_bytes()) {

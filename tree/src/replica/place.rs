@@ -10,20 +10,20 @@
 //! ```
 
 use std::ffi::OsString;
-use std::fs::{self, File};
+use std::fs;
 use std::io::{self, ErrorKind};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rustix::fs::{AtFlags, CWD, FlockOperation, StatxAttributes, StatxFlags};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, StatxAttributes, StatxFlags};
 use serde::{Deserialize, Serialize};
 
 use super::turn::Turn;
 use crate::confine::{lock_file, read_file};
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use crate::store::{Store, make_directory};
 use oneroot_ids::GenerationId;
 
@@ -102,7 +102,7 @@ pub(super) struct Place {
     pub path: PathBuf,
     pub is_inside: bool,
     pub memory: Arc<Store>,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Place {
@@ -124,10 +124,7 @@ impl Place {
         make_directory(&path).map_err(Error::io("create", &path))?;
         ours(&path)?;
         let lock = lock_file(&path.join("lock")).map_err(Error::io("open", path.join("lock")))?;
-        match rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive) {
-            Err(Errno::WOULDBLOCK) => return Err(Error::Busy { path: root.to_owned() }),
-            locked => locked.map_err(Error::io("lock", path.join("lock")))?,
-        }
+        let lock = Lock::now(lock).map_err(Error::busy(root, &path.join("lock")))?;
         Ok(Self { memory: Store::open(&path)?, path, is_inside, _lock: lock })
     }
 

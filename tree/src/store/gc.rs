@@ -19,6 +19,7 @@ use std::time::{Duration, SystemTime};
 use super::Store;
 use crate::confine::{Dir, lock_file};
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 use oneroot_ids::{GenerationId, ObjectId, ViewId};
 
 /// Shortest grace time. A stage reads its first object long before it names its index.
@@ -61,8 +62,7 @@ impl Store {
     pub fn collect(&self, needed: &Needed, grace: Duration, now: SystemTime, dry: bool) -> Result<Collected> {
         let lock_path = self.path.join("gc.lock");
         let lock = lock_file(&lock_path).map_err(Error::io("create", &lock_path))?;
-        rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)
-            .map_err(Error::io("lock (another collection runs)", &lock_path))?;
+        let _lock = Lock::now(lock).map_err(Error::io("lock (another collection runs)", &lock_path))?;
         self.put_back_what_a_crash_left()?;
         let young_from = now.checked_sub(grace.max(SHORTEST_GRACE)).unwrap_or(SystemTime::UNIX_EPOCH);
         let mut collected = Collected::default();
@@ -170,10 +170,8 @@ impl Store {
             return Ok(());
         }
         // A pull that is under way holds it, and may be at it for longer than anything else stays young.
-        let held = File::open(&home).map_err(Error::io("open", &home))?;
-        if rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive).is_err() {
-            return Ok(());
-        }
+        let home_file = File::open(&home).map_err(Error::io("open", &home))?;
+        let Ok(_lock) = Lock::now(home_file) else { return Ok(()) };
         let mut all = Vec::new();
         for part in names(&home)?.into_iter().map(|name| home.join(name)).filter(|part| part.is_dir()) {
             all.extend(names(&part)?.into_iter().map(|name| part.join(name)));

@@ -5,12 +5,11 @@
 use std::fmt;
 use std::io::ErrorKind;
 
-use rustix::fs::FlockOperation;
-
 use super::history::{History, Placed, Staged};
 use super::{Store, staging};
 use crate::confine::open_file;
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 
 /// What a reference names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -146,7 +145,7 @@ impl Store {
         self.in_place()?;
         let refs = self.path.join("refs");
         // Two that change one reference at once would each forget what the other has made the head.
-        let _lock = staging::gate(&refs, FlockOperation::LockExclusive)?;
+        let _lock = staging::gate(&refs, Lock::alone)?;
         // It may be an old one that is gone back to, while a collection looks at what no reference names.
         if !self.keep_generation(staged.generation) {
             return Err(Error::NoGeneration(staged.generation));

@@ -11,11 +11,10 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::FlockOperation;
-
 use super::Store;
 use crate::confine::{Dir, open_either};
 use crate::error::{Error, Result};
+use crate::lock::Lock;
 
 /// Pieces of litter that one sweep takes at most: each is held open meanwhile. The next one goes on.
 const SWEPT: usize = 256;
@@ -24,7 +23,7 @@ const SWEPT: usize = 256;
 /// then: a stage that failed for a full disk must not keep it full.
 pub struct StagingDir {
     dir: Dir,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl StagingDir {
@@ -93,16 +92,17 @@ pub(crate) struct TempFile {
     path: PathBuf,
     /// Whether it is to outlast a power cut.
     lasts: bool,
-    _lock: File,
+    _lock: Lock,
 }
 
 impl TempFile {
     /// Writes what is to be at `path`, and syncs it where it is to last.
     fn write(staging: &Path, path: &Path, bytes: &[u8], lasts: bool) -> Result<Self> {
-        let (mut file, temporary) =
+        let (lock, temporary) =
             locked(staging, |path| OpenOptions::new().write(true).create_new(true).mode(0o600).open(path))?;
+        let mut file = lock.file();
         let written = file.write_all(bytes).and_then(|()| if lasts { file.sync_all() } else { Ok(()) });
-        let temp = Self { temporary: Some(temporary), path: path.to_owned(), lasts, _lock: file };
+        let temp = Self { temporary: Some(temporary), path: path.to_owned(), lasts, _lock: lock };
         written.map_err(Error::io("write", path))?;
         Ok(temp)
     }
@@ -132,18 +132,17 @@ pub(super) fn sync_names(directory: &Path) -> Result<()> {
 }
 
 /// Makes something in `staging` under a name that nothing there has, and locks it.
-fn locked(staging: &Path, make: impl Fn(&Path) -> io::Result<File>) -> Result<(File, PathBuf)> {
+fn locked(staging: &Path, make: impl Fn(&Path) -> io::Result<File>) -> Result<(Lock, PathBuf)> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     // Between making and locking, a sweep would take it for litter; so it has to wait for that long.
-    let _gate = gate(staging, FlockOperation::LockShared)?;
+    let _gate = gate(staging, Lock::shared)?;
     loop {
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let path = staging.join(format!("{}-{count}", std::process::id()));
         match make(&path) {
             Ok(made) => {
-                rustix::fs::flock(&made, FlockOperation::NonBlockingLockExclusive)
-                    .map_err(Error::io("lock", &path))?;
-                return Ok((made, path));
+                let lock = Lock::now(made).map_err(Error::io("lock", &path))?;
+                return Ok((lock, path));
             }
             Err(cause) if cause.kind() == ErrorKind::AlreadyExists => {}
             Err(cause) => return Err(Error::io("create", &path)(cause)),
@@ -153,13 +152,13 @@ fn locked(staging: &Path, make: impl Fn(&Path) -> io::Result<File>) -> Result<(F
 
 /// Removes what crashed processes left: everything whose lock nobody holds.
 fn sweep(staging: &Path) -> Result<()> {
-    let gate = gate(staging, FlockOperation::LockExclusive)?;
+    let gate = gate(staging, Lock::alone)?;
     let mut litter = Vec::new();
     for entry in fs::read_dir(staging).map_err(Error::io("list", staging))?.flatten() {
         let path = entry.path();
         let Ok(left) = open_either(&path) else { continue };
-        if rustix::fs::flock(&left, FlockOperation::NonBlockingLockExclusive).is_ok() {
-            litter.push((left, path));
+        if let Ok(lock) = Lock::now(left) {
+            litter.push((lock, path));
         }
         if litter.len() == SWEPT {
             break;
@@ -180,7 +179,7 @@ fn sweep(staging: &Path) -> Result<()> {
 
 /// The turn to stage, until it is dropped.
 pub struct Turn {
-    _lock: File,
+    _lock: Lock,
 }
 
 impl Store {
@@ -193,14 +192,10 @@ impl Store {
         self.in_place()?;
         // What stages remember of directories; nobody else locks it.
         let seen = self.path().join("seen");
-        let now = File::open(&seen).and_then(|lock| {
-            let had = rustix::fs::flock(&lock, FlockOperation::NonBlockingLockExclusive);
-            had.map(|()| lock).map_err(io::Error::from)
-        });
-        match now {
+        match File::open(&seen).and_then(Lock::now) {
             Err(cause) if cause.kind() == ErrorKind::WouldBlock => {
                 waits();
-                gate(&seen, FlockOperation::LockExclusive).map(|lock| Turn { _lock: lock })
+                gate(&seen, Lock::alone).map(|lock| Turn { _lock: lock })
             }
             lock => lock.map(|lock| Turn { _lock: lock }).map_err(Error::io("lock", &seen)),
         }
@@ -208,14 +203,9 @@ impl Store {
 }
 
 /// Locks a directory of the store. Others wait, so it is held for moments only, but for the turn to stage.
-pub(super) fn gate(directory: &Path, how: FlockOperation) -> Result<File> {
+pub(super) fn gate(directory: &Path, how: impl Fn(File) -> io::Result<Lock>) -> Result<Lock> {
     let gate = File::open(directory).map_err(Error::io("open", directory))?;
-    loop {
-        match rustix::fs::flock(&gate, how) {
-            Err(rustix::io::Errno::INTR) => {}
-            locked => return locked.map(|()| gate).map_err(Error::io("lock", directory)),
-        }
-    }
+    how(gate).map_err(Error::io("lock", directory))
 }
 
 #[cfg(test)]
