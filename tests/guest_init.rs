@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use oneroot_bootconf::facts::{Facts, SiteFacts};
 use oneroot_bootconf::given::Given;
@@ -184,6 +184,27 @@ fn boot(home: &Path, before: &str) -> BTreeMap<String, Vec<String>> {
 
 /// The same of a machine that may have something to say on its console.
 pub(crate) fn boot_and_errors(home: &Path, before: &str) -> (BTreeMap<String, Vec<String>>, String) {
+    let done = run(home, before);
+    let (said, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
+    assert!(done.status.success() && said.contains("machine-id="), "{said}\n{errors}");
+    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (name, value) in said.lines().filter_map(|line| line.split_once('=')) {
+        told.entry(name.to_owned()).or_default().push(value.to_owned());
+    }
+    (told, errors.into_owned())
+}
+
+/// What a machine says on its console that ends before its real init runs.
+pub(crate) fn last_words(home: &Path, before: &str) -> String {
+    // A file would have its last line alone: each is written over the one before.
+    let console = "mkfifo words; cat <>words >console & mount --bind words root/dev/console";
+    let done = run(home, &format!("{console}\n{before}"));
+    let said = String::from_utf8_lossy(&done.stdout);
+    assert!(!done.status.success() && !said.contains("machine-id="), "it does not come up: {said}");
+    fs::read_to_string(home.join("console")).unwrap()
+}
+
+fn run(home: &Path, before: &str) -> Output {
     let command_line = format!(
         "BOOTIF=01-52-54-00-00-00-0a init=/.oneroot/init oneroot.boot={BOOT} systemd.machine_id={MACHINE_ID} x=/*"
     );
@@ -196,19 +217,12 @@ pub(crate) fn boot_and_errors(home: &Path, before: &str) -> (BTreeMap<String, Ve
          {before}\nexec chroot root /.oneroot/init single x\n",
         home = home.display()
     );
-    let done = Command::new("unshare")
+    Command::new("unshare")
         .args(["--mount", "--net", "--pid", "--fork", "--propagation", "private", "/bin/sh", "-c", &script])
         .env("PATH", std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin")
         .stdin(Stdio::null())
         .output()
-        .unwrap();
-    let (said, errors) = (String::from_utf8_lossy(&done.stdout), String::from_utf8_lossy(&done.stderr));
-    assert!(done.status.success() && said.contains("machine-id="), "{said}\n{errors}");
-    let mut told: BTreeMap<String, Vec<String>> = BTreeMap::new();
-    for (name, value) in said.lines().filter_map(|line| line.split_once('=')) {
-        told.entry(name.to_owned()).or_default().push(value.to_owned());
-    }
-    (told, errors.into_owned())
+        .unwrap()
 }
 
 /// What was in a file, with `|` for each end of a line.
@@ -478,8 +492,11 @@ fn secrets_lie_in_memory_with_the_modes_that_were_said_before_hooks_run_and_a_re
         );
         assert_eq!(told.get("writable"), None, "{shown}");
         change(home.path(), "rm -f srv/join");
-        let refused = std::panic::catch_unwind(|| boot_and_errors(home.path(), SPOILED));
-        assert!(refused.is_err(), "it does not come up: {shown}");
+        let script = script.replace("/tmp/console", "/dev/console");
+        program(&home.path().join("root/.oneroot/fetch-secrets"), &script);
+        let said = last_words(home.path(), SPOILED);
+        assert!(said.contains("the secret join could not be had"), "{shown}: {said}");
+        assert!(said.contains("without which this machine is not to come up"), "{shown}: {said}");
     }
 }
 
