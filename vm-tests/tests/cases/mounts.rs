@@ -59,6 +59,14 @@ fn examines(site: &mut SiteFiles) {
     }
 }
 
+/// What is mounted below a file server's directory is there: another of its directories, also for who comes by the outer one first,
+/// and a file system of the machine's own, for which no local one waits (systemd would break that circle by leaving one out).
+fn places_below_a_file_servers(alpha: &mut Guest) {
+    assert_eq!(alpha.ok("cd /home && cat shared/whose").unwrap(), "the team's");
+    assert_eq!(alpha.ok("findmnt -no FSTYPE,SIZE /home/scratch | tr -s ' '").unwrap(), "tmpfs 8M");
+    alpha.fails("journalctl -b | grep -i 'ordering cycle'").unwrap();
+}
+
 /// Fills the machine's writable layer until it tells so, and empties it. The unit looks once a minute, so the script that it runs is run
 /// once more, with a shorter pause; the unit is stopped, for what it said would be among the answers of the console.
 fn fills_its_layer(server: &Server, alpha: &mut Guest) {
@@ -85,15 +93,21 @@ fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_wha
     let lab = Lab::new().unwrap();
     let home = tempfile::tempdir().unwrap();
     let exported = home.path().join("home");
-    fs::create_dir_all(exported.join("user")).unwrap();
+    for directory in ["user", "shared", "scratch", "team"] {
+        fs::create_dir_all(exported.join(directory)).unwrap();
+    }
+    fs::write(exported.join("team/whose"), "the team's\n").unwrap();
     fs::set_permissions(exported.join("user"), fs::Permissions::from_mode(0o777)).unwrap();
     let work = home.path();
     let _nas = lab
         .on_host("192.168.77.3/24", || Ganesha::export(&exported, Access::Write, work, NAS))
         .unwrap()
         .unwrap();
-    let nothing = format!(", \"/gone\" = {{ nfs = \"{NAS}:/nothing\", options = \"vers=3,nolock,soft\" }}");
-    let mut site = site(&debian, &exported, &nothing);
+    let more = format!(
+        ", \"/gone\" = {{ nfs = \"{NAS}:/nothing\", options = \"vers=3,nolock,soft\" }}, \"/home/shared\" = {{ nfs = \"{NAS}:{team}\", options = \"vers=3,nolock,soft\" }}, \"/home/scratch\" = {{ device = \"scratch\", type = \"tmpfs\", options = \"size=8m\" }}",
+        team = exported.join("team").display()
+    );
+    let mut site = site(&debian, &exported, &more);
     examines(&mut site);
     let server = Server::start(site).unwrap();
 
@@ -104,6 +118,7 @@ fn programs_of_another_profile_are_rolled_back_alone_a_home_follows_its_user_wha
     assert_eq!(alpha.ok("findmnt -no FSTYPE --target /apps").unwrap(), "overlay", "a part of its root");
     alpha.ok("echo hers >/home/user/settings").unwrap();
     assert!(alpha.ok("findmnt -no FSTYPE /home").unwrap().contains("nfs"));
+    places_below_a_file_servers(&mut alpha);
     assert_eq!(alpha.ok("findmnt -no FSTYPE,SIZE /var/log | tr -s ' '").unwrap(), "tmpfs 64M");
     assert_eq!(
         alpha.ok("findmnt -no FSTYPE /var/lib/apt; ls -d /var/lib/apt/lists").unwrap().lines().count(),
