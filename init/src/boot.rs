@@ -6,10 +6,9 @@ use std::time::Duration;
 use oneroot_initrd::settings::{BadSettings, LONGEST, PATH, Settings};
 
 use crate::arguments::Arguments;
-use crate::kernel::{Kernel, Mount};
-use crate::machine::{Machine, Over};
+use crate::kernel::{Kernel, Link, Mount};
+use crate::machine::{Halt, Machine, Over};
 use crate::modules::{Modules, Texts};
-use crate::root::Mounted;
 use crate::telling::Teller;
 use crate::trouble::Trouble;
 use crate::{address, files, hand_over, nic, overlay, root};
@@ -79,16 +78,22 @@ fn way_up(machine: &mut Machine<'_>, modules: &Modules<'_>, before: &Before) -> 
     loop {
         nic::find(machine, modules)?;
         let link = nic::carrier(machine, modules)?;
-        let link = nic::tagged(machine, link)?;
-        address::take(machine, &link)?;
-        if root::mount(machine)? == Mounted::Yes {
-            break;
+        match root_over(machine, link) {
+            Ok(()) => break,
+            Err(Halt::NicIsGone) => machine.held = None,
+            Err(Halt::Over(over)) => return Err(over),
         }
     }
     overlay::lay(machine)?;
     before.restore(machine.kernel);
     let mac = machine.settings.mac.to_string();
     files::place(machine, &mac)
+}
+
+fn root_over(machine: &mut Machine<'_>, link: Link) -> Result<(), Halt> {
+    let link = nic::tagged(machine, link)?;
+    address::take(machine, &link)?;
+    root::mount(machine)
 }
 
 fn settings(kernel: &dyn Kernel) -> Result<Settings, Trouble> {

@@ -34,6 +34,22 @@ pub enum Over {
     Stay,
 }
 
+/// What ends a phase that goes over a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Halt {
+    /// The way up.
+    Over(Over),
+    /// The link is gone: one on USB that was plugged anew, or one whose driver has begun anew, is another link, also where it has the
+    /// old one's name.
+    NicIsGone,
+}
+
+impl From<Over> for Halt {
+    fn from(over: Over) -> Self {
+        Self::Over(over)
+    }
+}
+
 /// It.
 pub struct Machine<'k> {
     /// The kernel.
@@ -62,6 +78,8 @@ pub struct Held {
     pub server: Option<Ipv4Addr>,
     /// When it is asked for again; none for a lease without end.
     pub ask: Option<Duration>,
+    /// When it was first asked for again, where nobody has answered since.
+    pub asks_since: Option<Duration>,
     /// When it ends.
     pub end: Option<Duration>,
 }
@@ -117,6 +135,24 @@ impl<'k> Machine<'k> {
         }
         self.kernel.sleep(pause);
         Ok(())
+    }
+
+    /// The same, of something that goes over a link, for which nobody waits once that is gone.
+    ///
+    /// # Errors
+    /// When the site wants it started again, or the link is gone.
+    pub fn waits_over(&mut self, link: &Link, trouble: &Trouble, pause: Duration) -> Result<(), Halt> {
+        self.has(link)?;
+        Ok(self.waits(trouble, pause)?)
+    }
+
+    /// Whether a link is there still; where the kernel does not say, it is.
+    ///
+    /// # Errors
+    /// [`Halt::NicIsGone`].
+    pub fn has(&self, link: &Link) -> Result<(), Halt> {
+        let is_gone = |links: Vec<Link>| links.iter().all(|there| there.index != link.index);
+        if self.kernel.links().is_ok_and(is_gone) { Err(Halt::NicIsGone) } else { Ok(()) }
     }
 
     /// It will not get on by itself: tells it, gives a shell to who has asked for one, and waits for its restart.

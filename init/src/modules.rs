@@ -88,24 +88,27 @@ impl<'t> Modules<'t> {
                 load(last);
             });
         }
-        wrong.into_inner().unwrap_or_else(PoisonError::into_inner)
+        once(wrong.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Loads modules in order. One that another thread loads just now is waited for by the kernel.
+    /// Loads modules in order. One that another thread loads just now is waited for by the kernel, which since 6.2 says of it that it is
+    /// busy where that one fails: so it is tried once more, and what is wrong with it is told.
     fn load_chain(&self, kernel: &dyn Kernel, chain: &[&'t str]) -> Vec<Trouble> {
         let mut wrong = Vec::new();
         for path in chain {
             if self.tried().contains(path) {
                 continue;
             }
-            match kernel.load(&format!("{}/{path}", self.home), &self.tables.options(path)) {
+            let load = || kernel.load(&format!("{}/{path}", self.home), &self.tables.options(path));
+            let loaded = match load() {
+                Err(Errno::BUSY) => load(),
+                loaded => loaded,
+            };
+            match loaded {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => {
                     let module = oneroot_initrd::modules::name_of(path).into_owned();
-                    // Another thread may have met the same.
-                    if !self.tried().contains(path) {
-                        wrong.push(Trouble::Module { module, errno });
-                    }
+                    wrong.push(Trouble::Module { module, errno });
                 }
             }
             self.tried().insert(path);
@@ -121,6 +124,22 @@ impl<'t> Modules<'t> {
     fn tried(&self) -> std::sync::MutexGuard<'_, BTreeSet<&'t str>> {
         self.tried.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Each of these once: threads may have met the same. That a module was busy tells less than whatever else is wrong with it.
+fn once(all: Vec<Trouble>) -> Vec<Trouble> {
+    let is_of_one = |one: &Trouble, other: &Trouble| match (one, other) {
+        (Trouble::Module { module, .. }, Trouble::Module { module: other, .. }) => module == other,
+        _ => false,
+    };
+    let (busy, others): (Vec<Trouble>, Vec<Trouble>) = all.into_iter().partition(Trouble::is_busy);
+    let mut told: Vec<Trouble> = Vec::new();
+    for trouble in others.into_iter().chain(busy) {
+        if told.iter().all(|known| *known != trouble && !(trouble.is_busy() && is_of_one(known, &trouble))) {
+            told.push(trouble);
+        }
+    }
+    told
 }
 
 /// What the kernel asks for when it runs this program as its modprobe: `modprobe -q -- NAME`, by name or alias, and nothing else.

@@ -12,7 +12,7 @@ use oneroot_initrd::settings::Overlay;
 
 use crate::devices;
 use crate::kernel::{Errno, Kernel, Link};
-use crate::machine::{Machine, Over};
+use crate::machine::{Halt, Machine, Over};
 use crate::modules::Modules;
 use crate::trouble::Trouble;
 
@@ -78,12 +78,8 @@ impl Looks<'static> {
         let mut names: BTreeSet<&str> = modules.matching(&new);
         names.extend(std::mem::take(&mut self.needed));
         let wrong = modules.load(kernel, &names);
-
-        // A driver that finds none of its devices says so, and that is nothing wrong. Nor is one that another thread loads just now, of
-        // which kernels since 6.2 say that they are busy where that one fails.
-        let is_fine = |errno: &Errno| matches!(*errno, Errno::NODEV | Errno::BUSY);
-        let is_wrong =
-            |trouble: &Trouble| !matches!(trouble, Trouble::Module { errno, .. } if is_fine(errno));
+        // A driver that finds none of its devices says so, and that is nothing wrong.
+        let is_wrong = |trouble: &Trouble| !matches!(trouble, Trouble::Module { errno: Errno::NODEV, .. });
         self.wrong.extend(wrong.into_iter().filter(is_wrong));
         self.seen = now;
         !names.is_empty()
@@ -96,12 +92,18 @@ impl Looks<'static> {
             return Trouble::Firmware { driver, file };
         }
         let needless = |trouble: &&Trouble| !matches!(trouble, Trouble::Module { module, .. } if NEEDED.contains(&module.as_str()));
-        if let Some(trouble) = self.wrong.iter().find(needless) {
-            return trouble.clone();
+        // That a module is in use says least.
+        let (busy, others): (Vec<&Trouble>, Vec<&Trouble>) =
+            self.wrong.iter().filter(needless).partition(|trouble| trouble.is_busy());
+        if let Some(trouble) = others.first() {
+            return (*trouble).clone();
         }
         let without: Vec<String> = devices::without_driver(kernel).into_iter().collect();
         if !without.is_empty() {
             return Trouble::NoDriver { devices: without.join(", "), release: kernel.release() };
+        }
+        if let Some(trouble) = busy.first() {
+            return (*trouble).clone();
         }
         let there: Vec<String> =
             kernel.links().unwrap_or_default().iter().filter(|link| !link.made).map(named).collect();
@@ -160,8 +162,8 @@ pub fn carrier(machine: &mut Machine<'_>, modules: &Modules<'_>) -> Result<Link,
 /// The link that the machine's frames go over: that of the VLAN, where there is one.
 ///
 /// # Errors
-/// When the machine is to be started again.
-pub fn tagged(machine: &mut Machine<'_>, link: Link) -> Result<Link, Over> {
+/// When the machine is to be started again, or the NIC is gone.
+pub fn tagged(machine: &mut Machine<'_>, link: Link) -> Result<Link, Halt> {
     let Some(vlan) = machine.settings.vlan else { return Ok(link) };
     let number = vlan.to_string();
     let room = LONGEST_NAME.saturating_sub(number.len() + 1);
@@ -182,7 +184,7 @@ pub fn tagged(machine: &mut Machine<'_>, link: Link) -> Result<Link, Over> {
             Err(errno) => {
                 let trouble = Trouble::Link { link: name.clone(), what: "made for the VLAN", errno };
                 let pause = machine.pause(tries);
-                machine.waits(&trouble, pause)?;
+                machine.waits_over(&link, &trouble, pause)?;
                 tries += 1;
             }
         }

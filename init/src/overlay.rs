@@ -14,6 +14,7 @@ const WRITABLE: &str = "/rw";
 /// Where both together are.
 pub const NEW: &str = "/new";
 const ZRAM: &str = "/sys/block/zram0";
+const CHOICE: &str = "/sys/block/zram0/comp_algorithm";
 const DISK: &str = "/dev/zram0";
 
 /// Lays it over the root.
@@ -28,10 +29,10 @@ pub fn lay(machine: &mut Machine<'_>) -> Result<(), Over> {
         Overlay::Zram(size, by) => (size, Some(by)),
     };
     let size = machine.arguments.tmpfs.unwrap_or(size);
-    if let Some(by) = by.flatten() {
-        compress(machine, by);
-    }
-    let swapped = if by.is_some() { swap(kernel, size) } else { Ok(()) };
+    let swapped = match by {
+        Some(by) => disk(machine, size, by).and_then(|()| swap(kernel, size)),
+        None => Ok(()),
+    };
     let laid = swapped.and_then(|()| mounts(kernel, size));
     if let Err(trouble) = laid {
         let word =
@@ -65,21 +66,31 @@ fn mounts(kernel: &dyn Kernel, size: Size) -> Result<(), Trouble> {
     kernel.mount(&overlay).map_err(|errno| Trouble::NoOverlay { release: kernel.release(), errno })
 }
 
-/// Chooses what compresses the disk. A kernel that has no such thing compresses as it would have.
-fn compress(machine: &mut Machine<'_>, by: Compression) {
+/// Makes the compressed disk, by what the site has chosen. A kernel that has no such thing compresses as it would have: it may say so only
+/// when the disk is made, for some know its name and have not got its module.
+fn disk(machine: &mut Machine<'_>, size: Size, by: Option<Compression>) -> Result<(), Trouble> {
     let kernel = machine.kernel;
-    if let Err(errno) = kernel.write(&format!("{ZRAM}/comp_algorithm"), by.as_str().as_bytes(), 0o600) {
+    let choose = |by: &str| kernel.write(CHOICE, by.as_bytes(), 0o600);
+    let bytes = bytes(kernel, size).to_string();
+    let make = || kernel.write(&format!("{ZRAM}/disksize"), bytes.as_bytes(), 0o600);
+    let before = kernel.read(CHOICE).unwrap_or_default();
+    let mut made = by.map_or(Ok(()), |by| choose(by.as_str())).and_then(|()| make());
+    if let (Some(by), Err(errno)) = (by, made) {
         machine.teller.note(&Trouble::Compression { by: by.as_str(), errno, release: kernel.release() });
+        // Of all that it has, its own choice is in brackets.
+        let all = String::from_utf8_lossy(&before);
+        if let Some((own, _)) = all.split_once('[').and_then(|(_, rest)| rest.split_once(']')) {
+            let _ = choose(own);
+        }
+        made = make();
     }
+    made.map_err(|errno| Trouble::Zram { what: "no disk is made", errno, release: kernel.release() })
 }
 
-/// Makes the compressed disk, and has the kernel swap to it.
+/// Has the kernel swap to it.
 fn swap(kernel: &dyn Kernel, size: Size) -> Result<(), Trouble> {
     let wrong = |what| move |errno| Trouble::Zram { what, errno, release: kernel.release() };
     let (bytes, page) = (bytes(kernel, size), kernel.page_size());
-    kernel
-        .write(&format!("{ZRAM}/disksize"), bytes.to_string().as_bytes(), 0o600)
-        .map_err(wrong("no disk is made"))?;
     let header = swap_header(page, bytes / page).ok_or(Errno::INVAL).map_err(wrong("no swap is made"))?;
     kernel.write(DISK, &header, 0o600).map_err(wrong("no swap is written"))?;
     kernel.swap_on(DISK).map_err(wrong("no swap is used"))

@@ -9,7 +9,7 @@ use oneroot_initrd::settings::Server;
 
 use crate::address;
 use crate::kernel::{Errno, Mount};
-use crate::machine::{Machine, Over, Tree};
+use crate::machine::{Halt, Machine, Tree};
 use crate::trouble::Trouble;
 
 /// Where it is mounted.
@@ -19,23 +19,14 @@ const CONNECT: Duration = Duration::from_secs(5);
 /// Nothing that is mounted ever changes, so what was read may be believed for a day.
 const CACHE: u32 = 86_400;
 
-/// Whether it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mounted {
-    /// It is.
-    Yes,
-    /// The NIC that it would come by is gone: one on USB that was plugged anew, or one whose driver has begun anew, is another link.
-    NicIsGone,
-}
-
 /// Mounts it.
 ///
 /// # Errors
-/// When the machine is to be started again.
-pub fn mount(machine: &mut Machine<'_>) -> Result<Mounted, Over> {
+/// When the machine is to be started again, or the NIC is gone by which it has its address.
+pub fn mount(machine: &mut Machine<'_>) -> Result<(), Halt> {
     machine.teller.begin(Phase::Root);
     if let Err(errno) = machine.kernel.make_directory(ROOT) {
-        return Err(machine.is_stuck(&Trouble::Own { target: ROOT.to_owned(), errno }));
+        return Err(machine.is_stuck(&Trouble::Own { target: ROOT.to_owned(), errno }).into());
     }
     let mut tries = 0;
     loop {
@@ -47,15 +38,14 @@ pub fn mount(machine: &mut Machine<'_>) -> Result<Mounted, Over> {
                     machine.tree = Some(Tree::At(ROOT));
                     machine.teller.done(&format!("{}:{}", server.address, machine.settings.export));
                     say(machine, ROOT, "init");
-                    return Ok(Mounted::Yes);
+                    return Ok(());
                 }
                 // What a server says tells more than that another one says nothing.
                 Err(trouble) if worst.as_ref().is_none_or(Trouble::is_silence) => worst = Some(trouble),
                 Err(_) => {}
             }
-            if is_gone(machine) {
-                machine.held = None;
-                return Ok(Mounted::NicIsGone);
+            if let Some(held) = &machine.held {
+                machine.has(&held.link)?;
             }
             // Several servers that are silent take longer than some leases.
             address::renew(machine)?;
@@ -67,16 +57,8 @@ pub fn mount(machine: &mut Machine<'_>) -> Result<Mounted, Over> {
         if let Some(trouble) = worst {
             machine.waits(&trouble, pause)?;
         }
-        if !is_gone(machine) {
-            address::renew(machine)?;
-        }
+        address::renew(machine)?;
     }
-}
-
-/// Whether the link is not there any more by which the machine has its address.
-fn is_gone(machine: &Machine<'_>) -> bool {
-    let links = machine.kernel.links().ok().zip(machine.held.as_ref());
-    links.is_some_and(|(links, held)| links.iter().all(|link| link.index != held.link.index))
 }
 
 fn mount_from(machine: &Machine<'_>, server: Server) -> Result<(), Trouble> {

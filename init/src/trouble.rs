@@ -215,4 +215,10 @@ impl Trouble {
     pub fn is_silence(&self) -> bool {
         matches!(self, Self::Silent { .. } | Self::NoLease { .. })
     }
+
+    /// Whether all that the kernel says of a module is that it is in use.
+    #[must_use]
+    pub fn is_busy(&self) -> bool {
+        matches!(self, Self::Module { errno: Errno::BUSY, .. })
+    }
 }

@@ -88,8 +88,8 @@ const PACKET: (&str, &str) = ("af_packet", "packet sockets (CONFIG_PACKET)");
 const ZRAM: &str = "zram";
 const VLAN: &str = "8021q";
 /// What goes along where the kernel has it: those, and what packs the disk.
-const WANTED: [&str; 10] =
-    ["sunrpc", "lockd", "grace", "nfs", VLAN, ZRAM, "lzo_rle", "zstd", "lz4", "zsmalloc"];
+const WANTED: [&str; 11] =
+    ["sunrpc", "lockd", "grace", "nfs", VLAN, ZRAM, "lzo", "lzo_rle", "zstd", "lz4", "zsmalloc"];
 
 /// The NICs that most machines have: servers' and desktops' boards, hypervisors', adapters for USB.
 const COMMON: [&str; 41] = [

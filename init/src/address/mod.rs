@@ -14,7 +14,7 @@ use oneroot_initrd::report::Phase;
 use oneroot_initrd::settings::Address;
 
 use crate::kernel::{Kernel, Link, Port};
-use crate::machine::{Held, Machine, Over};
+use crate::machine::{Halt, Held, Machine};
 use crate::trouble::Trouble;
 use wire::{Answer, Kind, Question};
 
@@ -38,8 +38,8 @@ const PREFIX: u8 = 24;
 /// Gives the link its address.
 ///
 /// # Errors
-/// When the machine is to be started again.
-pub fn take(machine: &mut Machine<'_>, link: &Link) -> Result<(), Over> {
+/// When the machine is to be started again, or the link is gone.
+pub fn take(machine: &mut Machine<'_>, link: &Link) -> Result<(), Halt> {
     machine.teller.begin(Phase::Address);
     let mut how = "leased for this boot";
     let (address, server) = match machine.settings.address.clone() {
@@ -47,8 +47,9 @@ pub fn take(machine: &mut Machine<'_>, link: &Link) -> Result<(), Over> {
             how = "by DHCP";
             discover(machine, link, false)?
         }
-        Some(leased) => match keep(machine, link, &leased, None) {
-            Kept::Ours(address, server) => (address, Some(server)),
+        Some(leased) => match keep(machine, link, &leased, &Asked::first(machine)) {
+            // What was decided for this boot a moment ago is no older than the answer.
+            Kept::Ours(address, server) => (Address { router: leased.router, ..address }, Some(server)),
             Kept::Silence => {
                 how = "leased for this boot; its server did not answer";
                 (leased, None)
@@ -70,41 +71,70 @@ pub fn take(machine: &mut Machine<'_>, link: &Link) -> Result<(), Over> {
 /// Asks whether the address is still ours, where that is due; and takes another where it is not.
 ///
 /// # Errors
-/// When the machine is to be started again.
-pub fn renew(machine: &mut Machine<'_>) -> Result<(), Over> {
+/// When the machine is to be started again, or the link is gone.
+pub fn renew(machine: &mut Machine<'_>) -> Result<(), Halt> {
     let now = machine.kernel.now();
     let Some(held) = machine.held.clone().filter(|held| held.ask.is_some_and(|ask| ask <= now)) else {
         return Ok(());
     };
-    let Held { link, address, server, end, .. } = held;
+    machine.has(&held.link)?;
     let ours = machine.settings.address.is_some();
-    let (new, server) = match keep(machine, &link, &address, server) {
+    let since = held.asks_since.unwrap_or(now);
+    // From then on it is anybody's to extend (T2, §4.4.5), but where the site has said whose it is.
+    let is_anybodys =
+        !ours && held.end.is_some_and(|end| end.saturating_sub(now) <= lasts(&held.address) / 8);
+    let asked = Asked { of: held.server, is_anybodys, since };
+    let (new, server) = match keep(machine, &held.link, &held.address, &asked) {
         Kept::Ours(address, server) => (address, Some(server)),
-        Kept::Lost => discover(machine, &link, ours)?,
-        Kept::Silence => {
-            // A server that has forgotten a client says nothing of what it holds (§4.3.2), so one that is asked for any address may
-            // answer. If none does, none gives this one to another either.
-            let port =
-                machine.kernel.open_port(&link.name).ok().filter(|_| end.is_some_and(|end| end <= now));
-            match port.and_then(|port| lease(machine, &*port, ours, AGAIN, &Exchange::new(machine))) {
-                Some(found) => found,
-                None => {
-                    let left = end.map_or(Duration::ZERO, |end| end.saturating_sub(now));
-                    let soonest = if left.is_zero() { SOONEST } else { soonest(address.lease) };
-                    let ask = Some(now + soonest.max(left / 2));
-                    machine.held = Some(Held { link, address, server, ask, end });
-                    return Ok(());
-                }
-            }
+        Kept::Lost => {
+            // Whose it is now may be speaking from it, however long it takes until there is another.
+            remove(machine, &held);
+            discover(machine, &held.link, ours)?
         }
+        Kept::Silence => match another(machine, &held, ours, since) {
+            Some(found) => found,
+            None => {
+                let left = held.end.map_or(Duration::ZERO, |end| end.saturating_sub(now));
+                let soonest = if left.is_zero() { SOONEST } else { soonest(held.address.lease) };
+                let ask = Some(now + soonest.max(left / 2));
+                machine.held = Some(Held { ask, asks_since: Some(since), ..held });
+                return Ok(());
+            }
+        },
     };
-    if (new.address, new.prefix) != (address.address, address.prefix) {
-        // What can't be taken away stays, and the kernel speaks from the older of two.
-        let _ = machine.kernel.remove_address(link.index, address.address, address.prefix);
-        configure(machine, &link, &new)?;
+    let terms = |address: &Address| (address.address, address.prefix, address.router);
+    let is_as_before = machine.held.is_some() && terms(&new) == terms(&held.address);
+    if !is_as_before {
+        remove(machine, &held);
+        configure(machine, &held.link, &new)?;
     }
-    hold(machine, &link, new, server);
+    hold(machine, &held.link, new, server);
     Ok(())
+}
+
+/// Any address in the place of one that has ended. A server that has forgotten a client says nothing of what it holds (§4.3.2), so one
+/// that is asked for any may answer. If none does, none gives this one to another either.
+fn another(
+    machine: &Machine<'_>,
+    held: &Held,
+    ours: bool,
+    since: Duration,
+) -> Option<(Address, Option<Ipv4Addr>)> {
+    held.end.filter(|end| *end <= machine.kernel.now())?;
+    let port = machine.kernel.open_port(&held.link.name).ok()?;
+    lease(machine, &*port, ours, AGAIN, &Exchange::since(machine, since))
+}
+
+/// Takes away the address that is held. What can't be taken away stays, and the kernel speaks from the older of two.
+fn remove(machine: &mut Machine<'_>, held: &Held) {
+    let Address { address, prefix, .. } = held.address;
+    let _ = machine.kernel.remove_address(held.link.index, address, prefix);
+    machine.held = None;
+}
+
+/// How long a lease is.
+fn lasts(address: &Address) -> Duration {
+    Duration::from_secs(address.lease.into())
 }
 
 /// The shortest time between two questions about a lease of so many seconds.
@@ -112,14 +142,16 @@ fn soonest(lease: u32) -> Duration {
     Duration::from_secs((lease / 4).into()).clamp(SOONEST_OF_ALL, SOONEST)
 }
 
-/// Takes note of an address that was given just now.
+/// Takes note of an address that was given just now; a NIC that is plugged anew asks for it, and not for what another has by now.
 fn hold(machine: &mut Machine<'_>, link: &Link, address: Address, server: Option<Ipv4Addr>) {
     let now = machine.kernel.now();
-    let lease = Some(address.lease).filter(|lease| !ENDLESS.contains(lease));
-    let lease = lease.map(|seconds| Duration::from_secs(seconds.into()));
+    let lease = Some(lasts(&address)).filter(|_| !ENDLESS.contains(&address.lease));
     let ask = lease.map(|lease| now + soonest(address.lease).max(lease / 2));
-    machine.held =
-        Some(Held { link: link.clone(), address, server, ask, end: lease.map(|lease| now + lease) });
+    let end = lease.map(|lease| now + lease);
+    if machine.settings.address.is_some() {
+        machine.settings.address = Some(address.clone());
+    }
+    machine.held = Some(Held { link: link.clone(), address, server, ask, asks_since: None, end });
 }
 
 enum Kept {
@@ -129,19 +161,41 @@ enum Kept {
     Silence,
 }
 
-/// Asks whether an address is still ours: of who has given it, where that is known, else of the servers in the settings.
-fn keep(machine: &Machine<'_>, link: &Link, held: &Address, server: Option<Ipv4Addr>) -> Kept {
+/// Of whom it is asked whether an address is still ours.
+struct Asked {
+    /// Who has given it, where that is known, beside the servers in the settings.
+    of: Option<Ipv4Addr>,
+    /// Whether anybody may say that it is. That it is not is theirs alone to say.
+    is_anybodys: bool,
+    /// When that was asked first.
+    since: Duration,
+}
+
+impl Asked {
+    fn first(machine: &Machine<'_>) -> Self {
+        Self { of: None, is_anybodys: false, since: machine.kernel.now() }
+    }
+}
+
+/// Asks whether an address is still ours.
+fn keep(machine: &Machine<'_>, link: &Link, held: &Address, asked: &Asked) -> Kept {
     let Ok(port) = machine.kernel.open_port(&link.name) else { return Kept::Silence };
-    let (question, exchange) = (Question::Keep(held.address), Exchange::new(machine));
+    let (question, exchange) = (Question::Keep(held.address), Exchange::since(machine, asked.since));
     for within in KEEP {
-        let heard = ask(machine, &*port, (question, &exchange), within, |answer| {
-            let is_asked = is_ours(machine, answer.server) || server == Some(answer.server);
-            is_asked && answer.kind != Kind::Offer
-        });
+        let heard =
+            ask(machine, &*port, (question, exchange.seconds(machine)), &exchange, within, |answer| {
+                let is_theirs = is_ours(machine, answer.server) || asked.of == Some(answer.server);
+                let extends = asked.is_anybodys && answer.kind == Kind::Ack && answer.address == held.address;
+                (is_theirs || extends) && answer.kind != Kind::Offer
+            });
         match heard {
             Some(answer) if answer.kind == Kind::Ack && answer.address == held.address => {
                 let lease = answer.lease.unwrap_or(held.lease);
-                return Kept::Ours(Address { lease, ..held.clone() }, answer.server);
+                let router = match &answer.routes {
+                    Some(routes) => router(machine, routes, held.address, held.prefix),
+                    None => held.router,
+                };
+                return Kept::Ours(Address { lease, router, ..held.clone() }, answer.server);
             }
             Some(_) => return Kept::Lost,
             None => {}
@@ -151,8 +205,8 @@ fn keep(machine: &Machine<'_>, link: &Link, held: &Address, server: Option<Ipv4A
 }
 
 /// Asks for any address until there is one. `ours` where only our own servers count.
-fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<(Address, Option<Ipv4Addr>), Over> {
-    let (mut tries, exchange) = (0, Exchange::new(machine));
+fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<(Address, Option<Ipv4Addr>), Halt> {
+    let (mut tries, exchange) = (0, Exchange::since(machine, machine.kernel.now()));
     loop {
         let pause = machine.pause(tries);
         let port = machine.kernel.open_port(&link.name);
@@ -164,17 +218,17 @@ fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<(Addre
             Ok(None) if tries < 3 => {}
             Ok(None) => {
                 let trouble = Trouble::NoLease { link: link.name.clone() };
-                machine.waits(&trouble, Duration::ZERO)?;
+                machine.waits_over(link, &trouble, Duration::ZERO)?;
             }
             Err(errno) => {
                 let trouble = Trouble::Link { link: link.name.clone(), what: "asked over by DHCP", errno };
-                machine.waits(&trouble, pause)?;
+                machine.waits_over(link, &trouble, pause)?;
             }
         }
     }
 }
 
-/// One DISCOVER, and all that may follow.
+/// One DISCOVER, and all that may follow, which says the same of how long was waited (§3.1, 3).
 fn lease(
     machine: &Machine<'_>,
     port: &dyn Port,
@@ -182,23 +236,23 @@ fn lease(
     within: Duration,
     exchange: &Exchange,
 ) -> Option<(Address, Option<Ipv4Addr>)> {
-    let offer = ask(machine, port, (Question::Discover, exchange), within, |answer| {
+    let seconds = exchange.seconds(machine);
+    let offer = ask(machine, port, (Question::Discover, seconds), exchange, within, |answer| {
         answer.kind == Kind::Offer && (!ours || is_ours(machine, answer.server))
     })?;
     let question = Question::Take(offer.address, offer.server);
     for within in TAKE {
-        let heard = ask(machine, port, (question, exchange), within, |answer| {
+        let heard = ask(machine, port, (question, seconds), exchange, within, |answer| {
             answer.server == offer.server && answer.kind != Kind::Offer
         });
         match heard {
             Some(answer) if answer.kind == Kind::Ack && answer.address == offer.address => {
                 let prefix = answer.prefix.or(offer.prefix).unwrap_or(PREFIX);
                 let routes = answer.routes.or(offer.routes).unwrap_or_default();
-                let far = root_server(machine).filter(|root| !is_one_network(*root, answer.address, prefix));
                 let address = Address {
                     address: answer.address,
                     prefix,
-                    router: wire::router(&routes, far),
+                    router: router(machine, &routes, answer.address, prefix),
                     mtu: answer.mtu,
                     lease: answer.lease.unwrap_or(0),
                 };
@@ -219,10 +273,16 @@ struct Exchange {
 }
 
 impl Exchange {
-    fn new(machine: &Machine<'_>) -> Self {
+    fn since(machine: &Machine<'_>, begun: Duration) -> Self {
         // The low half of a number that nobody can guess is one that nobody can guess.
         let number = u32::try_from(machine.kernel.random() & u64::from(u32::MAX)).unwrap_or(0);
-        Self { number, begun: machine.kernel.now() }
+        Self { number, begun }
+    }
+
+    /// How long it takes by now.
+    fn seconds(&self, machine: &Machine<'_>) -> u16 {
+        let waited = machine.kernel.now().saturating_sub(self.begun);
+        u16::try_from(waited.as_secs()).unwrap_or(u16::MAX)
     }
 }
 
@@ -230,13 +290,13 @@ impl Exchange {
 fn ask(
     machine: &Machine<'_>,
     port: &dyn Port,
-    (question, exchange): (Question, &Exchange),
+    (question, seconds): (Question, u16),
+    exchange: &Exchange,
     within: Duration,
     is_wanted: impl Fn(&Answer) -> bool,
 ) -> Option<Answer> {
     let kernel = machine.kernel;
     let (mac, begun, number) = (machine.settings.mac, kernel.now(), exchange.number);
-    let seconds = u16::try_from(begun.saturating_sub(exchange.begun).as_secs()).unwrap_or(u16::MAX);
     // A datagram that is not sent is one that is lost.
     let _ = port.send(&wire::question(question, number, mac, seconds));
     for _ in 0..MOST {
@@ -247,6 +307,11 @@ fn ask(
         }
     }
     None
+}
+
+/// The router of those ways on the way to the root, for who has this address.
+fn router(machine: &Machine<'_>, routes: &[wire::Route], address: Ipv4Addr, prefix: u8) -> Option<Ipv4Addr> {
+    wire::router(routes, root_server(machine).filter(|root| !is_one_network(*root, address, prefix)))
 }
 
 /// Whom the root is asked of first: the link has one router, and that is the one on the way there.
@@ -266,7 +331,7 @@ fn is_ours(machine: &Machine<'_>, server: Ipv4Addr) -> bool {
     machine.settings.servers.iter().any(|known| known.address == IpAddr::V4(server))
 }
 
-fn configure(machine: &mut Machine<'_>, link: &Link, address: &Address) -> Result<(), Over> {
+fn configure(machine: &mut Machine<'_>, link: &Link, address: &Address) -> Result<(), Halt> {
     // The site's is what its network has; one that DHCP offers is any server's word. The link may carry neither.
     let (mtu, what) = match machine.settings.mtu {
         Some(mtu) => (Some(mtu), "given its MTU"),
@@ -294,18 +359,18 @@ fn configure(machine: &mut Machine<'_>, link: &Link, address: &Address) -> Resul
     }
 }
 
-/// Does something to the link until it succeeds.
+/// Does something to the link until it succeeds, or that is gone.
 fn tried(
     machine: &mut Machine<'_>,
     link: &Link,
     what: &'static str,
     act: &dyn Fn(&dyn Kernel) -> crate::kernel::Result<()>,
-) -> Result<(), Over> {
+) -> Result<(), Halt> {
     let mut tries = 0;
     while let Err(errno) = act(machine.kernel) {
         let trouble = Trouble::Link { link: link.name.clone(), what, errno };
         let pause = machine.pause(tries);
-        machine.waits(&trouble, pause)?;
+        machine.waits_over(link, &trouble, pause)?;
         tries += 1;
     }
     Ok(())

@@ -209,12 +209,12 @@ impl<'k> Teller<'k> {
         is_busy.then(|| (self.kernel.now() + pause + more, pause))
     }
 
-    /// A machine without a battery for its clock begins in 1970, where no certificate holds yet. None is set back: a server may have
-    /// no battery either.
+    /// A machine without a battery for its clock begins in 1970, where no certificate holds yet. It is set once, and never back: a server
+    /// may have no battery either, and then another knows better, or the same one later.
     fn set_clock(&mut self, date: Option<u64>) {
         let Some(date) = date.filter(|_| !self.clock_is_set) else { return };
-        self.clock_is_set = true;
         if date.saturating_sub(self.kernel.clock()) > FAR_OFF && self.kernel.set_clock(date).is_ok() {
+            self.clock_is_set = true;
             self.kernel.print("  the clock was far off and is set by the server's");
         }
     }

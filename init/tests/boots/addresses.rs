@@ -8,11 +8,13 @@ use oneroot_init::address::wire::{self, Question};
 
 use crate::fake::{End, Fake};
 use crate::lab::{
-    LEASED, ROGUE, SERVER, SETTINGS, after, asked as read, at, failures, gives, kind, machine, machine_with,
-    reports, spoilt,
+    LEASED, ROGUE, SERVER, SETTINGS, after, asked as read, at, failures, gives, kind, link, machine,
+    machine_with, reports, spoilt,
 };
 
 const ELSE: Ipv4Addr = Ipv4Addr::new(192, 168, 77, 200);
+/// More servers of a network whose addresses are not ours to give.
+const STRANGERS: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 168, 77, 67), Ipv4Addr::new(192, 168, 77, 68)];
 const PROXY: &str = "address 192.168.77.10/24 3600\nrouter 192.168.77.254\n";
 
 fn boots(fake: &Fake, seconds: u64) {
@@ -289,6 +291,96 @@ fn a_short_lease_is_renewed_before_it_ends_however_long_the_root_is_waited_for()
     boots(&fake, 1000);
     let asked = asked(&fake).len();
     assert!((600 / 60..600 / 10).contains(&asked), "{asked} questions in ten minutes");
+}
+
+#[test]
+fn an_address_that_is_anothers_is_given_up_before_there_is_a_new_one_and_is_asked_for_no_more() {
+    let fake = waits(machine(), 20_000);
+    let refuses = || {
+        let mut nak = gives(SERVER, ELSE);
+        move |question: &[u8]| (kind(question) == MessageType::Request).then(|| nak(question)).flatten()
+    };
+    fake.at(200, move |state| state.dhcp = vec![Box::new(refuses())]);
+    fake.at(5000, |state| {
+        assert_eq!(state.addresses, [], "its new owner speaks from it by now");
+        state.dhcp = vec![gives(SERVER, ELSE)];
+    });
+    // A NIC that is another link by then asks for what it had last.
+    fake.at(9000, |state| {
+        assert_eq!(state.addresses, [(2, ELSE, 20)]);
+        (state.dhcp, state.links) = (Vec::new(), vec![link(7, "eth0", crate::lab::MAC)]);
+        state.plugged.insert(7);
+    });
+    boots(&fake, 40_000);
+    assert_eq!(fake.state().addresses.last(), Some(&(7, ELSE, 20)));
+    assert!(!fake.state().addresses.iter().any(|(on, address, _)| *on == 7 && *address == LEASED));
+}
+
+#[test]
+fn a_renewal_takes_the_router_that_the_network_has_by_now() {
+    let fake = waits(machine(), 10_000);
+    boots(&fake, 20_000);
+    let state = fake.state();
+    assert_eq!(state.routers, [254, 253].map(|host| Ipv4Addr::new(192, 168, 77, host)));
+    assert_eq!(state.addresses, [(2, LEASED, 24)]);
+}
+
+#[test]
+fn a_server_that_helps_another_out_hears_how_long_a_machine_has_asked_for_more_time() {
+    let fake = waits(machine_with(&SETTINGS.replace(PROXY, "")), 10_000);
+    fake.state().dhcp = vec![gives(ROGUE, ELSE)];
+    fake.at(200, |state| {
+        let mut helps = gives(SERVER, ELSE);
+        state.asked.clear();
+        let is_late = |question: &[u8]| read(question).secs() >= 300;
+        state.dhcp = vec![Box::new(move |question| is_late(question).then(|| helps(question)).flatten())];
+    });
+    boots(&fake, 20_000);
+    let asked: Vec<u16> = fake.state().asked.iter().map(|asked| read(asked).secs()).collect();
+    let heard = asked.iter().position(|waited| *waited >= 300).unwrap();
+    assert!(asked[..heard].is_sorted(), "{asked:?}");
+    assert_eq!(asked[heard + 1], 0, "it was given more time, and asks for more: {asked:?}");
+}
+
+#[test]
+fn who_takes_an_offer_says_that_it_has_waited_as_long_as_when_it_was_offered() {
+    let fake = machine_with(&SETTINGS.replace(PROXY, ""));
+    let (mut then, mut count) = (gives(ROGUE, ELSE), 0);
+    fake.state().dhcp = vec![Box::new(move |question| {
+        count += 1;
+        if matches!(count, 1..=3 | 5) { None } else { then(question) }
+    })];
+    boots(&fake, 60);
+    let state = fake.state();
+    let asked: Vec<(MessageType, u16)> =
+        state.asked.iter().map(|asked| (kind(asked), read(asked).secs())).collect();
+    let waited = asked[3].1;
+    assert!(waited > 0, "{asked:?}");
+    assert_eq!(
+        asked[3..],
+        [MessageType::Discover, MessageType::Request, MessageType::Request].map(|kind| (kind, waited))
+    );
+}
+
+#[test]
+fn from_seven_eighths_of_a_lease_on_any_server_of_the_network_may_extend_it() {
+    let fake = waits(machine_with(&SETTINGS.replace(PROXY, "")), 2000);
+    fake.state().dhcp = vec![gives(ROGUE, ELSE)];
+    fake.at(200, |state| {
+        state.asked.clear();
+        state.dhcp = vec![gives(STRANGERS[0], LEASED), gives(STRANGERS[1], ELSE)];
+    });
+    boots(&fake, 20_000);
+    assert!(
+        asked(&fake).iter().all(|kind| *kind == MessageType::Request),
+        "its address never ended: {:?}",
+        asked(&fake)
+    );
+    assert_eq!(
+        fake.state().addresses,
+        [(2, ELSE, 20)],
+        "and who says that it is another's is none of its servers"
+    );
 }
 
 #[test]

@@ -60,6 +60,8 @@ pub struct State {
     pub options: BTreeMap<String, String>,
     /// What comes of loading a module, where that is not nothing.
     pub bad_modules: BTreeMap<String, Errno>,
+    /// The same of the first time alone.
+    pub bad_at_first: BTreeMap<String, Errno>,
     /// What happens when a module is loaded.
     pub on_load: BTreeMap<String, Event>,
     pub mounts: Vec<(String, String, String)>,
@@ -89,6 +91,8 @@ pub struct State {
     pub became: Option<Vec<String>>,
     pub is_entered: bool,
     pub clock: u64,
+    /// What its servers' clocks say, in the order of their reports; then they are right.
+    pub dates: Vec<u64>,
     pub name: String,
     pub swap: Option<String>,
     /// Servers take no reports.
@@ -100,6 +104,8 @@ pub struct State {
     /// When those came.
     pub turned_away: Vec<Duration>,
     pub is_without_zram: bool,
+    /// What compresses a zram by the kernel's word alone.
+    pub bad_compression: Option<String>,
     /// A router that the kernel refuses.
     pub bad_router: Option<Ipv4Addr>,
     /// Whether one is on the link though it has no address there.
@@ -231,11 +237,14 @@ impl State {
     }
 }
 
-struct FakePort<'k>(&'k Fake, Mutex<Vec<Vec<u8>>>);
+struct FakePort<'k>(&'k Fake, Mutex<Vec<Vec<u8>>>, u32);
 
 impl Port for FakePort<'_> {
     fn send(&self, message: &[u8]) -> Result<()> {
         let mut state = self.0.state();
+        if !state.links.iter().any(|link| link.index == self.2 && link.carrier) {
+            return Err(Errno::NODEV);
+        }
         state.asked.push(message.to_vec());
         let answers = state.dhcp.iter_mut().filter_map(|server| server(message)).collect();
         *self.1.lock().unwrap() = answers;
@@ -286,6 +295,10 @@ impl Kernel for Fake {
         let mut state = self.state();
         if path.contains("zram") && state.is_without_zram {
             return Err(Errno::NOENT);
+        }
+        let chosen = state.text("/sys/block/zram0/comp_algorithm");
+        if path.ends_with("/disksize") && state.bad_compression.is_some() && chosen == state.bad_compression {
+            return Err(Errno::INVAL);
         }
         let path = state.leads(path);
         state.put(&path, Node::File(content.to_vec()));
@@ -355,8 +368,9 @@ impl Kernel for Fake {
         if !options.is_empty() {
             state.options.insert(name.clone(), options.to_owned());
         }
-        if let Some(errno) = state.bad_modules.get(&name) {
-            return Err(*errno);
+        let at_first = state.bad_at_first.remove(&name);
+        if let Some(errno) = at_first.or_else(|| state.bad_modules.get(&name).copied()) {
+            return Err(errno);
         }
         if let Some(event) = state.on_load.remove(&name) {
             event(&mut state);
@@ -408,8 +422,9 @@ impl Kernel for Fake {
         state.on_link |= on_link;
         Ok(())
     }
-    fn open_port(&self, _link: &str) -> Result<Box<dyn Port + '_>> {
-        Ok(Box::new(FakePort(self, Mutex::default())))
+    fn open_port(&self, link: &str) -> Result<Box<dyn Port + '_>> {
+        let found = self.state().links.iter().find(|known| known.name == link).map(|known| known.index);
+        Ok(Box::new(FakePort(self, Mutex::default(), found.ok_or(Errno::NODEV)?)))
     }
     fn reach(&self, server: SocketAddr, within: Duration) -> Result<()> {
         let at = SocketAddr::new(server.ip(), 80);
@@ -424,7 +439,8 @@ impl Kernel for Fake {
     fn post(&self, server: SocketAddr, path: &str, text: &str, within: Duration) -> Result<Answer> {
         let what = path.strip_prefix("/b/0202020202020202/").unwrap();
         let mut state = self.state();
-        let clock = state.now.as_secs() + 1_800_000_000;
+        let right = state.now.as_secs() + 1_800_000_000;
+        let clock = if state.dates.is_empty() { right } else { state.dates.remove(0) };
         let total: usize = state.servers.values().map(|server| server.reports.len()).sum();
         let deaf = state.is_deaf;
         if deaf || !state.servers.get(&server).is_some_and(|server| server.is_up) {

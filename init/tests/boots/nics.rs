@@ -4,7 +4,9 @@ use oneroot_init::kernel::Errno;
 use oneroot_init::machine::Over;
 
 use crate::fake::{End, Fake, Node};
-use crate::lab::{MAC, SERVER, SETTINGS, at, failures, file, link, machine, machine_with, nic, reports};
+use crate::lab::{
+    LEASED, MAC, SERVER, SETTINGS, at, failures, file, gives, link, machine, machine_with, nic, reports,
+};
 
 fn boots(fake: &Fake, seconds: u64) {
     let end = fake.boot(seconds);
@@ -169,6 +171,19 @@ fn firmware_of_another_kind_of_device_and_a_module_that_two_threads_load_are_no_
 }
 
 #[test]
+fn a_module_that_was_busy_in_another_thread_is_tried_once_more_and_what_is_wrong_with_it_is_told() {
+    for wrong in [None, Some(Errno::NOENT)] {
+        let fake = machine();
+        fake.state().bad_at_first.insert("igc".to_owned(), Errno::BUSY);
+        fake.state().bad_modules.extend(wrong.map(|errno| ("igc".to_owned(), errno)));
+        let end = fake.boot(10_000);
+        assert_eq!(end == End::Over(Over::Restart), wrong.is_some(), "{end:?}: {}", fake.page());
+        let said = fake.page().contains("module igc does not load: ENOENT");
+        assert_eq!(said, wrong.is_some(), "{}", fake.page());
+    }
+}
+
+#[test]
 fn firmware_that_is_missing_is_named_with_its_driver() {
     for line in [
         "igc 0000:01:00.0: Direct firmware load for intel/igc.bin failed with error -2",
@@ -322,4 +337,21 @@ fn a_nic_that_comes_back_as_another_link_while_the_server_is_away_boots_its_mach
     let end = fake.boot(1000);
     assert!(matches!(end, End::Init(_)), "{end:?}: {}", fake.page());
     assert_eq!(fake.state().addresses.last().map(|(link, ..)| *link), Some(7));
+}
+
+#[test]
+fn a_nic_that_comes_back_under_its_old_name_while_nobody_gives_addresses_is_asked_over_anew() {
+    for vlan in ["", "vlan 12\n"] {
+        let settings = SETTINGS.replace("address 192.168.77.10/24 3600\nrouter 192.168.77.254\n", vlan);
+        let fake = machine_with(&settings);
+        fake.state().dhcp.clear();
+        fake.at(100, |state| {
+            state.links = vec![link(7, "eth0", MAC)];
+            state.plugged.insert(7);
+        });
+        fake.at(200, |state| state.dhcp = vec![gives(SERVER, LEASED)]);
+        boots(&fake, 10_000);
+        let on = fake.state().addresses.last().map(|(link, ..)| *link);
+        assert_eq!(on, Some(if vlan.is_empty() { 7 } else { 90 }));
+    }
 }

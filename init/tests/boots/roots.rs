@@ -81,6 +81,13 @@ fn compressed_memory_is_swap_under_a_tmpfs_and_a_kernel_without_it_is_named() {
     let fake = machine_with(&SETTINGS.replace("overlay tmpfs 50%", "overlay zram 25% zstd"));
     boots(&fake, 60);
     assert_eq!(fake.state().text("/sys/block/zram0/comp_algorithm").unwrap(), "zstd");
+    let choice = "/sys/block/zram0/comp_algorithm";
+    let fake = machine_with(&SETTINGS.replace("overlay tmpfs 50%", "overlay zram 25% lz4"));
+    fake.state().files.insert(choice.to_owned(), file("lzo [lzo-rle] lz4 zstd"));
+    fake.state().bad_compression = Some("lz4".to_owned());
+    boots(&fake, 60);
+    assert_eq!(fake.state().text(choice).unwrap(), "lzo-rle", "a kernel that has its name alone");
+    assert!(fake.page().contains("has no lz4"), "{}", fake.page());
     let fake = machine_with(&settings);
     fake.state().is_without_zram = true;
     assert_eq!(fake.boot(10_000), End::Over(Over::Restart));

@@ -91,6 +91,14 @@ fn a_machine_whose_clock_is_far_off_gets_its_servers() {
 }
 
 #[test]
+fn a_server_that_has_no_time_itself_keeps_no_machine_from_the_next_ones() {
+    let fake = machine();
+    (fake.state().clock, fake.state().dates) = (30, vec![20, 25]);
+    assert_eq!(fake.boot(60), init());
+    assert!(fake.state().clock >= 1_800_000_000, "{}", fake.state().clock);
+}
+
+#[test]
 fn the_command_line_names_another_init_and_another_size() {
     let fake = machine();
     fake.state().files.insert("/proc/cmdline".to_owned(), file("oneroot.init=/bin/sh oneroot.tmpfs=1g"));
