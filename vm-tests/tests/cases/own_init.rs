@@ -276,7 +276,7 @@ fn an_arm64_machine_comes_up_by_the_init_that_lies_beside_its_loader() {
 #[ignore = "make test-vm-all"]
 fn machines_of_192_and_256_mib_come_up_write_more_than_they_have_memory_for_and_go_off() {
     for (debian, memory, by) in
-        [(artifacts::bare as fn() -> _, 192, "zstd"), (artifacts::bare_bookworm, 256, "lz4")]
+        [(artifacts::bare as fn() -> _, 192, "zstd"), (artifacts::bare_bookworm, 256, "lzo")]
     {
         let Some(debian) = artifacts::here(debian) else { return };
         let lab = Lab::new().unwrap();
