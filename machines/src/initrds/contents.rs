@@ -9,7 +9,6 @@ use oneroot_bootconf::kernels::Own;
 use oneroot_ids::ObjectId;
 use oneroot_initrd::firmware::{Machine, Said, said};
 use oneroot_initrd::modules::{self, Narrowed, Tables, bare, conf};
-use oneroot_tree::packed::unpacked;
 use oneroot_tree::{Store, View};
 use quick_cache::Weighter;
 use quick_cache::sync::Cache;
@@ -18,6 +17,7 @@ use super::Wanted;
 use super::firmware;
 use super::microcode::{self, Maker};
 use super::program::{HERE, Program, Programs};
+use super::taken::{plain, taken};
 use super::unpacked::Unpacked;
 use crate::error::{Error, Result};
 
@@ -72,9 +72,7 @@ impl Texts {
         let text = |name: &str| -> Result<String> {
             let path = format!("{modules}/modules.{name}");
             let Some(object) = object(view, &path) else { return Ok(String::new()) };
-            let mut bytes = Vec::new();
-            let most = modules::LARGEST as u64 + 1;
-            store.object(object)?.take(most).read_to_end(&mut bytes)?;
+            let bytes = plain(store, object, modules::LARGEST as u64 + 1)?;
             String::from_utf8(bytes).map_err(|_| Error::Initrd(format!("{path} is no text")))
         };
         let [dep, alias, softdep, builtin] = TEXTS;
@@ -124,8 +122,7 @@ fn conf_text(store: &Store, view: &View) -> Result<String> {
     }
     let (mut texts, mut left) = (Vec::new(), conf::LARGEST as u64);
     for (path, object) in files {
-        let mut bytes = Vec::new();
-        store.object(object)?.take(left + 1).read_to_end(&mut bytes)?;
+        let bytes = plain(store, object, left + 1)?;
         left = left.checked_sub(bytes.len() as u64).ok_or_else(|| {
             Error::Initrd(format!("with {path}, modprobe.d has more than {} KiB", conf::LARGEST >> 10))
         })?;
@@ -337,7 +334,7 @@ fn absent(path: &str) -> String {
 }
 
 fn read_module(store: &Store, object: ObjectId, most: u64, kept: &Unpacked) -> Result<Read> {
-    Ok(match unpacked(store.object(object)?, most) {
+    Ok(match taken(store, object, most)? {
         Ok(bytes) => {
             let read =
                 Read { said: said(&bytes).map_err(|cause| cause.to_string()), bytes: bytes.len() as u64 };

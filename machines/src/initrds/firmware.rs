@@ -4,13 +4,13 @@
 //! drivers/base/firmware_loader): what is below `updates` takes the place of what a distribution has.
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
 
 use oneroot_initrd::firmware::of_builtin;
 use oneroot_initrd::modules;
 use oneroot_tree::{Store, View};
 
 use super::contents::{File, object};
+use super::taken::plain;
 use crate::error::Result;
 
 /// Where firmware lies in a tree, and how a file there may be packed.
@@ -48,11 +48,8 @@ pub fn found(view: &View, version: &str, names: &BTreeSet<String>) -> Vec<File> 
 /// The names that drivers of NICs ask for which the kernel has in itself.
 pub fn of_the_kernel(store: &Store, view: &View, home: &str) -> Result<BTreeSet<String>> {
     let read = |name: &str| -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        if let Some(object) = object(view, &format!("{home}/{name}")) {
-            store.object(object)?.take(modules::LARGEST as u64).read_to_end(&mut bytes)?;
-        }
-        Ok(bytes)
+        let object = object(view, &format!("{home}/{name}"));
+        object.map_or(Ok(Vec::new()), |object| plain(store, object, modules::LARGEST as u64))
     };
     let builtin = read("modules.builtin")?;
     let nics: BTreeSet<String> = builtin

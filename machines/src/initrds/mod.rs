@@ -11,6 +11,7 @@ mod microcode;
 mod parts;
 mod places;
 mod program;
+mod taken;
 mod unpacked;
 mod wholes;
 

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use oneroot_initrd::cpio::Archive;
 use oneroot_initrd::modules::Narrowed;
 use oneroot_tree::Store;
-use oneroot_tree::packed::{gzip, unpacked, zstd};
+use oneroot_tree::packed::{gzip, zstd};
 
 use super::Ingredient;
 use super::contents::{File, LARGEST, Parts, is_ours, note};
+use super::taken::taken;
 use super::unpacked::Unpacked;
 use crate::error::{Error, Result};
 
@@ -130,7 +131,7 @@ fn read_once(
 /// A file of the tree, unpacked; or in words why it can't be read.
 pub fn read(store: &Store, file: &File, left: &mut u64) -> Result<std::result::Result<Vec<u8>, String>> {
     let most = file.most.min(*left);
-    match unpacked(store.object(file.object)?, most) {
+    match taken(store, file.object, most)? {
         Ok(bytes) => {
             *left -= bytes.len() as u64;
             Ok(Ok(bytes))

@@ -203,6 +203,32 @@ fn an_initrd_that_is_damaged_in_the_store_is_made_anew_for_the_next_machine() {
 }
 
 #[test]
+fn what_a_disk_has_spoiled_of_the_tree_is_packed_for_nobody_and_is_no_fault_of_the_trees() {
+    for packed in [Packed::Not, Packed::Xz] {
+        let home = Home::new();
+        home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", packed);
+        let stacked = home.plan("1af4:1000", "");
+        let modules = format!("/usr/lib/modules/{VERSION}");
+        let igc = format!("{modules}/kernel/drivers/net/ethernet/intel/igc/igc.ko{}", packed.end());
+        for path in [igc, format!("{modules}/modules.dep")] {
+            let object = stacked.view.object(stacked.view.follow(path.as_bytes()).unwrap()).unwrap();
+            let name = object.to_string();
+            let file = home.directory.path().join("store/objects").join(&name[..2]).join(&name[2..]);
+            let whole = fs::read(&file).unwrap();
+            let mut rotten = whole.clone();
+            *rotten.last_mut().unwrap() ^= 1;
+            let initrds = Initrds::of(Programs::default());
+            let composed = || composed(&home, &initrds, &stacked, (1, "8086:15f3"));
+            fs::write(&file, rotten).unwrap();
+            assert!(matches!(composed(), Err(Error::Io(_))), "{path}");
+            // As a stage that reads all of the source anew does.
+            fs::write(&file, whole).unwrap();
+            assert!(composed().is_ok(), "{path}");
+        }
+    }
+}
+
+#[test]
 fn many_machines_that_start_at_once_have_it_made_once() {
     let home = Home::new();
     home.kernel(&format!("/boot/vmlinuz-{VERSION}"), "/usr/lib", Packed::Not);

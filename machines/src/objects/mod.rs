@@ -205,7 +205,8 @@ impl Objects {
     }
 }
 
-fn changed() -> io::Error {
+/// A store that does not have what it should.
+pub fn changed() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, "it is not what its name says")
 }
 
