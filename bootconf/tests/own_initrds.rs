@@ -152,13 +152,18 @@ fn plan(profile: &str, network: &str, seal: Option<[u8; 16]>) -> BootPlan {
 }
 
 fn plan_of(site: &Site, seal: Option<[u8; 16]>) -> BootPlan {
+    plan_with(site, seal, &["/.oneroot/boot/initrd"])
+}
+
+/// The same by one of these parts.
+fn plan_with(site: &Site, seal: Option<[u8; 16]>, parts: &[&str]) -> BootPlan {
     let (catalogue, decision) = (Catalogue::of(site), decision(site));
     let asked = Asked::at("52:54:00:00:00:0a".parse::<Mac>().unwrap(), [10, 0, 0, 10].into());
     let own = Own {
         version: "6.1".to_owned(),
         modules: "/usr/lib/modules/6.1".to_owned(),
         configs: Vec::new(),
-        parts: vec!["/.oneroot/boot/initrd".to_owned()],
+        parts: parts.iter().map(|part| (*part).to_owned()).collect(),
     };
     BootPlan::of(&Terms {
         site,
@@ -238,6 +243,15 @@ fn the_initrds_that_the_site_names_come_first_and_a_plan_reads_back_as_it_was() 
     assert_eq!(plan.file("initrd"), Some(&BootFile::View("/ucode".to_owned())));
     let text = serde_json::to_string(&plan).unwrap();
     assert_eq!(serde_json::from_str::<BootPlan>(&text).unwrap(), plan);
+}
+
+#[test]
+fn microcode_is_at_the_very_beginning_where_alone_a_kernel_looks_for_it_whatever_the_site_names() {
+    let plan = plan_with(&site("", ""), None, &["/.oneroot/boot/microcode", "/.oneroot/boot/initrd"]);
+    assert_eq!(plan.file("initrd"), Some(&BootFile::View("/.oneroot/boot/microcode".to_owned())));
+    assert_eq!(plan.file("initrd2"), Some(&BootFile::View("/ucode".to_owned())));
+    let Some(BootFile::Joined { parts, .. }) = plan.file("initrd3") else { unreachable!() };
+    assert_eq!(*parts, ["/.oneroot/boot/initrd"]);
 }
 
 #[test]

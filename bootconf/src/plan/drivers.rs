@@ -177,8 +177,13 @@ const PHYS: [&str; 12] = [
     "micrel",
 ];
 /// Below these, in a kernel's modules, lie the drivers of Ethernet.
-const ETHERNET: [&str; 3] =
-    ["kernel/drivers/net/ethernet/", "kernel/drivers/net/usb/", "kernel/drivers/net/phy/"];
+const ETHERNET: [&str; 4] = [
+    "kernel/drivers/net/ethernet/",
+    "kernel/drivers/net/usb/",
+    "kernel/drivers/net/phy/",
+    // Where QLogic's 10GbE was from Linux 5.5 to 6.8.
+    "kernel/drivers/staging/qlge/",
+];
 
 /// Below this lie the drivers of NICs of all kinds, and of those none that a machine boots by is below the other.
 const NICS: (&str, &str) = ("kernel/drivers/net/", "kernel/drivers/net/wireless/");
@@ -203,6 +208,8 @@ pub fn choose<'t>(tables: &Tables<'t>, wanted: For) -> Chosen<'t> {
     if names.is_empty() && !any_nic() {
         doubts.push("a driver of any common NIC");
     }
+    // A card's driver alone does not find it on a board whose PCIe waits for something.
+    names.extend(boards::beside(tables).map(str::to_owned));
     let buses: Vec<&str> = BUSES
         .iter()
         .chain(&INSTEAD)
@@ -241,24 +248,31 @@ fn nics(tables: &Tables<'_>, wanted: For) -> (BTreeSet<String>, bool, String) {
     let common = |why: &str| {
         let is_there = |name: &&&str| tables.path(name).is_some() && tables.is_wanted(name);
         let may_be_a_board = boards::may_run(tables);
-        let boards = boards::NICS.iter().chain(&boards::BESIDE).filter(|_| may_be_a_board);
+        let boards = boards::NICS.iter().filter(|_| may_be_a_board);
         let names = COMMON.iter().chain(boards).filter(is_there).map(|name| (*name).to_owned());
-        (names.collect(), false, why.to_owned())
+        (names.collect::<BTreeSet<String>>(), false, why.to_owned())
+    };
+    // What the tree's admin has chosen for it lies anywhere, and keeps all else from it.
+    let own = || -> BTreeSet<String> {
+        let found = wanted.nic.map(|nic| tables.of_pci(nic.vendor, nic.device)).unwrap_or_default();
+        // Whoever can fetch a script can claim to be any device: what is for no NIC is not packed for him.
+        found.into_iter().filter(|name| may_be_for_a_nic(tables, name)).map(str::to_owned).collect()
     };
     match (wanted.drivers, wanted.nic) {
         (Drivers::All, _) => {
             let all = tables.paths().filter(|path| ETHERNET.iter().any(|below| path.starts_with(below)));
             let mut names: BTreeSet<String> = all.map(|path| name_of(path).into_owned()).collect();
-            names.extend(common("").0);
+            names.extend(common("").0.into_iter().chain(own()));
             (names, false, "drivers of all Ethernet NICs, as the profile says".to_owned())
         }
-        (Drivers::Common, _) => common("drivers of common NICs, as the profile says"),
+        (Drivers::Common, _) => {
+            let (mut names, is_known, why) = common("drivers of common NICs, as the profile says");
+            names.extend(own());
+            (names, is_known, why)
+        }
         (Drivers::Nic, None) => common("drivers of common NICs, for nothing was told of this machine's"),
         (Drivers::Nic, Some(nic)) => {
-            let mut names: BTreeSet<String> =
-                tables.of_pci(nic.vendor, nic.device).into_iter().map(str::to_owned).collect();
-            // Whoever can fetch a script can claim to be any device: what is for no NIC is not packed for him.
-            names.retain(|name| may_be_for_a_nic(tables, name));
+            let mut names = own();
             for (first, then) in LATER {
                 if names.contains(first) || tables.is_builtin(first) && is_of(first, nic) {
                     names.extend(then.iter().map(|name| (*name).to_owned()));
@@ -282,7 +296,10 @@ fn may_be_for_a_nic(tables: &Tables<'_>, name: &str) -> bool {
         COMMON.iter().chain(buses).chain(later).any(|known| *known == name_of(name))
     };
     tables.path(name).is_some_and(|path| {
-        !path.starts_with(OF_THE_KERNEL) || path.starts_with(NICS.0) && !path.starts_with(NICS.1) || known()
+        !path.starts_with(OF_THE_KERNEL)
+            || path.starts_with(NICS.0) && !path.starts_with(NICS.1)
+            || ETHERNET.iter().any(|below| path.starts_with(below))
+            || known()
     })
 }
 
@@ -358,6 +375,10 @@ mod tests {
             }
             assert!(!modules.iter().any(|module| module == "rare" || module == "snd"), "{modules:?}");
         }
+        for drivers in [Drivers::Common, Drivers::All] {
+            let (modules, _, _) = chosen(drivers, "10ec:8125");
+            assert!(modules.iter().any(|name| name == "r8125"), "what its admin has built for it");
+        }
         let (modules, _, _) = chosen(Drivers::All, "8086:15f3");
         assert!(
             modules.iter().any(|module| module == "rare") && !modules.iter().any(|module| module == "snd")
@@ -412,7 +433,13 @@ mod tests {
         let x86 = "kernel/arch/x86/crypto/aesni-intel.ko:\n";
         assert_eq!(has("", Drivers::Nic, "").len(), 10, "{:?}", has("", Drivers::Nic, ""));
         assert_eq!(has("", Drivers::Common, "").len(), 10);
-        assert_eq!(has("", Drivers::Nic, "10ec:8168"), [""; 0], "of a card that is known its own");
+        let beside = ["mdio_bcm_unimac", "mvmdio", "meson_gxl", "fixed", "dwc2"];
+        assert_eq!(
+            has("", Drivers::Nic, "10ec:8168"),
+            beside,
+            "of a card that is known what its slot may wait for"
+        );
+        assert_eq!(has(x86, Drivers::Nic, "10ec:8168"), [""; 0]);
         assert_eq!(has(x86, Drivers::Nic, ""), [""; 0], "no such machine has a device tree");
         let tables = Tables::parse(BOARDS, "", "", "kernel/net/packet/af_packet.ko\n").unwrap();
         let chosen = choose(&tables, For { drivers: Drivers::Common, nic: None, zram: None, vlan: None });

@@ -139,9 +139,14 @@ impl BootPlan {
             extra: &decision.args,
         });
         let mut initrds: Vec<BootFile> = terms.loaded.initrds.iter().cloned().map(BootFile::View).collect();
-        // Last, so that what it has counts: the program that runs, and the settings.
+        // Last, so that what it has counts: the program that runs, and the settings. But for what a kernel looks for before it unpacks
+        // anything, which it finds at the very beginning alone.
         if let Some(own) = &terms.loaded.own {
-            let parts = own.parts.clone();
+            let mut parts = own.parts.clone();
+            if !initrds.is_empty() {
+                let early = parts.drain(..parts.len().saturating_sub(1));
+                initrds.splice(0..0, early.map(BootFile::View));
+            }
             initrds.push(BootFile::Joined { parts, settings: settings(terms).to_string() });
         }
         Self {

@@ -51,8 +51,8 @@ pub(super) const NICS: [&str; 38] = [
     "smsc911x",
 ];
 
-/// What such a NIC waits for, or one on the board's USB: the kernel gives it to no driver before what the device tree names is there.
-pub(super) const BESIDE: [&str; 46] = [
+/// What such a NIC waits for, or one on the board's USB or PCIe: the kernel gives it to no driver before what the device tree names is there.
+pub(super) const BESIDE: [&str; 56] = [
     // The bus to its PHY, where that is a device of its own.
     "mdio_bcm_unimac",
     "mdio_sun4i",
@@ -97,6 +97,17 @@ pub(super) const BESIDE: [&str; 46] = [
     "bd718x7_regulator",
     "i2c_omap",
     "gpio_pca953x",
+    // Hosts of PCIe, on which a board has a card's NIC, and what drives their lines.
+    "pcie_rockchip_host",
+    "pcie_brcmstb",
+    "pci_meson",
+    "pcie_rcar_host",
+    "phy_rockchip_naneng_combphy",
+    "phy_rockchip_snps_pcie3",
+    "phy_rockchip_pcie",
+    "phy_meson_axg_pcie",
+    "phy_fsl_imx8m_pcie",
+    "reset_brcmstb_rescal",
     // Hosts of USB, behind which Raspberry Pis before the fourth have their NIC.
     "dwc2",
     "phy_generic",
@@ -109,4 +120,11 @@ pub(super) const BESIDE: [&str; 46] = [
 /// such machine has a device tree. No table says whose a kernel is, but each that has modules has some for the processor itself.
 pub(super) fn may_run(tables: &Tables<'_>) -> bool {
     !tables.paths().any(|path| path.starts_with("kernel/arch/x86/"))
+}
+
+/// What such a NIC, or a card's, may wait for, of what the kernel has.
+pub(super) fn beside<'t>(tables: &'t Tables<'_>) -> impl Iterator<Item = &'static str> + 't {
+    let may_run = may_run(tables);
+    let is_there = move |name: &&str| may_run && tables.path(name).is_some() && tables.is_wanted(name);
+    BESIDE.into_iter().filter(is_there)
 }
