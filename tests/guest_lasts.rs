@@ -83,6 +83,23 @@ fn what_is_copied_or_empty_has_memory_of_its_own_with_the_trees_owner_and_mode_b
 }
 
 #[test]
+fn what_is_copied_in_a_directory_that_is_empty_is_as_the_tree_has_it() {
+    let list = "1 /var wanted empty 1m\n2 /var/cache wanted empty 1m\n3 /var/lib/app required copied 2m\n";
+    let says = "echo \"var=$(ls /var | tr '\\n' ' ')\"; echo \"app=$(stat -c '%a %u %g' /var/lib/app) $(ls /var/lib/app | tr '\\n' ' ')\"\n\
+                echo \"cache=$(stat -c '%a' /var/cache) $(ls /var/cache)\"; echo \"left=$(grep -c keep-tree /proc/mounts)\"";
+    for shell in shells() {
+        let home = tree(shell, list, says);
+        let (told, errors) = boot_and_errors(home.path(), SPOILED);
+        let shown = shell.display();
+        assert_eq!(errors, "", "{shown}");
+        assert_eq!(one(&told, "var"), "cache lib ", "{shown}");
+        assert_eq!(one(&told, "app"), "2750 7 8 file link same ", "{shown}");
+        assert_eq!(one(&told, "cache"), "1777 ", "{shown}");
+        assert_eq!(one(&told, "left"), "0", "{shown}");
+    }
+}
+
+#[test]
 fn what_can_not_be_had_is_told_and_left_as_it_was_and_ends_the_boot_where_it_is_required() {
     let big = "head -c 3000000 /dev/zero >var/lib/app/big";
     let list =

@@ -46,7 +46,7 @@ pub(super) fn line((number, at, mount): (usize, &str, &Mount), machine: &str) ->
         What::Empty(size) => format!("empty {size}"),
         What::Server(source) => {
             let Kept { share, directory } = Kept::of(source, at, machine);
-            let options = patient("nfs", mount);
+            let options = patient("nfs", mount, mount.required);
             let options = if options.is_empty() { "defaults".to_owned() } else { options.join(",") };
             format!("server {share} {directory} {options}")
         }

@@ -57,6 +57,8 @@ struct Line<'m> {
     mount: &'m Mount,
     /// It lies in what comes over the network, and so waits for that too, whatever it is itself.
     is_in_remote: bool,
+    /// Whether a machine does not come up without it, or without what is mounted in it.
+    has_required: bool,
 }
 
 /// Those that a machine tells of by a number, in the order of these: all but profiles and users' homes.
@@ -92,8 +94,11 @@ pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
     let [mut list, mut lasting, mut fstab] = [const { String::new() }; 3];
     let mut targets = [(true, Vec::new()), (false, Vec::new())];
     let mut below: BTreeMap<&str, Vec<String>> = BTreeMap::new();
-    for (_, at, _) in all(mounts).filter(|(_, _, mount)| mount.automount) {
-        outer(mounts, at).into_iter().for_each(|over| below.entry(over).or_default().push(unit_name(at)));
+    for (_, at, mount) in all(mounts).filter(|(_, at, mount)| Line::of(at, mount, machine).is_some()) {
+        let unit = format!("{}.{}", unit_name(at), if mount.automount { "automount" } else { "mount" });
+        if let Some(over) = outer(mounts, at) {
+            below.entry(over).or_default().push(unit);
+        }
     }
     for (number, at, mount) in all(mounts) {
         let how = match (mount.automount, mount.required) {
@@ -104,6 +109,10 @@ pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
         list += &format!("{number} {at} {how}\n");
         lasting.extend(lasts::line((number, at, mount), machine));
         let Some(mut line) = Line::of(at, mount, machine) else { continue };
+        line.has_required = mount.required
+            || mounts.iter().any(|(inner, mount)| {
+                mount.required && inner.strip_prefix(at).is_some_and(|rest| rest.starts_with('/'))
+            });
         line.is_in_remote = above(mounts, at)
             .any(|(over, mount)| Line::of(over, mount, machine).is_some_and(|over| over.is_remote()));
         let unit = unit_name(at);
@@ -159,10 +168,10 @@ fn drop_ins([remote, local]: [String; 2]) -> impl Iterator<Item = (String, Strin
 }
 
 /// Its options. mount.nfs(8) by itself gives up after two minutes (nfs(5)), whatever the unit would wait.
-pub(super) fn patient(kind: &str, mount: &Mount) -> Vec<String> {
+pub(super) fn patient(kind: &str, mount: &Mount, is_required: bool) -> Vec<String> {
     let mut options = mount.options.clone();
     let says = |options: &[String]| options.iter().any(|option| option.starts_with("retry="));
-    if mount.required && kind.starts_with("nfs") && !says(&options) {
+    if is_required && kind.starts_with("nfs") && !says(&options) {
         options.push(format!("retry={}", LONG / 60));
     }
     options
@@ -180,7 +189,7 @@ impl<'m> Line<'m> {
             What::Device { source, .. } => source.clone(),
             _ => source(at, mount, machine),
         };
-        Some(Self { at, source, kind, mount, is_in_remote: false })
+        Some(Self { at, source, kind, mount, is_in_remote: false, has_required: mount.required })
     }
 
     fn title(&self) -> String {
@@ -218,7 +227,7 @@ impl<'m> Line<'m> {
     fn unit(&self, number: usize, below: &[String]) -> String {
         let Self { at, source, kind, mount, .. } = self;
         let (title, source) = (self.title(), device(source));
-        let mut options = patient(kind, mount);
+        let mut options = patient(kind, mount, self.has_required);
         if !mount.required && !mount.automount {
             // systemd's word for it, too, that nobody waits for this one.
             options.push("nofail".to_owned());
@@ -229,12 +238,12 @@ impl<'m> Line<'m> {
         }
         let options =
             if options.is_empty() { String::new() } else { format!("Options={}\n", options.join(",")) };
-        let patience = if mount.required { LONG } else { PATIENCE };
+        let patience = if self.has_required { LONG } else { PATIENCE };
         let made = match mount.what {
             What::Server(_) => format!("Wants={MAKES}{number}.service\nAfter={MAKES}{number}.service\n"),
             _ => String::new(),
         };
-        let below: String = below.iter().map(|unit| format!("Wants={unit}.automount\n")).collect();
+        let below: String = below.iter().map(|unit| format!("Wants={unit}\n")).collect();
         format!(
             "[Unit]\nDescription={title}\nStartLimitIntervalSec=0\nOnFailure={TELLS}{number}.service\n{made}{below}\n\
              [Mount]\nWhat={source}\nWhere={at}\nType={kind}\n{options}TimeoutSec={patience}\n"
@@ -428,6 +437,31 @@ mod tests {
             "and who comes by the outer one first is not past it before that"
         );
         assert!(!unit("srv.mount").contains("Wants="));
+    }
+
+    #[test]
+    fn what_a_required_place_lies_in_is_waited_for_as_long_and_what_lies_in_a_place_comes_with_it() {
+        let nas = |path: &str, required: bool| {
+            let what = What::Nfs(format!("nas:{path}"));
+            Mount { automount: !required, required, ..mount(what) }
+        };
+        let scratch = What::Device { source: "scratch".to_owned(), kind: "tmpfs".to_owned() };
+        let files = files_of([
+            ("/home", nas("/h", false)),
+            ("/home/scratch", mount(scratch)),
+            ("/home/work", nas("/w", true)),
+            ("/srv", nas("/v", false)),
+        ]);
+        let unit = |name: &str| files[&format!("run/systemd/system/{name}")].as_str();
+        for name in ["home.mount", "home-work.mount"] {
+            assert!(
+                unit(name).contains("retry=10\n") && unit(name).contains("TimeoutSec=600\n"),
+                "{}",
+                unit(name)
+            );
+        }
+        assert!(unit("srv.mount").contains("TimeoutSec=30\n"), "{}", unit("srv.mount"));
+        assert!(unit("home.mount").contains("\nWants=home-scratch.mount\nWants=home-work.mount\n"));
     }
 
     #[test]
