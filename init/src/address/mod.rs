@@ -48,8 +48,10 @@ pub fn take(machine: &mut Machine<'_>, link: &Link) -> Result<(), Halt> {
             discover(machine, link, false)?
         }
         Some(leased) => match keep(machine, link, &leased, &Asked::first(machine)) {
-            // What was decided for this boot a moment ago is no older than the answer.
-            Kept::Ours(address, server) => (Address { router: leased.router, ..address }, Some(server)),
+            // What the site says of its router counts; where it says nothing, a relay may be the way (option 3 of its answer).
+            Kept::Ours(address, server) => {
+                (Address { router: leased.router.or(address.router), ..address }, Some(server))
+            }
             Kept::Silence => {
                 how = "leased for this boot; its server did not answer";
                 (leased, None)
@@ -192,7 +194,7 @@ fn keep(machine: &Machine<'_>, link: &Link, held: &Address, asked: &Asked) -> Ke
             Some(answer) if answer.kind == Kind::Ack && answer.address == held.address => {
                 let lease = answer.lease.unwrap_or(held.lease);
                 let router = match &answer.routes {
-                    Some(routes) => router(machine, routes, held.address, held.prefix),
+                    Some(routes) => router(machine, routes, held.address, held.prefix).or(held.router),
                     None => held.router,
                 };
                 return Kept::Ours(Address { lease, router, ..held.clone() }, answer.server);
@@ -209,6 +211,7 @@ fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<(Addre
     let (mut tries, exchange) = (0, Exchange::since(machine, machine.kernel.now()));
     loop {
         let pause = machine.pause(tries);
+        let begun = machine.kernel.now();
         let port = machine.kernel.open_port(&link.name);
         let found = port.map(|port| lease(machine, &*port, ours, pause, &exchange));
         tries += 1;
@@ -218,7 +221,9 @@ fn discover(machine: &mut Machine<'_>, link: &Link, ours: bool) -> Result<(Addre
             Ok(None) if tries < 3 => {}
             Ok(None) => {
                 let trouble = Trouble::NoLease { link: link.name.clone() };
-                machine.waits_over(link, &trouble, Duration::ZERO)?;
+                // One that offers and refuses answers at once.
+                let waited = machine.kernel.now().saturating_sub(begun);
+                machine.waits_over(link, &trouble, pause.saturating_sub(waited))?;
             }
             Err(errno) => {
                 let trouble = Trouble::Link { link: link.name.clone(), what: "asked over by DHCP", errno };

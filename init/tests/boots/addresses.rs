@@ -326,6 +326,30 @@ fn a_renewal_takes_the_router_that_the_network_has_by_now() {
 }
 
 #[test]
+fn a_network_whose_router_the_site_does_not_name_has_the_one_of_the_answer() {
+    let fake = machine_with(&SETTINGS.replace("router 192.168.77.254\n", ""));
+    boots(&fake, 60);
+    assert_eq!(fake.state().routers, [Ipv4Addr::new(192, 168, 77, 253)]);
+}
+
+#[test]
+fn a_server_that_offers_and_refuses_is_asked_with_pauses() {
+    let fake = machine_with(&SETTINGS.replace(PROXY, ""));
+    let mut offers = spoilt(ROGUE, ELSE, |_| ());
+    fake.state().dhcp = vec![Box::new(move |question| {
+        let mut answer = offers(question)?;
+        if kind(question) == MessageType::Request {
+            let at = answer[240..].windows(3).position(|option| option == [53, 1, 5]).unwrap();
+            answer[240 + at + 2] = 6;
+        }
+        Some(answer)
+    })];
+    assert_eq!(fake.boot(600), End::Tries);
+    let asked = asked(&fake).len();
+    assert!(asked < 100, "{asked} questions in ten minutes");
+}
+
+#[test]
 fn a_server_that_helps_another_out_hears_how_long_a_machine_has_asked_for_more_time() {
     let fake = waits(machine_with(&SETTINGS.replace(PROXY, "")), 10_000);
     fake.state().dhcp = vec![gives(ROGUE, ELSE)];
