@@ -13,8 +13,8 @@ use crate::trouble::Trouble;
 const WRITABLE: &str = "/rw";
 /// Where both together are.
 pub const NEW: &str = "/new";
-const ZRAM: &str = "/sys/block/zram0";
 const CHOICE: &str = "/sys/block/zram0/comp_algorithm";
+const SIZE: &str = "/sys/block/zram0/disksize";
 const DISK: &str = "/dev/zram0";
 
 /// Lays it over the root.
@@ -72,7 +72,7 @@ fn disk(machine: &mut Machine<'_>, size: Size, by: Option<Compression>) -> Resul
     let kernel = machine.kernel;
     let choose = |by: &str| kernel.write(CHOICE, by.as_bytes(), 0o600);
     let bytes = bytes(kernel, size).to_string();
-    let make = || kernel.write(&format!("{ZRAM}/disksize"), bytes.as_bytes(), 0o600);
+    let make = || kernel.write(SIZE, bytes.as_bytes(), 0o600);
     let before = kernel.read(CHOICE).unwrap_or_default();
     let mut made = by.map_or(Ok(()), |by| choose(by.as_str())).and_then(|()| make());
     if let (Some(by), Err(errno)) = (by, made) {

@@ -109,10 +109,9 @@ pub(super) fn files(mounts: &Mounts, machine: &str) -> Vec<(String, String)> {
         list += &format!("{number} {at} {how}\n");
         lasting.extend(lasts::line((number, at, mount), machine));
         let Some(mut line) = Line::of(at, mount, machine) else { continue };
-        line.has_required = mount.required
-            || mounts.iter().any(|(inner, mount)| {
-                mount.required && inner.strip_prefix(at).is_some_and(|rest| rest.starts_with('/'))
-            });
+        line.has_required |= mounts.iter().any(|(inner, mount)| {
+            mount.required && inner.strip_prefix(at).is_some_and(|rest| rest.starts_with('/'))
+        });
         line.is_in_remote = above(mounts, at)
             .any(|(over, mount)| Line::of(over, mount, machine).is_some_and(|over| over.is_remote()));
         let unit = unit_name(at);
